@@ -1,0 +1,32 @@
+//! Names of the things that cross process borders.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One client's connection to a supervisor. Unique within a supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct SessionId(pub(crate) u32);
+
+/// One submitted graph: the session that sent it, and that session's own number for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct JobId {
+    pub(crate) session: SessionId,
+    pub(crate) number: u32,
+}
+
+/// One task of a job. Ids of a job are dense and ascend in execution order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct TaskId {
+    pub(crate) job: JobId,
+    pub(crate) index: u32,
+}
+
+/// One life of a worker process. A replacement gets a new one; they are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct WorkerId(pub(crate) u32);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.job.session.0, self.job.number, self.index)
+    }
+}

@@ -1,0 +1,7 @@
+//! swath
+mod error;
+mod ids;
+mod ipc;
+mod protocol;
+mod scheduler;
+pub use error::{DeathCause, DeathRecord};

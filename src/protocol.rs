@@ -1,0 +1,147 @@
+//! The vocabulary shared by client, scheduler and worker: what a job is, what a task may need, how it ends.
+
+use crate::error::DeathRecord;
+use crate::ids::{JobId, TaskId};
+use crate::ipc::segment::Segment;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A dependency that names an entry of [`JobSpec::externals`] instead of a task of the same job.
+pub(crate) const EXTERNAL: u32 = 1 << 31;
+
+/// An encoded value: bincode bytes, and the shared segments its large buffers lie in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) segments: Vec<Arc<Segment>>,
+}
+
+impl Payload {
+    /// Bytes this value takes, wherever they are.
+    pub(crate) fn nbytes(&self) -> u64 {
+        self.bytes.len() as u64 + self.segments.iter().map(|s| s.len() as u64).sum::<u64>()
+    }
+}
+
+/// A graph ready to be run elsewhere, in compressed-row form. Every dependency of a task has a smaller index,
+/// and a smaller index means "run earlier where there is a choice".
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JobSpec {
+    /// The programs of all tasks, one after the other; task `i` ends at `body_ends[i]`. Empty for a data task.
+    pub(crate) bodies: Vec<u8>,
+    pub(crate) body_ends: Vec<u32>,
+    /// The dependencies of all tasks, one after the other; task `i`'s end at `dep_ends[i]`. No task names one twice.
+    pub(crate) deps: Vec<u32>,
+    pub(crate) dep_ends: Vec<u32>,
+    /// Results of earlier jobs of the same session that tasks of this one use.
+    pub(crate) externals: Vec<TaskId>,
+    /// Tasks whose result is given: literals too large to ride in a body, and scattered values. Ascending.
+    pub(crate) data: Vec<(u32, Payload)>,
+    /// Tasks whose results the session asks for. Ascending, without repeats.
+    pub(crate) outputs: Vec<Output>,
+    /// Tasks with options other than the default. Ascending.
+    pub(crate) options: Vec<(u32, TaskOptions)>,
+}
+
+/// What the session wants of one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Output {
+    pub(crate) index: u32,
+    /// Send the value as soon as there is one; otherwise only word that it is there, and it stays until released.
+    pub(crate) deliver: bool,
+}
+
+impl JobSpec {
+    /// Number of tasks, data tasks included.
+    pub(crate) fn len(&self) -> usize {
+        self.body_ends.len()
+    }
+
+    pub(crate) fn body(&self, index: u32) -> &[u8] {
+        let i = index as usize;
+        let start = if i == 0 { 0 } else { self.body_ends[i - 1] as usize };
+        &self.bodies[start..self.body_ends[i] as usize]
+    }
+
+    pub(crate) fn deps(&self, index: u32) -> &[u32] {
+        let i = index as usize;
+        let start = if i == 0 { 0 } else { self.dep_ends[i - 1] as usize };
+        &self.deps[start..self.dep_ends[i] as usize]
+    }
+}
+
+/// Per-task options as they cross the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TaskOptions {
+    /// Higher runs earlier. Default 0.
+    pub(crate) priority: i32,
+    /// How often a failed run is repeated before the failure counts.
+    pub(crate) retries: u32,
+    /// Longest run time of one attempt, in milliseconds.
+    pub(crate) timeout_ms: Option<u64>,
+    /// Bytes the task is expected to need while it runs.
+    pub(crate) memory: Option<u64>,
+    /// Name of the only worker that may run it.
+    pub(crate) worker: Option<String>,
+    /// A tag that the worker must carry.
+    pub(crate) tag: Option<String>,
+}
+
+/// How one run of a task ended, as its worker tells it.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The value rides along: it is small, or somebody waits for it.
+    Value(Payload),
+    /// The value stays in the worker's store.
+    Held { nbytes: u64 },
+    Failed(Box<Failure>),
+    Cancelled,
+}
+
+/// Why a task has no result. Crosses processes, so the client makes a `TaskError` of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// The task that failed first; not the dependent that is told of it.
+    pub(crate) task: TaskId,
+    /// Which call of a fused task it was.
+    pub(crate) step: u32,
+    /// Function name and key hash, where the reporter knows them.
+    pub(crate) call: Option<(String, u64)>,
+    /// Name of the worker it ran on.
+    pub(crate) worker: Option<String>,
+    pub(crate) cause: FailureCause,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum FailureCause {
+    Panic { message: String, location: String, backtrace: String },
+    /// The function returned `Err`: its text, its type, and the error itself, encoded.
+    Returned { message: String, type_name: String, value: Vec<u8> },
+    /// The worker process died under it, each time with a record.
+    WorkerDied(Vec<DeathRecord>),
+    TimedOut { limit_ms: u64 },
+    Cancelled,
+    /// A value of that type could not be encoded.
+    Encode { type_name: String, reason: String },
+    /// A value of that type could not be decoded.
+    Decode { type_name: String, reason: String },
+    /// No shared memory or other resource to be had: what, and what to change.
+    Resource { reason: String },
+    /// No worker of this cluster can ever run it.
+    Infeasible { reason: String },
+}
+
+/// Word to a session about its outputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) job: JobId,
+    pub(crate) index: u32,
+    pub(crate) result: Result<Delivered, Box<Failure>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Delivered {
+    Value(Payload),
+    /// The result is there and stays where it is.
+    Ready { nbytes: u64 },
+}
