@@ -1,7 +1,343 @@
 //! What can go wrong, and what the caller is told.
 
+use crate::task::codec::{self};
+use crate::task::{Data, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The result of an operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A task failed, was cancelled or lost its workers.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The wait was over before the result was there. The work goes on.
+    #[error("no result within {waited:?}; the work goes on")]
+    Timeout {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The client has been shut down, or its cluster is gone.
+    #[error("the client is closed: {reason}")]
+    Closed {
+        /// Why.
+        reason: String,
+    },
+    /// An argument or setting makes no sense.
+    #[error("bad value for {what}: {why}")]
+    Invalid {
+        /// The argument, option or environment variable.
+        what: String,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// The value of a future has another type than the one asked for.
+    #[error("{key} does not hold a `{wanted}`: {reason}")]
+    WrongType {
+        /// Key of the task.
+        key: String,
+        /// The type that was asked for.
+        wanted: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A value belongs to another client.
+    #[error("{key} lives with another client; gather it there and pass the value")]
+    OtherClient {
+        /// Key of the task.
+        key: String,
+    },
+    /// An argument could not be encoded for another process.
+    #[error("an argument of {key} (`{type_name}`) cannot be sent to another process: {reason}")]
+    Encode {
+        /// Key of the task.
+        key: String,
+        /// Type of the argument.
+        type_name: String,
+        /// What its `Serialize` says.
+        reason: String,
+    },
+    /// A task function lives in a shared library, where worker processes cannot find it.
+    #[error("`{function}` is not part of this executable, so worker processes cannot call it; link it statically")]
+    NotInExecutable {
+        /// Path of the function.
+        function: String,
+    },
+    /// Worker processes could not be started or do not come up.
+    #[error("cannot start worker processes: {reason}")]
+    Spawn {
+        /// What failed and what to change.
+        reason: String,
+    },
+    /// Something the system has only so much of is used up.
+    #[error("{resource} is used up: {reason}")]
+    Resource {
+        /// What is used up.
+        resource: String,
+        /// The details, and the setting that changes it.
+        reason: String,
+    },
+    /// No local cluster answers there.
+    #[error("cannot connect to the local cluster at {}: {reason}", path.display())]
+    Connect {
+        /// Path of its socket.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// Operation that this mode does not have.
+    #[error("{operation} is not available in {mode} mode")]
+    Unsupported {
+        /// What was asked for.
+        operation: &'static str,
+        /// The mode of the client.
+        mode: &'static str,
+    },
+}
+
+impl Error {
+    /// The failed task, where a task is the reason.
+    pub fn task(&self) -> Option<&TaskError> {
+        match self {
+            Self::Task(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// Whether the work was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.task().is_some_and(|e| matches!(e.cause(), Cause::Cancelled))
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), why: why.into() }
+    }
+}
+
+/// Why a task has no result: which task, where it ran, and what happened.
+#[derive(Clone, Debug)]
+pub struct TaskError(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    key: String,
+    name: String,
+    worker: Option<String>,
+    needed_by: Option<String>,
+    cause: Cause,
+}
+
+impl TaskError {
+    pub(crate) fn new(
+        key: String,
+        name: String,
+        worker: Option<String>,
+        needed_by: Option<String>,
+        cause: Cause,
+    ) -> Self {
+        let needed_by = needed_by.filter(|k| *k != key);
+        Self(Arc::new(Inner { key, name, worker, needed_by, cause }))
+    }
+
+    /// Key of the task that failed, for example `parse-90c1e3f2d1b86e55`.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// Name of the task: its own, or its function's.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The worker it ran on, if it ran.
+    pub fn worker(&self) -> Option<&str> {
+        self.0.worker.as_deref()
+    }
+
+    /// Key of the result that was asked for, where that is another task, which needs the failed one.
+    pub fn needed_by(&self) -> Option<&str> {
+        self.0.needed_by.as_deref()
+    }
+
+    /// What happened.
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// The error that the task function returned, if it returned an `E`.
+    ///
+    /// ```
+    /// use swath::{Client, try_delayed};
+    /// fn parse(s: String) -> Result<i64, String> {
+    ///     s.parse().map_err(|e| format!("{s}: {e}"))
+    /// }
+    /// let client = Client::sync();
+    /// let error = client.compute(&try_delayed(parse).call("seven")).unwrap_err();
+    /// let returned: String = error.task().unwrap().downcast().unwrap();
+    /// assert!(returned.starts_with("seven: invalid digit"));
+    /// ```
+    pub fn downcast<E: Data>(&self) -> Option<E> {
+        match &self.0.cause {
+            Cause::Returned(e) => e.downcast(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn needed(&self, by: String) -> Self {
+        let i = &*self.0;
+        Self::new(i.key.clone(), i.name.clone(), i.worker.clone(), Some(by), i.cause.clone())
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let i = &*self.0;
+        write!(f, "task {}", i.key)?;
+        if !i.key.starts_with(&i.name) {
+            write!(f, " ({})", i.name)?;
+        }
+        if let Some(worker) = &i.worker {
+            write!(f, " on {worker}")?;
+        }
+        write!(f, " {}", i.cause)?;
+        if let Some(by) = &i.needed_by {
+            write!(f, " (needed by {by})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TaskError {}
+
+/// What happened to a task.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its function panicked.
+    Panic {
+        /// What the panic said.
+        message: String,
+        /// File, line and column.
+        location: String,
+        /// The backtrace; empty unless `RUST_BACKTRACE=1` was set where it ran.
+        backtrace: String,
+    },
+    /// Its function returned `Err`.
+    Returned(ReturnedError),
+    /// The worker process under it died, as often as there are records.
+    WorkerDied(Vec<DeathRecord>),
+    /// One attempt took longer than the task's timeout.
+    TimedOut {
+        /// The timeout.
+        limit: Duration,
+    },
+    /// It was cancelled.
+    Cancelled,
+    /// Its result could not be encoded for another process.
+    Encode {
+        /// Type of the result.
+        type_name: String,
+        /// What its `Serialize` says.
+        reason: String,
+    },
+    /// An input or the result could not be decoded.
+    Decode {
+        /// Type of the value.
+        type_name: String,
+        /// What its `Deserialize` says.
+        reason: String,
+    },
+    /// Something the system has only so much of was used up.
+    Resource {
+        /// What, and what to change.
+        reason: String,
+    },
+    /// No worker can ever run it.
+    Infeasible {
+        /// What it asks for, and what there is.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
+            Self::Returned(e) => write!(f, "failed: {}", e.message),
+            Self::WorkerDied(records) => {
+                write!(f, "lost its worker {} time(s)", records.len())?;
+                for record in records {
+                    write!(f, "; {record}")?;
+                }
+                Ok(())
+            }
+            Self::TimedOut { limit } => write!(f, "took longer than its timeout of {limit:?}"),
+            Self::Cancelled => write!(f, "was cancelled"),
+            Self::Encode { type_name, reason } => {
+                write!(f, "has a result (`{type_name}`) that cannot be encoded: {reason}")
+            }
+            Self::Decode { type_name, reason } => write!(f, "met a `{type_name}` that cannot be decoded: {reason}"),
+            Self::Resource { reason } => write!(f, "found no room: {reason}"),
+            Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
+        }
+    }
+}
+
+/// The `Err` of a task function.
+#[derive(Clone)]
+pub struct ReturnedError {
+    message: String,
+    type_name: String,
+    value: ReturnedValue,
+}
+
+#[derive(Clone)]
+enum ReturnedValue {
+    Here(Value),
+    Encoded(Arc<[u8]>),
+}
+
+impl ReturnedError {
+    pub(crate) fn here(message: String, type_name: &str, value: Value) -> Self {
+        Self { message, type_name: type_name.to_string(), value: ReturnedValue::Here(value) }
+    }
+
+    pub(crate) fn encoded(message: String, type_name: String, bytes: Vec<u8>) -> Self {
+        Self { message, type_name, value: ReturnedValue::Encoded(bytes.into()) }
+    }
+
+    /// The error's text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The error's type.
+    pub fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    /// The error itself, if it is an `E`.
+    pub fn downcast<E: Data>(&self) -> Option<E> {
+        match &self.value {
+            ReturnedValue::Here(value) => value.downcast_ref::<E>().cloned(),
+            ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => codec::decode(bytes).ok(),
+            ReturnedValue::Encoded(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for ReturnedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:?})", self.type_name, self.message)
+    }
+}
 
 /// What is known about one death of a worker process.
 ///

@@ -1,0 +1,266 @@
+//! What may be passed where a task takes a value of some type.
+
+use super::Delayed;
+use crate::client::Future;
+use crate::graph::node::{Arg, Node};
+use crate::task::codec::CodecOf;
+use crate::task::function::{Args, CallError, Record, TaskFunction};
+use crate::task::{Data, Value};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Can be passed where a task takes a `T`.
+///
+/// That is a `T` itself, a [`Delayed<T>`] or [`Future<T>`] (or a reference to one), a `&str` for a `String`, and a list,
+/// array, tuple, option or map that holds delayed values or futures.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be passed where the task takes `{T}`",
+    label = "not a `{T}`, a `Delayed<{T}>` or a `Future<{T}>`",
+    note = "a list may hold delayed values; `swath::value(x)` makes a delayed value of `x`, so that a list can mix both"
+)]
+pub trait IntoArg<T> {
+    /// Makes an argument of it.
+    #[doc(hidden)]
+    fn into_arg(self) -> Arg;
+}
+
+/// A delayed value that is already there: for lists that mix values and results of tasks.
+///
+/// ```
+/// use swath::{Client, delayed, value};
+/// let x = delayed(|x: i64| x + 1).call(1);
+/// let total = delayed(|v: Vec<i64>| v.iter().sum::<i64>()).call(vec![x, value(40)]);
+/// assert_eq!(total.compute(&Client::sync())?, 42);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn value<T: Data>(value: T) -> Delayed<T> {
+    fn value<T>(value: T) -> T {
+        value
+    }
+    fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
+        F::RECORD
+    }
+    Delayed::from_node(Node::call(record::<T, _>(value::<T>), smallvec::smallvec![value.into_arg()], None))
+}
+
+impl<T: Data> IntoArg<T> for T {
+    fn into_arg(self) -> Arg {
+        Arg::Value(Arc::new(self), CodecOf::<T>::CODEC)
+    }
+}
+
+impl IntoArg<String> for &str {
+    fn into_arg(self) -> Arg {
+        self.to_string().into_arg()
+    }
+}
+
+impl<T: Data> IntoArg<T> for Delayed<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.node)
+    }
+}
+
+impl<T: Data> IntoArg<T> for &Delayed<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(Arc::clone(&self.node))
+    }
+}
+
+impl<T: Data> IntoArg<T> for Future<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.to_node())
+    }
+}
+
+impl<T: Data> IntoArg<T> for &Future<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.to_node())
+    }
+}
+
+/// Carries the function that puts a container together.
+struct Gather<C>(PhantomData<C>);
+
+fn all<T: Data>(args: &mut Args<'_>) -> Result<Vec<T>, CallError> {
+    (0..args.len()).map(|i| args.take(i)).collect()
+}
+
+fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_>) -> Result<M, CallError> {
+    (0..args.len() / 2).map(|i| Ok((args.take(2 * i)?, args.take(2 * i + 1)?))).collect()
+}
+
+impl<T: Data> Gather<Vec<T>> {
+    const RECORD: &'static Record =
+        &Record::new(|| "list", |args| Ok(Arc::new(all::<T>(args)?) as Value), CodecOf::<Vec<T>>::CODEC);
+}
+
+impl<T: Data, const N: usize> Gather<[T; N]>
+where
+    [T; N]: Data,
+{
+    const RECORD: &'static Record = &Record::new(
+        || "array",
+        |args| {
+            let items: [T; N] = all::<T>(args)?.try_into().map_err(|items: Vec<T>| CallError::Decode {
+                type_name: std::any::type_name::<[T; N]>().to_string(),
+                reason: format!("{} items for an array of {N}", items.len()),
+            })?;
+            Ok(Arc::new(items) as Value)
+        },
+        CodecOf::<[T; N]>::CODEC,
+    );
+}
+
+impl<T: Data> Gather<Option<T>> {
+    const RECORD: &'static Record = &Record::new(
+        || "option",
+        |args| Ok(Arc::new(if args.len() == 0 { None } else { Some(args.take::<T>(0)?) }) as Value),
+        CodecOf::<Option<T>>::CODEC,
+    );
+}
+
+impl<K: Data + Eq + Hash, V: Data> Gather<HashMap<K, V>> {
+    const RECORD: &'static Record = &Record::new(
+        || "map",
+        |args| Ok(Arc::new(pairs::<K, V, HashMap<K, V>>(args)?) as Value),
+        CodecOf::<HashMap<K, V>>::CODEC,
+    );
+}
+
+impl<K: Data + Ord, V: Data> Gather<BTreeMap<K, V>> {
+    const RECORD: &'static Record = &Record::new(
+        || "map",
+        |args| Ok(Arc::new(pairs::<K, V, BTreeMap<K, V>>(args)?) as Value),
+        CodecOf::<BTreeMap<K, V>>::CODEC,
+    );
+}
+
+fn list<T: Data, I: IntoArg<T>>(items: impl IntoIterator<Item = I>) -> Arg {
+    Arg::Gather(Gather::<Vec<T>>::RECORD, items.into_iter().map(IntoArg::into_arg).collect())
+}
+
+macro_rules! lists {
+    ($($handle:ident),*) => {$(
+        impl<T: Data> IntoArg<Vec<T>> for Vec<$handle<T>> {
+            fn into_arg(self) -> Arg {
+                list::<T, _>(self)
+            }
+        }
+
+        impl<T: Data> IntoArg<Vec<T>> for &Vec<$handle<T>> {
+            fn into_arg(self) -> Arg {
+                list::<T, _>(self)
+            }
+        }
+
+        impl<T: Data> IntoArg<Vec<T>> for &[$handle<T>] {
+            fn into_arg(self) -> Arg {
+                list::<T, _>(self)
+            }
+        }
+
+        impl<T: Data, const N: usize> IntoArg<Vec<T>> for [$handle<T>; N] {
+            fn into_arg(self) -> Arg {
+                list::<T, _>(self)
+            }
+        }
+
+        impl<T: Data, const N: usize> IntoArg<Vec<T>> for &[$handle<T>; N] {
+            fn into_arg(self) -> Arg {
+                list::<T, _>(self)
+            }
+        }
+
+        impl<T: Data, const N: usize> IntoArg<[T; N]> for [$handle<T>; N]
+        where
+            [T; N]: Data,
+        {
+            fn into_arg(self) -> Arg {
+                let items = self.into_iter().map(IntoArg::<T>::into_arg).collect();
+                Arg::Gather(Gather::<[T; N]>::RECORD, items)
+            }
+        }
+
+        impl<T: Data> IntoArg<Vec<Vec<T>>> for Vec<Vec<$handle<T>>> {
+            fn into_arg(self) -> Arg {
+                let items = self.into_iter().map(list::<T, _>).collect();
+                Arg::Gather(Gather::<Vec<Vec<T>>>::RECORD, items)
+            }
+        }
+
+        impl<T: Data> IntoArg<Option<T>> for Option<$handle<T>> {
+            fn into_arg(self) -> Arg {
+                let items = self.into_iter().map(IntoArg::<T>::into_arg).collect();
+                Arg::Gather(Gather::<Option<T>>::RECORD, items)
+            }
+        }
+
+        impl<K: Data + Eq + Hash, T: Data> IntoArg<HashMap<K, T>> for HashMap<K, $handle<T>> {
+            fn into_arg(self) -> Arg {
+                let items = self.into_iter().flat_map(|(k, v)| [k.into_arg(), v.into_arg()]).collect();
+                Arg::Gather(Gather::<HashMap<K, T>>::RECORD, items)
+            }
+        }
+
+        impl<K: Data + Ord, T: Data> IntoArg<BTreeMap<K, T>> for BTreeMap<K, $handle<T>> {
+            fn into_arg(self) -> Arg {
+                let items = self.into_iter().flat_map(|(k, v)| [k.into_arg(), v.into_arg()]).collect();
+                Arg::Gather(Gather::<BTreeMap<K, T>>::RECORD, items)
+            }
+        }
+    )*};
+}
+
+lists!(Delayed, Future);
+
+macro_rules! tuple_record {
+    ($($t:ident $i:tt),*) => {
+        impl<$($t: Data),*> Gather<($($t,)*)> {
+            const RECORD: &'static Record = &Record::new(
+                || "tuple",
+                |args| Ok(Arc::new(($(args.take::<$t>($i)?,)*)) as Value),
+                CodecOf::<($($t,)*)>::CODEC,
+            );
+        }
+    };
+}
+
+tuple_record!(A 0, B 1);
+tuple_record!(A 0, B 1, C 2);
+tuple_record!(A 0, B 1, C 2, D 3);
+
+/// One combination of values and delayed values in a tuple.
+macro_rules! tuple {
+    ($($t:ident $i:tt $item:ty),*) => {
+        impl<$($t: Data),*> IntoArg<($($t,)*)> for ($($item,)*) {
+            fn into_arg(self) -> Arg {
+                Arg::Gather(Gather::<($($t,)*)>::RECORD, vec![$(IntoArg::<$t>::into_arg(self.$i)),*])
+            }
+        }
+    };
+}
+
+tuple!(A 0 Delayed<A>, B 1 Delayed<B>);
+tuple!(A 0 Delayed<A>, B 1 B);
+tuple!(A 0 A, B 1 Delayed<B>);
+tuple!(A 0 Delayed<A>, B 1 Delayed<B>, C 2 Delayed<C>);
+tuple!(A 0 Delayed<A>, B 1 Delayed<B>, C 2 C);
+tuple!(A 0 Delayed<A>, B 1 B, C 2 Delayed<C>);
+tuple!(A 0 A, B 1 Delayed<B>, C 2 Delayed<C>);
+tuple!(A 0 Delayed<A>, B 1 B, C 2 C);
+tuple!(A 0 A, B 1 Delayed<B>, C 2 C);
+tuple!(A 0 A, B 1 B, C 2 Delayed<C>);
+tuple!(A 0 Delayed<A>, B 1 Delayed<B>, C 2 Delayed<C>, D 3 Delayed<D>);
+
+impl<T: Data> FromIterator<Delayed<T>> for Delayed<Vec<T>> {
+    /// Collects delayed values into one delayed list.
+    fn from_iter<I: IntoIterator<Item = Delayed<T>>>(items: I) -> Self {
+        fn list<T>(items: Vec<T>) -> Vec<T> {
+            items
+        }
+        super::delayed(list::<T>).call(items.into_iter().collect::<Vec<Delayed<T>>>())
+    }
+}

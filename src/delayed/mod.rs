@@ -1,0 +1,361 @@
+//! Lazy calls: wrap a function, call it with values or other lazy calls, compute when everything is described.
+
+mod arg;
+mod ops;
+pub(crate) mod options;
+
+pub use arg::{IntoArg, value};
+
+use crate::client::{Client, Future};
+use crate::error::Result;
+use crate::graph::node::{Arg, Node};
+use crate::task::Data;
+use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use options::Options;
+use smallvec::SmallVec;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Wraps a function so that calling it describes work instead of doing it.
+///
+/// The function is any `fn` item or closure that captures nothing, with up to eight arguments; it may run in another
+/// process. Its call takes, for each argument of type `T`, a `T`, a [`Delayed<T>`] or a [`Future<T>`], and for
+/// lists, tuples, options and maps also one with delayed values inside.
+///
+/// ```
+/// use swath::{Client, delayed};
+///
+/// fn inc(x: i64) -> i64 {
+///     x + 1
+/// }
+/// fn add(x: i64, y: i64) -> i64 {
+///     x + y
+/// }
+///
+/// let x = delayed(inc).call(10);
+/// let y = delayed(add).call(&x, 5);
+/// let total = (&x + &y) * 2;
+/// assert_eq!(total.compute(&Client::sync())?, 54);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn delayed<F, S>(function: F) -> Lazy<F, S>
+where
+    F: Signature<S>,
+{
+    let _ = function;
+    Lazy { options: None, _function: PhantomData }
+}
+
+/// Wraps a function that returns `Result<T, E>`: the lazy call is a `Delayed<T>`, and an `Err` fails the task.
+///
+/// The error keeps its type, see [`TaskError::downcast`](crate::TaskError::downcast). Where a `Result` is meant as an
+/// ordinary value, [`delayed`] makes a `Delayed<Result<T, E>>`.
+///
+/// ```
+/// use swath::{Client, try_delayed};
+///
+/// fn half(x: i64) -> Result<i64, String> {
+///     if x % 2 == 0 { Ok(x / 2) } else { Err(format!("{x} is odd")) }
+/// }
+///
+/// let client = Client::sync();
+/// assert_eq!(try_delayed(half).call(10).compute(&client)?, 5);
+/// let error = try_delayed(half).call(5).compute(&client).unwrap_err();
+/// assert!(error.to_string().ends_with("failed: 5 is odd"));
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn try_delayed<F, S>(function: F) -> Lazy<F, Fallible<S>>
+where
+    F: TrySignature<S>,
+{
+    let _ = function;
+    Lazy { options: None, _function: PhantomData }
+}
+
+/// A wrapped function, see [`delayed`]. Options given here hold for each call made with it.
+pub struct Lazy<F, S> {
+    options: Option<Arc<Options>>,
+    _function: PhantomData<(F, fn() -> S)>,
+}
+
+/// Marks the signature of a function that may fail.
+pub struct Fallible<S>(PhantomData<S>);
+
+impl<F, S> Clone for Lazy<F, S> {
+    fn clone(&self) -> Self {
+        Self { options: self.options.clone(), _function: PhantomData }
+    }
+}
+
+impl<F, S> fmt::Debug for Lazy<F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delayed({})", std::any::type_name::<F>())
+    }
+}
+
+impl<F, S> Lazy<F, S> {
+    fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
+        set(Arc::make_mut(self.options.get_or_insert_with(Arc::default)));
+        self
+    }
+
+    /// Names the tasks; the name stands before the hash in their keys. Default: the function's name.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.with(|o| o.name = Some(name.into()))
+    }
+
+    /// Says that the function depends on nothing but its arguments and has no effect but its result.
+    ///
+    /// Equal calls then have equal keys, run once in a graph, and use a result that the client still holds. Arguments
+    /// are encoded when the call is described, to compare them.
+    pub fn pure(self) -> Self {
+        self.with(|o| o.pure = true)
+    }
+
+    /// Runs before ready tasks of lower priority. Default 0.
+    pub fn priority(self, priority: i32) -> Self {
+        self.with(|o| o.priority = priority)
+    }
+
+    /// Repeats a failed run up to so many times before the task counts as failed. Default 0.
+    pub fn retries(self, retries: u32) -> Self {
+        self.with(|o| o.retries = retries)
+    }
+
+    /// Fails the task when one attempt takes longer.
+    ///
+    /// In processes mode the function is asked to stop (see [`cancelled`](crate::cancelled)), and its worker is
+    /// replaced if it does not. In the other modes a function that does not stop runs to its end, its result unused.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|o| o.timeout = Some(timeout))
+    }
+
+    /// Bytes the function is expected to need while it runs: only so many tasks share a worker as fit its limit.
+    pub fn memory(self, bytes: u64) -> Self {
+        self.with(|o| o.memory = Some(bytes))
+    }
+
+    /// Runs only on the worker of that name (`worker-0`, …). Has no meaning in threads and sync mode.
+    pub fn on_worker(self, name: impl Into<String>) -> Self {
+        self.with(|o| o.worker = Some(name.into()))
+    }
+
+    /// Runs only on workers that carry the tag, see [`Builder::worker_tags`](crate::Builder::worker_tags). Has no
+    /// meaning in threads and sync mode.
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        self.with(|o| o.tag = Some(tag.into()))
+    }
+
+    fn build<R>(&self, function: &'static Record, args: SmallVec<[Arg; 2]>) -> Delayed<R> {
+        Delayed::from_node(Node::call(function, args, self.options.clone()))
+    }
+}
+
+/// Says that `Self` is a task function with signature `S`, written as a function pointer type.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be a task function",
+    note = "a task function takes up to eight owned arguments; arguments and result are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`",
+    note = "a closure needs types: `delayed(|x: i64| x + 1)`"
+)]
+pub trait Signature<S> {}
+
+/// Says that `Self` is a task function with signature `S` that returns a `Result`.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be a task function that returns a `Result`",
+    note = "a task function takes up to eight owned arguments; arguments, value and error are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`, and the error has `Display`"
+)]
+pub trait TrySignature<S> {}
+
+macro_rules! calls {
+    ($($arg:ident $name:ident),*) => {
+        impl<F, R, $($arg),*> Signature<fn($($arg),*) -> R> for F
+        where
+            F: Fn($($arg),*) -> R + Copy + 'static
+        {
+        }
+
+        impl<F, T, E, $($arg),*> TrySignature<fn($($arg),*) -> Result<T, E>> for F
+        where
+            F: Fn($($arg),*) -> Result<T, E> + Copy + 'static
+        {
+        }
+
+        impl<F, R, $($arg),*> Lazy<F, fn($($arg),*) -> R> {
+            /// Describes a call of the function.
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<R>
+            where
+                R: Data,
+                $($arg: Data,)*
+                F: TaskFunction<($($arg,)*), R>,
+            {
+                self.build(F::RECORD, smallvec::smallvec![$($name.into_arg()),*])
+            }
+        }
+
+        impl<F, T, E, $($arg),*> Lazy<F, Fallible<fn($($arg),*) -> Result<T, E>>> {
+            /// Describes a call of the function.
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<T>
+            where
+                T: Data,
+                E: Data + fmt::Display,
+                $($arg: Data,)*
+                F: TryTaskFunction<($($arg,)*), T, E>,
+            {
+                self.build(F::RECORD, smallvec::smallvec![$($name.into_arg()),*])
+            }
+        }
+    };
+}
+
+calls!();
+calls!(A0 a);
+calls!(A0 a, A1 b);
+calls!(A0 a, A1 b, A2 c);
+calls!(A0 a, A1 b, A2 c, A3 d);
+calls!(A0 a, A1 b, A2 c, A3 d, A4 e);
+calls!(A0 a, A1 b, A2 c, A3 d, A4 e, A5 f);
+calls!(A0 a, A1 b, A2 c, A3 d, A4 e, A5 f, A6 g);
+calls!(A0 a, A1 b, A2 c, A3 d, A4 e, A5 f, A6 g, A7 h);
+
+impl<F, A, R> Lazy<F, fn(A) -> R> {
+    /// Describes one call for each item.
+    pub fn map<I>(&self, items: I) -> Vec<Delayed<R>>
+    where
+        A: Data,
+        R: Data,
+        F: TaskFunction<(A,), R>,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        items.into_iter().map(|item| self.call(item)).collect()
+    }
+}
+
+impl<F, A, T, E> Lazy<F, Fallible<fn(A) -> Result<T, E>>> {
+    /// Describes one call for each item.
+    pub fn map<I>(&self, items: I) -> Vec<Delayed<T>>
+    where
+        A: Data,
+        T: Data,
+        E: Data + fmt::Display,
+        F: TryTaskFunction<(A,), T, E>,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        items.into_iter().map(|item| self.call(item)).collect()
+    }
+}
+
+/// A value that will be a `T` once it is computed: a lazy call, or the handle of a result that a client holds.
+///
+/// Cheap to clone; clones are the same task.
+pub struct Delayed<T> {
+    node: Arc<Node>,
+    _value: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Delayed<T> {
+    fn clone(&self) -> Self {
+        Self { node: Arc::clone(&self.node), _value: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Delayed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delayed({})", self.key())
+    }
+}
+
+impl<T> Delayed<T> {
+    pub(crate) fn from_node(node: Node) -> Self {
+        Self::from_arc(Arc::new(node))
+    }
+
+    pub(crate) fn from_arc(node: Arc<Node>) -> Self {
+        Self { node, _value: PhantomData }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The task's key, for example `inc-3f2a90c1e3f2d1b8`: its name, and a hash that differs from task to task (and is
+    /// equal for equal calls of [pure](Lazy::pure) functions).
+    pub fn key(&self) -> String {
+        self.node.key()
+    }
+
+    /// The graph that computes this value, as a picture in Graphviz's `dot` language.
+    ///
+    /// ```
+    /// # use swath::delayed;
+    /// let x = delayed(|x: i64| x + 1).call(1);
+    /// assert!((&x * &x).to_dot().starts_with("digraph"));
+    /// ```
+    pub fn to_dot(&self) -> String {
+        crate::graph::dot::dot(&[&self.node])
+    }
+}
+
+impl<T: Data> Delayed<T> {
+    /// Computes the value with a client: [`Client::compute`] of this one.
+    ///
+    /// # Errors
+    /// The error of the task that failed, or that of the client.
+    pub fn compute(&self, client: &Client) -> Result<T> {
+        client.compute(self)
+    }
+
+    /// [`compute`](Self::compute) for async code, under any runtime.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub async fn compute_async(&self, client: &Client) -> Result<T> {
+        client.compute_async(self).await
+    }
+
+    /// Starts computing, and keeps the result with the client's workers: [`Client::persist`] of this one.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted; a task that fails shows when the result is used.
+    pub fn persist(&self, client: &Client) -> Result<Delayed<T>> {
+        client.persist(self)
+    }
+
+    /// Starts computing: [`Client::submit`] of this one.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted.
+    pub fn submit(&self, client: &Client) -> Result<Future<T>> {
+        client.submit(self)
+    }
+
+    /// Describes a call of `function` with this value.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let words = delayed(|s: String| s.split(' ').count()).call("three small words");
+    /// assert_eq!(words.map(|n: usize| n * 2).compute(&Client::sync())?, 6);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn map<F, R>(&self, function: F) -> Delayed<R>
+    where
+        F: TaskFunction<(T,), R>,
+    {
+        let _ = function;
+        Delayed::from_node(Node::call(F::RECORD, smallvec::smallvec![Arg::Task(Arc::clone(&self.node))], None))
+    }
+
+    /// Describes a call of `function`, which may fail, with this value.
+    pub fn try_map<F, R, E>(&self, function: F) -> Delayed<R>
+    where
+        F: TryTaskFunction<(T,), R, E>,
+    {
+        let _ = function;
+        Delayed::from_node(Node::call(F::RECORD, smallvec::smallvec![Arg::Task(Arc::clone(&self.node))], None))
+    }
+}

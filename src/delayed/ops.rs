@@ -1,0 +1,256 @@
+//! Operators, indexing and taking apart.
+
+use super::{Delayed, IntoArg, delayed};
+use crate::task::Data;
+use std::iter::{Product, Sum};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
+
+macro_rules! binary {
+    ($($trait:ident $method:ident),*) => {$(
+        mod $method {
+            use super::*;
+
+            /// The operator as a task function, named after itself.
+            fn $method<A: $trait<B>, B>(a: A, b: B) -> A::Output {
+                a.$method(b)
+            }
+
+            pub(super) fn lazily<A, B>(a: impl IntoArg<A>, b: impl IntoArg<B>) -> Delayed<A::Output>
+            where
+                A: Data + $trait<B, Output: Data>,
+                B: Data,
+            {
+                delayed($method::<A, B>).call(a, b)
+            }
+        }
+
+        impl<A: Data + $trait<B, Output: Data>, B: Data> $trait<Delayed<B>> for Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self, other: Delayed<B>) -> Self::Output {
+                $method::lazily::<A, B>(self, other)
+            }
+        }
+
+        impl<A: Data + $trait<B, Output: Data>, B: Data> $trait<&Delayed<B>> for Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self, other: &Delayed<B>) -> Self::Output {
+                $method::lazily::<A, B>(self, other)
+            }
+        }
+
+        impl<A: Data + $trait<B, Output: Data>, B: Data> $trait<Delayed<B>> for &Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self, other: Delayed<B>) -> Self::Output {
+                $method::lazily::<A, B>(self, other)
+            }
+        }
+
+        impl<A: Data + $trait<B, Output: Data>, B: Data> $trait<&Delayed<B>> for &Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self, other: &Delayed<B>) -> Self::Output {
+                $method::lazily::<A, B>(self, other)
+            }
+        }
+
+        scalars!($trait $method: i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool);
+    )*};
+}
+
+macro_rules! scalars {
+    ($trait:ident $method:ident: $($scalar:ident)*) => {$(
+        impl<A: Data + $trait<$scalar, Output: Data>> $trait<$scalar> for Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self, other: $scalar) -> Self::Output {
+                $method::lazily::<A, $scalar>(self, other)
+            }
+        }
+
+        impl<A: Data + $trait<$scalar, Output: Data>> $trait<$scalar> for &Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self, other: $scalar) -> Self::Output {
+                $method::lazily::<A, $scalar>(self, other)
+            }
+        }
+
+        impl<B: Data> $trait<Delayed<B>> for $scalar
+        where
+            $scalar: $trait<B, Output: Data>,
+        {
+            type Output = Delayed<<$scalar as $trait<B>>::Output>;
+            fn $method(self, other: Delayed<B>) -> Self::Output {
+                $method::lazily::<$scalar, B>(self, other)
+            }
+        }
+
+        impl<B: Data> $trait<&Delayed<B>> for $scalar
+        where
+            $scalar: $trait<B, Output: Data>,
+        {
+            type Output = Delayed<<$scalar as $trait<B>>::Output>;
+            fn $method(self, other: &Delayed<B>) -> Self::Output {
+                $method::lazily::<$scalar, B>(self, other)
+            }
+        }
+    )*};
+}
+
+binary!(
+    Add add, Sub sub, Mul mul, Div div, Rem rem, BitAnd bitand, BitOr bitor, BitXor bitxor, Shl shl, Shr shr
+);
+
+macro_rules! unary {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<A: Data + $trait<Output: Data>> $trait for Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self) -> Self::Output {
+                (&self).$method()
+            }
+        }
+
+        impl<A: Data + $trait<Output: Data>> $trait for &Delayed<A> {
+            type Output = Delayed<A::Output>;
+            fn $method(self) -> Self::Output {
+                fn $method<A: $trait>(a: A) -> A::Output {
+                    a.$method()
+                }
+                delayed($method::<A>).call(self)
+            }
+        }
+    )*};
+}
+
+unary!(Neg neg, Not not);
+
+impl<T: Data + Sum> Sum<Delayed<T>> for Delayed<T> {
+    fn sum<I: Iterator<Item = Delayed<T>>>(items: I) -> Self {
+        fn sum<T: Sum>(items: Vec<T>) -> T {
+            items.into_iter().sum()
+        }
+        delayed(sum::<T>).call(items.collect::<Vec<_>>())
+    }
+}
+
+impl<'a, T: Data + Sum> Sum<&'a Delayed<T>> for Delayed<T> {
+    fn sum<I: Iterator<Item = &'a Delayed<T>>>(items: I) -> Self {
+        items.cloned().sum()
+    }
+}
+
+impl<T: Data + Product> Product<Delayed<T>> for Delayed<T> {
+    fn product<I: Iterator<Item = Delayed<T>>>(items: I) -> Self {
+        fn product<T: Product>(items: Vec<T>) -> T {
+            items.into_iter().product()
+        }
+        delayed(product::<T>).call(items.collect::<Vec<_>>())
+    }
+}
+
+impl<T: Data> Delayed<T> {
+    /// Whether the two values are equal, lazily.
+    pub fn equals(&self, other: impl IntoArg<T>) -> Delayed<bool>
+    where
+        T: PartialEq,
+    {
+        fn equals<T: PartialEq>(a: T, b: T) -> bool {
+            a == b
+        }
+        delayed(equals::<T>).call(self, other)
+    }
+
+    /// Whether this value is less than the other, lazily.
+    pub fn less_than(&self, other: impl IntoArg<T>) -> Delayed<bool>
+    where
+        T: PartialOrd,
+    {
+        fn less_than<T: PartialOrd>(a: T, b: T) -> bool {
+            a < b
+        }
+        delayed(less_than::<T>).call(self, other)
+    }
+
+    /// The larger of the two values, lazily.
+    pub fn max(&self, other: impl IntoArg<T>) -> Delayed<T>
+    where
+        T: Ord,
+    {
+        delayed(std::cmp::max::<T>).call(self, other)
+    }
+
+    /// The smaller of the two values, lazily.
+    pub fn min(&self, other: impl IntoArg<T>) -> Delayed<T>
+    where
+        T: Ord,
+    {
+        delayed(std::cmp::min::<T>).call(self, other)
+    }
+}
+
+impl<T: Data> Delayed<Vec<T>> {
+    /// The item at a place, lazily. A place past the end fails the task.
+    pub fn at(&self, place: impl IntoArg<usize>) -> Delayed<T> {
+        fn at<T: Clone>(items: std::sync::Arc<Vec<T>>, place: usize) -> T {
+            items[place].clone()
+        }
+        fn share<T>(items: Vec<T>) -> std::sync::Arc<Vec<T>> {
+            std::sync::Arc::new(items)
+        }
+        delayed(at::<T>).call(delayed(share::<T>).call(self), place)
+    }
+
+    /// The first `n` items as values of their own: for a function with several outputs of one type.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let halves = delayed(|v: Vec<i64>| vec![v[..2].to_vec(), v[2..].to_vec()]).call(vec![1, 2, 3, 4]);
+    /// let [low, high] = halves.unpack();
+    /// let sum = |v: Vec<i64>| v.iter().sum::<i64>();
+    /// assert_eq!(Client::sync().compute((&low.map(sum), &high.map(sum)))?, (3, 7));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn unpack<const N: usize>(&self) -> [Delayed<T>; N] {
+        std::array::from_fn(|i| self.at(i))
+    }
+
+    /// The number of items, lazily.
+    pub fn len(&self) -> Delayed<usize> {
+        fn len<T>(items: Vec<T>) -> usize {
+            items.len()
+        }
+        delayed(len::<T>).call(self)
+    }
+
+    /// Whether there is no item, lazily.
+    pub fn is_empty(&self) -> Delayed<bool> {
+        fn is_empty<T>(items: Vec<T>) -> bool {
+            items.is_empty()
+        }
+        delayed(is_empty::<T>).call(self)
+    }
+}
+
+macro_rules! unpack {
+    ($($t:ident $i:tt $name:ident),*) => {
+        impl<$($t: Data),*> Delayed<($($t,)*)> {
+            /// The parts of the tuple as values of their own: for a function with several outputs.
+            ///
+            /// ```
+            /// # use swath::{Client, delayed};
+            /// let (quotient, rest) = delayed(|a: i64, b: i64| (a / b, a % b)).call(17, 5).unpack();
+            /// assert_eq!((quotient * 5 + rest).compute(&Client::sync())?, 17);
+            /// # Ok::<(), swath::Error>(())
+            /// ```
+            pub fn unpack(&self) -> ($(Delayed<$t>,)*) {
+                $(
+                    fn $name<$($t),*>(tuple: ($($t,)*)) -> $t {
+                        tuple.$i
+                    }
+                )*
+                ($(delayed($name::<$($t),*>).call(self),)*)
+            }
+        }
+    };
+}
+
+unpack!(A 0 first, B 1 second);
+unpack!(A 0 first, B 1 second, C 2 third);
+unpack!(A 0 first, B 1 second, C 2 third, D 3 fourth);

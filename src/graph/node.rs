@@ -1,0 +1,190 @@
+//! The lazy graph as it is built: immutable nodes that share what they have in common.
+
+use crate::client::output::Output;
+use crate::delayed::options::Options;
+use crate::task::Value;
+use crate::task::codec::Codec;
+use crate::task::function::{Record, short_name};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use xxhash_rust::xxh3::Xxh3;
+
+/// One task to be, or the result of one that was submitted.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    /// Equal hashes mean the same task. The first half shows in the key.
+    pub(crate) hash: u128,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Call { function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>> },
+    Held(Arc<Output>),
+}
+
+/// One argument of a call.
+#[derive(Debug)]
+pub enum Arg {
+    /// A value given when the graph was built.
+    #[doc(hidden)]
+    Value(Value, &'static Codec),
+    /// The result of another task.
+    #[doc(hidden)]
+    Task(Arc<Node>),
+    /// A list, tuple or map with results of tasks in it, and the function that puts it together.
+    #[doc(hidden)]
+    Gather(&'static Record, Vec<Arg>),
+}
+
+impl Node {
+    pub(crate) fn call(function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>>) -> Self {
+        let hash = match &options {
+            Some(o) if o.pure => content_hash(function, &args),
+            _ => None,
+        };
+        let hash = hash.unwrap_or_else(|| serial_hash(function));
+        Self { kind: Kind::Call { function, args, options }, hash }
+    }
+
+    pub(crate) fn held(output: Arc<Output>) -> Self {
+        let hash = output.hash();
+        Self { kind: Kind::Held(output), hash }
+    }
+
+    pub(crate) fn options(&self) -> Option<&Options> {
+        match &self.kind {
+            Kind::Call { options, .. } => options.as_deref(),
+            Kind::Held(_) => None,
+        }
+    }
+
+    pub(crate) fn is_pure(&self) -> bool {
+        self.options().is_some_and(|o| o.pure)
+    }
+
+    /// The task's name: the one it was given, or its function's.
+    pub(crate) fn name(&self) -> String {
+        match &self.kind {
+            Kind::Call { function, options, .. } => match options.as_deref().and_then(|o| o.name.as_deref()) {
+                Some(name) => name.to_string(),
+                None => short_name(function.path()),
+            },
+            Kind::Held(output) => output.name(),
+        }
+    }
+
+    /// What users see of a task: its name and its hash.
+    pub(crate) fn key(&self) -> String {
+        match &self.kind {
+            Kind::Call { .. } => key(&self.name(), self.key_hash()),
+            Kind::Held(output) => output.key(),
+        }
+    }
+
+    pub(crate) fn key_hash(&self) -> u64 {
+        (self.hash >> 64) as u64
+    }
+
+    /// Calls `f` for each use of another task, in the order of the arguments.
+    pub(crate) fn each_input<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
+        if let Kind::Call { args, .. } = &self.kind {
+            args.iter().for_each(|a| a.each_task(f));
+        }
+    }
+
+    fn take_inputs(&mut self, into: &mut Vec<Arc<Node>>) {
+        fn take(arg: Arg, into: &mut Vec<Arc<Node>>) {
+            match arg {
+                Arg::Value(..) => {}
+                Arg::Task(node) => into.push(node),
+                Arg::Gather(_, args) => args.into_iter().for_each(|a| take(a, into)),
+            }
+        }
+        if let Kind::Call { args, .. } = &mut self.kind {
+            args.drain(..).for_each(|a| take(a, into));
+        }
+    }
+}
+
+impl Drop for Node {
+    /// A chain may be a million nodes long, so a node's drop must not run inside its successor's.
+    fn drop(&mut self) {
+        let mut left = Vec::new();
+        self.take_inputs(&mut left);
+        while let Some(node) = left.pop() {
+            if let Some(mut node) = Arc::into_inner(node) {
+                node.take_inputs(&mut left);
+            }
+        }
+    }
+}
+
+impl Arg {
+    fn each_task<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
+        match self {
+            Arg::Value(..) => {}
+            Arg::Task(node) => f(node),
+            Arg::Gather(_, args) => args.iter().for_each(|a| a.each_task(f)),
+        }
+    }
+
+    fn feed(&self, hasher: &mut Xxh3) -> Option<()> {
+        match self {
+            Arg::Value(value, codec) => {
+                let mut bytes = Vec::new();
+                codec.encode(value, &mut bytes, usize::MAX).ok()?;
+                hasher.update(codec.name().as_bytes());
+                hasher.update(&(bytes.len() as u64).to_le_bytes());
+                hasher.update(&bytes);
+            }
+            Arg::Task(node) => {
+                hasher.update(b"task");
+                hasher.update(&node.hash.to_le_bytes());
+            }
+            Arg::Gather(record, args) => {
+                hasher.update(b"gather");
+                hasher.update(record.path().as_bytes());
+                hasher.update(&(args.len() as u64).to_le_bytes());
+                for arg in args {
+                    arg.feed(hasher)?;
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+pub(crate) fn key(name: &str, hash: u64) -> String {
+    format!("{name}-{hash:016x}")
+}
+
+/// Equal for equal functions with equal arguments. `None` where an argument cannot be encoded.
+fn content_hash(function: &'static Record, args: &[Arg]) -> Option<u128> {
+    let mut hasher = Xxh3::new();
+    hasher.update(function.path().as_bytes());
+    // Closures of one function share a path; their records do not share a place.
+    hasher.update(&function.offset().unwrap_or(0).to_le_bytes());
+    for arg in args {
+        arg.feed(&mut hasher)?;
+    }
+    Some(hasher.digest128())
+}
+
+/// Different for every call: a program that builds its graphs in one thread gets the same keys each time it runs.
+pub(crate) fn serial_hash(function: &'static Record) -> u128 {
+    static SERIAL: AtomicU64 = AtomicU64::new(1);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    // The path's place stands for the path: hashing the text would cost more than the rest of building a node.
+    let path = function.path();
+    let seed = (path.len() as u64) ^ serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    u128::from(mix(seed)) << 64 | u128::from(serial)
+}
+
+/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): a bijection that spreads every bit.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,100 @@
+//! Runs one task function: catches panics, and lets the function know which task it is.
+
+use super::Value;
+use super::function::{CallError, Record, Slot};
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+/// Why a call has no result.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    Panic { message: String, location: String, backtrace: String },
+    Call(CallError),
+}
+
+impl From<CallError> for Fault {
+    fn from(e: CallError) -> Self {
+        Self::Call(e)
+    }
+}
+
+#[derive(Default)]
+struct Watch {
+    /// How many calls are under way on this thread, one inside the other.
+    depth: u32,
+    /// Where the last panic of such a call began.
+    last: Option<(String, String)>,
+}
+
+thread_local! {
+    static WATCH: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, last: None }) };
+}
+
+/// Notes where a panic inside a task begins. The unwinding itself only carries the message.
+fn install_hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let watched = WATCH.try_with(|w| w.try_borrow().is_ok_and(|w| w.depth > 0)).unwrap_or(false);
+            if !watched {
+                return before(info);
+            }
+            let location = info.location().map(ToString::to_string).unwrap_or_default();
+            let trace = Backtrace::capture();
+            let trace = match trace.status() {
+                BacktraceStatus::Captured => trace.to_string(),
+                _ => String::new(),
+            };
+            WATCH.with(|w| w.borrow_mut().last = Some((location, trace)));
+        }));
+    });
+}
+
+/// Calls the function. A panic becomes a fault with its message, place and (with `RUST_BACKTRACE=1`) backtrace, and is
+/// not reported by the panic hook of the program: the error carries it.
+pub(crate) fn call(record: &'static Record, args: &mut [Slot<'_>]) -> Result<Value, Fault> {
+    guarded(|| record.run(args).map_err(Fault::Call))
+}
+
+/// Runs something that may panic.
+pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Fault> {
+    install_hook();
+    WATCH.with(|w| w.borrow_mut().depth += 1);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    WATCH.with(|w| w.borrow_mut().depth -= 1);
+    result.unwrap_or_else(|payload| {
+        let (location, backtrace) = WATCH.with(|w| w.borrow_mut().last.take()).unwrap_or_default();
+        Err(Fault::Panic { message: message(&*payload), location, backtrace })
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(s) = payload.downcast_ref::<&str>() {
+        (*s).to_string()
+    } else if let Some(s) = payload.downcast_ref::<String>() {
+        s.clone()
+    } else {
+        "a panic whose payload is not text".to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_says_what_and_where() {
+        let r: Result<(), Fault> = guarded(|| panic!("no {}", "luck"));
+        match r {
+            Err(Fault::Panic { message, location, .. }) => {
+                assert_eq!(message, "no luck");
+                assert!(location.contains("call.rs"), "{location}");
+            }
+            other => unreachable!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Task functions as records that another process of the same build can find.
+
+use super::codec::{self, Codec, CodecOf};
+use super::{Data, Value, image, unwrap_value};
+use std::fmt::Display;
+use std::sync::Arc;
+
+const MAGIC: u64 = 0x7377_6174_685f_666e;
+
+/// One function as the runtime sees it. There is one constant record per function and signature; its place in the
+/// image is its name on the wire.
+#[repr(C)]
+pub struct Record {
+    magic: u64,
+    name: fn() -> &'static str,
+    run: fn(&mut Args<'_>) -> Result<Value, CallError>,
+    result: &'static Codec,
+}
+
+impl Record {
+    pub(crate) const fn new(
+        name: fn() -> &'static str,
+        run: fn(&mut Args<'_>) -> Result<Value, CallError>,
+        result: &'static Codec,
+    ) -> Self {
+        Self { magic: MAGIC, name, run, result }
+    }
+
+    /// The path of the function, as the compiler writes it.
+    pub(crate) fn path(&self) -> &'static str {
+        (self.name)()
+    }
+
+    pub(crate) fn result(&self) -> &'static Codec {
+        self.result
+    }
+
+    pub(crate) fn run(&self, args: &mut [Slot<'_>]) -> Result<Value, CallError> {
+        (self.run)(&mut Args(args))
+    }
+
+    /// The record's name on the wire.
+    ///
+    /// `None` where the function belongs to a shared library, which another process may have elsewhere.
+    pub(crate) fn offset(&'static self) -> Option<u64> {
+        image::offset_of(self)
+    }
+
+    /// The record at an offset that came from another process of the same build.
+    pub(crate) fn at(offset: u64) -> Option<&'static Record> {
+        let record = image::address_of::<Record>(offset)?;
+        // SAFETY: `address_of` answers only with aligned addresses whose whole extent lies in a loaded segment of this
+        // image, so reading a word there is sound whatever it holds.
+        let magic = unsafe { (&raw const (*record).magic).read() };
+        // SAFETY: the magic is written nowhere but in records, and the sender has proved in its handshake that it runs
+        // the same build, so this is the record it meant. Records are constants: they live as long as the program.
+        (magic == MAGIC).then(|| unsafe { &*record })
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Record({})", self.path())
+    }
+}
+
+/// An argument on its way into a call.
+pub(crate) enum Slot<'a> {
+    Value(Value),
+    /// Encoded, as it came with the task.
+    Bytes(&'a [u8]),
+    Taken,
+}
+
+/// The arguments of one call.
+pub struct Args<'a>(&'a mut [Slot<'a>]);
+
+impl Args<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes argument number `i`.
+    pub(crate) fn take<T: Data>(&mut self, i: usize) -> Result<T, CallError> {
+        let undecodable =
+            |reason: String| CallError::Decode { type_name: std::any::type_name::<T>().to_string(), reason };
+        match self.0.get_mut(i).map(|slot| std::mem::replace(slot, Slot::Taken)) {
+            Some(Slot::Value(value)) => {
+                unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
+            }
+            Some(Slot::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
+            Some(Slot::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),
+        }
+    }
+}
+
+/// Why a call has no result. Panics are caught further out.
+#[derive(Debug, Clone)]
+pub(crate) enum CallError {
+    /// The function returned `Err`.
+    Returned { message: String, error: Value, codec: &'static Codec },
+    /// An argument could not be decoded.
+    Decode { type_name: String, reason: String },
+}
+
+/// Makes a value of a function that captures nothing out of thin air.
+fn conjure<F: Copy + 'static>() -> F {
+    const { assert!(size_of::<F>() == 0, "{}", CAPTURES) };
+    // SAFETY: `F` has no bytes to initialise, and a value of it exists: the only way to a record of `F` is through a
+    // caller that was handed one. `F` is `Copy`, so another one does no harm.
+    unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() }
+}
+
+/// What the compiler says of a closure that captures.
+const CAPTURES: &str = "swath: a task function must not capture variables: it may run in another process. \
+                        Pass the values as arguments of the task instead";
+
+/// A function that can be a task: any `fn` item or closure that captures nothing, of up to eight arguments.
+///
+/// `A` is the tuple of its arguments, `R` its result.
+#[diagnostic::on_unimplemented(
+    message = "this cannot be a task function",
+    note = "a task function takes and returns owned values that are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`"
+)]
+pub trait TaskFunction<A, R>: Copy + 'static {
+    /// The record of this function.
+    #[doc(hidden)]
+    const RECORD: &'static Record;
+}
+
+/// A function that can be a task and may fail: it returns `Result<T, E>`.
+///
+/// The task's value is the `T`; an `Err` fails the task, and the error comes back typed from
+/// [`TaskError::downcast`](crate::TaskError::downcast).
+#[diagnostic::on_unimplemented(
+    message = "this cannot be a task function that returns a `Result`",
+    note = "a task function takes and returns owned values with serde's `Serialize` and `Deserialize`; its error type also needs `Display`"
+)]
+pub trait TryTaskFunction<A, T, E>: Copy + 'static {
+    /// The record of this function.
+    #[doc(hidden)]
+    const RECORD: &'static Record;
+}
+
+fn returned<E: Data + Display>(error: E) -> CallError {
+    CallError::Returned { message: error.to_string(), error: Arc::new(error), codec: CodecOf::<E>::CODEC }
+}
+
+macro_rules! functions {
+    ($($arg:ident $at:tt),*) => {
+        impl<F, R, $($arg),*> TaskFunction<($($arg,)*), R> for F
+        where
+            F: Fn($($arg),*) -> R + Copy + 'static,
+            R: Data,
+            $($arg: Data),*
+        {
+            const RECORD: &'static Record = {
+                assert!(size_of::<F>() == 0, "{}", CAPTURES);
+                &Record::new(
+                    std::any::type_name::<F>,
+                    |_args| Ok(Arc::new(conjure::<F>()($(_args.take::<$arg>($at)?),*))),
+                    CodecOf::<R>::CODEC,
+                )
+            };
+        }
+
+        impl<F, T, E, $($arg),*> TryTaskFunction<($($arg,)*), T, E> for F
+        where
+            F: Fn($($arg),*) -> Result<T, E> + Copy + 'static,
+            T: Data,
+            E: Data + Display,
+            $($arg: Data),*
+        {
+            const RECORD: &'static Record = {
+                assert!(size_of::<F>() == 0, "{}", CAPTURES);
+                &Record::new(
+                    std::any::type_name::<F>,
+                    |_args| match conjure::<F>()($(_args.take::<$arg>($at)?),*) {
+                        Ok(value) => Ok(Arc::new(value)),
+                        Err(error) => Err(returned(error)),
+                    },
+                    CodecOf::<T>::CODEC,
+                )
+            };
+        }
+    };
+}
+
+functions!();
+functions!(A0 0);
+functions!(A0 0, A1 1);
+functions!(A0 0, A1 1, A2 2);
+functions!(A0 0, A1 1, A2 2, A3 3);
+functions!(A0 0, A1 1, A2 2, A3 3, A4 4);
+functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5);
+functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5, A6 6);
+functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5, A6 6, A7 7);
+
+/// The part of a function's path that a reader wants: `app::load::parse<u8>` is `parse`, a closure in it is
+/// `parse-closure`.
+pub(crate) fn short_name(path: &str) -> String {
+    let mut depth = 0;
+    let mut parts = vec![String::new()];
+    let mut chars = path.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '<' => depth += 1,
+            '>' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            ':' if chars.peek() == Some(&':') => {
+                chars.next();
+                parts.push(String::new());
+            }
+            c => {
+                if let Some(last) = parts.last_mut() {
+                    last.push(c);
+                }
+            }
+        }
+    }
+    let closure = parts.iter().any(|p| p.starts_with("{{closure"));
+    let name = parts.iter().rev().find(|p| !p.is_empty() && !p.starts_with("{{")).map_or("task", String::as_str);
+    if closure { format!("{name}-closure") } else { name.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inc(x: i64) -> i64 {
+        x + 1
+    }
+
+    fn record_of<A, R, F: TaskFunction<A, R>>(_f: F) -> &'static Record {
+        F::RECORD
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_offset_and_runs() {
+        let record = record_of(inc);
+        let found = Record::at(record.offset().expect("in the image")).expect("a record");
+        assert_eq!(found.path(), record.path());
+        let value = found.run(&mut [Slot::Value(Arc::new(41_i64))]).expect("runs");
+        assert_eq!(unwrap_value::<i64>(value), Some(42));
+    }
+
+    #[test]
+    fn a_wrong_or_missing_argument_is_an_error() {
+        let record = record_of(inc);
+        assert!(matches!(record.run(&mut [Slot::Value(Arc::new("x".to_string()))]), Err(CallError::Decode { .. })));
+        assert!(matches!(record.run(&mut [Slot::Bytes(&[])]), Err(CallError::Decode { .. })));
+        assert!(matches!(record.run(&mut []), Err(CallError::Decode { .. })));
+    }
+
+    #[test]
+    fn no_record_is_found_where_there_is_none() {
+        let good = record_of(inc).offset().expect("in the image");
+        for offset in [8, 4096, 1 << 40, u64::MAX, good + 1, good + 8] {
+            assert!(Record::at(offset).is_none(), "at {offset}");
+        }
+    }
+
+    #[test]
+    fn names_are_short() {
+        assert_eq!(short_name("app::load::parse"), "parse");
+        assert_eq!(short_name("app::load::parse<alloc::vec::Vec<u8>>"), "parse");
+        assert_eq!(short_name("app::main::{{closure}}"), "main-closure");
+        assert_eq!(short_name("<i64 as core::ops::Add>::add"), "add");
+        assert_eq!(short_name("inc"), "inc");
+    }
+}

@@ -1,0 +1,160 @@
+//! The executable's own image: where it lies in memory, and what build it is.
+//!
+//! A task function is known to another process of the same build by the offset of its record from the start of the
+//! image, which is the same wherever the loader put the image. Records are constants with relocations, so the linker
+//! places them in a data segment that is read-only after relocation; only offsets into such a segment are accepted.
+
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+
+unsafe extern "C" {
+    /// The ELF header at the start of the image; the linker defines it.
+    static __ehdr_start: u8;
+}
+
+/// Where the executable lies in memory.
+struct Image {
+    base: usize,
+    /// Offsets that may hold a record: loaded segments with file contents, without gaps inside.
+    data: Vec<Range<usize>>,
+    build: BuildId,
+}
+
+/// Says which build of which program a process runs. Equal ids mean equal code at equal offsets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum BuildId {
+    /// The linker's build id note.
+    Note(Vec<u8>),
+    /// Device, inode, size and modification time of the file, where the linker wrote no note.
+    File([u64; 5]),
+}
+
+const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
+const NT_GNU_BUILD_ID: u32 = 3;
+
+/// Program header of ELF64; the fields as the ELF specification has them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ProgramHeader {
+    kind: u32,
+    _flags: u32,
+    _offset: u64,
+    address: u64,
+    _physical: u64,
+    file_size: u64,
+    _memory_size: u64,
+    _align: u64,
+}
+
+fn base() -> usize {
+    &raw const __ehdr_start as usize
+}
+
+fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let base = base();
+        let headers = program_headers(base);
+        // The image is mapped at `base`, while its headers count from the lowest address it was linked for.
+        let linked = headers.iter().filter(|h| h.kind == PT_LOAD).map(|h| h.address as usize).min().unwrap_or(0);
+        let span = |h: &ProgramHeader| {
+            let start = h.address as usize - linked;
+            start..start + h.file_size as usize
+        };
+        let data = headers.iter().filter(|h| h.kind == PT_LOAD).map(span).collect();
+        let note = headers.iter().filter(|h| h.kind == PT_NOTE).find_map(|h| {
+            let span = span(h);
+            // SAFETY: a note segment is part of the mapped image, is `file_size` bytes long and is never written.
+            let bytes = unsafe { std::slice::from_raw_parts((base + span.start) as *const u8, span.len()) };
+            build_id_of(bytes)
+        });
+        let build = note.map_or_else(file_identity, BuildId::Note);
+        Image { base, data, build }
+    })
+}
+
+fn program_headers(base: usize) -> Vec<ProgramHeader> {
+    // SAFETY: `base` is the address of this image's own ELF header, which the loader has mapped and nobody writes.
+    // `e_phoff` (at 32), `e_phentsize` (at 54) and `e_phnum` (at 56) of ELF64 describe the program headers, which lie
+    // in the same first segment; `read_unaligned` asks nothing of their alignment.
+    unsafe {
+        let header = base as *const u8;
+        let at = header.add(32).cast::<u64>().read_unaligned() as usize;
+        let size = header.add(54).cast::<u16>().read_unaligned() as usize;
+        let count = header.add(56).cast::<u16>().read_unaligned() as usize;
+        (0..count).map(|i| header.add(at + i * size).cast::<ProgramHeader>().read_unaligned()).collect()
+    }
+}
+
+/// Finds the build id among the notes of one segment.
+fn build_id_of(mut notes: &[u8]) -> Option<Vec<u8>> {
+    let word = |b: &[u8], at: usize| Some(u32::from_ne_bytes(b.get(at..at + 4)?.try_into().ok()?));
+    loop {
+        let (name, desc, kind) = (word(notes, 0)? as usize, word(notes, 4)? as usize, word(notes, 8)?);
+        let start = 12 + name.next_multiple_of(4);
+        if kind == NT_GNU_BUILD_ID && notes.get(12..16)? == b"GNU\0" {
+            return Some(notes.get(start..start + desc)?.to_vec());
+        }
+        notes = notes.get(start + desc.next_multiple_of(4)..)?;
+    }
+}
+
+fn file_identity() -> BuildId {
+    match std::fs::metadata("/proc/self/exe") {
+        Ok(m) => BuildId::File([m.dev(), m.ino(), m.size(), m.mtime() as u64, m.mtime_nsec() as u64]),
+        Err(_) => BuildId::File([0; 5]),
+    }
+}
+
+/// The build this process runs.
+pub(crate) fn build_id() -> &'static BuildId {
+    &image().build
+}
+
+/// The offset of a record in this image. `None` where it belongs to a shared library.
+pub(crate) fn offset_of<T>(record: &'static T) -> Option<u64> {
+    let at = (record as *const T as usize).wrapping_sub(image().base);
+    holds::<T>(at).then_some(at as u64)
+}
+
+/// The address of a record at an offset, if one could lie there. What is there is for the caller to check.
+pub(crate) fn address_of<T>(offset: u64) -> Option<*const T> {
+    let at = usize::try_from(offset).ok()?;
+    let address = image().base.checked_add(at)?;
+    (holds::<T>(at) && address.is_multiple_of(align_of::<T>())).then_some(address as *const T)
+}
+
+fn holds<T>(at: usize) -> bool {
+    at.checked_add(size_of::<T>()).is_some_and(|end| image().data.iter().any(|r| r.start <= at && end <= r.end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static HERE: u64 = 0x1234_5678;
+
+    #[test]
+    fn a_static_of_the_image_is_found_again() {
+        let offset = offset_of(&HERE).expect("in the image");
+        assert_eq!(address_of::<u64>(offset), Some(&raw const HERE));
+    }
+
+    #[test]
+    fn offsets_outside_are_refused() {
+        for offset in [1 << 40, u64::MAX, u64::MAX - 7] {
+            assert_eq!(address_of::<u64>(offset), None);
+        }
+        let heap: &'static u64 = Box::leak(Box::new(1));
+        assert_eq!(offset_of(heap), None);
+    }
+
+    #[test]
+    fn a_build_has_an_id() {
+        assert_ne!(*build_id(), BuildId::File([0; 5]));
+        assert_eq!(build_id_of(&[1, 2, 3]), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! What a task is made of: functions that can be named in another process, values, and how they are encoded.
+
+pub(crate) mod call;
+pub(crate) mod codec;
+pub(crate) mod function;
+pub(crate) mod image;
+pub(crate) mod program;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::sync::Arc;
+
+/// A value that tasks can take and return: it can be cloned, shared between threads and sent to another process.
+///
+/// Implemented for every type that is `Clone + Send + Sync + 'static` and has serde's `Serialize` and
+/// `Deserialize`. Nothing is serialised unless a value really leaves its process; large types should be cheap to
+/// clone ([`Buffer`](crate::Buffer), `Arc<T>`).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross from one process to another",
+    label = "not a type that tasks can take or return",
+    note = "a task's arguments and results must be `Clone + Send + Sync + 'static` and derive `serde::Serialize` and `serde::Deserialize`; they must own their data (no references)"
+)]
+pub trait Data: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Data for T {}
+
+/// A value of some [`Data`] type. Its codec is known to whoever made it and to whoever takes it.
+pub(crate) type Value = Arc<dyn Any + Send + Sync>;
+
+/// Takes a `T` out of a value: moves it where this is the last handle, clones it otherwise. `None`: another type.
+pub(crate) fn unwrap_value<T: Data>(value: Value) -> Option<T> {
+    let value = value.downcast::<T>().ok()?;
+    Some(Arc::try_unwrap(value).unwrap_or_else(|shared| (*shared).clone()))
+}
