@@ -1,7 +1,28 @@
-//! swath
+//! Lazy task graphs, run in parallel: in worker processes, on threads, or in the calling thread.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
+
+mod client;
+mod cluster;
+mod delayed;
 mod error;
+mod graph;
 mod ids;
 mod ipc;
+mod local;
 mod protocol;
+mod run;
 mod scheduler;
-pub use error::{DeathCause, DeathRecord};
+mod task;
+
+pub use client::{
+    AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,
+    Status, WaitFor, WorkerInfo, WorkerState,
+};
+pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
+pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
+pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
+pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
+pub use task::Data;
+pub use task::function::{Args, Record, TaskFunction, TryTaskFunction};

@@ -12,11 +12,25 @@ pub(crate) const EXTERNAL: u32 = 1 << 31;
 /// An encoded value: bincode bytes, and the shared segments its large buffers lie in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Payload {
+    /// The bytes; where there are too many for a frame, they lie in the last segment, and this says how many.
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) in_segment: Option<u64>,
 }
 
 impl Payload {
+    pub(crate) fn inline(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.into(), ..Self::default() }
+    }
+
+    /// The encoded value.
+    pub(crate) fn content(&self) -> &[u8] {
+        match self.in_segment {
+            None => &self.bytes,
+            Some(n) => self.segments.last().and_then(|s| s.bytes().get(..n as usize)).unwrap_or(&[]),
+        }
+    }
+
     /// Bytes this value takes, wherever they are.
     pub(crate) fn nbytes(&self) -> u64 {
         self.bytes.len() as u64 + self.segments.iter().map(|s| s.len() as u64).sum::<u64>()
@@ -25,7 +39,7 @@ impl Payload {
 
 /// A graph ready to be run elsewhere, in compressed-row form. Every dependency of a task has a smaller index,
 /// and a smaller index means "run earlier where there is a choice".
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct JobSpec {
     /// The programs of all tasks, one after the other; task `i` ends at `body_ends[i]`. Empty for a data task.
     pub(crate) bodies: Vec<u8>,
@@ -73,6 +87,8 @@ impl JobSpec {
 /// Per-task options as they cross the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskOptions {
+    /// The name in the task's key, where it is not its function's.
+    pub(crate) name: Option<String>,
     /// Higher runs earlier. Default 0.
     pub(crate) priority: i32,
     /// How often a failed run is repeated before the failure counts.
@@ -88,7 +104,7 @@ pub(crate) struct TaskOptions {
 }
 
 /// How one run of a task ended, as its worker tells it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     /// The value rides along: it is small, or somebody waits for it.
     Value(Payload),
@@ -132,14 +148,14 @@ pub(crate) enum FailureCause {
 }
 
 /// Word to a session about its outputs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     pub(crate) job: JobId,
     pub(crate) index: u32,
     pub(crate) result: Result<Delivered, Box<Failure>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Delivered {
     Value(Payload),
     /// The result is there and stays where it is.

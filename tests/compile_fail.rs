@@ -17,12 +17,11 @@ fn messages_of_the_compiler() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_fail");
     fs::create_dir_all(&out).expect("the target directory is writable");
 
-    let mut programs: Vec<PathBuf> =
-        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail"))
-            .expect("the directory is part of the project")
-            .map(|entry| entry.expect("the directory is readable").path())
-            .filter(|path| path.extension().is_some_and(|e| e == "rs"))
-            .collect();
+    let mut programs: Vec<PathBuf> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile_fail"))
+        .expect("the directory is part of the project")
+        .map(|entry| entry.expect("the directory is readable").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect();
     programs.sort();
     assert!(programs.len() >= 2, "no programs found");
 
@@ -30,10 +29,8 @@ fn messages_of_the_compiler() {
     let mut complaints = Vec::new();
     for pair in programs.chunks(2) {
         thread::scope(|scope| {
-            let runs: Vec<_> = pair
-                .iter()
-                .map(|program| scope.spawn(|| check(program, &deps, &library, &out)))
-                .collect();
+            let runs: Vec<_> =
+                pair.iter().map(|program| scope.spawn(|| check(program, &deps, &library, &out))).collect();
             for run in runs {
                 complaints.extend(run.join().expect("a check does not panic").err());
             }
@@ -46,10 +43,7 @@ fn messages_of_the_compiler() {
 fn check(program: &Path, deps: &Path, library: &Path, out: &Path) -> Result<(), String> {
     let name = program.file_stem().unwrap_or_default().to_string_lossy();
     let source = fs::read_to_string(program).map_err(|e| format!("{name}: {e}"))?;
-    let wanted: Vec<&str> = source
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("//~ "))
-        .collect();
+    let wanted: Vec<&str> = source.lines().filter_map(|line| line.trim().strip_prefix("//~ ")).collect();
 
     // An object file, because constant assertions are only evaluated where code is generated.
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -78,10 +72,7 @@ fn check(program: &Path, deps: &Path, library: &Path, out: &Path) -> Result<(), 
     }
     // Where a long message is broken into lines is the compiler's business.
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    let missing: Vec<&str> = wanted
-        .into_iter()
-        .filter(|text| !words.contains(text))
-        .collect();
+    let missing: Vec<&str> = wanted.into_iter().filter(|text| !words.contains(text)).collect();
     match missing.is_empty() {
         true => Ok(()),
         false => Err(format!("{name}: the message lacks {missing:?}:\n{said}")),
@@ -91,9 +82,7 @@ fn check(program: &Path, deps: &Path, library: &Path, out: &Path) -> Result<(), 
 /// Where cargo put this test and the libraries it is linked to.
 fn deps_dir() -> PathBuf {
     let exe = std::env::current_exe().expect("Linux tells a process its executable");
-    exe.parent()
-        .expect("an executable lies in a directory")
-        .to_path_buf()
+    exe.parent().expect("an executable lies in a directory").to_path_buf()
 }
 
 /// Builds with other features leave their libraries beside ours; cargo has just built or confirmed the newest.

@@ -36,13 +36,13 @@ pub trait IntoArg<T> {
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub fn value<T: Data>(value: T) -> Delayed<T> {
-    fn value<T>(value: T) -> T {
+    fn given<T>(value: T) -> T {
         value
     }
     fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
         F::RECORD
     }
-    Delayed::from_node(Node::call(record::<T, _>(value::<T>), smallvec::smallvec![value.into_arg()], None))
+    Delayed::from_node(Node::call(record::<T, _>(given::<T>), smallvec::smallvec![value.into_arg()], None))
 }
 
 impl<T: Data> IntoArg<T> for T {
@@ -84,11 +84,11 @@ impl<T: Data> IntoArg<T> for &Future<T> {
 /// Carries the function that puts a container together.
 struct Gather<C>(PhantomData<C>);
 
-fn all<T: Data>(args: &mut Args<'_>) -> Result<Vec<T>, CallError> {
+fn all<T: Data>(args: &mut Args<'_, '_>) -> Result<Vec<T>, CallError> {
     (0..args.len()).map(|i| args.take(i)).collect()
 }
 
-fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_>) -> Result<M, CallError> {
+fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_, '_>) -> Result<M, CallError> {
     (0..args.len() / 2).map(|i| Ok((args.take(2 * i)?, args.take(2 * i + 1)?))).collect()
 }
 

@@ -229,8 +229,8 @@ impl<T: Data> Delayed<Vec<T>> {
 }
 
 macro_rules! unpack {
-    ($($t:ident $i:tt $name:ident),*) => {
-        impl<$($t: Data),*> Delayed<($($t,)*)> {
+    ($tuple:ty; $($t:ident),*; $($part:ident $i:tt),*) => {
+        impl<$($t: Data),*> Delayed<$tuple> {
             /// The parts of the tuple as values of their own: for a function with several outputs.
             ///
             /// ```
@@ -239,18 +239,13 @@ macro_rules! unpack {
             /// assert_eq!((quotient * 5 + rest).compute(&Client::sync())?, 17);
             /// # Ok::<(), swath::Error>(())
             /// ```
-            pub fn unpack(&self) -> ($(Delayed<$t>,)*) {
-                $(
-                    fn $name<$($t),*>(tuple: ($($t,)*)) -> $t {
-                        tuple.$i
-                    }
-                )*
-                ($(delayed($name::<$($t),*>).call(self),)*)
+            pub fn unpack(&self) -> ($(Delayed<$part>,)*) {
+                ($(self.map(|tuple: $tuple| tuple.$i),)*)
             }
         }
     };
 }
 
-unpack!(A 0 first, B 1 second);
-unpack!(A 0 first, B 1 second, C 2 third);
-unpack!(A 0 first, B 1 second, C 2 third, D 3 fourth);
+unpack!((A, B); A, B; A 0, B 1);
+unpack!((A, B, C); A, B, C; A 0, B 1, C 2);
+unpack!((A, B, C, D); A, B, C, D; A 0, B 1, C 2, D 3);

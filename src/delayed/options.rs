@@ -24,6 +24,7 @@ impl Options {
 
     pub(crate) fn to_wire(&self) -> TaskOptions {
         TaskOptions {
+            name: self.name.clone(),
             priority: self.priority,
             retries: self.retries,
             timeout_ms: self.timeout.map(|t| t.as_millis().max(1) as u64),

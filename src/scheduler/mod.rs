@@ -1,1 +1,181 @@
-//! The scheduler: a pure state machine.
+//! The scheduler: a pure state machine. Events come in as method calls, commands go out of [`Scheduler::dispatch`].
+//!
+//! It does no I/O, reads no clock (time is an argument) and knows no actor. The rules it keeps:
+//!
+//! * A task is *active* while it waits, is ready, waits for a transfer, or is assigned. An active task uses its inputs.
+//!   A task's `uses` are its active dependents plus the session's claim; at zero its value is dropped, or its work is.
+//! * A value is *available* in the states `Done` and `Data`. `Waiting { missing }` counts the inputs that are not,
+//!   and the run of the same task that was cancelled but has not ended yet, if there is one. So a task is never in flight twice,
+//!   and a worker's late word about a cancelled run cannot be mistaken for one about its successor.
+//! * A cancelled run leaves the task at once and stays with its worker as a *zombie*: it takes a thread until it ends.
+//! * A value that was dropped or lost is not special: whoever uses it again starts the task again, and what that needs.
+//! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
+//!   `Drop` may.
+//!
+//! Nothing recurses over the graph: `work` (lost its last use) and `restart` (needed again) are the work lists of
+//! [`Scheduler::settle`].
+
+mod claims;
+mod drive;
+mod explain;
+mod flow;
+mod job;
+mod loss;
+mod place;
+mod ready;
+#[cfg(test)]
+mod sim;
+mod submit;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod validate;
+mod worker;
+
+pub(crate) use drive::drive_noops;
+pub(crate) use explain::{Counts, Explanation, Stats, TaskState, WorkerStats};
+pub(crate) use submit::SubmitError;
+pub(crate) use worker::WorkerSpec;
+
+use crate::error::DeathCause;
+use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::protocol::{Delivery, JobSpec, Outcome, Payload};
+use job::{Jobs, TaskRef};
+use ready::ReadyLanes;
+use std::sync::Arc;
+use std::time::Duration;
+use worker::Workers;
+
+/// What may be set about scheduling.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// A task that was running on this many dying workers fails.
+    pub(crate) allowed_deaths: u32,
+    /// How long a cancelled task may go on before its worker is replaced.
+    pub(crate) cancel_grace: Duration,
+    /// Estimated work a worker may have queued for each of its threads.
+    pub(crate) prefetch: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { allowed_deaths: 3, cancel_grace: Duration::from_secs(5), prefetch: Duration::from_millis(4) }
+    }
+}
+
+/// What the supervisor is to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Run these, in this order where there is a choice.
+    Run { worker: WorkerId, tasks: Vec<RunTask> },
+    /// Stop these, also if they have started; each is still answered with a completion or as retracted.
+    Cancel { worker: WorkerId, tasks: Vec<TaskId> },
+    /// Send these held values; each is answered with [`Scheduler::exported`].
+    Fetch { worker: WorkerId, tasks: Vec<TaskId> },
+    /// Forget these held values, as far as they are there.
+    Drop { worker: WorkerId, tasks: Vec<TaskId> },
+    /// Give back those of these that have not started; answered with [`Scheduler::retracted`], also if none.
+    Retract { worker: WorkerId, tasks: Vec<TaskId> },
+    /// End this worker now.
+    Kill { worker: WorkerId, cause: DeathCause },
+    /// This worker has nothing left that anybody needs: end it in order.
+    Retire { worker: WorkerId },
+    /// Word to a session about its outputs, in order.
+    Deliver { session: SessionId, deliveries: Vec<Delivery> },
+}
+
+/// One task to run, with everything the worker needs for it.
+#[derive(Clone, Debug)]
+pub(crate) struct RunTask {
+    pub(crate) id: TaskId,
+    pub(crate) spec: Arc<JobSpec>,
+    /// To be repeated in the completion. A task has one run in flight at most.
+    pub(crate) attempt: u16,
+    /// Somebody waits for the value: send it in full with the completion.
+    pub(crate) deliver: bool,
+    /// Somebody needs the value later, apart from that delivery.
+    pub(crate) keep: bool,
+    /// The scheduler watches this; the worker may use it too.
+    pub(crate) timeout_ms: Option<u64>,
+    /// In the order of the task's dependencies.
+    pub(crate) inputs: Vec<Input>,
+}
+
+/// One input of a task to run.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// In the worker's own store. With `take` nobody else wants it, and it may be moved out when the task starts.
+    Held { id: TaskId, take: bool },
+    Payload { id: TaskId, payload: Payload },
+}
+
+/// How one run ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Completion {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: u16,
+    /// Run time in microseconds, without the time it was queued.
+    pub(crate) run_us: u32,
+    pub(crate) outcome: Outcome,
+}
+
+/// The state of everything that was submitted, and of the workers.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduler {
+    config: Config,
+    /// The latest time anybody told.
+    now: Duration,
+    jobs: Jobs,
+    workers: Workers,
+    ready: ReadyLanes,
+    /// The workers that can exist; unknown until told.
+    fleet: Option<Vec<WorkerSpec>>,
+    deliveries: Vec<Delivery>,
+    /// Tasks that lost their last use.
+    work: Vec<TaskRef>,
+    /// Tasks whose value is needed but neither there nor on its way.
+    restart: Vec<TaskRef>,
+    /// Jobs that may have become unneeded, by slot.
+    leaving: Vec<u32>,
+    next_seq: u64,
+    /// Messages about runs and transfers that nobody waits for.
+    stale: u64,
+}
+
+impl Scheduler {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Decides what runs where, and hands over all commands that are due. To be called after each batch of events.
+    pub(crate) fn dispatch(&mut self, now: Duration, out: &mut Vec<Command>) {
+        self.now = self.now.max(now);
+        self.place_all();
+        self.balance();
+        self.wind_down();
+        self.flush(out);
+    }
+
+    /// Whether nothing is known of any job.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    fn flush(&mut self, out: &mut Vec<Command>) {
+        let (now, grace) = (self.now, self.config.cancel_grace);
+        for worker in self.workers.iter_mut() {
+            worker.start_grace(now, grace);
+            worker.flush(out);
+        }
+        let mut deliveries = std::mem::take(&mut self.deliveries).into_iter().peekable();
+        while let Some(first) = deliveries.next() {
+            let session = first.job.session;
+            let mut batch = Vec::with_capacity(deliveries.len() + 1);
+            batch.push(first);
+            while let Some(next) = deliveries.next_if(|d| d.job.session == session) {
+                batch.push(next);
+            }
+            out.push(Command::Deliver { session, deliveries: batch });
+        }
+    }
+}

@@ -27,6 +27,22 @@ impl Writer for Sink<'_> {
     }
 }
 
+/// Counts encoded bytes, and stops soon after a limit.
+struct Counter<'a> {
+    count: &'a mut u64,
+    limit: u64,
+}
+
+impl Writer for Counter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        *self.count += bytes.len() as u64;
+        if *self.count > self.limit { Err(EncodeError::UnexpectedEnd) } else { Ok(()) }
+    }
+}
+
+/// How many bytes are counted one by one before a size is called large enough.
+const COUNTED: u64 = 64 << 10;
+
 /// What a codec says when it cannot encode.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refused {
@@ -41,6 +57,7 @@ pub(crate) struct Codec {
     pub(crate) type_name: fn() -> &'static str,
     encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>, usize) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
+    size: fn(&(dyn Any + Send + Sync)) -> u64,
 }
 
 impl std::fmt::Debug for Codec {
@@ -60,6 +77,14 @@ impl<T: Data> CodecOf<T> {
             None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
         },
         decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
+        size: |value| {
+            let mut count = 0;
+            if let Some(value) = value.downcast_ref::<T>() {
+                // Stopping at the limit is what the counter is for.
+                let _ = bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: COUNTED }, config());
+            }
+            count
+        },
     };
 }
 
@@ -71,6 +96,12 @@ impl Codec {
 
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<Value, String> {
         (self.decode)(bytes)
+    }
+
+    /// About how many bytes the value takes: exact for small values and those of one large buffer, otherwise at least so
+    /// many. Takes microseconds.
+    pub(crate) fn size(&self, value: &Value) -> u64 {
+        (self.size)(&**value)
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -93,7 +124,8 @@ pub(crate) fn encode<T: Data>(value: &T, out: &mut Vec<u8>, limit: usize) -> Res
 
 /// Reads a value that fills `bytes` exactly.
 pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
-    match bincode::serde::decode_from_slice::<T, _>(bytes, config()) {
+    // The borrowing form checks a claimed length against the bytes that are there before it allocates.
+    match bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(format!("{} bytes are left over", bytes.len() - used)),
         Err(e) => Err(e.to_string()),

@@ -2,6 +2,8 @@
 
 use super::codec::{self, Codec, CodecOf};
 use super::{Data, Value, image, unwrap_value};
+use crate::ipc::scope::decode_scope;
+use crate::protocol::Payload;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -13,14 +15,14 @@ const MAGIC: u64 = 0x7377_6174_685f_666e;
 pub struct Record {
     magic: u64,
     name: fn() -> &'static str,
-    run: fn(&mut Args<'_>) -> Result<Value, CallError>,
+    run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
     result: &'static Codec,
 }
 
 impl Record {
     pub(crate) const fn new(
         name: fn() -> &'static str,
-        run: fn(&mut Args<'_>) -> Result<Value, CallError>,
+        run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
         Self { magic: MAGIC, name, run, result }
@@ -69,13 +71,15 @@ pub(crate) enum Slot<'a> {
     Value(Value),
     /// Encoded, as it came with the task.
     Bytes(&'a [u8]),
+    /// Encoded, with large buffers in shared segments.
+    Payload(Payload),
     Taken,
 }
 
 /// The arguments of one call.
-pub struct Args<'a>(&'a mut [Slot<'a>]);
+pub struct Args<'s, 'a>(&'s mut [Slot<'a>]);
 
-impl Args<'_> {
+impl Args<'_, '_> {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -89,6 +93,9 @@ impl Args<'_> {
                 unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
             }
             Some(Slot::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
+            Some(Slot::Payload(payload)) => {
+                decode_scope(&payload.segments, || codec::decode(payload.content())).map_err(undecodable)
+            }
             Some(Slot::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),
         }
     }

@@ -1,0 +1,285 @@
+//! Every option of a client.
+
+use super::limit::{MemoryLimit, available_memory};
+use super::{Client, Mode};
+use crate::cluster::{self, Settings};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the supervisor does when a worker process has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum RestartPolicy {
+    /// It starts another one, after a short pause when they die at once.
+    Always,
+    /// It goes on with those that are left. When none is left, what is still to be done fails.
+    Never,
+}
+
+/// All options of a [`Client`]. Those that a mode has no use for are ignored in it.
+///
+/// ```
+/// use swath::Client;
+/// use std::time::Duration;
+/// let client = Client::builder()
+///     .workers(2)
+///     .threads(1)
+///     .memory_limit("1GB")
+///     .name("reports")
+///     .worker_env("RUST_LOG", "info")
+///     .worker_tags(1, ["large"])
+///     .worker_timeout(Duration::from_secs(60))
+///     .build()?;
+/// assert_eq!(client.workers()?.len(), 2);
+/// # Ok::<(), swath::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    mode: Mode,
+    workers: Option<usize>,
+    threads: Option<usize>,
+    memory_limit: MemoryLimit,
+    shared_memory_limit: MemoryLimit,
+    name: Option<String>,
+    worker_env: Vec<(String, String)>,
+    worker_tags: Vec<(usize, Vec<String>)>,
+    local_directory: Option<PathBuf>,
+    start_timeout: Duration,
+    worker_timeout: Duration,
+    cancel_grace: Duration,
+    allowed_deaths: u32,
+    restart: RestartPolicy,
+    forward_output: bool,
+    cluster: Option<PathBuf>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Processes,
+            workers: None,
+            threads: None,
+            memory_limit: MemoryLimit::None,
+            shared_memory_limit: MemoryLimit::None,
+            name: None,
+            worker_env: Vec::new(),
+            worker_tags: Vec::new(),
+            local_directory: None,
+            start_timeout: Duration::from_secs(30),
+            worker_timeout: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(5),
+            allowed_deaths: 3,
+            restart: RestartPolicy::Always,
+            forward_output: true,
+            cluster: None,
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|v| v.trim().to_string()).filter(|v| !v.is_empty())
+}
+
+fn number(name: &str) -> Result<Option<usize>> {
+    variable(name)
+        .map(|text| text.parse().map_err(|_| Error::invalid(name, format!("`{text}` is not a whole number"))))
+        .transpose()
+}
+
+impl Builder {
+    /// The options that the environment asks for, see [`Client::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names a variable whose value makes no sense.
+    pub fn from_env() -> Result<Self> {
+        let mut builder = Self::default();
+        builder.cluster = variable("SWATH_CLUSTER").map(PathBuf::from);
+        if let Some(mode) = variable("SWATH_SCHEDULER") {
+            builder.mode = mode.parse().map_err(|_| {
+                Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))
+            })?;
+        }
+        builder.workers = number("SWATH_WORKERS")?;
+        builder.threads = number("SWATH_THREADS")?;
+        if let Some(limit) = variable("SWATH_MEMORY_LIMIT") {
+            builder.memory_limit =
+                limit.parse().map_err(|e: Error| Error::invalid("SWATH_MEMORY_LIMIT", e.to_string()))?;
+            builder.memory_limit.bytes()?;
+        }
+        Ok(builder)
+    }
+
+    /// The mode. Default: [`Mode::Processes`].
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Number of worker processes. Default: one for each core.
+    pub fn workers(mut self, n: usize) -> Self {
+        self.workers = Some(n);
+        self
+    }
+
+    /// Executor threads of each worker (default 1); in threads mode, the size of the pool (default: the cores).
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = Some(n);
+        self
+    }
+
+    /// Memory limit of each worker. Default: none.
+    pub fn memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.memory_limit = limit.into();
+        self
+    }
+
+    /// How much shared memory all values of this client may take together. Default: half of what the machine has
+    /// available when the client starts, and not more than all workers' limits together.
+    ///
+    /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine.
+    pub fn shared_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.shared_memory_limit = limit.into();
+        self
+    }
+
+    /// A name for the client, shown where it is printed and in the log. Default: `swath`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets an environment variable for the workers, beside those of this process.
+    pub fn worker_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.worker_env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Tags that worker number `index` (from 0) carries, for tasks that ask for one with
+    /// [`Lazy::tag`](crate::Lazy::tag).
+    pub fn worker_tags<S: Into<String>>(mut self, index: usize, tags: impl IntoIterator<Item = S>) -> Self {
+        self.worker_tags.push((index, tags.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// The working directory of the workers. Default: this process's.
+    pub fn local_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.local_directory = Some(path.into());
+        self
+    }
+
+    /// How long a worker may take to answer after its start. Default: 30 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// How long a worker that runs tasks may give no sign of life before it is replaced. Default: 30 s.
+    ///
+    /// Long tasks are no problem: the sign of life comes from a thread of its own. A worker that is stopped by a signal
+    /// or starved of the processor gives none.
+    pub fn worker_timeout(mut self, timeout: Duration) -> Self {
+        self.worker_timeout = timeout;
+        self
+    }
+
+    /// How long a cancelled or overdue task may go on before its worker is replaced. Default: 5 s.
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.cancel_grace = grace;
+        self
+    }
+
+    /// On how many dying workers a task may have been running before it fails. Default: 3.
+    pub fn allowed_deaths(mut self, deaths: u32) -> Self {
+        self.allowed_deaths = deaths;
+        self
+    }
+
+    /// What happens when a worker has died. Default: [`RestartPolicy::Always`].
+    pub fn restart_policy(mut self, policy: RestartPolicy) -> Self {
+        self.restart = policy;
+        self
+    }
+
+    /// Whether what tasks print appears on this process's standard output and error. Default: yes. In either case the
+    /// last lines are kept for [`Client::logs`] and for the records of deaths.
+    pub fn forward_output(mut self, forward: bool) -> Self {
+        self.forward_output = forward;
+        self
+    }
+
+    /// Connects to a running local cluster instead of starting workers: its name, or the path of its socket.
+    pub fn cluster(mut self, name_or_path: impl Into<PathBuf>) -> Self {
+        self.cluster = Some(name_or_path.into());
+        self
+    }
+
+    /// Starts the client.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad option; [`Error::Spawn`], [`Error::Resource`] or [`Error::Connect`] where workers
+    /// cannot be started or the cluster cannot be reached.
+    pub fn build(self) -> Result<Client> {
+        if let Some(cluster) = &self.cluster {
+            return crate::local::connect(Path::new(cluster), self.name.as_deref());
+        }
+        match self.mode {
+            Mode::Sync => Ok(Client::sync()),
+            Mode::Threads => match self.threads {
+                Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
+                n => Ok(Client::threads(n.unwrap_or_else(cores))),
+            },
+            Mode::Processes => cluster::local(self.settings()?),
+        }
+    }
+
+    /// The options of worker processes, checked.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let workers = self.workers.unwrap_or_else(cores);
+        let threads = self.threads.unwrap_or(1);
+        if workers == 0 || workers > 1024 {
+            return Err(Error::invalid("workers", format!("{workers}; it must be 1 to 1024")));
+        }
+        if threads == 0 || threads > crate::ipc::page::SLOTS {
+            let most = crate::ipc::page::SLOTS;
+            return Err(Error::invalid("threads", format!("{threads}; it must be 1 to {most} for each worker")));
+        }
+        if let Some((name, _)) = self.worker_env.iter().find(|(n, v)| n.is_empty() || (n.clone() + v).contains('\0')) {
+            return Err(Error::invalid("worker_env", format!("`{name}` cannot be a variable")));
+        }
+        if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
+            return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
+        }
+        let memory_limit = self.memory_limit.bytes()?;
+        let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
+        let half = available_memory()? / 2;
+        let shared_memory = self.shared_memory_limit.bytes()?.unwrap_or(all.map_or(half, |all| all.min(half)));
+        let mut tags = vec![Vec::new(); workers];
+        for (index, more) in &self.worker_tags {
+            match tags.get_mut(*index) {
+                Some(tags) => tags.extend(more.iter().cloned()),
+                None => return Err(Error::invalid("worker_tags", format!("there is no worker {index}"))),
+            }
+        }
+        Ok(Settings {
+            workers,
+            threads,
+            memory_limit,
+            shared_memory,
+            name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
+            env: self.worker_env.clone(),
+            tags,
+            directory: self.local_directory.clone(),
+            start_timeout: self.start_timeout,
+            worker_timeout: self.worker_timeout,
+            cancel_grace: self.cancel_grace,
+            allowed_deaths: self.allowed_deaths.max(1),
+            restart: self.restart,
+            forward_output: self.forward_output,
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! What can be computed in one go.
+
+use super::output::{Here, Label, Output};
+use crate::client::Future;
+use crate::delayed::Delayed;
+use crate::error::{Result, TaskError};
+use crate::graph::node::Node;
+use crate::task::Data;
+use std::sync::Arc;
+
+/// The results of the roots that a [`Computable`] named, in the same order.
+pub struct Results<'a> {
+    pub(super) next: Box<dyn FnMut() -> (std::result::Result<Here, TaskError>, Label) + 'a>,
+}
+
+impl Results<'_> {
+    fn typed<T: Data>(&mut self) -> Result<T> {
+        let (here, label) = (self.next)();
+        here?.into_typed(&label)
+    }
+}
+
+/// Lazy values that [`Client::compute`](crate::Client::compute) and [`Client::persist`](crate::Client::persist) take:
+/// a reference to a [`Delayed`] or [`Future`], a slice or `Vec` of them, and tuples of all these.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be computed",
+    note = "pass a reference to a `Delayed`, a list of them, or a tuple: `client.compute((&a, &b))`"
+)]
+pub trait Computable {
+    /// What computing gives.
+    type Output;
+    /// What persisting gives.
+    type Persisted;
+
+    /// Names the tasks it stands for.
+    #[doc(hidden)]
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>);
+
+    /// Puts the results together.
+    #[doc(hidden)]
+    fn output(&self, results: &mut Results<'_>) -> Result<Self::Output>;
+
+    /// Puts handles of the results together.
+    #[doc(hidden)]
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted;
+}
+
+fn handle<T>(outputs: &mut dyn Iterator<Item = Arc<Output>>, or: &Arc<Node>) -> Delayed<T> {
+    outputs.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
+}
+
+impl<T: Data> Computable for Delayed<T> {
+    type Output = T;
+    type Persisted = Delayed<T>;
+
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+        roots.push(self.node());
+    }
+
+    fn output(&self, results: &mut Results<'_>) -> Result<T> {
+        results.typed()
+    }
+
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Delayed<T> {
+        handle(outputs, self.node())
+    }
+}
+
+impl<T: Data> Computable for Future<T> {
+    type Output = T;
+    type Persisted = Delayed<T>;
+
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+        roots.push(self.node());
+    }
+
+    fn output(&self, results: &mut Results<'_>) -> Result<T> {
+        results.typed()
+    }
+
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Delayed<T> {
+        handle(outputs, self.node())
+    }
+}
+
+impl<C: Computable + ?Sized> Computable for &C {
+    type Output = C::Output;
+    type Persisted = C::Persisted;
+
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+        (**self).roots(roots);
+    }
+
+    fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
+        (**self).output(results)
+    }
+
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+        (**self).persisted(outputs)
+    }
+}
+
+impl<C: Computable> Computable for [C] {
+    type Output = Vec<C::Output>;
+    type Persisted = Vec<C::Persisted>;
+
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+        self.iter().for_each(|c| c.roots(roots));
+    }
+
+    fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
+        self.iter().map(|c| c.output(results)).collect()
+    }
+
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+        self.iter().map(|c| c.persisted(outputs)).collect()
+    }
+}
+
+impl<C: Computable> Computable for Vec<C> {
+    type Output = Vec<C::Output>;
+    type Persisted = Vec<C::Persisted>;
+
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+        self.as_slice().roots(roots);
+    }
+
+    fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
+        self.as_slice().output(results)
+    }
+
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+        self.as_slice().persisted(outputs)
+    }
+}
+
+impl<C: Computable, const N: usize> Computable for [C; N] {
+    type Output = Vec<C::Output>;
+    type Persisted = Vec<C::Persisted>;
+
+    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+        self.as_slice().roots(roots);
+    }
+
+    fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
+        self.as_slice().output(results)
+    }
+
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+        self.as_slice().persisted(outputs)
+    }
+}
+
+macro_rules! tuples {
+    ($($c:ident $i:tt),*) => {
+        impl<$($c: Computable),*> Computable for ($($c,)*) {
+            type Output = ($($c::Output,)*);
+            type Persisted = ($($c::Persisted,)*);
+
+            fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+                $(self.$i.roots(roots);)*
+            }
+
+            fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
+                Ok(($(self.$i.output(results)?,)*))
+            }
+
+            fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+                ($(self.$i.persisted(outputs),)*)
+            }
+        }
+    };
+}
+
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);

@@ -1,0 +1,175 @@
+//! Handles of results that are being made.
+
+use super::output::{Here, Output, Watcher};
+use crate::delayed::Delayed;
+use crate::error::{Error, Result, TaskError};
+use crate::graph::node::Node;
+use crate::task::Data;
+use std::fmt;
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// The handle of a submitted task's result.
+///
+/// Cheap to clone. It can be waited for in blocking and in async code, under any runtime or none, and passed as an
+/// argument to later tasks. When the last handle goes, the result is released, and the task is cancelled if it has not
+/// run yet and nothing else needs it.
+///
+/// ```
+/// use swath::{Client, delayed};
+/// let client = Client::threads(2);
+/// let x = client.submit(&delayed(|x: i64| x * x).call(7))?;
+/// let y = client.submit(&delayed(|x: i64| x + 1).call(&x))?;
+/// assert_eq!(y.result()?, 50);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub struct Future<T> {
+    output: Arc<Output>,
+    node: Arc<Node>,
+    _value: PhantomData<fn() -> T>,
+}
+
+/// How far a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Not done.
+    Pending,
+    /// The result is there.
+    Finished,
+    /// It has no result.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl<T> Clone for Future<T> {
+    fn clone(&self) -> Self {
+        Self { output: Arc::clone(&self.output), node: Arc::clone(&self.node), _value: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Future<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Future({}, {:?})", self.key(), self.status())
+    }
+}
+
+impl<T> Future<T> {
+    pub(crate) fn new(output: Arc<Output>) -> Self {
+        let node = Arc::new(Node::held(Arc::clone(&output)));
+        Self { output, node, _value: PhantomData }
+    }
+
+    pub(crate) fn output(&self) -> &Arc<Output> {
+        &self.output
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn to_node(&self) -> Arc<Node> {
+        Arc::clone(&self.node)
+    }
+
+    /// Key of the task, for example `inc-3f2a90c1e3f2d1b8`.
+    pub fn key(&self) -> String {
+        self.output.key()
+    }
+
+    /// Whether the task has finished or failed.
+    pub fn is_done(&self) -> bool {
+        self.output.run.is_done(self.output.slot)
+    }
+
+    /// How far the task is.
+    pub fn status(&self) -> Status {
+        use super::output::Slot;
+        self.output.run.look(self.output.slot, |slot| match slot {
+            Slot::Pending => Status::Pending,
+            Slot::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
+            Slot::Failed(_) => Status::Failed,
+            _ => Status::Finished,
+        })
+    }
+
+    /// The result as a lazy value, to describe more work with.
+    pub fn delayed(&self) -> Delayed<T> {
+        Delayed::from_arc(self.to_node())
+    }
+}
+
+impl<T: Data> Future<T> {
+    fn typed(&self, here: Result<Here, TaskError>) -> Result<T> {
+        here?.into_typed(self.output.label())
+    }
+
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// That of the task that failed, be it this one or one that it needs.
+    pub fn result(&self) -> Result<T> {
+        match self.output.wait_here(None) {
+            Some(here) => self.typed(here),
+            None => Err(Error::Timeout { waited: Duration::ZERO }),
+        }
+    }
+
+    /// Waits for the result, but not longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over; the work goes on. Otherwise as [`result`](Self::result).
+    pub fn result_timeout(&self, timeout: Duration) -> Result<T> {
+        match self.output.wait_here(Some(Instant::now() + timeout)) {
+            Some(here) => self.typed(here),
+            None => Err(Error::Timeout { waited: timeout }),
+        }
+    }
+
+    fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<T>> {
+        match self.output.run.poll_here(self.output.slot, || Watcher::Waker(cx.waker().clone())) {
+            Some(here) => Poll::Ready(self.typed(here)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Waiting for a [`Future`] in async code.
+pub struct Awaited<T>(Future<T>);
+
+impl<T> fmt::Debug for Awaited<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: Data> std::future::Future for Awaited<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_result(cx)
+    }
+}
+
+impl<T: Data> IntoFuture for Future<T> {
+    type Output = Result<T>;
+    type IntoFuture = Awaited<T>;
+
+    fn into_future(self) -> Awaited<T> {
+        Awaited(self)
+    }
+}
+
+impl<T: Data> IntoFuture for &Future<T> {
+    type Output = Result<T>;
+    type IntoFuture = Awaited<T>;
+
+    fn into_future(self) -> Awaited<T> {
+        Awaited(self.clone())
+    }
+}

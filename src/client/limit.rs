@@ -1,0 +1,177 @@
+//! Memory limits as people write them.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// How much memory each worker may use.
+///
+/// Made from a text (`"2GB"`, `"512MiB"`, `"25%"`), a number of bytes, a fraction of the machine's memory, or `None`.
+///
+/// ```
+/// use swath::MemoryLimit;
+/// assert_eq!("512MiB".parse::<MemoryLimit>()?.bytes()?, Some(512 << 20));
+/// assert_eq!(MemoryLimit::from(2_000_000_000_u64).bytes()?, Some(2_000_000_000));
+/// assert_eq!(MemoryLimit::None.bytes()?, None);
+/// assert!("2 apples".parse::<MemoryLimit>().is_err());
+/// # Ok::<(), swath::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum MemoryLimit {
+    /// No limit.
+    #[default]
+    None,
+    /// So many bytes.
+    Bytes(u64),
+    /// This part of the machine's memory, above 0 and at most 1.
+    Fraction(f64),
+    /// A text that is looked at when the client starts.
+    Text(String),
+}
+
+impl MemoryLimit {
+    /// The limit in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the text is no size, or the fraction not between 0 and 1.
+    pub fn bytes(&self) -> Result<Option<u64>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Bytes(0) => Err(Error::invalid("memory limit", "0 bytes; for no limit say `MemoryLimit::None`")),
+            Self::Bytes(n) => Ok(Some(*n)),
+            Self::Fraction(f) if *f > 0.0 && *f <= 1.0 => Ok(Some((total_memory()? as f64 * f) as u64)),
+            Self::Fraction(f) => {
+                Err(Error::invalid("memory limit", format!("{f} is not a part of the machine between 0 and 1")))
+            }
+            Self::Text(text) => parse(text)?.bytes(),
+        }
+    }
+}
+
+/// The machine's memory in bytes.
+pub(crate) fn total_memory() -> Result<u64> {
+    meminfo("MemTotal:")
+}
+
+/// The memory in bytes that could be had now.
+pub(crate) fn available_memory() -> Result<u64> {
+    meminfo("MemAvailable:")
+}
+
+fn meminfo(field: &str) -> Result<u64> {
+    std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with(field))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map(|kib| kib * 1024)
+        .ok_or_else(|| Error::Resource {
+            resource: "/proc/meminfo".to_string(),
+            reason: format!("it cannot be read or has no {field}"),
+        })
+}
+
+fn parse(text: &str) -> Result<MemoryLimit> {
+    let wrong = || Error::invalid("memory limit", format!("`{text}`; write for example `2GB`, `512MiB`, `25%` or `none`"));
+    let trimmed = text.trim().to_ascii_lowercase();
+    if matches!(trimmed.as_str(), "none" | "") {
+        return Ok(MemoryLimit::None);
+    }
+    let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(split);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let scale = match unit.trim() {
+        "%" => return Ok(MemoryLimit::Fraction(number / 100.0)),
+        "" if text.contains('.') => return Ok(MemoryLimit::Fraction(number)),
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "ki" | "kib" => 1024.0,
+        "mi" | "mib" => 1024.0 * 1024.0,
+        "gi" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "ti" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wrong()),
+    };
+    Ok(MemoryLimit::Bytes((number * scale) as u64))
+}
+
+impl std::str::FromStr for MemoryLimit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text)
+    }
+}
+
+impl From<&str> for MemoryLimit {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_string())
+    }
+}
+
+impl From<String> for MemoryLimit {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for MemoryLimit {
+    fn from(bytes: u64) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<f64> for MemoryLimit {
+    fn from(fraction: f64) -> Self {
+        Self::Fraction(fraction)
+    }
+}
+
+impl<T: Into<MemoryLimit>> From<Option<T>> for MemoryLimit {
+    fn from(limit: Option<T>) -> Self {
+        limit.map_or(Self::None, Into::into)
+    }
+}
+
+/// A number of bytes for a reader.
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.0 as f64;
+        match self.0 {
+            0..1_000 => write!(f, "{} B", self.0),
+            1_000..1_000_000 => write!(f, "{:.1} kB", n / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", n / 1e6),
+            _ => write!(f, "{:.1} GB", n / 1e9),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in
+            [("2GB", 2_000_000_000), ("1.5 gib", 1_610_612_736), ("100", 100), ("64k", 64_000), ("7MiB", 7 << 20)]
+        {
+            assert_eq!(MemoryLimit::from(text).bytes().expect("a size"), Some(bytes), "{text}");
+        }
+        assert_eq!(MemoryLimit::from("none").bytes().expect("a size"), None);
+        let half = MemoryLimit::from("50%").bytes().expect("a size").expect("a limit");
+        assert_eq!(half, total_memory().expect("linux") / 2);
+        assert_eq!(MemoryLimit::from("0.5").bytes().expect("a size"), Some(half));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["two", "2 apples", "-1", "1e", "0", "150%", "0.0"] {
+            assert!(MemoryLimit::from(text).bytes().is_err(), "{text}");
+        }
+        assert!(MemoryLimit::from(f64::NAN).bytes().is_err());
+    }
+}

@@ -1,0 +1,629 @@
+//! The one handle of a program: it runs lazy work in one of the three modes.
+
+pub(crate) mod backend;
+mod builder;
+mod computable;
+mod future;
+pub(crate) mod limit;
+pub(crate) mod output;
+mod replay;
+mod wait;
+
+pub use builder::{Builder, RestartPolicy};
+pub use computable::{Computable, Results};
+pub use future::{Awaited, Future, Status};
+pub use limit::MemoryLimit;
+pub use wait::{AsCompleted, WaitFor};
+
+use crate::delayed::{Delayed, delayed, try_delayed};
+use crate::error::{DeathRecord, Error, Result};
+use crate::graph::Graph;
+use crate::graph::node::{Node, serial_hash};
+use crate::run::sync::SyncRunner;
+use crate::run::threads::Threads;
+use crate::task::codec::CodecOf;
+use crate::task::function::{TaskFunction, TryTaskFunction};
+use crate::task::{Data, Value};
+use backend::{Backend, Want};
+use output::{Label, Output, Run, Whole};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Which scheduler runs the tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// One after the other in the calling thread.
+    Sync,
+    /// On a pool of threads in this process.
+    Threads,
+    /// In supervised worker processes.
+    Processes,
+}
+
+impl Mode {
+    /// The word for it: `sync`, `threads` or `processes`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Threads => "threads",
+            Self::Processes => "processes",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "sync" => Ok(Self::Sync),
+            "threads" => Ok(Self::Threads),
+            "processes" => Ok(Self::Processes),
+            _ => Err(Error::invalid("mode", format!("`{text}`; it is `sync`, `threads` or `processes`"))),
+        }
+    }
+}
+
+/// How many tasks a client has run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Tasks that have a result.
+    pub done: u64,
+    /// Tasks that failed or were cancelled.
+    pub failed: u64,
+    /// Tasks submitted.
+    pub total: u64,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// The process has been started and has not answered yet.
+    Starting,
+    /// It takes tasks.
+    Running,
+    /// It finishes what it has and then ends.
+    Retiring,
+    /// The process is stopped by a signal.
+    Stopped,
+}
+
+/// One worker, as [`Client::workers`] sees it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its name, for example `worker-0`.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Threads that run tasks.
+    pub threads: usize,
+    /// Tasks it has been given and has not finished.
+    pub tasks: usize,
+    /// Its private memory in bytes.
+    pub memory: u64,
+    /// Its memory limit in bytes.
+    pub limit: Option<u64>,
+}
+
+impl WorkerInfo {
+    pub(crate) fn in_process(name: &str, threads: usize) -> Self {
+        Self {
+            name: name.to_string(),
+            pid: std::process::id(),
+            state: WorkerState::Running,
+            threads,
+            tasks: 0,
+            memory: 0,
+            limit: None,
+        }
+    }
+}
+
+/// Runs lazy work: in worker processes, on threads, or in the calling thread.
+///
+/// Cheap to clone, and every method may be called from any thread. The methods that wait block the calling thread; each
+/// has a form for async code that works under any runtime. Printing a client tells its mode, workers, limits and state.
+/// When the last clone is dropped the client shuts down: what still runs is cancelled, and its workers are stopped.
+///
+/// ```
+/// use swath::{Client, delayed};
+/// let client = Client::threads(4);
+/// let squares = delayed(|x: u64| x * x).map(0..100_u64);
+/// let total = delayed(|xs: Vec<u64>| xs.into_iter().sum::<u64>()).call(squares);
+/// assert_eq!(client.compute(&total)?, 328_350);
+/// # Ok::<(), swath::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
+    owner: bool,
+    /// Results of pure tasks that are still held.
+    pure: Mutex<FxHashMap<u128, Weak<Output>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.owner {
+            self.backend.shutdown();
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.backend.describe())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({self})")
+    }
+}
+
+impl Client {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self(Arc::new(Inner { backend, owner: true, pure: Mutex::default() }))
+    }
+
+    pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
+        Self(Arc::new(Inner { backend, owner: false, pure: Mutex::default() }))
+    }
+
+    /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
+    ///
+    /// `mem_limit` is each worker's: `"2GB"`, `"512MiB"`, a number of bytes, a fraction of the machine's memory, or
+    /// [`MemoryLimit::None`]. Returns when the workers have been started; tasks wait until one has answered.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad size, [`Error::Spawn`] or [`Error::Resource`] where the system refuses.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// assert_eq!(delayed(|x: i64| x + 1).call(41).compute(&client)?, 42);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn local(n_workers: usize, threads: usize, mem_limit: impl Into<MemoryLimit>) -> Result<Self> {
+        Self::builder().workers(n_workers).threads(threads).memory_limit(mem_limit).build()
+    }
+
+    /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
+    pub fn threads(n: usize) -> Self {
+        Self::new(Threads::new(n))
+    }
+
+    /// Runs each task in the calling thread, in the same order every time: for debugging.
+    pub fn sync() -> Self {
+        Self::new(Arc::new(SyncRunner::default()))
+    }
+
+    /// All options of a client.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Takes mode and sizes from the environment, so that a program can be debugged without a change.
+    ///
+    /// | variable | meaning | default |
+    /// |---|---|---|
+    /// | `SWATH_CLUSTER` | name or path of a running local cluster to connect to; the others are ignored then | |
+    /// | `SWATH_SCHEDULER` | `sync`, `threads` or `processes` | `processes` |
+    /// | `SWATH_WORKERS` | worker processes | one for each core |
+    /// | `SWATH_THREADS` | threads of each worker, or of the threads mode | 1, or one for each core |
+    /// | `SWATH_MEMORY_LIMIT` | memory limit of each worker | none |
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names a variable whose value makes no sense; otherwise as [`local`](Self::local).
+    pub fn from_env() -> Result<Self> {
+        Builder::from_env()?.build()
+    }
+
+    /// Connects to a running local cluster, by its name or the path of its socket.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] where none answers there, or it refuses: another user's, or another version.
+    pub fn connect(name_or_path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().cluster(name_or_path.as_ref()).build()
+    }
+
+    fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.0.backend)
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        self.0.backend.mode()
+    }
+
+    fn graph(&self, roots: &[&Arc<Node>]) -> Result<Graph> {
+        let pure = self.0.pure.lock();
+        let known = |node: &Arc<Node>| pure.get(&node.hash).and_then(Weak::upgrade);
+        let graph = Graph::with_known(roots, if pure.is_empty() { None } else { Some(&known) });
+        drop(pure);
+        for node in &graph.nodes {
+            if let crate::graph::node::Kind::Held(output) = &node.kind
+                && !Arc::ptr_eq(output.run.backend(), &self.0.backend)
+            {
+                return Err(Error::OtherClient { key: output.key() });
+            }
+        }
+        Ok(graph)
+    }
+
+    /// Submits what `what` needs; answers with the run and, for each root, its slot.
+    fn start<C: Computable + ?Sized>(&self, what: &C, want: Want) -> Result<(Arc<Run>, Vec<u32>)> {
+        let mut roots = Vec::new();
+        what.roots(&mut roots);
+        let graph = self.graph(&roots)?;
+        let outputs = graph.outputs();
+        let slots = graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect();
+        Ok((self.backend().submit(graph, want)?, slots))
+    }
+
+    fn finish<C: Computable + ?Sized>(what: &C, run: &Whole, slots: Vec<u32>) -> Result<C::Output> {
+        let mut left = vec![0_u32; run.0.len()];
+        slots.iter().for_each(|&s| left[s as usize] += 1);
+        let mut slots = slots.into_iter();
+        let next = || {
+            let slot = slots.next().unwrap_or_default();
+            left[slot as usize] -= 1;
+            let here = if left[slot as usize] == 0 {
+                run.0.take(slot)
+            } else {
+                // All outputs are here by now, so nobody is ever told.
+                run.0.poll_here(slot, || output::Watcher::Call(Box::new(|| ()))).unwrap_or_else(|| run.0.take(slot))
+            };
+            (here, run.0.label(slot).clone())
+        };
+        what.output(&mut Results { next: Box::new(next) })
+    }
+
+    /// Computes lazy values and waits for them. Parts that several of them share run once.
+    ///
+    /// # Errors
+    /// Where a task fails: the failure of the first of `what` that has one. All of the graph has ended by then.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let x = delayed(|x: i64| x + 1).call(1);
+    /// let (a, b) = (&x * 10, &x + 5);
+    /// assert_eq!(Client::sync().compute((&a, &b))?, (20, 7));
+    /// assert_eq!(Client::sync().compute(&vec![a, b])?, [20, 7]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
+        let (run, slots) = self.start(&what, Want::Values)?;
+        let run = Whole(run);
+        run.0.wait_all(None);
+        Self::finish(&what, &run, slots)
+    }
+
+    /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
+    pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
+        let (run, slots) = self.start(&what, Want::Values)?;
+        let run = Whole(run);
+        if !run.0.wait_all(Some(Instant::now() + timeout)) {
+            return Err(Error::Timeout { waited: timeout });
+        }
+        Self::finish(&what, &run, slots)
+    }
+
+    /// [`compute`](Self::compute) for async code. Dropping the future cancels the work.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
+        let (run, slots) = self.start(&what, Want::Values)?;
+        let run = Whole(run);
+        std::future::poll_fn(|cx| match run.0.poll_all(cx.waker()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        })
+        .await;
+        Self::finish(&what, &run, slots)
+    }
+
+    fn outputs(&self, run: &Arc<Run>) -> Vec<Arc<Output>> {
+        let handle = |slot| match run.alias(slot) {
+            Some(earlier) => Arc::clone(earlier),
+            None => Arc::new(Output { run: Arc::clone(run), slot }),
+        };
+        let outputs: Vec<_> = (0..run.len() as u32).map(handle).collect();
+        let mut pure: Option<parking_lot::MutexGuard<'_, FxHashMap<u128, Weak<Output>>>> = None;
+        for output in &outputs {
+            if output.label().is_pure() {
+                let known = pure.get_or_insert_with(|| {
+                    let mut known = self.0.pure.lock();
+                    known.retain(|_, output| output.strong_count() > 0);
+                    known
+                });
+                known.insert(output.hash(), Arc::downgrade(output));
+            }
+        }
+        outputs
+    }
+
+    /// Starts computing lazy values and keeps the results where the tasks run. Does not wait.
+    ///
+    /// The handles are lazy values again, to describe more work with; a graph that uses them does not run those tasks
+    /// again. When the last handle goes, the result is released.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted. A task that fails shows when its result is used.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let parsed = delayed(|s: String| s.len()).call("costly").persist(&client)?;
+    /// assert_eq!(client.compute((&(&parsed * 2), &(&parsed + 1)))?, (12, 7));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
+        let (run, slots) = self.start(&what, Want::Handles)?;
+        let outputs = self.outputs(&run);
+        Ok(what.persisted(&mut slots.into_iter().map(|s| Arc::clone(&outputs[s as usize]))))
+    }
+
+    /// Starts computing a lazy value. Does not wait.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
+    pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
+        let (run, slots) = self.start(what, Want::Handles)?;
+        let outputs = self.outputs(&run);
+        Ok(Future::new(Arc::clone(&outputs[slots[0] as usize])))
+    }
+
+    /// Starts computing many lazy values. Does not wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
+        let (run, slots) = self.start(what, Want::Handles)?;
+        let outputs = self.outputs(&run);
+        Ok(slots.into_iter().map(|s| Future::new(Arc::clone(&outputs[s as usize]))).collect())
+    }
+
+    /// Starts a call of `function` for each item. Does not wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    ///
+    /// ```
+    /// use swath::Client;
+    /// let client = Client::threads(2);
+    /// let lengths = client.map(|s: String| s.len(), ["a", "bb", "ccc"])?;
+    /// assert_eq!(client.gather(&lengths)?, [1, 2, 3]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn map<F, A, R, I>(&self, function: F, items: I) -> Result<Vec<Future<R>>>
+    where
+        F: TaskFunction<(A,), R> + Fn(A) -> R,
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: crate::IntoArg<A>,
+    {
+        self.submit_all(&delayed(function).map(items))
+    }
+
+    /// Starts a call of `function`, which may fail, for each item. Does not wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn try_map<F, A, T, E, I>(&self, function: F, items: I) -> Result<Vec<Future<T>>>
+    where
+        F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
+        A: Data,
+        T: Data,
+        E: Data + fmt::Display,
+        I: IntoIterator,
+        I::Item: crate::IntoArg<A>,
+    {
+        self.submit_all(&try_delayed(function).map(items))
+    }
+
+    /// Waits for the results of futures, in their order.
+    ///
+    /// # Errors
+    /// The failure of the first that has one.
+    pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
+        // Ask for everything before waiting for anything.
+        for future in futures {
+            let output = future.output();
+            output.run.poll_here(output.slot, || output::Watcher::Call(Box::new(|| ())));
+        }
+        futures.iter().map(Future::result).collect()
+    }
+
+    /// [`gather`](Self::gather) for async code.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
+        let mut results = Vec::with_capacity(futures.len());
+        for future in futures {
+            results.push(future.await?);
+        }
+        Ok(results)
+    }
+
+    fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
+        fn scattered<T>(value: T) -> T {
+            value
+        }
+        fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static crate::task::function::Record {
+            F::RECORD
+        }
+        let record = record::<T, _>(scattered::<T>);
+        let values = values
+            .into_iter()
+            .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
+            .collect();
+        let run = self.backend().scatter(values, broadcast)?;
+        Ok(self.outputs(&run).into_iter().map(Future::new).collect())
+    }
+
+    /// Gives a value to the workers, to be an argument of many tasks: it is sent once, not with each task.
+    ///
+    /// In processes mode its large buffers are copied once, into shared memory, which all workers then read.
+    ///
+    /// # Errors
+    /// Where the value cannot be encoded, or there is no room for it.
+    pub fn scatter<T: Data>(&self, value: T) -> Result<Future<T>> {
+        let mut futures = self.scatter_values(vec![value], false)?;
+        futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
+    }
+
+    /// Gives several values to the workers, each with its own handle.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub fn scatter_all<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
+        self.scatter_values(values, false)
+    }
+
+    /// Gives a value to every worker at once, before a task asks for it.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub fn broadcast<T: Data>(&self, value: T) -> Result<Future<T>> {
+        let mut futures = self.scatter_values(vec![value], true)?;
+        futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
+    }
+
+    /// Waits until all, or any, of the futures are done (finished, failed or cancelled).
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when `timeout` is over before.
+    pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Option<Duration>) -> Result<()> {
+        match wait::wait(futures, how, timeout.map(|t| Instant::now() + t)) {
+            true => Ok(()),
+            false => Err(Error::Timeout { waited: timeout.unwrap_or_default() }),
+        }
+    }
+
+    /// [`wait`](Self::wait) for async code; the runtime's own timer bounds it.
+    pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) {
+        wait::wait_async(futures, how).await;
+    }
+
+    /// The futures, each as soon as it is done.
+    ///
+    /// ```
+    /// use swath::Client;
+    /// let client = Client::threads(2);
+    /// let futures = client.map(|x: u64| x * x, 0..5_u64)?;
+    /// let mut squares: Vec<u64> = client.as_completed(futures).map(|f| f.result()).collect::<Result<_, _>>()?;
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn as_completed<T>(&self, futures: Vec<Future<T>>) -> AsCompleted<T> {
+        AsCompleted::new(futures)
+    }
+
+    /// Cancels a task: it fails as cancelled at once, with all that need it. What is needed only by it does not run; if
+    /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)).
+    pub fn cancel<T>(&self, future: &Future<T>) {
+        let output = future.output();
+        self.0.backend.cancel(&output.run, &[output.slot]);
+    }
+
+    /// Runs a failed or cancelled task again, with the failed ones it needs.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn retry<T>(&self, future: &Future<T>) -> Result<()> {
+        let output = future.output();
+        self.backend().retry(&output.run, output.slot)
+    }
+
+    /// How many tasks are done, of all that were submitted through this client.
+    pub fn progress(&self) -> Progress {
+        self.0.backend.progress()
+    }
+
+    /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn explain<T>(&self, future: &Future<T>) -> Result<String> {
+        self.0.backend.explain(&future.output().run, future.output().slot)
+    }
+
+    /// The workers.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        self.0.backend.workers()
+    }
+
+    /// Waits until `n` workers have answered.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over before, [`Error::Invalid`] where there are never to be so many.
+    pub fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()> {
+        self.0.backend.wait_for_workers(n, timeout)
+    }
+
+    /// Has `n` workers from now on: starts new ones, or retires some once their work and results have moved.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in the in-process modes.
+    pub fn scale(&self, n: usize) -> Result<()> {
+        self.0.backend.scale(n)
+    }
+
+    /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in the in-process modes.
+    pub fn restart(&self) -> Result<()> {
+        self.0.backend.restart()
+    }
+
+    /// What is known about workers that died, oldest first. The last hundred are kept.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
+        self.0.backend.deaths()
+    }
+
+    /// The last lines that each worker wrote to its standard output and error.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn logs(&self) -> Result<Vec<(String, String)>> {
+        self.0.backend.logs()
+    }
+
+    /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
+    pub fn shutdown(&self) {
+        self.0.backend.shutdown();
+    }
+}

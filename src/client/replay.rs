@@ -1,0 +1,86 @@
+//! Runs a failed task again where a debugger can see it.
+
+use super::Client;
+use super::backend::Want;
+use super::output::{Output, Whole};
+use crate::delayed::Delayed;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::graph::node::{Arg, Kind, Node};
+use crate::task::function::Slot;
+use crate::task::{Data, Value, unwrap_value};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+impl Client {
+    /// Repeats the task that makes `what` fail, in this thread, with its real inputs.
+    ///
+    /// The client computes the inputs; then the function is called here, with nothing around it that catches a panic,
+    /// so that a debugger stops in it and a backtrace is plain. If it works this time, the rest is computed from its
+    /// result, and the value returned.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute), for a task that returns `Err` again.
+    ///
+    /// # Panics
+    /// As the task does.
+    pub fn replay<T: Data>(&self, what: &Delayed<T>) -> Result<T> {
+        let error = match self.compute(what) {
+            Ok(value) => return Ok(value),
+            Err(Error::Task(error)) => error,
+            Err(other) => return Err(other),
+        };
+        let graph = Graph::of(&[what.node()]);
+        let Some(failed) = graph.nodes.iter().find(|n| n.key() == error.key()) else {
+            return Err(Error::Task(error));
+        };
+        let Kind::Call { function, args, .. } = &failed.kind else { return Err(Error::Task(error)) };
+        let mut inputs = Vec::new();
+        failed.each_input(&mut |input| inputs.push(Arc::clone(input)));
+        let mut values = self.values_of(&inputs)?.into_iter();
+        let mut slots: SmallVec<[Slot<'_>; 4]> = SmallVec::new();
+        for arg in args {
+            slots.push(Slot::Value(self.argument(arg, &mut values)?));
+        }
+        match function.run(&mut slots) {
+            Ok(value) if Arc::ptr_eq(failed, what.node()) => unwrap_value(value).ok_or(Error::Task(error)),
+            Ok(_) => self.compute(what),
+            Err(_) => Err(Error::Task(error)),
+        }
+    }
+
+    fn argument(&self, arg: &Arg, values: &mut dyn Iterator<Item = Value>) -> Result<Value> {
+        let missing = || Error::invalid("argument", "an input of the task could not be computed again");
+        Ok(match arg {
+            Arg::Value(value, _) => value.clone(),
+            Arg::Task(_) => values.next().ok_or_else(missing)?,
+            Arg::Gather(record, args) => {
+                let mut slots = Vec::with_capacity(args.len());
+                for arg in args {
+                    slots.push(Slot::Value(self.argument(arg, values)?));
+                }
+                record.run(&mut slots).map_err(|_| missing())?
+            }
+        })
+    }
+
+    /// Computes nodes whose types are known only to their codecs.
+    fn values_of(&self, nodes: &[Arc<Node>]) -> Result<Vec<Value>> {
+        let roots: Vec<_> = nodes.iter().collect();
+        let graph = self.graph(&roots)?;
+        let outputs = graph.outputs();
+        let slots: Vec<_> = graph.roots.iter().map(|r| outputs.binary_search(r).unwrap_or_default() as u32).collect();
+        let run = Whole(self.backend().submit(graph, Want::Values)?);
+        run.0.wait_all(None);
+        slots
+            .into_iter()
+            .map(|slot| {
+                let output = Output { run: Arc::clone(&run.0), slot };
+                match output.wait_here(None) {
+                    Some(here) => here?.into_value(output.label()),
+                    None => Err(Error::Closed { reason: "the inputs did not come".to_string() }),
+                }
+            })
+            .collect()
+    }
+}

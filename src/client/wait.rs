@@ -1,0 +1,144 @@
+//! Waiting for several futures.
+
+use super::future::Future;
+use super::output::{Watcher, wait_until};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+/// How many futures to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// All of them.
+    All,
+    /// At least one.
+    Any,
+}
+
+/// Places of futures in a list, in the order in which they were done.
+#[derive(Default)]
+struct Arrivals {
+    queue: Mutex<(VecDeque<usize>, Vec<Watcher>)>,
+}
+
+impl Arrivals {
+    fn of<T>(futures: &[Future<T>]) -> Arc<Self> {
+        let arrivals = Arc::new(Self::default());
+        for (i, future) in futures.iter().enumerate() {
+            let to = Arc::clone(&arrivals);
+            let output = future.output();
+            output.run.when_done(output.slot, Watcher::Call(Box::new(move || to.arrive(i))));
+        }
+        arrivals
+    }
+
+    fn arrive(&self, place: usize) {
+        let waiting = {
+            let mut queue = self.queue.lock();
+            queue.0.push_back(place);
+            std::mem::take(&mut queue.1)
+        };
+        for watcher in waiting {
+            match watcher {
+                Watcher::Thread(t) => t.unpark(),
+                Watcher::Waker(w) => w.wake(),
+                Watcher::Call(f) => f(),
+            }
+        }
+    }
+
+    fn pop_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<usize> {
+        let mut queue = self.queue.lock();
+        let place = queue.0.pop_front();
+        if place.is_none() {
+            queue.1.push(watcher());
+        }
+        place
+    }
+
+    fn pop(&self, deadline: Option<Instant>) -> Option<usize> {
+        let mut found = None;
+        wait_until(deadline, || {
+            found = self.pop_or(|| Watcher::Thread(std::thread::current()));
+            found.is_some()
+        });
+        found
+    }
+
+    fn poll(&self, waker: &Waker) -> Poll<usize> {
+        self.pop_or(|| Watcher::Waker(waker.clone())).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// How many of the futures must be done.
+fn wanted(n: usize, how: WaitFor) -> usize {
+    match how {
+        WaitFor::All => n,
+        WaitFor::Any => n.min(1),
+    }
+}
+
+pub(super) fn wait<T>(futures: &[Future<T>], how: WaitFor, deadline: Option<Instant>) -> bool {
+    let arrivals = Arrivals::of(futures);
+    (0..wanted(futures.len(), how)).all(|_| arrivals.pop(deadline).is_some())
+}
+
+pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
+    let arrivals = Arrivals::of(futures);
+    for _ in 0..wanted(futures.len(), how) {
+        std::future::poll_fn(|cx| arrivals.poll(cx.waker())).await;
+    }
+}
+
+/// Futures in the order in which they are done, see [`Client::as_completed`](crate::Client::as_completed).
+pub struct AsCompleted<T> {
+    futures: Vec<Option<Future<T>>>,
+    arrivals: Arc<Arrivals>,
+    left: usize,
+}
+
+impl<T> AsCompleted<T> {
+    pub(super) fn new(futures: Vec<Future<T>>) -> Self {
+        let arrivals = Arrivals::of(&futures);
+        Self { left: futures.len(), futures: futures.into_iter().map(Some).collect(), arrivals }
+    }
+
+    fn hand_out(&mut self, place: usize) -> Option<Future<T>> {
+        self.left -= 1;
+        self.futures[place].take()
+    }
+
+    /// The next future that is done, for async code.
+    pub async fn next_async(&mut self) -> Option<Future<T>> {
+        if self.left == 0 {
+            return None;
+        }
+        let place = std::future::poll_fn(|cx| self.arrivals.poll(cx.waker())).await;
+        self.hand_out(place)
+    }
+}
+
+impl<T> Iterator for AsCompleted<T> {
+    type Item = Future<T>;
+
+    fn next(&mut self) -> Option<Future<T>> {
+        if self.left == 0 {
+            return None;
+        }
+        let place = self.arrivals.pop(None)?;
+        self.hand_out(place)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T> fmt::Debug for AsCompleted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AsCompleted({} left)", self.left)
+    }
+}

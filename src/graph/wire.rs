@@ -1,0 +1,328 @@
+//! From a graph to a job for other processes: chains of calls become one task, arguments become bytes.
+
+use super::Graph;
+use super::node::{Arg, Kind, Node};
+use crate::error::{Error, Result};
+use crate::ipc::segment::{SegmentError, SegmentPool};
+use crate::protocol::{EXTERNAL, JobSpec, Output, Payload};
+use crate::task::codec::{Codec, Refused};
+use crate::task::function::Record;
+use crate::task::{Value, program};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// Longest encoded argument that rides inside a task's body. A longer one becomes a value of its own, so that it is
+/// sent to a worker once and does not weigh on the scheduler.
+const INLINE: usize = 4 << 10;
+/// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
+pub(crate) const IN_FRAME: usize = 64 << 10;
+/// Longest chain of calls that becomes one task.
+const CHAIN: u32 = 256;
+/// Up to so many dependencies are searched one by one.
+const FEW: u32 = 32;
+
+/// A job, and which task of the graph each of its tasks ends with.
+pub(crate) struct Wired {
+    pub(crate) spec: JobSpec,
+    /// For each task of the job, the task of the graph whose result it has; `u32::MAX` for an argument.
+    pub(crate) ends: Vec<u32>,
+    /// For each of the job's outputs, its place among the graph's.
+    pub(crate) slots: Vec<u32>,
+}
+
+/// Encodes a value with its large buffers in segments of `pool`.
+pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
+    let mut bytes = Vec::new();
+    let (encoded, mut segments) =
+        crate::ipc::scope::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX)).map_err(EncodeError::NoRoom)?;
+    encoded.map_err(|refused| match refused {
+        Refused::TooLong => EncodeError::Refused("it is too long".to_string()),
+        Refused::Failed(reason) => EncodeError::Refused(reason),
+    })?;
+    match pool {
+        Some(pool) if bytes.len() > IN_FRAME => {
+            segments.push(crate::ipc::scope::write_large(pool, &bytes).map_err(EncodeError::NoRoom)?);
+            Ok(Payload { bytes: [].into(), segments, in_segment: Some(bytes.len() as u64) })
+        }
+        _ => Ok(Payload { bytes: bytes.into(), segments, in_segment: None }),
+    }
+}
+
+/// Why a value cannot be encoded.
+#[derive(Debug)]
+pub(crate) enum EncodeError {
+    Refused(String),
+    NoRoom(SegmentError),
+}
+
+impl EncodeError {
+    pub(crate) fn for_argument(self, key: String, codec: &Codec) -> Error {
+        match self {
+            Self::Refused(reason) => Error::Encode { key, type_name: codec.name().to_string(), reason },
+            Self::NoRoom(e) => Error::Resource { resource: "shared memory".to_string(), reason: e.to_string() },
+        }
+    }
+}
+
+/// What is being written.
+struct Writer<'a> {
+    graph: &'a Graph,
+    pool: Option<&'a SegmentPool>,
+    spec: JobSpec,
+    ends: Vec<u32>,
+    /// For each task of the graph, the task of the job with its result, or `EXTERNAL | i`. Not set for inner links.
+    place: Vec<u32>,
+    /// Whether a task's only use is as the only input of the next: then it is a step of that one.
+    inner: Vec<bool>,
+    /// Steps in the chain that ends with a task.
+    length: Vec<u32>,
+    /// Dependencies of the task being written.
+    deps: Vec<u32>,
+    /// Where in `deps` each one is, once there are many.
+    many: FxHashMap<u32, u32>,
+    slots: Vec<u32>,
+    scratch: Vec<u8>,
+}
+
+impl Graph {
+    /// Makes a job of the graph. `deliver`: the results are wanted here.
+    ///
+    /// # Errors
+    /// Where an argument cannot be encoded or a function is not part of the executable.
+    pub(crate) fn wire(&self, pool: Option<&SegmentPool>, deliver: bool) -> Result<Wired> {
+        let n = self.len();
+        let mut writer = Writer {
+            graph: self,
+            pool,
+            spec: JobSpec::default(),
+            ends: Vec::with_capacity(n),
+            place: vec![u32::MAX; n],
+            inner: vec![false; n],
+            length: vec![1; n],
+            deps: Vec::new(),
+            many: FxHashMap::default(),
+            slots: Vec::new(),
+            scratch: Vec::new(),
+        };
+        writer.find_chains();
+        let mut last: Option<(*const Record, u64)> = None;
+        for id in 0..n as u32 {
+            let node = &self.nodes[id as usize];
+            match &node.kind {
+                Kind::Held(output) => {
+                    writer.place[id as usize] = EXTERNAL | writer.spec.externals.len() as u32;
+                    let task = output.run.task(output.slot);
+                    writer.spec.externals.push(task.ok_or_else(|| Error::OtherClient { key: output.key() })?);
+                }
+                Kind::Call { .. } if writer.inner[id as usize] => {}
+                Kind::Call { .. } => writer.task(id, &mut last)?,
+            }
+        }
+        writer.outputs(deliver);
+        Ok(Wired { spec: writer.spec, ends: writer.ends, slots: writer.slots })
+    }
+}
+
+impl Writer<'_> {
+    /// Marks the tasks that are steps of their only user.
+    fn find_chains(&mut self) {
+        let uses = self.graph.uses();
+        for id in 0..self.graph.len() as u32 {
+            let &[input] = self.graph.refs(id) else { continue };
+            // Inside a list the order of operands would be another.
+            let direct = |node: &Node| matches!(&node.kind, Kind::Call { args, .. } if args.iter().any(|a| matches!(a, Arg::Task(_))));
+            let plain = |id: u32| !self.graph.nodes[id as usize].options().is_some_and(|o| o.matter());
+            let (i, input) = (id as usize, input as usize);
+            if uses[input] == 1
+                && !self.graph.is_held(input as u32)
+                && direct(&self.graph.nodes[i])
+                && plain(id)
+                && plain(input as u32)
+                && self.length[input] < CHAIN
+            {
+                self.inner[input] = true;
+                self.length[i] = self.length[input] + 1;
+            }
+        }
+    }
+
+    fn task(&mut self, id: u32, last: &mut Option<(*const Record, u64)>) -> Result<()> {
+        // Literals that become tasks of their own must come before their user, so the body is made aside.
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
+        self.deps.clear();
+        self.many.clear();
+        let mut first = id;
+        for _ in 1..self.length[id as usize] {
+            first = self.graph.refs(first)[0];
+        }
+        // The chain runs from `first` to `id`; each link is the only input of the next.
+        let mut chain = Vec::new();
+        let mut link = id;
+        while link != first {
+            chain.push(link);
+            link = self.graph.refs(link)[0];
+        }
+        chain.push(first);
+        let mut refs = self.graph.refs(first).iter();
+        // Steps are written innermost first, but in postfix form a step's other operands stand around its input.
+        self.step(&mut body, &chain, chain.len(), &mut refs, last)?;
+        self.spec.bodies.extend_from_slice(&body);
+        self.spec.body_ends.push(end(self.spec.bodies.len())?);
+        self.spec.deps.extend_from_slice(&self.deps);
+        self.spec.dep_ends.push(end(self.spec.deps.len())?);
+        let index = self.ends.len() as u32;
+        self.ends.push(id);
+        self.place[id as usize] = index;
+        if let Some(options) = self.graph.nodes[id as usize].options().filter(|o| o.matter()) {
+            self.spec.options.push((index, options.to_wire()));
+        }
+        self.scratch = body;
+        Ok(())
+    }
+
+    /// Writes the first `links` links of a chain (they stand last in `chain`) as one expression.
+    fn step(
+        &mut self,
+        body: &mut Vec<u8>,
+        chain: &[u32],
+        links: usize,
+        refs: &mut std::slice::Iter<'_, u32>,
+        last: &mut Option<(*const Record, u64)>,
+    ) -> Result<()> {
+        let graph = self.graph;
+        // Operands before the input of each outer step come first, those after it follow; a step whose input is not its
+        // first argument is rare, so the common case writes nothing before.
+        for &id in &chain[chain.len() - links..chain.len() - 1] {
+            let node = &graph.nodes[id as usize];
+            self.operands(body, node, Side::Before, refs)?;
+        }
+        for &id in chain[chain.len() - links..].iter().rev() {
+            let node = &graph.nodes[id as usize];
+            let Kind::Call { function, args, .. } = &node.kind else { continue };
+            let innermost = id == chain[chain.len() - 1];
+            let side = if innermost { Side::All } else { Side::After };
+            self.operands(body, node, side, refs)?;
+            let offset = match last {
+                Some((record, offset)) if std::ptr::eq(*record, *function) => *offset,
+                _ => {
+                    let offset = function
+                        .offset()
+                        .ok_or_else(|| Error::NotInExecutable { function: function.path().to_string() })?;
+                    *last = Some((*function, offset));
+                    offset
+                }
+            };
+            program::call_step(body, offset, args.len(), node.key_hash());
+        }
+        Ok(())
+    }
+
+    /// Writes arguments of a call: all of them, or those on one side of the chain's inner link.
+    fn operands(
+        &mut self,
+        body: &mut Vec<u8>,
+        node: &Arc<Node>,
+        side: Side,
+        refs: &mut std::slice::Iter<'_, u32>,
+    ) -> Result<()> {
+        let Kind::Call { args, .. } = &node.kind else { return Ok(()) };
+        let inner = args.iter().position(|a| matches!(a, Arg::Task(_))).unwrap_or(0);
+        let args = match side {
+            Side::All => &args[..],
+            Side::Before => &args[..inner],
+            Side::After => &args[inner + 1..],
+        };
+        args.iter().try_for_each(|arg| self.operand(body, node, arg, refs))
+    }
+
+    fn operand(
+        &mut self,
+        body: &mut Vec<u8>,
+        node: &Arc<Node>,
+        arg: &Arg,
+        refs: &mut std::slice::Iter<'_, u32>,
+    ) -> Result<()> {
+        match arg {
+            Arg::Value(value, codec) => self.literal(body, node, value, codec),
+            Arg::Task(_) => {
+                let input = refs.next().copied().unwrap_or_default();
+                self.dependency(body, self.place[input as usize]);
+                Ok(())
+            }
+            Arg::Gather(record, items) => {
+                for item in items {
+                    self.operand(body, node, item, refs)?;
+                }
+                let offset = record
+                    .offset()
+                    .ok_or_else(|| Error::NotInExecutable { function: record.path().to_string() })?;
+                program::gather_step(body, offset, items.len());
+                Ok(())
+            }
+        }
+    }
+
+    fn dependency(&mut self, body: &mut Vec<u8>, place: u32) {
+        let next = self.deps.len() as u32;
+        let at = if next < FEW {
+            self.deps.iter().position(|&d| d == place).map(|at| at as u32)
+        } else {
+            if next == FEW {
+                self.many = self.deps.iter().copied().zip(0..).collect();
+            }
+            self.many.get(&place).copied()
+        };
+        let at = at.unwrap_or_else(|| {
+            self.deps.push(place);
+            if next >= FEW {
+                self.many.insert(place, next);
+            }
+            next
+        });
+        program::dependency(body, at);
+    }
+
+    fn literal(&mut self, body: &mut Vec<u8>, node: &Arc<Node>, value: &Value, codec: &'static Codec) -> Result<()> {
+        let refused = match program::literal(body, |out| codec.encode(value, out, INLINE)) {
+            Ok(()) => return Ok(()),
+            Err(Refused::TooLong) => None,
+            Err(Refused::Failed(reason)) => Some(EncodeError::Refused(reason)),
+        };
+        if let Some(refused) = refused {
+            return Err(refused.for_argument(node.key(), codec));
+        }
+        let payload = encode(self.pool, value, codec).map_err(|e| e.for_argument(node.key(), codec))?;
+        let index = self.ends.len() as u32;
+        self.spec.body_ends.push(end(self.spec.bodies.len())?);
+        self.spec.dep_ends.push(end(self.spec.deps.len())?);
+        self.spec.data.push((index, payload));
+        self.ends.push(u32::MAX);
+        self.dependency(body, index);
+        Ok(())
+    }
+
+    /// Names the results asked for, apart from those that are there already.
+    fn outputs(&mut self, deliver: bool) {
+        for (slot, id) in self.graph.outputs().into_iter().enumerate() {
+            let index = self.place[id as usize];
+            if index & EXTERNAL == 0 {
+                self.spec.outputs.push(Output { index, deliver });
+                self.slots.push(slot as u32);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    All,
+    Before,
+    After,
+}
+
+fn end(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|_| {
+        Error::invalid("graph", "its tasks take more than 4 GiB of encoded arguments; scatter the large ones")
+    })
+}

@@ -1,0 +1,182 @@
+//! The budget that all shared segments of one supervisor are taken from.
+//!
+//! Anonymous shared memory has no limit of the kernel's: asking for too much takes the machine down. So every process
+//! reserves here before it allocates. The account lies on the supervisor's control page; each process also notes on
+//! its own page what it holds, so that the supervisor can write off what a dead one held.
+
+use crate::ipc::page::ControlPage;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// There is not that much left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{wanted} bytes of shared memory are wanted and {used} of {limit} are in use: \
+     raise `shared_memory_limit`, or release results earlier"
+)]
+pub(crate) struct LedgerError {
+    pub(crate) limit: u64,
+    pub(crate) used: u64,
+    pub(crate) wanted: u64,
+}
+
+/// What may be used, and what is.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Account {
+    limit: AtomicU64,
+    used: AtomicU64,
+}
+
+impl Account {
+    fn reserve(&self, wanted: u64) -> Result<(), LedgerError> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        // Numbers only: no other memory is published by them, so no ordering is needed.
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(wanted).filter(|sum| *sum <= limit)
+            })
+            .map(drop)
+            .map_err(|used| LedgerError { limit, used, wanted })
+    }
+
+    fn release(&self, bytes: u64) {
+        subtract(&self.used, bytes);
+    }
+}
+
+/// Stops at zero: a worker that scribbled over its page must not make the budget endless.
+fn subtract(counter: &AtomicU64, bytes: u64) {
+    // The closure never declines, so neither does the update.
+    let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(bytes)));
+}
+
+/// A handle to the budget.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger(Book);
+
+#[derive(Clone, Debug)]
+enum Book {
+    Local(Arc<Account>),
+    Paged { supervisor: Arc<ControlPage>, own: Arc<ControlPage> },
+}
+
+impl Ledger {
+    /// A budget of this process alone.
+    pub(crate) fn in_memory(limit: u64) -> Self {
+        let ledger = Self(Book::Local(Arc::default()));
+        ledger.set_limit(limit);
+        ledger
+    }
+
+    /// The budget on the supervisor's page, used by the process whose page is `own`. The supervisor gives its own twice.
+    pub(crate) fn shared(supervisor: Arc<ControlPage>, own: Arc<ControlPage>) -> Self {
+        Self(Book::Paged { supervisor, own })
+    }
+
+    fn account(&self) -> &Account {
+        match &self.0 {
+            Book::Local(account) => account,
+            Book::Paged { supervisor, .. } => supervisor.account(),
+        }
+    }
+
+    /// Changes the budget. What is over it already stays.
+    pub(crate) fn set_limit(&self, limit: u64) {
+        self.account().limit.store(limit, Ordering::Relaxed);
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.account().limit.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in use by all processes.
+    pub(crate) fn used(&self) -> u64 {
+        self.account().used.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` out of the budget, or nothing.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), LedgerError> {
+        self.account().reserve(bytes)?;
+        // A process that dies between the two lines leaves its bytes counted. The other order would forgive bytes that
+        // were never counted, and a budget that is too small is better than one that is too large.
+        if let Book::Paged { own, .. } = &self.0 {
+            own.shm_used().fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`reserve`](Self::reserve) took.
+    pub(crate) fn release(&self, bytes: u64) {
+        if let Book::Paged { own, .. } = &self.0 {
+            subtract(own.shm_used(), bytes);
+        }
+        self.account().release(bytes);
+    }
+
+    /// Writes off what a dead process held, and says how much it was. Doing it twice changes nothing.
+    pub(crate) fn forgive(&self, dead: &ControlPage) -> u64 {
+        let held = dead.shm_used().swap(0, Ordering::Relaxed);
+        self.account().release(held);
+        held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ipc::page::PageName;
+    use std::thread;
+
+    #[test]
+    fn a_budget_is_never_exceeded() {
+        let ledger = Ledger::in_memory(1000);
+        thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for i in 0..2000 {
+                        if ledger.reserve(300 + i % 7).is_ok() {
+                            assert!(ledger.used() <= 1000);
+                            ledger.release(300 + i % 7);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(ledger.used(), 0);
+        ledger.reserve(1000).unwrap();
+        let error = ledger.reserve(1).unwrap_err();
+        assert_eq!(error, LedgerError { limit: 1000, used: 1000, wanted: 1 });
+        assert!(error.to_string().contains("shared_memory_limit"));
+        assert!(ledger.reserve(u64::MAX).is_err());
+        ledger.release(5000);
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_process_held_is_written_off_once() {
+        let name = PageName::new().unwrap();
+        let supervisor = Arc::new(ControlPage::create(&name).unwrap());
+        let worker_page = Arc::new(ControlPage::create(&name.sibling(1)).unwrap());
+        let mine = Ledger::shared(supervisor.clone(), supervisor.clone());
+        assert!(mine.reserve(1).is_err(), "no budget before one is set");
+        mine.set_limit(100);
+        // The worker's side has mappings of its own.
+        let theirs = Ledger::shared(
+            Arc::new(ControlPage::open(supervisor.name()).unwrap()),
+            Arc::new(ControlPage::open(worker_page.name()).unwrap()),
+        );
+        mine.reserve(30).unwrap();
+        theirs.reserve(70).unwrap();
+        assert_eq!((mine.used(), theirs.limit()), (100, 100));
+        assert!(mine.reserve(1).is_err());
+        theirs.release(20);
+        drop(theirs);
+        assert_eq!(mine.forgive(&worker_page), 50);
+        assert_eq!(mine.forgive(&worker_page), 0);
+        assert_eq!(mine.used(), 30);
+        mine.release(30);
+        assert_eq!(mine.used(), 0);
+    }
+}

@@ -1,0 +1,414 @@
+//! How buffers inside any serde value find their segments: thread-local scopes around encoding and decoding.
+//!
+//! serde has no place for a context, so [`encode_scope`] and [`decode_scope`] put one beside it. Inside an encoding
+//! scope a large [`Buffer`] writes only a place (segment, offset, length). One that lies in a segment already is
+//! referred to; one on the heap is copied, once, when encoding is done and all sizes are known: small ones share a
+//! segment, since each segment costs a file descriptor on its way.
+
+use crate::ipc::buffer::Buffer;
+use crate::ipc::frame::MAX_FDS;
+use crate::ipc::segment::{Segment, SegmentError, SegmentMut, SegmentPool};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Buffers of so many bytes travel in segments; smaller ones inline.
+pub(crate) const LARGE: usize = 64 << 10;
+
+/// Copies start at multiples of this: a cache line, and the widest vector registers.
+const ALIGN: usize = 64;
+/// A heap buffer this large gets a segment of its own, so that it can be let go by itself.
+const ALONE: usize = 4 << 20;
+/// Shared segments are begun anew at this size, for the same reason.
+const SHARED_MAX: usize = 64 << 20;
+/// With so many segments in one value, everything else goes into a last one, so that the value fits a frame.
+const MANY: usize = 200;
+const _: () = assert!(MANY + 2 < MAX_FDS);
+
+/// Where a buffer was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) index: u32,
+    pub(crate) offset: u64,
+}
+
+enum Slot {
+    Existing(Arc<Segment>),
+    /// To be allocated, with this many bytes.
+    Planned(usize),
+}
+
+#[derive(Default)]
+struct Encoding {
+    slots: Vec<Slot>,
+    /// Slots of existing segments, by address of the segment.
+    existing: FxHashMap<*const Segment, u32>,
+    /// Heap buffers met, by address and length. `copies` keeps them alive, so an address can't come to mean another.
+    placed: FxHashMap<(*const u8, usize), Place>,
+    copies: Vec<(Buffer<u8>, Place)>,
+    /// The planned slot that takes further small buffers.
+    shared: Option<u32>,
+}
+
+impl Encoding {
+    fn place(&mut self, bytes: Buffer<u8>) -> Place {
+        if let Some((segment, offset)) = bytes.in_segment() {
+            let offset = offset as u64;
+            if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
+                return Place { index, offset };
+            }
+            if self.slots.len() < MANY {
+                let index = self.slots.len() as u32;
+                self.existing.insert(Arc::as_ptr(segment), index);
+                self.slots.push(Slot::Existing(segment.clone()));
+                return Place { index, offset };
+            }
+        }
+        let key = (bytes.as_ptr(), bytes.len());
+        if let Some(&place) = self.placed.get(&key) {
+            return place;
+        }
+        let place = self.plan(bytes.len());
+        self.placed.insert(key, place);
+        self.copies.push((bytes, place));
+        place
+    }
+
+    fn plan(&mut self, len: usize) -> Place {
+        let full = self.slots.len() >= MANY;
+        if len >= ALONE && !full {
+            self.slots.push(Slot::Planned(len));
+            return Place { index: self.slots.len() as u32 - 1, offset: 0 };
+        }
+        if let Some(index) = self.shared
+            && let Slot::Planned(used) = &mut self.slots[index as usize]
+        {
+            let offset = used.next_multiple_of(ALIGN);
+            if full || offset + len <= SHARED_MAX {
+                *used = offset + len;
+                return Place { index, offset: offset as u64 };
+            }
+        }
+        let index = self.slots.len() as u32;
+        self.slots.push(Slot::Planned(len));
+        self.shared = Some(index);
+        Place { index, offset: 0 }
+    }
+
+    fn finish(self, pool: &SegmentPool) -> Result<Vec<Arc<Segment>>, SegmentError> {
+        enum Made {
+            Existing(Arc<Segment>),
+            New(SegmentMut),
+        }
+        let make = |slot| match slot {
+            Slot::Existing(segment) => Ok(Made::Existing(segment)),
+            Slot::Planned(len) => pool.alloc(len).map(Made::New),
+        };
+        let mut made = self.slots.into_iter().map(make).collect::<Result<Vec<_>, SegmentError>>()?;
+        for (bytes, place) in &self.copies {
+            if let Made::New(segment) = &mut made[place.index as usize] {
+                let start = place.offset as usize;
+                segment[start..start + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        Ok(made
+            .into_iter()
+            .map(|m| match m {
+                Made::Existing(segment) => segment,
+                Made::New(segment) => segment.freeze(),
+            })
+            .collect())
+    }
+}
+
+thread_local! {
+    static ENCODING: RefCell<Option<Encoding>> = const { RefCell::new(None) };
+    static DECODING: RefCell<Vec<Arc<Segment>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Puts the surrounding scope back, also when the closure panics.
+struct Restore<T: 'static> {
+    slot: &'static std::thread::LocalKey<RefCell<T>>,
+    outer: Option<T>,
+}
+
+impl<T> Restore<T> {
+    fn enter(slot: &'static std::thread::LocalKey<RefCell<T>>, inner: T) -> Self {
+        Self { slot, outer: Some(slot.replace(inner)) }
+    }
+
+    fn leave(mut self) -> T {
+        let outer = self.outer.take().expect("left once, as it takes self");
+        self.slot.replace(outer)
+    }
+}
+
+impl<T> Drop for Restore<T> {
+    fn drop(&mut self) {
+        if let Some(outer) = self.outer.take() {
+            self.slot.replace(outer);
+        }
+    }
+}
+
+/// Runs `f`, which encodes values; large buffers in them go to segments, which are returned in the order that
+/// [`decode_scope`] wants them. Without a pool everything is written inline. A value takes at most as many segments as a
+/// frame carries descriptors.
+pub(crate) fn encode_scope<R>(
+    pool: Option<&SegmentPool>,
+    f: impl FnOnce() -> R,
+) -> Result<(R, Vec<Arc<Segment>>), SegmentError> {
+    let scope = Restore::enter(&ENCODING, pool.map(|_| Encoding::default()));
+    let result = f();
+    let segments = match (scope.leave(), pool) {
+        (Some(encoding), Some(pool)) if !encoding.slots.is_empty() => encoding.finish(pool)?,
+        _ => Vec::new(),
+    };
+    Ok((result, segments))
+}
+
+/// Runs `f`, which decodes what [`encode_scope`] made; buffers in it become views of `segments`.
+pub(crate) fn decode_scope<R>(segments: &[Arc<Segment>], f: impl FnOnce() -> R) -> R {
+    let scope = Restore::enter(&DECODING, segments.to_vec());
+    let result = f();
+    drop(scope.leave());
+    result
+}
+
+/// Finds a place for the bytes of a large buffer. `None` outside of a scope: write them inline.
+pub(super) fn place(bytes: impl FnOnce() -> Buffer<u8>) -> Option<Place> {
+    ENCODING.with_borrow_mut(|encoding| Some(encoding.as_mut()?.place(bytes())))
+}
+
+/// The segment that a place names.
+pub(super) fn segment(index: u32) -> Option<Arc<Segment>> {
+    DECODING.with_borrow(|segments| segments.get(index as usize).cloned())
+}
+
+/// Puts encoded bytes that are themselves large into a segment. It may be longer than they are.
+pub(crate) fn write_large(pool: &SegmentPool, bytes: &[u8]) -> Result<Arc<Segment>, SegmentError> {
+    let mut segment = pool.alloc(bytes.len())?;
+    segment.copy_from_slice(bytes);
+    Ok(segment.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ipc::ledger::Ledger;
+    use crate::ipc::segment::Attachments;
+    use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
+    use std::os::fd::AsFd;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const MIB: usize = 1 << 20;
+
+    fn pool() -> SegmentPool {
+        SegmentPool::new(1, Ledger::in_memory(u64::MAX), 256 * MIB)
+    }
+
+    fn config() -> impl bincode::config::Config {
+        bincode::config::standard().with_limit::<{ 64 << 20 }>()
+    }
+
+    fn encode<T: Serialize>(pool: Option<&SegmentPool>, value: &T) -> (Vec<u8>, Vec<Arc<Segment>>) {
+        let (bytes, segments) = encode_scope(pool, || bincode::serde::encode_to_vec(value, config())).unwrap();
+        (bytes.unwrap(), segments)
+    }
+
+    fn decode<'a, T: Deserialize<'a>>(
+        bytes: &'a [u8],
+        segments: &[Arc<Segment>],
+    ) -> Result<T, bincode::error::DecodeError> {
+        let decoded = decode_scope(segments, || bincode::serde::borrow_decode_from_slice(bytes, config()));
+        decoded.map(|(value, _)| value)
+    }
+
+    /// What another process gets of them.
+    fn attach(segments: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
+        let there = Attachments::new();
+        let fd = |s: &Arc<Segment>| s.as_fd().try_clone_to_owned().unwrap();
+        segments.iter().map(|s| there.attach(s.id(), fd(s), s.len()).unwrap()).collect()
+    }
+
+    fn numbers(len: usize) -> Buffer<f64> {
+        (0..len).map(|i| i as f64 * 0.5).collect()
+    }
+
+    #[test]
+    fn a_large_buffer_travels_beside_the_bytes_and_is_read_in_place() {
+        let pool = pool();
+        let value = ("name".to_string(), numbers(100_000), vec![numbers(3)]);
+        let (bytes, segments) = encode(Some(&pool), &value);
+        assert!(bytes.len() < 80, "{}", bytes.len());
+        assert_eq!(segments.len(), 1);
+        let there = attach(&segments);
+        let back: (String, Buffer<f64>, Vec<Buffer<f64>>) = decode(&bytes, &there).unwrap();
+        assert_eq!(back, value);
+        assert!(back.1.is_shared() && !back.2[0].is_shared());
+        assert_eq!(back.1.as_bytes().as_ptr(), there[0].bytes().as_ptr());
+        // It holds its segment by itself, and is passed on without another copy.
+        let mapped = back.1.slice(1000..);
+        drop((there, back));
+        let (bytes, again) = encode(Some(&pool), &mapped);
+        assert_eq!(again[0].id(), segments[0].id());
+        assert_eq!(decode::<Buffer<f64>>(&bytes, &again).unwrap(), value.1.slice(1000..));
+    }
+
+    #[test]
+    fn without_a_scope_or_a_pool_everything_is_inline() {
+        let value = vec![numbers(100_000), numbers(0), numbers(1)];
+        let (bytes, segments) = encode(None, &value);
+        assert!(segments.is_empty() && bytes.len() > 800_000);
+        assert_eq!(decode::<Vec<Buffer<f64>>>(&bytes, &[]).unwrap(), value);
+        assert_eq!(bytes, bincode::serde::encode_to_vec(&value, config()).unwrap());
+        // Read by something that can't lend its bytes.
+        let (owned, _): (Vec<Buffer<f64>>, _) = bincode::serde::decode_from_slice(&bytes, config()).unwrap();
+        assert_eq!(owned, value);
+        let (bytes, _) = encode(None, &numbers(2));
+        assert_eq!(&bytes[2..], [0f64.to_le_bytes(), 0.5f64.to_le_bytes()].concat());
+    }
+
+    #[test]
+    fn readable_formats_get_a_list_of_numbers() {
+        let value = numbers(3);
+        let text = serde_json::to_string(&value).unwrap();
+        assert_eq!(text, "[0.0,0.5,1.0]");
+        assert_eq!(serde_json::from_str::<Buffer<f64>>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn equal_places_are_written_once() {
+        let pool = pool();
+        let a = numbers(10_000);
+        let (bytes, segments) = encode(Some(&pool), &(&a, &a, a.clone(), numbers(10_000)));
+        assert_eq!(segments.len(), 1);
+        assert!(segments[0].len() < 3 * 80_000);
+        type Four = (Buffer<f64>, Buffer<f64>, Buffer<f64>, Buffer<f64>);
+        let back: Four = decode(&bytes, &segments).unwrap();
+        assert_eq!(back.0.as_ptr(), back.2.as_ptr());
+        assert_ne!(back.0.as_ptr(), back.3.as_ptr());
+        assert_eq!((&back.1, &back.3), (&a, &a));
+    }
+
+    #[test]
+    fn a_temporary_does_not_lend_its_address_to_the_next() {
+        struct Fresh(u8);
+        impl Serialize for Fresh {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                Buffer::from(vec![self.0; LARGE]).serialize(s)
+            }
+        }
+        let (bytes, segments) = encode(Some(&pool()), &[Fresh(1), Fresh(2), Fresh(3)]);
+        let back: [Buffer; 3] = decode(&bytes, &segments).unwrap();
+        assert!(back.iter().zip(1..).all(|(b, n)| b.len() == LARGE && b.iter().all(|x| *x == n)));
+    }
+
+    #[test]
+    fn small_ones_share_and_large_ones_stand_alone() {
+        let pool = pool();
+        let value: Vec<Buffer> = vec![vec![1; LARGE].into(), vec![2; ALONE].into(), vec![3; LARGE + 1].into()];
+        let (bytes, segments) = encode(Some(&pool), &value);
+        assert_eq!(segments.len(), 2);
+        let back: Vec<Buffer> = decode(&bytes, &segments).unwrap();
+        assert_eq!(back, value);
+        assert!(back.iter().all(|b| b.as_ptr().addr().is_multiple_of(ALIGN)));
+    }
+
+    #[test]
+    fn no_value_takes_more_segments_than_a_frame_can_carry() {
+        let pool = pool();
+        let existing: Vec<Buffer> = (0..MAX_FDS + 50)
+            .map(|i| Buffer::from_segment(write_large(&pool, &[i as u8; LARGE]).unwrap(), 0, LARGE as u64).unwrap())
+            .collect();
+        let value = (existing, Buffer::from(vec![1u8; ALONE]), Buffer::from(vec![2u8; LARGE]));
+        let (bytes, segments) = encode(Some(&pool), &value);
+        assert!(segments.len() <= MAX_FDS, "{}", segments.len());
+        assert_eq!(decode::<(Vec<Buffer>, Buffer, Buffer)>(&bytes, &segments).unwrap(), value);
+    }
+
+    #[test]
+    fn no_budget_is_a_typed_error() {
+        let pool = SegmentPool::new(1, Ledger::in_memory(MIB as u64), 0);
+        let result = encode_scope(Some(&pool), || bincode::serde::encode_to_vec(numbers(MIB), config()));
+        assert!(matches!(result, Err(SegmentError::Budget(_))));
+    }
+
+    #[test]
+    fn scopes_nest_and_survive_panics() {
+        let pool = pool();
+        let ((inner, inner_segments), outer) = encode_scope(Some(&pool), || {
+            let inner = encode(None, &numbers(10_000));
+            let unwound = catch_unwind(AssertUnwindSafe(|| encode_scope(Some(&pool), || panic!("in a scope"))));
+            assert!(unwound.is_err());
+            bincode::serde::encode_to_vec(numbers(20_000), config()).unwrap();
+            inner
+        })
+        .unwrap();
+        assert!(inner_segments.is_empty() && inner.len() > 80_000);
+        assert_eq!(outer.len(), 1);
+        assert!(place(|| numbers(1).cast().unwrap()).is_none());
+        decode_scope(&outer, || {
+            decode_scope(&[], || assert!(segment(0).is_none()));
+            assert!(segment(0).is_some());
+        });
+        assert!(segment(0).is_none());
+    }
+
+    #[test]
+    fn encoded_bytes_can_lie_in_a_segment_whole() {
+        let pool = pool();
+        let bytes = vec![5; 300_000];
+        let segment = write_large(&pool, &bytes).unwrap();
+        assert_eq!(&segment.bytes()[..bytes.len()], bytes);
+    }
+
+    /// As a sender writes it, so that the numbers can be anything.
+    #[derive(Serialize)]
+    enum Forged {
+        #[expect(dead_code, reason = "keeps the numbering of the variants")]
+        Inline(()),
+        Segment {
+            index: u32,
+            offset: u64,
+            len: u64,
+        },
+    }
+
+    fn near(n: u64) -> impl Strategy<Value = u64> {
+        prop_oneof![0..n + 64, Just(u64::MAX), any::<u64>(), (0u64..64).prop_map(|s| u64::MAX >> s)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn a_forged_place_is_an_error_or_inside_its_segment(
+            index in 0u32..3, offset in near(4096), len in near(512),
+        ) {
+            let segment = write_large(&pool(), &[7; 4096]).unwrap();
+            let (bytes, _) = encode(None, &Forged::Segment { index, offset, len });
+            let sound = index == 0 && offset % 8 == 0
+                && len.checked_mul(8).and_then(|n| n.checked_add(offset)).is_some_and(|end| end <= 4096);
+            match decode::<Buffer<u64>>(&bytes, std::slice::from_ref(&segment)) {
+                Ok(buffer) => {
+                    prop_assert!(sound);
+                    prop_assert_eq!(buffer.len() as u64, len);
+                    prop_assert!(buffer.iter().all(|x| *x == 0x0707_0707_0707_0707));
+                }
+                Err(_) => prop_assert!(!sound),
+            }
+        }
+
+        #[test]
+        fn any_bytes_decode_to_buffers_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let segment = write_large(&pool(), &[7; 4096]).unwrap();
+            if let Ok(buffers) = decode::<Vec<Buffer<u32>>>(&bytes, std::slice::from_ref(&segment)) {
+                let total: u64 = buffers.iter().flat_map(|b| b.iter()).map(|x| u64::from(*x)).sum();
+                std::hint::black_box(total);
+            }
+        }
+    }
+}

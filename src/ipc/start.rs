@@ -1,0 +1,147 @@
+//! How the executable becomes a worker when the supervisor starts it again.
+//!
+//! A worker is the same executable, started with a private environment variable and a socket as its standard input. An
+//! entry in `.init_array` looks for the variable before `main`: so every program that links this crate can be a worker
+//! without a line in its `main`.
+
+use super::socket::Socket;
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use std::ffi::{c_char, c_int};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set for worker processes only.
+pub(crate) const WORKER: &str = "SWATH_WORKER_PROCESS";
+
+type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static HOOK: Constructor = hook;
+
+unsafe extern "C" {
+    static __init_array_start: [Constructor; 0];
+    static __init_array_end: [Constructor; 0];
+}
+
+/// Keeps the hook in the executable: called from whatever starts workers.
+pub(crate) fn link() {
+    std::hint::black_box(&HOOK);
+}
+
+/// Called by the loader before `main`, with the arguments of `main`.
+unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
+    if std::env::var_os(WORKER).is_none() {
+        return;
+    }
+    // SAFETY: the linker puts these around the array of constructors that the loader is just walking through. Ours is
+    // one of them; those behind it have not run yet, and this process never returns to the loader to have them run.
+    // Each gets what the loader would give it.
+    unsafe {
+        let mut at = (&raw const __init_array_start).cast::<Constructor>();
+        let end = (&raw const __init_array_end).cast::<Constructor>();
+        let mut behind = false;
+        while at < end {
+            let constructor = at.read();
+            if behind {
+                constructor(argc, argv, envp);
+            }
+            behind |= std::ptr::fn_addr_eq(constructor, hook as Constructor);
+            at = at.add(1);
+        }
+    }
+    become_worker();
+}
+
+/// Turns this process into a worker if it was started as one; does nothing otherwise.
+///
+/// Programs need not call it: it happens by itself before `main`. It is there for executables whose linker drops the
+/// section that makes it so; call it first in `main` then.
+pub fn init() {
+    link();
+    if std::env::var_os(WORKER).is_some() {
+        become_worker();
+    }
+}
+
+fn become_worker() -> ! {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if ONCE.swap(true, Ordering::AcqRel) {
+        exit_now(70);
+    }
+    // SAFETY: before `main`, and in `init` by its contract as the first line of it, this is the only thread, so nobody
+    // reads the environment meanwhile. Without the variable, processes that tasks start are no workers.
+    unsafe { std::env::remove_var(WORKER) };
+    for ignored in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        // SAFETY: ignoring a signal installs no code that could run at a bad moment. A peer that went away and a file
+        // that grew too large are error codes then.
+        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
+    }
+    match take_stdin() {
+        Ok(socket) => crate::worker::main(socket),
+        Err(_) => exit_now(71),
+    }
+}
+
+/// Moves the socket away from standard input, so that tasks which read that find nothing.
+fn take_stdin() -> nix::Result<Socket> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+    let stdin = std::io::stdin();
+    let moved = fcntl(&stdin, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the descriptor was made just now, and nobody else knows of it.
+    let socket = unsafe { OwnedFd::from_raw_fd(moved) };
+    let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    nix::unistd::dup2_stdin(&null)?;
+    Ok(Socket::from(socket))
+}
+
+/// Ends the process without running anything else of it.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` may be called at any time; it does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Starts `command`, which is to be this executable or one with the same hook, as a worker. The answers are the process
+/// and the supervisor's end of its socket.
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<(Child, Socket)> {
+    link();
+    let (ours, theirs) = Socket::pair()?;
+    let child = command
+        .env(WORKER, "1")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    Ok((child, ours))
+}
+
+/// A descriptor that becomes readable when the process ends. The process must not have been waited for.
+pub(crate) fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id() as libc::pid_t, 0) };
+    let fd = nix::errno::Errno::result(fd)?;
+    // SAFETY: the kernel made the descriptor just now (close-on-exec), and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Asks the kernel to end this process when the thread that started it ends: an extra, the socket's end does the same.
+pub(crate) fn die_with_parent() {
+    if let Err(e) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+        log::debug!("no parent-death signal: {e}");
+    }
+}
+
+/// Makes a pipe's end fit for an event loop.
+pub(crate) fn set_nonblocking(fd: &impl std::os::fd::AsFd) -> std::io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// The number of a descriptor, for a path in `/proc/self/fd`.
+pub(crate) fn number(fd: &OwnedFd) -> i32 {
+    fd.as_raw_fd()
+}

@@ -1,0 +1,297 @@
+//! What processes say to each other, and how it becomes frames.
+//!
+//! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local scope
+//! collects them while a message is encoded, and hands them out again while it is decoded.
+
+use crate::client::WorkerInfo;
+use crate::cluster::Settings;
+use crate::error::DeathRecord;
+use crate::ids::{JobId, SessionId, TaskId, WorkerId};
+use crate::ipc::frame::{Descriptor, Frame, MAX_FDS};
+use crate::ipc::page::PageName;
+use crate::ipc::segment::{Segment, SegmentId};
+use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
+use crate::task::image::BuildId;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Grows when any message changes: processes of different versions refuse each other.
+pub(crate) const VERSION: u32 = 1;
+
+/// Supervisor to worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    Welcome(Welcome),
+    Run(Vec<Task>),
+    Cancel(Vec<TaskId>),
+    Fetch(Vec<TaskId>),
+    Drop(Vec<TaskId>),
+    Retract(Vec<TaskId>),
+    /// Segments of the worker's that others no longer use, with how often they had been delivered.
+    Return(Vec<(SegmentId, u32)>),
+    /// Word to tasks of the worker that submitted tasks of their own.
+    Session(ToSession),
+    Shutdown,
+}
+
+/// Worker to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    Hello { version: u32, build: BuildId },
+    Done(Vec<Done>),
+    Retracted(Vec<TaskId>),
+    Exported(TaskId, Result<Payload, Box<Failure>>),
+    Released(Vec<(SegmentId, u32)>),
+    /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own.
+    Blocked(i32),
+    Session(Request),
+}
+
+/// What a worker is told about itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) id: WorkerId,
+    pub(crate) name: String,
+    /// The number under which it makes segments.
+    pub(crate) owner: u32,
+    pub(crate) threads: usize,
+    pub(crate) supervisor_page: PageName,
+    pub(crate) own_page: PageName,
+    /// The session of its tasks that submit tasks.
+    pub(crate) session: SessionId,
+}
+
+/// One task to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) name: Option<String>,
+    pub(crate) attempt: u16,
+    pub(crate) deliver: bool,
+    pub(crate) keep: bool,
+    pub(crate) body: Bytes,
+    pub(crate) inputs: Vec<Input>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Input {
+    Held { id: TaskId, take: bool },
+    Payload(Payload),
+}
+
+/// How one run ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: u16,
+    pub(crate) run_us: u32,
+    pub(crate) outcome: Outcome,
+}
+
+/// A client's requests to a supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Submit { number: u32, spec: JobSpec },
+    Release { number: u32, outputs: Vec<u32> },
+    Cancel { number: u32, outputs: Vec<u32> },
+    /// Send the value of an output that was only to be kept.
+    Deliver { number: u32, outputs: Vec<u32> },
+    Retry { number: u32, outputs: Vec<u32> },
+    /// Segments of others that the client no longer uses.
+    Released(Vec<(SegmentId, u32)>),
+    Ask { ticket: u64, question: Question },
+}
+
+/// What a client may ask; each is answered under its ticket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Question {
+    Workers,
+    Deaths,
+    Logs,
+    Explain(JobId, u32),
+    Progress,
+    WaitForWorkers { n: usize, millis: u64 },
+    Scale(usize),
+    Restart,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Workers(Vec<WorkerInfo>),
+    Deaths(Vec<DeathRecord>),
+    Logs(Vec<(String, String)>),
+    Text(String),
+    Progress { done: u64, failed: u64, total: u64 },
+    Done,
+    TimedOut,
+    Refused(String),
+}
+
+/// A supervisor's word to a client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToSession {
+    Deliveries(Vec<Delivery>),
+    Answer(u64, Answer),
+    Return(Vec<(SegmentId, u32)>),
+    /// A submission was refused as a whole.
+    Refused { number: u32, reason: String },
+}
+
+/// First word of a program that attaches to a local cluster; the executable's descriptor rides along.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Attach {
+    /// Run my tasks.
+    Program { version: u32, build: BuildId, name: String },
+    /// Only look at the cluster, or control it.
+    Control { version: u32, command: Control },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Control {
+    Status,
+    Stop,
+    Restart,
+    Scale(usize),
+    Logs,
+}
+
+/// The local cluster's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Attached {
+    Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Settings },
+    Status(crate::local::Status),
+    Logs(Vec<(String, String)>),
+    Done,
+    Refused(String),
+}
+
+/// Bytes that are written in one piece.
+#[derive(Debug, Default)]
+pub(crate) struct Bytes(pub(crate) Box<[u8]>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&'de [u8]>::deserialize(deserializer).map(|b| Self(b.into()))
+    }
+}
+
+/// A payload as it is written.
+#[derive(Serialize, Deserialize)]
+struct WirePayload {
+    bytes: Bytes,
+    in_segment: Option<u64>,
+    segments: Vec<SegmentId>,
+}
+
+/// Turns what came with a frame into a segment: its id, its descriptor, and the length the sender claims.
+pub(crate) type Resolve<'a> = &'a mut dyn FnMut(SegmentId, OwnedFd, usize) -> Result<Arc<Segment>, String>;
+
+thread_local! {
+    static OUT: RefCell<Vec<Arc<Segment>>> = const { RefCell::new(Vec::new()) };
+    /// Segments that came with the frame being decoded, in the order in which its payloads name them, last first.
+    static IN: RefCell<Vec<Arc<Segment>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        OUT.with_borrow_mut(|out| out.extend(self.segments.iter().cloned()));
+        let segments = self.segments.iter().map(|s| s.id()).collect();
+        WirePayload { bytes: Bytes(self.bytes.as_ref().into()), in_segment: self.in_segment, segments }
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = WirePayload::deserialize(deserializer)?;
+        let next = |id: &SegmentId| IN.with_borrow_mut(|waiting| waiting.pop()).filter(|s| s.id() == *id);
+        let segments: Option<Vec<_>> = wire.segments.iter().map(next).collect();
+        let segments =
+            segments.ok_or_else(|| D::Error::custom("a payload names segments that did not come with it"))?;
+        let room = segments.last().map_or(0, |s| s.len() as u64);
+        if wire.in_segment.is_some_and(|n| n > room) {
+            return Err(D::Error::custom("a payload is longer than its segment"));
+        }
+        Ok(Payload { bytes: wire.bytes.0.into(), segments, in_segment: wire.in_segment })
+    }
+}
+
+/// A frame that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub(crate) struct Malformed(pub(crate) String);
+
+fn config() -> bincode::config::Configuration {
+    bincode::config::standard()
+}
+
+/// The body of a frame: the message, behind the list of the segments whose descriptors ride along.
+pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segment>>), Malformed> {
+    OUT.with_borrow_mut(Vec::clear);
+    let mut body = Vec::with_capacity(64);
+    let encoded = bincode::serde::encode_into_std_write(message, &mut body, config());
+    let segments = OUT.with_borrow_mut(std::mem::take);
+    encoded.map_err(|e| Malformed(e.to_string()))?;
+    if segments.len() > MAX_FDS {
+        return Err(Malformed(format!("{} segments in one message", segments.len())));
+    }
+    // The list stands behind the message, with its length in the last two bytes, so that the message is written in place.
+    let start = body.len();
+    for s in &segments {
+        body.extend_from_slice(&s.id().owner.to_le_bytes());
+        body.extend_from_slice(&s.id().number.to_le_bytes());
+        body.extend_from_slice(&(s.len() as u64).to_le_bytes());
+    }
+    debug_assert_eq!(body.len() - start, segments.len() * CLAIM);
+    body.extend_from_slice(&(segments.len() as u16).to_le_bytes());
+    Ok((body, segments))
+}
+
+const CLAIM: usize = 16;
+
+/// Descriptors for [`Outgoing::push`](crate::ipc::frame::Outgoing::push).
+pub(crate) fn descriptors(segments: Vec<Arc<Segment>>) -> Vec<Descriptor> {
+    segments.into_iter().map(Descriptor::Segment).collect()
+}
+
+/// Reads a message. Each segment that came with the frame goes through `resolve`.
+pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, resolve: Resolve<'_>) -> Result<M, Malformed> {
+    let short = || Malformed("it ends too early".to_string());
+    let (rest, count) = frame.body.split_last_chunk::<2>().ok_or_else(short)?;
+    let count = usize::from(u16::from_le_bytes(*count));
+    let split = rest.len().checked_sub(count * CLAIM).ok_or_else(short)?;
+    let (body, claims) = rest.split_at(split);
+    if frame.fds.len() != count {
+        return Err(Malformed(format!("{count} segments with {} descriptors", frame.fds.len())));
+    }
+    let word = |b: &[u8]| b.iter().rev().fold(0_u64, |n, &byte| n << 8 | u64::from(byte));
+    let mut segments = Vec::with_capacity(count);
+    for (claim, fd) in claims.chunks_exact(CLAIM).zip(frame.fds) {
+        let id = SegmentId { owner: word(&claim[..4]) as u32, number: word(&claim[4..8]) as u32 };
+        let len = usize::try_from(word(&claim[8..])).map_err(|_| short())?;
+        segments.push(resolve(id, fd, len).map_err(Malformed)?);
+    }
+    segments.reverse();
+    IN.replace(segments);
+    let decoded = bincode::serde::borrow_decode_from_slice::<M, _>(body, config());
+    let left = IN.take();
+    match decoded {
+        Ok((message, used)) if used == body.len() && left.is_empty() => Ok(message),
+        Ok(_) => Err(Malformed("something is left over".to_string())),
+        Err(e) => Err(Malformed(e.to_string())),
+    }
+}
+
+/// Refuses every segment: for peers that have none to send.
+pub(crate) fn no_segments(id: SegmentId, _fd: OwnedFd, _len: usize) -> Result<Arc<Segment>, String> {
+    Err(format!("segment {id} is not expected here"))
+}

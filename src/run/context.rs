@@ -1,0 +1,107 @@
+//! What a task may ask about itself while it runs.
+
+use crate::client::Client;
+use crate::client::backend::Backend;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// The task that calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// Its key.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// The worker it runs on; in sync mode the caller, in threads mode a thread.
+    pub worker: String,
+}
+
+/// What runs tasks on this thread, as seen from inside a task.
+pub(crate) trait Scope {
+    fn info(&self) -> TaskInfo;
+    fn cancelled(&self) -> bool;
+    fn set_progress(&self, fraction: f64);
+    fn backend(&self) -> Option<Arc<dyn Backend>>;
+    /// The task is about to wait for other tasks: let somebody else use its place. Called again when it is over.
+    fn waiting(&self, begins: bool);
+}
+
+thread_local! {
+    static SCOPES: RefCell<Vec<std::rc::Rc<dyn Scope>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes `scope` what tasks on this thread see, until the answer is dropped.
+pub(crate) fn enter(scope: std::rc::Rc<dyn Scope>) -> Entered {
+    SCOPES.with(|s| s.borrow_mut().push(scope));
+    Entered(())
+}
+
+pub(crate) struct Entered(());
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let left = SCOPES.with(|s| s.borrow_mut().pop());
+        drop(left);
+    }
+}
+
+fn current() -> Option<std::rc::Rc<dyn Scope>> {
+    SCOPES.try_with(|s| s.borrow().last().cloned()).ok().flatten()
+}
+
+/// Runs something that waits for other tasks.
+pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
+    struct Waiting(std::rc::Rc<dyn Scope>);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            self.0.waiting(false);
+        }
+    }
+    let _waiting = current().map(|scope| {
+        scope.waiting(true);
+        Waiting(scope)
+    });
+    wait()
+}
+
+/// Inside a task: a client of whatever runs it, to submit more work and wait for it. `None` elsewhere.
+///
+/// While a task waits for tasks of its own, its place is given to another one, so this cannot deadlock, even with one
+/// worker of one thread.
+///
+/// ```
+/// use swath::{Client, current_client, delayed};
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 {
+///         return n;
+///     }
+///     let client = current_client().expect("inside a task");
+///     let (a, b) = (delayed(fib).call(n - 1), delayed(fib).call(n - 2));
+///     client.compute(&(a + b)).expect("no task fails")
+/// }
+/// assert_eq!(Client::threads(1).compute(&delayed(fib).call(10))?, 55);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn current_client() -> Option<Client> {
+    current()?.backend().map(Client::inside)
+}
+
+/// Inside a task: whether its result is not wanted any more, because it was cancelled or is overdue.
+///
+/// A long task should look from time to time and return early. Elsewhere `false`.
+pub fn cancelled() -> bool {
+    current().is_some_and(|s| s.cancelled())
+}
+
+/// Inside a task: says how much of it is done, from 0 to 1. Elsewhere nothing happens.
+pub fn set_progress(fraction: f64) {
+    if let Some(scope) = current() {
+        scope.set_progress(fraction);
+    }
+}
+
+/// Inside a task: which one it is. `None` elsewhere.
+pub fn current_task() -> Option<TaskInfo> {
+    current().map(|s| s.info())
+}

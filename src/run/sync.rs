@@ -1,0 +1,214 @@
+//! The sync mode: each task in the caller's thread, in graph order, the same every time.
+
+use super::context::{self, Scope, TaskInfo};
+use super::{evaluate, task_error};
+use crate::client::backend::{Backend, Want};
+use crate::client::output::{Label, Run, Slot};
+use crate::client::{Mode, Progress, WorkerInfo};
+use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::Graph;
+use crate::graph::node::Kind;
+use crate::task::Value;
+use crate::task::codec::Codec;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Where tasks of this mode say they ran.
+const HERE: &str = "caller";
+
+#[derive(Default)]
+pub(crate) struct SyncRunner {
+    runs: AtomicU32,
+    done: AtomicU64,
+    failed: AtomicU64,
+    total: AtomicU64,
+    closed: AtomicBool,
+}
+
+struct SyncScope {
+    backend: Weak<SyncRunner>,
+    graph: Rc<Graph>,
+    task: Cell<u32>,
+}
+
+impl Scope for SyncScope {
+    fn info(&self) -> TaskInfo {
+        let node = &self.graph.nodes[self.task.get() as usize];
+        TaskInfo { key: node.key(), name: node.name(), worker: HERE.to_string() }
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    fn set_progress(&self, _fraction: f64) {}
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.backend.upgrade().map(|b| b as Arc<dyn Backend>)
+    }
+
+    fn waiting(&self, _begins: bool) {}
+}
+
+/// A finished task: its value, or the failure it stands for.
+type Done = std::result::Result<Value, TaskError>;
+
+impl SyncRunner {
+    /// The results of `graph.outputs()`.
+    fn run(self: &Arc<Self>, graph: &Rc<Graph>) -> Vec<Done> {
+        let mut uses = graph.uses();
+        let mut done: Vec<Option<Done>> = Vec::new();
+        done.resize_with(graph.len(), || None);
+        let scope =
+            Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
+        let _entered = context::enter(scope.clone());
+        let mut failed = 0;
+        for id in 0..graph.len() as u32 {
+            scope.task.set(id);
+            let result = self.task(graph, id, &mut uses, &mut done);
+            failed += u64::from(result.is_err());
+            // A result that nobody uses (a future's that is gone) need not be kept.
+            if uses[id as usize] > 0 {
+                done[id as usize] = Some(result);
+            }
+        }
+        self.done.fetch_add(graph.len() as u64 - failed, Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
+        let missing = || TaskError::new(String::new(), String::new(), None, None, Cause::Cancelled);
+        graph.outputs().into_iter().map(|id| done[id as usize].take().unwrap_or_else(|| Err(missing()))).collect()
+    }
+
+    fn task(&self, graph: &Graph, id: u32, uses: &mut [u32], done: &mut [Option<Done>]) -> Done {
+        let node = &graph.nodes[id as usize];
+        if let Kind::Held(output) = &node.kind {
+            return output.run.look(output.slot, |slot| match slot {
+                Slot::Value(value) => Ok(value.clone()),
+                Slot::Failed(e) => Err(e.clone()),
+                _ => Err(crate::client::output::cancelled(output.label())),
+            });
+        }
+        let refs = graph.refs(id);
+        let failure = refs.iter().find_map(|&r| done[r as usize].as_ref().and_then(|d| d.as_ref().err()).cloned());
+        if let Some(e) = failure {
+            refs.iter().for_each(|&r| uses[r as usize] -= 1);
+            return Err(e.needed(node.key()));
+        }
+        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
+        let mut attempt = 0;
+        loop {
+            let last = attempt == retries;
+            let mut at = 0;
+            let began = timeout.map(|_| Instant::now());
+            let result = evaluate(node, &mut || {
+                let r = refs[at] as usize;
+                at += 1;
+                // The last use of the last attempt takes the value, so that the function may own it without a copy.
+                if last {
+                    uses[r] -= 1;
+                }
+                let value = if last && uses[r] == 0 { done[r].take() } else { done[r].clone() };
+                match value {
+                    Some(Ok(value)) => value,
+                    _ => Arc::new(()),
+                }
+            });
+            if last {
+                // A fault while arguments were put together leaves some of them unused.
+                refs[at..].iter().for_each(|&r| uses[r as usize] -= 1);
+            }
+            let late = timeout.zip(began).filter(|(limit, began)| began.elapsed() > *limit).map(|(limit, _)| limit);
+            match (result, late) {
+                (Ok(value), None) => {
+                    if !last {
+                        refs.iter().for_each(|&r| uses[r as usize] -= 1);
+                    }
+                    return Ok(value);
+                }
+                _ if !last => attempt += 1,
+                (_, Some(limit)) => {
+                    let cause = Cause::TimedOut { limit };
+                    return Err(TaskError::new(node.key(), node.name(), Some(HERE.to_string()), None, cause));
+                }
+                (Err(fault), None) => return Err(task_error(node, HERE, fault)),
+            }
+        }
+    }
+}
+
+impl Backend for SyncRunner {
+    fn mode(&self) -> Mode {
+        Mode::Sync
+    }
+
+    fn describe(&self) -> String {
+        let state = if self.is_closed() { "closed" } else { "running" };
+        format!("sync client: tasks run in the calling thread, {state}")
+    }
+
+    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
+        if self.is_closed() {
+            return Err(Error::Closed { reason: "it was shut down".to_string() });
+        }
+        let graph = Rc::new(graph);
+        self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
+        let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let results = self.run(&graph);
+        run.settle(results.into_iter().enumerate().map(|(i, r)| (i as u32, r.map_or_else(Slot::Failed, Slot::Value))));
+        Ok(run)
+    }
+
+    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+        let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
+        let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, Slot::Value(v))));
+        Ok(run)
+    }
+
+    fn ask(&self, _run: &Run, _slot: u32) {}
+
+    fn release(&self, _run: &Run, _slots: &[u32]) {}
+
+    fn cancel(&self, _run: &Arc<Run>, _slots: &[u32]) {}
+
+    fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+        let Some(node) = run.node(slot) else { return Ok(()) };
+        if run.reopen(slot) {
+            let graph = Rc::new(Graph::of(&[&node]));
+            self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
+            let result = self.run(&graph).into_iter().map(|r| (slot, r.map_or_else(Slot::Failed, Slot::Value)));
+            run.settle(result);
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            done: self.done.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            total: self.total.load(Ordering::Relaxed),
+        }
+    }
+
+    fn explain(&self, run: &Run, slot: u32) -> Result<String> {
+        Ok(format!("{} ran when it was submitted", run.label(slot).key()))
+    }
+
+    fn shutdown(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        Ok(vec![WorkerInfo::in_process(HERE, 1)])
+    }
+
+    fn wait_for_workers(&self, n: usize, _timeout: Duration) -> Result<()> {
+        if n <= 1 { Ok(()) } else { Err(Error::invalid("n", "the sync mode has one worker: the calling thread")) }
+    }
+}

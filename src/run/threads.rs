@@ -1,0 +1,677 @@
+//! The threads mode: a pool of threads that counts dependencies.
+//!
+//! A finished task makes ready those that waited for it alone: the first of them runs next on the same thread, without
+//! a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph order.
+//! Tasks without inputs never enter it: each job hands them out in graph order, several at a time when they are short.
+//!
+//! A thread whose task waits for other tasks is replaced by a spare one for so long.
+
+use super::context::{self, Scope, TaskInfo};
+use super::{evaluate, task_error};
+use crate::client::backend::{Backend, Want};
+use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
+use crate::client::{Mode, Progress, WorkerInfo};
+use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::node::{Kind, Node};
+use crate::graph::{Graph, row};
+use crate::task::Value;
+use crate::task::codec::Codec;
+use parking_lot::{Condvar, Mutex};
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+/// How long a thread looks for work before it sleeps: about what waking it would cost.
+const SPIN: Duration = Duration::from_micros(30);
+/// How much work a thread takes from a job's sources at once.
+const SHARE: u64 = 50_000;
+
+/// What is left of a task when it has run.
+enum Kept {
+    Empty,
+    Value(Value),
+    Failed(TaskError),
+}
+
+/// One submitted graph.
+struct Job {
+    seq: u64,
+    run: Arc<Run>,
+    graph: Graph,
+    outputs: Vec<u32>,
+    /// Per task: inputs (counted as often as they are used) that are not finished.
+    missing: Vec<AtomicU32>,
+    /// Per task: uses of its result that are to come.
+    uses: Vec<AtomicU32>,
+    cells: Vec<Mutex<Kept>>,
+    dependents: (Vec<u32>, Vec<u32>),
+    left: AtomicUsize,
+    /// Per task: whether it need not run. Empty until something is cancelled.
+    skip: OnceLock<Vec<AtomicBool>>,
+    /// Outputs that nobody wants any more, by slot.
+    dropped: Mutex<Vec<bool>>,
+    /// Running mean of a source's run time in nanoseconds; 0: unknown.
+    cost: AtomicU64,
+    /// Whether a task of this job has failed, so that the inputs of others must be looked at.
+    failing: AtomicBool,
+}
+
+/// Sources of one job and priority that nobody has taken.
+struct Lane {
+    job: Arc<Job>,
+    sources: Vec<u32>,
+    next: usize,
+}
+
+/// A task that became ready, in the order of the queue.
+struct Ready {
+    priority: i32,
+    task: u32,
+    job: Arc<Job>,
+}
+
+impl Ready {
+    fn rank(&self) -> (i32, Reverse<u64>, Reverse<u32>) {
+        (self.priority, Reverse(self.job.seq), Reverse(self.task))
+    }
+}
+
+impl PartialEq for Ready {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Ready {}
+
+impl PartialOrd for Ready {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ready {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    ready: BinaryHeap<Ready>,
+    lanes: BTreeMap<(Reverse<i32>, u64), Lane>,
+    /// Threads that run or look for tasks, without those that wait for tasks of their own.
+    active: usize,
+    sleeping: usize,
+    /// Threads that exist.
+    alive: usize,
+    next_name: usize,
+    closed: bool,
+}
+
+pub(crate) struct Threads {
+    threads: usize,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    closed: AtomicBool,
+    runs: AtomicU32,
+    done: AtomicU64,
+    failed: AtomicU64,
+    total: AtomicU64,
+    jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<Job>>>,
+}
+
+/// What a thread does next.
+enum Work {
+    One(Arc<Job>, u32),
+    Sources(Arc<Job>, Vec<u32>),
+}
+
+struct ThreadScope {
+    pool: Weak<Threads>,
+    name: Rc<str>,
+    task: RefCell<Option<Arc<Job>>>,
+    id: Cell<u32>,
+}
+
+impl Scope for ThreadScope {
+    fn info(&self) -> TaskInfo {
+        let task = self.task.borrow();
+        let node = task.as_ref().map(|job| &job.graph.nodes[self.id.get() as usize]);
+        TaskInfo {
+            key: node.map(|n| n.key()).unwrap_or_default(),
+            name: node.map(|n| n.name()).unwrap_or_default(),
+            worker: self.name.to_string(),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.task.borrow().as_ref().is_some_and(|job| job.skipped(self.id.get()))
+            || self.pool.upgrade().is_none_or(|p| p.closed.load(Ordering::Acquire))
+    }
+
+    fn set_progress(&self, _fraction: f64) {}
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
+    }
+
+    fn waiting(&self, begins: bool) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut queue = pool.queue.lock();
+        if begins {
+            queue.active -= 1;
+            if queue.sleeping > 0 {
+                pool.work.notify_one();
+            } else {
+                pool.spawn(&mut queue);
+            }
+        } else {
+            queue.active += 1;
+        }
+    }
+}
+
+impl Job {
+    fn node(&self, id: u32) -> &Arc<Node> {
+        &self.graph.nodes[id as usize]
+    }
+
+    fn skipped(&self, id: u32) -> bool {
+        self.skip.get().is_some_and(|s| s[id as usize].load(Ordering::Relaxed))
+    }
+
+    /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
+    fn drop_outputs(&self, slots: &[u32]) {
+        let mut dropped = self.dropped.lock();
+        if dropped.is_empty() {
+            dropped.resize(self.outputs.len(), false);
+        }
+        slots.iter().for_each(|&s| dropped[s as usize] = true);
+        if self.left.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut needed = vec![false; self.graph.len()];
+        for (slot, &id) in self.outputs.iter().enumerate() {
+            needed[id as usize] |= !dropped[slot];
+        }
+        for id in (0..self.graph.len() as u32).rev() {
+            if needed[id as usize] {
+                self.graph.refs(id).iter().for_each(|&r| needed[r as usize] = true);
+            }
+        }
+        let skip = self.skip.get_or_init(|| needed.iter().map(|_| AtomicBool::new(false)).collect());
+        for (flag, needed) in skip.iter().zip(needed) {
+            if !needed {
+                flag.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes one use of a result.
+    fn take(&self, id: u32) -> Value {
+        let mut cell = self.cells[id as usize].lock();
+        let value = match &*cell {
+            Kept::Value(value) => value.clone(),
+            _ => Arc::new(()),
+        };
+        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+            *cell = Kept::Empty;
+        }
+        value
+    }
+
+    fn peek(&self, id: u32) -> Value {
+        match &*self.cells[id as usize].lock() {
+            Kept::Value(value) => value.clone(),
+            _ => Arc::new(()),
+        }
+    }
+
+    fn give_up(&self, id: u32) {
+        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+            *self.cells[id as usize].lock() = Kept::Empty;
+        }
+    }
+
+    fn failure(&self, id: u32) -> Option<TaskError> {
+        self.graph.refs(id).iter().find_map(|&r| match &*self.cells[r as usize].lock() {
+            Kept::Failed(e) => Some(e.clone()),
+            _ => None,
+        })
+    }
+
+    fn execute(&self, id: u32, worker: &str) -> std::result::Result<Value, TaskError> {
+        let node = self.node(id);
+        let refs = self.graph.refs(id);
+        if self.failing.load(Ordering::Acquire)
+            && let Some(e) = self.failure(id)
+        {
+            refs.iter().for_each(|&r| self.give_up(r));
+            return Err(e.needed(node.key()));
+        }
+        if self.skipped(id) {
+            refs.iter().for_each(|&r| self.give_up(r));
+            return Err(cancelled(&Label::of(node)));
+        }
+        if !node.options().is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
+            let mut at = 0;
+            let result = evaluate(node, &mut || {
+                at += 1;
+                self.take(refs[at - 1])
+            });
+            refs[at..].iter().for_each(|&r| self.give_up(r));
+            return result.map_err(|fault| task_error(node, worker, fault));
+        }
+        self.execute_with_options(node, refs, worker)
+    }
+
+    fn execute_with_options(
+        &self,
+        node: &Node,
+        refs: &[u32],
+        worker: &str,
+    ) -> std::result::Result<Value, TaskError> {
+        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
+        let mut attempt = 0;
+        let result = loop {
+            let mut at = 0;
+            let began = Instant::now();
+            let result = evaluate(node, &mut || {
+                at += 1;
+                self.peek(refs[at - 1])
+            });
+            let late = timeout.filter(|limit| began.elapsed() > *limit);
+            match (result, late) {
+                (Ok(value), None) => break Ok(value),
+                _ if attempt < retries => attempt += 1,
+                (_, Some(limit)) => {
+                    let cause = Cause::TimedOut { limit };
+                    break Err(TaskError::new(node.key(), node.name(), Some(worker.to_string()), None, cause));
+                }
+                (Err(fault), None) => break Err(task_error(node, worker, fault)),
+            }
+        };
+        refs.iter().for_each(|&r| self.give_up(r));
+        result
+    }
+}
+
+impl Threads {
+    pub(crate) fn new(threads: usize) -> Arc<Self> {
+        let pool = Arc::new(Self {
+            threads: threads.max(1),
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            closed: AtomicBool::new(false),
+            runs: AtomicU32::new(0),
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            jobs: Mutex::default(),
+        });
+        let mut queue = pool.queue.lock();
+        for _ in 0..pool.threads {
+            pool.spawn(&mut queue);
+        }
+        drop(queue);
+        pool
+    }
+
+    /// Starts a thread. If the system has none to give, those there are must do.
+    fn spawn(self: &Arc<Self>, queue: &mut Queue) {
+        let name = format!("swath-thread-{}", queue.next_name);
+        let pool = Arc::clone(self);
+        match std::thread::Builder::new().name(name.clone()).spawn(move || pool.work(&name)) {
+            Ok(_) => {
+                queue.next_name += 1;
+                queue.alive += 1;
+                queue.active += 1;
+            }
+            Err(e) => log::error!("cannot start a thread: {e}; {} are running", queue.alive),
+        }
+    }
+
+    fn work(self: Arc<Self>, name: &str) {
+        let scope = Rc::new(ThreadScope {
+            pool: Arc::downgrade(&self),
+            name: name.into(),
+            task: RefCell::new(None),
+            id: Cell::new(0),
+        });
+        let _entered = context::enter(scope.clone());
+        while let Some(work) = self.next() {
+            match work {
+                Work::One(job, id) => self.follow(&job, id, name, &scope),
+                Work::Sources(job, ids) => {
+                    let began = Instant::now();
+                    let n = ids.len() as u64;
+                    for id in ids {
+                        self.follow(&job, id, name, &scope);
+                    }
+                    let each = (began.elapsed().as_nanos() as u64 / n).max(1);
+                    let old = job.cost.load(Ordering::Relaxed);
+                    job.cost.store(if old == 0 { each } else { (3 * old + each) / 4 }, Ordering::Relaxed);
+                }
+            }
+            scope.task.replace(None);
+        }
+    }
+
+    /// The next thing to do; waits for it. `None`: this thread is not needed any more.
+    fn next(&self) -> Option<Work> {
+        let mut spun = None;
+        loop {
+            let mut queue = self.queue.lock();
+            if queue.closed || queue.active > self.threads {
+                queue.active -= 1;
+                queue.alive -= 1;
+                self.work.notify_all();
+                return None;
+            }
+            if let Some(work) = Self::pop(&mut queue, self.threads) {
+                return Some(work);
+            }
+            let began = *spun.get_or_insert_with(Instant::now);
+            if began.elapsed() < SPIN {
+                drop(queue);
+                for _ in 0..50 {
+                    std::hint::spin_loop();
+                }
+                continue;
+            }
+            queue.sleeping += 1;
+            self.work.wait(&mut queue);
+            queue.sleeping -= 1;
+            spun = None;
+        }
+    }
+
+    fn pop(queue: &mut Queue, threads: usize) -> Option<Work> {
+        let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.seq));
+        let lane = queue.lanes.first_key_value().map(|(key, _)| *key);
+        match (ready, lane) {
+            (Some(r), Some(l)) if l < r => {}
+            (Some(_), _) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
+            (None, None) => return None,
+            (None, Some(_)) => {}
+        }
+        let mut entry = queue.lanes.first_entry()?;
+        let lane = entry.get_mut();
+        let left = lane.sources.len() - lane.next;
+        let cost = lane.job.cost.load(Ordering::Relaxed);
+        let share = if cost == 0 { 1 } else { (SHARE / cost).clamp(1, 64) as usize };
+        let n = share.min(left.div_ceil(2 * threads));
+        let ids = lane.sources[lane.next..lane.next + n].to_vec();
+        lane.next += n;
+        let job = Arc::clone(&lane.job);
+        if n == left {
+            entry.remove();
+        }
+        Some(Work::Sources(job, ids))
+    }
+
+    /// Runs a task, and after it those of its successors that fall to this thread.
+    fn follow(&self, job: &Arc<Job>, first: u32, name: &str, scope: &ThreadScope) {
+        let mut next = Some(first);
+        while let Some(id) = next {
+            if scope.task.borrow().is_none() {
+                scope.task.replace(Some(Arc::clone(job)));
+            }
+            scope.id.set(id);
+            let result = job.execute(id, name);
+            next = self.finish(job, id, result);
+        }
+    }
+
+    /// Stores a result, makes ready what waited for it, and answers with the task to run next.
+    fn finish(&self, job: &Arc<Job>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
+        let counter = if result.is_ok() { &self.done } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Ok(slot) = job.outputs.binary_search(&id) {
+            let (news, kept) = match &result {
+                Ok(value) => (Slot::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1),
+                Err(e) => (Slot::Failed(e.clone()), true),
+            };
+            if kept {
+                self.store(job, id, result);
+            }
+            job.run.settle([(slot as u32, news)]);
+        } else {
+            self.store(job, id, result);
+        }
+        let mut next = None;
+        let mut others = Vec::new();
+        for &d in row(&job.dependents.0, &job.dependents.1, id) {
+            if job.missing[d as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+                match next {
+                    None => next = Some(d),
+                    Some(_) => others.push(d),
+                }
+            }
+        }
+        if !others.is_empty() {
+            self.push(job, others);
+        }
+        if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.jobs.lock().remove(&job.run.number);
+        }
+        next
+    }
+
+    fn store(&self, job: &Job, id: u32, result: std::result::Result<Value, TaskError>) {
+        if result.is_err() {
+            job.failing.store(true, Ordering::Release);
+        }
+        *job.cells[id as usize].lock() = match result {
+            Ok(value) => Kept::Value(value),
+            Err(e) => Kept::Failed(e),
+        };
+    }
+
+    fn push(&self, job: &Arc<Job>, tasks: impl IntoIterator<Item = u32>) {
+        let mut queue = self.queue.lock();
+        for task in tasks {
+            let priority = job.graph.priority(task);
+            queue.ready.push(Ready { priority, task, job: Arc::clone(job) });
+        }
+        self.wake(&queue);
+    }
+
+    fn wake(&self, queue: &Queue) {
+        let work = queue.ready.len() + queue.lanes.values().map(|l| l.sources.len() - l.next).take(2).sum::<usize>();
+        for _ in 0..work.min(queue.sleeping) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Makes a job of a graph and starts it.
+    fn start(self: &Arc<Self>, graph: Graph, run: Arc<Run>) -> Arc<Job> {
+        let n = graph.len();
+        let outputs = graph.outputs();
+        let job = Arc::new(Job {
+            seq: u64::from(run.number),
+            outputs,
+            missing: (0..n as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
+            uses: graph.uses().into_iter().map(AtomicU32::new).collect(),
+            cells: std::iter::repeat_with(|| Mutex::new(Kept::Empty)).take(n).collect(),
+            dependents: graph.dependents(),
+            left: AtomicUsize::new(n),
+            skip: OnceLock::new(),
+            dropped: Mutex::default(),
+            cost: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            run,
+            graph,
+        });
+        self.total.fetch_add(n as u64, Ordering::Relaxed);
+        self.jobs.lock().insert(job.run.number, Arc::downgrade(&job));
+        let mut lanes: BTreeMap<(Reverse<i32>, u64), Lane> = BTreeMap::new();
+        let mut held = Vec::new();
+        for id in 0..n as u32 {
+            if job.graph.is_held(id) {
+                held.push(id);
+            } else if job.graph.refs(id).is_empty() {
+                let key = (Reverse(job.graph.priority(id)), job.seq);
+                lanes
+                    .entry(key)
+                    .or_insert_with(|| Lane { job: Arc::clone(&job), sources: Vec::new(), next: 0 })
+                    .sources
+                    .push(id);
+            }
+        }
+        if !lanes.is_empty() {
+            let mut queue = self.queue.lock();
+            queue.lanes.append(&mut lanes);
+            self.wake(&queue);
+        }
+        for id in held {
+            self.await_held(&job, id);
+        }
+        job
+    }
+
+    /// Finishes a task that stands for the result of an earlier graph when that is done.
+    fn await_held(self: &Arc<Self>, job: &Arc<Job>, id: u32) {
+        let Kind::Held(output) = &job.node(id).kind else { return };
+        let (pool, job_) = (Arc::downgrade(self), Arc::clone(job));
+        let done = Box::new(move || {
+            let Some(pool) = pool.upgrade() else { return };
+            let Kind::Held(output) = &job_.node(id).kind else { return };
+            let result = output.run.look(output.slot, |slot| match slot {
+                Slot::Value(value) => Ok(value.clone()),
+                Slot::Failed(e) => Err(e.clone()),
+                _ => Err(cancelled(output.label())),
+            });
+            if let Some(next) = pool.finish(&job_, id, result) {
+                pool.push(&job_, [next]);
+            }
+        });
+        output.run.when_done(output.slot, Watcher::Call(done));
+    }
+}
+
+impl Backend for Threads {
+    fn mode(&self) -> Mode {
+        Mode::Threads
+    }
+
+    fn describe(&self) -> String {
+        let state = if self.is_closed() { "closed" } else { "running" };
+        let s = if self.threads == 1 { "" } else { "s" };
+        format!("threads client: {} thread{s} in this process, {state}", self.threads)
+    }
+
+    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
+        if self.is_closed() {
+            return Err(Error::Closed { reason: "it was shut down".to_string() });
+        }
+        let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        self.start(graph, Arc::clone(&run));
+        Ok(run)
+    }
+
+    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+        let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
+        let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, Slot::Value(v))));
+        Ok(run)
+    }
+
+    fn ask(&self, _run: &Run, _slot: u32) {}
+
+    fn release(&self, run: &Run, slots: &[u32]) {
+        let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
+        if let Some(job) = job {
+            job.drop_outputs(slots);
+        }
+    }
+
+    fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
+        self.release(run, slots);
+        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(run.label(s))))));
+    }
+
+    fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+        let Some(node) = run.node(slot) else { return Ok(()) };
+        if run.reopen(slot) {
+            let graph = Graph::of(&[&node]);
+            let again = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+            self.start(graph, Arc::clone(&again));
+            let (from, to) = (Arc::clone(&again), Arc::clone(run));
+            again.when_done(
+                0,
+                Watcher::Call(Box::new(move || {
+                    let result = from.look(0, |s| match s {
+                        Slot::Value(v) => Slot::Value(v.clone()),
+                        Slot::Failed(e) => Slot::Failed(e.clone()),
+                        _ => Slot::Failed(cancelled(from.label(0))),
+                    });
+                    to.settle([(slot, result)]);
+                })),
+            );
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            done: self.done.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            total: self.total.load(Ordering::Relaxed),
+        }
+    }
+
+    fn explain(&self, run: &Run, slot: u32) -> Result<String> {
+        let key = run.label(slot).key();
+        if run.is_done(slot) {
+            return Ok(format!("{key} is done"));
+        }
+        let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) else {
+            return Ok(format!("{key} is about to be done"));
+        };
+        let id = job.outputs[slot as usize];
+        let missing = job.missing[id as usize].load(Ordering::Acquire);
+        Ok(match missing {
+            0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
+            n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
+        })
+    }
+
+    fn shutdown(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        {
+            let mut queue = self.queue.lock();
+            queue.closed = true;
+            queue.ready.clear();
+            queue.lanes.clear();
+        }
+        self.work.notify_all();
+        let jobs: Vec<_> = self.jobs.lock().drain().filter_map(|(_, job)| job.upgrade()).collect();
+        for job in jobs {
+            job.run.fail_rest(cancelled);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        Ok((0..self.threads).map(|i| WorkerInfo::in_process(&format!("swath-thread-{i}"), 1)).collect())
+    }
+
+    fn wait_for_workers(&self, n: usize, _timeout: Duration) -> Result<()> {
+        if n <= self.threads {
+            Ok(())
+        } else {
+            Err(Error::invalid("n", format!("this client has {} threads", self.threads)))
+        }
+    }
+}

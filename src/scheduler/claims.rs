@@ -1,0 +1,126 @@
+//! What a session says about its outputs: released, cancelled, wanted, to be tried again.
+
+use super::Scheduler;
+use super::job::{State, TaskRef, flag};
+use crate::ids::{JobId, SessionId, TaskId};
+use crate::protocol::{Failure, FailureCause};
+use std::sync::Arc;
+
+impl Scheduler {
+    /// The session drops its claim to these outputs. What is needed for them only is cancelled or dropped.
+    pub(crate) fn release(&mut self, job: JobId, outputs: &[u32]) {
+        for r in self.claimed(job, outputs) {
+            let job = &mut self.jobs[r.job];
+            let task = &mut job.tasks[r.index as usize];
+            // The caller may have named one twice.
+            if !task.has(flag::CLAIMED) {
+                continue;
+            }
+            task.put(flag::CLAIMED | flag::WANTED, false);
+            task.uses -= 1;
+            job.claims -= 1;
+            if task.uses == 0 {
+                self.work.push(r);
+                self.settle();
+            }
+            if self.jobs[r.job].claims == 0 {
+                self.leaving.push(r.job);
+            }
+        }
+        self.sweep();
+    }
+
+    /// These outputs fail as cancelled at once, unless they have ended already; so does what depends on them.
+    /// Their claims stay. A value that is there but not yet delivered stays there, and the session hears "cancelled".
+    pub(crate) fn cancel(&mut self, job: JobId, outputs: &[u32]) {
+        for r in self.claimed(job, outputs) {
+            let failure = Arc::new(self.failure_of(r, None, FailureCause::Cancelled));
+            let task = &mut self.jobs[r.job].tasks[r.index as usize];
+            match task.state {
+                state if state.active() => {
+                    if let State::Assigned { worker, seq } = state {
+                        self.strand(r, worker, seq);
+                    }
+                    self.fail(r, failure);
+                    self.settle();
+                }
+                _ if task.has(flag::WANTED) => {
+                    task.put(flag::WANTED, false);
+                    task.put(flag::TOLD, true);
+                    self.deliver_failure(failure.task, &failure);
+                }
+                _ => {}
+            }
+        }
+        self.sweep();
+    }
+
+    /// The session wants these outputs in full. One it holds no claim to is answered as cancelled.
+    pub(crate) fn deliver(&mut self, job: JobId, outputs: &[u32]) {
+        let slot = self.jobs.find(job);
+        for &index in outputs {
+            let task = slot.and_then(|s| self.jobs[s].tasks.get_mut(index as usize));
+            let (Some(slot), Some(task)) = (slot, task.filter(|t| t.has(flag::CLAIMED))) else {
+                let task = TaskId { job, index };
+                let failure = Failure { task, step: 0, call: None, worker: None, cause: FailureCause::Cancelled };
+                self.deliver_failure(task, &failure);
+                continue;
+            };
+            if let State::Failed { failure } = task.state {
+                let failure = self.jobs[slot].failures[failure as usize].clone();
+                self.deliver_failure(TaskId { job, index }, &failure);
+            } else {
+                task.put(flag::WANTED, true);
+                self.tell(TaskRef { job: slot, index });
+            }
+        }
+    }
+
+    /// Failed outputs run again, and so do the failed tasks under them.
+    pub(crate) fn retry(&mut self, job: JobId, outputs: &[u32]) {
+        let mut stack = self.claimed(job, outputs);
+        let mut reset = Vec::new();
+        while let Some(r) = stack.pop() {
+            let State::Failed { .. } = self.jobs[r.job].state(r.index) else { continue };
+            let job = &mut self.jobs[r.job];
+            job.set(r.index, State::Idle, &mut self.ready);
+            job.tries.remove(&r.index);
+            job.deaths.remove(&r.index);
+            if job.tasks[r.index as usize].has(flag::CLAIMED) {
+                let deliver = match job.spec.outputs.binary_search_by_key(&r.index, |o| o.index) {
+                    Ok(at) => job.spec.outputs[at].deliver,
+                    Err(_) => false,
+                };
+                let task = &mut job.tasks[r.index as usize];
+                task.put(flag::TOLD, false);
+                task.put(flag::WANTED, deliver);
+            }
+            let job = &self.jobs[r.job];
+            stack.extend(job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep)));
+            reset.push(r);
+        }
+        // Those that are claimed; the others are started as somebody turns out to need them.
+        self.restart.append(&mut reset);
+        self.settle();
+        self.sweep();
+    }
+
+    /// Everything the session claims is released, and nothing is delivered to it any more.
+    pub(crate) fn session_closed(&mut self, session: SessionId) {
+        let mut claims = Vec::new();
+        for job in self.jobs.iter().filter(|job| job.id.session == session) {
+            claims.push((job.id, job.spec.outputs.iter().map(|o| o.index).collect::<Vec<_>>()));
+        }
+        for (job, outputs) in claims {
+            self.release(job, &outputs);
+        }
+        self.deliveries.retain(|d| d.job.session != session);
+    }
+
+    fn claimed(&mut self, job: JobId, outputs: &[u32]) -> Vec<TaskRef> {
+        let Some(slot) = self.jobs.find(job) else { return Vec::new() };
+        let tasks = &self.jobs[slot].tasks;
+        let claimed = |index: &u32| tasks.get(*index as usize).is_some_and(|t| t.has(flag::CLAIMED));
+        outputs.iter().copied().filter(claimed).map(|index| TaskRef { job: slot, index }).collect()
+    }
+}

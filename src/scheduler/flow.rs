@@ -1,0 +1,499 @@
+//! The life of a task: started, made ready by its inputs, done, failed, unneeded; and what that means for its neighbours.
+
+use super::job::{State, TaskRef, Value, flag};
+use super::worker::{Slot, Zombie};
+use super::{Completion, Scheduler};
+use crate::ids::{TaskId, WorkerId};
+use crate::protocol::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, Outcome, Payload};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Scheduler {
+    /// Takes in how runs ended. What nobody waits for is counted and ignored.
+    pub(crate) fn finished(&mut self, worker: WorkerId, completions: Vec<Completion>, now: Duration) {
+        self.now = self.now.max(now);
+        let Some(slot) = self.workers.find(worker) else {
+            self.stale += completions.len() as u64;
+            return;
+        };
+        let w = &mut self.workers[slot];
+        w.progress = self.now;
+        w.futile = false;
+        for completion in completions {
+            self.finish(slot, completion);
+        }
+        self.sweep();
+    }
+
+    fn finish(&mut self, slot: Slot, completion: Completion) {
+        let Completion { id, attempt, run_us, outcome } = completion;
+        let running = self.jobs.find_task(id).and_then(|r| {
+            let task = &self.jobs[r.job].tasks[r.index as usize];
+            match task.state {
+                State::Assigned { worker, seq } if worker == slot && task.attempt == attempt => Some((r, seq)),
+                _ => None,
+            }
+        });
+        let Some((r, seq)) = running else {
+            let held = matches!(outcome, Outcome::Held { .. });
+            if !self.end_zombie(slot, id, Some(attempt)) {
+                self.stale += 1;
+            } else if held {
+                self.workers[slot].outbox.drop.push(id);
+            }
+            self.settle();
+            return;
+        };
+        self.land(r, slot, seq);
+        self.jobs[r.job].learn(run_us);
+        match outcome {
+            Outcome::Value(payload) => {
+                let nbytes = payload.nbytes();
+                self.complete(r, Some(payload), nbytes, Slot::NONE, slot);
+            }
+            Outcome::Held { nbytes } => {
+                let w = &mut self.workers[slot];
+                w.held_values += 1;
+                w.held_bytes += nbytes;
+                self.complete(r, None, nbytes, slot, slot);
+            }
+            Outcome::Failed(failure) => self.attempt_failed(r, *failure),
+            Outcome::Cancelled => {
+                let failure = self.failure_of(r, Some(slot), FailureCause::Cancelled);
+                self.fail(r, Arc::new(failure));
+            }
+        }
+        self.settle();
+    }
+
+    /// Takes a task off its worker's books. Its state still says `Assigned`, for the caller to change.
+    pub(super) fn land(&mut self, r: TaskRef, slot: Slot, seq: u32) {
+        let job = &self.jobs[r.job];
+        let w = &mut self.workers[slot];
+        w.flight.remove(seq);
+        if job.tasks[r.index as usize].has(flag::LANED) {
+            w.memory -= job.memory(r.index);
+            w.deadlines.retain(|(_, task)| *task != r);
+        }
+        w.blocked = w.blocked.min(w.in_flight());
+        if w.flight.sparse() {
+            let jobs = &mut self.jobs;
+            w.flight.compact(|task, seq| {
+                jobs[task.job].tasks[task.index as usize].state = State::Assigned { worker: slot, seq };
+            });
+        }
+    }
+
+    fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, last: Slot) {
+        let job = &mut self.jobs[r.job];
+        let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, exporting: false };
+        let value = job.values.insert(value);
+        job.set(r.index, State::Done { value, last }, &mut self.ready);
+        if !job.tries.is_empty() {
+            job.tries.remove(&r.index);
+        }
+        if !job.deaths.is_empty() {
+            job.deaths.remove(&r.index);
+        }
+        self.drop_inputs(r, true);
+        self.announce(r);
+        if self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED) {
+            self.tell(r);
+        }
+    }
+
+    /// A value has become available: who waits for it waits for one input less.
+    pub(super) fn announce(&mut self, r: TaskRef) {
+        self.announce_row(r.job, r.index);
+        if self.jobs[r.job].tasks[r.index as usize].has(flag::SHARED) {
+            for (job, row) in self.rows_elsewhere(r) {
+                self.announce_row(job, row);
+            }
+        }
+    }
+
+    fn announce_row(&mut self, job: u32, row: u32) {
+        let job = &mut self.jobs[job];
+        for k in job.dependent_range(row) {
+            let index = job.dependents[k];
+            if let State::Waiting { missing } = &mut job.tasks[index as usize].state {
+                *missing -= 1;
+                if *missing == 0 {
+                    job.set(index, State::Ready, &mut self.ready);
+                }
+            }
+        }
+    }
+
+    /// A value is no longer available: who has not been sent it waits for it again.
+    pub(super) fn withdraw(&mut self, r: TaskRef) {
+        let mut rows = vec![(r.job, r.index)];
+        rows.extend(self.rows_elsewhere(r));
+        for (job, row) in rows {
+            let job = &mut self.jobs[job];
+            for k in job.dependent_range(row) {
+                let index = job.dependents[k];
+                match &mut job.tasks[index as usize].state {
+                    State::Waiting { missing } => *missing += 1,
+                    State::Ready | State::Fetching => {
+                        job.set(index, State::Waiting { missing: 1 }, &mut self.ready);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The rows of dependents that other jobs keep of a task.
+    pub(super) fn rows_elsewhere(&self, r: TaskRef) -> Vec<(u32, u32)> {
+        let Some(users) = self.jobs[r.job].users.get(&r.index) else { return Vec::new() };
+        users.iter().map(|&(job, link)| (job, self.jobs[job].tasks.len() as u32 + link)).collect()
+    }
+
+    /// All dependents of a task, in whatever state and job.
+    pub(super) fn dependents(&self, r: TaskRef) -> Vec<TaskRef> {
+        let mut rows = vec![(r.job, r.index)];
+        rows.extend(self.rows_elsewhere(r));
+        let mut all = Vec::new();
+        for (slot, row) in rows {
+            let job = &self.jobs[slot];
+            all.extend(job.dependents[job.dependent_range(row)].iter().map(|&index| TaskRef { job: slot, index }));
+        }
+        all
+    }
+
+    /// Makes a task active that is needed and has no value. What it needs in turn goes on the `restart` list.
+    pub(super) fn start(&mut self, r: TaskRef) {
+        let task = self.jobs[r.job].tasks[r.index as usize];
+        if task.uses == 0 || !task.state.idle() {
+            return;
+        }
+        for k in self.jobs[r.job].dep_range(r.index) {
+            let job = &mut self.jobs[r.job];
+            let dep = job.spec.deps[k];
+            let target = job.resolve(dep);
+            if dep & EXTERNAL != 0 {
+                let link = &mut job.links[(dep & !EXTERNAL) as usize];
+                link.uses += 1;
+                if link.uses > 1 {
+                    continue;
+                }
+            }
+            let input = &mut self.jobs[target.job].tasks[target.index as usize];
+            input.uses += 1;
+            if input.state.idle() {
+                self.restart.push(target);
+            }
+        }
+        self.jobs[r.job].set(r.index, State::Waiting { missing: 0 }, &mut self.ready);
+        self.admit(r);
+    }
+
+    /// Finds out from scratch what an active task still lacks, and whether it can run at all.
+    pub(super) fn admit(&mut self, r: TaskRef) {
+        let (missing, failed) = self.lacks(r);
+        if let Some(failure) = failed {
+            return self.fail(r, failure);
+        }
+        if let Some(failure) = self.infeasible(r) {
+            return self.fail(r, Arc::new(failure));
+        }
+        let state = if missing == 0 { State::Ready } else { State::Waiting { missing } };
+        self.jobs[r.job].set(r.index, state, &mut self.ready);
+    }
+
+    /// How much a task waits for, and the failure of its inputs that counts: that of the lowest task.
+    pub(super) fn lacks(&self, r: TaskRef) -> (u32, Option<Arc<Failure>>) {
+        let job = &self.jobs[r.job];
+        let mut missing = u32::from(job.tasks[r.index as usize].has(flag::ZOMBIE));
+        let mut failed: Option<&Arc<Failure>> = None;
+        for &dep in job.spec.deps(r.index) {
+            let target = job.resolve(dep);
+            let owner = &self.jobs[target.job];
+            let state = owner.state(target.index);
+            missing += u32::from(!state.available());
+            if let State::Failed { failure } = state {
+                let failure = &owner.failures[failure as usize];
+                if failed.is_none_or(|f| failure.task < f.task) {
+                    failed = Some(failure);
+                }
+            }
+        }
+        (missing, failed.cloned())
+    }
+
+    fn infeasible(&self, r: TaskRef) -> Option<Failure> {
+        let job = &self.jobs[r.job];
+        let reason = job.lanes[job.lane_of(r.index) as usize].infeasible.as_ref()?;
+        let reason = format!(
+            "task {} {reason}; change the options of the task, or start a worker that can take it",
+            r.index
+        );
+        Some(self.failure_of(r, None, FailureCause::Infeasible { reason }))
+    }
+
+    pub(super) fn failure_of(&self, r: TaskRef, worker: Option<Slot>, cause: FailureCause) -> Failure {
+        let worker = worker.and_then(|w| self.workers.get(w)).map(|w| w.spec.name.clone());
+        Failure { task: self.jobs[r.job].task_id(r.index), step: 0, call: None, worker, cause }
+    }
+
+    /// A run of an active task failed: it is repeated as often as it may be.
+    pub(super) fn attempt_failed(&mut self, r: TaskRef, failure: Failure) {
+        let job = &mut self.jobs[r.job];
+        let retries = job.retries(r.index);
+        if retries > 0 {
+            let tries = job.tries.entry(r.index).or_default();
+            *tries += 1;
+            if *tries <= retries {
+                return self.admit(r);
+            }
+        }
+        self.fail(r, Arc::new(failure));
+    }
+
+    /// Fails a task, and all that cannot run without it. A task that was sent its inputs goes on.
+    pub(super) fn fail(&mut self, r: TaskRef, failure: Arc<Failure>) {
+        self.fail_one(r, &failure);
+        let mut stack = self.dependents(r);
+        while let Some(d) = stack.pop() {
+            if !self.jobs[d.job].state(d.index).pending() {
+                continue;
+            }
+            let failure = self.lacks(d).1.unwrap_or_else(|| failure.clone());
+            self.fail_one(d, &failure);
+            stack.extend(self.dependents(d));
+        }
+    }
+
+    fn fail_one(&mut self, r: TaskRef, failure: &Arc<Failure>) {
+        let job = &mut self.jobs[r.job];
+        let active = job.state(r.index).active();
+        let number = job.remember(failure);
+        job.set(r.index, State::Failed { failure: number }, &mut self.ready);
+        let task = &mut job.tasks[r.index as usize];
+        task.put(flag::WANTED, false);
+        task.put(flag::ROAMS, false);
+        if task.has(flag::CLAIMED) {
+            task.put(flag::TOLD, true);
+            self.deliver_failure(TaskId { job: self.jobs[r.job].id, index: r.index }, failure);
+        }
+        if active {
+            self.drop_inputs(r, false);
+        }
+    }
+
+    pub(super) fn deliver_failure(&mut self, id: TaskId, failure: &Failure) {
+        let result = Err(Box::new(failure.clone()));
+        self.deliveries.push(Delivery { job: id.job, index: id.index, result });
+    }
+
+    /// Tells the session what it waits to hear about a claimed value that is there.
+    pub(super) fn tell(&mut self, r: TaskRef) {
+        let job = &mut self.jobs[r.job];
+        let task = job.tasks[r.index as usize];
+        let wanted = task.has(flag::WANTED);
+        if !wanted && task.has(flag::TOLD) {
+            return;
+        }
+        let (payload, nbytes) = match task.state {
+            State::Done { value, .. } => (job.values[value].payload.as_ref(), job.values[value].nbytes),
+            State::Data { entry } => {
+                let payload = &job.spec.data[entry as usize].1;
+                (Some(payload), payload.nbytes())
+            }
+            _ => return,
+        };
+        let delivered = match payload {
+            Some(payload) if wanted => Delivered::Value(payload.clone()),
+            None if wanted => return self.fetch(r),
+            _ => Delivered::Ready { nbytes },
+        };
+        let task = &mut job.tasks[r.index as usize];
+        task.put(flag::WANTED, false);
+        task.put(flag::TOLD, true);
+        self.deliveries.push(Delivery { job: job.id, index: r.index, result: Ok(delivered) });
+    }
+
+    /// Has a held value sent here, unless it is here or on its way.
+    pub(super) fn fetch(&mut self, r: TaskRef) {
+        let job = &mut self.jobs[r.job];
+        let id = job.task_id(r.index);
+        let State::Done { value, .. } = job.state(r.index) else { return };
+        let value = &mut job.values[value];
+        if value.payload.is_some() || value.exporting {
+            return;
+        }
+        value.exporting = true;
+        job.exporting += 1;
+        let w = &mut self.workers[value.holder];
+        w.exporting += 1;
+        w.outbox.fetch.push(id);
+    }
+
+    /// A task no longer uses its inputs. `ran` tells that what was lent to it has left the store for certain.
+    pub(super) fn drop_inputs(&mut self, r: TaskRef, ran: bool) {
+        for k in self.jobs[r.job].dep_range(r.index) {
+            let job = &mut self.jobs[r.job];
+            let dep = job.spec.deps[k];
+            let target = job.resolve(dep);
+            if dep & EXTERNAL != 0 {
+                let link = &mut job.links[(dep & !EXTERNAL) as usize];
+                link.uses -= 1;
+                if link.uses > 0 {
+                    continue;
+                }
+            }
+            let owner = &mut self.jobs[target.job];
+            let input = &mut owner.tasks[target.index as usize];
+            input.uses -= 1;
+            let unused = input.uses == 0;
+            match input.state {
+                State::Lent { value, .. } if target.job == r.job && owner.values[value].taker == r.index => {
+                    self.forget_value(target, !ran);
+                    if !unused {
+                        self.restart.push(target);
+                    }
+                }
+                _ if unused => self.work.push(target),
+                _ => {}
+            }
+        }
+    }
+
+    /// What was lent to a task that has not started is as good as before.
+    pub(super) fn return_lent(&mut self, r: TaskRef) {
+        for k in self.jobs[r.job].dep_range(r.index) {
+            let job = &mut self.jobs[r.job];
+            let dep = job.spec.deps[k];
+            if dep & EXTERNAL != 0 {
+                continue;
+            }
+            if let State::Lent { value, last } = job.state(dep)
+                && job.values[value].taker == r.index
+            {
+                job.set(dep, State::Done { value, last }, &mut self.ready);
+                self.announce(TaskRef { job: r.job, index: dep });
+            }
+        }
+    }
+
+    /// Removes the value of a task that is `Done` or `Lent`; `dropping` it from the store it is in.
+    pub(super) fn forget_value(&mut self, r: TaskRef, dropping: bool) {
+        let job = &mut self.jobs[r.job];
+        let (State::Done { value, .. } | State::Lent { value, .. }) = job.state(r.index) else { return };
+        let value = job.values.remove(value);
+        let id = job.task_id(r.index);
+        job.set(r.index, State::Released, &mut self.ready);
+        if value.holder != Slot::NONE {
+            let w = &mut self.workers[value.holder];
+            w.held_values -= 1;
+            w.held_bytes -= value.nbytes;
+            if dropping {
+                w.outbox.drop.push(id);
+            }
+        }
+    }
+
+    /// Works off what lost its last use, and what is needed again.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if let Some(r) = self.work.pop() {
+                if self.jobs[r.job].tasks[r.index as usize].uses == 0 {
+                    self.abandon(r);
+                }
+            } else if let Some(r) = self.restart.pop() {
+                self.start(r);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Nobody uses this task: its value goes, or its work ends.
+    fn abandon(&mut self, r: TaskRef) {
+        match self.jobs[r.job].state(r.index) {
+            State::Waiting { .. } | State::Ready | State::Fetching => {
+                self.jobs[r.job].set(r.index, State::Idle, &mut self.ready);
+                self.drop_inputs(r, false);
+            }
+            State::Assigned { worker, seq } => {
+                self.strand(r, worker, seq);
+                self.jobs[r.job].set(r.index, State::Idle, &mut self.ready);
+                self.drop_inputs(r, false);
+            }
+            State::Done { value, .. } if !self.jobs[r.job].values[value].exporting => self.forget_value(r, true),
+            _ => {}
+        }
+    }
+
+    /// Cancels the run of an assigned task. The worker keeps it as a zombie; the caller changes the task's state.
+    pub(super) fn strand(&mut self, r: TaskRef, slot: Slot, seq: u32) {
+        let memory = self.jobs[r.job].memory(r.index);
+        self.land(r, slot, seq);
+        let job = &mut self.jobs[r.job];
+        let id = job.task_id(r.index);
+        let task = &mut job.tasks[r.index as usize];
+        task.put(flag::ZOMBIE, true);
+        let w = &mut self.workers[slot];
+        w.memory += memory;
+        w.zombies.push(Zombie { id, attempt: task.attempt, memory, kill_at: None });
+        w.outbox.cancel.push(id);
+    }
+
+    /// A cancelled run has ended. False if there is no such.
+    pub(super) fn end_zombie(&mut self, slot: Slot, id: TaskId, attempt: Option<u16>) -> bool {
+        let w = &mut self.workers[slot];
+        let found = w.zombies.iter().position(|z| z.id == id && attempt.is_none_or(|a| a == z.attempt));
+        let Some(at) = found else { return false };
+        let zombie = w.zombies.swap_remove(at);
+        w.memory -= zombie.memory;
+        w.blocked = w.blocked.min(w.in_flight());
+        self.lay_to_rest(id);
+        true
+    }
+
+    /// A task may be sent again, now that its cancelled run is over.
+    pub(super) fn lay_to_rest(&mut self, id: TaskId) {
+        let Some(r) = self.jobs.find_task(id) else { return };
+        let job = &mut self.jobs[r.job];
+        let task = &mut job.tasks[r.index as usize];
+        task.put(flag::ZOMBIE, false);
+        if let State::Waiting { missing } = &mut task.state {
+            *missing -= 1;
+            if *missing == 0 {
+                job.set(r.index, State::Ready, &mut self.ready);
+            }
+        }
+    }
+
+    /// Frees the jobs that nobody needs any more.
+    pub(super) fn sweep(&mut self) {
+        while let Some(slot) = self.leaving.pop() {
+            if !self.jobs.is_live(slot) {
+                continue;
+            }
+            let job = &self.jobs[slot];
+            if job.claims > 0 || job.refs > 0 || job.exporting > 0 {
+                continue;
+            }
+            for lane in 0..job.lanes.len() as u32 {
+                if job.lanes[lane as usize].listed {
+                    self.ready.lanes.remove(&job.lane_key(lane));
+                }
+            }
+            let Some(job) = self.jobs.remove(slot) else { continue };
+            for link in &job.links {
+                let owner = &mut self.jobs[link.target.job];
+                owner.refs -= 1;
+                if let Some(users) = owner.users.get_mut(&link.target.index) {
+                    users.retain(|(user, _)| *user != slot);
+                    if users.is_empty() {
+                        owner.users.remove(&link.target.index);
+                        owner.tasks[link.target.index as usize].put(flag::SHARED, false);
+                    }
+                }
+                self.leaving.push(link.target.job);
+            }
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! A job and the states of its tasks.
+
+use super::ready::{Lane, LaneKey, ReadyLanes};
+use super::worker::Slot;
+use crate::error::DeathRecord;
+use crate::ids::{JobId, TaskId};
+use crate::protocol::{EXTERNAL, Failure, JobSpec, Payload, TaskOptions};
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::ops::{Index, IndexMut, Range};
+use std::sync::Arc;
+
+/// A task by the slot of its job: valid as long as the job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TaskRef {
+    pub(super) job: u32,
+    pub(super) index: u32,
+}
+
+/// Where a task stands. What belongs to a state lives in its variant; large parts lie in slabs of the job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has not run, because nobody needs it.
+    #[default]
+    Idle,
+    /// This many inputs are not available.
+    Waiting {
+        missing: u32,
+    },
+    Ready,
+    /// All inputs exist, but at least one is on its way out of another worker.
+    Fetching,
+    /// In flight; `seq` finds it in the worker's flight list.
+    Assigned {
+        worker: Slot,
+        seq: u32,
+    },
+    /// `last` is the worker that ran it: a hint, that worker may be gone.
+    Done {
+        value: u32,
+        last: Slot,
+    },
+    /// Done, but its last user may move the value out of the store, so nobody else can count on it.
+    Lent {
+        value: u32,
+        last: Slot,
+    },
+    /// The value came with the job.
+    Data {
+        entry: u32,
+    },
+    /// It was done, and the value is no more.
+    Released,
+    Failed {
+        failure: u32,
+    },
+}
+
+/// Number of variants of [`State`].
+pub(super) const KINDS: usize = 10;
+
+impl State {
+    pub(super) fn kind(self) -> usize {
+        match self {
+            Self::Idle => 0,
+            Self::Waiting { .. } => 1,
+            Self::Ready => 2,
+            Self::Fetching => 3,
+            Self::Assigned { .. } => 4,
+            Self::Done { .. } => 5,
+            Self::Lent { .. } => 6,
+            Self::Data { .. } => 7,
+            Self::Released => 8,
+            Self::Failed { .. } => 9,
+        }
+    }
+
+    /// Whether others can use its value.
+    pub(super) fn available(self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Data { .. })
+    }
+
+    /// Active, and with no worker.
+    pub(super) fn pending(self) -> bool {
+        matches!(self, Self::Waiting { .. } | Self::Ready | Self::Fetching)
+    }
+
+    /// Uses its inputs.
+    pub(super) fn active(self) -> bool {
+        self.pending() || matches!(self, Self::Assigned { .. })
+    }
+
+    /// Would have to be started to give a value.
+    pub(super) fn idle(self) -> bool {
+        matches!(self, Self::Idle | Self::Released)
+    }
+}
+
+pub(super) mod flag {
+    /// The session holds a claim to it.
+    pub(in super::super) const CLAIMED: u8 = 1;
+    /// The session is owed the value in full.
+    pub(in super::super) const WANTED: u8 = 2;
+    /// The session has heard that it is there.
+    pub(in super::super) const TOLD: u8 = 4;
+    /// It has an entry in the job's options.
+    pub(in super::super) const OPTIONS: u8 = 8;
+    /// It is in another lane than the default one.
+    pub(in super::super) const LANED: u8 = 16;
+    /// A cancelled run of it has not ended yet.
+    pub(in super::super) const ZOMBIE: u8 = 32;
+    /// An idle worker asked for it: where its inputs are does not matter this time.
+    pub(in super::super) const ROAMS: u8 = 64;
+    /// Other jobs use it.
+    pub(in super::super) const SHARED: u8 = 128;
+}
+
+/// The hot part of a task; everything that never changes stays in the spec.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Task {
+    pub(super) state: State,
+    /// Active dependents, plus the claim.
+    pub(super) uses: u32,
+    /// Number of the latest run.
+    pub(super) attempt: u16,
+    pub(super) flags: u8,
+}
+
+impl Task {
+    pub(super) fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn put(&mut self, flag: u8, on: bool) {
+        if on {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
+    }
+}
+
+/// A computed value: in the supervisor, in a worker's store, or both.
+#[derive(Debug)]
+pub(super) struct Value {
+    pub(super) payload: Option<Payload>,
+    pub(super) nbytes: u64,
+    pub(super) owner: u32,
+    /// The task it is lent to, in the state `Lent`.
+    pub(super) taker: u32,
+    pub(super) holder: Slot,
+    /// A fetch is under way; the value stays until that is answered.
+    pub(super) exporting: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    entries: Vec<Option<Value>>,
+    free: Vec<u32>,
+}
+
+impl Values {
+    pub(super) fn insert(&mut self, value: Value) -> u32 {
+        if let Some(at) = self.free.pop() {
+            self.entries[at as usize] = Some(value);
+            return at;
+        }
+        self.entries.push(Some(value));
+        (self.entries.len() - 1) as u32
+    }
+
+    pub(super) fn remove(&mut self, at: u32) -> Value {
+        let value = self.entries[at as usize].take().expect("a state names a value that is there");
+        self.free.push(at);
+        value
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.entries.iter_mut().flatten()
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Value)> {
+        self.entries.iter().enumerate().filter_map(|(i, v)| Some((i as u32, v.as_ref()?)))
+    }
+}
+
+impl Index<u32> for Values {
+    type Output = Value;
+    fn index(&self, at: u32) -> &Value {
+        self.entries[at as usize].as_ref().expect("a state names a value that is there")
+    }
+}
+
+impl IndexMut<u32> for Values {
+    fn index_mut(&mut self, at: u32) -> &mut Value {
+        self.entries[at as usize].as_mut().expect("a state names a value that is there")
+    }
+}
+
+/// An external input: a task of another job. It counts as one use there, however many tasks here use it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub(super) target: TaskRef,
+    /// Active tasks of this job that use it.
+    pub(super) uses: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) slot: u32,
+    /// Place in the order of submission.
+    pub(super) seq: u64,
+    pub(super) spec: Arc<JobSpec>,
+    pub(super) tasks: Vec<Task>,
+    /// The dependents of all tasks and then of all externals, in compressed rows. Both are empty where there are none.
+    pub(super) dependent_ends: Vec<u32>,
+    pub(super) dependents: Vec<u32>,
+    pub(super) links: Vec<Link>,
+    /// Who uses tasks of this job from outside: job slot and external.
+    pub(super) users: FxHashMap<u32, Vec<(u32, u32)>>,
+    pub(super) values: Values,
+    pub(super) failures: Vec<Arc<Failure>>,
+    pub(super) lanes: Vec<Lane>,
+    /// The lane of each entry of the spec's options.
+    pub(super) option_lanes: Vec<u32>,
+    /// Failed runs of the tasks that may be repeated.
+    pub(super) tries: FxHashMap<u32, u32>,
+    /// The workers that died under a task.
+    pub(super) deaths: FxHashMap<u32, Vec<DeathRecord>>,
+    pub(super) claims: u32,
+    /// Externals of other jobs that name a task of this one.
+    pub(super) refs: u32,
+    /// Fetches under way.
+    pub(super) exporting: u32,
+    /// Moving average of the run time of its tasks in nanoseconds; 0 is unknown.
+    pub(super) estimate: u32,
+    pub(super) counts: [u32; KINDS],
+}
+
+impl Job {
+    pub(super) fn task_id(&self, index: u32) -> TaskId {
+        TaskId { job: self.id, index }
+    }
+
+    pub(super) fn state(&self, index: u32) -> State {
+        self.tasks[index as usize].state
+    }
+
+    /// The one way a task changes state.
+    #[inline]
+    pub(super) fn set(&mut self, index: u32, state: State, ready: &mut ReadyLanes) {
+        let task = &mut self.tasks[index as usize];
+        let old = std::mem::replace(&mut task.state, state);
+        let laned = task.has(flag::LANED);
+        self.counts[old.kind()] -= 1;
+        self.counts[state.kind()] += 1;
+        if old == State::Ready {
+            ready.total -= 1;
+            let lane = if laned { self.lane_of(index) } else { 0 };
+            self.lanes[lane as usize].leave(index);
+        }
+        if state == State::Ready {
+            ready.total += 1;
+            let at = if laned { self.lane_of(index) } else { 0 };
+            let lane = &mut self.lanes[at as usize];
+            lane.enter(index);
+            if !lane.listed {
+                self.list(at, ready);
+            }
+        }
+    }
+
+    pub(super) fn list(&mut self, at: u32, ready: &mut ReadyLanes) {
+        self.lanes[at as usize].listed = true;
+        let key = self.lane_key(at);
+        ready.lanes.insert(key);
+    }
+
+    pub(super) fn lane_key(&self, lane: u32) -> LaneKey {
+        LaneKey { priority: Reverse(self.lanes[lane as usize].priority), seq: self.seq, job: self.slot, lane }
+    }
+
+    fn option_entry(&self, index: u32) -> Option<usize> {
+        let options = &self.spec.options;
+        // Where every task has options, the entry is the index.
+        match options.get(index as usize) {
+            Some((at, _)) if *at == index => Some(index as usize),
+            _ => options.binary_search_by_key(&index, |(at, _)| *at).ok(),
+        }
+    }
+
+    pub(super) fn options(&self, index: u32) -> Option<&TaskOptions> {
+        if !self.tasks[index as usize].has(flag::OPTIONS) {
+            return None;
+        }
+        self.option_entry(index).map(|at| &self.spec.options[at].1)
+    }
+
+    pub(super) fn lane_of(&self, index: u32) -> u32 {
+        if !self.tasks[index as usize].has(flag::LANED) {
+            return 0;
+        }
+        self.option_entry(index).map_or(0, |at| self.option_lanes[at])
+    }
+
+    pub(super) fn retries(&self, index: u32) -> u32 {
+        self.options(index).map_or(0, |o| o.retries)
+    }
+
+    pub(super) fn memory(&self, index: u32) -> u64 {
+        self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
+    }
+
+    pub(super) fn next_ready(&mut self, lane: u32) -> Option<u32> {
+        let tasks = &self.tasks;
+        if lane == 0 {
+            self.lanes[0].next(|i| {
+                let task = &tasks[i as usize];
+                task.state == State::Ready && !task.has(flag::LANED)
+            })
+        } else {
+            self.lanes[lane as usize].next(|i| tasks[i as usize].state == State::Ready)
+        }
+    }
+
+    pub(super) fn dep_range(&self, index: u32) -> Range<usize> {
+        let i = index as usize;
+        let start = if i == 0 { 0 } else { self.spec.dep_ends[i - 1] as usize };
+        start..self.spec.dep_ends[i] as usize
+    }
+
+    /// The task a dependency means.
+    pub(super) fn resolve(&self, dep: u32) -> TaskRef {
+        if dep & EXTERNAL == 0 {
+            TaskRef { job: self.slot, index: dep }
+        } else {
+            self.links[(dep & !EXTERNAL) as usize].target
+        }
+    }
+
+    /// The dependents in this job of row `row`: a task, or after those an external.
+    pub(super) fn dependent_range(&self, row: u32) -> Range<usize> {
+        let i = row as usize;
+        let Some(&end) = self.dependent_ends.get(i) else { return 0..0 };
+        let start = if i == 0 { 0 } else { self.dependent_ends[i - 1] as usize };
+        start..end as usize
+    }
+
+    /// The number of an equal failure, remembered once.
+    pub(super) fn remember(&mut self, failure: &Arc<Failure>) -> u32 {
+        if !self.failures.last().is_some_and(|last| Arc::ptr_eq(last, failure)) {
+            self.failures.push(failure.clone());
+        }
+        (self.failures.len() - 1) as u32
+    }
+
+    /// Takes in one run time. One long run must not slow down the hand-out of many short ones for long.
+    pub(super) fn learn(&mut self, run_us: u32) {
+        let sample = (u64::from(run_us) * 1000).clamp(250, u64::from(u32::MAX)) as i64;
+        let old = i64::from(self.estimate);
+        self.estimate = if old == 0 { sample } else { old + (sample - old) / 4 } as u32;
+    }
+}
+
+/// All live jobs. A slot is reused when nothing refers to it any more.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    by_id: FxHashMap<JobId, u32>,
+    slots: Vec<Option<Box<Job>>>,
+    free: Vec<u32>,
+    /// The job looked up last: messages about one job come in rows.
+    last: Option<(JobId, u32)>,
+}
+
+impl Jobs {
+    #[inline]
+    pub(super) fn find(&mut self, id: JobId) -> Option<u32> {
+        if let Some((last, slot)) = self.last
+            && last == id
+        {
+            return Some(slot);
+        }
+        let slot = self.get(id)?;
+        self.last = Some((id, slot));
+        Some(slot)
+    }
+
+    pub(super) fn get(&self, id: JobId) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn find_task(&mut self, id: TaskId) -> Option<TaskRef> {
+        let job = self.find(id.job)?;
+        ((id.index as usize) < self[job].tasks.len()).then_some(TaskRef { job, index: id.index })
+    }
+
+    /// The slot the next job will get.
+    pub(super) fn next_slot(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.slots.len() as u32)
+    }
+
+    pub(super) fn insert(&mut self, job: Box<Job>) {
+        let slot = job.slot;
+        self.by_id.insert(job.id, slot);
+        if self.free.pop().is_none() {
+            self.slots.push(None);
+        }
+        self.slots[slot as usize] = Some(job);
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Job>> {
+        let job = self.slots[slot as usize].take()?;
+        self.by_id.remove(&job.id);
+        self.free.push(slot);
+        self.last = None;
+        Some(job)
+    }
+
+    /// The state of a task that may be long gone.
+    pub(super) fn state_of(&self, r: TaskRef) -> Option<State> {
+        let job = self.slots.get(r.job as usize)?.as_deref()?;
+        Some(job.tasks.get(r.index as usize)?.state)
+    }
+
+    pub(super) fn is_live(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(Option::is_some)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.slots.iter().flatten().map(|job| &**job)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.slots.iter_mut().flatten().map(|job| &mut **job)
+    }
+}
+
+impl Index<u32> for Jobs {
+    type Output = Job;
+    #[inline]
+    fn index(&self, slot: u32) -> &Job {
+        self.slots[slot as usize].as_deref().expect("a job lives as long as something refers to it")
+    }
+}
+
+impl IndexMut<u32> for Jobs {
+    #[inline]
+    fn index_mut(&mut self, slot: u32) -> &mut Job {
+        self.slots[slot as usize].as_deref_mut().expect("a job lives as long as something refers to it")
+    }
+}

@@ -1,0 +1,307 @@
+//! Workers that come, go, die or answer late; and time limits.
+
+use super::Scheduler;
+use super::job::{State, TaskRef, flag};
+use super::worker::{Leaving, Slot, WorkerSpec};
+use crate::error::DeathRecord;
+use crate::ids::{TaskId, WorkerId};
+use crate::protocol::{Failure, FailureCause, Payload};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Scheduler {
+    /// A worker is ready for tasks.
+    pub(crate) fn worker_joined(&mut self, id: WorkerId, spec: WorkerSpec) {
+        if self.workers.find(id).is_some() {
+            return;
+        }
+        self.workers.insert(id, spec, self.now);
+        for w in self.workers.iter_mut() {
+            w.futile = false;
+        }
+    }
+
+    /// The worker is to go: it finishes what runs, gets nothing new, and its results are fetched before
+    /// [`Command::Retire`](super::Command::Retire).
+    pub(crate) fn worker_retiring(&mut self, id: WorkerId) {
+        let Some(slot) = self.workers.find(id) else { return };
+        let w = &mut self.workers[slot];
+        if w.leaving == Leaving::No {
+            w.leaving = Leaving::Draining { asked_back: false };
+        }
+    }
+
+    /// The workers that can exist from now on. Tasks that none of them can take fail, unless they have been sent.
+    pub(crate) fn set_fleet(&mut self, fleet: Vec<WorkerSpec>) {
+        let mut hopeless = Vec::new();
+        for job in self.jobs.iter_mut() {
+            for lane in &mut job.lanes {
+                lane.infeasible = lane.rule.as_ref().and_then(|rule| rule.infeasible(&fleet));
+                if lane.infeasible.is_some() {
+                    let members = lane.members.iter().flatten();
+                    hopeless.extend(members.map(|&index| TaskRef { job: job.slot, index }));
+                }
+            }
+        }
+        self.fleet = Some(fleet);
+        for r in hopeless {
+            if self.jobs[r.job].state(r.index).pending() {
+                self.admit(r);
+                self.settle();
+            }
+        }
+        self.sweep();
+    }
+
+    /// A task there starts (+1) or stops (-1) waiting for tasks of its own, and so needs no thread meanwhile.
+    pub(crate) fn blocked(&mut self, worker: WorkerId, delta: i32) {
+        let Some(slot) = self.workers.find(worker) else { return };
+        let w = &mut self.workers[slot];
+        w.blocked = w.blocked.saturating_add_signed(delta).min(w.in_flight());
+    }
+
+    /// A worker is gone. What it was `running` is blamed, unless it was ended for a cancelled task; what it had queued
+    /// is not. Values only it held are computed again where they are needed.
+    pub(crate) fn worker_lost(&mut self, id: WorkerId, running: &[TaskId], record: DeathRecord) {
+        let Some(slot) = self.workers.find(id) else { return };
+        let flight: Vec<TaskRef> = self.workers[slot].flight.iter().collect();
+        let zombies = std::mem::take(&mut self.workers[slot].zombies);
+        let blame = !self.workers[slot].killed;
+
+        // First only bring all states in line with what is left; nothing is started or failed before that is so.
+        for (r, payload_left) in self.held_by(slot) {
+            if payload_left {
+                self.let_go(r);
+            } else {
+                self.lose(r);
+            }
+        }
+        for &r in &flight {
+            let missing = self.lacks(r).0;
+            self.jobs[r.job].set(r.index, State::Waiting { missing }, &mut self.ready);
+        }
+        self.workers.remove(slot);
+
+        self.settle();
+        for r in flight {
+            // Others may have failed or abandoned it by now.
+            if !matches!(self.jobs[r.job].state(r.index), State::Waiting { .. }) {
+                continue;
+            }
+            let task = self.jobs[r.job].task_id(r.index);
+            if blame && running.contains(&task) {
+                let deaths = self.jobs[r.job].deaths.entry(r.index).or_default();
+                deaths.push(record.clone());
+                if deaths.len() >= self.config.allowed_deaths as usize {
+                    let cause = FailureCause::WorkerDied(deaths.clone());
+                    let worker = Some(record.worker.clone());
+                    let failure = Failure { task, step: 0, call: None, worker, cause };
+                    self.fail(r, Arc::new(failure));
+                    self.settle();
+                    continue;
+                }
+            }
+            self.admit(r);
+            self.settle();
+        }
+        for zombie in zombies {
+            self.lay_to_rest(zombie.id);
+        }
+        self.sweep();
+    }
+
+    /// The tasks whose value is in that worker's store, and whether the supervisor has it too.
+    fn held_by(&mut self, slot: Slot) -> Vec<(TaskRef, bool)> {
+        let mut held = Vec::new();
+        for job in self.jobs.iter_mut() {
+            let slot_of_job = job.slot;
+            for value in job.values.iter_mut().filter(|v| v.holder == slot) {
+                held.push((TaskRef { job: slot_of_job, index: value.owner }, value.payload.is_some()));
+            }
+        }
+        held
+    }
+
+    /// The store's copy is gone, but not the supervisor's.
+    fn let_go(&mut self, r: TaskRef) {
+        let State::Done { value, .. } = self.jobs[r.job].state(r.index) else { return };
+        let value = &mut self.jobs[r.job].values[value];
+        let w = &mut self.workers[value.holder];
+        w.held_values -= 1;
+        w.held_bytes -= value.nbytes;
+        value.holder = Slot::NONE;
+    }
+
+    /// A value is gone for good.
+    fn lose(&mut self, r: TaskRef) {
+        let job = &mut self.jobs[r.job];
+        match job.state(r.index) {
+            State::Done { value, .. } => {
+                if std::mem::take(&mut job.values[value].exporting) {
+                    job.exporting -= 1;
+                    self.leaving.push(r.job);
+                }
+                self.forget_value(r, false);
+                self.withdraw(r);
+            }
+            _ => self.forget_value(r, false),
+        }
+        self.restart.push(r);
+    }
+
+    /// These tasks have not started and will not. Named are only those that a retraction asked for.
+    pub(crate) fn retracted(&mut self, worker: WorkerId, tasks: &[TaskId]) {
+        let Some(slot) = self.workers.find(worker) else { return };
+        let w = &mut self.workers[slot];
+        w.retracting = false;
+        w.futile = tasks.is_empty();
+        for &id in tasks {
+            let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
+            match found {
+                Some((r, State::Assigned { worker, seq })) if worker == slot => {
+                    self.land(r, slot, seq);
+                    self.return_lent(r);
+                    self.jobs[r.job].tasks[r.index as usize].put(flag::ROAMS, true);
+                    self.admit(r);
+                }
+                _ => {
+                    if !self.end_zombie(slot, id, None) {
+                        self.stale += 1;
+                    }
+                }
+            }
+            self.settle();
+        }
+        self.sweep();
+    }
+
+    /// The answer to a fetch. A value that cannot be sent fails its task, and what depends on it.
+    pub(crate) fn exported(&mut self, worker: WorkerId, id: TaskId, result: Result<Payload, Box<Failure>>) {
+        let asked = self.workers.find(worker).and_then(|slot| {
+            let r = self.jobs.find_task(id)?;
+            let job = &mut self.jobs[r.job];
+            let State::Done { value, .. } = job.state(r.index) else { return None };
+            let value = &mut job.values[value];
+            (value.holder == slot && std::mem::take(&mut value.exporting)).then_some((r, slot))
+        });
+        let Some((r, slot)) = asked else {
+            self.stale += 1;
+            return;
+        };
+        self.workers[slot].exporting -= 1;
+        let job = &mut self.jobs[r.job];
+        job.exporting -= 1;
+        self.leaving.push(r.job);
+        if job.tasks[r.index as usize].uses == 0 {
+            self.work.push(r);
+            self.settle();
+            return self.sweep();
+        }
+        match result {
+            Ok(payload) => {
+                if let State::Done { value, .. } = job.state(r.index) {
+                    job.values[value].payload = Some(payload);
+                }
+                if job.tasks[r.index as usize].has(flag::CLAIMED) {
+                    self.tell(r);
+                }
+                self.arrived(r);
+            }
+            // The worker goes anyway: another one computes it again.
+            Err(_) if self.workers[slot].leaving != Leaving::No => {
+                self.forget_value(r, true);
+                self.withdraw(r);
+                self.restart.push(r);
+            }
+            Err(failure) => {
+                self.forget_value(r, true);
+                self.withdraw(r);
+                self.fail(r, failure.into());
+            }
+        }
+        self.settle();
+        self.sweep();
+    }
+
+    /// A value that had to be fetched is here: who waited for it is ready, unless it waits for another one too.
+    fn arrived(&mut self, r: TaskRef) {
+        for d in self.dependents(r) {
+            if self.jobs[d.job].state(d.index) == State::Fetching && !self.awaits_transfer(d) {
+                self.jobs[d.job].set(d.index, State::Ready, &mut self.ready);
+            }
+        }
+    }
+
+    pub(super) fn awaits_transfer(&self, r: TaskRef) -> bool {
+        let job = &self.jobs[r.job];
+        job.spec.deps(r.index).iter().any(|&dep| {
+            let target = job.resolve(dep);
+            let owner = &self.jobs[target.job];
+            matches!(owner.state(target.index), State::Done { value, .. } if owner.values[value].exporting)
+        })
+    }
+
+    /// Time has passed: overdue tasks fail or are repeated, and workers that ignore a cancellation are ended.
+    pub(crate) fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        let mut overdue = Vec::new();
+        for w in self.workers.iter_mut() {
+            overdue.extend(w.deadlines.iter().filter(|(at, _)| *at <= now).map(|(_, r)| *r));
+            if !w.killed && w.zombies.iter().any(|z| z.kill_at.is_some_and(|at| at <= now)) {
+                w.killed = true;
+                w.outbox.kill = true;
+            }
+        }
+        for r in overdue {
+            let State::Assigned { worker, seq } = self.jobs[r.job].state(r.index) else { continue };
+            let limit_ms = self.jobs[r.job].options(r.index).and_then(|o| o.timeout_ms).unwrap_or_default();
+            let failure = self.failure_of(r, Some(worker), FailureCause::TimedOut { limit_ms });
+            self.strand(r, worker, seq);
+            self.attempt_failed(r, failure);
+            self.settle();
+        }
+        self.sweep();
+    }
+
+    /// When [`Scheduler::tick`] and [`Scheduler::dispatch`] are to be called again, if nothing happens before.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let workers = self.workers.iter();
+        workers
+            .flat_map(|w| {
+                let kills = w.zombies.iter().filter(|_| !w.killed).filter_map(|z| z.kill_at);
+                w.deadlines.iter().map(|(at, _)| *at).chain(kills).chain(w.probe)
+            })
+            .min()
+    }
+
+    /// Leads retiring workers through the steps of their end.
+    pub(super) fn wind_down(&mut self) {
+        let leaving: Vec<Slot> =
+            self.workers.slots().filter(|(_, w)| w.leaving != Leaving::No).map(|(slot, _)| slot).collect();
+        for slot in leaving {
+            if let Leaving::Draining { asked_back } = self.workers[slot].leaving {
+                if self.workers[slot].in_flight() == 0 {
+                    for (r, here) in self.held_by(slot) {
+                        if !here {
+                            self.fetch(r);
+                        }
+                    }
+                    self.workers[slot].leaving = Leaving::Exporting;
+                } else if !asked_back && !self.workers[slot].retracting {
+                    let tasks: Vec<TaskId> =
+                        self.workers[slot].flight.iter().map(|r| self.jobs[r.job].task_id(r.index)).collect();
+                    let w = &mut self.workers[slot];
+                    w.leaving = Leaving::Draining { asked_back: true };
+                    w.retracting = !tasks.is_empty();
+                    w.outbox.retract = tasks;
+                }
+            }
+            let w = &mut self.workers[slot];
+            if w.leaving == Leaving::Exporting && w.exporting == 0 {
+                w.leaving = Leaving::Told;
+                w.outbox.retire = true;
+            }
+        }
+    }
+}

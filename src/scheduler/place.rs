@@ -1,0 +1,365 @@
+//! Which worker runs what, and when a worker's queue is relieved.
+
+use super::job::{State, TaskRef, flag};
+use super::ready::{LaneKey, Rule};
+use super::worker::{Slot, Worker};
+use super::{Input, RunTask, Scheduler};
+use crate::ids::TaskId;
+use crate::protocol::Payload;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most tasks without placed inputs that go to one worker in a row.
+const MAX_BATCH: u32 = 512;
+/// A transfer costs this many nanoseconds, and one more for each byte (1 GB/s).
+const TRANSFER: u64 = 100_000;
+/// What it costs to run a task away from where its small inputs were made, in nanoseconds: waking another process.
+const AWAY: u64 = 20_000;
+/// A queue shorter than this is not worth a message, as long as the worker moves.
+const SHORT_QUEUE: u64 = 200_000;
+/// A worker that has not ended a task for so long does not move.
+const STALLED: Duration = Duration::from_millis(1);
+
+fn transfer(bytes: u64) -> u64 {
+    if bytes == 0 { 0 } else { TRANSFER + bytes }
+}
+
+impl Scheduler {
+    /// Hands out ready tasks, lane by lane, until there is no room.
+    pub(super) fn place_all(&mut self) {
+        let mut accepting = 0;
+        let jobs = &self.jobs;
+        for w in self.workers.iter_mut() {
+            w.incoming.retain(|r| jobs.state_of(*r) == Some(State::Fetching));
+            w.reserved = false;
+            accepting += u32::from(w.accepting());
+        }
+        if accepting == 0 {
+            return;
+        }
+        let mut next = self.ready.first();
+        while let Some(key) = next {
+            let stuck = self.place_lane(key, accepting);
+            let lane = &mut self.jobs[key.job].lanes[key.lane as usize];
+            let rule = lane.rule.clone();
+            if lane.ready == 0 {
+                lane.listed = false;
+                self.ready.lanes.remove(&key);
+            }
+            match rule {
+                // No thread is free anywhere, so later lanes can wait too.
+                None if stuck => return,
+                Some(rule) if stuck && rule.memory > 0 => self.reserve(&rule),
+                _ => {}
+            }
+            next = self.ready.after(key);
+        }
+    }
+
+    /// Places tasks of one lane. True if one is left that no worker has room for.
+    fn place_lane(&mut self, key: LaneKey, accepting: u32) -> bool {
+        let rule = self.jobs[key.job].lanes[key.lane as usize].rule.clone();
+        let rule = rule.as_deref();
+        // Tasks without placed inputs go in runs, so that neighbours meet on one worker.
+        let mut run = (Slot::NONE, 0);
+        loop {
+            let job = &mut self.jobs[key.job];
+            let estimate = job.estimate;
+            let Some(index) = job.next_ready(key.lane) else { return false };
+            let r = TaskRef { job: key.job, index };
+            let chosen = if job.dep_range(index).is_empty() {
+                let memory = rule.map_or(0, |rule| rule.memory);
+                if run.1 == 0 || !self.workers[run.0].fits(memory) {
+                    run = self.next_run(rule, estimate, accepting).unwrap_or((Slot::NONE, 0));
+                }
+                run.1 = u32::saturating_sub(run.1, 1);
+                (run.0 != Slot::NONE).then_some(run.0)
+            } else {
+                self.choose(r, rule, estimate)
+            };
+            match chosen {
+                Some(slot) => self.assign(r, slot, estimate),
+                None => {
+                    self.jobs[key.job].lanes[key.lane as usize].put_back(index);
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// The next worker for tasks that could run anywhere, and how many of them.
+    fn next_run(&self, rule: Option<&Rule>, estimate: u32, accepting: u32) -> Option<(Slot, u32)> {
+        let slot = self.least_loaded(rule, estimate)?;
+        let w = &self.workers[slot];
+        let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
+        let ready = self.ready.total.min(u32::MAX as usize) as u32;
+        let batch = (ready / (2 * accepting)).clamp(1, MAX_BATCH);
+        let share = w.free_threads().min(ready.div_ceil(accepting));
+        Some((slot, room.min(batch.max(share)).max(1)))
+    }
+
+    fn usable(&self, slot: Slot, rule: Option<&Rule>) -> Option<&Worker> {
+        let w = self.workers.get(slot)?;
+        let allowed = rule.is_none_or(|rule| {
+            rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory)))
+        });
+        (w.accepting() && allowed).then_some(w)
+    }
+
+    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32) -> Option<Slot> {
+        let timed = rule.is_some_and(|rule| rule.timed);
+        let mut best: Option<(u64, u32, Slot)> = None;
+        for (slot, _) in self.workers.slots() {
+            let Some(w) = self.usable(slot, rule) else { continue };
+            if w.room(estimate, timed, self.config.prefetch) == 0 {
+                continue;
+            }
+            let (wait, free) = (w.wait(), w.free_threads());
+            if best.is_none_or(|(least, most, _)| wait < least || (wait == least && free > most)) {
+                best = Some((wait, free, slot));
+            }
+        }
+        best.map(|(_, _, slot)| slot)
+    }
+
+    /// The worker where a task with inputs would be done first: waiting for a thread, and for what must be moved there.
+    fn choose(&self, r: TaskRef, rule: Option<&Rule>, estimate: u32) -> Option<Slot> {
+        let job = &self.jobs[r.job];
+        let mut held: SmallVec<[(Slot, u64); 4]> = SmallVec::new();
+        let mut total = 0;
+        let mut last = Slot::NONE;
+        if !job.tasks[r.index as usize].has(flag::ROAMS) {
+            for &dep in job.spec.deps(r.index) {
+                let target = job.resolve(dep);
+                let owner = &self.jobs[target.job];
+                let State::Done { value, last: at } = owner.state(target.index) else { continue };
+                if last == Slot::NONE {
+                    last = at;
+                }
+                let value = &owner.values[value];
+                if value.payload.is_none() {
+                    total += value.nbytes;
+                    match held.iter_mut().find(|(slot, _)| *slot == value.holder) {
+                        Some((_, bytes)) => *bytes += value.nbytes,
+                        None => held.push((value.holder, value.nbytes)),
+                    }
+                }
+            }
+        }
+        let timed = rule.is_some_and(|rule| rule.timed);
+        let most = held.iter().max_by_key(|(_, bytes)| *bytes).map_or(Slot::NONE, |(slot, _)| *slot);
+        if (most == last || most == Slot::NONE) && held.len() <= 1 {
+            // The usual case, in which nowhere else can be better.
+            if self.usable(last, rule).is_some_and(|w| w.free_threads() > 0) {
+                return Some(last);
+            }
+        }
+        let least = self.least_loaded(rule, estimate);
+        let mut best: Option<(u64, Slot)> = None;
+        for slot in [most, last].into_iter().chain(least) {
+            let Some(w) = self.usable(slot, rule) else { continue };
+            // Where the bulk of its inputs lies it may queue up, if the wait is shorter than the transfer elsewhere.
+            let queue_up = slot == most && least.is_some() && !timed && w.can_queue();
+            if !queue_up && w.room(estimate, timed, self.config.prefetch) == 0 {
+                continue;
+            }
+            let here = held.iter().find(|(at, _)| *at == slot).map_or(0, |(_, bytes)| *bytes);
+            let cost = w.wait() + transfer(total - here) + if slot == last { 0 } else { AWAY };
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, slot));
+            }
+        }
+        best.map(|(_, slot)| slot)
+    }
+
+    /// Keeps the memory of one worker for a task that waits for it: lanes that come later cannot starve it.
+    fn reserve(&mut self, rule: &Rule) {
+        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
+        let free = |w: &Worker| w.spec.memory_limit.unwrap_or(u64::MAX).saturating_sub(w.memory);
+        if let Some(w) = candidates.max_by_key(|w| free(w)) {
+            w.reserved = true;
+        }
+    }
+
+    /// Sends a ready task, or first for those of its inputs that lie elsewhere.
+    fn assign(&mut self, r: TaskRef, slot: Slot, estimate: u32) {
+        if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
+            self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
+            self.workers[slot].incoming.push(r);
+            return;
+        }
+        let inputs = self.gather(r, slot);
+        let job = &mut self.jobs[r.job];
+        let w = &mut self.workers[slot];
+        if w.free_threads() > 0 {
+            w.progress = self.now;
+        }
+        w.futile = false;
+        let seq = w.flight.push(r, w.estimate(estimate, self.config.prefetch));
+        job.set(r.index, State::Assigned { worker: slot, seq }, &mut self.ready);
+        let timeout_ms = job.options(r.index).and_then(|o| o.timeout_ms);
+        let task = &mut job.tasks[r.index as usize];
+        task.attempt = task.attempt.wrapping_add(1);
+        task.put(flag::ROAMS, false);
+        let task = *task;
+        if task.has(flag::LANED) {
+            w.memory += job.memory(r.index);
+            if let Some(ms) = timeout_ms {
+                w.deadlines.push((self.now.saturating_add(Duration::from_millis(ms)), r));
+            }
+        }
+        let deliver = task.has(flag::WANTED);
+        w.outbox.run.push(RunTask {
+            id: job.task_id(r.index),
+            spec: job.spec.clone(),
+            attempt: task.attempt,
+            deliver,
+            keep: task.uses > u32::from(deliver),
+            timeout_ms,
+            inputs,
+        });
+    }
+
+    /// Asks for the inputs that neither this worker nor the supervisor has. False if there are none.
+    fn fetch_inputs(&mut self, r: TaskRef, slot: Slot) -> bool {
+        let mut some = false;
+        for k in self.jobs[r.job].dep_range(r.index) {
+            let job = &self.jobs[r.job];
+            let target = job.resolve(job.spec.deps[k]);
+            let owner = &self.jobs[target.job];
+            let State::Done { value, .. } = owner.state(target.index) else { continue };
+            let value = &owner.values[value];
+            if value.payload.is_none() && value.holder != slot {
+                self.fetch(target);
+                some = true;
+            }
+        }
+        some
+    }
+
+    fn gather(&mut self, r: TaskRef, slot: Slot) -> Vec<Input> {
+        let range = self.jobs[r.job].dep_range(r.index);
+        let mut inputs = Vec::with_capacity(range.len());
+        let may_take = !range.is_empty() && self.jobs[r.job].retries(r.index) == 0;
+        for k in range {
+            let job = &self.jobs[r.job];
+            let target = job.resolve(job.spec.deps[k]);
+            let owner = &mut self.jobs[target.job];
+            let id = owner.task_id(target.index);
+            let payload = match owner.state(target.index) {
+                State::Done { value: at, last } => {
+                    let sole = may_take && target.job == r.job && owner.tasks[target.index as usize].uses == 1;
+                    let value = &mut owner.values[at];
+                    match &value.payload {
+                        // The store's own copy costs nothing to use.
+                        Some(payload) if value.holder != slot => payload.clone(),
+                        payload => {
+                            let take = sole && payload.is_none() && !value.exporting;
+                            if take {
+                                value.taker = r.index;
+                                owner.set(target.index, State::Lent { value: at, last }, &mut self.ready);
+                            }
+                            inputs.push(Input::Held { id, take });
+                            continue;
+                        }
+                    }
+                }
+                State::Data { entry } => owner.spec.data[entry as usize].1.clone(),
+                // A ready task has all its inputs.
+                _ => Payload::default(),
+            };
+            inputs.push(Input::Payload { id, payload });
+        }
+        inputs
+    }
+
+    /// Has queued tasks given back by busy workers while others have nothing to do.
+    pub(super) fn balance(&mut self) {
+        let mut idle: SmallVec<[Slot; 16]> = SmallVec::new();
+        let mut wanted = 0;
+        for w in self.workers.iter_mut() {
+            w.probe = None;
+        }
+        for (slot, w) in self.workers.slots() {
+            if w.accepting() && w.free_threads() > 0 {
+                wanted += w.free_threads();
+                idle.push(slot);
+            }
+        }
+        let mut busy: SmallVec<[(u32, Slot); 16]> = SmallVec::new();
+        for (slot, w) in self.workers.slots() {
+            if w.accepting() && w.queued() > 0 && !w.retracting && !w.futile {
+                busy.push((w.queued(), slot));
+            }
+        }
+        busy.sort_by_key(|(queued, _)| std::cmp::Reverse(*queued));
+        for (queued, slot) in busy {
+            if wanted == 0 {
+                return;
+            }
+            let tasks = self.worth_moving(slot, queued.div_ceil(2), &idle);
+            let w = &mut self.workers[slot];
+            if tasks.is_empty() {
+                w.futile = w.probe.is_none();
+                continue;
+            }
+            wanted = wanted.saturating_sub(tasks.len() as u32);
+            w.retracting = true;
+            w.outbox.retract = tasks;
+        }
+    }
+
+    /// The tasks sent last to a worker that an idle one would have done earlier. Where only time will tell, sets the
+    /// time to look again.
+    fn worth_moving(&mut self, slot: Slot, most: u32, idle: &[Slot]) -> Vec<TaskId> {
+        let w = &self.workers[slot];
+        let stalled = self.now.saturating_sub(w.progress);
+        if stalled < STALLED && w.wait() < SHORT_QUEUE {
+            let probe = w.progress + STALLED;
+            self.workers[slot].probe = Some(probe);
+            return Vec::new();
+        }
+        let mut tasks = Vec::new();
+        let mut cheapest = None;
+        let mut place = u64::from(w.flight.len());
+        let length = place.max(1);
+        for r in w.flight.iter().rev().take(w.queued() as usize) {
+            if tasks.len() as u32 == most {
+                break;
+            }
+            let wait = w.wait() * place / length;
+            place -= 1;
+            let job = &self.jobs[r.job];
+            let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
+            if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some()) {
+                continue;
+            }
+            let cost = transfer(self.bytes_there(r, slot));
+            if cost <= wait.max(stalled.as_nanos() as u64) {
+                tasks.push(job.task_id(r.index));
+            } else {
+                cheapest = Some(cheapest.map_or(cost, |c: u64| c.min(cost)));
+            }
+        }
+        if let (true, Some(cost)) = (tasks.is_empty(), cheapest) {
+            let probe = w.progress + Duration::from_nanos(cost);
+            self.workers[slot].probe = Some(probe);
+        }
+        tasks
+    }
+
+    /// Bytes of a task's inputs that only this worker has.
+    fn bytes_there(&self, r: TaskRef, slot: Slot) -> u64 {
+        let job = &self.jobs[r.job];
+        let deps = job.spec.deps(r.index).iter();
+        deps.map(|&dep| {
+            let target = job.resolve(dep);
+            let owner = &self.jobs[target.job];
+            let (State::Done { value, .. } | State::Lent { value, .. }) = owner.state(target.index) else { return 0 };
+            let value = &owner.values[value];
+            if value.holder == slot && value.payload.is_none() { value.nbytes } else { 0 }
+        })
+        .sum()
+    }
+}

@@ -1,0 +1,152 @@
+//! Which ready task is next: by priority, then by order of submission, then by index.
+
+use super::worker::WorkerSpec;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Orders the lanes of all jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneKey {
+    pub(super) priority: Reverse<i32>,
+    /// The job's place in the order of submission.
+    pub(super) seq: u64,
+    pub(super) job: u32,
+    pub(super) lane: u32,
+}
+
+/// The lanes that may have something ready. An empty lane may still be listed; a lane with something ready always is.
+#[derive(Debug, Default)]
+pub(super) struct ReadyLanes {
+    pub(super) lanes: BTreeSet<LaneKey>,
+    /// Ready tasks of all lanes.
+    pub(super) total: usize,
+}
+
+impl ReadyLanes {
+    pub(super) fn first(&self) -> Option<LaneKey> {
+        self.lanes.first().copied()
+    }
+
+    pub(super) fn after(&self, key: LaneKey) -> Option<LaneKey> {
+        self.lanes.range((Bound::Excluded(key), Bound::Unbounded)).next().copied()
+    }
+}
+
+/// What a worker must be to run the tasks of a lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Rule {
+    pub(super) worker: Option<String>,
+    pub(super) tag: Option<String>,
+    /// Bytes each task needs while it runs.
+    pub(super) memory: u64,
+    /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
+    pub(super) timed: bool,
+}
+
+impl Rule {
+    pub(super) fn allows(&self, spec: &WorkerSpec) -> bool {
+        self.worker.as_ref().is_none_or(|name| *name == spec.name)
+            && self.tag.as_ref().is_none_or(|tag| spec.tags.contains(tag))
+            && spec.memory_limit.is_none_or(|limit| self.memory <= limit)
+    }
+
+    /// Why no worker of the fleet can ever take such a task.
+    pub(super) fn infeasible(&self, fleet: &[WorkerSpec]) -> Option<Arc<str>> {
+        if fleet.iter().any(|w| self.allows(w)) {
+            return None;
+        }
+        let mut wants = Vec::new();
+        if let Some(name) = &self.worker {
+            wants.push(format!("worker `{name}`"));
+        }
+        if let Some(tag) = &self.tag {
+            wants.push(format!("a worker tagged `{tag}`"));
+        }
+        if self.memory > 0 {
+            wants.push(format!("{} B of memory", self.memory));
+        }
+        let mut there: Vec<String> = fleet.iter().take(8).map(WorkerSpec::to_string).collect();
+        if fleet.len() > there.len() {
+            there.push(format!("{} more", fleet.len() - there.len()));
+        }
+        let there = if there.is_empty() { "no worker".to_owned() } else { there.join(", ") };
+        Some(format!("wants {}, but there is {there}", wants.join(" and ")).into())
+    }
+}
+
+/// The tasks of one job that are alike in priority and rule.
+///
+/// Members are looked at in ascending order by a cursor, which stops only where something is ready; what becomes
+/// ready behind the cursor goes into a heap. So everything in the heap comes before everything the cursor will find.
+/// The heap may hold tasks that are no longer ready, also twice: they are skipped when met.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) priority: i32,
+    pub(super) rule: Option<Arc<Rule>>,
+    /// Why its tasks can never run, if so.
+    pub(super) infeasible: Option<Arc<str>>,
+    pub(super) ready: u32,
+    pub(super) listed: bool,
+    /// Ascending indexes; none for the default lane, whose members are all tasks that are in no other.
+    pub(super) members: Option<Vec<u32>>,
+    /// The cursor: an index, or a place in `members`.
+    pub(super) at: u32,
+    /// Ready tasks at and after the cursor.
+    pub(super) ahead: u32,
+    pub(super) behind: BinaryHeap<Reverse<u32>>,
+}
+
+impl Lane {
+    /// The index the cursor stands at.
+    pub(super) fn bound(&self) -> u32 {
+        match &self.members {
+            None => self.at,
+            Some(members) => members.get(self.at as usize).copied().unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(super) fn enter(&mut self, index: u32) {
+        self.ready += 1;
+        if index >= self.bound() {
+            self.ahead += 1;
+        } else {
+            self.behind.push(Reverse(index));
+        }
+    }
+
+    pub(super) fn leave(&mut self, index: u32) {
+        self.ready -= 1;
+        if index >= self.bound() {
+            self.ahead -= 1;
+        }
+        if self.ready == 0 {
+            self.behind.clear();
+        }
+    }
+
+    /// The next ready task, which the caller takes out of the state `Ready` or puts back.
+    pub(super) fn next(&mut self, is_ready: impl Fn(u32) -> bool) -> Option<u32> {
+        while let Some(Reverse(index)) = self.behind.pop() {
+            if is_ready(index) {
+                return Some(index);
+            }
+        }
+        if self.ahead == 0 {
+            return None;
+        }
+        loop {
+            let index = self.bound();
+            self.at += 1;
+            if is_ready(index) {
+                self.ahead -= 1;
+                return Some(index);
+            }
+        }
+    }
+
+    pub(super) fn put_back(&mut self, index: u32) {
+        self.behind.push(Reverse(index));
+    }
+}

@@ -1,0 +1,678 @@
+//! A deterministic simulation: workers that answer late and in any order between them, die, leave and join; tasks that
+//! fail, hang and ignore cancellation; sessions that release, cancel, retry and ask. Every step is validated, and in
+//! the end every output must have what a serial evaluation gives, and nothing may be left anywhere.
+#![allow(clippy::unwrap_used)]
+
+use super::tests::{job, task};
+use super::*;
+use crate::error::DeathRecord;
+use crate::ids::JobId;
+use crate::protocol::{Delivered, EXTERNAL, Failure, FailureCause, Output, TaskOptions};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+/// Kinds of tasks; a body is the kind and a byte for it.
+const PLAIN: u8 = 0;
+/// Fails always.
+const BAD: u8 = 1;
+/// Fails the first times, less often than it may be retried.
+const FLAKY: u8 = 2;
+/// Ends only when it is cancelled.
+const HANGS: u8 = 3;
+/// Like that, and ignores cancellation.
+const STUCK: u8 = 4;
+
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+}
+
+enum Word {
+    Finished(Vec<Completion>),
+    Retracted(Vec<TaskId>),
+    Exported(TaskId, Payload),
+}
+
+struct Running {
+    task: RunTask,
+    value: u64,
+    cancelled: bool,
+}
+
+/// A simulated worker and both directions of its socket.
+struct SimWorker {
+    id: WorkerId,
+    threads: usize,
+    inbox: VecDeque<Command>,
+    outbox: VecDeque<Word>,
+    queue: VecDeque<RunTask>,
+    running: Vec<Running>,
+    store: HashMap<TaskId, u64>,
+    blocked: i32,
+}
+
+struct Sim {
+    rng: Rng,
+    s: Scheduler,
+    now: Duration,
+    workers: Vec<SimWorker>,
+    next_worker: u32,
+    specs: BTreeMap<u32, Arc<JobSpec>>,
+    /// Values of a serial evaluation, failures aside.
+    values: HashMap<TaskId, u64>,
+    /// What each claimed output heard last, if anything.
+    claims: BTreeMap<TaskId, Option<Delivery>>,
+    cancelled: HashSet<TaskId>,
+    deaths: HashMap<TaskId, usize>,
+    runs: HashMap<TaskId, u32>,
+    allowed_deaths: usize,
+    deaths_left: u32,
+}
+
+fn decode(payload: &Payload) -> u64 {
+    u64::from_le_bytes(payload.content().try_into().unwrap())
+}
+
+fn encode(value: u64) -> Payload {
+    Payload::inline(&value.to_le_bytes())
+}
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..4 {
+            rng.next();
+        }
+        let allowed_deaths = 1 + rng.below(4);
+        let config = Config {
+            allowed_deaths: allowed_deaths as u32,
+            cancel_grace: Duration::from_millis(50),
+            ..Config::default()
+        };
+        let deaths_left = rng.below(8) as u32;
+        let mut sim = Self {
+            rng,
+            s: Scheduler::new(config),
+            now: Duration::ZERO,
+            workers: Vec::new(),
+            next_worker: 0,
+            specs: BTreeMap::new(),
+            values: HashMap::new(),
+            claims: BTreeMap::new(),
+            cancelled: HashSet::new(),
+            deaths: HashMap::new(),
+            runs: HashMap::new(),
+            allowed_deaths,
+            deaths_left,
+        };
+        for _ in 0..1 + sim.rng.below(4) {
+            sim.join();
+        }
+        sim
+    }
+
+    fn join(&mut self) {
+        let threads = 1 + self.rng.below(3);
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        let spec = WorkerSpec {
+            name: format!("w{}", id.0 % 2),
+            threads: threads as u32,
+            memory_limit: self.rng.chance(50).then_some(100),
+            tags: if id.0 % 2 == 0 { vec!["even".into()] } else { vec![] },
+        };
+        self.s.worker_joined(id, spec);
+        self.workers.push(SimWorker {
+            id,
+            threads,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            store: HashMap::new(),
+            blocked: 0,
+        });
+    }
+
+    fn submit(&mut self, number: u32) {
+        let n = 1 + self.rng.below(24) as u32;
+        let mut spec = JobSpec::default();
+        let claimed: Vec<TaskId> = self.claims.keys().copied().collect();
+        if !claimed.is_empty() {
+            for _ in 0..self.rng.below(3) {
+                spec.externals.push(claimed[self.rng.below(claimed.len())]);
+            }
+        }
+        let chaos = self.rng.below(30) as u64;
+        for index in 0..n {
+            let given = self.rng.chance(10);
+            let mut deps = BTreeSet::new();
+            if !given {
+                for _ in 0..self.rng.below(4) {
+                    if index > 0 {
+                        let reach = if self.rng.chance(60) { index.min(4) } else { index };
+                        deps.insert(index - 1 - self.rng.below(reach as usize) as u32);
+                    }
+                    if !spec.externals.is_empty() && self.rng.chance(20) {
+                        deps.insert(EXTERNAL | self.rng.below(spec.externals.len()) as u32);
+                    }
+                }
+            }
+            let mut options = TaskOptions::default();
+            let mut kind = PLAIN;
+            if self.rng.chance(chaos) {
+                kind = 1 + self.rng.below(4) as u8;
+                options.retries = self.rng.below(3) as u32;
+                if kind == FLAKY {
+                    options.retries += 1;
+                }
+                if kind == HANGS || kind == STUCK {
+                    options.timeout_ms = Some(1 + self.rng.below(40) as u64);
+                    options.retries = options.retries.min(1);
+                }
+            }
+            if self.rng.chance(5) {
+                options.priority = self.rng.below(5) as i32 - 2;
+            }
+            if self.rng.chance(5) {
+                options.tag = Some("even".into());
+            }
+            if self.rng.chance(3) {
+                options.worker = Some("w1".into());
+            }
+            if self.rng.chance(10) {
+                options.memory = Some(1 + self.rng.below(100) as u64);
+            }
+            if given {
+                let value = self.rng.next();
+                spec.data.push((index, encode(value)));
+                self.values.insert(task(number, index), value);
+                deps.clear();
+            } else {
+                spec.bodies.extend([kind, options.retries as u8]);
+                let mut value = u64::from(number) << 32 | u64::from(index) | 1 << 63;
+                for &dep in &deps {
+                    let input = if dep & EXTERNAL == 0 {
+                        task(number, dep)
+                    } else {
+                        spec.externals[(dep & !EXTERNAL) as usize]
+                    };
+                    value = combine(value, self.values[&input]);
+                }
+                self.values.insert(task(number, index), value);
+            }
+            if options != TaskOptions::default() && !given {
+                spec.options.push((index, options));
+            }
+            spec.deps.extend(deps);
+            spec.dep_ends.push(spec.deps.len() as u32);
+            spec.body_ends.push(spec.bodies.len() as u32);
+            if self.rng.chance(25) || index + 1 == n {
+                spec.outputs.push(Output { index, deliver: self.rng.chance(50) });
+            }
+        }
+        let spec = Arc::new(spec);
+        for output in &spec.outputs {
+            self.claims.insert(task(number, output.index), None);
+        }
+        self.specs.insert(number, spec.clone());
+        self.s.submit(job(number), spec, self.now).unwrap();
+    }
+
+    fn inputs(&self, id: TaskId) -> Vec<TaskId> {
+        let spec = &self.specs[&id.job.number];
+        let name = |dep: &u32| {
+            if dep & EXTERNAL == 0 { task(id.job.number, *dep) } else { spec.externals[(dep & !EXTERNAL) as usize] }
+        };
+        spec.deps(id.index).iter().map(name).collect()
+    }
+
+    fn kind(&self, id: TaskId) -> u8 {
+        self.specs[&id.job.number].body(id.index).first().copied().unwrap_or(PLAIN)
+    }
+
+    fn depends_on(&self, id: TaskId, on: TaskId) -> bool {
+        let mut stack = vec![id];
+        let mut seen = HashSet::new();
+        while let Some(id) = stack.pop() {
+            if id == on {
+                return true;
+            }
+            if seen.insert(id) {
+                stack.extend(self.inputs(id));
+            }
+        }
+        false
+    }
+
+    fn dispatch(&mut self) {
+        self.s.validate();
+        let mut commands = Vec::new();
+        self.s.dispatch(self.now, &mut commands);
+        self.s.validate();
+        for command in commands {
+            let worker = match &command {
+                Command::Deliver { deliveries, .. } => {
+                    for delivery in deliveries {
+                        self.hear(delivery);
+                    }
+                    continue;
+                }
+                Command::Run { worker, .. }
+                | Command::Cancel { worker, .. }
+                | Command::Fetch { worker, .. }
+                | Command::Drop { worker, .. }
+                | Command::Retract { worker, .. }
+                | Command::Kill { worker, .. }
+                | Command::Retire { worker } => *worker,
+            };
+            match command {
+                Command::Kill { .. } => self.lose(worker),
+                command => {
+                    let w = self.workers.iter_mut().find(|w| w.id == worker).expect("commands go to live workers");
+                    w.inbox.push_back(command);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, delivery: &Delivery) {
+        let id = TaskId { job: delivery.job, index: delivery.index };
+        match &delivery.result {
+            Ok(Delivered::Value(payload)) => assert_eq!(decode(payload), self.values[&id], "value of {id}"),
+            Ok(Delivered::Ready { .. }) => {}
+            Err(failure) => self.justify(id, failure),
+        }
+        if let Some(claim) = self.claims.get_mut(&id) {
+            *claim = Some(delivery.clone());
+        }
+    }
+
+    /// A failure must come from a task that could fail so, and that the output depends on.
+    fn justify(&self, id: TaskId, failure: &Failure) {
+        assert!(self.depends_on(id, failure.task), "{id} fails for {}, which it does not use", failure.task);
+        let kind = self.kind(failure.task);
+        match &failure.cause {
+            FailureCause::Returned { .. } => assert_eq!(kind, BAD, "{}", failure.task),
+            FailureCause::TimedOut { .. } => assert!(kind == HANGS || kind == STUCK, "{}", failure.task),
+            FailureCause::Cancelled => assert!(self.cancelled.contains(&failure.task), "{}", failure.task),
+            FailureCause::WorkerDied(records) => {
+                assert_eq!(records.len(), self.allowed_deaths);
+                assert!(self.deaths[&failure.task] >= self.allowed_deaths);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A worker obeys its next command.
+    fn obey(&mut self, at: usize) {
+        let Some(command) = self.workers[at].inbox.pop_front() else { return };
+        let w = &mut self.workers[at];
+        match command {
+            Command::Run { tasks, .. } => w.queue.extend(tasks),
+            Command::Cancel { tasks, .. } => {
+                let mut dropped = Vec::new();
+                for id in tasks {
+                    if let Some(place) = w.queue.iter().position(|t| t.id == id) {
+                        let run = w.queue.remove(place).unwrap();
+                        dropped.push(Completion {
+                            id,
+                            attempt: run.attempt,
+                            run_us: 0,
+                            outcome: Outcome::Cancelled,
+                        });
+                    } else if let Some(running) = w.running.iter_mut().find(|r| r.task.id == id) {
+                        running.cancelled = true;
+                    }
+                }
+                if !dropped.is_empty() {
+                    w.outbox.push_back(Word::Finished(dropped));
+                }
+            }
+            Command::Fetch { tasks, .. } => {
+                for id in tasks {
+                    let value = *w.store.get(&id).unwrap_or_else(|| panic!("{id} is fetched, but not there"));
+                    w.outbox.push_back(Word::Exported(id, encode(value)));
+                }
+            }
+            Command::Drop { tasks, .. } => {
+                for id in tasks {
+                    w.store.remove(&id);
+                }
+            }
+            Command::Retract { tasks, .. } => {
+                let mut back = Vec::new();
+                for id in tasks {
+                    if let Some(place) = w.queue.iter().position(|t| t.id == id) {
+                        w.queue.remove(place);
+                        back.push(id);
+                    }
+                }
+                w.outbox.push_back(Word::Retracted(back));
+            }
+            Command::Retire { worker } => {
+                assert!(w.queue.is_empty() && w.running.is_empty(), "retired while it works");
+                self.lose(worker);
+            }
+            Command::Kill { .. } | Command::Deliver { .. } => unreachable!(),
+        }
+    }
+
+    /// A worker starts the next task of its queue.
+    fn start(&mut self, at: usize) {
+        let w = &mut self.workers[at];
+        if w.running.len() >= w.threads + w.blocked as usize {
+            return;
+        }
+        let Some(run) = w.queue.pop_front() else { return };
+        let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
+        for input in &run.inputs {
+            let (id, found) = match input {
+                Input::Held { id, take } => {
+                    let found = if *take { w.store.remove(id) } else { w.store.get(id).copied() };
+                    (*id, found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id)))
+                }
+                Input::Payload { id, payload } => (*id, decode(payload)),
+            };
+            assert_eq!(found, self.values[&id], "input {id} of {}", run.id);
+            value = combine(value, found);
+        }
+        assert_eq!(run.inputs.len(), run.spec.deps(run.id.index).len());
+        w.running.push(Running { task: run, value, cancelled: false });
+    }
+
+    /// One of a worker's running tasks ends, perhaps.
+    fn end(&mut self, at: usize) {
+        if self.workers[at].running.is_empty() {
+            return;
+        }
+        let place = self.rng.below(self.workers[at].running.len());
+        let running = &self.workers[at].running[place];
+        let id = running.task.id;
+        let body = running.task.spec.body(id.index).to_vec();
+        let runs = *self.runs.get(&id).unwrap_or(&0);
+        let stop = running.cancelled && self.rng.chance(70);
+        let failed = || {
+            let cause =
+                FailureCause::Returned { message: "no".into(), type_name: String::new(), value: Vec::new() };
+            Outcome::Failed(Box::new(Failure { task: id, step: 0, call: None, worker: None, cause }))
+        };
+        let outcome = match body[0] {
+            STUCK => return,
+            HANGS if !running.cancelled => return,
+            HANGS => Outcome::Cancelled,
+            _ if stop => Outcome::Cancelled,
+            BAD => failed(),
+            FLAKY if runs < u32::from(body[1]) => failed(),
+            _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
+            _ => Outcome::Held { nbytes: [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)] },
+        };
+        if matches!(outcome, Outcome::Failed(_)) {
+            *self.runs.entry(id).or_default() += 1;
+        }
+        let w = &mut self.workers[at];
+        let running = w.running.swap_remove(place);
+        if let Outcome::Held { .. } = outcome {
+            w.store.insert(id, running.value);
+        }
+        let run_us = [0, 1, 100, 5000, 100_000][self.rng.below(5)];
+        let completion = Completion { id, attempt: running.task.attempt, run_us, outcome };
+        // Some go out together.
+        if self.rng.chance(30)
+            && let Some(Word::Finished(last)) = w.outbox.back_mut()
+        {
+            last.push(completion);
+            return;
+        }
+        w.outbox.push_back(Word::Finished(vec![completion]));
+    }
+
+    /// The scheduler hears the next word of a worker.
+    fn listen(&mut self, at: usize) {
+        let w = &mut self.workers[at];
+        let Some(word) = w.outbox.pop_front() else { return };
+        match word {
+            Word::Finished(completions) => self.s.finished(w.id, completions, self.now),
+            Word::Retracted(tasks) => self.s.retracted(w.id, &tasks),
+            Word::Exported(id, payload) => self.s.exported(w.id, id, Ok(payload)),
+        }
+    }
+
+    fn lose(&mut self, id: WorkerId) {
+        let at = self.workers.iter().position(|w| w.id == id).unwrap();
+        let w = self.workers.remove(at);
+        let running: Vec<TaskId> = w.running.iter().map(|r| r.task.id).collect();
+        for id in &running {
+            *self.deaths.entry(*id).or_default() += 1;
+        }
+        let record = DeathRecord { worker: format!("w{}", w.id.0), ..DeathRecord::default() };
+        self.s.worker_lost(w.id, &running, record);
+        if self.workers.is_empty() {
+            self.join();
+        }
+    }
+
+    fn some_claims(&mut self) -> Option<(JobId, Vec<u32>)> {
+        let all: Vec<TaskId> = self.claims.keys().copied().collect();
+        let job = all.get(self.rng.below(all.len()))?.job;
+        let mut of_job: Vec<u32> = all.iter().filter(|t| t.job == job).map(|t| t.index).collect();
+        of_job.truncate(1 + self.rng.below(of_job.len()));
+        Some((job, of_job))
+    }
+
+    /// Something happens.
+    fn step(&mut self, next_job: &mut u32) {
+        let at = self.rng.below(self.workers.len());
+        match self.rng.below(100) {
+            0..20 => self.obey(at),
+            20..40 => self.start(at),
+            40..60 => self.end(at),
+            60..82 => self.listen(at),
+            82..86 if *next_job < 6 => {
+                self.submit(*next_job);
+                *next_job += 1;
+            }
+            86..88 => {
+                self.now += Duration::from_millis(self.rng.below(20) as u64);
+                self.s.tick(self.now);
+            }
+            88..90 if self.deaths_left > 0 => {
+                self.deaths_left -= 1;
+                // A part of what it had said still arrives.
+                for _ in 0..self.rng.below(4) {
+                    self.listen(at);
+                }
+                self.lose(self.workers[at].id);
+            }
+            90 if self.workers.len() < 5 => self.join(),
+            91 if self.workers.len() > 1 && self.rng.chance(30) => self.s.worker_retiring(self.workers[at].id),
+            92..94 => {
+                let w = &mut self.workers[at];
+                let delta = if w.blocked > 0 { -1 } else { i32::from(!w.running.is_empty()) };
+                w.blocked += delta;
+                self.s.blocked(w.id, delta);
+            }
+            94..99 => {
+                let Some((job, outputs)) = self.some_claims() else { return };
+                let ids: Vec<TaskId> = outputs.iter().map(|&index| TaskId { job, index }).collect();
+                match self.rng.below(5) {
+                    0 => {
+                        self.s.release(job, &outputs);
+                        for id in ids {
+                            self.claims.remove(&id);
+                        }
+                    }
+                    1 => {
+                        self.cancelled.extend(ids);
+                        self.s.cancel(job, &outputs);
+                    }
+                    2 => {
+                        for id in ids {
+                            if let Some(Some(Delivery { result: Err(_), .. })) = self.claims.get(&id) {
+                                self.claims.insert(id, None);
+                            }
+                        }
+                        // What was not told yet is told before it is forgotten.
+                        self.dispatch();
+                        self.s.retry(job, &outputs);
+                    }
+                    _ => self.s.deliver(job, &outputs),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Everybody does their work in turn, until nothing moves any more.
+    fn run_out(&mut self) {
+        if self.workers.len() < 4 {
+            // Both names and the tag are there.
+            self.join();
+            self.join();
+        }
+        for at in 0..self.workers.len() {
+            let w = &mut self.workers[at];
+            let blocked = std::mem::take(&mut w.blocked);
+            self.s.blocked(w.id, -blocked);
+        }
+        for round in 0.. {
+            assert!(round < 20_000, "it does not come to an end: {:?}", self.s.stats());
+            self.dispatch();
+            let mut moved = false;
+            let mut at = 0;
+            while at < self.workers.len() {
+                let id = self.workers[at].id;
+                moved |= !self.workers[at].inbox.is_empty();
+                self.obey(at);
+                if self.workers.get(at).is_some_and(|w| w.id == id) {
+                    self.start(at);
+                    let before = self.workers[at].running.len();
+                    self.end(at);
+                    moved |= !self.workers[at].outbox.is_empty() || before != self.workers[at].running.len();
+                    moved |= !self.workers[at].queue.is_empty() && before < self.workers[at].threads;
+                    self.listen(at);
+                    at += 1;
+                } else {
+                    moved = true;
+                }
+            }
+            if moved {
+                continue;
+            }
+            self.dispatch();
+            if self.workers.iter().any(|w| !w.inbox.is_empty()) {
+                continue;
+            }
+            match self.s.next_deadline() {
+                Some(at) => {
+                    self.now = self.now.max(at);
+                    self.s.tick(self.now);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn check_end(&mut self) {
+        for (id, heard) in &self.claims {
+            let state = self.s.explain(*id);
+            assert!(heard.is_some(), "{id} was never told: {state:?}, {:#?}", self.s.stats());
+        }
+        // Everything that is ready can be had.
+        let ready: Vec<TaskId> = self
+            .claims
+            .iter()
+            .filter(|(_, d)| matches!(d, Some(Delivery { result: Ok(Delivered::Ready { .. }), .. })))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &ready {
+            self.s.deliver(id.job, &[id.index]);
+        }
+        self.run_out();
+        for id in &ready {
+            let heard = &self.claims[id];
+            let full = matches!(heard, Some(Delivery { result: Ok(Delivered::Value(_)) | Err(_), .. }));
+            assert!(full, "{id} was asked for and not sent");
+        }
+        // Without bad luck, a value is there exactly where a serial evaluation has one.
+        if self.cancelled.is_empty() && self.deaths.values().all(|&n| n < self.allowed_deaths) {
+            for (id, heard) in &self.claims {
+                let bad = self.specs.iter().any(|(number, spec)| {
+                    (0..spec.len() as u32).map(|i| task(*number, i)).any(|t| {
+                        matches!(self.kind(t), BAD | HANGS | STUCK) && self.depends_on(*id, t)
+                    })
+                });
+                let failed = matches!(heard, Some(Delivery { result: Err(_), .. }));
+                assert_eq!(failed, bad, "{id}");
+            }
+        }
+        let all: Vec<TaskId> = self.claims.keys().copied().collect();
+        for id in all {
+            self.s.release(id.job, &[id.index]);
+            self.s.validate();
+        }
+        self.claims.clear();
+        self.run_out();
+        assert!(self.s.is_idle(), "jobs are left: {:?}", self.s.stats());
+        for w in &self.workers {
+            assert!(w.store.is_empty(), "{:?} still holds {:?}", w.id, w.store.keys());
+            assert!(w.queue.is_empty() && w.running.is_empty(), "{:?} still works", w.id);
+        }
+        for w in self.s.stats().workers {
+            assert_eq!((w.in_flight, w.held_values, w.held_bytes), (0, 0, 0), "{w:?}");
+        }
+        assert_eq!(self.s.stats().stale, 0, "no word was unexpected");
+    }
+}
+
+fn combine(a: u64, b: u64) -> u64 {
+    (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
+fn simulate(seed: u64) {
+    let mut sim = Sim::new(seed);
+    let mut next_job = 0;
+    let steps = 100 + sim.rng.below(400);
+    for _ in 0..steps {
+        sim.step(&mut next_job);
+        sim.s.validate();
+        if sim.rng.chance(70) {
+            sim.dispatch();
+        }
+    }
+    sim.run_out();
+    sim.check_end();
+}
+
+/// Prints the seed of a run that panics.
+struct Seed(u64);
+
+impl Drop for Seed {
+    #[allow(clippy::print_stderr)]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the seed was {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn chaos_changes_no_result() {
+    for seed in 0..1500 {
+        let seed = Seed(seed);
+        simulate(seed.0);
+    }
+}

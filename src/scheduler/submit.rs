@@ -1,0 +1,364 @@
+//! Taking in a job: checked completely first, since it may come from a buggy or hostile program.
+
+use super::Scheduler;
+use super::job::{Job, KINDS, Link, State, Task, TaskRef, Values, flag};
+use super::ready::{Lane, ReadyLanes, Rule};
+use crate::ids::{JobId, TaskId};
+use crate::protocol::{EXTERNAL, JobSpec, TaskOptions};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a job was not taken. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum SubmitError {
+    #[error("job {number} of this session exists already; every job of a session needs a number of its own")]
+    Duplicate { number: u32 },
+    #[error("the graph is malformed: {0}; it was not made by this version of the library, or was damaged on its way")]
+    Malformed(String),
+    #[error("task {0} is used as an input, but this session holds no result of that name; keep its handle until then")]
+    UnknownInput(TaskId),
+}
+
+fn malformed<T>(what: impl Into<String>) -> Result<T, SubmitError> {
+    Err(SubmitError::Malformed(what.into()))
+}
+
+impl Scheduler {
+    /// Takes in a job. Outputs that can never be computed are delivered as failed at once.
+    pub(crate) fn submit(&mut self, id: JobId, spec: Arc<JobSpec>, now: Duration) -> Result<(), SubmitError> {
+        self.now = self.now.max(now);
+        check_shape(&spec)?;
+        // A cancelled run of an earlier job of that name would be taken for one of this.
+        let haunted = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
+        if self.jobs.find(id).is_some() || haunted {
+            return Err(SubmitError::Duplicate { number: id.number });
+        }
+        let mut links = Vec::with_capacity(spec.externals.len());
+        for &external in &spec.externals {
+            let target = self.jobs.find_task(external).filter(|r| {
+                external.job.session == id.session
+                    && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
+            });
+            let Some(target) = target else { return Err(SubmitError::UnknownInput(external)) };
+            links.push(Link { target, uses: 0 });
+        }
+
+        let slot = self.jobs.next_slot();
+        let mut job = Box::new(Job {
+            id,
+            slot,
+            seq: self.next_seq,
+            tasks: vec![Task::default(); spec.len()],
+            dependent_ends: Vec::new(),
+            dependents: Vec::new(),
+            links,
+            users: FxHashMap::default(),
+            values: Values::default(),
+            failures: Vec::new(),
+            lanes: vec![Lane::default()],
+            option_lanes: Vec::with_capacity(spec.options.len()),
+            tries: FxHashMap::default(),
+            deaths: FxHashMap::default(),
+            claims: spec.outputs.len() as u32,
+            refs: 0,
+            exporting: 0,
+            estimate: 0,
+            counts: [0; KINDS],
+            spec,
+        });
+        self.next_seq += 1;
+        job.sort_into_lanes();
+        if let Some(fleet) = &self.fleet {
+            for lane in &mut job.lanes {
+                lane.infeasible = lane.rule.as_ref().and_then(|rule| rule.infeasible(fleet));
+            }
+        }
+        job.count_uses();
+        job.index_dependents();
+        self.link(&job);
+        let hopeless = self.first_states(&mut job);
+        let given: Vec<u32> = job.spec.data.iter().map(|(index, _)| *index).collect();
+        let unclaimed = job.claims == 0;
+        self.jobs.insert(job);
+
+        for index in given {
+            if self.jobs[slot].tasks[index as usize].has(flag::CLAIMED) {
+                self.tell(TaskRef { job: slot, index });
+            }
+        }
+        for index in hopeless {
+            let r = TaskRef { job: slot, index };
+            if self.jobs[slot].state(index).pending() {
+                self.admit(r);
+                self.settle();
+            }
+        }
+        if unclaimed {
+            self.leaving.push(slot);
+            self.sweep();
+        }
+        Ok(())
+    }
+
+    /// Makes the job known to the owners of its external inputs.
+    fn link(&mut self, job: &Job) {
+        for (at, link) in job.links.iter().enumerate() {
+            let owner = &mut self.jobs[link.target.job];
+            owner.refs += 1;
+            owner.users.entry(link.target.index).or_default().push((job.slot, at as u32));
+            let task = &mut owner.tasks[link.target.index as usize];
+            task.put(flag::SHARED, true);
+            task.uses += u32::from(link.uses > 0);
+        }
+    }
+
+    /// Sets the first state of every task, and gives those that can't run, to be failed once the job is in place.
+    fn first_states(&mut self, job: &mut Job) -> Vec<u32> {
+        let mut hopeless = Vec::new();
+        let available: Vec<bool> =
+            job.links.iter().map(|l| self.jobs[l.target.job].state(l.target.index).available()).collect();
+        let failed = job
+            .links
+            .iter()
+            .any(|l| l.uses > 0 && matches!(self.jobs[l.target.job].state(l.target.index), State::Failed { .. }));
+        let some_lane_is_infeasible = job.lanes.iter().any(|lane| lane.infeasible.is_some());
+        let spec = job.spec.clone();
+        let mut counts = [0; KINDS];
+        let mut sources = 0;
+        let mut start = 0;
+        for index in 0..spec.len() as u32 {
+            let end = spec.dep_ends[index as usize] as usize;
+            let deps = &spec.deps[start..end];
+            start = end;
+            let task = &job.tasks[index as usize];
+            if task.uses == 0 || task.state != State::Idle {
+                counts[task.state.kind()] += 1;
+                continue;
+            }
+            let mut missing = 0;
+            for &dep in deps {
+                let there = if dep & EXTERNAL == 0 {
+                    job.tasks[dep as usize].state.available()
+                } else {
+                    available[(dep & !EXTERNAL) as usize]
+                };
+                missing += u32::from(!there);
+            }
+            let lane = if task.has(flag::LANED) { job.lane_of(index) } else { 0 };
+            let stuck = some_lane_is_infeasible && job.lanes[lane as usize].infeasible.is_some();
+            let orphaned = failed && deps.iter().any(|dep| dep & EXTERNAL != 0);
+            let state = if missing > 0 || stuck { State::Waiting { missing } } else { State::Ready };
+            if stuck || orphaned {
+                hopeless.push(index);
+            }
+            if state == State::Ready {
+                match lane {
+                    0 => sources += 1,
+                    _ => job.lanes[lane as usize].enter(index),
+                }
+            }
+            job.tasks[index as usize].state = state;
+            counts[state.kind()] += 1;
+        }
+        job.lanes[0].ready = sources;
+        job.lanes[0].ahead = sources;
+        job.counts = counts;
+        let ready: &mut ReadyLanes = &mut self.ready;
+        ready.total += counts[State::Ready.kind()] as usize;
+        for lane in 0..job.lanes.len() as u32 {
+            if job.lanes[lane as usize].ready > 0 {
+                job.list(lane, ready);
+            }
+        }
+        hopeless
+    }
+}
+
+impl Job {
+    fn sort_into_lanes(&mut self) {
+        let spec = self.spec.clone();
+        let mut known: FxHashMap<(i32, Rule), u32> = FxHashMap::default();
+        let mut previous: Option<(&TaskOptions, u32)> = None;
+        for (index, options) in &spec.options {
+            let same = |p: &TaskOptions| {
+                p.priority == options.priority
+                    && p.worker == options.worker
+                    && p.tag == options.tag
+                    && p.memory == options.memory
+                    && p.timeout_ms.is_some() == options.timeout_ms.is_some()
+            };
+            let lane = match previous {
+                Some((p, lane)) if same(p) => lane,
+                _ => {
+                    let rule = Rule {
+                        worker: options.worker.clone(),
+                        tag: options.tag.clone(),
+                        memory: options.memory.unwrap_or(0),
+                        timed: options.timeout_ms.is_some(),
+                    };
+                    if options.priority == 0 && rule == Rule::default() {
+                        0
+                    } else {
+                        let lanes = &mut self.lanes;
+                        *known.entry((options.priority, rule)).or_insert_with_key(|(priority, rule)| {
+                            let rule = (*rule != Rule::default()).then(|| Arc::new(rule.clone()));
+                            let members = Some(Vec::new());
+                            lanes.push(Lane { priority: *priority, rule, members, ..Lane::default() });
+                            lanes.len() as u32 - 1
+                        })
+                    }
+                }
+            };
+            previous = Some((options, lane));
+            self.option_lanes.push(lane);
+            let task = &mut self.tasks[*index as usize];
+            task.put(flag::OPTIONS, true);
+            if let Some(members) = &mut self.lanes[lane as usize].members {
+                members.push(*index);
+                task.put(flag::LANED, true);
+            }
+        }
+    }
+
+    /// Who is needed for the outputs, and by how many. Dependencies point down, so one sweep from the top finds out.
+    fn count_uses(&mut self) {
+        let spec = &self.spec;
+        for (entry, (index, _)) in spec.data.iter().enumerate() {
+            self.tasks[*index as usize].state = State::Data { entry: entry as u32 };
+        }
+        for output in &spec.outputs {
+            let task = &mut self.tasks[output.index as usize];
+            task.uses = 1;
+            task.put(flag::CLAIMED, true);
+            task.put(flag::WANTED, output.deliver);
+        }
+        if spec.deps.is_empty() {
+            return;
+        }
+        let mut end = spec.deps.len();
+        for index in (0..spec.len()).rev() {
+            let start = if index == 0 { 0 } else { spec.dep_ends[index - 1] as usize };
+            if self.tasks[index].uses > 0 {
+                for &dep in &spec.deps[start..end] {
+                    if dep & EXTERNAL == 0 {
+                        self.tasks[dep as usize].uses += 1;
+                    } else {
+                        self.links[(dep & !EXTERNAL) as usize].uses += 1;
+                    }
+                }
+            }
+            end = start;
+        }
+    }
+
+    fn index_dependents(&mut self) {
+        let spec = &self.spec;
+        if spec.deps.is_empty() {
+            return;
+        }
+        let n = spec.len() as u32;
+        let row = |dep: u32| (if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) }) as usize;
+        // Counts, then the starts of rows, which move to their ends as the rows are filled.
+        let mut ends = vec![0u32; n as usize + self.links.len()];
+        for &dep in &spec.deps {
+            ends[row(dep)] += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += std::mem::replace(end, sum);
+        }
+        let mut dependents = vec![0u32; spec.deps.len()];
+        let mut start = 0;
+        for (index, &end) in spec.dep_ends.iter().enumerate() {
+            for &dep in &spec.deps[start..end as usize] {
+                let at = &mut ends[row(dep)];
+                dependents[*at as usize] = index as u32;
+                *at += 1;
+            }
+            start = end as usize;
+        }
+        self.dependent_ends = ends;
+        self.dependents = dependents;
+    }
+}
+
+/// Everything that can be said of a spec by itself.
+fn check_shape(spec: &JobSpec) -> Result<(), SubmitError> {
+    let n = spec.len();
+    if n >= EXTERNAL as usize || spec.externals.len() >= EXTERNAL as usize {
+        return malformed("too many tasks");
+    }
+    if spec.dep_ends.len() != n {
+        return malformed(format!("{n} tasks, but dependencies of {}", spec.dep_ends.len()));
+    }
+    check_ends("bodies", &spec.body_ends, spec.bodies.len())?;
+    check_ends("dependencies", &spec.dep_ends, spec.deps.len())?;
+    check_deps(spec)?;
+    check_indexes("outputs", n, spec.outputs.iter().map(|o| o.index))?;
+    check_indexes("options", n, spec.options.iter().map(|(index, _)| *index))?;
+    check_indexes("data", n, spec.data.iter().map(|(index, _)| *index))?;
+    for (index, _) in &spec.data {
+        if !spec.deps(*index).is_empty() || !spec.body(*index).is_empty() {
+            return malformed(format!("task {index} has a given value, and yet a program or dependencies"));
+        }
+    }
+    Ok(())
+}
+
+fn check_ends(what: &str, ends: &[u32], len: usize) -> Result<(), SubmitError> {
+    let mut last = 0;
+    for (index, &end) in ends.iter().enumerate() {
+        if end < last {
+            return malformed(format!("the {what} of task {index} end before they begin"));
+        }
+        last = end;
+    }
+    if last as usize != len {
+        return malformed(format!("the {what} end at {last}, but there are {len}"));
+    }
+    Ok(())
+}
+
+fn check_deps(spec: &JobSpec) -> Result<(), SubmitError> {
+    let n = spec.len() as u32;
+    // Who named a task last; needed for long lists only.
+    let mut named: Vec<u32> = Vec::new();
+    let mut start = 0;
+    for index in 0..n {
+        let end = spec.dep_ends[index as usize] as usize;
+        let deps = &spec.deps[start..end];
+        start = end;
+        for &dep in deps {
+            let bound = if dep & EXTERNAL == 0 { index } else { spec.externals.len() as u32 };
+            if dep & !EXTERNAL >= bound {
+                return malformed(format!("task {index} depends on {dep:#x}, which does not come before it"));
+            }
+        }
+        let twice = if deps.len() <= 8 {
+            deps.iter().enumerate().any(|(at, dep)| deps[..at].contains(dep))
+        } else {
+            named.resize(spec.len() + spec.externals.len(), u32::MAX);
+            deps.iter().any(|&dep| {
+                let row = if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) };
+                std::mem::replace(&mut named[row as usize], index) == index
+            })
+        };
+        if twice {
+            return malformed(format!("task {index} names a dependency twice"));
+        }
+    }
+    Ok(())
+}
+
+fn check_indexes(what: &str, n: usize, indexes: impl Iterator<Item = u32>) -> Result<(), SubmitError> {
+    let mut next = 0;
+    for index in indexes {
+        if index < next || index as usize >= n {
+            return malformed(format!("the {what} name task {index}, out of order or range"));
+        }
+        next = index + 1;
+    }
+    Ok(())
+}

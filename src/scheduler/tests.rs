@@ -1,0 +1,1080 @@
+//! One test for each rule.
+#![allow(clippy::unwrap_used)]
+
+use super::job::{State, Task};
+use super::worker::{Flight, Slot};
+use super::*;
+use crate::error::DeathRecord;
+use crate::ids::JobId;
+use crate::protocol::{Delivered, EXTERNAL, Failure, FailureCause, Output, TaskOptions};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const SESSION: SessionId = SessionId(7);
+
+pub(super) fn job(number: u32) -> JobId {
+    JobId { session: SESSION, number }
+}
+
+pub(super) fn task(number: u32, index: u32) -> TaskId {
+    TaskId { job: job(number), index }
+}
+
+/// A spec from the dependencies of its tasks and its outputs, all delivered.
+pub(super) fn graph(deps: &[&[u32]], outputs: &[u32]) -> JobSpec {
+    let mut spec = JobSpec::default();
+    for list in deps {
+        spec.deps.extend_from_slice(list);
+        spec.dep_ends.push(spec.deps.len() as u32);
+        spec.body_ends.push(0);
+    }
+    spec.outputs = outputs.iter().map(|&index| Output { index, deliver: true }).collect();
+    spec
+}
+
+fn kept(mut spec: JobSpec) -> JobSpec {
+    for output in &mut spec.outputs {
+        output.deliver = false;
+    }
+    spec
+}
+
+fn with(mut spec: JobSpec, index: u32, options: TaskOptions) -> JobSpec {
+    spec.options.push((index, options));
+    spec.options.sort_by_key(|(index, _)| *index);
+    spec
+}
+
+fn panicked(id: TaskId) -> Box<Failure> {
+    let cause = FailureCause::Panic { message: "no".into(), location: String::new(), backtrace: String::new() };
+    Box::new(Failure { task: id, step: 0, call: None, worker: None, cause })
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A scheduler with its commands sorted for asking.
+struct Rig {
+    s: Scheduler,
+    now: Duration,
+    /// What each worker has been sent to run and has not ended.
+    runs: BTreeMap<u32, Vec<RunTask>>,
+    commands: Vec<Command>,
+    /// Everything delivered so far.
+    delivered: Vec<Delivery>,
+}
+
+impl Rig {
+    fn new(workers: u32, threads: u32) -> Self {
+        Self::configured(workers, threads, Config::default())
+    }
+
+    fn configured(workers: u32, threads: u32, config: Config) -> Self {
+        let mut rig = Self {
+            s: Scheduler::new(config),
+            now: Duration::ZERO,
+            runs: BTreeMap::new(),
+            commands: Vec::new(),
+            delivered: Vec::new(),
+        };
+        for number in 0..workers {
+            rig.join(number, threads);
+        }
+        rig
+    }
+
+    fn join(&mut self, number: u32, threads: u32) {
+        let spec = WorkerSpec { name: format!("w{number}"), threads, ..WorkerSpec::default() };
+        self.s.worker_joined(WorkerId(number), spec);
+    }
+
+    fn submit(&mut self, number: u32, spec: JobSpec) {
+        self.s.submit(job(number), Arc::new(spec), self.now).unwrap();
+        self.step();
+    }
+
+    /// Dispatches, and keeps the other commands of this step.
+    fn step(&mut self) {
+        self.s.validate();
+        let mut commands = Vec::new();
+        self.s.dispatch(self.now, &mut commands);
+        self.s.validate();
+        self.commands.clear();
+        for command in commands {
+            match command {
+                Command::Run { worker, tasks } => self.runs.entry(worker.0).or_default().extend(tasks),
+                Command::Deliver { session, deliveries } => {
+                    assert!(deliveries.iter().all(|d| d.job.session == session));
+                    self.delivered.extend(deliveries);
+                }
+                other => self.commands.push(other),
+            }
+        }
+    }
+
+    /// Indexes of what is in flight on a worker.
+    fn on(&self, worker: u32) -> Vec<u32> {
+        self.runs.get(&worker).into_iter().flatten().map(|t| t.id.index).collect()
+    }
+
+    fn take(&mut self, worker: u32, id: TaskId) -> RunTask {
+        let runs = self.runs.entry(worker).or_default();
+        let at = runs.iter().position(|t| t.id == id).unwrap_or_else(|| panic!("{id} is not on {worker}"));
+        runs.remove(at)
+    }
+
+    fn end(&mut self, worker: u32, id: TaskId, outcome: Outcome) {
+        let run = self.take(worker, id);
+        self.end_run(worker, &run, 10, outcome);
+    }
+
+    fn end_run(&mut self, worker: u32, run: &RunTask, run_us: u32, outcome: Outcome) {
+        let completion = Completion { id: run.id, attempt: run.attempt, run_us, outcome };
+        self.s.finished(WorkerId(worker), vec![completion], self.now);
+        self.step();
+    }
+
+    fn value(&mut self, worker: u32, id: TaskId) {
+        self.end(worker, id, Outcome::Value(Payload::inline(&[id.index as u8])));
+    }
+
+    fn held(&mut self, worker: u32, id: TaskId, nbytes: u64) {
+        self.end(worker, id, Outcome::Held { nbytes });
+    }
+
+    fn fails(&mut self, worker: u32, id: TaskId) {
+        self.end(worker, id, Outcome::Failed(panicked(id)));
+    }
+
+    fn lost(&mut self, worker: u32, running: &[TaskId]) {
+        self.runs.remove(&worker);
+        let record = DeathRecord { worker: format!("w{worker}"), ..DeathRecord::default() };
+        self.s.worker_lost(WorkerId(worker), running, record);
+        self.step();
+    }
+
+    fn state(&self, id: TaskId) -> TaskState {
+        self.s.task_state(id).unwrap()
+    }
+
+    /// Index and result of all deliveries so far: the bytes, "ready", or the index of the failure's task.
+    fn told(&self) -> Vec<(u32, Result<Vec<u8>, u32>)> {
+        let tell = |d: &Delivery| match &d.result {
+            Ok(Delivered::Value(p)) => Ok(p.content().to_vec()),
+            Ok(Delivered::Ready { .. }) => Ok(b"ready".to_vec()),
+            Err(f) => Err(f.task.index),
+        };
+        self.delivered.iter().map(|d| (d.index, tell(d))).collect()
+    }
+
+    fn drops(&self) -> Vec<(u32, u32)> {
+        let mut all = Vec::new();
+        for command in &self.commands {
+            if let Command::Drop { worker, tasks } = command {
+                all.extend(tasks.iter().map(|t| (worker.0, t.index)));
+            }
+        }
+        all
+    }
+
+    fn fetches(&self) -> Vec<(u32, u32)> {
+        let mut all = Vec::new();
+        for command in &self.commands {
+            if let Command::Fetch { worker, tasks } = command {
+                all.extend(tasks.iter().map(|t| (worker.0, t.index)));
+            }
+        }
+        all
+    }
+
+    fn cancels(&self) -> Vec<(u32, u32)> {
+        let mut all = Vec::new();
+        for command in &self.commands {
+            if let Command::Cancel { worker, tasks } = command {
+                all.extend(tasks.iter().map(|t| (worker.0, t.index)));
+            }
+        }
+        all
+    }
+
+    fn kills(&self) -> Vec<u32> {
+        self.commands
+            .iter()
+            .filter_map(|c| match c {
+                Command::Kill { worker, cause: DeathCause::CancelIgnored } => Some(worker.0),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn retracts(&self) -> Vec<(u32, Vec<u32>)> {
+        let mut all = Vec::new();
+        for command in &self.commands {
+            if let Command::Retract { worker, tasks } = command {
+                all.push((worker.0, tasks.iter().map(|t| t.index).collect()));
+            }
+        }
+        all
+    }
+}
+
+#[test]
+fn hot_structs_stay_small() {
+    assert_eq!(size_of::<State>(), 8);
+    assert_eq!(size_of::<Task>(), 16);
+    assert!(size_of::<super::job::Value>() <= 88);
+    assert!(size_of::<RunTask>() <= 88);
+}
+
+#[test]
+fn a_chain_stays_on_its_worker_and_is_dropped_behind_itself() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[0], &[1]], &[2]));
+    assert_eq!(rig.on(0), [0]);
+    rig.held(0, task(1, 0), 100);
+    let run = rig.runs[&0][0].clone();
+    assert!(matches!(run.inputs[..], [Input::Held { id, take: true }] if id == task(1, 0)));
+    assert!(run.keep && !run.deliver);
+    rig.held(0, task(1, 1), 100);
+    assert_eq!(rig.drops(), [], "what was taken needs no drop");
+    assert_eq!(rig.state(task(1, 0)), TaskState::Released);
+    let run = rig.runs[&0][0].clone();
+    assert!(run.deliver && !run.keep);
+    rig.value(0, task(1, 2));
+    assert_eq!(rig.told(), [(2, Ok(vec![2]))]);
+    rig.s.release(job(1), &[2]);
+    rig.step();
+    assert!(rig.s.is_idle());
+    assert_eq!(rig.s.stats().workers[0].held_values, 0);
+}
+
+#[test]
+fn shared_inputs_are_not_taken_and_are_dropped_after_the_last_user() {
+    let mut rig = Rig::new(1, 2);
+    rig.submit(1, graph(&[&[], &[0], &[0]], &[1, 2]));
+    rig.held(0, task(1, 0), 8);
+    for run in &rig.runs[&0] {
+        assert!(matches!(run.inputs[..], [Input::Held { take: false, .. }]));
+    }
+    rig.value(0, task(1, 1));
+    assert_eq!(rig.drops(), []);
+    rig.value(0, task(1, 2));
+    assert_eq!(rig.drops(), [(0, 0)]);
+}
+
+#[test]
+fn a_task_that_may_be_retried_takes_nothing() {
+    let mut rig = Rig::new(1, 1);
+    let options = TaskOptions { retries: 1, ..TaskOptions::default() };
+    rig.submit(1, with(graph(&[&[], &[0]], &[1]), 1, options));
+    rig.held(0, task(1, 0), 8);
+    assert!(matches!(rig.runs[&0][0].inputs[..], [Input::Held { take: false, .. }]));
+    rig.fails(0, task(1, 1));
+    assert_eq!(rig.on(0), [1], "tried again");
+    rig.fails(0, task(1, 1));
+    assert_eq!(rig.told(), [(1, Err(1))]);
+    assert_eq!(rig.drops(), [(0, 0)]);
+}
+
+#[test]
+fn what_nobody_needs_does_not_run() {
+    let mut rig = Rig::new(1, 8);
+    rig.submit(1, graph(&[&[], &[], &[0]], &[2]));
+    assert_eq!(rig.on(0), [0]);
+    assert_eq!(rig.state(task(1, 1)), TaskState::Unneeded);
+    rig.submit(2, graph(&[&[], &[]], &[]));
+    assert!(rig.s.job_counts(job(2)).is_none(), "a job without outputs is done at once");
+}
+
+#[test]
+fn given_values_are_finished_at_submit() {
+    let mut rig = Rig::new(1, 1);
+    let mut spec = graph(&[&[], &[0]], &[0, 1]);
+    spec.data.push((0, Payload::inline(&[42])));
+    rig.submit(1, spec);
+    assert_eq!(rig.told(), [(0, Ok(vec![42]))]);
+    let run = rig.take(0, task(1, 1));
+    assert!(matches!(&run.inputs[..], [Input::Payload { payload, .. }] if payload.content() == [42]));
+}
+
+#[test]
+fn order_is_priority_then_submission_then_index() {
+    let mut rig = Rig::new(0, 1);
+    let urgent = TaskOptions { priority: 5, ..TaskOptions::default() };
+    rig.submit(1, graph(&[&[], &[]], &[0, 1]));
+    rig.submit(2, with(graph(&[&[], &[], &[]], &[0, 1, 2]), 2, urgent));
+    rig.join(0, 1);
+    let mut order = Vec::new();
+    rig.step();
+    while let Some(run) = rig.runs.get(&0).and_then(|r| r.first()).cloned() {
+        order.push((run.id.job.number, run.id.index));
+        rig.value(0, run.id);
+    }
+    assert_eq!(order, [(2, 2), (1, 0), (1, 1), (2, 0), (2, 1)]);
+}
+
+#[test]
+fn later_ready_tasks_with_lower_indexes_go_first() {
+    let mut rig = Rig::new(1, 1);
+    // 0, and 1 which needs it, then many sources.
+    rig.submit(1, graph(&[&[], &[0], &[], &[], &[], &[]], &[1, 2, 3, 4, 5]));
+    let long = rig.take(0, task(1, 0));
+    rig.end_run(0, &long, 50_000, Outcome::Value(Payload::inline(&[0])));
+    assert_eq!(rig.on(0)[0], 2, "that was sent ahead");
+    let long = rig.take(0, task(1, 2));
+    rig.end_run(0, &long, 50_000, Outcome::Value(Payload::inline(&[0])));
+    assert_eq!(rig.on(0)[0], 1);
+}
+
+#[test]
+fn prefetch_follows_the_run_time() {
+    let mut rig = Rig::new(1, 1);
+    let n = 4000u32;
+    let lists: Vec<&[u32]> = vec![&[]; n as usize];
+    let all: Vec<u32> = (0..n).collect();
+    rig.submit(1, graph(&lists, &all));
+    assert_eq!(rig.on(0), [0, 1], "one beyond the threads while nothing is known");
+    let run = rig.take(0, task(1, 0));
+    rig.end_run(0, &run, 1000, Outcome::Value(Payload::default()));
+    let queued = rig.on(0).len();
+    assert!((2..=6).contains(&queued), "about 4 ms of 1 ms tasks, not {queued}");
+    for _ in 0..40 {
+        let run = rig.runs[&0][0].clone();
+        rig.take(0, run.id);
+        rig.end_run(0, &run, 0, Outcome::Value(Payload::default()));
+    }
+    assert!(rig.on(0).len() > 500, "short tasks are sent in bulk, not {}", rig.on(0).len());
+    assert!(rig.on(0).len() <= 1025);
+}
+
+#[test]
+fn sources_go_in_runs_of_neighbours() {
+    let mut rig = Rig::new(2, 4);
+    let lists: Vec<&[u32]> = vec![&[]; 8];
+    rig.submit(1, graph(&lists, &[0, 1, 2, 3, 4, 5, 6, 7]));
+    assert_eq!(rig.on(0), [0, 1, 2, 3]);
+    assert_eq!(rig.on(1), [4, 5, 6, 7]);
+}
+
+#[test]
+fn few_tasks_are_spread_over_idle_workers() {
+    let mut rig = Rig::new(2, 4);
+    rig.submit(1, graph(&[&[], &[]], &[0, 1]));
+    assert_eq!((rig.on(0), rig.on(1)), (vec![0], vec![1]));
+}
+
+#[test]
+fn many_small_jobs_go_in_order_of_submission() {
+    let mut rig = Rig::new(1, 1);
+    for number in 0..2000 {
+        rig.s.submit(job(number), Arc::new(graph(&[&[]], &[0])), Duration::ZERO).unwrap();
+    }
+    rig.step();
+    let mut done = Vec::new();
+    let mut commands = Vec::new();
+    while let Some(run) = rig.runs.get_mut(&0).filter(|r| !r.is_empty()).map(|r| r.remove(0)) {
+        done.push(run.id.job.number);
+        let outcome = Outcome::Value(Payload::default());
+        let completion = Completion { id: run.id, attempt: run.attempt, run_us: 1, outcome };
+        rig.s.finished(WorkerId(0), vec![completion], Duration::ZERO);
+        rig.s.dispatch(Duration::ZERO, &mut commands);
+        for command in commands.drain(..) {
+            if let Command::Run { tasks, .. } = command {
+                rig.runs.entry(0).or_default().extend(tasks);
+            }
+        }
+    }
+    assert_eq!(done, (0..2000).collect::<Vec<_>>());
+    rig.s.session_closed(SESSION);
+    assert!(rig.s.is_idle());
+}
+
+#[test]
+fn a_task_goes_where_most_of_its_input_is_and_the_rest_is_fetched() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[], &[0, 1]], &[2]));
+    rig.held(0, task(1, 0), 1_000);
+    rig.held(1, task(1, 1), 50_000_000);
+    assert_eq!(rig.fetches(), [(0, 0)]);
+    assert_eq!(rig.state(task(1, 2)), TaskState::Fetching);
+    assert!(rig.s.explain(task(1, 2)).unwrap().reason.contains("moved"));
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7])));
+    rig.step();
+    let run = rig.take(1, task(1, 2));
+    assert!(matches!(&run.inputs[0], Input::Payload { payload, .. } if payload.content() == [7]));
+    assert!(matches!(run.inputs[1], Input::Held { take: true, .. }));
+}
+
+#[test]
+fn a_task_with_large_inputs_waits_for_their_worker_but_small_ones_move() {
+    for (nbytes, home) in [(1_000_000_000, 0), (10, 1)] {
+        let mut rig = Rig::new(2, 1);
+        let pinned = TaskOptions { worker: Some("w0".into()), ..TaskOptions::default() };
+        // 1 keeps worker 0 busy when 2 becomes ready.
+        let spec = graph(&[&[], &[], &[0]], &[1, 2]);
+        rig.submit(1, with(with(spec, 0, pinned.clone()), 1, pinned));
+        assert_eq!(rig.on(0), [0, 1]);
+        rig.held(0, task(1, 0), nbytes);
+        if home == 0 {
+            assert_eq!(rig.on(0), [1, 2], "queued behind, for {nbytes} bytes take longer to move");
+        } else {
+            assert_eq!(rig.fetches(), [(0, 0)]);
+        }
+    }
+}
+
+#[test]
+fn inline_inputs_leave_the_choice_but_prefer_the_same_worker() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[], &[1]], &[0, 2]));
+    rig.value(1, task(1, 1));
+    assert_eq!(rig.on(1), [2]);
+}
+
+#[test]
+fn an_idle_worker_gets_what_another_has_queued() {
+    let mut rig = Rig::new(1, 1);
+    let lists: Vec<&[u32]> = vec![&[]; 2];
+    rig.submit(1, graph(&lists, &[0, 1]));
+    assert_eq!(rig.on(0), [0, 1]);
+    rig.join(1, 1);
+    rig.now = ms(5);
+    rig.step();
+    assert_eq!(rig.retracts(), [(0, vec![1])]);
+    rig.step();
+    assert_eq!(rig.retracts(), [], "asked once");
+    rig.take(0, task(1, 1));
+    rig.s.retracted(WorkerId(0), &[task(1, 1)]);
+    rig.step();
+    assert_eq!(rig.on(1), [1]);
+}
+
+#[test]
+fn a_short_queue_is_left_alone_until_it_does_not_move() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[], &[]], &[0, 1, 2]));
+    let run = rig.take(0, task(1, 0));
+    rig.end_run(0, &run, 1, Outcome::Value(Payload::default()));
+    assert_eq!(rig.on(0), [1, 2]);
+    rig.join(1, 1);
+    rig.step();
+    assert_eq!(rig.retracts(), []);
+    let again = rig.s.next_deadline().unwrap();
+    assert!(again <= ms(2));
+    rig.now = again;
+    rig.s.tick(again);
+    rig.step();
+    assert_eq!(rig.retracts(), [(0, vec![2])]);
+    rig.s.retracted(WorkerId(0), &[]);
+    rig.step();
+    assert_eq!(rig.retracts(), [], "it had started; no use in asking again");
+    assert_eq!(rig.s.next_deadline(), None);
+}
+
+#[test]
+fn a_retracted_task_gets_back_what_was_lent_to_it() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[], &[0]], &[1, 2]));
+    rig.held(0, task(1, 0), 10);
+    assert_eq!(rig.on(0), [1, 2]);
+    rig.join(1, 1);
+    rig.now = ms(50);
+    rig.step();
+    assert_eq!(rig.retracts(), [(0, vec![2])]);
+    rig.take(0, task(1, 2));
+    rig.s.retracted(WorkerId(0), &[task(1, 2)]);
+    rig.step();
+    assert_eq!(rig.fetches(), [(0, 0)], "on its way to the idle worker");
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[1])));
+    rig.step();
+    assert_eq!(rig.on(1), [2]);
+}
+
+#[test]
+fn blocked_tasks_need_no_thread() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[], &[]], &[0, 1, 2]));
+    assert_eq!(rig.on(0), [0, 1]);
+    rig.s.blocked(WorkerId(0), 1);
+    rig.step();
+    assert_eq!(rig.on(0), [0, 1, 2]);
+}
+
+#[test]
+fn a_failure_reaches_all_dependents_and_nobody_else() {
+    let mut rig = Rig::new(1, 4);
+    rig.submit(1, graph(&[&[], &[], &[0, 1], &[2], &[1]], &[2, 3, 4]));
+    rig.fails(0, task(1, 0));
+    assert_eq!(rig.told().iter().filter(|t| t.1 == Err(0)).count(), 2);
+    rig.value(0, task(1, 1));
+    rig.value(0, task(1, 4));
+    assert_eq!(rig.told().last().unwrap(), &(4, Ok(vec![4])));
+    assert!(rig.s.explain(task(1, 3)).unwrap().reason.contains("7.1.0"));
+}
+
+#[test]
+fn of_several_failed_inputs_the_lowest_counts() {
+    let mut rig = Rig::new(1, 4);
+    rig.submit(1, graph(&[&[], &[], &[1, 0]], &[0, 1]));
+    rig.fails(0, task(1, 1));
+    rig.fails(0, task(1, 0));
+    let mut spec = graph(&[&[EXTERNAL | 1, EXTERNAL]], &[0]);
+    spec.externals = vec![task(1, 0), task(1, 1)];
+    rig.submit(2, spec);
+    assert_eq!(rig.told().last().unwrap(), &(0, Err(0)));
+}
+
+#[test]
+fn a_failure_crosses_jobs() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    let mut spec = graph(&[&[EXTERNAL], &[0]], &[1]);
+    spec.externals = vec![task(1, 0)];
+    rig.submit(2, spec);
+    rig.fails(0, task(1, 0));
+    assert_eq!(rig.told(), [(0, Err(0)), (1, Err(0))]);
+}
+
+#[test]
+fn results_are_used_by_later_jobs_and_live_until_the_last_of_them() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 10);
+    assert_eq!(rig.told(), [(0, Ok(b"ready".to_vec()))]);
+    let mut spec = graph(&[&[EXTERNAL]], &[0]);
+    spec.externals = vec![task(1, 0)];
+    rig.submit(2, spec.clone());
+    rig.s.release(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.drops(), []);
+    assert_eq!(
+        rig.s.submit(job(3), Arc::new(spec), Duration::ZERO),
+        Err(SubmitError::UnknownInput(task(1, 0))),
+        "no longer claimed"
+    );
+    rig.value(0, task(2, 0));
+    assert_eq!(rig.drops(), [(0, 0)]);
+    assert!(rig.s.job_counts(job(1)).is_some(), "needed, should job 2 have to be computed again");
+    rig.s.release(job(2), &[0]);
+    rig.step();
+    assert!(rig.s.is_idle());
+}
+
+#[test]
+fn release_cancels_what_is_needed_for_it_only() {
+    let mut rig = Rig::new(1, 4);
+    rig.submit(1, graph(&[&[], &[], &[0], &[0, 1]], &[2, 3]));
+    rig.s.release(job(1), &[3, 3, 99]);
+    rig.step();
+    assert_eq!(rig.cancels(), [(0, 1)]);
+    rig.end(0, task(1, 1), Outcome::Held { nbytes: 5 });
+    assert_eq!(rig.drops(), [(0, 1)], "it came too late to be cancelled");
+    rig.value(0, task(1, 0));
+    rig.value(0, task(1, 2));
+    assert_eq!(rig.told(), [(2, Ok(vec![2]))]);
+}
+
+#[test]
+fn a_job_is_gone_while_its_cancelled_runs_still_end() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[]], &[0]));
+    rig.s.session_closed(SESSION);
+    rig.step();
+    assert!(rig.s.is_idle());
+    assert_eq!(rig.cancels(), [(0, 0)]);
+    let again = rig.s.submit(job(1), Arc::new(graph(&[&[]], &[0])), rig.now);
+    assert_eq!(again, Err(SubmitError::Duplicate { number: 1 }));
+    rig.submit(2, graph(&[&[], &[]], &[0, 1]));
+    assert_eq!(rig.s.stats().workers[0].in_flight, 2, "the cancelled run still takes its thread");
+    rig.end(0, task(1, 0), Outcome::Cancelled);
+    assert_eq!(rig.s.stats().workers[0].cancelled, 0);
+    assert_eq!(rig.s.stats().stale, 0);
+}
+
+#[test]
+fn cancel_fails_at_once_and_drops_what_only_that_needed() {
+    let mut rig = Rig::new(1, 4);
+    rig.submit(1, graph(&[&[], &[], &[0], &[1]], &[2, 3]));
+    rig.s.cancel(job(1), &[2]);
+    rig.step();
+    assert_eq!(rig.told(), [(2, Err(2))]);
+    assert!(matches!(rig.delivered[0].result.as_ref().unwrap_err().cause, FailureCause::Cancelled));
+    assert_eq!(rig.cancels(), [(0, 0)]);
+    rig.end(0, task(1, 0), Outcome::Cancelled);
+    rig.value(0, task(1, 1));
+    rig.value(0, task(1, 3));
+    rig.s.cancel(job(1), &[3]);
+    rig.step();
+    assert_eq!(rig.told().len(), 2, "too late to cancel");
+}
+
+#[test]
+fn a_cancelled_task_that_goes_on_costs_its_worker() {
+    let config = Config { cancel_grace: ms(100), ..Config::default() };
+    let mut rig = Rig::configured(1, 2, config);
+    rig.submit(1, graph(&[&[], &[]], &[0, 1]));
+    rig.now = ms(10);
+    rig.s.cancel(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.s.next_deadline(), Some(ms(110)));
+    rig.now = ms(110);
+    rig.s.tick(rig.now);
+    rig.step();
+    assert_eq!(rig.kills(), [0]);
+    assert_eq!(rig.s.next_deadline(), None);
+    for _ in 0..5 {
+        // Not the neighbour's fault, however often it happens.
+        rig.lost(0, &[task(1, 0), task(1, 1)]);
+        rig.join(0, 2);
+        rig.step();
+        assert_eq!(rig.on(0), [1]);
+        rig.s.workers[Slot(0)].killed = true;
+    }
+}
+
+#[test]
+fn an_overdue_task_fails_at_once() {
+    let mut rig = Rig::new(1, 1);
+    let options = TaskOptions { timeout_ms: Some(50), retries: 1, ..TaskOptions::default() };
+    rig.submit(1, with(graph(&[&[], &[]], &[0, 1]), 0, options));
+    assert_eq!(rig.runs[&0].iter().find(|t| t.id.index == 0).unwrap().timeout_ms, Some(50));
+    rig.s.release(job(1), &[1]);
+    rig.step();
+    rig.runs.get_mut(&0).unwrap().retain(|t| t.id.index == 0);
+    let stale = Completion { id: task(1, 1), attempt: 1, run_us: 0, outcome: Outcome::Cancelled };
+    rig.s.finished(WorkerId(0), vec![stale], rig.now);
+    rig.step();
+    let deadline = rig.s.next_deadline().unwrap();
+    assert_eq!(deadline, ms(50));
+    rig.now = deadline;
+    rig.s.tick(deadline);
+    rig.step();
+    assert_eq!(rig.cancels(), [(0, 0)]);
+    assert_eq!(rig.told(), [], "one more try");
+    assert!(rig.s.explain(task(1, 0)).unwrap().reason.contains("must not run twice"));
+    rig.end(0, task(1, 0), Outcome::Cancelled);
+    assert_eq!(rig.on(0), [0]);
+    rig.now = ms(100);
+    rig.s.tick(rig.now);
+    rig.step();
+    assert_eq!(rig.told(), [(0, Err(0))]);
+    let error = rig.delivered[0].result.as_ref().unwrap_err();
+    assert_eq!(error.cause, FailureCause::TimedOut { limit_ms: 50 });
+    assert_eq!(error.worker.as_deref(), Some("w0"));
+}
+
+#[test]
+fn tasks_with_a_time_limit_are_sent_to_free_threads_only() {
+    let mut rig = Rig::new(1, 1);
+    let options = TaskOptions { timeout_ms: Some(50), ..TaskOptions::default() };
+    let spec = with(with(graph(&[&[], &[]], &[0, 1]), 0, options.clone()), 1, options);
+    rig.submit(1, spec);
+    assert_eq!(rig.on(0), [0]);
+    rig.value(0, task(1, 0));
+    assert_eq!(rig.on(0), [1]);
+}
+
+#[test]
+fn a_lost_worker_blames_what_ran_and_only_that() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[]], &[0, 1]));
+    for worker in 0..3 {
+        assert_eq!(rig.on(worker), [0, 1]);
+        rig.lost(worker, &[task(1, 0)]);
+        rig.join(worker + 1, 1);
+        rig.step();
+    }
+    let error = rig.delivered[0].result.as_ref().unwrap_err();
+    let FailureCause::WorkerDied(records) = &error.cause else { panic!("{error:?}") };
+    assert_eq!(records.iter().map(|r| r.worker.as_str()).collect::<Vec<_>>(), ["w0", "w1", "w2"]);
+    assert_eq!(rig.on(3), [1], "the queued one goes on");
+    rig.value(3, task(1, 1));
+    assert_eq!(rig.told(), [(0, Err(0)), (1, Ok(vec![1]))]);
+}
+
+#[test]
+fn lost_values_are_computed_again_with_what_they_need() {
+    let mut rig = Rig::new(2, 1);
+    // 0 → 1 → 2, with 2 kept; 3 keeps the other worker busy.
+    rig.submit(1, kept(graph(&[&[], &[0], &[1], &[]], &[2, 3])));
+    rig.held(0, task(1, 0), 1);
+    rig.held(0, task(1, 1), 1);
+    rig.held(0, task(1, 2), 1);
+    assert_eq!(rig.state(task(1, 0)), TaskState::Released);
+    let mut spec = graph(&[&[EXTERNAL]], &[0]);
+    spec.externals = vec![task(1, 2)];
+    rig.submit(2, spec);
+    rig.lost(0, &[task(2, 0)]);
+    assert_eq!(rig.state(task(1, 2)), TaskState::Waiting);
+    assert_eq!(rig.state(task(2, 0)), TaskState::Waiting);
+    rig.value(1, task(1, 3));
+    rig.held(1, task(1, 0), 1);
+    rig.held(1, task(1, 1), 1);
+    rig.held(1, task(1, 2), 1);
+    rig.value(1, task(2, 0));
+    assert_eq!(rig.told().len(), 3, "ready is told once: {:?}", rig.told());
+}
+
+#[test]
+fn values_of_another_job_are_computed_again_there() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 1);
+    let mut spec = kept(graph(&[&[EXTERNAL]], &[0]));
+    spec.externals = vec![task(1, 0)];
+    rig.submit(2, spec);
+    rig.s.release(job(1), &[0]);
+    rig.step();
+    rig.held(0, task(2, 0), 1);
+    assert_eq!(rig.state(task(1, 0)), TaskState::Released);
+    rig.lost(0, &[]);
+    rig.join(1, 1);
+    rig.step();
+    assert_eq!(rig.on(1), [0]);
+    rig.value(1, task(1, 0));
+    assert_eq!(rig.runs[&1][0].id, task(2, 0));
+}
+
+#[test]
+fn an_export_that_fails_fails_the_task_and_its_dependents() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 1);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.fetches(), [(0, 0)]);
+    rig.s.exported(WorkerId(0), task(1, 0), Err(panicked(task(1, 0))));
+    rig.step();
+    assert_eq!(rig.told(), [(0, Ok(b"ready".to_vec())), (0, Err(0))]);
+    assert_eq!(rig.drops(), [(0, 0)]);
+}
+
+#[test]
+fn deliver_fetches_once_and_answers_every_time() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 1);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.fetches(), []);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[3])));
+    rig.s.deliver(job(1), &[0]);
+    rig.s.deliver(job(1), &[9]);
+    rig.s.deliver(job(9), &[0]);
+    rig.step();
+    let told = rig.told();
+    assert_eq!(told[1..3], [(0, Ok(vec![3])), (0, Ok(vec![3]))]);
+    assert_eq!(told[3..], [(9, Err(9)), (0, Err(0))], "what is not claimed is answered all the same");
+}
+
+#[test]
+fn released_while_it_is_fetched_a_value_is_dropped_with_the_answer() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 1);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    rig.s.release(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.drops(), []);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[3])));
+    rig.step();
+    assert_eq!(rig.drops(), [(0, 0)]);
+    assert!(rig.s.is_idle());
+}
+
+#[test]
+fn retry_runs_the_failed_part_again() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[0], &[1]], &[0, 2]));
+    rig.value(0, task(1, 0));
+    rig.fails(0, task(1, 1));
+    assert_eq!(rig.told()[1], (2, Err(1)));
+    rig.s.retry(job(1), &[0, 2]);
+    rig.step();
+    assert_eq!(rig.on(0), [1]);
+    rig.value(0, task(1, 1));
+    rig.value(0, task(1, 2));
+    assert_eq!(rig.told()[2], (2, Ok(vec![2])));
+}
+
+#[test]
+fn options_restrict_where_a_task_runs() {
+    let mut rig = Rig::new(2, 4);
+    let spec = WorkerSpec { name: "big".into(), threads: 1, memory_limit: Some(100), tags: vec!["gpu".into()] };
+    rig.s.worker_joined(WorkerId(9), spec);
+    let tagged = TaskOptions { tag: Some("gpu".into()), ..TaskOptions::default() };
+    let named = TaskOptions { worker: Some("w1".into()), ..TaskOptions::default() };
+    rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, tagged), 1, named));
+    assert_eq!((rig.on(9), rig.on(1)), (vec![0], vec![1]));
+    let elsewhere = TaskOptions { worker: Some("w5".into()), ..TaskOptions::default() };
+    rig.submit(2, with(graph(&[&[], &[]], &[0, 1]), 0, elsewhere));
+    assert_eq!(rig.state(task(2, 0)), TaskState::Ready);
+    assert!(rig.s.explain(task(2, 0)).unwrap().reason.contains("options ask for"));
+}
+
+#[test]
+fn memory_asked_for_fits_and_is_not_starved() {
+    let mut rig = Rig::new(0, 1);
+    let spec = WorkerSpec { name: "w".into(), threads: 8, memory_limit: Some(100), tags: vec![] };
+    rig.s.worker_joined(WorkerId(0), spec);
+    let asks = |n| TaskOptions { memory: Some(n), ..TaskOptions::default() };
+    rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(60)), 1, asks(90)));
+    assert_eq!(rig.on(0), [0]);
+    rig.submit(2, with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(30)), 1, asks(0)));
+    assert_eq!(rig.runs[&0].len(), 2, "the small one does not overtake the large one; the one without does");
+    assert!(rig.s.explain(task(1, 1)).unwrap().reason.contains("in use"));
+    rig.value(0, task(1, 0));
+    assert!(rig.runs[&0].iter().any(|t| t.id == task(1, 1)));
+    rig.value(0, task(1, 1));
+    assert!(rig.runs[&0].iter().any(|t| t.id == task(2, 0)));
+}
+
+#[test]
+fn infeasible_tasks_fail_at_submit_and_say_why() {
+    let mut rig = Rig::new(1, 1);
+    let fleet = WorkerSpec { name: "w0".into(), threads: 1, memory_limit: Some(1000), tags: vec![] };
+    rig.s.set_fleet(vec![fleet]);
+    let asks = TaskOptions { memory: Some(5000), tag: Some("gpu".into()), ..TaskOptions::default() };
+    rig.submit(1, with(graph(&[&[], &[0], &[1]], &[2]), 1, asks));
+    let FailureCause::Infeasible { reason } = &rig.delivered[0].result.as_ref().unwrap_err().cause else { panic!() };
+    for part in ["task 1 ", "5000 B", "gpu", "`w0` with 1000 B"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    assert_eq!(rig.runs.get(&0).map_or(0, Vec::len), 0, "its inputs are not computed for nothing");
+    let named = TaskOptions { worker: Some("w0".into()), ..TaskOptions::default() };
+    rig.submit(2, with(with(graph(&[&[], &[0]], &[1]), 0, named.clone()), 1, named));
+    rig.s.set_fleet(vec![]);
+    rig.step();
+    assert_eq!(rig.told().len(), 2, "the fleet has changed");
+    assert_eq!(rig.told()[1], (1, Err(1)));
+}
+
+#[test]
+fn a_retiring_worker_finishes_and_hands_over() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[], &[], &[], &[0]], &[0, 1, 2, 3])));
+    rig.held(0, task(1, 0), 10);
+    rig.s.worker_retiring(WorkerId(0));
+    rig.step();
+    let (_, asked) = rig.retracts().remove(0);
+    let running = rig.on(0)[0];
+    let back: Vec<TaskId> = asked.iter().filter(|i| **i != running).map(|i| task(1, *i)).collect();
+    for id in &back {
+        rig.take(0, *id);
+    }
+    rig.s.retracted(WorkerId(0), &back);
+    rig.step();
+    assert_eq!(rig.on(0), [running], "nothing new");
+    rig.held(0, task(1, running), 10);
+    let mut fetched = rig.fetches();
+    fetched.sort_unstable();
+    assert_eq!(fetched, [(0, 0), (0, running)]);
+    for (_, index) in fetched {
+        rig.s.exported(WorkerId(0), task(1, index), Ok(Payload::inline(&[1])));
+    }
+    rig.step();
+    assert!(matches!(rig.commands[..], [Command::Retire { worker: WorkerId(0) }]));
+    rig.join(1, 4);
+    rig.lost(0, &[]);
+    assert_eq!(rig.on(1).len(), 2, "only what had not run");
+    assert!(!rig.on(1).contains(&0));
+}
+
+#[test]
+fn stale_words_are_counted_and_ignored() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[]], &[0]));
+    let bad = |id, attempt| Completion { id, attempt, run_us: 0, outcome: Outcome::Held { nbytes: 1 } };
+    let all = vec![bad(task(1, 0), 7), bad(task(1, 5), 1), bad(task(2, 0), 1)];
+    rig.s.finished(WorkerId(0), all, rig.now);
+    rig.s.finished(WorkerId(5), vec![bad(task(1, 0), 1)], rig.now);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::default()));
+    rig.s.retracted(WorkerId(0), &[task(3, 3)]);
+    rig.s.worker_lost(WorkerId(5), &[], DeathRecord::default());
+    rig.s.blocked(WorkerId(0), -3);
+    rig.step();
+    assert_eq!(rig.s.stats().stale, 6);
+    rig.value(0, task(1, 0));
+    assert_eq!(rig.told(), [(0, Ok(vec![0]))]);
+}
+
+#[test]
+fn malformed_specs_are_refused_and_change_nothing() {
+    let good = || with(graph(&[&[], &[0], &[0, 1]], &[1, 2]), 1, TaskOptions::default());
+    let mut rig = Rig::new(1, 1);
+    let mut cases: Vec<JobSpec> = Vec::new();
+    let mut case = |change: &dyn Fn(&mut JobSpec)| {
+        let mut spec = good();
+        change(&mut spec);
+        cases.push(spec);
+    };
+    case(&|s| s.body_ends[1] = 5);
+    case(&|s| s.bodies.push(1));
+    case(&|s| s.dep_ends[0] = 9);
+    case(&|s| s.dep_ends[2] = 2);
+    case(&|s| s.dep_ends[2] = u32::MAX);
+    case(&|s| s.dep_ends.push(3));
+    case(&|s| s.deps[0] = 1);
+    case(&|s| s.deps[2] = 0);
+    case(&|s| s.deps[0] = EXTERNAL);
+    case(&|s| s.deps[0] = u32::MAX);
+    case(&|s| s.outputs[0].index = 2);
+    case(&|s| s.outputs[1].index = 3);
+    case(&|s| s.outputs.swap(0, 1));
+    case(&|s| s.options[0].0 = 3);
+    case(&|s| s.options.push((1, TaskOptions::default())));
+    case(&|s| s.data.push((1, Payload::default())));
+    case(&|s| s.data.push((3, Payload::default())));
+    case(&|s| s.data.extend([(0, Payload::default()), (0, Payload::default())]));
+    for spec in cases {
+        let result = rig.s.submit(job(1), Arc::new(spec.clone()), rig.now);
+        assert!(matches!(result, Err(SubmitError::Malformed(_))), "{spec:?} → {result:?}");
+        assert!(rig.s.is_idle());
+    }
+    let mut spec = good();
+    spec.externals.push(task(8, 0));
+    assert_eq!(rig.s.submit(job(1), Arc::new(spec), rig.now), Err(SubmitError::UnknownInput(task(8, 0))));
+    rig.submit(1, good());
+    let again = rig.s.submit(job(1), Arc::new(good()), rig.now);
+    assert_eq!(again, Err(SubmitError::Duplicate { number: 1 }));
+    let mut spec = graph(&[&[EXTERNAL]], &[0]);
+    spec.externals.push(task(1, 2));
+    let other = JobId { session: SessionId(8), number: 1 };
+    let result = rig.s.submit(other, Arc::new(spec), rig.now);
+    assert_eq!(result, Err(SubmitError::UnknownInput(task(1, 2))), "another session's result");
+}
+
+#[test]
+fn repeated_dependencies_are_found_in_long_lists_too() {
+    let mut lists: Vec<Vec<u32>> = vec![vec![]; 20];
+    lists.push((0..20).collect());
+    let refs: Vec<&[u32]> = lists.iter().map(Vec::as_slice).collect();
+    let mut spec = graph(&refs, &[20]);
+    let mut rig = Rig::new(1, 1);
+    rig.s.submit(job(1), Arc::new(spec.clone()), rig.now).unwrap();
+    spec.deps[19] = 3;
+    let result = rig.s.submit(job(2), Arc::new(spec), rig.now);
+    assert!(matches!(result, Err(SubmitError::Malformed(_))));
+}
+
+#[test]
+fn deep_chains_do_not_recurse() {
+    let n = 200_000u32;
+    let mut spec = JobSpec::default();
+    for index in 0..n {
+        spec.deps.extend(index.checked_sub(1));
+        spec.dep_ends.push(spec.deps.len() as u32);
+        spec.body_ends.push(0);
+    }
+    spec.outputs = vec![Output { index: n - 1, deliver: true }];
+    let mut s = Scheduler::new(Config::default());
+    s.worker_joined(WorkerId(0), WorkerSpec { threads: 1, ..WorkerSpec::default() });
+    let mut out = Vec::new();
+    let spec = Arc::new(spec);
+    // Failing from the bottom, abandoned from the top, and retried.
+    s.submit(job(1), spec.clone(), Duration::ZERO).unwrap();
+    s.dispatch(Duration::ZERO, &mut out);
+    let failed = Completion { id: task(1, 0), attempt: 1, run_us: 0, outcome: Outcome::Failed(panicked(task(1, 0))) };
+    s.finished(WorkerId(0), vec![failed], Duration::ZERO);
+    out.clear();
+    s.dispatch(Duration::ZERO, &mut out);
+    assert!(matches!(&out[..], [Command::Deliver { .. }]));
+    s.retry(job(1), &[n - 1]);
+    assert_eq!(s.job_counts(job(1)).unwrap().unfinished(), u64::from(n));
+    s.release(job(1), &[n - 1]);
+    assert!(s.is_idle());
+}
+
+#[test]
+fn the_scheduler_drives_itself() {
+    assert_eq!(drive_noops(10_000), 10_000);
+}
+
+#[test]
+fn flight_lists_close_their_gaps() {
+    let mut flight = Flight::default();
+    let r = |index| TaskRef { job: 0, index };
+    let mut seqs: Vec<u32> = (0..500).map(|i| flight.push(r(i), 1)).collect();
+    for i in 1..490 {
+        flight.remove(seqs[i as usize]);
+    }
+    assert!(flight.sparse());
+    flight.compact(|task, seq| seqs[task.index as usize] = seq);
+    assert!(!flight.sparse());
+    let left: Vec<u32> = flight.iter().map(|r| r.index).collect();
+    assert_eq!(left, [0].into_iter().chain(490..500).collect::<Vec<_>>());
+    for &i in &left {
+        assert_eq!(flight.at(seqs[i as usize]), Some(r(i)));
+        flight.remove(seqs[i as usize]);
+    }
+    assert_eq!(flight.len(), 0);
+}
+
+fn dags() -> impl Strategy<Value = (Vec<Vec<u32>>, Vec<u32>)> {
+    prop::collection::vec(prop::collection::btree_set(0u32..1000, 0..4), 1..40).prop_flat_map(|raw| {
+        let n = raw.len() as u32;
+        let deps: Vec<Vec<u32>> = raw
+            .into_iter()
+            .enumerate()
+            .map(|(index, set)| {
+                let mut list: Vec<u32> =
+                    if index == 0 { vec![] } else { set.iter().map(|d| d % index as u32).collect() };
+                list.sort_unstable();
+                list.dedup();
+                list
+            })
+            .collect();
+        let outputs = prop::collection::btree_set(0..n, 1..=n.min(6) as usize);
+        (Just(deps), outputs.prop_map(|set| set.into_iter().collect()))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any graph ends with each output delivered once, each needed task run once, and nothing left.
+    #[test]
+    fn any_graph_is_worked_off((deps, outputs) in dags(), workers in 1u32..4, held in any::<u64>()) {
+        let refs: Vec<&[u32]> = deps.iter().map(Vec::as_slice).collect();
+        let mut rig = Rig::new(workers, 2);
+        rig.submit(1, graph(&refs, &outputs));
+        let mut ran = Vec::new();
+        loop {
+            let fetches = rig.fetches();
+            for (worker, index) in &fetches {
+                rig.s.exported(WorkerId(*worker), task(1, *index), Ok(Payload::inline(&[*index as u8])));
+            }
+            let retracts = rig.retracts();
+            for (worker, _) in &retracts {
+                rig.s.retracted(WorkerId(*worker), &[]);
+            }
+            if !fetches.is_empty() || !retracts.is_empty() {
+                rig.step();
+                continue;
+            }
+            let next = rig.runs.iter().find_map(|(w, runs)| Some((*w, runs.first()?.clone())));
+            let Some((worker, run)) = next else { break };
+            ran.push(run.id.index);
+            if run.deliver || held >> (run.id.index % 64) & 1 == 0 {
+                rig.value(worker, run.id);
+            } else {
+                rig.held(worker, run.id, u64::from(run.id.index) * 1000);
+            }
+        }
+        let mut told: Vec<u32> = rig.delivered.iter().filter(|d| d.result.is_ok()).map(|d| d.index).collect();
+        told.sort_unstable();
+        prop_assert_eq!(&told, &outputs);
+        let unique: std::collections::BTreeSet<u32> = ran.iter().copied().collect();
+        prop_assert_eq!(unique.len(), ran.len());
+        rig.s.release(job(1), &outputs);
+        rig.step();
+        prop_assert!(rig.s.is_idle());
+        for w in rig.s.stats().workers {
+            prop_assert_eq!(w.held_values + u64::from(w.in_flight), 0);
+        }
+    }
+}

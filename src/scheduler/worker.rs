@@ -1,0 +1,367 @@
+//! What the scheduler knows of a worker: what is in flight there, what it holds, and what it is to be told next.
+
+use super::job::TaskRef;
+use super::{Command, RunTask};
+use crate::error::DeathCause;
+use crate::ids::{TaskId, WorkerId};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::{Index, IndexMut};
+use std::time::Duration;
+
+/// Tasks in flight beyond a worker's threads, however short they are.
+const MAX_QUEUED: u32 = 1024;
+
+/// What a worker is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerSpec {
+    pub(crate) name: String,
+    pub(crate) threads: u32,
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) tags: Vec<String>,
+}
+
+impl fmt::Display for WorkerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.name)?;
+        match self.memory_limit {
+            Some(limit) => write!(f, " with {limit} B")?,
+            None => write!(f, " without a memory limit")?,
+        }
+        if !self.tags.is_empty() {
+            write!(f, " tagged `{}`", self.tags.join("`, `"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A worker's place in the table. Reused after its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(pub(super) u16);
+
+impl Slot {
+    pub(super) const NONE: Self = Self(u16::MAX);
+}
+
+/// The tasks in flight on a worker, in the order they were sent, found in O(1) by the number they got.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    base: u32,
+    entries: VecDeque<Option<Entry>>,
+    live: u32,
+    /// Estimated run time of all of them in nanoseconds.
+    load: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    task: TaskRef,
+    estimate: u32,
+}
+
+impl Flight {
+    pub(super) fn len(&self) -> u32 {
+        self.live
+    }
+
+    pub(super) fn push(&mut self, task: TaskRef, estimate: u32) -> u32 {
+        self.entries.push_back(Some(Entry { task, estimate }));
+        self.live += 1;
+        self.load += u64::from(estimate);
+        self.base.wrapping_add(self.entries.len() as u32 - 1)
+    }
+
+    pub(super) fn remove(&mut self, seq: u32) {
+        let at = seq.wrapping_sub(self.base) as usize;
+        let entry = self.entries[at].take().expect("an assigned task is in flight");
+        self.live -= 1;
+        self.load -= u64::from(entry.estimate);
+        while let Some(None) = self.entries.front() {
+            self.entries.pop_front();
+            self.base = self.base.wrapping_add(1);
+        }
+    }
+
+    /// Whether a long task at the front keeps many gaps from being reclaimed.
+    pub(super) fn sparse(&self) -> bool {
+        self.entries.len() > 64 && self.entries.len() > 4 * self.live as usize
+    }
+
+    /// Closes the gaps: every task gets a new number, which `renumber` is told.
+    pub(super) fn compact(&mut self, mut renumber: impl FnMut(TaskRef, u32)) {
+        self.entries.retain(Option::is_some);
+        for (at, entry) in self.entries.iter().enumerate() {
+            if let Some(entry) = entry {
+                renumber(entry.task, self.base.wrapping_add(at as u32));
+            }
+        }
+    }
+
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = TaskRef> {
+        self.entries.iter().flatten().map(|e| e.task)
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(&self, seq: u32) -> Option<TaskRef> {
+        self.entries.get(seq.wrapping_sub(self.base) as usize)?.map(|e| e.task)
+    }
+}
+
+/// A cancelled run that has not ended.
+#[derive(Debug)]
+pub(super) struct Zombie {
+    pub(super) id: TaskId,
+    pub(super) attempt: u16,
+    pub(super) memory: u64,
+    /// When patience ends; set by the next dispatch, which knows the time.
+    pub(super) kill_at: Option<Duration>,
+}
+
+/// How far a worker is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    No,
+    /// It finishes what runs.
+    Draining {
+        asked_back: bool,
+    },
+    /// Its results are being fetched.
+    Exporting,
+    /// It has been told to end.
+    Told,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) spec: WorkerSpec,
+    pub(super) flight: Flight,
+    pub(super) zombies: Vec<Zombie>,
+    /// Tasks meant for it whose inputs are being fetched; brought up to date by each dispatch.
+    pub(super) incoming: Vec<TaskRef>,
+    /// Tasks there that wait for tasks of their own, and so need no thread.
+    pub(super) blocked: u32,
+    /// Sum of the memory the tasks in flight asked for.
+    pub(super) memory: u64,
+    /// A task of an earlier lane waits for this worker's memory to become free.
+    pub(super) reserved: bool,
+    pub(super) held_values: u64,
+    pub(super) held_bytes: u64,
+    /// Fetches under way.
+    pub(super) exporting: u32,
+    /// When the tasks with a time limit are overdue.
+    pub(super) deadlines: Vec<(Duration, TaskRef)>,
+    pub(super) leaving: Leaving,
+    pub(super) killed: bool,
+    /// A retraction has not been answered.
+    pub(super) retracting: bool,
+    /// There was nothing to retract, and nothing has changed since.
+    pub(super) futile: bool,
+    /// When it last ended a task, or got one while a thread was free.
+    pub(super) progress: Duration,
+    /// When to look again whether its queue should be relieved.
+    pub(super) probe: Option<Duration>,
+    pub(super) outbox: Outbox,
+}
+
+/// Commands to come, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) cancel: Vec<TaskId>,
+    pub(super) fetch: Vec<TaskId>,
+    pub(super) drop: Vec<TaskId>,
+    pub(super) run: Vec<RunTask>,
+    pub(super) retract: Vec<TaskId>,
+    pub(super) kill: bool,
+    pub(super) retire: bool,
+}
+
+impl Worker {
+    fn new(id: WorkerId, mut spec: WorkerSpec, now: Duration) -> Self {
+        spec.threads = spec.threads.max(1);
+        Self {
+            id,
+            spec,
+            flight: Flight::default(),
+            zombies: Vec::new(),
+            incoming: Vec::new(),
+            blocked: 0,
+            memory: 0,
+            reserved: false,
+            held_values: 0,
+            held_bytes: 0,
+            exporting: 0,
+            deadlines: Vec::new(),
+            leaving: Leaving::No,
+            killed: false,
+            retracting: false,
+            futile: false,
+            progress: now,
+            probe: None,
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// Whether it may get new tasks.
+    pub(super) fn accepting(&self) -> bool {
+        self.leaving == Leaving::No && !self.killed
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        self.flight.live + self.zombies.len() as u32
+    }
+
+    /// Tasks in flight that want a thread.
+    fn busy(&self) -> u32 {
+        self.in_flight().saturating_sub(self.blocked)
+    }
+
+    /// Threads that have nothing to do and nothing coming.
+    pub(super) fn free_threads(&self) -> u32 {
+        self.spec.threads.saturating_sub(self.busy() + self.incoming.len() as u32)
+    }
+
+    /// Tasks in flight that have no thread yet.
+    pub(super) fn queued(&self) -> u32 {
+        self.busy().saturating_sub(self.spec.threads)
+    }
+
+    /// What a task of unknown length counts: one of them fills the queue.
+    pub(super) fn estimate(&self, known: u32, prefetch: Duration) -> u32 {
+        if known != 0 {
+            return known;
+        }
+        self.queue_budget(prefetch).clamp(1, u64::from(u32::MAX)) as u32
+    }
+
+    fn queue_budget(&self, prefetch: Duration) -> u64 {
+        prefetch.as_nanos() as u64 * u64::from(self.spec.threads)
+    }
+
+    /// How many more tasks of this length it should get.
+    pub(super) fn room(&self, estimate: u32, timed: bool, prefetch: Duration) -> u32 {
+        let free = self.free_threads();
+        if timed {
+            return free;
+        }
+        let estimate = u64::from(self.estimate(estimate, prefetch));
+        let queued = match self.queued() {
+            0 => 0,
+            n => self.flight.load * u64::from(n) / u64::from(self.in_flight()),
+        };
+        let more = self.queue_budget(prefetch).saturating_sub(queued) / estimate;
+        let cap = (self.spec.threads + MAX_QUEUED + self.blocked).saturating_sub(self.in_flight() + self.incoming.len() as u32);
+        (u64::from(free) + more).min(u64::from(cap)) as u32
+    }
+
+    /// Whether its queue has not reached the hard bound.
+    pub(super) fn can_queue(&self) -> bool {
+        self.in_flight() < self.spec.threads + MAX_QUEUED
+    }
+
+    /// Nanoseconds until a thread is free, roughly.
+    pub(super) fn wait(&self) -> u64 {
+        if self.free_threads() > 0 { 0 } else { self.flight.load / u64::from(self.spec.threads) }
+    }
+
+    pub(super) fn fits(&self, memory: u64) -> bool {
+        memory == 0 || self.spec.memory_limit.is_none_or(|limit| self.memory.saturating_add(memory) <= limit)
+    }
+
+    pub(super) fn start_grace(&mut self, now: Duration, grace: Duration) {
+        for zombie in &mut self.zombies {
+            zombie.kill_at.get_or_insert(now + grace);
+        }
+    }
+
+    /// Every later command may rely on the earlier ones: a fetch finds what the drop after it removes, and what is
+    /// dropped cannot be the result of a run that comes after it.
+    pub(super) fn flush(&mut self, out: &mut Vec<Command>) {
+        let worker = self.id;
+        let outbox = &mut self.outbox;
+        let mut list = |tasks: &mut Vec<TaskId>, make: fn(WorkerId, Vec<TaskId>) -> Command| {
+            if !tasks.is_empty() {
+                out.push(make(worker, std::mem::take(tasks)));
+            }
+        };
+        list(&mut outbox.cancel, |worker, tasks| Command::Cancel { worker, tasks });
+        list(&mut outbox.fetch, |worker, tasks| Command::Fetch { worker, tasks });
+        list(&mut outbox.drop, |worker, tasks| Command::Drop { worker, tasks });
+        if !outbox.run.is_empty() {
+            out.push(Command::Run { worker, tasks: std::mem::take(&mut outbox.run) });
+        }
+        if !outbox.retract.is_empty() {
+            out.push(Command::Retract { worker, tasks: std::mem::take(&mut outbox.retract) });
+        }
+        if std::mem::take(&mut outbox.kill) {
+            out.push(Command::Kill { worker, cause: DeathCause::CancelIgnored });
+        }
+        if std::mem::take(&mut outbox.retire) {
+            out.push(Command::Retire { worker });
+        }
+    }
+}
+
+/// All live workers.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    slots: Vec<Option<Worker>>,
+    by_id: FxHashMap<WorkerId, Slot>,
+}
+
+impl Workers {
+    pub(super) fn find(&self, id: WorkerId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Worker> {
+        self.slots.get(slot.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn insert(&mut self, id: WorkerId, spec: WorkerSpec, now: Duration) {
+        let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let slot = Slot(u16::try_from(at).expect("no machine runs 65535 workers"));
+        if at == self.slots.len() {
+            self.slots.push(None);
+        }
+        self.slots[at] = Some(Worker::new(id, spec, now));
+        self.by_id.insert(id, slot);
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
+        if let Some(worker) = self.slots[slot.0 as usize].take() {
+            self.by_id.remove(&worker.id);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.slots.iter_mut().flatten()
+    }
+
+    /// All live workers with their slots, in the order of slots.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, &Worker)> {
+        self.slots.iter().enumerate().filter_map(|(i, w)| Some((Slot(i as u16), w.as_ref()?)))
+    }
+}
+
+impl Index<Slot> for Workers {
+    type Output = Worker;
+    #[inline]
+    fn index(&self, slot: Slot) -> &Worker {
+        self.slots[slot.0 as usize].as_ref().expect("states name live workers")
+    }
+}
+
+impl IndexMut<Slot> for Workers {
+    #[inline]
+    fn index_mut(&mut self, slot: Slot) -> &mut Worker {
+        self.slots[slot.0 as usize].as_mut().expect("states name live workers")
+    }
+}

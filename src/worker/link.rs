@@ -1,0 +1,121 @@
+//! The worker's end of its connection to the supervisor.
+
+use super::Worker;
+use crate::client::remote;
+use crate::error::{Error, Result as SwathResult};
+use crate::ipc::frame::{Decoder, MAX_FRAME, Outgoing};
+use crate::ipc::segment::Attachments;
+use crate::ipc::socket::Socket;
+use crate::ipc::start::exit_now;
+use crate::message::{self, FromWorker, Request, ToWorker};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One kind is enough: the message says what it is.
+const KIND: u8 = 1;
+
+pub(super) struct Link {
+    socket: Socket,
+    out: Mutex<Outgoing>,
+    input: Mutex<Decoder>,
+    attachments: Attachments,
+    closed: AtomicBool,
+}
+
+impl Link {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            out: Mutex::new(Outgoing::new()),
+            input: Mutex::new(Decoder::new(MAX_FRAME)),
+            attachments: Attachments::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn attachments(&self) -> &Attachments {
+        &self.attachments
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Sends a message, waiting for room. A supervisor that is gone is noticed by whoever reads.
+    pub(super) fn send(&self, message: &FromWorker) {
+        let sent = message::encode(message).map_err(|e| e.to_string()).and_then(|(body, segments)| {
+            let mut out = self.out.lock();
+            out.push(KIND, body, message::descriptors(segments)).map_err(|e| e.to_string())?;
+            match out.flush_all(&self.socket) {
+                Ok(()) => Ok(()),
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
+                    Ok(())
+                }
+                Err(e) => Err(e.to_string()),
+            }
+        });
+        if let Err(reason) = sent {
+            // Silence would leave the supervisor waiting for ever; a dead worker is replaced.
+            log::error!("a message to the supervisor cannot be sent: {reason}");
+            exit_now(73);
+        }
+    }
+
+    /// Waits until there is something to read.
+    pub(super) fn poll(&self, timeout_ms: u64) -> bool {
+        self.socket.poll_readable(Some(timeout_ms)).unwrap_or(true)
+    }
+
+    /// Waits for the next messages. None and `is_closed`: the supervisor has closed the connection.
+    pub(super) fn read(&self) -> Result<Vec<ToWorker>, String> {
+        let mut input = self.input.lock();
+        let mut fds = Vec::new();
+        let read = match self.socket.recv(input.spare_mut(), &mut fds) {
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(e) => return Err(e.to_string()),
+        };
+        if read == 0 {
+            self.closed.store(true, Ordering::Release);
+            return Ok(Vec::new());
+        }
+        input.advance(read, fds);
+        let mut messages = Vec::new();
+        while let Some(frame) = input.next().map_err(|e| e.to_string())? {
+            let attach = &mut |id, fd, len| self.attachments.attach(id, fd, len).map_err(|e| e.to_string());
+            messages.push(message::decode(frame, attach).map_err(|e| e.to_string())?);
+        }
+        Ok(messages)
+    }
+
+    /// Waits for one message, the first.
+    pub(super) fn read_one(&self) -> Result<ToWorker, String> {
+        loop {
+            let mut messages = self.read()?;
+            if let Some(first) = messages.pop() {
+                return Ok(first);
+            }
+            if self.is_closed() {
+                exit_now(0);
+            }
+        }
+    }
+}
+
+/// How tasks of this worker talk to its supervisor as clients.
+pub(super) struct FromTask(pub(super) &'static Worker);
+
+impl remote::Uplink for FromTask {
+    fn send(&self, request: Request) -> SwathResult<()> {
+        if let Request::Submit { spec, .. } = &request {
+            spec.data.iter().for_each(|(_, payload)| self.0.lend(payload));
+        }
+        if self.0.link.is_closed() {
+            return Err(Error::Closed { reason: "the supervisor is gone".to_string() });
+        }
+        self.0.link.send(&FromWorker::Session(request));
+        Ok(())
+    }
+
+    fn close(&self) {}
+}

@@ -1,0 +1,593 @@
+//! A worker process: takes tasks from its socket, runs them on its threads, keeps what is to be kept.
+//!
+//! There is no thread that only reads. A thread without a task to run reads the socket, if nobody else does, and runs
+//! what it finds there: so a task is not handed from thread to thread while it is waited for. While all threads run
+//! tasks, the *watcher* reads: it looks every few milliseconds as long as anything runs, and sleeps otherwise. It also
+//! gives the signs of life, sends results that wait behind a long task, and ends the process when the supervisor is
+//! gone. Who reads is told by `Queue::reading`; it changes under the queue's lock alone.
+
+mod link;
+mod output;
+mod scope;
+mod store;
+
+use crate::client::limit::available_memory;
+use crate::ids::TaskId;
+use crate::ipc::ledger::Ledger;
+use crate::ipc::page::{ControlPage, monotonic_ms};
+use crate::ipc::segment::{Attachments, SegmentPool};
+use crate::ipc::socket::Socket;
+use crate::ipc::start::{die_with_parent, exit_now};
+use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
+use crate::protocol::{Failure, FailureCause, Outcome};
+use crate::task::call::Fault;
+use crate::task::function::{CallError, Record, Slot, short_name};
+use crate::task::program::{self, Op, Ops};
+use crate::task::{Value, image};
+use link::Link;
+use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashSet;
+use scope::WorkerScope;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use store::Store;
+
+/// How often the watcher looks while tasks run.
+const TICK: Duration = Duration::from_millis(2);
+/// How long nothing must have run before the watcher sleeps.
+const CALM: Duration = Duration::from_millis(100);
+/// How long the watcher reads before it looks whether somebody else could.
+const TURN_MS: u64 = 10;
+/// How often memory is sampled while tasks run.
+const SAMPLE: Duration = Duration::from_millis(100);
+/// Results that wait for others to travel with.
+const BATCH: usize = 128;
+/// How long results may wait while short tasks run.
+const LINGER: Duration = Duration::from_micros(500);
+/// Longest encoded result that is sent along with the word that its task is done.
+const SMALL: usize = 1 << 10;
+/// Unused segments are kept for the next value up to this share of the available memory.
+const SPARE_SHARE: u64 = 16;
+
+struct Queue {
+    tasks: VecDeque<Task>,
+    /// Whether somebody reads the socket.
+    reading: bool,
+    /// Threads that wait for work or for their turn to read.
+    idle: usize,
+    /// Threads that may run tasks now: as many as the worker has, and one for each that waits for its own tasks.
+    allowed: usize,
+    /// Threads there are, without those that wait for their own tasks.
+    active: usize,
+    /// Running tasks that were cancelled.
+    cancelled: FxHashSet<TaskId>,
+    running: FxHashSet<TaskId>,
+    next_slot: usize,
+}
+
+pub(crate) struct Worker {
+    welcome: Welcome,
+    link: Link,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    store: Store,
+    pool: SegmentPool,
+    page: Arc<ControlPage>,
+    /// Results that have not been sent, and since when.
+    finished: Mutex<Vec<Done>>,
+    /// Starts and ends of tasks, for the watcher to see whether anything goes on.
+    activity: AtomicU64,
+    watch: Mutex<bool>,
+    watcher: Condvar,
+    client: OnceLock<Arc<crate::client::remote::Remote>>,
+}
+
+/// Serves a supervisor until it closes the connection.
+pub(crate) fn main(socket: Socket) -> ! {
+    die_with_parent();
+    let code = match start(socket) {
+        Ok(worker) => {
+            worker.work_as_thread(0);
+            0
+        }
+        Err(reason) => {
+            // There is nobody left to tell but the supervisor's copy of this stream.
+            let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
+            72
+        }
+    };
+    exit_now(code)
+}
+
+fn start(socket: Socket) -> Result<&'static Worker, String> {
+    let link = Link::new(socket);
+    link.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
+    let ToWorker::Welcome(welcome) = link.read_one()? else {
+        return Err("the supervisor did not say welcome".to_string());
+    };
+    let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
+    let page = open(&welcome.own_page)?;
+    let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
+    let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
+    let pool = SegmentPool::new(welcome.owner, ledger, spare as usize);
+    crate::ipc::segment::install(pool.clone());
+    page.beat(monotonic_ms());
+    output::install_logger(&welcome.name, &page);
+    let threads = welcome.threads;
+    let worker: &'static Worker = Box::leak(Box::new(Worker {
+        link,
+        queue: Mutex::new(Queue {
+            tasks: VecDeque::new(),
+            reading: false,
+            idle: 0,
+            allowed: threads,
+            active: threads,
+            cancelled: FxHashSet::default(),
+            running: FxHashSet::default(),
+            next_slot: threads,
+        }),
+        work: Condvar::new(),
+        store: Store::default(),
+        pool,
+        page,
+        finished: Mutex::default(),
+        activity: AtomicU64::new(0),
+        watch: Mutex::new(false),
+        watcher: Condvar::new(),
+        client: OnceLock::new(),
+        welcome,
+    }));
+    worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
+    let spawn = |name: String, f: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name).spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
+    };
+    spawn("watcher".to_string(), Box::new(|| worker.watch()))?;
+    for slot in 1..threads {
+        spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
+    }
+    Ok(worker)
+}
+
+/// What a thread without a task does next.
+enum Turn {
+    Run(Task),
+    Read,
+    Leave,
+}
+
+impl Worker {
+    pub(crate) fn attachments(&self) -> &Attachments {
+        self.link.attachments()
+    }
+
+    fn work_as_thread(&'static self, slot: usize) {
+        let scope = Rc::new(WorkerScope::new(self, slot));
+        let _entered = crate::run::context::enter(scope.clone());
+        let mut sent = Instant::now();
+        loop {
+            match self.turn() {
+                Turn::Leave => return,
+                Turn::Run(task) => {
+                    let done = self.run(task, &scope);
+                    let now = Instant::now();
+                    let waiting = {
+                        let mut finished = self.finished.lock();
+                        finished.push(done);
+                        finished.len()
+                    };
+                    if waiting >= BATCH || now.duration_since(sent) > LINGER {
+                        self.send_finished();
+                        sent = now;
+                    }
+                }
+                Turn::Read => {
+                    let frames = self.link.read();
+                    self.handle(frames);
+                    let mut queue = self.queue.lock();
+                    queue.reading = false;
+                    let others = queue.tasks.len().saturating_sub(1);
+                    for _ in 0..others.min(queue.idle) {
+                        self.work.notify_one();
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&self) -> Turn {
+        let mut queue = self.queue.lock();
+        let mut flushed = false;
+        loop {
+            if queue.active > queue.allowed {
+                queue.active -= 1;
+                // Somebody who stays must look at what there is.
+                self.work.notify_one();
+                return Turn::Leave;
+            }
+            if let Some(task) = queue.tasks.pop_front() {
+                queue.running.insert(task.id);
+                // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
+                if !queue.reading && queue.idle > 0 {
+                    self.work.notify_one();
+                }
+                drop(queue);
+                self.activity.fetch_add(1, Ordering::Relaxed);
+                self.wake_watcher();
+                return Turn::Run(task);
+            }
+            if !flushed {
+                drop(queue);
+                self.send_finished();
+                flushed = true;
+                queue = self.queue.lock();
+                continue;
+            }
+            if !queue.reading {
+                queue.reading = true;
+                return Turn::Read;
+            }
+            queue.idle += 1;
+            self.work.wait(&mut queue);
+            queue.idle -= 1;
+        }
+    }
+
+    fn wake_watcher(&self) {
+        let mut awake = self.watch.lock();
+        if !*awake {
+            *awake = true;
+            self.watcher.notify_one();
+        }
+    }
+
+    /// The watcher's life, see the head of this module.
+    fn watch(&self) {
+        let mut statm = crate::worker::output::Statm::open();
+        let (mut seen, mut calm_since) = (0, Instant::now());
+        let mut sampled: Option<Instant> = None;
+        loop {
+            {
+                let mut awake = self.watch.lock();
+                while !*awake {
+                    self.watcher.wait(&mut awake);
+                    calm_since = Instant::now();
+                }
+            }
+            std::thread::sleep(TICK);
+            self.page.beat(monotonic_ms());
+            if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
+                if let Some(bytes) = statm.private() {
+                    self.page.add_sample(bytes);
+                }
+                sampled = Some(Instant::now());
+            }
+            self.send_finished();
+            let busy = {
+                let mut queue = self.queue.lock();
+                let busy = !queue.running.is_empty();
+                if busy && !queue.reading && queue.idle == 0 {
+                    queue.reading = true;
+                    drop(queue);
+                    self.read_in_turn();
+                }
+                busy
+            };
+            let activity = self.activity.load(Ordering::Relaxed);
+            if busy || activity != seen {
+                seen = activity;
+                calm_since = Instant::now();
+            } else if calm_since.elapsed() > CALM {
+                let mut awake = self.watch.lock();
+                // A task that starts now sets this again, after its start has been counted.
+                *awake = false;
+                if self.activity.load(Ordering::Relaxed) != seen {
+                    *awake = true;
+                }
+            }
+        }
+    }
+
+    /// Reads until something came or the turn is over.
+    fn read_in_turn(&self) {
+        if self.link.poll(TURN_MS) {
+            let frames = self.link.read();
+            self.handle(frames);
+        }
+        let mut queue = self.queue.lock();
+        queue.reading = false;
+        for _ in 0..queue.tasks.len().max(1).min(queue.idle) {
+            self.work.notify_one();
+        }
+    }
+
+    fn handle(&self, messages: Result<Vec<ToWorker>, String>) {
+        let messages = match messages {
+            Ok(messages) => messages,
+            Err(reason) => {
+                log::error!("the supervisor cannot be understood: {reason}");
+                self.end()
+            }
+        };
+        for message in messages {
+            match message {
+                ToWorker::Run(tasks) => self.queue.lock().tasks.extend(tasks),
+                ToWorker::Cancel(tasks) => self.cancel(&tasks),
+                ToWorker::Retract(tasks) => self.retract(tasks),
+                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
+                ToWorker::Drop(tasks) => self.store.forget(&tasks),
+                ToWorker::Return(segments) => {
+                    segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
+                }
+                ToWorker::Session(word) => {
+                    if let Some(client) = self.client.get() {
+                        client.hear(word);
+                    }
+                }
+                ToWorker::Welcome(_) => log::error!("a second welcome"),
+                ToWorker::Shutdown => exit_now(0),
+            }
+        }
+        if self.link.is_closed() {
+            self.end();
+        }
+    }
+
+    /// The supervisor is gone.
+    fn end(&self) -> ! {
+        let owner = self.welcome.supervisor_page.owner();
+        if nix::unistd::getppid().as_raw() as u32 != owner {
+            // It did not go in order, so what it left behind is ours to remove.
+            self.welcome.supervisor_page.unlink_all();
+        }
+        exit_now(0)
+    }
+
+    fn cancel(&self, tasks: &[TaskId]) {
+        let mut queue = self.queue.lock();
+        let mut dropped = Vec::new();
+        queue.tasks.retain(|t| {
+            let drop = tasks.contains(&t.id);
+            if drop {
+                dropped.push(Done { id: t.id, attempt: t.attempt, run_us: 0, outcome: Outcome::Cancelled });
+            }
+            !drop
+        });
+        let running: Vec<_> = tasks.iter().filter(|id| queue.running.contains(id)).copied().collect();
+        queue.cancelled.extend(running);
+        drop(queue);
+        if !dropped.is_empty() {
+            self.finished.lock().extend(dropped);
+            self.send_finished();
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self, id: TaskId) -> bool {
+        self.queue.lock().cancelled.contains(&id)
+    }
+
+    fn retract(&self, tasks: Vec<TaskId>) {
+        let wanted: FxHashSet<TaskId> = tasks.into_iter().collect();
+        let mut back = Vec::new();
+        self.queue.lock().tasks.retain(|t| {
+            let retracted = wanted.contains(&t.id);
+            if retracted {
+                back.push(t.id);
+            }
+            !retracted
+        });
+        self.link.send(&FromWorker::Retracted(back));
+    }
+
+    fn export(&self, id: TaskId) {
+        let result = match self.store.get(id) {
+            Some((value, record)) => output::encode(&self.pool, &value, record)
+                .map_err(|cause| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, cause))),
+            None => {
+                let reason = "its worker does not hold it any more".to_string();
+                let cause = FailureCause::Resource { reason };
+                Err(Box::new(self.failure(id, 0, None, None, cause)))
+            }
+        };
+        if let Ok(payload) = &result {
+            self.lend(payload);
+        }
+        self.link.send(&FromWorker::Exported(id, result));
+    }
+
+    /// Counts one delivery of each segment of ours in the payload.
+    fn lend(&self, payload: &crate::protocol::Payload) {
+        for segment in payload.segments.iter().filter(|s| s.is_own()) {
+            self.pool.lend(segment);
+        }
+    }
+
+    fn send_finished(&self) {
+        // Sent under the lock, so that what is done first is told first.
+        let mut finished = self.finished.lock();
+        if finished.is_empty() {
+            return;
+        }
+        let done = std::mem::take(&mut *finished);
+        for done in output::batches(done) {
+            self.link.send(&FromWorker::Done(done));
+        }
+    }
+
+    fn send_released(&self) {
+        let released = self.attachments().take_released();
+        if !released.is_empty() {
+            self.link.send(&FromWorker::Released(released));
+        }
+    }
+
+    fn failure(
+        &self,
+        task: TaskId,
+        step: u32,
+        name: Option<String>,
+        key: Option<u64>,
+        cause: FailureCause,
+    ) -> Failure {
+        let call = name.zip(Some(key.unwrap_or_default())).filter(|_| key.is_some());
+        Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
+    }
+
+    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> Done {
+        let id = task.id;
+        self.page.set_running(scope.slot, Some(id));
+        scope.begin(id, task.name.take());
+        let began = Instant::now();
+        let outcome = self.outcome(&mut task, scope);
+        let run_us = began.elapsed().as_micros().min(u128::from(u32::MAX)) as u32;
+        scope.end();
+        self.page.set_running(scope.slot, None);
+        let cancelled = {
+            let mut queue = self.queue.lock();
+            queue.running.remove(&id);
+            !queue.cancelled.is_empty() && queue.cancelled.remove(&id)
+        };
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        let outcome = if cancelled { Outcome::Cancelled } else { outcome };
+        match &outcome {
+            Outcome::Value(payload) => self.lend(payload),
+            Outcome::Cancelled => self.store.forget(&[id]),
+            Outcome::Held { .. } | Outcome::Failed(_) => {}
+        }
+        Done { id, attempt: task.attempt, run_us, outcome }
+    }
+
+    fn outcome(&'static self, task: &mut Task, scope: &WorkerScope) -> Outcome {
+        let mut inputs = match self.inputs(task) {
+            Ok(inputs) => inputs,
+            Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
+        };
+        let body = &task.body.0;
+        let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
+        for op in Ops::new(body) {
+            if let Ok(Op::Dependency(i)) = op
+                && let Some(n) = uses.get_mut(i)
+            {
+                *n += 1;
+            }
+        }
+        let mut input = |i: usize| {
+            let left = uses.get_mut(i)?;
+            *left -= 1;
+            let slot = inputs.get_mut(i)?;
+            Some(match slot {
+                // The last use takes the value along, so that the function may own it without a copy.
+                _ if *left == 0 => std::mem::replace(slot, Slot::Taken),
+                Slot::Value(value) => Slot::Value(value.clone()),
+                Slot::Payload(payload) => Slot::Payload(payload.clone()),
+                Slot::Bytes(bytes) => Slot::Bytes(bytes),
+                Slot::Taken => Slot::Taken,
+            })
+        };
+        let id = task.id;
+        let go_on = |record: &'static Record, key: u64| {
+            scope.step(record, key);
+            true
+        };
+        match program::run(body, &mut input, go_on) {
+            Ok(Some((value, record))) => self.keep(task, value, record),
+            Ok(None) => Outcome::Cancelled,
+            Err(fault) => {
+                let cause = output::cause(fault.fault);
+                let (name, key) = match fault.call {
+                    Some((record, key)) => (Some(scope.name_of(record)), Some(key)),
+                    None => (None, None),
+                };
+                Outcome::Failed(Box::new(self.failure(id, fault.step, name, key, cause)))
+            }
+        }
+    }
+
+    fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Slot<'a>; 4]>, FailureCause> {
+        std::mem::take(&mut task.inputs)
+            .into_iter()
+            .map(|input| match input {
+                Input::Payload(payload) => Ok(Slot::Payload(payload)),
+                Input::Held { id, take } => {
+                    let found = if take { self.store.take(id) } else { self.store.get(id).map(|(value, _)| value) };
+                    found.map(Slot::Value).ok_or_else(|| FailureCause::Decode {
+                        type_name: "input".to_string(),
+                        reason: format!("task {id} should be in this worker's store and is not"),
+                    })
+                }
+            })
+            .collect()
+    }
+
+    /// Sends a result along or keeps it, as the task asks.
+    fn keep(&self, task: &Task, value: Value, record: &'static Record) -> Outcome {
+        let failed = |cause| {
+            let name = Some(short_name(record.path()));
+            Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
+        };
+        if !task.deliver {
+            let mut bytes = Vec::new();
+            if record.result().encode(&value, &mut bytes, SMALL).is_ok() {
+                return Outcome::Value(crate::protocol::Payload::inline(&bytes));
+            }
+            let nbytes = record.result().size(&value);
+            self.store.put(task.id, value, record);
+            return Outcome::Held { nbytes };
+        }
+        match output::encode(&self.pool, &value, record) {
+            Ok(payload) => Outcome::Value(payload),
+            Err(cause) => failed(cause),
+        }
+    }
+
+    /// A client of the supervisor, for tasks that submit tasks.
+    pub(crate) fn client(&'static self) -> Arc<crate::client::remote::Remote> {
+        Arc::clone(self.client.get_or_init(|| {
+            crate::client::remote::Remote::new(
+                Box::new(link::FromTask(self)),
+                self.welcome.session,
+                self.pool.clone(),
+                format!("client inside {}", self.welcome.name),
+            )
+        }))
+    }
+
+    /// A task begins or ends to wait for tasks of its own; its place is somebody else's meanwhile.
+    pub(crate) fn waiting(&'static self, begins: bool) {
+        let mut queue = self.queue.lock();
+        if !begins {
+            queue.active += 1;
+            drop(queue);
+            self.link.send(&FromWorker::Blocked(-1));
+            return;
+        }
+        queue.active -= 1;
+        if queue.idle > 0 {
+            self.work.notify_one();
+        } else {
+            let slot = queue.next_slot;
+            queue.next_slot += 1;
+            queue.active += 1;
+            let spawned = std::thread::Builder::new()
+                .name(format!("executor-{slot}"))
+                .spawn(move || self.work_as_thread(slot));
+            if let Err(e) = spawned {
+                queue.active -= 1;
+                log::error!("no thread to run what a task waits for: {e}");
+            }
+        }
+        drop(queue);
+        self.send_finished();
+        self.link.send(&FromWorker::Blocked(1));
+    }
+}
+
+impl From<CallError> for FailureCause {
+    fn from(e: CallError) -> Self {
+        output::cause(Fault::Call(e))
+    }
+}

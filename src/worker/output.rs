@@ -1,0 +1,99 @@
+//! What leaves a worker: encoded results, failures, log lines, memory samples.
+
+use crate::graph::wire::{self, EncodeError};
+use crate::ipc::frame::MAX_FDS;
+use crate::ipc::page::ControlPage;
+use crate::ipc::segment::SegmentPool;
+use crate::message::Done;
+use crate::protocol::{FailureCause, Outcome, Payload};
+use crate::run::context::current_task;
+use crate::task::Value;
+use crate::task::call::Fault;
+use crate::task::function::{CallError, Record};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Most bytes of results in one message.
+const MESSAGE: usize = 1 << 20;
+
+pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, FailureCause> {
+    let codec = record.result();
+    wire::encode(Some(pool), value, codec).map_err(|e| match e {
+        EncodeError::Refused(reason) => FailureCause::Encode { type_name: codec.name().to_string(), reason },
+        EncodeError::NoRoom(e) => FailureCause::Resource { reason: e.to_string() },
+    })
+}
+
+/// The failure that a fault is, for another process.
+pub(super) fn cause(fault: Fault) -> FailureCause {
+    match fault {
+        Fault::Panic { message, location, backtrace } => FailureCause::Panic { message, location, backtrace },
+        Fault::Call(CallError::Decode { type_name, reason }) => FailureCause::Decode { type_name, reason },
+        Fault::Call(CallError::Returned { message, error, codec }) => {
+            let mut value = Vec::new();
+            // An error that cannot be encoded is still known by its text.
+            let _ = codec.encode(&error, &mut value, MESSAGE);
+            FailureCause::Returned { message, type_name: codec.name().to_string(), value }
+        }
+    }
+}
+
+/// Splits results so that none of the messages is too large or carries too many descriptors.
+pub(super) fn batches(done: Vec<Done>) -> Vec<Vec<Done>> {
+    let (mut all, mut batch) = (Vec::new(), Vec::new());
+    let (mut fds, mut bytes) = (0, 0);
+    for one in done {
+        if let Outcome::Value(payload) = &one.outcome {
+            if fds + payload.segments.len() > MAX_FDS || bytes > MESSAGE {
+                all.push(std::mem::take(&mut batch));
+                (fds, bytes) = (0, 0);
+            }
+            fds += payload.segments.len();
+            bytes += payload.bytes.len();
+        }
+        batch.push(one);
+    }
+    all.push(batch);
+    all
+}
+
+/// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.
+pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
+    let (name, page) = (name.to_string(), Arc::clone(page));
+    let built = env_logger::Builder::from_default_env()
+        .format(move |out, record| {
+            let task = current_task().map(|t| format!(" {}", t.key)).unwrap_or_default();
+            let line = format!("[{name}{task}] {} {}: {}\n", record.level(), record.target(), record.args());
+            page.log(line.as_bytes());
+            out.write_all(line.as_bytes())
+        })
+        .try_init();
+    if let Err(e) = built {
+        log::debug!("another logger is there: {e}");
+    }
+}
+
+/// Reads how much memory the process uses.
+pub(super) struct Statm(Option<File>);
+
+impl Statm {
+    pub(super) fn open() -> Self {
+        Self(File::open("/proc/self/statm").ok())
+    }
+
+    /// Private resident memory in bytes: shared pages that were touched count for nobody.
+    pub(super) fn private(&mut self) -> Option<u64> {
+        let mut text = [0; 128];
+        let n = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
+        private_bytes(std::str::from_utf8(&text[..n]).ok()?)
+    }
+}
+
+/// Resident less shared pages, of a line of `/proc/PID/statm`, in bytes.
+pub(crate) fn private_bytes(statm: &str) -> Option<u64> {
+    let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);
+    Some(resident.saturating_sub(shared) * 4096)
+}

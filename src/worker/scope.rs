@@ -1,0 +1,71 @@
+//! What a task in a worker sees of itself.
+
+use super::Worker;
+use crate::client::backend::Backend;
+use crate::graph::node;
+use crate::ids::TaskId;
+use crate::run::context::{Scope, TaskInfo};
+use crate::task::function::{Record, short_name};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+pub(super) struct WorkerScope {
+    worker: &'static Worker,
+    pub(super) slot: usize,
+    task: Cell<Option<TaskId>>,
+    /// The name it was given, if any.
+    name: RefCell<Option<String>>,
+    step: Cell<Option<(&'static Record, u64)>>,
+}
+
+impl WorkerScope {
+    pub(super) fn new(worker: &'static Worker, slot: usize) -> Self {
+        Self { worker, slot, task: Cell::new(None), name: RefCell::new(None), step: Cell::new(None) }
+    }
+
+    pub(super) fn begin(&self, task: TaskId, name: Option<String>) {
+        self.task.set(Some(task));
+        if name.is_some() || self.name.borrow().is_some() {
+            self.name.replace(name);
+        }
+    }
+
+    pub(super) fn step(&self, record: &'static Record, key: u64) {
+        self.step.set(Some((record, key)));
+    }
+
+    pub(super) fn end(&self) {
+        self.task.set(None);
+        self.step.set(None);
+    }
+
+    pub(super) fn name_of(&self, record: &'static Record) -> String {
+        self.name.borrow().clone().unwrap_or_else(|| short_name(record.path()))
+    }
+}
+
+impl Scope for WorkerScope {
+    fn info(&self) -> TaskInfo {
+        let (name, hash) = match self.step.get() {
+            Some((record, hash)) => (self.name_of(record), hash),
+            None => ("task".to_string(), 0),
+        };
+        TaskInfo { key: node::key(&name, hash), name, worker: self.worker.welcome.name.clone() }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.task.get().is_some_and(|id| self.worker.is_cancelled(id))
+    }
+
+    fn set_progress(&self, fraction: f64) {
+        self.worker.page.set_progress(self.slot, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        Some(self.worker.client())
+    }
+
+    fn waiting(&self, begins: bool) {
+        self.worker.waiting(begins);
+    }
+}
