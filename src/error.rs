@@ -264,6 +264,11 @@ pub enum Cause {
         /// What it asks for, and what there is.
         reason: String,
     },
+    /// The client was closed, or its cluster went away, before it was done.
+    Closed {
+        /// What happened.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -286,6 +291,7 @@ impl fmt::Display for Cause {
             Self::Decode { type_name, reason } => write!(f, "met a `{type_name}` that cannot be decoded: {reason}"),
             Self::Resource { reason } => write!(f, "found no room: {reason}"),
             Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
+            Self::Closed { reason } => write!(f, "has no result: {reason}"),
         }
     }
 }

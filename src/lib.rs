@@ -11,10 +11,12 @@ mod graph;
 mod ids;
 mod ipc;
 mod local;
+mod message;
 mod protocol;
 mod run;
 mod scheduler;
 mod task;
+mod worker;
 
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,
@@ -23,6 +25,7 @@ pub use client::{
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
+pub use ipc::start::init;
 pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::Data;
 pub use task::function::{Args, Record, TaskFunction, TryTaskFunction};

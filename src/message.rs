@@ -118,7 +118,7 @@ pub(crate) enum Question {
     Restart,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Workers(Vec<WorkerInfo>),
     Deaths(Vec<DeathRecord>),

@@ -1,13 +1,17 @@
 //! What a scheduler mode must be able to do for a client.
 
-use super::output::{Label, Run};
+use super::output::{Label, Run, Watcher, wait_until};
 use super::{Mode, Progress, WorkerInfo};
-use crate::error::{DeathRecord, Error, Result};
+use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
+use parking_lot::Mutex;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 /// What to do with the results of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,30 +48,90 @@ pub(crate) trait Backend: Send + Sync {
 
     fn progress(&self) -> Progress;
 
-    /// Why an output is not there yet.
-    fn explain(&self, run: &Run, slot: u32) -> Result<String>;
+    /// Asks about or for workers.
+    fn ask_cluster(&self, question: Question) -> Reply;
 
+    /// Why an output is not there yet.
+    fn explain(&self, run: &Run, slot: u32) -> Reply;
+
+    /// Cancels what runs and stops the workers. May wait for them.
     fn shutdown(&self);
 
     fn is_closed(&self) -> bool;
+}
 
-    fn workers(&self) -> Result<Vec<WorkerInfo>>;
+/// What the in-process modes answer: they have no workers but themselves.
+pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Question) -> Reply {
+    let unsupported = |operation| Reply::ready(Err(Error::Unsupported { operation, mode: mode.name() }));
+    let n = names.len();
+    match question {
+        Question::Workers => {
+            Reply::ready(Ok(Answer::Workers(names.iter().map(|name| WorkerInfo::in_process(name)).collect())))
+        }
+        Question::Deaths => Reply::ready(Ok(Answer::Deaths(Vec::new()))),
+        Question::Logs => Reply::ready(Ok(Answer::Logs(Vec::new()))),
+        Question::WaitForWorkers { n: wanted, .. } if wanted <= n => Reply::ready(Ok(Answer::Done)),
+        Question::WaitForWorkers { .. } => {
+            Reply::ready(Err(Error::invalid("n", format!("a client in {mode} mode has {n} worker(s), its threads"))))
+        }
+        Question::Scale(_) => unsupported("scale"),
+        Question::Restart => unsupported("restart"),
+        Question::Explain(..) | Question::Progress => unsupported("this question"),
+    }
+}
 
-    fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()>;
+/// An answer on its way: to be waited for, or awaited.
+#[derive(Clone)]
+pub(crate) struct Reply(Arc<Mutex<ReplyState>>);
 
-    fn deaths(&self) -> Result<Vec<DeathRecord>> {
-        Ok(Vec::new())
+enum ReplyState {
+    Waiting(Vec<Watcher>),
+    There(Result<Answer>),
+}
+
+impl Reply {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(ReplyState::Waiting(Vec::new()))))
     }
 
-    fn logs(&self) -> Result<Vec<(String, String)>> {
-        Ok(Vec::new())
+    pub(crate) fn ready(answer: Result<Answer>) -> Self {
+        Self(Arc::new(Mutex::new(ReplyState::There(answer))))
     }
 
-    fn scale(&self, _n: usize) -> Result<()> {
-        Err(Error::Unsupported { operation: "scale", mode: self.mode().name() })
+    pub(crate) fn set(&self, answer: Result<Answer>) {
+        let before = std::mem::replace(&mut *self.0.lock(), ReplyState::There(answer));
+        if let ReplyState::Waiting(watchers) = before {
+            watchers.into_iter().for_each(Watcher::fire);
+        }
     }
 
-    fn restart(&self) -> Result<()> {
-        Err(Error::Unsupported { operation: "restart", mode: self.mode().name() })
+    fn poll_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<Result<Answer>> {
+        match &mut *self.0.lock() {
+            ReplyState::Waiting(watchers) => {
+                watchers.push(watcher());
+                None
+            }
+            ReplyState::There(answer) => Some(answer.clone()),
+        }
+    }
+
+    pub(crate) fn wait(&self) -> Result<Answer> {
+        let mut found = None;
+        wait_until(None, || {
+            found = self.poll_or(|| Watcher::Thread(std::thread::current()));
+            found.is_some()
+        });
+        found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))
+    }
+}
+
+impl Future for Reply {
+    type Output = Result<Answer>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.poll_or(|| Watcher::Waker(cx.waker().clone())) {
+            Some(answer) => Poll::Ready(answer),
+            None => Poll::Pending,
+        }
     }
 }

@@ -6,6 +6,7 @@ mod computable;
 mod future;
 pub(crate) mod limit;
 pub(crate) mod output;
+pub(crate) mod remote;
 mod replay;
 mod wait;
 
@@ -19,6 +20,7 @@ use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{DeathRecord, Error, Result};
 use crate::graph::Graph;
 use crate::graph::node::{Node, serial_hash};
+use crate::message::{Answer, Question};
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
@@ -121,12 +123,12 @@ pub struct WorkerInfo {
 }
 
 impl WorkerInfo {
-    pub(crate) fn in_process(name: &str, threads: usize) -> Self {
+    pub(crate) fn in_process(name: &str) -> Self {
         Self {
             name: name.to_string(),
             pid: std::process::id(),
             state: WorkerState::Running,
-            threads,
+            threads: 1,
             tasks: 0,
             memory: 0,
             limit: None,
@@ -571,15 +573,31 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn explain<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().run, future.output().slot)
+        self.0.backend.explain(&future.output().run, future.output().slot).wait().and_then(text)
     }
 
-    /// The workers.
+    /// [`explain`](Self::explain) for async code.
+    ///
+    /// # Errors
+    /// As [`explain`](Self::explain).
+    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<String> {
+        self.0.backend.explain(&future.output().run, future.output().slot).await.and_then(text)
+    }
+
+    /// The workers. In the in-process modes, the threads that run tasks.
     ///
     /// # Errors
     /// Where the client is closed.
     pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.workers()
+        self.0.backend.ask_cluster(Question::Workers).wait().and_then(workers)
+    }
+
+    /// [`workers`](Self::workers) for async code.
+    ///
+    /// # Errors
+    /// As [`workers`](Self::workers).
+    pub async fn workers_async(&self) -> Result<Vec<WorkerInfo>> {
+        self.0.backend.ask_cluster(Question::Workers).await.and_then(workers)
     }
 
     /// Waits until `n` workers have answered.
@@ -587,7 +605,15 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over before, [`Error::Invalid`] where there are never to be so many.
     pub fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.wait_for_workers(n, timeout)
+        self.0.backend.ask_cluster(waiting_for(n, timeout)).wait().and_then(|a| done(a, timeout))
+    }
+
+    /// [`wait_for_workers`](Self::wait_for_workers) for async code.
+    ///
+    /// # Errors
+    /// As [`wait_for_workers`](Self::wait_for_workers).
+    pub async fn wait_for_workers_async(&self, n: usize, timeout: Duration) -> Result<()> {
+        self.0.backend.ask_cluster(waiting_for(n, timeout)).await.and_then(|a| done(a, timeout))
     }
 
     /// Has `n` workers from now on: starts new ones, or retires some once their work and results have moved.
@@ -595,7 +621,15 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn scale(&self, n: usize) -> Result<()> {
-        self.0.backend.scale(n)
+        self.0.backend.ask_cluster(Question::Scale(n)).wait().and_then(|a| done(a, Duration::ZERO))
+    }
+
+    /// [`scale`](Self::scale) for async code.
+    ///
+    /// # Errors
+    /// As [`scale`](Self::scale).
+    pub async fn scale_async(&self, n: usize) -> Result<()> {
+        self.0.backend.ask_cluster(Question::Scale(n)).await.and_then(|a| done(a, Duration::ZERO))
     }
 
     /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
@@ -603,7 +637,15 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn restart(&self) -> Result<()> {
-        self.0.backend.restart()
+        self.0.backend.ask_cluster(Question::Restart).wait().and_then(|a| done(a, Duration::ZERO))
+    }
+
+    /// [`restart`](Self::restart) for async code.
+    ///
+    /// # Errors
+    /// As [`restart`](Self::restart).
+    pub async fn restart_async(&self) -> Result<()> {
+        self.0.backend.ask_cluster(Question::Restart).await.and_then(|a| done(a, Duration::ZERO))
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.
@@ -611,19 +653,73 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.deaths()
+        match self.0.backend.ask_cluster(Question::Deaths).wait()? {
+            Answer::Deaths(deaths) => Ok(deaths),
+            other => Err(unexpected(other)),
+        }
     }
 
-    /// The last lines that each worker wrote to its standard output and error.
+    /// The last lines that each worker wrote to its standard output and error, by worker name.
     ///
     /// # Errors
     /// Where the client is closed.
     pub fn logs(&self) -> Result<Vec<(String, String)>> {
-        self.0.backend.logs()
+        match self.0.backend.ask_cluster(Question::Logs).wait()? {
+            Answer::Logs(logs) => Ok(logs),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
     pub fn shutdown(&self) {
         self.0.backend.shutdown();
+    }
+
+    /// [`shutdown`](Self::shutdown) for async code: the waiting is done by a thread of its own.
+    pub async fn shutdown_async(&self) {
+        let reply = backend::Reply::new();
+        let (backend, there) = (self.backend(), reply.clone());
+        let spawned = std::thread::Builder::new().name("swath-shutdown".to_string()).spawn(move || {
+            backend.shutdown();
+            there.set(Ok(Answer::Done));
+        });
+        match spawned {
+            // The reply carries no news but that it is there.
+            Ok(_) => drop(reply.await),
+            Err(_) => self.shutdown(),
+        }
+    }
+}
+
+fn waiting_for(n: usize, timeout: Duration) -> Question {
+    Question::WaitForWorkers { n, millis: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }
+}
+
+fn unexpected(answer: Answer) -> Error {
+    match answer {
+        Answer::Refused(reason) => Error::invalid("request", reason),
+        other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
+    }
+}
+
+fn text(answer: Answer) -> Result<String> {
+    match answer {
+        Answer::Text(text) => Ok(text),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn workers(answer: Answer) -> Result<Vec<WorkerInfo>> {
+    match answer {
+        Answer::Workers(workers) => Ok(workers),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn done(answer: Answer, waited: Duration) -> Result<()> {
+    match answer {
+        Answer::Done => Ok(()),
+        Answer::TimedOut => Err(Error::Timeout { waited }),
+        other => Err(unexpected(other)),
     }
 }

@@ -87,7 +87,7 @@ pub(crate) enum Watcher {
 }
 
 impl Watcher {
-    fn fire(self) {
+    pub(crate) fn fire(self) {
         match self {
             Self::Thread(t) => t.unpark(),
             Self::Waker(w) => w.wake(),
@@ -231,7 +231,9 @@ impl Run {
                 nodes[at as usize] = None;
             }
             *old = new;
-            if let Some(waiting) = watchers.remove(&at) {
+            if !watchers.is_empty()
+                && let Some(waiting) = watchers.remove(&at)
+            {
                 fire.extend(waiting);
             }
         }

@@ -41,13 +41,7 @@ impl Arrivals {
             queue.0.push_back(place);
             std::mem::take(&mut queue.1)
         };
-        for watcher in waiting {
-            match watcher {
-                Watcher::Thread(t) => t.unpark(),
-                Watcher::Waker(w) => w.wake(),
-                Watcher::Call(f) => f(),
-            }
-        }
+        waiting.into_iter().for_each(Watcher::fire);
     }
 
     fn pop_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<usize> {

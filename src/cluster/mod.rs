@@ -1,9 +1,29 @@
 //! Worker processes and the actor that supervises them.
+//!
+//! The [`supervisor`] actor owns the scheduler's state, the workers' places and what is known of their deaths; it runs
+//! in a thread of its own. A [`link`] actor for each worker owns that worker's socket, pipes and process. Decisions are
+//! the scheduler's; the actors only carry its commands out and bring it events.
 
+pub(crate) mod link;
+mod place;
+pub(crate) mod supervisor;
+
+use crate::client::limit::Bytes;
+use crate::client::remote::{Remote, Uplink};
 use crate::client::{Client, RestartPolicy};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ids::SessionId;
+use crate::ipc::ledger::Ledger;
+use crate::ipc::page::{ControlPage, PageName};
+use crate::ipc::segment::SegmentPool;
+use crate::message::Request;
+use actix::{Actor, Addr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
+use supervisor::{CloseSession, FromSession, OpenSession, SessionEnd, Stop, Supervisor};
 
 /// The options of a cluster, checked.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -26,6 +46,115 @@ pub(crate) struct Settings {
     pub(crate) forward_output: bool,
 }
 
-pub(crate) fn local(_settings: Settings) -> Result<Client> {
-    Err(crate::Error::Spawn { reason: "not yet".to_string() })
+impl Settings {
+    pub(crate) fn describe(&self) -> String {
+        let s = |n: usize| if n == 1 { "" } else { "s" };
+        let limit = match self.memory_limit {
+            Some(limit) => format!("memory limit {} each", Bytes(limit)),
+            None => "no memory limit".to_string(),
+        };
+        let (w, t) = (self.workers, self.threads);
+        format!("{w} worker{} x {t} thread{}, {limit}", s(w), s(t))
+    }
+}
+
+/// The program that workers run.
+#[derive(Clone, Debug)]
+pub(crate) enum Executable {
+    /// This process's own, also after its file has been replaced.
+    Own,
+    /// That of a program that attached, by a descriptor of it.
+    Of(Arc<OwnedFd>),
+}
+
+/// What all users of a supervisor share with it.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) page: Arc<ControlPage>,
+    pub(crate) ledger: Ledger,
+    pub(crate) pool: SegmentPool,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: &Settings) -> Result<Self> {
+        PageName::sweep();
+        let resource = |e: &dyn std::fmt::Display| Error::Resource {
+            resource: "shared memory for control pages".to_string(),
+            reason: e.to_string(),
+        };
+        let name = PageName::new().map_err(|e| resource(&e))?;
+        let page = Arc::new(ControlPage::create(&name).map_err(|e| resource(&e))?);
+        let ledger = Ledger::shared(Arc::clone(&page), Arc::clone(&page));
+        ledger.set_limit(settings.shared_memory);
+        // The supervisor's own segments are those of the client in the same process.
+        let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
+        Ok(Self { page, ledger, pool })
+    }
+}
+
+/// A supervisor in this process, with its thread.
+struct Local {
+    supervisor: Addr<Supervisor>,
+    session: SessionId,
+    thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    timeout: Duration,
+}
+
+impl Uplink for Local {
+    fn send(&self, request: Request) -> Result<()> {
+        self.supervisor.do_send(FromSession { session: self.session, request });
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.supervisor.do_send(CloseSession(self.session));
+        self.supervisor.do_send(Stop);
+        let thread = self.thread.lock().take();
+        // The last handle may go inside a callback of the supervisor itself, which cannot wait for itself.
+        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
+            let began = std::time::Instant::now();
+            while !thread.is_finished() && began.elapsed() < self.timeout {
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                log::error!("the supervisor panicked");
+            }
+        }
+    }
+}
+
+/// Starts workers of this executable under a supervisor in a thread of this process.
+pub(crate) fn local(settings: Settings) -> Result<Client> {
+    let shared = Shared::new(&settings)?;
+    let description = format!("processes client `{}`: {}", settings.name, settings.describe());
+    let pool = shared.pool.clone();
+    let (tell, told) = mpsc::channel();
+    let started = settings.clone();
+    let thread = std::thread::Builder::new()
+        .name("swath-supervisor".to_string())
+        .spawn(move || {
+            let system = actix::System::new();
+            system.block_on(async move {
+                match Supervisor::new(started, Executable::Own, shared) {
+                    Ok(supervisor) => drop(tell.send(Ok(supervisor.start()))),
+                    Err(e) => {
+                        drop(tell.send(Err(e)));
+                        actix::System::current().stop();
+                    }
+                }
+            });
+            if let Err(e) = system.run() {
+                log::error!("the supervisor's event loop failed: {e}");
+            }
+        })
+        .map_err(|e| Error::Spawn { reason: format!("no thread for the supervisor: {e}; raise `ulimit -u`") })?;
+    let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
+    let supervisor = told.recv().map_err(|_| closed())??;
+    let session = supervisor::CLIENT;
+    let timeout = Duration::from_secs(10);
+    let uplink =
+        Local { supervisor: supervisor.clone(), session, thread: parking_lot::Mutex::new(Some(thread)), timeout };
+    let remote = Remote::new(Box::new(uplink), session, pool, description);
+    supervisor.do_send(OpenSession { session, end: SessionEnd::Here(Arc::downgrade(&remote)) });
+    Ok(Client::new(remote))
 }

@@ -290,6 +290,11 @@ impl PageName {
         Self { number, ..self.clone() }
     }
 
+    /// Process id of its owner.
+    pub(crate) fn owner(&self) -> u32 {
+        self.pid
+    }
+
     fn path(&self) -> PathBuf {
         Path::new(SHM_DIR).join(self.to_string())
     }

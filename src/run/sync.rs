@@ -2,11 +2,12 @@
 
 use super::context::{self, Scope, TaskInfo};
 use super::{evaluate, task_error};
-use crate::client::backend::{Backend, Want};
+use crate::client::backend::{Backend, Reply, Want, answer_in_process};
 use crate::client::output::{Label, Run, Slot};
-use crate::client::{Mode, Progress, WorkerInfo};
+use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
+use crate::message::{Answer, Question};
 use crate::graph::node::Kind;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -192,8 +193,12 @@ impl Backend for SyncRunner {
         }
     }
 
-    fn explain(&self, run: &Run, slot: u32) -> Result<String> {
-        Ok(format!("{} ran when it was submitted", run.label(slot).key()))
+    fn ask_cluster(&self, question: Question) -> Reply {
+        answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
+    }
+
+    fn explain(&self, run: &Run, slot: u32) -> Reply {
+        Reply::ready(Ok(Answer::Text(format!("{} ran when it was submitted", run.label(slot).key()))))
     }
 
     fn shutdown(&self) {
@@ -202,13 +207,5 @@ impl Backend for SyncRunner {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
-    }
-
-    fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        Ok(vec![WorkerInfo::in_process(HERE, 1)])
-    }
-
-    fn wait_for_workers(&self, n: usize, _timeout: Duration) -> Result<()> {
-        if n <= 1 { Ok(()) } else { Err(Error::invalid("n", "the sync mode has one worker: the calling thread")) }
     }
 }

@@ -8,10 +8,11 @@
 
 use super::context::{self, Scope, TaskInfo};
 use super::{evaluate, task_error};
-use crate::client::backend::{Backend, Want};
+use crate::client::backend::{Backend, Reply, Want, answer_in_process};
 use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
-use crate::client::{Mode, Progress, WorkerInfo};
+use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::message::{Answer, Question};
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, row};
 use crate::task::Value;
@@ -626,20 +627,25 @@ impl Backend for Threads {
         }
     }
 
-    fn explain(&self, run: &Run, slot: u32) -> Result<String> {
+    fn ask_cluster(&self, question: Question) -> Reply {
+        let names = (0..self.threads).map(|i| format!("swath-thread-{i}")).collect();
+        answer_in_process(Mode::Threads, names, question)
+    }
+
+    fn explain(&self, run: &Run, slot: u32) -> Reply {
         let key = run.label(slot).key();
-        if run.is_done(slot) {
-            return Ok(format!("{key} is done"));
-        }
-        let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) else {
-            return Ok(format!("{key} is about to be done"));
+        let text = if run.is_done(slot) {
+            format!("{key} is done")
+        } else if let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) {
+            let id = job.outputs[slot as usize];
+            match job.missing[id as usize].load(Ordering::Acquire) {
+                0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
+                n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
+            }
+        } else {
+            format!("{key} is about to be done")
         };
-        let id = job.outputs[slot as usize];
-        let missing = job.missing[id as usize].load(Ordering::Acquire);
-        Ok(match missing {
-            0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
-            n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
-        })
+        Reply::ready(Ok(Answer::Text(text)))
     }
 
     fn shutdown(&self) {
@@ -661,17 +667,5 @@ impl Backend for Threads {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
-    }
-
-    fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        Ok((0..self.threads).map(|i| WorkerInfo::in_process(&format!("swath-thread-{i}"), 1)).collect())
-    }
-
-    fn wait_for_workers(&self, n: usize, _timeout: Duration) -> Result<()> {
-        if n <= self.threads {
-            Ok(())
-        } else {
-            Err(Error::invalid("n", format!("this client has {} threads", self.threads)))
-        }
     }
 }

@@ -76,33 +76,42 @@ impl Scheduler {
         }
     }
 
-    /// Failed outputs run again, and so do the failed tasks under them.
+    /// Failed outputs run again, and so do the failed tasks under them. The session hears of each output anew, also of
+    /// one that is there.
     pub(crate) fn retry(&mut self, job: JobId, outputs: &[u32]) {
         let mut stack = self.claimed(job, outputs);
-        let mut reset = Vec::new();
+        for &r in &stack {
+            if !matches!(self.jobs[r.job].state(r.index), State::Failed { .. }) {
+                self.owe_again(r);
+                self.tell(r);
+            }
+        }
         while let Some(r) = stack.pop() {
             let State::Failed { .. } = self.jobs[r.job].state(r.index) else { continue };
             let job = &mut self.jobs[r.job];
             job.set(r.index, State::Idle, &mut self.ready);
             job.tries.remove(&r.index);
             job.deaths.remove(&r.index);
-            if job.tasks[r.index as usize].has(flag::CLAIMED) {
-                let deliver = match job.spec.outputs.binary_search_by_key(&r.index, |o| o.index) {
-                    Ok(at) => job.spec.outputs[at].deliver,
-                    Err(_) => false,
-                };
-                let task = &mut job.tasks[r.index as usize];
-                task.put(flag::TOLD, false);
-                task.put(flag::WANTED, deliver);
-            }
-            let job = &self.jobs[r.job];
             stack.extend(job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep)));
-            reset.push(r);
+            if job.tasks[r.index as usize].has(flag::CLAIMED) {
+                self.owe_again(r);
+            }
+            // What is claimed starts; the rest is started as somebody turns out to need it.
+            self.restart.push(r);
         }
-        // Those that are claimed; the others are started as somebody turns out to need them.
-        self.restart.append(&mut reset);
         self.settle();
         self.sweep();
+    }
+
+    fn owe_again(&mut self, r: TaskRef) {
+        let job = &mut self.jobs[r.job];
+        let outputs = &job.spec.outputs;
+        let deliver = outputs.binary_search_by_key(&r.index, |o| o.index).is_ok_and(|at| outputs[at].deliver);
+        let task = &mut job.tasks[r.index as usize];
+        task.put(flag::TOLD, false);
+        if deliver {
+            task.put(flag::WANTED, true);
+        }
     }
 
     /// Everything the session claims is released, and nothing is delivered to it any more.

@@ -269,7 +269,8 @@ impl Scheduler {
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {
             return format!("the {memory} B it asks for are in use by other tasks on every worker that may run it");
         }
-        let moved = if job.tasks[r.index as usize].has(flag::ROAMS) { " (it was taken back from a busy worker)" } else { "" };
+        let moved =
+            if job.tasks[r.index as usize].has(flag::ROAMS) { " (it was taken back from a busy worker)" } else { "" };
         format!("the {} workers that may run it have their hands full{moved}", open.len())
     }
 }

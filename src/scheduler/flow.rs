@@ -225,10 +225,8 @@ impl Scheduler {
     fn infeasible(&self, r: TaskRef) -> Option<Failure> {
         let job = &self.jobs[r.job];
         let reason = job.lanes[job.lane_of(r.index) as usize].infeasible.as_ref()?;
-        let reason = format!(
-            "task {} {reason}; change the options of the task, or start a worker that can take it",
-            r.index
-        );
+        let reason =
+            format!("task {} {reason}; change the options of the task, or start a worker that can take it", r.index);
         Some(self.failure_of(r, None, FailureCause::Infeasible { reason }))
     }
 

@@ -20,6 +20,7 @@ mod drive;
 mod explain;
 mod flow;
 mod job;
+mod look;
 mod loss;
 mod place;
 mod ready;
@@ -105,8 +106,14 @@ pub(crate) struct RunTask {
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// In the worker's own store. With `take` nobody else wants it, and it may be moved out when the task starts.
-    Held { id: TaskId, take: bool },
-    Payload { id: TaskId, payload: Payload },
+    Held {
+        id: TaskId,
+        take: bool,
+    },
+    Payload {
+        id: TaskId,
+        payload: Payload,
+    },
 }
 
 /// How one run ended.
@@ -135,6 +142,8 @@ pub(crate) struct Scheduler {
     work: Vec<TaskRef>,
     /// Tasks whose value is needed but neither there nor on its way.
     restart: Vec<TaskRef>,
+    /// Scratch for placement.
+    heads: place::Heads,
     /// Jobs that may have become unneeded, by slot.
     leaving: Vec<u32>,
     next_seq: u64,

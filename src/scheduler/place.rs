@@ -7,10 +7,16 @@ use super::{Input, RunTask, Scheduler};
 use crate::ids::TaskId;
 use crate::protocol::Payload;
 use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most tasks without placed inputs that go to one worker in a row.
+/// The next ready tasks of the lanes of a group: index and lane.
+pub(super) type Heads = BinaryHeap<Reverse<(u32, u32)>>;
+
+/// Most tasks without inputs that go to one worker in a row.
 const MAX_BATCH: u32 = 512;
 /// A transfer costs this many nanoseconds, and one more for each byte (1 GB/s).
 const TRANSFER: u64 = 100_000;
@@ -20,6 +26,19 @@ const AWAY: u64 = 20_000;
 const SHORT_QUEUE: u64 = 200_000;
 /// A worker that has not ended a task for so long does not move.
 const STALLED: Duration = Duration::from_millis(1);
+
+/// Neighbours that go to one worker.
+struct Run {
+    slot: Slot,
+    left: u32,
+    lane: u32,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { slot: Slot::NONE, left: 0, lane: 0 }
+    }
+}
 
 fn transfer(bytes: u64) -> u64 {
     if bytes == 0 { 0 } else { TRANSFER + bytes }
@@ -38,54 +57,79 @@ impl Scheduler {
         if accepting == 0 {
             return;
         }
+        let mut heads = std::mem::take(&mut self.heads);
         let mut next = self.ready.first();
         while let Some(key) = next {
-            let stuck = self.place_lane(key, accepting);
-            let lane = &mut self.jobs[key.job].lanes[key.lane as usize];
-            let rule = lane.rule.clone();
-            if lane.ready == 0 {
-                lane.listed = false;
-                self.ready.lanes.remove(&key);
-            }
-            match rule {
-                // No thread is free anywhere, so later lanes can wait too.
-                None if stuck => return,
-                Some(rule) if stuck && rule.memory > 0 => self.reserve(&rule),
-                _ => {}
+            let group_end = self.place_group(key, accepting, &mut heads);
+            next = group_end.and_then(|last| self.ready.after(last));
+        }
+        self.heads = heads;
+    }
+
+    /// Places ready tasks of one job and priority, from the lowest index up; a lane that no worker has room for is left.
+    /// Gives the last lane of the group, or none if nothing is left to do for this time.
+    fn place_group(&mut self, first: LaneKey, accepting: u32, heads: &mut Heads) -> Option<LaneKey> {
+        let mut last = first;
+        let mut next = Some(first);
+        while let Some(key) = next.filter(|key| (key.priority, key.seq) == (first.priority, first.seq)) {
+            last = key;
+            match self.jobs[key.job].next_ready(key.lane) {
+                Some(index) => heads.push(Reverse((index, key.lane))),
+                None => self.unlist(key),
             }
             next = self.ready.after(key);
         }
-    }
-
-    /// Places tasks of one lane. True if one is left that no worker has room for.
-    fn place_lane(&mut self, key: LaneKey, accepting: u32) -> bool {
-        let rule = self.jobs[key.job].lanes[key.lane as usize].rule.clone();
-        let rule = rule.as_deref();
-        // Tasks without placed inputs go in runs, so that neighbours meet on one worker.
-        let mut run = (Slot::NONE, 0);
+        // Tasks without inputs go to workers in runs, so that neighbours meet.
+        let mut run = Run::default();
         loop {
-            let job = &mut self.jobs[key.job];
-            let estimate = job.estimate;
-            let Some(index) = job.next_ready(key.lane) else { return false };
-            let r = TaskRef { job: key.job, index };
-            let chosen = if job.dep_range(index).is_empty() {
-                let memory = rule.map_or(0, |rule| rule.memory);
-                if run.1 == 0 || !self.workers[run.0].fits(memory) {
-                    run = self.next_run(rule, estimate, accepting).unwrap_or((Slot::NONE, 0));
+            let Some(mut head) = heads.peek_mut() else { return Some(last) };
+            let Reverse((index, lane)) = *head;
+            let r = TaskRef { job: first.job, index };
+            if let Some(slot) = self.pick(r, lane, accepting, &mut run) {
+                self.assign(r, slot);
+                match self.jobs[first.job].next_ready(lane) {
+                    Some(index) => *head = Reverse((index, lane)),
+                    None => {
+                        PeekMut::pop(head);
+                        self.unlist(LaneKey { lane, ..first });
+                    }
                 }
-                run.1 = u32::saturating_sub(run.1, 1);
-                (run.0 != Slot::NONE).then_some(run.0)
-            } else {
-                self.choose(r, rule, estimate)
-            };
-            match chosen {
-                Some(slot) => self.assign(r, slot, estimate),
+                continue;
+            }
+            PeekMut::pop(head);
+            self.jobs[first.job].lanes[lane as usize].put_back(index);
+            match self.jobs[first.job].lanes[lane as usize].rule.clone() {
+                Some(rule) if rule.memory > 0 => self.reserve(&rule),
+                Some(_) => {}
+                // No thread is free anywhere, so everything later can wait too.
                 None => {
-                    self.jobs[key.job].lanes[key.lane as usize].put_back(index);
-                    return true;
+                    for Reverse((index, lane)) in heads.drain() {
+                        self.jobs[first.job].lanes[lane as usize].put_back(index);
+                    }
+                    return None;
                 }
             }
         }
+    }
+
+    fn unlist(&mut self, key: LaneKey) {
+        self.jobs[key.job].lanes[key.lane as usize].listed = false;
+        self.ready.lanes.remove(&key);
+    }
+
+    fn pick(&self, r: TaskRef, lane: u32, accepting: u32, run: &mut Run) -> Option<Slot> {
+        let job = &self.jobs[r.job];
+        let rule = job.lanes[lane as usize].rule.as_deref();
+        if !job.dep_range(r.index).is_empty() {
+            return self.choose(r, rule);
+        }
+        let memory = rule.map_or(0, |rule| rule.memory);
+        if run.left == 0 || run.lane != lane || !self.workers[run.slot].fits(memory) {
+            let (slot, left) = self.next_run(rule, job.estimate, accepting)?;
+            *run = Run { slot, left, lane };
+        }
+        run.left -= 1;
+        Some(run.slot)
     }
 
     /// The next worker for tasks that could run anywhere, and how many of them.
@@ -101,9 +145,8 @@ impl Scheduler {
 
     fn usable(&self, slot: Slot, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(slot)?;
-        let allowed = rule.is_none_or(|rule| {
-            rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory)))
-        });
+        let allowed =
+            rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
         (w.accepting() && allowed).then_some(w)
     }
 
@@ -124,8 +167,9 @@ impl Scheduler {
     }
 
     /// The worker where a task with inputs would be done first: waiting for a thread, and for what must be moved there.
-    fn choose(&self, r: TaskRef, rule: Option<&Rule>, estimate: u32) -> Option<Slot> {
+    fn choose(&self, r: TaskRef, rule: Option<&Rule>) -> Option<Slot> {
         let job = &self.jobs[r.job];
+        let estimate = job.estimate;
         let mut held: SmallVec<[(Slot, u64); 4]> = SmallVec::new();
         let mut total = 0;
         let mut last = Slot::NONE;
@@ -183,7 +227,7 @@ impl Scheduler {
     }
 
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
-    fn assign(&mut self, r: TaskRef, slot: Slot, estimate: u32) {
+    fn assign(&mut self, r: TaskRef, slot: Slot) {
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
             self.workers[slot].incoming.push(r);
@@ -196,7 +240,7 @@ impl Scheduler {
             w.progress = self.now;
         }
         w.futile = false;
-        let seq = w.flight.push(r, w.estimate(estimate, self.config.prefetch));
+        let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch));
         job.set(r.index, State::Assigned { worker: slot, seq }, &mut self.ready);
         let timeout_ms = job.options(r.index).and_then(|o| o.timeout_ms);
         let task = &mut job.tasks[r.index as usize];

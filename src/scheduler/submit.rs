@@ -38,8 +38,7 @@ impl Scheduler {
         let mut links = Vec::with_capacity(spec.externals.len());
         for &external in &spec.externals {
             let target = self.jobs.find_task(external).filter(|r| {
-                external.job.session == id.session
-                    && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
+                external.job.session == id.session && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
             });
             let Some(target) = target else { return Err(SubmitError::UnknownInput(external)) };
             links.push(Link { target, uses: 0 });

@@ -3,62 +3,60 @@
 use super::Scheduler;
 use super::job::{KINDS, State, TaskRef, flag};
 use super::worker::Slot;
+use crate::ids::TaskId;
 use crate::protocol::EXTERNAL;
-use std::collections::{HashMap, HashSet};
+
+type Held = Vec<(u64, u64, u32)>;
 
 impl Scheduler {
     /// Panics with a clear text if anything in the state contradicts anything else.
     pub(crate) fn validate(&self) {
         assert!(self.work.is_empty() && self.restart.is_empty(), "work lists are empty between events");
         assert!(self.leaving.is_empty(), "jobs that can go have gone");
-        let mut uses: HashMap<(u32, u32), u32> = HashMap::new();
-        let mut refs: HashMap<u32, u32> = HashMap::new();
+        // By job slot, then by index.
+        let slots = self.jobs.iter().map(|job| job.slot + 1).max().unwrap_or(0) as usize;
+        let mut uses: Vec<Vec<u32>> = vec![Vec::new(); slots];
         for job in self.jobs.iter() {
-            for (at, link) in job.links.iter().enumerate() {
-                *refs.entry(link.target.job).or_default() += 1;
-                let users = self.jobs[link.target.job].users.get(&link.target.index);
-                assert!(
-                    users.is_some_and(|u| u.contains(&(job.slot, at as u32))),
-                    "{:?}: link {at} is unknown to its owner",
-                    job.id
-                );
-                let mut users_here = 0;
-                for index in 0..job.tasks.len() as u32 {
-                    let uses_it = job.spec.deps(index).contains(&(at as u32 | EXTERNAL));
-                    users_here += u32::from(uses_it && job.state(index).active());
-                }
-                assert_eq!(link.uses, users_here, "{:?}: uses of link {at}", job.id);
-                *uses.entry((link.target.job, link.target.index)).or_default() += u32::from(link.uses > 0);
-            }
-            for index in 0..job.tasks.len() as u32 {
-                if job.state(index).active() {
-                    for &dep in job.spec.deps(index) {
-                        if dep & EXTERNAL == 0 {
-                            *uses.entry((job.slot, dep)).or_default() += 1;
+            uses[job.slot as usize] = vec![0; job.tasks.len()];
+        }
+        let mut refs = vec![0; slots];
+        for job in self.jobs.iter() {
+            let here = &mut uses[job.slot as usize];
+            let mut links = vec![0; job.links.len()];
+            for (index, task) in job.tasks.iter().enumerate() {
+                here[index] += u32::from(task.has(flag::CLAIMED));
+                if task.state.active() {
+                    for &dep in job.spec.deps(index as u32) {
+                        match dep & EXTERNAL {
+                            0 => here[dep as usize] += 1,
+                            _ => links[(dep & !EXTERNAL) as usize] += 1,
                         }
                     }
                 }
-                if job.tasks[index as usize].has(flag::CLAIMED) {
-                    *uses.entry((job.slot, index)).or_default() += 1;
-                }
+            }
+            for (at, link) in job.links.iter().enumerate() {
+                assert_eq!(link.uses, links[at], "{:?}: uses of link {at}", job.id);
+                refs[link.target.job as usize] += 1;
+                let owner = self.jobs[link.target.job].users.get(&link.target.index);
+                let known = owner.is_some_and(|users| users.contains(&(job.slot, at as u32)));
+                assert!(known, "{:?}: link {at} is unknown to its owner", job.id);
+                uses[link.target.job as usize][link.target.index as usize] += u32::from(link.uses > 0);
             }
         }
-        let mut held: HashMap<u16, (u64, u64, u32)> = HashMap::new();
+        let mut zombies: Vec<TaskId> = self.workers.iter().flat_map(|w| w.zombies.iter().map(|z| z.id)).collect();
+        zombies.sort_unstable();
+        assert!(zombies.windows(2).all(|pair| pair[0] != pair[1]), "a task has two cancelled runs");
+        // Values, bytes and fetches, by worker slot.
+        let mut held: Held = vec![(0, 0, 0); self.workers.slots().map(|(s, _)| s.0 as usize + 1).max().unwrap_or(0)];
         for job in self.jobs.iter() {
-            let outside = refs.get(&job.slot).copied().unwrap_or(0);
-            assert_eq!(job.refs, outside, "{:?}: references from other jobs", job.id);
-            self.validate_job(job.slot, &uses, &mut held);
+            assert_eq!(job.refs, refs[job.slot as usize], "{:?}: references from other jobs", job.id);
+            self.validate_job(job.slot, &uses[job.slot as usize], &zombies, &mut held);
         }
         self.validate_ready();
         self.validate_workers(&held);
     }
 
-    fn validate_job(
-        &self,
-        slot: u32,
-        uses: &HashMap<(u32, u32), u32>,
-        held: &mut HashMap<u16, (u64, u64, u32)>,
-    ) {
+    fn validate_job(&self, slot: u32, uses: &[u32], zombies: &[TaskId], held: &mut Held) {
         let job = &self.jobs[slot];
         let mut counts = [0; KINDS];
         let mut claims = 0;
@@ -69,11 +67,11 @@ impl Scheduler {
             let state = task.state;
             counts[state.kind()] += 1;
             claims += u32::from(task.has(flag::CLAIMED));
-            let expected = uses.get(&(slot, index)).copied().unwrap_or(0);
-            assert_eq!(task.uses, expected, "{id}: uses ({state:?})");
-            assert_eq!(task.has(flag::SHARED), job.users.contains_key(&index), "{id}: SHARED");
-            let zombies: usize = self.workers.iter().map(|w| w.zombies.iter().filter(|z| z.id == id).count()).sum();
-            assert_eq!(usize::from(task.has(flag::ZOMBIE)), zombies, "{id}: zombies");
+            assert_eq!(task.uses, uses[index as usize], "{id}: uses ({state:?})");
+            let shared = !job.users.is_empty() && job.users.contains_key(&index);
+            assert_eq!(task.has(flag::SHARED), shared, "{id}: used by other jobs");
+            let haunted = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
+            assert_eq!(task.has(flag::ZOMBIE), haunted, "{id}: cancelled run in flight");
 
             let r = TaskRef { job: slot, index };
             let (missing, failed) = self.lacks(r);
@@ -95,7 +93,7 @@ impl Scheduler {
                     assert!(task.uses > 0 || value.exporting, "{id}: nobody needs the value");
                     if value.holder != Slot::NONE {
                         assert!(self.workers.get(value.holder).is_some(), "{id}: held by a dead worker");
-                        let entry = held.entry(value.holder.0).or_default();
+                        let entry = &mut held[value.holder.0 as usize];
                         entry.0 += 1;
                         entry.1 += value.nbytes;
                         entry.2 += u32::from(value.exporting);
@@ -176,26 +174,30 @@ impl Scheduler {
         }
     }
 
-    fn validate_workers(&self, held: &HashMap<u16, (u64, u64, u32)>) {
+    fn validate_workers(&self, held: &Held) {
         for (slot, w) in self.workers.slots() {
             let name = &w.spec.name;
             assert_eq!(self.workers.find(w.id), Some(slot), "{name}: found by its id");
             let mut memory: u64 = w.zombies.iter().map(|z| z.memory).sum();
             let mut timed = 0;
-            let mut seen = HashSet::new();
+            let mut seen = Vec::new();
             for r in w.flight.iter() {
                 let job = &self.jobs[r.job];
-                assert!(seen.insert((r.job, r.index)), "{name}: a task is in flight twice");
+                seen.push((r.job, r.index));
                 let here = matches!(job.state(r.index), State::Assigned { worker, .. } if worker == slot);
                 assert!(here, "{name}: {} is in the flight list only", job.task_id(r.index));
                 memory += job.memory(r.index);
                 timed += usize::from(job.options(r.index).is_some_and(|o| o.timeout_ms.is_some()));
             }
-            assert_eq!(w.flight.len() as usize, seen.len(), "{name}: tasks in flight");
+            let sent = seen.len();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(sent, seen.len(), "{name}: a task is in flight twice");
+            assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");
-            let (values, bytes, exporting) = held.get(&slot.0).copied().unwrap_or_default();
+            let (values, bytes, exporting) = held[slot.0 as usize];
             assert_eq!((w.held_values, w.held_bytes), (values, bytes), "{name}: held values");
             assert_eq!(w.exporting, exporting, "{name}: fetches under way");
             if let Some(limit) = w.spec.memory_limit {

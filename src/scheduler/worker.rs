@@ -253,7 +253,8 @@ impl Worker {
             n => self.flight.load * u64::from(n) / u64::from(self.in_flight()),
         };
         let more = self.queue_budget(prefetch).saturating_sub(queued) / estimate;
-        let cap = (self.spec.threads + MAX_QUEUED + self.blocked).saturating_sub(self.in_flight() + self.incoming.len() as u32);
+        let cap = (self.spec.threads + MAX_QUEUED + self.blocked)
+            .saturating_sub(self.in_flight() + self.incoming.len() as u32);
         (u64::from(free) + more).min(u64::from(cap)) as u32
     }
 

@@ -11,6 +11,8 @@ mod output;
 mod scope;
 mod store;
 
+pub(crate) use output::private_bytes;
+
 use crate::client::limit::available_memory;
 use crate::ids::TaskId;
 use crate::ipc::ledger::Ledger;

@@ -1,0 +1,239 @@
+//! The supervisor's end of a connection, and the actor that owns a worker's.
+
+use super::supervisor::{FromWorkers, Supervisor, WorkerGone, WorkerOutput};
+use crate::error::DeathCause;
+use crate::ids::WorkerId;
+use crate::ipc::frame::{Decoder, Frame, Outgoing};
+use crate::ipc::socket::Socket;
+use crate::ipc::start;
+use crate::message;
+use actix::prelude::*;
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+const KIND: u8 = 1;
+/// A peer that lets so many bytes pile up does not read any more.
+const MOST_WAITING: usize = 1 << 30;
+/// How long a process may take to end by itself after it closed its connection.
+const LAST_BREATH: Duration = Duration::from_millis(300);
+
+/// One connection in an event loop: frames out at once where the socket takes them, frames in as they come.
+pub(crate) struct Pipe {
+    fd: AsyncFd<Socket>,
+    out: RefCell<Outgoing>,
+    draining: Cell<bool>,
+    broken: Cell<bool>,
+}
+
+impl Pipe {
+    pub(crate) fn new(socket: Socket) -> io::Result<Rc<Self>> {
+        socket.set_nonblocking(true)?;
+        Ok(Rc::new(Self {
+            fd: AsyncFd::new(socket)?,
+            out: RefCell::new(Outgoing::new()),
+            draining: Cell::new(false),
+            broken: Cell::new(false),
+        }))
+    }
+
+    /// Sends a message: now, or when there is room. A connection that is broken is noticed by its reader.
+    pub(crate) fn send<M: Serialize>(self: &Rc<Self>, message: &M) -> Result<(), message::Malformed> {
+        let (body, segments) = message::encode(message)?;
+        let mut out = self.out.borrow_mut();
+        out.push(KIND, body, message::descriptors(segments)).map_err(|e| message::Malformed(e.to_string()))?;
+        if out.len_bytes() > MOST_WAITING {
+            self.broken.set(true);
+        }
+        if self.draining.get() || self.broken.get() {
+            return Ok(());
+        }
+        match out.flush(self.fd.get_ref()) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.draining.set(true);
+                actix::spawn(Rc::clone(self).drain());
+            }
+            Err(_) => self.broken.set(true),
+        }
+        Ok(())
+    }
+
+    async fn drain(self: Rc<Self>) {
+        loop {
+            let Ok(mut ready) = self.fd.writable().await else { break };
+            match self.out.borrow_mut().flush(self.fd.get_ref()) {
+                Ok(true) => break,
+                Ok(false) => ready.clear_ready(),
+                Err(_) => {
+                    self.broken.set(true);
+                    break;
+                }
+            }
+        }
+        self.draining.set(false);
+    }
+
+    /// Waits for frames. None: the peer has closed the connection.
+    pub(crate) async fn receive(&self, decoder: &mut Decoder) -> Result<Option<Vec<Frame>>, String> {
+        loop {
+            let mut ready = self.fd.readable().await.map_err(|e| e.to_string())?;
+            match self.take(decoder) {
+                Ok(None) => ready.clear_ready(),
+                Ok(Some(Taken::End)) => return Ok(None),
+                Ok(Some(Taken::Frames(frames))) if frames.is_empty() => {}
+                Ok(Some(Taken::Frames(frames))) => return Ok(Some(frames)),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Takes what has arrived. None: nothing.
+    fn take(&self, decoder: &mut Decoder) -> Result<Option<Taken>, String> {
+        if self.broken.get() {
+            return Ok(Some(Taken::End));
+        }
+        let mut fds = Vec::new();
+        match self.fd.get_ref().recv_nonblocking(decoder.spare_mut(), &mut fds) {
+            Ok(0) => return Ok(Some(Taken::End)),
+            Ok(n) => decoder.advance(n, fds),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Taken::End)),
+            Err(e) => return Err(e.to_string()),
+        }
+        let mut frames = Vec::new();
+        while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
+            frames.push(frame);
+        }
+        Ok(Some(Taken::Frames(frames)))
+    }
+}
+
+enum Taken {
+    Frames(Vec<Frame>),
+    End,
+}
+
+/// Owns one life of a worker: its socket, its pipes, its process.
+pub(super) struct WorkerLink {
+    pub(super) worker: WorkerId,
+    pub(super) pipe: Rc<Pipe>,
+    pub(super) child: Option<Child>,
+    pub(super) supervisor: Addr<Supervisor>,
+    pub(super) max_frame: u64,
+}
+
+impl Actor for WorkerLink {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut child) = self.child.take() else { return ctx.stop() };
+        let (worker, supervisor) = (self.worker, self.supervisor.clone());
+        let out = child.stdout.take().map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), false));
+        let err = child.stderr.take().map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), true));
+        let out = out.map(actix::spawn);
+        let err = err.map(actix::spawn);
+        let (pipe, max) = (Rc::clone(&self.pipe), self.max_frame);
+        let life = async move {
+            let exited = start::pidfd(&child).and_then(AsyncFd::new);
+            let reason = serve(worker, &pipe, max, exited, &supervisor).await;
+            let status = last_breath(&mut child).await;
+            // What it wrote last belongs to the record of its death.
+            for output in [out, err].into_iter().flatten() {
+                if tokio::time::timeout(LAST_BREATH, output).await.is_err() {
+                    log::debug!("a child of {worker:?} keeps its output open");
+                }
+            }
+            supervisor.do_send(WorkerGone { worker, cause: reason.unwrap_or_else(|| cause_of(status)) });
+        };
+        ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+/// Brings frames to the supervisor until the connection or the process ends. Answers with what was wrong, if anything.
+async fn serve(
+    worker: WorkerId,
+    pipe: &Pipe,
+    max: u64,
+    exited: io::Result<AsyncFd<OwnedFd>>,
+    supervisor: &Addr<Supervisor>,
+) -> Option<DeathCause> {
+    let mut decoder = Decoder::new(max);
+    loop {
+        let frames = match &exited {
+            Ok(exited) => {
+                tokio::select! {
+                    biased;
+                    frames = pipe.receive(&mut decoder) => frames,
+                    // A process that a task started may keep the socket open, so its end alone does not tell.
+                    _ = exited.readable() => return None,
+                }
+            }
+            Err(_) => pipe.receive(&mut decoder).await,
+        };
+        match frames {
+            Ok(Some(frames)) => supervisor.do_send(FromWorkers { worker, frames }),
+            Ok(None) => return None,
+            Err(reason) => return Some(DeathCause::Protocol(reason)),
+        }
+    }
+}
+
+/// Waits for the end of a process that has closed its connection; ends it if it does not.
+async fn last_breath(child: &mut Child) -> Option<ExitStatus> {
+    let began = std::time::Instant::now();
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => {}
+            Err(e) => {
+                log::warn!("a worker's end cannot be waited for: {e}");
+                return None;
+            }
+        }
+        if began.elapsed() > LAST_BREATH
+            && let Err(e) = child.kill()
+        {
+            log::warn!("a worker cannot be killed: {e}");
+        }
+        actix_rt::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn cause_of(status: Option<ExitStatus>) -> DeathCause {
+    match status {
+        Some(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => DeathCause::Exited(code),
+            (None, Some(signal)) => DeathCause::Signal(signal),
+            (None, None) => DeathCause::Unknown,
+        },
+        None => DeathCause::Unknown,
+    }
+}
+
+/// Brings what a worker writes to one of its streams to the supervisor.
+async fn read_output(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) {
+    if start::set_nonblocking(&pipe.as_fd()).is_err() {
+        return;
+    }
+    let Ok(fd) = AsyncFd::new(std::fs::File::from(pipe)) else { return };
+    let mut bytes = vec![0; 4096];
+    loop {
+        let Ok(mut ready) = fd.readable().await else { return };
+        match fd.get_ref().read(&mut bytes) {
+            Ok(0) => return,
+            Ok(n) => supervisor.do_send(WorkerOutput { worker, stderr, bytes: bytes[..n].to_vec() }),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Facts that the supervisor looks up while it carries out commands.
+
+use super::Scheduler;
+use super::job::{State, TaskRef};
+use crate::ids::{JobId, TaskId, WorkerId};
+use crate::protocol::JobSpec;
+use std::sync::Arc;
+
+impl Scheduler {
+    /// Tasks sent to a worker that have not ended, cancelled ones included.
+    pub(crate) fn in_flight(&self, worker: WorkerId) -> usize {
+        self.workers.find(worker).map_or(0, |slot| self.workers[slot].in_flight() as usize)
+    }
+
+    pub(crate) fn spec(&self, job: JobId) -> Option<&Arc<JobSpec>> {
+        self.jobs.get(job).map(|slot| &self.jobs[slot].spec)
+    }
+
+    /// Bytes of a task's inputs, as far as they are known.
+    pub(crate) fn input_bytes(&self, task: TaskId) -> u64 {
+        let Some(slot) = self.jobs.get(task.job) else { return 0 };
+        let job = &self.jobs[slot];
+        if task.index as usize >= job.tasks.len() {
+            return 0;
+        }
+        job.spec.deps(task.index).iter().map(|&dep| self.value_bytes(job.resolve(dep))).sum()
+    }
+
+    fn value_bytes(&self, r: TaskRef) -> u64 {
+        let job = &self.jobs[r.job];
+        match job.state(r.index) {
+            State::Done { value, .. } | State::Lent { value, .. } => job.values[value].nbytes,
+            State::Data { entry } => job.spec.data[entry as usize].1.nbytes(),
+            _ => 0,
+        }
+    }
+}
