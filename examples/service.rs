@@ -362,6 +362,7 @@ impl Http {
             if self.get("/health")?.body.contains(&wanted) {
                 return Ok(());
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
         Err(format!("there should be{wanted}, but: {}", self.get("/health")?.body).into())
     }

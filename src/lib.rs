@@ -17,6 +17,7 @@ mod run;
 mod scheduler;
 mod task;
 mod worker;
+mod worker_local;
 
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,
@@ -28,4 +29,13 @@ pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use ipc::start::init;
 pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::Data;
-pub use task::function::{Args, Record, TaskFunction, TryTaskFunction};
+pub use task::function::{TaskFunction, TryTaskFunction};
+pub use worker_local::WorkerLocal;
+
+/// What public traits mention and no user needs.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::client::output::Output;
+    pub use crate::graph::node::{Arg, Node};
+    pub use crate::task::function::{Args, Record};
+}

@@ -67,6 +67,8 @@ pub(crate) enum Slot {
     Value(Value),
     Payload(Payload),
     Failed(TaskError),
+    /// It was here, and its only owner has it now.
+    Taken,
 }
 
 impl Slot {
@@ -75,7 +77,7 @@ impl Slot {
     }
 
     fn is_here(&self) -> bool {
-        matches!(self, Slot::Value(_) | Slot::Payload(_) | Slot::Failed(_))
+        matches!(self, Slot::Value(_) | Slot::Payload(_) | Slot::Failed(_) | Slot::Taken)
     }
 }
 
@@ -291,6 +293,7 @@ impl Run {
             Slot::Value(value) => return Some(Ok(Here::Value(Arc::clone(value)))),
             Slot::Payload(payload) => return Some(Ok(Here::Payload(payload.clone()))),
             Slot::Failed(e) => return Some(Err(e.clone())),
+            Slot::Taken => return Some(Err(cancelled(self.label(slot)))),
             Slot::Remote { asked, .. } => {
                 let ask = !std::mem::replace(asked, true);
                 Self::watch(&mut state, slot, watcher());
@@ -337,15 +340,16 @@ impl Run {
 
     /// Takes an output that is here, for the last time.
     pub(crate) fn take(&self, slot: u32) -> Result<Here, TaskError> {
-        let taken = std::mem::replace(&mut self.state.lock().slots[slot as usize], Slot::Pending);
-        match taken {
+        let mut state = self.state.lock();
+        let place = &mut state.slots[slot as usize];
+        if !place.is_here() {
+            return Err(cancelled(self.label(slot)));
+        }
+        match std::mem::replace(place, Slot::Taken) {
             Slot::Value(value) => Ok(Here::Value(value)),
             Slot::Payload(payload) => Ok(Here::Payload(payload)),
             Slot::Failed(e) => Err(e),
-            Slot::Pending | Slot::Remote { .. } => {
-                let label = self.label(slot);
-                Err(TaskError::new(label.key(), label.name(), None, None, Cause::Cancelled))
-            }
+            Slot::Pending | Slot::Remote { .. } | Slot::Taken => Err(cancelled(self.label(slot))),
         }
     }
 }
@@ -411,7 +415,7 @@ pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bo
 }
 
 /// The handle of one output. The last one that goes lets the result go.
-pub(crate) struct Output {
+pub struct Output {
     pub(crate) run: Arc<Run>,
     pub(crate) slot: u32,
 }

@@ -6,6 +6,7 @@ use crate::ids::WorkerId;
 use crate::ipc::frame::{Decoder, Frame, Outgoing};
 use crate::ipc::socket::Socket;
 use crate::ipc::start;
+use crate::ipc::watch::watch;
 use crate::message;
 use actix::prelude::*;
 use serde::Serialize;
@@ -36,7 +37,7 @@ impl Pipe {
     pub(crate) fn new(socket: Socket) -> io::Result<Rc<Self>> {
         socket.set_nonblocking(true)?;
         Ok(Rc::new(Self {
-            fd: AsyncFd::new(socket)?,
+            fd: watch(socket)?,
             out: RefCell::new(Outgoing::new()),
             draining: Cell::new(false),
             broken: Cell::new(false),
@@ -141,7 +142,7 @@ impl Actor for WorkerLink {
         let err = err.map(actix::spawn);
         let (pipe, max) = (Rc::clone(&self.pipe), self.max_frame);
         let life = async move {
-            let exited = start::pidfd(&child).and_then(AsyncFd::new);
+            let exited = start::pidfd(&child).and_then(watch);
             let reason = serve(worker, &pipe, max, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             // What it wrote last belongs to the record of its death.
@@ -224,7 +225,7 @@ async fn read_output(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: Owned
     if start::set_nonblocking(&pipe.as_fd()).is_err() {
         return;
     }
-    let Ok(fd) = AsyncFd::new(std::fs::File::from(pipe)) else { return };
+    let Ok(fd) = watch(std::fs::File::from(pipe)) else { return };
     let mut bytes = vec![0; 4096];
     loop {
         let Ok(mut ready) = fd.readable().await else { return };

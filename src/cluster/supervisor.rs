@@ -656,7 +656,7 @@ impl Supervisor {
     fn count(&self, done: &[message::Done]) {
         let mut counted = None;
         let mut n = 0;
-        let mut flush = |session: Option<SessionId>, n: u64| {
+        let flush = |session: Option<SessionId>, n: u64| {
             if let Some(SessionEnd::Here(remote)) = session.and_then(|s| self.sessions.get(&s))
                 && let Some(remote) = remote.upgrade()
             {

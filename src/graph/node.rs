@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// One task to be, or the result of one that was submitted.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     pub(crate) kind: Kind,
     /// Equal hashes mean the same task. The first half shows in the key.
     pub(crate) hash: u128,

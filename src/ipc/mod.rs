@@ -12,6 +12,7 @@ pub(crate) mod scope;
 pub(crate) mod segment;
 pub(crate) mod socket;
 pub(crate) mod start;
+pub(crate) mod watch;
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -278,7 +278,7 @@ impl Scheduler {
     /// Leads retiring workers through the steps of their end.
     pub(super) fn wind_down(&mut self) {
         let leaving: Vec<Slot> =
-            self.workers.slots().filter(|(_, w)| w.leaving != Leaving::No).map(|(slot, _)| slot).collect();
+            self.workers.slots().filter(|(_, w)| w.leaving != Leaving::No && !w.killed).map(|(slot, _)| slot).collect();
         for slot in leaving {
             if let Leaving::Draining { asked_back } = self.workers[slot].leaving {
                 if self.workers[slot].in_flight() == 0 {

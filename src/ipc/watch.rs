@@ -1,0 +1,27 @@
+//! Descriptors in an event loop.
+
+use super::socket::Socket;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use tokio::io::unix::AsyncFd;
+
+/// Owns one descriptor, the same one as long as it lives.
+///
+/// # Safety
+/// `as_raw_fd` must answer with the same open descriptor until the value is dropped.
+pub(crate) unsafe trait OwnsDescriptor: AsRawFd {}
+
+// SAFETY: a socket is its descriptor; nothing replaces it.
+unsafe impl OwnsDescriptor for Socket {}
+// SAFETY: so is a file.
+unsafe impl OwnsDescriptor for File {}
+// SAFETY: and this is what the others are made of.
+unsafe impl OwnsDescriptor for OwnedFd {}
+
+/// Registers a descriptor with the event loop of this thread.
+pub(crate) fn watch<T: OwnsDescriptor>(fd: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the registration needs the descriptor to stay open and the same, which is what the trait promises; the
+    // event loop gives the registration up before it drops the value.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
+}
