@@ -22,6 +22,9 @@ const HANGS: u8 = 3;
 /// Like that, and ignores cancellation.
 const STUCK: u8 = 4;
 
+/// Its value cannot leave its worker, unless it is sent with the completion.
+const LOCAL: u8 = 5;
+
 struct Rng(u64);
 
 impl Rng {
@@ -44,7 +47,7 @@ impl Rng {
 enum Word {
     Finished(Vec<Completion>),
     Retracted(Vec<TaskId>),
-    Exported(TaskId, Payload),
+    Exported(TaskId, Result<Payload, Box<Failure>>),
 }
 
 struct Running {
@@ -177,7 +180,7 @@ impl Sim {
             let mut options = TaskOptions::default();
             let mut kind = PLAIN;
             if self.rng.chance(chaos) {
-                kind = 1 + self.rng.below(4) as u8;
+                kind = 1 + self.rng.below(5) as u8;
                 options.retries = self.rng.below(3) as u32;
                 if kind == FLAKY {
                     options.retries += 1;
@@ -321,6 +324,7 @@ impl Sim {
                 assert_eq!(records.len(), self.allowed_deaths);
                 assert!(self.deaths[&failure.task] >= self.allowed_deaths);
             }
+            FailureCause::Encode { .. } => assert_eq!(kind, LOCAL, "{}", failure.task),
             FailureCause::Infeasible { .. } => assert!(self.infeasible(failure.task), "{}", failure.task),
             other => panic!("{other:?}"),
         }
@@ -349,7 +353,9 @@ impl Sim {
             Command::Fetch { tasks, .. } => {
                 for id in tasks {
                     let value = *w.store.get(&id).unwrap_or_else(|| panic!("{id} is fetched, but not there"));
-                    w.outbox.push_back(Word::Exported(id, encode(value)));
+                    let local = self.specs[&id.job.number].body(id.index)[0] == LOCAL;
+                    let result = if local { Err(failed(id, encode_failed())) } else { Ok(encode(value)) };
+                    w.outbox.push_back(Word::Exported(id, result));
                 }
             }
             Command::Drop { tasks, .. } => {
@@ -409,17 +415,17 @@ impl Sim {
         let body = running.task.spec.body(id.index).to_vec();
         let runs = *self.runs.get(&id).unwrap_or(&0);
         let stop = running.cancelled && self.rng.chance(70);
-        let failed = || {
+        let fails = || {
             let cause = FailureCause::Returned { message: "no".into(), type_name: String::new(), value: Vec::new() };
-            Outcome::Failed(Box::new(Failure { task: id, step: 0, call: None, worker: None, cause }))
+            Outcome::Failed(failed(id, cause))
         };
         let outcome = match body[0] {
             STUCK => return,
             HANGS if !running.cancelled => return,
             HANGS => Outcome::Cancelled,
             _ if stop => Outcome::Cancelled,
-            BAD => failed(),
-            FLAKY if runs < u32::from(body[1]) => failed(),
+            BAD => fails(),
+            FLAKY if runs < u32::from(body[1]) => fails(),
             _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
             _ => Outcome::Held { nbytes: [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)] },
         };
@@ -450,7 +456,7 @@ impl Sim {
         match word {
             Word::Finished(completions) => self.s.finished(w.id, completions, self.now),
             Word::Retracted(tasks) => self.s.retracted(w.id, &tasks),
-            Word::Exported(id, payload) => self.s.exported(w.id, id, Ok(payload)),
+            Word::Exported(id, result) => self.s.exported(w.id, id, result),
         }
     }
 
@@ -632,8 +638,13 @@ impl Sim {
                 }
             }
             for (id, heard) in &self.claims {
-                let failed = matches!(heard, Some(Delivery { result: Err(_), .. }));
-                assert_eq!(failed, bad.contains(id), "{id}");
+                match heard {
+                    // Whether it had to be moved is a matter of luck.
+                    Some(Delivery { result: Err(failure), .. }) if failure.cause == encode_failed() => {}
+                    heard => {
+                        assert_eq!(matches!(heard, Some(Delivery { result: Err(_), .. })), bad.contains(id), "{id}")
+                    }
+                }
             }
         }
         let all: Vec<TaskId> = self.claims.keys().copied().collect();
@@ -653,6 +664,14 @@ impl Sim {
         }
         assert_eq!(self.s.stats().stale, 0, "no word was unexpected");
     }
+}
+
+fn failed(task: TaskId, cause: FailureCause) -> Box<Failure> {
+    Box::new(Failure { task, step: 0, call: None, worker: None, cause })
+}
+
+fn encode_failed() -> FailureCause {
+    FailureCause::Encode { type_name: "Local".into(), reason: "it is".into() }
 }
 
 fn combine(a: u64, b: u64) -> u64 {

@@ -88,15 +88,15 @@ impl Link {
         Ok(messages)
     }
 
-    /// Waits for one message, the first.
-    pub(super) fn read_one(&self) -> Result<ToWorker, String> {
+    /// Waits for the first messages.
+    pub(super) fn read_first(&self) -> Result<Vec<ToWorker>, String> {
         loop {
-            let mut messages = self.read()?;
-            if let Some(first) = messages.pop() {
-                return Ok(first);
-            }
+            let messages = self.read()?;
             if self.is_closed() {
                 exit_now(0);
+            }
+            if !messages.is_empty() {
+                return Ok(messages);
             }
         }
     }

@@ -109,8 +109,11 @@ pub(crate) fn main(socket: Socket) -> ! {
 fn start(socket: Socket) -> Result<&'static Worker, String> {
     let link = Link::new(socket);
     link.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
-    let ToWorker::Welcome(welcome) = link.read_one()? else {
-        return Err("the supervisor did not say welcome".to_string());
+    let mut first = link.read_first()?.into_iter();
+    let welcome = match first.next() {
+        Some(ToWorker::Welcome(welcome)) => welcome,
+        Some(ToWorker::Shutdown) => exit_now(0),
+        _ => return Err("the supervisor did not say welcome".to_string()),
     };
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;
@@ -152,6 +155,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     for slot in 1..threads {
         spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
     }
+    worker.handle(Ok(first.collect()));
     Ok(worker)
 }
 
