@@ -175,7 +175,7 @@ impl Scheduler {
         self.sweep();
     }
 
-    /// The answer to a fetch. A value that cannot be sent fails its task, and what depends on it.
+    /// The answer to a fetch. A value that cannot be sent fails its task, and what depends on it, even where it is.
     pub(crate) fn exported(&mut self, worker: WorkerId, id: TaskId, result: Result<Payload, Box<Failure>>) {
         let asked = self.workers.find(worker).and_then(|slot| {
             let r = self.jobs.find_task(id)?;
@@ -208,7 +208,7 @@ impl Scheduler {
                 self.arrived(r);
             }
             // The worker goes anyway: another one computes it again.
-            Err(_) if self.workers[slot].leaving != Leaving::No => {
+            Err(_) if self.workers[slot].leaving == Leaving::Exporting => {
                 self.forget_value(r, true);
                 self.withdraw(r);
                 self.restart.push(r);
@@ -216,6 +216,14 @@ impl Scheduler {
             Err(failure) => {
                 self.forget_value(r, true);
                 self.withdraw(r);
+                for d in self.dependents(r) {
+                    if let State::Assigned { worker, seq } = self.jobs[d.job].state(d.index)
+                        && worker == slot
+                    {
+                        self.strand(d, worker, seq);
+                        self.jobs[d.job].set(d.index, State::Waiting { missing: 1 }, &mut self.ready);
+                    }
+                }
                 self.fail(r, failure.into());
             }
         }

@@ -765,6 +765,19 @@ fn an_export_that_fails_fails_the_task_and_its_dependents() {
 }
 
 #[test]
+fn an_export_that_fails_takes_down_those_that_use_the_value_in_place() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[], &[0]], &[0, 1])));
+    rig.held(0, task(1, 0), 1);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    rig.s.exported(WorkerId(0), task(1, 0), Err(panicked(task(1, 0))));
+    rig.step();
+    assert_eq!((rig.cancels(), rig.drops()), (vec![(0, 1)], vec![(0, 0)]), "in this order");
+    assert_eq!(rig.told()[1..], [(0, Err(0)), (1, Err(0))]);
+}
+
+#[test]
 fn deliver_fetches_once_and_answers_every_time() {
     let mut rig = Rig::new(1, 1);
     rig.submit(1, kept(graph(&[&[]], &[0])));
