@@ -92,6 +92,14 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// A local cluster refuses, or cannot be what it should.
+    #[error("local cluster `{name}`: {reason}")]
+    Cluster {
+        /// Its name.
+        name: String,
+        /// What happened, and what to change.
+        reason: String,
+    },
     /// Operation that this mode does not have.
     #[error("{operation} is not available in {mode} mode")]
     Unsupported {

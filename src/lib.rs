@@ -10,7 +10,7 @@ mod error;
 mod graph;
 mod ids;
 mod ipc;
-mod local;
+pub mod local;
 mod message;
 mod protocol;
 mod run;
@@ -21,12 +21,13 @@ mod worker_local;
 
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,
-    Status, WaitFor, WorkerInfo, WorkerState,
+    RunningTask, Status, WaitFor, WorkerInfo, WorkerState,
 };
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use ipc::start::init;
+pub use local::{WorkerSize, describe_sizes};
 pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::Data;
 pub use task::function::{TaskFunction, TryTaskFunction};
@@ -38,4 +39,13 @@ pub mod internal {
     pub use crate::client::output::Output;
     pub use crate::graph::node::{Arg, Node};
     pub use crate::task::function::{Args, Record};
+}
+
+/// For the benchmark program of this package; no part of the interface.
+#[doc(hidden)]
+pub mod bench {
+    /// Runs `n` tasks that do nothing through the scheduler alone; gives the number of results.
+    pub fn drive_noops(n: u32) -> u64 {
+        crate::scheduler::drive_noops(n)
+    }
 }

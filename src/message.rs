@@ -18,6 +18,8 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+/// The kind of a frame. One is enough: the message says what it is.
+pub(crate) const KIND: u8 = 1;
 /// Grows when any message changes: processes of different versions refuse each other.
 pub(crate) const VERSION: u32 = 1;
 
@@ -40,7 +42,10 @@ pub(crate) enum ToWorker {
 /// Worker to supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
-    Hello { version: u32, build: BuildId },
+    Hello {
+        version: u32,
+        build: BuildId,
+    },
     Done(Vec<Done>),
     Retracted(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
@@ -71,7 +76,6 @@ pub(crate) struct Task {
     pub(crate) name: Option<String>,
     pub(crate) attempt: u16,
     pub(crate) deliver: bool,
-    pub(crate) keep: bool,
     pub(crate) body: Bytes,
     pub(crate) inputs: Vec<Input>,
 }
@@ -94,15 +98,33 @@ pub(crate) struct Done {
 /// A client's requests to a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    Submit { number: u32, spec: JobSpec },
-    Release { number: u32, outputs: Vec<u32> },
-    Cancel { number: u32, outputs: Vec<u32> },
+    Submit {
+        number: u32,
+        spec: JobSpec,
+    },
+    Release {
+        number: u32,
+        outputs: Vec<u32>,
+    },
+    Cancel {
+        number: u32,
+        outputs: Vec<u32>,
+    },
     /// Send the value of an output that was only to be kept.
-    Deliver { number: u32, outputs: Vec<u32> },
-    Retry { number: u32, outputs: Vec<u32> },
+    Deliver {
+        number: u32,
+        outputs: Vec<u32>,
+    },
+    Retry {
+        number: u32,
+        outputs: Vec<u32>,
+    },
     /// Segments of others that the client no longer uses.
     Released(Vec<(SegmentId, u32)>),
-    Ask { ticket: u64, question: Question },
+    Ask {
+        ticket: u64,
+        question: Question,
+    },
 }
 
 /// What a client may ask; each is answered under its ticket.
@@ -137,7 +159,10 @@ pub(crate) enum ToSession {
     Answer(u64, Answer),
     Return(Vec<(SegmentId, u32)>),
     /// A submission was refused as a whole.
-    Refused { number: u32, reason: String },
+    Refused {
+        number: u32,
+        reason: String,
+    },
 }
 
 /// First word of a program that attaches to a local cluster; the executable's descriptor rides along.
@@ -162,10 +187,18 @@ pub(crate) enum Control {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attached {
     Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Settings },
-    Status(crate::local::Status),
+    Status(Box<crate::local::ClusterStatus>),
     Logs(Vec<(String, String)>),
     Done,
     Refused(String),
+}
+
+/// A supervisor's word to a program that attached.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FromCluster {
+    /// How many of its tasks have been done since the last word.
+    pub(crate) done: u64,
+    pub(crate) word: ToSession,
 }
 
 /// Bytes that are written in one piece.
@@ -266,6 +299,9 @@ pub(crate) fn descriptors(segments: Vec<Arc<Segment>>) -> Vec<Descriptor> {
 /// Reads a message. Each segment that came with the frame goes through `resolve`.
 pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, resolve: Resolve<'_>) -> Result<M, Malformed> {
     let short = || Malformed("it ends too early".to_string());
+    if frame.kind != KIND {
+        return Err(Malformed(format!("a frame of kind {}", frame.kind)));
+    }
     let (rest, count) = frame.body.split_last_chunk::<2>().ok_or_else(short)?;
     let count = usize::from(u16::from_le_bytes(*count));
     let split = rest.len().checked_sub(count * CLAIM).ok_or_else(short)?;

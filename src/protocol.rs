@@ -109,7 +109,9 @@ pub(crate) enum Outcome {
     /// The value rides along: it is small, or somebody waits for it.
     Value(Payload),
     /// The value stays in the worker's store.
-    Held { nbytes: u64 },
+    Held {
+        nbytes: u64,
+    },
     Failed(Box<Failure>),
     Cancelled,
 }
@@ -130,21 +132,41 @@ pub(crate) struct Failure {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum FailureCause {
-    Panic { message: String, location: String, backtrace: String },
+    Panic {
+        message: String,
+        location: String,
+        backtrace: String,
+    },
     /// The function returned `Err`: its text, its type, and the error itself, encoded.
-    Returned { message: String, type_name: String, value: Vec<u8> },
+    Returned {
+        message: String,
+        type_name: String,
+        value: Vec<u8>,
+    },
     /// The worker process died under it, each time with a record.
     WorkerDied(Vec<DeathRecord>),
-    TimedOut { limit_ms: u64 },
+    TimedOut {
+        limit_ms: u64,
+    },
     Cancelled,
     /// A value of that type could not be encoded.
-    Encode { type_name: String, reason: String },
+    Encode {
+        type_name: String,
+        reason: String,
+    },
     /// A value of that type could not be decoded.
-    Decode { type_name: String, reason: String },
+    Decode {
+        type_name: String,
+        reason: String,
+    },
     /// No shared memory or other resource to be had: what, and what to change.
-    Resource { reason: String },
+    Resource {
+        reason: String,
+    },
     /// No worker of this cluster can ever run it.
-    Infeasible { reason: String },
+    Infeasible {
+        reason: String,
+    },
 }
 
 /// Word to a session about its outputs.
@@ -159,5 +181,7 @@ pub(crate) struct Delivery {
 pub(crate) enum Delivered {
     Value(Payload),
     /// The result is there and stays where it is.
-    Ready { nbytes: u64 },
+    Ready {
+        nbytes: u64,
+    },
 }

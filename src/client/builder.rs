@@ -17,6 +17,16 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// How a worker process, which is this executable started again, becomes a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum StartMethod {
+    /// Before `main`, by itself. Rust's runtime is not set up then: a stack overflow ends the worker without a message.
+    Automatic,
+    /// In [`init`](crate::init), which must be the first line of `main`.
+    Init,
+}
+
 /// All options of a [`Client`]. Those that a mode has no use for are ignored in it.
 ///
 /// ```
@@ -50,8 +60,10 @@ pub struct Builder {
     cancel_grace: Duration,
     allowed_deaths: u32,
     restart: RestartPolicy,
+    start_method: StartMethod,
     forward_output: bool,
     cluster: Option<PathBuf>,
+    size: Option<String>,
 }
 
 impl Default for Builder {
@@ -71,8 +83,10 @@ impl Default for Builder {
             cancel_grace: Duration::from_secs(5),
             allowed_deaths: 3,
             restart: RestartPolicy::Always,
+            start_method: StartMethod::Automatic,
             forward_output: true,
             cluster: None,
+            size: None,
         }
     }
 }
@@ -97,8 +111,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Invalid`] names a variable whose value makes no sense.
     pub fn from_env() -> Result<Self> {
-        let mut builder = Self::default();
-        builder.cluster = variable("SWATH_CLUSTER").map(PathBuf::from);
+        let mut builder = Self { cluster: variable("SWATH_CLUSTER").map(PathBuf::from), ..Self::default() };
         if let Some(mode) = variable("SWATH_SCHEDULER") {
             builder.mode = mode.parse().map_err(|_| {
                 Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))
@@ -135,6 +148,13 @@ impl Builder {
     /// Memory limit of each worker. Default: none.
     pub fn memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.memory_limit = limit.into();
+        self
+    }
+
+    /// A named size for the workers, as [`describe_sizes`](crate::describe_sizes) lists them: sets their threads and
+    /// memory limit, and starts as many as fit the machine, where these are not given themselves.
+    pub fn size(mut self, name: impl Into<String>) -> Self {
+        self.size = Some(name.into());
         self
     }
 
@@ -205,6 +225,12 @@ impl Builder {
         self
     }
 
+    /// How worker processes begin. Default: [`StartMethod::Automatic`].
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.start_method = method;
+        self
+    }
+
     /// Whether what tasks print appears on this process's standard output and error. Default: yes. In either case the
     /// last lines are kept for [`Client::logs`] and for the records of deaths.
     pub fn forward_output(mut self, forward: bool) -> Self {
@@ -237,10 +263,15 @@ impl Builder {
         }
     }
 
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The options of worker processes, checked.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let workers = self.workers.unwrap_or_else(cores);
-        let threads = self.threads.unwrap_or(1);
+        let size = self.size.as_deref().map(crate::local::size).transpose()?;
+        let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
+        let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
         if workers == 0 || workers > 1024 {
             return Err(Error::invalid("workers", format!("{workers}; it must be 1 to 1024")));
         }
@@ -254,7 +285,7 @@ impl Builder {
         if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
         }
-        let memory_limit = self.memory_limit.bytes()?;
+        let memory_limit = self.memory_limit.bytes()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
         let shared_memory = self.shared_memory_limit.bytes()?.unwrap_or(all.map_or(half, |all| all.min(half)));
@@ -279,6 +310,7 @@ impl Builder {
             cancel_grace: self.cancel_grace,
             allowed_deaths: self.allowed_deaths.max(1),
             restart: self.restart,
+            start_method: self.start_method,
             forward_output: self.forward_output,
         })
     }

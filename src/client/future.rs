@@ -98,6 +98,17 @@ impl<T> Future<T> {
         })
     }
 
+    /// Size of the result in bytes, encoded, once it is known: exactly where it has been encoded, else about.
+    /// `None` before, in the in-process modes, and for a task that failed.
+    pub fn nbytes(&self) -> Option<u64> {
+        use super::output::Slot;
+        self.output.run.look(self.output.slot, |slot| match slot {
+            Slot::Remote { nbytes, .. } => Some(*nbytes),
+            Slot::Payload(payload) => Some(payload.nbytes()),
+            _ => None,
+        })
+    }
+
     /// The result as a lazy value, to describe more work with.
     pub fn delayed(&self) -> Delayed<T> {
         Delayed::from_arc(self.to_node())
@@ -125,7 +136,7 @@ impl<T: Data> Future<T> {
     /// # Errors
     /// [`Error::Timeout`] when the time is over; the work goes on. Otherwise as [`result`](Self::result).
     pub fn result_timeout(&self, timeout: Duration) -> Result<T> {
-        match self.output.wait_here(Some(Instant::now() + timeout)) {
+        match self.output.wait_here(Instant::now().checked_add(timeout)) {
             Some(here) => self.typed(here),
             None => Err(Error::Timeout { waited: timeout }),
         }

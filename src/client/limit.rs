@@ -72,7 +72,8 @@ fn meminfo(field: &str) -> Result<u64> {
 }
 
 fn parse(text: &str) -> Result<MemoryLimit> {
-    let wrong = || Error::invalid("memory limit", format!("`{text}`; write for example `2GB`, `512MiB`, `25%` or `none`"));
+    let wrong =
+        || Error::invalid("memory limit", format!("`{text}`; write for example `2GB`, `512MiB`, `25%` or `none`"));
     let trimmed = text.trim().to_ascii_lowercase();
     if matches!(trimmed.as_str(), "none" | "") {
         return Ok(MemoryLimit::None);

@@ -10,7 +10,7 @@ pub(crate) mod remote;
 mod replay;
 mod wait;
 
-pub use builder::{Builder, RestartPolicy};
+pub use builder::{Builder, RestartPolicy, StartMethod};
 pub use computable::{Computable, Results};
 pub use future::{Awaited, Future, Status};
 pub use limit::MemoryLimit;
@@ -118,8 +118,22 @@ pub struct WorkerInfo {
     pub tasks: usize,
     /// Its private memory in bytes.
     pub memory: u64,
+    /// Bytes of shared segments that it made and still has, beside its private memory.
+    pub shared_memory: u64,
     /// Its memory limit in bytes.
     pub limit: Option<u64>,
+    /// The tasks it runs right now.
+    pub running: Vec<RunningTask>,
+}
+
+/// A task that a worker runs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct RunningTask {
+    /// Its key; on a local cluster, which does not know the names of a program's functions, its number.
+    pub key: String,
+    /// How far it is, from 0 to 1, if it says so with [`set_progress`](crate::set_progress).
+    pub progress: f64,
 }
 
 impl WorkerInfo {
@@ -131,7 +145,9 @@ impl WorkerInfo {
             threads: 1,
             tasks: 0,
             memory: 0,
+            shared_memory: 0,
             limit: None,
+            running: Vec::new(),
         }
     }
 }
@@ -326,7 +342,7 @@ impl Client {
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
         let (run, slots) = self.start(&what, Want::Values)?;
         let run = Whole(run);
-        if !run.0.wait_all(Some(Instant::now() + timeout)) {
+        if !run.0.wait_all(Instant::now().checked_add(timeout)) {
             return Err(Error::Timeout { waited: timeout });
         }
         Self::finish(&what, &run, slots)
@@ -521,7 +537,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when `timeout` is over before.
     pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Option<Duration>) -> Result<()> {
-        match wait::wait(futures, how, timeout.map(|t| Instant::now() + t)) {
+        match wait::wait(futures, how, timeout.and_then(|t| Instant::now().checked_add(t))) {
             true => Ok(()),
             false => Err(Error::Timeout { waited: timeout.unwrap_or_default() }),
         }

@@ -4,8 +4,8 @@ use super::backend::Backend;
 use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
-use crate::ids::{JobId, TaskId};
 use crate::graph::node::{self, Kind, Node};
+use crate::ids::{JobId, TaskId};
 use crate::ipc::scope::decode_scope;
 use crate::protocol::Payload;
 use crate::task::function::{Record, short_name};
@@ -163,14 +163,8 @@ impl Run {
     fn with(number: u32, backend: Arc<dyn Backend>, labels: Vec<Label>, nodes: Vec<Option<Arc<Node>>>) -> Arc<Self> {
         let n = labels.len();
         let slots = std::iter::repeat_with(|| Slot::Pending).take(n).collect();
-        let state = State {
-            slots,
-            nodes,
-            watchers: FxHashMap::default(),
-            pending: n,
-            missing: n,
-            when_all: SmallVec::new(),
-        };
+        let state =
+            State { slots, nodes, watchers: FxHashMap::default(), pending: n, missing: n, when_all: SmallVec::new() };
         Arc::new(Self { number, backend, labels, state: Mutex::new(state), remote: OnceLock::new() })
     }
 
@@ -283,11 +277,7 @@ impl Run {
     }
 
     /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `watcher` is told.
-    pub(crate) fn poll_here(
-        &self,
-        slot: u32,
-        watcher: impl FnOnce() -> Watcher,
-    ) -> Option<Result<Here, TaskError>> {
+    pub(crate) fn poll_here(&self, slot: u32, watcher: impl FnOnce() -> Watcher) -> Option<Result<Here, TaskError>> {
         let mut state = self.state.lock();
         match &mut state.slots[slot as usize] {
             Slot::Value(value) => return Some(Ok(Here::Value(Arc::clone(value)))),
@@ -362,11 +352,7 @@ pub(crate) enum Here {
 
 impl Here {
     pub(crate) fn into_typed<T: Data>(self, label: &Label) -> Result<T> {
-        let wrong = |reason: String| Error::WrongType {
-            key: label.key(),
-            wanted: std::any::type_name::<T>(),
-            reason,
-        };
+        let wrong = |reason: String| Error::WrongType { key: label.key(), wanted: std::any::type_name::<T>(), reason };
         match self {
             Here::Value(value) => crate::task::unwrap_value(value)
                 .ok_or_else(|| wrong("the task made a value of another type".to_string())),
@@ -445,19 +431,6 @@ impl Output {
             found.is_some()
         });
         found
-    }
-
-    /// Waits until the output is done, wherever it is.
-    pub(crate) fn wait_done(&self, deadline: Option<Instant>) -> bool {
-        let mut told = false;
-        wait_until(deadline, || {
-            let done = self.run.is_done(self.slot);
-            if !done && !std::mem::replace(&mut told, true) {
-                self.run.when_done(self.slot, Watcher::Thread(std::thread::current()));
-                return self.run.is_done(self.slot);
-            }
-            done
-        })
     }
 }
 

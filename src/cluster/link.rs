@@ -9,17 +9,18 @@ use crate::ipc::start;
 use crate::ipc::watch::watch;
 use crate::message;
 use actix::prelude::*;
+use nix::sys::socket::{Shutdown, shutdown};
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-const KIND: u8 = 1;
 /// A peer that lets so many bytes pile up does not read any more.
 const MOST_WAITING: usize = 1 << 30;
 /// How long a process may take to end by itself after it closed its connection.
@@ -37,7 +38,7 @@ impl Pipe {
     pub(crate) fn new(socket: Socket) -> io::Result<Rc<Self>> {
         socket.set_nonblocking(true)?;
         Ok(Rc::new(Self {
-            fd: watch(socket)?,
+            fd: watch(socket, Interest::READABLE)?,
             out: RefCell::new(Outgoing::new()),
             draining: Cell::new(false),
             broken: Cell::new(false),
@@ -48,9 +49,9 @@ impl Pipe {
     pub(crate) fn send<M: Serialize>(self: &Rc<Self>, message: &M) -> Result<(), message::Malformed> {
         let (body, segments) = message::encode(message)?;
         let mut out = self.out.borrow_mut();
-        out.push(KIND, body, message::descriptors(segments)).map_err(|e| message::Malformed(e.to_string()))?;
+        out.push(message::KIND, body, message::descriptors(segments)).map_err(|e| message::Malformed(e.to_string()))?;
         if out.len_bytes() > MOST_WAITING {
-            self.broken.set(true);
+            self.close();
         }
         if self.draining.get() || self.broken.get() {
             return Ok(());
@@ -66,9 +67,27 @@ impl Pipe {
         Ok(())
     }
 
+    /// Ends the connection, whatever waits to be sent. The reader, here and there, finds its end.
+    pub(crate) fn close(&self) {
+        self.broken.set(true);
+        if let Err(e) = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both) {
+            log::debug!("a connection was closed already: {e}");
+        }
+    }
+
     async fn drain(self: Rc<Self>) {
+        // A full socket is rare, so only then is room waited for, on a second descriptor of the same socket.
+        let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| watch(fd, Interest::WRITABLE));
+        let twin = match twin {
+            Ok(twin) => twin,
+            Err(e) => {
+                log::error!("a full socket cannot be waited for: {e}");
+                self.broken.set(true);
+                return;
+            }
+        };
         loop {
-            let Ok(mut ready) = self.fd.writable().await else { break };
+            let Ok(mut ready) = twin.writable().await else { break };
             match self.out.borrow_mut().flush(self.fd.get_ref()) {
                 Ok(true) => break,
                 Ok(false) => ready.clear_ready(),
@@ -102,7 +121,7 @@ impl Pipe {
         }
         let mut fds = Vec::new();
         match self.fd.get_ref().recv_nonblocking(decoder.spare_mut(), &mut fds) {
-            Ok(0) => return Ok(Some(Taken::End)),
+            Ok(0) => return decoder.finish().map(|()| Some(Taken::End)).map_err(|e| e.to_string()),
             Ok(n) => decoder.advance(n, fds),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Taken::End)),
@@ -142,7 +161,7 @@ impl Actor for WorkerLink {
         let err = err.map(actix::spawn);
         let (pipe, max) = (Rc::clone(&self.pipe), self.max_frame);
         let life = async move {
-            let exited = start::pidfd(&child).and_then(watch);
+            let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
             let reason = serve(worker, &pipe, max, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             // What it wrote last belongs to the record of its death.
@@ -225,7 +244,7 @@ async fn read_output(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: Owned
     if start::set_nonblocking(&pipe.as_fd()).is_err() {
         return;
     }
-    let Ok(fd) = watch(std::fs::File::from(pipe)) else { return };
+    let Ok(fd) = watch(std::fs::File::from(pipe), Interest::READABLE) else { return };
     let mut bytes = vec![0; 4096];
     loop {
         let Ok(mut ready) = fd.readable().await else { return };

@@ -10,7 +10,7 @@ pub(crate) mod supervisor;
 
 use crate::client::limit::Bytes;
 use crate::client::remote::{Remote, Uplink};
-use crate::client::{Client, RestartPolicy};
+use crate::client::{Client, RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) cancel_grace: Duration,
     pub(crate) allowed_deaths: u32,
     pub(crate) restart: RestartPolicy,
+    pub(crate) start_method: StartMethod,
     pub(crate) forward_output: bool,
 }
 
@@ -70,7 +71,10 @@ pub(crate) enum Executable {
 /// What all users of a supervisor share with it.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    /// Where the account of the shared memory is.
     pub(crate) page: Arc<ControlPage>,
+    /// What the workers' pages are named after.
+    pub(crate) pages: PageName,
     pub(crate) ledger: Ledger,
     pub(crate) pool: SegmentPool,
 }
@@ -88,7 +92,7 @@ impl Shared {
         ledger.set_limit(settings.shared_memory);
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
-        Ok(Self { page, ledger, pool })
+        Ok(Self { page, pages: name, ledger, pool })
     }
 }
 
@@ -125,6 +129,11 @@ impl Uplink for Local {
 
 /// Starts workers of this executable under a supervisor in a thread of this process.
 pub(crate) fn local(settings: Settings) -> Result<Client> {
+    if crate::ipc::start::missed_init() {
+        // Going on would start workers of a worker, and so on.
+        let reason = "this process was started as a worker: call `swath::init()` first in `main`".to_string();
+        return Err(Error::Spawn { reason });
+    }
     let shared = Shared::new(&settings)?;
     let description = format!("processes client `{}`: {}", settings.name, settings.describe());
     let pool = shared.pool.clone();

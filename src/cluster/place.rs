@@ -22,14 +22,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(index: usize, tags: Vec<String>) -> Self {
-        Self {
-            name: format!("worker-{index}"),
-            tags,
-            life: None,
-            closing: false,
-            started: None,
-            pause: Duration::ZERO,
-        }
+        Self { name: format!("worker-{index}"), tags, life: None, closing: false, started: None, pause: Duration::ZERO }
     }
 
     pub(super) fn begin(&mut self, id: WorkerId, now: Instant) {

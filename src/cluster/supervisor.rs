@@ -4,7 +4,7 @@ use super::link::{Pipe, WorkerLink};
 use super::place::Place;
 use super::{Executable, Settings, Shared};
 use crate::client::remote::Remote;
-use crate::client::{RestartPolicy, WorkerInfo, WorkerState};
+use crate::client::{RestartPolicy, RunningTask, StartMethod, WorkerInfo, WorkerState};
 use crate::error::{DeathCause, DeathRecord, Error, Result};
 use crate::graph::node;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
@@ -62,7 +62,11 @@ pub(crate) enum SessionEnd {
 /// Word to a program that attached.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Word(pub(crate) ToSession);
+pub(crate) struct Word {
+    /// How many of its tasks have been done since the last word.
+    pub(crate) done: u64,
+    pub(crate) word: ToSession,
+}
 
 /// Whom segments are lent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +112,8 @@ pub(crate) struct Supervisor {
     /// Processes started before the actor was.
     newborn: Vec<(usize, Newborn)>,
     sessions: FxHashMap<SessionId, SessionEnd>,
+    /// Tasks of attached programs that are done, and that they have not been told of.
+    counted: FxHashMap<SessionId, u64>,
     lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
     deaths: VecDeque<DeathRecord>,
     waiting: Vec<Waiting>,
@@ -196,7 +202,6 @@ pub(crate) struct Look {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<DeathRecord>,
     pub(crate) logs: Vec<(String, String)>,
-    pub(crate) sessions: usize,
 }
 
 /// Replaces all workers.
@@ -231,8 +236,7 @@ impl Supervisor {
             cancel_grace: settings.cancel_grace,
             ..Config::default()
         };
-        let places: Vec<_> =
-            settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
+        let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
             tails: vec![String::new(); places.len()],
             places,
@@ -246,6 +250,7 @@ impl Supervisor {
             next_worker: 0,
             newborn: Vec::new(),
             sessions: FxHashMap::default(),
+            counted: FxHashMap::default(),
             lent: FxHashMap::default(),
             deaths: VecDeque::new(),
             waiting: Vec::new(),
@@ -264,7 +269,7 @@ impl Supervisor {
                         let _ = newborn.child.kill();
                         let _ = newborn.child.wait();
                     }
-                    supervisor.shared.page.name().unlink_all();
+                    supervisor.shared.pages.unlink_all();
                     return Err(e);
                 }
             }
@@ -295,7 +300,7 @@ impl Supervisor {
     fn give_birth(&mut self) -> Result<Newborn> {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
-        let page = ControlPage::create(&self.shared.page.name().sibling(id.0 + 1)).map_err(|e| Error::Resource {
+        let page = ControlPage::create(&self.shared.pages.sibling(id.0 + 1)).map_err(|e| Error::Resource {
             resource: "shared memory for a control page".to_string(),
             reason: e.to_string(),
         })?;
@@ -308,21 +313,22 @@ impl Supervisor {
         if let Some(dir) = &self.settings.directory {
             command.current_dir(dir);
         }
-        let (child, socket) = start::spawn(&mut command).map_err(|e| match e.raw_os_error() {
-            Some(nix::libc::EMFILE | nix::libc::ENFILE) => Error::Resource {
-                resource: "file descriptors".to_string(),
-                reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -n`"),
-            },
-            Some(nix::libc::EAGAIN) => Error::Resource {
-                resource: "processes".to_string(),
-                reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -u`"),
-            },
-            Some(nix::libc::ENOMEM) => Error::Resource {
-                resource: "memory".to_string(),
-                reason: format!("a worker process cannot be started: {e}"),
-            },
-            _ => Error::Spawn { reason: e.to_string() },
-        })?;
+        let (child, socket) = start::spawn(&mut command, self.settings.start_method == StartMethod::Automatic)
+            .map_err(|e| match e.raw_os_error() {
+                Some(nix::libc::EMFILE | nix::libc::ENFILE) => Error::Resource {
+                    resource: "file descriptors".to_string(),
+                    reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -n`"),
+                },
+                Some(nix::libc::EAGAIN) => Error::Resource {
+                    resource: "processes".to_string(),
+                    reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -u`"),
+                },
+                Some(nix::libc::ENOMEM) => Error::Resource {
+                    resource: "memory".to_string(),
+                    reason: format!("a worker process cannot be started: {e}"),
+                },
+                _ => Error::Spawn { reason: e.to_string() },
+            })?;
         Ok(Newborn { child, socket, page: Arc::new(page), id })
     }
 
@@ -397,16 +403,22 @@ impl Supervisor {
 
     fn must_look(&self) -> bool {
         !self.waiting.is_empty()
+            || !self.counted.is_empty()
             || self.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self.lives.iter().any(|(id, life)| {
-                matches!(life.phase, Phase::Starting(_)) || self.scheduler.in_flight(*id) > 0
-            })
+            || self
+                .lives
+                .iter()
+                .any(|(id, life)| matches!(life.phase, Phase::Starting(_)) || self.scheduler.in_flight(*id) > 0)
     }
 
     /// Looks for workers that do not answer and for deadlines.
     fn look(&mut self) {
         self.scheduler.tick(self.now());
+        let counted: Vec<_> = self.counted.keys().copied().collect();
+        for session in counted {
+            self.tell_session(session, ToSession::Deliveries(Vec::new()));
+        }
         let now = monotonic_ms();
         let mut kill = Vec::new();
         for (&id, life) in &self.lives {
@@ -494,7 +506,7 @@ impl Supervisor {
         for task in tasks {
             let (mut more_fds, mut more_bytes) = (0, 0);
             for input in &task.inputs {
-                if let Input::Payload { payload, .. } = input {
+                if let Input::Payload(payload) = input {
                     Self::lend(&mut self.lent, Peer::Worker(worker), payload);
                     more_fds += payload.segments.len();
                     more_bytes += payload.bytes.len();
@@ -509,23 +521,20 @@ impl Supervisor {
             fds += more_fds;
             bytes += more_bytes;
             let options = &task.spec.options;
-            let name = options
-                .binary_search_by_key(&task.id.index, |o| o.0)
-                .ok()
-                .and_then(|at| options[at].1.name.clone());
+            let name =
+                options.binary_search_by_key(&task.id.index, |o| o.0).ok().and_then(|at| options[at].1.name.clone());
             batch.push(Task {
                 id: task.id,
                 name,
                 attempt: task.attempt,
                 deliver: task.deliver,
-                keep: task.keep,
                 body: Bytes(body.into()),
                 inputs: task
                     .inputs
                     .into_iter()
                     .map(|input| match input {
                         Input::Held { id, take } => message::Input::Held { id, take },
-                        Input::Payload { payload, .. } => message::Input::Payload(payload),
+                        Input::Payload(payload) => message::Input::Payload(payload),
                     })
                     .collect(),
             });
@@ -581,7 +590,10 @@ impl Supervisor {
                 }
             }
             SessionEnd::Worker(worker) => self.tell(worker, &ToWorker::Session(word)),
-            SessionEnd::Socket(link) => link.do_send(Word(word)),
+            SessionEnd::Socket(link) => {
+                let done = self.counted.remove(&session).unwrap_or(0);
+                link.do_send(Word { done, word });
+            }
         }
     }
 
@@ -652,15 +664,20 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Keeps the counts of sessions in this process.
-    fn count(&self, done: &[message::Done]) {
+    /// Keeps the counts of clients.
+    fn count(&mut self, done: &[message::Done]) {
         let mut counted = None;
         let mut n = 0;
-        let flush = |session: Option<SessionId>, n: u64| {
-            if let Some(SessionEnd::Here(remote)) = session.and_then(|s| self.sessions.get(&s))
-                && let Some(remote) = remote.upgrade()
-            {
-                remote.counters.done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+        let mut flush = |session: Option<SessionId>, n: u64| {
+            let Some(session) = session else { return };
+            match self.sessions.get(&session) {
+                Some(SessionEnd::Here(remote)) => {
+                    if let Some(remote) = remote.upgrade() {
+                        remote.counters.done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+                    }
+                }
+                Some(SessionEnd::Socket(_)) => *self.counted.entry(session).or_default() += n,
+                _ => {}
             }
         };
         for one in done.iter().filter(|d| matches!(d.outcome, Outcome::Value(_) | Outcome::Held { .. })) {
@@ -776,7 +793,14 @@ impl Supervisor {
             threads: self.settings.threads,
             tasks: self.scheduler.in_flight(id),
             memory: read("statm").and_then(|s| crate::worker::private_bytes(&s)).unwrap_or(0),
+            shared_memory: life.page.segment_bytes(),
             limit: self.settings.memory_limit,
+            running: life
+                .page
+                .progress()
+                .into_iter()
+                .map(|(task, n)| RunningTask { key: self.key(task), progress: f64::from(n) / 1000.0 })
+                .collect(),
         }
     }
 
@@ -816,7 +840,9 @@ impl Supervisor {
     }
 
     fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
-        let tail = &self.tails[life.place];
+        // Its log lines are on its page too, where they survive what the pipe could not carry.
+        let log = String::from_utf8_lossy(&life.page.last_log()).into_owned();
+        let tail = if self.tails[life.place].is_empty() { &log } else { &self.tails[life.place] };
         let lines: Vec<_> = tail.lines().collect();
         DeathRecord {
             worker: self.places[life.place].name.clone(),
@@ -903,6 +929,7 @@ impl Supervisor {
 
     fn close_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+        self.counted.remove(&session);
         self.scheduler.session_closed(session);
         self.lent.remove(&Peer::Session(session));
         self.waiting.retain(|w| w.session != session);
@@ -934,7 +961,7 @@ impl Actor for Supervisor {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.shared.page.name().unlink_all();
+        self.shared.pages.unlink_all();
         if self.owns_system {
             System::current().stop();
         }
@@ -981,7 +1008,8 @@ impl Handler<FromSocket> for Supervisor {
                     return attachments.attach(id, fd, len).map_err(|e| e.to_string());
                 }
                 let held = lent.get(&Peer::Session(msg.session)).and_then(|l| l.get(&id));
-                held.map(|(segment, _)| Arc::clone(segment)).ok_or_else(|| format!("segment {id} is not one it was lent"))
+                held.map(|(segment, _)| Arc::clone(segment))
+                    .ok_or_else(|| format!("segment {id} is not one it was lent"))
             };
             let request: Request = message::decode(frame, resolve).map_err(|e| e.to_string())?;
             let fills = matches!(&request, Request::Ask { question: Question::Scale(_), .. });
@@ -1091,12 +1119,7 @@ impl Handler<LookAt> for Supervisor {
     type Result = Look;
 
     fn handle(&mut self, _: LookAt, _: &mut Context<Self>) -> Look {
-        Look {
-            workers: self.workers(),
-            deaths: self.deaths.iter().cloned().collect(),
-            logs: self.logs(),
-            sessions: self.sessions.values().filter(|s| matches!(s, SessionEnd::Socket(_))).count(),
-        }
+        Look { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
     }
 }
 

@@ -27,7 +27,7 @@ impl Options {
             name: self.name.clone(),
             priority: self.priority,
             retries: self.retries,
-            timeout_ms: self.timeout.map(|t| t.as_millis().max(1) as u64),
+            timeout_ms: self.timeout.map(|t| t.as_millis().clamp(1, u64::MAX.into()) as u64),
             memory: self.memory,
             worker: self.worker.clone(),
             tag: self.tag.clone(),

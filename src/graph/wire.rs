@@ -33,8 +33,8 @@ pub(crate) struct Wired {
 /// Encodes a value with its large buffers in segments of `pool`.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
     let mut bytes = Vec::new();
-    let (encoded, mut segments) =
-        crate::ipc::scope::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX)).map_err(EncodeError::NoRoom)?;
+    let (encoded, mut segments) = crate::ipc::scope::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX))
+        .map_err(EncodeError::NoRoom)?;
     encoded.map_err(|refused| match refused {
         Refused::TooLong => EncodeError::Refused("it is too long".to_string()),
         Refused::Failed(reason) => EncodeError::Refused(reason),
@@ -254,9 +254,8 @@ impl Writer<'_> {
                 for item in items {
                     self.operand(body, node, item, refs)?;
                 }
-                let offset = record
-                    .offset()
-                    .ok_or_else(|| Error::NotInExecutable { function: record.path().to_string() })?;
+                let offset =
+                    record.offset().ok_or_else(|| Error::NotInExecutable { function: record.path().to_string() })?;
                 program::gather_step(body, offset, items.len());
                 Ok(())
             }

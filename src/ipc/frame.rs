@@ -212,6 +212,7 @@ impl Decoder {
     }
 
     /// Copies `bytes` in, for callers that have them elsewhere.
+    #[cfg(test)]
     pub(crate) fn feed(&mut self, mut bytes: &[u8], fds: impl IntoIterator<Item = OwnedFd>) {
         self.advance(0, fds);
         while !bytes.is_empty() && self.failed.is_none() {

@@ -57,12 +57,17 @@ pub(crate) struct Ledger(Book);
 
 #[derive(Clone, Debug)]
 enum Book {
+    #[cfg(test)]
     Local(Arc<Account>),
-    Paged { supervisor: Arc<ControlPage>, own: Arc<ControlPage> },
+    Paged {
+        supervisor: Arc<ControlPage>,
+        own: Arc<ControlPage>,
+    },
 }
 
 impl Ledger {
     /// A budget of this process alone.
+    #[cfg(test)]
     pub(crate) fn in_memory(limit: u64) -> Self {
         let ledger = Self(Book::Local(Arc::default()));
         ledger.set_limit(limit);
@@ -76,6 +81,7 @@ impl Ledger {
 
     fn account(&self) -> &Account {
         match &self.0 {
+            #[cfg(test)]
             Book::Local(account) => account,
             Book::Paged { supervisor, .. } => supervisor.account(),
         }
@@ -100,16 +106,20 @@ impl Ledger {
         self.account().reserve(bytes)?;
         // A process that dies between the two lines leaves its bytes counted. The other order would forgive bytes that
         // were never counted, and a budget that is too small is better than one that is too large.
-        if let Book::Paged { own, .. } = &self.0 {
-            own.shm_used().fetch_add(bytes, Ordering::Relaxed);
+        match &self.0 {
+            #[cfg(test)]
+            Book::Local(_) => {}
+            Book::Paged { own, .. } => drop(own.shm_used().fetch_add(bytes, Ordering::Relaxed)),
         }
         Ok(())
     }
 
     /// Gives back what [`reserve`](Self::reserve) took.
     pub(crate) fn release(&self, bytes: u64) {
-        if let Book::Paged { own, .. } = &self.0 {
-            subtract(own.shm_used(), bytes);
+        match &self.0 {
+            #[cfg(test)]
+            Book::Local(_) => {}
+            Book::Paged { own, .. } => subtract(own.shm_used(), bytes),
         }
         self.account().release(bytes);
     }

@@ -12,8 +12,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set for worker processes only.
+/// Set for worker processes only; its value says how they begin.
 pub(crate) const WORKER: &str = "SWATH_WORKER_PROCESS";
+/// The worker begins before `main`.
+const HOOKED: &str = "hook";
+/// The worker begins in [`init`].
+const CALLED: &str = "init";
 
 type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
@@ -33,7 +37,7 @@ pub(crate) fn link() {
 
 /// Called by the loader before `main`, with the arguments of `main`.
 unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
-    if std::env::var_os(WORKER).is_none() {
+    if std::env::var_os(WORKER).is_none_or(|how| how != HOOKED) {
         return;
     }
     // SAFETY: the linker puts these around the array of constructors that the loader is just walking through. Ours is
@@ -57,13 +61,18 @@ unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const 
 
 /// Turns this process into a worker if it was started as one; does nothing otherwise.
 ///
-/// Programs need not call it: it happens by itself before `main`. It is there for executables whose linker drops the
-/// section that makes it so; call it first in `main` then.
+/// Programs need not call it: by default it happens by itself before `main`. With
+/// [`StartMethod::Init`](crate::StartMethod::Init) it must be the first line of `main`.
 pub fn init() {
     link();
     if std::env::var_os(WORKER).is_some() {
         become_worker();
     }
+}
+
+/// Whether this process was started as a worker and has not become one: its `main` lacks the call of [`init`].
+pub(crate) fn missed_init() -> bool {
+    std::env::var_os(WORKER).is_some()
 }
 
 fn become_worker() -> ! {
@@ -105,11 +114,11 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Starts `command`, which is to be this executable or one with the same hook, as a worker. The answers are the process
 /// and the supervisor's end of its socket.
-pub(crate) fn spawn(command: &mut Command) -> std::io::Result<(Child, Socket)> {
+pub(crate) fn spawn(command: &mut Command, before_main: bool) -> std::io::Result<(Child, Socket)> {
     link();
     let (ours, theirs) = Socket::pair()?;
     let child = command
-        .env(WORKER, "1")
+        .env(WORKER, if before_main { HOOKED } else { CALLED })
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,15 +1,179 @@
 //! The local cluster: worker processes that outlive the programs that use them.
-use crate::client::Client;
-use crate::error::Result;
-use std::path::Path;
+//!
+//! A local cluster is a process without a terminal that waits at a socket of its user's. A program connects with
+//! [`Client::connect`](crate::Client::connect) and passes its own executable, from which the cluster starts workers:
+//! programs of the same build share them, each other build gets as many of its own. Workers run in the directory and
+//! with the environment that the cluster was started with, and stay for some seconds after the last program has left.
+//!
+//! The command `local-cluster` is this module with options. [`serve`] is the cluster itself; the other functions speak
+//! to a running one, by its name or the path of its socket.
+//!
+//! ```no_run
+//! use swath::{Client, delayed, local};
+//! println!("{} program(s) are connected", local::status("default")?.programs.len());
+//! let client = Client::connect("default")?;
+//! assert_eq!(delayed(|x: u64| x + 1).call(1).compute(&client)?, 2);
+//! # Ok::<(), swath::Error>(())
+//! ```
 
-/// What `local-cluster status` shows.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Status {
-    /// Process id of the cluster.
+mod connect;
+mod daemon;
+mod executable;
+mod place;
+mod session;
+mod sizes;
+
+pub(crate) use connect::connect;
+pub use place::DEFAULT_NAME;
+pub(crate) use sizes::size;
+pub use sizes::{WorkerSize, describe_sizes};
+
+use crate::client::{Builder, WorkerInfo};
+use crate::error::{DeathRecord, Result};
+use crate::message::{Attached, Control};
+use place::Place;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What a local cluster says about itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClusterStatus {
+    /// Its name.
+    pub name: String,
+    /// Its process id.
     pub pid: u32,
+    /// For how long it has been running.
+    pub uptime_seconds: f64,
+    /// The socket where programs connect.
+    pub socket: PathBuf,
+    /// Where it and its workers run.
+    pub directory: PathBuf,
+    /// Workers for each build of a program.
+    pub workers: usize,
+    /// Executor threads of each worker.
+    pub threads: usize,
+    /// Memory limit of each worker, in bytes.
+    pub memory_limit: Option<u64>,
+    /// How many bytes of shared memory all values together may take.
+    pub shared_memory_limit: u64,
+    /// How many they take.
+    pub shared_memory_used: u64,
+    /// The programs that are connected, or left only seconds ago; one entry for each build.
+    pub programs: Vec<ProgramStatus>,
 }
 
-pub(crate) fn connect(_path: &Path, _name: Option<&str>) -> Result<Client> {
-    Err(crate::Error::Spawn { reason: "not yet".to_string() })
+/// One build of a program, as a local cluster sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ProgramStatus {
+    /// Name of its executable.
+    pub program: String,
+    /// Which build of it.
+    pub build: String,
+    /// How many connections it has.
+    pub sessions: usize,
+    /// Its workers.
+    pub workers: Vec<WorkerInfo>,
+    /// Workers that died, oldest first.
+    pub deaths: Vec<DeathRecord>,
+}
+
+/// The last words of one process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Log {
+    /// Whose they are: `cluster`, or program and worker as in `flights/worker-0`.
+    pub source: String,
+    /// The words.
+    pub text: String,
+}
+
+/// Runs a local cluster in this process, with the sizes and the name that `options` hold, until it is told to stop: by
+/// [`stop`], SIGTERM, SIGINT or SIGHUP. `ready` is called when programs can connect.
+///
+/// Call it from a program's first thread, while there is no other: the signals are blocked in the calling thread.
+///
+/// # Errors
+/// [`Error::Cluster`](crate::Error::Cluster) where one of that name is running, or its socket cannot be made;
+/// [`Error::Invalid`](crate::Error::Invalid) for an option that makes no sense, or a runtime directory that others can
+/// reach.
+pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+    let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
+    let settings = options.name(name.clone()).forward_output(false).settings()?;
+    daemon::serve(Place::named(&name)?, settings, ready)
+}
+
+fn control(cluster: impl AsRef<Path>, command: Control) -> Result<(Place, Attached)> {
+    let place = Place::of(cluster.as_ref())?;
+    match connect::control(&place, command)? {
+        Attached::Refused(reason) => Err(place.error(reason)),
+        answer => Ok((place, answer)),
+    }
+}
+
+fn done(cluster: impl AsRef<Path>, command: Control) -> Result<()> {
+    match control(cluster, command)? {
+        (_, Attached::Done) => Ok(()),
+        (place, _) => Err(place.error("it answered beside the point")),
+    }
+}
+
+/// What a running cluster does.
+///
+/// # Errors
+/// [`Error::Connect`](crate::Error::Connect) where none answers there. So do the other functions.
+pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
+    match control(cluster, Control::Status)? {
+        (_, Attached::Status(status)) => Ok(*status),
+        (place, _) => Err(place.error("it answered beside the point")),
+    }
+}
+
+/// The last lines that a cluster's workers wrote, and those of its own log.
+///
+/// # Errors
+/// As [`status`].
+pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
+    match control(cluster, Control::Logs)? {
+        (place, Attached::Logs(workers)) => {
+            let own = place::tail(&place.log()).map(|text| Log { source: "cluster".to_string(), text });
+            Ok(own.into_iter().chain(workers.into_iter().map(|(source, text)| Log { source, text })).collect())
+        }
+        (place, _) => Err(place.error("it answered beside the point")),
+    }
+}
+
+/// Has `workers` workers for each build from now on.
+///
+/// # Errors
+/// As [`status`], and where the number is not 1 to 1024.
+pub fn scale(cluster: impl AsRef<Path>, workers: usize) -> Result<()> {
+    done(cluster, Control::Scale(workers))
+}
+
+/// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
+///
+/// # Errors
+/// As [`status`].
+pub fn restart(cluster: impl AsRef<Path>) -> Result<()> {
+    done(cluster, Control::Restart)
+}
+
+/// Stops a cluster: programs that are connected lose it, its workers end, its files are removed. Returns when it is gone.
+///
+/// # Errors
+/// As [`status`], and where it does not end.
+pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
+    connect::stop(&Place::of(cluster.as_ref())?)
+}
+
+/// Where the log of a cluster of that name is kept. Makes the directory if need be.
+///
+/// # Errors
+/// [`Error::Invalid`](crate::Error::Invalid) for a bad name, or a runtime directory that others can reach.
+pub fn log_file(name: &str) -> Result<PathBuf> {
+    let place = Place::named(name)?;
+    place::make_directory(&place::directory())?;
+    Ok(place.log())
 }

@@ -2,8 +2,9 @@
 
 use crate::client::Client;
 use crate::client::backend::Backend;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The task that calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) trait Scope {
 
 thread_local! {
     static SCOPES: RefCell<Vec<std::rc::Rc<dyn Scope>>> = const { RefCell::new(Vec::new()) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Makes `scope` what tasks on this thread see, until the answer is dropped.
@@ -48,6 +50,18 @@ impl Drop for Entered {
 
 fn current() -> Option<std::rc::Rc<dyn Scope>> {
     SCOPES.try_with(|s| s.borrow().last().cloned()).ok().flatten()
+}
+
+/// Runs one attempt of a task in this process: from `deadline` on, it counts as cancelled.
+pub(crate) fn with_deadline<R>(deadline: Option<Instant>, attempt: impl FnOnce() -> R) -> R {
+    struct Before(Option<Instant>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            DEADLINE.set(self.0);
+        }
+    }
+    let _before = Before(DEADLINE.replace(deadline));
+    attempt()
 }
 
 /// Runs something that waits for other tasks.
@@ -91,7 +105,7 @@ pub fn current_client() -> Option<Client> {
 ///
 /// A long task should look from time to time and return early. Elsewhere `false`.
 pub fn cancelled() -> bool {
-    current().is_some_and(|s| s.cancelled())
+    current().is_some_and(|s| s.cancelled()) || DEADLINE.get().is_some_and(|at| Instant::now() >= at)
 }
 
 /// Inside a task: says how much of it is done, from 0 to 1. Elsewhere nothing happens.

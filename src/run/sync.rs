@@ -7,8 +7,8 @@ use crate::client::output::{Label, Run, Slot};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
-use crate::message::{Answer, Question};
 use crate::graph::node::Kind;
+use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use std::cell::Cell;
@@ -58,13 +58,19 @@ impl Scope for SyncScope {
 type Done = std::result::Result<Value, TaskError>;
 
 impl SyncRunner {
+    fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed { reason: "it was shut down".to_string() }),
+            false => Ok(()),
+        }
+    }
+
     /// The results of `graph.outputs()`.
     fn run(self: &Arc<Self>, graph: &Rc<Graph>) -> Vec<Done> {
         let mut uses = graph.uses();
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(graph.len(), || None);
-        let scope =
-            Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
+        let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
         let _entered = context::enter(scope.clone());
         let mut failed = 0;
         for id in 0..graph.len() as u32 {
@@ -103,7 +109,8 @@ impl SyncRunner {
             let last = attempt == retries;
             let mut at = 0;
             let began = timeout.map(|_| Instant::now());
-            let result = evaluate(node, &mut || {
+            let deadline = timeout.zip(began).and_then(|(limit, began)| began.checked_add(limit));
+            let mut input = || {
                 let r = refs[at] as usize;
                 at += 1;
                 // The last use of the last attempt takes the value, so that the function may own it without a copy.
@@ -115,7 +122,8 @@ impl SyncRunner {
                     Some(Ok(value)) => value,
                     _ => Arc::new(()),
                 }
-            });
+            };
+            let result = context::with_deadline(deadline, || evaluate(node, &mut input));
             if last {
                 // A fault while arguments were put together leaves some of them unused.
                 refs[at..].iter().for_each(|&r| uses[r as usize] -= 1);
@@ -150,9 +158,7 @@ impl Backend for SyncRunner {
     }
 
     fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
-        if self.is_closed() {
-            return Err(Error::Closed { reason: "it was shut down".to_string() });
-        }
+        self.check_open()?;
         let graph = Rc::new(graph);
         self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
         let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
@@ -162,6 +168,7 @@ impl Backend for SyncRunner {
     }
 
     fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+        self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
         let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
         run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, Slot::Value(v))));

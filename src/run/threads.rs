@@ -12,9 +12,9 @@ use crate::client::backend::{Backend, Reply, Want, answer_in_process};
 use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::message::{Answer, Question};
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, row};
+use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::{Condvar, Mutex};
@@ -271,21 +271,18 @@ impl Job {
         self.execute_with_options(node, refs, worker)
     }
 
-    fn execute_with_options(
-        &self,
-        node: &Node,
-        refs: &[u32],
-        worker: &str,
-    ) -> std::result::Result<Value, TaskError> {
+    fn execute_with_options(&self, node: &Node, refs: &[u32], worker: &str) -> std::result::Result<Value, TaskError> {
         let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
         let mut attempt = 0;
         let result = loop {
             let mut at = 0;
             let began = Instant::now();
-            let result = evaluate(node, &mut || {
+            let mut input = || {
                 at += 1;
                 self.peek(refs[at - 1])
-            });
+            };
+            let deadline = timeout.and_then(|limit| began.checked_add(limit));
+            let result = context::with_deadline(deadline, || evaluate(node, &mut input));
             let late = timeout.filter(|limit| began.elapsed() > *limit);
             match (result, late) {
                 (Ok(value), None) => break Ok(value),
@@ -303,6 +300,13 @@ impl Job {
 }
 
 impl Threads {
+    fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed { reason: "it was shut down".to_string() }),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) fn new(threads: usize) -> Arc<Self> {
         let pool = Arc::new(Self {
             threads: threads.max(1),
@@ -405,7 +409,7 @@ impl Threads {
         let lane = entry.get_mut();
         let left = lane.sources.len() - lane.next;
         let cost = lane.job.cost.load(Ordering::Relaxed);
-        let share = if cost == 0 { 1 } else { (SHARE / cost).clamp(1, 64) as usize };
+        let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
         let ids = lane.sources[lane.next..lane.next + n].to_vec();
         lane.next += n;
@@ -568,15 +572,14 @@ impl Backend for Threads {
     }
 
     fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
-        if self.is_closed() {
-            return Err(Error::Closed { reason: "it was shut down".to_string() });
-        }
+        self.check_open()?;
         let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
         self.start(graph, Arc::clone(&run));
         Ok(run)
     }
 
     fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+        self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
         let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
         run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, Slot::Value(v))));

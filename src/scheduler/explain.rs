@@ -3,7 +3,9 @@
 use super::Scheduler;
 use super::job::{Job, KINDS, State, TaskRef, flag};
 use super::worker::{Leaving, Worker};
-use crate::ids::{JobId, TaskId, WorkerId};
+#[cfg(test)]
+use crate::ids::JobId;
+use crate::ids::{TaskId, WorkerId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -164,6 +166,7 @@ impl Scheduler {
     }
 
     /// How far a job is; none if it is not there or not there any more.
+    #[cfg(test)]
     pub(crate) fn job_counts(&self, job: JobId) -> Option<Counts> {
         let mut counts = Counts::default();
         counts.add(&self.jobs[self.jobs.get(job)?].counts);
@@ -171,11 +174,13 @@ impl Scheduler {
     }
 
     /// The tasks in flight on a worker, in the order they were sent.
+    #[cfg(test)]
     pub(crate) fn worker_tasks(&self, worker: WorkerId) -> Vec<TaskId> {
         let Some(slot) = self.workers.find(worker) else { return Vec::new() };
         self.workers[slot].flight.iter().map(|r| self.jobs[r.job].task_id(r.index)).collect()
     }
 
+    #[cfg(test)]
     pub(crate) fn task_state(&self, task: TaskId) -> Option<TaskState> {
         self.look_up(task).map(|(job, r)| job.state(r.index).into())
     }

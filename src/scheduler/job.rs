@@ -428,6 +428,7 @@ impl Jobs {
         self.slots.get(slot as usize).is_some_and(Option::is_some)
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

@@ -34,7 +34,9 @@ mod validate;
 mod worker;
 
 pub(crate) use drive::drive_noops;
-pub(crate) use explain::{Counts, Explanation, Stats, TaskState, WorkerStats};
+#[cfg(test)]
+pub(crate) use explain::{Explanation, TaskState};
+#[cfg(test)]
 pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 
@@ -94,10 +96,6 @@ pub(crate) struct RunTask {
     pub(crate) attempt: u16,
     /// Somebody waits for the value: send it in full with the completion.
     pub(crate) deliver: bool,
-    /// Somebody needs the value later, apart from that delivery.
-    pub(crate) keep: bool,
-    /// The scheduler watches this; the worker may use it too.
-    pub(crate) timeout_ms: Option<u64>,
     /// In the order of the task's dependencies.
     pub(crate) inputs: Vec<Input>,
 }
@@ -110,10 +108,7 @@ pub(crate) enum Input {
         id: TaskId,
         take: bool,
     },
-    Payload {
-        id: TaskId,
-        payload: Payload,
-    },
+    Payload(Payload),
 }
 
 /// How one run ended.
@@ -166,6 +161,7 @@ impl Scheduler {
     }
 
     /// Whether nothing is known of any job.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.jobs.is_empty()
     }

@@ -259,8 +259,6 @@ impl Scheduler {
             spec: job.spec.clone(),
             attempt: task.attempt,
             deliver,
-            keep: task.uses > u32::from(deliver),
-            timeout_ms,
             inputs,
         });
     }
@@ -313,7 +311,7 @@ impl Scheduler {
                 // A ready task has all its inputs.
                 _ => Payload::default(),
             };
-            inputs.push(Input::Payload { id, payload });
+            inputs.push(Input::Payload(payload));
         }
         inputs
     }

@@ -138,7 +138,7 @@ impl Sim {
             name: format!("w{}", id.0 % 2),
             threads: threads as u32,
             memory_limit: self.rng.chance(50).then_some(100),
-            tags: if id.0 % 2 == 0 { vec!["even".into()] } else { vec![] },
+            tags: if id.0.is_multiple_of(2) { vec!["even".into()] } else { vec![] },
         };
         self.s.worker_joined(id, spec);
         self.workers.push(SimWorker {
@@ -154,7 +154,7 @@ impl Sim {
     }
 
     fn submit(&mut self, number: u32) {
-        let n = 1 + self.rng.below(24) as u32;
+        let n = 1 + self.rng.below(16) as u32;
         let mut spec = JobSpec::default();
         let claimed: Vec<TaskId> = self.claims.keys().copied().collect();
         if !claimed.is_empty() {
@@ -389,13 +389,16 @@ impl Sim {
         }
         let Some(run) = w.queue.pop_front() else { return };
         let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
-        for input in &run.inputs {
-            let (id, found) = match input {
-                Input::Held { id, take } => {
-                    let found = if *take { w.store.remove(id) } else { w.store.get(id).copied() };
-                    (*id, found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id)))
+        for (input, &dep) in run.inputs.iter().zip(run.spec.deps(run.id.index)) {
+            let own = TaskId { job: run.id.job, index: dep };
+            let id = if dep & EXTERNAL == 0 { own } else { run.spec.externals[(dep & !EXTERNAL) as usize] };
+            let found = match input {
+                Input::Held { id: held, take } => {
+                    assert_eq!(*held, id, "inputs come in the order of the dependencies");
+                    let found = if *take { w.store.remove(&id) } else { w.store.get(&id).copied() };
+                    found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id))
                 }
-                Input::Payload { id, payload } => (*id, decode(payload)),
+                Input::Payload(payload) => decode(payload),
             };
             assert_eq!(found, self.values[&id], "input {id} of {}", run.id);
             value = combine(value, found);
@@ -681,7 +684,7 @@ fn combine(a: u64, b: u64) -> u64 {
 fn simulate(seed: u64) {
     let mut sim = Sim::new(seed);
     let mut next_job = 0;
-    let steps = 100 + sim.rng.below(400);
+    let steps = 80 + sim.rng.below(280);
     for _ in 0..steps {
         sim.step(&mut next_job);
         if sim.rng.chance(70) {

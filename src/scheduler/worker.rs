@@ -278,8 +278,8 @@ impl Worker {
         }
     }
 
-    /// Every later command may rely on the earlier ones: a fetch finds what the drop after it removes, and what is
-    /// dropped cannot be the result of a run that comes after it.
+    /// The order matters: what a cancelled run was to use may be dropped after it, and what is dropped must not be the
+    /// result of a run sent after it.
     pub(super) fn flush(&mut self, out: &mut Vec<Command>) {
         let worker = self.id;
         let outbox = &mut self.outbox;

@@ -53,7 +53,7 @@ pub(crate) enum Refused {
 }
 
 /// The table of functions for one type.
-pub(crate) struct Codec {
+pub struct Codec {
     pub(crate) type_name: fn() -> &'static str,
     encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>, usize) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
@@ -81,7 +81,8 @@ impl<T: Data> CodecOf<T> {
             let mut count = 0;
             if let Some(value) = value.downcast_ref::<T>() {
                 // Stopping at the limit is what the counter is for.
-                let _ = bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: COUNTED }, config());
+                let _ =
+                    bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: COUNTED }, config());
             }
             count
         },

@@ -90,7 +90,7 @@ fn program_headers(base: usize) -> Vec<ProgramHeader> {
 }
 
 /// Finds the build id among the notes of one segment.
-fn build_id_of(mut notes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn build_id_of(mut notes: &[u8]) -> Option<Vec<u8>> {
     let word = |b: &[u8], at: usize| Some(u32::from_ne_bytes(b.get(at..at + 4)?.try_into().ok()?));
     loop {
         let (name, desc, kind) = (word(notes, 0)? as usize, word(notes, 4)? as usize, word(notes, 8)?);
@@ -104,9 +104,14 @@ fn build_id_of(mut notes: &[u8]) -> Option<Vec<u8>> {
 
 fn file_identity() -> BuildId {
     match std::fs::metadata("/proc/self/exe") {
-        Ok(m) => BuildId::File([m.dev(), m.ino(), m.size(), m.mtime() as u64, m.mtime_nsec() as u64]),
+        Ok(m) => identity_of(&m),
         Err(_) => BuildId::File([0; 5]),
     }
+}
+
+/// What a build is known by where its file has no note.
+pub(crate) fn identity_of(m: &std::fs::Metadata) -> BuildId {
+    BuildId::File([m.dev(), m.ino(), m.size(), m.mtime() as u64, m.mtime_nsec() as u64])
 }
 
 /// The build this process runs.

@@ -223,9 +223,8 @@ mod tests {
     #[test]
     fn a_chain_is_evaluated() {
         let body = fused();
-        let (value, record) = run(&body, |_| Some(Slot::Value(Arc::new(10_i64))), |_, _| true)
-            .expect("runs")
-            .expect("not stopped");
+        let (value, record) =
+            run(&body, |_| Some(Slot::Value(Arc::new(10_i64))), |_, _| true).expect("runs").expect("not stopped");
         assert_eq!(unwrap_value::<i64>(value), Some(16));
         assert!(record.path().ends_with("inc"));
     }
@@ -249,10 +248,14 @@ mod tests {
     fn a_program_can_be_stopped_between_steps() {
         let body = fused();
         let mut left = 1;
-        let stopped = run(&body, |_| Some(Slot::Value(Arc::new(1_i64))), |_, _| {
-            left -= 1;
-            left >= 0
-        });
+        let stopped = run(
+            &body,
+            |_| Some(Slot::Value(Arc::new(1_i64))),
+            |_, _| {
+                left -= 1;
+                left >= 0
+            },
+        );
         assert!(matches!(stopped, Ok(None)));
     }
 }

@@ -11,9 +11,6 @@ use crate::message::{self, FromWorker, Request, ToWorker};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One kind is enough: the message says what it is.
-const KIND: u8 = 1;
-
 pub(super) struct Link {
     socket: Socket,
     out: Mutex<Outgoing>,
@@ -45,7 +42,7 @@ impl Link {
     pub(super) fn send(&self, message: &FromWorker) {
         let sent = message::encode(message).map_err(|e| e.to_string()).and_then(|(body, segments)| {
             let mut out = self.out.lock();
-            out.push(KIND, body, message::descriptors(segments)).map_err(|e| e.to_string())?;
+            out.push(message::KIND, body, message::descriptors(segments)).map_err(|e| e.to_string())?;
             match out.flush_all(&self.socket) {
                 Ok(()) => Ok(()),
                 Err(e) if matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
@@ -70,12 +67,17 @@ impl Link {
     pub(super) fn read(&self) -> Result<Vec<ToWorker>, String> {
         let mut input = self.input.lock();
         let mut fds = Vec::new();
+        // A thread that sleeps in `recvmsg` is woken also when the peer reads; one that polls only by what it waits for.
+        self.socket.poll_readable(None).map_err(|e| e.to_string())?;
         let read = match self.socket.recv(input.spare_mut(), &mut fds) {
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => 0,
             Err(e) => return Err(e.to_string()),
         };
         if read == 0 {
+            if let Err(e) = input.finish() {
+                log::warn!("the supervisor's last message is cut short: {e}");
+            }
             self.closed.store(true, Ordering::Release);
             return Ok(Vec::new());
         }

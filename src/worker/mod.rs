@@ -70,6 +70,8 @@ struct Queue {
     cancelled: FxHashSet<TaskId>,
     running: FxHashSet<TaskId>,
     next_slot: usize,
+    /// Slots of threads that have left.
+    free_slots: Vec<usize>,
 }
 
 pub(crate) struct Worker {
@@ -95,7 +97,10 @@ pub(crate) fn main(socket: Socket) -> ! {
     let code = match start(socket) {
         Ok(worker) => {
             worker.work_as_thread(0);
-            0
+            // Other threads do its work now; the process must not end with it.
+            loop {
+                std::thread::park();
+            }
         }
         Err(reason) => {
             // There is nobody left to tell but the supervisor's copy of this stream.
@@ -135,6 +140,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
             cancelled: FxHashSet::default(),
             running: FxHashSet::default(),
             next_slot: threads,
+            free_slots: Vec::new(),
         }),
         work: Condvar::new(),
         store: Store::default(),
@@ -176,7 +182,7 @@ impl Worker {
         let _entered = crate::run::context::enter(scope.clone());
         let mut sent = Instant::now();
         loop {
-            match self.turn() {
+            match self.turn(slot) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
                     let done = self.run(task, &scope);
@@ -205,12 +211,13 @@ impl Worker {
         }
     }
 
-    fn turn(&self) -> Turn {
+    fn turn(&self, slot: usize) -> Turn {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
             if queue.active > queue.allowed {
                 queue.active -= 1;
+                queue.free_slots.push(slot);
                 // Somebody who stays must look at what there is.
                 self.work.notify_one();
                 return Turn::Leave;
@@ -431,14 +438,7 @@ impl Worker {
         }
     }
 
-    fn failure(
-        &self,
-        task: TaskId,
-        step: u32,
-        name: Option<String>,
-        key: Option<u64>,
-        cause: FailureCause,
-    ) -> Failure {
+    fn failure(&self, task: TaskId, step: u32, name: Option<String>, key: Option<u64>, cause: FailureCause) -> Failure {
         let call = name.zip(Some(key.unwrap_or_default())).filter(|_| key.is_some());
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
@@ -575,14 +575,17 @@ impl Worker {
         if queue.idle > 0 {
             self.work.notify_one();
         } else {
-            let slot = queue.next_slot;
-            queue.next_slot += 1;
+            // Used again, because what runs is only seen from outside in the first slots.
+            let slot = queue.free_slots.pop().unwrap_or_else(|| {
+                queue.next_slot += 1;
+                queue.next_slot - 1
+            });
             queue.active += 1;
-            let spawned = std::thread::Builder::new()
-                .name(format!("executor-{slot}"))
-                .spawn(move || self.work_as_thread(slot));
+            let spawned =
+                std::thread::Builder::new().name(format!("executor-{slot}")).spawn(move || self.work_as_thread(slot));
             if let Err(e) = spawned {
                 queue.active -= 1;
+                queue.free_slots.push(slot);
                 log::error!("no thread to run what a task waits for: {e}");
             }
         }

@@ -1,0 +1,196 @@
+//! Measures what the runtime costs: the workloads that other task runtimes are measured with, and beside each the floor
+//! under it, which is what the machine itself needs for the same work.
+//!
+//! ```text
+//! cargo run --release --bin bench -- noop --systems swath-threads,floor-threads --n 100000 --repeat 5
+//! cargo run --release --bin bench -- all
+//! cargo run --release --bin bench -- --list
+//! ```
+//!
+//! Every measurement is one JSON object on a line of its own on standard output:
+//! `{"bench", "system", "params", "metric", "value", "unit", "runs"}`. `value` is the median of `runs`, where there are
+//! any. Every answer is checked; a failure is a line `{"bench", "system", "error"}`, and the exit code is 1 then. What is
+//! said to people goes to standard error.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "bench/chain.rs"]
+mod chain;
+#[path = "bench/data_plane.rs"]
+mod data_plane;
+#[path = "bench/floors.rs"]
+mod floors;
+#[path = "bench/graph.rs"]
+mod graph;
+#[path = "bench/metg.rs"]
+mod metg;
+#[path = "bench/noop.rs"]
+mod noop;
+#[path = "bench/options.rs"]
+mod options;
+#[path = "bench/process.rs"]
+mod process;
+#[path = "bench/report.rs"]
+mod report;
+#[path = "bench/roundtrip.rs"]
+mod roundtrip;
+#[path = "bench/scheduler.rs"]
+mod scheduler;
+#[path = "bench/shapes.rs"]
+mod shapes;
+#[path = "bench/sleep_loop.rs"]
+mod sleep_loop;
+#[path = "bench/startup.rs"]
+mod startup;
+#[path = "bench/systems.rs"]
+mod systems;
+#[path = "bench/tasks.rs"]
+mod tasks;
+
+use options::{Options, Request};
+use report::{Outcome, Report};
+use std::process::ExitCode;
+
+/// Something to measure.
+struct Workload {
+    name: &'static str,
+    about: &'static str,
+    systems: &'static [&'static str],
+    run: fn(&mut Report, &Options),
+}
+
+const WORKLOADS: [Workload; 10] = [
+    Workload {
+        name: "noop",
+        about: "N independent tasks that do nothing (--n)",
+        systems: &[
+            "swath-sync",
+            "swath-threads",
+            "swath-processes",
+            "floor-serial",
+            "floor-threads",
+            "floor-scheduler",
+        ],
+        run: noop::run,
+    },
+    Workload {
+        name: "roundtrip",
+        about: "one task at a time: submit it, wait for its result (--n)",
+        systems: &["swath-sync", "swath-threads", "swath-processes", "floor-unpark", "floor-socketpair"],
+        run: roundtrip::run,
+    },
+    Workload {
+        name: "chain",
+        about: "tasks of which each needs the one before (--n)",
+        systems: &["swath-sync", "swath-threads", "swath-processes", "floor-serial", "floor-socketpair"],
+        run: chain::run,
+    },
+    Workload {
+        name: "sleep_loop",
+        about: "N tasks that sleep, on 4 workers (--n, --t-ms)",
+        systems: &["swath-threads", "swath-processes", "floor-sleep"],
+        run: sleep_loop::run,
+    },
+    Workload {
+        name: "shapes",
+        about: "the sum of N tasks, and a binary tree of 2^D - 1 tasks (--n, --d, --shape)",
+        systems: &["swath-sync", "swath-threads", "swath-processes", "floor-serial"],
+        run: shapes::run,
+    },
+    Workload {
+        name: "metg",
+        about: "the shortest tasks of a stencil that still use the machine by half (--steps, --width, --rounds)",
+        systems: &["swath-threads", "swath-processes", "floor-threads"],
+        run: metg::run,
+    },
+    Workload {
+        name: "data_plane",
+        about: "a large array between workers and client (--mib)",
+        systems: &["swath-processes", "swath-threads", "floor-memcpy"],
+        run: data_plane::run,
+    },
+    Workload {
+        name: "startup",
+        about: "from nothing to the first results, and what idles then",
+        systems: &["swath-processes", "swath-threads", "floor-exec"],
+        run: startup::run,
+    },
+    Workload {
+        name: "scheduler",
+        about: "the scheduler alone, without transport (--n)",
+        systems: &["floor-scheduler"],
+        run: scheduler::run,
+    },
+    Workload {
+        name: "graph",
+        about: "describing and submitting a large graph, and the memory it takes (--n)",
+        systems: &["swath-threads", "swath-processes"],
+        run: graph::run,
+    },
+];
+
+fn usage() -> String {
+    let mut text = format!("{}\n\nworkloads:\n", options::USAGE);
+    for workload in &WORKLOADS {
+        text += &format!("  {:<12}{}\n  {:<12}{}\n", workload.name, workload.about, "", workload.systems.join(", "));
+    }
+    text
+}
+
+/// Runs what was asked for; whether all of it went well.
+fn measure(options: &Options) -> Result<bool, String> {
+    let chosen: Vec<&Workload> = match options.workload.as_str() {
+        "all" => WORKLOADS.iter().collect(),
+        name => WORKLOADS.iter().filter(|w| w.name == name).collect(),
+    };
+    if chosen.is_empty() {
+        return Err(format!("there is no workload `{}`\n\n{}", options.workload, usage()));
+    }
+    for system in options.systems.iter().flatten() {
+        if !WORKLOADS.iter().any(|w| w.systems.contains(&system.as_str())) {
+            return Err(format!("there is no system `{system}`\n\n{}", usage()));
+        }
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("bench: this is a debug build; its numbers say nothing");
+    }
+    let mut well = true;
+    for workload in chosen {
+        let wanted = |s: &&str| options.systems.as_ref().is_none_or(|only| only.iter().any(|o| o == s));
+        let systems: Vec<&'static str> = workload.systems.iter().copied().filter(wanted).collect();
+        if systems.is_empty() {
+            eprintln!("bench: {}: none of the systems named is measured there", workload.name);
+            continue;
+        }
+        eprintln!("bench: {}", workload.name);
+        let mut report = Report::new(workload.name, systems);
+        (workload.run)(&mut report, options);
+        well &= report.is_well();
+    }
+    Ok(well)
+}
+
+fn main() -> ExitCode {
+    swath::init();
+    let done: Outcome<bool> = match options::parse(lexopt::Parser::from_env()) {
+        Ok(Request::Help) => {
+            println!("{}", usage());
+            Ok(true)
+        }
+        Ok(Request::List) => {
+            WORKLOADS.iter().for_each(|w| println!("{}", w.name));
+            Ok(true)
+        }
+        Ok(Request::Measure(options)) => measure(&options).map_err(Into::into),
+        Ok(Request::Child(child, options)) => process::child(child, &options).map(|()| true),
+        Err(error) => Err(format!("{error}\n\n{}", usage()).into()),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What the machine itself needs for the same work, done by the plainest code there is.
+
+use crate::metg::Grid;
+use crate::options::Child;
+use crate::process::{Guard, SELF};
+use crate::report::{Outcome, require};
+use crate::tasks;
+use std::hint::{black_box, spin_loop};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A loop.
+pub(crate) fn serial(n: u64) -> Vec<u64> {
+    (0..n).map(|x| tasks::inc(black_box(x))).collect()
+}
+
+/// New threads that take one number after the other from a counter.
+pub(crate) fn threads(n: u64, workers: usize) -> Vec<u64> {
+    let results: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
+    each(n, workers, |x| results[x as usize].store(tasks::inc(black_box(x)), Ordering::Relaxed));
+    results.into_iter().map(AtomicU64::into_inner).collect()
+}
+
+/// New threads that take turns to sleep; the sum of what they were to return.
+pub(crate) fn sleeps(n: u64, micros: u64, workers: usize) -> u64 {
+    let sum = AtomicU64::new(0);
+    each(n, workers, |x| {
+        sum.fetch_add(tasks::sleep_inc(x, micros), Ordering::Relaxed);
+    });
+    sum.into_inner()
+}
+
+fn each(n: u64, workers: usize, run: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let x = next.fetch_add(1, Ordering::Relaxed);
+                    if x >= n {
+                        return;
+                    }
+                    run(x);
+                }
+            });
+        }
+    });
+}
+
+/// The stencil with a fixed place for each column, and threads that look again and again whether their neighbours are
+/// done.
+pub(crate) fn stencil(grid: Grid, workers: usize, rounds: u64) -> Vec<u64> {
+    // A neighbour is one step ahead at most, so two values of each column are enough.
+    let column = || (AtomicUsize::new(0), [AtomicU64::new(0), AtomicU64::new(0)]);
+    let columns: Vec<_> = (0..grid.width).map(|_| column()).collect();
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let columns = &columns;
+            scope.spawn(move || {
+                let share = worker * grid.width / workers..(worker + 1) * grid.width / workers;
+                for step in 0..grid.steps {
+                    for i in share.clone() {
+                        let input = |j: usize| {
+                            let (done, values) = &columns[j];
+                            let mut tries = 0_u32;
+                            while done.load(Ordering::Acquire) < step {
+                                tries += 1;
+                                if tries.is_multiple_of(1000) { std::thread::yield_now() } else { spin_loop() }
+                            }
+                            values[(step + 1) % 2].load(Ordering::Relaxed)
+                        };
+                        let inputs = if step == 0 { Vec::new() } else { grid.inputs(i).map(input).collect() };
+                        let value = tasks::stencil(rounds, inputs);
+                        columns[i].1[step % 2].store(value, Ordering::Relaxed);
+                        columns[i].0.store(step + 1, Ordering::Release);
+                    }
+                }
+            });
+        }
+    });
+    columns.iter().map(|(_, values)| values[(grid.steps - 1) % 2].load(Ordering::Relaxed)).collect()
+}
+
+/// A copy into memory that was never used.
+pub(crate) fn first_touch(from: &[f64]) -> Vec<f64> {
+    from.to_vec()
+}
+
+/// A thread that sleeps until it is given a number.
+pub(crate) struct Thread {
+    cell: Arc<Cell>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Cell {
+    /// Given to the thread, or answered by it; 0 is neither.
+    given: AtomicU64,
+    answer: AtomicU64,
+    end: AtomicBool,
+}
+
+impl Thread {
+    pub(crate) fn start() -> Outcome<Self> {
+        let cell = Arc::new(Cell::default());
+        let (there, caller) = (Arc::clone(&cell), std::thread::current());
+        let serve = move || {
+            while !there.end.load(Ordering::Acquire) {
+                match there.given.swap(0, Ordering::AcqRel) {
+                    0 => std::thread::park(),
+                    x => {
+                        there.answer.store(x + 1, Ordering::Release);
+                        caller.unpark();
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().spawn(serve)?;
+        Ok(Self { cell, thread: Some(thread) })
+    }
+
+    /// To be called by the thread that started this.
+    pub(crate) fn inc(&mut self, x: u64) -> Outcome<u64> {
+        // Zero means nothing here, so all numbers are one larger on their way.
+        self.cell.given.store(x + 1, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+        loop {
+            match self.cell.answer.swap(0, Ordering::AcqRel) {
+                0 => std::thread::park(),
+                answer => return Ok(answer - 1),
+            }
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.cell.end.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It cannot panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+const MESSAGE: usize = 64;
+
+/// Another process at the other end of a socket.
+pub(crate) struct Pong {
+    socket: UnixStream,
+    _child: Guard,
+}
+
+impl Pong {
+    pub(crate) fn start() -> Outcome<Self> {
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let name = Child::ALL.iter().find(|(_, c)| *c == Child::Pong).map_or("", |(name, _)| name);
+        let child = Guard(Command::new(SELF).arg(name).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?);
+        let mut pong = Self { socket, _child: child };
+        require(pong.inc(1)? == 2, "the other process answers")?;
+        Ok(pong)
+    }
+
+    pub(crate) fn inc(&mut self, x: u64) -> Outcome<u64> {
+        let mut message = [0; MESSAGE];
+        message[..8].copy_from_slice(&x.to_le_bytes());
+        self.socket.write_all(&message)?;
+        self.socket.read_exact(&mut message)?;
+        Ok(number(&message))
+    }
+}
+
+fn number(message: &[u8; MESSAGE]) -> u64 {
+    message.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The other process: answers on its standard input until that ends.
+pub(crate) fn pong() -> Outcome {
+    let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut message = [0; MESSAGE];
+    while socket.read_exact(&mut message).is_ok() {
+        let x = number(&message);
+        message[..8].copy_from_slice(&(x + 1).to_le_bytes());
+        socket.write_all(&message)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn floors_give_right_answers() {
+        assert!(serial(10).into_iter().eq(1..=10));
+        assert!(threads(1000, 3).into_iter().eq(1..=1000));
+        assert_eq!(sleeps(4, 1, 2), 10);
+        assert_eq!(first_touch(&[1.0, 2.0]), [1.0, 2.0]);
+        let mut thread = Thread::start().unwrap();
+        assert!((0..100).all(|x| thread.inc(x).unwrap() == x + 1));
+    }
+}

@@ -1,0 +1,177 @@
+//! The command line.
+
+use lexopt::prelude::*;
+
+pub(crate) const USAGE: &str = "\
+usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quick] [sizes]
+       bench --list
+  --systems  measure only these (default: all that the workload has)
+  --repeat   measurements of which the median is told (default 3, or SWATH_REPEAT)
+  --workers  threads or worker processes (default 2; 4 for sleep_loop)
+  --quick    small sizes, to see that everything works
+sizes, for the workloads that have them:
+  --n N  --d DEPTH  --t-ms MS  --shape merge,tree  --steps N  --width N  --rounds N  --mib N";
+
+/// What to measure, and how much of it. Sizes that are not given are the workload's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) workload: String,
+    pub(crate) systems: Option<Vec<String>>,
+    pub(crate) repeat: usize,
+    pub(crate) workers: Option<usize>,
+    pub(crate) quick: bool,
+    pub(crate) n: Option<u64>,
+    pub(crate) depth: Option<u32>,
+    pub(crate) t_ms: Option<f64>,
+    pub(crate) shape: Option<Vec<String>>,
+    pub(crate) steps: Option<usize>,
+    pub(crate) width: Option<usize>,
+    pub(crate) rounds: Option<usize>,
+    pub(crate) mib: Option<usize>,
+}
+
+impl Options {
+    /// The size given, or else `usual`, or else `small` where it has to be quick.
+    pub(crate) fn sizes(&self, usual: &[u64], small: &[u64]) -> Vec<u64> {
+        match self.n {
+            Some(n) => vec![n],
+            None => if self.quick { small } else { usual }.to_vec(),
+        }
+    }
+
+    /// How many workers, where the workload has no reason for another number.
+    pub(crate) fn width(&self) -> usize {
+        self.workers.unwrap_or(2)
+    }
+
+    pub(crate) fn quick_or<T>(&self, small: T, usual: T) -> T {
+        if self.quick { small } else { usual }
+    }
+}
+
+/// What this program starts itself again as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Child {
+    /// Ends at once.
+    Exec,
+    /// Sends back what it gets.
+    Pong,
+    /// Starts a client and tells when its workers have answered.
+    Startup,
+}
+
+impl Child {
+    pub(crate) const ALL: [(&'static str, Child); 3] =
+        [("exec-child", Child::Exec), ("pong-child", Child::Pong), ("startup-child", Child::Startup)];
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Request {
+    Measure(Options),
+    Child(Child, Options),
+    List,
+    Help,
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_string).collect()
+}
+
+pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error> {
+    let repeat = std::env::var("SWATH_REPEAT").ok().and_then(|r| r.parse().ok()).unwrap_or(3);
+    let mut options = Options { repeat, ..Options::default() };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('h') | Long("help") => return Ok(Request::Help),
+            Long("list") => return Ok(Request::List),
+            Long("quick") => options.quick = true,
+            Long("systems") => options.systems = Some(list(&parser.value()?.string()?)),
+            Long("repeat") => options.repeat = parser.value()?.parse()?,
+            Long("workers") => options.workers = Some(parser.value()?.parse()?),
+            Long("n") => options.n = Some(parser.value()?.parse()?),
+            Long("d" | "depth") | Short('d') => options.depth = Some(parser.value()?.parse()?),
+            Long("t-ms") => options.t_ms = Some(parser.value()?.parse()?),
+            Long("shape") => options.shape = Some(list(&parser.value()?.string()?)),
+            Long("steps") => options.steps = Some(parser.value()?.parse()?),
+            Long("width") => options.width = Some(parser.value()?.parse()?),
+            Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
+            Long("mib") => options.mib = Some(parser.value()?.parse()?),
+            Value(name) if options.workload.is_empty() => options.workload = name.string()?,
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if options.workload.is_empty() {
+        return Err("say what to measure".into());
+    }
+    let sizes = [options.n, options.steps.map(|s| s as u64), options.mib.map(|s| s as u64)];
+    let counts = [options.workers, options.width, Some(options.repeat)];
+    if sizes.contains(&Some(0)) || counts.contains(&Some(0)) {
+        return Err("sizes and counts must be at least 1".into());
+    }
+    if options.depth.is_some_and(|d| d == 0 || d > 24) {
+        return Err("--d is 1 to 24".into());
+    }
+    if options.t_ms.is_some_and(|t| !(t > 0.0 && t <= 10_000.0)) {
+        return Err("--t-ms is above 0 and at most 10000".into());
+    }
+    Ok(match Child::ALL.iter().find(|(name, _)| *name == options.workload) {
+        Some((_, child)) => Request::Child(*child, options),
+        None => Request::Measure(options),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(line: &str) -> Result<Request, lexopt::Error> {
+        parse(lexopt::Parser::from_args(line.split_whitespace()))
+    }
+
+    fn measured(line: &str) -> Options {
+        match read(line).unwrap() {
+            Request::Measure(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_are_read() {
+        let o =
+            measured("shapes --systems swath-sync,floor-serial --n 10000 --d 15 --repeat 5 --workers 3 --shape tree");
+        assert_eq!(o.workload, "shapes");
+        assert_eq!(o.systems, Some(vec!["swath-sync".to_string(), "floor-serial".to_string()]));
+        assert_eq!((o.n, o.depth, o.repeat, o.width()), (Some(10_000), Some(15), 5, 3));
+        assert_eq!(o.shape, Some(vec!["tree".to_string()]));
+        assert_eq!(measured("metg --depth 3").depth, Some(3));
+    }
+
+    #[test]
+    fn sizes_have_usual_values() {
+        assert_eq!(measured("noop").sizes(&[1, 2], &[3]), [1, 2]);
+        assert_eq!(measured("noop --quick").sizes(&[1, 2], &[3]), [3]);
+        assert_eq!(measured("noop --quick --n 9").sizes(&[1, 2], &[3]), [9]);
+        assert_eq!(measured("noop").width(), 2);
+        assert_eq!(measured("--quick noop").quick_or("small", "usual"), "small");
+    }
+
+    #[test]
+    fn other_requests_are_known() {
+        assert_eq!(read("--list").unwrap(), Request::List);
+        assert_eq!(read("noop -h").unwrap(), Request::Help);
+        assert!(matches!(read("pong-child").unwrap(), Request::Child(Child::Pong, _)));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in
+            ["", "--n", "noop --n x", "noop --n 0", "noop more", "noop --workers 0", "noop --repeat 0", "x --d 60"]
+        {
+            assert!(read(line).is_err(), "{line}");
+        }
+        for t in ["0", "-1", "NaN", "1e9"] {
+            assert!(read(&format!("sleep_loop --t-ms {t}")).is_err(), "{t}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+../../bin/local-cluster.rs

@@ -1,0 +1,547 @@
+//! The cluster's own process: an actor that lets programs in and keeps supervisors for them.
+
+use super::place::{self, Lock, Place};
+use super::session::Session;
+use super::{ClusterStatus, ProgramStatus, executable};
+use crate::cluster::link::Pipe;
+use crate::cluster::supervisor::{
+    ATTACHED_OWNERS, CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor,
+};
+use crate::cluster::{Executable, Settings, Shared};
+use crate::error::Result;
+use crate::ids::SessionId;
+use crate::ipc::frame::Decoder;
+use crate::ipc::page::{ControlPage, PageName};
+use crate::ipc::socket::Socket;
+use crate::ipc::watch::watch;
+use crate::message::{self, Attach, Attached, Control, VERSION, no_segments};
+use crate::task::image::BuildId;
+use actix::prelude::*;
+use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::geteuid;
+use rustc_hash::FxHashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::net::UnixListener;
+
+/// How long a program may take to say who it is.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+/// Longest first word.
+const FIRST_FRAME: u64 = 1 << 20;
+/// How long workers are kept for a program that has left: the next run of it finds them warm.
+const KEEP: Duration = Duration::from_secs(5);
+/// How long supervisors may take to stop.
+const STOP: Duration = Duration::from_secs(5);
+/// How long a start waits for another start or stop of the same name.
+const TURN: Duration = Duration::from_secs(3);
+/// Sessions are numbered below this; above are those of tasks.
+const SESSIONS: u32 = 1 << 30;
+
+pub(super) struct Cluster {
+    place: Place,
+    settings: Settings,
+    shared: Shared,
+    began: Instant,
+    groups: Vec<Group>,
+    /// Supervisors that have been told to stop.
+    leaving: Vec<Addr<Supervisor>>,
+    sessions: FxHashMap<SessionId, Arc<ControlPage>>,
+    next_session: u32,
+    stopping: bool,
+}
+
+/// The programs of one build, and their workers.
+struct Group {
+    build: BuildId,
+    program: String,
+    supervisor: Addr<Supervisor>,
+    sessions: Vec<SessionId>,
+    /// Since when there is none.
+    idle: Instant,
+}
+
+/// A program wants to run tasks.
+#[derive(Message)]
+#[rtype(result = "std::result::Result<Admitted, String>")]
+struct Admit {
+    build: BuildId,
+    program: String,
+    executable: OwnedFd,
+}
+
+/// What it is told, and who takes its words.
+struct Admitted {
+    welcome: Attached,
+    session: SessionId,
+    supervisor: Addr<Supervisor>,
+}
+
+/// The connection of a session has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Left(pub(super) SessionId);
+
+#[derive(Message)]
+#[rtype(result = "Overview")]
+struct Look;
+
+#[derive(MessageResponse)]
+struct Overview {
+    status: ClusterStatus,
+    supervisors: Vec<Addr<Supervisor>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Scale(usize);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Restart;
+
+/// Lets nobody in any more and stops the supervisors; the answer is those to wait for.
+#[derive(Message)]
+#[rtype(result = "Leaving")]
+struct End;
+
+#[derive(MessageResponse)]
+struct Leaving(Vec<Addr<Supervisor>>);
+
+impl Cluster {
+    fn status(&self) -> ClusterStatus {
+        ClusterStatus {
+            name: self.place.name.clone(),
+            pid: std::process::id(),
+            uptime_seconds: self.began.elapsed().as_secs_f64(),
+            socket: self.place.socket.clone(),
+            directory: std::env::current_dir().unwrap_or_default(),
+            workers: self.settings.workers,
+            threads: self.settings.threads,
+            memory_limit: self.settings.memory_limit,
+            shared_memory_limit: self.shared.ledger.limit(),
+            shared_memory_used: self.shared.ledger.used(),
+            programs: self
+                .groups
+                .iter()
+                .map(|group| ProgramStatus {
+                    program: group.program.clone(),
+                    build: show(&group.build),
+                    sessions: group.sessions.len(),
+                    workers: Vec::new(),
+                    deaths: Vec::new(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The supervisor for programs of that build.
+    fn group(&mut self, admit: &Admit) -> std::result::Result<usize, String> {
+        self.groups.retain(|group| group.supervisor.connected());
+        if let Some(known) = self.groups.iter().position(|group| group.build == admit.build) {
+            return Ok(known);
+        }
+        let duplicate = admit.executable.try_clone().map_err(|e| e.to_string())?;
+        let program = Executable::Of(Arc::new(duplicate));
+        let shared = Shared { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
+        let supervisor = Supervisor::with_build(self.settings.clone(), program, admit.build.clone(), shared, false)
+            .map_err(|e| e.to_string())?;
+        log::info!(
+            "starting {} worker(s) for `{}`, build {}",
+            self.settings.workers,
+            admit.program,
+            show(&admit.build)
+        );
+        let (build, program) = (admit.build.clone(), admit.program.clone());
+        let (supervisor, sessions, idle) = (supervisor.start(), Vec::new(), Instant::now());
+        self.groups.push(Group { build, program, supervisor, sessions, idle });
+        Ok(self.groups.len() - 1)
+    }
+
+    /// Stops the workers of builds whose programs have been away for a while.
+    fn retire(&mut self) {
+        self.leaving.retain(Addr::connected);
+        let idle = |group: &mut Group| group.sessions.is_empty() && group.idle.elapsed() >= KEEP;
+        for group in self.groups.extract_if(.., idle) {
+            log::info!(
+                "stopping the workers of `{}`, build {}: no program uses them",
+                group.program,
+                show(&group.build)
+            );
+            group.supervisor.do_send(Stop);
+            self.leaving.push(group.supervisor);
+        }
+    }
+}
+
+fn show(build: &BuildId) -> String {
+    match build {
+        BuildId::Note(bytes) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+        BuildId::File(parts) => parts.map(|n| format!("{n:x}")).join("-"),
+    }
+}
+
+impl Actor for Cluster {
+    type Context = Context<Self>;
+}
+
+impl Handler<Admit> for Cluster {
+    type Result = std::result::Result<Admitted, String>;
+
+    fn handle(&mut self, msg: Admit, ctx: &mut Context<Self>) -> Self::Result {
+        if self.stopping {
+            return Err("it is stopping".to_string());
+        }
+        executable::check(&msg.executable, &msg.build)?;
+        if self.next_session == SESSIONS {
+            return Err("it has had too many sessions; stop it and start it again".to_string());
+        }
+        let at = self.group(&msg)?;
+        let id = SessionId(self.next_session);
+        let page = ControlPage::create(&self.shared.pages.sibling(id.0)).map_err(|e| {
+            // The supervisor may have been started for this program alone.
+            ctx.run_later(KEEP, |cluster, _| cluster.retire());
+            e.to_string()
+        })?;
+        self.next_session += 1;
+        let welcome = Attached::Welcome {
+            session: id,
+            owner: ATTACHED_OWNERS + id.0,
+            supervisor_page: self.shared.page.name().clone(),
+            own_page: page.name().clone(),
+            settings: self.settings.clone(),
+        };
+        self.sessions.insert(id, Arc::new(page));
+        let group = &mut self.groups[at];
+        group.sessions.push(id);
+        log::info!("session {}: `{}` has connected", id.0, msg.program);
+        Ok(Admitted { welcome, session: id, supervisor: group.supervisor.clone() })
+    }
+}
+
+impl Handler<Left> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, Left(id): Left, ctx: &mut Context<Self>) {
+        let Some(page) = self.sessions.remove(&id) else { return };
+        log::info!("session {} has ended", id.0);
+        self.shared.ledger.forgive(&page);
+        for group in &mut self.groups {
+            if let Some(at) = group.sessions.iter().position(|s| *s == id) {
+                group.sessions.swap_remove(at);
+                group.idle = Instant::now();
+                group.supervisor.do_send(CloseSession(id));
+            }
+        }
+        ctx.run_later(KEEP + Duration::from_millis(10), |cluster, _| cluster.retire());
+    }
+}
+
+impl Handler<Look> for Cluster {
+    type Result = Overview;
+
+    fn handle(&mut self, _: Look, _: &mut Context<Self>) -> Overview {
+        let supervisors = self.groups.iter().map(|group| group.supervisor.clone()).collect();
+        Overview { status: self.status(), supervisors }
+    }
+}
+
+impl Handler<Scale> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, Scale(n): Scale, _: &mut Context<Self>) {
+        self.settings.workers = n;
+        self.settings.tags.resize(n, Vec::new());
+        self.groups.iter().for_each(|group| group.supervisor.do_send(ScaleTo(n)));
+    }
+}
+
+impl Handler<Restart> for Cluster {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, _: &mut Context<Self>) {
+        self.groups.iter().for_each(|group| group.supervisor.do_send(RestartAll));
+    }
+}
+
+impl Handler<End> for Cluster {
+    type Result = Leaving;
+
+    fn handle(&mut self, _: End, _: &mut Context<Self>) -> Leaving {
+        self.stopping = true;
+        if let Err(e) = std::fs::remove_file(&self.place.socket)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("{} cannot be removed: {e}", self.place.socket.display());
+        }
+        for group in self.groups.drain(..) {
+            group.supervisor.do_send(Stop);
+            self.leaving.push(group.supervisor);
+        }
+        Leaving(self.leaving.clone())
+    }
+}
+
+/// Runs the cluster until it is told to stop.
+pub(super) fn serve(place: Place, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+    let dir = place::directory();
+    place::make_directory(&dir)?;
+    let mut lock = take_lock(&place)?;
+    place::remove_stale_socket(&place)?;
+    place::sweep(&dir);
+    let failed = |what: &str, e: &dyn std::fmt::Display| place.error(format!("{what}: {e}"));
+    lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
+    raise_descriptor_limit();
+    let outcome = run(&place, settings, ready, &failed);
+    lock.remove();
+    outcome
+}
+
+fn run(
+    place: &Place,
+    settings: Settings,
+    ready: impl FnOnce(&ClusterStatus),
+    failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
+) -> Result<()> {
+    let shared = Shared::new(&settings)?;
+    let listener = bind(place).map_err(|e| failed("its socket cannot be made", &e))?;
+    let signals = signals().map_err(|e| failed("signals cannot be waited for", &e))?;
+    let system = System::new();
+    let status = system.block_on(async {
+        let listener = UnixListener::from_std(listener)?;
+        let cluster = Cluster {
+            place: place.clone(),
+            settings,
+            shared,
+            began: Instant::now(),
+            groups: Vec::new(),
+            leaving: Vec::new(),
+            sessions: FxHashMap::default(),
+            next_session: 1,
+            stopping: false,
+        };
+        let status = cluster.status();
+        let cluster = cluster.start();
+        actix::spawn(accept(listener, cluster.clone()));
+        let told = watch(signals.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
+        actix::spawn(async move {
+            if told.readable().await.is_ok() {
+                log::info!("stopping: a signal came");
+                end(&cluster).await;
+                System::current().stop();
+            }
+        });
+        io::Result::Ok(status)
+    });
+    let status = status.map_err(|e| failed("its event loop cannot be made", &e))?;
+    log::info!("local cluster `{}` waits at {}", place.name, place.socket.display());
+    ready(&status);
+    system.run().map_err(|e| failed("its event loop failed", &e))
+}
+
+fn take_lock(place: &Place) -> Result<Lock> {
+    let until = Instant::now() + TURN;
+    loop {
+        if let Some(lock) = Lock::take(place)? {
+            return Ok(lock);
+        }
+        let running = std::os::unix::net::UnixStream::connect(&place.socket).is_ok();
+        if running || Instant::now() > until {
+            let pid = place::pid(place).map_or_else(String::new, |pid| format!(" (process {pid})"));
+            return Err(place.error(format!(
+                "it is already running{pid}; connect to it, stop it with `local-cluster stop --name {}`, or choose \
+                 another name",
+                place.name
+            )));
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn bind(place: &Place) -> io::Result<StdListener> {
+    let options = ListenerOptions::new()
+        .name(place.socket.as_os_str().to_fs_name::<GenericFilePath>()?)
+        .mode(0o600)
+        .nonblocking(ListenerNonblockingMode::Accept)
+        .reclaim_name(false);
+    let Listener::UdSocket(listener) = options.create_sync()?;
+    Ok(listener.into())
+}
+
+/// Signals become something to read. Blocked in this thread, and in those that it starts.
+fn signals() -> nix::Result<SignalFd> {
+    let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Each worker, session and large value takes descriptors, and the usual soft limit is meant for programs that `select`.
+fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        log::debug!("the limit of file descriptors stays: {e}");
+    }
+}
+
+async fn accept(listener: UnixListener, cluster: Addr<Cluster>) {
+    loop {
+        match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
+            Ok(stream) => {
+                let cluster = cluster.clone();
+                actix::spawn(async move { greet(Socket::from(OwnedFd::from(stream)), cluster).await });
+            }
+            Err(e) => {
+                log::error!("a program cannot be let in: {e}; raise `ulimit -n` if that is the reason");
+                actix_rt::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Whether a process of that user may come in.
+fn admits(uid: u32) -> std::result::Result<(), String> {
+    match geteuid().as_raw() {
+        us if us == uid => Ok(()),
+        us => Err(format!("a process of user {uid} tried to connect; this is user {us}'s")),
+    }
+}
+
+/// Finds out who has connected, and what for.
+async fn greet(socket: Socket, cluster: Addr<Cluster>) {
+    let came = socket.peer_uid().map_err(|e| e.to_string()).and_then(admits);
+    let pipe = match came.and_then(|()| Pipe::new(socket).map_err(|e| e.to_string())) {
+        Ok(pipe) => pipe,
+        // Not a word to strangers.
+        Err(reason) => return log::warn!("a connection was closed: {reason}"),
+    };
+    let first = tokio::time::timeout(FIRST_WORD, first_word(&pipe)).await;
+    let first = first.unwrap_or_else(|_| Err(format!("it said nothing within {FIRST_WORD:?}")));
+    let refused = match first {
+        Ok(None) => return,
+        Ok(Some((Attach::Program { version, .. } | Attach::Control { version, .. }, _))) if version != VERSION => {
+            format!(
+                "it speaks version {version} of the protocol, this is version {VERSION}: use the same version of swath"
+            )
+        }
+        Ok(Some((Attach::Control { command, .. }, _))) => return obey(command, &pipe, &cluster).await,
+        Ok(Some((Attach::Program { build, name, .. }, Some(executable)))) => {
+            match cluster.send(Admit { build, program: name, executable }).await {
+                Ok(Ok(admitted)) => return open(pipe, admitted, cluster),
+                Ok(Err(reason)) => reason,
+                Err(e) => e.to_string(),
+            }
+        }
+        Ok(Some((Attach::Program { .. }, None))) => "it did not send its executable".to_string(),
+        Err(reason) => reason,
+    };
+    log::warn!("a connection was refused: {refused}");
+    if let Err(e) = pipe.send(&Attached::Refused(refused)) {
+        log::debug!("it was not told: {e}");
+    }
+}
+
+/// The first frame. None: the connection ended without one.
+async fn first_word(pipe: &Pipe) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
+    let mut decoder = Decoder::new(FIRST_FRAME);
+    let Some(frames) = pipe.receive(&mut decoder).await? else {
+        return decoder.finish().map(|()| None).map_err(|e| e.to_string());
+    };
+    decoder.finish().map_err(|e| e.to_string())?;
+    let mut frames = frames.into_iter();
+    let (Some(mut frame), None) = (frames.next(), frames.next()) else {
+        return Err("it went on before it was answered".to_string());
+    };
+    let mut fds = std::mem::take(&mut frame.fds).into_iter();
+    let (fd, None) = (fds.next(), fds.next()) else { return Err("it sent more than its executable".to_string()) };
+    let word = message::decode(frame, &mut no_segments).map_err(|e| e.to_string())?;
+    Ok(Some((word, fd)))
+}
+
+fn open(pipe: Rc<Pipe>, admitted: Admitted, cluster: Addr<Cluster>) {
+    let Admitted { welcome, session: id, supervisor } = admitted;
+    if let Err(e) = pipe.send(&welcome) {
+        log::error!("session {} cannot be welcomed: {e}", id.0);
+        return cluster.do_send(Left(id));
+    }
+    let session = Session { id, pipe, supervisor: supervisor.clone(), cluster }.start();
+    supervisor.do_send(OpenSession { session: id, end: SessionEnd::Socket(session.recipient()) });
+}
+
+async fn obey(command: Control, pipe: &Rc<Pipe>, cluster: &Addr<Cluster>) {
+    log::debug!("command: {command:?}");
+    let stop = command == Control::Stop;
+    let answer = match command {
+        Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
+        Control::Logs => status(cluster).await.map(|(_, logs)| Attached::Logs(logs)),
+        Control::Scale(n) if n == 0 || n > 1024 => Err(format!("{n} workers; it must be 1 to 1024")),
+        Control::Scale(n) => cluster.send(Scale(n)).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
+        Control::Restart => cluster.send(Restart).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
+        Control::Stop => {
+            log::info!("stopping: told to");
+            end(cluster).await;
+            Ok(Attached::Done)
+        }
+    };
+    if let Err(e) = pipe.send(&answer.unwrap_or_else(Attached::Refused)) {
+        log::error!("a command cannot be answered: {e}");
+    }
+    if stop {
+        System::current().stop();
+        // Whoever gave the command sees by the end of the connection that this process has gone.
+        return std::future::pending().await;
+    }
+    // A long answer may still be on its way.
+    let over = tokio::time::timeout(FIRST_WORD, pipe.receive(&mut Decoder::new(0))).await;
+    log::trace!("a command's connection ended: {}", over.is_ok());
+}
+
+/// The whole status, and the logs of all workers.
+async fn status(cluster: &Addr<Cluster>) -> std::result::Result<(ClusterStatus, Vec<(String, String)>), String> {
+    let Overview { mut status, supervisors } = cluster.send(Look).await.map_err(|e| e.to_string())?;
+    let mut logs = Vec::new();
+    for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
+        // One that stops meanwhile has no workers to show.
+        if let Ok(look) = supervisor.send(LookAt).await {
+            (program.workers, program.deaths) = (look.workers, look.deaths);
+            logs.extend(look.logs.into_iter().map(|(worker, log)| (format!("{}/{worker}", program.program), log)));
+        }
+    }
+    Ok((status, logs))
+}
+
+/// Ends all workers.
+async fn end(cluster: &Addr<Cluster>) {
+    let Ok(Leaving(supervisors)) = cluster.send(End).await else { return };
+    let until = Instant::now() + STOP;
+    while supervisors.iter().any(Addr::connected) && Instant::now() < until {
+        actix_rt::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_our_own_user_comes_in() {
+        let us = geteuid().as_raw();
+        admits(us).unwrap();
+        assert!(admits(us + 1).unwrap_err().contains(&format!("user {}", us + 1)));
+    }
+
+    #[test]
+    fn a_build_is_shown_in_one_word() {
+        assert_eq!(show(&BuildId::Note(vec![1, 0xab])), "01ab");
+        assert_eq!(show(&BuildId::File([1, 2, 3, 4, 255])), "1-2-3-4-ff");
+    }
+}

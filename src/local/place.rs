@@ -1,0 +1,283 @@
+//! Where a local cluster's files are: its socket, the file that holds its process id and lock, and its log.
+
+use crate::error::{Error, Result};
+use nix::unistd::geteuid;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The name of a cluster where none is given.
+pub const DEFAULT_NAME: &str = "default";
+
+/// The files of one cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) socket: PathBuf,
+}
+
+impl Place {
+    /// The cluster that a user means: by its name, or by the path of its socket.
+    pub(super) fn of(target: &Path) -> Result<Self> {
+        match target.to_str() {
+            Some(name) if !name.contains('/') => Self::named(name),
+            _ => {
+                let name = target.file_stem().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned();
+                Ok(Self { name, socket: target.to_path_buf() })
+            }
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Result<Self> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if name.is_empty() || name.len() > 40 || name.starts_with('.') || !name.chars().all(good) {
+            let why = format!("`{name}`; up to 40 letters, digits, `.`, `_` and `-`, and no `.` at the start");
+            return Err(Error::invalid("the name of a local cluster", why));
+        }
+        Ok(Self { name: name.to_string(), socket: directory().join(format!("{name}.sock")) })
+    }
+
+    pub(super) fn pid_file(&self) -> PathBuf {
+        self.socket.with_file_name(format!("{}.pid", self.name))
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.socket.with_file_name(format!("{}.log", self.name))
+    }
+
+    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Cluster { name: self.name.clone(), reason: reason.into() }
+    }
+
+    fn remove(&self) {
+        for path in [self.socket.clone(), self.log(), self.pid_file()] {
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => log::warn!("{} cannot be removed: {e}", path.display()),
+            }
+        }
+    }
+}
+
+/// Where sockets are looked for: `$XDG_RUNTIME_DIR/swath`, or `/tmp/swath-<uid>` where that is not set.
+pub(super) fn directory() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| Path::new(d).is_absolute()) {
+        Some(dir) => PathBuf::from(dir).join("swath"),
+        None => PathBuf::from(format!("/tmp/swath-{}", geteuid())),
+    }
+}
+
+/// Makes the directory if it is not there. Refuses one that others could have tampered with.
+pub(super) fn make_directory(dir: &Path) -> Result<()> {
+    let bad = |why: String| Error::invalid("the runtime directory", format!("{}: {why}", dir.display()));
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(bad(format!("it cannot be made: {e}; set XDG_RUNTIME_DIR to a directory of yours"))),
+    }
+    let meta = fs::symlink_metadata(dir).map_err(|e| bad(e.to_string()))?;
+    check_directory(meta.is_dir(), meta.uid(), meta.mode()).map_err(bad)
+}
+
+fn check_directory(is_dir: bool, owner: u32, mode: u32) -> std::result::Result<(), String> {
+    match () {
+        () if !is_dir => Err("it is no directory; remove it, or set XDG_RUNTIME_DIR".to_string()),
+        () if owner != geteuid().as_raw() => {
+            Err(format!("it belongs to user {owner}; set XDG_RUNTIME_DIR to a directory of yours"))
+        }
+        () if mode & 0o077 != 0 => {
+            Err(format!("others may enter it (mode {:03o}); make it private with `chmod 700`", mode & 0o777))
+        }
+        () => Ok(()),
+    }
+}
+
+/// Held by a cluster as long as it runs. Its files are removed with [`remove`](Self::remove).
+pub(super) struct Lock {
+    file: File,
+    place: Place,
+}
+
+impl Lock {
+    /// None: another process has it.
+    pub(super) fn take(place: &Place) -> Result<Option<Self>> {
+        Self::lock(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
+    }
+
+    fn lock(place: &Place, create: bool) -> io::Result<Option<Self>> {
+        let path = place.pid_file();
+        loop {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(create).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+            let file = options.open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+            // Whoever held it before may have removed the file meanwhile, and a third process made a new one.
+            let locked = file.metadata()?;
+            match fs::symlink_metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (locked.dev(), locked.ino()) => {
+                    return Ok(Some(Self { file, place: place.clone() }));
+                }
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound && create => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    pub(super) fn write_pid(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        writeln!(self.file, "{}", std::process::id())
+    }
+
+    /// Removes the files of the cluster and gives the name free.
+    pub(super) fn remove(self) {
+        // The file that carries the lock goes last, while it is still held.
+        self.place.remove();
+    }
+}
+
+/// The process id that a cluster wrote down.
+pub(super) fn pid(place: &Place) -> Option<u32> {
+    fs::read_to_string(place.pid_file()).ok()?.trim().parse().ok()
+}
+
+/// How much of the cluster's own log is shown.
+const TAIL: u64 = 16 << 10;
+
+/// The end of a log, in whole lines. None where there is no log.
+pub(super) fn tail(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match text.find('\n') {
+        Some(newline) if len > TAIL => Some(text[newline + 1..].to_string()),
+        _ => Some(text),
+    }
+}
+
+/// Makes room for a socket. The lock is held, so what is there can only be left over.
+pub(super) fn remove_stale_socket(place: &Place) -> Result<()> {
+    match fs::symlink_metadata(&place.socket) {
+        Err(_) => Ok(()),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            Err(place.error(format!("{} is in the way: it is no socket", place.socket.display())))
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(&place.socket).is_ok() => {
+            Err(place.error("it is already running, and its lock file was removed; stop it first"))
+        }
+        Ok(_) => fs::remove_file(&place.socket).map_err(|e| place.error(format!("its old socket stays: {e}"))),
+    }
+}
+
+/// Removes the files of clusters that died without doing so.
+pub(super) fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.extension() != Some(OsStr::new("pid")) {
+            continue;
+        }
+        let place = path.file_stem().and_then(OsStr::to_str).and_then(|name| Place::named(name).ok());
+        let Some(place) = place.map(|p| Place { socket: dir.join(format!("{}.sock", p.name)), ..p }) else { continue };
+        if let Ok(Some(lock)) = Lock::lock(&place, false) {
+            log::info!("removing what local cluster `{}` left when it died", place.name);
+            lock.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(dir: &Path, name: &str) -> Place {
+        Place { name: name.to_string(), socket: dir.join(format!("{name}.sock")) }
+    }
+
+    #[test]
+    fn names_are_names_and_paths_are_paths() {
+        for bad in ["", ".hidden", "a b", "ä", "x\0", &"x".repeat(41)] {
+            assert!(Place::of(Path::new(bad)).is_err(), "{bad:?}");
+        }
+        let place = Place::of(Path::new("my-cluster_1.2")).unwrap();
+        assert_eq!(place.socket, directory().join("my-cluster_1.2.sock"));
+        let place = Place::of(Path::new("/run/x/y.sock")).unwrap();
+        assert_eq!((place.name.as_str(), place.socket.as_path()), ("y", Path::new("/run/x/y.sock")));
+        assert_eq!(place.pid_file(), Path::new("/run/x/y.pid"));
+    }
+
+    #[test]
+    fn a_directory_that_others_can_reach_is_refused() {
+        let us = geteuid().as_raw();
+        check_directory(true, us, 0o40700).unwrap();
+        assert!(check_directory(true, us, 0o40701).unwrap_err().contains("chmod 700"));
+        assert!(check_directory(true, us + 1, 0o40700).unwrap_err().contains("belongs to user"));
+        assert!(check_directory(false, us, 0o40700).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("swath");
+        make_directory(&inner).unwrap();
+        make_directory(&inner).unwrap();
+        assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&inner, &link).unwrap();
+        assert!(make_directory(&link).is_err());
+        assert!(make_directory(&dir.path().join("no/such")).is_err());
+    }
+
+    #[test]
+    fn a_lock_is_had_once_and_survives_removal_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = at(dir.path(), "a");
+        let mut first = Lock::take(&place).unwrap().unwrap();
+        first.write_pid().unwrap();
+        assert_eq!(pid(&place), Some(std::process::id()));
+        assert!(Lock::take(&place).unwrap().is_none());
+        first.remove();
+        assert!(!place.pid_file().exists());
+        assert!(Lock::take(&place).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_sweep_takes_the_dead_and_leaves_the_living() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dead, alive) = (at(dir.path(), "dead"), at(dir.path(), "alive"));
+        for place in [&dead, &alive] {
+            fs::write(place.log(), "words").unwrap();
+            fs::write(&place.socket, "").unwrap();
+        }
+        drop(Lock::take(&dead).unwrap().unwrap());
+        let lock = Lock::take(&alive).unwrap().unwrap();
+        fs::write(dir.path().join("other.txt"), "not ours").unwrap();
+        sweep(dir.path());
+        assert!(!dead.log().exists() && !dead.socket.exists() && !dead.pid_file().exists());
+        assert!(alive.log().exists() && alive.socket.exists() && alive.pid_file().exists());
+        assert!(dir.path().join("other.txt").exists());
+        drop(lock);
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = at(dir.path(), "a");
+        remove_stale_socket(&place).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&place.socket).unwrap();
+        assert!(remove_stale_socket(&place).unwrap_err().to_string().contains("already running"));
+        drop(listener);
+        remove_stale_socket(&place).unwrap();
+        assert!(!place.socket.exists());
+        fs::write(&place.socket, "a file").unwrap();
+        assert!(remove_stale_socket(&place).unwrap_err().to_string().contains("no socket"));
+        assert!(place.socket.exists());
+    }
+}

@@ -1,0 +1,59 @@
+//! The actor that owns one program's connection.
+
+use super::daemon::{Cluster, Left};
+use crate::cluster::link::Pipe;
+use crate::cluster::supervisor::{FromSocket, Supervisor, Word};
+use crate::ids::SessionId;
+use crate::ipc::frame::{Decoder, MAX_FRAME};
+use crate::message::FromCluster;
+use actix::prelude::*;
+use std::rc::Rc;
+
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) pipe: Rc<Pipe>,
+    pub(super) supervisor: Addr<Supervisor>,
+    pub(super) cluster: Addr<Cluster>,
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let reading = read(self.id, Rc::clone(&self.pipe), self.supervisor.clone());
+        ctx.spawn(reading.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.pipe.close();
+        self.cluster.do_send(Left(self.id));
+    }
+}
+
+impl Handler<Word> for Session {
+    type Result = ();
+
+    fn handle(&mut self, msg: Word, ctx: &mut Context<Self>) {
+        if let Err(e) = self.pipe.send(&FromCluster { done: msg.done, word: msg.word }) {
+            log::error!("session {} is closed: a message to it cannot be sent: {e}", self.id.0);
+            ctx.stop();
+        }
+    }
+}
+
+/// Brings requests to the supervisor until the connection ends. The next are read only when it has taken the last.
+async fn read(id: SessionId, pipe: Rc<Pipe>, supervisor: Addr<Supervisor>) {
+    let mut decoder = Decoder::new(MAX_FRAME);
+    loop {
+        let reason = match pipe.receive(&mut decoder).await {
+            Ok(None) => return,
+            Ok(Some(frames)) => match supervisor.send(FromSocket { session: id, frames }).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(reason)) => reason,
+                Err(_) => "its workers have been stopped".to_string(),
+            },
+            Err(reason) => reason,
+        };
+        return log::error!("session {} is closed: {reason}", id.0);
+    }
+}

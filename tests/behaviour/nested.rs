@@ -1,0 +1,88 @@
+//! Tasks that submit tasks and wait for them.
+
+use swath::{Client, Future, current_client, delayed, try_delayed};
+
+fn fib(n: u64) -> u64 {
+    if n < 2 {
+        return n;
+    }
+    let client = current_client().unwrap();
+    let (a, b) = (delayed(fib).call(n - 1), delayed(fib).call(n - 2));
+    (a + b).compute(&client).unwrap()
+}
+
+pub fn fibonacci(client: &Client) {
+    assert_eq!(delayed(fib).call(9).compute(client).unwrap(), 34);
+}
+
+pub fn deep_waiting(client: &Client) {
+    fn down(n: u64) -> u64 {
+        match n {
+            0 => 0,
+            n => delayed(down).call(n - 1).compute(&current_client().unwrap()).unwrap() + 1,
+        }
+    }
+    assert_eq!(delayed(down).call(60).compute(client).unwrap(), 60);
+}
+
+pub fn errors_of_inner_tasks(client: &Client) {
+    fn outer(x: i64) -> Result<i64, String> {
+        let inner = try_delayed(|x: i64| if x > 0 { Ok(x) } else { Err(format!("inner {x}")) }).call(x);
+        match inner.compute(&current_client().unwrap()) {
+            Ok(x) => Ok(x * 2),
+            Err(e) => Err(format!("outer of {}", e.task().unwrap().downcast::<String>().unwrap())),
+        }
+    }
+    assert_eq!(try_delayed(outer).call(4).compute(client).unwrap(), 8);
+    let error = try_delayed(outer).call(-4).compute(client).unwrap_err();
+    assert_eq!(error.task().unwrap().downcast::<String>().unwrap(), "outer of inner -4");
+}
+
+pub fn handles_inside_tasks(client: &Client) {
+    fn outer(n: i64) -> i64 {
+        let client = current_client().unwrap();
+        let numbers = client.scatter((0..n).collect::<Vec<i64>>()).unwrap();
+        let kept = client.persist(&delayed(|v: Vec<i64>| v.iter().sum::<i64>()).call(&numbers)).unwrap();
+        let futures = client.map(|x: i64| x + 1, 0..n).unwrap();
+        let more = client.map(|x: i64| x * 2, &futures).unwrap();
+        let sum: i64 = client.as_completed(more).map(|f| f.result().unwrap()).sum();
+        let again: i64 = client.gather(&futures).unwrap().iter().sum();
+        sum + again + (&kept + 1).compute(&client).unwrap()
+    }
+    let n = 10;
+    let wanted: i64 = (1..=n).map(|x| 2 * x).sum::<i64>() + (1..=n).sum::<i64>() + (0..n).sum::<i64>() + 1;
+    assert_eq!(client.compute(&delayed(outer).map([10; 4])).unwrap(), [wanted; 4]);
+}
+
+pub fn context_is_restored(client: &Client) {
+    fn outer() -> (String, String) {
+        let client = current_client().unwrap();
+        let before = swath::current_task().unwrap().key;
+        let inner = delayed(|| swath::current_task().unwrap().key).call();
+        let inner_key = inner.compute(&client).unwrap();
+        assert_eq!(inner_key, inner.key());
+        (before, swath::current_task().unwrap().key)
+    }
+    let lazy = delayed(outer).call();
+    assert_eq!(lazy.compute(client).unwrap(), (lazy.key(), lazy.key()));
+}
+
+pub fn inner_tasks_of_many(client: &Client) {
+    fn outer(n: i64) -> i64 {
+        let client = current_client().unwrap();
+        let futures: Vec<Future<i64>> = client.map(|x: i64| x * x, 0..n).unwrap();
+        client.gather(&futures).unwrap().iter().sum()
+    }
+    let sums = client.compute(&delayed(outer).map(0..40_i64)).unwrap();
+    assert_eq!(sums, (0..40).map(|n| (0..n).map(|x| x * x).sum()).collect::<Vec<i64>>());
+}
+
+pub fn wide_inner_graphs(client: &Client) {
+    fn outer(n: u64) -> u64 {
+        let client = current_client().unwrap();
+        let parts = delayed(|x: u64| x % 7).map(0..n);
+        delayed(|v: Vec<u64>| v.iter().sum::<u64>()).call(parts).compute(&client).unwrap()
+    }
+    let wanted: u64 = (0..2000).map(|x| x % 7).sum();
+    assert_eq!(client.compute(&delayed(outer).map([2000_u64; 3])).unwrap(), [wanted; 3]);
+}

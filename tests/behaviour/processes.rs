@@ -1,0 +1,355 @@
+//! What only clients with worker processes have, and how clients are made.
+
+use crate::common::{
+    Clean, LONG, directory, is_alive, my_role, note, notes, path, pids, play, processes, role, say, touch, until,
+    wait_for_file,
+};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use swath::{Cause, Client, Error, MemoryLimit, Mode, WorkerState, delayed, try_delayed, value};
+
+fn me() -> String {
+    swath::current_task().unwrap().worker
+}
+
+fn gate(file: String, x: i64) -> i64 {
+    if wait_for_file(&file) { x } else { -1 }
+}
+
+#[test]
+fn high_priorities_run_first() {
+    fn run(file: String, x: i64) {
+        note(&file, x);
+    }
+    let _clean = Clean::start();
+    for client in [Client::threads(1), processes(1, 1)] {
+        let dir = directory();
+        let (file, open) = (path(&dir, "order"), path(&dir, "gate"));
+        let blocker = client.submit(&delayed(gate).call(&*open, 1)).unwrap();
+        // In one graph, and in graphs that come later.
+        let first: Vec<_> = [0, 5, -3].iter().map(|&p| delayed(run).priority(p).call(&*file, i64::from(p))).collect();
+        let mut futures = client.submit_all(&first).unwrap();
+        futures.push(client.submit(&delayed(run).priority(9).call(&*file, 9)).unwrap());
+        futures.push(client.submit(&delayed(run).priority(1).call(&*file, 1)).unwrap());
+        futures.push(client.submit(&delayed(run).call(&*file, 100)).unwrap());
+        touch(&open);
+        client.gather(&futures).unwrap();
+        assert_eq!(blocker.result().unwrap(), 1);
+        let order: Vec<i64> = notes(&file).iter().map(|l| l.parse().unwrap()).collect();
+        // What a worker has been sent in advance it runs before it hears of what came later.
+        let within: Vec<i64> = order.iter().copied().filter(|x| [0, 5, -3].contains(x)).collect();
+        assert_eq!(within, [5, 0, -3], "{order:?} with {client}");
+        assert_eq!(order.len(), 6);
+    }
+}
+
+#[test]
+fn tasks_go_where_they_are_pinned() {
+    let _clean = Clean::start();
+    let client = Client::builder()
+        .workers(3)
+        .threads(1)
+        .worker_tags(1, ["gpu", "large"])
+        .worker_tags(2, ["large"])
+        .build()
+        .unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    for name in ["worker-2", "worker-0", "worker-1"] {
+        let all = vec![delayed(me).on_worker(name).call(), delayed(me).on_worker(name).call()];
+        assert_eq!(client.compute(&all).unwrap(), [name, name]);
+    }
+    let tagged: Vec<_> = (0..10).map(|_| delayed(me).tag("gpu").call()).collect();
+    assert!(client.compute(&tagged).unwrap().iter().all(|w| w == "worker-1"));
+    let large: Vec<_> = (0..10).map(|_| delayed(me).tag("large").call()).collect();
+    assert!(client.compute(&large).unwrap().iter().all(|w| w != "worker-0"));
+}
+
+#[test]
+fn what_can_never_run_fails_at_once() {
+    let _clean = Clean::start();
+    let client = Client::local(2, 1, "256MB").unwrap();
+    let infeasible = [
+        delayed(|| 1_i64).on_worker("worker-7").call(),
+        delayed(|| 1_i64).tag("gpu").call(),
+        delayed(|| 1_i64).memory(10 << 30).call(),
+    ];
+    for lazy in infeasible {
+        let error = (&lazy + 1).compute(&client).unwrap_err();
+        let task = error.task().unwrap();
+        assert!(matches!(task.cause(), Cause::Infeasible { .. }), "{error}");
+        assert_eq!(task.key(), lazy.key());
+        assert_eq!(client.submit(&lazy).unwrap().result().unwrap_err().task().unwrap().key(), lazy.key());
+    }
+    assert_eq!(delayed(|| 1_i64).memory(100 << 20).call().compute(&client).unwrap(), 1);
+}
+
+#[test]
+fn memory_estimates_keep_tasks_apart() {
+    fn alone(file: String) -> usize {
+        note(&file, "in");
+        let inside = notes(&file).iter().map(|l| if l == "in" { 1_isize } else { -1 }).sum::<isize>();
+        std::thread::yield_now();
+        note(&file, "out");
+        inside as usize
+    }
+    let _clean = Clean::start();
+    let client = Client::local(1, 4, "400MB").unwrap();
+    let dir = directory();
+    let all: Vec<_> = (0..30).map(|_| delayed(alone).memory(300 << 20).call(path(&dir, "f"))).collect();
+    assert_eq!(client.compute(&all).unwrap(), [1; 30]);
+}
+
+#[test]
+fn the_number_of_workers_changes() {
+    let _clean = Clean::start();
+    let client = processes(1, 1);
+    let kept = client.persist(&delayed(|x: i64| x * x).map(0..20)).unwrap();
+    client.scale(3).unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    assert_eq!(client.workers().unwrap().len(), 3);
+    let more = client.persist(&delayed(|x: i64| x + 1).map(&kept)).unwrap();
+    let before = pids(&client);
+    client.scale(1).unwrap();
+    until("two workers are gone", || client.workers().unwrap().len() == 1);
+    assert_eq!(before.iter().filter(|&&pid| is_alive(pid)).count(), 1);
+    assert_eq!(client.compute(&more).unwrap(), (0..20).map(|x| x * x + 1).collect::<Vec<_>>());
+    client.scale(2).unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    assert_eq!(client.compute(&kept).unwrap(), (0..20).map(|x| x * x).collect::<Vec<_>>());
+    assert!(matches!(client.scale(0).unwrap_err(), Error::Invalid { .. }));
+    assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+}
+
+#[test]
+fn scaling_while_work_runs() {
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    let lazies = delayed(|x: u64| (0..2000).fold(x, |a, b| a ^ (b * a + 1))).map(0..3000);
+    let wanted = Client::sync().compute(&lazies).unwrap();
+    let futures = client.submit_all(&lazies).unwrap();
+    for n in [4, 1, 3, 2] {
+        client.scale(n).unwrap();
+        futures[n * 100].result().unwrap();
+    }
+    assert_eq!(client.gather(&futures).unwrap(), wanted);
+}
+
+#[test]
+fn restarted_workers_go_on() {
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    let kept = client.persist(&delayed(|x: i64| x * x).map(0..10)).unwrap();
+    assert_eq!(client.compute(&kept).unwrap().len(), 10);
+    let before = pids(&client);
+    client.restart().unwrap();
+    until("the old ones are gone", || before.iter().all(|&pid| !is_alive(pid)));
+    client.wait_for_workers(2, LONG).unwrap();
+    until("new ones are there", || pids(&client).len() == 2);
+    assert!(pids(&client).iter().all(|pid| !before.contains(pid)));
+    assert_eq!(client.compute(&kept).unwrap(), (0..10).map(|x| x * x).collect::<Vec<_>>());
+    assert_eq!(delayed(|x: i64| x).call(4).compute(&client).unwrap(), 4);
+}
+
+#[test]
+fn workers_are_described() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).threads(3).memory_limit("512MiB").name("reports").build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let workers = client.workers().unwrap();
+    assert_eq!(workers.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["worker-0", "worker-1"]);
+    for worker in workers {
+        assert_eq!((worker.threads, worker.limit, worker.tasks), (3, Some(512 << 20), 0));
+        assert_eq!(worker.state, WorkerState::Running);
+        assert!(is_alive(worker.pid) && worker.memory > 0 && worker.memory < 100 << 20, "{worker:?}");
+    }
+    let text = client.to_string();
+    for part in ["reports", "processes", "2 workers", "3 threads", "512", "running"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    assert!(matches!(client.wait_for_workers(3, Duration::from_millis(50)), Err(Error::Invalid { .. })));
+}
+
+#[test]
+fn in_process_modes_have_no_workers_to_change() {
+    let _clean = Clean::start();
+    for client in [Client::sync(), Client::threads(2)] {
+        assert!(matches!(client.scale(2), Err(Error::Unsupported { .. })));
+        assert!(matches!(client.restart(), Err(Error::Unsupported { .. })));
+    }
+}
+
+#[test]
+fn output_of_tasks_is_kept() {
+    #[allow(clippy::print_stdout, clippy::print_stderr)]
+    fn speak(x: i64) -> i64 {
+        println!("out {x}");
+        eprintln!("err {x}");
+        log::warn!("logged {x}");
+        x
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).threads(1).forward_output(false).build().unwrap();
+    let all: Vec<_> = (0..2).map(|i| delayed(speak).on_worker(format!("worker-{i}")).call(i)).collect();
+    client.compute(&all).unwrap();
+    until("all lines are there", || {
+        let logs = client.logs().unwrap();
+        logs.len() == 2
+            && (0..2).all(|i| {
+                let lines = &logs[i].1;
+                lines.contains(&format!("out {i}")) && lines.contains(&format!("err {i}"))
+            })
+    });
+    let logs = client.logs().unwrap();
+    assert_eq!(logs[1].0, "worker-1");
+    assert!(!logs[1].1.contains("out 0"), "{logs:?}");
+}
+
+#[test]
+fn workers_have_their_own_environment_and_directory() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let client = Client::builder()
+        .workers(1)
+        .worker_env("SWATH_TEST_COLOUR", "blue")
+        .local_directory(dir.path())
+        .build()
+        .unwrap();
+    let colour = delayed(|name: String| std::env::var(name).ok());
+    assert_eq!(colour.call("SWATH_TEST_COLOUR").compute(&client).unwrap().as_deref(), Some("blue"));
+    assert!(std::env::var("SWATH_TEST_COLOUR").is_err());
+    // Processes that tasks start are no workers.
+    assert_eq!(colour.call("SWATH_WORKER_PROCESS").compute(&client).unwrap(), None);
+    let cwd = delayed(|| std::env::current_dir().unwrap()).call().compute(&client).unwrap();
+    assert_eq!(cwd, dir.path().canonicalize().unwrap());
+}
+
+#[test]
+fn bad_options_are_named() {
+    let _clean = Clean::start();
+    let what = |result: swath::Result<Client>| match result {
+        Err(Error::Invalid { what, why }) => format!("{what}: {why}"),
+        other => panic!("{other:?}"),
+    };
+    let build = Client::builder;
+    assert!(what(build().workers(0).build()).contains("workers: 0"));
+    assert!(what(build().workers(100_000).build()).contains("workers"));
+    assert!(what(build().threads(0).build()).contains("threads: 0"));
+    assert!(what(build().mode(Mode::Threads).threads(0).build()).contains("threads: 0"));
+    assert!(what(build().threads(100_000).build()).contains("threads"));
+    assert!(what(Client::local(1, 1, "2 apples")).contains("apples"));
+    assert!(what(Client::local(1, 1, 0_u64)).contains("memory limit"));
+    assert!(what(Client::local(1, 1, 1.5)).contains("1.5"));
+    assert!(what(Client::local(1, 1, -0.5)).contains("-0.5"));
+    assert!(what(build().local_directory("/nowhere/at/all").build()).contains("/nowhere/at/all"));
+    assert!(what(build().workers(1).worker_tags(1, ["x"]).build()).contains("worker 1"));
+    assert!(what(build().worker_env("A\0B", "x").build()).contains("worker_env"));
+    assert!(what(build().worker_env("", "x").build()).contains("worker_env"));
+    assert!(what(build().worker_env("A=B", "x").build()).contains("worker_env"));
+    assert!(matches!(Client::connect("/nowhere/at/all"), Err(Error::Connect { .. })));
+}
+
+#[test]
+fn limits_are_understood() {
+    let _clean = Clean::start();
+    let limit = |m: MemoryLimit| Client::local(1, 1, m).unwrap().workers().unwrap()[0].limit;
+    assert_eq!(limit("2GB".into()), Some(2_000_000_000));
+    assert_eq!(limit("512 MiB".into()), Some(512 << 20));
+    assert_eq!(limit("none".into()), None);
+    assert_eq!(limit(123_456_789_u64.into()), Some(123_456_789));
+    let (half, percent) = (limit(0.5.into()).unwrap(), limit("50%".into()).unwrap());
+    assert_eq!(half, percent);
+}
+
+#[test]
+fn tasks_are_replayed_here() {
+    fn check(x: i64, y: Vec<i64>) -> Result<i64, String> {
+        if std::env::var("SWATH_TEST_REPLAY").is_ok() { Err(format!("{x} {y:?}")) } else { Ok(x + y[0] + y[1]) }
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).worker_env("SWATH_TEST_REPLAY", "1").build().unwrap();
+    let inc = delayed(|x: i64| x + 1);
+    let bad = try_delayed(check).call(inc.call(1), vec![inc.call(2), value(10)]);
+    let last = (&bad * 10).map(|x: i64| x + 1);
+    assert!(last.compute(&client).is_err());
+    // Here it works: the rest is computed from its result.
+    assert_eq!(client.replay(&bad).unwrap(), 15);
+    assert_eq!(client.replay(&last).unwrap(), 151);
+    assert_eq!(client.replay(&inc.call(5)).unwrap(), 6);
+    let panics = delayed(|x: i64| -> i64 { panic!("again {x}") }).call(inc.call(1));
+    for client in [&client, &Client::sync(), &Client::threads(1)] {
+        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| client.replay(&panics))).unwrap_err();
+        assert_eq!(caught.downcast_ref::<String>().unwrap(), "again 2");
+        let error = client.replay(&try_delayed(|x: i64| Err::<i64, _>(x)).call(4)).unwrap_err();
+        assert_eq!(error.task().unwrap().downcast::<i64>(), Some(4));
+    }
+}
+
+/// Played by processes of their own.
+#[test]
+fn roles() {
+    let Some(role) = my_role() else { return };
+    match &*role {
+        "from_env" => match Client::from_env() {
+            Ok(client) => say(format!("{} {}", client.mode(), client)),
+            Err(e) => say(format!("error {e}")),
+        },
+        "keys" => {
+            let pure = delayed(|x: i64| x + 1).pure().call(1);
+            let plain = delayed(|x: i64| x + 1).call(&pure);
+            let list = delayed(|xs: Vec<i64>| xs.len()).pure().call(vec![pure.clone(), value(3)]);
+            say(format!("{} {} {}", pure.key(), plain.key(), list.key()));
+        }
+        other => panic!("no role {other}"),
+    }
+}
+
+#[test]
+fn mode_and_sizes_come_from_the_environment() {
+    let _clean = Clean::start();
+    let from = |vars: &[(&str, &str)]| {
+        let mut command = role("behaviour::processes::roles", "from_env");
+        for name in ["SWATH_CLUSTER", "SWATH_SCHEDULER", "SWATH_WORKERS", "SWATH_THREADS", "SWATH_MEMORY_LIMIT"] {
+            command.env_remove(name);
+        }
+        play({
+            command.envs(vars.iter().copied());
+            command
+        })
+        .remove(0)
+    };
+    assert!(from(&[("SWATH_SCHEDULER", "sync")]).starts_with("sync "));
+    let threads = from(&[("SWATH_SCHEDULER", "threads"), ("SWATH_THREADS", "3")]);
+    assert!(threads.starts_with("threads ") && threads.contains('3'), "{threads}");
+    let default = from(&[("SWATH_WORKERS", "2"), ("SWATH_THREADS", "3"), ("SWATH_MEMORY_LIMIT", "300MB")]);
+    assert!(default.starts_with("processes ") && default.contains("2 workers x 3 threads"), "{default}");
+    assert!(from(&[]).starts_with("processes "));
+    assert!(from(&[("SWATH_SCHEDULER", "fibres")]).contains("SWATH_SCHEDULER"));
+    assert!(from(&[("SWATH_WORKERS", "many")]).contains("SWATH_WORKERS"));
+    assert!(from(&[("SWATH_THREADS", "-1")]).contains("SWATH_THREADS"));
+    assert!(from(&[("SWATH_MEMORY_LIMIT", "much")]).contains("SWATH_MEMORY_LIMIT"));
+    assert!(from(&[("SWATH_CLUSTER", "/nowhere/at/all")]).contains("/nowhere/at/all"));
+}
+
+#[test]
+fn keys_are_the_same_each_time() {
+    let _clean = Clean::start();
+    let keys = || play(role("behaviour::processes::roles", "keys"));
+    let first = keys();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first, keys());
+}
+
+#[test]
+fn shared_memory_is_given_back() {
+    let _clean = Clean::start();
+    // Far less than what passes through: each round must give back what it took.
+    let client = Client::builder().workers(2).shared_memory_limit("64MiB").build().unwrap();
+    for i in 0..60_u8 {
+        let made = delayed(|i: u8| swath::Buffer::from_fn(8 << 20, |_| i)).call(i).persist(&client).unwrap();
+        let reads: Vec<_> = (0..4).map(|_| delayed(|b: swath::Buffer| b[77]).call(&made)).collect();
+        assert_eq!(client.compute(&reads).unwrap(), [i; 4]);
+        let given = client.scatter(swath::Buffer::from_slice(&vec![i; 8 << 20])).unwrap();
+        assert_eq!(delayed(|b: swath::Buffer| b[78]).call(&given).compute(&client).unwrap(), i);
+        assert_eq!(made.compute(&client).unwrap()[5], i);
+    }
+}

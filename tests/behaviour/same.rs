@@ -1,0 +1,69 @@
+//! The same lazy values in all modes: equal results, errors, keys and names.
+
+use crate::common::{Clean, processes};
+use swath::{Cause, Client, Delayed, Error, delayed, try_delayed, value};
+
+fn half(x: i64) -> Result<i64, String> {
+    if x % 2 == 0 { Ok(x / 2) } else { Err(format!("{x} is odd")) }
+}
+
+/// What a user can see of an outcome, but for the worker.
+fn seen(result: Result<i64, Error>) -> String {
+    match result {
+        Ok(x) => x.to_string(),
+        Err(Error::Task(e)) => {
+            let cause = match e.cause() {
+                Cause::Panic { message, location, .. } => format!("panic {message} at {location}"),
+                Cause::Returned(r) => {
+                    format!("returned {} {} {:?}", r.message(), r.type_name(), r.downcast::<String>())
+                }
+                other => other.to_string(),
+            };
+            format!("{} {} {:?} {cause}", e.key(), e.name(), e.needed_by())
+        }
+        Err(other) => other.to_string(),
+    }
+}
+
+fn lazies() -> Vec<Delayed<i64>> {
+    let (a, b) = (try_delayed(half).call(10), try_delayed(half).name("odd").call(7));
+    let chain = (0..20).fold(b.clone(), |x, i| x + i);
+    let fan: Delayed<i64> = (0..10).map(|i| try_delayed(half).call(i)).sum();
+    let exploding = delayed(|x: i64| -> i64 { panic!("with {x}") }).call(&a);
+    let list = delayed(|xs: Vec<i64>| xs[5]).call(vec![a.clone(), value(1)]);
+    let pure = delayed(|x: i64| 10 / x).pure();
+    vec![
+        &a + 1,
+        chain,
+        fan,
+        exploding.clone(),
+        exploding.map(|x: i64| x).map(|x: i64| x + 1),
+        list,
+        pure.call(5),
+        pure.call(0),
+        pure.call(value(0)),
+        b.clone(),
+        &a / 0,
+        a.map(|x: i64| x).map(|x: i64| x - 5).map(|x: i64| 1 / x).map(|x: i64| x + 1),
+        delayed(|xs: Vec<i64>, _: i64| xs.len() as i64).call(vec![b.clone(), exploding.clone()], 1),
+    ]
+}
+
+#[test]
+fn outcomes_are_equal_in_all_modes() {
+    let _clean = Clean::start();
+    let lazies = lazies();
+    let outcomes = |client: Client| -> Vec<String> {
+        let each = lazies.iter().map(|l| seen(l.compute(&client)));
+        let futures = client.submit_all(&lazies).unwrap();
+        each.chain(futures.iter().map(|f| seen(f.result()))).collect()
+    };
+    let wanted = outcomes(Client::sync());
+    let others = [Client::threads(1), Client::threads(4), processes(2, 1), processes(1, 1), processes(1, 3)];
+    for client in others {
+        let name = client.to_string();
+        for (i, (got, wanted)) in outcomes(client).iter().zip(&wanted).enumerate() {
+            assert_eq!(got, wanted, "{i} in {name}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What runs once, what is named how.
+
+use crate::common::{directory, note, notes, path};
+use swath::{Client, Delayed, delayed};
+
+/// Leaves a line for each run.
+fn counted(file: String, x: i64) -> i64 {
+    note(&file, x);
+    x
+}
+
+pub fn shared_parts_run_once(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let x = delayed(counted).call(&*file, 5);
+    let (a, b) = (&x + 1, &x * 2);
+    let many: Vec<_> = (0..50).map(|i| &x + i).collect();
+    let total: Delayed<i64> = many.iter().sum();
+    let (a, b, c, d, e) = client.compute((&a, &b, &x, &x, &total)).unwrap();
+    assert_eq!((a, b, c, d, e), (6, 10, 5, 5, 50 * 5 + 49 * 25));
+    assert_eq!(notes(&file), ["5"]);
+    // Not needed, not run.
+    let unused = delayed(counted).call(&*file, 6);
+    assert_eq!((&x + 0).compute(client).unwrap(), 5);
+    drop(unused);
+    assert_eq!(notes(&file), ["5", "5"]);
+}
+
+pub fn pure_calls_run_once(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let pure = delayed(counted).pure();
+    let xs: Vec<_> = (0..30).map(|i| pure.call(&*file, i % 3)).collect();
+    assert_eq!(client.compute(&xs).unwrap(), (0..30).map(|i| i % 3).collect::<Vec<_>>());
+    let mut runs = notes(&file);
+    runs.sort();
+    assert_eq!(runs, ["0", "1", "2"]);
+    // Through what they need, too.
+    let other = path(&dir, "other");
+    let y = |i: i64| delayed(counted).pure().call(&*other, delayed(|x: i64| x).pure().call(i));
+    assert_eq!(client.compute((&y(1), &y(1), &y(2))).unwrap(), (1, 1, 2));
+    assert_eq!(notes(&other).len(), 2);
+    // Calls that are not pure are each their own.
+    let third = path(&dir, "third");
+    let zs: Vec<_> = (0..3).map(|_| delayed(counted).call(&*third, 1)).collect();
+    client.compute(&zs).unwrap();
+    assert_eq!(notes(&third).len(), 3);
+}
+
+pub fn pure_results_that_are_held_are_used(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let call = |x| delayed(counted).pure().call(&*file, x);
+    let held = client.submit(&call(1)).unwrap();
+    assert_eq!(held.result().unwrap(), 1);
+    assert_eq!(call(1).compute(client).unwrap(), 1);
+    assert_eq!((call(1) + 10).compute(client).unwrap(), 11);
+    assert_eq!(client.compute((&call(1), &call(1))).unwrap(), (1, 1));
+    let second = client.submit(&call(1)).unwrap();
+    assert_eq!(second.result().unwrap(), 1);
+    assert_eq!(notes(&file).len(), 1);
+    drop(held);
+    assert_eq!(call(1).compute(client).unwrap(), 1);
+    assert_eq!(notes(&file).len(), 1);
+    drop(second);
+    assert_eq!(call(1).compute(client).unwrap(), 1);
+    assert_eq!(notes(&file).len(), 2);
+}
+
+pub fn persisted_tasks_do_not_run_again(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let x = delayed(counted).call(&*file, 5).persist(client).unwrap();
+    for i in 0..5 {
+        assert_eq!((&x + i).compute(client).unwrap(), 5 + i);
+    }
+    assert_eq!(x.compute(client).unwrap(), 5);
+    assert_eq!(notes(&file).len(), 1);
+}
+
+pub fn moved_and_cloned_values(client: &Client) {
+    // Each consumer owns what it gets; what one does to it no other sees.
+    let list = delayed(|n: i64| (0..n).collect::<Vec<i64>>()).call(1000);
+    let push = delayed(|mut v: Vec<i64>, x: i64| {
+        v.push(x);
+        v.iter().sum::<i64>()
+    });
+    let all: Vec<_> = (0..10).map(|i| push.call(&list, i)).collect();
+    assert_eq!(client.compute(&all).unwrap(), (0..10).map(|i| 499_500 + i).collect::<Vec<_>>());
+    let both = delayed(|mut a: Vec<i64>, b: Vec<i64>| {
+        a.clear();
+        (a.len(), b.len())
+    });
+    assert_eq!(both.call(&list, &list).compute(client).unwrap(), (0, 1000));
+    let kept = client.submit(&list).unwrap();
+    assert_eq!(push.call(&kept, 1).compute(client).unwrap(), 499_501);
+    assert_eq!(kept.result().unwrap().len(), 1000);
+}
+
+pub fn keys_and_names(client: &Client) {
+    fn plus(a: i64, b: i64) -> i64 {
+        a + b
+    }
+    let pure = delayed(plus).pure();
+    let (a, b, c) = (pure.call(1, 2), pure.call(1, 2), pure.call(2, 1));
+    assert_eq!(a.key(), b.key());
+    assert_ne!(a.key(), c.key());
+    assert!(a.key().starts_with("plus-"), "{}", a.key());
+    assert_eq!(pure.call(&a, 1).key(), pure.call(&b, 1).key());
+    assert_ne!(delayed(plus).call(1, 2).key(), delayed(plus).call(1, 2).key());
+    let named = delayed(plus).name("total of").call(1, 2);
+    assert!(named.key().starts_with("total of-"), "{}", named.key());
+    assert_eq!(client.submit(&named).unwrap().key(), named.key());
+    let closures = (delayed(|x: i64| x + 1).pure().call(1), delayed(|x: i64| x + 2).pure().call(1));
+    assert_ne!(closures.0.key(), closures.1.key());
+    assert_eq!(client.compute((&closures.0, &closures.1)).unwrap(), (2, 3));
+}

@@ -1,0 +1,678 @@
+//! The local cluster: real processes, real signals. Each test has a cluster, and a runtime directory, of its own.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use swath::{Buffer, Cause, Client, Error, cancelled, delayed, local, try_delayed};
+
+const EXE: &str = env!("CARGO_BIN_EXE_local-cluster");
+
+/// A cluster, ended with all that belongs to it when the test is over.
+struct Cluster {
+    dir: tempfile::TempDir,
+    socket: PathBuf,
+    pid: u32,
+}
+
+impl Cluster {
+    fn start(options: &[&str]) -> Self {
+        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), socket: PathBuf::new(), pid: 0 };
+        cluster.start_again(options);
+        cluster
+    }
+
+    fn start_again(&mut self, options: &[&str]) {
+        let output = self.run(&[&["start", "--json"], options].concat());
+        assert!(output.status.success(), "{output:?}");
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        self.socket = status["socket"].as_str().unwrap().into();
+        self.pid = status["pid"].as_u64().unwrap() as u32;
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("XDG_RUNTIME_DIR", self.dir.path());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(EXE).args(args).output().unwrap()
+    }
+
+    fn status(&self) -> Value {
+        let output = self.run(&["status", "--json"]);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn connect(&self) -> Client {
+        Client::connect(&self.socket).unwrap()
+    }
+
+    fn files(&self) -> PathBuf {
+        self.dir.path().join("swath")
+    }
+
+    /// Runs one of the functions below in a process of its own, as a program that connects.
+    fn program(&self, exe: &Path, function: &str) -> Child {
+        self.command(exe)
+            .args(["--exact", function, "--ignored", "--nocapture", "--test-threads=1"])
+            .env("SWATH_CLUSTER", "default")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let stopped = self.run(&["stop"]);
+        if !stopped.status.success() && is_alive(self.pid) {
+            let _ = kill(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.files().join("default.log")).unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "{log}");
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn own_exe() -> PathBuf {
+    std::env::current_exe().unwrap()
+}
+
+fn is_program() -> bool {
+    std::env::var_os("SWATH_CLUSTER").is_some()
+}
+
+/// The rest of the line that starts with `word`, of what a program prints.
+fn line_of(out: &mut impl BufRead, word: &str) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(out.read_line(&mut line).unwrap() > 0, "`{word}` was not printed");
+        if let Some(at) = line.find(word) {
+            return line[at + word.len()..].trim().to_string();
+        }
+    }
+}
+
+fn say(word: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{word}").unwrap();
+    out.flush().unwrap();
+}
+
+fn workers(status: &Value, program: usize) -> Vec<u32> {
+    let workers = status["programs"][program]["workers"].as_array().cloned().unwrap_or_default();
+    workers.iter().map(|w| w["pid"].as_u64().unwrap() as u32).collect()
+}
+
+fn add_one(x: u64) -> u64 {
+    x + 1
+}
+
+fn until_cancelled(x: u64) -> u64 {
+    while !cancelled() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    x
+}
+
+fn ones(n: u64) -> Buffer<f64> {
+    Buffer::from_fn(n as usize, |_| 1.0)
+}
+
+fn sum(values: Buffer<f64>) -> f64 {
+    values.as_slice().iter().sum()
+}
+
+#[test]
+fn it_starts_scales_restarts_and_stops() {
+    let cluster = Cluster::start(&["--workers", "2", "--threads", "2", "--memory-limit", "1GB"]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&cluster.files()), 0o700);
+    assert_eq!(mode(&cluster.socket), 0o600);
+
+    let again = cluster.run(&["start"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("already running"), "{again:?}");
+
+    let client = cluster.connect();
+    let described = client.to_string();
+    assert_eq!(
+        described,
+        "processes client `swath` on local cluster `default`: \
+         2 workers x 2 threads, memory limit 1.00 GB each, running"
+    );
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
+    assert_eq!(client.progress().done, 1);
+    client.wait_for_workers(2, LONG).unwrap();
+
+    let status = cluster.status();
+    assert_eq!((&status["workers"], &status["threads"]), (&2.into(), &2.into()));
+    assert_eq!(status["memory_limit"], 1_000_000_000);
+    assert_eq!(status["programs"][0]["sessions"], 1);
+    assert_eq!(workers(&status, 0).len(), 2);
+    let shown = text(&cluster.run(&["status"]).stdout);
+    assert!(shown.contains("worker-1") && shown.contains("of 1.00 GB"), "{shown}");
+
+    assert!(cluster.run(&["scale", "3"]).status.success());
+    client.wait_for_workers(3, LONG).unwrap();
+    assert_eq!(client.workers().unwrap().len(), 3);
+
+    let before = workers(&cluster.status(), 0);
+    assert!(cluster.run(&["restart"]).status.success());
+    until("new workers", || {
+        let now = workers(&cluster.status(), 0);
+        now.len() == 3 && now.iter().all(|pid| !before.contains(pid))
+    });
+    assert_eq!(client.compute(&delayed(add_one).call(2)).unwrap(), 3);
+
+    client.compute(&delayed(|| say("a word of a task")).call()).unwrap();
+    until("the word is in the log", || {
+        let logs: Value = serde_json::from_slice(&cluster.run(&["logs", "--json"]).stdout).unwrap();
+        let logs = logs.as_array().unwrap();
+        assert!(logs[0]["source"] == "cluster" && logs[0]["text"].as_str().unwrap().contains("waits at"), "{logs:?}");
+        logs.iter().any(|log| log["text"].as_str().unwrap().contains("a word of a task"))
+    });
+    assert!(text(&cluster.run(&["logs"]).stdout).contains("a word of a task"));
+
+    let last = workers(&cluster.status(), 0);
+    let stopped = cluster.run(&["stop"]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    assert!(!is_alive(cluster.pid));
+    assert!(last.iter().all(|&pid| !is_alive(pid)));
+    assert_eq!(fs::read_dir(cluster.files()).unwrap().count(), 0);
+    assert_eq!(pages_of(cluster.pid), [""; 0]);
+    until("the client knows", || client.to_string().contains("the local cluster `default` is gone"));
+    assert!(matches!(client.compute(&delayed(add_one).call(1)), Err(Error::Closed { .. })));
+    for command in ["status", "stop", "restart", "logs"] {
+        let output = cluster.run(&[command]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains("local-cluster start --name default"), "{output:?}");
+    }
+    let error = Client::connect(&cluster.socket).unwrap_err();
+    assert!(matches!(&error, Error::Connect { .. }) && error.to_string().contains("local-cluster start"), "{error}");
+}
+
+#[test]
+fn wrong_usage_is_told_and_help_is_given() {
+    let run = |args: &[&str]| Command::new(EXE).args(args).output().unwrap();
+    for args in [
+        &[][..],
+        &["frobnicate"],
+        &["start", "--workers", "0"],
+        &["start", "--workers", "many"],
+        &["start", "--memory-limit", "2 apples"],
+        &["start", "--size", "enormous"],
+        &["start", "--nonsense"],
+        &["status", "--workers", "2"],
+        &["stop", "--json"],
+        &["scale"],
+        &["scale", "0"],
+        &["scale", "1", "2"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(text(&output.stderr).contains("--help"), "{output:?}");
+        assert!(output.stdout.is_empty());
+    }
+    for args in [&["--help"][..], &["help"], &["start", "-h"]] {
+        let output = run(args);
+        assert!(output.status.success() && text(&output.stdout).contains("--memory-limit"), "{output:?}");
+    }
+    let sizes: Value = serde_json::from_slice(&run(&["sizes", "--json"]).stdout).unwrap();
+    let names: Vec<_> = sizes.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["small", "medium", "large", "xlarge"]);
+    assert!(text(&run(&["sizes"]).stdout).contains("medium"));
+    let bad = run(&["status", "--name", "no such name"]);
+    assert!(text(&bad.stderr).contains("letters, digits"), "{bad:?}");
+}
+
+#[test]
+fn a_named_size_sets_threads_memory_and_number() {
+    let cluster = Cluster::start(&["--size", "medium"]);
+    let sizes = swath::describe_sizes().unwrap();
+    let medium = sizes.iter().find(|s| s.name == "medium").unwrap();
+    let status = cluster.status();
+    assert_eq!(status["threads"], medium.threads);
+    assert_eq!(status["memory_limit"], medium.memory_bytes);
+    assert_eq!(status["workers"], medium.fits);
+    assert!(swath::Client::builder().size("nothing").build().unwrap_err().to_string().contains("xlarge"));
+}
+
+#[test]
+fn it_runs_in_the_foreground_until_a_signal_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(EXE)
+        .args(["start", "--foreground", "--name", "fore", "--workers", "1"])
+        .env("XDG_RUNTIME_DIR", dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    assert!(line_of(&mut out, "local cluster `fore` is running").contains(&child.id().to_string()));
+    let client = Client::connect(dir.path().join("swath/fore.sock")).unwrap();
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
+    let workers = children_of(child.id());
+    assert_eq!(workers.len(), 1);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    until("its workers are gone", || workers.iter().all(|&pid| !is_alive(pid)));
+    assert_eq!(fs::read_dir(dir.path().join("swath")).unwrap().count(), 0);
+    assert_eq!(pages_of(child.id()), [""; 0]);
+}
+
+#[test]
+#[ignore = "a program that connects, run by other tests"]
+fn program_that_adds() {
+    if !is_program() {
+        return;
+    }
+    let mut input = BufReader::new(std::io::stdin());
+    let base: u64 = line_of(&mut input, "base").parse().unwrap();
+    let client = Client::from_env().unwrap();
+    let futures = client.map(add_one, base..base + 200).unwrap();
+    let sum: u64 = client.gather(&futures).unwrap().into_iter().sum();
+    say(&format!("sum {sum}"));
+    line_of(&mut input, "go");
+}
+
+#[test]
+fn programs_of_one_build_share_workers_and_get_their_own_results() {
+    let cluster = Cluster::start(&["--workers", "2"]);
+    let mut programs: Vec<_> = (0..2).map(|_| cluster.program(&own_exe(), "program_that_adds")).collect();
+    let clients = [cluster.connect(), cluster.connect()];
+    for (i, program) in programs.iter_mut().enumerate() {
+        writeln!(program.stdin.as_mut().unwrap(), "base {}", (i + 2) * 1000).unwrap();
+    }
+    let expected = |base: u64| (base..base + 200).map(|x| x + 1).sum::<u64>();
+    std::thread::scope(|scope| {
+        for (i, client) in clients.iter().enumerate() {
+            scope.spawn(move || {
+                let base = i as u64 * 1000;
+                for _ in 0..20 {
+                    let futures = client.map(add_one, base..base + 200).unwrap();
+                    assert_eq!(client.gather(&futures).unwrap().into_iter().sum::<u64>(), expected(base));
+                }
+            });
+        }
+    });
+    for (i, program) in programs.iter_mut().enumerate() {
+        let sum = line_of(&mut BufReader::new(program.stdout.as_mut().unwrap()), "sum");
+        assert_eq!(sum, expected((i as u64 + 2) * 1000).to_string());
+    }
+    let status = cluster.status();
+    assert_eq!(status["programs"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(status["programs"][0]["sessions"], 4);
+    assert_eq!(workers(&status, 0).len(), 2);
+    for mut program in programs {
+        writeln!(program.stdin.take().unwrap(), "go").unwrap();
+        assert!(program.wait().unwrap().success());
+    }
+    until("two have left", || cluster.status()["programs"][0]["sessions"] == 2);
+    assert_eq!(clients[0].compute(&delayed(add_one).call(5)).unwrap(), 6);
+}
+
+#[test]
+fn errors_are_those_of_every_mode() {
+    fn fails(x: u64) -> Result<u64, String> {
+        Err(format!("no {x}"))
+    }
+    fn panics(x: u64) -> u64 {
+        panic!("oh {x}")
+    }
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let texts = |client: Client| {
+        let returned = client.compute(&try_delayed(fails).call(1)).unwrap_err();
+        assert_eq!(returned.task().unwrap().downcast::<String>().unwrap(), "no 1");
+        let panicked = client.compute(&delayed(add_one).call(delayed(panics).call(7))).unwrap_err();
+        assert!(matches!(panicked.task().unwrap().cause(), Cause::Panic { .. }));
+        let strip = |e: Error| e.to_string().replace(e.task().unwrap().worker().unwrap(), "W");
+        [strip(returned), strip(panicked)]
+    };
+    assert_eq!(texts(cluster.connect()), texts(Client::local(1, 1, "1GB").unwrap()));
+}
+
+#[test]
+#[ignore = "a program that connects and is killed, run by another test"]
+fn program_to_be_killed() {
+    if !is_program() {
+        return;
+    }
+    let client = Client::from_env().unwrap();
+    let held = client.scatter(ones(4 << 20)).unwrap();
+    let summed = client.compute(&delayed(sum).call(&held)).unwrap();
+    let _busy = client.map(until_cancelled, 0..2_u64).unwrap();
+    say(&format!("busy {summed}"));
+    // For ever: it is killed.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[test]
+fn a_killed_program_leaves_nothing_and_others_go_on() {
+    let cluster = Cluster::start(&["--workers", "2"]);
+    let client = cluster.connect();
+    let mut program = cluster.program(&own_exe(), "program_to_be_killed");
+    let sum = line_of(&mut BufReader::new(program.stdout.as_mut().unwrap()), "busy");
+    assert_eq!(sum, (4 << 20).to_string());
+    let in_flight = || {
+        let status = cluster.status();
+        let workers = status["programs"][0]["workers"].as_array().unwrap().clone();
+        workers.iter().map(|w| w["tasks"].as_u64().unwrap()).sum::<u64>()
+    };
+    until("its tasks run", || in_flight() == 2);
+    assert!(cluster.status()["shared_memory_used"].as_u64().unwrap() >= 32 << 20);
+    let pages = pages_of(cluster.pid).len();
+    // Behind its tasks: it only runs when they have been cancelled.
+    let waits = client.submit(&delayed(add_one).call(1)).unwrap();
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_eq!(waits.result_timeout(LONG).unwrap(), 2);
+    until("it is forgotten", || {
+        let status = cluster.status();
+        status["programs"][0]["sessions"] == 1 && status["shared_memory_used"] == 0 && in_flight() == 0
+    });
+    assert_eq!(pages_of(cluster.pid).len(), pages - 1);
+    assert_eq!(cluster.status()["programs"][0]["deaths"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_killed_cluster_leaves_nothing_and_can_be_started_again() {
+    let mut cluster = Cluster::start(&["--workers", "2"]);
+    let client = cluster.connect();
+    client.wait_for_workers(2, LONG).unwrap();
+    let busy = client.map(until_cancelled, 0..2_u64).unwrap();
+    let orphans = workers(&cluster.status(), 0);
+    let dead = cluster.pid;
+    assert!(orphans.len() == 2 && !pages_of(dead).is_empty());
+    kill(Pid::from_raw(dead as i32), Signal::SIGKILL).unwrap();
+    let killed = Instant::now();
+    let error = busy[0].result().unwrap_err();
+    assert!(killed.elapsed() < 5 * SOON, "{:?}", killed.elapsed());
+    assert!(error.to_string().contains("the local cluster `default` is gone"), "{error}");
+    assert!(comes_true(5 * SOON, || orphans.iter().all(|&pid| !is_alive(pid))), "workers outlive the cluster");
+    assert!(matches!(client.submit(&delayed(add_one).call(1)), Err(Error::Closed { .. })));
+    drop(client);
+
+    assert_eq!(cluster.run(&["status"]).status.code(), Some(1));
+    cluster.start_again(&["--workers", "1"]);
+    assert_ne!(cluster.pid, dead);
+    assert_eq!(pages_of(dead), [""; 0]);
+    assert_eq!(cluster.connect().compute(&delayed(add_one).call(1)).unwrap(), 2);
+}
+
+#[test]
+fn a_start_removes_what_another_dead_cluster_left() {
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let other = cluster.run(&["start", "--json", "--name", "other"]);
+    let other: Value = serde_json::from_slice(&other.stdout).unwrap();
+    kill(Pid::from_raw(other["pid"].as_i64().unwrap() as i32), Signal::SIGKILL).unwrap();
+    until("it is dead", || !is_alive(other["pid"].as_u64().unwrap() as u32));
+    assert!(cluster.files().join("other.sock").exists());
+    assert!(cluster.run(&["start", "--name", "third"]).status.success());
+    for file in ["other.sock", "other.pid", "other.log"] {
+        assert!(!cluster.files().join(file).exists(), "{file}");
+    }
+    assert!(cluster.run(&["stop", "--name", "third"]).status.success());
+    assert_eq!(cluster.connect().compute(&delayed(add_one).call(1)).unwrap(), 2);
+}
+
+#[test]
+fn of_many_starts_at_once_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        Command::new(EXE)
+            .arg("start")
+            .env("XDG_RUNTIME_DIR", dir.path())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let starts: Vec<_> = (0..5).map(|_| start()).collect();
+    let outputs: Vec<_> = starts.into_iter().map(|s| s.wait_with_output().unwrap()).collect();
+    assert_eq!(outputs.iter().filter(|o| o.status.success()).count(), 1, "{outputs:?}");
+    for loser in outputs.iter().filter(|o| !o.status.success()) {
+        assert!(text(&loser.stderr).contains("already running"), "{loser:?}");
+    }
+    let stopped = Command::new(EXE).arg("stop").env("XDG_RUNTIME_DIR", dir.path()).output().unwrap();
+    assert!(stopped.status.success(), "{stopped:?}");
+}
+
+/// A frame as the protocol has it: header and body.
+fn frame(version: u8, fds: u16, len: u64, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x57, 0x53, version, 1];
+    frame.extend(fds.to_le_bytes());
+    frame.extend([0, 0]);
+    frame.extend(len.to_le_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// The first word of a program: `Attach::Program { version, build: Note([1, 2, 3]), name: "evil" }`.
+fn attach(version: u8) -> Vec<u8> {
+    let mut body = vec![0, version, 0, 3, 1, 2, 3, 4];
+    body.extend(b"evil");
+    body.extend([0, 0]);
+    body
+}
+
+/// What the cluster answers until it closes.
+fn answer(socket: &Path, bytes: &[u8], fds: &[RawFd]) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() { &[][..] } else { &rights[..] };
+    let sent = sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::MSG_NOSIGNAL, None);
+    assert_eq!(sent.unwrap(), bytes.len());
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        // It had not read all that was sent.
+        Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset, "{e}"),
+    }
+    text(&answer)
+}
+
+#[test]
+fn hostile_connections_are_refused_and_nobody_else_notices() {
+    let cluster = Cluster::start(&["--workers", "2"]);
+    let client = cluster.connect();
+    let busy = client.submit(&delayed(until_cancelled).call(1)).unwrap();
+    let program = attach(1);
+    let whole = |body: &[u8], fds| frame(1, fds, body.len() as u64, body);
+    let null = File::open("/dev/null").unwrap();
+    let own = File::open("/proc/self/exe").unwrap();
+    let silent = UnixStream::connect(&cluster.socket).unwrap();
+    let hostile: [(Vec<u8>, Vec<RawFd>, &str); 11] = [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), vec![], "no frame of swath"),
+        (frame(9, 0, 0, &[]), vec![], "version 9"),
+        (frame(1, 0, u64::MAX, &[0; 100]), vec![], "longer than"),
+        (frame(1, 0, 2 << 20, &[0; 100]), vec![], "longer than"),
+        (whole(&[0xff; 64], 0), vec![], "malformed"),
+        (whole(&program, 0), vec![], "did not send its executable"),
+        (whole(&attach(99), 0), vec![], "version 99"),
+        (whole(&program, 1), vec![null.as_raw_fd()], "no executable"),
+        (whole(&program, 1), vec![own.as_raw_fd()], "another build"),
+        (whole(&program, 2), vec![own.as_raw_fd(); 2], "more than its executable"),
+        ([whole(&program, 0), whole(&program, 0)].concat(), vec![], "before it was answered"),
+    ];
+    for (bytes, fds, reason) in &hostile {
+        let answer = answer(&cluster.socket, bytes, fds);
+        assert!(answer.contains(reason), "{reason}: {answer}");
+    }
+    // Cut off in the middle, at every place.
+    let bytes = whole(&program, 0);
+    for end in 0..bytes.len() {
+        answer(&cluster.socket, &bytes[..end], &[]);
+    }
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
+    assert_eq!(busy.status(), swath::Status::Pending);
+    client.cancel(&busy);
+    let log = fs::read_to_string(cluster.files().join("default.log")).unwrap();
+    assert!(log.contains("a connection was refused") && log.contains("no frame of swath"), "{log}");
+    assert_eq!(cluster.status()["programs"][0]["sessions"], 1);
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", cluster.pid)).unwrap().count();
+    let before = descriptors();
+    for (bytes, fds, _) in &hostile {
+        answer(&cluster.socket, bytes, fds);
+    }
+    drop(silent);
+    until("no descriptor is kept", || descriptors() <= before);
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
+}
+
+#[test]
+fn another_user_is_kept_out() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let cluster = Cluster::start(&["--workers", "1"]);
+    // Where the test was built may be closed to others.
+    let public = tempfile::tempdir().unwrap();
+    let copy = public.path().join("local-cluster");
+    fs::copy(EXE, &copy).unwrap();
+    let open = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    open(public.path(), 0o755);
+    open(&copy, 0o755);
+    let as_nobody = || {
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&copy)
+            .args(["status", "--name"])
+            .arg(&cluster.socket)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        text(&output.stderr)
+    };
+    let refusal = as_nobody();
+    assert!(refusal.contains("another user"), "{refusal}");
+    // Also when the directory and the socket have been opened to all.
+    open(cluster.dir.path(), 0o755);
+    open(&cluster.files(), 0o755);
+    open(&cluster.socket, 0o666);
+    let refusal = as_nobody();
+    assert!(refusal.contains("another user (0)"), "{refusal}");
+    let log = || fs::read_to_string(cluster.files().join("default.log")).unwrap();
+    until("the cluster has noticed", || log().contains("a process of user 65534 tried to connect"));
+    // A start refuses such a directory.
+    let start = cluster.run(&["start", "--name", "second"]);
+    assert!(text(&start.stderr).contains("chmod 700"), "{start:?}");
+    open(&cluster.files(), 0o700);
+}
+
+/// The same program with another build id.
+fn foreign_build(dir: &Path) -> PathBuf {
+    let path = dir.join("foreign");
+    let mut bytes = fs::read(own_exe()).unwrap();
+    // Length of the name, length of the id, type, name.
+    let note = [4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0];
+    let at = bytes.windows(note.len()).position(|w| w == note).expect("a build id") + note.len();
+    bytes[at] ^= 0xff;
+    fs::write(&path, bytes).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn another_build_has_workers_of_its_own_until_it_has_left() {
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let client = cluster.connect();
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
+    let exe = foreign_build(cluster.dir.path());
+    let mut program = cluster.program(&exe, "program_that_adds");
+    // Its file may go away; the cluster has it open.
+    writeln!(program.stdin.as_mut().unwrap(), "base 0").unwrap();
+    assert_eq!(line_of(&mut BufReader::new(program.stdout.as_mut().unwrap()), "sum"), "20100");
+    fs::remove_file(&exe).unwrap();
+    let status = cluster.status();
+    let (ours, theirs) = (workers(&status, 0), workers(&status, 1));
+    assert!(ours.len() == 1 && theirs.len() == 1 && ours != theirs, "{status}");
+    assert_eq!(status["programs"][1]["program"], "foreign");
+    kill(Pid::from_raw(theirs[0] as i32), Signal::SIGKILL).unwrap();
+    until("it is replaced, though the file is gone", || {
+        let now = workers(&cluster.status(), 1);
+        now.len() == 1 && now != theirs
+    });
+    let last = workers(&cluster.status(), 1);
+    writeln!(program.stdin.take().unwrap(), "go").unwrap();
+    assert!(program.wait().unwrap().success());
+    until("its workers are stopped", || {
+        cluster.status()["programs"].as_array().unwrap().len() == 1 && !is_alive(last[0])
+    });
+    assert_eq!(workers(&cluster.status(), 0), ours);
+    assert_eq!(client.compute(&delayed(add_one).call(2)).unwrap(), 3);
+}
+
+#[test]
+fn shared_memory_is_given_back() {
+    const N: u64 = 1 << 20;
+    let cluster = Cluster::start(&["--workers", "2", "--shared-memory-limit", "256MiB"]);
+    let used = || cluster.status()["shared_memory_used"].as_u64().unwrap();
+    let client = cluster.connect();
+    // Forty times 8 MiB in each direction are more than the limit, so each must have come back.
+    for _ in 0..20 {
+        let there = client.scatter(ones(N)).unwrap();
+        let back =
+            client.compute(&delayed(|b: Buffer<f64>| Buffer::from_fn(b.len(), |i| b.as_slice()[i] + 1.0)).call(&there));
+        assert_eq!(sum(back.unwrap()), 2.0 * N as f64);
+    }
+    let kept = client.scatter(ones(N)).unwrap();
+    let more = client.persist(&delayed(ones).call(N)).unwrap();
+    assert_eq!(client.compute(&delayed(sum).call(&more)).unwrap(), N as f64);
+    assert!(used() >= 8 * N, "{}", used());
+    drop((kept, more));
+    let other = cluster.connect();
+    drop(client);
+    until("the session has ended", || cluster.status()["programs"][0]["sessions"] == 1);
+    // What is left are unused segments that the workers keep for the next value.
+    let spare = used();
+    assert!(
+        other.compute(&delayed(sum).call(delayed(ones).call(N))).unwrap() == N as f64 && used() <= spare.max(16 * N)
+    );
+    let error = other.scatter(ones(64 * N)).map(drop).unwrap_err();
+    assert!(error.to_string().contains("shared memory"), "{error}");
+    drop(other);
+    until("all is given back", || used() == 0 && cluster.status()["programs"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_client_that_is_dropped_with_work_in_flight_does_not_hang() {
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let client = cluster.connect();
+    let busy = client.map(until_cancelled, 0..4_u64).unwrap();
+    client.wait_for_workers(1, LONG).unwrap();
+    drop((busy, client));
+    until("its work is cancelled", || {
+        let status = cluster.status();
+        status["programs"][0]["sessions"] == 0 && status["programs"][0]["workers"][0]["tasks"] == 0
+    });
+    let again = cluster.connect();
+    assert_eq!(again.compute(&delayed(add_one).call(1)).unwrap(), 2);
+    again.shutdown();
+    assert!(again.to_string().ends_with("closed: it was shut down"), "{again}");
+    assert!(local::status(&cluster.socket).unwrap().pid == cluster.pid);
+}
