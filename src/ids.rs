@@ -7,6 +7,23 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SessionId(pub(crate) u32);
 
+/// Sessions of tasks that submit tasks are numbered from here, by worker.
+const TASK_SESSIONS: u32 = 1 << 30;
+/// And those of programs that attach end here; their segments' owners are numbered beyond.
+pub(crate) const ATTACHED_OWNERS: u32 = 1 << 31;
+
+impl SessionId {
+    /// The session of the tasks of a worker.
+    pub(crate) fn of_tasks(worker: WorkerId) -> Self {
+        Self(TASK_SESSIONS + worker.0)
+    }
+
+    /// Whether its jobs are submitted by tasks.
+    pub(crate) fn is_of_tasks(self) -> bool {
+        (TASK_SESSIONS..ATTACHED_OWNERS).contains(&self.0)
+    }
+}
+
 /// One submitted graph: the session that sent it, and that session's own number for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct JobId {

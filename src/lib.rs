@@ -19,6 +19,7 @@ mod task;
 mod worker;
 mod worker_local;
 
+pub use client::StartMethod;
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,
     RunningTask, Status, WaitFor, WorkerInfo, WorkerState,

@@ -279,7 +279,9 @@ impl Builder {
             let most = crate::ipc::page::SLOTS;
             return Err(Error::invalid("threads", format!("{threads}; it must be 1 to {most} for each worker")));
         }
-        if let Some((name, _)) = self.worker_env.iter().find(|(n, v)| n.is_empty() || (n.clone() + v).contains('\0')) {
+        if let Some((name, _)) =
+            self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
+        {
             return Err(Error::invalid("worker_env", format!("`{name}` cannot be a variable")));
         }
         if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {

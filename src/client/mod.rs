@@ -274,7 +274,7 @@ impl Client {
 
     fn graph(&self, roots: &[&Arc<Node>]) -> Result<Graph> {
         let pure = self.0.pure.lock();
-        let known = |node: &Arc<Node>| pure.get(&node.hash).and_then(Weak::upgrade);
+        let known = |node: &Arc<Node>| node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?;
         let graph = Graph::with_known(roots, if pure.is_empty() { None } else { Some(&known) });
         drop(pure);
         for node in &graph.nodes {

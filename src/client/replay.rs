@@ -2,12 +2,12 @@
 
 use super::Client;
 use super::backend::Want;
-use super::output::{Output, Whole};
+use super::output::{Label, Output, Whole};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::node::{Arg, Kind, Node};
-use crate::task::function::Slot;
+use crate::task::function::{Record, Slot};
 use crate::task::{Data, Value, unwrap_value};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -44,9 +44,26 @@ impl Client {
         }
         match function.run(&mut slots) {
             Ok(value) if Arc::ptr_eq(failed, what.node()) => unwrap_value(value).ok_or(Error::Task(error)),
-            Ok(_) => self.compute(what),
+            Ok(value) => self.compute_with(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),
         }
+    }
+
+    /// Computes what is left when the value of one of its tasks is given.
+    fn compute_with<T: Data>(
+        &self,
+        what: &Delayed<T>,
+        given: &Arc<Node>,
+        value: Value,
+        function: &'static Record,
+    ) -> Result<T> {
+        let run = self.backend().scatter(vec![(value, function.result(), Label::of(given))], false)?;
+        let output = Arc::new(Output { run, slot: 0 });
+        let known = |node: &Arc<Node>| Arc::ptr_eq(node, given).then(|| Arc::clone(&output));
+        let graph = Graph::with_known(&[what.node()], Some(&known));
+        let run = Whole(self.backend().submit(graph, Want::Values)?);
+        run.0.wait_all(None);
+        run.0.take(0)?.into_typed(run.0.label(0))
     }
 
     fn argument(&self, arg: &Arg, values: &mut dyn Iterator<Item = Value>) -> Result<Value> {

@@ -7,6 +7,7 @@ use crate::client::remote::Remote;
 use crate::client::{RestartPolicy, RunningTask, StartMethod, WorkerInfo, WorkerState};
 use crate::error::{DeathCause, DeathRecord, Error, Result};
 use crate::graph::node;
+pub(crate) use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MAX_FRAME};
 use crate::ipc::page::{ControlPage, monotonic_ms};
@@ -33,10 +34,6 @@ use std::time::{Duration, Instant};
 
 /// The session of the client in the supervisor's own process.
 pub(crate) const CLIENT: SessionId = SessionId(0);
-/// Sessions of tasks in workers are numbered from here, by worker.
-const TASK_SESSIONS: u32 = 1 << 30;
-/// Programs that attach make segments under numbers from here, by session.
-pub(crate) const ATTACHED_OWNERS: u32 = 1 << 31;
 /// How often workers are looked at while they run something.
 const LOOK: Duration = Duration::from_millis(100);
 /// How many deaths are remembered.
@@ -943,7 +940,7 @@ fn owner_of(worker: WorkerId) -> u32 {
 
 /// The session of a worker's tasks.
 fn session_of(worker: WorkerId) -> SessionId {
-    SessionId(TASK_SESSIONS + worker.0)
+    SessionId::of_tasks(worker)
 }
 
 impl Actor for Supervisor {

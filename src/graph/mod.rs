@@ -61,7 +61,7 @@ impl Graph {
         Self::with_known(roots, None)
     }
 
-    /// As [`of`](Self::of); pure tasks whose result is `known` are not run again.
+    /// As [`of`](Self::of); tasks whose result is `known` are not run again.
     pub(crate) fn with_known(roots: &[&Arc<Node>], known: Option<Known<'_>>) -> Self {
         let mut graph = Graph { roots: Vec::with_capacity(roots.len()), ..Graph::default() };
         let mut met = Met::default();
@@ -82,7 +82,6 @@ impl Graph {
                             continue;
                         }
                         if let Some(known) = known
-                            && node.is_pure()
                             && let Some(output) = known(node)
                         {
                             let id = graph.add(Arc::new(Node::held(output)));

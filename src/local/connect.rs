@@ -1,12 +1,12 @@
 //! A program's end of its connection to a local cluster.
 
-use super::place::{self, Lock, Place};
+use super::place::{self, Place};
 use crate::client::Client;
 use crate::client::remote::{Remote, Uplink};
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
 use crate::ipc::ledger::Ledger;
-use crate::ipc::page::ControlPage;
+use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::message::{self, Attach, Attached, Control, FromCluster, KIND, Request, VERSION, no_segments};
@@ -73,21 +73,22 @@ pub(super) fn control(place: &Place, command: Control) -> Result<Attached> {
 
 /// Stops a cluster and waits until it is gone.
 pub(super) fn stop(place: &Place) -> Result<()> {
-    let pid = place::pid(place).map_or_else(|| "unknown".to_string(), |pid| pid.to_string());
+    // Together they name one process; a number alone may be another's a moment later.
+    let process = place::pid(place).and_then(|pid| Some((pid, start_time(pid)?)));
     let socket = dial(place)?;
     let attach = Attach::Control { version: VERSION, command: Control::Stop };
     let failed = |reason| Error::Connect { path: place.socket.clone(), reason };
-    match exchange(&socket, &attach, Vec::new()).map_err(failed)? {
-        Attached::Refused(reason) => return Err(place.error(reason)),
-        _ => drop(socket.poll_readable(Some(END.as_millis() as u64))),
+    if let Attached::Refused(reason) = exchange(&socket, &attach, Vec::new()).map_err(failed)? {
+        return Err(place.error(reason));
     }
-    // The lock goes with the process, at the very last.
     let until = Instant::now() + END;
-    while place.pid_file().exists() && Lock::take(place)?.is_none() {
+    while let Some((pid, since)) = process
+        && start_time(pid) == Some(since)
+    {
         if Instant::now() > until {
             return Err(place.error(format!("it was told to stop and does not end; its process id is {pid}")));
         }
-        std::thread::park_timeout(Duration::from_millis(2));
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -64,6 +64,11 @@ pub(crate) fn with_deadline<R>(deadline: Option<Instant>, attempt: impl FnOnce()
     attempt()
 }
 
+/// Whether the caller is a task.
+pub(crate) fn is_task() -> bool {
+    SCOPES.try_with(|s| !s.borrow().is_empty()).unwrap_or(false)
+}
+
 /// Runs something that waits for other tasks.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
     struct Waiting(std::rc::Rc<dyn Scope>);

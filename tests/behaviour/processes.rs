@@ -124,7 +124,7 @@ fn the_number_of_workers_changes() {
 fn scaling_while_work_runs() {
     let _clean = Clean::start();
     let client = processes(2, 1);
-    let lazies = delayed(|x: u64| (0..2000).fold(x, |a, b| a ^ (b * a + 1))).map(0..3000);
+    let lazies = delayed(|x: u64| (0..2000).fold(x, |a: u64, b| a ^ (a.wrapping_mul(b) + 1))).map(0..3000);
     let wanted = Client::sync().compute(&lazies).unwrap();
     let futures = client.submit_all(&lazies).unwrap();
     for n in [4, 1, 3, 2] {
@@ -163,7 +163,7 @@ fn workers_are_described() {
         assert!(is_alive(worker.pid) && worker.memory > 0 && worker.memory < 100 << 20, "{worker:?}");
     }
     let text = client.to_string();
-    for part in ["reports", "processes", "2 workers", "3 threads", "512", "running"] {
+    for part in ["reports", "processes", "2 workers", "3 threads", "536.9 MB", "running"] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
     assert!(matches!(client.wait_for_workers(3, Duration::from_millis(50)), Err(Error::Invalid { .. })));

@@ -28,7 +28,7 @@ fn seen(result: Result<i64, Error>) -> String {
 fn lazies() -> Vec<Delayed<i64>> {
     let (a, b) = (try_delayed(half).call(10), try_delayed(half).name("odd").call(7));
     let chain = (0..20).fold(b.clone(), |x, i| x + i);
-    let fan: Delayed<i64> = (0..10).map(|i| try_delayed(half).call(i)).sum();
+    let fan: Delayed<i64> = (0..10).map(|i| try_delayed(half).call(2 * i)).sum();
     let exploding = delayed(|x: i64| -> i64 { panic!("with {x}") }).call(&a);
     let list = delayed(|xs: Vec<i64>| xs[5]).call(vec![a.clone(), value(1)]);
     let pure = delayed(|x: i64| 10 / x).pure();
@@ -45,7 +45,7 @@ fn lazies() -> Vec<Delayed<i64>> {
         b.clone(),
         &a / 0,
         a.map(|x: i64| x).map(|x: i64| x - 5).map(|x: i64| 1 / x).map(|x: i64| x + 1),
-        delayed(|xs: Vec<i64>, _: i64| xs.len() as i64).call(vec![b.clone(), exploding.clone()], 1),
+        delayed(|xs: Vec<i64>, _: i64| xs.len() as i64).call(vec![a.clone(), b.clone(), value(3)], 1),
     ]
 }
 
@@ -65,5 +65,19 @@ fn outcomes_are_equal_in_all_modes() {
         for (i, (got, wanted)) in outcomes(client).iter().zip(&wanted).enumerate() {
             assert_eq!(got, wanted, "{i} in {name}");
         }
+    }
+}
+
+/// Where several inputs of a task fail, which one is told of depends, with several workers, on which failed first.
+#[test]
+fn one_of_several_failures_is_told() {
+    let _clean = Clean::start();
+    let parts: Vec<_> = (0..10).map(|i| try_delayed(half).call(i)).collect();
+    let total: Delayed<i64> = parts.iter().sum();
+    for client in [Client::sync(), Client::threads(4), processes(2, 1), processes(1, 3)] {
+        let error = (&total + 1).compute(&client).unwrap_err();
+        let task = error.task().unwrap();
+        let which = parts.iter().position(|p| p.key() == task.key()).unwrap();
+        assert_eq!(task.downcast::<String>(), Some(format!("{which} is odd")));
     }
 }
