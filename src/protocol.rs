@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// A dependency that names an entry of [`JobSpec::externals`] instead of a task of the same job.
 pub(crate) const EXTERNAL: u32 = 1 << 31;
 
+/// Longest encoded result that is sent along with the word that its task is done.
+pub(crate) const SMALL: usize = 1 << 10;
+
 /// An encoded value: bincode bytes, and the shared segments its large buffers lie in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Payload {
@@ -29,6 +32,11 @@ impl Payload {
             None => &self.bytes,
             Some(n) => self.segments.last().and_then(|s| s.bytes().get(..n as usize)).unwrap_or(&[]),
         }
+    }
+
+    /// Whether it is cheap to send along unasked.
+    pub(crate) fn is_small(&self) -> bool {
+        self.segments.is_empty() && self.bytes.len() <= SMALL
     }
 
     /// Bytes this value takes, wherever they are.

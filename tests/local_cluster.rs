@@ -730,3 +730,21 @@ fn a_client_that_is_dropped_with_work_in_flight_does_not_hang() {
     assert!(again.to_string().ends_with("closed: it was shut down"), "{again}");
     assert!(local::status(&cluster.socket).unwrap().pid == cluster.pid);
 }
+
+#[test]
+fn many_large_values_at_once() {
+    const N: u64 = 10_000;
+    fn add_all(all: Vec<Buffer<f64>>) -> f64 {
+        all.iter().map(|b| b.as_slice().iter().sum::<f64>()).sum()
+    }
+    let cluster = Cluster::start(&["--workers", "2"]);
+    for client in [Client::local(2, 1, "1GB").unwrap(), cluster.connect()] {
+        client.wait_for_workers(2, LONG).unwrap();
+        let there = client.scatter_all((0..600).map(|_| ones(N)).collect()).unwrap();
+        assert_eq!(client.compute(&delayed(add_all).call(there)).unwrap(), 600.0 * N as f64, "{client}");
+        let made = delayed(ones).map((0..600).map(|_| N));
+        let made = client.submit_all(&made).unwrap();
+        assert_eq!(client.compute(&delayed(add_all).call(made)).unwrap(), 600.0 * N as f64, "{client}");
+        assert_eq!(client.deaths().unwrap(), []);
+    }
+}

@@ -100,13 +100,22 @@ impl Shared {
 struct Local {
     supervisor: Addr<Supervisor>,
     session: SessionId,
+    /// Requests that the supervisor has not taken. It is woken for the first of them only.
+    requests: Arc<parking_lot::Mutex<Vec<Request>>>,
     thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
     timeout: Duration,
 }
 
 impl Uplink for Local {
     fn send(&self, request: Request) -> Result<()> {
-        self.supervisor.do_send(FromSession { session: self.session, request });
+        let first = {
+            let mut requests = self.requests.lock();
+            requests.push(request);
+            requests.len() == 1
+        };
+        if first {
+            self.supervisor.do_send(FromSession { session: self.session, requests: Arc::clone(&self.requests) });
+        }
         Ok(())
     }
 
@@ -161,8 +170,13 @@ pub(crate) fn local(settings: Settings) -> Result<Client> {
     let supervisor = told.recv().map_err(|_| closed())??;
     let session = supervisor::CLIENT;
     let timeout = Duration::from_secs(10);
-    let uplink =
-        Local { supervisor: supervisor.clone(), session, thread: parking_lot::Mutex::new(Some(thread)), timeout };
+    let uplink = Local {
+        supervisor: supervisor.clone(),
+        session,
+        requests: Arc::default(),
+        thread: parking_lot::Mutex::new(Some(thread)),
+        timeout,
+    };
     let remote = Remote::new(Box::new(uplink), session, pool, description);
     supervisor.do_send(OpenSession { session, end: SessionEnd::Here(Arc::downgrade(&remote)) });
     Ok(Client::new(remote))

@@ -23,6 +23,7 @@ use crate::task::program::{Op, Ops};
 use actix::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -168,12 +169,12 @@ pub(crate) struct OpenSession {
 #[rtype(result = "()")]
 pub(crate) struct CloseSession(pub(crate) SessionId);
 
-/// A request of a client in this process.
+/// A client in this process has put requests there.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct FromSession {
     pub(crate) session: SessionId,
-    pub(crate) request: Request,
+    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
 }
 
 /// Frames of a client behind a socket. The answer: whether they made sense.
@@ -984,10 +985,13 @@ impl Handler<FromSession> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: FromSession, ctx: &mut Context<Self>) {
-        let fills = matches!(&msg.request, Request::Ask { question: Question::Scale(_), .. });
-        self.request(msg.session, msg.request);
-        if fills {
-            self.refill_open(ctx);
+        let requests = std::mem::take(&mut *msg.requests.lock());
+        for request in requests {
+            let fills = matches!(&request, Request::Ask { question: Question::Scale(_), .. });
+            self.request(msg.session, request);
+            if fills {
+                self.refill_open(ctx);
+            }
         }
         self.after(ctx);
     }

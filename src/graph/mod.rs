@@ -23,7 +23,7 @@ pub(crate) struct Graph {
     pub(crate) roots: Vec<u32>,
 }
 
-/// Finds the result of a pure task that a client still holds.
+/// Finds the result of a task, where there is one already.
 pub(crate) type Known<'a> = &'a dyn Fn(&Arc<Node>) -> Option<Arc<Output>>;
 
 enum Visit<'a> {

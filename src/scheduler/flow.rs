@@ -302,7 +302,8 @@ impl Scheduler {
             _ => return,
         };
         let delivered = match payload {
-            Some(payload) if wanted => Delivered::Value(payload.clone()),
+            // A small value costs no more than the word that it is there, and saves the question for it.
+            Some(payload) if wanted || payload.is_small() => Delivered::Value(payload.clone()),
             None if wanted => return self.fetch(r),
             _ => Delivered::Ready { nbytes },
         };

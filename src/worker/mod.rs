@@ -21,7 +21,7 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
 use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
-use crate::protocol::{Failure, FailureCause, Outcome};
+use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
 use crate::task::call::Fault;
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
@@ -51,8 +51,6 @@ const SAMPLE: Duration = Duration::from_millis(100);
 const BATCH: usize = 128;
 /// How long results may wait while short tasks run.
 const LINGER: Duration = Duration::from_micros(500);
-/// Longest encoded result that is sent along with the word that its task is done.
-const SMALL: usize = 1 << 10;
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
 

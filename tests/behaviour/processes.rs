@@ -343,12 +343,12 @@ fn keys_are_the_same_each_time() {
 fn shared_memory_is_given_back() {
     let _clean = Clean::start();
     // Far less than what passes through: each round must give back what it took.
-    let client = Client::builder().workers(2).shared_memory_limit("64MiB").build().unwrap();
+    let client = Client::builder().workers(2).shared_memory_limit("16MiB").build().unwrap();
     for i in 0..60_u8 {
-        let made = delayed(|i: u8| swath::Buffer::from_fn(8 << 20, |_| i)).call(i).persist(&client).unwrap();
+        let made = delayed(|i: u8| swath::Buffer::from_fn(2 << 20, |_| i)).call(i).persist(&client).unwrap();
         let reads: Vec<_> = (0..4).map(|_| delayed(|b: swath::Buffer| b[77]).call(&made)).collect();
         assert_eq!(client.compute(&reads).unwrap(), [i; 4]);
-        let given = client.scatter(swath::Buffer::from_slice(&vec![i; 8 << 20])).unwrap();
+        let given = client.scatter(swath::Buffer::from_slice(&vec![i; 2 << 20])).unwrap();
         assert_eq!(delayed(|b: swath::Buffer| b[78]).call(&given).compute(&client).unwrap(), i);
         assert_eq!(made.compute(&client).unwrap()[5], i);
     }

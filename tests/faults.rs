@@ -1,0 +1,833 @@
+//! Workers, clients and machines that fail: real processes, real signals, real limits.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::*;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use swath::{
+    Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WorkerState,
+    delayed, try_delayed, value,
+};
+
+fn inc(x: i64) -> i64 {
+    x + 1
+}
+
+fn gate(file: String, x: i64) -> i64 {
+    if wait_for_file(&file) { x } else { -1 }
+}
+
+/// Says that it runs, and then does not end for a long time, whatever it is asked.
+fn stubborn(file: String) -> i64 {
+    note(&file, std::process::id());
+    let began = Instant::now();
+    while began.elapsed() < LONG {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    0
+}
+
+/// Dies in the given way the first `times` times, by the lines of the file.
+fn dies(file: String, times: usize, how: String) -> i64 {
+    if notes(&file).len() >= times {
+        return 42;
+    }
+    note(&file, &how);
+    let signal = match &*how {
+        "exit" => std::process::exit(3),
+        "exit well" => std::process::exit(0),
+        "abort" => std::process::abort(),
+        "overflow" => return deeper(&[1; 64]),
+        "SIGKILL" => Signal::SIGKILL,
+        "SIGSEGV" => Signal::SIGSEGV,
+        _ => Signal::SIGTERM,
+    };
+    nix::sys::signal::raise(signal).unwrap();
+    comes_true(LONG, || false);
+    0
+}
+
+#[allow(unconditional_recursion, reason = "it is to use up the stack")]
+fn deeper(bytes: &[u8; 64]) -> i64 {
+    let more = std::hint::black_box([bytes[0].wrapping_add(1); 64]);
+    deeper(&more) + i64::from(more[7])
+}
+
+fn task_error(error: &Error) -> &swath::TaskError {
+    error.task().unwrap_or_else(|| panic!("not a task's: {error}"))
+}
+
+fn works(client: &Client) {
+    assert_eq!(client.compute(&delayed(inc).map(0..20)).unwrap(), (1..=20).collect::<Vec<_>>());
+}
+
+fn deaths(client: &Client, n: usize) -> Vec<DeathRecord> {
+    until("the deaths are recorded", || client.deaths().unwrap().len() >= n);
+    client.deaths().unwrap()
+}
+
+#[test]
+fn a_worker_that_a_task_ends_is_replaced() {
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    let dir = directory();
+    for how in ["exit", "exit well", "abort", "overflow", "SIGKILL", "SIGSEGV", "SIGTERM"] {
+        let before = client.deaths().unwrap().len();
+        let lazy = delayed(dies).call(path(&dir, how), 1, how);
+        let beside = delayed(inc).map(0..50);
+        let (value, others) = client.compute((&(&lazy + 1), &beside)).unwrap();
+        assert_eq!((value, others.len()), (43, 50), "{how}");
+        let record = deaths(&client, before + 1).pop().unwrap();
+        let right = match (how, &record.cause) {
+            ("exit", DeathCause::Exited(3)) | ("exit well", DeathCause::Exited(0)) => true,
+            ("abort", DeathCause::Signal(6)) | ("overflow", DeathCause::Signal(6 | 11)) => true,
+            ("SIGKILL", DeathCause::Signal(9)) | ("SIGSEGV", DeathCause::Signal(11)) => true,
+            ("SIGTERM", DeathCause::Signal(15)) => true,
+            _ => false,
+        };
+        assert!(right, "{how}: {record:?}");
+        assert_eq!(record.running, [lazy.key()], "{how}");
+        assert!(record.worker.starts_with("worker-") && !is_alive(record.pid));
+    }
+    client.wait_for_workers(2, LONG).unwrap();
+    works(&client);
+}
+
+#[test]
+fn a_task_that_always_kills_its_worker_fails() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).threads(1).memory_limit("1GB").forward_output(false).build().unwrap();
+    let dir = directory();
+    #[allow(clippy::print_stderr)]
+    fn last_words(file: String) -> i64 {
+        eprintln!("so long");
+        dies(file, 1000, "abort".to_string())
+    }
+    let lazy = delayed(last_words).name("the killer").call(path(&dir, "runs"));
+    let others = client.submit_all(&delayed(inc).map(0..200)).unwrap();
+    let error = (&lazy + 1).compute(&client).unwrap_err();
+    let task = task_error(&error);
+    assert_eq!((task.key(), task.name()), (&*lazy.key(), "the killer"));
+    let Cause::WorkerDied(records) = task.cause() else { panic!("{error}") };
+    assert_eq!(records.len(), 3);
+    assert_eq!(notes(&path(&dir, "runs")).len(), 3);
+    for record in records {
+        assert_eq!((&record.cause, record.memory_limit), (&DeathCause::Signal(6), Some(1_000_000_000)));
+        assert!(record.running.contains(&lazy.key()), "{record:?}");
+        assert!(record.last_lines.iter().any(|l| l.contains("so long")), "{record:?}");
+    }
+    let text = error.to_string();
+    assert!(text.contains("3 time") && text.contains("SIGABRT") && text.contains("so long"), "{text}");
+    assert_eq!(client.gather(&others).unwrap(), (1..=200).collect::<Vec<_>>());
+    works(&client);
+}
+
+#[test]
+fn the_number_of_deaths_can_be_chosen() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).allowed_deaths(1).build().unwrap();
+    let dir = directory();
+    let error = delayed(dies).call(path(&dir, "runs"), 5, "exit").compute(&client).unwrap_err();
+    assert!(matches!(task_error(&error).cause(), Cause::WorkerDied(r) if r.len() == 1), "{error}");
+    works(&client);
+}
+
+#[test]
+fn tasks_beside_a_killer_are_not_lost() {
+    let _clean = Clean::start();
+    // The killer's thread has neighbours, whose tasks die with it three times.
+    let client = processes(1, 3);
+    let dir = directory();
+    let killer = client.submit(&delayed(dies).call(path(&dir, "runs"), 2, "SIGKILL")).unwrap();
+    let others = client.submit_all(&delayed(|x: i64| x * x).map(0..500)).unwrap();
+    assert_eq!(client.gather(&others).unwrap(), (0..500).map(|x| x * x).collect::<Vec<_>>());
+    assert_eq!(killer.result().unwrap(), 42);
+}
+
+#[test]
+fn idle_workers_that_are_killed_are_replaced() {
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGINT] {
+        let victim = pids(&client)[1];
+        send_signal(victim, signal);
+        until("it is replaced", || {
+            let workers = client.workers().unwrap();
+            workers.len() == 2 && workers.iter().all(|w| w.pid != victim && w.state == WorkerState::Running)
+        });
+        works(&client);
+        let record = client.deaths().unwrap().pop().unwrap();
+        assert_eq!((record.pid, record.cause), (victim, DeathCause::Signal(signal as i32)));
+        assert!(record.running.is_empty());
+    }
+}
+
+#[test]
+fn busy_workers_that_are_killed_are_replaced() {
+    let _clean = Clean::start();
+    let client = processes(2, 2);
+    let dir = directory();
+    for (i, signal) in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM].into_iter().enumerate() {
+        let (began, open) = (path(&dir, &format!("began{i}")), path(&dir, &format!("gate{i}")));
+        fn hold(began: String, open: String, x: i64) -> i64 {
+            note(&began, std::process::id());
+            if wait_for_file(&open) { x } else { -1 }
+        }
+        let kept = client.persist(&delayed(inc).map(0..20)).unwrap();
+        let held: Vec<_> = (0..4).map(|x| delayed(hold).call(&*began, &*open, x)).collect();
+        let futures = client.submit_all(&held).unwrap();
+        until("all four run", || notes(&began).len() == 4);
+        let victim: u32 = notes(&began)[0].parse().unwrap();
+        send_signal(victim, signal);
+        until("they run again", || notes(&began).len() == 6);
+        touch(&open);
+        assert_eq!(client.gather(&futures).unwrap(), [0, 1, 2, 3]);
+        assert_eq!(client.compute(&kept).unwrap(), (1..=20).collect::<Vec<_>>());
+        let record = client.deaths().unwrap().pop().unwrap();
+        assert_eq!((record.pid, record.running.len()), (victim, 2));
+    }
+}
+
+#[test]
+fn results_are_right_however_often_workers_die() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(3).threads(2).allowed_deaths(1000).build().unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    fn work(x: u64) -> Buffer<u64> {
+        std::thread::sleep(Duration::from_millis(1));
+        Buffer::from_fn(10_000, |i| x.wrapping_mul(i as u64))
+    }
+    fn sum(bs: Vec<Buffer<u64>>) -> u64 {
+        bs.iter().flat_map(|b| b.iter()).fold(0, |a, b| a.wrapping_add(*b))
+    }
+    let leaves = delayed(work).map(0..300);
+    let sums: Vec<_> = leaves.chunks(10).map(|c| delayed(sum).call(c)).collect();
+    let total = delayed(|xs: Vec<u64>| xs.iter().fold(0_u64, |a, b| a.wrapping_add(*b))).call(&sums);
+    let wanted = Client::threads(2).compute((&sums, &total)).unwrap();
+    let mut killed = 0;
+    for round in 0..3 {
+        let all = client.submit_all(&sums).unwrap();
+        let future = client.submit(&total).unwrap();
+        for i in 0..3 {
+            // Something has been done since the last time.
+            all[i * 9].result().unwrap();
+            let pids = pids(&client);
+            if let Some(&victim) = pids.get((round + i) % pids.len().max(1)) {
+                send_signal(victim, if i == 1 { Signal::SIGSEGV } else { Signal::SIGKILL });
+                killed += 1;
+            }
+        }
+        assert_eq!(client.gather(&all).unwrap(), wanted.0);
+        assert_eq!(future.result().unwrap(), wanted.1);
+    }
+    assert!(deaths(&client, killed).len() >= killed);
+    client.wait_for_workers(3, LONG).unwrap();
+    works(&client);
+}
+
+#[test]
+fn all_workers_at_once() {
+    let _clean = Clean::start();
+    let client = processes(3, 1);
+    let kept = client.persist(&delayed(|x: i64| vec![x; 20_000]).map(0..10)).unwrap();
+    client.compute(&kept).unwrap();
+    for _ in 0..3 {
+        pids(&client).into_iter().for_each(|pid| send_signal(pid, Signal::SIGKILL));
+        let sums: Vec<_> = kept.iter().map(|v| v.map(|v: Vec<i64>| v.iter().sum::<i64>())).collect();
+        assert_eq!(client.compute(&sums).unwrap(), (0..10).map(|x| x * 20_000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_stopped_worker_is_replaced() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).worker_timeout(Duration::from_millis(300)).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let victim = pids(&client)[0];
+    send_signal(victim, Signal::SIGSTOP);
+    until("it is seen", || client.workers().unwrap().iter().any(|w| w.state == WorkerState::Stopped));
+    let futures: Vec<Future<i64>> = client.map(inc, 0..100_i64).unwrap();
+    assert_eq!(client.gather(&futures).unwrap(), (1..=100).collect::<Vec<_>>());
+    let record = deaths(&client, 1).remove(0);
+    assert_eq!(record.pid, victim);
+    assert!(matches!(record.cause, DeathCause::Unresponsive(ms) if ms >= 300), "{record:?}");
+    works(&client);
+    // One whose task takes long gives signs of life all the same.
+    let dir = directory();
+    let file = path(&dir, "gate");
+    let slow = client.submit(&delayed(gate).call(&*file, 5)).unwrap();
+    assert!(slow.result_timeout(Duration::from_millis(900)).is_err());
+    touch(&file);
+    assert_eq!(slow.result().unwrap(), 5);
+    assert_eq!(client.deaths().unwrap().len(), 1);
+}
+
+#[test]
+fn a_stopped_worker_does_not_stop_the_end() {
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    send_signal(pids(&client)[0], Signal::SIGSTOP);
+    let began = Instant::now();
+    drop(client);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_task_that_ignores_its_cancellation_loses_its_worker() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(2).cancel_grace(Duration::from_millis(100)).build().unwrap();
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let future = client.submit(&delayed(stubborn).call(&*file)).unwrap();
+    until("it runs", || !notes(&file).is_empty());
+    client.cancel(&future);
+    assert!(future.result().unwrap_err().is_cancelled());
+    let record = deaths(&client, 1).remove(0);
+    assert_eq!(record.cause, DeathCause::CancelIgnored);
+    works(&client);
+    assert_eq!(notes(&file).len(), 1);
+}
+
+#[test]
+fn a_task_that_ignores_its_time_limit_loses_its_worker() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).threads(1).cancel_grace(Duration::from_millis(100)).build().unwrap();
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let limit = Duration::from_millis(100);
+    let lazy = delayed(stubborn).timeout(limit).call(&*file);
+    let began = Instant::now();
+    let error = (&lazy + 1).compute(&client).unwrap_err();
+    assert!(began.elapsed() < LONG / 2);
+    let task = task_error(&error);
+    assert!(matches!(task.cause(), Cause::TimedOut { limit: l } if *l == limit), "{error}");
+    assert_eq!(task.key(), lazy.key());
+    assert_eq!(deaths(&client, 1)[0].cause, DeathCause::CancelIgnored);
+    works(&client);
+    // With a retry each attempt has its time.
+    let lazy = delayed(stubborn).timeout(limit).retries(1).call(path(&dir, "again"));
+    let error = lazy.compute(&client).unwrap_err();
+    assert!(matches!(task_error(&error).cause(), Cause::TimedOut { .. }), "{error}");
+    assert_eq!(notes(&path(&dir, "again")).len(), 2);
+}
+
+#[test]
+fn a_client_that_goes_with_work_in_flight_goes_at_once() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let client = processes(2, 2);
+    let lazies: Vec<_> = (0..50).map(|i| delayed(stubborn).call(path(&dir, &format!("f{}", i % 2)))).collect();
+    let futures = client.submit_all(&lazies).unwrap();
+    until("some run", || !notes(&path(&dir, "f0")).is_empty());
+    let waiting = {
+        let future = futures[0].clone();
+        std::thread::spawn(move || future.result())
+    };
+    let began = Instant::now();
+    client.shutdown();
+    drop(client);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let error = waiting.join().unwrap().unwrap_err();
+    assert!(matches!(task_error(&error).cause(), Cause::Closed { .. }), "{error}");
+    assert!(futures.iter().all(|f| f.result().is_err()));
+    // Clients that go while their workers start.
+    for _ in 0..10 {
+        drop(Client::local(2, 1, MemoryLimit::None).unwrap());
+    }
+}
+
+#[test]
+fn dropped_futures_cancel_their_work() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(1).cancel_grace(LONG).build().unwrap();
+    let dir = directory();
+    fn listening(file: String) -> i64 {
+        note(&file, "runs");
+        comes_true(LONG, swath::cancelled);
+        0
+    }
+    let file = path(&dir, "runs");
+    let futures: Vec<_> = (0..10).map(|_| client.submit(&delayed(listening).call(&*file)).unwrap()).collect();
+    let dependent = client.submit(&(futures[5].delayed() + 1)).unwrap();
+    until("the first runs", || !notes(&file).is_empty());
+    drop(futures);
+    drop(dependent);
+    // All of them would take ten times as long.
+    let next = client.submit(&delayed(inc).call(1)).unwrap();
+    assert_eq!(next.result_timeout(LONG).unwrap(), 2);
+    assert!(notes(&file).len() <= 2, "{:?}", notes(&file));
+    assert!(client.deaths().unwrap().is_empty());
+}
+
+#[test]
+fn workers_that_are_not_replaced() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).restart_policy(RestartPolicy::Never).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let first = pids(&client);
+    send_signal(first[0], Signal::SIGKILL);
+    deaths(&client, 1);
+    works(&client);
+    assert_eq!(pids(&client), first[1..]);
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let future = client.submit(&delayed(stubborn).call(&*file)).unwrap();
+    until("it runs", || !notes(&file).is_empty());
+    send_signal(first[1], Signal::SIGKILL);
+    let error = future.result_timeout(LONG).unwrap_err();
+    assert!(matches!(task_error(&error).cause(), Cause::Closed { .. } | Cause::Infeasible { .. }), "{error}");
+    assert!(delayed(inc).call(1).compute(&client).is_err());
+}
+
+#[test]
+fn shared_memory_has_a_limit() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).shared_memory_limit("16MiB").build().unwrap();
+    let make = delayed(|mib: usize| Buffer::from_slice(&vec![7_u8; mib << 20]));
+    assert_eq!(make.call(4).compute(&client).unwrap().len(), 4 << 20);
+    let large = make.call(40);
+    let error = large.compute(&client).unwrap_err();
+    let task = task_error(&error);
+    assert!(matches!(task.cause(), Cause::Resource { reason } if reason.contains("shared_memory_limit")), "{error}");
+    assert_eq!(task.key(), large.key());
+    // Within a worker there is room.
+    assert_eq!(large.map(|b: Buffer| b.len()).compute(&client).unwrap(), 40 << 20);
+    match client.scatter(Buffer::from_slice(&vec![1_u8; 40 << 20])).unwrap_err() {
+        Error::Resource { reason, .. } => assert!(reason.contains("shared_memory_limit"), "{reason}"),
+        other => panic!("{other}"),
+    }
+    let call = delayed(|b: Buffer| b.len()).call(Buffer::from_slice(&vec![1_u8; 40 << 20]));
+    let error = call.compute(&client).unwrap_err();
+    assert!(error.to_string().contains("shared_memory_limit"), "{error}");
+    // Used up bit by bit, and given back.
+    let mut kept = Vec::new();
+    let error = loop {
+        match make.call(3).compute(&client) {
+            Ok(buffer) => kept.push(buffer),
+            Err(e) => break e,
+        }
+        assert!(kept.len() < 10);
+    };
+    assert!(error.to_string().contains("shared_memory_limit"), "{error}");
+    assert!(kept.len() >= 3);
+    works(&client);
+    drop(kept);
+    until("it is given back", || make.call(3).compute(&client).is_ok());
+}
+
+#[test]
+fn what_a_dead_worker_held_of_shared_memory_is_given_back() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).shared_memory_limit("32MiB").allowed_deaths(100).build().unwrap();
+    fn make(i: u8) -> Buffer {
+        Buffer::from_fn(12 << 20, |_| i)
+    }
+    for i in 0..6 {
+        let kept = delayed(make).call(i).persist(&client).unwrap();
+        assert_eq!(kept.map(|b: Buffer| b[5]).compute(&client).unwrap(), i);
+        send_signal(pids(&client)[0], Signal::SIGKILL);
+        deaths(&client, usize::from(i) + 1);
+        assert_eq!(kept.compute(&client).unwrap()[6], i);
+    }
+}
+
+#[test]
+fn processes_that_tasks_leave_behind_hold_nothing_up() {
+    let _clean = Clean::start();
+    let client = processes(1, 1);
+    let start = delayed(|| {
+        let child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        child.id()
+    });
+    let orphan = start.call().compute(&client).unwrap();
+    assert!(is_alive(orphan));
+    send_signal(pids(&client)[0], Signal::SIGKILL);
+    works(&client);
+    let second = start.call().compute(&client).unwrap();
+    let began = Instant::now();
+    drop(client);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    for pid in [orphan, second] {
+        send_signal(pid, Signal::SIGKILL);
+    }
+}
+
+/// A role that runs, and what it says.
+struct Player {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Player {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    fn hear(&mut self) -> String {
+        for line in self.lines.by_ref() {
+            if let Some(word) = line.unwrap().strip_prefix('@') {
+                return word.to_string();
+            }
+        }
+        panic!("the role ended without a word: {:?}", self.child.wait());
+    }
+
+    fn pids(&mut self) -> Vec<u32> {
+        self.hear().split(' ').map(|pid| pid.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say_pids(client: &Client) {
+    say(pids(client).iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+}
+
+fn forever() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Played by processes of their own.
+#[test]
+fn roles() {
+    let Some(role) = my_role() else { return };
+    let dir = std::env::var("SWATH_TEST_DIR").unwrap_or_default();
+    let file = |name: &str| format!("{dir}/{name}");
+    match &*role {
+        "starting" => {
+            let client = Client::local(4, 2, MemoryLimit::None).unwrap();
+            say_pids(&client);
+            forever();
+        }
+        "idle" => {
+            let client = processes(2, 2);
+            say_pids(&client);
+            forever();
+        }
+        "busy" => {
+            let client = processes(2, 2);
+            let lazies: Vec<_> = (0..100).map(|_| delayed(stubborn).call(file("runs"))).collect();
+            let _futures = client.submit_all(&lazies).unwrap();
+            until("they run", || notes(&file("runs")).len() == 4);
+            say_pids(&client);
+            forever();
+        }
+        "spinning" => {
+            let client = processes(2, 1);
+            fn spin(file: String) -> u64 {
+                note(&file, "runs");
+                let mut x = 0_u64;
+                loop {
+                    x = std::hint::black_box(x.wrapping_add(1));
+                }
+            }
+            let _futures: Vec<_> = (0..2).map(|_| client.submit(&delayed(spin).call(file("runs"))).unwrap()).collect();
+            until("they run", || notes(&file("runs")).len() == 2);
+            say_pids(&client);
+            forever();
+        }
+        "holding" => {
+            let client = processes(2, 1);
+            let kept = client.persist(&delayed(|i: u64| Buffer::from_fn(1 << 18, |_| i)).map(0..8)).unwrap();
+            let here = client.compute(&kept).unwrap();
+            let _given = client.scatter(Buffer::from_slice(&[1_u8; 1 << 20])).unwrap();
+            say_pids(&client);
+            drop(here);
+            forever();
+        }
+        "nested" => {
+            let client = processes(1, 1);
+            fn outer(n: u64, file: String) -> i64 {
+                let client = swath::current_client().unwrap();
+                match n {
+                    0 => delayed(stubborn).call(file).compute(&client).unwrap(),
+                    n => delayed(outer).call(n - 1, file).compute(&client).unwrap(),
+                }
+            }
+            let _future = client.submit(&delayed(outer).call(5, file("runs"))).unwrap();
+            until("it runs", || !notes(&file("runs")).is_empty());
+            say_pids(&client);
+            forever();
+        }
+        "submitting" => {
+            let client = processes(2, 1);
+            say_pids(&client);
+            loop {
+                client.compute(&delayed(inc).map(0..1000)).unwrap();
+            }
+        }
+        "exits" => {
+            let client = processes(2, 1);
+            let _future = client.submit(&delayed(stubborn).call(file("runs"))).unwrap();
+            until("it runs", || !notes(&file("runs")).is_empty());
+            say_pids(&client);
+            std::process::exit(0);
+        }
+        "full" => match Client::local(2, 1, MemoryLimit::None) {
+            Ok(client) => say(format!("started {client}")),
+            Err(e) => say(format!("{e:?} {e}")),
+        },
+        "fills up" => {
+            let client = processes(2, 1);
+            let filler = "/dev/shm/filler";
+            let mut bytes = vec![0_u8; 1 << 20];
+            while !bytes.is_empty() && fs::write(filler, &bytes).is_err() {
+                bytes.truncate(bytes.len() - 4096);
+            }
+            send_signal(pids(&client)[0], Signal::SIGKILL);
+            deaths(&client, 1);
+            works(&client);
+            say(pids(&client).len());
+            fs::remove_file(filler).unwrap();
+            client.wait_for_workers(2, LONG).unwrap();
+            works(&client);
+            say("recovered");
+        }
+        "descriptors" => {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+            setrlimit(Resource::RLIMIT_NOFILE, open + 20, hard).unwrap();
+            match Client::local(16, 1, MemoryLimit::None) {
+                Ok(client) => say(format!("started {client}")),
+                Err(e) => say(format!("{e:?} {e}")),
+            }
+            let before = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+            say(before - open);
+            setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).unwrap();
+            works(&processes(16, 1));
+            say("recovered");
+        }
+        "descriptors of values" => {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            let client = processes(2, 1);
+            let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+            setrlimit(Resource::RLIMIT_NOFILE, open + 30, hard).unwrap();
+            let make = delayed(|i: u64| Buffer::from_fn(1 << 14, |_| i));
+            let mut kept = Vec::new();
+            let mut failure = None;
+            for i in 0..200 {
+                match make.call(i).submit(&client).and_then(|f| f.result_timeout(LONG)) {
+                    Ok(buffer) => kept.push(buffer),
+                    Err(e) => {
+                        failure = Some(e);
+                        break;
+                    }
+                }
+            }
+            match failure {
+                Some(e) => say(format!("{e:?} {e}")),
+                None => say(format!("none in {}", kept.len())),
+            }
+            assert!(kept.iter().enumerate().all(|(i, b)| b[7] == i as u64));
+            drop(kept);
+            until("it works again", || make.call(1).compute(&client).is_ok_and(|b| b[3] == 1));
+            client.wait_for_workers(2, LONG).unwrap();
+            works(&client);
+            say("recovered");
+        }
+        "replaced" => {
+            let client = processes(2, 1);
+            let kept = client.persist(&delayed(inc).map(0..10)).unwrap();
+            client.compute(&kept).unwrap();
+            say("ready");
+            until("the file is another one", || Path::new(&file("replaced")).exists());
+            let before = pids(&client);
+            client.restart().unwrap();
+            until("they are new", || {
+                let now = pids(&client);
+                now.len() == 2 && now.iter().all(|p| !before.contains(p))
+            });
+            client.wait_for_workers(2, LONG).unwrap();
+            let total: Delayed<i64> = kept.iter().sum();
+            say(total.compute(&client).unwrap());
+        }
+        other => panic!("no role {other}"),
+    }
+}
+
+fn leaves_nothing(role_name: &str) {
+    let dir = directory();
+    let mut command = role("roles", role_name);
+    // Whatever it or its workers put there for themselves must be gone.
+    let own = path(&dir, "tmp");
+    fs::create_dir(&own).unwrap();
+    command.env("SWATH_TEST_DIR", dir.path()).env("TMPDIR", &own);
+    let mut player = Player::start(command);
+    let workers = player.pids();
+    let pid = player.child.id();
+    if role_name != "exits" {
+        send_signal(pid, Signal::SIGKILL);
+    }
+    player.child.wait().unwrap();
+    let gone = comes_true(SOON, || {
+        workers.iter().all(|&w| !is_alive(w)) && pages_of(pid).is_empty() && fs::read_dir(&own).unwrap().count() == 0
+    });
+    let alive: Vec<_> = workers.iter().filter(|&&w| is_alive(w)).collect();
+    assert!(gone, "{role_name}: {alive:?} of {workers:?} live, and there are {:?}", pages_of(pid));
+}
+
+#[test]
+fn a_client_killed_while_it_starts_leaves_nothing() {
+    let _clean = Clean::start();
+    for _ in 0..5 {
+        leaves_nothing("starting");
+    }
+}
+
+#[test]
+fn an_idle_client_killed_leaves_nothing() {
+    let _clean = Clean::start();
+    leaves_nothing("idle");
+}
+
+#[test]
+fn a_busy_client_killed_leaves_nothing() {
+    let _clean = Clean::start();
+    for stage in ["busy", "spinning", "nested"] {
+        leaves_nothing(stage);
+    }
+}
+
+#[test]
+fn a_client_killed_while_it_submits_leaves_nothing() {
+    let _clean = Clean::start();
+    for _ in 0..3 {
+        leaves_nothing("submitting");
+    }
+}
+
+#[test]
+fn a_client_killed_with_large_values_leaves_nothing() {
+    let _clean = Clean::start();
+    leaves_nothing("holding");
+}
+
+#[test]
+fn a_client_that_exits_without_a_word_leaves_nothing() {
+    let _clean = Clean::start();
+    leaves_nothing("exits");
+}
+
+/// A role in a mount namespace of its own, with a small /dev/shm. None where that is not permitted.
+fn with_small_shm(size: &str, role_name: &str) -> Option<Command> {
+    let may = Command::new("unshare")
+        .args(["-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/dev/shm"])
+        .output()
+        .is_ok_and(|o| o.status.success());
+    if !may {
+        log::warn!("no mount namespaces here, so nothing is tested");
+        return None;
+    }
+    let inner = role("roles", role_name);
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c"]);
+    command.arg(format!("mount -t tmpfs -o size={size} tmpfs /dev/shm && exec \"$0\" \"$@\""));
+    command.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.stdin(Stdio::null());
+    Some(command)
+}
+
+#[test]
+fn a_full_dev_shm_is_an_error() {
+    let _clean = Clean::start();
+    for size in ["4k", "8k", "16k"] {
+        let Some(command) = with_small_shm(size, "full") else { return };
+        let words = play(command);
+        assert!(words[0].starts_with("Resource") && words[0].contains("/dev/shm"), "{size}: {words:?}");
+    }
+    assert!(play(with_small_shm("1m", "full").unwrap())[0].starts_with("started"));
+}
+
+#[test]
+fn a_dev_shm_that_fills_up_is_survived() {
+    let _clean = Clean::start();
+    let Some(command) = with_small_shm("64k", "fills up") else { return };
+    assert_eq!(play(command), ["1", "recovered"]);
+}
+
+#[test]
+fn too_few_descriptors_for_workers_are_an_error() {
+    let _clean = Clean::start();
+    let words = play(role("roles", "descriptors"));
+    assert!(words[0].starts_with("Resource") && words[0].contains("ulimit -n"), "{words:?}");
+    assert!(words[1].parse::<u64>().unwrap() <= 4, "descriptors are left open: {words:?}");
+    assert_eq!(words[2], "recovered");
+}
+
+#[test]
+fn too_few_descriptors_for_values_are_an_error() {
+    let _clean = Clean::start();
+    let words = play(role("roles", "descriptors of values"));
+    assert!(words[0].starts_with("none") || words[0].contains("descriptor"), "{words:?}");
+    assert_eq!(words[1], "recovered");
+}
+
+#[test]
+fn workers_start_again_when_the_program_has_been_replaced() {
+    let _clean = Clean::start();
+    for replaced in [true, false] {
+        let dir = directory();
+        let copy = dir.path().join("program");
+        fs::copy(executable(), &copy).unwrap();
+        let mut command = role_of(&copy, "roles", "replaced");
+        command.env("SWATH_TEST_DIR", dir.path());
+        let mut player = Player::start(command);
+        assert_eq!(player.hear(), "ready");
+        fs::remove_file(&copy).unwrap();
+        if replaced {
+            fs::copy("/bin/true", &copy).unwrap();
+        }
+        touch(&path(&dir, "replaced"));
+        assert_eq!(player.hear(), "55");
+        assert!(player.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn errors_and_panics_leave_the_worker_alone() {
+    let _clean = Clean::start();
+    let client = processes(1, 2);
+    let before = pids(&client);
+    let lazies: Vec<_> = (0..200)
+        .map(|i| {
+            try_delayed(|x: i64| match x % 3 {
+                0 => Ok(x),
+                1 => Err(format!("no {x}")),
+                _ => panic!("at {x}"),
+            })
+            .call(i)
+        })
+        .collect();
+    let futures = client.submit_all(&lazies).unwrap();
+    for (i, future) in (0..).zip(&futures) {
+        match (i % 3, future.result()) {
+            (0, Ok(x)) => assert_eq!(x, i),
+            (1, Err(e)) => assert_eq!(task_error(&e).downcast::<String>(), Some(format!("no {i}"))),
+            (_, Err(e)) => {
+                assert!(matches!(task_error(&e).cause(), Cause::Panic { message, .. } if *message == format!("at {i}")))
+            }
+            (_, Ok(x)) => panic!("{i}: {x}"),
+        }
+    }
+    assert_eq!(pids(&client), before);
+    assert_eq!(value(1).compute(&client).unwrap(), 1);
+}
