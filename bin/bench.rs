@@ -62,7 +62,7 @@ struct Workload {
 const WORKLOADS: [Workload; 10] = [
     Workload {
         name: "noop",
-        about: "N independent tasks that do nothing (--n)",
+        about: "N independent tasks that do nothing (--n, --via)",
         systems: &[
             "swath-sync",
             "swath-threads",
@@ -75,13 +75,13 @@ const WORKLOADS: [Workload; 10] = [
     },
     Workload {
         name: "roundtrip",
-        about: "one task at a time: submit it, wait for its result (--n)",
+        about: "one task at a time: submit it, wait for its result (--n, --via)",
         systems: &["swath-sync", "swath-threads", "swath-processes", "floor-unpark", "floor-socketpair"],
         run: roundtrip::run,
     },
     Workload {
         name: "chain",
-        about: "tasks of which each needs the one before (--n)",
+        about: "tasks of which each needs the one before (--n, --via)",
         systems: &["swath-sync", "swath-threads", "swath-processes", "floor-serial", "floor-socketpair"],
         run: chain::run,
     },

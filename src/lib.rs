@@ -1,4 +1,31 @@
 //! Lazy task graphs, run in parallel: in worker processes, on threads, or in the calling thread.
+//!
+//! Describe work with [`delayed`], open one [`Client`], and compute:
+//!
+//! ```
+//! use swath::{Client, delayed};
+//!
+//! fn square(x: u64) -> u64 {
+//!     x * x
+//! }
+//!
+//! let squares = delayed(square).map(0..10_u64);
+//! let total = squares.iter().sum::<swath::Delayed<u64>>();
+//!
+//! let client = Client::local(2, 1, "512MB")?; // or Client::threads(4), Client::sync()
+//! assert_eq!(client.compute(&total)?, 285);
+//! # Ok::<(), swath::Error>(())
+//! ```
+//!
+//! * [`delayed`] and [`try_delayed`] wrap functions; [`Delayed`] has operators and can be an argument of more calls.
+//! * [`Client::compute`] waits for values, [`Client::persist`] keeps them with the workers, [`Client::submit`] and
+//!   [`Client::map`] give [`Future`]s, which can be waited for in blocking and in async code under any runtime.
+//! * [`Buffer`] is for large arrays of numbers: they cross processes in shared memory, without a copy.
+//! * [`WorkerLocal`] is for what is costly to build and wanted once per process.
+//! * [`current_client`] lets a task submit tasks; [`cancelled`] tells it to stop.
+//!
+//! A worker process is this program started again, so nothing has to be registered or configured. Linux only.
+//! `ARCHITECTURE.md` in the repository says how it works.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
@@ -50,3 +77,8 @@ pub mod bench {
         crate::scheduler::drive_noops(n)
     }
 }
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -61,6 +61,9 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
     report.for_each(|report, system| {
         for n in options.sizes(&[10_000], &[200]) {
             let measure = |via: &str, n: u64, run: &mut dyn FnMut() -> Outcome<u64>| {
+                if !options.wants(system, via) {
+                    return Ok(());
+                }
                 let took = seconds(options.repeat, run, |answer| require(answer == n, "not N"))?;
                 let links: Vec<f64> = took.iter().map(|t| t * 1e6 / n as f64).collect();
                 report.emit_runs(system, &json!({"n": n, "workers": workers, "via": via}), LINK, &links);

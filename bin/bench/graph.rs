@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_tree_of_any_size_adds_up() {
-        for n in [1, 2, 3, 10, 11, 100] {
+        for n in [1_u64, 2, 3, 10, 11, 100] {
             let leaves = n.div_ceil(2).max(1);
             let zero = delayed(|| 0_u64).call();
             assert_eq!(tree(&zero, n).compute(&Client::sync()).unwrap(), leaves * (leaves - 1) / 2, "{n}");

@@ -18,6 +18,9 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
         };
         for n in options.sizes(&[2000, 10_000, 100_000], &[1000]) {
             let measure = |via: &str, run: &dyn Fn() -> Outcome<Vec<u64>>| {
+                if !options.wants(system, via) {
+                    return Ok(());
+                }
                 let check = |results: Vec<u64>| require(results.into_iter().eq(1..=n), "not 1 to N in order");
                 let took = seconds(options.repeat, run, check)?;
                 let rates: Vec<f64> = took.iter().map(|t| n as f64 / t).collect();

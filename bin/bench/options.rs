@@ -10,7 +10,7 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
   --workers  threads or worker processes (default 2; 4 for sleep_loop)
   --quick    small sizes, to see that everything works
 sizes, for the workloads that have them:
-  --n N  --d DEPTH  --t-ms MS  --shape merge,tree  --steps N  --width N  --rounds N  --mib N";
+  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --steps N  --width N  --rounds N  --mib N";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) depth: Option<u32>,
     pub(crate) t_ms: Option<f64>,
     pub(crate) shape: Option<Vec<String>>,
+    /// Ways to submit the work; all, if none is named.
+    pub(crate) via: Option<Vec<String>>,
     pub(crate) steps: Option<usize>,
     pub(crate) width: Option<usize>,
     pub(crate) rounds: Option<usize>,
@@ -42,6 +44,11 @@ impl Options {
     /// How many workers, where the workload has no reason for another number.
     pub(crate) fn width(&self) -> usize {
         self.workers.unwrap_or(2)
+    }
+
+    /// Whether this way to submit the work is to be measured. A floor has one way, so it always is.
+    pub(crate) fn wants(&self, system: &str, via: &str) -> bool {
+        system.starts_with("floor") || self.via.as_ref().is_none_or(|only| only.iter().any(|v| v == via))
     }
 
     pub(crate) fn quick_or<T>(&self, small: T, usual: T) -> T {
@@ -92,6 +99,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
             Long("d" | "depth") | Short('d') => options.depth = Some(parser.value()?.parse()?),
             Long("t-ms") => options.t_ms = Some(parser.value()?.parse()?),
             Long("shape") => options.shape = Some(list(&parser.value()?.string()?)),
+            Long("via") => options.via = Some(list(&parser.value()?.string()?)),
             Long("steps") => options.steps = Some(parser.value()?.parse()?),
             Long("width") => options.width = Some(parser.value()?.parse()?),
             Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
@@ -145,6 +153,8 @@ mod tests {
         assert_eq!((o.n, o.depth, o.repeat, o.width()), (Some(10_000), Some(15), 5, 3));
         assert_eq!(o.shape, Some(vec!["tree".to_string()]));
         assert_eq!(measured("metg --depth 3").depth, Some(3));
+        let o = measured("noop --via map,submit");
+        assert!(o.wants("swath-sync", "map") && !o.wants("swath-sync", "compute") && o.wants("floor-serial", "loop"));
     }
 
     #[test]

@@ -77,7 +77,8 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
     let mut lanes = Vec::new();
     report.for_each(|_, system| {
         let lane = |way| Lane { system, way, medians: Vec::new(), tails: Vec::new() };
-        lanes.extend(Way::open(system, workers)?.into_iter().map(lane));
+        let ways = Way::open(system, workers)?.into_iter().filter(|way| options.wants(system, way.name()));
+        lanes.extend(ways.map(lane));
         Ok(())
     });
     for n in options.sizes(&[500], &[50]) {

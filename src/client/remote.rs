@@ -17,7 +17,7 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -63,6 +63,7 @@ pub(crate) struct Remote {
     total: AtomicU64,
     pub(crate) counters: Counters,
     closed: Mutex<Option<String>>,
+    shut: AtomicBool,
 }
 
 impl Remote {
@@ -84,6 +85,7 @@ impl Remote {
             total: AtomicU64::new(0),
             counters: Counters::default(),
             closed: Mutex::new(None),
+            shut: AtomicBool::new(false),
         })
     }
 
@@ -395,7 +397,8 @@ impl Backend for Remote {
     }
 
     fn shutdown(&self) {
-        if self.check_open().is_ok() {
+        // Also where the supervisor has given up already: it still has to end.
+        if !self.shut.swap(true, Ordering::AcqRel) {
             self.uplink.close();
             self.close("it was shut down");
         }

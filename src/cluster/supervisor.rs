@@ -311,22 +311,24 @@ impl Supervisor {
         if let Some(dir) = &self.settings.directory {
             command.current_dir(dir);
         }
-        let (child, socket) = start::spawn(&mut command, self.settings.start_method == StartMethod::Automatic)
-            .map_err(|e| match e.raw_os_error() {
-                Some(nix::libc::EMFILE | nix::libc::ENFILE) => Error::Resource {
-                    resource: "file descriptors".to_string(),
-                    reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -n`"),
+        let (child, socket) =
+            start::spawn(&mut command, page.name(), self.settings.start_method == StartMethod::Automatic).map_err(
+                |e| match e.raw_os_error() {
+                    Some(nix::libc::EMFILE | nix::libc::ENFILE) => Error::Resource {
+                        resource: "file descriptors".to_string(),
+                        reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -n`"),
+                    },
+                    Some(nix::libc::EAGAIN) => Error::Resource {
+                        resource: "processes".to_string(),
+                        reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -u`"),
+                    },
+                    Some(nix::libc::ENOMEM) => Error::Resource {
+                        resource: "memory".to_string(),
+                        reason: format!("a worker process cannot be started: {e}"),
+                    },
+                    _ => Error::Spawn { reason: e.to_string() },
                 },
-                Some(nix::libc::EAGAIN) => Error::Resource {
-                    resource: "processes".to_string(),
-                    reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -u`"),
-                },
-                Some(nix::libc::ENOMEM) => Error::Resource {
-                    resource: "memory".to_string(),
-                    reason: format!("a worker process cannot be started: {e}"),
-                },
-                _ => Error::Spawn { reason: e.to_string() },
-            })?;
+            )?;
         Ok(Newborn { child, socket, page: Arc::new(page), id })
     }
 

@@ -4,16 +4,20 @@
 //! entry in `.init_array` looks for the variable before `main`: so every program that links this crate can be a worker
 //! without a line in its `main`.
 
+use super::page::PageName;
 use super::socket::Socket;
 use nix::libc;
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
+use nix::unistd::getppid;
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Set for worker processes only; its value says how they begin.
 pub(crate) const WORKER: &str = "SWATH_WORKER_PROCESS";
+/// Tells a worker its control page, which it is to remove if the supervisor dies before saying anything.
+const PAGE: &str = "SWATH_WORKER_PAGE";
 /// The worker begins before `main`.
 const HOOKED: &str = "hook";
 /// The worker begins in [`init`].
@@ -83,13 +87,16 @@ fn become_worker() -> ! {
     // SAFETY: before `main`, and in `init` by its contract as the first line of it, this is the only thread, so nobody
     // reads the environment meanwhile. Without the variable, processes that tasks start are no workers.
     unsafe { std::env::remove_var(WORKER) };
+    let page = std::env::var(PAGE).ok().and_then(|name| name.parse().ok());
+    // SAFETY: as above.
+    unsafe { std::env::remove_var(PAGE) };
     for ignored in [Signal::SIGPIPE, Signal::SIGXFSZ] {
         // SAFETY: ignoring a signal installs no code that could run at a bad moment. A peer that went away and a file
         // that grew too large are error codes then.
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
     }
     match take_stdin() {
-        Ok(socket) => crate::worker::main(socket),
+        Ok(socket) => crate::worker::main(socket, page),
         Err(_) => exit_now(71),
     }
 }
@@ -114,11 +121,12 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Starts `command`, which is to be this executable or one with the same hook, as a worker. The answers are the process
 /// and the supervisor's end of its socket.
-pub(crate) fn spawn(command: &mut Command, before_main: bool) -> std::io::Result<(Child, Socket)> {
+pub(crate) fn spawn(command: &mut Command, page: &PageName, before_main: bool) -> std::io::Result<(Child, Socket)> {
     link();
     let (ours, theirs) = Socket::pair()?;
     let child = command
         .env(WORKER, if before_main { HOOKED } else { CALLED })
+        .env(PAGE, page.to_string())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -135,10 +143,29 @@ pub(crate) fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Asks the kernel to end this process when the thread that started it ends: an extra, the socket's end does the same.
+/// The process that started this one.
+static PARENT: AtomicI32 = AtomicI32::new(0);
+
+/// Sees to it that this process ends soon after the one that started it, also when it is stopped, or when the end of its
+/// socket cannot be seen because a fork of that process holds the other side open.
+///
+/// The signal that the kernel sends then must not kill at once: the socket's end is what makes a worker remove what the
+/// supervisor has left behind.
 pub(crate) fn die_with_parent() {
-    if let Err(e) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+    PARENT.store(getppid().as_raw(), Ordering::Release);
+    let action = SigAction::new(SigHandler::Handler(continued), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does nothing that a handler may not do.
+    let handled = unsafe { sigaction(Signal::SIGCONT, &action) };
+    if let Err(e) = handled.and_then(|_| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)) {
         log::debug!("no parent-death signal: {e}");
+    }
+}
+
+/// Also called when somebody else lets the process go on, or when only the thread that started it has ended.
+extern "C" fn continued(_: c_int) {
+    if getppid().as_raw() != PARENT.load(Ordering::Acquire) {
+        // Its signal ends the process, unless that has ended by itself by then.
+        nix::unistd::alarm::set(1);
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) use output::private_bytes;
 use crate::client::limit::available_memory;
 use crate::ids::TaskId;
 use crate::ipc::ledger::Ledger;
-use crate::ipc::page::{ControlPage, monotonic_ms};
+use crate::ipc::page::{ControlPage, PageName, monotonic_ms};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
@@ -90,7 +90,7 @@ pub(crate) struct Worker {
 }
 
 /// Serves a supervisor until it closes the connection.
-pub(crate) fn main(socket: Socket) -> ! {
+pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
     die_with_parent();
     let code = match start(socket) {
         Ok(worker) => {
@@ -103,10 +103,20 @@ pub(crate) fn main(socket: Socket) -> ! {
         Err(reason) => {
             // There is nobody left to tell but the supervisor's copy of this stream.
             let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
+            if let Some(page) = page {
+                clean_up_after(&page);
+            }
             72
         }
     };
     exit_now(code)
+}
+
+/// Removes what the supervisor left behind, if it did not go in order.
+fn clean_up_after(page: &PageName) {
+    if nix::unistd::getppid().as_raw() as u32 != page.owner() {
+        page.unlink_all();
+    }
 }
 
 fn start(socket: Socket) -> Result<&'static Worker, String> {
@@ -350,11 +360,7 @@ impl Worker {
 
     /// The supervisor is gone.
     fn end(&self) -> ! {
-        let owner = self.welcome.supervisor_page.owner();
-        if nix::unistd::getppid().as_raw() as u32 != owner {
-            // It did not go in order, so what it left behind is ours to remove.
-            self.welcome.supervisor_page.unlink_all();
-        }
+        clean_up_after(&self.welcome.supervisor_page);
         exit_now(0)
     }
 
