@@ -18,6 +18,7 @@ use std::sync::Arc;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be passed where the task takes `{T}`",
     label = "not a `{T}`, a `Delayed<{T}>` or a `Future<{T}>`",
+    note = "a task function owns its arguments: it takes a `String`, not a `&str`, and a `Vec<T>`, not a `&[T]`",
     note = "a list may hold delayed values; `swath::value(x)` makes a delayed value of `x`, so that a list can mix both"
 )]
 pub trait IntoArg<T> {

@@ -95,7 +95,7 @@ impl Link {
         loop {
             let messages = self.read()?;
             if self.is_closed() {
-                exit_now(0);
+                return Err("the supervisor is gone".to_string());
             }
             if !messages.is_empty() {
                 return Ok(messages);

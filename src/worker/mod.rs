@@ -51,6 +51,8 @@ const SAMPLE: Duration = Duration::from_millis(100);
 const BATCH: usize = 128;
 /// How long results may wait while short tasks run.
 const LINGER: Duration = Duration::from_micros(500);
+/// How long a supervisor may take from the end of its connections to its own.
+const DYING: Duration = Duration::from_millis(200);
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
 
@@ -114,8 +116,13 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
 
 /// Removes what the supervisor left behind, if it did not go in order.
 fn clean_up_after(page: &PageName) {
-    if nix::unistd::getppid().as_raw() as u32 != page.owner() {
-        page.unlink_all();
+    // A dying process closes its descriptors a little before its children get another parent.
+    let began = Instant::now();
+    while began.elapsed() < DYING {
+        if nix::unistd::getppid().as_raw() as u32 != page.owner() {
+            return page.unlink_all();
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

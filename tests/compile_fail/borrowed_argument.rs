@@ -1,4 +1,5 @@
-//~ `&str` cannot cross
+//~ cannot be passed where the task takes `&str`
+//~ a task function owns its arguments
 use swath::delayed;
 
 fn length(text: &str) -> usize {
