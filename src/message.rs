@@ -7,7 +7,7 @@ use crate::client::WorkerInfo;
 use crate::cluster::Settings;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
-use crate::ipc::frame::{Descriptor, Frame, MAX_FDS};
+use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
@@ -274,7 +274,7 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segm
     let encoded = bincode::serde::encode_into_std_write(message, &mut body, config());
     let segments = OUT.with_borrow_mut(std::mem::take);
     encoded.map_err(|e| Malformed(e.to_string()))?;
-    if segments.len() > MAX_FDS {
+    if segments.len() > MOST_FDS {
         return Err(Malformed(format!("{} segments in one message", segments.len())));
     }
     // The list stands behind the message, with its length in the last two bytes, so that the message is written in place.

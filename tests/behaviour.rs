@@ -18,7 +18,8 @@ mod behaviour {
 }
 mod common;
 
-use common::Clean;
+use common::{Clean, LONG};
+use std::process::Command;
 use swath::Client;
 
 /// Runs one case with a client of its own, and looks whether the client leaves anything behind.
@@ -28,10 +29,36 @@ fn run(client: impl FnOnce() -> Client, case: fn(&Client)) {
     case(&client);
 }
 
+/// Runs one case with a client of a local cluster of its own.
+fn run_in_cluster(case: fn(&Client)) {
+    struct Cluster(tempfile::TempDir);
+
+    impl Cluster {
+        fn run(&self, args: &[&str]) {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_local-cluster"));
+            let output = command.args(args).env("XDG_RUNTIME_DIR", self.0.path()).output().unwrap();
+            assert!(output.status.success() || std::thread::panicking(), "{output:?}");
+        }
+    }
+
+    impl Drop for Cluster {
+        fn drop(&mut self) {
+            self.run(&["stop"]);
+        }
+    }
+
+    let _clean = Clean::start();
+    let cluster = Cluster(common::directory());
+    cluster.run(&["start", "--workers", "2", "--threads", "1"]);
+    let client = Client::connect(cluster.0.path().join("swath/default.sock")).unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    case(&client);
+}
+
 /// A test for each case of the suite, in the module it is invoked in.
 macro_rules! suite {
-    ($client:expr) => {
-        cases! { $client;
+    ($run:expr) => {
+        cases! { $run;
             arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
                 nested_lists arrays tuples options maps text collected empty_inputs;
             operators: arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
@@ -59,13 +86,14 @@ macro_rules! suite {
 }
 
 macro_rules! cases {
-    ($client:expr; $($module:ident: $($case:ident)*;)*) => {$(
+    ($run:expr; $($module:ident: $($case:ident)*;)*) => {$(
         mod $module {
             use super::*;
             $(
                 #[test]
                 fn $case() {
-                    crate::run(|| $client, crate::behaviour::$module::$case);
+                    let run: fn(fn(&swath::Client)) = $run;
+                    run(crate::behaviour::$module::$case);
                 }
             )*
         }
@@ -73,31 +101,29 @@ macro_rules! cases {
 }
 
 mod sync {
-    use swath::Client;
-    suite!(Client::sync());
+    suite!(|case| crate::run(swath::Client::sync, case));
 }
 
 mod one_thread {
-    use swath::Client;
-    suite!(Client::threads(1));
+    suite!(|case| crate::run(|| swath::Client::threads(1), case));
 }
 
 mod four_threads {
-    use swath::Client;
-    suite!(Client::threads(4));
+    suite!(|case| crate::run(|| swath::Client::threads(4), case));
 }
 
 mod one_process {
-    use crate::common::processes;
-    suite!(processes(1, 1));
+    suite!(|case| crate::run(|| crate::common::processes(1, 1), case));
 }
 
 mod two_processes {
-    use crate::common::processes;
-    suite!(processes(2, 1));
+    suite!(|case| crate::run(|| crate::common::processes(2, 1), case));
 }
 
 mod one_process_of_three_threads {
-    use crate::common::processes;
-    suite!(processes(1, 3));
+    suite!(|case| crate::run(|| crate::common::processes(1, 3), case));
+}
+
+mod local_cluster {
+    suite!(crate::run_in_cluster);
 }

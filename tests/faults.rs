@@ -663,6 +663,10 @@ fn roles() {
 }
 
 fn leaves_nothing(role_name: &str) {
+    leaves_nothing_after(role_name, |_| ());
+}
+
+fn leaves_nothing_after(role_name: &str, before: impl FnOnce(&[u32])) {
     let dir = directory();
     let mut command = role("roles", role_name);
     // Whatever it or its workers put there for themselves must be gone.
@@ -672,6 +676,7 @@ fn leaves_nothing(role_name: &str) {
     let mut player = Player::start(command);
     let workers = player.pids();
     let pid = player.child.id();
+    before(&workers);
     if role_name != "exits" {
         send_signal(pid, Signal::SIGKILL);
     }
@@ -695,6 +700,13 @@ fn a_client_killed_while_it_starts_leaves_nothing() {
 fn an_idle_client_killed_leaves_nothing() {
     let _clean = Clean::start();
     leaves_nothing("idle");
+}
+
+#[test]
+fn a_client_killed_while_workers_are_stopped_leaves_nothing() {
+    let _clean = Clean::start();
+    leaves_nothing_after("idle", |workers| send_signal(workers[0], Signal::SIGSTOP));
+    leaves_nothing_after("busy", |workers| workers.iter().for_each(|&w| send_signal(w, Signal::SIGSTOP)));
 }
 
 #[test]

@@ -262,6 +262,10 @@ impl Run {
         f(&self.state.lock().slots[slot as usize])
     }
 
+    pub(crate) fn is_all_done(&self) -> bool {
+        self.state.lock().pending == 0
+    }
+
     pub(crate) fn is_done(&self, slot: u32) -> bool {
         self.look(slot, Slot::is_done)
     }

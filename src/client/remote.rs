@@ -41,8 +41,6 @@ struct Entry {
     run: Weak<Run>,
     /// Task of each output, ascending, with its slot.
     outputs: Vec<(u32, u32)>,
-    /// Outputs that are not done.
-    left: usize,
     /// To name what fails. Empty when nothing can fail any more: it may hold the last handles of other results.
     graph: Graph,
     /// For each task of the job, the last of the graph's tasks it stands for.
@@ -122,16 +120,15 @@ impl Remote {
         let mut deliveries = deliveries.into_iter().peekable();
         while let Some(first) = deliveries.next() {
             let number = first.job.number;
-            let mut runs = self.runs.lock();
-            let Some(run) = runs.get(&number).and_then(|e| e.run.upgrade()) else { continue };
-            let mut news = Vec::new();
+            let runs = self.runs.lock();
+            let Some(entry) = runs.get(&number) else { continue };
+            let Some(run) = entry.run.upgrade() else { continue };
+            let mut news = Vec::with_capacity(deliveries.len() + 1);
             let mut next = Some(first);
-            let (mut failed, mut ended) = (0, 0);
+            let mut failed = 0;
             while let Some(delivery) = next {
-                let entry = &runs[&number];
                 if let Ok(at) = entry.outputs.binary_search_by_key(&delivery.index, |o| o.0) {
                     let slot = entry.outputs[at].1;
-                    ended += usize::from(!run.is_done(slot));
                     let new = match delivery.result {
                         Ok(Delivered::Value(payload)) => Slot::Payload(payload),
                         Ok(Delivered::Ready { nbytes }) => Slot::Remote { nbytes, asked: false },
@@ -144,15 +141,13 @@ impl Remote {
                 }
                 next = deliveries.next_if(|d| d.job.number == number);
             }
-            let entry = runs.get_mut(&number);
-            let graph = entry.and_then(|entry| {
-                entry.left = entry.left.saturating_sub(ended);
-                (entry.left == 0).then(|| std::mem::take(&mut entry.graph))
-            });
             drop(runs);
-            drop(graph);
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
             run.settle(news);
+            if run.is_all_done() {
+                let graph = self.runs.lock().get_mut(&number).map(|entry| std::mem::take(&mut entry.graph));
+                drop(graph);
+            }
         }
     }
 
@@ -292,7 +287,7 @@ impl Backend for Remote {
         run.set_remote(RemotePlaces { job: Some(self.job(number)), places });
         let outputs: Vec<_> = wired.spec.outputs.iter().map(|o| o.index).zip(wired.slots).collect();
         let n = outputs.len();
-        let entry = Entry { run: Arc::downgrade(&run), claims: n, left: n, outputs, graph, ends: wired.ends };
+        let entry = Entry { run: Arc::downgrade(&run), claims: n, outputs, graph, ends: wired.ends };
         self.send(number, entry, wired.spec)?;
         if want == Want::Values {
             aliases.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
@@ -322,7 +317,6 @@ impl Backend for Remote {
             outputs: (0..n).map(|i| (i, i)).collect(),
             graph: Graph::default(),
             ends: Vec::new(),
-            left: 0,
             claims: n as usize,
         };
         self.send(number, entry, spec)?;

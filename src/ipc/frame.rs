@@ -4,6 +4,9 @@
 //! descriptors travel with its first byte. What the kernel promises about them, and the decoder's checks rest on:
 //! descriptors are received together with the byte they were sent with or in the same read as bytes before it, never
 //! later; and one read never returns the descriptors of two sends.
+//!
+//! A frame may have more descriptors than the kernel takes in one message. The first of them then go ahead in *carriers*:
+//! headers marked as such, without a body, whose descriptors belong to the frame behind them.
 
 use crate::ipc::segment::Segment;
 use crate::ipc::socket::Socket;
@@ -15,8 +18,10 @@ use std::sync::Arc;
 
 /// Longest body on a link between a supervisor and its own workers.
 pub(crate) const MAX_FRAME: u64 = 1 << 30;
-/// Most descriptors one frame may carry: what the kernel takes in one message.
+/// Most descriptors that travel together: what the kernel takes in one message.
 pub(crate) const MAX_FDS: usize = 253;
+/// Most descriptors of one frame, carriers included.
+pub(crate) const MOST_FDS: usize = 1 << 14;
 
 const MAGIC: u16 = 0x5357;
 const VERSION: u8 = 1;
@@ -45,11 +50,11 @@ pub(crate) enum FrameError {
     Magic(u16),
     #[error("the peer speaks version {0} of the protocol, this is version {VERSION}: use the same version of swath")]
     Version(u8),
-    #[error("a reserved field of a frame is {0}, not 0")]
-    Reserved(u16),
+    #[error("a frame is marked with {0:#06x}, which means nothing")]
+    Mark(u16),
     #[error("a frame of {len} bytes is longer than the {max} allowed here")]
     TooLong { len: u64, max: u64 },
-    #[error("a frame with {0} file descriptors has more than {MAX_FDS}")]
+    #[error("a frame with {0} file descriptors has too many")]
     TooManyDescriptors(usize),
     #[error("a frame came with {got} file descriptors instead of {claimed}")]
     MissingDescriptors { claimed: usize, got: usize },
@@ -66,6 +71,7 @@ struct Header {
     kind: u8,
     fds: usize,
     len: usize,
+    carrier: bool,
 }
 
 impl Header {
@@ -75,6 +81,7 @@ impl Header {
         out[2] = VERSION;
         out[3] = self.kind;
         out[4..6].copy_from_slice(&(self.fds as u16).to_le_bytes());
+        out[6..8].copy_from_slice(&u16::from(self.carrier).to_le_bytes());
         out[8..16].copy_from_slice(&(self.len as u64).to_le_bytes());
         out
     }
@@ -90,16 +97,18 @@ impl Header {
         if bytes[2] != VERSION {
             return Err(FrameError::Version(bytes[2]));
         }
-        if u16_at(6) != 0 {
-            return Err(FrameError::Reserved(u16_at(6)));
-        }
+        let carrier = match u16_at(6) {
+            0 => false,
+            1 if len == 0 => true,
+            mark => return Err(FrameError::Mark(mark)),
+        };
         if fds > MAX_FDS {
             return Err(FrameError::TooManyDescriptors(fds));
         }
         if len > max_len {
             return Err(FrameError::TooLong { len, max: max_len });
         }
-        Ok(Self { kind: bytes[3], fds, len: len as usize })
+        Ok(Self { kind: bytes[3], fds, len: len as usize, carrier })
     }
 }
 
@@ -118,6 +127,12 @@ impl Partial {
     }
 }
 
+/// What is cut out of the stream.
+enum Part {
+    Whole(Frame),
+    Carrier(Vec<OwnedFd>),
+}
+
 /// Turns received bytes and descriptors into frames. Does no I/O: the socket reads into [`spare_mut`](Self::spare_mut).
 ///
 /// After an error it stays failed. Descriptors no frame took are closed when it is dropped.
@@ -131,6 +146,8 @@ pub(crate) struct Decoder {
     /// Precedes everything in `buffer`.
     partial: Option<Partial>,
     fds: VecDeque<OwnedFd>,
+    /// Descriptors that came ahead of their frame.
+    carried: Vec<OwnedFd>,
     failed: Option<FrameError>,
 }
 
@@ -145,6 +162,7 @@ impl Decoder {
             end: 0,
             partial: None,
             fds: VecDeque::new(),
+            carried: Vec::new(),
             failed: None,
         }
     }
@@ -236,7 +254,7 @@ impl Decoder {
     pub(crate) fn finish(&self) -> Result<(), FrameError> {
         match &self.failed {
             Some(e) => Err(e.clone()),
-            None if self.start < self.end || self.partial.is_some() || !self.fds.is_empty() => {
+            None if self.start < self.end || self.partial.is_some() || !self.fds.is_empty() || !self.carried.is_empty() => {
                 Err(FrameError::Truncated)
             }
             None => Ok(()),
@@ -247,16 +265,35 @@ impl Decoder {
         (self.start, self.end) = (0, 0);
         self.partial = None;
         self.fds.clear();
+        self.carried.clear();
         self.failed = Some(error);
     }
 
     fn step(&mut self) -> Result<Option<Frame>, FrameError> {
+        while let Some(frame) = self.part()? {
+            match frame {
+                Part::Carrier(fds) if self.carried.len() + fds.len() > MOST_FDS => {
+                    return Err(FrameError::TooManyDescriptors(self.carried.len() + fds.len()));
+                }
+                Part::Carrier(fds) => self.carried.extend(fds),
+                Part::Whole(frame) if self.carried.is_empty() => return Ok(Some(frame)),
+                Part::Whole(mut frame) => {
+                    let mut fds = std::mem::take(&mut self.carried);
+                    fds.append(&mut frame.fds);
+                    return Ok(Some(Frame { fds, ..frame }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn part(&mut self) -> Result<Option<Part>, FrameError> {
         if let Some(p) = self.partial.take() {
             if p.missing() > 0 {
                 self.partial = Some(p);
                 return self.wait_with(0);
             }
-            return Ok(Some(Frame { kind: p.header.kind, body: p.body, fds: p.fds }));
+            return Ok(Some(Part::Whole(Frame { kind: p.header.kind, body: p.body, fds: p.fds })));
         }
         let have = &self.buffer[self.start..self.end];
         let Some(head) = have.first_chunk() else {
@@ -271,7 +308,10 @@ impl Decoder {
             let body = rest[..header.len].to_vec();
             self.start += HEADER + header.len;
             let fds = self.fds.drain(..header.fds).collect();
-            return Ok(Some(Frame { kind: header.kind, body, fds }));
+            if header.carrier {
+                return Ok(Some(Part::Carrier(fds)));
+            }
+            return Ok(Some(Part::Whole(Frame { kind: header.kind, body, fds })));
         }
         if header.len + HEADER > BUFFER {
             let (body, filled) = (rest.to_vec(), rest.len());
@@ -284,7 +324,7 @@ impl Decoder {
     }
 
     /// Every byte there is has been looked at, so at most the descriptors of the frame that is arriving may be here.
-    fn wait_with(&self, claimed: usize) -> Result<Option<Frame>, FrameError> {
+    fn wait_with(&self, claimed: usize) -> Result<Option<Part>, FrameError> {
         match self.fds.len() {
             n if n > claimed => Err(FrameError::StrayDescriptors(n - claimed)),
             _ => Ok(None),
@@ -351,18 +391,31 @@ impl Outgoing {
     }
 
     /// Adds a frame. Nothing is sent before [`flush`](Self::flush).
-    pub(crate) fn push(&mut self, kind: u8, body: impl Into<Vec<u8>>, fds: Vec<Descriptor>) -> Result<(), FrameError> {
+    pub(crate) fn push(
+        &mut self,
+        kind: u8,
+        body: impl Into<Vec<u8>>,
+        mut fds: Vec<Descriptor>,
+    ) -> Result<(), FrameError> {
         let body = body.into();
-        if fds.len() > MAX_FDS {
+        if fds.len() > MOST_FDS {
             return Err(FrameError::TooManyDescriptors(fds.len()));
         }
         if body.len() as u64 > MAX_FRAME {
             return Err(FrameError::TooLong { len: body.len() as u64, max: MAX_FRAME });
         }
-        let header = Header { kind, fds: fds.len(), len: body.len() }.encode();
+        while fds.len() > MAX_FDS {
+            let rest = fds.split_off(MAX_FDS);
+            self.add(0, true, Vec::new(), std::mem::replace(&mut fds, rest));
+        }
+        self.add(kind, false, body, fds);
+        Ok(())
+    }
+
+    fn add(&mut self, kind: u8, carrier: bool, body: Vec<u8>, fds: Vec<Descriptor>) {
+        let header = Header { kind, fds: fds.len(), len: body.len(), carrier }.encode();
         self.bytes += HEADER + body.len();
         self.queue.push_back(Item { header, body, fds });
-        Ok(())
     }
 
     /// Sends what the socket takes without waiting. True means that nothing is left, false that the socket is full.
@@ -439,7 +492,7 @@ mod tests {
     fn bytes_of(frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
         let mut out = Vec::new();
         for (kind, body) in frames {
-            out.extend(Header { kind: *kind, fds: 0, len: body.len() }.encode());
+            out.extend(Header { kind: *kind, fds: 0, len: body.len(), carrier: false }.encode());
             out.extend(body);
         }
         out
@@ -526,7 +579,7 @@ mod tests {
 
     #[test]
     fn malformed_headers_are_named_and_stay_errors() {
-        let good = Header { kind: 1, fds: 0, len: 10 }.encode();
+        let good = Header { kind: 1, fds: 0, len: 10, carrier: false }.encode();
         let with = |i: usize, v: u8| {
             let mut h = good;
             h[i] = v;
@@ -535,7 +588,8 @@ mod tests {
         for (bytes, error) in [
             (with(0, 0), FrameError::Magic(0x5300)),
             (with(2, 9), FrameError::Version(9)),
-            (with(6, 1), FrameError::Reserved(1)),
+            (with(6, 1), FrameError::Mark(1)),
+            (with(7, 1), FrameError::Mark(0x100)),
             (with(4, 254), FrameError::TooManyDescriptors(254)),
             (with(8, 101), FrameError::TooLong { len: 101, max: 100 }),
             (with(4, 2), FrameError::MissingDescriptors { claimed: 2, got: 0 }),
@@ -553,7 +607,7 @@ mod tests {
     #[test]
     fn a_claimed_length_gets_no_memory_before_its_bytes() {
         let mut decoder = Decoder::new(MAX_FRAME);
-        decoder.feed(&Header { kind: 1, fds: 0, len: 1 << 30 }.encode(), []);
+        decoder.feed(&Header { kind: 1, fds: 0, len: 1 << 30, carrier: false }.encode(), []);
         assert!(decoder.next().unwrap().is_none());
         assert!(decoder.spare_mut().len() <= BUFFER);
         decoder.feed(&[1; 1000], []);
@@ -568,11 +622,11 @@ mod tests {
         assert_eq!(decoder.next().unwrap_err(), FrameError::StrayDescriptors(1));
 
         let mut decoder = Decoder::new(100);
-        decoder.feed(&Header { kind: 1, fds: 1, len: 4 }.encode(), [fd(), fd(), fd()]);
+        decoder.feed(&Header { kind: 1, fds: 1, len: 4, carrier: false }.encode(), [fd(), fd(), fd()]);
         assert_eq!(decoder.next().unwrap_err(), FrameError::StrayDescriptors(2));
 
         let mut decoder = Decoder::new(MAX_FRAME);
-        decoder.feed(&Header { kind: 1, fds: 0, len: 1 << 20 }.encode(), []);
+        decoder.feed(&Header { kind: 1, fds: 0, len: 1 << 20, carrier: false }.encode(), []);
         assert!(decoder.next().unwrap().is_none());
         decoder.feed(&[0; 10], [fd()]);
         assert_eq!(decoder.next().unwrap_err(), FrameError::StrayDescriptors(1));
@@ -582,7 +636,7 @@ mod tests {
     fn descriptors_no_frame_took_are_closed() {
         let (a, b) = Socket::pair().unwrap();
         let mut decoder = Decoder::new(100);
-        decoder.feed(&Header { kind: 1, fds: 1, len: 4 }.encode(), [a.into()]);
+        decoder.feed(&Header { kind: 1, fds: 1, len: 4, carrier: false }.encode(), [a.into()]);
         assert!(decoder.next().unwrap().is_none());
         drop(decoder);
         assert_eq!(b.recv(&mut [0; 1], &mut Vec::new()).unwrap(), 0);
@@ -591,9 +645,53 @@ mod tests {
     #[test]
     fn too_much_is_refused_at_the_sender() {
         let mut outgoing = Outgoing::new();
-        let fds = (0..MAX_FDS + 1).map(|_| fd().into()).collect();
-        assert_eq!(outgoing.push(0, [], fds), Err(FrameError::TooManyDescriptors(254)));
+        let body = vec![0; MAX_FRAME as usize + 1];
+        assert!(matches!(outgoing.push(0, body, Vec::new()), Err(FrameError::TooLong { .. })));
         assert!(outgoing.is_empty());
+    }
+
+    #[test]
+    fn more_descriptors_than_one_message_takes_arrive_with_their_frame_in_order() {
+        let (a, b) = Socket::pair().unwrap();
+        let (x, y) = (std::fs::File::open("/dev/null").unwrap(), std::fs::File::open("/dev/zero").unwrap());
+        // The device tells which it is.
+        let device = |fd: &OwnedFd| nix::sys::stat::fstat(fd).unwrap().st_rdev;
+        let (null, zero) = (device(&OwnedFd::from(x)), device(&OwnedFd::from(y)));
+        let open = |n: usize| std::fs::File::open(if n % 7 == 3 { "/dev/zero" } else { "/dev/null" }).unwrap();
+        let mut outgoing = Outgoing::new();
+        let fds = (0..2 * MAX_FDS + 20).map(|n| Descriptor::Owned(open(n).into())).collect();
+        outgoing.push(7, b"many".to_vec(), fds).unwrap();
+        outgoing.push(8, b"none".to_vec(), Vec::new()).unwrap();
+        let sender = std::thread::spawn(move || outgoing.flush_all(&a).unwrap());
+        let mut decoder = Decoder::new(100);
+        let mut frames = Vec::new();
+        while frames.len() < 2 {
+            let mut fds = Vec::new();
+            let n = b.recv(decoder.spare_mut(), &mut fds).unwrap();
+            decoder.advance(n, fds);
+            while let Some(frame) = decoder.next().unwrap() {
+                frames.push(frame);
+            }
+        }
+        sender.join().unwrap();
+        decoder.finish().unwrap();
+        assert_eq!((frames[0].kind, frames[0].body.as_slice()), (7, &b"many"[..]));
+        let devices: Vec<_> = frames[0].fds.iter().map(device).collect();
+        let expected: Vec<_> = (0..2 * MAX_FDS + 20).map(|n| if n % 7 == 3 { zero } else { null }).collect();
+        assert_eq!(devices, expected);
+        assert_eq!((frames[1].kind, frames[1].fds.len()), (8, 0));
+    }
+
+    #[test]
+    fn carriers_without_a_frame_are_the_end_in_the_middle_and_have_no_body() {
+        let carrier = Header { kind: 0, fds: 1, len: 0, carrier: true }.encode();
+        let mut decoder = Decoder::new(100);
+        decoder.feed(&carrier, [fd()]);
+        assert!(decoder.next().unwrap().is_none());
+        assert_eq!(decoder.finish(), Err(FrameError::Truncated));
+        let mut decoder = Decoder::new(100);
+        decoder.feed(&Header { kind: 0, fds: 0, len: 3, carrier: true }.encode(), []);
+        assert_eq!(decoder.next().unwrap_err(), FrameError::Mark(1));
     }
 
     #[test]

@@ -1,1 +1,0 @@
-../../bin/local-cluster.rs
