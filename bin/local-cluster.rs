@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use swath::local::{self, ClusterStatus, DEFAULT_NAME};
 use swath::{Builder, Client, MemoryLimit, describe_sizes};
 
@@ -247,7 +247,13 @@ fn json(value: &impl Serialize) -> Outcome {
 fn log_to_stderr() {
     let filter = env_logger::Env::default().default_filter_or("info");
     // There is only one place where it is set, so it cannot be set already.
-    let _ = env_logger::Builder::from_env(filter).try_init();
+    let began = Instant::now();
+    let _ = env_logger::Builder::from_env(filter)
+        .format(move |out, record| {
+            let (up, level) = (began.elapsed().as_secs_f64(), record.level());
+            writeln!(out, "{up:10.3} s {level:<5} {}", record.args())
+        })
+        .try_init();
 }
 
 fn serve_here(options: Options) -> Outcome {
@@ -361,8 +367,7 @@ fn bytes(n: u64) -> String {
 fn describe(status: &ClusterStatus) -> String {
     let mut out = String::new();
     let mut line = |text: String| out.extend([text.as_str(), "\n"]);
-    let up = Duration::from_secs(status.uptime_seconds as u64);
-    line(format!("local cluster `{}`, process {}, up {up:?}", status.name, status.pid));
+    line(format!("local cluster `{}`, process {}, up {:.1} s", status.name, status.pid, status.uptime_seconds));
     line(format!("  socket        {}", status.socket.display()));
     line(format!("  directory     {}", status.directory.display()));
     line(format!("  each program  {}", describe_sizes_of(status)));

@@ -186,7 +186,7 @@ pub(crate) enum Control {
 /// The local cluster's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attached {
-    Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Settings },
+    Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Box<Settings> },
     Status(Box<crate::local::ClusterStatus>),
     Logs(Vec<(String, String)>),
     Done,

@@ -254,7 +254,11 @@ impl Decoder {
     pub(crate) fn finish(&self) -> Result<(), FrameError> {
         match &self.failed {
             Some(e) => Err(e.clone()),
-            None if self.start < self.end || self.partial.is_some() || !self.fds.is_empty() || !self.carried.is_empty() => {
+            None if self.start < self.end
+                || self.partial.is_some()
+                || !self.fds.is_empty()
+                || !self.carried.is_empty() =>
+            {
                 Err(FrameError::Truncated)
             }
             None => Ok(()),

@@ -217,7 +217,7 @@ impl Handler<Admit> for Cluster {
             owner: ATTACHED_OWNERS + id.0,
             supervisor_page: self.shared.page.name().clone(),
             own_page: page.name().clone(),
-            settings: self.settings.clone(),
+            settings: Box::new(self.settings.clone()),
         };
         self.sessions.insert(id, Arc::new(page));
         let group = &mut self.groups[at];

@@ -104,10 +104,10 @@ pub(super) struct Lock {
 impl Lock {
     /// None: another process has it.
     pub(super) fn take(place: &Place) -> Result<Option<Self>> {
-        Self::lock(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
+        Self::lock_file(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
     }
 
-    fn lock(place: &Place, create: bool) -> io::Result<Option<Self>> {
+    fn lock_file(place: &Place, create: bool) -> io::Result<Option<Self>> {
         let path = place.pid_file();
         loop {
             let mut options = OpenOptions::new();
@@ -189,7 +189,7 @@ pub(super) fn sweep(dir: &Path) {
         }
         let place = path.file_stem().and_then(OsStr::to_str).and_then(|name| Place::named(name).ok());
         let Some(place) = place.map(|p| Place { socket: dir.join(format!("{}.sock", p.name)), ..p }) else { continue };
-        if let Ok(Some(lock)) = Lock::lock(&place, false) {
+        if let Ok(Some(lock)) = Lock::lock_file(&place, false) {
             log::info!("removing what local cluster `{}` left when it died", place.name);
             lock.remove();
         }

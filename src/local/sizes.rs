@@ -26,7 +26,7 @@ fn fit(cores: usize, memory: u64) -> Vec<WorkerSize> {
     let usable = memory / 10 * 9;
     let size = |(name, parts): (&'static str, usize)| {
         let threads = (cores / parts).max(1);
-        let memory_bytes = usable / parts as u64 >> 20 << 20;
+        let memory_bytes = (usable / parts as u64) >> 20 << 20;
         WorkerSize { name, threads, memory_bytes, fits: (cores / threads).clamp(1, parts) }
     };
     PARTS.into_iter().map(size).collect()

@@ -109,7 +109,7 @@ pub struct Clean {
 impl Clean {
     pub fn start() -> Self {
         let alone = ONE_AT_A_TIME.lock();
-        let _ = env_logger::builder().is_test(true).filter_level(log::LevelFilter::Off).parse_default_env().try_init();
+        log_if_asked();
         // Actix and tokio keep two descriptors for signals in each process, from their first use on.
         static FIRST: Once = Once::new();
         FIRST.call_once(|| drop(std::thread::spawn(|| drop(actix_rt::System::new())).join()));
@@ -210,7 +210,14 @@ const ROLE: &str = "SWATH_TEST_ROLE";
 
 /// The part that this process is to play, if [`role`] started it.
 pub fn my_role() -> Option<String> {
-    std::env::var(ROLE).ok()
+    let role = std::env::var(ROLE).ok()?;
+    log_if_asked();
+    Some(role)
+}
+
+/// Shows the library's log where `RUST_LOG` says so.
+fn log_if_asked() {
+    let _ = env_logger::builder().is_test(true).filter_level(log::LevelFilter::Off).parse_default_env().try_init();
 }
 
 /// A process that runs the test `entry` of this program, which looks at [`my_role`]. It has its own process group.

@@ -1,0 +1,77 @@
+//! The examples run, in every mode they have, and their checks of their own results hold.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// Cargo builds the examples for a test run and puts them beside the tests.
+fn example(name: &str) -> Command {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.push("examples");
+    path.push(name);
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo test` builds it, `cargo test --test examples` does not",
+        path.display()
+    );
+    let mut command = Command::new(path);
+    for variable in ["SWATH_SCHEDULER", "SWATH_WORKERS", "SWATH_THREADS", "SWATH_MEMORY_LIMIT", "SWATH_CLUSTER"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+#[test]
+fn quickstart_debug_inference_and_mowers_run_in_every_mode() {
+    for mode in ["sync", "threads", "processes"] {
+        for name in ["quickstart", "debug", "inference", "mowers"] {
+            succeed(example(name).env("SWATH_SCHEDULER", mode).env("SWATH_WORKERS", "2"));
+        }
+    }
+}
+
+#[test]
+fn flights_gives_the_known_answers_in_every_mode() {
+    for mode in ["sync", "threads", "processes"] {
+        let output = succeed(example("flights").args(["--mode", mode, "--json"]));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["mode"], mode);
+        assert_eq!(answer["rows"], 336_776);
+        for (origin, mean) in [("EWR", 15.107_954), ("JFK", 12.112_159), ("LGA", 10.346_876)] {
+            let found = answer["mean_dep_delay_by_origin"][origin].as_f64().unwrap();
+            assert!((found - mean).abs() < 1e-6, "{mode}, {origin}: {found}");
+        }
+    }
+}
+
+#[test]
+fn flights_says_what_is_wrong_with_its_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.csv");
+    std::fs::write(&file, "month,day,dep_delay,carrier,origin,dest\n1,1,late,UA,EWR,IAH\n").unwrap();
+    let output = example("flights").arg("--mode").arg("processes").arg(&file).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("bad.csv:2") && message.contains("late"), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn the_service_passes_its_own_test() {
+    succeed(example("service").arg("--self-test"));
+}
