@@ -1,9 +1,10 @@
 //! Every option of a client.
 
 use super::limit::{MemoryLimit, available_memory};
-use super::{Client, Mode};
+use super::{Client, MOST_GRAPHS, Mode};
 use crate::cluster::{self, Settings};
 use crate::error::{Error, Result};
+use crate::run::threads::Threads;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ pub struct Builder {
     restart: RestartPolicy,
     start_method: StartMethod,
     forward_output: bool,
+    max_graphs: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
 }
@@ -85,6 +87,7 @@ impl Default for Builder {
             restart: RestartPolicy::Always,
             start_method: StartMethod::Automatic,
             forward_output: true,
+            max_graphs: MOST_GRAPHS,
             cluster: None,
             size: None,
         }
@@ -238,6 +241,14 @@ impl Builder {
         self
     }
 
+    /// How many graphs may be under way at a time: submitting one more waits for room. Default: 16384.
+    ///
+    /// A graph of any size counts as one. In sync mode, where submitting is running, it has no meaning.
+    pub fn max_graphs(mut self, n: usize) -> Self {
+        self.max_graphs = n;
+        self
+    }
+
     /// Connects to a running local cluster instead of starting workers: its name, or the path of its socket.
     pub fn cluster(mut self, name_or_path: impl Into<PathBuf>) -> Self {
         self.cluster = Some(name_or_path.into());
@@ -251,15 +262,16 @@ impl Builder {
     /// cannot be started or the cluster cannot be reached.
     pub fn build(self) -> Result<Client> {
         if let Some(cluster) = &self.cluster {
-            return crate::local::connect(Path::new(cluster), self.name.as_deref());
+            let remote = crate::local::connect(Path::new(cluster), self.name.as_deref())?;
+            return Ok(Client::with_limit(remote, self.max_graphs));
         }
         match self.mode {
             Mode::Sync => Ok(Client::sync()),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
-                n => Ok(Client::threads(n.unwrap_or_else(cores))),
+                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores)), self.max_graphs)),
             },
-            Mode::Processes => cluster::local(self.settings()?),
+            Mode::Processes => Ok(Client::with_limit(cluster::local(self.settings()?)?, self.max_graphs)),
         }
     }
 

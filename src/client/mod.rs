@@ -4,6 +4,7 @@ pub(crate) mod backend;
 mod builder;
 mod computable;
 mod future;
+mod gate;
 pub(crate) mod limit;
 pub(crate) mod output;
 pub(crate) mod remote;
@@ -27,6 +28,7 @@ use crate::task::codec::CodecOf;
 use crate::task::function::{TaskFunction, TryTaskFunction};
 use crate::task::{Data, Value};
 use backend::{Backend, Want};
+use gate::{Gate, Permit};
 use output::{Label, Output, Run, Whole};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -34,6 +36,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+/// How many graphs a client has under way at most, if nothing else is said.
+pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 
 /// Which scheduler runs the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,6 +178,7 @@ struct Inner {
     backend: Arc<dyn Backend>,
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
+    gate: Arc<Gate>,
     /// Results of pure tasks that are still held.
     pure: Mutex<FxHashMap<u128, Weak<Output>>>,
 }
@@ -199,11 +205,16 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self(Arc::new(Inner { backend, owner: true, pure: Mutex::default() }))
+        Self::with_limit(backend, MOST_GRAPHS)
+    }
+
+    /// A client that has so many graphs under way at most.
+    pub(crate) fn with_limit(backend: Arc<dyn Backend>, graphs: usize) -> Self {
+        Self(Arc::new(Inner { backend, owner: true, gate: Gate::new(graphs), pure: Mutex::default() }))
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self(Arc::new(Inner { backend, owner: false, pure: Mutex::default() }))
+        Self(Arc::new(Inner { backend, owner: false, gate: Gate::new(MOST_GRAPHS), pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -288,13 +299,15 @@ impl Client {
     }
 
     /// Submits what `what` needs; answers with the run and, for each root, its slot.
-    fn start<C: Computable + ?Sized>(&self, what: &C, want: Want) -> Result<(Arc<Run>, Vec<u32>)> {
+    fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<(Arc<Run>, Vec<u32>)> {
         let mut roots = Vec::new();
         what.roots(&mut roots);
         let graph = self.graph(&roots)?;
         let outputs = graph.outputs();
         let slots = graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect();
-        Ok((self.backend().submit(graph, want)?, slots))
+        let run = self.backend().submit(graph, want)?;
+        run.keep_until_done(permit);
+        Ok((run, slots))
     }
 
     fn finish<C: Computable + ?Sized>(what: &C, run: &Whole, slots: Vec<u32>) -> Result<C::Output> {
@@ -329,7 +342,7 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values)?;
+        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter())?;
         let run = Whole(run);
         run.0.wait_all(None);
         Self::finish(&what, &run, slots)
@@ -340,7 +353,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values)?;
+        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter())?;
         let run = Whole(run);
         if !run.0.wait_all(Instant::now().checked_add(timeout)) {
             return Err(Error::Timeout { waited: timeout });
@@ -353,7 +366,7 @@ impl Client {
     /// # Errors
     /// As [`compute`](Self::compute).
     pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values)?;
+        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter_async().await)?;
         let run = Whole(run);
         std::future::poll_fn(|cx| match run.0.poll_all(cx.waker()) {
             true => std::task::Poll::Ready(()),
@@ -399,17 +412,40 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
-        let (run, slots) = self.start(&what, Want::Handles)?;
+        let (run, slots) = self.start(&what, Want::Handles, self.0.gate.enter())?;
         let outputs = self.outputs(&run);
         Ok(what.persisted(&mut slots.into_iter().map(|s| Arc::clone(&outputs[s as usize]))))
     }
 
-    /// Starts computing a lazy value. Does not wait.
+    /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist).
+    pub async fn persist_async<C: Computable>(&self, what: C) -> Result<C::Persisted> {
+        let (run, slots) = self.start(&what, Want::Handles, self.0.gate.enter_async().await)?;
+        let outputs = self.outputs(&run);
+        Ok(what.persisted(&mut slots.into_iter().map(|s| Arc::clone(&outputs[s as usize]))))
+    }
+
+    /// Starts computing a lazy value. Does not wait for it.
+    ///
+    /// When very much is under way already (see [`Builder::max_graphs`]), it waits for room first: that slows down whoever
+    /// submits faster than the workers can work.
     ///
     /// # Errors
     /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
     pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        let (run, slots) = self.start(what, Want::Handles)?;
+        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter())?;
+        let outputs = self.outputs(&run);
+        Ok(Future::new(Arc::clone(&outputs[slots[0] as usize])))
+    }
+
+    /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
+        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
         let outputs = self.outputs(&run);
         Ok(Future::new(Arc::clone(&outputs[slots[0] as usize])))
     }
@@ -419,7 +455,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
-        let (run, slots) = self.start(what, Want::Handles)?;
+        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter())?;
         let outputs = self.outputs(&run);
         Ok(slots.into_iter().map(|s| Future::new(Arc::clone(&outputs[s as usize]))).collect())
     }

@@ -1,6 +1,7 @@
 //! Results on their way: one submitted graph as its client sees it, and the handles of its outputs.
 
 use super::backend::Backend;
+use super::gate::Permit;
 use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
@@ -123,6 +124,8 @@ pub(crate) struct Run {
     labels: Vec<Label>,
     state: Mutex<State>,
     remote: OnceLock<Remote>,
+    /// Counts this graph as under way.
+    permit: Mutex<Option<Permit>>,
 }
 
 /// Where the outputs are made, if that is in other processes.
@@ -165,7 +168,14 @@ impl Run {
         let slots = std::iter::repeat_with(|| Slot::Pending).take(n).collect();
         let state =
             State { slots, nodes, watchers: FxHashMap::default(), pending: n, missing: n, when_all: SmallVec::new() };
-        Arc::new(Self { number, backend, labels, state: Mutex::new(state), remote: OnceLock::new() })
+        Arc::new(Self {
+            number,
+            backend,
+            labels,
+            state: Mutex::new(state),
+            remote: OnceLock::new(),
+            permit: Mutex::new(None),
+        })
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -236,8 +246,22 @@ impl Run {
         if *missing == 0 {
             fire.append(when_all);
         }
+        let all_done = *pending == 0;
         drop(state);
+        if all_done {
+            let permit = self.permit.lock().take();
+            drop(permit);
+        }
         fire.into_iter().for_each(Watcher::fire);
+    }
+
+    /// Counts this graph as under way until it is done.
+    pub(crate) fn keep_until_done(&self, permit: Permit) {
+        *self.permit.lock() = Some(permit);
+        if self.is_all_done() {
+            let permit = self.permit.lock().take();
+            drop(permit);
+        }
     }
 
     /// Makes a failed output pending again.

@@ -10,7 +10,7 @@ pub(crate) mod supervisor;
 
 use crate::client::limit::Bytes;
 use crate::client::remote::{Remote, Uplink};
-use crate::client::{Client, RestartPolicy, StartMethod};
+use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
@@ -137,7 +137,7 @@ impl Uplink for Local {
 }
 
 /// Starts workers of this executable under a supervisor in a thread of this process.
-pub(crate) fn local(settings: Settings) -> Result<Client> {
+pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
     if crate::ipc::start::missed_init() {
         // Going on would start workers of a worker, and so on.
         let reason = "this process was started as a worker: call `swath::init()` first in `main`".to_string();
@@ -179,5 +179,5 @@ pub(crate) fn local(settings: Settings) -> Result<Client> {
     };
     let remote = Remote::new(Box::new(uplink), session, pool, description);
     supervisor.do_send(OpenSession { session, end: SessionEnd::Here(Arc::downgrade(&remote)) });
-    Ok(Client::new(remote))
+    Ok(remote)
 }

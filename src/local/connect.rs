@@ -1,7 +1,6 @@
 //! A program's end of its connection to a local cluster.
 
 use super::place::{self, Place};
-use crate::client::Client;
 use crate::client::remote::{Remote, Uplink};
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
@@ -32,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(10);
 
 /// Connects to the cluster as a program that runs tasks.
-pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Client> {
+pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> {
     let place = Place::of(target)?;
     let failed = |reason: String| Error::Connect { path: place.socket.clone(), reason };
     let socket = dial(&place)?;
@@ -61,7 +60,7 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Client> {
         .name("swath-cluster".to_string())
         .spawn(move || listen(&line, &heard, &cluster))
         .map_err(|e| failed(format!("no thread for the connection: {e}; raise `ulimit -u`")))?;
-    Ok(Client::new(remote))
+    Ok(remote)
 }
 
 /// Sends one command, and answers with what the cluster says.

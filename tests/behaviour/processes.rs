@@ -144,8 +144,10 @@ fn restarted_workers_go_on() {
     client.restart().unwrap();
     until("the old ones are gone", || before.iter().all(|&pid| !is_alive(pid)));
     client.wait_for_workers(2, LONG).unwrap();
-    until("new ones are there", || pids(&client).len() == 2);
-    assert!(pids(&client).iter().all(|pid| !before.contains(pid)));
+    until("new ones are there", || {
+        let now = pids(&client);
+        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
+    });
     assert_eq!(client.compute(&kept).unwrap(), (0..10).map(|x| x * x).collect::<Vec<_>>());
     assert_eq!(delayed(|x: i64| x).call(4).compute(&client).unwrap(), 4);
 }
