@@ -63,6 +63,7 @@ pub(crate) struct Welcome {
     /// The number under which it makes segments.
     pub(crate) owner: u32,
     pub(crate) threads: usize,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) supervisor_page: PageName,
     pub(crate) own_page: PageName,
     /// The session of its tasks that submit tasks.

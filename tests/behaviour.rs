@@ -1,5 +1,5 @@
 //! One suite of what a client must do, run in every mode: in the calling thread, on threads, and in worker processes.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod behaviour {
     pub mod arguments;
@@ -88,7 +88,6 @@ macro_rules! suite {
 macro_rules! cases {
     ($run:expr; $($module:ident: $($case:ident)*;)*) => {$(
         mod $module {
-            use super::*;
             $(
                 #[test]
                 fn $case() {

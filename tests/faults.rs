@@ -85,13 +85,16 @@ fn a_worker_that_a_task_ends_is_replaced() {
         let (value, others) = client.compute((&(&lazy + 1), &beside)).unwrap();
         assert_eq!((value, others.len()), (43, 50), "{how}");
         let record = deaths(&client, before + 1).pop().unwrap();
-        let right = match (how, &record.cause) {
-            ("exit", DeathCause::Exited(3)) | ("exit well", DeathCause::Exited(0)) => true,
-            ("abort", DeathCause::Signal(6)) | ("overflow", DeathCause::Signal(6 | 11)) => true,
-            ("SIGKILL", DeathCause::Signal(9)) | ("SIGSEGV", DeathCause::Signal(11)) => true,
-            ("SIGTERM", DeathCause::Signal(15)) => true,
-            _ => false,
-        };
+        let right = matches!(
+            (how, &record.cause),
+            ("exit", DeathCause::Exited(3))
+                | ("exit well", DeathCause::Exited(0))
+                | ("abort", DeathCause::Signal(6))
+                | ("overflow", DeathCause::Signal(6 | 11))
+                | ("SIGKILL", DeathCause::Signal(9))
+                | ("SIGSEGV", DeathCause::Signal(11))
+                | ("SIGTERM", DeathCause::Signal(15))
+        );
         assert!(right, "{how}: {record:?}");
         // Tasks in a row run as one.
         assert_eq!(record.running.len(), 1, "{how}: {record:?}");
@@ -187,7 +190,10 @@ fn busy_workers_that_are_killed_are_replaced() {
         until("all four run", || notes(&began).len() == 4);
         let victim: u32 = notes(&began)[0].parse().unwrap();
         send_signal(victim, signal);
-        until("they run again", || notes(&began).len() == 6);
+        if !comes_true(Duration::from_secs(5), || notes(&began).len() == 6) {
+            let why: Vec<_> = futures.iter().map(|f| client.explain(f).unwrap()).collect();
+            panic!("stuck: {:?} {why:?} {:?} {:?}", notes(&began), client.workers(), client.deaths());
+        }
         touch(&open);
         assert_eq!(client.gather(&futures).unwrap(), [0, 1, 2, 3]);
         assert_eq!(client.compute(&kept).unwrap(), (1..=20).collect::<Vec<_>>());
@@ -443,10 +449,12 @@ fn what_a_dead_worker_held_of_shared_memory_is_given_back() {
 fn processes_that_tasks_leave_behind_hold_nothing_up() {
     let _clean = Clean::start();
     let client = processes(1, 1);
-    let start = delayed(|| {
+    #[allow(clippy::zombie_processes, reason = "that it is left behind is the point")]
+    fn leave() -> u32 {
         let child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
         child.id()
-    });
+    }
+    let start = delayed(leave);
     let orphan = start.call().compute(&client).unwrap();
     assert!(is_alive(orphan));
     send_signal(pids(&client)[0], Signal::SIGKILL);

@@ -601,7 +601,7 @@ fn another_user_is_kept_out() {
     // Where the test was built may be closed to others.
     let public = tempfile::tempdir().unwrap();
     let copy = public.path().join("local-cluster");
-    fs::copy(EXE, &copy).unwrap();
+    copy_program(Path::new(EXE), &copy);
     let open = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     open(public.path(), 0o755);
     open(&copy, 0o755);
@@ -641,13 +641,21 @@ fn build_id() -> (Vec<u8>, usize) {
     (bytes, at)
 }
 
+/// Copies a program in a process of its own. A file that this one has open for writing is so in each process that
+/// another test starts meanwhile, and cannot be run for as long.
+fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).args([from, to]).status().unwrap();
+    assert!(status.success());
+}
+
 /// The same program with another build id.
 fn foreign_build(dir: &Path) -> PathBuf {
     let path = dir.join("foreign");
     let (mut bytes, at) = build_id();
     bytes[at] ^= 0xff;
-    fs::write(&path, bytes).unwrap();
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let patched = dir.join("patched");
+    fs::write(&patched, bytes).unwrap();
+    copy_program(&patched, &path);
     path
 }
 

@@ -112,6 +112,7 @@ struct State {
     watchers: FxHashMap<u32, Watchers>,
     /// Outputs that are not done.
     pending: usize,
+    failed: usize,
     /// Outputs whose value is not here.
     missing: usize,
     when_all: Watchers,
@@ -166,8 +167,15 @@ impl Run {
     fn with(number: u32, backend: Arc<dyn Backend>, labels: Vec<Label>, nodes: Vec<Option<Arc<Node>>>) -> Arc<Self> {
         let n = labels.len();
         let slots = std::iter::repeat_with(|| Slot::Pending).take(n).collect();
-        let state =
-            State { slots, nodes, watchers: FxHashMap::default(), pending: n, missing: n, when_all: SmallVec::new() };
+        let state = State {
+            slots,
+            nodes,
+            watchers: FxHashMap::default(),
+            pending: n,
+            failed: 0,
+            missing: n,
+            when_all: SmallVec::new(),
+        };
         Arc::new(Self {
             number,
             backend,
@@ -225,7 +233,7 @@ impl Run {
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, Slot)>) {
         let mut fire = Watchers::new();
         let mut state = self.state.lock();
-        let State { slots, nodes, watchers, pending, missing, when_all } = &mut *state;
+        let State { slots, nodes, watchers, pending, failed, missing, when_all } = &mut *state;
         for (at, new) in news {
             let Some(old) = slots.get_mut(at as usize) else { continue };
             if old.is_here() {
@@ -233,8 +241,9 @@ impl Run {
             }
             *pending -= usize::from(!old.is_done());
             *missing -= usize::from(new.is_here());
-            if !matches!(new, Slot::Failed(_)) {
-                nodes[at as usize] = None;
+            match new {
+                Slot::Failed(_) => *failed += 1,
+                _ => nodes[at as usize] = None,
             }
             *old = new;
             if !watchers.is_empty()
@@ -271,6 +280,7 @@ impl Run {
         if failed {
             state.slots[slot as usize] = Slot::Pending;
             state.pending += 1;
+            state.failed -= 1;
             state.missing += 1;
         }
         failed
@@ -288,6 +298,12 @@ impl Run {
 
     pub(crate) fn is_all_done(&self) -> bool {
         self.state.lock().pending == 0
+    }
+
+    /// Whether all outputs are done, and none of them failed.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        let state = self.state.lock();
+        state.pending == 0 && state.failed == 0
     }
 
     pub(crate) fn is_done(&self, slot: u32) -> bool {

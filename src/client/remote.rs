@@ -7,9 +7,9 @@ use super::backend::{Backend, Reply, Want};
 use super::output::{Label, Output, Place, Remote as RemotePlaces, Run, Slot, Watcher, cancelled};
 use super::{Mode, Progress};
 use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
-use crate::graph::node::{self, Kind};
+use crate::graph::node::{self, Kind, Node};
 use crate::graph::{Graph, wire};
-use crate::ids::{JobId, SessionId};
+use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::protocol::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, JobSpec, Output as Wanted};
@@ -134,7 +134,7 @@ impl Remote {
                         Ok(Delivered::Ready { nbytes }) => Slot::Remote { nbytes, asked: false },
                         Err(failure) => {
                             failed += 1;
-                            Slot::Failed(self.error(&runs, &failure, Some(run.label(slot))))
+                            Slot::Failed(self.error(&runs, entry, &failure, Some(run.label(slot))))
                         }
                     };
                     news.push((slot, new));
@@ -144,7 +144,8 @@ impl Remote {
             drop(runs);
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
             run.settle(news);
-            if run.is_all_done() {
+            // What failed is the failure of later runs, too, which must be able to name it.
+            if run.has_succeeded() {
                 let graph = self.runs.lock().get_mut(&number).map(|entry| std::mem::take(&mut entry.graph));
                 drop(graph);
             }
@@ -152,14 +153,23 @@ impl Remote {
     }
 
     /// The error that a failure is, with the names that this side knows.
-    fn error(&self, runs: &FxHashMap<u32, Entry>, failure: &Failure, needed_by: Option<&Label>) -> TaskError {
+    fn error(
+        &self,
+        runs: &FxHashMap<u32, Entry>,
+        entry: &Entry,
+        failure: &Failure,
+        needed_by: Option<&Label>,
+    ) -> TaskError {
         let named = match &failure.call {
             Some((name, hash)) => Some((node::key(name, *hash), name.clone())),
-            None => runs.get(&failure.task.job.number).and_then(|entry| {
-                let end = *entry.ends.get(failure.task.index as usize)?;
-                let node = entry.graph.nodes.get(end as usize)?;
-                Some((node.key(), node.name()))
-            }),
+            None => {
+                let its = runs.get(&failure.task.job.number).and_then(|entry| {
+                    let end = *entry.ends.get(failure.task.index as usize)?;
+                    let node = entry.graph.nodes.get(end as usize)?;
+                    Some((node.key(), node.name()))
+                });
+                its.or_else(|| entry.graph.nodes.iter().find_map(|node| handle_of(node, failure.task)))
+            }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
         TaskError::new(key, name, failure.worker.clone(), needed_by.map(Label::key), cause(&failure.cause))
@@ -215,6 +225,14 @@ impl Remote {
         {
             log::debug!("the supervisor is not told: {e}");
         }
+    }
+}
+
+/// Key and name of a task, if the node is a handle of its result.
+fn handle_of(node: &Node, task: TaskId) -> Option<(String, String)> {
+    match &node.kind {
+        Kind::Held(output) if output.run.task(output.slot) == Some(task) => Some((node.key(), node.name())),
+        _ => None,
     }
 }
 

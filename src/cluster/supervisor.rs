@@ -9,13 +9,13 @@ use crate::error::{DeathCause, DeathRecord, Error, Result};
 use crate::graph::node;
 pub(crate) use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
-use crate::ipc::frame::{Frame, MAX_FDS, MAX_FRAME};
+use crate::ipc::frame::{Frame, MAX_FDS, MAX_FRAME, MOST_FDS};
 use crate::ipc::page::{ControlPage, monotonic_ms};
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
 use crate::ipc::start;
 use crate::message::{self, Answer, Bytes, FromWorker, Question, Request, Task, ToSession, ToWorker, VERSION, Welcome};
-use crate::protocol::{Delivered, Delivery, Outcome, Payload};
+use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
 use crate::scheduler::{Command, Completion, Config, Input, RunTask, Scheduler, WorkerSpec};
 use crate::task::function::short_name;
 use crate::task::image::{self, BuildId};
@@ -42,7 +42,7 @@ const DEATHS: usize = 100;
 /// How much of a worker's output is kept, in bytes.
 const TAIL: usize = 8 << 10;
 /// How many of the last lines go into the record of a death.
-const LAST_LINES: usize = 20;
+const LAST_LINES: usize = 100;
 /// How long workers may take to stop before they are killed.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 /// Most bytes of tasks in one message.
@@ -116,6 +116,8 @@ pub(crate) struct Supervisor {
     deaths: VecDeque<DeathRecord>,
     waiting: Vec<Waiting>,
     watching: bool,
+    /// Carrying out commands has brought the scheduler news.
+    unsettled: bool,
     stopping: Option<Instant>,
     /// Whether the event loop ends with this actor.
     owns_system: bool,
@@ -253,6 +255,7 @@ impl Supervisor {
             deaths: VecDeque::new(),
             waiting: Vec::new(),
             watching: false,
+            unsettled: false,
             stopping: None,
             owns_system,
             settings,
@@ -383,10 +386,15 @@ impl Supervisor {
 
     /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.
     fn after(&mut self, ctx: &mut Context<Self>) {
-        let mut commands = Vec::new();
-        self.scheduler.dispatch(self.now(), &mut commands);
-        for command in commands {
-            self.obey(command);
+        loop {
+            let mut commands = Vec::new();
+            self.scheduler.dispatch(self.now(), &mut commands);
+            for command in commands {
+                self.obey(command);
+            }
+            if !std::mem::take(&mut self.unsettled) {
+                break;
+            }
         }
         self.answer_waiting();
         if !self.watching && self.must_look() {
@@ -503,6 +511,7 @@ impl Supervisor {
             life.sent = monotonic_ms();
         }
         let (mut batch, mut fds, mut bytes) = (Vec::with_capacity(tasks.len()), 0, 0);
+        let mut refused = Vec::new();
         for task in tasks {
             let (mut more_fds, mut more_bytes) = (0, 0);
             for input in &task.inputs {
@@ -511,6 +520,10 @@ impl Supervisor {
                     more_fds += payload.segments.len();
                     more_bytes += payload.bytes.len();
                 }
+            }
+            if more_fds > MOST_FDS {
+                refused.push(self.too_many_segments(&task, more_fds));
+                continue;
             }
             let body = task.spec.body(task.id.index);
             more_bytes += body.len();
@@ -539,7 +552,25 @@ impl Supervisor {
                     .collect(),
             });
         }
-        self.tell(worker, &ToWorker::Run(batch));
+        if !batch.is_empty() {
+            self.tell(worker, &ToWorker::Run(batch));
+        }
+        if !refused.is_empty() {
+            self.scheduler.finished(worker, refused, self.now());
+            self.unsettled = true;
+        }
+    }
+
+    /// What becomes of a task whose inputs lie in more segments than a message can carry.
+    fn too_many_segments(&self, task: &RunTask, segments: usize) -> Completion {
+        let reason = format!(
+            "its inputs lie in {segments} shared segments and a worker takes at most {MOST_FDS} at a time: \
+             put the large values together in steps, as a tree"
+        );
+        let cause = FailureCause::Resource { reason };
+        let failure = Failure { task: task.id, step: 0, call: None, worker: None, cause };
+        let outcome = Outcome::Failed(Box::new(failure));
+        Completion { id: task.id, attempt: task.attempt, run_us: 0, outcome }
     }
 
     fn deliver(&mut self, session: SessionId, deliveries: Vec<Delivery>) {
@@ -652,6 +683,7 @@ impl Supervisor {
             name: self.places[place].name.clone(),
             owner: owner_of(worker),
             threads: self.settings.threads,
+            memory_limit: self.settings.memory_limit,
             supervisor_page: self.shared.page.name().clone(),
             own_page: life.page.name().clone(),
             session: session_of(worker),

@@ -27,6 +27,7 @@ use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
 use link::Link;
+use nix::sys::resource::{Resource, setrlimit};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
@@ -55,6 +56,8 @@ const LINGER: Duration = Duration::from_micros(500);
 const DYING: Duration = Duration::from_millis(200);
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
+/// Bytes of address space for a thread's stack and its share of the allocator.
+const STACKS: u64 = 8 << 20;
 
 struct Queue {
     tasks: VecDeque<Task>,
@@ -144,6 +147,9 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     page.beat(monotonic_ms());
     output::install_logger(&welcome.name, &page);
     let threads = welcome.threads;
+    if let Some(limit) = welcome.memory_limit {
+        cap_memory(limit, threads);
+    }
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         link,
         queue: Mutex::new(Queue {
@@ -178,6 +184,18 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     }
     worker.handle(Ok(first.collect()));
     Ok(worker)
+}
+
+/// Makes the memory limit hard: an allocation that goes far beyond it fails, which ends the worker and not the machine.
+///
+/// The kernel counts private memory that can be written, touched or not, so stacks and the allocator's reserves need
+/// room of their own. Shared segments are not counted; they have a budget of their own.
+fn cap_memory(limit: u64, threads: usize) {
+    let room = limit / 5 + STACKS * (threads as u64 + 4);
+    let cap = limit.saturating_add(room);
+    if let Err(e) = setrlimit(Resource::RLIMIT_DATA, cap, cap) {
+        log::warn!("the memory limit cannot be made hard: {e}");
+    }
 }
 
 /// What a thread without a task does next.

@@ -18,6 +18,7 @@ fn future(client: &Client, x: i64) -> Future<i64> {
 
 pub fn up_to_eight(client: &Client) {
     type Eight = (u8, u16, u32, u64, i8, i16, i32, i64);
+    #[allow(clippy::too_many_arguments, reason = "as many as a task may have")]
     fn eight(a: u8, b: u16, c: u32, d: u64, e: i8, f: i16, g: i32, h: i64) -> Eight {
         (a, b, c, d, e, f, g, h)
     }

@@ -1,6 +1,7 @@
 //! What a client can be asked for.
 
 use crate::common::{LONG, directory, is_sync, path, touch, wait_for_file};
+use std::slice::from_ref;
 use std::time::Duration;
 use swath::{Cause, Client, Delayed, Error, Future, Mode, Status, WaitFor, delayed, try_delayed, value};
 
@@ -67,7 +68,7 @@ pub fn compute_many_at_once(client: &Client) {
     assert_eq!(client.compute(&vec![a.clone(), a.clone(), &a + 1]).unwrap(), [2, 2, 3]);
     assert_eq!(client.compute([&a, &a]).unwrap(), [2, 2]);
     assert_eq!(
-        client.compute((&[a.clone()], &vec![vec![a.clone()], vec![]])).unwrap(),
+        client.compute((from_ref(&a), &vec![vec![a.clone()], vec![]])).unwrap(),
         (vec![2], vec![vec![2], vec![]])
     );
     let six = client.compute((&a, &a, &a, &a, &a, &(&a + 5))).unwrap();
@@ -177,7 +178,7 @@ pub fn time_limits_of_waits(client: &Client) {
     let short = Duration::from_millis(20);
     assert!(matches!(f.result_timeout(short), Err(Error::Timeout { waited }) if waited == short));
     assert!(matches!(f.result_timeout(Duration::ZERO), Err(Error::Timeout { .. })));
-    assert!(matches!(client.wait(&[f.clone()], WaitFor::Any, Some(short)), Err(Error::Timeout { .. })));
+    assert!(matches!(client.wait(from_ref(&f), WaitFor::Any, Some(short)), Err(Error::Timeout { .. })));
     assert_eq!(f.status(), Status::Pending);
     assert!(!f.is_done());
     let other = path(&dir, "never");
@@ -185,12 +186,12 @@ pub fn time_limits_of_waits(client: &Client) {
     assert!(matches!(client.compute_timeout(&lazy, short), Err(Error::Timeout { .. })));
     touch(&file);
     assert_eq!(f.result_timeout(LONG).unwrap(), 7);
-    client.wait(&[f.clone()], WaitFor::All, Some(Duration::ZERO)).unwrap();
+    client.wait(from_ref(&f), WaitFor::All, Some(Duration::ZERO)).unwrap();
 }
 
 pub fn the_longest_time_limits(client: &Client) {
     let f = client.submit(&delayed(inc).timeout(Duration::MAX).call(1)).unwrap();
-    client.wait(&[f.clone()], WaitFor::All, Some(Duration::MAX)).unwrap();
+    client.wait(from_ref(&f), WaitFor::All, Some(Duration::MAX)).unwrap();
     client.wait_for_workers(1, Duration::MAX).unwrap();
     assert_eq!(f.result_timeout(Duration::MAX).unwrap(), 2);
     assert_eq!(client.compute_timeout(f.delayed() + 1, Duration::MAX).unwrap(), 3);
@@ -236,6 +237,14 @@ pub fn cancelling_before_others_use_it(client: &Client) {
     client.cancel(&f);
     let error = (f.delayed() + 1).compute(client).unwrap_err();
     assert!(error.is_cancelled(), "{error}");
+    assert_eq!(error.task().unwrap().key(), f.key());
+    // The failure keeps its name for those that come later, also when the handle itself is gone.
+    let g = client.submit(&delayed(gate).name("held up").call(path(&dir, "never"), 7)).unwrap();
+    let (key, later) = (g.key(), client.submit(&(g.delayed() + 1)).unwrap());
+    client.cancel(&g);
+    drop(g);
+    let error = later.result().unwrap_err();
+    assert_eq!((error.task().unwrap().key(), error.task().unwrap().name()), (&*key, "held up"));
     touch(&file);
 }
 

@@ -177,6 +177,12 @@ impl<'de> Deserialize<'de> for Fussy {
     }
 }
 
+impl fmt::Display for Fussy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fussy {}", self.0)
+    }
+}
+
 fn make(x: i64) -> Fussy {
     Fussy(x)
 }
@@ -234,11 +240,6 @@ pub fn undecodable_values(client: &Client) {
     assert!(matches!(error.cause(), Cause::Decode { reason, .. } if reason.contains("too hot")), "{error}");
     assert_eq!(error.key(), call.key());
     // An error that this side cannot read still has its text.
-    impl fmt::Display for Fussy {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "fussy {}", self.0)
-        }
-    }
     let error = failed(try_delayed(|x: i64| Err::<i64, _>(Fussy(x))).call(100).compute(client));
     assert!(error.downcast::<Fussy>().is_none());
     assert!(error.to_string().ends_with("fussy 100"), "{error}");

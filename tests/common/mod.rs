@@ -1,6 +1,6 @@
 //! What the suites share: the check that a client leaves nothing behind, files that tasks can count in, and a way to
 //! run a function of the test program in a process of its own.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, reason = "each suite uses a part of it, in tests")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each suite uses a part of it, in tests")]
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fs;
