@@ -175,6 +175,8 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         welcome,
     }));
     worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
+    // Before there are threads: one that reads already would not hear of tasks that another one puts into the queue.
+    worker.handle(Ok(first.collect()));
     let spawn = |name: String, f: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name).spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
     };
@@ -182,7 +184,6 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     for slot in 1..threads {
         spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
     }
-    worker.handle(Ok(first.collect()));
     Ok(worker)
 }
 

@@ -1,0 +1,276 @@
+//! The processes: started, welcomed, ended, replaced.
+
+use super::{
+    DEATHS, Error, Executable, LAST_LINES, Life, Newborn, Peer, Phase, Result, SessionEnd, Supervisor, owner_of,
+    session_of,
+};
+use crate::client::{RestartPolicy, StartMethod};
+use crate::cluster::link::{Pipe, WorkerLink};
+use crate::cluster::place::Place;
+use crate::error::{DeathCause, DeathRecord};
+use crate::graph::node;
+use crate::ids::{TaskId, WorkerId};
+use crate::ipc::frame::MAX_FRAME;
+use crate::ipc::page::ControlPage;
+use crate::ipc::start;
+use crate::message::{ToWorker, VERSION, Welcome};
+use crate::task::function::short_name;
+use crate::task::image::BuildId;
+use crate::task::program::{Op, Ops};
+use actix::prelude::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::unix::process::CommandExt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl Supervisor {
+    /// Starts one worker process.
+    pub(super) fn give_birth(&mut self) -> Result<Newborn> {
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        let page = ControlPage::create(&self.shared.pages.sibling(id.0 + 1)).map_err(|e| Error::Resource {
+            resource: "shared memory for a control page".to_string(),
+            reason: e.to_string(),
+        })?;
+        let program = match &self.executable {
+            Executable::Own => "/proc/self/exe".to_string(),
+            Executable::Of(fd) => format!("/proc/self/fd/{}", start::number(fd)),
+        };
+        let mut command = std::process::Command::new(program);
+        command.arg0("swath-worker").envs(self.settings.env.iter().map(|(n, v)| (n, v)));
+        if let Some(dir) = &self.settings.directory {
+            command.current_dir(dir);
+        }
+        let (child, socket) =
+            start::spawn(&mut command, page.name(), self.settings.start_method == StartMethod::Automatic).map_err(
+                |e| match e.raw_os_error() {
+                    Some(nix::libc::EMFILE | nix::libc::ENFILE) => Error::Resource {
+                        resource: "file descriptors".to_string(),
+                        reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -n`"),
+                    },
+                    Some(nix::libc::EAGAIN) => Error::Resource {
+                        resource: "processes".to_string(),
+                        reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -u`"),
+                    },
+                    Some(nix::libc::ENOMEM) => Error::Resource {
+                        resource: "memory".to_string(),
+                        reason: format!("a worker process cannot be started: {e}"),
+                    },
+                    _ => Error::Spawn { reason: e.to_string() },
+                },
+            )?;
+        Ok(Newborn { child, socket, page: Arc::new(page), id })
+    }
+
+    /// Fills a place with a process.
+    pub(super) fn settle_in(&mut self, place: usize, newborn: Newborn, ctx: &mut Context<Self>) {
+        let Newborn { mut child, socket, page, id } = newborn;
+        let pid = child.id();
+        let pipe = match Pipe::new(socket) {
+            Ok(pipe) => pipe,
+            Err(e) => {
+                log::error!("a worker's socket is of no use: {e}");
+                let _ = child.kill();
+                let _ = child.wait();
+                return self.refill_later(place, Duration::from_secs(1), ctx);
+            }
+        };
+        self.places[place].begin(id, Instant::now());
+        log::debug!("{} started as process {pid}", self.places[place].name);
+        let link = WorkerLink {
+            worker: id,
+            pipe: Rc::clone(&pipe),
+            child: Some(child),
+            supervisor: ctx.address(),
+            max_frame: MAX_FRAME,
+        };
+        link.start();
+        let phase = Phase::Starting(Instant::now());
+        let life = Life { place, pid, pipe, page, phase, sent: 0, ended: None, blame: true };
+        self.lives.insert(id, life);
+    }
+
+    pub(super) fn refill_later(&mut self, place: usize, pause: Duration, ctx: &mut Context<Self>) {
+        if pause.is_zero() {
+            return self.refill(place, ctx);
+        }
+        ctx.run_later(pause, move |supervisor, ctx| supervisor.refill(place, ctx));
+    }
+
+    pub(super) fn refill(&mut self, place: usize, ctx: &mut Context<Self>) {
+        if self.stopping.is_some() || self.places[place].closing || self.places[place].life.is_some() {
+            return;
+        }
+        match self.give_birth() {
+            Ok(newborn) => self.settle_in(place, newborn, ctx),
+            Err(e) => {
+                log::error!("{} cannot be started again: {e}; trying again", self.places[place].name);
+                self.refill_later(place, Duration::from_secs(1), ctx);
+            }
+        }
+        self.after(ctx);
+    }
+
+    /// Fills the places that have no worker and should have one.
+    pub(super) fn refill_open(&mut self, ctx: &mut Context<Self>) {
+        for place in 0..self.places.len() {
+            self.refill(place, ctx);
+        }
+    }
+
+    pub(super) fn welcome(
+        &mut self,
+        worker: WorkerId,
+        version: u32,
+        build: &BuildId,
+    ) -> std::result::Result<(), String> {
+        if version != VERSION {
+            return Err(format!("it speaks version {version} of the protocol, not {VERSION}"));
+        }
+        if *build != self.build {
+            return Err("it is another build of the program".to_string());
+        }
+        let Some(life) = self.lives.get_mut(&worker) else { return Ok(()) };
+        life.phase = Phase::Ready;
+        let place = life.place;
+        let welcome = Welcome {
+            id: worker,
+            name: self.places[place].name.clone(),
+            owner: owner_of(worker),
+            threads: self.settings.threads,
+            memory_limit: self.settings.memory_limit,
+            supervisor_page: self.shared.page.name().clone(),
+            own_page: life.page.name().clone(),
+            session: session_of(worker),
+        };
+        self.tell(worker, &ToWorker::Welcome(welcome));
+        self.scheduler.worker_joined(worker, self.spec(place));
+        if self.places[place].closing {
+            self.scheduler.worker_retiring(worker);
+        }
+        Ok(())
+    }
+
+    pub(super) fn kill(&mut self, id: WorkerId, cause: DeathCause, blame: bool) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        life.ended.get_or_insert(cause);
+        life.blame &= blame;
+        if let Err(e) = kill(Pid::from_raw(life.pid as i32), Signal::SIGKILL) {
+            log::warn!("process {} cannot be killed: {e}", life.pid);
+        }
+    }
+
+    /// Opens or closes places until there are `n`. New ones are filled by the next `refill_open`.
+    pub(super) fn scale(&mut self, n: usize) {
+        for place in &mut self.places[..] {
+            place.closing = false;
+        }
+        while self.places.len() < n {
+            self.places.push(Place::new(self.places.len(), Vec::new()));
+            self.tails.push(String::new());
+        }
+        for place in &mut self.places[n..] {
+            place.closing = true;
+            if let Some(life) = place.life {
+                self.scheduler.worker_retiring(life);
+            }
+        }
+        self.settings.workers = n;
+        self.tell_fleet();
+    }
+
+    pub(super) fn restart(&mut self) {
+        let lives: Vec<_> = self.lives.keys().copied().collect();
+        lives.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
+    }
+
+    pub(super) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Self>) {
+        let Some(life) = self.lives.remove(&worker) else { return };
+        let place = life.place;
+        let running = if life.blame { life.page.running() } else { Vec::new() };
+        let expected = life.phase == Phase::Retiring || self.stopping.is_some();
+        let record = self.record(&life, &life.page.running(), cause);
+        if !expected {
+            log::warn!("{record}");
+            self.deaths.push_back(record.clone());
+            while self.deaths.len() > DEATHS {
+                self.deaths.pop_front();
+            }
+        }
+        self.scheduler.session_closed(session_of(worker));
+        self.sessions.remove(&session_of(worker));
+        self.scheduler.worker_lost(worker, &running, record);
+        self.shared.ledger.forgive(&life.page);
+        self.lent.remove(&Peer::Worker(worker));
+        let pause = self.places[place].end(Instant::now());
+        if self.stopping.is_none() && !self.places[place].closing {
+            match self.settings.restart {
+                RestartPolicy::Always => self.refill_later(place, pause, ctx),
+                RestartPolicy::Never => {
+                    self.places[place].closing = true;
+                    self.tell_fleet();
+                    if self.lives.is_empty() {
+                        self.give_up();
+                    }
+                }
+            }
+        }
+        if self.stopping.is_some() && self.lives.is_empty() {
+            ctx.stop();
+        }
+    }
+
+    /// No worker is left and none will come.
+    pub(super) fn give_up(&mut self) {
+        for (session, end) in &self.sessions {
+            if let SessionEnd::Here(remote) = end
+                && let Some(remote) = remote.upgrade()
+            {
+                remote.close("all workers have died, and they are not to be replaced");
+            }
+            log::error!("session {}: all workers have died, and they are not to be replaced", session.0);
+        }
+    }
+
+    pub(super) fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
+        // Its log lines are on its page too, where they survive what the pipe could not carry.
+        let log = String::from_utf8_lossy(&life.page.last_log()).into_owned();
+        let tail = if self.tails[life.place].is_empty() { &log } else { &self.tails[life.place] };
+        let lines: Vec<_> = tail.lines().collect();
+        DeathRecord {
+            worker: self.places[life.place].name.clone(),
+            pid: life.pid,
+            cause: life.ended.clone().unwrap_or(cause),
+            memory_limit: self.settings.memory_limit,
+            memory_samples: life.page.samples(),
+            running: running.iter().map(|id| self.key(*id)).collect(),
+            input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
+            last_lines: lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The user-visible key of a task, as far as it can be told from here.
+    pub(super) fn key(&self, id: TaskId) -> String {
+        let unknown = || format!("task-{id}");
+        let Some(spec) = self.scheduler.spec(id.job) else { return unknown() };
+        // Records are found only in an image of our own build.
+        if !matches!(self.executable, Executable::Own) {
+            return unknown();
+        }
+        let calls = Ops::new(spec.body(id.index)).filter_map(|op| match op {
+            Ok(Op::Call { record, key, .. }) => Some((record, key)),
+            _ => None,
+        });
+        match calls.last() {
+            Some((record, hash)) => {
+                let options = &spec.options;
+                let given = options.binary_search_by_key(&id.index, |o| o.0).ok();
+                let name = given.and_then(|at| options[at].1.name.clone());
+                node::key(&name.unwrap_or_else(|| short_name(record.path())), hash)
+            }
+            None => unknown(),
+        }
+    }
+}

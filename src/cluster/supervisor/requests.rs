@@ -1,0 +1,135 @@
+//! What clients ask for.
+
+use super::{Life, Peer, Phase, Supervisor, Waiting};
+use crate::client::{RunningTask, WorkerInfo, WorkerState};
+use crate::ids::{JobId, SessionId, TaskId, WorkerId};
+use crate::message::{Answer, Question, Request, ToSession};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl Supervisor {
+    pub(super) fn request(&mut self, session: SessionId, request: Request) {
+        let job = |number| JobId { session, number };
+        match request {
+            Request::Submit { number, spec } => {
+                if let Err(e) = self.scheduler.submit(job(number), Arc::new(spec), self.now()) {
+                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
+                }
+            }
+            Request::Release { number, outputs } => self.scheduler.release(job(number), &outputs),
+            Request::Cancel { number, outputs } => self.scheduler.cancel(job(number), &outputs),
+            Request::Deliver { number, outputs } => self.scheduler.deliver(job(number), &outputs),
+            Request::Retry { number, outputs } => self.scheduler.retry(job(number), &outputs),
+            Request::Released(segments) => self.take_back(Peer::Session(session), segments),
+            Request::Ask { ticket, question } => {
+                if let Some(answer) = self.answer(session, ticket, question) {
+                    self.tell_session(session, ToSession::Answer(ticket, answer));
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, session: SessionId, ticket: u64, question: Question) -> Option<Answer> {
+        Some(match question {
+            Question::Workers => Answer::Workers(self.workers()),
+            Question::Deaths => Answer::Deaths(self.deaths.iter().cloned().collect()),
+            Question::Logs => Answer::Logs(self.logs()),
+            Question::Explain(job, index) => {
+                let explanation = self.scheduler.explain(TaskId { job, index });
+                Answer::Text(explanation.map_or_else(|| "it is not known any more".to_string(), |e| e.to_string()))
+            }
+            Question::Progress => {
+                let counts = self.scheduler.stats().tasks;
+                Answer::Progress { done: counts.done + counts.released, failed: counts.failed, total: counts.total() }
+            }
+            Question::WaitForWorkers { n, millis } => {
+                let until = Instant::now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
+                self.waiting.push(Waiting { n, until, session, ticket });
+                return None;
+            }
+            Question::Scale(n) if n == 0 || n > 1024 => Answer::Refused(format!("{n} workers; it must be 1 to 1024")),
+            Question::Scale(n) => {
+                self.scale(n);
+                Answer::Done
+            }
+            Question::Restart => {
+                self.restart();
+                Answer::Done
+            }
+        })
+    }
+
+    pub(super) fn ready(&self) -> usize {
+        self.lives.values().filter(|l| l.phase == Phase::Ready).count()
+    }
+
+    pub(super) fn answer_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (ready, now) = (self.ready(), Instant::now());
+        let most = self.places.iter().filter(|p| !p.closing).count();
+        let mut answers = Vec::new();
+        self.waiting.retain(|w| {
+            let answer = if ready >= w.n {
+                Answer::Done
+            } else if w.n > most {
+                Answer::Refused(format!("{} workers are waited for, and there are to be {most}; use `scale`", w.n))
+            } else if now >= w.until {
+                Answer::TimedOut
+            } else {
+                return true;
+            };
+            answers.push((w.session, w.ticket, answer));
+            false
+        });
+        for (session, ticket, answer) in answers {
+            self.tell_session(session, ToSession::Answer(ticket, answer));
+        }
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerInfo> {
+        let mut workers: Vec<_> = self.lives.iter().map(|(&id, life)| (life.place, self.info(id, life))).collect();
+        workers.sort_by_key(|(place, _)| *place);
+        workers.into_iter().map(|(_, info)| info).collect()
+    }
+
+    pub(super) fn info(&self, id: WorkerId, life: &Life) -> WorkerInfo {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", life.pid)).ok();
+        let stopped = read("stat").is_some_and(|s| s.rsplit(") ").next().is_some_and(|s| s.starts_with('T')));
+        WorkerInfo {
+            name: self.places[life.place].name.clone(),
+            pid: life.pid,
+            state: match life.phase {
+                _ if stopped => WorkerState::Stopped,
+                Phase::Starting(_) => WorkerState::Starting,
+                Phase::Ready if self.places[life.place].closing => WorkerState::Retiring,
+                Phase::Ready => WorkerState::Running,
+                Phase::Retiring => WorkerState::Retiring,
+            },
+            threads: self.settings.threads,
+            tasks: self.scheduler.in_flight(id),
+            memory: read("statm").and_then(|s| crate::worker::private_bytes(&s)).unwrap_or(0),
+            shared_memory: life.page.segment_bytes(),
+            limit: self.settings.memory_limit,
+            running: life
+                .page
+                .progress()
+                .into_iter()
+                .map(|(task, n)| RunningTask { key: self.key(task), progress: f64::from(n) / 1000.0 })
+                .collect(),
+        }
+    }
+
+    pub(super) fn logs(&self) -> Vec<(String, String)> {
+        self.places.iter().zip(&self.tails).map(|(place, tail)| (place.name.clone(), tail.clone())).collect()
+    }
+
+    pub(super) fn close_session(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.counted.remove(&session);
+        self.scheduler.session_closed(session);
+        self.lent.remove(&Peer::Session(session));
+        self.waiting.retain(|w| w.session != session);
+    }
+}

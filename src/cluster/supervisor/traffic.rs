@@ -1,0 +1,235 @@
+//! Frames to and from workers and sessions, and who has which segment.
+
+use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, session_of};
+use crate::error::DeathCause;
+use crate::ids::{SessionId, WorkerId};
+use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
+use crate::ipc::page::monotonic_ms;
+use crate::ipc::segment::{Segment, SegmentId};
+use crate::message::{self, Bytes, FromWorker, Task, ToSession, ToWorker};
+use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
+use crate::scheduler::{Completion, Input, RunTask};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+impl Supervisor {
+    pub(super) fn tell(&mut self, worker: WorkerId, message: &ToWorker) {
+        let Some(life) = self.lives.get(&worker) else { return };
+        if let Err(e) = life.pipe.send(message) {
+            log::error!("a message to {} cannot be sent: {e}", self.places[life.place].name);
+            self.kill(worker, DeathCause::Protocol(e.to_string()), false);
+        }
+    }
+
+    pub(super) fn lend(
+        lent: &mut FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
+        to: Peer,
+        payload: &Payload,
+    ) {
+        for segment in &payload.segments {
+            let entry = lent.entry(to).or_default().entry(segment.id());
+            entry.or_insert_with(|| (Arc::clone(segment), 0)).1 += 1;
+        }
+    }
+
+    pub(super) fn take_back(&mut self, from: Peer, segments: Vec<(SegmentId, u32)>) {
+        let Some(lent) = self.lent.get_mut(&from) else { return };
+        for (id, deliveries) in segments {
+            if let Some(entry) = lent.get_mut(&id) {
+                entry.1 = entry.1.saturating_sub(deliveries);
+                if entry.1 == 0 {
+                    lent.remove(&id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
+        if let Some(life) = self.lives.get_mut(&worker) {
+            life.sent = monotonic_ms();
+        }
+        let (mut batch, mut fds, mut bytes) = (Vec::with_capacity(tasks.len()), 0, 0);
+        let mut refused = Vec::new();
+        for task in tasks {
+            let (mut more_fds, mut more_bytes) = (0, 0);
+            for input in &task.inputs {
+                if let Input::Payload(payload) = input {
+                    Self::lend(&mut self.lent, Peer::Worker(worker), payload);
+                    more_fds += payload.segments.len();
+                    more_bytes += payload.bytes.len();
+                }
+            }
+            if more_fds > MOST_FDS {
+                refused.push(self.too_many_segments(&task, more_fds));
+                continue;
+            }
+            let body = task.spec.body(task.id.index);
+            more_bytes += body.len();
+            if !batch.is_empty() && (fds + more_fds > MAX_FDS || bytes + more_bytes > MESSAGE) {
+                self.tell(worker, &ToWorker::Run(std::mem::take(&mut batch)));
+                (fds, bytes) = (0, 0);
+            }
+            fds += more_fds;
+            bytes += more_bytes;
+            let options = &task.spec.options;
+            let name =
+                options.binary_search_by_key(&task.id.index, |o| o.0).ok().and_then(|at| options[at].1.name.clone());
+            batch.push(Task {
+                id: task.id,
+                name,
+                attempt: task.attempt,
+                deliver: task.deliver,
+                body: Bytes(body.into()),
+                inputs: task
+                    .inputs
+                    .into_iter()
+                    .map(|input| match input {
+                        Input::Held { id, take } => message::Input::Held { id, take },
+                        Input::Payload(payload) => message::Input::Payload(payload),
+                    })
+                    .collect(),
+            });
+        }
+        if !batch.is_empty() {
+            self.tell(worker, &ToWorker::Run(batch));
+        }
+        if !refused.is_empty() {
+            self.scheduler.finished(worker, refused, self.now());
+            self.unsettled = true;
+        }
+    }
+
+    /// What becomes of a task whose inputs lie in more segments than a message can carry.
+    pub(super) fn too_many_segments(&self, task: &RunTask, segments: usize) -> Completion {
+        let reason = format!(
+            "its inputs lie in {segments} shared segments and a worker takes at most {MOST_FDS} at a time: \
+             put the large values together in steps, as a tree"
+        );
+        let cause = FailureCause::Resource { reason };
+        let failure = Failure { task: task.id, step: 0, call: None, worker: None, cause };
+        let outcome = Outcome::Failed(Box::new(failure));
+        Completion { id: task.id, attempt: task.attempt, run_us: 0, outcome }
+    }
+
+    pub(super) fn deliver(&mut self, session: SessionId, deliveries: Vec<Delivery>) {
+        match self.sessions.get(&session) {
+            Some(SessionEnd::Here(remote)) => {
+                if let Some(remote) = remote.upgrade() {
+                    remote.hear(ToSession::Deliveries(deliveries));
+                }
+            }
+            Some(_) => {
+                let (mut batch, mut fds, mut bytes) = (Vec::new(), 0, 0);
+                for delivery in deliveries {
+                    if let Ok(Delivered::Value(payload)) = &delivery.result {
+                        let n = payload.segments.len();
+                        if !batch.is_empty() && (fds + n > MAX_FDS || bytes + payload.bytes.len() > MESSAGE) {
+                            self.tell_session(session, ToSession::Deliveries(std::mem::take(&mut batch)));
+                            (fds, bytes) = (0, 0);
+                        }
+                        fds += n;
+                        bytes += payload.bytes.len();
+                    }
+                    batch.push(delivery);
+                }
+                self.tell_session(session, ToSession::Deliveries(batch));
+            }
+            None => log::debug!("word to session {} that is gone", session.0),
+        }
+    }
+
+    pub(super) fn tell_session(&mut self, session: SessionId, word: ToSession) {
+        let Some(end) = self.sessions.get(&session).cloned() else { return };
+        let peer = match &end {
+            SessionEnd::Here(_) => None,
+            SessionEnd::Socket(_) => Some(Peer::Session(session)),
+            SessionEnd::Worker(worker) => Some(Peer::Worker(*worker)),
+        };
+        if let (Some(peer), ToSession::Deliveries(deliveries)) = (peer, &word) {
+            for delivery in deliveries {
+                if let Ok(Delivered::Value(payload)) = &delivery.result {
+                    Self::lend(&mut self.lent, peer, payload);
+                }
+            }
+        }
+        match end {
+            SessionEnd::Here(remote) => {
+                if let Some(remote) = remote.upgrade() {
+                    remote.hear(word);
+                }
+            }
+            SessionEnd::Worker(worker) => self.tell(worker, &ToWorker::Session(word)),
+            SessionEnd::Socket(link) => {
+                let done = self.counted.remove(&session).unwrap_or(0);
+                link.do_send(Word { done, word });
+            }
+        }
+    }
+
+    /// Takes in the messages of one worker. An error ends it.
+    pub(super) fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
+        let (attachments, lent) = (&self.attachments, &self.lent);
+        let resolve = &mut |id: SegmentId, fd, len| {
+            if id.owner == owner_of(worker) {
+                return attachments.attach(id, fd, len).map_err(|e| e.to_string());
+            }
+            let held = lent.get(&Peer::Worker(worker)).and_then(|l| l.get(&id));
+            held.map(|(segment, _)| Arc::clone(segment)).ok_or_else(|| format!("segment {id} is not one it was lent"))
+        };
+        let message: FromWorker = message::decode(frame, resolve).map_err(|e| e.to_string())?;
+        let starting = self.lives.get(&worker).is_some_and(|l| matches!(l.phase, Phase::Starting(_)));
+        match message {
+            FromWorker::Hello { version, build } if starting => self.welcome(worker, version, &build)?,
+            _ if starting => return Err("it did not begin with a hello".to_string()),
+            FromWorker::Hello { .. } => return Err("a second hello".to_string()),
+            FromWorker::Done(done) => {
+                self.count(&done);
+                let completions = done.into_iter().map(|d| Completion {
+                    id: d.id,
+                    attempt: d.attempt,
+                    run_us: d.run_us,
+                    outcome: d.outcome,
+                });
+                let completions = completions.collect();
+                self.scheduler.finished(worker, completions, self.now());
+            }
+            FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
+            FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
+            FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
+            FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),
+            FromWorker::Session(request) => {
+                let session = session_of(worker);
+                self.sessions.entry(session).or_insert(SessionEnd::Worker(worker));
+                self.request(session, request);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the counts of clients.
+    pub(super) fn count(&mut self, done: &[message::Done]) {
+        let mut counted = None;
+        let mut n = 0;
+        let mut flush = |session: Option<SessionId>, n: u64| {
+            let Some(session) = session else { return };
+            match self.sessions.get(&session) {
+                Some(SessionEnd::Here(remote)) => {
+                    if let Some(remote) = remote.upgrade() {
+                        remote.counters.done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+                    }
+                }
+                Some(SessionEnd::Socket(_)) => *self.counted.entry(session).or_default() += n,
+                _ => {}
+            }
+        };
+        for one in done.iter().filter(|d| matches!(d.outcome, Outcome::Value(_) | Outcome::Held { .. })) {
+            let session = Some(one.id.job.session);
+            if session != counted {
+                flush(counted, n);
+                (counted, n) = (session, 0);
+            }
+            n += 1;
+        }
+        flush(counted, n);
+    }
+}
