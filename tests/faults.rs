@@ -190,7 +190,7 @@ fn busy_workers_that_are_killed_are_replaced() {
         until("all four run", || notes(&began).len() == 4);
         let victim: u32 = notes(&began)[0].parse().unwrap();
         send_signal(victim, signal);
-        if !comes_true(Duration::from_secs(5), || notes(&began).len() == 6) {
+        if !comes_true(LONG, || notes(&began).len() == 6) {
             let why: Vec<_> = futures.iter().map(|f| client.explain(f).unwrap()).collect();
             panic!("stuck: {:?} {why:?} {:?} {:?}", notes(&began), client.workers(), client.deaths());
         }
