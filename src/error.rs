@@ -18,8 +18,8 @@ pub enum Error {
     /// A task failed, was cancelled or lost its workers.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The wait was over before the result was there. The work goes on.
-    #[error("no result within {waited:?}; the work goes on")]
+    /// The wait was over before the result was there.
+    #[error("no result within {waited:?}")]
     Timeout {
         /// How long was waited.
         waited: Duration,

@@ -159,6 +159,10 @@ pub(crate) enum ToSession {
     Deliveries(Vec<Delivery>),
     Answer(u64, Answer),
     Return(Vec<(SegmentId, u32)>),
+    /// Nothing will come any more.
+    Closed {
+        reason: String,
+    },
     /// A submission was refused as a whole.
     Refused {
         number: u32,

@@ -107,6 +107,7 @@ impl Remote {
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
             }
+            ToSession::Closed { reason } => self.close(&reason),
             ToSession::Refused { number, reason } => {
                 let run = self.runs.lock().remove(&number).and_then(|e| e.run.upgrade());
                 if let Some(run) = run {

@@ -18,6 +18,7 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
 use crate::message::Request;
 use actix::{Actor, Addr};
+use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -90,10 +91,17 @@ impl Shared {
         let page = Arc::new(ControlPage::create(&name).map_err(|e| resource(&e))?);
         let ledger = Ledger::shared(Arc::clone(&page), Arc::clone(&page));
         ledger.set_limit(settings.shared_memory);
+        ledger.set_most_pieces(most_segments());
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
         Ok(Self { page, pages: name, ledger, pool })
     }
+}
+
+/// How many shared segments there may be: each that is in use costs the supervisor's process a descriptor, and half of
+/// those it may open are left for everything else.
+pub(crate) fn most_segments() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(512, |(soft, _)| soft / 2)
 }
 
 /// A supervisor in this process, with its thread.

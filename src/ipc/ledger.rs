@@ -26,6 +26,9 @@ pub(crate) struct LedgerError {
 pub(super) struct Account {
     limit: AtomicU64,
     used: AtomicU64,
+    /// The same for the number of segments: the supervisor has a descriptor of each that is in use.
+    most_pieces: AtomicU64,
+    pieces: AtomicU64,
 }
 
 impl Account {
@@ -42,6 +45,12 @@ impl Account {
 
     fn release(&self, bytes: u64) {
         subtract(&self.used, bytes);
+    }
+
+    fn reserve_piece(&self) -> bool {
+        let most = self.most_pieces.load(Ordering::Relaxed);
+        let more = |n: u64| n.checked_add(1).filter(|n| *n <= most);
+        self.pieces.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 }
 
@@ -71,6 +80,7 @@ impl Ledger {
     pub(crate) fn in_memory(limit: u64) -> Self {
         let ledger = Self(Book::Local(Arc::default()));
         ledger.set_limit(limit);
+        ledger.set_most_pieces(u64::MAX);
         ledger
     }
 
@@ -90,6 +100,33 @@ impl Ledger {
     /// Changes the budget. What is over it already stays.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.account().limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Changes how many segments there may be.
+    pub(crate) fn set_most_pieces(&self, most: u64) {
+        self.account().most_pieces.store(most, Ordering::Relaxed);
+    }
+
+    /// Counts one segment, unless there are too many.
+    pub(crate) fn reserve_piece(&self) -> bool {
+        let reserved = self.account().reserve_piece();
+        match &self.0 {
+            #[cfg(test)]
+            Book::Local(_) => {}
+            Book::Paged { own, .. } if reserved => drop(own.shm_pieces().fetch_add(1, Ordering::Relaxed)),
+            Book::Paged { .. } => {}
+        }
+        reserved
+    }
+
+    /// Gives back what [`reserve_piece`](Self::reserve_piece) took.
+    pub(crate) fn release_piece(&self) {
+        match &self.0 {
+            #[cfg(test)]
+            Book::Local(_) => {}
+            Book::Paged { own, .. } => subtract(own.shm_pieces(), 1),
+        }
+        subtract(&self.account().pieces, 1);
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -128,6 +165,7 @@ impl Ledger {
     pub(crate) fn forgive(&self, dead: &ControlPage) -> u64 {
         let held = dead.shm_used().swap(0, Ordering::Relaxed);
         self.account().release(held);
+        subtract(&self.account().pieces, dead.shm_pieces().swap(0, Ordering::Relaxed));
         held
     }
 }

@@ -28,13 +28,14 @@ pub(crate) const LOG: usize = 2048;
 
 const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x02");
 
 #[repr(C)]
 struct Page {
     magic: AtomicU64,
     heartbeat_ms: AtomicU64,
     shm_used: AtomicU64,
+    shm_pieces: AtomicU64,
     sample_cursor: AtomicU64,
     samples: [AtomicU64; SAMPLES],
     account: Account,
@@ -170,6 +171,10 @@ impl ControlPage {
 
     pub(super) fn shm_used(&self) -> &AtomicU64 {
         &self.page().shm_used
+    }
+
+    pub(super) fn shm_pieces(&self) -> &AtomicU64 {
+        &self.page().shm_pieces
     }
 
     /// Bytes of segments this process made and still has.

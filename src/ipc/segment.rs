@@ -61,7 +61,10 @@ impl fmt::Display for SegmentId {
 pub(crate) enum SegmentError {
     #[error(transparent)]
     Budget(#[from] LedgerError),
-    #[error("no file descriptor left for a shared segment: raise the limit with `ulimit -n`")]
+    #[error(
+        "no file descriptor left for a shared segment, of which there are as many as half the limit of descriptors \
+         allows: raise it with `ulimit -n`, use fewer and larger values, or release results earlier"
+    )]
     Descriptors,
     #[error("a shared segment of {wanted} bytes is over the file size limit: raise it with `ulimit -f`")]
     FileSize { wanted: usize },
@@ -126,6 +129,7 @@ struct Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         self.ledger.release(self.bytes);
+        self.ledger.release_piece();
     }
 }
 
@@ -140,7 +144,10 @@ impl Memory {
     /// A new, zeroed, writable one.
     fn create(capacity: NonZeroUsize, ledger: &Ledger) -> Result<Self, SegmentError> {
         let bytes = capacity.get() as u64;
-        ledger.reserve(bytes)?;
+        if !ledger.reserve_piece() {
+            return Err(SegmentError::Descriptors);
+        }
+        ledger.reserve(bytes).inspect_err(|_| ledger.release_piece())?;
         let grant = Grant { ledger: ledger.clone(), bytes };
         Self::create_granted(capacity, grant).map_err(|e| SegmentError::from_errno(e, capacity.get()))
     }

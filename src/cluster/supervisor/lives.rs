@@ -1,8 +1,7 @@
 //! The processes: started, welcomed, ended, replaced.
 
 use super::{
-    DEATHS, Error, Executable, LAST_LINES, Life, Newborn, Peer, Phase, Result, SessionEnd, Supervisor, owner_of,
-    session_of,
+    DEATHS, Error, Executable, LAST_LINES, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of,
 };
 use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
@@ -13,7 +12,7 @@ use crate::ids::{TaskId, WorkerId};
 use crate::ipc::frame::MAX_FRAME;
 use crate::ipc::page::ControlPage;
 use crate::ipc::start;
-use crate::message::{ToWorker, VERSION, Welcome};
+use crate::message::{ToSession, ToWorker, VERSION, Welcome};
 use crate::task::function::short_name;
 use crate::task::image::BuildId;
 use crate::task::program::{Op, Ops};
@@ -78,6 +77,7 @@ impl Supervisor {
             }
         };
         self.places[place].begin(id, Instant::now());
+        self.starved = None;
         log::debug!("{} started as process {pid}", self.places[place].name);
         let link = WorkerLink {
             worker: id,
@@ -107,6 +107,11 @@ impl Supervisor {
             Ok(newborn) => self.settle_in(place, newborn, ctx),
             Err(e) => {
                 log::error!("{} cannot be started again: {e}; trying again", self.places[place].name);
+                if self.lives.is_empty()
+                    && self.starved.get_or_insert_with(Instant::now).elapsed() > self.settings.start_timeout
+                {
+                    self.give_up(&format!("no worker is left, and none can be started: {e}"));
+                }
                 self.refill_later(place, Duration::from_secs(1), ctx);
             }
         }
@@ -212,7 +217,7 @@ impl Supervisor {
                     self.places[place].closing = true;
                     self.tell_fleet();
                     if self.lives.is_empty() {
-                        self.give_up();
+                        self.give_up("all workers have died, and they are not to be replaced");
                     }
                 }
             }
@@ -223,14 +228,11 @@ impl Supervisor {
     }
 
     /// No worker is left and none will come.
-    pub(super) fn give_up(&mut self) {
-        for (session, end) in &self.sessions {
-            if let SessionEnd::Here(remote) = end
-                && let Some(remote) = remote.upgrade()
-            {
-                remote.close("all workers have died, and they are not to be replaced");
-            }
-            log::error!("session {}: all workers have died, and they are not to be replaced", session.0);
+    pub(super) fn give_up(&mut self, reason: &str) {
+        log::error!("{reason}");
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.tell_session(session, ToSession::Closed { reason: reason.to_string() });
         }
     }
 

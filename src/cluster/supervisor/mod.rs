@@ -113,6 +113,8 @@ pub(crate) struct Supervisor {
     deaths: VecDeque<DeathRecord>,
     waiting: Vec<Waiting>,
     watching: bool,
+    /// Since when there has been no worker and none could be started.
+    starved: Option<Instant>,
     /// Carrying out commands has brought the scheduler news.
     unsettled: bool,
     stopping: Option<Instant>,
@@ -172,6 +174,7 @@ impl Supervisor {
             deaths: VecDeque::new(),
             waiting: Vec::new(),
             watching: false,
+            starved: None,
             unsettled: false,
             stopping: None,
             owns_system,

@@ -1,6 +1,7 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
 use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, session_of};
+use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
@@ -168,6 +169,10 @@ impl Supervisor {
 
     /// Takes in the messages of one worker. An error ends it.
     pub(super) fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
+        if !frame.fds.is_empty() {
+            // The limit of descriptors may have been changed since the start.
+            self.shared.ledger.set_most_pieces(most_segments());
+        }
         let (attachments, lent) = (&self.attachments, &self.lent);
         let resolve = &mut |id: SegmentId, fd, len| {
             if id.owner == owner_of(worker) {
