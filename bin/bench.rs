@@ -68,6 +68,7 @@ const WORKLOADS: [Workload; 10] = [
             "swath-threads",
             "swath-processes",
             "floor-serial",
+            "floor-rayon",
             "floor-threads",
             "floor-scheduler",
         ],

@@ -11,7 +11,7 @@ use swath::{Buffer, Client, Future, WaitFor, delayed};
 /// Makes an array on worker A; it is finished and stays there.
 fn produce(client: &Client, n: u64, k: u64) -> Outcome<Future<Buffer<f64>>> {
     let array = client.submit(&delayed(make_array).on_worker("worker-0").call(n, k))?;
-    client.wait(&[array.clone()], WaitFor::All, None)?;
+    client.wait(std::slice::from_ref(&array), WaitFor::All, None)?;
     Ok(array)
 }
 
@@ -74,7 +74,14 @@ fn memcpy(report: &Report, system: &str, options: &Options, mib: usize, n: u64) 
     let sum = seconds(repeat, || Ok(sum_of(&from)), |sum| require(sum == right, "sum"))?;
     tell(report, system, "sum_in_place", mib, &sum);
     let mut to = vec![1.0; from.len()];
-    let copy = seconds(repeat, || Ok(to.copy_from_slice(&from)), |()| Ok(()))?;
+    let copy = seconds(
+        repeat,
+        || {
+            to.copy_from_slice(&from);
+            Ok(())
+        },
+        |()| Ok(()),
+    )?;
     require(to == from, "copy")?;
     tell(report, system, "copy_in_place", mib, &copy);
     // Memory of this size goes back to the system each time, so each copy meets new pages.

@@ -19,6 +19,18 @@ pub(crate) fn serial(n: u64) -> Vec<u64> {
     (0..n).map(|x| tasks::inc(black_box(x))).collect()
 }
 
+/// One rayon spawn for each task, on a pool of so many threads.
+pub(crate) fn rayon(n: u64, workers: usize) -> Outcome<Vec<u64>> {
+    let pool = rayon_core::ThreadPoolBuilder::new().num_threads(workers).build()?;
+    let results: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
+    pool.scope(|scope| {
+        for (x, result) in (0..n).zip(&results) {
+            scope.spawn(move |_| result.store(tasks::inc(black_box(x)), Ordering::Relaxed));
+        }
+    });
+    Ok(results.into_iter().map(AtomicU64::into_inner).collect())
+}
+
 /// New threads that take one number after the other from a counter.
 pub(crate) fn threads(n: u64, workers: usize) -> Vec<u64> {
     let results: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();

@@ -39,6 +39,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
                 }
                 None => match system {
                     "floor-serial" => measure("loop", &|| Ok(floors::serial(n)))?,
+                    "floor-rayon" => measure("spawn", &|| floors::rayon(n, workers))?,
                     "floor-threads" => measure("counter", &|| Ok(floors::threads(n, workers)))?,
                     _ => measure("scheduler", &|| {
                         let delivered = swath::bench::drive_noops(u32::try_from(n)?);

@@ -2,7 +2,7 @@
 
 use super::limit::{MemoryLimit, available_memory};
 use super::{Client, MOST_GRAPHS, Mode};
-use crate::cluster::{self, Settings};
+use crate::cluster::{self, MOST_WORKERS, Settings};
 use crate::error::{Error, Result};
 use crate::run::threads::Threads;
 use std::path::{Path, PathBuf};
@@ -284,8 +284,8 @@ impl Builder {
         let size = self.size.as_deref().map(crate::local::size).transpose()?;
         let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
         let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
-        if workers == 0 || workers > 1024 {
-            return Err(Error::invalid("workers", format!("{workers}; it must be 1 to 1024")));
+        if workers == 0 || workers > MOST_WORKERS {
+            return Err(Error::invalid("workers", format!("{workers}; it must be 1 to {MOST_WORKERS}")));
         }
         if threads == 0 || threads > crate::ipc::page::SLOTS {
             let most = crate::ipc::page::SLOTS;

@@ -6,6 +6,7 @@
 use super::backend::{Backend, Reply, Want};
 use super::output::{Label, Output, Place, Remote as RemotePlaces, Run, Slot, Watcher, cancelled};
 use super::{Mode, Progress};
+use crate::cluster::{MOST_WORKERS, Settings};
 use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
 use crate::graph::node::{self, Kind, Node};
 use crate::graph::{Graph, wire};
@@ -17,6 +18,7 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -49,11 +51,40 @@ struct Entry {
     claims: usize,
 }
 
+/// What the client is called when it is printed.
+pub(crate) struct Description {
+    head: String,
+    /// The sizes of its workers, as far as it knows: others may change the number of a local cluster's.
+    settings: Option<Mutex<Settings>>,
+}
+
+impl Description {
+    pub(crate) fn new(head: String, settings: Option<Settings>) -> Self {
+        Self { head, settings: settings.map(Mutex::new) }
+    }
+
+    fn scaled(&self, n: usize) {
+        if let Some(settings) = &self.settings {
+            settings.lock().workers = n;
+        }
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.head)?;
+        match &self.settings {
+            Some(settings) => write!(f, ": {}", settings.lock().describe()),
+            None => Ok(()),
+        }
+    }
+}
+
 pub(crate) struct Remote {
     uplink: Box<dyn Uplink>,
     session: SessionId,
     pool: SegmentPool,
-    description: String,
+    description: Description,
     runs: Mutex<FxHashMap<u32, Entry>>,
     next_run: AtomicU32,
     replies: Mutex<FxHashMap<u64, Reply>>,
@@ -69,7 +100,7 @@ impl Remote {
         uplink: Box<dyn Uplink>,
         session: SessionId,
         pool: SegmentPool,
-        description: String,
+        description: Description,
     ) -> Arc<Self> {
         Arc::new(Self {
             uplink,
@@ -392,6 +423,11 @@ impl Backend for Remote {
         let reply = Reply::new();
         if let Err(e) = self.check_open() {
             return Reply::ready(Err(e));
+        }
+        if let Question::Scale(n) = question
+            && (1..=MOST_WORKERS).contains(&n)
+        {
+            self.description.scaled(n);
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         self.replies.lock().insert(ticket, reply.clone());

@@ -9,7 +9,7 @@ mod place;
 pub(crate) mod supervisor;
 
 use crate::client::limit::Bytes;
-use crate::client::remote::{Remote, Uplink};
+use crate::client::remote::{Description, Remote, Uplink};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
 use crate::ids::SessionId;
@@ -25,6 +25,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use supervisor::{CloseSession, FromSession, OpenSession, SessionEnd, Stop, Supervisor};
+
+/// Most workers of one cluster.
+pub(crate) const MOST_WORKERS: usize = 1024;
 
 /// The options of a cluster, checked.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -152,7 +155,7 @@ pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
         return Err(Error::Spawn { reason });
     }
     let shared = Shared::new(&settings)?;
-    let description = format!("processes client `{}`: {}", settings.name, settings.describe());
+    let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
     let pool = shared.pool.clone();
     let (tell, told) = mpsc::channel();
     let started = settings.clone();

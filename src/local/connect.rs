@@ -1,7 +1,7 @@
 //! A program's end of its connection to a local cluster.
 
 use super::place::{self, Place};
-use crate::client::remote::{Remote, Uplink};
+use crate::client::remote::{Description, Remote, Uplink};
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
 use crate::ipc::ledger::Ledger;
@@ -53,7 +53,8 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
     let pool = SegmentPool::new(owner, ledger, (settings.shared_memory / 8) as usize);
     let line = Line::new(socket, pool.clone()).map_err(|e| failed(e.to_string()))?;
     let who = name.unwrap_or("swath");
-    let description = format!("processes client `{who}` on local cluster `{}`: {}", settings.name, settings.describe());
+    let head = format!("processes client `{who}` on local cluster `{}`", settings.name);
+    let description = Description::new(head, Some((*settings).clone()));
     let remote = Remote::new(Box::new(Arc::clone(&line)), session, pool, description);
     let (heard, cluster) = (Arc::downgrade(&remote), settings.name);
     std::thread::Builder::new()

@@ -7,7 +7,7 @@ use crate::cluster::link::Pipe;
 use crate::cluster::supervisor::{
     ATTACHED_OWNERS, CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor,
 };
-use crate::cluster::{Executable, Settings, Shared};
+use crate::cluster::{Executable, MOST_WORKERS, Settings, Shared};
 use crate::error::Result;
 use crate::ids::SessionId;
 use crate::ipc::frame::Decoder;
@@ -482,7 +482,7 @@ async fn obey(command: Control, pipe: &Rc<Pipe>, cluster: &Addr<Cluster>) {
     let answer = match command {
         Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
         Control::Logs => status(cluster).await.map(|(_, logs)| Attached::Logs(logs)),
-        Control::Scale(n) if n == 0 || n > 1024 => Err(format!("{n} workers; it must be 1 to 1024")),
+        Control::Scale(n) if n == 0 || n > MOST_WORKERS => Err(format!("{n} workers; it must be 1 to {MOST_WORKERS}")),
         Control::Scale(n) => cluster.send(Scale(n)).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
         Control::Restart => cluster.send(Restart).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
         Control::Stop => {

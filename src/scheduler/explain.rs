@@ -173,13 +173,6 @@ impl Scheduler {
         Some(counts)
     }
 
-    /// The tasks in flight on a worker, in the order they were sent.
-    #[cfg(test)]
-    pub(crate) fn worker_tasks(&self, worker: WorkerId) -> Vec<TaskId> {
-        let Some(slot) = self.workers.find(worker) else { return Vec::new() };
-        self.workers[slot].flight.iter().map(|r| self.jobs[r.job].task_id(r.index)).collect()
-    }
-
     #[cfg(test)]
     pub(crate) fn task_state(&self, task: TaskId) -> Option<TaskState> {
         self.look_up(task).map(|(job, r)| job.state(r.index).into())

@@ -14,6 +14,7 @@ mod store;
 pub(crate) use output::private_bytes;
 
 use crate::client::limit::available_memory;
+use crate::client::remote::Description;
 use crate::ids::TaskId;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName, monotonic_ms};
@@ -587,7 +588,7 @@ impl Worker {
                 Box::new(link::FromTask(self)),
                 self.welcome.session,
                 self.pool.clone(),
-                format!("client inside {}", self.welcome.name),
+                Description::new(format!("processes client inside {}", self.welcome.name), None),
             )
         }))
     }

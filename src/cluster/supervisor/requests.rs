@@ -2,6 +2,7 @@
 
 use super::{Life, Peer, Phase, Supervisor, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
+use crate::cluster::MOST_WORKERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
 use std::sync::Arc;
@@ -47,7 +48,9 @@ impl Supervisor {
                 self.waiting.push(Waiting { n, until, session, ticket });
                 return None;
             }
-            Question::Scale(n) if n == 0 || n > 1024 => Answer::Refused(format!("{n} workers; it must be 1 to 1024")),
+            Question::Scale(n) if n == 0 || n > MOST_WORKERS => {
+                Answer::Refused(format!("{n} workers; it must be 1 to {MOST_WORKERS}"))
+            }
             Question::Scale(n) => {
                 self.scale(n);
                 Answer::Done
