@@ -8,6 +8,26 @@ use crate::protocol::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, Outc
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What a task that has not been sent lacks.
+pub(super) struct Lacks {
+    /// Inputs that are not available, and its cancelled run that has not ended.
+    pub(super) missing: u32,
+    /// The inputs among them that have not failed.
+    pub(super) open: u32,
+    /// The failure of the first input that has one.
+    pub(super) failed: Option<Arc<Failure>>,
+}
+
+impl Lacks {
+    /// The failure it must fail with, if it must now.
+    ///
+    /// That is when nothing else is open. What was cancelled does not wait: nobody wants to know what else would fail.
+    fn verdict(&self) -> Option<Arc<Failure>> {
+        let cancelled = |f: &Arc<Failure>| f.cause == FailureCause::Cancelled;
+        self.failed.clone().filter(|f| self.open == 0 || cancelled(f))
+    }
+}
+
 impl Scheduler {
     /// Takes in how runs ended. What nobody waits for is counted and ignored.
     pub(crate) fn finished(&mut self, worker: WorkerId, completions: Vec<Completion>, now: Duration) {
@@ -22,6 +42,7 @@ impl Scheduler {
         for completion in completions {
             self.finish(slot, completion);
         }
+        self.settle();
         self.sweep();
     }
 
@@ -116,9 +137,12 @@ impl Scheduler {
         let job = &mut self.jobs[job];
         for k in job.dependent_range(row) {
             let index = job.dependents[k];
+            let doomed = job.tasks[index as usize].has(flag::DOOMED);
             if let State::Waiting { missing } = &mut job.tasks[index as usize].state {
                 *missing -= 1;
-                if *missing == 0 {
+                if doomed {
+                    self.verdicts.push(TaskRef { job: job.slot, index });
+                } else if *missing == 0 {
                     job.set(index, State::Ready, &mut self.ready);
                 }
             }
@@ -191,21 +215,24 @@ impl Scheduler {
 
     /// Finds out from scratch what an active task still lacks, and whether it can run at all.
     pub(super) fn admit(&mut self, r: TaskRef) {
-        let (missing, failed) = self.lacks(r);
-        if let Some(failure) = failed {
+        let lacks = self.lacks(r);
+        if let Some(failure) = lacks.verdict() {
             return self.fail(r, failure);
         }
         if let Some(failure) = self.infeasible(r) {
             return self.fail(r, Arc::new(failure));
         }
-        let state = if missing == 0 { State::Ready } else { State::Waiting { missing } };
-        self.jobs[r.job].set(r.index, state, &mut self.ready);
+        let state = if lacks.missing == 0 { State::Ready } else { State::Waiting { missing: lacks.missing } };
+        let job = &mut self.jobs[r.job];
+        job.set(r.index, state, &mut self.ready);
+        job.tasks[r.index as usize].put(flag::DOOMED, lacks.failed.is_some());
     }
 
-    /// How much a task waits for, and the failure of its inputs that counts: that of the lowest task.
-    pub(super) fn lacks(&self, r: TaskRef) -> (u32, Option<Arc<Failure>>) {
+    /// How much a task waits for, and the failure of its inputs that counts: that of the first that failed.
+    pub(super) fn lacks(&self, r: TaskRef) -> Lacks {
         let job = &self.jobs[r.job];
-        let mut missing = u32::from(job.tasks[r.index as usize].has(flag::ZOMBIE));
+        let haunted = u32::from(job.tasks[r.index as usize].has(flag::ZOMBIE));
+        let (mut missing, mut hopeless) = (haunted, 0);
         let mut failed: Option<&Arc<Failure>> = None;
         for &dep in job.spec.deps(r.index) {
             let target = job.resolve(dep);
@@ -213,13 +240,11 @@ impl Scheduler {
             let state = owner.state(target.index);
             missing += u32::from(!state.available());
             if let State::Failed { failure } = state {
-                let failure = &owner.failures[failure as usize];
-                if failed.is_none_or(|f| failure.task < f.task) {
-                    failed = Some(failure);
-                }
+                hopeless += 1;
+                failed = failed.or(Some(&owner.failures[failure as usize]));
             }
         }
-        (missing, failed.cloned())
+        Lacks { missing, open: missing - haunted - hopeless, failed: failed.cloned() }
     }
 
     fn infeasible(&self, r: TaskRef) -> Option<Failure> {
@@ -249,7 +274,8 @@ impl Scheduler {
         self.fail(r, Arc::new(failure));
     }
 
-    /// Fails a task, and all that cannot run without it. A task that was sent its inputs goes on.
+    /// Fails a task, and all that cannot run without it: each when its other inputs have ended too, so that it is told of
+    /// the first of them that failed, whichever was faster. A task that was sent its inputs goes on.
     pub(super) fn fail(&mut self, r: TaskRef, failure: Arc<Failure>) {
         self.fail_one(r, &failure);
         let mut stack = self.dependents(r);
@@ -257,9 +283,27 @@ impl Scheduler {
             if !self.jobs[d.job].state(d.index).pending() {
                 continue;
             }
-            let failure = self.lacks(d).1.unwrap_or_else(|| failure.clone());
-            self.fail_one(d, &failure);
-            stack.extend(self.dependents(d));
+            let lacks = self.lacks(d);
+            match lacks.verdict() {
+                Some(failure) => {
+                    self.fail_one(d, &failure);
+                    stack.extend(self.dependents(d));
+                }
+                None => {
+                    let job = &mut self.jobs[d.job];
+                    job.set(d.index, State::Waiting { missing: lacks.missing }, &mut self.ready);
+                    job.tasks[d.index as usize].put(flag::DOOMED, true);
+                }
+            }
+        }
+    }
+
+    /// Looks again at a task of which an input had failed, now that another one has ended.
+    fn judge(&mut self, r: TaskRef) {
+        // Its job may be gone by now, or another one in its place.
+        if self.jobs.is_live(r.job) && self.jobs[r.job].tasks.get(r.index as usize).is_some_and(|t| t.has(flag::DOOMED))
+        {
+            self.admit(r);
         }
     }
 
@@ -270,7 +314,7 @@ impl Scheduler {
         job.set(r.index, State::Failed { failure: number }, &mut self.ready);
         let task = &mut job.tasks[r.index as usize];
         task.put(flag::WANTED, false);
-        task.put(flag::ROAMS, false);
+        task.put(flag::ROAMS | flag::DOOMED, false);
         if task.has(flag::CLAIMED) {
             task.put(flag::TOLD, true);
             self.deliver_failure(TaskId { job: self.jobs[r.job].id, index: r.index }, failure);
@@ -402,6 +446,8 @@ impl Scheduler {
                 }
             } else if let Some(r) = self.restart.pop() {
                 self.start(r);
+            } else if let Some(r) = self.verdicts.pop() {
+                self.judge(r);
             } else {
                 return;
             }
@@ -412,7 +458,9 @@ impl Scheduler {
     fn abandon(&mut self, r: TaskRef) {
         match self.jobs[r.job].state(r.index) {
             State::Waiting { .. } | State::Ready | State::Fetching => {
-                self.jobs[r.job].set(r.index, State::Idle, &mut self.ready);
+                let job = &mut self.jobs[r.job];
+                job.set(r.index, State::Idle, &mut self.ready);
+                job.tasks[r.index as usize].put(flag::DOOMED, false);
                 self.drop_inputs(r, false);
             }
             State::Assigned { worker, seq } => {
@@ -457,9 +505,12 @@ impl Scheduler {
         let job = &mut self.jobs[r.job];
         let task = &mut job.tasks[r.index as usize];
         task.put(flag::ZOMBIE, false);
+        let doomed = task.has(flag::DOOMED);
         if let State::Waiting { missing } = &mut task.state {
             *missing -= 1;
-            if *missing == 0 {
+            if doomed {
+                self.verdicts.push(r);
+            } else if *missing == 0 {
                 job.set(r.index, State::Ready, &mut self.ready);
             }
         }

@@ -98,21 +98,23 @@ impl State {
 
 pub(super) mod flag {
     /// The session holds a claim to it.
-    pub(in super::super) const CLAIMED: u8 = 1;
+    pub(in super::super) const CLAIMED: u16 = 1;
     /// The session is owed the value in full.
-    pub(in super::super) const WANTED: u8 = 2;
+    pub(in super::super) const WANTED: u16 = 2;
     /// The session has heard that it is there.
-    pub(in super::super) const TOLD: u8 = 4;
+    pub(in super::super) const TOLD: u16 = 4;
     /// It has an entry in the job's options.
-    pub(in super::super) const OPTIONS: u8 = 8;
+    pub(in super::super) const OPTIONS: u16 = 8;
     /// It is in another lane than the default one.
-    pub(in super::super) const LANED: u8 = 16;
+    pub(in super::super) const LANED: u16 = 16;
     /// A cancelled run of it has not ended yet.
-    pub(in super::super) const ZOMBIE: u8 = 32;
+    pub(in super::super) const ZOMBIE: u16 = 32;
     /// An idle worker asked for it: where its inputs are does not matter this time.
-    pub(in super::super) const ROAMS: u8 = 64;
+    pub(in super::super) const ROAMS: u16 = 64;
     /// Other jobs use it.
-    pub(in super::super) const SHARED: u8 = 128;
+    pub(in super::super) const SHARED: u16 = 128;
+    /// It waits, but an input has failed: it fails when the others have ended.
+    pub(in super::super) const DOOMED: u16 = 256;
 }
 
 /// The hot part of a task; everything that never changes stays in the spec.
@@ -123,15 +125,15 @@ pub(super) struct Task {
     pub(super) uses: u32,
     /// Number of the latest run.
     pub(super) attempt: u16,
-    pub(super) flags: u8,
+    pub(super) flags: u16,
 }
 
 impl Task {
-    pub(super) fn has(&self, flag: u8) -> bool {
+    pub(super) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
-    pub(super) fn put(&mut self, flag: u8, on: bool) {
+    pub(super) fn put(&mut self, flag: u16, on: bool) {
         if on {
             self.flags |= flag;
         } else {

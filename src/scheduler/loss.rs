@@ -77,7 +77,7 @@ impl Scheduler {
             }
         }
         for &r in &flight {
-            let missing = self.lacks(r).0;
+            let missing = self.lacks(r).missing;
             self.jobs[r.job].set(r.index, State::Waiting { missing }, &mut self.ready);
         }
         self.workers.remove(slot);
@@ -107,6 +107,7 @@ impl Scheduler {
         for zombie in zombies {
             self.lay_to_rest(zombie.id);
         }
+        self.settle();
         self.sweep();
     }
 

@@ -139,6 +139,8 @@ pub(crate) struct Scheduler {
     restart: Vec<TaskRef>,
     /// Scratch for placement.
     heads: place::Heads,
+    /// Tasks of which an input failed, and another one has ended since.
+    verdicts: Vec<TaskRef>,
     /// Jobs that may have become unneeded, by slot.
     leaving: Vec<u32>,
     next_seq: u64,
@@ -154,6 +156,7 @@ impl Scheduler {
     /// Decides what runs where, and hands over all commands that are due. To be called after each batch of events.
     pub(crate) fn dispatch(&mut self, now: Duration, out: &mut Vec<Command>) {
         self.now = self.now.max(now);
+        self.settle();
         self.place_all();
         self.balance();
         self.wind_down();

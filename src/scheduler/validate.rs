@@ -1,6 +1,7 @@
 //! Every invariant, derived again from scratch. For tests: it takes time in proportion to everything there is.
 
 use super::Scheduler;
+use super::flow::Lacks;
 use super::job::{KINDS, State, TaskRef, flag};
 use super::worker::Slot;
 use crate::ids::TaskId;
@@ -74,7 +75,7 @@ impl Scheduler {
             assert_eq!(task.has(flag::ZOMBIE), haunted, "{id}: cancelled run in flight");
 
             let r = TaskRef { job: slot, index };
-            let (missing, failed) = self.lacks(r);
+            let Lacks { missing, open, failed } = self.lacks(r);
             match state {
                 State::Waiting { missing: counted } => {
                     assert!(missing > 0, "{id} waits for nothing");
@@ -113,7 +114,8 @@ impl Scheduler {
                 assert!(self.awaits_transfer(r), "{id} waits for no transfer");
             }
             if state.pending() {
-                assert!(failed.is_none(), "{id} waits, but an input has failed");
+                assert!(failed.is_none() || task.has(flag::DOOMED), "{id} waits, but an input has failed");
+                assert!(failed.is_none() || open > 0, "{id} waits, but an input has failed and nothing is open");
                 assert!(
                     job.lanes[job.lane_of(index) as usize].infeasible.is_none(),
                     "{id} waits, but no worker can ever run it"
