@@ -217,15 +217,24 @@ impl Scheduler {
             Err(failure) => {
                 self.forget_value(r, true);
                 self.withdraw(r);
+                let failure: Arc<Failure> = failure.into();
+                let mut stopped = Vec::new();
                 for d in self.dependents(r) {
                     if let State::Assigned { worker, seq } = self.jobs[d.job].state(d.index)
                         && worker == slot
                     {
                         self.strand(d, worker, seq);
                         self.jobs[d.job].set(d.index, State::Waiting { missing: 1 }, &mut self.ready);
+                        stopped.push(d);
                     }
                 }
-                self.fail(r, failure.into());
+                self.fail(r, failure.clone());
+                // What was lent to these may be spent, so they cannot wait for their other inputs.
+                for d in stopped {
+                    if self.jobs[d.job].state(d.index).pending() {
+                        self.fail(d, failure.clone());
+                    }
+                }
             }
         }
         self.settle();
