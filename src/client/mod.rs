@@ -460,6 +460,16 @@ impl Client {
         Ok(slots.into_iter().map(|s| Future::new(Arc::clone(&outputs[s as usize]))).collect())
     }
 
+    /// [`submit_all`](Self::submit_all) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_all_async<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
+        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
+        let outputs = self.outputs(&run);
+        Ok(slots.into_iter().map(|s| Future::new(Arc::clone(&outputs[s as usize]))).collect())
+    }
+
     /// Starts a call of `function` for each item. Does not wait.
     ///
     /// # Errors
@@ -483,6 +493,21 @@ impl Client {
         self.submit_all(&delayed(function).map(items))
     }
 
+    /// [`map`](Self::map) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn map_async<F, A, R, I>(&self, function: F, items: I) -> Result<Vec<Future<R>>>
+    where
+        F: TaskFunction<(A,), R> + Fn(A) -> R,
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: crate::IntoArg<A>,
+    {
+        self.submit_all_async(&delayed(function).map(items)).await
+    }
+
     /// Starts a call of `function`, which may fail, for each item. Does not wait.
     ///
     /// # Errors
@@ -497,6 +522,22 @@ impl Client {
         I::Item: crate::IntoArg<A>,
     {
         self.submit_all(&try_delayed(function).map(items))
+    }
+
+    /// [`try_map`](Self::try_map) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn try_map_async<F, A, T, E, I>(&self, function: F, items: I) -> Result<Vec<Future<T>>>
+    where
+        F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
+        A: Data,
+        T: Data,
+        E: Data + fmt::Display,
+        I: IntoIterator,
+        I::Item: crate::IntoArg<A>,
+    {
+        self.submit_all_async(&try_delayed(function).map(items)).await
     }
 
     /// Waits for the results of futures, in their order.
@@ -705,10 +746,15 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
-        match self.0.backend.ask_cluster(Question::Deaths).wait()? {
-            Answer::Deaths(deaths) => Ok(deaths),
-            other => Err(unexpected(other)),
-        }
+        self.0.backend.ask_cluster(Question::Deaths).wait().and_then(deaths)
+    }
+
+    /// [`deaths`](Self::deaths) for async code.
+    ///
+    /// # Errors
+    /// As [`deaths`](Self::deaths).
+    pub async fn deaths_async(&self) -> Result<Vec<DeathRecord>> {
+        self.0.backend.ask_cluster(Question::Deaths).await.and_then(deaths)
     }
 
     /// The last lines that each worker wrote to its standard output and error, by worker name.
@@ -716,10 +762,15 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn logs(&self) -> Result<Vec<(String, String)>> {
-        match self.0.backend.ask_cluster(Question::Logs).wait()? {
-            Answer::Logs(logs) => Ok(logs),
-            other => Err(unexpected(other)),
-        }
+        self.0.backend.ask_cluster(Question::Logs).wait().and_then(logs)
+    }
+
+    /// [`logs`](Self::logs) for async code.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn logs_async(&self) -> Result<Vec<(String, String)>> {
+        self.0.backend.ask_cluster(Question::Logs).await.and_then(logs)
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
@@ -757,6 +808,20 @@ fn unexpected(answer: Answer) -> Error {
 fn text(answer: Answer) -> Result<String> {
     match answer {
         Answer::Text(text) => Ok(text),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn deaths(answer: Answer) -> Result<Vec<DeathRecord>> {
+    match answer {
+        Answer::Deaths(deaths) => Ok(deaths),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn logs(answer: Answer) -> Result<Vec<(String, String)>> {
+    match answer {
+        Answer::Logs(logs) => Ok(logs),
         other => Err(unexpected(other)),
     }
 }

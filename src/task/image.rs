@@ -153,7 +153,8 @@ mod tests {
         for offset in [1 << 40, u64::MAX, u64::MAX - 7] {
             assert_eq!(address_of::<u64>(offset), None);
         }
-        let heap: &'static u64 = Box::leak(Box::new(1));
+        static HEAP: OnceLock<Box<u64>> = OnceLock::new();
+        let heap: &'static u64 = HEAP.get_or_init(|| Box::new(1));
         assert_eq!(offset_of(heap), None);
     }
 

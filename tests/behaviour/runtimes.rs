@@ -28,6 +28,14 @@ async fn everything(client: &Client) {
     let error = delayed(|x: i64| 1 / x).call(0).compute_async(client).await.unwrap_err();
     assert!(error.to_string().contains("divide by zero"));
     assert!(!client.workers_async().await.unwrap().is_empty());
+    assert_eq!(client.submit_async(&x).await.unwrap().await.unwrap(), 2);
+    assert_eq!((client.persist_async(&x).await.unwrap() + 1).compute_async(client).await.unwrap(), 3);
+    let squares = client.map_async(|x: i64| x * x, 0..3).await.unwrap();
+    assert_eq!(client.gather_async(&squares).await.unwrap(), [0, 1, 4]);
+    let odd = client.try_map_async(|x: i64| if x % 2 == 1 { Ok(x) } else { Err(x) }, 1..2).await.unwrap();
+    assert_eq!(client.gather_async(&odd).await.unwrap(), [1]);
+    client.deaths_async().await.unwrap();
+    client.logs_async().await.unwrap();
     client.wait_for_workers_async(1, Duration::from_secs(30)).await.unwrap();
     let total: Delayed<i64> = (0..100).map(|x| delayed(|x: i64| x).call(x)).sum();
     assert_eq!(client.compute_async(&total).await.unwrap(), 4950);
