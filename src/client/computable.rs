@@ -49,39 +49,28 @@ fn handle<T>(outputs: &mut dyn Iterator<Item = Arc<Output>>, or: &Arc<Node>) -> 
     outputs.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
 }
 
-impl<T: Data> Computable for Delayed<T> {
-    type Output = T;
-    type Persisted = Delayed<T>;
+macro_rules! handles {
+    ($($handle:ident),*) => {$(
+        impl<T: Data> Computable for $handle<T> {
+            type Output = T;
+            type Persisted = Delayed<T>;
 
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        roots.push(self.node());
-    }
+            fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
+                roots.push(self.node());
+            }
 
-    fn output(&self, results: &mut Results<'_>) -> Result<T> {
-        results.typed()
-    }
+            fn output(&self, results: &mut Results<'_>) -> Result<T> {
+                results.typed()
+            }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Delayed<T> {
-        handle(outputs, self.node())
-    }
+            fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Delayed<T> {
+                handle(outputs, self.node())
+            }
+        }
+    )*};
 }
 
-impl<T: Data> Computable for Future<T> {
-    type Output = T;
-    type Persisted = Delayed<T>;
-
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        roots.push(self.node());
-    }
-
-    fn output(&self, results: &mut Results<'_>) -> Result<T> {
-        results.typed()
-    }
-
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Delayed<T> {
-        handle(outputs, self.node())
-    }
-}
+handles!(Delayed, Future);
 
 impl<C: Computable + ?Sized> Computable for &C {
     type Output = C::Output;

@@ -1,5 +1,6 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
+mod answer;
 pub(crate) mod backend;
 mod builder;
 mod computable;
@@ -27,6 +28,7 @@ use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
 use crate::task::function::{TaskFunction, TryTaskFunction};
 use crate::task::{Data, Value};
+use answer::{deaths, done, logs, text, waiting_for, workers};
 use backend::{Backend, Want};
 use gate::{Gate, Permit};
 use output::{Label, Output, Run, Whole};
@@ -565,7 +567,7 @@ impl Client {
         Ok(results)
     }
 
-    fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
+    fn scatter_values<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
         fn scattered<T>(value: T) -> T {
             value
         }
@@ -577,7 +579,7 @@ impl Client {
             .into_iter()
             .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
             .collect();
-        let run = self.backend().scatter(values, broadcast)?;
+        let run = self.backend().scatter(values)?;
         Ok(self.outputs(&run).into_iter().map(Future::new).collect())
     }
 
@@ -588,7 +590,7 @@ impl Client {
     /// # Errors
     /// Where the value cannot be encoded, or there is no room for it.
     pub fn scatter<T: Data>(&self, value: T) -> Result<Future<T>> {
-        let mut futures = self.scatter_values(vec![value], false)?;
+        let mut futures = self.scatter_values(vec![value])?;
         futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
     }
 
@@ -597,16 +599,17 @@ impl Client {
     /// # Errors
     /// As [`scatter`](Self::scatter).
     pub fn scatter_all<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
-        self.scatter_values(values, false)
+        self.scatter_values(values)
     }
 
-    /// Gives a value to every worker at once, before a task asks for it.
+    /// Gives a value to all workers: the same as [`scatter`](Self::scatter), under the name that Dask's users look for.
+    ///
+    /// There is one copy, in shared memory, however many workers read it; each maps it when its first task asks for it.
     ///
     /// # Errors
     /// As [`scatter`](Self::scatter).
     pub fn broadcast<T: Data>(&self, value: T) -> Result<Future<T>> {
-        let mut futures = self.scatter_values(vec![value], true)?;
-        futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
+        self.scatter(value)
     }
 
     /// Waits until all, or any, of the futures are done (finished, failed or cancelled).
@@ -791,52 +794,5 @@ impl Client {
             Ok(_) => drop(reply.await),
             Err(_) => self.shutdown(),
         }
-    }
-}
-
-fn waiting_for(n: usize, timeout: Duration) -> Question {
-    Question::WaitForWorkers { n, millis: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) }
-}
-
-fn unexpected(answer: Answer) -> Error {
-    match answer {
-        Answer::Refused(reason) => Error::invalid("request", reason),
-        other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
-    }
-}
-
-fn text(answer: Answer) -> Result<String> {
-    match answer {
-        Answer::Text(text) => Ok(text),
-        other => Err(unexpected(other)),
-    }
-}
-
-fn deaths(answer: Answer) -> Result<Vec<DeathRecord>> {
-    match answer {
-        Answer::Deaths(deaths) => Ok(deaths),
-        other => Err(unexpected(other)),
-    }
-}
-
-fn logs(answer: Answer) -> Result<Vec<(String, String)>> {
-    match answer {
-        Answer::Logs(logs) => Ok(logs),
-        other => Err(unexpected(other)),
-    }
-}
-
-fn workers(answer: Answer) -> Result<Vec<WorkerInfo>> {
-    match answer {
-        Answer::Workers(workers) => Ok(workers),
-        other => Err(unexpected(other)),
-    }
-}
-
-fn done(answer: Answer, waited: Duration) -> Result<()> {
-    match answer {
-        Answer::Done => Ok(()),
-        Answer::TimedOut => Err(Error::Timeout { waited }),
-        other => Err(unexpected(other)),
     }
 }

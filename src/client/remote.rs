@@ -345,7 +345,7 @@ impl Backend for Remote {
         Ok(run)
     }
 
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>) -> Result<Arc<Run>> {
         self.check_open()?;
         let n = values.len() as u32;
         let mut spec = JobSpec { body_ends: vec![0; n as usize], dep_ends: vec![0; n as usize], ..JobSpec::default() };
