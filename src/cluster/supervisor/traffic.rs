@@ -203,6 +203,7 @@ impl Supervisor {
             FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
+            FromWorker::Printed { stderr, bytes, tasks } => self.print(worker, stderr, &bytes.0, &tasks),
             FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),
             FromWorker::Session(request) => {
                 let session = session_of(worker);
