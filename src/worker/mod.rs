@@ -380,6 +380,7 @@ impl Worker {
                 ToWorker::Retract(tasks) => self.retract(tasks),
                 ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
                 ToWorker::Drop(tasks) => self.store.forget(&tasks),
+                ToWorker::Share(values) => self.store.share(values),
                 ToWorker::Return(segments) => {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                 }
