@@ -34,6 +34,7 @@ mod client;
 mod cluster;
 mod delayed;
 mod error;
+pub mod files;
 mod graph;
 mod ids;
 mod ipc;
