@@ -31,7 +31,7 @@ pub(crate) fn evaluate(node: &Node, next: &mut dyn FnMut() -> Value) -> Result<V
 fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
     match arg {
         Arg::Value(value, _) => Ok(value.clone()),
-        Arg::Task(_) => Ok(next()),
+        Arg::Task(_) | Arg::Stream(_) => Ok(next()),
         Arg::Gather(record, args) => {
             let mut slots = Vec::with_capacity(args.len());
             for arg in args {
