@@ -4,10 +4,14 @@ mod elements;
 mod layer;
 mod make;
 mod pass;
+mod read;
+mod records;
 mod reduce;
 mod transform;
+mod write;
 
 pub use elements::Elements;
+pub use records::Csv;
 
 use crate::client::output::Output;
 use crate::client::{Client, Computable, Results};

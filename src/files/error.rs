@@ -101,10 +101,6 @@ impl FileError {
     pub fn is_bad_record(&self) -> bool {
         matches!(self.0.problem, FileProblem::NotText { .. } | FileProblem::BadRecord { .. })
     }
-
-    pub(crate) fn place_mut(&mut self) -> &mut Place {
-        &mut self.0.place
-    }
 }
 
 impl fmt::Display for FileError {
@@ -166,6 +162,12 @@ pub enum FileProblem {
     BadRecord {
         /// Name of the format: `JSON`, `CSV`, …
         format: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The names of the columns are not what they should be, so no record can be read.
+    #[error("bad header: {reason}")]
+    BadHeader {
         /// What is wrong.
         reason: String,
     },

@@ -111,20 +111,22 @@ impl Lines {
             return Ok(None);
         }
         let line = self.line.clone();
-        match &self.chunk {
-            Chunk::Text(text) => return Ok(Some(&text[line])),
-            Chunk::Bytes(bytes) => match self.encoding.decode(&bytes[line.clone()]) {
+        if let Chunk::Bytes(bytes) = &self.chunk {
+            match self.encoding.decode(&bytes[line.clone()]) {
                 Ok(text) => replace(&mut self.decoded, &text),
                 Err(_) if self.block.settings.lossy => {
-                    replace(&mut self.decoded, &self.encoding.decode_lossy(&bytes[line]));
+                    replace(&mut self.decoded, &self.encoding.decode_lossy(&bytes[line.clone()]));
                 }
                 Err(at) => {
                     let problem = FileProblem::NotText { encoding: self.encoding.name().to_string(), at: at as u64 };
                     return Err(FileError::new(self.locate(), problem));
                 }
-            },
+            }
         }
-        Ok(Some(&self.decoded))
+        Ok(Some(match &self.chunk {
+            Chunk::Text(text) => &text[line],
+            Chunk::Bytes(_) => &self.decoded,
+        }))
     }
 
     /// Calls a function with each line that is left.

@@ -2,9 +2,9 @@
 
 use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location, MATCHING, Sink, is_pattern};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -24,7 +24,7 @@ pub(super) fn list(pattern: &str) -> Result<Vec<Listed>, FileError> {
         .map_err(|e| FileError::of(pattern, FileProblem::unsupported(format!("the pattern is wrong: {e}"))))?;
     let mut found = Vec::new();
     for path in paths {
-        let path = path.map_err(|e| FileError::io(e.path().to_string_lossy(), e.into_error()))?;
+        let path = path.map_err(|e| FileError::io(e.path().to_string_lossy().into_owned(), e.into()))?;
         found.extend(look(name(path)?)?);
     }
     found.sort_by(|a, b| a.location.cmp(&b.location));
@@ -34,15 +34,20 @@ pub(super) fn list(pattern: &str) -> Result<Vec<Listed>, FileError> {
 /// What is there; `None` for a directory.
 fn look(path: String) -> Result<Option<Listed>, FileError> {
     let metadata = fs::metadata(&path).map_err(|e| FileError::io(&path, e))?;
-    let listed = Listed { size: metadata.len(), tag: None, location: Location::Local(path) };
+    let listed = Listed { size: metadata.len(), tag: tag(&metadata), location: Location::Local(path) };
     Ok((!metadata.is_dir()).then_some(listed))
 }
 
-pub(super) fn open(path: &str, from: u64, size: u64) -> io::Result<File> {
+/// Tells one version of the contents from another: when they were written.
+fn tag(metadata: &Metadata) -> Option<String> {
+    Some(format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec()))
+}
+
+pub(super) fn open(path: &str, from: u64, listed: &Listed) -> io::Result<File> {
     let mut file = File::open(path)?;
-    let found = file.metadata()?.len();
-    if found != size {
-        return Err(FileProblem::Changed { listed: size, found }.into());
+    let metadata = file.metadata()?;
+    if metadata.len() != listed.size || tag(&metadata) != listed.tag {
+        return Err(FileProblem::Changed { listed: listed.size, found: metadata.len() }.into());
     }
     if from > 0 {
         file.seek(SeekFrom::Start(from))?;

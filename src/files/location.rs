@@ -35,7 +35,7 @@ impl fmt::Display for Location {
 pub(super) struct Listed {
     pub(super) location: Location,
     pub(super) size: u64,
-    /// What an object store calls this version of the contents.
+    /// Tells this version of the contents from others: what an object store calls it, or when it was written.
     pub(super) tag: Option<String>,
 }
 
@@ -139,7 +139,7 @@ impl Listed {
     /// Opens the file at a byte. `wanted` is where the reader will probably stop. Fails if it is not what was listed.
     pub(super) fn open(&self, from: u64, wanted: u64, options: &StoreOptions) -> io::Result<Box<dyn Read + Send>> {
         let data: Box<dyn Read + Send> = match &self.location {
-            Location::Local(path) => Box::new(local::open(path, from, self.size)?),
+            Location::Local(path) => Box::new(local::open(path, from, self)?),
             #[cfg(feature = "object-store")]
             Location::Remote(url) => Box::new(object::Download::open(url, self, from..wanted, options)?),
             #[cfg(not(feature = "object-store"))]

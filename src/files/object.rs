@@ -106,11 +106,12 @@ impl StorePlace {
             // A store of one object where there is more to the URL than host and path, or the path is written so that it
             // would not come back the same.
             let key = percent_encoding::percent_decode_str(parsed.path().trim_start_matches('/')).decode_utf8_lossy();
-            let mut again = parsed.clone();
-            if let (Ok(mut segments), Ok(path)) = (again.path_segments_mut(), Path::parse(&key)) {
-                segments.clear().extend(path.parts());
-            }
-            return Ok(match again == parsed && parsed.query().is_none() {
+            let again = Path::parse(&key).ok().and_then(|path| {
+                let mut again = Url::parse(&base).ok()?;
+                again.path_segments_mut().ok()?.extend(path.parts());
+                Some(again)
+            });
+            return Ok(match again.as_ref() == Some(&parsed) {
                 true => Self { base, key: key.into_owned() },
                 false => Self { base: parsed.into(), key: String::new() },
             });

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Files to write: one for each partition.
 ///
@@ -93,6 +94,7 @@ impl Output {
     /// pattern has more than one `*`; [`Error::File`] for an unknown kind of URL, or where
     /// [`only_new`](Self::only_new) meets a file.
     pub fn files(&self, n: usize) -> Result<Vec<OutputFile>> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
         let options = Arc::new(self.options.clone());
         let mut known = FxHashSet::default();
         let mut files = Vec::with_capacity(n);
@@ -106,7 +108,8 @@ impl Output {
             if self.only_new && location.exists(&self.options)? {
                 return Err(FileError::of(location.to_string(), FileProblem::Exists).into());
             }
-            files.push(OutputFile { location, compression, options: Arc::clone(&options) });
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            files.push(OutputFile { location, compression, options: Arc::clone(&options), serial });
         }
         Ok(files)
     }
@@ -180,6 +183,8 @@ pub struct OutputFile {
     location: Location,
     compression: Compression,
     options: Arc<StoreOptions>,
+    /// No two are equal, lest a task that writes be taken for one that has written the same before.
+    serial: u64,
 }
 
 impl fmt::Debug for OutputFile {
