@@ -168,7 +168,7 @@ impl<T: Data> Bag<T> {
         ) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
             Ok(all(blocks, CsvOf(format, PhantomData)))
         }
-        let partitions = files.into().partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
+        let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
         Ok(Self::try_generate(read_csv::<T>, partitions))
     }
 
@@ -183,7 +183,7 @@ impl<T: Data> Bag<T> {
         ) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
             Ok(any(blocks, CsvOf(format, PhantomData)))
         }
-        let partitions = files.into().partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
+        let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
         Ok(Bag::try_generate(read_csv::<T>, partitions).sift())
     }
 

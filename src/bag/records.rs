@@ -222,12 +222,12 @@ impl<T: DeserializeOwned> Format for CsvOf<T> {
     type Records = CsvRecords<T>;
 
     fn records(&self, block: &Block) -> Result<CsvRecords<T>, FileError> {
-        let mut reader = self.0.reader(LineText::new(block.lines()?));
+        let mut reader = self.0.reader(LineText::open(block)?);
         let headers = match (self.0.headers, block.range().start) {
             (false, _) => None,
             (true, 0) => Some(header(&mut reader, block)?),
             (true, _) => {
-                let names = header(&mut self.0.reader(LineText::new(block.head().lines()?)), block)?;
+                let names = header(&mut self.0.reader(LineText::open(&block.head())?), block)?;
                 if names.is_empty() {
                     let problem = FileProblem::BadHeader { reason: "the first line is blank".to_string() };
                     return Err(FileError::of(block.path(), problem));
@@ -353,19 +353,26 @@ struct Mark {
     offset: u64,
     /// How many lines there were, with this one.
     index: u64,
+    is_blank: bool,
     /// What is wrong with it.
     error: Option<FileError>,
 }
 
 impl LineText {
-    fn new(lines: Lines) -> Self {
-        Self { lines, text: String::new(), at: 0, made: 0, lines_read: 0, marks: VecDeque::new() }
+    fn open(block: &Block) -> Result<Self, FileError> {
+        // A quoted field may contain line ends.
+        let lines = block.with_line_ends().lines()?;
+        Ok(Self { lines, text: String::new(), at: 0, made: 0, lines_read: 0, marks: VecDeque::new() })
     }
 
     /// The first line of the record that lies between two bytes of the text, and what is wrong with its lines. Forgets
     /// what was before it.
     fn look(&mut self, start: u64, end: u64) -> (Option<Mark>, Option<FileError>) {
-        while self.marks.get(1).is_some_and(|mark| mark.start <= start) {
+        while let (Some(first), Some(second)) = (self.marks.front(), self.marks.get(1)) {
+            // Blank lines before a record are not part of it, but the parser says so.
+            if second.start > start && !(first.is_blank && second.start < end) {
+                break;
+            }
             self.marks.pop_front();
         }
         let within = self.marks.iter().take_while(|mark| mark.start < end);
@@ -389,10 +396,9 @@ impl LineText {
             }
             Err(e) => return Err(e),
         };
-        // The parser needs an end, whichever it was.
-        self.text.push('\n');
         self.lines_read += 1;
-        let mark = Mark { start: self.made, offset: self.lines.offset(), index: self.lines_read, error };
+        let is_blank = matches!(self.text.as_str(), "\n" | "\r\n");
+        let mark = Mark { start: self.made, offset: self.lines.offset(), index: self.lines_read, is_blank, error };
         self.marks.push_back(mark);
         self.made += self.text.len() as u64;
         Ok(true)

@@ -106,6 +106,13 @@ impl Block {
         self.until(1)
     }
 
+    /// The same, with lines that keep their ends.
+    pub(crate) fn with_line_ends(&self) -> Self {
+        let mut block = self.clone();
+        Arc::make_mut(&mut block.settings).keep_ends = true;
+        block
+    }
+
     /// The lines of the file that begin before a byte.
     pub(super) fn until(&self, end: u64) -> Self {
         Self { start: 0, end: end.min(self.file.size), ..self.clone() }

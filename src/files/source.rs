@@ -158,6 +158,19 @@ impl Files {
         }
     }
 
+    /// [`partitions`](Self::partitions) for a format with line ends of its own.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where other line ends are asked for; otherwise as [`partitions`](Self::partitions).
+    pub(crate) fn csv_partitions(&self) -> Result<Vec<Vec<Block>>> {
+        match self.settings.delimiter {
+            Some(_) => {
+                Err(Error::invalid("delimiter", "CSV records end with lines; between fields it is `Csv::delimiter`"))
+            }
+            None => self.partitions(),
+        }
+    }
+
     fn settings(&self) -> Result<Settings> {
         let mut settings = self.settings.clone();
         if let Some(name) = &self.encoding {
