@@ -12,6 +12,7 @@ use common::{my_role, play, role, say};
 use s3::{BUCKET, Server};
 use std::fmt::Debug;
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::LazyLock;
 use swath::files::{FileError, FileProblem, Files, Output};
 use swath::{Bag, Client, Csv, Error, MemoryLimit};
@@ -221,4 +222,26 @@ fn from_within_an_async_runtime() {
         assert_eq!(lines.compute(&Client::sync()).unwrap(), ["one", "two"]);
         assert_eq!(lines.compute_async(&Client::threads(1)).await.unwrap(), ["one", "two"]);
     });
+}
+
+/// Cargo builds the examples for a test run and puts them beside the tests.
+#[test]
+fn the_s3_example_gives_the_known_answers() {
+    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/s3");
+    assert!(program.exists(), "{} is missing: `cargo test` builds it", program.display());
+    for mode in ["sync", "threads", "processes"] {
+        let mut command = Command::new(&program);
+        command.arg(format!("s3://{BUCKET}/example-{mode}")).envs(S3.environment()).env("SWATH_SCHEDULER", mode);
+        let output = command.env("SWATH_WORKERS", "2").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{mode}: {err}");
+        assert!(out.contains(&format!("12 objects, from s3://{BUCKET}/example-{mode}/month-01.jsonl.gz")), "{out}");
+        // 117 596 + 109 416 + 101 509, as examples/data/README.md says.
+        assert!(out.contains("328521 flights left on 365 days"), "{out}");
+        assert!(out.contains("   3/08    83.54 minutes late"), "{out}");
+    }
+    // What is wrong is said, not shown as a panic.
+    let output = Command::new(&program).arg("s3://").output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && message.contains("bucket") && !message.contains("panicked"), "{message}");
 }

@@ -245,7 +245,7 @@ fn header(reader: &mut csv::Reader<LineText>, block: &Block) -> Result<csv::Stri
     let mut names = csv::StringRecord::new();
     reader.read_record(&mut names).map_err(|e| broken(block, e))?;
     let end = reader.position().byte();
-    match reader.get_mut().look(0, end) {
+    match reader.get_mut().take_lines(end) {
         (_, Some(e)) => {
             Err(FileError::new(e.place().clone(), FileProblem::BadHeader { reason: e.problem().to_string() }))
         }
@@ -302,7 +302,6 @@ impl<T: DeserializeOwned> Iterator for CsvRecords<T> {
     type Item = Found<T>;
 
     fn next(&mut self) -> Option<Found<T>> {
-        let start = self.reader.position().byte();
         match self.reader.read_record(&mut self.record) {
             Ok(false) => return None,
             Ok(true) => {}
@@ -311,10 +310,8 @@ impl<T: DeserializeOwned> Iterator for CsvRecords<T> {
                 return Some(Err(unreadable(broken(block, e))));
             }
         }
-        // Behind blank lines, which are not records.
-        let start = self.record.position().map_or(start, csv::Position::byte);
         let end = self.reader.position().byte();
-        let (mark, not_text) = self.reader.get_mut().look(start, end);
+        let (mark, not_text) = self.reader.get_mut().take_lines(end);
         let error = match (not_text, self.deserialize()) {
             (None, Ok(record)) => return Some(Ok(record)),
             (Some(error), _) => error,
@@ -345,7 +342,6 @@ struct LineText {
 }
 
 /// Where a line came from.
-#[derive(Clone)]
 struct Mark {
     /// Where it begins in the text.
     start: u64,
@@ -365,19 +361,16 @@ impl LineText {
         Ok(Self { lines, text: String::new(), at: 0, made: 0, lines_read: 0, marks: VecDeque::new() })
     }
 
-    /// The first line of the record that lies between two bytes of the text, and what is wrong with its lines. Forgets
-    /// what was before it.
-    fn look(&mut self, start: u64, end: u64) -> (Option<Mark>, Option<FileError>) {
-        while let (Some(first), Some(second)) = (self.marks.front(), self.marks.get(1)) {
-            // Blank lines before a record are not part of it, but the parser says so.
-            if second.start > start && !(first.is_blank && second.start < end) {
-                break;
-            }
-            self.marks.pop_front();
+    /// Takes the lines of the record that ends at some byte of the text: where the first one came from, and what is wrong
+    /// with them. A record begins with a line, and blank ones before it are none of it.
+    fn take_lines(&mut self, end: u64) -> (Option<Mark>, Option<FileError>) {
+        let count = self.marks.iter().take_while(|mark| mark.start < end).count();
+        let (mut first, mut error) = (None, None);
+        for mut mark in self.marks.drain(..count).skip_while(|mark| mark.is_blank) {
+            error = error.or(mark.error.take());
+            first.get_or_insert(mark);
         }
-        let within = self.marks.iter().take_while(|mark| mark.start < end);
-        let error = within.filter_map(|mark| mark.error.clone()).next();
-        (self.marks.front().cloned(), error)
+        (first, error)
     }
 
     /// Makes the text of the next line; `false` at the end.

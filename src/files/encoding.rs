@@ -30,6 +30,11 @@ impl Encoding {
         self.0 == UTF_8
     }
 
+    /// Whether no character looks like the middle or the end of another one. Line ends are safe everywhere.
+    pub(super) fn is_self_synchronizing(self) -> bool {
+        self.is_utf8() || self.unit() == 2 || self.0.is_single_byte()
+    }
+
     /// Bytes of its units: a line end can only begin at a multiple of it.
     pub(super) fn unit(self) -> usize {
         if self.0 == UTF_16LE || self.0 == UTF_16BE { 2 } else { 1 }

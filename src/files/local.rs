@@ -1,8 +1,10 @@
 //! Files of this machine.
 
 use super::error::{FileError, FileProblem};
-use super::location::{Listed, Location, MATCHING, Sink, is_pattern};
-use std::fs::{self, File, Metadata, Permissions};
+use super::location::{Listed, Location, Sink};
+use super::pattern::{Pattern, Segment, is_pattern};
+use std::collections::BTreeSet;
+use std::fs::{self, DirEntry, File, Metadata, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,20 +17,72 @@ pub(super) fn name(path: PathBuf) -> Result<String, FileError> {
     })
 }
 
-pub(super) fn list(pattern: &str) -> Result<Vec<Listed>, FileError> {
+pub(super) fn list(path: &str) -> Result<Vec<Listed>, FileError> {
     // A file may have a name that looks like a pattern.
-    if !is_pattern(pattern) || Path::new(pattern).is_file() {
-        return Ok(vec![look(pattern.to_string())?.ok_or_else(|| FileError::of(pattern, FileProblem::Directory))?]);
+    if !is_pattern(path) || Path::new(path).is_file() {
+        return Ok(vec![look(path.to_string())?.ok_or_else(|| FileError::of(path, FileProblem::Directory))?]);
     }
-    let paths = glob::glob_with(pattern, MATCHING)
-        .map_err(|e| FileError::of(pattern, FileProblem::unsupported(format!("the pattern is wrong: {e}"))))?;
+    let pattern = Pattern::new(path.trim_start_matches('/')).map_err(|problem| FileError::of(path, problem))?;
     let mut found = Vec::new();
-    for path in paths {
-        let path = path.map_err(|e| FileError::io(e.path().to_string_lossy().into_owned(), e.into()))?;
+    for path in matching(&pattern)? {
         found.extend(look(name(path)?)?);
     }
     found.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(found)
+}
+
+/// Goes down level by level, so that only what can match is looked at.
+fn matching(pattern: &Pattern) -> Result<BTreeSet<PathBuf>, FileError> {
+    let mut found = BTreeSet::from([PathBuf::from("/")]);
+    for (i, segment) in pattern.segments().iter().enumerate() {
+        let is_last = i + 1 == pattern.segments().len();
+        let mut below = BTreeSet::new();
+        for folder in found {
+            if segment.is_any_depth() {
+                walk(folder, is_last, &mut below)?;
+            } else if let Some(name) = segment.literal() {
+                below.extend(Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok()));
+            } else {
+                let entries = entries(&folder)?.into_iter().map(|entry| entry.path());
+                below.extend(entries.filter(|path| matches(segment, path) && (is_last || path.is_dir())));
+            }
+        }
+        found = below;
+    }
+    Ok(found)
+}
+
+fn matches(segment: &Segment, path: &Path) -> bool {
+    path.file_name().is_some_and(|name| segment.matches(&name.to_string_lossy()))
+}
+
+/// The directory and all below it that are not hidden, without those behind links, which may lead in a circle; or the files
+/// in them.
+fn walk(folder: PathBuf, files: bool, into: &mut BTreeSet<PathBuf>) -> Result<(), FileError> {
+    for entry in entries(&folder)? {
+        let kind = entry.file_type().map_err(|e| FileError::io(entry.path().to_string_lossy(), e))?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if kind.is_dir() {
+            walk(entry.path(), files, into)?;
+        } else if files {
+            into.insert(entry.path());
+        }
+    }
+    if !files {
+        into.insert(folder);
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, FileError> {
+    // A file is a directory without entries here.
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder).and_then(Iterator::collect);
+    entries.map_err(|e| FileError::io(folder.to_string_lossy(), e))
 }
 
 /// What is there; `None` for a directory.

@@ -179,15 +179,6 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
-/// Whether some of the characters stand for others.
-pub(super) fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
-}
-
-/// How patterns are meant everywhere: as in a shell, `*` crosses no `/` and hidden files have to be asked for.
-pub(super) const MATCHING: glob::MatchOptions =
-    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,6 +37,7 @@ mod location;
 #[cfg(feature = "object-store")]
 mod object;
 mod output;
+mod pattern;
 mod source;
 
 pub use block::Block;

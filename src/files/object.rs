@@ -7,7 +7,8 @@
 //! ahead of their reader by a few large chunks.
 
 use super::error::{FileError, FileProblem};
-use super::location::{Listed, Location, MATCHING, Sink, StoreOptions, is_pattern};
+use super::location::{Listed, Location, Sink, StoreOptions};
+use super::pattern::{Pattern, is_pattern};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -260,8 +261,8 @@ pub(super) fn list(url: &str, options: &StoreOptions) -> Result<Vec<Listed>, Fil
         let path = place.path().map_err(failed)?;
         wait(async move { store.head(&path).await.map(|object| vec![object]) })
     } else {
-        let pattern = Pattern::new(&place.key).map_err(failed)?;
-        wait(async move { pattern.matching(&*store).await })
+        let pattern = Pattern::new(&place.key).map_err(|problem| FileError::of(url, problem))?;
+        wait(async move { matching(&pattern, &*store).await })
     };
     let objects = objects.map_err(failed)?.map_err(|e| FileError::of(url, problem(e)))?;
     let mut found: Vec<_> = objects.into_iter().map(|object| place.listed(object)).collect();
@@ -269,53 +270,36 @@ pub(super) fn list(url: &str, options: &StoreOptions) -> Result<Vec<Listed>, Fil
     Ok(found)
 }
 
-/// A pattern of keys.
-struct Pattern {
-    whole: glob::Pattern,
-    segments: Vec<(String, glob::Pattern)>,
-}
-
-impl Pattern {
-    fn new(key: &str) -> io::Result<Self> {
-        let parse = |text: &str| {
-            let wrong = |e| io::Error::from(FileProblem::unsupported(format!("the pattern is wrong: {e}")));
-            glob::Pattern::new(text).map_err(wrong)
-        };
-        let segments = key.split('/').map(|segment| Ok((segment.to_string(), parse(segment)?)));
-        Ok(Self { whole: parse(key)?, segments: segments.collect::<io::Result<_>>()? })
-    }
-
-    /// Goes down level by level, so that only what can match is listed.
-    async fn matching(&self, store: &dyn ObjectStore) -> object_store::Result<Vec<ObjectMeta>> {
-        let mut found = Vec::new();
-        let mut folders = vec![Path::ROOT];
-        for (i, (segment, pattern)) in self.segments.iter().enumerate() {
-            let is_last = i + 1 == self.segments.len();
-            let matches = |path: &Path| path.filename().is_some_and(|name| pattern.matches_with(name, MATCHING));
-            let mut below = Vec::new();
-            for folder in folders {
-                let prefix = (!folder.is_root()).then_some(&folder);
-                if segment == "**" {
-                    let mut objects = store.list(prefix);
-                    while let Some(object) = objects.try_next().await? {
-                        if self.whole.matches_with(object.location.as_ref(), MATCHING) {
-                            found.push(object);
-                        }
-                    }
-                } else if !is_last && !is_pattern(segment) {
-                    below.push(Path::parse(format!("{folder}/{segment}"))?);
-                } else {
-                    let level = store.list_with_delimiter(prefix).await?;
-                    match is_last {
-                        true => found.extend(level.objects.into_iter().filter(|object| matches(&object.location))),
-                        false => below.extend(level.common_prefixes.into_iter().filter(|path| matches(path))),
+/// Goes down level by level, so that only what can match is listed.
+async fn matching(pattern: &Pattern, store: &dyn ObjectStore) -> object_store::Result<Vec<ObjectMeta>> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::ROOT];
+    for (i, segment) in pattern.segments().iter().enumerate() {
+        let is_last = i + 1 == pattern.segments().len();
+        let matches = |path: &Path| path.filename().is_some_and(|name| segment.matches(name));
+        let mut below = Vec::new();
+        for folder in folders {
+            let prefix = (!folder.is_root()).then_some(&folder);
+            if segment.is_any_depth() {
+                let mut objects = store.list(prefix);
+                while let Some(object) = objects.try_next().await? {
+                    if pattern.matches(object.location.as_ref()) {
+                        found.push(object);
                     }
                 }
+            } else if let (false, Some(name)) = (is_last, segment.literal()) {
+                below.push(Path::parse(format!("{folder}/{name}"))?);
+            } else {
+                let level = store.list_with_delimiter(prefix).await?;
+                match is_last {
+                    true => found.extend(level.objects.into_iter().filter(|object| matches(&object.location))),
+                    false => below.extend(level.common_prefixes.into_iter().filter(|path| matches(path))),
+                }
             }
-            folders = below;
         }
-        Ok(found)
+        folders = below;
     }
+    Ok(found)
 }
 
 type Chunks = mpsc::Receiver<object_store::Result<Vec<u8>>>;

@@ -177,6 +177,10 @@ impl Files {
             settings.encoding = Encoding::named(name)
                 .ok_or_else(|| Error::invalid("encoding", format!("`{name}` is not known; one such is `utf-8`")))?;
         }
+        if settings.delimiter.is_some() && !settings.encoding.is_self_synchronizing() {
+            let name = settings.encoding.name();
+            return Err(Error::invalid("delimiter", format!("in {name} it could be found within a character")));
+        }
         if settings.delimiter.as_deref() == Some("") {
             return Err(Error::invalid("delimiter", "empty; for whole files use `Block::bytes`"));
         }
@@ -262,6 +266,12 @@ impl<P: Into<PathBuf>> From<Vec<P>> for Files {
 impl<P: AsRef<Path>> From<&[P]> for Files {
     fn from(paths: &[P]) -> Self {
         Self::of(paths.iter().map(|p| p.as_ref().to_path_buf()).collect())
+    }
+}
+
+impl<P: AsRef<Path>> From<&Vec<P>> for Files {
+    fn from(paths: &Vec<P>) -> Self {
+        Self::from(&paths[..])
     }
 }
 

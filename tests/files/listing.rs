@@ -91,6 +91,7 @@ fn what_makes_no_sense() {
     assert!(invalid(&files.clone().blocksize(0)).contains("blocksize"));
     assert!(invalid(&files.clone().delimiter("")).contains("delimiter"));
     assert!(invalid(&files.clone().delimiter("\n\n").blocksize(9)).contains("cannot be split"));
+    assert!(invalid(&files.clone().delimiter("|").encoding("shift_jis")).contains("within a character"));
     assert_eq!(files.clone().delimiter("\r\n").blocksize(2).blocks().unwrap().len(), 2);
     assert!(matches!(problem(files.clone().encoding("utf-16").blocksize(9)), FileProblem::Unsupported { .. }));
     let packed = problem(files.clone().compression(Compression::Xz).blocksize(9));
