@@ -29,7 +29,8 @@ macro_rules! suite {
             bad_input: files_that_went_away files_that_changed half_a_compressed_file lines_that_are_no_text
                 bad_json bad_csv what_is_wrong_in_a_later_block bad_headers;
             writing: lines_come_back names_and_places json_lines failed_writes_leave_nothing files_are_replaced
-                places_that_cannot_be_written described_once_written_twice;
+                places_that_cannot_be_written described_once_written_twice
+                killed_writers_leave_nothing;
         }
     };
 }

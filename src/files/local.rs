@@ -3,9 +3,14 @@
 use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location, Sink};
 use super::pattern::{Pattern, Segment, is_pattern};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::stat::Mode;
+use nix::unistd::linkat;
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File, Metadata, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -109,11 +114,17 @@ pub(super) fn open(path: &str, from: u64, listed: &Listed) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file with a hidden name beside its later one, which it gets at the end.
-pub(super) struct TemporaryFile {
-    file: NamedTempFile,
-    path: PathBuf,
+/// A file that gets its name at the end.
+///
+/// Before it has none at all, so that nothing is left even of a process that is killed; or, on a file system that has no
+/// such files, a hidden one.
+pub(super) enum TemporaryFile {
+    Nameless { file: File, path: PathBuf },
+    Hidden { file: NamedTempFile, path: PathBuf },
 }
+
+/// What hidden names begin with.
+const HIDDEN: &str = ".swath-";
 
 impl TemporaryFile {
     pub(super) fn create(path: &str) -> io::Result<Self> {
@@ -121,27 +132,64 @@ impl TemporaryFile {
         if path.is_dir() {
             return Err(FileProblem::Directory.into());
         }
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(directory)?;
-        // As for any new file; the process's mask is taken from it.
-        let permissions = Permissions::from_mode(0o666);
-        let file = tempfile::Builder::new().prefix(".swath-").permissions(permissions).tempfile_in(directory)?;
-        Ok(Self { file, path })
+        fs::create_dir_all(directory(&path))?;
+        match Self::nameless(&path) {
+            Ok(file) => Ok(Self::Nameless { file, path }),
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL | Errno::ENOENT) => Self::hidden(path),
+            Err(e) => Err(e.into()),
+        }
     }
+
+    fn nameless(path: &Path) -> nix::Result<File> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        nix::fcntl::open(directory(path), flags, Mode::from_bits_truncate(NEW)).map(File::from)
+    }
+
+    fn hidden(path: PathBuf) -> io::Result<Self> {
+        let permissions = Permissions::from_mode(NEW);
+        let mut builder = tempfile::Builder::new();
+        let file = builder.prefix(HIDDEN).permissions(permissions).tempfile_in(directory(&path))?;
+        Ok(Self::Hidden { file, path })
+    }
+
+    fn file(&mut self) -> &mut File {
+        match self {
+            Self::Nameless { file, .. } => file,
+            Self::Hidden { file, .. } => file.as_file_mut(),
+        }
+    }
+}
+
+/// The permissions of any new file; the process's mask is taken from them.
+const NEW: u32 = 0o666;
+
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 impl Write for TemporaryFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.as_file_mut().write(buf)
+        self.file().write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().flush()
+        self.file().flush()
     }
 }
 
 impl Sink for TemporaryFile {
     fn finish(self: Box<Self>) -> io::Result<()> {
-        self.file.persist(&self.path).map(drop).map_err(|e| e.error)
+        match *self {
+            Self::Hidden { file, path } => file.persist(path).map(drop).map_err(|e| e.error),
+            Self::Nameless { file, path } => {
+                // A name can be given to a file only where there is none, so it gets another one first.
+                let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let link = |to: &Path| {
+                    linkat(AT_FDCWD, from.as_str(), AT_FDCWD, to, AtFlags::AT_SYMLINK_FOLLOW).map_err(io::Error::from)
+                };
+                let hidden = tempfile::Builder::new().prefix(HIDDEN).make_in(directory(&path), link)?;
+                hidden.persist(path).map_err(|e| e.error)
+            }
+        }
     }
 }

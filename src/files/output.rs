@@ -18,9 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Made from a path or URL with a `*`, which becomes the number of the partition with leading zeros; from a directory,
 /// which means `directory/*.part`; or from a list of paths, one for each partition.
 ///
-/// A file appears under its name when all of it has been written: before it is a hidden file (`.swath-…`) in the same
+/// A file appears under its name when all of it has been written; before, it is a file without a name in the same
 /// directory, or an upload that the object store does not show. A file that was there is replaced then. If writing fails
-/// nothing is left; only a process that is killed leaves the hidden file. Missing directories are made.
+/// nothing is left, also if the process is killed; only an upload in parts that was killed waits to be removed by the
+/// rules of its store, and file systems that know no files without a name keep a hidden one (`.swath-…`). Missing
+/// directories are made.
 ///
 /// ```
 /// use swath::files::{Compression, Output};

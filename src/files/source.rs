@@ -7,8 +7,12 @@ use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location};
 use crate::error::{Error, Result};
 use std::fmt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// So many URLs are looked up at a time.
+const REQUESTS: usize = 16;
 
 /// Files to read, and how.
 ///
@@ -23,16 +27,15 @@ use std::sync::Arc;
 /// ```
 /// use swath::files::Files;
 /// # let dir = tempfile::tempdir()?;
-/// # std::env::set_current_dir(&dir)?;
-/// std::fs::create_dir("logs")?;
-/// std::fs::write("logs/monday.log", "one\ntwo\nthree\n")?;
-/// std::fs::write("logs/sunday.log", "four\n")?;
+/// # let logs = dir.path();
+/// std::fs::write(logs.join("monday.log"), "one\ntwo\nthree\n")?;
+/// std::fs::write(logs.join("sunday.log"), "four\n")?;
 ///
-/// let whole = Files::new("logs/*.log").blocks()?;
-/// assert!(whole[0].path().ends_with("/logs/monday.log"));
-/// let parts = Files::new(["logs/sunday.log", "logs/monday.log"]).blocksize(7).blocks()?;
+/// let whole = Files::new(logs.join("*.log")).blocks()?;
+/// assert!(whole[0].path().ends_with("/monday.log"));
+/// let parts = Files::new(["sunday.log", "monday.log"].map(|name| logs.join(name))).blocksize(7).blocks()?;
 /// assert_eq!(parts.len(), 3);
-/// assert!(Files::new("logs/*.txt").blocks().is_err()); // there is none
+/// assert!(Files::new(logs.join("*.txt")).blocks().is_err()); // there is none
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq)]
@@ -203,12 +206,26 @@ impl Files {
         if self.paths.is_empty() {
             return Err(Error::invalid("files", "the list of paths is empty"));
         }
+        let parse = |path: &PathBuf| {
+            let not_text =
+                || FileError::of(path.to_string_lossy(), FileProblem::unsupported("the path is not UTF-8 text"));
+            Location::parse(path.to_str().ok_or_else(not_text)?)
+        };
+        let locations = self.paths.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let list = |location: &Location| location.list(&self.settings.options);
+        // Each of many URLs is a request: several at a time. The order stays.
         let mut files = Vec::new();
-        for path in &self.paths {
-            let text = path.to_str().ok_or_else(|| {
-                FileError::of(path.to_string_lossy(), FileProblem::unsupported("the path is not UTF-8 text"))
-            })?;
-            files.extend(Location::parse(text)?.list(&self.settings.options)?);
+        for some in locations.chunks(REQUESTS) {
+            let listed: Vec<_> = match some {
+                [Location::Remote(_), _, ..] => std::thread::scope(|scope| {
+                    let threads: Vec<_> = some.iter().map(|location| scope.spawn(move || list(location))).collect();
+                    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|e| resume_unwind(e))).collect()
+                }),
+                _ => some.iter().map(list).collect(),
+            };
+            for found in listed {
+                files.extend(found?);
+            }
         }
         Ok(files)
     }

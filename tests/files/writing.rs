@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use swath::files::{Compression, FileError, FileProblem, Output};
-use swath::{Bag, Client, Error};
+use swath::{Bag, Client, Error, Mode};
 
 fn words(n: usize) -> Bag<String> {
     Bag::from_sequence((0..100).map(|i| format!("word {i}")), n)
@@ -144,4 +144,27 @@ pub fn described_once_written_twice(client: &Client) {
     // Empty partitions are files, too.
     words(3).filter(|_| false).write_text(path(&dir, "empty/*.txt")).unwrap().compute(client).unwrap();
     assert_eq!(files(dir.path().join("empty")).len(), 3);
+}
+
+/// The first time, it ends its process.
+fn dies_once(word: String, marker: &String) -> String {
+    if word == "word 77" && Path::new(marker).exists() {
+        fs::remove_file(marker).unwrap();
+        std::process::abort();
+    }
+    word
+}
+
+pub fn killed_writers_leave_nothing(client: &Client) {
+    if client.mode() != Mode::Processes {
+        return;
+    }
+    let dir = directory();
+    let marker = path(&dir, "marker");
+    fs::write(&marker, "").unwrap();
+    let written = words(2).map_with(dies_once, marker.clone()).write_text(path(&dir, "out/*.txt")).unwrap();
+    let paths = written.compute(client).unwrap();
+    assert!(!Path::new(&marker).exists(), "nobody has died");
+    assert_eq!(Bag::read_text(paths).unwrap().compute(client).unwrap(), words(1).compute(client).unwrap());
+    assert_eq!(files(dir.path().join("out")), ["0.txt", "1.txt"]);
 }
