@@ -48,7 +48,7 @@ mod task;
 mod worker;
 mod worker_local;
 
-pub use bag::{Bag, Elements};
+pub use bag::{Bag, BagError, BagIter, Counter, Elements, Json, JsonError, Pluck};
 pub use client::StartMethod;
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,

@@ -2,8 +2,8 @@
 
 use super::elements::{Elements, Take};
 use super::pass;
-use crate::delayed::Delayed;
 use crate::delayed::options::Options;
+use crate::delayed::{Delayed, IntoArg};
 use crate::graph::node::{Arg, Node};
 use crate::task::Data;
 use crate::task::codec::CodecOf;
@@ -68,7 +68,7 @@ where
     B: Take,
     R: Data,
 {
-    const RECORD: &'static Record = &Record::new(
+    const VALUE: Record = Record::new(
         type_name::<N>,
         |args| {
             let (partition, a, b) = (args.take(2)?, A::take(args, 0)?, B::take(args, 1)?);
@@ -76,6 +76,8 @@ where
         },
         CodecOf::<R>::CODEC,
     );
+    const RECORD: &'static Record = &Self::VALUE;
+    const BOUND: &'static Record = &Self::VALUE.bound();
 }
 
 /// Tasks of collections are pure: what is described twice is one task.
@@ -97,6 +99,17 @@ where
     task(Streaming::<N, F, A, B, I>::RECORD, partition, a, b)
 }
 
+/// [`partition`], named after the function itself.
+pub(super) fn named<F, A, B, I>(stage: F, i: usize, a: Arg, b: Arg) -> Delayed<Vec<I::Item>>
+where
+    F: Stage<A, B, I>,
+    A: Take,
+    B: Take,
+    I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
+{
+    partition::<F, F, A, B, I>(stage, i, a, b)
+}
+
 /// A task that makes one value of partition number `partition`, named after `N`.
 pub(super) fn value<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
 where
@@ -108,9 +121,41 @@ where
     task(Reducing::<N, F, A, B, R>::RECORD, partition, a, b)
 }
 
+/// [`value`], of a result that is worth something only as long as the process lives that made it.
+pub(super) fn bound<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
+where
+    F: Stage<A, B, R>,
+    A: Take,
+    B: Take,
+    R: Data,
+{
+    task(Reducing::<N, F, A, B, R>::BOUND, partition, a, b)
+}
+
 /// The argument of a stage that has none.
 pub(super) fn nothing() -> Arg {
     Arg::Value(Arc::new(()), CodecOf::<()>::CODEC)
+}
+
+/// An argument that is a pair.
+pub(super) struct Pair<A, B>(Arg, Arg, PhantomData<(A, B)>);
+
+impl<A: Data, B: Data> Pair<A, B> {
+    const RECORD: &'static Record = &Record::new(
+        || "pair",
+        |args| Ok(Arc::new((args.take::<A>(0)?, args.take::<B>(1)?))),
+        CodecOf::<(A, B)>::CODEC,
+    );
+
+    pub(super) fn new(a: impl IntoArg<A>, b: impl IntoArg<B>) -> Self {
+        Self(a.into_arg(), b.into_arg(), PhantomData)
+    }
+}
+
+impl<A: Data, B: Data> IntoArg<(A, B)> for Pair<A, B> {
+    fn into_arg(self) -> Arg {
+        Arg::Gather(Self::RECORD, vec![self.0, self.1])
+    }
 }
 
 /// The elements of a partition as an argument.
