@@ -2,8 +2,8 @@
 
 use super::elements::{Elements, Take};
 use super::pass;
+use crate::delayed::Delayed;
 use crate::delayed::options::Options;
-use crate::delayed::{Delayed, IntoArg};
 use crate::graph::node::{Arg, Node};
 use crate::task::Data;
 use crate::task::codec::CodecOf;
@@ -135,27 +135,6 @@ where
 /// The argument of a stage that has none.
 pub(super) fn nothing() -> Arg {
     Arg::Value(Arc::new(()), CodecOf::<()>::CODEC)
-}
-
-/// An argument that is a pair.
-pub(super) struct Pair<A, B>(Arg, Arg, PhantomData<(A, B)>);
-
-impl<A: Data, B: Data> Pair<A, B> {
-    const RECORD: &'static Record = &Record::new(
-        || "pair",
-        |args| Ok(Arc::new((args.take::<A>(0)?, args.take::<B>(1)?))),
-        CodecOf::<(A, B)>::CODEC,
-    );
-
-    pub(super) fn new(a: impl IntoArg<A>, b: impl IntoArg<B>) -> Self {
-        Self(a.into_arg(), b.into_arg(), PhantomData)
-    }
-}
-
-impl<A: Data, B: Data> IntoArg<(A, B)> for Pair<A, B> {
-    fn into_arg(self) -> Arg {
-        Arg::Gather(Self::RECORD, vec![self.0, self.1])
-    }
 }
 
 /// The elements of a partition as an argument.

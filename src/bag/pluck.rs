@@ -3,9 +3,7 @@
 use super::elements::Elements;
 use super::error::BagError;
 use super::json::Json;
-use super::layer::Pair;
 use super::{Bag, pass};
-use crate::delayed::IntoArg;
 use crate::task::Data;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +12,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// Has parts that go by keys of type `K`: maps, lists and [`Json`].
-pub trait Pluck<K> {
+pub trait Pluck<K: ?Sized> {
     /// A part.
     type Part: Data;
 
@@ -22,10 +20,7 @@ pub trait Pluck<K> {
     fn part(self, key: &K) -> Option<Self::Part>;
 }
 
-impl<Q: Borrow<K>, K: Eq + Hash, V: Data, S: BuildHasher> Pluck<K> for HashMap<Q, V, S>
-where
-    Q: Eq + Hash,
-{
+impl<Q: Eq + Hash + Borrow<K>, K: Eq + Hash + ?Sized, V: Data, S: BuildHasher> Pluck<K> for HashMap<Q, V, S> {
     type Part = V;
 
     fn part(mut self, key: &K) -> Option<V> {
@@ -33,7 +28,7 @@ where
     }
 }
 
-impl<Q: Borrow<K> + Ord, K: Ord, V: Data> Pluck<K> for BTreeMap<Q, V> {
+impl<Q: Ord + Borrow<K>, K: Ord + ?Sized, V: Data> Pluck<K> for BTreeMap<Q, V> {
     type Part = V;
 
     fn part(mut self, key: &K) -> Option<V> {
@@ -49,10 +44,10 @@ impl<V: Data> Pluck<usize> for Vec<V> {
     }
 }
 
-impl Pluck<String> for Json {
+impl Pluck<str> for Json {
     type Part = Json;
 
-    fn part(mut self, key: &String) -> Option<Json> {
+    fn part(mut self, key: &str) -> Option<Json> {
         self.0.get_mut(key).map(|v| Json(v.take()))
     }
 }
@@ -76,34 +71,36 @@ impl<T: Data> Bag<T> {
     /// assert_eq!(names.map(|name| name.to_string()).compute(&Client::sync())?, ["\"Ada\"", "\"Alan\""]);
     /// # Ok::<(), swath::Error>(())
     /// ```
-    pub fn pluck<K>(&self, key: impl IntoArg<K>) -> Bag<T::Part>
+    pub fn pluck<K>(&self, key: &K) -> Bag<T::Part>
     where
         T: Pluck<K>,
-        K: Data + Debug,
+        K: ToOwned<Owned: Data + Debug> + ?Sized + 'static,
     {
-        fn pluck<T: Pluck<K>, K: Debug>(
-            elements: Elements<T>,
-            key: Arc<K>,
-        ) -> impl Iterator<Item = T::Part> + use<T, K> {
-            pass::unfailing(
-                elements.map(move |e| e.part(&key).ok_or_else(|| BagError::NoSuchKey { key: format!("{key:?}") })),
-            )
+        fn pluck<T: Pluck<K>, K>(elements: Elements<T>, key: Arc<K::Owned>) -> impl Iterator<Item = T::Part> + use<T, K>
+        where
+            K: ToOwned<Owned: Data + Debug> + ?Sized + 'static,
+        {
+            let missing = |key: &K::Owned| BagError::NoSuchKey { key: format!("{key:?}") };
+            pass::unfailing(elements.map(move |e| e.part((*key).borrow()).ok_or_else(|| missing(&key))))
         }
-        self.steps(key, pluck::<T, K>)
+        self.steps(key.to_owned(), pluck::<T, K>)
     }
 
     /// The part of each element that is under a key, or a default.
-    pub fn pluck_or<K>(&self, key: impl IntoArg<K>, default: impl IntoArg<T::Part>) -> Bag<T::Part>
+    pub fn pluck_or<K>(&self, key: &K, default: T::Part) -> Bag<T::Part>
     where
         T: Pluck<K>,
-        K: Data + Debug,
+        K: ToOwned<Owned: Data + Debug> + ?Sized + 'static,
     {
         fn pluck<T: Pluck<K>, K>(
             elements: Elements<T>,
-            both: Arc<(K, T::Part)>,
-        ) -> impl Iterator<Item = T::Part> + use<T, K> {
-            elements.map(move |e| e.part(&both.0).unwrap_or_else(|| both.1.clone()))
+            both: Arc<(K::Owned, T::Part)>,
+        ) -> impl Iterator<Item = T::Part> + use<T, K>
+        where
+            K: ToOwned<Owned: Data> + ?Sized,
+        {
+            elements.map(move |e| e.part(both.0.borrow()).unwrap_or_else(|| both.1.clone()))
         }
-        self.steps(Pair::new(key, default), pluck::<T, K>)
+        self.steps((key.to_owned(), default), pluck::<T, K>)
     }
 }
