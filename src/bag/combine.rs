@@ -34,14 +34,14 @@ impl<T: Data> Bag<T> {
     /// [`Error::Invalid`] where the bags have different numbers of partitions.
     pub fn zip<U: Data>(&self, other: &Bag<U>) -> Result<Bag<(T, U)>> {
         fn zip<T, U>(mut left: Elements<T>, mut right: Elements<U>) -> impl Iterator<Item = (T, U)> {
-            let mut pair = move || match (left.next(), right.next()) {
+            let pair = move || match (left.next(), right.next()) {
                 (None, None) => None,
                 (Some(a), Some(b)) => Some(Ok((a, b))),
                 (a, _) => {
                     Some(Err(BagError::Uneven { shorter: if a.is_none() { "left" } else { "right" }.to_string() }))
                 }
             };
-            pass::unfailing(std::iter::from_fn(move || pair()))
+            pass::unfailing(std::iter::from_fn(pair))
         }
         if self.npartitions() != other.npartitions() {
             let why =

@@ -36,7 +36,7 @@ pub fn kept_and_grouped_again(client: &Client) {
 pub fn errors(client: &Client) {
     let error = Bag::range(0..10, 2).groupby(|x| 10 / (x - 8), None).compute(client).unwrap_err();
     assert!(error.to_string().contains("divide by zero (at element 3 of partition 1)"), "{error}");
-    let late = Bag::range(0..10, 2).groupby(|x| *x, 3).map(|(key, _)| 1 / (key - key));
+    let late = Bag::range(0..10, 2).groupby(|x| *x, 3).map(|(key, _)| 1 / (key - 4));
     assert!(late.compute(client).unwrap_err().to_string().contains("divide by zero"));
 }
 
