@@ -271,6 +271,11 @@ pub enum Cause {
         /// What, and what to change.
         reason: String,
     },
+    /// An input that lived with another worker was lost again and again while it was read.
+    InputLost {
+        /// What happened.
+        reason: String,
+    },
     /// No worker can ever run it.
     Infeasible {
         /// What it asks for, and what there is.
@@ -302,6 +307,7 @@ impl fmt::Display for Cause {
             }
             Self::Decode { type_name, reason } => write!(f, "met a `{type_name}` that cannot be decoded: {reason}"),
             Self::Resource { reason } => write!(f, "found no room: {reason}"),
+            Self::InputLost { reason } => write!(f, "lost an input: {reason}"),
             Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
             Self::Closed { reason } => write!(f, "has no result: {reason}"),
         }

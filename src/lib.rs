@@ -50,7 +50,7 @@ mod task;
 mod worker;
 mod worker_local;
 
-pub use bag::{Bag, Csv, Elements};
+pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::StartMethod;
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,

@@ -2,8 +2,13 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bag {
+    pub mod groups;
     pub mod making;
+    pub mod random;
+    pub mod reading;
+    pub mod reductions;
     pub mod tasks;
+    pub mod transforms;
 }
 mod common;
 
@@ -23,6 +28,12 @@ macro_rules! suite {
         cases! { $run;
             making: sequences ranges lists_and_lazy_lists generated empty;
             tasks: steps_become_one_task shared_steps_run_once errors_tell_the_place options_are_kept long_chains;
+            transforms: element_by_element arguments_for_all whole_partitions tuples parts_by_key samples
+                running_results several_bags partitions_by_number partitions_by_size;
+            reductions: numbers extremes predicates folds tops tables first_elements of_nothing;
+            groups: by_key kept_and_grouped_again errors a_worker_dies;
+            reading: one_partition_at_a_time shared_parts_once failing_partitions in_async_code;
+            random: transforms reductions tables;
         }
     };
 }

@@ -68,7 +68,7 @@ where
     B: Take,
     R: Data,
 {
-    const RECORD: &'static Record = &Record::new(
+    const VALUE: Record = Record::new(
         type_name::<N>,
         |args| {
             let (partition, a, b) = (args.take(2)?, A::take(args, 0)?, B::take(args, 1)?);
@@ -76,6 +76,8 @@ where
         },
         CodecOf::<R>::CODEC,
     );
+    const RECORD: &'static Record = &Self::VALUE;
+    const BOUND: &'static Record = &Self::VALUE.bound();
 }
 
 /// Tasks of collections are pure: what is described twice is one task.
@@ -97,6 +99,17 @@ where
     task(Streaming::<N, F, A, B, I>::RECORD, partition, a, b)
 }
 
+/// [`partition`], named after the function itself.
+pub(super) fn named<F, A, B, I>(stage: F, i: usize, a: Arg, b: Arg) -> Delayed<Vec<I::Item>>
+where
+    F: Stage<A, B, I>,
+    A: Take,
+    B: Take,
+    I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
+{
+    partition::<F, F, A, B, I>(stage, i, a, b)
+}
+
 /// A task that makes one value of partition number `partition`, named after `N`.
 pub(super) fn value<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
 where
@@ -106,6 +119,17 @@ where
     R: Data,
 {
     task(Reducing::<N, F, A, B, R>::RECORD, partition, a, b)
+}
+
+/// [`value`], of a result that is worth something only as long as the process lives that made it.
+pub(super) fn bound<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
+where
+    F: Stage<A, B, R>,
+    A: Take,
+    B: Take,
+    R: Data,
+{
+    task(Reducing::<N, F, A, B, R>::BOUND, partition, a, b)
 }
 
 /// The argument of a stage that has none.

@@ -1,16 +1,32 @@
 //! Partitioned sequences of anything: for text, JSON, logs, and records before they have columns.
 
+mod combine;
+mod count;
 mod elements;
+mod error;
+mod iterate;
+mod json;
 mod layer;
 mod make;
 mod pass;
+mod pluck;
 mod read;
 mod records;
 mod reduce;
+mod shuffle;
+mod spool;
+mod stats;
+mod table;
+mod top;
 mod transform;
 mod write;
 
+pub use count::Counter;
 pub use elements::Elements;
+pub use error::BagError;
+pub use iterate::BagIter;
+pub use json::{Json, JsonError};
+pub use pluck::Pluck;
 pub use records::Csv;
 
 use crate::client::output::Output;
@@ -50,11 +66,13 @@ use std::time::Duration;
 /// ```
 pub struct Bag<T> {
     partitions: Arc<[Delayed<Vec<T>>]>,
+    /// How many values its reductions put together at once.
+    split_every: usize,
 }
 
 impl<T> Clone for Bag<T> {
     fn clone(&self) -> Self {
-        Self { partitions: Arc::clone(&self.partitions) }
+        Self { partitions: Arc::clone(&self.partitions), split_every: self.split_every }
     }
 }
 
@@ -70,7 +88,7 @@ impl<T: Data> Bag<T> {
         if partitions.is_empty() {
             return Self::from_partitions([]);
         }
-        Self { partitions: partitions.into() }
+        Self { partitions: partitions.into(), split_every: reduce::SPLIT_EVERY }
     }
 
     /// How many partitions it has; at least one.
@@ -117,7 +135,7 @@ impl<T: Data> Bag<T> {
 
     fn with_options(&self, set: impl Fn(&mut Options)) -> Self {
         let partition = |p: &Delayed<Vec<T>>| p.node().with_options(&set).map_or_else(|| p.clone(), Delayed::from_node);
-        Self { partitions: self.partitions.iter().map(partition).collect() }
+        Self { partitions: self.partitions.iter().map(partition).collect(), ..*self }
     }
 
     /// Names the tasks that make the partitions. Default: the name of the last function.

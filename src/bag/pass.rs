@@ -59,8 +59,13 @@ impl<I: Iterator> Iterator for Counted<I> {
 
 /// Ends the pass of this thread with an error: the stage that calls gives no more elements.
 pub(super) fn fail<E: Data + Display>(error: E) {
+    fault(returned(error));
+}
+
+/// [`fail`] with what a call is told.
+pub(super) fn fault(error: CallError) {
     FAULT.with_borrow_mut(|fault| {
-        fault.get_or_insert_with(|| (AT.get(), returned(error)));
+        fault.get_or_insert_with(|| (AT.get(), error));
     });
 }
 

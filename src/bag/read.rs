@@ -1,6 +1,6 @@
 //! Bags of what is in files.
 
-use super::records::{Csv, CsvOf, Format, Found, Json, Records, Text};
+use super::records::{Csv, CsvOf, Format, Found, JsonLines, Records, Text};
 use super::{Bag, layer};
 use crate::Result;
 use crate::delayed::IntoArg;
@@ -75,7 +75,7 @@ impl Bag<String> {
 impl<T: Data> Bag<T> {
     /// The values in files of JSON lines: each line one value. Blank lines are skipped.
     ///
-    /// `T` is any type with `Deserialize`, for example [`serde_json::Value`]. A line that is no such value fails the task
+    /// `T` is any type with `Deserialize`, or [`Json`](crate::Json) for any value. A line that is no such value fails the task
     /// with a [`FileError`], which tells file, line and byte; [`read_json_aside`](Self::read_json_aside) does not fail.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl<T: Data> Bag<T> {
     /// ```
     pub fn read_json(files: impl Into<Files>) -> Result<Self> {
         fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
-            Ok(all(blocks, Json(PhantomData)))
+            Ok(all(blocks, JsonLines(PhantomData)))
         }
         Ok(Self::try_generate(read_json::<T>, files.into().partitions()?))
     }
@@ -128,7 +128,7 @@ impl<T: Data> Bag<T> {
     /// ```
     pub fn read_json_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
         fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
-            Ok(any(blocks, Json(PhantomData)))
+            Ok(any(blocks, JsonLines(PhantomData)))
         }
         Ok(Bag::try_generate(read_json::<T>, files.into().partitions()?).sift())
     }

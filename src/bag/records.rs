@@ -162,14 +162,14 @@ fn bad_line(lines: &Lines, error: FileError) -> BadRecord {
 }
 
 /// Each line a JSON value.
-pub(super) struct Json<T>(pub(super) PhantomData<fn() -> T>);
+pub(super) struct JsonLines<T>(pub(super) PhantomData<fn() -> T>);
 
 pub(super) struct JsonRecords<T> {
     lines: Lines,
     _record: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> Format for Json<T> {
+impl<T: DeserializeOwned> Format for JsonLines<T> {
     type Records = JsonRecords<T>;
 
     fn records(&self, block: &Block) -> Result<JsonRecords<T>, FileError> {

@@ -4,6 +4,7 @@ use super::elements::Elements;
 use super::layer::{self, Stage};
 use super::{Bag, pass};
 use crate::delayed::IntoArg;
+use crate::error::Error;
 use crate::task::Data;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -17,8 +18,21 @@ impl<T: Data> Bag<T> {
         self.layer_with::<N, (), I>((), stage)
     }
 
+    /// A layer of stages that share an argument, named after their function.
+    pub(super) fn steps<X: Data, F, I>(&self, x: impl IntoArg<X>, stage: F) -> Bag<I::Item>
+    where
+        F: Stage<Elements<T>, Arc<X>, I>,
+        I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
+    {
+        self.layer_with::<F, X, I>(x, stage)
+    }
+
     /// A layer of stages that share an argument, named after `N`.
-    fn layer_with<N, X: Data, I>(&self, x: impl IntoArg<X>, stage: impl Stage<Elements<T>, Arc<X>, I>) -> Bag<I::Item>
+    pub(super) fn layer_with<N, X: Data, I>(
+        &self,
+        x: impl IntoArg<X>,
+        stage: impl Stage<Elements<T>, Arc<X>, I>,
+    ) -> Bag<I::Item>
     where
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
@@ -163,14 +177,36 @@ impl<T: Data> Bag<T> {
         fn flatten<T: IntoIterator>(elements: Elements<T>, _: Arc<()>) -> std::iter::Flatten<Elements<T>> {
             elements.flatten()
         }
-        fn named<T, F>(bag: &Bag<T>, stage: F) -> Bag<T::Item>
-        where
-            T: Data + IntoIterator<Item: Data, IntoIter: Send + 'static>,
-            F: Stage<Elements<T>, Arc<()>, std::iter::Flatten<Elements<T>>>,
-        {
-            bag.layer::<F, _>(stage)
+        self.steps((), flatten::<T>)
+    }
+
+    /// Each element with the given probability, by itself. `None` for the seed: another sample each time this is called.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the probability is not from 0 to 1.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let few = Bag::range(0..10_000, 10).random_sample(0.1, 42)?;
+    /// let count = few.count().compute(&Client::sync())?;
+    /// assert!((900..1100).contains(&count), "{count}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn random_sample(&self, probability: f64, seed: impl Into<Option<u64>>) -> Result<Bag<T>, Error> {
+        fn random_sample<T>(elements: Elements<T>, dice: Arc<(f64, u64)>) -> impl Iterator<Item = T> {
+            let (probability, mut random) = (dice.0, fastrand::Rng::with_seed(dice.1));
+            elements.filter(move |_| random.f64() < probability)
         }
-        named(self, flatten::<T>)
+        if !(0.0..=1.0).contains(&probability) {
+            return Err(Error::invalid("probability", format!("{probability}; it is from 0 to 1")));
+        }
+        let mut seeds = seed.into().map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let partitions = self.partitions.iter().enumerate();
+        let sample = |(i, p)| {
+            let dice = (probability, seeds.u64(..)).into_arg();
+            layer::named(random_sample::<T>, i, layer::stream(p), dice)
+        };
+        Ok(Bag::new(partitions.map(sample).collect()))
     }
 
     /// What the function makes of the elements of each partition.
@@ -214,3 +250,29 @@ impl<T: Data> Bag<T> {
         })
     }
 }
+
+macro_rules! starmap {
+    ($($t:ident $x:ident),*) => {
+        impl<$($t: Data),*> Bag<($($t,)*)> {
+            /// The function of each element's parts.
+            ///
+            /// ```
+            /// # use swath::{Bag, Client};
+            /// let pairs = Bag::from_sequence([(1, 2), (3, 4)], 2);
+            /// assert_eq!(pairs.starmap(|a, b| a * b).compute(&Client::sync())?, [2, 12]);
+            /// # Ok::<(), swath::Error>(())
+            /// ```
+            pub fn starmap<Func, Out>(&self, function: Func) -> Bag<Out>
+            where
+                Func: Fn($($t),*) -> Out + Copy + Send + 'static,
+                Out: Data,
+            {
+                self.layer::<Func, _>(move |elements, _| elements.map(move |($($x,)*)| function($($x),*)))
+            }
+        }
+    };
+}
+
+starmap!(A a, B b);
+starmap!(A a, B b, C c);
+starmap!(A a, B b, C c, D d);

@@ -7,6 +7,7 @@ mod computable;
 mod future;
 mod gate;
 pub(crate) mod limit;
+pub(crate) mod one_by_one;
 pub(crate) mod output;
 pub(crate) mod remote;
 mod replay;
@@ -286,9 +287,18 @@ impl Client {
     }
 
     fn graph(&self, roots: &[&Arc<Node>]) -> Result<Graph> {
+        self.graph_with(roots, &FxHashMap::default())
+    }
+
+    /// The graph of what `roots` need, without the results that are `held`, by their hashes.
+    fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, Arc<Output>>) -> Result<Graph> {
         let pure = self.0.pure.lock();
-        let known = |node: &Arc<Node>| node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?;
-        let graph = Graph::with_known(roots, if pure.is_empty() { None } else { Some(&known) });
+        let known = |node: &Arc<Node>| match held.get(&node.hash) {
+            Some(output) => Some(Arc::clone(output)),
+            None => node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?,
+        };
+        let any = !(pure.is_empty() && held.is_empty());
+        let graph = Graph::with_known(roots, any.then_some(&known));
         drop(pure);
         for node in &graph.nodes {
             if let crate::graph::node::Kind::Held(output) = &node.kind

@@ -50,6 +50,7 @@ pub(crate) fn task_error(node: &Node, worker: &str, fault: Fault) -> TaskError {
             Cause::Returned(ReturnedError::here(message, codec.name(), error))
         }
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
+        Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
     };
     TaskError::new(node.key(), node.name(), Some(worker.to_string()), None, cause)
 }

@@ -20,6 +20,8 @@ pub struct Record {
     result: &'static Codec,
     /// The function that gives the elements of this one's result one after the other, as a [`Passing`] value.
     stream: Option<&'static Record>,
+    /// Whether the result is worth something only as long as the process lives that made it.
+    bound: bool,
 }
 
 impl Record {
@@ -28,13 +30,24 @@ impl Record {
         run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
-        Self { magic: MAGIC, name, run, result, stream: None }
+        Self { magic: MAGIC, name, run, result, stream: None, bound: false }
     }
 
     /// The record of a function whose result can also be had element by element.
     pub(crate) const fn with_stream(mut self, stream: &'static Record) -> Self {
         self.stream = Some(stream);
         self
+    }
+
+    /// The record of a function whose result stays with the process that makes it, however small it is; what others
+    /// get of it names that process.
+    pub(crate) const fn bound(mut self) -> Self {
+        self.bound = true;
+        self
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
     }
 
     pub(crate) fn stream(&self) -> Option<&'static Record> {
@@ -155,6 +168,8 @@ pub(crate) enum CallError {
     Returned { message: String, error: Value, codec: &'static Codec },
     /// An argument could not be decoded.
     Decode { type_name: String, reason: String },
+    /// An input named another process, which is gone.
+    InputLost { reason: String },
 }
 
 /// Makes a value of a function that captures nothing out of thin air. Only for records, which are given out only to those

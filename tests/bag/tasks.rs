@@ -1,6 +1,7 @@
 //! How many tasks there are, what they are called, and what their errors say.
 
 use crate::common::{directory, note, notes, path};
+use std::sync::Arc;
 use swath::{Bag, Cause, Client, Mode, delayed};
 
 /// How many tasks a picture of the graph shows.
@@ -77,12 +78,13 @@ pub fn errors_tell_the_place(client: &Client) {
 pub fn options_are_kept(client: &Client) {
     let dir = directory();
     let file = path(&dir, "notes");
-    fn flaky(x: i64, file: &String) -> i64 {
+    fn flaky(x: i64, file: &Arc<str>) -> i64 {
         note(file, x);
         assert!(notes(file).len() > 2, "not yet");
         x
     }
-    let bag = Bag::range(0..1, 1).map_with(flaky, file.as_str()).name("flaky").retries(5).map(|x| x + 1);
+    let bag =
+        Bag::range(0..1, 1).map_with(flaky, Arc::<str>::from(file.as_str())).name("flaky").retries(5).map(|x| x + 1);
     assert_eq!(bag.sum().compute(client).unwrap(), 1);
     assert_eq!(notes(&file).len(), 3);
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use swath::files::{Compression, FileError, Files, Lines, Output};
-use swath::{Bag, Client, Csv};
+use swath::{Bag, Client, Csv, Json};
 
 fn text(dir: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
     let file = path(dir, name);
@@ -151,8 +151,10 @@ pub fn json_lines(client: &Client) {
     assert_eq!(people.compute(client).unwrap(), wanted);
     let split = Bag::<Person>::read_json(Files::new(&file).blocksize(10)).unwrap();
     assert_eq!(split.compute(client).unwrap(), wanted);
-    let values = Bag::<HashMap<String, serde_json::Value>>::read_json(&file).unwrap();
-    assert_eq!(values.map(|v| v["age"].as_u64()).compute(client).unwrap(), [Some(36), Some(7)]);
+    let values = Bag::<Json>::read_json(&file).unwrap();
+    assert_eq!(values.compute(client).unwrap()[1], Json(serde_json::json!({"age": 7, "name": "Bö"})));
+    let maps = Bag::<HashMap<String, Json>>::read_json(&file).unwrap();
+    assert_eq!(maps.map(|m| m["age"].as_u64()).compute(client).unwrap(), [Some(36), Some(7)]);
 }
 
 pub fn csv_records(client: &Client) {
