@@ -12,7 +12,6 @@
 //! `SWATH_SCHEDULER`, by default `processes`; each worker talks to the store by itself.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -46,27 +45,15 @@ fn departure(row: Row) -> Result<Option<Departure>, String> {
     Ok(Some(Departure { date: (row.month, row.day), carrier: row.carrier, origin: row.origin, minutes }))
 }
 
-/// Flights and minutes of delay by day.
-type Days = BTreeMap<(u8, u8), (u64, f64)>;
+/// Flights, and minutes of delay of all of them.
+type Total = (u64, f64);
 
-fn by_day(departures: impl Iterator<Item = Departure>) -> Days {
-    let mut days = Days::new();
-    for departure in departures {
-        let (flights, minutes) = days.entry(departure.date).or_default();
-        *flights += 1;
-        *minutes += departure.minutes;
-    }
-    days
+fn add(total: Total, departure: Departure) -> Total {
+    (total.0 + 1, total.1 + departure.minutes)
 }
 
-fn merge(parts: Vec<Days>) -> Days {
-    let mut days = Days::new();
-    for (day, (more, late)) in parts.into_iter().flatten() {
-        let (flights, minutes) = days.entry(day).or_default();
-        *flights += more;
-        *minutes += late;
-    }
-    days
+fn merge(a: Total, b: Total) -> Total {
+    (a.0 + b.0, a.1 + b.1)
 }
 
 /// The files that are shipped with swath, if there are no others.
@@ -91,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "{} objects, from {} to {}", objects.len(), objects[0], objects[objects.len() - 1])?;
 
     let stored = Bag::<Departure>::read_json(format!("{bucket}/month-*.jsonl.gz"))?;
-    let days = stored.reduction(|departures| by_day(departures), merge, None);
+    let days = stored.foldby(|departure| departure.date, (0, 0.0), add, merge);
     let (count, days) = client.compute((&stored.count(), &days))?;
     writeln!(out, "{count} flights left on {} days; the worst of them:", days.len())?;
 
