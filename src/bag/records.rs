@@ -1,6 +1,6 @@
 //! The records of blocks of files, one after the other.
 
-use crate::files::{BadRecord, Block, FileError, FileProblem, Lines};
+use crate::files::{BadRecord, Block, FileError, FileProblem, Lines, Place};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -246,10 +246,8 @@ fn header(reader: &mut csv::Reader<LineText>, block: &Block) -> Result<csv::Stri
     reader.read_record(&mut names).map_err(|e| broken(block, e))?;
     let end = reader.position().byte();
     match reader.get_mut().take_lines(end) {
-        (_, Some(e)) => {
-            Err(FileError::new(e.place().clone(), FileProblem::BadHeader { reason: e.problem().to_string() }))
-        }
-        _ => Ok(names),
+        Some(e) => Err(FileError::new(e.place().clone(), FileProblem::BadHeader { reason: e.problem().to_string() })),
+        None => Ok(names),
     }
 }
 
@@ -311,17 +309,12 @@ impl<T: DeserializeOwned> Iterator for CsvRecords<T> {
             }
         }
         let end = self.reader.position().byte();
-        let (mark, not_text) = self.reader.get_mut().take_lines(end);
-        let error = match (not_text, self.deserialize()) {
+        let error = match (self.reader.get_mut().take_lines(end), self.deserialize()) {
             (None, Ok(record)) => return Some(Ok(record)),
-            (Some(error), _) => error,
+            (Some(not_text), _) => not_text,
             (None, Err(reason)) => {
-                let mut place = self.reader.get_mut().lines.locate();
-                if let Some(mark) = mark {
-                    place.line = place.line.map(|now| now - (self.reader.get_ref().lines_read - mark.index));
-                    place.offset = Some(mark.offset);
-                }
-                FileError::new(place, FileProblem::BadRecord { format: "CSV".to_string(), reason })
+                let problem = FileProblem::BadRecord { format: "CSV".to_string(), reason };
+                FileError::new(self.reader.get_mut().place(), problem)
             }
         };
         Some(Err(BadRecord { error, text: self.text() }))
@@ -338,7 +331,10 @@ struct LineText {
     /// Bytes of text made.
     made: u64,
     lines_read: u64,
+    /// Of the lines whose records have not been looked at.
     marks: VecDeque<Mark>,
+    /// Number and offset of the first line of the current record.
+    record: (u64, u64),
 }
 
 /// Where a line came from.
@@ -358,19 +354,28 @@ impl LineText {
     fn open(block: &Block) -> Result<Self, FileError> {
         // A quoted field may contain line ends.
         let lines = block.with_line_ends().lines()?;
-        Ok(Self { lines, text: String::new(), at: 0, made: 0, lines_read: 0, marks: VecDeque::new() })
+        Ok(Self { lines, text: String::new(), at: 0, made: 0, lines_read: 0, marks: VecDeque::new(), record: (0, 0) })
     }
 
-    /// Takes the lines of the record that ends at some byte of the text: where the first one came from, and what is wrong
-    /// with them. A record begins with a line, and blank ones before it are none of it.
-    fn take_lines(&mut self, end: u64) -> (Option<Mark>, Option<FileError>) {
+    /// Takes the lines of the record that ends at some byte of the text; answers with what is wrong with them. A record
+    /// begins with a line, and blank ones before it are none of it.
+    fn take_lines(&mut self, end: u64) -> Option<FileError> {
         let count = self.marks.iter().take_while(|mark| mark.start < end).count();
-        let (mut first, mut error) = (None, None);
-        for mut mark in self.marks.drain(..count).skip_while(|mark| mark.is_blank) {
-            error = error.or(mark.error.take());
-            first.get_or_insert(mark);
-        }
-        (first, error)
+        let mut lines = self.marks.drain(..count).skip_while(|mark| mark.is_blank);
+        // A carriage return alone ends a record, too, but not a line.
+        let first = lines.next()?;
+        let error = first.error.or_else(|| lines.find_map(|mark| mark.error));
+        self.record = (first.index, first.offset);
+        error
+    }
+
+    /// Where the current record begins, or the line it is in.
+    fn place(&mut self) -> Place {
+        let (index, offset) = self.record;
+        let mut place = self.lines.locate();
+        place.line = place.line.map(|now| now - (self.lines_read - index));
+        place.offset = Some(offset);
+        place
     }
 
     /// Makes the text of the next line; `false` at the end.
@@ -417,7 +422,8 @@ impl Read for LineText {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{Files, Place};
+    use crate::files::Files;
+    use proptest::prelude::*;
 
     fn csv<T: DeserializeOwned>(text: &[u8], files: impl Fn(Files) -> Files, format: Csv) -> Vec<Found<T>> {
         let dir = tempfile::tempdir().expect("a directory");
@@ -492,5 +498,32 @@ mod tests {
         std::fs::write(dir.path().join("a"), "").expect("written");
         let block = &Files::new(dir.path().join("a")).blocks().expect("listed")[0];
         assert_eq!(broken(block, back), error);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn csv_records_are_those_of_the_parser(
+            parts in prop::collection::vec(prop::sample::select(vec!["a", "b", ",", "\"", "\n", "\n", "\r\n"]), 0..40)
+        ) {
+            let text = parts.concat();
+            let mut parser = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+            let wanted: Vec<csv::StringRecord> = parser.records().map(|r| r.expect("a record")).collect();
+            let format = Csv::new().headers(false).flexible();
+            let found: Vec<Found<Vec<String>>> = csv(text.as_bytes(), |files| files, format.clone());
+            prop_assert_eq!(found.len(), wanted.len());
+            for (found, wanted) in found.iter().zip(&wanted) {
+                prop_assert_eq!(found.as_ref().ok(), Some(&wanted.iter().map(String::from).collect()));
+            }
+            // The same again, with a type that none of them is.
+            let bad: Vec<Found<Vec<u8>>> = csv(text.as_bytes(), |files| files, format);
+            for (bad, wanted) in bad.iter().zip(&wanted) {
+                let start = wanted.position().map_or(0, csv::Position::byte) as usize;
+                let blank = text[start..].bytes().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+                let line = text[..start + blank].matches('\n').count() as u64 + 1;
+                prop_assert_eq!(place(bad), Some((Some(line), Some((start + blank) as u64))), "{:?}", text);
+            }
+        }
     }
 }

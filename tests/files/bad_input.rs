@@ -162,3 +162,18 @@ pub fn bad_headers(client: &Client) {
         assert!(matches!(error.problem(), FileProblem::BadHeader { .. }), "{error}");
     }
 }
+
+#[test]
+fn a_file_that_is_cut_while_it_is_read() {
+    let dir = directory();
+    let file = path(&dir, "a.txt");
+    fs::write(&file, "line\n".repeat(200_000)).unwrap();
+    let mut lines = Files::new(&file).blocks().unwrap()[0].lines().unwrap();
+    assert_eq!(lines.next_line().unwrap(), Some("line"));
+    fs::File::options().write(true).open(&file).unwrap().set_len(500_000).unwrap();
+    let error = lines.for_each(|_| ()).unwrap_err();
+    assert_eq!(error.problem(), &FileProblem::Changed { listed: 1_000_000, found: 500_000 });
+    assert_eq!(place(&error), (None, Some(500_000)));
+    // It ends there.
+    assert_eq!(lines.next_line().unwrap(), None);
+}
