@@ -367,7 +367,12 @@ async fn pump(
 ) {
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
-        match stream.next().await {
+        let next = tokio::select! {
+            next = stream.next() => next,
+            // Also while nothing comes.
+            () = to.closed() => return,
+        };
+        match next {
             Some(Ok(bytes)) => {
                 chunk.extend_from_slice(&bytes);
                 if chunk.len() >= CHUNK {

@@ -5,12 +5,13 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use swath::files::{FileProblem, Files, Output};
-use swath::{Bag, Client};
+use swath::{Bag, Client, Error};
 
 /// A web server on this machine.
 struct Web {
@@ -109,6 +110,16 @@ fn servers_without_ranges_and_with_put() {
     assert!(error.to_string().to_lowercase().contains("range"), "{error}");
 }
 
+/// Reads a request; whether it is a `GET`.
+fn wants_body(stream: &TcpStream) -> bool {
+    let mut request = String::new();
+    let mut lines = BufReader::new(stream);
+    while lines.read_line(&mut request).unwrap() > 2 {}
+    request.starts_with("GET")
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n";
+
 /// Says that a file has 1000 bytes, and never sends all of them.
 #[test]
 fn a_connection_that_breaks() {
@@ -121,12 +132,8 @@ fn a_connection_that_breaks() {
                 return;
             }
             let mut stream = stream.unwrap();
-            let mut request = String::new();
-            let mut lines = BufReader::new(stream.try_clone().unwrap());
-            while lines.read_line(&mut request).unwrap() > 2 {}
-            let body = if request.starts_with("HEAD") { "" } else { "half of it\n" };
-            let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n";
-            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+            let body = if wants_body(&stream) { "half of it\n" } else { "" };
+            let _ = stream.write_all(format!("{HEAD}{body}").as_bytes());
         }
     });
     let lines = Bag::read_text(&*url).unwrap();
@@ -134,6 +141,34 @@ fn a_connection_that_breaks() {
     assert!(matches!(error.problem(), FileProblem::Io { .. }), "{error}");
     assert!(error.to_string().starts_with(&url), "{error}");
     stop.send(()).unwrap();
-    drop(std::net::TcpStream::connect(url.trim_start_matches("http://").trim_end_matches("/a.txt")));
+    drop(TcpStream::connect(url.trim_start_matches("http://").trim_end_matches("/a.txt")));
     server.join().unwrap();
+}
+
+#[test]
+fn a_task_that_is_cancelled_lets_go_of_its_download() {
+    for client in clients().into_iter().skip(1) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/a.txt", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let wants_body = wants_body(&stream);
+                stream.write_all(HEAD.as_bytes()).unwrap();
+                if wants_body {
+                    // Nothing comes, until the other side has gone.
+                    let _ = stream.read_to_end(&mut Vec::new());
+                    return;
+                }
+            }
+        });
+        let lines = Bag::read_text(&*url).unwrap();
+        let error = client.compute_timeout(&lines, Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        crate::common::until("the connection is closed", || server.is_finished());
+        server.join().unwrap();
+        // The worker lives on.
+        assert_eq!(swath::value(1).compute(&client).unwrap(), 1);
+        assert!(client.deaths().unwrap().is_empty());
+    }
 }
