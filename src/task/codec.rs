@@ -133,6 +133,21 @@ pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
     }
 }
 
+/// Reads one of several values that follow each other.
+pub(crate) fn decode_next<T: Data>(bytes: &mut &[u8]) -> Result<T, String> {
+    let (value, used) = bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()).map_err(|e| e.to_string())?;
+    *bytes = &bytes[used..];
+    Ok(value)
+}
+
+/// How many bytes a value takes when it is encoded.
+pub(crate) fn encoded_len<T: Data>(value: &T) -> u64 {
+    let mut count = 0;
+    // What cannot be encoded is told where that is tried.
+    let _ = bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: u64::MAX }, config());
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

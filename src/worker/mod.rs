@@ -696,12 +696,13 @@ impl Worker {
         };
         if !task.deliver {
             let mut bytes = Vec::new();
-            if record.result().encode(&value, &mut bytes, SMALL).is_ok() {
+            let bound = record.is_bound();
+            if !bound && record.result().encode(&value, &mut bytes, SMALL).is_ok() {
                 return Outcome::Value(crate::protocol::Payload::inline(&bytes));
             }
             let nbytes = record.result().size(&value);
             self.store.put(task.id, value, record);
-            return Outcome::Held { nbytes };
+            return Outcome::Held { nbytes, bound };
         }
         match output::encode(&self.pool, &value, record) {
             Ok(payload) => Outcome::Value(payload),
