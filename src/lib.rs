@@ -38,6 +38,7 @@ mod graph;
 mod ids;
 mod ipc;
 pub mod local;
+mod memory;
 mod message;
 mod protocol;
 mod run;
@@ -55,6 +56,8 @@ pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, del
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use ipc::start::init;
+pub use memory::report::{MemoryReport, WorkerMemory};
+pub use memory::size::{report_size, size_of_value};
 pub use local::{WorkerSize, describe_sizes};
 pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::Data;

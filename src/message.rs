@@ -10,12 +10,15 @@ use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::segment::{Segment, SegmentId};
+use crate::memory::report::MemoryReport;
+use crate::memory::thresholds::Thresholds;
 use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
 use crate::task::image::BuildId;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The kind of a frame. One is enough: the message says what it is.
@@ -52,6 +55,8 @@ pub(crate) enum FromWorker {
     Released(Vec<(SegmentId, u32)>),
     /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own.
     Blocked(i32),
+    /// It starts no tasks for want of memory, or does so again.
+    Paused(bool),
     Session(Request),
 }
 
@@ -64,6 +69,9 @@ pub(crate) struct Welcome {
     pub(crate) owner: u32,
     pub(crate) threads: usize,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) thresholds: Thresholds,
+    /// Where results go that do not fit into memory.
+    pub(crate) spill_directory: Option<PathBuf>,
     pub(crate) supervisor_page: PageName,
     pub(crate) own_page: PageName,
     /// The session of its tasks that submit tasks.
@@ -77,6 +85,8 @@ pub(crate) struct Task {
     pub(crate) name: Option<String>,
     pub(crate) attempt: u16,
     pub(crate) deliver: bool,
+    /// It is to have the worker's memory for itself.
+    pub(crate) alone: bool,
     pub(crate) body: Bytes,
     pub(crate) inputs: Vec<Input>,
 }
@@ -133,6 +143,7 @@ pub(crate) enum Request {
 pub(crate) enum Question {
     Workers,
     Deaths,
+    Memory,
     Logs,
     Explain(JobId, u32),
     Progress,
@@ -145,6 +156,7 @@ pub(crate) enum Question {
 pub(crate) enum Answer {
     Workers(Vec<WorkerInfo>),
     Deaths(Vec<DeathRecord>),
+    Memory(Box<MemoryReport>),
     Logs(Vec<(String, String)>),
     Text(String),
     Progress { done: u64, failed: u64, total: u64 },

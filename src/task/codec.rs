@@ -1,6 +1,7 @@
 //! How a value of a type becomes bytes and comes back.
 
 use super::{Data, Value};
+use crate::memory::size::size_of_value;
 use bincode::config::{Configuration, standard};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
@@ -26,22 +27,6 @@ impl Writer for Sink<'_> {
         Ok(())
     }
 }
-
-/// Counts encoded bytes, and stops soon after a limit.
-struct Counter<'a> {
-    count: &'a mut u64,
-    limit: u64,
-}
-
-impl Writer for Counter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        *self.count += bytes.len() as u64;
-        if *self.count > self.limit { Err(EncodeError::UnexpectedEnd) } else { Ok(()) }
-    }
-}
-
-/// How many bytes are counted one by one before a size is called large enough.
-const COUNTED: u64 = 64 << 10;
 
 /// What a codec says when it cannot encode.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,15 +62,7 @@ impl<T: Data> CodecOf<T> {
             None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
         },
         decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
-        size: |value| {
-            let mut count = 0;
-            if let Some(value) = value.downcast_ref::<T>() {
-                // Stopping at the limit is what the counter is for.
-                let _ =
-                    bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: COUNTED }, config());
-            }
-            count
-        },
+        size: |value| value.downcast_ref::<T>().map_or(0, size_of_value),
     };
 }
 
@@ -99,8 +76,7 @@ impl Codec {
         (self.decode)(bytes)
     }
 
-    /// About how many bytes the value takes: exact for small values and those of one large buffer, otherwise at least so
-    /// many. Takes microseconds.
+    /// About how many bytes of memory the value takes, see [`size_of_value`].
     pub(crate) fn size(&self, value: &Value) -> u64 {
         (self.size)(&**value)
     }

@@ -11,16 +11,16 @@ mod output;
 mod scope;
 mod store;
 
-pub(crate) use output::private_bytes;
-
 use crate::client::limit::available_memory;
 use crate::client::remote::Description;
 use crate::ids::TaskId;
+use crate::ipc::disk::Disk;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName, monotonic_ms};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
+use crate::memory::policy::{Policy, Wait};
 use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
 use crate::task::call::Fault;
@@ -57,6 +57,8 @@ const LINGER: Duration = Duration::from_micros(500);
 const DYING: Duration = Duration::from_millis(200);
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
+/// And up to this share of the worker's limit.
+const SPARE_OF_LIMIT: u64 = 8;
 /// Bytes of address space for a thread's stack and its share of the allocator.
 const STACKS: u64 = 8 << 20;
 
@@ -143,7 +145,8 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     let page = open(&welcome.own_page)?;
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
-    let pool = SegmentPool::new(welcome.owner, ledger, spare as usize);
+    let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
+    let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
     crate::ipc::segment::install(pool.clone());
     page.beat(monotonic_ms());
     output::install_logger(&welcome.name, &page);
@@ -151,6 +154,9 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     if let Some(limit) = welcome.memory_limit {
         cap_memory(limit, threads);
     }
+    let policy = welcome.memory_limit.map(|limit| Policy::new(welcome.thresholds.levels(limit)));
+    let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger));
+    let store = Store::new(policy, disk, threads, pool.clone(), Arc::clone(&page));
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         link,
         queue: Mutex::new(Queue {
@@ -165,7 +171,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
             free_slots: Vec::new(),
         }),
         work: Condvar::new(),
-        store: Store::default(),
+        store,
         pool,
         page,
         finished: Mutex::default(),
@@ -182,6 +188,9 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         std::thread::Builder::new().name(name).spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
     };
     spawn("watcher".to_string(), Box::new(|| worker.watch()))?;
+    if worker.store.is_limited() {
+        spawn("mover".to_string(), Box::new(|| worker.store.pay_debts(|| worker.eased())))?;
+    }
     for slot in 1..threads {
         spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
     }
@@ -257,7 +266,8 @@ impl Worker {
                 self.work.notify_one();
                 return Turn::Leave;
             }
-            if let Some(task) = queue.tasks.pop_front() {
+            let closed = self.closed(&queue).is_some();
+            if let Some(task) = queue.tasks.pop_front_if(|_| !closed) {
                 queue.running.insert(task.id);
                 // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
                 if !queue.reading && queue.idle > 0 {
@@ -275,13 +285,30 @@ impl Worker {
                 queue = self.queue.lock();
                 continue;
             }
-            if !queue.reading {
+            if !queue.reading && !closed {
                 queue.reading = true;
                 return Turn::Read;
+            }
+            if closed {
+                // The watcher reads meanwhile: who reads cannot be told that there is room again.
+                self.wake_watcher();
             }
             queue.idle += 1;
             self.work.wait(&mut queue);
             queue.idle -= 1;
+        }
+    }
+
+    /// Why the next task must wait, if there is one and it must.
+    fn closed(&self, queue: &Queue) -> Option<Wait> {
+        if queue.tasks.is_empty() { None } else { self.store.may_start(queue.running.len()).err() }
+    }
+
+    /// There may be room for another task.
+    fn eased(&self) {
+        let queue = self.queue.lock();
+        if !queue.tasks.is_empty() && queue.idle > 0 && self.closed(&queue).is_none() {
+            self.work.notify_one();
         }
     }
 
@@ -295,7 +322,8 @@ impl Worker {
 
     /// The watcher's life, see the head of this module.
     fn watch(&self) {
-        let mut statm = crate::worker::output::Statm::open();
+        let mut closed_before = false;
+        let mut told_closed = false;
         let (mut seen, mut calm_since) = (0, Instant::now());
         let mut sampled: Option<Instant> = None;
         loop {
@@ -308,17 +336,26 @@ impl Worker {
             }
             std::thread::sleep(TICK);
             self.page.beat(monotonic_ms());
+            let process = self.store.sample();
             if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
-                if let Some(bytes) = statm.private() {
-                    self.page.add_sample(bytes);
-                }
+                self.page.add_sample(process);
                 sampled = Some(Instant::now());
             }
             self.send_finished();
+            self.eased();
             let busy = {
                 let mut queue = self.queue.lock();
-                let busy = !queue.running.is_empty();
-                if busy && !queue.reading && queue.idle == 0 {
+                let waits = self.closed(&queue);
+                let closed = waits.is_some();
+                // What passes at once is not worth telling.
+                if told_closed != closed && (!closed || closed_before) {
+                    told_closed = closed;
+                    self.store.note_waits(waits);
+                    self.link.send(&FromWorker::Paused(closed));
+                }
+                closed_before = closed;
+                let busy = !queue.running.is_empty() || closed || told_closed;
+                if busy && !queue.reading && (queue.idle == 0 || closed) {
                     queue.reading = true;
                     drop(queue);
                     self.read_in_turn();
@@ -367,9 +404,14 @@ impl Worker {
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
                 ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
-                ToWorker::Drop(tasks) => self.store.forget(&tasks),
+                ToWorker::Drop(tasks) => {
+                    self.store.forget(&tasks);
+                    // What the page says of memory is to be true also when nothing runs.
+                    self.wake_watcher();
+                }
                 ToWorker::Return(segments) => {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
+                    self.wake_watcher();
                 }
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
@@ -428,19 +470,28 @@ impl Worker {
     }
 
     fn export(&self, id: TaskId) {
+        let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
-            Some((value, record)) => output::encode(&self.pool, &value, record)
+            Ok(Some((value, record))) => self
+                .encode(&value, record)
                 .map_err(|cause| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, cause))),
-            None => {
-                let reason = "its worker does not hold it any more".to_string();
-                let cause = FailureCause::Resource { reason };
-                Err(Box::new(self.failure(id, 0, None, None, cause)))
-            }
+            Ok(None) => lost("its worker does not hold it any more".to_string()),
+            Err(reason) => lost(reason),
         };
         if let Ok(payload) = &result {
             self.lend(payload);
         }
         self.link.send(&FromWorker::Exported(id, result));
+    }
+
+    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is.
+    fn encode(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, FailureCause> {
+        loop {
+            match output::encode(&self.pool, value, record) {
+                Err(FailureCause::Resource { .. }) if self.store.move_one() => {}
+                encoded => return encoded,
+            }
+        }
     }
 
     /// Counts one delivery of each segment of ours in the payload.
@@ -476,6 +527,9 @@ impl Worker {
 
     fn run(&'static self, mut task: Task, scope: &WorkerScope) -> Done {
         let id = task.id;
+        if task.alone {
+            self.store.clear_out();
+        }
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
         let began = Instant::now();
@@ -489,6 +543,7 @@ impl Worker {
             !queue.cancelled.is_empty() && queue.cancelled.remove(&id)
         };
         self.activity.fetch_add(1, Ordering::Relaxed);
+        self.store.unpinned();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
@@ -550,10 +605,11 @@ impl Worker {
             .map(|input| match input {
                 Input::Payload(payload) => Ok(Slot::Payload(payload)),
                 Input::Held { id, take } => {
-                    let found = if take { self.store.take(id) } else { self.store.get(id).map(|(value, _)| value) };
-                    found.map(Slot::Value).ok_or_else(|| FailureCause::Decode {
-                        type_name: "input".to_string(),
-                        reason: format!("task {id} should be in this worker's store and is not"),
+                    let found =
+                        if take { self.store.take(id) } else { self.store.get(id).map(|f| f.map(|(value, _)| value)) };
+                    let undecodable = |reason| FailureCause::Decode { type_name: "input".to_string(), reason };
+                    found.map_err(undecodable)?.map(Slot::Value).ok_or_else(|| {
+                        undecodable(format!("task {id} should be in this worker's store and is not"))
                     })
                 }
             })
@@ -572,10 +628,12 @@ impl Worker {
                 return Outcome::Value(crate::protocol::Payload::inline(&bytes));
             }
             let nbytes = record.result().size(&value);
-            self.store.put(task.id, value, record);
-            return Outcome::Held { nbytes };
+            return match self.store.put(task.id, value, record, nbytes) {
+                Ok(()) => Outcome::Held { nbytes },
+                Err(reason) => failed(FailureCause::Resource { reason }),
+            };
         }
-        match output::encode(&self.pool, &value, record) {
+        match self.encode(&value, record) {
             Ok(payload) => Outcome::Value(payload),
             Err(cause) => failed(cause),
         }

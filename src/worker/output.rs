@@ -1,4 +1,4 @@
-//! What leaves a worker: encoded results, failures, log lines, memory samples.
+//! What leaves a worker: encoded results, failures, log lines.
 
 use crate::graph::wire::{self, EncodeError};
 use crate::ipc::frame::MAX_FDS;
@@ -10,9 +10,7 @@ use crate::run::context::current_task;
 use crate::task::Value;
 use crate::task::call::Fault;
 use crate::task::function::{CallError, Record};
-use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Most bytes of results in one message.
@@ -73,27 +71,4 @@ pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
     if let Err(e) = built {
         log::debug!("another logger is there: {e}");
     }
-}
-
-/// Reads how much memory the process uses.
-pub(super) struct Statm(Option<File>);
-
-impl Statm {
-    pub(super) fn open() -> Self {
-        Self(File::open("/proc/self/statm").ok())
-    }
-
-    /// Private resident memory in bytes: shared pages that were touched count for nobody.
-    pub(super) fn private(&mut self) -> Option<u64> {
-        let mut text = [0; 128];
-        let n = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
-        private_bytes(std::str::from_utf8(&text[..n]).ok()?)
-    }
-}
-
-/// Resident less shared pages, of a line of `/proc/PID/statm`, in bytes.
-pub(crate) fn private_bytes(statm: &str) -> Option<u64> {
-    let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
-    let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);
-    Some(resident.saturating_sub(shared) * 4096)
 }
