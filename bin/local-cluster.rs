@@ -384,6 +384,11 @@ fn describe(status: &ClusterStatus) -> String {
             let state = format!("{:?}", w.state).to_lowercase();
             let memory = bytes(w.memory);
             line(format!("  {:<12} pid {:<8} {state:<9} {:>4} task(s)  {memory}{limit}", w.name, w.pid, w.tasks));
+            let (shared, managed, spilled) = (bytes(w.shared_memory), bytes(w.managed), bytes(w.spilled));
+            line(format!("               shared {shared}, results in memory {managed}, on disk {spilled}"));
+            if let Some(why) = &w.paused {
+                line(format!("               starts no tasks: {why}"));
+            }
         }
         for death in &program.deaths {
             line(format!("  died: {death}"));

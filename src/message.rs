@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// The kind of a frame. One is enough: the message says what it is.
 pub(crate) const KIND: u8 = 1;
 /// Grows when any message changes: processes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Supervisor to worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub(crate) enum FromWorker {
     Blocked(i32),
     /// It starts no tasks for want of memory, or does so again.
     Paused(bool),
+    /// It found no room in shared memory.
+    Crowded,
     Session(Request),
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Welcome {
     pub(crate) own_page: PageName,
     /// The session of its tasks that submit tasks.
     pub(crate) session: SessionId,
+    /// Whether time stamps are the processor's counter's.
+    pub(crate) counter: bool,
 }
 
 /// One task to run.
@@ -145,6 +149,7 @@ pub(crate) enum Question {
     Deaths,
     Memory,
     Logs,
+    Events,
     Explain(JobId, u32),
     Progress,
     WaitForWorkers { n: usize, millis: u64 },
@@ -158,6 +163,7 @@ pub(crate) enum Answer {
     Deaths(Vec<DeathRecord>),
     Memory(Box<MemoryReport>),
     Logs(Vec<(String, String)>),
+    Events(Box<crate::events::Raw>),
     Text(String),
     Progress { done: u64, failed: u64, total: u64 },
     Done,

@@ -2,6 +2,8 @@
 
 use super::WorkerInfo;
 use crate::error::{DeathRecord, Error, Result};
+use crate::events::Raw;
+use crate::memory::report::MemoryReport;
 use crate::message::{Answer, Question};
 use std::time::Duration;
 
@@ -31,9 +33,17 @@ macro_rules! answers {
 answers!(
     text: Text(String),
     deaths: Deaths(Vec<DeathRecord>),
+    events: Events(Box<Raw>),
     logs: Logs(Vec<(String, String)>),
     workers: Workers(Vec<WorkerInfo>)
 );
+
+pub(super) fn memory(answer: Answer) -> Result<MemoryReport> {
+    match answer {
+        Answer::Memory(report) => Ok(*report),
+        other => Err(unexpected(other)),
+    }
+}
 
 pub(super) fn done(answer: Answer, waited: Duration) -> Result<()> {
     match answer {

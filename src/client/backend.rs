@@ -4,6 +4,8 @@ use super::output::{Label, Run, Watcher, wait_until};
 use super::{Mode, Progress, WorkerInfo};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::memory::process::Statm;
+use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -69,6 +71,17 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
             Reply::ready(Ok(Answer::Workers(names.iter().map(|name| WorkerInfo::in_process(name)).collect())))
         }
         Question::Deaths => Reply::ready(Ok(Answer::Deaths(Vec::new()))),
+        Question::Memory => {
+            let private = Statm::of_self().private().unwrap_or(0);
+            let process = WorkerMemory {
+                name: format!("{mode} in this process"),
+                pid: std::process::id(),
+                private,
+                ..WorkerMemory::default()
+            };
+            let report = MemoryReport { workers: vec![process], ..MemoryReport::default() };
+            Reply::ready(Ok(Answer::Memory(Box::new(report))))
+        }
         Question::Logs => Reply::ready(Ok(Answer::Logs(Vec::new()))),
         Question::WaitForWorkers { n: wanted, .. } if wanted <= n => Reply::ready(Ok(Answer::Done)),
         Question::WaitForWorkers { .. } => {
@@ -76,7 +89,7 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         }
         Question::Scale(_) => unsupported("scale"),
         Question::Restart => unsupported("restart"),
-        Question::Explain(..) | Question::Progress => unsupported("this question"),
+        Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),
     }
 }
 

@@ -4,6 +4,9 @@ use super::limit::{MemoryLimit, available_memory};
 use super::{Client, MOST_GRAPHS, Mode};
 use crate::cluster::{self, MOST_WORKERS, Settings};
 use crate::error::{Error, Result};
+use crate::events::{self, DEFAULT_CAPACITY};
+use crate::memory::thresholds::Thresholds;
+use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +55,9 @@ pub struct Builder {
     threads: Option<usize>,
     memory_limit: MemoryLimit,
     shared_memory_limit: MemoryLimit,
+    thresholds: Thresholds,
+    spill_directory: Option<PathBuf>,
+    spill_limit: MemoryLimit,
     name: Option<String>,
     worker_env: Vec<(String, String)>,
     worker_tags: Vec<(usize, Vec<String>)>,
@@ -64,6 +70,7 @@ pub struct Builder {
     start_method: StartMethod,
     forward_output: bool,
     max_graphs: usize,
+    events: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
 }
@@ -76,6 +83,9 @@ impl Default for Builder {
             threads: None,
             memory_limit: MemoryLimit::None,
             shared_memory_limit: MemoryLimit::None,
+            thresholds: Thresholds::default(),
+            spill_directory: None,
+            spill_limit: MemoryLimit::None,
             name: None,
             worker_env: Vec::new(),
             worker_tags: Vec::new(),
@@ -88,6 +98,7 @@ impl Default for Builder {
             start_method: StartMethod::Automatic,
             forward_output: true,
             max_graphs: MOST_GRAPHS,
+            events: DEFAULT_CAPACITY,
             cluster: None,
             size: None,
         }
@@ -96,6 +107,12 @@ impl Default for Builder {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// By convention `/var/tmp` is on a disk, while `/tmp` is often memory.
+fn spill_directory() -> PathBuf {
+    let disk = PathBuf::from("/var/tmp");
+    if disk.is_dir() { disk } else { std::env::temp_dir() }
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -167,6 +184,54 @@ impl Builder {
     /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine.
     pub fn shared_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.shared_memory_limit = limit.into();
+        self
+    }
+
+    /// The share of its limit that a worker's results may take before the least recently used of them are moved to disk.
+    /// `None`: only the process's memory counts. Default: 0.6.
+    ///
+    /// Like the other three thresholds it has a meaning only with a [`memory_limit`](Self::memory_limit).
+    pub fn memory_target(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.target = share.into();
+        self
+    }
+
+    /// The share of its limit that a worker process may take before results are moved to disk until it is down to the
+    /// target. `None`: never. Default: 0.7.
+    pub fn memory_spill(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.spill = share.into();
+        self
+    }
+
+    /// The share of its limit that a worker process may take before it starts no more tasks, while those that run go on.
+    /// `None`: never. Default: 0.8.
+    pub fn memory_pause(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.pause = share.into();
+        self
+    }
+
+    /// The share of its limit that a worker process, with those that its tasks started, may take before it is ended and
+    /// replaced. `None`: only the kernel's limit holds, a little above. Default: 0.95.
+    ///
+    /// A task that was running is tried once more with a worker for itself, and fails with
+    /// [`Cause::MemoryLimit`](crate::Cause::MemoryLimit) if that is not enough.
+    pub fn memory_terminate(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.terminate = share.into();
+        self
+    }
+
+    /// Where workers move results to that do not fit into memory: a directory on a real disk. Default: `/var/tmp`, or the
+    /// directory for temporary files where there is none.
+    ///
+    /// Each worker has one file there, without a name, so that nothing is left of it however the worker ends.
+    pub fn spill_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.spill_directory = Some(path.into());
+        self
+    }
+
+    /// How much all workers together may move to disk. Default: as much as there is room.
+    pub fn spill_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.spill_limit = limit.into();
         self
     }
 
@@ -249,6 +314,15 @@ impl Builder {
         self
     }
 
+    /// How many runs of tasks each worker or thread remembers for [`Client::events`], rounded up to a power of two.
+    /// Default: 8192. Each takes 64 bytes, for a worker in /dev/shm. 0 turns recording off.
+    ///
+    /// For a local cluster, its `start` command decides this.
+    pub fn events(mut self, runs: usize) -> Self {
+        self.events = runs;
+        self
+    }
+
     /// Connects to a running local cluster instead of starting workers: its name, or the path of its socket.
     pub fn cluster(mut self, name_or_path: impl Into<PathBuf>) -> Self {
         self.cluster = Some(name_or_path.into());
@@ -265,11 +339,14 @@ impl Builder {
             let remote = crate::local::connect(Path::new(cluster), self.name.as_deref())?;
             return Ok(Client::with_limit(remote, self.max_graphs));
         }
+        if self.events > events::MOST {
+            return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
+        }
         match self.mode {
-            Mode::Sync => Ok(Client::sync()),
+            Mode::Sync => Ok(Client::with_limit(SyncRunner::new(self.events), self.max_graphs)),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
-                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores)), self.max_graphs)),
+                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores), self.events), self.max_graphs)),
             },
             Mode::Processes => Ok(Client::with_limit(cluster::local(self.settings()?)?, self.max_graphs)),
         }
@@ -299,6 +376,11 @@ impl Builder {
         if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
         }
+        self.thresholds.check()?;
+        if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
+            return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
+        }
+        let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
         let memory_limit = self.memory_limit.bytes()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
@@ -314,6 +396,10 @@ impl Builder {
             workers,
             threads,
             memory_limit,
+            thresholds: self.thresholds,
+            spill_directory: (spills && memory_limit.is_some())
+                .then(|| self.spill_directory.clone().unwrap_or_else(spill_directory)),
+            spill_limit: self.spill_limit.bytes()?,
             shared_memory,
             name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
             env: self.worker_env.clone(),
@@ -326,6 +412,7 @@ impl Builder {
             restart: self.restart,
             start_method: self.start_method,
             forward_output: self.forward_output,
+            events: self.events,
         })
     }
 }

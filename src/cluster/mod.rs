@@ -16,6 +16,7 @@ use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
+use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
 use actix::{Actor, Addr};
 use nix::sys::resource::{Resource, getrlimit};
@@ -36,6 +37,11 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Bytes for each worker.
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) thresholds: Thresholds,
+    /// Where results go that do not fit into memory.
+    pub(crate) spill_directory: Option<PathBuf>,
+    /// Bytes of them for all together.
+    pub(crate) spill_limit: Option<u64>,
     /// Bytes of shared segments for all together.
     pub(crate) shared_memory: u64,
     pub(crate) name: String,
@@ -49,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) restart: RestartPolicy,
     pub(crate) start_method: StartMethod,
     pub(crate) forward_output: bool,
+    /// Task runs that each worker records.
+    pub(crate) events: usize,
 }
 
 impl Settings {
@@ -91,10 +99,11 @@ impl Shared {
             reason: e.to_string(),
         };
         let name = PageName::new().map_err(|e| resource(&e))?;
-        let page = Arc::new(ControlPage::create(&name).map_err(|e| resource(&e))?);
+        let page = Arc::new(ControlPage::create(&name, 0).map_err(|e| resource(&e))?);
         let ledger = Ledger::shared(Arc::clone(&page), Arc::clone(&page));
         ledger.set_limit(settings.shared_memory);
         ledger.set_most_pieces(most_segments());
+        ledger.set_disk_limit(settings.spill_limit.unwrap_or(u64::MAX));
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
         Ok(Self { page, pages: name, ledger, pool })

@@ -17,7 +17,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Parts begin and end at multiples of this, so that each can be mapped.
@@ -170,10 +170,6 @@ impl Disk {
     /// What is written goes to a file in `directory` and is counted in `ledger`.
     pub(crate) fn new(directory: PathBuf, ledger: Ledger) -> Self {
         Self(Arc::new(Shared { directory, ledger, state: Mutex::default() }))
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        &self.0.directory
     }
 
     /// Writes a value that `encode` encodes. Takes as long as the disk does; nothing changes where it fails.
@@ -348,7 +344,10 @@ mod tests {
         assert!(matches!(error, DiskError::Missing { .. }) && error.to_string().contains("spill_directory"), "{error}");
         let denied = Disk::new("/proc/self".into(), ledger);
         let error = write(&denied, &value).err().unwrap();
-        assert!(matches!(error, DiskError::Missing { .. } | DiskError::Denied { .. } | DiskError::Io { .. }), "{error}");
+        assert!(
+            matches!(error, DiskError::Missing { .. } | DiskError::Denied { .. } | DiskError::Io { .. }),
+            "{error}"
+        );
     }
 
     #[test]

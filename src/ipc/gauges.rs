@@ -20,7 +20,6 @@ pub(crate) struct Gauges {
     managed: AtomicU64,
     spilled: AtomicU64,
     segments: AtomicU64,
-    private: AtomicU64,
     /// What it has reserved of the disk.
     pub(super) disk: AtomicU64,
     peaks: [AtomicU64; SLOTS],
@@ -46,7 +45,6 @@ impl Gauges {
 
     /// What the process uses: private memory, and segments of its own in use. It counts for every task that runs.
     pub(crate) fn set_process(&self, private: u64, segments: u64) {
-        self.private.store(private, Ordering::Relaxed);
         self.segments.store(segments, Ordering::Relaxed);
         for peak in &self.peaks {
             // Only this process writes it, from one thread but for the restarts, after which either value will do.
@@ -54,10 +52,6 @@ impl Gauges {
                 peak.store(private + segments, Ordering::Relaxed);
             }
         }
-    }
-
-    pub(crate) fn private(&self) -> u64 {
-        self.private.load(Ordering::Relaxed)
     }
 
     pub(crate) fn segments(&self) -> u64 {

@@ -55,7 +55,8 @@ struct Encoding {
 impl Encoding {
     fn place(&mut self, bytes: Buffer<u8>) -> Place {
         if self.flat.is_none()
-            && let Some((segment, offset)) = bytes.in_segment() {
+            && let Some((segment, offset)) = bytes.in_segment()
+        {
             let offset = offset as u64;
             if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
                 return Place { index, offset };

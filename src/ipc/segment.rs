@@ -213,9 +213,14 @@ pub(crate) struct Segment {
 /// Who hears of the last reference's end.
 enum Home {
     Pool(Arc<PoolShared>),
-    Abroad { attachments: Arc<AttachShared>, life: u64 },
+    Abroad {
+        attachments: Arc<AttachShared>,
+        life: u64,
+    },
     /// The place in the file, which is free again when it is dropped.
-    Disk { _extent: Arc<Extent> },
+    Disk {
+        _extent: Arc<Extent>,
+    },
 }
 
 impl Segment {

@@ -56,8 +56,14 @@ impl Policy {
     /// One that lets everything be.
     pub(crate) fn unlimited() -> Self {
         let never = u64::MAX;
-        let levels =
-            Levels { limit: never, target: never, moves_at_target: false, spill: never, pause: never, terminate: never };
+        let levels = Levels {
+            limit: never,
+            target: never,
+            moves_at_target: false,
+            spill: never,
+            pause: never,
+            terminate: never,
+        };
         Self::new(levels)
     }
 

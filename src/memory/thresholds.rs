@@ -73,7 +73,8 @@ mod tests {
         let with = |pause, terminate| Thresholds { pause, terminate, ..Thresholds::default() };
         with(None, None).check().expect("each may be switched off");
         with(Some(0.7), Some(0.7)).check().expect("equal is in order");
-        for wrong in [with(Some(0.5), None), with(None, Some(1.01)), with(Some(f64::NAN), None), with(Some(0.0), None)] {
+        for wrong in [with(Some(0.5), None), with(None, Some(1.01)), with(Some(f64::NAN), None), with(Some(0.0), None)]
+        {
             assert!(matches!(wrong.check(), Err(Error::Invalid { .. })), "{wrong:?}");
         }
     }

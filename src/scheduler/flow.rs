@@ -95,6 +95,7 @@ impl Scheduler {
         if job.tasks[r.index as usize].has(flag::LANED) {
             w.memory -= job.memory(r.index);
             w.deadlines.retain(|(_, task)| *task != r);
+            w.alone -= u32::from(job.tasks[r.index as usize].has(flag::ALONE));
         }
         w.blocked = w.blocked.min(w.in_flight());
         if w.flight.sparse() {

@@ -42,6 +42,8 @@ impl Scheduler {
                     hopeless.extend(members.map(|&index| TaskRef { job: job.slot, index }));
                 }
             }
+            let alone = job.alone.iter().filter(|(_, lane)| job.lanes[**lane as usize].infeasible.is_some());
+            hopeless.extend(alone.map(|(&index, _)| TaskRef { job: job.slot, index }));
         }
         self.fleet = Some(fleet);
         for r in hopeless {
@@ -90,10 +92,7 @@ impl Scheduler {
             }
             let task = self.jobs[r.job].task_id(r.index);
             if blame && running.contains(&task) {
-                let deaths = self.jobs[r.job].deaths.entry(r.index).or_default();
-                deaths.push(record.clone());
-                if deaths.len() >= self.config.allowed_deaths as usize {
-                    let cause = FailureCause::WorkerDied(deaths.clone());
+                if let Some(cause) = self.blame(r, &record) {
                     let worker = Some(record.worker.clone());
                     let failure = Failure { task, step: 0, call: None, worker, cause };
                     self.fail(r, Arc::new(failure));

@@ -52,6 +52,7 @@ impl Scheduler {
         for w in self.workers.iter_mut() {
             w.incoming.retain(|r| jobs.state_of(*r) == Some(State::Fetching));
             w.reserved = false;
+            w.clearing = false;
             accepting += u32::from(w.accepting());
         }
         if accepting == 0 {
@@ -99,6 +100,7 @@ impl Scheduler {
             PeekMut::pop(head);
             self.jobs[first.job].lanes[lane as usize].put_back(index);
             match self.jobs[first.job].lanes[lane as usize].rule.clone() {
+                Some(rule) if rule.alone => self.clear_one(&rule),
                 Some(rule) if rule.memory > 0 => self.reserve(&rule),
                 Some(_) => {}
                 // No thread is free anywhere, so everything later can wait too.
@@ -139,6 +141,9 @@ impl Scheduler {
         let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
         let ready = self.ready.total.min(u32::MAX as usize) as u32;
         let batch = (ready / (2 * accepting)).clamp(1, MAX_BATCH);
+        if rule.is_some_and(|rule| rule.alone) {
+            return Some((slot, 1));
+        }
         let share = w.free_threads().min(ready.div_ceil(accepting));
         Some((slot, room.min(batch.max(share)).max(1)))
     }
@@ -147,7 +152,7 @@ impl Scheduler {
         let w = self.workers.get(slot)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
-        (w.accepting() && allowed).then_some(w)
+        (w.accepting() && allowed && w.admits(rule.is_some_and(|rule| rule.alone))).then_some(w)
     }
 
     fn least_loaded(&self, rule: Option<&Rule>, estimate: u32) -> Option<Slot> {
@@ -226,6 +231,14 @@ impl Scheduler {
         }
     }
 
+    /// Lets one worker run out of work, for a task that is to run alone.
+    fn clear_one(&mut self, rule: &Rule) {
+        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
+        if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
+            w.clearing = true;
+        }
+    }
+
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
     fn assign(&mut self, r: TaskRef, slot: Slot) {
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
@@ -254,11 +267,14 @@ impl Scheduler {
             }
         }
         let deliver = task.has(flag::WANTED);
+        let alone = task.has(flag::ALONE);
+        w.alone += u32::from(alone);
         w.outbox.run.push(RunTask {
             id: job.task_id(r.index),
             spec: job.spec.clone(),
             attempt: task.attempt,
             deliver,
+            alone,
             inputs,
         });
     }

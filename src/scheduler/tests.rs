@@ -154,6 +154,19 @@ impl Rig {
         self.step();
     }
 
+    /// A worker runs out of memory.
+    fn burst(&mut self, worker: u32, running: &[TaskId]) {
+        self.runs.remove(&worker);
+        let record = DeathRecord {
+            worker: format!("w{worker}"),
+            cause: DeathCause::MemoryLimit { used: 110, limit: 100 },
+            memory_limit: Some(100),
+            ..DeathRecord::default()
+        };
+        self.s.worker_lost(WorkerId(worker), running, record);
+        self.step();
+    }
+
     fn state(&self, id: TaskId) -> TaskState {
         self.s.task_state(id).unwrap()
     }
@@ -811,7 +824,7 @@ fn deliver_fetches_once_and_answers_every_time() {
     rig.step();
     rig.s.deliver(job(1), &[0]);
     rig.step();
-    assert_eq!(rig.fetches(), []);
+    assert!(rig.fetches().is_empty());
     rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[3])));
     rig.s.deliver(job(1), &[0]);
     rig.s.deliver(job(1), &[9]);
@@ -1129,4 +1142,101 @@ proptest! {
             prop_assert_eq!(w.held_values + u64::from(w.in_flight), 0);
         }
     }
+}
+
+#[test]
+fn a_task_blamed_for_memory_runs_alone_before_it_fails() {
+    let mut rig = Rig::new(1, 2);
+    rig.submit(1, graph(&[&[], &[], &[], &[]], &[0, 1, 2, 3]));
+    assert_eq!(rig.on(0)[..2], [0, 1]);
+    rig.burst(0, &[task(1, 0), task(1, 1)]);
+    rig.join(1, 2);
+    rig.step();
+    // The lowest goes first, and nothing goes with it.
+    assert_eq!(rig.on(1), [0]);
+    assert!(rig.runs[&1][0].alone);
+    assert!(rig.s.explain(task(1, 1)).unwrap().reason.contains("for itself"), "{:?}", rig.s.explain(task(1, 1)));
+    rig.value(1, task(1, 0));
+    assert_eq!(rig.on(1), [1], "then the other one that was there");
+    rig.burst(1, &[task(1, 1)]);
+    assert_eq!(rig.told().last(), Some(&(1, Err(1))));
+    let Some(Err(failure)) = rig.delivered.last().map(|d| &d.result) else { panic!() };
+    let FailureCause::MemoryLimit { limit: 100, peak: 110, records } = &failure.cause else { panic!("{failure:?}") };
+    assert_eq!(records.len(), 2);
+    // What had only waited there is not to blame, and is in company again.
+    rig.join(2, 2);
+    rig.step();
+    assert_eq!(rig.on(2), [2, 3]);
+    assert!(rig.runs[&2].iter().all(|t| !t.alone));
+}
+
+#[test]
+fn a_worker_is_cleared_for_a_task_that_is_to_run_alone() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[]], &[0, 1]));
+    let (a, b) = (rig.on(0)[0], rig.on(1)[0]);
+    rig.burst(0, &[task(1, a)]);
+    rig.submit(2, graph(&[&[], &[], &[]], &[0, 1, 2]));
+    assert_eq!(rig.on(1), [b], "the only worker is not given anything else");
+    rig.value(1, task(1, b));
+    assert_eq!(rig.on(1), [a]);
+    rig.value(1, task(1, a));
+    assert!(!rig.on(1).is_empty(), "others come when it has ended");
+}
+
+#[test]
+fn what_a_task_alone_waits_for_may_join_it() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[]], &[0]));
+    rig.burst(0, &[task(1, 0)]);
+    rig.join(1, 1);
+    rig.step();
+    assert_eq!(rig.on(1), [0]);
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert_eq!(rig.on(1).len(), 1);
+    rig.s.blocked(WorkerId(1), 1);
+    rig.step();
+    assert_eq!(rig.on(1).len(), 2);
+    rig.value(1, task(2, 0));
+    rig.s.blocked(WorkerId(1), -1);
+    rig.value(1, task(1, 0));
+}
+
+#[test]
+fn a_paused_worker_gets_nothing_and_says_why() {
+    let mut rig = Rig::new(2, 1);
+    rig.s.paused(WorkerId(0), true);
+    rig.submit(1, graph(&[&[], &[], &[], &[]], &[0, 1, 2, 3]));
+    assert!(rig.on(0).is_empty());
+    assert!(!rig.on(1).is_empty());
+    rig.s.paused(WorkerId(1), true);
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert!(rig.s.explain(task(2, 0)).unwrap().reason.contains("room in its memory first: w0, w1"));
+    rig.s.paused(WorkerId(0), false);
+    rig.step();
+    assert!(!rig.on(0).is_empty());
+    rig.s.paused(WorkerId(7), true);
+}
+
+#[test]
+fn copies_that_can_be_had_again_are_given_up_when_memory_is_short() {
+    let mut rig = Rig::configured(2, 1, Config { large_copy: 10, ..Config::default() });
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 20);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.fetches(), [(0, 0)]);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7; 20])));
+    rig.step();
+    // A copy is there, so that nothing has to be fetched; after it is given up it is fetched again.
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert!(rig.fetches().is_empty());
+    rig.s.relieve();
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.fetches(), [(0, 0)]);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7; 20])));
+    rig.step();
+    assert_eq!(rig.told().last(), Some(&(0, Ok(vec![7; 20]))));
 }

@@ -148,6 +148,12 @@ pub(super) struct Worker {
     pub(super) memory: u64,
     /// A task of an earlier lane waits for this worker's memory to become free.
     pub(super) reserved: bool,
+    /// A task that is to run alone waits for this worker to have nothing else to do.
+    pub(super) clearing: bool,
+    /// Tasks in flight that are to run alone: one at most, unless it waits for tasks of its own.
+    pub(super) alone: u32,
+    /// It starts nothing for want of memory.
+    pub(super) paused: bool,
     pub(super) held_values: u64,
     pub(super) held_bytes: u64,
     /// Fetches under way.
@@ -191,6 +197,9 @@ impl Worker {
             blocked: 0,
             memory: 0,
             reserved: false,
+            clearing: false,
+            alone: 0,
+            paused: false,
             held_values: 0,
             held_bytes: 0,
             exporting: 0,
@@ -207,7 +216,7 @@ impl Worker {
 
     /// Whether it may get new tasks.
     pub(super) fn accepting(&self) -> bool {
-        self.leaving == Leaving::No && !self.killed
+        self.leaving == Leaving::No && !self.killed && !self.paused
     }
 
     pub(super) fn in_flight(&self) -> u32 {
@@ -217,6 +226,16 @@ impl Worker {
     /// Tasks in flight that want a thread.
     fn busy(&self) -> u32 {
         self.in_flight().saturating_sub(self.blocked)
+    }
+
+    /// Whether a task may join what is in flight: one that is to run alone, or one beside it.
+    ///
+    /// What waits for tasks of its own is no company: those may be the ones to be let in.
+    pub(super) fn admits(&self, alone: bool) -> bool {
+        match alone {
+            true => self.busy() == 0 && self.incoming.is_empty(),
+            false => !self.clearing && (self.alone == 0 || self.busy() == 0),
+        }
     }
 
     /// Threads that have nothing to do and nothing coming.

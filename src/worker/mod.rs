@@ -14,9 +14,10 @@ mod store;
 use crate::client::limit::available_memory;
 use crate::client::remote::Description;
 use crate::ids::TaskId;
+use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::disk::Disk;
 use crate::ipc::ledger::Ledger;
-use crate::ipc::page::{ControlPage, PageName, monotonic_ms};
+use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
@@ -29,6 +30,7 @@ use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
 use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
+use output::Unsent;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
@@ -59,6 +61,10 @@ const DYING: Duration = Duration::from_millis(200);
 const SPARE_SHARE: u64 = 16;
 /// And up to this share of the worker's limit.
 const SPARE_OF_LIMIT: u64 = 8;
+/// How long to wait for room in shared memory before it is an error.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long tasks must have waited for memory before the supervisor is told to send them elsewhere.
+const LASTING: Duration = Duration::from_millis(50);
 /// Bytes of address space for a thread's stack and its share of the allocator.
 const STACKS: u64 = 8 << 20;
 
@@ -88,6 +94,8 @@ pub(crate) struct Worker {
     store: Store,
     pool: SegmentPool,
     page: Arc<ControlPage>,
+    /// Values that are to be sent and for which there was no room, and since when.
+    deferred: Mutex<Vec<(TaskId, Instant)>>,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
     /// Starts and ends of tasks, for the watcher to see whether anything goes on.
@@ -148,6 +156,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
     let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
     crate::ipc::segment::install(pool.clone());
+    clock::use_counter(welcome.counter);
     page.beat(monotonic_ms());
     output::install_logger(&welcome.name, &page);
     let threads = welcome.threads;
@@ -174,6 +183,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         store,
         pool,
         page,
+        deferred: Mutex::default(),
         finished: Mutex::default(),
         activity: AtomicU64::new(0),
         watch: Mutex::new(false),
@@ -229,8 +239,7 @@ impl Worker {
             match self.turn(slot) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
-                    let done = self.run(task, &scope);
-                    let now = Instant::now();
+                    let (done, now) = self.run(task, &scope);
                     let waiting = {
                         let mut finished = self.finished.lock();
                         finished.push(done);
@@ -322,7 +331,7 @@ impl Worker {
 
     /// The watcher's life, see the head of this module.
     fn watch(&self) {
-        let mut closed_before = false;
+        let mut closed_since: Option<Instant> = None;
         let mut told_closed = false;
         let (mut seen, mut calm_since) = (0, Instant::now());
         let mut sampled: Option<Instant> = None;
@@ -343,18 +352,22 @@ impl Worker {
             }
             self.send_finished();
             self.eased();
+            self.export_deferred();
             let busy = {
                 let mut queue = self.queue.lock();
                 let waits = self.closed(&queue);
                 let closed = waits.is_some();
-                // What passes at once is not worth telling.
-                if told_closed != closed && (!closed || closed_before) {
+                // What passes soon is not worth telling: elsewhere, inputs would have to be moved.
+                let since = *closed_since.get_or_insert_with(Instant::now);
+                if !closed {
+                    closed_since = None;
+                }
+                if told_closed != closed && (!closed || since.elapsed() > LASTING) {
                     told_closed = closed;
                     self.store.note_waits(waits);
                     self.link.send(&FromWorker::Paused(closed));
                 }
-                closed_before = closed;
-                let busy = !queue.running.is_empty() || closed || told_closed;
+                let busy = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
                 if busy && !queue.reading && (queue.idle == 0 || closed) {
                     queue.reading = true;
                     drop(queue);
@@ -403,7 +416,7 @@ impl Worker {
                 ToWorker::Run(tasks) => self.queue.lock().tasks.extend(tasks),
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
-                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
+                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id, Instant::now())),
                 ToWorker::Drop(tasks) => {
                     self.store.forget(&tasks);
                     // What the page says of memory is to be true also when nothing runs.
@@ -469,12 +482,19 @@ impl Worker {
         self.link.send(&FromWorker::Retracted(back));
     }
 
-    fn export(&self, id: TaskId) {
+    /// Sends a value that is held; where there is no room for it, a little later.
+    fn export(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
-            Ok(Some((value, record))) => self
-                .encode(&value, record)
-                .map_err(|cause| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, cause))),
+            Ok(Some((value, record))) => match self.encode(&value, record) {
+                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                    self.deferred.lock().push((id, since));
+                    return self.wake_watcher();
+                }
+                encoded => {
+                    encoded.map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into())))
+                }
+            },
             Ok(None) => lost("its worker does not hold it any more".to_string()),
             Err(reason) => lost(reason),
         };
@@ -484,11 +504,33 @@ impl Worker {
         self.link.send(&FromWorker::Exported(id, result));
     }
 
-    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is.
-    fn encode(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, FailureCause> {
+    /// Tries again to send what there was no room for.
+    fn export_deferred(&self) {
+        let deferred = std::mem::take(&mut *self.deferred.lock());
+        deferred.into_iter().for_each(|(id, since)| self.export(id, since));
+    }
+
+    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, and the supervisor
+    /// is told that copies which can be had again had better go.
+    fn encode(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
         loop {
             match output::encode(&self.pool, value, record) {
-                Err(FailureCause::Resource { .. }) if self.store.move_one() => {}
+                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
+                Err(crowded @ Unsent::Crowded(_)) => {
+                    self.link.send(&FromWorker::Crowded);
+                    return Err(crowded);
+                }
+                encoded => return encoded,
+            }
+        }
+    }
+
+    /// The same, waiting for room as long as that makes sense.
+    fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
+        let since = Instant::now();
+        loop {
+            match self.encode(value, record) {
+                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => std::thread::sleep(TICK),
                 encoded => return encoded,
             }
         }
@@ -525,7 +567,8 @@ impl Worker {
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
 
-    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> Done {
+    /// Runs a task; says how that went, and when it was over.
+    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (Done, Instant) {
         let id = task.id;
         if task.alone {
             self.store.clear_out();
@@ -534,8 +577,8 @@ impl Worker {
         scope.begin(id, task.name.take());
         let began = Instant::now();
         let outcome = self.outcome(&mut task, scope);
-        let run_us = began.elapsed().as_micros().min(u128::from(u32::MAX)) as u32;
-        scope.end();
+        let ended = Instant::now();
+        let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         self.page.set_running(scope.slot, None);
         let cancelled = {
             let mut queue = self.queue.lock();
@@ -545,12 +588,13 @@ impl Worker {
         self.activity.fetch_add(1, Ordering::Relaxed);
         self.store.unpinned();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
+        scope.end(&outcome);
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => self.store.forget(&[id]),
             Outcome::Held { .. } | Outcome::Failed(_) => {}
         }
-        Done { id, attempt: task.attempt, run_us, outcome }
+        (Done { id, attempt: task.attempt, run_us, outcome }, ended)
     }
 
     fn outcome(&'static self, task: &mut Task, scope: &WorkerScope) -> Outcome {
@@ -608,9 +652,10 @@ impl Worker {
                     let found =
                         if take { self.store.take(id) } else { self.store.get(id).map(|f| f.map(|(value, _)| value)) };
                     let undecodable = |reason| FailureCause::Decode { type_name: "input".to_string(), reason };
-                    found.map_err(undecodable)?.map(Slot::Value).ok_or_else(|| {
-                        undecodable(format!("task {id} should be in this worker's store and is not"))
-                    })
+                    found
+                        .map_err(undecodable)?
+                        .map(Slot::Value)
+                        .ok_or_else(|| undecodable(format!("task {id} should be in this worker's store and is not")))
                 }
             })
             .collect()
@@ -633,9 +678,9 @@ impl Worker {
                 Err(reason) => failed(FailureCause::Resource { reason }),
             };
         }
-        match self.encode(&value, record) {
+        match self.encode_patiently(&value, record) {
             Ok(payload) => Outcome::Value(payload),
-            Err(cause) => failed(cause),
+            Err(e) => failed(e.into()),
         }
     }
 

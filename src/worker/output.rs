@@ -3,7 +3,7 @@
 use crate::graph::wire::{self, EncodeError};
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
-use crate::ipc::segment::SegmentPool;
+use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::message::Done;
 use crate::protocol::{FailureCause, Outcome, Payload};
 use crate::run::context::current_task;
@@ -16,11 +16,33 @@ use std::sync::Arc;
 /// Most bytes of results in one message.
 const MESSAGE: usize = 1 << 20;
 
-pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, FailureCause> {
+/// Why a value is not on its way.
+pub(super) enum Unsent {
+    /// It cannot be sent.
+    Never(FailureCause),
+    /// There is no room for it in shared memory now.
+    Crowded(SegmentError),
+}
+
+impl From<Unsent> for FailureCause {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Never(cause) => cause,
+            Unsent::Crowded(e) => Self::Resource { reason: e.to_string() },
+        }
+    }
+}
+
+pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
     let codec = record.result();
     wire::encode(Some(pool), value, codec).map_err(|e| match e {
-        EncodeError::Refused(reason) => FailureCause::Encode { type_name: codec.name().to_string(), reason },
-        EncodeError::NoRoom(e) => FailureCause::Resource { reason: e.to_string() },
+        EncodeError::Refused(reason) => {
+            Unsent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
+        }
+        EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
+            Unsent::Never(FailureCause::Resource { reason: e.to_string() })
+        }
+        EncodeError::NoRoom(e) => Unsent::Crowded(e),
     })
 }
 

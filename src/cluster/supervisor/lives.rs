@@ -7,11 +7,14 @@ use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
 use crate::error::{DeathCause, DeathRecord};
+use crate::events::journal::LifeStep;
 use crate::graph::node;
 use crate::ids::{TaskId, WorkerId};
+use crate::ipc::clock;
 use crate::ipc::frame::MAX_FRAME;
 use crate::ipc::page::ControlPage;
 use crate::ipc::start;
+use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, VERSION, Welcome};
 use crate::task::function::short_name;
 use crate::task::image::BuildId;
@@ -29,7 +32,8 @@ impl Supervisor {
     pub(super) fn give_birth(&mut self) -> Result<Newborn> {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
-        let page = ControlPage::create(&self.shared.pages.sibling(id.0 + 1)).map_err(|e| Error::Resource {
+        let name = self.shared.pages.sibling(id.0 + 1);
+        let page = ControlPage::create(&name, self.settings.events).map_err(|e| Error::Resource {
             resource: "shared memory for a control page".to_string(),
             reason: e.to_string(),
         })?;
@@ -79,6 +83,7 @@ impl Supervisor {
         self.places[place].begin(id, Instant::now());
         self.starved = None;
         log::debug!("{} started as process {pid}", self.places[place].name);
+        self.note(place, pid, LifeStep::Started);
         let link = WorkerLink {
             worker: id,
             pipe: Rc::clone(&pipe),
@@ -88,7 +93,8 @@ impl Supervisor {
         };
         link.start();
         let phase = Phase::Starting(Instant::now());
-        let life = Life { place, pid, pipe, page, phase, sent: 0, ended: None, blame: true };
+        let life =
+            Life { place, pid, pipe, page, phase, sent: 0, ended: None, blame: true, statm: Statm::of(pid), said: 0 };
         self.lives.insert(id, life);
     }
 
@@ -146,10 +152,15 @@ impl Supervisor {
             owner: owner_of(worker),
             threads: self.settings.threads,
             memory_limit: self.settings.memory_limit,
+            thresholds: self.settings.thresholds,
+            spill_directory: self.settings.spill_directory.clone(),
             supervisor_page: self.shared.page.name().clone(),
             own_page: life.page.name().clone(),
             session: session_of(worker),
+            counter: clock::uses_counter(),
         };
+        let pid = life.pid;
+        self.note(place, pid, LifeStep::Ready);
         self.tell(worker, &ToWorker::Welcome(welcome));
         self.scheduler.worker_joined(worker, self.spec(place));
         if self.places[place].closing {
@@ -175,6 +186,7 @@ impl Supervisor {
         while self.places.len() < n {
             self.places.push(Place::new(self.places.len(), Vec::new()));
             self.tails.push(String::new());
+            self.past_runs.push(Vec::new());
         }
         for place in &mut self.places[n..] {
             place.closing = true;
@@ -196,7 +208,13 @@ impl Supervisor {
         let place = life.place;
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
+        let cause = self.explained(&life, cause);
         let record = self.record(&life, &life.page.running(), cause);
+        let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
+        self.note(place, life.pid, step);
+        let past = &mut self.past_runs[place];
+        past.extend(life.page.ring().read());
+        past.drain(..past.len().saturating_sub(self.settings.events));
         if !expected {
             log::warn!("{record}");
             self.deaths.push_back(record.clone());
@@ -239,7 +257,10 @@ impl Supervisor {
     pub(super) fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
         // Its log lines are on its page too, where they survive what the pipe could not carry.
         let log = String::from_utf8_lossy(&life.page.last_log()).into_owned();
-        let tail = if self.tails[life.place].is_empty() { &log } else { &self.tails[life.place] };
+        let said = self.last_words(life);
+        let tail = if said.is_empty() { log.as_str() } else { said };
+        let peaks = life.page.peaks();
+        let peak_of = |id: &TaskId| peaks.iter().find(|(task, _)| task == id).map_or(0, |(_, peak)| *peak);
         let lines: Vec<_> = tail.lines().collect();
         DeathRecord {
             worker: self.places[life.place].name.clone(),
@@ -247,6 +268,9 @@ impl Supervisor {
             cause: life.ended.clone().unwrap_or(cause),
             memory_limit: self.settings.memory_limit,
             memory_samples: life.page.samples(),
+            managed: life.page.gauges().managed(),
+            spilled: life.page.gauges().spilled(),
+            peak_bytes: running.iter().map(peak_of).collect(),
             running: running.iter().map(|id| self.key(*id)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
             last_lines: lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(ToString::to_string).collect(),

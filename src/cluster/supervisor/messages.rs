@@ -174,7 +174,8 @@ impl Handler<WorkerOutput> for Supervisor {
                 out.write_all(&msg.bytes).and_then(|()| out.flush())
             };
         }
-        if let Some(life) = self.lives.get(&msg.worker) {
+        if let Some(life) = self.lives.get_mut(&msg.worker) {
+            life.said = life.said.saturating_add(String::from_utf8_lossy(&msg.bytes).len());
             let tail = &mut self.tails[life.place];
             tail.push_str(&String::from_utf8_lossy(&msg.bytes));
             if tail.len() > 2 * TAIL {

@@ -1,6 +1,7 @@
 //! The supervisor actor: brings events to the scheduler and carries out its commands.
 
 mod lives;
+mod memory;
 mod messages;
 mod requests;
 mod traffic;
@@ -14,10 +15,14 @@ use super::place::Place;
 use super::{Executable, Settings, Shared};
 use crate::client::remote::Remote;
 use crate::error::{DeathCause, DeathRecord, Error, Result};
+use crate::events::journal::{Journal, LifeStep, WorkerStep};
+use crate::events::ring;
 use crate::ids::{SessionId, WorkerId};
-use crate::ipc::page::{ControlPage, monotonic_ms};
+use crate::ipc::clock::monotonic_ms;
+use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
+use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::task::image::{self, BuildId};
@@ -34,6 +39,8 @@ use std::time::{Duration, Instant};
 pub(crate) const CLIENT: SessionId = SessionId(0);
 /// How often workers are looked at while they run something.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often when one of them is near its memory limit.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
 /// How many deaths are remembered.
 const DEATHS: usize = 100;
 /// How much of a worker's output is kept, in bytes.
@@ -90,6 +97,10 @@ struct Life {
     ended: Option<DeathCause>,
     /// Whether its tasks are to blame for its death.
     blame: bool,
+    /// What the kernel says of its memory.
+    statm: Statm,
+    /// How many of the last bytes of its place's output are its own.
+    said: usize,
 }
 
 pub(crate) struct Supervisor {
@@ -111,8 +122,13 @@ pub(crate) struct Supervisor {
     counted: FxHashMap<SessionId, u64>,
     lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
     deaths: VecDeque<DeathRecord>,
+    steps: Journal<WorkerStep>,
+    /// By place: what workers that are gone had recorded.
+    past_runs: Vec<Vec<ring::Record>>,
     waiting: Vec<Waiting>,
     watching: bool,
+    /// A worker is so near its limit that it must be looked at often.
+    tight: bool,
     /// Since when there has been no worker and none could be started.
     starved: Option<Instant>,
     /// Carrying out commands has brought the scheduler news.
@@ -158,7 +174,6 @@ impl Supervisor {
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
             tails: vec![String::new(); places.len()],
-            places,
             executable,
             build,
             shared,
@@ -172,12 +187,16 @@ impl Supervisor {
             counted: FxHashMap::default(),
             lent: FxHashMap::default(),
             deaths: VecDeque::new(),
+            steps: Journal::new(settings.events),
+            past_runs: vec![Vec::new(); places.len()],
             waiting: Vec::new(),
             watching: false,
+            tight: false,
             starved: None,
             unsettled: false,
             stopping: None,
             owns_system,
+            places,
             settings,
         };
         supervisor.tell_fleet();
@@ -211,6 +230,10 @@ impl Supervisor {
         }
     }
 
+    fn note(&self, place: usize, pid: u32, what: LifeStep) {
+        self.steps.note(WorkerStep { worker: self.places[place].name.clone(), pid, what });
+    }
+
     fn tell_fleet(&mut self) {
         let open = (0..self.places.len()).filter(|&p| !self.places[p].closing);
         let fleet = open.map(|p| self.spec(p)).collect();
@@ -233,7 +256,8 @@ impl Supervisor {
         if !self.watching && self.must_look() {
             self.watching = true;
             let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now()));
-            let pause = due.map_or(LOOK, |due| due.clamp(Duration::from_millis(1), LOOK));
+            let longest = if self.tight { CLOSE_LOOK } else { LOOK };
+            let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
             ctx.run_later(pause, |supervisor, ctx| {
                 supervisor.watching = false;
                 supervisor.look();
@@ -279,6 +303,7 @@ impl Supervisor {
         for (id, silent) in kill {
             self.kill(id, DeathCause::Unresponsive(silent), true);
         }
+        self.guard_memory();
         if self.stopping.is_some_and(|since| since.elapsed() > STOP_GRACE) {
             let left: Vec<_> = self.lives.keys().copied().collect();
             left.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));

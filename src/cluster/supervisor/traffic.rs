@@ -4,8 +4,8 @@ use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, sessio
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
+use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
-use crate::ipc::page::monotonic_ms;
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::message::{self, Bytes, FromWorker, Task, ToSession, ToWorker};
 use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
@@ -80,6 +80,7 @@ impl Supervisor {
                 name,
                 attempt: task.attempt,
                 deliver: task.deliver,
+                alone: task.alone,
                 body: Bytes(body.into()),
                 inputs: task
                     .inputs
@@ -201,6 +202,8 @@ impl Supervisor {
             FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
+            FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
+            FromWorker::Crowded => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),
             FromWorker::Session(request) => {
                 let session = session_of(worker);
