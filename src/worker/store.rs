@@ -143,6 +143,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether a result is here, in memory or on disk.
+    pub(super) fn holds(&self, id: TaskId) -> bool {
+        self.state.lock().entries.contains_key(&id)
+    }
+
     /// A result, brought back from disk where it is there only. `None`: it is not here.
     pub(super) fn get(&self, id: TaskId) -> Result<Option<(Value, &'static Record)>, String> {
         let (on_disk, record, life) = {

@@ -87,6 +87,7 @@ impl Supervisor {
                     .into_iter()
                     .map(|input| match input {
                         Input::Held { id, take } => message::Input::Held { id, take },
+                        Input::Ahead { id } => message::Input::Ahead { id },
                         Input::Payload(payload) => message::Input::Payload(payload),
                     })
                     .collect(),
@@ -200,6 +201,7 @@ impl Supervisor {
                 self.scheduler.finished(worker, completions, self.now());
             }
             FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
+            FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
