@@ -34,14 +34,14 @@ fn leak(mib: usize) -> usize {
     held.len()
 }
 
-/// Has another process take the memory, and waits for it.
-fn fork(file: String, mib: usize) -> String {
+/// Takes a part of the memory, has other processes take another, and waits for them.
+fn fork(file: String, mib: usize) -> usize {
+    let held = vec![1_u8; mib * MIB];
     note(&file, "runs");
-    // A shell that keeps what it reads in a variable, without a limit of its own that would stop it first.
-    let script = format!("x=$(head -c {} /dev/zero | tr '\\0' a); echo done; sleep 60", mib * MIB);
-    let child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_string()
+    // The second keeps everything, since it has not seen the end of a line, and the sleeper keeps it waiting.
+    let script = format!("(head -c {} /dev/zero; sleep 60) | tail -n 1", mib * MIB);
+    let status = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status().unwrap();
+    held.len() + usize::from(status.success())
 }
 
 /// Every page is written to, and different from every other one.
@@ -118,8 +118,8 @@ fn what_a_tasks_children_use_counts_and_they_go_with_it() {
         String::from_utf8_lossy(&output.stdout).trim().to_string()
     });
     assert_eq!(client.compute(&small.call()).unwrap(), "42");
-    // Below what the kernel would refuse a single process, so that it is the sum that counts.
-    let task = delayed(fork).call(path(&dir, "runs"), 195_usize);
+    // Each by itself is well below the limit, so that it is the sum that counts.
+    let task = delayed(fork).call(path(&dir, "runs"), 110_usize);
     let error = client.compute(&task).unwrap_err();
     for record in records_of(&error, &task.key()) {
         assert!(matches!(record.cause, DeathCause::MemoryLimit { .. }), "{record}");
@@ -333,4 +333,134 @@ fn thresholds_are_checked() {
         let error = builder.build().err().unwrap();
         assert!(matches!(error, swath::Error::Invalid { .. }) && error.to_string().contains(what), "{error}");
     }
+}
+
+#[test]
+fn workers_are_recycled_and_nothing_is_lost() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).threads(1).memory_limit("300MB").recycle_after(50).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let first = pids(&client);
+    let kept = client.persist(&delayed(|x: u64| vec![x; 10_000]).map(0..20_u64)).unwrap();
+    let dir = directory();
+    fn noted(file: String, x: i64) -> i64 {
+        note(&file, std::process::id());
+        x + 1
+    }
+    let file = path(&dir, "runs");
+    let futures: Vec<_> = (0..400_i64).map(|x| client.submit(&delayed(noted).call(&*file, x)).unwrap()).collect();
+    assert_eq!(client.gather(&futures).unwrap(), (1..=400).collect::<Vec<_>>());
+    let runs = notes(&file);
+    assert_eq!(runs.len(), 400, "nothing is done twice");
+    let processes: std::collections::BTreeSet<_> = runs.iter().collect();
+    assert!(processes.len() >= 4, "{}", processes.len());
+    let firsts: Vec<_> = kept.iter().map(|v| v.map(|v: Vec<u64>| v[0])).collect();
+    assert_eq!(client.compute(&firsts).unwrap(), (0..20).collect::<Vec<_>>());
+    assert_eq!(client.deaths().unwrap(), [], "it is no death");
+    until("all are replaced", || pids(&client).iter().all(|pid| !first.contains(pid)));
+    // A task that waits for others keeps the only worker that could run them.
+    let client = Client::builder().workers(1).threads(1).recycle_after(1).build().unwrap();
+    fn outer(n: i64) -> i64 {
+        let client = swath::current_client().unwrap();
+        (0..n).map(|x| client.compute(&delayed(|x: i64| x * 2).call(x)).unwrap()).sum()
+    }
+    assert_eq!(client.compute(&delayed(outer).call(5)).unwrap(), 20);
+    assert_eq!(client.compute(&delayed(outer).call(6)).unwrap(), 30);
+}
+
+#[test]
+fn a_worker_that_leaks_is_recycled() {
+    let _clean = Clean::start();
+    let client = limited(1, "300MB").recycle_unmanaged(0.3).build().unwrap();
+    client.wait_for_workers(1, LONG).unwrap();
+    let first = pids(&client);
+    fn leaks(mib: usize) -> usize {
+        std::mem::forget(vec![1_u8; mib * MIB]);
+        std::thread::sleep(Duration::from_millis(2));
+        mib
+    }
+    let mut taken = 0;
+    until("it is replaced", || {
+        // As much as it may have before it is to go, and then nothing more, but it goes on working.
+        let mib = if taken < 100 { 10 } else { 0 };
+        taken += client.compute(&delayed(leaks).call(mib)).unwrap();
+        let now = pids(&client);
+        now.len() == 1 && now != first
+    });
+    assert_eq!(client.deaths().unwrap(), []);
+}
+
+#[test]
+fn threads_keep_to_a_budget() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Part(Buffer<u8>);
+    fn read(i: u8) -> Part {
+        MOST.fetch_max(ALIVE.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Part(vec![i; MIB].into())
+    }
+    fn merge(parts: Vec<Part>) -> u64 {
+        ALIVE.fetch_sub(parts.len(), Ordering::SeqCst);
+        // Reading is faster than this, so that readers would run far ahead.
+        std::thread::sleep(Duration::from_millis(2));
+        parts.iter().map(|p| u64::from(p.0[7])).sum()
+    }
+    let graph: Vec<_> = (0..40_u8).map(|i| delayed(merge).call(delayed(read).map([i, i, i]))).collect();
+    let client = Client::builder().mode(swath::Mode::Threads).threads(4).memory_limit("8MiB").build().unwrap();
+    assert_eq!(client.compute(&graph).unwrap(), (0..40).map(|i| 3 * i).collect::<Vec<u64>>());
+    let most = MOST.load(Ordering::SeqCst);
+    assert!(most <= 14, "{most} alive at once");
+    let memory = client.memory().unwrap();
+    assert_eq!((memory.workers[0].limit, memory.workers[0].managed), (Some(8 << 20), 0), "{memory}");
+    // Results that are there to stay do not stop it.
+    let kept = client.persist(&delayed(|i: u8| vec![i; MIB]).map(0..20_u8)).unwrap();
+    assert_eq!(client.compute(&kept).unwrap().len(), 20);
+}
+
+#[test]
+fn durable_results_are_computed_once() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let runs = path(&dir, "runs");
+    let store = dir.path().join("made/for/it");
+    fn costly(runs: String, x: u64) -> (u64, Buffer<u64>, Vec<String>) {
+        note(&runs, x);
+        (x, Buffer::from_fn(20_000, |i| i as u64 * x), vec![x.to_string(); 3])
+    }
+    let lazies = |n: u64| (0..n).map(|x| delayed(costly).pure().call(&*runs, x)).collect::<Vec<_>>();
+    let client = limited(2, "300MB").build().unwrap();
+    let wanted = client.compute(&lazies(6)).unwrap();
+    let before = notes(&runs).len();
+    for client in [client, Client::threads(2), Client::sync()] {
+        let kept = client.persist_to(&store, &lazies(6)).unwrap();
+        assert_eq!(client.compute(&kept).unwrap(), wanted);
+        assert_eq!(notes(&runs).len(), before + 6, "the first computes them, the others read them");
+    }
+    // What is damaged, cut short or missing is computed again, and so is what is new; drafts of a crash do not matter.
+    let mut files: Vec<_> = std::fs::read_dir(&store).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 6);
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    bytes[100_000] ^= 1;
+    std::fs::write(&files[0], &bytes).unwrap();
+    std::fs::write(&files[1], &std::fs::read(&files[1]).unwrap()[..100_000]).unwrap();
+    std::fs::remove_file(&files[2]).unwrap();
+    std::fs::write(&files[3], "").unwrap();
+    std::fs::write(store.join("x.1-2.draft"), "half").unwrap();
+    let client = Client::threads(2);
+    let kept = client.persist_to(&store, &lazies(8)).unwrap();
+    assert_eq!(client.compute(&kept).unwrap()[..6], wanted);
+    assert_eq!(notes(&runs).len(), before + 6 + 4 + 2);
+    client.persist_to(&store, &lazies(8)).unwrap();
+    assert_eq!(notes(&runs).len(), before + 12);
+    // What may be different each time is not kept.
+    let error = client.persist_to(&store, &[delayed(costly).call(&*runs, 1_u64)]).unwrap_err();
+    assert!(error.to_string().contains("pure"), "{error}");
+    let inner = delayed(|x: u64| x).call(1_u64);
+    let error = client.persist_to(&store, &[delayed(costly).pure().call(&*runs, inner)]).unwrap_err();
+    assert!(error.to_string().contains("pure"), "{error}");
+    let error = client.persist_to("/proc/nothing", &lazies(1)).unwrap_err();
+    assert!(matches!(error, swath::Error::Invalid { .. }), "{error}");
 }

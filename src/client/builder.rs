@@ -58,6 +58,8 @@ pub struct Builder {
     thresholds: Thresholds,
     spill_directory: Option<PathBuf>,
     spill_limit: MemoryLimit,
+    recycle_after: Option<u64>,
+    recycle_unmanaged: Option<f64>,
     name: Option<String>,
     worker_env: Vec<(String, String)>,
     worker_tags: Vec<(usize, Vec<String>)>,
@@ -86,6 +88,8 @@ impl Default for Builder {
             thresholds: Thresholds::default(),
             spill_directory: None,
             spill_limit: MemoryLimit::None,
+            recycle_after: None,
+            recycle_unmanaged: None,
             name: None,
             worker_env: Vec::new(),
             worker_tags: Vec::new(),
@@ -166,6 +170,10 @@ impl Builder {
     }
 
     /// Memory limit of each worker. Default: none.
+    ///
+    /// A worker that has one keeps to it: results that do not fit are moved to disk, and a task that takes too much ends
+    /// its worker and not the machine; see [`memory_target`](Self::memory_target) and what follows it. In threads mode it
+    /// is a budget for the results that are alive: tasks without inputs wait while it is used up.
     pub fn memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.memory_limit = limit.into();
         self
@@ -232,6 +240,21 @@ impl Builder {
     /// How much all workers together may move to disk. Default: as much as there is room.
     pub fn spill_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.spill_limit = limit.into();
+        self
+    }
+
+    /// Replaces each worker process when it has done so many tasks, against libraries that leak. Default: never.
+    ///
+    /// What runs is finished first, and results are handed on, so nothing is lost and nothing is done twice.
+    pub fn recycle_after(mut self, tasks: u64) -> Self {
+        self.recycle_after = Some(tasks.max(1));
+        self
+    }
+
+    /// Replaces a worker process in the same way when memory that is not of results stays over this share of its limit
+    /// for some seconds while it works. Default: never.
+    pub fn recycle_unmanaged(mut self, share: f64) -> Self {
+        self.recycle_unmanaged = Some(share);
         self
     }
 
@@ -346,7 +369,11 @@ impl Builder {
             Mode::Sync => Ok(Client::with_limit(SyncRunner::new(self.events), self.max_graphs)),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
-                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores), self.events), self.max_graphs)),
+                n => {
+                    let budget = self.memory_limit.bytes()?;
+                    let threads = Threads::new(n.unwrap_or_else(cores), self.events, budget);
+                    Ok(Client::with_limit(threads, self.max_graphs))
+                }
             },
             Mode::Processes => Ok(Client::with_limit(cluster::local(self.settings()?)?, self.max_graphs)),
         }
@@ -377,6 +404,9 @@ impl Builder {
             return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
         }
         self.thresholds.check()?;
+        if let Some(share) = self.recycle_unmanaged.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return Err(Error::invalid("recycle_unmanaged", format!("{share}; it is a share of the limit up to 1")));
+        }
         if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
         }
@@ -400,6 +430,8 @@ impl Builder {
             spill_directory: (spills && memory_limit.is_some())
                 .then(|| self.spill_directory.clone().unwrap_or_else(spill_directory)),
             spill_limit: self.spill_limit.bytes()?,
+            recycle_after: self.recycle_after,
+            recycle_unmanaged: self.recycle_unmanaged,
             shared_memory,
             name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
             env: self.worker_env.clone(),

@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod backend;
 mod builder;
 mod computable;
+mod durable;
 mod future;
 mod gate;
 pub(crate) mod limit;
@@ -257,7 +258,7 @@ impl Client {
 
     /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
     pub fn threads(n: usize) -> Self {
-        Self::new(Threads::new(n, DEFAULT_CAPACITY))
+        Self::new(Threads::new(n, DEFAULT_CAPACITY, None))
     }
 
     /// Runs each task in the calling thread, in the same order every time: for debugging.

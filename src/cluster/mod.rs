@@ -44,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) spill_limit: Option<u64>,
     /// Bytes of shared segments for all together.
     pub(crate) shared_memory: u64,
+    /// A worker is replaced in order when it has done so many tasks.
+    pub(crate) recycle_after: Option<u64>,
+    /// And when memory that is not of results stays over this share of its limit.
+    pub(crate) recycle_unmanaged: Option<f64>,
     pub(crate) name: String,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) tags: Vec<Vec<String>>,

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::job::{Job, State, TaskRef, flag};
 use super::ready::{Lane, Rule};
-use super::worker::Slot;
+use super::worker::{Leaving, Slot};
 use crate::error::DeathRecord;
 use crate::ids::WorkerId;
 use crate::protocol::FailureCause;
@@ -18,6 +18,22 @@ impl Scheduler {
         w.futile = false;
         if paused {
             self.relieve();
+        }
+    }
+
+    /// So much of what a worker holds is on disk.
+    pub(crate) fn spilled(&mut self, id: WorkerId, bytes: u64) {
+        if let Some(slot) = self.workers.find(id) {
+            self.workers[slot].spilled = bytes;
+        }
+    }
+
+    /// A worker that was to go stays, if it has not finished what runs: it turned out that something there waits for others.
+    pub(crate) fn worker_staying(&mut self, id: WorkerId) {
+        if let Some(slot) = self.workers.find(id)
+            && let Leaving::Draining { .. } = self.workers[slot].leaving
+        {
+            self.workers[slot].leaving = Leaving::No;
         }
     }
 

@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) prefetch: Duration,
     /// Copies of values that take so many bytes are given up when memory is short.
     pub(crate) large_copy: u64,
+    /// Tasks without inputs start as long as results take no more than this share of a worker's memory limit.
+    pub(crate) source_share: f64,
 }
 
 impl Default for Config {
@@ -74,6 +76,7 @@ impl Default for Config {
             cancel_grace: Duration::from_secs(5),
             prefetch: Duration::from_millis(4),
             large_copy: 64 << 10,
+            source_share: 0.6,
         }
     }
 }

@@ -158,6 +158,8 @@ pub(super) struct Worker {
     pub(super) paused: bool,
     pub(super) held_values: u64,
     pub(super) held_bytes: u64,
+    /// What of them is on disk, as far as it has said so.
+    pub(super) spilled: u64,
     /// Fetches under way.
     pub(super) exporting: u32,
     /// When the tasks with a time limit are overdue.
@@ -205,6 +207,7 @@ impl Worker {
             paused: false,
             held_values: 0,
             held_bytes: 0,
+            spilled: 0,
             exporting: 0,
             deadlines: Vec::new(),
             leaving: Leaving::No,
@@ -297,6 +300,21 @@ impl Worker {
 
     pub(super) fn fits(&self, memory: u64) -> bool {
         memory == 0 || self.spec.memory_limit.is_none_or(|limit| self.memory.saturating_add(memory) <= limit)
+    }
+
+    /// How many more tasks without inputs fit that leave so many bytes each. One does where nothing is in flight: results
+    /// may be there to stay, and then nothing would ever make room.
+    pub(super) fn sources(&self, bytes: u64, share: f64) -> u32 {
+        let Some(limit) = self.spec.memory_limit else { return u32::MAX };
+        let coming = bytes.saturating_mul(u64::from(self.in_flight()) + self.incoming.len() as u64);
+        let used = self.held_bytes.saturating_sub(self.spilled).saturating_add(coming);
+        let room = ((limit as f64 * share) as u64).saturating_sub(used);
+        let idle = u32::from(self.in_flight() == 0 && self.incoming.is_empty());
+        match room.checked_div(bytes) {
+            Some(n) => u32::try_from(n).unwrap_or(u32::MAX).max(idle),
+            None if room > 0 => u32::MAX,
+            None => idle,
+        }
     }
 
     pub(super) fn start_grace(&mut self, now: Duration, grace: Duration) {

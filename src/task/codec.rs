@@ -99,6 +99,11 @@ pub(crate) fn encode<T: Data>(value: &T, out: &mut Vec<u8>, limit: usize) -> Res
     })
 }
 
+/// Writes an encoded value, all of it in one place whatever buffers it has.
+pub(crate) fn encode_to<T: Data>(value: &T, out: &mut impl std::io::Write) -> Result<(), String> {
+    bincode::serde::encode_into_std_write(value, out, config()).map(drop).map_err(|e| e.to_string())
+}
+
 /// Reads a value that fills `bytes` exactly.
 pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
     // The borrowing form checks a claimed length against the bytes that are there before it allocates.

@@ -14,6 +14,7 @@ use crate::ipc::clock;
 use crate::ipc::frame::MAX_FRAME;
 use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::start;
+use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, VERSION, Welcome};
 use crate::task::function::short_name;
@@ -101,8 +102,21 @@ impl Supervisor {
         };
         link.start();
         let phase = Phase::Starting(Instant::now());
-        let life =
-            Life { place, pid, pipe, page, phase, sent: 0, ended: None, blame: true, statm: Statm::of(pid), said: 0 };
+        let life = Life {
+            place,
+            pid,
+            pipe,
+            page,
+            phase,
+            sent: 0,
+            ended: None,
+            blame: true,
+            statm: Statm::of(pid),
+            said: 0,
+            done: 0,
+            unmanaged: Floor::default(),
+            recycling: false,
+        };
         self.lives.insert(id, life);
     }
 
@@ -235,7 +249,12 @@ impl Supervisor {
         self.scheduler.worker_lost(worker, &running, record);
         self.shared.ledger.forgive(&life.page);
         self.lent.remove(&Peer::Worker(worker));
-        let pause = self.places[place].end(Instant::now());
+        let pause = if expected {
+            self.places[place].leave();
+            Duration::ZERO
+        } else {
+            self.places[place].end(Instant::now())
+        };
         if self.stopping.is_none() && !self.places[place].closing {
             match self.settings.restart {
                 RestartPolicy::Always => self.refill_later(place, pause, ctx),

@@ -17,6 +17,10 @@ impl Supervisor {
     /// what the processes use that its tasks have started.
     pub(super) fn guard_memory(&mut self) {
         self.tight = false;
+        for (&id, life) in &self.lives {
+            self.scheduler.spilled(id, life.page.gauges().spilled());
+        }
+        self.recycle_leaking();
         let Some(limit) = self.settings.memory_limit else { return };
         let levels = self.settings.thresholds.levels(limit);
         if levels.terminate == u64::MAX {
@@ -37,6 +41,49 @@ impl Supervisor {
         }
         for (id, used) in over {
             self.kill_family(id, DeathCause::MemoryLimit { used, limit });
+        }
+    }
+
+    /// Replaces the workers that use more and more for nobody knows what.
+    fn recycle_leaking(&mut self) {
+        let (Some(share), Some(limit)) = (self.settings.recycle_unmanaged, self.settings.memory_limit) else { return };
+        let mut leaking = Vec::new();
+        for (&id, life) in &mut self.lives {
+            let gauges = life.page.gauges();
+            let process = life.statm.private().unwrap_or(0) + gauges.segments();
+            life.unmanaged.look(process.saturating_sub(gauges.managed()));
+            if life.unmanaged.bytes().is_some_and(|floor| floor as f64 > limit as f64 * share) {
+                leaking.push(id);
+            }
+        }
+        leaking.into_iter().for_each(|id| self.recycle(id, "memory that is not of results stays in use"));
+    }
+
+    /// Counts tasks that a worker has done.
+    pub(super) fn count_of_life(&mut self, id: WorkerId, tasks: usize) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        life.done += tasks as u64;
+        if self.settings.recycle_after.is_some_and(|most| life.done >= most) {
+            self.recycle(id, "it has done as many tasks as it is to do");
+        }
+    }
+
+    /// Lets a worker finish and hand on what it has, to be replaced then.
+    fn recycle(&mut self, id: WorkerId, why: &str) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        if life.phase != Phase::Ready || life.recycling {
+            return;
+        }
+        life.recycling = true;
+        log::info!("{} is replaced: {why}", self.places[life.place].name);
+        self.scheduler.worker_retiring(id);
+    }
+
+    /// A task of a worker waits for tasks of its own. If the worker were on its way out, they might have nowhere to run.
+    pub(super) fn stay(&mut self, id: WorkerId) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        if std::mem::take(&mut life.recycling) && !self.places[life.place].closing {
+            self.scheduler.worker_staying(id);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::ipc::clock::monotonic_ms;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
+use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
@@ -101,6 +102,12 @@ struct Life {
     statm: Statm,
     /// How many of the last bytes of its place's output are its own.
     said: usize,
+    /// Tasks it has done.
+    done: u64,
+    /// What it uses beside results.
+    unmanaged: Floor,
+    /// It is on its way out, to be replaced.
+    recycling: bool,
 }
 
 pub(crate) struct Supervisor {

@@ -191,6 +191,7 @@ impl Supervisor {
             FromWorker::Hello { .. } => return Err("a second hello".to_string()),
             FromWorker::Done(done) => {
                 self.count(&done);
+                self.count_of_life(worker, done.len());
                 let completions = done.into_iter().map(|d| Completion {
                     id: d.id,
                     attempt: d.attempt,
@@ -206,7 +207,12 @@ impl Supervisor {
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
             FromWorker::Crowded => self.scheduler.relieve(),
-            FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),
+            FromWorker::Blocked(delta) => {
+                self.scheduler.blocked(worker, delta);
+                if delta > 0 {
+                    self.stay(worker);
+                }
+            }
             FromWorker::Session(request) => {
                 let session = session_of(worker);
                 self.sessions.entry(session).or_insert(SessionEnd::Worker(worker));
