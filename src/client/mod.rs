@@ -19,6 +19,7 @@ pub use future::{Awaited, Future, Status};
 pub use limit::MemoryLimit;
 pub use wait::{AsCompleted, WaitFor};
 
+use crate::cluster::tail::LogLine;
 use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
@@ -831,11 +832,12 @@ impl Client {
         self.0.backend.ask_cluster(Question::Memory).await.and_then(memory)
     }
 
-    /// The last lines that each worker wrote to its standard output and error, by worker name.
+    /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
+    /// of each worker's are kept. In the in-process modes tasks write to the program's own streams, and there are none.
     ///
     /// # Errors
     /// Where the client is closed.
-    pub fn logs(&self) -> Result<Vec<(String, String)>> {
+    pub fn logs(&self) -> Result<Vec<LogLine>> {
         self.0.backend.ask_cluster(Question::Logs).wait().and_then(logs)
     }
 
@@ -843,8 +845,26 @@ impl Client {
     ///
     /// # Errors
     /// As [`logs`](Self::logs).
-    pub async fn logs_async(&self) -> Result<Vec<(String, String)>> {
+    pub async fn logs_async(&self) -> Result<Vec<LogLine>> {
         self.0.backend.ask_cluster(Question::Logs).await.and_then(logs)
+    }
+
+    /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub fn logs_of<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
+        let key = future.key();
+        Ok(self.logs()?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+    }
+
+    /// [`logs_of`](Self::logs_of) for async code.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn logs_of_async<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
+        let key = future.key();
+        Ok(self.logs_async().await?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.

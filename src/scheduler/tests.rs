@@ -1411,7 +1411,7 @@ fn results_that_are_there_to_stay_do_not_stop_what_makes_more() {
             assert_eq!(rig.on(0).len(), 1, "one at a time");
             rig.s.spilled(WorkerId(0), 2000);
             rig.step();
-            assert_eq!(rig.on(0).len(), 2, "what is on disk takes no memory");
+            assert!(rig.on(0).len() > 1, "what is on disk takes no memory");
             rig.s.spilled(WorkerId(0), 0);
         }
     }

@@ -9,6 +9,7 @@
 mod ahead;
 mod link;
 mod output;
+mod print;
 mod scope;
 mod store;
 
@@ -34,6 +35,7 @@ use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
 use output::Unsent;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use print::{Printed, Streams};
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
 use smallvec::SmallVec;
@@ -102,6 +104,7 @@ pub(crate) struct Worker {
     deferred: Mutex<Vec<(TaskId, Instant)>>,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
+    streams: Streams,
     /// Starts and ends of tasks, for the watcher to see whether anything goes on.
     activity: AtomicU64,
     watch: Mutex<bool>,
@@ -190,6 +193,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         page,
         deferred: Mutex::default(),
         finished: Mutex::default(),
+        streams: Streams::open(),
         activity: AtomicU64::new(0),
         watch: Mutex::new(false),
         watcher: Condvar::new(),
@@ -278,6 +282,7 @@ impl Worker {
             let closed = self.closed(&queue).is_some();
             if let Some(task) = queue.tasks.pop_front_if(|_| !closed) {
                 queue.running.insert(task.id);
+                self.page.set_listening(true);
                 // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
                 if !queue.reading && queue.idle > 0 {
                     self.work.notify_one();
@@ -290,6 +295,11 @@ impl Worker {
             if !flushed {
                 drop(queue);
                 self.send_finished();
+                if self.streams.unseen() {
+                    Streams::flush();
+                    self.tell_printed();
+                }
+                self.stop_listening();
                 flushed = true;
                 queue = self.queue.lock();
                 continue;
@@ -353,6 +363,7 @@ impl Worker {
             self.send_finished();
             self.eased();
             self.export_deferred();
+            self.tell_printed();
             let busy = {
                 let mut queue = self.queue.lock();
                 let waits = self.closed(&queue);
@@ -613,6 +624,20 @@ impl Worker {
         }
     }
 
+    /// Leaves what may still be written to the supervisor, if no task runs.
+    fn stop_listening(&self) {
+        let queue = self.queue.lock();
+        if queue.running.is_empty() && queue.tasks.is_empty() {
+            self.page.set_listening(false);
+        }
+    }
+
+    fn tell_printed(&self) {
+        self.streams.look(self.page.ring(), |Printed { stderr, bytes, tasks }| {
+            self.link.send(&FromWorker::Printed { stderr, bytes, tasks });
+        });
+    }
+
     fn send_released(&self) {
         let released = self.attachments().take_released();
         if !released.is_empty() {
@@ -649,6 +674,10 @@ impl Worker {
         self.activity.fetch_add(1, Ordering::Relaxed);
         self.store.unpinned();
         scope.end(&outcome);
+        if self.streams.ran(ended.duration_since(began)) {
+            Streams::flush();
+            self.tell_printed();
+        }
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => self.store.forget(&[id]),

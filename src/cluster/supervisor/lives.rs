@@ -1,11 +1,12 @@
 //! The processes: started, welcomed, ended, replaced.
 
 use super::{
-    DEATHS, Error, Executable, LAST_LINES, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of,
+    DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of,
 };
 use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
+use crate::cluster::tail::Tail;
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::LifeStep;
 use crate::graph::node;
@@ -98,6 +99,7 @@ impl Supervisor {
             pipe: Rc::clone(&pipe),
             child: Some(child),
             supervisor: ctx.address(),
+            page: Arc::clone(&page),
             max_frame: MAX_FRAME,
         };
         link.start();
@@ -207,7 +209,7 @@ impl Supervisor {
         }
         while self.places.len() < n {
             self.places.push(Place::new(self.places.len(), Vec::new()));
-            self.tails.push(String::new());
+            self.tails.push(Tail::default());
             self.past_runs.push(Vec::new());
         }
         for place in &mut self.places[n..] {
@@ -283,12 +285,12 @@ impl Supervisor {
 
     pub(super) fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
         // Its log lines are on its page too, where they survive what the pipe could not carry.
-        let log = String::from_utf8_lossy(&life.page.last_log()).into_owned();
-        let said = self.last_words(life);
-        let tail = if said.is_empty() { log.as_str() } else { said };
+        let mut last_lines = self.last_words(life);
+        if last_lines.is_empty() {
+            last_lines = String::from_utf8_lossy(&life.page.last_log()).lines().map(ToString::to_string).collect();
+        }
         let peaks = life.page.peaks();
         let peak_of = |id: &TaskId| peaks.iter().find(|(task, _)| task == id).map_or(0, |(_, peak)| *peak);
-        let lines: Vec<_> = tail.lines().collect();
         DeathRecord {
             worker: self.places[life.place].name.clone(),
             pid: life.pid,
@@ -300,7 +302,7 @@ impl Supervisor {
             peak_bytes: running.iter().map(peak_of).collect(),
             running: running.iter().map(|id| self.key(*id)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
-            last_lines: lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(ToString::to_string).collect(),
+            last_lines,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The memory of the workers, seen from outside: a worker that cannot run its own code can still be stopped.
 
-use super::{Life, Phase, Supervisor};
+use super::{LAST_LINES, Life, Phase, Supervisor};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::gauges::Waits;
@@ -104,20 +104,15 @@ impl Supervisor {
             return cause;
         };
         let number = |line: &str| line.strip_prefix(NO_MEMORY.0)?.strip_suffix(NO_MEMORY.1)?.parse().ok();
-        match self.last_words(life).lines().rev().find_map(number) {
+        match self.last_words(life).iter().rev().find_map(|line| number(line)) {
             Some(wanted) => DeathCause::AllocationFailed { wanted, limit },
             None => cause,
         }
     }
 
-    /// What a life has written to its standard output and error, as far as it is kept.
-    pub(super) fn last_words(&self, life: &Life) -> &str {
-        let tail = &self.tails[life.place];
-        let mut start = tail.len().saturating_sub(life.said);
-        while !tail.is_char_boundary(start) {
-            start += 1;
-        }
-        &tail[start..]
+    /// The last lines that a life has written to its standard output and error.
+    pub(super) fn last_words(&self, life: &Life) -> Vec<String> {
+        self.tails[life.place].last(LAST_LINES.min(life.said))
     }
 
     pub(super) fn memory(&self) -> MemoryReport {

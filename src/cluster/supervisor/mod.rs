@@ -12,6 +12,7 @@ pub(super) use messages::{FromWorkers, WorkerGone, WorkerOutput};
 
 use super::link::Pipe;
 use super::place::Place;
+use super::tail::Tail;
 use super::{Executable, Settings, Shared};
 use crate::client::remote::Remote;
 use crate::error::{DeathCause, DeathRecord, Error, Result};
@@ -44,8 +45,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const CLOSE_LOOK: Duration = Duration::from_millis(10);
 /// How many deaths are remembered.
 const DEATHS: usize = 100;
-/// How much of a worker's output is kept, in bytes.
-const TAIL: usize = 8 << 10;
 /// How many of the last lines go into the record of a death.
 const LAST_LINES: usize = 100;
 /// How long workers may take to stop before they are killed.
@@ -100,7 +99,7 @@ struct Life {
     blame: bool,
     /// What the kernel says of its memory.
     statm: Statm,
-    /// How many of the last bytes of its place's output are its own.
+    /// How many of the last lines of its place's output are its own.
     said: usize,
     /// Tasks it has done.
     done: u64,
@@ -119,7 +118,7 @@ pub(crate) struct Supervisor {
     attachments: Attachments,
     clock: Instant,
     places: Vec<Place>,
-    tails: Vec<String>,
+    tails: Vec<Tail>,
     lives: FxHashMap<WorkerId, Life>,
     next_worker: u32,
     /// Processes started before the actor was.
@@ -180,7 +179,7 @@ impl Supervisor {
         };
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
-            tails: vec![String::new(); places.len()],
+            tails: places.iter().map(|_| Tail::default()).collect(),
             executable,
             build,
             shared,

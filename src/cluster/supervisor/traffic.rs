@@ -213,6 +213,7 @@ impl Supervisor {
                     self.stay(worker);
                 }
             }
+            FromWorker::Printed { stderr, bytes, tasks } => self.print(worker, stderr, &bytes.0, &tasks),
             FromWorker::Session(request) => {
                 let session = session_of(worker);
                 self.sessions.entry(session).or_insert(SessionEnd::Worker(worker));
