@@ -88,3 +88,8 @@ pub mod bench {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// So are those of the page on memory.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/MEMORY.md")]
+pub struct MemoryPage;

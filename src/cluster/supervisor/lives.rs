@@ -1,8 +1,6 @@
 //! The processes: started, welcomed, ended, replaced.
 
-use super::{
-    DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of,
-};
+use super::{DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
