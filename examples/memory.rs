@@ -2,6 +2,8 @@
 //!
 //! Run it with `cargo run --release --example memory`. Its output is explained in `docs/MEMORY.md`.
 
+#![allow(clippy::print_stdout)]
+
 use swath::{Buffer, BufferMut, Client, Delayed, delayed};
 
 const MIB: usize = 1 << 20;

@@ -280,6 +280,34 @@ fn a_disk_that_is_not_to_be_used_fails_what_does_not_fit_and_nothing_else() {
 }
 
 #[test]
+fn a_spill_directory_that_vanishes_is_said_and_used_again_when_it_is_back() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let spill = dir.path().join("spill");
+    std::fs::create_dir(&spill).unwrap();
+    let client = limited(1, "128MiB").spill_directory(&spill).build().unwrap();
+    client.wait_for_workers(1, LONG).unwrap();
+    std::fs::remove_dir(&spill).unwrap();
+    let futures = client.submit_all(&(0..20_u64).map(|i| delayed(block).call(8, i)).collect::<Vec<_>>()).unwrap();
+    let results: Vec<_> = futures.iter().map(|f| client.compute(&delayed(sum).call(f))).collect();
+    let fit = results.iter().filter(|r| r.is_ok()).count();
+    assert!((9..16).contains(&fit), "{fit}");
+    let error = results.iter().find_map(|r| r.as_ref().err()).unwrap();
+    assert!(error.to_string().contains("does not exist") && error.to_string().contains("spill_directory"), "{error}");
+    assert!(client.logs().unwrap().iter().any(|line| line.text.contains("cannot be moved to disk")));
+    std::fs::create_dir(&spill).unwrap();
+    until("it is used again", || {
+        client.compute(&delayed(sum).call(delayed(block).call(8, 99))).is_ok() && client.memory().unwrap().spilled() > 0
+    });
+    for (i, (future, result)) in futures.iter().zip(&results).enumerate() {
+        match result {
+            Ok(_) => assert_eq!(client.compute(&delayed(sum).call(future)).unwrap(), sum(block(8, i as u64))),
+            Err(_) => assert!(future.result().is_err()),
+        }
+    }
+}
+
+#[test]
 fn a_report_says_what_is_used_for_what() {
     let _clean = Clean::start();
     let client = limited(2, "512MB").build().unwrap();
@@ -362,7 +390,9 @@ fn workers_are_recycled_and_nothing_is_lost() {
     let client = Client::builder().workers(1).threads(1).recycle_after(1).build().unwrap();
     fn outer(n: i64) -> i64 {
         let client = swath::current_client().unwrap();
-        (0..n).map(|x| client.compute(&delayed(|x: i64| x * 2).call(x)).unwrap()).sum()
+        let one_by_one: i64 = (0..n).map(|x| client.compute(&delayed(|x: i64| x * 2).call(x)).unwrap()).sum();
+        assert_eq!(one_by_one, client.compute(&delayed(|x: i64| x * 2).map(0..n)).unwrap().iter().sum::<i64>());
+        one_by_one
     }
     assert_eq!(client.compute(&delayed(outer).call(5)).unwrap(), 20);
     assert_eq!(client.compute(&delayed(outer).call(6)).unwrap(), 30);

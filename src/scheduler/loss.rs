@@ -91,14 +91,13 @@ impl Scheduler {
                 continue;
             }
             let task = self.jobs[r.job].task_id(r.index);
-            if blame && running.contains(&task) {
-                if let Some(cause) = self.blame(r, &record) {
-                    let worker = Some(record.worker.clone());
-                    let failure = Failure { task, step: 0, call: None, worker, cause };
-                    self.fail(r, Arc::new(failure));
-                    self.settle();
-                    continue;
-                }
+            let guilty = blame && running.contains(&task);
+            if let Some(cause) = guilty.then(|| self.blame(r, &record)).flatten() {
+                let worker = Some(record.worker.clone());
+                let failure = Failure { task, step: 0, call: None, worker, cause };
+                self.fail(r, Arc::new(failure));
+                self.settle();
+                continue;
             }
             self.admit(r);
             self.settle();

@@ -358,7 +358,7 @@ impl Store {
                 } else {
                     let reason = e.to_string();
                     if state.failing.as_ref().is_none_or(|(known, _)| *known != reason) {
-                        log::warn!("results cannot be moved to disk: {reason}");
+                        log::error!("results cannot be moved to disk: {reason}");
                     }
                     state.failing = Some((reason, Instant::now()));
                     state.policy.stuck();

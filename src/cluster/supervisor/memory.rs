@@ -71,7 +71,8 @@ impl Supervisor {
     /// Lets a worker finish and hand on what it has, to be replaced then.
     fn recycle(&mut self, id: WorkerId, why: &str) {
         let Some(life) = self.lives.get_mut(&id) else { return };
-        if life.phase != Phase::Ready || life.recycling {
+        // What its tasks wait for may have nowhere else to run.
+        if life.phase != Phase::Ready || life.recycling || self.scheduler.blocked_on(id) > 0 {
             return;
         }
         life.recycling = true;
@@ -138,7 +139,13 @@ impl Supervisor {
             segments: gauges.segments(),
             private: life.statm.private().unwrap_or(0),
             paused: self.pause_of(life),
-            peaks: life.page.peaks().into_iter().map(|(task, peak)| (self.key(task), peak)).collect(),
+            peaks: life
+                .page
+                .peaks()
+                .into_iter()
+                .filter(|p| p.1 > 0)
+                .map(|(task, peak)| (self.key(task), peak))
+                .collect(),
         }
     }
 
