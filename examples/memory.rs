@@ -1,6 +1,6 @@
 //! What a memory limit does: results that do not fit go to disk, and a task that takes too much fails with a reason.
 //!
-//! Run it with `cargo run --release --example memory`. Its output is explained in `docs/MEMORY.md`.
+//! Run it with `cargo run --example memory`. Its output is explained in `docs/MEMORY.md`.
 
 #![allow(clippy::print_stdout)]
 

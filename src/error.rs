@@ -477,8 +477,8 @@ impl fmt::Display for DeathCause {
 impl fmt::Display for DeathRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {}) {}", self.worker, self.pid, self.cause)?;
-        if let Some(limit) = self.memory_limit {
-            write!(f, "; memory limit {limit} B")?;
+        if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_memory()) {
+            write!(f, "; memory limit {}", Bytes(limit))?;
         }
         if let Some(last) = self.memory_samples.last() {
             write!(f, "; last seen using {}", Bytes(*last))?;
