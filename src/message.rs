@@ -35,6 +35,8 @@ pub(crate) enum ToWorker {
     Cancel(Vec<TaskId>),
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
+    /// Keep these values in reach until told to drop them.
+    Share(Vec<(TaskId, Payload)>),
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),

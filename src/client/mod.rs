@@ -591,7 +591,7 @@ impl Client {
         Ok(results)
     }
 
-    fn scatter_values<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
+    fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
         fn scattered<T>(value: T) -> T {
             value
         }
@@ -603,7 +603,7 @@ impl Client {
             .into_iter()
             .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
             .collect();
-        let run = self.backend().scatter(values)?;
+        let run = self.backend().scatter(values, broadcast)?;
         Ok(self.outputs(&run).into_iter().map(Future::new).collect())
     }
 
@@ -614,7 +614,11 @@ impl Client {
     /// # Errors
     /// Where the value cannot be encoded, or there is no room for it.
     pub fn scatter<T: Data>(&self, value: T) -> Result<Future<T>> {
-        let mut futures = self.scatter_values(vec![value])?;
+        self.scatter_one(value, false)
+    }
+
+    fn scatter_one<T: Data>(&self, value: T, broadcast: bool) -> Result<Future<T>> {
+        let mut futures = self.scatter_values(vec![value], broadcast)?;
         futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
     }
 
@@ -623,17 +627,20 @@ impl Client {
     /// # Errors
     /// As [`scatter`](Self::scatter).
     pub fn scatter_all<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
-        self.scatter_values(values)
+        self.scatter_values(values, false)
     }
 
-    /// Gives a value to all workers: the same as [`scatter`](Self::scatter), under the name that Dask's users look for.
+    /// Gives a value to all workers at once: each has it in reach before its first task asks for it, also those that start
+    /// later.
     ///
-    /// There is one copy, in shared memory, however many workers read it; each maps it when its first task asks for it.
+    /// Large buffers are copied once, into shared memory, however many workers there are; each maps them now, and keeps
+    /// them mapped until the last handle of the value goes. [`scatter`](Self::scatter) leaves that to the first
+    /// task that uses the value on a worker.
     ///
     /// # Errors
     /// As [`scatter`](Self::scatter).
     pub fn broadcast<T: Data>(&self, value: T) -> Result<Future<T>> {
-        self.scatter(value)
+        self.scatter_one(value, true)
     }
 
     /// Waits until all, or any, of the futures are done (finished, failed or cancelled).

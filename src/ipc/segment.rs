@@ -264,6 +264,16 @@ impl Segment {
         unsafe { slice::from_raw_parts(mapping.ptr.as_ptr(), mapping.len.get()) }
     }
 
+    /// Fills the mapping, so that the first reader meets no page faults. Without effect on kernels before 5.14.
+    pub(crate) fn populate(&self) {
+        let mapping = &self.memory.mapping;
+        // SAFETY: the range is the mapping's own, which lives as long as `self`; the advice changes no content.
+        let filled = unsafe { madvise(mapping.ptr.cast(), mapping.len.get(), MmapAdvise::MADV_POPULATE_READ) };
+        if let Err(e) = filled {
+            log::debug!("a mapping is not filled ahead: {e}");
+        }
+    }
+
     fn bytes_mut(&mut self) -> &mut [u8] {
         debug_assert!(self.is_own());
         let mapping = &self.memory.mapping;

@@ -433,6 +433,7 @@ impl Worker {
                     // What the page says of memory is to be true also when nothing runs.
                     self.wake_watcher();
                 }
+                ToWorker::Share(values) => self.store.share(values),
                 ToWorker::Return(segments) => {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();

@@ -14,6 +14,7 @@ use crate::ipc::scope::decode_scope;
 use crate::ipc::segment::SegmentPool;
 use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
+use crate::protocol::Payload;
 use crate::task::Value;
 use crate::task::function::Record;
 use parking_lot::{Condvar, Mutex};
@@ -65,6 +66,8 @@ struct Victim {
 
 pub(super) struct Store {
     state: Mutex<State>,
+    /// Values of others that are to stay mapped.
+    shared: Mutex<FxHashMap<TaskId, Payload>>,
     /// The mover waits here for a debt.
     debts: Condvar,
     /// Whether any number of tasks may start. What is false here is looked up.
@@ -100,6 +103,7 @@ impl Store {
         };
         Self {
             state: Mutex::new(state),
+            shared: Mutex::default(),
             debts: Condvar::new(),
             open: AtomicBool::new(true),
             threads,
@@ -202,6 +206,16 @@ impl Store {
             dropped
         };
         drop(dropped);
+        let mut shared = self.shared.lock();
+        if !shared.is_empty() {
+            ids.iter().for_each(|id| drop(shared.remove(id)));
+        }
+    }
+
+    /// Keeps values in reach: their segments mapped, and the mappings filled.
+    pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
+        values.iter().flat_map(|(_, payload)| &payload.segments).for_each(|segment| segment.populate());
+        self.shared.lock().extend(values);
     }
 
     /// Whether a task may start beside `running` others.

@@ -6,7 +6,9 @@ use crate::common::{
 };
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
-use swath::{Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, WorkerState, delayed, try_delayed, value};
+use swath::{
+    Buffer, Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, WorkerState, delayed, try_delayed, value,
+};
 
 fn me() -> String {
     swath::current_task().unwrap().worker
@@ -421,4 +423,35 @@ fn shared_memory_is_given_back() {
         assert_eq!(delayed(|b: swath::Buffer| b[78]).call(&given).compute(&client).unwrap(), i);
         assert_eq!(made.compute(&client).unwrap()[5], i);
     }
+}
+
+#[test]
+fn a_broadcast_value_is_mapped_by_every_worker_until_it_goes() {
+    fn mapped(pid: u32) -> bool {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let lengths = maps.lines().filter(|l| l.contains("memfd:swath")).filter_map(|l| {
+            let (from, to) = l.split(' ').next()?.split_once('-')?;
+            Some(u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?)
+        });
+        lengths.max().is_some_and(|n| n >= 8 << 20)
+    }
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    client.wait_for_workers(2, LONG).unwrap();
+    let pids = |client: &Client| -> Vec<u32> { client.workers().unwrap().iter().map(|w| w.pid).collect() };
+    let values: Vec<f64> = (0..1 << 20).map(f64::from).collect();
+    let total: f64 = values.iter().sum();
+    let scattered = client.scatter(Buffer::from_slice(&values)).unwrap();
+    assert!(!pids(&client).into_iter().any(mapped), "nobody has asked for it");
+    let everywhere = client.broadcast(Buffer::from_slice(&values)).unwrap();
+    until("both workers have it", || pids(&client).into_iter().all(mapped));
+    client.scale(3).unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    until("the new one has it too", || pids(&client).into_iter().all(mapped));
+    let sum = delayed(|b: Buffer<f64>| b.iter().sum::<f64>());
+    let sums: Vec<_> = (0..3).map(|i| sum.clone().on_worker(format!("worker-{i}")).call(&everywhere)).collect();
+    assert_eq!(client.compute(&sums).unwrap(), [total; 3]);
+    assert_eq!(client.compute(&sum.call(&scattered)).unwrap(), total);
+    drop((everywhere, scattered, sums));
+    until("all have let go", || !pids(&client).into_iter().any(mapped));
 }

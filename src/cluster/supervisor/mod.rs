@@ -321,6 +321,7 @@ impl Supervisor {
             Command::Run { worker, tasks } => self.run(worker, tasks),
             Command::Cancel { worker, tasks } => self.tell(worker, &ToWorker::Cancel(tasks)),
             Command::Fetch { worker, tasks } => self.tell(worker, &ToWorker::Fetch(tasks)),
+            Command::Share { worker, values } => self.share(worker, values),
             Command::Drop { worker, tasks } => self.tell(worker, &ToWorker::Drop(tasks)),
             Command::Retract { worker, tasks } => self.tell(worker, &ToWorker::Retract(tasks)),
             Command::Kill { worker, cause } => self.kill(worker, cause, true),
