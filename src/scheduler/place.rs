@@ -412,7 +412,10 @@ impl Scheduler {
             place -= 1;
             let job = &self.jobs[r.job];
             let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
-            if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some()) {
+            // Where a task would not be sent it must not be taken back for, or it would come and go for ever.
+            let source = job.dep_range(r.index).is_empty();
+            let takes = |w: &Worker| !source || w.sources(job.source_bytes, self.config.source_share) > 0;
+            if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some_and(takes)) {
                 continue;
             }
             if job.is_ahead(r.index) {

@@ -810,8 +810,12 @@ impl Drop for Seed {
     }
 }
 
-/// Two halves, for two cores. For a long search, set the number of seeds in the environment.
+/// Two halves, for two cores. For a long search, set the number of seeds in `SWATH_SIM_SEEDS`; for one seed, `SWATH_SIM_SEED`.
 fn chaos(from: u64) {
+    if let Some(seed) = std::env::var("SWATH_SIM_SEED").ok().and_then(|n| n.parse().ok()) {
+        let seed = Seed(seed);
+        return simulate(seed.0);
+    }
     let seeds = std::env::var("SWATH_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     for seed in (from..seeds).step_by(2) {
         let seed = Seed(seed);
