@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use swath::local::{self, ClusterStatus, DEFAULT_NAME};
@@ -37,6 +38,8 @@ Options of start:
   --threads N                  executor threads of each worker (default: 1)
   --memory-limit SIZE          of each worker, as 2GB, 512MiB or 25% (default: none)
   --shared-memory-limit SIZE   of all values together (default: half of the available memory)
+  --spill-directory PATH       where results go that do not fit into memory (default: /var/tmp)
+  --spill-limit SIZE           of all of them together (default: what there is room for)
   --size NAME                  a named size for what is not given: workers, threads, memory limit
   --foreground                 stay in this terminal and log to it
 
@@ -142,6 +145,16 @@ fn parse() -> Result<Option<Options>, Failure> {
                 let text = parser.value()?.string()?;
                 options.start.extend(start("memory-limit", &text));
                 options.builder = options.builder.memory_limit(limit("memory-limit", &text)?);
+            }
+            Long("spill-directory") => {
+                let path = PathBuf::from(parser.value()?);
+                options.start.extend(start("spill-directory", &path.to_string_lossy()));
+                options.builder = options.builder.spill_directory(path);
+            }
+            Long("spill-limit") => {
+                let text = parser.value()?.string()?;
+                options.start.extend(start("spill-limit", &text));
+                options.builder = options.builder.spill_limit(limit("spill-limit", &text)?);
             }
             Long("shared-memory-limit") => {
                 let text = parser.value()?.string()?;
@@ -391,6 +404,11 @@ fn describe(status: &ClusterStatus) -> String {
             let state = format!("{:?}", w.state).to_lowercase();
             let memory = bytes(w.memory);
             line(format!("  {:<12} pid {:<8} {state:<9} {:>4} task(s)  {memory}{limit}", w.name, w.pid, w.tasks));
+            let (shared, managed, spilled) = (bytes(w.shared_memory), bytes(w.managed), bytes(w.spilled));
+            line(format!("               shared {shared}, results in memory {managed}, on disk {spilled}"));
+            if let Some(why) = &w.paused {
+                line(format!("               starts no tasks: {why}"));
+            }
         }
         for death in &program.deaths {
             line(format!("  died: {death}"));

@@ -1,5 +1,6 @@
 //! What can go wrong, and what the caller is told.
 
+use crate::client::limit::Bytes;
 use crate::files::FileError;
 use crate::task::codec::{self};
 use crate::task::{Data, Value};
@@ -245,6 +246,16 @@ pub enum Cause {
     Returned(ReturnedError),
     /// The worker process under it died, as often as there are records.
     WorkerDied(Vec<DeathRecord>),
+    /// It needs more memory than a worker has: its worker died for want of memory, and so did the next one, where it had
+    /// all of the memory for itself.
+    MemoryLimit {
+        /// The limit of a worker in bytes.
+        limit: u64,
+        /// The most memory that was seen in use while it ran, in bytes.
+        peak: u64,
+        /// The deaths.
+        records: Vec<DeathRecord>,
+    },
     /// One attempt took longer than the task's timeout.
     TimedOut {
         /// The timeout.
@@ -299,6 +310,12 @@ impl fmt::Display for Cause {
                     write!(f, "; {record}")?;
                 }
                 Ok(())
+            }
+            Self::MemoryLimit { limit, peak, records } => {
+                let (limit, peak) = (Bytes(*limit), Bytes(*peak));
+                write!(f, "needs more memory than a worker has, also when it runs alone: {peak} were seen in use of ")?;
+                write!(f, "{limit}; raise `memory_limit`, or make it smaller pieces")?;
+                records.iter().try_for_each(|record| write!(f, "; {record}"))
             }
             Self::TimedOut { limit } => write!(f, "took longer than its timeout of {limit:?}"),
             Self::Cancelled => write!(f, "was cancelled"),
@@ -378,12 +395,18 @@ pub struct DeathRecord {
     pub cause: DeathCause,
     /// Its memory limit in bytes, where it had one.
     pub memory_limit: Option<u64>,
-    /// The last samples of its private memory in bytes, oldest first.
+    /// The last samples of the memory it used in bytes, oldest first: private memory and shared segments in use.
     pub memory_samples: Vec<u64>,
+    /// Bytes of results it kept in memory.
+    pub managed: u64,
+    /// Bytes of results it had moved to disk.
+    pub spilled: u64,
     /// Keys of the tasks it was running.
     pub running: Vec<String>,
     /// Sizes in bytes of the inputs of those tasks, in the same order.
     pub input_bytes: Vec<u64>,
+    /// The most bytes that the process was seen to use while each of those tasks ran, in the same order.
+    pub peak_bytes: Vec<u64>,
     /// The last lines it wrote to standard error.
     pub last_lines: Vec<String>,
 }
@@ -396,6 +419,20 @@ pub enum DeathCause {
     Exited(i32),
     /// It was ended by this signal.
     Signal(i32),
+    /// It used more than its memory limit allows and was ended.
+    MemoryLimit {
+        /// Bytes it used, with the processes that its tasks started.
+        used: u64,
+        /// Its limit in bytes.
+        limit: u64,
+    },
+    /// It could not get memory that would have taken it far over its limit, and ended itself.
+    AllocationFailed {
+        /// Bytes it asked for at once.
+        wanted: u64,
+        /// Its limit in bytes.
+        limit: u64,
+    },
     /// It gave no sign of life for this many milliseconds and was replaced.
     Unresponsive(u64),
     /// A cancelled or overdue task would not stop, so the worker was replaced.
@@ -407,6 +444,24 @@ pub enum DeathCause {
     Unknown,
 }
 
+impl DeathCause {
+    /// Whether it died for want of memory.
+    pub fn is_of_memory(&self) -> bool {
+        matches!(self, Self::MemoryLimit { .. } | Self::AllocationFailed { .. })
+    }
+}
+
+impl DeathRecord {
+    /// The most memory that was seen in use, in bytes: in the samples, by its tasks, and at the end.
+    pub fn peak(&self) -> u64 {
+        let at_the_end = match self.cause {
+            DeathCause::MemoryLimit { used, .. } => used,
+            _ => 0,
+        };
+        self.memory_samples.iter().chain(&self.peak_bytes).copied().fold(at_the_end, u64::max)
+    }
+}
+
 impl fmt::Display for DeathCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -415,6 +470,12 @@ impl fmt::Display for DeathCause {
                 Ok(s) => write!(f, "killed by {s}"),
                 Err(_) => write!(f, "killed by signal {n}"),
             },
+            Self::MemoryLimit { used, limit } => {
+                write!(f, "was ended because it used {} of its memory limit of {}", Bytes(*used), Bytes(*limit))
+            }
+            Self::AllocationFailed { wanted, limit } => {
+                write!(f, "ended when it wanted {} at once, with a memory limit of {}", Bytes(*wanted), Bytes(*limit))
+            }
             Self::Unresponsive(ms) => write!(f, "gave no sign of life for {ms} ms"),
             Self::CancelIgnored => write!(f, "replaced because a cancelled task would not stop"),
             Self::Protocol(why) => write!(f, "broke the protocol: {why}"),
@@ -426,14 +487,22 @@ impl fmt::Display for DeathCause {
 impl fmt::Display for DeathRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {}) {}", self.worker, self.pid, self.cause)?;
-        if let Some(limit) = self.memory_limit {
-            write!(f, "; memory limit {limit} B")?;
+        if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_memory()) {
+            write!(f, "; memory limit {}", Bytes(limit))?;
         }
         if let Some(last) = self.memory_samples.last() {
-            write!(f, "; last seen using {last} B")?;
+            write!(f, "; last seen using {}", Bytes(*last))?;
         }
-        if !self.running.is_empty() {
-            write!(f, "; running {}", self.running.join(", "))?;
+        if self.managed + self.spilled > 0 {
+            let (managed, spilled) = (Bytes(self.managed), Bytes(self.spilled));
+            write!(f, "; keeping {managed} of results in memory and {spilled} on disk")?;
+        }
+        for (at, key) in self.running.iter().enumerate() {
+            write!(f, "{}{key}", if at == 0 { "; running " } else { ", " })?;
+            match self.input_bytes.get(at) {
+                Some(&inputs) if inputs > 0 => write!(f, " (inputs of {})", Bytes(inputs))?,
+                _ => {}
+            }
         }
         if let Some(line) = self.last_lines.last() {
             write!(f, "; last line on stderr: {line}")?;

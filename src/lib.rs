@@ -43,6 +43,7 @@ mod graph;
 mod ids;
 mod ipc;
 pub mod local;
+mod memory;
 mod message;
 mod protocol;
 mod run;
@@ -64,6 +65,8 @@ pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use ipc::start::init;
 pub use local::{WorkerSize, describe_sizes};
+pub use memory::report::{MemoryReport, WorkerMemory};
+pub use memory::size::{report_size, size_of_value};
 pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::Data;
 pub use task::function::{TaskFunction, TryTaskFunction};
@@ -90,3 +93,8 @@ pub mod bench {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// So are those of the page on memory.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/MEMORY.md")]
+pub struct MemoryPage;

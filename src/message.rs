@@ -11,12 +11,15 @@ use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::segment::{Segment, SegmentId};
+use crate::memory::report::MemoryReport;
+use crate::memory::thresholds::Thresholds;
 use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
 use crate::task::image::BuildId;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The kind of a frame. One is enough: the message says what it is.
@@ -63,6 +66,10 @@ pub(crate) enum FromWorker {
     },
     /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own.
     Blocked(i32),
+    /// It starts no tasks for want of memory, or does so again.
+    Paused(bool),
+    /// It found no room in shared memory.
+    Crowded,
     Session(Request),
 }
 
@@ -75,6 +82,9 @@ pub(crate) struct Welcome {
     pub(crate) owner: u32,
     pub(crate) threads: usize,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) thresholds: Thresholds,
+    /// Where results go that do not fit into memory.
+    pub(crate) spill_directory: Option<PathBuf>,
     pub(crate) supervisor_page: PageName,
     pub(crate) own_page: PageName,
     /// The session of its tasks that submit tasks.
@@ -90,6 +100,8 @@ pub(crate) struct Task {
     pub(crate) name: Option<String>,
     pub(crate) attempt: u16,
     pub(crate) deliver: bool,
+    /// It is to have the worker's memory for itself.
+    pub(crate) alone: bool,
     pub(crate) body: Bytes,
     pub(crate) inputs: Vec<Input>,
 }
@@ -153,6 +165,7 @@ pub(crate) enum Request {
 pub(crate) enum Question {
     Workers,
     Deaths,
+    Memory,
     Logs,
     Events,
     Explain(JobId, u32),
@@ -166,6 +179,7 @@ pub(crate) enum Question {
 pub(crate) enum Answer {
     Workers(Vec<WorkerInfo>),
     Deaths(Vec<DeathRecord>),
+    Memory(Box<MemoryReport>),
     Logs(Vec<LogLine>),
     Events(Box<crate::events::Raw>),
     Text(String),

@@ -156,6 +156,12 @@ pub(crate) enum FailureCause {
     },
     /// The worker process died under it, each time with a record.
     WorkerDied(Vec<DeathRecord>),
+    /// It needs more memory than a worker has.
+    MemoryLimit {
+        limit: u64,
+        peak: u64,
+        records: Vec<DeathRecord>,
+    },
     TimedOut {
         limit_ms: u64,
     },

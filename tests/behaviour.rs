@@ -62,7 +62,7 @@ macro_rules! suite {
         cases! { $run;
             arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
                 nested_lists arrays tuples options maps text collected empty_inputs;
-            operators: arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
+            operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
                 methods;
             calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
                 submitted_and_gathered mapped scattered_and_broadcast as_completed_gives_all wait_for_all_and_any

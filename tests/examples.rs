@@ -75,3 +75,10 @@ fn flights_says_what_is_wrong_with_its_input() {
 fn the_service_passes_its_own_test() {
     succeed(example("service").arg("--self-test"));
 }
+
+#[test]
+fn memory_holds_its_limits() {
+    let output = String::from_utf8(succeed(&mut example("memory")).stdout).unwrap();
+    assert!(output.contains("needs more memory than a worker has"), "{output}");
+    assert!(output.contains("the sum is still"), "{output}");
+}

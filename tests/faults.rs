@@ -608,6 +608,30 @@ fn roles() {
             works(&client);
             say("recovered");
         }
+        "spills" => {
+            fn block(x: u8) -> Buffer<u8> {
+                vec![x; 4 << 20].into()
+            }
+            fn last(values: Buffer<u8>) -> u8 {
+                values[(4 << 20) - 1]
+            }
+            let client = Client::builder()
+                .workers(1)
+                .memory_limit("64MiB")
+                .spill_directory("/dev/shm")
+                .forward_output(false)
+                .build()
+                .unwrap();
+            let futures = client.submit_all(&delayed(block).map(0..60_u8)).unwrap();
+            let results: Vec<_> = futures.iter().map(|f| client.compute(&delayed(last).call(f))).collect();
+            let right = |(i, r): (usize, &Result<u8, Error>)| r.as_ref().is_ok_and(|x| usize::from(*x) == i);
+            say(results.iter().enumerate().filter(|(i, r)| right((*i, *r))).count());
+            say(results.iter().find_map(|r| r.as_ref().err()).unwrap());
+            drop((futures, results));
+            let sums = (0..60_u8).map(|x| delayed(last).call(delayed(block).call(x))).collect::<Vec<_>>();
+            assert_eq!(client.compute(&sums).unwrap().len(), 60, "there is room again");
+            say(client.deaths().unwrap().len());
+        }
         "descriptors" => {
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
             let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
@@ -783,6 +807,18 @@ fn a_dev_shm_that_fills_up_is_survived() {
     let _clean = Clean::start();
     let Some(command) = with_small_shm("64k", "fills up") else { return };
     assert_eq!(play(command), ["1", "recovered"]);
+}
+
+#[test]
+fn a_spill_directory_that_is_full_fails_what_does_not_fit_and_nothing_else() {
+    let _clean = Clean::start();
+    let Some(command) = with_small_shm("66m", "spills") else { return };
+    let words = play(command);
+    let right: usize = words[0].parse().unwrap();
+    // 64 MiB less the control pages on disk, and up to 80 % of as much in memory.
+    assert!((20..40).contains(&right), "{words:?}");
+    assert!(words[1].contains("is full") && words[1].contains("does not fit"), "{words:?}");
+    assert_eq!(words[2], "0");
 }
 
 #[test]

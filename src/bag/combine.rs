@@ -7,8 +7,8 @@ use crate::client::Client;
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::error::{Error, Result};
 use crate::graph::node::Arg;
+use crate::memory::size::size_of_value;
 use crate::task::Data;
-use crate::task::codec::encoded_len;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
 use std::ops::Range;
@@ -201,7 +201,7 @@ impl<T: Data> Bag<T> {
         self.cut(shares.map(|share| share.end - share.start))
     }
 
-    /// The same elements in partitions of at most about so many bytes, as they are encoded for another process.
+    /// The same elements in partitions of at most about so many bytes of memory.
     ///
     /// This computes the bag to learn the sizes of its partitions, so it should be persisted before if it is costly.
     ///
@@ -212,7 +212,7 @@ impl<T: Data> Bag<T> {
             return Err(Error::invalid("the size of partitions", "0 bytes; it is at least 1"));
         }
         fn size<T: Data>(elements: Elements<T>, _: Arc<()>) -> u64 {
-            elements.map(|e| encoded_len(&e)).sum()
+            elements.map(|e| size_of_value(&e)).sum()
         }
         let sizes = client.compute(self.each((), size::<T>))?;
         let parts = |size: u64| size.div_ceil(bytes).max(1);

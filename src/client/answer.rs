@@ -4,6 +4,7 @@ use super::WorkerInfo;
 use crate::cluster::tail::LogLine;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::Raw;
+use crate::memory::report::MemoryReport;
 use crate::message::{Answer, Question};
 use std::time::Duration;
 
@@ -37,6 +38,13 @@ answers!(
     logs: Logs(Vec<LogLine>),
     workers: Workers(Vec<WorkerInfo>)
 );
+
+pub(super) fn memory(answer: Answer) -> Result<MemoryReport> {
+    match answer {
+        Answer::Memory(report) => Ok(*report),
+        other => Err(unexpected(other)),
+    }
+}
 
 pub(super) fn done(answer: Answer, waited: Duration) -> Result<()> {
     match answer {

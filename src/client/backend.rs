@@ -4,6 +4,8 @@ use super::output::{Label, Run, Watcher, wait_until};
 use super::{Mode, Progress, WorkerInfo};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::memory::process::Statm;
+use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -69,6 +71,7 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
             Reply::ready(Ok(Answer::Workers(names.iter().map(|name| WorkerInfo::in_process(name)).collect())))
         }
         Question::Deaths => Reply::ready(Ok(Answer::Deaths(Vec::new()))),
+        Question::Memory => Reply::ready(Ok(Answer::Memory(Box::new(in_process(mode, 0, None))))),
         Question::Logs => Reply::ready(Ok(Answer::Logs(Vec::new()))),
         Question::WaitForWorkers { n: wanted, .. } if wanted <= n => Reply::ready(Ok(Answer::Done)),
         Question::WaitForWorkers { .. } => {
@@ -78,6 +81,19 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         Question::Restart => unsupported("restart"),
         Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),
     }
+}
+
+/// How this process uses its memory: results take `managed` bytes of it, where they are counted.
+pub(crate) fn in_process(mode: Mode, managed: u64, limit: Option<u64>) -> MemoryReport {
+    let process = WorkerMemory {
+        name: mode.to_string(),
+        pid: std::process::id(),
+        private: Statm::of_self().private().unwrap_or(0),
+        managed,
+        limit,
+        ..WorkerMemory::default()
+    };
+    MemoryReport { workers: vec![process], ..MemoryReport::default() }
 }
 
 /// An answer on its way: to be waited for, or awaited.

@@ -5,6 +5,7 @@ use super::{Client, MOST_GRAPHS, Mode};
 use crate::cluster::{self, MOST_WORKERS, Settings};
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
+use crate::memory::thresholds::Thresholds;
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,11 @@ pub struct Builder {
     threads: Option<usize>,
     memory_limit: MemoryLimit,
     shared_memory_limit: MemoryLimit,
+    thresholds: Thresholds,
+    spill_directory: Option<PathBuf>,
+    spill_limit: MemoryLimit,
+    recycle_after: Option<u64>,
+    recycle_unmanaged: Option<f64>,
     name: Option<String>,
     worker_env: Vec<(String, String)>,
     worker_tags: Vec<(usize, Vec<String>)>,
@@ -79,6 +85,11 @@ impl Default for Builder {
             threads: None,
             memory_limit: MemoryLimit::None,
             shared_memory_limit: MemoryLimit::None,
+            thresholds: Thresholds::default(),
+            spill_directory: None,
+            spill_limit: MemoryLimit::None,
+            recycle_after: None,
+            recycle_unmanaged: None,
             name: None,
             worker_env: Vec::new(),
             worker_tags: Vec::new(),
@@ -100,6 +111,12 @@ impl Default for Builder {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// By convention `/var/tmp` is on a disk, while `/tmp` is often memory.
+fn spill_directory() -> PathBuf {
+    let disk = PathBuf::from("/var/tmp");
+    if disk.is_dir() { disk } else { std::env::temp_dir() }
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -153,6 +170,10 @@ impl Builder {
     }
 
     /// Memory limit of each worker. Default: none.
+    ///
+    /// A worker that has one keeps to it: results that do not fit are moved to disk, and a task that takes too much ends
+    /// its worker and not the machine; see [`memory_target`](Self::memory_target) and what follows it. In threads mode it
+    /// is a budget for the results that are alive: tasks without inputs wait while it is used up.
     pub fn memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.memory_limit = limit.into();
         self
@@ -171,6 +192,69 @@ impl Builder {
     /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine.
     pub fn shared_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.shared_memory_limit = limit.into();
+        self
+    }
+
+    /// The share of its limit that a worker's results may take before the least recently used of them are moved to disk.
+    /// `None`: only the process's memory counts. Default: 0.6.
+    ///
+    /// Like the other three thresholds it has a meaning only with a [`memory_limit`](Self::memory_limit).
+    pub fn memory_target(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.target = share.into();
+        self
+    }
+
+    /// The share of its limit that a worker process may take before results are moved to disk until it is down to the
+    /// target. `None`: never. Default: 0.7.
+    pub fn memory_spill(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.spill = share.into();
+        self
+    }
+
+    /// The share of its limit that a worker process may take before it starts no more tasks, while those that run go on.
+    /// `None`: never. Default: 0.8.
+    pub fn memory_pause(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.pause = share.into();
+        self
+    }
+
+    /// The share of its limit that a worker process, with those that its tasks started, may take before it is ended and
+    /// replaced. `None`: only the kernel's limit holds, a little above. Default: 0.95.
+    ///
+    /// A task that was running is tried once more with a worker for itself, and fails with
+    /// [`Cause::MemoryLimit`](crate::Cause::MemoryLimit) if that is not enough.
+    pub fn memory_terminate(mut self, share: impl Into<Option<f64>>) -> Self {
+        self.thresholds.terminate = share.into();
+        self
+    }
+
+    /// Where workers move results to that do not fit into memory: a directory on a real disk. Default: `/var/tmp`, or the
+    /// directory for temporary files where there is none.
+    ///
+    /// Each worker has one file there, without a name, so that nothing is left of it however the worker ends.
+    pub fn spill_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.spill_directory = Some(path.into());
+        self
+    }
+
+    /// How much all workers together may move to disk. Default: as much as there is room.
+    pub fn spill_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.spill_limit = limit.into();
+        self
+    }
+
+    /// Replaces each worker process when it has done so many tasks, against libraries that leak. Default: never.
+    ///
+    /// What runs is finished first, and results are handed on, so nothing is lost and nothing is done twice.
+    pub fn recycle_after(mut self, tasks: u64) -> Self {
+        self.recycle_after = Some(tasks.max(1));
+        self
+    }
+
+    /// Replaces a worker process in the same way when memory that is not of results stays over this share of its limit
+    /// for some seconds while it works. Default: never.
+    pub fn recycle_unmanaged(mut self, share: f64) -> Self {
+        self.recycle_unmanaged = Some(share);
         self
     }
 
@@ -285,7 +369,11 @@ impl Builder {
             Mode::Sync => Ok(Client::with_limit(SyncRunner::new(self.events), self.max_graphs)),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
-                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores), self.events), self.max_graphs)),
+                n => {
+                    let budget = self.memory_limit.bytes()?;
+                    let threads = Threads::new(n.unwrap_or_else(cores), self.events, budget);
+                    Ok(Client::with_limit(threads, self.max_graphs))
+                }
             },
             Mode::Processes => Ok(Client::with_limit(cluster::local(self.settings()?)?, self.max_graphs)),
         }
@@ -315,6 +403,14 @@ impl Builder {
         if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
         }
+        self.thresholds.check()?;
+        if let Some(share) = self.recycle_unmanaged.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+            return Err(Error::invalid("recycle_unmanaged", format!("{share}; it is a share of the limit up to 1")));
+        }
+        if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
+            return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
+        }
+        let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
         let memory_limit = self.memory_limit.bytes()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
@@ -330,6 +426,12 @@ impl Builder {
             workers,
             threads,
             memory_limit,
+            thresholds: self.thresholds,
+            spill_directory: (spills && memory_limit.is_some())
+                .then(|| self.spill_directory.clone().unwrap_or_else(spill_directory)),
+            spill_limit: self.spill_limit.bytes()?,
+            recycle_after: self.recycle_after,
+            recycle_unmanaged: self.recycle_unmanaged,
             shared_memory,
             name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
             env: self.worker_env.clone(),

@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod backend;
 mod builder;
 mod computable;
+mod durable;
 mod future;
 mod gate;
 pub(crate) mod limit;
@@ -26,13 +27,14 @@ use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
 use crate::graph::Graph;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
+use crate::memory::report::MemoryReport;
 use crate::message::{Answer, Question};
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
 use crate::task::function::{TaskFunction, TryTaskFunction};
 use crate::task::{Data, Value};
-use answer::{deaths, done, events, logs, text, waiting_for, workers};
+use answer::{deaths, done, events, logs, memory, text, waiting_for, workers};
 use backend::{Backend, Want};
 use gate::{Gate, Permit};
 use output::{Label, Output, Run, Whole};
@@ -131,6 +133,12 @@ pub struct WorkerInfo {
     pub memory: u64,
     /// Bytes of shared segments that it made and still has, beside its private memory.
     pub shared_memory: u64,
+    /// Bytes of results that it keeps in memory.
+    pub managed: u64,
+    /// Bytes of results that it has moved to disk.
+    pub spilled: u64,
+    /// Why it starts no tasks for the time being, where memory is the reason.
+    pub paused: Option<String>,
     /// Its memory limit in bytes.
     pub limit: Option<u64>,
     /// The tasks it runs right now.
@@ -157,6 +165,9 @@ impl WorkerInfo {
             tasks: 0,
             memory: 0,
             shared_memory: 0,
+            managed: 0,
+            spilled: 0,
+            paused: None,
             limit: None,
             running: Vec::new(),
         }
@@ -249,7 +260,7 @@ impl Client {
 
     /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
     pub fn threads(n: usize) -> Self {
-        Self::new(Threads::new(n, DEFAULT_CAPACITY))
+        Self::new(Threads::new(n, DEFAULT_CAPACITY, None))
     }
 
     /// Runs each task in the calling thread, in the same order every time: for debugging.
@@ -809,6 +820,35 @@ impl Client {
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
         self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
+    }
+
+    /// How the workers use memory and disk: what is compared with their limits, and of what it consists.
+    ///
+    /// In the in-process modes there is one entry, this process.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// let kept = client.persist(&delayed(|n: usize| vec![1_u8; n]).call(1_000_000_usize))?;
+    /// client.compute(&kept.map(|bytes: Vec<u8>| bytes.len()))?;
+    /// let memory = client.memory()?;
+    /// assert!(memory.workers.iter().map(|w| w.managed).sum::<u64>() > 1_000_000);
+    /// println!("{memory}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn memory(&self) -> Result<MemoryReport> {
+        self.0.backend.ask_cluster(Question::Memory).wait().and_then(memory)
+    }
+
+    /// [`memory`](Self::memory) for async code.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    pub async fn memory_async(&self) -> Result<MemoryReport> {
+        self.0.backend.ask_cluster(Question::Memory).await.and_then(memory)
     }
 
     /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB

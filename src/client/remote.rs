@@ -296,6 +296,7 @@ fn cause(cause: &FailureCause) -> Cause {
             Cause::Returned(ReturnedError::encoded(message, type_name, value))
         }
         FailureCause::WorkerDied(records) => Cause::WorkerDied(records),
+        FailureCause::MemoryLimit { limit, peak, records } => Cause::MemoryLimit { limit, peak, records },
         FailureCause::TimedOut { limit_ms } => Cause::TimedOut { limit: Duration::from_millis(limit_ms) },
         FailureCause::Cancelled => Cause::Cancelled,
         FailureCause::Encode { type_name, reason } => Cause::Encode { type_name, reason },

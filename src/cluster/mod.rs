@@ -17,6 +17,7 @@ use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
+use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
 use actix::{Actor, Addr};
 use nix::sys::resource::{Resource, getrlimit};
@@ -37,8 +38,17 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Bytes for each worker.
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) thresholds: Thresholds,
+    /// Where results go that do not fit into memory.
+    pub(crate) spill_directory: Option<PathBuf>,
+    /// Bytes of them for all together.
+    pub(crate) spill_limit: Option<u64>,
     /// Bytes of shared segments for all together.
     pub(crate) shared_memory: u64,
+    /// A worker is replaced in order when it has done so many tasks.
+    pub(crate) recycle_after: Option<u64>,
+    /// And when memory that is not of results stays over this share of its limit.
+    pub(crate) recycle_unmanaged: Option<f64>,
     pub(crate) name: String,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) tags: Vec<Vec<String>>,
@@ -98,6 +108,7 @@ impl Shared {
         let ledger = Ledger::shared(Arc::clone(&page), Arc::clone(&page));
         ledger.set_limit(settings.shared_memory);
         ledger.set_most_pieces(most_segments());
+        ledger.set_disk_limit(settings.spill_limit.unwrap_or(u64::MAX));
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
         Ok(Self { page, pages: name, ledger, pool })

@@ -30,6 +30,11 @@ impl Place {
         self.started = Some(now);
     }
 
+    /// Ends a life that was to end.
+    pub(super) fn leave(&mut self) {
+        self.life = None;
+    }
+
     /// Ends the life; answers how long to wait before the next.
     pub(super) fn end(&mut self, now: Instant) -> Duration {
         self.life = None;

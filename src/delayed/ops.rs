@@ -71,32 +71,42 @@ macro_rules! scalars {
                 $method::lazily::<A, $scalar>(self, other)
             }
         }
-
-        impl<B: Data> $trait<Delayed<B>> for $scalar
-        where
-            $scalar: $trait<B, Output: Data>,
-        {
-            type Output = Delayed<<$scalar as $trait<B>>::Output>;
-            fn $method(self, other: Delayed<B>) -> Self::Output {
-                $method::lazily::<$scalar, B>(self, other)
-            }
-        }
-
-        impl<B: Data> $trait<&Delayed<B>> for $scalar
-        where
-            $scalar: $trait<B, Output: Data>,
-        {
-            type Output = Delayed<<$scalar as $trait<B>>::Output>;
-            fn $method(self, other: &Delayed<B>) -> Self::Output {
-                $method::lazily::<$scalar, B>(self, other)
-            }
-        }
     )*};
 }
 
 binary!(
     Add add, Sub sub, Mul mul, Div div, Rem rem, BitAnd bitand, BitOr bitor, BitXor bitxor, Shl shl, Shr shr
 );
+
+/// Operators with a number on the left. They are for delayed values of the same type only: with any other, Rust would look
+/// through all of these for the type of an operand it does not know yet, in arithmetic that has nothing to do with
+/// delayed values.
+macro_rules! scalars_first {
+    ($($trait:ident $method:ident),*: $scalars:tt) => {$( scalars_first!(@ $trait $method $scalars); )*};
+    (@ $trait:ident $method:ident [$($scalar:ident)*]) => {$(
+        impl $trait<Delayed<$scalar>> for $scalar {
+            type Output = Delayed<$scalar>;
+            fn $method(self, other: Delayed<$scalar>) -> Self::Output {
+                $method::lazily::<$scalar, $scalar>(self, other)
+            }
+        }
+
+        impl $trait<&Delayed<$scalar>> for $scalar {
+            type Output = Delayed<$scalar>;
+            fn $method(self, other: &Delayed<$scalar>) -> Self::Output {
+                $method::lazily::<$scalar, $scalar>(self, other)
+            }
+        }
+    )*};
+}
+
+scalars_first!(
+    Add add, Sub sub, Mul mul, Div div, Rem rem: [i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64]
+);
+scalars_first!(
+    BitAnd bitand, BitOr bitor, BitXor bitxor: [i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize bool]
+);
+scalars_first!(Shl shl, Shr shr: [i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize]);
 
 macro_rules! unary {
     ($($trait:ident $method:ident),*) => {$(

@@ -238,13 +238,18 @@ impl<T: Element> Buffer<T> {
 
     /// Whether the elements lie in memory that processes share.
     pub fn is_shared(&self) -> bool {
-        matches!(self.owner, Owner::Segment(_))
+        matches!(&self.owner, Owner::Segment(segment) if !segment.is_on_disk())
     }
 
-    /// The segment it lies in, and its first byte there.
+    /// Whether the elements lie in a file, from which the kernel reads them as they are used.
+    fn is_on_disk(&self) -> bool {
+        matches!(&self.owner, Owner::Segment(segment) if segment.is_on_disk())
+    }
+
+    /// The segment that it lies in and that others can map, and its first byte there.
     pub(crate) fn in_segment(&self) -> Option<(&Arc<Segment>, usize)> {
         match &self.owner {
-            Owner::Segment(segment) => {
+            Owner::Segment(segment) if !segment.is_on_disk() => {
                 let start = segment.bytes().as_ptr().addr();
                 Some((segment, self.ptr.as_ptr().addr() - start))
             }
@@ -517,6 +522,11 @@ impl<T: Element> Serialize for Buffer<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             return serializer.collect_seq(self);
+        }
+        match scope::counts(self.as_bytes(), self.is_on_disk()) {
+            Some(true) => return serializer.serialize_bytes(self.as_bytes()),
+            Some(false) => return serializer.serialize_unit(),
+            None => {}
         }
         let large = self.as_bytes().len() >= LARGE;
         let bytes = || self.clone().cast().expect("everything is a whole number of bytes, and they lie anywhere");

@@ -20,6 +20,15 @@ pub(crate) struct LedgerError {
     pub(crate) wanted: u64,
 }
 
+/// The disk is not to take that much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wanted} bytes are to be moved to disk and {used} of {limit} are there: raise `spill_limit`")]
+pub(crate) struct QuotaError {
+    pub(crate) limit: u64,
+    pub(crate) used: u64,
+    pub(crate) wanted: u64,
+}
+
 /// What may be used, and what is.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
@@ -29,18 +38,22 @@ pub(super) struct Account {
     /// The same for the number of segments: the supervisor has a descriptor of each that is in use.
     most_pieces: AtomicU64,
     pieces: AtomicU64,
+    /// The same for results on disk.
+    disk_limit: AtomicU64,
+    disk_used: AtomicU64,
+}
+
+/// Adds to a counter what keeps it within its limit, or says what it is.
+fn add(counter: &AtomicU64, wanted: u64, limit: u64) -> Result<(), u64> {
+    // Numbers only: no other memory is published by them, so no ordering is needed.
+    let more = |used: u64| used.checked_add(wanted).filter(|sum| *sum <= limit);
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map(drop)
 }
 
 impl Account {
     fn reserve(&self, wanted: u64) -> Result<(), LedgerError> {
         let limit = self.limit.load(Ordering::Relaxed);
-        // Numbers only: no other memory is published by them, so no ordering is needed.
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(wanted).filter(|sum| *sum <= limit)
-            })
-            .map(drop)
-            .map_err(|used| LedgerError { limit, used, wanted })
+        add(&self.used, wanted, limit).map_err(|used| LedgerError { limit, used, wanted })
     }
 
     fn release(&self, bytes: u64) {
@@ -48,9 +61,7 @@ impl Account {
     }
 
     fn reserve_piece(&self) -> bool {
-        let most = self.most_pieces.load(Ordering::Relaxed);
-        let more = |n: u64| n.checked_add(1).filter(|n| *n <= most);
-        self.pieces.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        add(&self.pieces, 1, self.most_pieces.load(Ordering::Relaxed)).is_ok()
     }
 }
 
@@ -81,6 +92,7 @@ impl Ledger {
         let ledger = Self(Book::Local(Arc::default()));
         ledger.set_limit(limit);
         ledger.set_most_pieces(u64::MAX);
+        ledger.set_disk_limit(u64::MAX);
         ledger
     }
 
@@ -129,6 +141,39 @@ impl Ledger {
         subtract(&self.account().pieces, 1);
     }
 
+    /// Changes how much may be moved to disk.
+    pub(crate) fn set_disk_limit(&self, limit: u64) {
+        self.account().disk_limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Takes `bytes` of the disk, or nothing.
+    pub(crate) fn reserve_disk(&self, wanted: u64) -> Result<(), QuotaError> {
+        let account = self.account();
+        let limit = account.disk_limit.load(Ordering::Relaxed);
+        add(&account.disk_used, wanted, limit).map_err(|used| QuotaError { limit, used, wanted })?;
+        if let Some(own) = self.own() {
+            own.disk_used().fetch_add(wanted, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`reserve_disk`](Self::reserve_disk) took.
+    pub(crate) fn release_disk(&self, bytes: u64) {
+        if let Some(own) = self.own() {
+            subtract(own.disk_used(), bytes);
+        }
+        subtract(&self.account().disk_used, bytes);
+    }
+
+    /// The page of this process.
+    fn own(&self) -> Option<&ControlPage> {
+        match &self.0 {
+            #[cfg(test)]
+            Book::Local(_) => None,
+            Book::Paged { own, .. } => Some(own),
+        }
+    }
+
     pub(crate) fn limit(&self) -> u64 {
         self.account().limit.load(Ordering::Relaxed)
     }
@@ -166,6 +211,7 @@ impl Ledger {
         let held = dead.shm_used().swap(0, Ordering::Relaxed);
         self.account().release(held);
         subtract(&self.account().pieces, dead.shm_pieces().swap(0, Ordering::Relaxed));
+        subtract(&self.account().disk_used, dead.disk_used().swap(0, Ordering::Relaxed));
         held
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Bytes and descriptors travel over a [`socket`] as [`frame`]s. Bulk data lies in [`segment`]s, whose descriptors ride
 //! along; a [`buffer`] is a typed view of one, and [`scope`] is how buffers inside any serde value find their segment.
-//! A [`page`] is a process's noticeboard that outlives it, and the [`ledger`] on the supervisor's page is the budget
+//! [`disk`] is where results lie that memory has no room for, in the form of segments. A [`page`] is a process's
+//! noticeboard that outlives it, and the [`ledger`] on the supervisor's page is the budget
 //! all segments are taken from.
 pub(crate) mod buffer;
 pub(crate) mod clock;
+pub(crate) mod disk;
 pub(crate) mod frame;
+pub(crate) mod gauges;
+pub(crate) mod heap;
 pub(crate) mod ledger;
 pub(crate) mod page;
 pub(crate) mod scope;

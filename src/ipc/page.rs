@@ -6,6 +6,7 @@
 
 use crate::events::ring::{Ring, Slot};
 use crate::ids::{JobId, SessionId, TaskId};
+use crate::ipc::gauges::Gauges;
 use crate::ipc::ledger::Account;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
@@ -29,7 +30,7 @@ pub(crate) const LOG: usize = 2048;
 
 const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x03");
+const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x06");
 
 #[repr(C)]
 struct Page {
@@ -40,6 +41,7 @@ struct Page {
     sample_cursor: AtomicU64,
     samples: [AtomicU64; SAMPLES],
     account: Account,
+    gauges: Gauges,
     running: [RunningSlot; SLOTS],
     progress: [AtomicU32; SLOTS],
     log_cursor: AtomicU64,
@@ -211,6 +213,15 @@ impl ControlPage {
         &self.page().shm_pieces
     }
 
+    pub(super) fn disk_used(&self) -> &AtomicU64 {
+        &self.page().gauges.disk
+    }
+
+    /// What the process says of its memory.
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.page().gauges
+    }
+
     /// Bytes of segments this process made and still has.
     pub(crate) fn segment_bytes(&self) -> u64 {
         self.shm_used().load(Ordering::Relaxed)
@@ -230,6 +241,7 @@ impl ControlPage {
     pub(crate) fn set_running(&self, slot: usize, task: Option<TaskId>) {
         if let Some(s) = self.page().running.get(slot) {
             self.page().progress[slot].store(0, Ordering::Relaxed);
+            self.gauges().restart_peak(slot);
             s.set(task);
         }
     }
@@ -246,6 +258,12 @@ impl ControlPage {
         self.page().running.iter().filter_map(RunningSlot::get).collect()
     }
 
+    /// The same with the most memory that the process used meanwhile.
+    pub(crate) fn peaks(&self) -> Vec<(TaskId, u64)> {
+        let slots = self.page().running.iter().enumerate();
+        slots.filter_map(|(slot, s)| Some((s.get()?, self.gauges().peak(slot)))).collect()
+    }
+
     /// The same with their progress in thousandths.
     pub(crate) fn progress(&self) -> Vec<(TaskId, u32)> {
         let page = self.page();
@@ -253,7 +271,7 @@ impl ControlPage {
         both.filter_map(|(s, p)| Some((s.get()?, p.load(Ordering::Relaxed)))).collect()
     }
 
-    /// Adds a sample of private memory, in bytes.
+    /// Adds a sample of the memory that the process uses, in bytes.
     pub(crate) fn add_sample(&self, bytes: u64) {
         let page = self.page();
         let at = page.sample_cursor.load(Ordering::Relaxed);

@@ -8,7 +8,7 @@
 use crate::ipc::buffer::Buffer;
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::segment::{Segment, SegmentError, SegmentMut, SegmentPool};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -48,11 +48,15 @@ struct Encoding {
     copies: Vec<(Buffer<u8>, Place)>,
     /// The planned slot that takes further small buffers.
     shared: Option<u32>,
+    /// All buffers are laid out one after the other, wherever they are; so many bytes have been given away.
+    flat: Option<u64>,
 }
 
 impl Encoding {
     fn place(&mut self, bytes: Buffer<u8>) -> Place {
-        if let Some((segment, offset)) = bytes.in_segment() {
+        if self.flat.is_none()
+            && let Some((segment, offset)) = bytes.in_segment()
+        {
             let offset = offset as u64;
             if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
                 return Place { index, offset };
@@ -75,6 +79,11 @@ impl Encoding {
     }
 
     fn plan(&mut self, len: usize) -> Place {
+        if let Some(used) = &mut self.flat {
+            let offset = used.next_multiple_of(ALIGN as u64);
+            *used = offset + len as u64;
+            return Place { index: 0, offset };
+        }
         let full = self.slots.len() >= MANY;
         if len >= ALONE && !full {
             self.slots.push(Slot::Planned(len));
@@ -121,7 +130,17 @@ impl Encoding {
     }
 }
 
+/// The state of a sizing.
+#[derive(Default)]
+struct Sizing {
+    /// Large buffers that have been counted.
+    met: FxHashSet<(*const u8, usize)>,
+    /// What values say that they hold beside what they write.
+    reported: u64,
+}
+
 thread_local! {
+    static SIZING: RefCell<Option<Sizing>> = const { RefCell::new(None) };
     static ENCODING: RefCell<Option<Encoding>> = const { RefCell::new(None) };
     static DECODING: RefCell<Vec<Arc<Segment>>> = const { RefCell::new(Vec::new()) };
 }
@@ -165,6 +184,47 @@ pub(crate) fn encode_scope<R>(
         _ => Vec::new(),
     };
     Ok((result, segments))
+}
+
+/// Where the buffers of a value go that is written to one place.
+pub(crate) struct Layout {
+    /// Each with its first byte, ascending, with gaps for alignment.
+    pub(crate) buffers: Vec<(Buffer<u8>, u64)>,
+    /// Bytes from the first to the last.
+    pub(crate) len: u64,
+}
+
+/// Runs `f`, which encodes a value; large buffers in it are copied nowhere, but given a place in one segment to come.
+pub(crate) fn layout_scope<R>(f: impl FnOnce() -> R) -> (R, Layout) {
+    let scope = Restore::enter(&ENCODING, Some(Encoding { flat: Some(0), ..Encoding::default() }));
+    let result = f();
+    let encoding = scope.leave().unwrap_or_default();
+    let buffers = encoding.copies.into_iter().map(|(bytes, place)| (bytes, place.offset)).collect();
+    (result, Layout { buffers, len: encoding.flat.unwrap_or(0) })
+}
+
+/// Runs `f`, which walks a value; the second answer is what values [`report`]ed meanwhile.
+pub(crate) fn sizing_scope<R>(f: impl FnOnce() -> R) -> (R, u64) {
+    let scope = Restore::enter(&SIZING, Some(Sizing::default()));
+    let result = f();
+    (result, scope.leave().map_or(0, |sizing| sizing.reported))
+}
+
+/// Adds to the size of the value that is being walked, if one is.
+pub(crate) fn report(bytes: u64) {
+    SIZING.with_borrow_mut(|sizing| {
+        if let Some(sizing) = sizing {
+            sizing.reported = sizing.reported.saturating_add(bytes);
+        }
+    });
+}
+
+/// Whether the bytes of a buffer count, where a value is being walked. `None` where none is.
+pub(super) fn counts(bytes: &[u8], on_disk: bool) -> Option<bool> {
+    SIZING.with_borrow_mut(|sizing| {
+        let sizing = sizing.as_mut()?;
+        Some(!on_disk && (bytes.len() < LARGE || sizing.met.insert((bytes.as_ptr(), bytes.len()))))
+    })
 }
 
 /// Runs `f`, which decodes what [`encode_scope`] made; buffers in it become views of `segments`.

@@ -13,12 +13,16 @@
 //! Deliveries are counted, not flagged: the owner may send a segment again while word of the return of an earlier
 //! delivery is still under way, and that word must not free it.
 //!
+//! A segment can also be a part of a file that this process wrote ([`Segment::on_disk`]): never lent, and by the same
+//! rule never written while it is referred to.
+//!
 //! So while a `&[u8]` into a segment exists in any process, the memory does not change. The kernel enforces most of it:
 //! seals forbid resizing (a shrunk file would be SIGBUS for readers) and, except through the owner's own mapping,
 //! writing. What is left is trust that the owner keeps to the protocol; it runs the same executable under the same
 //! user, and could as well write into our memory through /proc. Data read from a segment is nevertheless checked before
 //! it is believed: types read from it have no invalid bit patterns.
 
+use crate::ipc::disk::Extent;
 use crate::ipc::ledger::{Ledger, LedgerError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -105,9 +109,21 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(fd: &OwnedFd, len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
+        Self::at(fd, 0, len, protection)
+    }
+
+    fn at(fd: &OwnedFd, offset: i64, len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
         // SAFETY: the kernel chooses a place that is free, so no memory in use is changed.
-        let ptr = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, fd, 0) }?;
+        let ptr = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, fd, offset) }?;
         Ok(Self { ptr: ptr.cast(), len })
+    }
+
+    /// Asks the kernel to read ahead.
+    fn will_need(&self) {
+        // SAFETY: the range is this mapping; the advice changes none of its contents.
+        if let Err(e) = unsafe { madvise(self.ptr.cast(), self.len.get(), MmapAdvise::MADV_WILLNEED) } {
+            log::debug!("no reading ahead: {e}");
+        }
     }
 }
 
@@ -136,7 +152,7 @@ impl Drop for Grant {
 /// What a segment consists of. Fields are dropped in order: the budget gets its bytes back when the memory is gone.
 struct Memory {
     mapping: Mapping,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     _grant: Option<Grant>,
 }
 
@@ -163,7 +179,7 @@ impl Memory {
             Err(Errno::EINVAL) => fcntl(&fd, FcntlArg::F_ADD_SEALS(size))?,
             sealed => sealed?,
         };
-        Ok(Self { mapping, fd, _grant: Some(grant) })
+        Ok(Self { mapping, fd: Arc::new(fd), _grant: Some(grant) })
     }
 
     /// Another process's, mapped for reading. Nothing about `fd` is taken on trust.
@@ -179,7 +195,7 @@ impl Memory {
             return Err(Ok("it is smaller than claimed"));
         }
         let mapping = Mapping::new(&fd, len, ProtFlags::PROT_READ).map_err(Err)?;
-        Ok(Self { mapping, fd, _grant: None })
+        Ok(Self { mapping, fd: Arc::new(fd), _grant: None })
     }
 
     fn capacity(&self) -> usize {
@@ -197,7 +213,14 @@ pub(crate) struct Segment {
 /// Who hears of the last reference's end.
 enum Home {
     Pool(Arc<PoolShared>),
-    Abroad { attachments: Arc<AttachShared>, life: u64 },
+    Abroad {
+        attachments: Arc<AttachShared>,
+        life: u64,
+    },
+    /// The place in the file, which is free again when it is dropped.
+    Disk {
+        _extent: Arc<Extent>,
+    },
 }
 
 impl Segment {
@@ -208,6 +231,23 @@ impl Segment {
     /// Bytes mapped. May be more than was asked for.
     pub(crate) fn len(&self) -> usize {
         self.memory.capacity()
+    }
+
+    /// Maps a part of a file of this process, all of which has been written.
+    pub(crate) fn on_disk(extent: &Arc<Extent>) -> Result<Arc<Self>, SegmentError> {
+        let (fd, offset, len) = extent.place();
+        let mapping = Mapping::at(fd, offset, len, ProtFlags::PROT_READ)
+            .map_err(|errno| SegmentError::from_errno(errno, len.get()))?;
+        mapping.will_need();
+        let memory = Memory { mapping, fd: Arc::clone(fd), _grant: None };
+        let home = Home::Disk { _extent: Arc::clone(extent) };
+        let id = SegmentId { owner: u32::MAX, number: 0 };
+        Ok(Arc::new(Self { id, memory: ManuallyDrop::new(memory), home }))
+    }
+
+    /// Whether its bytes lie in a file, which no other process can map.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self.home, Home::Disk { .. })
     }
 
     /// Whether this process made it.
@@ -253,6 +293,7 @@ impl Drop for Segment {
                 drop(memory);
                 attachments.release(self.id, *life);
             }
+            Home::Disk { .. } => drop(memory),
         }
     }
 }
@@ -317,6 +358,7 @@ struct PoolState {
     /// By capacity; the last used is used first, since it may still be in the cache.
     free: BTreeMap<usize, Vec<Memory>>,
     free_bytes: usize,
+    parked_bytes: usize,
     /// Every number in use.
     live: FxHashMap<u32, Life>,
     next_number: u32,
@@ -409,6 +451,7 @@ impl SegmentPool {
                 return;
             }
             let Some(memory) = life.parked.take() else { return };
+            state.parked_bytes -= memory.capacity();
             state.live.remove(&id.number);
             state.keep(memory, self.0.max_free_bytes)
         };
@@ -424,6 +467,17 @@ impl SegmentPool {
         };
         drop(free);
         bytes
+    }
+
+    /// Bytes of segments that this process has and does not use: kept for later, or used by others only.
+    pub(crate) fn idle_bytes(&self) -> u64 {
+        let state = self.0.state.lock();
+        (state.free_bytes + state.parked_bytes) as u64
+    }
+
+    /// Bytes of segments that wait to be used again.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.0.state.lock().free_bytes as u64
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
@@ -451,7 +505,9 @@ impl PoolShared {
             let mut state = self.state.lock();
             match state.live.get_mut(&number) {
                 Some(life) if life.lent > 0 => {
+                    let bytes = memory.capacity();
                     life.parked = Some(memory);
+                    state.parked_bytes += bytes;
                     None
                 }
                 _ => {

@@ -1,5 +1,6 @@
 //! Running graphs in this process.
 
+mod budget;
 pub(crate) mod context;
 pub(crate) mod sync;
 pub(crate) mod threads;

@@ -6,9 +6,10 @@
 //!
 //! A thread whose task waits for other tasks is replaced by a spare one for so long.
 
+use super::budget::Budget;
 use super::context::{self, Scope, TaskInfo};
 use super::{begin, ended, evaluate, task_error};
-use crate::client::backend::{Backend, Reply, Want, answer_in_process};
+use crate::client::backend::{Backend, Reply, Want, answer_in_process, in_process};
 use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
@@ -52,6 +53,8 @@ struct Job {
     /// Per task: uses of its result that are to come.
     uses: Vec<AtomicU32>,
     cells: Vec<Mutex<Kept>>,
+    /// Where results are counted, with the size of each.
+    budget: Option<(Arc<Budget>, Vec<AtomicU64>)>,
     dependents: (Vec<u32>, Vec<u32>),
     left: AtomicUsize,
     /// Per task: whether it need not run. Empty until something is cancelled.
@@ -111,6 +114,8 @@ struct Queue {
     /// Threads that run or look for tasks, without those that wait for tasks of their own.
     active: usize,
     sleeping: usize,
+    /// Threads that run a task and do not wait for tasks of their own.
+    busy: usize,
     /// Threads that exist.
     alive: usize,
     /// All there have ever been, and those whose thread has left, for threads to come.
@@ -136,6 +141,7 @@ pub(crate) struct Threads {
     failed: AtomicU64,
     total: AtomicU64,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<Job>>>,
+    budget: Option<Arc<Budget>>,
     /// Runs that each thread remembers.
     events: usize,
 }
@@ -180,6 +186,7 @@ impl Scope for ThreadScope {
         let mut queue = pool.queue.lock();
         if begins {
             queue.active -= 1;
+            queue.busy -= 1;
             if queue.sleeping > 0 {
                 pool.work.notify_one();
             } else {
@@ -187,6 +194,16 @@ impl Scope for ThreadScope {
             }
         } else {
             queue.active += 1;
+            queue.busy += 1;
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // What nobody used to the end.
+        if let Some((budget, sizes)) = &self.budget {
+            budget.gone(sizes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum());
         }
     }
 }
@@ -236,6 +253,7 @@ impl Job {
         };
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             *cell = Kept::Empty;
+            self.uncount(id);
         }
         value
     }
@@ -250,6 +268,13 @@ impl Job {
     fn give_up(&self, id: u32) {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             *self.cells[id as usize].lock() = Kept::Empty;
+            self.uncount(id);
+        }
+    }
+
+    fn uncount(&self, id: u32) {
+        if let Some((budget, sizes)) = &self.budget {
+            budget.gone(sizes[id as usize].swap(0, Ordering::Relaxed));
         }
     }
 
@@ -337,7 +362,8 @@ impl Threads {
     }
 
     /// Starts the threads; each remembers so many runs.
-    pub(crate) fn new(threads: usize, events: usize) -> Arc<Self> {
+    /// With a `budget`, tasks without inputs wait while results take more bytes than that.
+    pub(crate) fn new(threads: usize, events: usize, budget: Option<u64>) -> Arc<Self> {
         let pool = Arc::new(Self {
             threads: threads.max(1),
             queue: Mutex::default(),
@@ -348,6 +374,7 @@ impl Threads {
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             jobs: Mutex::default(),
+            budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             events,
         });
         let mut queue = pool.queue.lock();
@@ -388,7 +415,9 @@ impl Threads {
             id: Cell::new(0),
         });
         let _entered = context::enter(scope.clone());
-        while let Some(work) = self.next(&seat) {
+        let mut was_busy = false;
+        while let Some(work) = self.next(&seat, was_busy) {
+            was_busy = true;
             // One task begins when the one before it has ended, so that each is timed by one look at the clock.
             let mut now = ticks();
             match work {
@@ -409,10 +438,11 @@ impl Threads {
     }
 
     /// The next thing to do; waits for it. `None`: this thread is not needed any more.
-    fn next(&self, seat: &Arc<Seat>) -> Option<Work> {
+    fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
         let mut spun = None;
         loop {
             let mut queue = self.queue.lock();
+            queue.busy -= usize::from(std::mem::take(&mut was_busy));
             if queue.closed || queue.active > self.threads {
                 queue.active -= 1;
                 queue.alive -= 1;
@@ -420,7 +450,8 @@ impl Threads {
                 self.work.notify_all();
                 return None;
             }
-            if let Some(work) = Self::pop(&mut queue, self.threads) {
+            if let Some(work) = self.pop(&mut queue) {
+                queue.busy += 1;
                 return Some(work);
             }
             let began = *spun.get_or_insert_with(Instant::now);
@@ -438,7 +469,7 @@ impl Threads {
         }
     }
 
-    fn pop(queue: &mut Queue, threads: usize) -> Option<Work> {
+    fn pop(&self, queue: &mut Queue) -> Option<Work> {
         let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.seq));
         let lane = queue.lanes.first_key_value().map(|(key, _)| *key);
         match (ready, lane) {
@@ -447,12 +478,23 @@ impl Threads {
             (None, None) => return None,
             (None, Some(_)) => {}
         }
+        let (threads, busy) = (self.threads, queue.busy);
         let mut entry = queue.lanes.first_entry()?;
         let lane = entry.get_mut();
         let left = lane.sources.len() - lane.next;
         let cost = lane.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
+        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy)) {
+            None => n,
+            // Of what is ready, something may free memory, whatever its place in the line.
+            Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
+            Some(n) => {
+                // Who sleeps for want of room has not been told that there is some.
+                self.work.notify_one();
+                n
+            }
+        };
         let ids = lane.sources[lane.next..lane.next + n].to_vec();
         lane.next += n;
         let job = Arc::clone(&lane.job);
@@ -514,6 +556,9 @@ impl Threads {
         if result.is_err() {
             job.failing.store(true, Ordering::Release);
         }
+        if let (Some((budget, sizes)), Ok(value)) = (&job.budget, &result) {
+            sizes[id as usize].store(budget.kept(job.node(id), value), Ordering::Relaxed);
+        }
         *job.cells[id as usize].lock() = match result {
             Ok(value) => Kept::Value(value),
             Err(e) => Kept::Failed(e),
@@ -546,6 +591,10 @@ impl Threads {
             missing: (0..n as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
             uses: graph.uses().into_iter().map(AtomicU32::new).collect(),
             cells: std::iter::repeat_with(|| Mutex::new(Kept::Empty)).take(n).collect(),
+            budget: self
+                .budget
+                .as_ref()
+                .map(|budget| (Arc::clone(budget), std::iter::repeat_with(AtomicU64::default).take(n).collect())),
             dependents: graph.dependents(),
             left: AtomicUsize::new(n),
             skip: OnceLock::new(),
@@ -685,6 +734,10 @@ impl Backend for Threads {
             let runs =
                 seats.iter().map(|s| Recorded { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
             return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+        }
+        if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
+            let (managed, limit) = budget.used();
+            return Reply::ready(Ok(Answer::Memory(Box::new(in_process(Mode::Threads, managed, Some(limit))))));
         }
         let names = (0..self.threads).map(|i| format!("swath-thread-{i}")).collect();
         answer_in_process(Mode::Threads, names, question)

@@ -261,8 +261,20 @@ impl Scheduler {
             return "none of the workers that are there now is what its options ask for".to_owned();
         }
         let open: Vec<&&Worker> = allowed.iter().filter(|w| w.accepting()).collect();
+        if open.is_empty() && allowed.iter().any(|w| w.paused) {
+            let paused: Vec<&str> = allowed.iter().filter(|w| w.paused).map(|w| w.spec.name.as_str()).collect();
+            let names = paused.join(", ");
+            return format!("every worker that may run it has to make room in its memory first: {names}");
+        }
         if open.is_empty() {
             return "every worker that may run it is about to go".to_owned();
+        }
+        if rule.is_some_and(|rule| rule.alone) {
+            return "a worker ran out of memory under it, so it waits until it can have one for itself".to_owned();
+        }
+        let share = self.config.source_share;
+        if job.dep_range(r.index).is_empty() && open.iter().all(|w| w.sources(job.source_bytes, share) == 0) {
+            return "it would add to the results in memory, and others are to use some of those first".to_owned();
         }
         let memory = rule.map_or(0, |rule| rule.memory);
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {

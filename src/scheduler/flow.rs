@@ -99,6 +99,7 @@ impl Scheduler {
         if job.tasks[r.index as usize].has(flag::LANED) {
             w.memory -= job.memory(r.index);
             w.deadlines.retain(|(_, task)| *task != r);
+            w.alone -= u32::from(job.tasks[r.index as usize].has(flag::ALONE));
         }
         w.blocked = w.blocked.min(w.in_flight());
         if w.flight.sparse() {
@@ -113,7 +114,13 @@ impl Scheduler {
 
     fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, bound: bool, last: Slot) {
         let job = &mut self.jobs[r.job];
-        job.bulky |= payload.is_none();
+        if payload.is_none() {
+            job.bulky = true;
+            if job.dep_range(r.index).is_empty() {
+                let old = job.source_bytes;
+                job.source_bytes = if old == 0 { nbytes } else { old - old / 4 + nbytes / 4 };
+            }
+        }
         let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);

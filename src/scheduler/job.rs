@@ -117,6 +117,8 @@ pub(super) mod flag {
     pub(in super::super) const SHARED: u16 = 128;
     /// It waits, but an input has failed: it fails when the others have ended.
     pub(in super::super) const DOOMED: u16 = 256;
+    /// A worker ran out of memory under it: it runs with nothing beside it.
+    pub(in super::super) const ALONE: u16 = 512;
 }
 
 /// The hot part of a task; everything that never changes stays in the spec.
@@ -185,8 +187,12 @@ impl Values {
         self.entries.iter_mut().flatten()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.entries.iter().flatten()
+    }
+
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Value)> {
+    pub(super) fn enumerate(&self) -> impl Iterator<Item = (u32, &Value)> {
         self.entries.iter().enumerate().filter_map(|(i, v)| Some((i as u32, v.as_ref()?)))
     }
 }
@@ -233,6 +239,8 @@ pub(super) struct Job {
     pub(super) option_lanes: Vec<u32>,
     /// Failed runs of the tasks that may be repeated.
     pub(super) tries: FxHashMap<u32, u32>,
+    /// The lanes of the tasks that are to run alone.
+    pub(super) alone: FxHashMap<u32, u32>,
     /// The workers that died under a task.
     pub(super) deaths: FxHashMap<u32, Vec<DeathRecord>>,
     pub(super) claims: u32,
@@ -244,6 +252,8 @@ pub(super) struct Job {
     pub(super) estimate: u32,
     /// Whether a result of it was too large to come along with its completion.
     pub(super) bulky: bool,
+    /// Moving average of what a task without inputs leaves with its worker in bytes; 0 is unknown, or nothing.
+    pub(super) source_bytes: u64,
     pub(super) counts: [u32; KINDS],
 }
 
@@ -307,8 +317,14 @@ impl Job {
     }
 
     pub(super) fn lane_of(&self, index: u32) -> u32 {
-        if !self.tasks[index as usize].has(flag::LANED) {
+        let task = &self.tasks[index as usize];
+        if !task.has(flag::LANED) {
             return 0;
+        }
+        if task.has(flag::ALONE)
+            && let Some(&lane) = self.alone.get(&index)
+        {
+            return lane;
         }
         self.option_entry(index).map_or(0, |at| self.option_lanes[at])
     }
@@ -332,14 +348,16 @@ impl Job {
     }
 
     pub(super) fn next_ready(&mut self, lane: u32) -> Option<u32> {
-        let tasks = &self.tasks;
+        let (tasks, alone) = (&self.tasks, &self.alone);
         if lane == 0 {
             self.lanes[0].next(|i| {
                 let task = &tasks[i as usize];
                 task.state == State::Ready && !task.has(flag::LANED)
             })
         } else {
-            self.lanes[lane as usize].next(|i| tasks[i as usize].state == State::Ready)
+            // Its first lane still lists a task that is to run alone.
+            let elsewhere = |i: u32| tasks[i as usize].has(flag::ALONE) && alone.get(&i) != Some(&lane);
+            self.lanes[lane as usize].next(|i| tasks[i as usize].state == State::Ready && !elsewhere(i))
         }
     }
 

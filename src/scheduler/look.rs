@@ -12,6 +12,11 @@ impl Scheduler {
         self.workers.find(worker).map_or(0, |slot| self.workers[slot].in_flight() as usize)
     }
 
+    /// Tasks of a worker that wait for tasks of their own.
+    pub(crate) fn blocked_on(&self, worker: WorkerId) -> u32 {
+        self.workers.find(worker).map_or(0, |slot| self.workers[slot].blocked)
+    }
+
     pub(crate) fn spec(&self, job: JobId) -> Option<&Arc<JobSpec>> {
         self.jobs.get(job).map(|slot| &self.jobs[slot].spec)
     }

@@ -47,6 +47,8 @@ impl Scheduler {
                     hopeless.extend(members.map(|&index| TaskRef { job: job.slot, index }));
                 }
             }
+            let alone = job.alone.iter().filter(|(_, lane)| job.lanes[**lane as usize].infeasible.is_some());
+            hopeless.extend(alone.map(|(&index, _)| TaskRef { job: job.slot, index }));
         }
         self.fleet = Some(fleet);
         for r in hopeless {
@@ -94,17 +96,13 @@ impl Scheduler {
                 continue;
             }
             let task = self.jobs[r.job].task_id(r.index);
-            if blame && running.contains(&task) {
-                let deaths = self.jobs[r.job].deaths.entry(r.index).or_default();
-                deaths.push(record.clone());
-                if deaths.len() >= self.config.allowed_deaths as usize {
-                    let cause = FailureCause::WorkerDied(deaths.clone());
-                    let worker = Some(record.worker.clone());
-                    let failure = Failure { task, step: 0, call: None, worker, cause };
-                    self.fail(r, Arc::new(failure));
-                    self.settle();
-                    continue;
-                }
+            let guilty = blame && running.contains(&task);
+            if let Some(cause) = guilty.then(|| self.blame(r, &record)).flatten() {
+                let worker = Some(record.worker.clone());
+                let failure = Failure { task, step: 0, call: None, worker, cause };
+                self.fail(r, Arc::new(failure));
+                self.settle();
+                continue;
             }
             self.admit(r);
             self.settle();

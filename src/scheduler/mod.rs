@@ -26,6 +26,7 @@ mod flow;
 mod job;
 mod look;
 mod loss;
+mod memory;
 mod place;
 mod ready;
 #[cfg(test)]
@@ -62,11 +63,21 @@ pub(crate) struct Config {
     pub(crate) cancel_grace: Duration,
     /// Estimated work a worker may have queued for each of its threads.
     pub(crate) prefetch: Duration,
+    /// Copies of values that take so many bytes are given up when memory is short.
+    pub(crate) large_copy: u64,
+    /// Tasks without inputs start as long as results take no more than this share of a worker's memory limit.
+    pub(crate) source_share: f64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { allowed_deaths: 3, cancel_grace: Duration::from_secs(5), prefetch: Duration::from_millis(4) }
+        Self {
+            allowed_deaths: 3,
+            cancel_grace: Duration::from_secs(5),
+            prefetch: Duration::from_millis(4),
+            large_copy: 64 << 10,
+            source_share: 0.6,
+        }
     }
 }
 
@@ -102,6 +113,8 @@ pub(crate) struct RunTask {
     pub(crate) attempt: u16,
     /// Somebody waits for the value: send it in full with the completion.
     pub(crate) deliver: bool,
+    /// A worker ran out of memory under it: this one is to give it all it has.
+    pub(crate) alone: bool,
     /// In the order of the task's dependencies.
     pub(crate) inputs: Vec<Input>,
 }

@@ -1,6 +1,6 @@
 //! Which worker runs what, and when a worker's queue is relieved.
 
-use super::job::{State, TaskRef, flag};
+use super::job::{Job, State, TaskRef, flag};
 use super::ready::{LaneKey, Rule};
 use super::worker::{Slot, Worker};
 use super::{Input, RunTask, Scheduler};
@@ -52,6 +52,7 @@ impl Scheduler {
         for w in self.workers.iter_mut() {
             w.incoming.retain(|r| jobs.state_of(*r) == Some(State::Fetching));
             w.reserved = false;
+            w.clearing = false;
             accepting += u32::from(w.accepting());
         }
         if accepting == 0 {
@@ -99,14 +100,19 @@ impl Scheduler {
             PeekMut::pop(head);
             self.jobs[first.job].lanes[lane as usize].put_back(index);
             match self.jobs[first.job].lanes[lane as usize].rule.clone() {
+                Some(rule) if rule.alone => self.clear_one(&rule),
                 Some(rule) if rule.memory > 0 => self.reserve(&rule),
                 Some(_) => {}
-                // No thread is free anywhere, so everything later can wait too.
+                // No thread is free anywhere, so everything later can wait too; unless it is memory that is short, which
+                // what comes later may free.
                 None => {
+                    let job = &self.jobs[first.job];
+                    let source = job.dep_range(index).is_empty();
+                    let threads_are_free = source && self.least_loaded(None, job.estimate, None).is_some();
                     for Reverse((index, lane)) in heads.drain() {
                         self.jobs[first.job].lanes[lane as usize].put_back(index);
                     }
-                    return None;
+                    return threads_are_free.then_some(last);
                 }
             }
         }
@@ -125,7 +131,7 @@ impl Scheduler {
         }
         let memory = rule.map_or(0, |rule| rule.memory);
         if run.left == 0 || run.lane != lane || !self.workers[run.slot].fits(memory) {
-            let (slot, left) = self.next_run(rule, job.estimate, accepting)?;
+            let (slot, left) = self.next_run(rule, job, accepting)?;
             *run = Run { slot, left, lane };
         }
         run.left -= 1;
@@ -133,13 +139,18 @@ impl Scheduler {
     }
 
     /// The next worker for tasks that could run anywhere, and how many of them.
-    fn next_run(&self, rule: Option<&Rule>, estimate: u32, accepting: u32) -> Option<(Slot, u32)> {
-        let slot = self.least_loaded(rule, estimate)?;
+    fn next_run(&self, rule: Option<&Rule>, job: &Job, accepting: u32) -> Option<(Slot, u32)> {
+        let (estimate, bytes) = (job.estimate, job.source_bytes);
+        let slot = self.least_loaded(rule, estimate, Some(bytes))?;
         let w = &self.workers[slot];
         let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
         let ready = self.ready.total.min(u32::MAX as usize) as u32;
         let batch = (ready / (2 * accepting)).clamp(1, MAX_BATCH);
+        if rule.is_some_and(|rule| rule.alone) {
+            return Some((slot, 1));
+        }
         let share = w.free_threads().min(ready.div_ceil(accepting));
+        let room = room.min(w.sources(bytes, self.config.source_share));
         Some((slot, room.min(batch.max(share)).max(1)))
     }
 
@@ -147,15 +158,19 @@ impl Scheduler {
         let w = self.workers.get(slot)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
-        (w.accepting() && allowed).then_some(w)
+        (w.accepting() && allowed && w.admits(rule.is_some_and(|rule| rule.alone))).then_some(w)
     }
 
-    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32) -> Option<Slot> {
+    /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room
+    /// for what it leaves, too.
+    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, source: Option<u64>) -> Option<Slot> {
         let timed = rule.is_some_and(|rule| rule.timed);
         let mut best: Option<(u64, u32, Slot)> = None;
         for (slot, _) in self.workers.slots() {
             let Some(w) = self.usable(slot, rule) else { continue };
-            if w.room(estimate, timed, self.config.prefetch) == 0 {
+            if w.room(estimate, timed, self.config.prefetch) == 0
+                || source.is_some_and(|bytes| w.sources(bytes, self.config.source_share) == 0)
+            {
                 continue;
             }
             let (wait, free) = (w.wait(), w.free_threads());
@@ -199,7 +214,7 @@ impl Scheduler {
                 return Some(last);
             }
         }
-        let least = self.least_loaded(rule, estimate);
+        let least = self.least_loaded(rule, estimate, None);
         let mut best: Option<(u64, Slot)> = None;
         for slot in [most, last].into_iter().chain(least) {
             let Some(w) = self.usable(slot, rule) else { continue };
@@ -223,6 +238,14 @@ impl Scheduler {
         let free = |w: &Worker| w.spec.memory_limit.unwrap_or(u64::MAX).saturating_sub(w.memory);
         if let Some(w) = candidates.max_by_key(|w| free(w)) {
             w.reserved = true;
+        }
+    }
+
+    /// Lets one worker run out of work, for a task that is to run alone.
+    fn clear_one(&mut self, rule: &Rule) {
+        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
+        if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
+            w.clearing = true;
         }
     }
 
@@ -261,11 +284,14 @@ impl Scheduler {
             }
         }
         let deliver = task.has(flag::WANTED);
+        let alone = task.has(flag::ALONE);
+        w.alone += u32::from(alone);
         w.outbox.run.push(RunTask {
             id: job.task_id(r.index),
             spec: job.spec.clone(),
             attempt: task.attempt,
             deliver,
+            alone,
             inputs,
         });
     }
@@ -386,7 +412,10 @@ impl Scheduler {
             place -= 1;
             let job = &self.jobs[r.job];
             let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
-            if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some()) {
+            // Where a task would not be sent it must not be taken back for, or it would come and go for ever.
+            let source = job.dep_range(r.index).is_empty();
+            let takes = |w: &Worker| !source || w.sources(job.source_bytes, self.config.source_share) > 0;
+            if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some_and(takes)) {
                 continue;
             }
             if job.is_ahead(r.index) {

@@ -43,6 +43,8 @@ pub(super) struct Rule {
     pub(super) memory: u64,
     /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
     pub(super) timed: bool,
+    /// Such a task has its worker's memory for itself.
+    pub(super) alone: bool,
 }
 
 impl Rule {

@@ -66,12 +66,14 @@ impl Scheduler {
             lanes: vec![Lane::default()],
             option_lanes: Vec::with_capacity(spec.options.len()),
             tries: FxHashMap::default(),
+            alone: FxHashMap::default(),
             deaths: FxHashMap::default(),
             claims: spec.outputs.len() as u32,
             refs: 0,
             exporting: 0,
             estimate: 0,
             bulky: false,
+            source_bytes: 0,
             counts: [0; KINDS],
             spec,
         });
@@ -206,6 +208,7 @@ impl Job {
                         tag: options.tag.clone(),
                         memory: options.memory.unwrap_or(0),
                         timed: options.timeout_ms.is_some(),
+                        alone: false,
                     };
                     if options.priority == 0 && rule == Rule::default() {
                         0

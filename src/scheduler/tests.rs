@@ -173,6 +173,19 @@ impl Rig {
         self.step();
     }
 
+    /// A worker runs out of memory.
+    fn burst(&mut self, worker: u32, running: &[TaskId]) {
+        self.runs.remove(&worker);
+        let record = DeathRecord {
+            worker: format!("w{worker}"),
+            cause: DeathCause::MemoryLimit { used: 110, limit: 100 },
+            memory_limit: Some(100),
+            ..DeathRecord::default()
+        };
+        self.s.worker_lost(WorkerId(worker), running, record);
+        self.step();
+    }
+
     fn state(&self, id: TaskId) -> TaskState {
         self.s.task_state(id).unwrap()
     }
@@ -830,7 +843,7 @@ fn deliver_fetches_once_and_answers_every_time() {
     rig.step();
     rig.s.deliver(job(1), &[0]);
     rig.step();
-    assert_eq!(rig.fetches(), []);
+    assert!(rig.fetches().is_empty());
     rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[3])));
     rig.s.deliver(job(1), &[0]);
     rig.s.deliver(job(1), &[9]);
@@ -1219,4 +1232,203 @@ proptest! {
             prop_assert_eq!(w.held_values + u64::from(w.in_flight), 0);
         }
     }
+}
+
+#[test]
+fn a_task_blamed_for_memory_runs_alone_before_it_fails() {
+    let mut rig = Rig::new(1, 2);
+    rig.submit(1, graph(&[&[], &[], &[], &[]], &[0, 1, 2, 3]));
+    assert_eq!(rig.on(0)[..2], [0, 1]);
+    rig.burst(0, &[task(1, 0), task(1, 1)]);
+    rig.join(1, 2);
+    rig.step();
+    // The lowest goes first, and nothing goes with it.
+    assert_eq!(rig.on(1), [0]);
+    assert!(rig.runs[&1][0].alone);
+    assert!(rig.s.explain(task(1, 1)).unwrap().reason.contains("for itself"), "{:?}", rig.s.explain(task(1, 1)));
+    rig.value(1, task(1, 0));
+    assert_eq!(rig.on(1), [1], "then the other one that was there");
+    rig.burst(1, &[task(1, 1)]);
+    assert_eq!(rig.told().last(), Some(&(1, Err(1))));
+    let Some(Err(failure)) = rig.delivered.last().map(|d| &d.result) else { panic!() };
+    let FailureCause::MemoryLimit { limit: 100, peak: 110, records } = &failure.cause else { panic!("{failure:?}") };
+    assert_eq!(records.len(), 2);
+    // What had only waited there is not to blame, and is in company again.
+    rig.join(2, 2);
+    rig.step();
+    assert_eq!(rig.on(2), [2, 3]);
+    assert!(rig.runs[&2].iter().all(|t| !t.alone));
+}
+
+#[test]
+fn a_worker_is_cleared_for_a_task_that_is_to_run_alone() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[]], &[0, 1]));
+    let (a, b) = (rig.on(0)[0], rig.on(1)[0]);
+    rig.burst(0, &[task(1, a)]);
+    rig.submit(2, graph(&[&[], &[], &[]], &[0, 1, 2]));
+    assert_eq!(rig.on(1), [b], "the only worker is not given anything else");
+    rig.value(1, task(1, b));
+    assert_eq!(rig.on(1), [a]);
+    rig.value(1, task(1, a));
+    assert!(!rig.on(1).is_empty(), "others come when it has ended");
+}
+
+#[test]
+fn what_a_task_alone_waits_for_may_join_it() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[]], &[0]));
+    rig.burst(0, &[task(1, 0)]);
+    rig.join(1, 1);
+    rig.step();
+    assert_eq!(rig.on(1), [0]);
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert_eq!(rig.on(1).len(), 1);
+    rig.s.blocked(WorkerId(1), 1);
+    rig.step();
+    assert_eq!(rig.on(1).len(), 2);
+    rig.value(1, task(2, 0));
+    rig.s.blocked(WorkerId(1), -1);
+    rig.value(1, task(1, 0));
+}
+
+#[test]
+fn a_paused_worker_gets_nothing_and_says_why() {
+    let mut rig = Rig::new(2, 1);
+    rig.s.paused(WorkerId(0), true);
+    rig.submit(1, graph(&[&[], &[], &[], &[]], &[0, 1, 2, 3]));
+    assert!(rig.on(0).is_empty());
+    assert!(!rig.on(1).is_empty());
+    rig.s.paused(WorkerId(1), true);
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert!(rig.s.explain(task(2, 0)).unwrap().reason.contains("room in its memory first: w0, w1"));
+    rig.s.paused(WorkerId(0), false);
+    rig.step();
+    assert!(!rig.on(0).is_empty());
+    rig.s.paused(WorkerId(7), true);
+}
+
+#[test]
+fn copies_that_can_be_had_again_are_given_up_when_memory_is_short() {
+    let mut rig = Rig::configured(2, 1, Config { large_copy: 10, ..Config::default() });
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 20);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.fetches(), [(0, 0)]);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7; 20])));
+    rig.step();
+    // A copy is there, so that nothing has to be fetched; after it is given up it is fetched again.
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert!(rig.fetches().is_empty());
+    rig.s.relieve();
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.fetches(), [(0, 0)]);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7; 20])));
+    rig.step();
+    assert_eq!(rig.told().last(), Some(&(0, Ok(vec![7; 20]))));
+}
+
+/// Reads `n` parts of 64 MiB and reduces them in a tree of width 8, with workers of 1 GiB. Answers with the most bytes
+/// that a worker held, and the most tasks in flight.
+fn read_and_reduce(n: u32, threads: u32) -> (u64, usize) {
+    const PART: u64 = 64 << 20;
+    let mut spec = JobSpec::default();
+    // As the client numbers them: each sum right after what it adds up.
+    let mut sums: Vec<u32> = Vec::new();
+    let mut leaves = Vec::new();
+    let mut push = |deps: &[u32]| {
+        spec.deps.extend_from_slice(deps);
+        spec.dep_ends.push(spec.deps.len() as u32);
+        spec.body_ends.push(0);
+        spec.dep_ends.len() as u32 - 1
+    };
+    for _ in 0..n / 8 {
+        let parts: Vec<u32> = (0..8).map(|_| push(&[])).collect();
+        sums.push(push(&parts));
+        leaves.extend(parts);
+    }
+    let last = push(&sums);
+    spec.outputs.push(Output { index: last, deliver: true });
+    let mut rig = Rig::new(0, 0);
+    for number in 0..2 {
+        let spec =
+            WorkerSpec { name: format!("w{number}"), threads, memory_limit: Some(1 << 30), ..WorkerSpec::default() };
+        rig.s.worker_joined(WorkerId(number), spec);
+    }
+    rig.submit(1, spec);
+    let (mut most, mut flying) = (0, 0);
+    for round in 0.. {
+        if !rig.delivered.is_empty() {
+            break;
+        }
+        assert!(round < 10_000, "{:?}", rig.s.stats());
+        rig.now += ms(30);
+        flying = flying.max(rig.on(0).len() + rig.on(1).len());
+        for (worker, index) in rig.fetches() {
+            rig.s.exported(WorkerId(worker), task(1, index), Ok(Payload::inline(&[0; 20])));
+        }
+        rig.step();
+        for worker in 0..2 {
+            let Some(run) = rig.runs.get(&worker).and_then(|runs| runs.first()).cloned() else { continue };
+            rig.take(worker, run.id);
+            let outcome = match leaves.binary_search(&run.id.index) {
+                Ok(_) => Outcome::Held { nbytes: PART, bound: false },
+                Err(_) => Outcome::Value(Payload::inline(&[0])),
+            };
+            let completion = Completion { id: run.id, attempt: run.attempt, run_us: 30_000, outcome };
+            rig.s.finished(WorkerId(worker), vec![completion], rig.now);
+            most = rig.s.stats().workers.iter().map(|w| w.held_bytes).fold(most, u64::max);
+        }
+        rig.step();
+    }
+    (most, flying)
+}
+
+#[test]
+fn readers_do_not_run_ahead_of_their_consumers() {
+    for threads in [1, 2, 4] {
+        let (most, flying) = read_and_reduce(200, threads);
+        // The target is 60 % of 1 GiB, at which nothing is spilled.
+        assert!(most <= 614 << 20, "{} MiB held by {threads} threads", most >> 20);
+        assert!(flying >= 2 * threads.min(2) as usize, "{flying}");
+    }
+}
+
+#[test]
+fn results_that_are_there_to_stay_do_not_stop_what_makes_more() {
+    let mut rig = Rig::new(0, 0);
+    let spec = WorkerSpec { name: "w0".into(), threads: 2, memory_limit: Some(1000), ..WorkerSpec::default() };
+    rig.s.worker_joined(WorkerId(0), spec);
+    let all: Vec<u32> = (0..40).collect();
+    rig.submit(1, kept(graph(&vec![&[][..]; 40], &all)));
+    for done in 0..40 {
+        let Some(&next) = rig.on(0).first() else { panic!("stuck after {done}: {:?}", rig.s.explain(task(1, 39))) };
+        rig.held(0, task(1, next), 100);
+        if done == 20 {
+            assert_eq!(rig.on(0).len(), 1, "one at a time");
+            rig.s.spilled(WorkerId(0), 2000);
+            rig.step();
+            assert!(rig.on(0).len() > 1, "what is on disk takes no memory");
+            rig.s.spilled(WorkerId(0), 0);
+        }
+    }
+}
+
+#[test]
+fn a_source_that_must_wait_does_not_stop_others() {
+    let mut rig = Rig::new(0, 0);
+    let spec = WorkerSpec { name: "w0".into(), threads: 2, memory_limit: Some(1000), ..WorkerSpec::default() };
+    rig.s.worker_joined(WorkerId(0), spec);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    rig.held(0, task(1, 0), 900);
+    rig.submit(2, kept(graph(&[&[], &[]], &[0, 1])));
+    assert_eq!(rig.on(0), [0]);
+    assert!(rig.s.explain(task(2, 1)).unwrap().reason.contains("use some of those first"));
+    let mut uses = graph(&[&[EXTERNAL]], &[0]);
+    uses.externals.push(task(1, 0));
+    rig.submit(3, uses);
+    assert_eq!(rig.runs[&0].iter().map(|t| t.id).collect::<Vec<_>>(), [task(2, 0), task(3, 0)]);
 }

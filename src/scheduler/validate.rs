@@ -137,7 +137,7 @@ impl Scheduler {
         assert_eq!(job.claims, claims, "{:?}: claims", job.id);
         assert_eq!(job.exporting, exporting, "{:?}: fetches under way", job.id);
         assert!(job.claims + job.refs + job.exporting > 0, "{:?}: nobody needs this job", job.id);
-        let owned = job.values.iter().filter(|(at, value)| match job.state(value.owner) {
+        let owned = job.values.enumerate().filter(|(at, value)| match job.state(value.owner) {
             State::Done { value, .. } | State::Lent { value, .. } => value == *at,
             _ => false,
         });
@@ -185,6 +185,7 @@ impl Scheduler {
             assert_eq!(w.ahead as usize, ahead, "{name}: tasks sent ahead of their inputs");
             let mut memory: u64 = w.zombies.iter().map(|z| z.memory).sum();
             let mut timed = 0;
+            let mut alone = 0;
             let mut seen = Vec::new();
             for r in w.flight.iter() {
                 let job = &self.jobs[r.job];
@@ -192,6 +193,7 @@ impl Scheduler {
                 let here = matches!(job.state(r.index), State::Assigned { worker, .. } if worker == slot);
                 assert!(here, "{name}: {} is in the flight list only", job.task_id(r.index));
                 memory += job.memory(r.index);
+                alone += u32::from(job.tasks[r.index as usize].has(flag::ALONE));
                 timed += usize::from(job.options(r.index).is_some_and(|o| o.timeout_ms.is_some()));
             }
             let sent = seen.len();
@@ -201,6 +203,7 @@ impl Scheduler {
             assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
+            assert_eq!(w.alone, alone, "{name}: tasks that run alone");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");
             let (values, bytes, exporting) = held[slot.0 as usize];
             assert_eq!((w.held_values, w.held_bytes), (values, bytes), "{name}: held values");

@@ -151,8 +151,16 @@ pub(super) struct Worker {
     pub(super) memory: u64,
     /// A task of an earlier lane waits for this worker's memory to become free.
     pub(super) reserved: bool,
+    /// A task that is to run alone waits for this worker to have nothing else to do.
+    pub(super) clearing: bool,
+    /// Tasks in flight that are to run alone: one at most, unless it waits for tasks of its own.
+    pub(super) alone: u32,
+    /// It starts nothing for want of memory.
+    pub(super) paused: bool,
     pub(super) held_values: u64,
     pub(super) held_bytes: u64,
+    /// What of them is on disk, as far as it has said so.
+    pub(super) spilled: u64,
     /// Fetches under way.
     pub(super) exporting: u32,
     /// When the tasks with a time limit are overdue.
@@ -208,8 +216,12 @@ impl Worker {
             ahead: 0,
             memory: 0,
             reserved: false,
+            clearing: false,
+            alone: 0,
+            paused: false,
             held_values: 0,
             held_bytes: 0,
+            spilled: 0,
             exporting: 0,
             deadlines: Vec::new(),
             leaving: Leaving::No,
@@ -224,7 +236,7 @@ impl Worker {
 
     /// Whether it may get new tasks.
     pub(super) fn accepting(&self) -> bool {
-        self.leaving == Leaving::No && !self.killed
+        self.leaving == Leaving::No && !self.killed && !self.paused
     }
 
     pub(super) fn in_flight(&self) -> u32 {
@@ -234,6 +246,16 @@ impl Worker {
     /// Tasks in flight that want a thread.
     fn busy(&self) -> u32 {
         self.in_flight().saturating_sub(self.blocked + self.ahead)
+    }
+
+    /// Whether a task may join what is in flight: one that is to run alone, or one beside it.
+    ///
+    /// What waits for tasks of its own is no company: those may be the ones to be let in.
+    pub(super) fn admits(&self, alone: bool) -> bool {
+        match alone {
+            true => self.busy() == 0 && self.incoming.is_empty(),
+            false => !self.clearing && (self.alone == 0 || self.busy() == 0),
+        }
     }
 
     /// Threads that have nothing to do and nothing coming.
@@ -292,6 +314,21 @@ impl Worker {
 
     pub(super) fn fits(&self, memory: u64) -> bool {
         memory == 0 || self.spec.memory_limit.is_none_or(|limit| self.memory.saturating_add(memory) <= limit)
+    }
+
+    /// How many more tasks without inputs fit that leave so many bytes each. One does where nothing is in flight: results
+    /// may be there to stay, and then nothing would ever make room.
+    pub(super) fn sources(&self, bytes: u64, share: f64) -> u32 {
+        let Some(limit) = self.spec.memory_limit else { return u32::MAX };
+        let coming = bytes.saturating_mul(u64::from(self.in_flight()) + self.incoming.len() as u64);
+        let used = self.held_bytes.saturating_sub(self.spilled).saturating_add(coming);
+        let room = ((limit as f64 * share) as u64).saturating_sub(used);
+        let idle = u32::from(self.in_flight() == 0 && self.incoming.is_empty());
+        match room.checked_div(bytes) {
+            Some(n) => u32::try_from(n).unwrap_or(u32::MAX).max(idle),
+            None if room > 0 => u32::MAX,
+            None => idle,
+        }
     }
 
     pub(super) fn start_grace(&mut self, now: Duration, grace: Duration) {

@@ -1,6 +1,7 @@
 //! How a value of a type becomes bytes and comes back.
 
 use super::{Data, Value};
+use crate::memory::size::size_of_value;
 use bincode::config::{Configuration, standard};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
@@ -26,22 +27,6 @@ impl Writer for Sink<'_> {
         Ok(())
     }
 }
-
-/// Counts encoded bytes, and stops soon after a limit.
-struct Counter<'a> {
-    count: &'a mut u64,
-    limit: u64,
-}
-
-impl Writer for Counter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        *self.count += bytes.len() as u64;
-        if *self.count > self.limit { Err(EncodeError::UnexpectedEnd) } else { Ok(()) }
-    }
-}
-
-/// How many bytes are counted one by one before a size is called large enough.
-const COUNTED: u64 = 64 << 10;
 
 /// What a codec says when it cannot encode.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,15 +62,7 @@ impl<T: Data> CodecOf<T> {
             None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
         },
         decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
-        size: |value| {
-            let mut count = 0;
-            if let Some(value) = value.downcast_ref::<T>() {
-                // Stopping at the limit is what the counter is for.
-                let _ =
-                    bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: COUNTED }, config());
-            }
-            count
-        },
+        size: |value| value.downcast_ref::<T>().map_or(0, size_of_value),
     };
 }
 
@@ -99,8 +76,7 @@ impl Codec {
         (self.decode)(bytes)
     }
 
-    /// About how many bytes the value takes: exact for small values and those of one large buffer, otherwise at least so
-    /// many. Takes microseconds.
+    /// About how many bytes of memory the value takes, see [`size_of_value`].
     pub(crate) fn size(&self, value: &Value) -> u64 {
         (self.size)(&**value)
     }
@@ -123,6 +99,11 @@ pub(crate) fn encode<T: Data>(value: &T, out: &mut Vec<u8>, limit: usize) -> Res
     })
 }
 
+/// Writes an encoded value, all of it in one place whatever buffers it has.
+pub(crate) fn encode_to<T: Data>(value: &T, out: &mut impl std::io::Write) -> Result<(), String> {
+    bincode::serde::encode_into_std_write(value, out, config()).map(drop).map_err(|e| e.to_string())
+}
+
 /// Reads a value that fills `bytes` exactly.
 pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
     // The borrowing form checks a claimed length against the bytes that are there before it allocates.
@@ -138,14 +119,6 @@ pub(crate) fn decode_next<T: Data>(bytes: &mut &[u8]) -> Result<T, String> {
     let (value, used) = bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()).map_err(|e| e.to_string())?;
     *bytes = &bytes[used..];
     Ok(value)
-}
-
-/// How many bytes a value takes when it is encoded.
-pub(crate) fn encoded_len<T: Data>(value: &T) -> u64 {
-    let mut count = 0;
-    // What cannot be encoded is told where that is tried.
-    let _ = bincode::serde::encode_into_writer(value, Counter { count: &mut count, limit: u64::MAX }, config());
-    count
 }
 
 #[cfg(test)]

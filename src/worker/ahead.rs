@@ -103,6 +103,7 @@ mod tests {
             name: None,
             attempt: 0,
             deliver: false,
+            alone: false,
             body: Bytes::default(),
             inputs: after.iter().map(|&i| Input::Ahead { id: id(i) }).collect(),
         }

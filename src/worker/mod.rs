@@ -13,17 +13,17 @@ mod print;
 mod scope;
 mod store;
 
-pub(crate) use output::private_bytes;
-
 use crate::client::limit::available_memory;
 use crate::client::remote::Description;
 use crate::ids::TaskId;
 use crate::ipc::clock::{self, monotonic_ms};
+use crate::ipc::disk::Disk;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
+use crate::memory::policy::{Policy, Wait};
 use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
 use crate::task::call::Fault;
@@ -33,6 +33,7 @@ use crate::task::{Value, image};
 use ahead::Waiting;
 use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
+use output::Unsent;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use print::{Printed, Streams};
 use rustc_hash::FxHashSet;
@@ -62,6 +63,12 @@ const LINGER: Duration = Duration::from_micros(500);
 const DYING: Duration = Duration::from_millis(200);
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
+/// And up to this share of the worker's limit.
+const SPARE_OF_LIMIT: u64 = 8;
+/// How long to wait for room in shared memory before it is an error.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long tasks must have waited for memory before the supervisor is told to send them elsewhere.
+const LASTING: Duration = Duration::from_millis(50);
 /// Bytes of address space for a thread's stack and its share of the allocator.
 const STACKS: u64 = 8 << 20;
 
@@ -93,6 +100,8 @@ pub(crate) struct Worker {
     store: Store,
     pool: SegmentPool,
     page: Arc<ControlPage>,
+    /// Values that are to be sent and for which there was no room, and since when.
+    deferred: Mutex<Vec<(TaskId, Instant)>>,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
     streams: Streams,
@@ -151,7 +160,8 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     let page = open(&welcome.own_page)?;
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
-    let pool = SegmentPool::new(welcome.owner, ledger, spare as usize);
+    let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
+    let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
     crate::ipc::segment::install(pool.clone());
     clock::use_counter(welcome.counter);
     page.beat(monotonic_ms());
@@ -160,6 +170,9 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     if let Some(limit) = welcome.memory_limit {
         cap_memory(limit, threads);
     }
+    let policy = welcome.memory_limit.map(|limit| Policy::new(welcome.thresholds.levels(limit)));
+    let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger));
+    let store = Store::new(policy, disk, threads, pool.clone(), Arc::clone(&page));
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         link,
         queue: Mutex::new(Queue {
@@ -175,9 +188,10 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
             free_slots: Vec::new(),
         }),
         work: Condvar::new(),
-        store: Store::default(),
+        store,
         pool,
         page,
+        deferred: Mutex::default(),
         finished: Mutex::default(),
         streams: Streams::open(),
         activity: AtomicU64::new(0),
@@ -193,6 +207,9 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         std::thread::Builder::new().name(name).spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
     };
     spawn("watcher".to_string(), Box::new(|| worker.watch()))?;
+    if worker.store.is_limited() {
+        spawn("mover".to_string(), Box::new(|| worker.store.pay_debts(|| worker.eased())))?;
+    }
     for slot in 1..threads {
         spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
     }
@@ -262,7 +279,8 @@ impl Worker {
                 self.work.notify_one();
                 return Turn::Leave;
             }
-            if let Some(task) = queue.tasks.pop_front() {
+            let closed = self.closed(&queue).is_some();
+            if let Some(task) = queue.tasks.pop_front_if(|_| !closed) {
                 queue.running.insert(task.id);
                 self.page.set_listening(true);
                 // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
@@ -286,13 +304,30 @@ impl Worker {
                 queue = self.queue.lock();
                 continue;
             }
-            if !queue.reading {
+            if !queue.reading && !closed {
                 queue.reading = true;
                 return Turn::Read;
+            }
+            if closed {
+                // The watcher reads meanwhile: who reads cannot be told that there is room again.
+                self.wake_watcher();
             }
             queue.idle += 1;
             self.work.wait(&mut queue);
             queue.idle -= 1;
+        }
+    }
+
+    /// Why the next task must wait, if there is one and it must.
+    fn closed(&self, queue: &Queue) -> Option<Wait> {
+        if queue.tasks.is_empty() { None } else { self.store.may_start(queue.running.len()).err() }
+    }
+
+    /// There may be room for another task.
+    fn eased(&self) {
+        let queue = self.queue.lock();
+        if !queue.tasks.is_empty() && queue.idle > 0 && self.closed(&queue).is_none() {
+            self.work.notify_one();
         }
     }
 
@@ -306,7 +341,8 @@ impl Worker {
 
     /// The watcher's life, see the head of this module.
     fn watch(&self) {
-        let mut statm = crate::worker::output::Statm::open();
+        let mut closed_since: Option<Instant> = None;
+        let mut told_closed = false;
         let (mut seen, mut calm_since) = (0, Instant::now());
         let mut sampled: Option<Instant> = None;
         loop {
@@ -319,18 +355,31 @@ impl Worker {
             }
             std::thread::sleep(TICK);
             self.page.beat(monotonic_ms());
+            let process = self.store.sample();
             if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
-                if let Some(bytes) = statm.private() {
-                    self.page.add_sample(bytes);
-                }
+                self.page.add_sample(process);
                 sampled = Some(Instant::now());
             }
             self.send_finished();
+            self.eased();
+            self.export_deferred();
             self.tell_printed();
             let busy = {
                 let mut queue = self.queue.lock();
-                let busy = !queue.running.is_empty();
-                if busy && !queue.reading && queue.idle == 0 {
+                let waits = self.closed(&queue);
+                let closed = waits.is_some();
+                // What passes soon is not worth telling: elsewhere, inputs would have to be moved.
+                let since = *closed_since.get_or_insert_with(Instant::now);
+                if !closed {
+                    closed_since = None;
+                }
+                if told_closed != closed && (!closed || since.elapsed() > LASTING) {
+                    told_closed = closed;
+                    self.store.note_waits(waits);
+                    self.link.send(&FromWorker::Paused(closed));
+                }
+                let busy = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
+                if busy && !queue.reading && (queue.idle == 0 || closed) {
                     queue.reading = true;
                     drop(queue);
                     self.read_in_turn();
@@ -378,11 +427,16 @@ impl Worker {
                 ToWorker::Run(tasks) => self.accept(tasks),
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
-                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
-                ToWorker::Drop(tasks) => self.store.forget(&tasks),
+                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id, Instant::now())),
+                ToWorker::Drop(tasks) => {
+                    self.store.forget(&tasks);
+                    // What the page says of memory is to be true also when nothing runs.
+                    self.wake_watcher();
+                }
                 ToWorker::Share(values) => self.store.share(values),
                 ToWorker::Return(segments) => {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
+                    self.wake_watcher();
                 }
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
@@ -422,7 +476,7 @@ impl Worker {
                     || queue.tasks.iter().rev().any(|t| t.id == id);
                 if !to_come {
                     *input = Input::Held { id, take: false };
-                    lost |= self.store.get(id).is_none();
+                    lost |= !self.store.holds(id);
                 }
             }
             if lost {
@@ -498,20 +552,58 @@ impl Worker {
         self.bounce(bounced);
     }
 
-    fn export(&self, id: TaskId) {
+    /// Sends a value that is held; where there is no room for it, a little later.
+    fn export(&self, id: TaskId, since: Instant) {
+        let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
-            Some((value, record)) => output::encode(&self.pool, &value, record)
-                .map_err(|cause| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, cause))),
-            None => {
-                let reason = "its worker does not hold it any more".to_string();
-                let cause = FailureCause::Resource { reason };
-                Err(Box::new(self.failure(id, 0, None, None, cause)))
-            }
+            Ok(Some((value, record))) => match self.encode(&value, record) {
+                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                    self.deferred.lock().push((id, since));
+                    return self.wake_watcher();
+                }
+                encoded => {
+                    encoded.map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into())))
+                }
+            },
+            Ok(None) => lost("its worker does not hold it any more".to_string()),
+            Err(reason) => lost(reason),
         };
         if let Ok(payload) = &result {
             self.lend(payload);
         }
         self.link.send(&FromWorker::Exported(id, result));
+    }
+
+    /// Tries again to send what there was no room for.
+    fn export_deferred(&self) {
+        let deferred = std::mem::take(&mut *self.deferred.lock());
+        deferred.into_iter().for_each(|(id, since)| self.export(id, since));
+    }
+
+    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, and the supervisor
+    /// is told that copies which can be had again had better go.
+    fn encode(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
+        loop {
+            match output::encode(&self.pool, value, record) {
+                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
+                Err(crowded @ Unsent::Crowded(_)) => {
+                    self.link.send(&FromWorker::Crowded);
+                    return Err(crowded);
+                }
+                encoded => return encoded,
+            }
+        }
+    }
+
+    /// The same, waiting for room as long as that makes sense.
+    fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
+        let since = Instant::now();
+        loop {
+            match self.encode(value, record) {
+                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => std::thread::sleep(TICK),
+                encoded => return encoded,
+            }
+        }
     }
 
     /// Counts one delivery of each segment of ours in the payload.
@@ -562,6 +654,9 @@ impl Worker {
     /// Runs a task; says how many results wait to be sent, and when it was over.
     fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (usize, Instant) {
         let id = task.id;
+        if task.alone {
+            self.store.clear_out();
+        }
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
         let began = Instant::now();
@@ -578,6 +673,7 @@ impl Worker {
         // Nobody may run a follower, and tell of it, before this task has been told of: so the lock is kept.
         let queue = (followed && gives).then_some(queue);
         self.activity.fetch_add(1, Ordering::Relaxed);
+        self.store.unpinned();
         scope.end(&outcome);
         if self.streams.ran(ended.duration_since(began)) {
             Streams::flush();
@@ -678,11 +774,13 @@ impl Worker {
                     reason: format!("the result of task {id} should be there and is not"),
                 }),
                 Input::Held { id, take } => {
-                    let found = if take { self.store.take(id) } else { self.store.get(id).map(|(value, _)| value) };
-                    found.map(Slot::Value).ok_or_else(|| FailureCause::Decode {
-                        type_name: "input".to_string(),
-                        reason: format!("task {id} should be in this worker's store and is not"),
-                    })
+                    let found =
+                        if take { self.store.take(id) } else { self.store.get(id).map(|f| f.map(|(value, _)| value)) };
+                    let undecodable = |reason| FailureCause::Decode { type_name: "input".to_string(), reason };
+                    found
+                        .map_err(undecodable)?
+                        .map(Slot::Value)
+                        .ok_or_else(|| undecodable(format!("task {id} should be in this worker's store and is not")))
                 }
             })
             .collect()
@@ -701,12 +799,14 @@ impl Worker {
                 return Outcome::Value(crate::protocol::Payload::inline(&bytes));
             }
             let nbytes = record.result().size(&value);
-            self.store.put(task.id, value, record);
-            return Outcome::Held { nbytes, bound };
+            return match self.store.put(task.id, value, record, nbytes) {
+                Ok(()) => Outcome::Held { nbytes, bound },
+                Err(reason) => failed(FailureCause::Resource { reason }),
+            };
         }
-        match output::encode(&self.pool, &value, record) {
+        match self.encode_patiently(&value, record) {
             Ok(payload) => Outcome::Value(payload),
-            Err(cause) => failed(cause),
+            Err(e) => failed(e.into()),
         }
     }
 

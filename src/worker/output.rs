@@ -1,28 +1,48 @@
-//! What leaves a worker: encoded results, failures, log lines, memory samples.
+//! What leaves a worker: encoded results, failures, log lines.
 
 use crate::graph::wire::{self, EncodeError};
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
-use crate::ipc::segment::SegmentPool;
+use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::message::Done;
 use crate::protocol::{FailureCause, Outcome, Payload};
 use crate::run::context::current_task;
 use crate::task::Value;
 use crate::task::call::Fault;
 use crate::task::function::{CallError, Record};
-use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Most bytes of results in one message.
 const MESSAGE: usize = 1 << 20;
 
-pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, FailureCause> {
+/// Why a value is not on its way.
+pub(super) enum Unsent {
+    /// It cannot be sent.
+    Never(FailureCause),
+    /// There is no room for it in shared memory now.
+    Crowded(SegmentError),
+}
+
+impl From<Unsent> for FailureCause {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Never(cause) => cause,
+            Unsent::Crowded(e) => Self::Resource { reason: e.to_string() },
+        }
+    }
+}
+
+pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
     let codec = record.result();
     wire::encode(Some(pool), value, codec).map_err(|e| match e {
-        EncodeError::Refused(reason) => FailureCause::Encode { type_name: codec.name().to_string(), reason },
-        EncodeError::NoRoom(e) => FailureCause::Resource { reason: e.to_string() },
+        EncodeError::Refused(reason) => {
+            Unsent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
+        }
+        EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
+            Unsent::Never(FailureCause::Resource { reason: e.to_string() })
+        }
+        EncodeError::NoRoom(e) => Unsent::Crowded(e),
     })
 }
 
@@ -74,27 +94,4 @@ pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
     if let Err(e) = built {
         log::debug!("another logger is there: {e}");
     }
-}
-
-/// Reads how much memory the process uses.
-pub(super) struct Statm(Option<File>);
-
-impl Statm {
-    pub(super) fn open() -> Self {
-        Self(File::open("/proc/self/statm").ok())
-    }
-
-    /// Private resident memory in bytes: shared pages that were touched count for nobody.
-    pub(super) fn private(&mut self) -> Option<u64> {
-        let mut text = [0; 128];
-        let n = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
-        private_bytes(std::str::from_utf8(&text[..n]).ok()?)
-    }
-}
-
-/// Resident less shared pages, of a line of `/proc/PID/statm`, in bytes.
-pub(crate) fn private_bytes(statm: &str) -> Option<u64> {
-    let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
-    let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);
-    Some(resident.saturating_sub(shared) * 4096)
 }

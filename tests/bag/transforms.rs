@@ -165,6 +165,9 @@ pub fn partitions_by_size(client: &Client) {
     let even = bag.repartition_by_size(client, 10_000).unwrap();
     assert_eq!(even.count().compute(client).unwrap(), 1103);
     let sizes = even.map_partitions(|e| [e.count()]).compute(client).unwrap();
-    assert_eq!(sizes, [100, 3, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100]);
+    // A string takes its text and a little more.
+    assert!(sizes.iter().all(|n| (1..=100).contains(n)) && sizes.len() < 20, "{sizes:?}");
+    let texts = even.compute(client).unwrap();
+    assert!(texts.iter().all(|text| text.len() == 99));
     assert!(matches!(bag.repartition_by_size(client, 0), Err(Error::Invalid { .. })));
 }

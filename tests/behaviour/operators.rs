@@ -67,3 +67,12 @@ pub fn methods(client: &Client) {
     assert_eq!(parsed.compute(client).unwrap(), 42);
     assert!(parsed.to_dot().starts_with("digraph"));
 }
+
+/// With operators of numbers and delayed values in scope, Rust must still see what plain arithmetic means.
+pub fn plain_arithmetic(_: &Client) {
+    let line = "some text";
+    let offset = |at: u64| at - line.len() as u64;
+    assert_eq!(offset(10), 1);
+    let parsed: u64 = 3 + "4".parse::<u64>().unwrap_or_default();
+    assert_eq!(parsed, 7);
+}

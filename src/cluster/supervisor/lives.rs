@@ -1,8 +1,6 @@
 //! The processes: started, welcomed, ended, replaced.
 
-use super::{
-    DEATHS, Error, Executable, LAST_LINES, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of,
-};
+use super::{DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
@@ -15,6 +13,8 @@ use crate::ipc::clock;
 use crate::ipc::frame::MAX_FRAME;
 use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::start;
+use crate::memory::leak::Floor;
+use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, VERSION, Welcome};
 use crate::task::function::short_name;
 use crate::task::image::BuildId;
@@ -102,7 +102,21 @@ impl Supervisor {
         };
         link.start();
         let phase = Phase::Starting(Instant::now());
-        let life = Life { place, pid, pipe, page, phase, sent: 0, ended: None, blame: true };
+        let life = Life {
+            place,
+            pid,
+            pipe,
+            page,
+            phase,
+            sent: 0,
+            ended: None,
+            blame: true,
+            statm: Statm::of(pid),
+            said: 0,
+            done: 0,
+            unmanaged: Floor::default(),
+            recycling: false,
+        };
         self.lives.insert(id, life);
     }
 
@@ -160,6 +174,8 @@ impl Supervisor {
             owner: owner_of(worker),
             threads: self.settings.threads,
             memory_limit: self.settings.memory_limit,
+            thresholds: self.settings.thresholds,
+            spill_directory: self.settings.spill_directory.clone(),
             supervisor_page: self.shared.page.name().clone(),
             own_page: life.page.name().clone(),
             session: session_of(worker),
@@ -214,6 +230,7 @@ impl Supervisor {
         let place = life.place;
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
+        let cause = self.explained(&life, cause);
         let record = self.record(&life, &life.page.running(), cause);
         let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
         self.note(place, life.pid, step);
@@ -232,7 +249,12 @@ impl Supervisor {
         self.scheduler.worker_lost(worker, &running, record);
         self.shared.ledger.forgive(&life.page);
         self.lent.remove(&Peer::Worker(worker));
-        let pause = self.places[place].end(Instant::now());
+        let pause = if expected {
+            self.places[place].leave();
+            Duration::ZERO
+        } else {
+            self.places[place].end(Instant::now())
+        };
         if self.stopping.is_none() && !self.places[place].closing {
             match self.settings.restart {
                 RestartPolicy::Always => self.refill_later(place, pause, ctx),
@@ -261,16 +283,21 @@ impl Supervisor {
 
     pub(super) fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
         // Its log lines are on its page too, where they survive what the pipe could not carry.
-        let mut last_lines = self.tails[life.place].last(LAST_LINES);
+        let mut last_lines = self.last_words(life);
         if last_lines.is_empty() {
             last_lines = String::from_utf8_lossy(&life.page.last_log()).lines().map(ToString::to_string).collect();
         }
+        let peaks = life.page.peaks();
+        let peak_of = |id: &TaskId| peaks.iter().find(|(task, _)| task == id).map_or(0, |(_, peak)| *peak);
         DeathRecord {
             worker: self.places[life.place].name.clone(),
             pid: life.pid,
             cause: life.ended.clone().unwrap_or(cause),
             memory_limit: self.settings.memory_limit,
             memory_samples: life.page.samples(),
+            managed: life.page.gauges().managed(),
+            spilled: life.page.gauges().spilled(),
+            peak_bytes: running.iter().map(peak_of).collect(),
             running: running.iter().map(|id| self.key(*id)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
             last_lines,

@@ -185,7 +185,8 @@ impl Supervisor {
                 out.write_all(bytes).and_then(|()| out.flush())
             };
         }
-        if let Some(life) = self.lives.get(&worker) {
+        if let Some(life) = self.lives.get_mut(&worker) {
+            life.said += bytes.iter().filter(|b| **b == b'\n').count();
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
             self.tails[life.place].push(stream, tasks, bytes);
         }

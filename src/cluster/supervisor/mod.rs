@@ -1,6 +1,7 @@
 //! The supervisor actor: brings events to the scheduler and carries out its commands.
 
 mod lives;
+mod memory;
 mod messages;
 mod requests;
 mod traffic;
@@ -22,6 +23,8 @@ use crate::ipc::clock::monotonic_ms;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
+use crate::memory::leak::Floor;
+use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::task::image::{self, BuildId};
@@ -38,6 +41,8 @@ use std::time::{Duration, Instant};
 pub(crate) const CLIENT: SessionId = SessionId(0);
 /// How often workers are looked at while they run something.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often when one of them is near its memory limit.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
 /// How many deaths are remembered.
 const DEATHS: usize = 100;
 /// How many of the last lines go into the record of a death.
@@ -92,6 +97,16 @@ struct Life {
     ended: Option<DeathCause>,
     /// Whether its tasks are to blame for its death.
     blame: bool,
+    /// What the kernel says of its memory.
+    statm: Statm,
+    /// How many of the last lines of its place's output are its own.
+    said: usize,
+    /// Tasks it has done.
+    done: u64,
+    /// What it uses beside results.
+    unmanaged: Floor,
+    /// It is on its way out, to be replaced.
+    recycling: bool,
 }
 
 pub(crate) struct Supervisor {
@@ -118,6 +133,8 @@ pub(crate) struct Supervisor {
     past_runs: Vec<Vec<ring::Record>>,
     waiting: Vec<Waiting>,
     watching: bool,
+    /// A worker is so near its limit that it must be looked at often.
+    tight: bool,
     /// Since when there has been no worker and none could be started.
     starved: Option<Instant>,
     /// Carrying out commands has brought the scheduler news.
@@ -180,6 +197,7 @@ impl Supervisor {
             past_runs: vec![Vec::new(); places.len()],
             waiting: Vec::new(),
             watching: false,
+            tight: false,
             starved: None,
             unsettled: false,
             stopping: None,
@@ -244,7 +262,8 @@ impl Supervisor {
         if !self.watching && self.must_look() {
             self.watching = true;
             let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now()));
-            let pause = due.map_or(LOOK, |due| due.clamp(Duration::from_millis(1), LOOK));
+            let longest = if self.tight { CLOSE_LOOK } else { LOOK };
+            let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
             ctx.run_later(pause, |supervisor, ctx| {
                 supervisor.watching = false;
                 supervisor.look();
@@ -290,6 +309,7 @@ impl Supervisor {
         for (id, silent) in kill {
             self.kill(id, DeathCause::Unresponsive(silent), true);
         }
+        self.guard_memory();
         if self.stopping.is_some_and(|since| since.elapsed() > STOP_GRACE) {
             let left: Vec<_> = self.lives.keys().copied().collect();
             left.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));

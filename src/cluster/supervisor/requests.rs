@@ -35,6 +35,7 @@ impl Supervisor {
     pub(super) fn answer(&mut self, session: SessionId, ticket: u64, question: Question) -> Option<Answer> {
         Some(match question {
             Question::Workers => Answer::Workers(self.workers()),
+            Question::Memory => Answer::Memory(Box::new(self.memory())),
             Question::Deaths => Answer::Deaths(self.deaths.iter().cloned().collect()),
             Question::Logs => Answer::Logs(self.logs()),
             Question::Events => Answer::Events(Box::new(self.events(session))),
@@ -115,8 +116,11 @@ impl Supervisor {
             },
             threads: self.settings.threads,
             tasks: self.scheduler.in_flight(id),
-            memory: read("statm").and_then(|s| crate::worker::private_bytes(&s)).unwrap_or(0),
+            memory: life.statm.private().unwrap_or(0),
             shared_memory: life.page.segment_bytes(),
+            managed: life.page.gauges().managed(),
+            spilled: life.page.gauges().spilled(),
+            paused: self.pause_of(life),
             limit: self.settings.memory_limit,
             running: life
                 .page

@@ -80,6 +80,7 @@ impl Supervisor {
                 name,
                 attempt: task.attempt,
                 deliver: task.deliver,
+                alone: task.alone,
                 body: Bytes(body.into()),
                 inputs: task
                     .inputs
@@ -201,6 +202,7 @@ impl Supervisor {
             FromWorker::Hello { .. } => return Err("a second hello".to_string()),
             FromWorker::Done(done) => {
                 self.count(&done);
+                self.count_of_life(worker, done.len());
                 let completions = done.into_iter().map(|d| Completion {
                     id: d.id,
                     attempt: d.attempt,
@@ -214,8 +216,15 @@ impl Supervisor {
             FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
+            FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
+            FromWorker::Crowded => self.scheduler.relieve(),
+            FromWorker::Blocked(delta) => {
+                self.scheduler.blocked(worker, delta);
+                if delta > 0 {
+                    self.stay(worker);
+                }
+            }
             FromWorker::Printed { stderr, bytes, tasks } => self.print(worker, stderr, &bytes.0, &tasks),
-            FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),
             FromWorker::Session(request) => {
                 let session = session_of(worker);
                 self.sessions.entry(session).or_insert(SessionEnd::Worker(worker));

@@ -1,0 +1,162 @@
+//! The memory of the workers, seen from outside: a worker that cannot run its own code can still be stopped.
+
+use super::{LAST_LINES, Life, Phase, Supervisor};
+use crate::error::DeathCause;
+use crate::ids::WorkerId;
+use crate::ipc::gauges::Waits;
+use crate::memory::process::{descendants, with_descendants};
+use crate::memory::report::{MemoryReport, WorkerMemory};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How the standard library begins to say that there is no memory, and how it ends.
+const NO_MEMORY: (&str, &str) = ("memory allocation of ", " bytes failed");
+
+impl Supervisor {
+    /// Ends the workers that use more than they may. Counted is what each shares with nobody, what it has in segments, and
+    /// what the processes use that its tasks have started.
+    pub(super) fn guard_memory(&mut self) {
+        self.tight = false;
+        for (&id, life) in &self.lives {
+            self.scheduler.spilled(id, life.page.gauges().spilled());
+        }
+        self.recycle_leaking();
+        let Some(limit) = self.settings.memory_limit else { return };
+        let levels = self.settings.thresholds.levels(limit);
+        if levels.terminate == u64::MAX {
+            return;
+        }
+        let mut over = Vec::new();
+        for (&id, life) in self.lives.iter().filter(|(_, l)| l.phase == Phase::Ready && l.ended.is_none()) {
+            if self.scheduler.in_flight(id) == 0 {
+                continue;
+            }
+            let Some(private) = life.statm.private() else { continue };
+            let segments = life.page.gauges().segments();
+            let used = segments + with_descendants(life.pid, private, levels.terminate.saturating_sub(segments));
+            self.tight |= used > levels.target.min(levels.terminate / 2);
+            if used > levels.terminate {
+                over.push((id, used));
+            }
+        }
+        for (id, used) in over {
+            self.kill_family(id, DeathCause::MemoryLimit { used, limit });
+        }
+    }
+
+    /// Replaces the workers that use more and more for nobody knows what.
+    fn recycle_leaking(&mut self) {
+        let (Some(share), Some(limit)) = (self.settings.recycle_unmanaged, self.settings.memory_limit) else { return };
+        let mut leaking = Vec::new();
+        for (&id, life) in &mut self.lives {
+            let gauges = life.page.gauges();
+            let process = life.statm.private().unwrap_or(0) + gauges.segments();
+            life.unmanaged.look(process.saturating_sub(gauges.managed()));
+            if life.unmanaged.bytes().is_some_and(|floor| floor as f64 > limit as f64 * share) {
+                leaking.push(id);
+            }
+        }
+        leaking.into_iter().for_each(|id| self.recycle(id, "memory that is not of results stays in use"));
+    }
+
+    /// Counts tasks that a worker has done.
+    pub(super) fn count_of_life(&mut self, id: WorkerId, tasks: usize) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        life.done += tasks as u64;
+        if self.settings.recycle_after.is_some_and(|most| life.done >= most) {
+            self.recycle(id, "it has done as many tasks as it is to do");
+        }
+    }
+
+    /// Lets a worker finish and hand on what it has, to be replaced then.
+    fn recycle(&mut self, id: WorkerId, why: &str) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        // What its tasks wait for may have nowhere else to run.
+        if life.phase != Phase::Ready || life.recycling || self.scheduler.blocked_on(id) > 0 {
+            return;
+        }
+        life.recycling = true;
+        log::info!("{} is replaced: {why}", self.places[life.place].name);
+        self.scheduler.worker_retiring(id);
+    }
+
+    /// A task of a worker waits for tasks of its own. If the worker were on its way out, they might have nowhere to run.
+    pub(super) fn stay(&mut self, id: WorkerId) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        if std::mem::take(&mut life.recycling) && !self.places[life.place].closing {
+            self.scheduler.worker_staying(id);
+        }
+    }
+
+    /// Ends a worker with all processes that its tasks have started.
+    fn kill_family(&mut self, id: WorkerId, cause: DeathCause) {
+        let Some(life) = self.lives.get(&id) else { return };
+        let family = descendants(life.pid);
+        self.kill(id, cause, true);
+        for pid in family {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
+    }
+
+    /// The cause of a death, where what the worker said last tells more than how it ended.
+    pub(super) fn explained(&self, life: &Life, cause: DeathCause) -> DeathCause {
+        let (Some(limit), DeathCause::Signal(nix::libc::SIGABRT)) = (self.settings.memory_limit, &cause) else {
+            return cause;
+        };
+        let number = |line: &str| line.strip_prefix(NO_MEMORY.0)?.strip_suffix(NO_MEMORY.1)?.parse().ok();
+        match self.last_words(life).iter().rev().find_map(|line| number(line)) {
+            Some(wanted) => DeathCause::AllocationFailed { wanted, limit },
+            None => cause,
+        }
+    }
+
+    /// The last lines that a life has written to its standard output and error.
+    pub(super) fn last_words(&self, life: &Life) -> Vec<String> {
+        self.tails[life.place].last(LAST_LINES.min(life.said))
+    }
+
+    pub(super) fn memory(&self) -> MemoryReport {
+        let mut workers: Vec<_> = self.lives.values().map(|life| (life.place, self.memory_of(life))).collect();
+        workers.sort_by_key(|(place, _)| *place);
+        MemoryReport {
+            workers: workers.into_iter().map(|(_, worker)| worker).collect(),
+            shared_used: self.shared.ledger.used(),
+            shared_limit: self.shared.ledger.limit(),
+            spill_directory: self.settings.spill_directory.clone(),
+            spill_limit: self.settings.spill_limit,
+        }
+    }
+
+    fn memory_of(&self, life: &Life) -> WorkerMemory {
+        let gauges = life.page.gauges();
+        WorkerMemory {
+            name: self.places[life.place].name.clone(),
+            pid: life.pid,
+            limit: self.settings.memory_limit,
+            managed: gauges.managed(),
+            spilled: gauges.spilled(),
+            segments: gauges.segments(),
+            private: life.statm.private().unwrap_or(0),
+            paused: self.pause_of(life),
+            peaks: life
+                .page
+                .peaks()
+                .into_iter()
+                .filter(|p| p.1 > 0)
+                .map(|(task, peak)| (self.key(task), peak))
+                .collect(),
+        }
+    }
+
+    /// Why a worker starts no tasks, if it does not.
+    pub(super) fn pause_of(&self, life: &Life) -> Option<String> {
+        let gauges = life.page.gauges();
+        let disk = if gauges.disk_fails() { ", and the disk takes none: see its log" } else { "" };
+        match gauges.waits() {
+            Waits::No => None,
+            Waits::Spilling => Some(format!("moving results to disk{disk}")),
+            Waits::Paused => Some(format!("over its threshold to pause{disk}")),
+        }
+    }
+}

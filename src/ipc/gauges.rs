@@ -1,0 +1,90 @@
+//! What a worker says of its memory on its control page.
+
+use crate::ipc::page::SLOTS;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Why a worker starts no task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    No,
+    /// Results are being moved to disk.
+    Spilling,
+    /// The process uses too much.
+    Paused,
+}
+
+/// Bytes, each written by the process alone.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Gauges {
+    managed: AtomicU64,
+    spilled: AtomicU64,
+    segments: AtomicU64,
+    /// What it has reserved of the disk.
+    pub(super) disk: AtomicU64,
+    peaks: [AtomicU64; SLOTS],
+    waits: AtomicU32,
+    /// Whether the disk takes nothing.
+    disk_fails: AtomicU32,
+}
+
+impl Gauges {
+    /// What results take, in memory and on disk.
+    pub(crate) fn set_results(&self, managed: u64, spilled: u64) {
+        self.managed.store(managed, Ordering::Relaxed);
+        self.spilled.store(spilled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn managed(&self) -> u64 {
+        self.managed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn spilled(&self) -> u64 {
+        self.spilled.load(Ordering::Relaxed)
+    }
+
+    /// What the process uses: private memory, and segments of its own in use. It counts for every task that runs.
+    pub(crate) fn set_process(&self, private: u64, segments: u64) {
+        self.segments.store(segments, Ordering::Relaxed);
+        for peak in &self.peaks {
+            // Only this process writes it, from one thread but for the restarts, after which either value will do.
+            if peak.load(Ordering::Relaxed) < private + segments {
+                peak.store(private + segments, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn segments(&self) -> u64 {
+        self.segments.load(Ordering::Relaxed)
+    }
+
+    /// Another task runs in `slot`.
+    pub(super) fn restart_peak(&self, slot: usize) {
+        self.peaks[slot].store(0, Ordering::Relaxed);
+    }
+
+    /// The most that the process used since the task in `slot` began.
+    pub(super) fn peak(&self, slot: usize) -> u64 {
+        self.peaks[slot].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_waits(&self, waits: Waits) {
+        self.waits.store(waits as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        match self.waits.load(Ordering::Relaxed) {
+            0 => Waits::No,
+            1 => Waits::Spilling,
+            _ => Waits::Paused,
+        }
+    }
+
+    pub(crate) fn set_disk_fails(&self, fails: bool) {
+        self.disk_fails.store(u32::from(fails), Ordering::Relaxed);
+    }
+
+    pub(crate) fn disk_fails(&self) -> bool {
+        self.disk_fails.load(Ordering::Relaxed) != 0
+    }
+}

@@ -1,0 +1,12 @@
+//! What memory is used for, and what is to be done about it.
+//!
+//! [`thresholds`] are the four shares of a worker's limit as users set them, [`policy`] is the pure state machine that
+//! turns samples into decisions, [`size`] finds out how large a value is, [`process`] reads what the kernel says,
+//! [`leak`] tells what stays from what comes and goes, and [`report`] is what users see. The worker (`worker::memory`) and the supervisor carry the decisions out.
+
+pub(crate) mod leak;
+pub(crate) mod policy;
+pub(crate) mod process;
+pub(crate) mod report;
+pub(crate) mod size;
+pub(crate) mod thresholds;
