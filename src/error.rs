@@ -1,5 +1,6 @@
 //! What can go wrong, and what the caller is told.
 
+use crate::files::FileError;
 use crate::task::codec::{self};
 use crate::task::{Data, Value};
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,9 @@ pub enum Error {
         /// What happened, and what to change.
         reason: String,
     },
+    /// A file cannot be listed, or not be used as asked.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Operation that this mode does not have.
     #[error("{operation} is not available in {mode} mode")]
     Unsupported {

@@ -10,6 +10,8 @@ mod layer;
 mod make;
 mod pass;
 mod pluck;
+mod read;
+mod records;
 mod reduce;
 mod shuffle;
 mod spool;
@@ -17,6 +19,7 @@ mod stats;
 mod table;
 mod top;
 mod transform;
+mod write;
 
 pub use count::Counter;
 pub use elements::Elements;
@@ -24,6 +27,7 @@ pub use error::BagError;
 pub use iterate::BagIter;
 pub use json::{Json, JsonError};
 pub use pluck::Pluck;
+pub use records::Csv;
 
 use crate::client::output::Output;
 use crate::client::{Client, Computable, Results};

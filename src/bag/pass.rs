@@ -69,6 +69,11 @@ pub(super) fn fault(error: CallError) {
     });
 }
 
+/// Whether the pass of this thread has failed or is not wanted any more: then the elements have ended too early.
+pub(super) fn is_over() -> bool {
+    FAULT.with_borrow(Option::is_some) || cancelled()
+}
+
 /// The elements of fallible ones, up to the first error, which ends the pass.
 pub(super) fn unfailing<T, E: Data + Display>(items: impl Iterator<Item = Result<T, E>>) -> impl Iterator<Item = T> {
     items.map_while(|item| item.map_err(fail).ok()).fuse()
