@@ -91,7 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "{} objects, from {} to {}", objects.len(), objects[0], objects[objects.len() - 1])?;
 
     let stored = Bag::<Departure>::read_json(format!("{bucket}/month-*.jsonl.gz"))?;
-    let days = stored.reduction(|departures| by_day(departures), merge);
+    let days = stored.reduction(by_day, merge);
     let (count, days) = client.compute((&stored.count(), &days))?;
     writeln!(out, "{count} flights left on {} days; the worst of them:", days.len())?;
 
