@@ -15,6 +15,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
+use swath::files::{FileError, Lines};
 use swath::{Bag, Client, Counter, Elements};
 
 const TIME: Metric = Metric::new("time", "s");
@@ -51,6 +52,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
         let text = data.join("text/*.txt").display().to_string();
         let lines = data.join("json/*.jsonl").display().to_string();
         measure("words", &|| words(&client, &text), &top)?;
+        measure("words_borrowed", &|| words_borrowed(&client, &text), &top)?;
         measure("frequencies", &|| frequencies(&client, &text), &top)?;
         measure("fold", &|| fold(&client, &lines), &amounts)?;
         measure("groupby", &|| groupby(&client, &lines), &counts)?;
@@ -74,6 +76,17 @@ fn words(client: &Client, files: &str) -> Outcome<Answer> {
     let top = |words: Counter<String>| words.most_common(10);
     let words = Bag::read_text(files)?.fold(Counter::new(), count_words, Counter::merge);
     Ok(numbers(words.map(top).compute(client)?))
+}
+
+/// Without a string for each line.
+fn words_borrowed(client: &Client, files: &str) -> Outcome<Answer> {
+    fn count(lines: &mut Lines) -> Result<[Counter<String>; 1], FileError> {
+        let mut words = Counter::new();
+        lines.for_each(|line| words.extend(line.split_whitespace()))?;
+        Ok([words])
+    }
+    let top = |words: Option<Counter<String>>| words.unwrap_or_default().most_common(10);
+    Ok(numbers(Bag::read_with(files, count)?.reduce(Counter::merge).map(top).compute(client)?))
 }
 
 fn frequencies(client: &Client, files: &str) -> Outcome<Answer> {
