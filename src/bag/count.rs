@@ -4,7 +4,7 @@ use super::elements::Elements;
 use super::reduce::one;
 use super::table::Table;
 use super::{Bag, layer};
-use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::delayed::{Delayed, IntoArg};
 use crate::task::Data;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Borrow;
@@ -84,7 +84,7 @@ impl<K: Eq + Hash> Counter<K> {
 
     /// The two together.
     pub fn merge(mut self, other: Self) -> Self {
-        other.into_iter().for_each(|(key, count)| self.add_owned(key, count));
+        self.0.merge(other.0, |count, more| *count += more);
         self
     }
 
@@ -121,8 +121,9 @@ impl<K> IntoIterator for Counter<K> {
 
 impl<K: Eq + Hash> FromIterator<(K, usize)> for Counter<K> {
     fn from_iter<I: IntoIterator<Item = (K, usize)>>(counts: I) -> Self {
-        let mut counter = Self::new();
-        counts.into_iter().for_each(|(key, count)| counter.add_owned(key, count));
+        let (mut counter, counts) = (Self::new(), counts.into_iter());
+        counter.0.reserve(counts.size_hint().0);
+        counts.for_each(|(key, count)| counter.add_owned(key, count));
         counter
     }
 }
@@ -190,7 +191,7 @@ impl<T: Data> Bag<T> {
         {
             Arc::unwrap_or_clone(counter).into_iter().collect()
         }
-        let counter = self.tree(self.each((), frequencies::<T>), |some| delayed(merge::<T>).pure().call(some));
+        let counter = self.combined(self.each((), frequencies::<T>), merge::<T>);
         Bag::new(vec![layer::named(counts::<T>, 0, counter.into_arg(), layer::nothing())])
     }
 
@@ -222,7 +223,7 @@ impl<T: Data> Bag<T> {
         };
         let lists = self.each_with::<F, (), Vec<T>>((), move |mut elements, _| distinct(&mut elements));
         let join = move |lists: Vec<Vec<T>>| distinct(&mut lists.into_iter().flatten());
-        Bag::from_delayed([self.tree(lists, |some| delayed(join).pure().call(some))])
+        Bag::from_delayed([self.tree::<F, Vec<T>, _>(lists, join)])
     }
 
     /// Folds the elements of each key: [`groupby`](Self::groupby) and a fold of each group, without moving the elements.
@@ -252,6 +253,6 @@ impl<T: Data> Bag<T> {
         };
         let join = move |tables: Vec<Vec<(K, A)>>| fold_by(tables.into_iter().flatten(), |a| a, combine);
         let tables: Vec<Delayed<Vec<(K, A)>>> = self.each_with::<F, A, _>(initial, fold);
-        Bag::from_delayed([self.tree(tables, |some| delayed(join).pure().call(some))])
+        Bag::from_delayed([self.tree::<F, Vec<(K, A)>, _>(tables, join)])
     }
 }

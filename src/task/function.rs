@@ -188,7 +188,8 @@ pub(crate) fn conjure<F: Copy + 'static>() -> F {
 
 /// What the compiler says of a closure that captures.
 const CAPTURES: &str = "swath: a task function must not capture variables: it may run in another process. \
-                        Pass the values as arguments of the task instead";
+                        Pass the values as arguments of the task instead; steps of a bag take one in `map_with`, \
+                        `filter_with` and so on";
 
 /// A function that can be a task: any `fn` item or closure that captures nothing, of up to eight arguments.
 ///
