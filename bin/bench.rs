@@ -14,6 +14,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "bench/bags.rs"]
+mod bags;
 #[path = "bench/chain.rs"]
 mod chain;
 #[path = "bench/data_plane.rs"]
@@ -59,7 +61,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 10] = [
+const WORKLOADS: [Workload; 11] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -127,6 +129,12 @@ const WORKLOADS: [Workload; 10] = [
         about: "describing and submitting a large graph, and the memory it takes (--n)",
         systems: &["swath-threads", "swath-processes"],
         run: graph::run,
+    },
+    Workload {
+        name: "bags",
+        about: "words counted, JSON lines folded and grouped (--part, --data)",
+        systems: &["swath-threads", "swath-processes", "floor-rayon"],
+        run: bags::run,
     },
 ];
 

@@ -13,7 +13,7 @@ mod bag {
 mod common;
 
 use common::Clean;
-use swath::Client;
+use swath::{Bag, BagError, Client};
 
 /// Runs one case with a client of its own, and looks whether the client leaves anything behind.
 fn run(client: impl FnOnce() -> Client, case: fn(&Client)) {
@@ -62,4 +62,28 @@ mod threads {
 
 mod processes {
     suite!(|case| crate::run(|| crate::common::processes(2, 1), case));
+}
+
+/// What a child process does: it groups where nothing can be written.
+#[test]
+fn grouping_child() {
+    if common::my_role().is_none() {
+        return;
+    }
+    for client in [Client::sync(), Client::threads(2), common::processes(1, 1)] {
+        let error = Bag::range(0..10, 2).groupby(|x| x % 3, None).compute(&client).unwrap_err();
+        match error.task().unwrap().downcast::<BagError>() {
+            Some(BagError::Spool { directory, .. }) => common::say(format!("{} {directory}", client.mode())),
+            other => panic!("{other:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn groups_that_cannot_be_written_are_an_error_that_names_the_directory() {
+    let _clean = Clean::start();
+    let mut child = common::role("grouping_child", "grouping");
+    child.env("TMPDIR", "/proc/no-such-directory");
+    let expected = ["sync", "threads", "processes"].map(|mode| format!("{mode} /proc/no-such-directory"));
+    assert_eq!(common::play(child), expected);
 }

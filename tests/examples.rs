@@ -46,6 +46,21 @@ fn quickstart_debug_inference_and_mowers_run_in_every_mode() {
 }
 
 #[test]
+fn wordcount_and_records_give_the_known_answers_in_every_mode() {
+    for mode in ["sync", "threads", "processes"] {
+        let output = succeed(example("wordcount").env("SWATH_SCHEDULER", mode).env("SWATH_WORKERS", "2"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.lines().nth(2).is_some_and(|line| line.ends_with("  the")), "{text}");
+
+        let output = succeed(example("records").env("SWATH_SCHEDULER", mode).env("SWATH_WORKERS", "2"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("12 files of JSON lines"), "{text}");
+        assert!(text.contains("27059 of 328521 flights left an hour late or more"), "{text}");
+        assert!(text.ends_with("365 days\n"), "{text}");
+    }
+}
+
+#[test]
 fn flights_gives_the_known_answers_in_every_mode() {
     for mode in ["sync", "threads", "processes"] {
         let output = succeed(example("flights").args(["--mode", mode, "--json"]));

@@ -1,6 +1,7 @@
 //! The command line.
 
 use lexopt::prelude::*;
+use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
 usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quick] [sizes]
@@ -10,7 +11,8 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
   --workers  threads or worker processes (default 2; 4 for sleep_loop)
   --quick    small sizes, to see that everything works
 sizes, for the workloads that have them:
-  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --steps N  --width N  --rounds N  --mib N";
+  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --steps N  --width N  --rounds N  --mib N
+  --part A,B,…  --data FOLDER";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +32,10 @@ pub(crate) struct Options {
     pub(crate) width: Option<usize>,
     pub(crate) rounds: Option<usize>,
     pub(crate) mib: Option<usize>,
+    /// Parts of the workload; all, if none is named.
+    pub(crate) part: Option<Vec<String>>,
+    /// Where the data are; they are made, if it is not said.
+    pub(crate) data: Option<PathBuf>,
 }
 
 impl Options {
@@ -49,6 +55,11 @@ impl Options {
     /// Whether this way to submit the work is to be measured. A floor has one way, so it always is.
     pub(crate) fn wants(&self, system: &str, via: &str) -> bool {
         system.starts_with("floor") || self.via.as_ref().is_none_or(|only| only.iter().any(|v| v == via))
+    }
+
+    /// Whether this part of the workload is to be measured.
+    pub(crate) fn wants_part(&self, part: &str) -> bool {
+        self.part.as_ref().is_none_or(|only| only.iter().any(|p| p == part))
     }
 
     pub(crate) fn quick_or<T>(&self, small: T, usual: T) -> T {
@@ -103,6 +114,8 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
             Long("steps") => options.steps = Some(parser.value()?.parse()?),
             Long("width") => options.width = Some(parser.value()?.parse()?),
             Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
+            Long("part") => options.part = Some(list(&parser.value()?.string()?)),
+            Long("data") => options.data = Some(parser.value()?.into()),
             Long("mib") => options.mib = Some(parser.value()?.parse()?),
             Value(name) if options.workload.is_empty() => options.workload = name.string()?,
             _ => return Err(arg.unexpected()),

@@ -84,7 +84,7 @@ impl<K: Eq + Hash> Counter<K> {
 
     /// The two together.
     pub fn merge(mut self, other: Self) -> Self {
-        other.into_iter().for_each(|(key, count)| self.add_owned(key, count));
+        self.0.merge(other.0, |count, more| *count += more);
         self
     }
 
@@ -121,8 +121,9 @@ impl<K> IntoIterator for Counter<K> {
 
 impl<K: Eq + Hash> FromIterator<(K, usize)> for Counter<K> {
     fn from_iter<I: IntoIterator<Item = (K, usize)>>(counts: I) -> Self {
-        let mut counter = Self::new();
-        counts.into_iter().for_each(|(key, count)| counter.add_owned(key, count));
+        let (mut counter, counts) = (Self::new(), counts.into_iter());
+        counter.0.reserve(counts.size_hint().0);
+        counts.for_each(|(key, count)| counter.add_owned(key, count));
         counter
     }
 }

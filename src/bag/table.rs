@@ -6,30 +6,31 @@ use std::hash::Hash;
 
 /// See the head of this module. The same in every mode, as the order in which elements are met is.
 #[derive(Clone, Debug)]
-pub(super) struct Table<K, V>(
-    /// Each value, and how many other keys were met before its own.
-    FxHashMap<K, (V, usize)>,
-);
+pub(super) struct Table<K, V> {
+    /// Each value, and a number that is larger than those of all keys met before.
+    entries: FxHashMap<K, (V, usize)>,
+    next: usize,
+}
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self(FxHashMap::default())
+        Self { entries: FxHashMap::default(), next: 0 }
     }
 }
 
 impl<K, V> Table<K, V> {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     pub(super) fn in_order(&self) -> Vec<(&K, &V)> {
-        let mut all: Vec<_> = self.0.iter().collect();
+        let mut all: Vec<_> = self.entries.iter().collect();
         all.sort_unstable_by_key(|(_, (_, met))| *met);
         all.into_iter().map(|(key, (value, _))| (key, value)).collect()
     }
 
     pub(super) fn into_vec(self) -> Vec<(K, V)> {
-        let mut all: Vec<_> = self.0.into_iter().collect();
+        let mut all: Vec<_> = self.entries.into_iter().collect();
         all.sort_unstable_by_key(|(_, (_, met))| *met);
         all.into_iter().map(|(key, (value, _))| (key, value)).collect()
     }
@@ -41,7 +42,7 @@ impl<K: Eq + Hash, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.0.get(key).map(|(value, _)| value)
+        self.entries.get(key).map(|(value, _)| value)
     }
 
     #[inline]
@@ -49,7 +50,7 @@ impl<K: Eq + Hash, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.0.get_mut(key).map(|(value, _)| value)
+        self.entries.get_mut(key).map(|(value, _)| value)
     }
 
     /// The value of a key; a default one where there is none.
@@ -58,7 +59,29 @@ impl<K: Eq + Hash, V> Table<K, V> {
     where
         V: Default,
     {
-        let met = self.0.len();
-        &mut self.0.entry(key).or_insert_with(|| (V::default(), met)).0
+        let next = &mut self.next;
+        let entry = self.entries.entry(key).or_insert_with(|| {
+            *next += 1;
+            (V::default(), *next)
+        });
+        &mut entry.0
+    }
+
+    /// Room for so many more keys.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        self.entries.reserve(keys);
+    }
+
+    /// Takes in another table, whose keys are met after those of this one.
+    pub(super) fn merge(&mut self, other: Self, put: impl Fn(&mut V, V))
+    where
+        V: Default,
+    {
+        // Its numbers stay in order if all of them grow by as much, so it need not be sorted.
+        let before = self.next;
+        for (key, (value, met)) in other.entries {
+            put(&mut self.entries.entry(key).or_insert_with(|| (V::default(), before + met)).0, value);
+        }
+        self.next = before + other.next;
     }
 }

@@ -256,4 +256,27 @@ mod tests {
         assert_eq!(g.refs(5), [3, 4]);
         assert_eq!(g.refs(6), [2, 5]);
     }
+
+    #[test]
+    fn steps_are_parts_of_the_only_task_that_reads_them() {
+        use crate::Bag;
+        let graph = |bag: &Bag<i64>| Graph::of(&bag.to_delayed().iter().map(Delayed::node).collect::<Vec<_>>());
+        let two = Bag::range(0..4, 2);
+        let steps = two.map(|x| x + 1).filter(|x| *x > 1).map(|x| x * 2);
+        assert_eq!(graph(&steps).len(), 2);
+        // What two read is a task, and so is what is asked for.
+        let halves = steps.repartition(4);
+        assert_eq!(graph(&halves).len(), 6);
+        let both = Bag::concat([steps.clone(), steps.map(|x| x - 1)]);
+        assert_eq!(graph(&both).len(), 4);
+        // Options hold for the whole; steps of different places stay apart.
+        let named = two.map(|x| x + 1).retries(3).memory(5).map(|x| x + 2).retries(1).tag("gpu");
+        let options = graph(&named).nodes[0].options().cloned().expect("options");
+        assert_eq!((options.retries, options.memory, options.tag.as_deref()), (3, Some(5), Some("gpu")));
+        assert_eq!(graph(&two.map(|x| x + 1).tag("cpu").map(|x| x + 2).tag("gpu")).len(), 4);
+        // No deeper than iterators may nest.
+        let deep = (0..200).fold(Bag::range(0..1, 1), |bag, _| bag.map(|x| x + 1));
+        assert_eq!(graph(&deep).len(), 2);
+        assert_eq!(graph(&deep).refs(1), [0]);
+    }
 }
