@@ -4,7 +4,7 @@ use super::elements::Elements;
 use super::reduce::one;
 use super::table::Table;
 use super::{Bag, layer};
-use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::delayed::{Delayed, IntoArg};
 use crate::task::Data;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Borrow;
@@ -191,7 +191,7 @@ impl<T: Data> Bag<T> {
         {
             Arc::unwrap_or_clone(counter).into_iter().collect()
         }
-        let counter = self.tree(self.each((), frequencies::<T>), |some| delayed(merge::<T>).pure().call(some));
+        let counter = self.combined(self.each((), frequencies::<T>), merge::<T>);
         Bag::new(vec![layer::named(counts::<T>, 0, counter.into_arg(), layer::nothing())])
     }
 
@@ -223,7 +223,7 @@ impl<T: Data> Bag<T> {
         };
         let lists = self.each_with::<F, (), Vec<T>>((), move |mut elements, _| distinct(&mut elements));
         let join = move |lists: Vec<Vec<T>>| distinct(&mut lists.into_iter().flatten());
-        Bag::from_delayed([self.tree(lists, |some| delayed(join).pure().call(some))])
+        Bag::from_delayed([self.tree::<F, Vec<T>, _>(lists, join)])
     }
 
     /// Folds the elements of each key: [`groupby`](Self::groupby) and a fold of each group, without moving the elements.
@@ -253,6 +253,6 @@ impl<T: Data> Bag<T> {
         };
         let join = move |tables: Vec<Vec<(K, A)>>| fold_by(tables.into_iter().flatten(), |a| a, combine);
         let tables: Vec<Delayed<Vec<(K, A)>>> = self.each_with::<F, A, _>(initial, fold);
-        Bag::from_delayed([self.tree(tables, |some| delayed(join).pure().call(some))])
+        Bag::from_delayed([self.tree::<F, Vec<(K, A)>, _>(tables, join)])
     }
 }

@@ -2,8 +2,8 @@
 
 use super::elements::{Elements, Take};
 use super::pass;
-use crate::delayed::Delayed;
 use crate::delayed::options::Options;
+use crate::delayed::{Delayed, IntoArg};
 use crate::graph::node::{Arg, Node};
 use crate::task::Data;
 use crate::task::codec::CodecOf;
@@ -80,6 +80,17 @@ where
     const BOUND: &'static Record = &Self::VALUE.bound();
 }
 
+/// The record of a function that puts values together.
+struct Aggregating<N, G, R>(PhantomData<(N, G, R)>);
+
+impl<N, G, R: Data> Aggregating<N, G, R>
+where
+    G: Fn(Vec<R>) -> R + Copy + 'static,
+{
+    const RECORD: &'static Record =
+        &Record::new(type_name::<N>, |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))), CodecOf::<R>::CODEC);
+}
+
 /// Tasks of collections are pure: what is described twice is one task.
 static PURE: LazyLock<Arc<Options>> = LazyLock::new(|| Arc::new(Options { pure: true, ..Options::default() }));
 
@@ -119,6 +130,16 @@ where
     R: Data,
 {
     task(Reducing::<N, F, A, B, R>::RECORD, partition, a, b)
+}
+
+/// A task that makes one value of several, named after `N`.
+pub(super) fn aggregate<N, G, R>(_: G, values: &[Delayed<R>]) -> Delayed<R>
+where
+    G: Fn(Vec<R>) -> R + Copy + 'static,
+    R: Data,
+{
+    let values = smallvec::smallvec![IntoArg::<Vec<R>>::into_arg(values)];
+    Delayed::from_node(Node::call(Aggregating::<N, G, R>::RECORD, values, Some(Arc::clone(&PURE))))
 }
 
 /// [`value`], of a result that is worth something only as long as the process lives that made it.

@@ -46,16 +46,26 @@ impl<T: Data> Bag<T> {
         self.each_with::<F, X, R>(x, stage)
     }
 
-    /// Puts values together until there is one. `join` describes that for some of them.
-    pub(super) fn tree<R: Data>(
-        &self,
-        mut values: Vec<Delayed<R>>,
-        join: impl Fn(&[Delayed<R>]) -> Delayed<R>,
-    ) -> Delayed<R> {
+    /// Puts values together, some at a time, until there is one. The tasks are named after `N`.
+    pub(super) fn tree<N, R, G>(&self, mut values: Vec<Delayed<R>>, aggregate: G) -> Delayed<R>
+    where
+        R: Data,
+        G: Fn(Vec<R>) -> R + Copy + 'static,
+    {
         while values.len() > 1 {
-            values = values.chunks(self.split_every).map(&join).collect();
+            let some = values.chunks(self.split_every);
+            values = some.map(|some| layer::aggregate::<N, G, R>(aggregate, some)).collect();
         }
         values.remove(0)
+    }
+
+    /// [`tree`](Self::tree), named after the function itself.
+    pub(super) fn combined<R, G>(&self, values: Vec<Delayed<R>>, aggregate: G) -> Delayed<R>
+    where
+        R: Data,
+        G: Fn(Vec<R>) -> R + Copy + 'static,
+    {
+        self.tree::<G, R, G>(values, aggregate)
     }
 
     /// A value of each partition, and one of all these.
@@ -78,7 +88,7 @@ impl<T: Data> Bag<T> {
         R: Data,
     {
         let values = self.each_with::<F, (), R>((), move |elements, _| partition(elements));
-        self.tree(values, |some| delayed(aggregate).pure().call(some))
+        self.tree::<F, R, G>(values, aggregate)
     }
 
     /// Folds each partition from `initial`, and combines the results.
@@ -101,7 +111,7 @@ impl<T: Data> Bag<T> {
     {
         let fold = move |elements: Elements<T>, initial| elements.fold(Arc::unwrap_or_clone(initial), binop);
         let combine = move |values: Vec<A>| one(values.into_iter().reduce(combine));
-        self.tree(self.each_with::<F, A, A>(initial, fold), |some| delayed(combine).pure().call(some))
+        self.tree::<F, A, _>(self.each_with::<F, A, A>(initial, fold), combine)
     }
 
     /// Combines all elements by an associative function, in their order. `None` where there is none.
@@ -119,7 +129,7 @@ impl<T: Data> Bag<T> {
     {
         let values = self.each_with::<N, (), Option<T>>((), move |mut elements, _| function(&mut elements));
         let join = move |some: Vec<Option<T>>| function(&mut some.into_iter().flatten());
-        self.tree(values, |some| delayed(join).pure().call(some))
+        self.tree::<N, Option<T>, _>(values, join)
     }
 
     /// How many elements there are.
@@ -127,7 +137,7 @@ impl<T: Data> Bag<T> {
         fn count(counts: Vec<usize>) -> usize {
             counts.into_iter().sum()
         }
-        self.tree(self.counts(), |some| delayed(count).pure().call(some))
+        self.combined(self.counts(), count)
     }
 
     /// How many elements each partition has.

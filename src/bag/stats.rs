@@ -48,7 +48,7 @@ impl<T: Data + ToPrimitive> Bag<T> {
         fn moments_of(parts: Vec<Moments>) -> Moments {
             parts.into_iter().fold(Moments::default(), Moments::and)
         }
-        self.tree(self.each((), moments::<T>), |some| delayed(moments_of).pure().call(some))
+        self.combined(self.each((), moments::<T>), moments_of)
     }
 
     /// The arithmetic mean. NaN where there is no element.

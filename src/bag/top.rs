@@ -1,8 +1,8 @@
 //! The largest elements.
 
-use super::Bag;
 use super::elements::Elements;
-use crate::delayed::delayed;
+use super::{Bag, layer};
+use crate::delayed::IntoArg;
 use crate::task::Data;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -63,9 +63,17 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(&T, &T) -> Ordering + Copy + Send + 'static,
     {
-        let topk = move |elements: Elements<T>, k: Arc<usize>| top(elements, *k, compare);
-        let join = move |lists: Vec<Vec<T>>, k: usize| top(lists.into_iter().flatten(), k, compare);
-        let lists = self.each_with::<F, usize, Vec<T>>(k, topk);
-        Bag::from_delayed([self.tree(lists, |some| delayed(join).pure().call(some, k))])
+        let topk = move |elements: Elements<T>, k: Arc<usize>| (*k, top(elements, *k, compare));
+        // The number travels along, as a function of a tree has no other argument.
+        let join = move |parts: Vec<(usize, Vec<T>)>| {
+            let k = parts.first().map_or(0, |(k, _)| *k);
+            (k, top(parts.into_iter().flat_map(|(_, list)| list), k, compare))
+        };
+        let parts = self.each_with::<F, usize, (usize, Vec<T>)>(k, topk);
+        let last = self.tree::<F, (usize, Vec<T>), _>(parts, join);
+        fn topk_of<T: Clone>(last: Arc<(usize, Vec<T>)>, _: Arc<()>) -> Vec<T> {
+            Arc::unwrap_or_clone(last).1
+        }
+        Bag::new(vec![layer::named(topk_of::<T>, 0, last.into_arg(), layer::nothing())])
     }
 }
