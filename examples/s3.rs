@@ -78,8 +78,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "{} objects, from {} to {}", objects.len(), objects[0], objects[objects.len() - 1])?;
 
     let stored = Bag::<Departure>::read_json(format!("{bucket}/month-*.jsonl.gz"))?;
-    let days = stored.foldby(|departure| departure.date, (0, 0.0), add, merge);
-    let (count, days) = client.compute((&stored.count(), &days))?;
+    let days = stored.foldby(|departure| departure.date, (0, 0.0), add, merge).compute(&client)?;
+    let count: u64 = days.iter().map(|(_, total)| total.0).sum();
     writeln!(out, "{count} flights left on {} days; the worst of them:", days.len())?;
 
     let mut worst: Vec<_> = days.into_iter().map(|(day, (flights, minutes))| (minutes / flights as f64, day)).collect();

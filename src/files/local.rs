@@ -193,3 +193,30 @@ impl Sink for TemporaryFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_appear_when_they_are_finished_with_and_without_a_hidden_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.txt");
+        let names = || {
+            let entries = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("an entry").file_name());
+            entries.collect::<Vec<_>>()
+        };
+        let nameless =
+            || TemporaryFile::nameless(&path).map(|file| TemporaryFile::Nameless { file, path: path.clone() });
+        let (first, second) = (nameless().expect("created"), TemporaryFile::hidden(path.clone()).expect("created"));
+        assert_eq!(names().len(), 1, "only one of them has a name");
+        drop(TemporaryFile::hidden(path.clone()).expect("created"));
+        drop(nameless().expect("created"));
+        for (mut file, text) in [(first, "one"), (second, "two")] {
+            file.write_all(text.as_bytes()).expect("written");
+            Box::new(file).finish().expect("finished");
+            assert_eq!(fs::read_to_string(&path).expect("there"), text);
+        }
+        assert_eq!(names(), ["a.txt"]);
+    }
+}

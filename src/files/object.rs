@@ -3,12 +3,12 @@
 //! The client library is asynchronous, and tasks are not. A process that needs it has one thread with an event loop, and
 //! whoever reads or writes waits for it: so the connections, and what was negotiated for them, are shared by all tasks of
 //! the process, and it works the same from plain threads and from within somebody's async runtime, where one could not
-//! block on another. Requests take milliseconds, so a hop from one thread to the other does not count; downloads run
-//! ahead of their reader by a few large chunks.
+//! block on another. Requests take milliseconds, so a hop from one thread to the other does not count.
 
 use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location, Sink, StoreOptions};
 use super::pattern::{Pattern, is_pattern};
+use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -16,7 +16,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
 use object_store::{
-    ClientConfigKey, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
+    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
 };
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -29,15 +29,20 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use url::Url;
 
-/// Downloads hand over so many bytes at once, and are so many chunks ahead of their reader.
+/// Downloads come in pieces of so many bytes.
+const PIECE: u64 = 8 << 20;
+/// Streams hand over so many bytes at once, and are so many chunks ahead of their reader.
 const CHUNK: usize = 256 << 10;
 const AHEAD: usize = 4;
 /// Uploads of more than this go in parts of this size. S3 allows ten thousand parts of at least 5 MiB.
 const PART: usize = 16 << 20;
 /// What is read at once behind the range that was wanted.
 const BEHIND: u64 = 1 << 20;
+/// No request takes longer, with its repetitions, nor does the next part of a stream.
+const LIMIT: Duration = Duration::from_secs(300);
 /// A waiting task looks so often whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -78,7 +83,20 @@ where
     }
 }
 
+/// Waits for something that runs in the event loop already. If the calling task is cancelled, so is that.
+fn join<T: Send + 'static>(running: JoinHandle<T>) -> io::Result<T> {
+    let abort = running.abort_handle();
+    wait(running).inspect_err(|_| abort.abort())?.map_err(io::Error::other)
+}
+
+/// Ends what takes too long.
+async fn limited<T>(request: impl Future<Output = Result<T, FileProblem>>) -> Result<T, FileProblem> {
+    let late = |_| FileProblem::Io { reason: format!("no answer within {} s", LIMIT.as_secs()) };
+    tokio::time::timeout(LIMIT, request).await.map_err(late)?
+}
+
 /// An object, and what gives access to it.
+#[derive(Clone)]
 struct Object {
     store: Arc<dyn ObjectStore>,
     path: Path,
@@ -155,7 +173,7 @@ impl StorePlace {
 
     fn build(&self, options: &StoreOptions) -> io::Result<Arc<dyn ObjectStore>> {
         // As patient as the stores' own clients. The default would try a host that is not there for minutes.
-        let retry = RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
+        let retry = RetryConfig { max_retries: 4, ..RetryConfig::default() };
         let is_plain = |endpoint: Option<String>| endpoint.is_some_and(|e| e.starts_with("http://"));
         let base = self.base.as_str();
         let store: Arc<dyn ObjectStore> = match base.split("://").next() {
@@ -178,11 +196,12 @@ impl StorePlace {
                 Arc::new(builder.build().map_err(problem)?)
             }
             Some("http" | "https") => {
-                let mut builder = HttpBuilder::new().with_url(base).with_retry(retry);
+                // A stream goes on as long as it is read: see `limited`.
+                let client = ClientOptions::new().with_timeout_disabled().with_allow_http(true);
+                let mut builder = HttpBuilder::new().with_url(base).with_retry(retry).with_client_options(client);
                 for (key, value) in options {
                     builder = builder.with_config(option(key)?, value);
                 }
-                builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
                 Arc::new(builder.build().map_err(problem)?)
             }
             _ => {
@@ -259,12 +278,13 @@ pub(super) fn list(url: &str, options: &StoreOptions) -> Result<Vec<Listed>, Fil
     // In a web address `?` begins a query, and a web server lists nothing.
     let objects = if is_web(url) || !is_pattern(&place.key) {
         let path = place.path().map_err(failed)?;
-        wait(async move { store.head(&path).await.map(|object| vec![object]) })
+        wait(limited(async move { store.head(&path).await.map(|object| vec![object]).map_err(problem) }))
     } else {
         let pattern = Pattern::new(&place.key).map_err(|problem| FileError::of(url, problem))?;
-        wait(async move { matching(&pattern, &*store).await })
+        // Which may be many requests.
+        wait(async move { matching(&pattern, &*store).await.map_err(problem) })
     };
-    let objects = objects.map_err(failed)?.map_err(|e| FileError::of(url, problem(e)))?;
+    let objects = objects.map_err(failed)?.map_err(|problem| FileError::of(url, problem))?;
     let mut found: Vec<_> = objects.into_iter().map(|object| place.listed(object)).collect();
     found.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(found)
@@ -302,78 +322,130 @@ async fn matching(pattern: &Pattern, store: &dyn ObjectStore) -> object_store::R
     Ok(found)
 }
 
-type Chunks = mpsc::Receiver<object_store::Result<Vec<u8>>>;
+type Chunks = mpsc::Receiver<Result<Vec<u8>, FileProblem>>;
 
-/// Reads an object from some byte on.
+/// Reads an object from some byte on, in pieces: one request each, one of them ahead of the reader.
+///
+/// So no request waits for a slow reader, however much there is to read, and stores don't end connections that seem idle.
+/// A web server that knows no ranges sends its file in one stream, at the reader's pace.
 pub(super) struct Download {
     object: Object,
     listed: Listed,
-    /// What is downloaded next begins here.
+    /// The next request begins here.
     next: u64,
-    chunks: Option<Chunks>,
-    chunk: Cursor<Vec<u8>>,
+    /// Where the reader will probably stop.
+    wanted: u64,
+    coming: Option<JoinHandle<Result<Piece, FileProblem>>>,
+    stream: Option<Chunks>,
+    chunk: Cursor<Bytes>,
+}
+
+enum Piece {
+    Bytes(Bytes),
+    /// All of the file.
+    Stream(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
 impl Download {
-    /// Begins with a range, in one request; what the reader wants behind it is got in further ones.
     pub(super) fn open(url: &str, listed: &Listed, range: Range<u64>, options: &StoreOptions) -> io::Result<Self> {
-        let object = Object::of(url, options)?;
-        let mut download =
-            Self { object, listed: listed.clone(), next: range.start, chunks: None, chunk: Cursor::default() };
+        let mut download = Self {
+            object: Object::of(url, options)?,
+            listed: listed.clone(),
+            next: range.start,
+            wanted: range.end,
+            coming: None,
+            stream: None,
+            chunk: Cursor::default(),
+        };
         download.request(range.end)?;
         Ok(download)
     }
 
+    /// Begins the next piece, which ends before a byte.
     fn request(&mut self, end: u64) -> io::Result<()> {
-        let Object { store, path } = &self.object;
-        let (store, path) = (Arc::clone(store), path.clone());
-        // Not every web server knows ranges.
-        let range = (self.next > 0 || end < self.listed.size).then_some(GetRange::Bounded(self.next..end));
-        let options = GetOptions { range, ..GetOptions::default() };
-        let result = wait(async move { store.get_opts(&path, options).await })?.map_err(problem)?;
-        let tags = self.listed.tag.as_ref().zip(result.meta.e_tag.as_deref().map(plain_tag));
-        if result.meta.size != self.listed.size || tags.is_some_and(|(listed, found)| *listed != found) {
-            return Err(FileProblem::Changed { listed: self.listed.size, found: result.meta.size }.into());
-        }
-        let (send, receive) = mpsc::channel(AHEAD);
-        event_loop()?.spawn(pump(result.into_stream(), send));
-        self.next = end;
-        self.chunks = Some(receive);
+        let range = self.next..end.min(self.next + PIECE).min(self.listed.size);
+        self.next = range.end;
+        let piece = piece(self.object.clone(), self.listed.clone(), range);
+        self.coming = Some(event_loop()?.spawn(limited(piece)));
         Ok(())
     }
 
-    /// Waits for the next chunk of this request; `None` at its end.
-    fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut chunks) = self.chunks.take() else { return Ok(None) };
-        let chunk = match chunks.try_recv() {
-            Ok(chunk) => Some(chunk),
-            Err(mpsc::error::TryRecvError::Disconnected) => None,
-            Err(mpsc::error::TryRecvError::Empty) => {
-                let (chunk, back) = wait(async move { (chunks.recv().await, chunks) })?;
-                chunks = back;
-                chunk
+    /// Waits for the next bytes; `None` at the end.
+    fn receive(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(mut chunks) = self.stream.take() {
+            let (chunk, chunks) = wait(async move { (chunks.recv().await, chunks) })?;
+            self.stream = Some(chunks);
+            return Ok(chunk.transpose()?.map(Bytes::from));
+        }
+        let coming = match self.coming.take() {
+            Some(coming) => coming,
+            None if self.next >= self.listed.size => return Ok(None),
+            None => {
+                self.request(self.next + BEHIND)?;
+                return self.receive();
             }
         };
-        let chunk = chunk.transpose().map_err(problem)?;
-        self.chunks = chunk.is_some().then_some(chunks);
-        Ok(chunk)
+        match join(coming)?? {
+            Piece::Bytes(bytes) => {
+                if self.next < self.wanted {
+                    self.request(self.wanted)?;
+                }
+                Ok(Some(bytes))
+            }
+            Piece::Stream(stream) => {
+                let (send, receive) = mpsc::channel(AHEAD);
+                event_loop()?.spawn(pump(stream, send));
+                self.stream = Some(receive);
+                self.receive()
+            }
+        }
     }
 }
 
-/// Moves a download to its reader; ends when nobody reads it.
+impl Drop for Download {
+    fn drop(&mut self) {
+        if let Some(coming) = &self.coming {
+            coming.abort();
+        }
+    }
+}
+
+async fn piece(object: Object, listed: Listed, range: Range<u64>) -> Result<Piece, FileProblem> {
+    let Object { store, path } = &object;
+    let is_all = range.start == 0 && range.end == listed.size;
+    // Not every web server knows ranges.
+    let part = (!is_all).then(|| GetRange::Bounded(range.clone()));
+    let mut result = store.get_opts(path, GetOptions { range: part, ..GetOptions::default() }).await;
+    let mut is_stream = false;
+    if range.start == 0 && matches!(result, Err(object_store::Error::NotSupported { .. })) {
+        is_stream = true;
+        result = store.get_opts(path, GetOptions::default()).await;
+    }
+    let result = result.map_err(problem)?;
+    let tags = listed.tag.as_ref().zip(result.meta.e_tag.as_deref().map(plain_tag));
+    if result.meta.size != listed.size || tags.is_some_and(|(listed, found)| *listed != found) {
+        return Err(FileProblem::Changed { listed: listed.size, found: result.meta.size });
+    }
+    match is_stream {
+        true => Ok(Piece::Stream(result.into_stream())),
+        false => result.bytes().await.map(Piece::Bytes).map_err(problem),
+    }
+}
+
+/// Moves a stream to its reader; ends when nobody reads it.
 async fn pump(
-    mut stream: BoxStream<'static, object_store::Result<bytes::Bytes>>,
-    to: mpsc::Sender<object_store::Result<Vec<u8>>>,
+    mut stream: BoxStream<'static, object_store::Result<Bytes>>,
+    to: mpsc::Sender<Result<Vec<u8>, FileProblem>>,
 ) {
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
         let next = tokio::select! {
-            next = stream.next() => next,
+            next = limited(async { Ok(stream.next().await) }) => next,
             // Also while nothing comes.
             () = to.closed() => return,
         };
-        match next {
-            Some(Ok(bytes)) => {
+        match next.and_then(|next| next.transpose().map_err(problem)) {
+            Ok(Some(bytes)) => {
                 chunk.extend_from_slice(&bytes);
                 if chunk.len() >= CHUNK {
                     let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
@@ -382,9 +454,9 @@ async fn pump(
                     }
                 }
             }
-            Some(Err(e)) => return drop(to.send(Err(e)).await),
-            None if chunk.is_empty() => return,
-            None => return drop(to.send(Ok(chunk)).await),
+            Ok(None) if chunk.is_empty() => return,
+            Ok(None) => return drop(to.send(Ok(chunk)).await),
+            Err(e) => return drop(to.send(Err(e)).await),
         }
     }
 }
@@ -397,8 +469,7 @@ impl Read for Download {
                 return Ok(got);
             }
             match self.receive()? {
-                Some(chunk) => self.chunk = Cursor::new(chunk),
-                None if self.next < self.listed.size => self.request((self.next + BEHIND).min(self.listed.size))?,
+                Some(bytes) => self.chunk = Cursor::new(bytes),
                 None => return Ok(0),
             }
         }
@@ -411,7 +482,7 @@ pub(super) struct Upload {
     part: Vec<u8>,
     parts: Option<Box<dyn MultipartUpload>>,
     /// The part before, on its way while this one is filled.
-    sending: Option<tokio::task::JoinHandle<object_store::Result<()>>>,
+    sending: Option<JoinHandle<object_store::Result<()>>>,
 }
 
 impl Upload {
@@ -435,7 +506,7 @@ impl Upload {
     /// Waits until the part before has arrived.
     fn settle(&mut self) -> io::Result<()> {
         match self.sending.take() {
-            Some(sending) => Ok(wait(sending)?.map_err(io::Error::other)?.map_err(problem)?),
+            Some(sending) => Ok(join(sending)?.map_err(problem)?),
             None => Ok(()),
         }
     }
@@ -462,7 +533,7 @@ impl Sink for Upload {
             let Object { store, path } = &self.object;
             let (store, path) = (Arc::clone(store), path.clone());
             let payload = std::mem::take(&mut self.part);
-            wait(async move { store.put(&path, payload.into()).await })?.map_err(problem)?;
+            wait(limited(async move { store.put(&path, payload.into()).await.map_err(problem) }))??;
             return Ok(());
         }
         if !self.part.is_empty() {

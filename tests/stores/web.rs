@@ -98,14 +98,19 @@ fn servers_without_ranges_and_with_put() {
     let kept = Kept::default();
     let web = Web::start(move |app| {
         let all = web::resource("/{all:.*}").get(get).head(get).put(put);
-        app.app_data(web::Data::new(Arc::clone(&kept))).service(all);
+        app.app_data(web::Data::new(Arc::clone(&kept))).app_data(web::PayloadConfig::new(64 << 20)).service(all);
     });
     let client = Client::threads(2);
     let words = Bag::from_sequence((0..100).map(|i| i.to_string()), 3);
     let paths = words.write_text(web.url("out/*.txt")).unwrap().compute(&client).unwrap();
     assert_eq!(paths[0], web.url("out/0.txt"));
     assert_eq!(Bag::read_text(paths.clone()).unwrap().count().compute(&client).unwrap(), 100);
-    let split = Bag::read_text(Files::new(&*paths[0]).blocksize(10)).unwrap();
+    // More than is asked for at once.
+    let many = Bag::range(0..300_000, 1).map(|i| format!("the line of number {i:020}"));
+    let paths = many.write_text(web.url("many-*.txt")).unwrap().compute(&client).unwrap();
+    assert!(Bag::read_text(&paths).unwrap().compute(&client).unwrap() == many.compute(&client).unwrap());
+
+    let split = Bag::read_text(Files::new(&*paths[0]).blocksize(1 << 20)).unwrap();
     let error = failure(split.compute(&client));
     assert!(error.to_string().to_lowercase().contains("range"), "{error}");
 }
