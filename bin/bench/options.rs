@@ -10,7 +10,8 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
   --workers  threads or worker processes (default 2; 4 for sleep_loop)
   --quick    small sizes, to see that everything works
 sizes, for the workloads that have them:
-  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --steps N  --width N  --rounds N  --mib N";
+  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --pattern A,B,…  --steps N
+  --width N  --rounds N  --mib N  --kills N  --callers N  --part tasks,workers";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +31,11 @@ pub(crate) struct Options {
     pub(crate) width: Option<usize>,
     pub(crate) rounds: Option<usize>,
     pub(crate) mib: Option<usize>,
+    pub(crate) kills: Option<u32>,
+    /// Threads that submit.
+    pub(crate) callers: Option<usize>,
+    pub(crate) pattern: Option<Vec<String>>,
+    pub(crate) part: Option<Vec<String>>,
 }
 
 impl Options {
@@ -104,6 +110,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
             Long("width") => options.width = Some(parser.value()?.parse()?),
             Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
             Long("mib") => options.mib = Some(parser.value()?.parse()?),
+            Long("kills") => options.kills = Some(parser.value()?.parse()?),
+            Long("callers") => options.callers = Some(parser.value()?.parse()?),
+            Long("pattern") => options.pattern = Some(list(&parser.value()?.string()?)),
+            Long("part") => options.part = Some(list(&parser.value()?.string()?)),
             Value(name) if options.workload.is_empty() => options.workload = name.string()?,
             _ => return Err(arg.unexpected()),
         }
@@ -112,7 +122,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
         return Err("say what to measure".into());
     }
     let sizes = [options.n, options.steps.map(|s| s as u64), options.mib.map(|s| s as u64)];
-    let counts = [options.workers, options.width, Some(options.repeat)];
+    let counts = [options.workers, options.width, options.callers, Some(options.repeat)];
     if sizes.contains(&Some(0)) || counts.contains(&Some(0)) {
         return Err("sizes and counts must be at least 1".into());
     }
