@@ -34,6 +34,7 @@ mod client;
 mod cluster;
 mod delayed;
 mod error;
+mod events;
 mod graph;
 mod ids;
 mod ipc;
@@ -53,6 +54,7 @@ pub use client::{
 };
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
+pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use ipc::start::init;
 pub use local::{WorkerSize, describe_sizes};

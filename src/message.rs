@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The kind of a frame. One is enough: the message says what it is.
 pub(crate) const KIND: u8 = 1;
 /// Grows when any message changes: processes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Supervisor to worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub(crate) struct Welcome {
     pub(crate) own_page: PageName,
     /// The session of its tasks that submit tasks.
     pub(crate) session: SessionId,
+    /// Whether time stamps are the processor's counter's.
+    pub(crate) counter: bool,
 }
 
 /// One task to run.
@@ -134,6 +136,7 @@ pub(crate) enum Question {
     Workers,
     Deaths,
     Logs,
+    Events,
     Explain(JobId, u32),
     Progress,
     WaitForWorkers { n: usize, millis: u64 },
@@ -146,6 +149,7 @@ pub(crate) enum Answer {
     Workers(Vec<WorkerInfo>),
     Deaths(Vec<DeathRecord>),
     Logs(Vec<(String, String)>),
+    Events(Box<crate::events::Raw>),
     Text(String),
     Progress { done: u64, failed: u64, total: u64 },
     Done,

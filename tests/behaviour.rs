@@ -6,6 +6,7 @@ mod behaviour {
     pub mod calls;
     pub mod concurrent;
     pub mod errors;
+    pub mod events;
     pub mod large;
     pub mod nested;
     pub mod operators;
@@ -80,6 +81,7 @@ macro_rules! suite {
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_are_read_in_place memory_is_released;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
+            events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };

@@ -2,6 +2,7 @@
 
 use super::WorkerInfo;
 use crate::error::{DeathRecord, Error, Result};
+use crate::events::Raw;
 use crate::message::{Answer, Question};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ macro_rules! answers {
 answers!(
     text: Text(String),
     deaths: Deaths(Vec<DeathRecord>),
+    events: Events(Box<Raw>),
     logs: Logs(Vec<(String, String)>),
     workers: Workers(Vec<WorkerInfo>)
 );

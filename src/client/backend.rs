@@ -76,7 +76,7 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         }
         Question::Scale(_) => unsupported("scale"),
         Question::Restart => unsupported("restart"),
-        Question::Explain(..) | Question::Progress => unsupported("this question"),
+        Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),
     }
 }
 

@@ -4,6 +4,8 @@ use super::limit::{MemoryLimit, available_memory};
 use super::{Client, MOST_GRAPHS, Mode};
 use crate::cluster::{self, MOST_WORKERS, Settings};
 use crate::error::{Error, Result};
+use crate::events::{self, DEFAULT_CAPACITY};
+use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +66,7 @@ pub struct Builder {
     start_method: StartMethod,
     forward_output: bool,
     max_graphs: usize,
+    events: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
 }
@@ -88,6 +91,7 @@ impl Default for Builder {
             start_method: StartMethod::Automatic,
             forward_output: true,
             max_graphs: MOST_GRAPHS,
+            events: DEFAULT_CAPACITY,
             cluster: None,
             size: None,
         }
@@ -249,6 +253,15 @@ impl Builder {
         self
     }
 
+    /// How many runs of tasks each worker or thread remembers for [`Client::events`], rounded up to a power of two.
+    /// Default: 8192. Each takes 64 bytes, for a worker in /dev/shm. 0 turns recording off.
+    ///
+    /// For a local cluster, its `start` command decides this.
+    pub fn events(mut self, runs: usize) -> Self {
+        self.events = runs;
+        self
+    }
+
     /// Connects to a running local cluster instead of starting workers: its name, or the path of its socket.
     pub fn cluster(mut self, name_or_path: impl Into<PathBuf>) -> Self {
         self.cluster = Some(name_or_path.into());
@@ -265,11 +278,14 @@ impl Builder {
             let remote = crate::local::connect(Path::new(cluster), self.name.as_deref())?;
             return Ok(Client::with_limit(remote, self.max_graphs));
         }
+        if self.events > events::MOST {
+            return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
+        }
         match self.mode {
-            Mode::Sync => Ok(Client::sync()),
+            Mode::Sync => Ok(Client::with_limit(SyncRunner::new(self.events), self.max_graphs)),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
-                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores)), self.max_graphs)),
+                n => Ok(Client::with_limit(Threads::new(n.unwrap_or_else(cores), self.events), self.max_graphs)),
             },
             Mode::Processes => Ok(Client::with_limit(cluster::local(self.settings()?)?, self.max_graphs)),
         }
@@ -326,6 +342,7 @@ impl Builder {
             restart: self.restart,
             start_method: self.start_method,
             forward_output: self.forward_output,
+            events: self.events,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Back-pressure: only so many graphs are under way at a time, and whoever submits one more waits.
 
 use super::output::{Watcher, wait_until};
+use crate::events::Diary;
+use crate::events::journal::GraphStep;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +22,20 @@ struct State {
 }
 
 /// The right to have one graph under way; given back when dropped.
-pub(crate) struct Permit(Arc<Gate>);
+pub(crate) struct Permit {
+    gate: Arc<Gate>,
+    /// Where the end of the graph is to be noted: its number, and when it was submitted.
+    note: Option<(Arc<Diary>, u32, u64)>,
+}
+
+impl Permit {
+    /// The graph was submitted: notes that, and its end when it comes.
+    pub(crate) fn submitted(mut self, diary: &Arc<Diary>, graph: u32, tasks: usize, began: u64) -> Self {
+        diary.graphs.note_at(began, GraphStep::Submitted { graph, tasks });
+        self.note = Some((Arc::clone(diary), graph, began));
+        self
+    }
+}
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
@@ -31,7 +46,7 @@ impl Gate {
         let mut state = self.state.lock();
         if state.inside < self.limit {
             state.inside += 1;
-            return Some(Permit(Arc::clone(self)));
+            return Some(Permit { gate: Arc::clone(self), note: None });
         }
         state.waiting.push_back(watcher());
         None
@@ -62,11 +77,14 @@ impl Gate {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some((diary, graph, began)) = self.note.take() {
+            diary.graphs.note(GraphStep::Finished { graph, began });
+        }
         let next = {
-            let mut state = self.0.state.lock();
+            let mut state = self.gate.state.lock();
             state.inside -= 1;
             // One that has given up waiting would swallow the word, so all are told when few are left.
-            if state.inside * 2 <= self.0.limit {
+            if state.inside * 2 <= self.gate.limit {
                 std::mem::take(&mut state.waiting)
             } else {
                 state.waiting.pop_front().into_iter().collect()

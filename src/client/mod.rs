@@ -20,15 +20,17 @@ pub use wait::{AsCompleted, WaitFor};
 
 use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{DeathRecord, Error, Result};
+use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
 use crate::graph::Graph;
 use crate::graph::node::{Node, serial_hash};
+use crate::ipc::clock::ticks;
 use crate::message::{Answer, Question};
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
 use crate::task::function::{TaskFunction, TryTaskFunction};
 use crate::task::{Data, Value};
-use answer::{deaths, done, logs, text, waiting_for, workers};
+use answer::{deaths, done, events, logs, text, waiting_for, workers};
 use backend::{Backend, Want};
 use gate::{Gate, Permit};
 use output::{Label, Output, Run, Whole};
@@ -181,6 +183,7 @@ struct Inner {
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
     gate: Arc<Gate>,
+    diary: Arc<Diary>,
     /// Results of pure tasks that are still held.
     pure: Mutex<FxHashMap<u128, Weak<Output>>>,
 }
@@ -212,11 +215,16 @@ impl Client {
 
     /// A client that has so many graphs under way at most.
     pub(crate) fn with_limit(backend: Arc<dyn Backend>, graphs: usize) -> Self {
-        Self(Arc::new(Inner { backend, owner: true, gate: Gate::new(graphs), pure: Mutex::default() }))
+        Self::with(backend, true, graphs)
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self(Arc::new(Inner { backend, owner: false, gate: Gate::new(MOST_GRAPHS), pure: Mutex::default() }))
+        Self::with(backend, false, MOST_GRAPHS)
+    }
+
+    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
+        let (gate, diary) = (Gate::new(graphs), Arc::new(Diary::new()));
+        Self(Arc::new(Inner { backend, owner, gate, diary, pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -239,12 +247,12 @@ impl Client {
 
     /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
     pub fn threads(n: usize) -> Self {
-        Self::new(Threads::new(n))
+        Self::new(Threads::new(n, DEFAULT_CAPACITY))
     }
 
     /// Runs each task in the calling thread, in the same order every time: for debugging.
     pub fn sync() -> Self {
-        Self::new(Arc::new(SyncRunner::default()))
+        Self::new(SyncRunner::new(DEFAULT_CAPACITY))
     }
 
     /// All options of a client.
@@ -285,30 +293,34 @@ impl Client {
         self.0.backend.mode()
     }
 
-    fn graph(&self, roots: &[&Arc<Node>]) -> Result<Graph> {
+    /// The graph of what some results need, and how many tasks it has.
+    fn graph(&self, roots: &[&Arc<Node>]) -> Result<(Graph, usize)> {
         let pure = self.0.pure.lock();
         let known = |node: &Arc<Node>| node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?;
         let graph = Graph::with_known(roots, if pure.is_empty() { None } else { Some(&known) });
         drop(pure);
+        let mut tasks = graph.len();
         for node in &graph.nodes {
-            if let crate::graph::node::Kind::Held(output) = &node.kind
-                && !Arc::ptr_eq(output.run.backend(), &self.0.backend)
-            {
-                return Err(Error::OtherClient { key: output.key() });
+            if let crate::graph::node::Kind::Held(output) = &node.kind {
+                tasks -= 1;
+                if !Arc::ptr_eq(output.run.backend(), &self.0.backend) {
+                    return Err(Error::OtherClient { key: output.key() });
+                }
             }
         }
-        Ok(graph)
+        Ok((graph, tasks))
     }
 
     /// Submits what `what` needs; answers with the run and, for each root, its slot.
     fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<(Arc<Run>, Vec<u32>)> {
         let mut roots = Vec::new();
         what.roots(&mut roots);
-        let graph = self.graph(&roots)?;
+        let began = ticks();
+        let (graph, tasks) = self.graph(&roots)?;
         let outputs = graph.outputs();
         let slots = graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect();
         let run = self.backend().submit(graph, want)?;
-        run.keep_until_done(permit);
+        run.keep_until_done(permit.submitted(&self.0.diary, run.number, tasks, began));
         Ok((run, slots))
     }
 
@@ -758,6 +770,25 @@ impl Client {
     /// As [`deaths`](Self::deaths).
     pub async fn deaths_async(&self) -> Result<Vec<DeathRecord>> {
         self.0.backend.ask_cluster(Question::Deaths).await.and_then(deaths)
+    }
+
+    /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 8192 runs of each worker
+    /// or thread are kept, if [`Builder::events`] does not say otherwise.
+    ///
+    /// The same program has the same events of graphs and tasks in every mode; their times and order differ.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn events(&self) -> Result<EventLog> {
+        self.0.backend.ask_cluster(Question::Events).wait().and_then(events).map(|raw| self.0.diary.log(*raw))
+    }
+
+    /// [`events`](Self::events) for async code.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub async fn events_async(&self) -> Result<EventLog> {
+        self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
     }
 
     /// The last lines that each worker wrote to its standard output and error, by worker name.

@@ -84,7 +84,7 @@ impl Client {
     /// Computes nodes whose types are known only to their codecs.
     fn values_of(&self, nodes: &[Arc<Node>]) -> Result<Vec<Value>> {
         let roots: Vec<_> = nodes.iter().collect();
-        let graph = self.graph(&roots)?;
+        let (graph, _) = self.graph(&roots)?;
         let outputs = graph.outputs();
         let slots: Vec<_> = graph.roots.iter().map(|r| outputs.binary_search(r).unwrap_or_default() as u32).collect();
         let run = Whole(self.backend().submit(graph, Want::Values)?);

@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) restart: RestartPolicy,
     pub(crate) start_method: StartMethod,
     pub(crate) forward_output: bool,
+    /// Task runs that each worker records.
+    pub(crate) events: usize,
 }
 
 impl Settings {
@@ -91,7 +93,7 @@ impl Shared {
             reason: e.to_string(),
         };
         let name = PageName::new().map_err(|e| resource(&e))?;
-        let page = Arc::new(ControlPage::create(&name).map_err(|e| resource(&e))?);
+        let page = Arc::new(ControlPage::create(&name, 0).map_err(|e| resource(&e))?);
         let ledger = Ledger::shared(Arc::clone(&page), Arc::clone(&page));
         ledger.set_limit(settings.shared_memory);
         ledger.set_most_pieces(most_segments());

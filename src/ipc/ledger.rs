@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn what_a_dead_process_held_is_written_off_once() {
         let name = PageName::new().unwrap();
-        let supervisor = Arc::new(ControlPage::create(&name).unwrap());
-        let worker_page = Arc::new(ControlPage::create(&name.sibling(1)).unwrap());
+        let supervisor = Arc::new(ControlPage::create(&name, 0).unwrap());
+        let worker_page = Arc::new(ControlPage::create(&name.sibling(1), 0).unwrap());
         let mine = Ledger::shared(supervisor.clone(), supervisor.clone());
         assert!(mine.reserve(1).is_err(), "no budget before one is set");
         mine.set_limit(100);

@@ -5,6 +5,7 @@
 //! A [`page`] is a process's noticeboard that outlives it, and the [`ledger`] on the supervisor's page is the budget
 //! all segments are taken from.
 pub(crate) mod buffer;
+pub(crate) mod clock;
 pub(crate) mod frame;
 pub(crate) mod ledger;
 pub(crate) mod page;

@@ -1,13 +1,14 @@
-//! Control pages: a few kilobytes of named shared memory per process that others can read after its death.
+//! Control pages: a little named shared memory per process that others can read after its death. Behind the page itself
+//! lies the ring of the task runs that a worker records.
 //!
 //! Only atomics are in a page, so a mapping of it is sound whatever the other side does; what is read from it is
 //! numbers, and may be nonsense if a process went wild before it died.
 
+use crate::events::ring::{Ring, Slot};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::ledger::Account;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
@@ -28,7 +29,7 @@ pub(crate) const LOG: usize = 2048;
 
 const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x02");
+const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x03");
 
 #[repr(C)]
 struct Page {
@@ -43,9 +44,15 @@ struct Page {
     progress: [AtomicU32; SLOTS],
     log_cursor: AtomicU64,
     log: [AtomicU8; LOG],
+    run_cursor: AtomicU64,
+    /// Slots of the ring behind the page: a power of two, or none.
+    run_slots: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Page>() <= 8 << 10 && align_of::<Page>() <= 4 << 10);
+
+/// Where the ring of task runs begins.
+const RING: usize = size_of::<Page>().next_multiple_of(align_of::<Slot>());
 
 /// A task id in two words. `task` is its index plus one, 0 where there is none.
 #[repr(C)]
@@ -85,8 +92,8 @@ impl RunningSlot {
 /// Why there is no control page.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PageError {
-    #[error("{SHM_DIR} is full: free space there, or mount it with a larger `size=` (a control page takes 8 KiB)")]
-    NoSpace,
+    #[error("{SHM_DIR} is full: free space there, or mount it with a larger `size=` (a control page takes {} KiB)", .0 >> 10)]
+    NoSpace(usize),
     #[error("control page {name}: {source}")]
     Io { name: String, source: io::Error },
     #[error("control page {name} is not one of this program's: {reason}")]
@@ -97,6 +104,8 @@ pub(crate) enum PageError {
 pub(crate) struct ControlPage {
     name: PageName,
     shmem: Shmem,
+    /// Slots of the ring behind the page.
+    runs: usize,
     /// Held by the creator, so that a sweep sees it alive even from where its process id means nothing.
     _lock: Option<File>,
 }
@@ -114,22 +123,25 @@ impl fmt::Debug for ControlPage {
 }
 
 impl ControlPage {
-    /// Makes a page, for our user only.
-    pub(crate) fn create(name: &PageName) -> Result<Self, PageError> {
-        let conf = ShmemConf::new().os_id(name.to_string()).size(size_of::<Page>());
-        let shmem = conf.create().map_err(|e| name.shmem_error(e))?;
-        let file = name.open_file().map_err(|e| name.io_error(e))?;
+    /// Makes a page, for our user only, with room for so many task runs (rounded up to a power of two).
+    pub(crate) fn create(name: &PageName, runs: usize) -> Result<Self, PageError> {
+        let runs = if runs == 0 { 0 } else { runs.next_power_of_two() };
+        let size = RING + runs * size_of::<Slot>();
+        let conf = ShmemConf::new().os_id(name.to_string()).size(size);
+        let shmem = conf.create().map_err(|e| name.shmem_error(e, size))?;
+        let file = name.open_file().map_err(|e| name.io_error(e, size))?;
         // On a full /dev/shm the first touch of the mapping would be a SIGBUS; this is an error code instead.
         loop {
-            match posix_fallocate(&file, 0, size_of::<Page>() as i64) {
+            match posix_fallocate(&file, 0, size as i64) {
                 Ok(()) => break,
                 Err(Errno::EINTR) => continue,
-                Err(e) => return Err(name.io_error(e.into())),
+                Err(e) => return Err(name.io_error(e.into(), size)),
             }
         }
         // Nobody can hold it: the name is new and unguessable. A sweep that does for a moment does no harm.
         let lock = file.try_lock().is_ok().then_some(file);
-        let page = Self { name: name.clone(), shmem, _lock: lock };
+        let page = Self { name: name.clone(), shmem, runs, _lock: lock };
+        page.page().run_slots.store(runs as u64, Ordering::Relaxed);
         page.page().magic.store(MAGIC, Ordering::Release);
         Ok(page)
     }
@@ -137,18 +149,21 @@ impl ControlPage {
     /// Maps a page another process made.
     pub(crate) fn open(name: &PageName) -> Result<Self, PageError> {
         let foreign = |reason| PageError::Foreign { name: name.to_string(), reason };
-        let file = name.open_file().map_err(|e| name.io_error(e))?;
-        let meta = file.metadata().map_err(|e| name.io_error(e))?;
+        let file = name.open_file().map_err(|e| name.io_error(e, 0))?;
+        let meta = file.metadata().map_err(|e| name.io_error(e, 0))?;
         if !meta.is_file() || meta.uid() != geteuid().as_raw() {
             return Err(foreign("it belongs to another user"));
         }
-        let shmem = ShmemConf::new().os_id(name.to_string()).open().map_err(|e| name.shmem_error(e))?;
-        if shmem.len() < size_of::<Page>() {
-            return Err(foreign("it is too small"));
-        }
-        let page = Self { name: name.clone(), shmem, _lock: None };
+        let shmem = ShmemConf::new().os_id(name.to_string()).open().map_err(|e| name.shmem_error(e, 0))?;
+        let Some(room) = shmem.len().checked_sub(RING) else { return Err(foreign("it is too small")) };
+        let mut page = Self { name: name.clone(), shmem, runs: 0, _lock: None };
         if page.page().magic.load(Ordering::Acquire) != MAGIC {
             return Err(foreign("it has the layout of another version"));
+        }
+        let runs = page.page().run_slots.load(Ordering::Relaxed);
+        page.runs = usize::try_from(runs).unwrap_or(usize::MAX);
+        if page.runs > room / size_of::<Slot>() || (page.runs > 0 && !page.runs.is_power_of_two()) {
+            return Err(foreign("it is too small"));
         }
         Ok(page)
     }
@@ -163,6 +178,14 @@ impl ControlPage {
         // and all its parts are atomics, so other processes and threads may write to it meanwhile. Only a process of our
         // own user could shrink the file under us; that it can reach into this process anyway.
         unsafe { &*self.shmem.as_ptr().cast::<Page>() }
+    }
+
+    /// The runs of tasks that its process has recorded.
+    pub(crate) fn ring(&self) -> Ring<'_> {
+        // SAFETY: `create` made the mapping `RING + runs * size_of::<Slot>()` bytes long and `open` checked that it is; `RING` is a multiple of a slot's alignment and the mapping starts at a page. As in `page`, any bytes are
+        // valid slots, all of them atomics, and the mapping lives as long as `self`.
+        let slots = unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<Slot>(), self.runs) };
+        Ring::new(&self.page().run_cursor, slots)
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -182,7 +205,7 @@ impl ControlPage {
         self.shm_used().load(Ordering::Relaxed)
     }
 
-    /// A sign of life at `now_ms`, on the clock of [`monotonic_ms`].
+    /// A sign of life at `now_ms`, on the clock of [`monotonic_ms`](crate::ipc::clock::monotonic_ms).
     pub(crate) fn beat(&self, now_ms: u64) {
         self.page().heartbeat_ms.store(now_ms, Ordering::Relaxed);
     }
@@ -264,12 +287,6 @@ impl ControlPage {
     }
 }
 
-/// The clock of heartbeats: the same in all processes of a machine, and never set back.
-pub(crate) fn monotonic_ms() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
-    now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000
-}
-
 /// Name of a page: `swath-<pid>-<start time>-<16 hex digits>-<number>`. Process id and start time tell its owner, the
 /// random part keeps it from being guessed, the number tells the pages of one owner apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -309,19 +326,19 @@ impl PageName {
         OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(self.path())
     }
 
-    fn io_error(&self, source: io::Error) -> PageError {
+    fn io_error(&self, source: io::Error, size: usize) -> PageError {
         match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
-            Errno::ENOSPC => PageError::NoSpace,
+            Errno::ENOSPC => PageError::NoSpace(size),
             _ => PageError::Io { name: self.to_string(), source },
         }
     }
 
-    fn shmem_error(&self, error: ShmemError) -> PageError {
+    fn shmem_error(&self, error: ShmemError, size: usize) -> PageError {
         match error {
             ShmemError::MapCreateFailed(n) | ShmemError::MapOpenFailed(n) | ShmemError::UnknownOsError(n) => {
-                self.io_error(io::Error::from_raw_os_error(n as i32))
+                self.io_error(io::Error::from_raw_os_error(n as i32), size)
             }
-            e => self.io_error(io::Error::other(e)),
+            e => self.io_error(io::Error::other(e), size),
         }
     }
 
@@ -401,6 +418,8 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::events::ring::Ended;
+    use crate::ipc::clock::monotonic_ms;
     use crate::ipc::testing;
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
@@ -414,7 +433,7 @@ mod tests {
     #[test]
     fn the_other_side_reads_what_was_written_and_still_does_afterwards() {
         let name = PageName::new().unwrap();
-        let mine = ControlPage::create(&name).unwrap();
+        let mine = ControlPage::create(&name, 100).unwrap();
         assert_eq!(fs::metadata(name.path()).unwrap().permissions().mode() & 0o777, 0o600);
         let theirs = ControlPage::open(&name.to_string().parse().unwrap()).unwrap();
         let now = monotonic_ms();
@@ -431,6 +450,7 @@ mod tests {
             mine.add_sample(i * 100);
         }
         mine.log(b"last words\n");
+        let token = mine.ring().begin(task(1, 2, 3), 16, 7, 0, Some("named"), 50);
         drop(mine);
         assert!(!name.path().exists());
         assert!(matches!(ControlPage::open(&name), Err(PageError::Io { .. })));
@@ -439,22 +459,26 @@ mod tests {
         assert_eq!(theirs.progress()[1], (task(1, u32::MAX, 0), 250));
         assert_eq!(theirs.samples(), (4..20).map(|i| i * 100).collect::<Vec<_>>());
         assert_eq!(theirs.last_log(), b"last words\n");
+        theirs.ring().end(token, Ended::Finished, 60);
+        let runs = theirs.ring().read();
+        assert_eq!((runs.len(), runs[0].start, runs[0].end), (1, 50, Some((60, Ended::Finished))));
+        assert_eq!(runs[0].run.name.as_deref(), Some("named"));
     }
 
     #[test]
     fn an_opener_does_not_remove_the_page() {
         let name = PageName::new().unwrap();
-        let mine = ControlPage::create(&name).unwrap();
+        let mine = ControlPage::create(&name, 0).unwrap();
         drop(ControlPage::open(&name).unwrap());
         assert!(name.path().exists());
-        assert!(ControlPage::create(&name).is_err(), "a name is taken once");
+        assert!(ControlPage::create(&name, 0).is_err(), "a name is taken once");
         assert!(name.path().exists());
         drop(mine);
     }
 
     #[test]
     fn the_log_keeps_its_end_in_whole_lines() {
-        let page = ControlPage::create(&PageName::new().unwrap()).unwrap();
+        let page = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
         assert_eq!(page.last_log(), b"");
         for i in 0..1000 {
             page.log(format!("line {i}\n").as_bytes());
@@ -467,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_slot_read_while_it_changes_shows_a_task_that_ran() {
-        let page = ControlPage::create(&PageName::new().unwrap()).unwrap();
+        let page = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
         thread::scope(|s| {
             let writer = s.spawn(|| {
                 for i in 0..50_000u32 {
@@ -520,7 +544,7 @@ mod tests {
         // Same process id, other start time: the id has been used again.
         let dead = PageName { start: alive.start.wrapping_add(1), ..alive.clone() };
         let held = PageName { number: 1, ..dead.clone() };
-        let mine = ControlPage::create(&PageName::new().unwrap()).unwrap();
+        let mine = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
         page(&alive);
         page(&dead);
         page(&held);
@@ -541,8 +565,8 @@ mod tests {
     #[test]
     fn a_survivor_removes_the_pages_of_its_owner() {
         let name = PageName::new().unwrap();
-        let other = ControlPage::create(&PageName::new().unwrap()).unwrap();
-        let pages: Vec<_> = (0..3).map(|i| ControlPage::create(&name.sibling(i)).unwrap()).collect();
+        let other = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
+        let pages: Vec<_> = (0..3).map(|i| ControlPage::create(&name.sibling(i), 0).unwrap()).collect();
         name.unlink_all();
         assert!(pages.iter().all(|p| !p.name().path().exists()));
         assert!(other.name().path().exists());
@@ -558,7 +582,7 @@ mod tests {
         fs::remove_file(name.path()).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", name.path()).unwrap();
         assert!(ControlPage::open(&name).is_err());
-        assert!(ControlPage::create(&name).is_err());
+        assert!(ControlPage::create(&name, 0).is_err());
         fs::remove_file(name.path()).unwrap();
     }
 
@@ -586,12 +610,12 @@ mod tests {
         let mut filler = File::create("/dev/shm/filler").unwrap();
         while filler.write_all(&[1; 4096]).is_ok() {}
         let name = PageName::new().unwrap();
-        let error = ControlPage::create(&name).unwrap_err();
-        assert!(matches!(error, PageError::NoSpace) && error.to_string().contains("/dev/shm"), "{error}");
+        let error = ControlPage::create(&name, 0).unwrap_err();
+        assert!(matches!(error, PageError::NoSpace(_)) && error.to_string().contains("/dev/shm"), "{error}");
         assert!(!name.path().exists());
         // The file holds its space for as long as it is open.
         drop(filler);
         fs::remove_file("/dev/shm/filler").unwrap();
-        ControlPage::create(&name).unwrap().beat(1);
+        ControlPage::create(&name, 0).unwrap().beat(1);
     }
 }

@@ -206,7 +206,7 @@ impl Handler<Admit> for Cluster {
         }
         let at = self.group(&msg)?;
         let id = SessionId(self.next_session);
-        let page = ControlPage::create(&self.shared.pages.sibling(id.0)).map_err(|e| {
+        let page = ControlPage::create(&self.shared.pages.sibling(id.0), 0).map_err(|e| {
             // The supervisor may have been started for this program alone.
             ctx.run_later(KEEP, |cluster, _| cluster.retire());
             e.to_string()

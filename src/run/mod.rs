@@ -4,12 +4,32 @@ pub(crate) mod context;
 pub(crate) mod sync;
 pub(crate) mod threads;
 
+use crate::cluster::supervisor::CLIENT;
 use crate::error::{Cause, ReturnedError, TaskError};
+use crate::events::ring::{Ended, Ring, Token};
 use crate::graph::node::{Arg, Kind, Node};
+use crate::ids::{JobId, TaskId};
 use crate::task::Value;
 use crate::task::call::{Fault, call};
 use crate::task::function::{CallError, Slot};
 use smallvec::SmallVec;
+
+/// Records that a call of this process begins. `graph` is the number of the submission.
+pub(crate) fn begin(ring: Ring<'_>, graph: u32, index: u32, node: &Node, thread: usize, now: u64) -> Token {
+    let task = TaskId { job: JobId { session: CLIENT, number: graph }, index };
+    let Kind::Call { function, options, .. } = &node.kind else { return ring.begin(task, 0, 0, thread, None, now) };
+    let name = options.as_deref().and_then(|o| o.name.as_deref());
+    ring.begin(task, function.place(), node.key_hash(), thread, name, now)
+}
+
+/// How a call ended, as it is recorded.
+pub(crate) fn ended<T, E>(result: &Result<T, E>, late: bool) -> Ended {
+    match result {
+        _ if late => Ended::Cancelled,
+        Ok(_) => Ended::Finished,
+        Err(_) => Ended::Failed,
+    }
+}
 
 /// Calls the function of a node. `next` gives the result of the next task among its arguments.
 pub(crate) fn evaluate(node: &Node, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {

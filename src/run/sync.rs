@@ -1,13 +1,16 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
 use super::context::{self, Scope, TaskInfo};
-use super::{evaluate, task_error};
+use super::{begin, ended, evaluate, task_error};
 use crate::client::backend::{Backend, Reply, Want, answer_in_process};
 use crate::client::output::{Label, Run, Slot};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::events::ring::OwnRing;
+use crate::events::{Raw, Recorded};
 use crate::graph::Graph;
 use crate::graph::node::Kind;
+use crate::ipc::clock::ticks;
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -20,8 +23,8 @@ use std::time::Instant;
 /// Where tasks of this mode say they ran.
 const HERE: &str = "caller";
 
-#[derive(Default)]
 pub(crate) struct SyncRunner {
+    events: OwnRing,
     runs: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
@@ -65,17 +68,31 @@ impl SyncRunner {
         }
     }
 
+    /// A runner that remembers so many runs.
+    pub(crate) fn new(events: usize) -> Arc<Self> {
+        Arc::new(Self {
+            events: OwnRing::new(events),
+            runs: AtomicU32::new(0),
+            done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
     /// The results of `graph.outputs()`.
-    fn run(self: &Arc<Self>, graph: &Rc<Graph>) -> Vec<Done> {
+    fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>) -> Vec<Done> {
         let mut uses = graph.uses();
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(graph.len(), || None);
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
         let _entered = context::enter(scope.clone());
         let mut failed = 0;
+        // One task begins when the one before it has ended, so that each is timed by one look at the clock.
+        let mut now = ticks();
         for id in 0..graph.len() as u32 {
             scope.task.set(id);
-            let result = self.task(graph, id, &mut uses, &mut done);
+            let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
             failed += u64::from(result.is_err());
             // A result that nobody uses (a future's that is gone) need not be kept.
             if uses[id as usize] > 0 {
@@ -88,7 +105,15 @@ impl SyncRunner {
         graph.outputs().into_iter().map(|id| done[id as usize].take().unwrap_or_else(|| Err(missing()))).collect()
     }
 
-    fn task(&self, graph: &Graph, id: u32, uses: &mut [u32], done: &mut [Option<Done>]) -> Done {
+    fn task(
+        &self,
+        number: u32,
+        graph: &Graph,
+        id: u32,
+        uses: &mut [u32],
+        done: &mut [Option<Done>],
+        now: &mut u64,
+    ) -> Done {
         let node = &graph.nodes[id as usize];
         if let Kind::Held(output) = &node.kind {
             return output.run.look(output.slot, |slot| match slot {
@@ -123,12 +148,15 @@ impl SyncRunner {
                     _ => Arc::new(()),
                 }
             };
+            let token = begin(self.events.ring(), number, id, node, 0, *now);
             let result = context::with_deadline(deadline, || evaluate(node, &mut input));
             if last {
                 // A fault while arguments were put together leaves some of them unused.
                 refs[at..].iter().for_each(|&r| uses[r as usize] -= 1);
             }
             let late = timeout.zip(began).filter(|(limit, began)| began.elapsed() > *limit).map(|(limit, _)| limit);
+            *now = ticks();
+            self.events.ring().end(token, ended(&result, late.is_some()), *now);
             match (result, late) {
                 (Ok(value), None) => {
                     if !last {
@@ -162,7 +190,7 @@ impl Backend for SyncRunner {
         let graph = Rc::new(graph);
         self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
         let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        let results = self.run(&graph);
+        let results = self.run(run.number, &graph);
         run.settle(results.into_iter().enumerate().map(|(i, r)| (i as u32, r.map_or_else(Slot::Failed, Slot::Value))));
         Ok(run)
     }
@@ -186,7 +214,8 @@ impl Backend for SyncRunner {
         if run.reopen(slot) {
             let graph = Rc::new(Graph::of(&[&node]));
             self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-            let result = self.run(&graph).into_iter().map(|r| (slot, r.map_or_else(Slot::Failed, Slot::Value)));
+            let result =
+                self.run(run.number, &graph).into_iter().map(|r| (slot, r.map_or_else(Slot::Failed, Slot::Value)));
             run.settle(result);
         }
         Ok(())
@@ -201,6 +230,10 @@ impl Backend for SyncRunner {
     }
 
     fn ask_cluster(&self, question: Question) -> Reply {
+        if let Question::Events = question {
+            let runs = vec![Recorded { worker: HERE.to_string(), records: self.events.ring().read() }];
+            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+        }
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }
 

@@ -7,13 +7,16 @@
 //! A thread whose task waits for other tasks is replaced by a spare one for so long.
 
 use super::context::{self, Scope, TaskInfo};
-use super::{evaluate, task_error};
+use super::{begin, ended, evaluate, task_error};
 use crate::client::backend::{Backend, Reply, Want, answer_in_process};
 use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::events::ring::OwnRing;
+use crate::events::{Raw, Recorded};
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, row};
+use crate::ipc::clock::ticks;
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -110,8 +113,17 @@ struct Queue {
     sleeping: usize,
     /// Threads that exist.
     alive: usize,
-    next_name: usize,
+    /// All there have ever been, and those whose thread has left, for threads to come.
+    seats: Vec<Arc<Seat>>,
+    free_seats: Vec<Arc<Seat>>,
     closed: bool,
+}
+
+/// What a thread is called, and what it has run. One thread after the other may have it.
+struct Seat {
+    name: String,
+    number: usize,
+    runs: OwnRing,
 }
 
 pub(crate) struct Threads {
@@ -124,6 +136,8 @@ pub(crate) struct Threads {
     failed: AtomicU64,
     total: AtomicU64,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<Job>>>,
+    /// Runs that each thread remembers.
+    events: usize,
 }
 
 /// What a thread does next.
@@ -246,7 +260,7 @@ impl Job {
         })
     }
 
-    fn execute(&self, id: u32, worker: &str) -> std::result::Result<Value, TaskError> {
+    fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> std::result::Result<Value, TaskError> {
         let node = self.node(id);
         let refs = self.graph.refs(id);
         if self.failing.load(Ordering::Acquire)
@@ -261,17 +275,29 @@ impl Job {
         }
         if !node.options().is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
             let mut at = 0;
+            let token = begin(seat.runs.ring(), self.run.number, id, node, seat.number, *now);
             let result = evaluate(node, &mut || {
                 at += 1;
                 self.take(refs[at - 1])
             });
+            *now = ticks();
+            let late = self.skipped(id);
+            seat.runs.ring().end(token, ended(&result, late), *now);
             refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(node, worker, fault));
+            return result.map_err(|fault| task_error(node, &seat.name, fault));
         }
-        self.execute_with_options(node, refs, worker)
+        self.execute_with_options(id, node, refs, seat, now)
     }
 
-    fn execute_with_options(&self, node: &Node, refs: &[u32], worker: &str) -> std::result::Result<Value, TaskError> {
+    fn execute_with_options(
+        &self,
+        id: u32,
+        node: &Node,
+        refs: &[u32],
+        seat: &Seat,
+        now: &mut u64,
+    ) -> std::result::Result<Value, TaskError> {
+        let worker = &seat.name;
         let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
         let mut attempt = 0;
         let result = loop {
@@ -282,14 +308,17 @@ impl Job {
                 self.peek(refs[at - 1])
             };
             let deadline = timeout.and_then(|limit| began.checked_add(limit));
+            let token = begin(seat.runs.ring(), self.run.number, id, node, seat.number, *now);
             let result = context::with_deadline(deadline, || evaluate(node, &mut input));
             let late = timeout.filter(|limit| began.elapsed() > *limit);
+            *now = ticks();
+            seat.runs.ring().end(token, ended(&result, late.is_some() || self.skipped(id)), *now);
             match (result, late) {
                 (Ok(value), None) => break Ok(value),
                 _ if attempt < retries => attempt += 1,
                 (_, Some(limit)) => {
                     let cause = Cause::TimedOut { limit };
-                    break Err(TaskError::new(node.key(), node.name(), Some(worker.to_string()), None, cause));
+                    break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
                 }
                 (Err(fault), None) => break Err(task_error(node, worker, fault)),
             }
@@ -307,7 +336,8 @@ impl Threads {
         }
     }
 
-    pub(crate) fn new(threads: usize) -> Arc<Self> {
+    /// Starts the threads; each remembers so many runs.
+    pub(crate) fn new(threads: usize, events: usize) -> Arc<Self> {
         let pool = Arc::new(Self {
             threads: threads.max(1),
             queue: Mutex::default(),
@@ -318,6 +348,7 @@ impl Threads {
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             jobs: Mutex::default(),
+            events,
         });
         let mut queue = pool.queue.lock();
         for _ in 0..pool.threads {
@@ -329,34 +360,44 @@ impl Threads {
 
     /// Starts a thread. If the system has none to give, those there are must do.
     fn spawn(self: &Arc<Self>, queue: &mut Queue) {
-        let name = format!("swath-thread-{}", queue.next_name);
-        let pool = Arc::clone(self);
-        match std::thread::Builder::new().name(name.clone()).spawn(move || pool.work(&name)) {
+        let seat = queue.free_seats.pop().unwrap_or_else(|| {
+            let number = queue.seats.len();
+            let seat = Seat { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.events) };
+            let seat = Arc::new(seat);
+            queue.seats.push(Arc::clone(&seat));
+            seat
+        });
+        let (pool, here) = (Arc::clone(self), Arc::clone(&seat));
+        match std::thread::Builder::new().name(seat.name.clone()).spawn(move || pool.work(here)) {
             Ok(_) => {
-                queue.next_name += 1;
                 queue.alive += 1;
                 queue.active += 1;
             }
-            Err(e) => log::error!("cannot start a thread: {e}; {} are running", queue.alive),
+            Err(e) => {
+                queue.free_seats.push(seat);
+                log::error!("cannot start a thread: {e}; {} are running", queue.alive);
+            }
         }
     }
 
-    fn work(self: Arc<Self>, name: &str) {
+    fn work(self: Arc<Self>, seat: Arc<Seat>) {
         let scope = Rc::new(ThreadScope {
             pool: Arc::downgrade(&self),
-            name: name.into(),
+            name: seat.name.as_str().into(),
             task: RefCell::new(None),
             id: Cell::new(0),
         });
         let _entered = context::enter(scope.clone());
-        while let Some(work) = self.next() {
+        while let Some(work) = self.next(&seat) {
+            // One task begins when the one before it has ended, so that each is timed by one look at the clock.
+            let mut now = ticks();
             match work {
-                Work::One(job, id) => self.follow(&job, id, name, &scope),
+                Work::One(job, id) => self.follow(&job, id, &seat, &scope, &mut now),
                 Work::Sources(job, ids) => {
                     let began = Instant::now();
                     let n = ids.len() as u64;
                     for id in ids {
-                        self.follow(&job, id, name, &scope);
+                        self.follow(&job, id, &seat, &scope, &mut now);
                     }
                     let each = (began.elapsed().as_nanos() as u64 / n).max(1);
                     let old = job.cost.load(Ordering::Relaxed);
@@ -368,13 +409,14 @@ impl Threads {
     }
 
     /// The next thing to do; waits for it. `None`: this thread is not needed any more.
-    fn next(&self) -> Option<Work> {
+    fn next(&self, seat: &Arc<Seat>) -> Option<Work> {
         let mut spun = None;
         loop {
             let mut queue = self.queue.lock();
             if queue.closed || queue.active > self.threads {
                 queue.active -= 1;
                 queue.alive -= 1;
+                queue.free_seats.push(Arc::clone(seat));
                 self.work.notify_all();
                 return None;
             }
@@ -421,14 +463,14 @@ impl Threads {
     }
 
     /// Runs a task, and after it those of its successors that fall to this thread.
-    fn follow(&self, job: &Arc<Job>, first: u32, name: &str, scope: &ThreadScope) {
+    fn follow(&self, job: &Arc<Job>, first: u32, seat: &Seat, scope: &ThreadScope, now: &mut u64) {
         let mut next = Some(first);
         while let Some(id) = next {
             if scope.task.borrow().is_none() {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
-            let result = job.execute(id, name);
+            let result = job.execute(id, seat, now);
             next = self.finish(job, id, result);
         }
     }
@@ -638,6 +680,12 @@ impl Backend for Threads {
     }
 
     fn ask_cluster(&self, question: Question) -> Reply {
+        if let Question::Events = question {
+            let seats = self.queue.lock().seats.clone();
+            let runs =
+                seats.iter().map(|s| Recorded { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
+            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+        }
         let names = (0..self.threads).map(|i| format!("swath-thread-{i}")).collect();
         answer_in_process(Mode::Threads, names, question)
     }

@@ -48,6 +48,11 @@ impl Record {
         image::offset_of(self)
     }
 
+    /// The record's place for the log of events: its offset where it has one.
+    pub(crate) fn place(&'static self) -> u64 {
+        image::place_of(self)
+    }
+
     /// The record at an offset that came from another process of the same build.
     pub(crate) fn at(offset: u64) -> Option<&'static Record> {
         let record = image::address_of::<Record>(offset)?;

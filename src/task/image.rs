@@ -125,6 +125,11 @@ pub(crate) fn offset_of<T>(record: &'static T) -> Option<u64> {
     holds::<T>(at).then_some(at as u64)
 }
 
+/// Where a record lies, counted from the start of the image, whether it belongs to the image or not.
+pub(crate) fn place_of<T>(record: &'static T) -> u64 {
+    (record as *const T as usize).wrapping_sub(base()) as u64
+}
+
 /// The address of a record at an offset, if one could lie there. What is there is for the caller to check.
 pub(crate) fn address_of<T>(offset: u64) -> Option<*const T> {
     let at = usize::try_from(offset).ok()?;

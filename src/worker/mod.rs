@@ -16,8 +16,9 @@ pub(crate) use output::private_bytes;
 use crate::client::limit::available_memory;
 use crate::client::remote::Description;
 use crate::ids::TaskId;
+use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::ledger::Ledger;
-use crate::ipc::page::{ControlPage, PageName, monotonic_ms};
+use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
@@ -145,6 +146,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
     let pool = SegmentPool::new(welcome.owner, ledger, spare as usize);
     crate::ipc::segment::install(pool.clone());
+    clock::use_counter(welcome.counter);
     page.beat(monotonic_ms());
     output::install_logger(&welcome.name, &page);
     let threads = welcome.threads;
@@ -220,8 +222,7 @@ impl Worker {
             match self.turn(slot) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
-                    let done = self.run(task, &scope);
-                    let now = Instant::now();
+                    let (done, now) = self.run(task, &scope);
                     let waiting = {
                         let mut finished = self.finished.lock();
                         finished.push(done);
@@ -474,14 +475,15 @@ impl Worker {
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
 
-    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> Done {
+    /// Runs a task; says how that went, and when it was over.
+    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (Done, Instant) {
         let id = task.id;
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
         let began = Instant::now();
         let outcome = self.outcome(&mut task, scope);
-        let run_us = began.elapsed().as_micros().min(u128::from(u32::MAX)) as u32;
-        scope.end();
+        let ended = Instant::now();
+        let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         self.page.set_running(scope.slot, None);
         let cancelled = {
             let mut queue = self.queue.lock();
@@ -490,12 +492,13 @@ impl Worker {
         };
         self.activity.fetch_add(1, Ordering::Relaxed);
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
+        scope.end(&outcome);
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => self.store.forget(&[id]),
             Outcome::Held { .. } | Outcome::Failed(_) => {}
         }
-        Done { id, attempt: task.attempt, run_us, outcome }
+        (Done { id, attempt: task.attempt, run_us, outcome }, ended)
     }
 
     fn outcome(&'static self, task: &mut Task, scope: &WorkerScope) -> Outcome {

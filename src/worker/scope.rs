@@ -2,8 +2,11 @@
 
 use super::Worker;
 use crate::client::backend::Backend;
+use crate::events::ring::{Ended, Token};
 use crate::graph::node;
 use crate::ids::TaskId;
+use crate::ipc::clock::ticks;
+use crate::protocol::Outcome;
 use crate::run::context::{Scope, TaskInfo};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};
@@ -16,11 +19,20 @@ pub(super) struct WorkerScope {
     /// The name it was given, if any.
     name: RefCell<Option<String>>,
     step: Cell<Option<(&'static Record, u64)>>,
+    /// The step as it is recorded.
+    token: Cell<Option<Token>>,
 }
 
 impl WorkerScope {
     pub(super) fn new(worker: &'static Worker, slot: usize) -> Self {
-        Self { worker, slot, task: Cell::new(None), name: RefCell::new(None), step: Cell::new(None) }
+        Self {
+            worker,
+            slot,
+            task: Cell::new(None),
+            name: RefCell::new(None),
+            step: Cell::new(None),
+            token: Cell::new(None),
+        }
     }
 
     pub(super) fn begin(&self, task: TaskId, name: Option<String>) {
@@ -30,13 +42,29 @@ impl WorkerScope {
         }
     }
 
+    /// The next call of the task begins, and with that the one before it has ended.
     pub(super) fn step(&self, record: &'static Record, key: u64) {
         self.step.set(Some((record, key)));
+        let Some(task) = self.task.get() else { return };
+        let (ring, now) = (self.worker.page.ring(), ticks());
+        if let Some(token) = self.token.take() {
+            ring.end(token, Ended::Finished, now);
+        }
+        let name = self.name.borrow();
+        self.token.set(Some(ring.begin(task, record.place(), key, self.slot, name.as_deref(), now)));
     }
 
-    pub(super) fn end(&self) {
+    pub(super) fn end(&self, outcome: &Outcome) {
         self.task.set(None);
         self.step.set(None);
+        if let Some(token) = self.token.take() {
+            let ended = match outcome {
+                Outcome::Failed(_) => Ended::Failed,
+                Outcome::Cancelled => Ended::Cancelled,
+                Outcome::Value(_) | Outcome::Held { .. } => Ended::Finished,
+            };
+            self.worker.page.ring().end(token, ended, ticks());
+        }
     }
 
     pub(super) fn name_of(&self, record: &'static Record) -> String {

@@ -2,7 +2,7 @@
 
 use crate::common::{Clean, processes};
 use std::time::Duration;
-use swath::{Cause, Client, Delayed, Error, delayed, try_delayed, value};
+use swath::{Cause, Client, Delayed, Error, EventKind, delayed, try_delayed, value};
 
 fn half(x: i64) -> Result<i64, String> {
     if x % 2 == 0 { Ok(x / 2) } else { Err(format!("{x} is odd")) }
@@ -85,5 +85,32 @@ fn the_first_of_several_failures_is_told() {
         let task = error.task().unwrap();
         assert_eq!(task.key(), parts[1].key(), "{client}");
         assert_eq!(task.downcast::<String>(), Some("1 is odd".to_string()));
+    }
+}
+
+#[test]
+fn events_of_tasks_are_equal_in_all_modes() {
+    let _clean = Clean::start();
+    let lazies = lazies();
+    let events = |client: Client| -> Vec<String> {
+        lazies.iter().for_each(|l| drop(l.compute(&client)));
+        let log = client.events().unwrap();
+        let seen = log.events().iter().filter_map(|e| match &e.kind {
+            EventKind::GraphSubmitted { graph, tasks } => Some(format!("graph {graph} of {tasks}")),
+            EventKind::TaskStarted { task } => Some(format!("started {} {} {}", task.graph, task.name, task.key)),
+            EventKind::TaskFinished { task, .. } => Some(format!("finished {} {} {}", task.graph, task.name, task.key)),
+            EventKind::TaskFailed { task, .. } => Some(format!("failed {} {} {}", task.graph, task.name, task.key)),
+            EventKind::TaskCancelled { task, .. } => Some(format!("cancelled {}", task.key)),
+            _ => None,
+        });
+        let mut seen: Vec<_> = seen.collect();
+        seen.sort();
+        seen
+    };
+    let wanted = events(Client::sync());
+    assert!(wanted.len() > 60, "{wanted:?}");
+    for client in [Client::threads(1), Client::threads(4), processes(1, 1), processes(2, 1), processes(1, 3)] {
+        let name = client.to_string();
+        assert_eq!(events(client), wanted, "{name}");
     }
 }

@@ -7,8 +7,10 @@ use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
 use crate::error::{DeathCause, DeathRecord};
+use crate::events::journal::LifeStep;
 use crate::graph::node;
 use crate::ids::{TaskId, WorkerId};
+use crate::ipc::clock;
 use crate::ipc::frame::MAX_FRAME;
 use crate::ipc::page::ControlPage;
 use crate::ipc::start;
@@ -29,7 +31,8 @@ impl Supervisor {
     pub(super) fn give_birth(&mut self) -> Result<Newborn> {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
-        let page = ControlPage::create(&self.shared.pages.sibling(id.0 + 1)).map_err(|e| Error::Resource {
+        let name = self.shared.pages.sibling(id.0 + 1);
+        let page = ControlPage::create(&name, self.settings.events).map_err(|e| Error::Resource {
             resource: "shared memory for a control page".to_string(),
             reason: e.to_string(),
         })?;
@@ -79,6 +82,7 @@ impl Supervisor {
         self.places[place].begin(id, Instant::now());
         self.starved = None;
         log::debug!("{} started as process {pid}", self.places[place].name);
+        self.note(place, pid, LifeStep::Started);
         let link = WorkerLink {
             worker: id,
             pipe: Rc::clone(&pipe),
@@ -149,7 +153,10 @@ impl Supervisor {
             supervisor_page: self.shared.page.name().clone(),
             own_page: life.page.name().clone(),
             session: session_of(worker),
+            counter: clock::uses_counter(),
         };
+        let pid = life.pid;
+        self.note(place, pid, LifeStep::Ready);
         self.tell(worker, &ToWorker::Welcome(welcome));
         self.scheduler.worker_joined(worker, self.spec(place));
         if self.places[place].closing {
@@ -175,6 +182,7 @@ impl Supervisor {
         while self.places.len() < n {
             self.places.push(Place::new(self.places.len(), Vec::new()));
             self.tails.push(String::new());
+            self.past_runs.push(Vec::new());
         }
         for place in &mut self.places[n..] {
             place.closing = true;
@@ -197,6 +205,11 @@ impl Supervisor {
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
         let record = self.record(&life, &life.page.running(), cause);
+        let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
+        self.note(place, life.pid, step);
+        let past = &mut self.past_runs[place];
+        past.extend(life.page.ring().read());
+        past.drain(..past.len().saturating_sub(self.settings.events));
         if !expected {
             log::warn!("{record}");
             self.deaths.push_back(record.clone());

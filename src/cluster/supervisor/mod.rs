@@ -14,8 +14,11 @@ use super::place::Place;
 use super::{Executable, Settings, Shared};
 use crate::client::remote::Remote;
 use crate::error::{DeathCause, DeathRecord, Error, Result};
+use crate::events::journal::{Journal, LifeStep, WorkerStep};
+use crate::events::ring;
 use crate::ids::{SessionId, WorkerId};
-use crate::ipc::page::{ControlPage, monotonic_ms};
+use crate::ipc::clock::monotonic_ms;
+use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
 use crate::message::{ToSession, ToWorker};
@@ -111,6 +114,9 @@ pub(crate) struct Supervisor {
     counted: FxHashMap<SessionId, u64>,
     lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
     deaths: VecDeque<DeathRecord>,
+    steps: Journal<WorkerStep>,
+    /// By place: what workers that are gone had recorded.
+    past_runs: Vec<Vec<ring::Record>>,
     waiting: Vec<Waiting>,
     watching: bool,
     /// Since when there has been no worker and none could be started.
@@ -158,7 +164,6 @@ impl Supervisor {
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
             tails: vec![String::new(); places.len()],
-            places,
             executable,
             build,
             shared,
@@ -172,12 +177,15 @@ impl Supervisor {
             counted: FxHashMap::default(),
             lent: FxHashMap::default(),
             deaths: VecDeque::new(),
+            steps: Journal::new(settings.events),
+            past_runs: vec![Vec::new(); places.len()],
             waiting: Vec::new(),
             watching: false,
             starved: None,
             unsettled: false,
             stopping: None,
             owns_system,
+            places,
             settings,
         };
         supervisor.tell_fleet();
@@ -209,6 +217,10 @@ impl Supervisor {
             memory_limit: self.settings.memory_limit,
             tags: self.places[place].tags.clone(),
         }
+    }
+
+    fn note(&self, place: usize, pid: u32, what: LifeStep) {
+        self.steps.note(WorkerStep { worker: self.places[place].name.clone(), pid, what });
     }
 
     fn tell_fleet(&mut self) {

@@ -3,6 +3,7 @@
 use super::{Life, Peer, Phase, Supervisor, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::cluster::MOST_WORKERS;
+use crate::events::{Raw, Recorded};
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ impl Supervisor {
             Question::Workers => Answer::Workers(self.workers()),
             Question::Deaths => Answer::Deaths(self.deaths.iter().cloned().collect()),
             Question::Logs => Answer::Logs(self.logs()),
+            Question::Events => Answer::Events(Box::new(self.events(session))),
             Question::Explain(job, index) => {
                 let explanation = self.scheduler.explain(TaskId { job, index });
                 Answer::Text(explanation.map_or_else(|| "it is not known any more".to_string(), |e| e.to_string()))
@@ -122,6 +124,23 @@ impl Supervisor {
                 .map(|(task, n)| RunningTask { key: self.key(task), progress: f64::from(n) / 1000.0 })
                 .collect(),
         }
+    }
+
+    /// What workers have recorded of the tasks of a session, and of those that tasks have submitted.
+    fn events(&self, session: SessionId) -> Raw {
+        let mut runs: Vec<_> = (self.places.iter().zip(&self.past_runs))
+            .map(|(place, past)| Recorded { worker: place.name.clone(), records: past.clone() })
+            .collect();
+        for life in self.lives.values() {
+            runs[life.place].records.extend(life.page.ring().read());
+        }
+        for worker in &mut runs {
+            worker.records.retain(|r| {
+                let submitter = r.run.task.job.session;
+                submitter == session || submitter.is_of_tasks()
+            });
+        }
+        Raw { runs, workers: self.steps.entries() }
     }
 
     pub(super) fn logs(&self) -> Vec<(String, String)> {

@@ -4,8 +4,8 @@ use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, sessio
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
+use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
-use crate::ipc::page::monotonic_ms;
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::message::{self, Bytes, FromWorker, Task, ToSession, ToWorker};
 use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};

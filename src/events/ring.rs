@@ -1,0 +1,323 @@
+//! A bounded ring of task runs, in memory of this process or of a control page.
+//!
+//! A writer reserves a slot with one addition, so threads never wait for each other; when the ring is full the oldest
+//! run is overwritten. Everything in a slot is an atomic word, so a reader in another process, or after the writer's
+//! death, sees numbers and never a torn value: the slot's *sequence* is cleared before its words change and set after,
+//! and a reader that finds the same sequence before and after has words that belong together.
+
+use crate::ids::{JobId, SessionId, TaskId};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Words of a slot: one cache line.
+const WORDS: usize = 8;
+/// Bytes of a name in one slot: all but its sequence.
+const NAME: usize = (WORDS - 1) * 8;
+/// Slots that a name may take, after that of its run.
+const MOST_NAME: usize = 4;
+
+const SEQUENCE: usize = 0;
+/// In the sequence of a slot that holds a part of a name.
+const IS_NAME: u64 = 1 << 63;
+const START: usize = 1;
+const END: usize = 2;
+const PLACE: usize = 3;
+const KEY: usize = 4;
+const JOB: usize = 5;
+/// The task's index, the executor thread, and how many slots its name takes.
+const DETAIL: usize = 6;
+
+/// In the low bits of `END`; the rest is the time stamp, or while it runs the slot's number.
+const RUNNING: u64 = 0;
+const ENDED: u64 = 2;
+
+#[repr(C, align(64))]
+#[derive(Default)]
+pub(crate) struct Slot([AtomicU64; WORDS]);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ended {
+    Finished,
+    Failed,
+    /// Its result was not wanted any more.
+    Cancelled,
+}
+
+/// One run of a task function, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) task: TaskId,
+    /// The place of the function's record in the image.
+    pub(crate) place: u64,
+    /// The hash in the task's key.
+    pub(crate) key: u64,
+    pub(crate) thread: u16,
+    /// The task's name, if it is not its function's.
+    pub(crate) name: Option<String>,
+}
+
+/// A run with its times, read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) run: Run,
+    pub(crate) start: u64,
+    /// `None`: it was running.
+    pub(crate) end: Option<(u64, Ended)>,
+}
+
+/// Names a run that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token(u64);
+
+/// A ring somewhere in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Ring<'a> {
+    cursor: &'a AtomicU64,
+    slots: &'a [Slot],
+}
+
+impl<'a> Ring<'a> {
+    /// `slots.len()` is a power of two, or nothing, which turns recording off.
+    pub(crate) fn new(cursor: &'a AtomicU64, slots: &'a [Slot]) -> Self {
+        debug_assert!(slots.is_empty() || slots.len().is_power_of_two());
+        Self { cursor, slots }
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn slot(&self, number: u64) -> &'a Slot {
+        &self.slots[number as usize & (self.slots.len() - 1)]
+    }
+
+    fn write(&self, number: u64, kind: u64, words: [u64; WORDS - 1]) {
+        let slot = &self.slot(number).0;
+        slot[SEQUENCE].store(0, Ordering::Relaxed);
+        // Whoever sees one of the words below sees the cleared sequence too.
+        fence(Ordering::Release);
+        for (word, value) in slot[1..].iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
+        slot[SEQUENCE].store((number + 1) | kind, Ordering::Release);
+    }
+
+    /// Records that a run has begun. `name` is the task's, if it is not its function's.
+    #[inline]
+    pub(crate) fn begin(
+        &self,
+        task: TaskId,
+        place: u64,
+        key: u64,
+        thread: usize,
+        name: Option<&str>,
+        now: u64,
+    ) -> Token {
+        if self.is_off() {
+            return Token(0);
+        }
+        let name = name.map_or(&[][..], |n| &n.as_bytes()[..n.floor_char_boundary(NAME * MOST_NAME)]);
+        let more = name.len().div_ceil(NAME);
+        let number = self.cursor.fetch_add(1 + more as u64, Ordering::Relaxed);
+        let job = u64::from(task.job.session.0) << 32 | u64::from(task.job.number);
+        let detail = u64::from(task.index) | (thread as u64 & 0xffff) << 32 | (more as u64) << 48;
+        self.write(number, 0, [now, number << 2 | RUNNING, place, key, job, detail, name.len() as u64]);
+        for (i, part) in name.chunks(NAME).enumerate() {
+            let mut words = [0; WORDS - 1];
+            for (word, bytes) in words.iter_mut().zip(part.chunks(8)) {
+                let mut whole = [0; 8];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                *word = u64::from_le_bytes(whole);
+            }
+            self.write(number + 1 + i as u64, IS_NAME, words);
+        }
+        Token(number)
+    }
+
+    /// Records that a run has ended, if it has not been overwritten meanwhile.
+    #[inline]
+    pub(crate) fn end(&self, token: Token, ended: Ended, now: u64) {
+        if self.is_off() {
+            return;
+        }
+        let how = match ended {
+            Ended::Finished => ENDED,
+            Ended::Failed => ENDED | 1,
+            Ended::Cancelled => 1,
+        };
+        let end = &self.slot(token.0).0[END];
+        // The running mark carries the slot's number: of another run in the same slot it differs.
+        let _ = end.compare_exchange(token.0 << 2 | RUNNING, now << 2 | how, Ordering::Release, Ordering::Relaxed);
+    }
+
+    fn words(&self, number: u64, kind: u64) -> Option<[u64; WORDS]> {
+        let slot = &self.slot(number).0;
+        let before = slot[SEQUENCE].load(Ordering::Acquire);
+        let words = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+        // The words above are read before the sequence is looked at again.
+        fence(Ordering::Acquire);
+        let after = slot[SEQUENCE].load(Ordering::Relaxed);
+        (before == (number + 1) | kind && after == before).then_some(words)
+    }
+
+    /// What is recorded, oldest first. Runs that are overwritten while it reads are left out.
+    pub(crate) fn read(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        if self.is_off() {
+            return records;
+        }
+        let end = self.cursor.load(Ordering::Acquire);
+        let mut number = end.saturating_sub(self.slots.len() as u64);
+        while number < end {
+            let at = number;
+            number += 1;
+            let Some(words) = self.words(at, 0) else { continue };
+            let (more, length) = ((words[DETAIL] >> 48) as usize, words[WORDS - 1] as usize);
+            let mut name = Vec::with_capacity(length);
+            for i in 0..more as u64 {
+                let Some(part) = self.words(at + 1 + i, IS_NAME) else { break };
+                name.extend(part[1..].iter().flat_map(|w| w.to_le_bytes()));
+            }
+            if name.len() < length {
+                continue;
+            }
+            name.truncate(length);
+            number += more as u64;
+            let end = match words[END] & 3 {
+                RUNNING => None,
+                1 => Some((words[END] >> 2, Ended::Cancelled)),
+                ENDED => Some((words[END] >> 2, Ended::Finished)),
+                _ => Some((words[END] >> 2, Ended::Failed)),
+            };
+            let job = JobId { session: SessionId((words[JOB] >> 32) as u32), number: words[JOB] as u32 };
+            records.push(Record {
+                run: Run {
+                    task: TaskId { job, index: words[DETAIL] as u32 },
+                    place: words[PLACE],
+                    key: words[KEY],
+                    thread: (words[DETAIL] >> 32) as u16,
+                    name: (length > 0).then(|| String::from_utf8_lossy(&name).into_owned()),
+                },
+                start: words[START],
+                end,
+            });
+        }
+        records
+    }
+}
+
+/// A ring in memory of its own.
+pub(crate) struct OwnRing {
+    cursor: AtomicU64,
+    slots: Box<[Slot]>,
+}
+
+impl OwnRing {
+    /// For so many runs, rounded up to a power of two; 0 turns recording off.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let capacity = if capacity == 0 { 0 } else { capacity.next_power_of_two() };
+        Self { cursor: AtomicU64::new(0), slots: std::iter::repeat_with(Slot::default).take(capacity).collect() }
+    }
+
+    pub(crate) fn ring(&self) -> Ring<'_> {
+        Ring::new(&self.cursor, &self.slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    fn task(index: u32) -> TaskId {
+        TaskId { job: JobId { session: SessionId(3), number: 5 }, index }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let own = OwnRing::new(8);
+        let ring = own.ring();
+        let first = ring.begin(task(1), 100, 7, 2, None, 10);
+        let second = ring.begin(task(2), 200, 8, 3, Some("named"), 20);
+        ring.end(second, Ended::Failed, 30);
+        let records = ring.read();
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[0].end, None);
+        assert_eq!(records[0].run, Run { task: task(1), place: 100, key: 7, thread: 2, name: None });
+        assert_eq!(records[1].run.name.as_deref(), Some("named"));
+        assert_eq!((records[1].start, records[1].end), (20, Some((30, Ended::Failed))));
+        ring.end(first, Ended::Finished, 40);
+        assert_eq!(ring.read()[0].end, Some((40, Ended::Finished)));
+    }
+
+    #[test]
+    fn long_names_are_cut_at_a_character() {
+        let own = OwnRing::new(16);
+        let long = "ä".repeat(400);
+        own.ring().begin(task(1), 1, 1, 0, Some(&long), 1);
+        own.ring().begin(task(2), 1, 1, 0, None, 2);
+        let records = own.ring().read();
+        assert_eq!(records.len(), 2);
+        let name = records[0].run.name.as_deref().unwrap_or_default();
+        assert!(long.starts_with(name) && name.len() > 200 && name.len() <= NAME * MOST_NAME);
+    }
+
+    #[test]
+    fn the_oldest_are_overwritten_and_a_late_end_spoils_nothing() {
+        let own = OwnRing::new(4);
+        let ring = own.ring();
+        let old = ring.begin(task(0), 1, 1, 0, None, 1);
+        for i in 1..=4 {
+            let token = ring.begin(task(i), 1, 1, 0, None, u64::from(i));
+            ring.end(token, Ended::Finished, 100 + u64::from(i));
+        }
+        ring.end(old, Ended::Failed, 999);
+        let records = ring.read();
+        assert_eq!(records.iter().map(|r| r.run.task.index).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert!(records.iter().all(|r| matches!(r.end, Some((_, Ended::Finished)))));
+    }
+
+    #[test]
+    fn nothing_is_kept_where_it_is_off() {
+        let own = OwnRing::new(0);
+        let token = own.ring().begin(task(0), 1, 1, 0, None, 1);
+        own.ring().end(token, Ended::Finished, 2);
+        assert!(own.ring().read().is_empty());
+    }
+
+    #[test]
+    fn readers_see_whole_runs_while_threads_write() {
+        let own = Arc::new(OwnRing::new(64));
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0..2_u64)
+            .map(|w| {
+                let (own, stop) = (Arc::clone(&own), Arc::clone(&stop));
+                std::thread::spawn(move || {
+                    let mut n = w;
+                    while !stop.load(Ordering::Relaxed) {
+                        n += 2;
+                        let name = n.is_multiple_of(5).then(|| format!("name-{n}"));
+                        let token = own.ring().begin(task(n as u32), n, n, w as usize, name.as_deref(), n);
+                        own.ring().end(token, Ended::Finished, n);
+                    }
+                })
+            })
+            .collect();
+        let mut seen = 0;
+        for _ in 0..2000 {
+            for record in own.ring().read() {
+                let n = record.run.place;
+                assert_eq!((record.run.key, record.start, record.run.task), (n, n, task(n as u32)));
+                if let Some(name) = &record.run.name {
+                    assert_eq!(name, &format!("name-{n}"));
+                }
+                seen += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().for_each(|w| w.join().expect("no panic"));
+        assert!(seen > 0);
+    }
+}
