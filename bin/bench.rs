@@ -18,6 +18,8 @@
 mod chain;
 #[path = "bench/data_plane.rs"]
 mod data_plane;
+#[path = "bench/event_log.rs"]
+mod event_log;
 #[path = "bench/fault.rs"]
 mod fault;
 #[path = "bench/first_result.rs"]
@@ -71,7 +73,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 14] = [
+const WORKLOADS: [Workload; 15] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -157,6 +159,12 @@ const WORKLOADS: [Workload; 14] = [
         about: "describing and submitting a large graph, and the memory it takes (--n)",
         systems: &["swath-threads", "swath-processes"],
         run: graph::run,
+    },
+    Workload {
+        name: "event_log",
+        about: "tasks that do nothing, with the log of events and without (--n, --via)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: event_log::run,
     },
     Workload {
         name: "scaling",

@@ -8,15 +8,9 @@ use serde_json::json;
 use std::time::Instant;
 use swath::{Buffer, Client, Future, WaitFor, delayed};
 
-const MIB: f64 = (1 << 20) as f64;
+const PARTS: [&str; 5] = ["worker_to_worker_sum", "worker_to_client", "put", "put_and_sum", "broadcast_and_sum"];
 
-/// Measurements of one part.
-#[derive(Default)]
-struct Part {
-    seconds: Vec<f64>,
-    /// How many times the array came to be in memory meanwhile.
-    copies: Vec<f64>,
-}
+const MIB: f64 = (1 << 20) as f64;
 
 fn timed<T>(run: impl FnOnce() -> Outcome<T>) -> Outcome<(f64, T)> {
     let start = Instant::now();
@@ -54,49 +48,53 @@ impl Plane<'_> {
         Ok(self.client.submit(&sum)?)
     }
 
-    /// Runs a part, and adds what it measured if it is no round for warming up. What the part gives is still alive when
-    /// memory is counted.
-    fn part<T>(&self, part: &mut Part, warm: bool, run: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-        let before = self.arrays()?;
-        let (seconds, answer) = timed(run)?;
-        if warm {
-            part.seconds.push(seconds);
-            part.copies.push(self.arrays()? - before);
-        }
-        Ok(answer)
+    /// The sum on each worker.
+    fn sums(&self, array: &Future<Buffer<f64>>) -> Outcome<Vec<f64>> {
+        let sums = (0..self.workers).map(|w| self.sum_on(w, array)).collect::<Outcome<Vec<_>>>()?;
+        Ok(self.client.gather(&sums)?)
     }
 
-    /// One round of all parts, with other numbers than any round before.
-    fn round(&self, k: u64, parts: &mut [Part; 5]) -> Outcome {
+    /// Seconds of each part, with other numbers than in any round before.
+    fn round(&self, k: u64) -> Outcome<[f64; PARTS.len()]> {
         let right = array_sum_expected(self.n, k);
-        let (warm, [moved, fetched, put, put_and_sum, broadcast]) = (k > 0, parts);
 
         let array = self.produced(k)?;
-        let sum = self.part(moved, warm, || Ok(self.sum_on(1, &array)?.result()?))?;
+        let (moved, sum) = timed(|| Ok(self.sum_on(1, &array)?.result()?))?;
         require(sum == right, "sum on B")?;
         drop(array);
 
         let array = self.produced(k)?;
-        let here = self.part(fetched, warm, || Ok(array.result()?))?;
+        let (fetched, here) = timed(|| Ok(array.result()?))?;
         require(here.len() as u64 == self.n && sum_of(&here) == right, "array in the client")?;
         drop((array, here));
 
         let mine = Buffer::from(make_array(self.n, k).into_vec());
-        let held = self.part(put, warm, || Ok(self.client.scatter(mine.clone())?))?;
-        let sum = || Ok(self.client.submit(&delayed(array_sum).call(&held))?.result()?);
-        let sum = self.part(put_and_sum, warm, sum)?;
+        let (put, held) = timed(|| Ok(self.client.scatter(mine.clone())?))?;
+        let (summed, sum) = timed(|| Ok(self.client.submit(&delayed(array_sum).call(&held))?.result()?))?;
         require(sum == right, "sum of what was put")?;
-        if let (true, Some(both), Some(put)) = (warm, put_and_sum.seconds.last_mut(), put.seconds.last()) {
-            *both += put;
-        }
         drop(held);
 
-        let (_array, sums) = self.part(broadcast, warm, || {
-            let array = self.client.broadcast(mine.clone())?;
-            let sums = (0..self.workers).map(|w| self.sum_on(w, &array)).collect::<Outcome<Vec<_>>>()?;
-            Ok((array, self.client.gather(&sums)?))
-        })?;
-        require(sums.iter().all(|&sum| sum == right), "sum on a worker")
+        let (broadcast, sums) = timed(|| self.sums(&self.client.broadcast(mine.clone())?))?;
+        require(sums.iter().all(|&sum| sum == right), "sum on a worker")?;
+        Ok([moved, fetched, put, put + summed, broadcast])
+    }
+
+    /// How many more times an array is in memory after what copies of it may be made for. Only in a client that has had no
+    /// array before: later it has memory from then to put them in.
+    fn copies(&self) -> Outcome<[(&'static str, f64); 3]> {
+        let right = array_sum_expected(self.n, 0);
+        let mine = Buffer::from(make_array(self.n, 0).into_vec());
+        let array = self.produced(0)?;
+        let made = self.arrays()?;
+        require(self.sum_on(1, &array)?.result()? == right, "sum on B")?;
+        let moved = self.arrays()?;
+        let here = array.result()?;
+        require(sum_of(&here) == right, "array in the client")?;
+        let fetched = self.arrays()?;
+        let everywhere = self.client.broadcast(mine.clone())?;
+        require(self.sums(&everywhere)?.iter().all(|&sum| sum == right), "sum on a worker")?;
+        let broadcast = self.arrays()?;
+        Ok([(PARTS[0], moved - made), (PARTS[1], fetched - moved), (PARTS[4], broadcast - fetched)])
     }
 }
 
@@ -108,15 +106,14 @@ fn swath(report: &Report, system: &str, options: &Options, mib: usize) -> Outcom
     require((a != b) == (system == "swath-processes"), "A and B are two processes")?;
 
     let plane = Plane { client: &client, n: elements(mib), workers };
-    let mut parts: [Part; 5] = Default::default();
-    for k in 0..=rounds(options, mib) {
-        plane.round(k, &mut parts)?;
+    for (part, copies) in plane.copies()? {
+        let params = json!({"part": part, "mib": mib, "workers": workers});
+        report.emit(system, &params, Metric::new("copies", "1"), copies);
     }
-    let names = ["worker_to_worker_sum", "worker_to_client", "put", "put_and_sum", "broadcast_and_sum"];
-    for (name, part) in names.into_iter().zip(&parts) {
-        tell(report, system, name, mib, &part.seconds);
-        // Where values are shared by reference they are never copied, and where they are mapped it should be once at most.
-        report.emit_runs(system, &json!({"part": name, "mib": mib}), Metric::new("copies", "1"), &part.copies);
+    // The first round is for warming up.
+    let rounds = (0..=rounds(options, mib)).map(|k| plane.round(k)).collect::<Outcome<Vec<_>>>()?;
+    for (i, part) in PARTS.iter().enumerate() {
+        tell(report, system, part, mib, &rounds[1..].iter().map(|round| round[i]).collect::<Vec<_>>());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{floors, pool, systems};
 use serde_json::json;
 use swath::{Client, delayed};
 
-const THROUGHPUT: Metric = Metric::new("throughput", "tasks/s");
+pub(crate) const THROUGHPUT: Metric = Metric::new("throughput", "tasks/s");
 
 /// All tasks in one graph.
 pub(crate) fn compute(client: &Client, n: u64) -> Outcome<Vec<u64>> {
