@@ -48,6 +48,8 @@ pub(crate) enum FromWorker {
     },
     Done(Vec<Done>),
     Retracted(Vec<TaskId>),
+    /// Tasks that were to run after others which gave no result here.
+    Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
     Released(Vec<(SegmentId, u32)>),
     /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own.
@@ -83,10 +85,17 @@ pub(crate) struct Task {
     pub(crate) inputs: Vec<Input>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Input {
-    Held { id: TaskId, take: bool },
+    Held {
+        id: TaskId,
+        take: bool,
+    },
     Payload(Payload),
+    /// The result of a task that was sent before, when there is one.
+    Ahead {
+        id: TaskId,
+    },
 }
 
 /// How one run ended.

@@ -772,7 +772,7 @@ impl Client {
         self.0.backend.ask_cluster(Question::Deaths).await.and_then(deaths)
     }
 
-    /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 8192 runs of each worker
+    /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 4096 runs of each worker
     /// or thread are kept, if [`Builder::events`] does not say otherwise.
     ///
     /// The same program has the same events of graphs and tasks in every mode; their times and order differ.

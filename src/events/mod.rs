@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How many runs are kept for each worker or thread, if nothing else is said.
-pub(crate) const DEFAULT_CAPACITY: usize = 8192;
+pub(crate) const DEFAULT_CAPACITY: usize = 4096;
 /// The most that may be asked for.
 pub(crate) const MOST: usize = 1 << 20;
 

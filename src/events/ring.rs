@@ -306,7 +306,7 @@ mod tests {
             })
             .collect();
         let mut seen = 0;
-        for _ in 0..2000 {
+        while seen < 100_000 {
             for record in own.ring().read() {
                 let n = record.run.place;
                 assert_eq!((record.run.key, record.start, record.run.task), (n, n, task(n as u32)));
@@ -318,6 +318,5 @@ mod tests {
         }
         stop.store(true, Ordering::Relaxed);
         writers.into_iter().for_each(|w| w.join().expect("no panic"));
-        assert!(seen > 0);
     }
 }

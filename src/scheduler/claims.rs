@@ -38,7 +38,7 @@ impl Scheduler {
             let task = &mut self.jobs[r.job].tasks[r.index as usize];
             match task.state {
                 state if state.active() => {
-                    if let State::Assigned { worker, seq } = state {
+                    if let State::Assigned { worker, seq, .. } = state {
                         self.strand(r, worker, seq);
                     }
                     self.fail(r, failure);

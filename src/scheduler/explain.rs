@@ -227,7 +227,8 @@ impl Scheduler {
                 let name = worker.map_or("a worker", |w| w.spec.name.as_str());
                 let failed = job.tries.get(&r.index).map_or(0, |n| *n);
                 let died = job.deaths.get(&r.index).map_or(0, Vec::len);
-                format!("it was sent to {name}, after {failed} failed runs and {died} lost workers")
+                let order = if job.is_ahead(r.index) { ", to run as soon as what it needs has run there" } else { "" };
+                format!("it was sent to {name}{order}, after {failed} failed runs and {died} lost workers")
             }
             State::Done { value, .. } | State::Lent { value, .. } => {
                 let value = &job.values[value];

@@ -51,7 +51,7 @@ impl Scheduler {
         let running = self.jobs.find_task(id).and_then(|r| {
             let task = &self.jobs[r.job].tasks[r.index as usize];
             match task.state {
-                State::Assigned { worker, seq } if worker == slot && task.attempt == attempt => Some((r, seq)),
+                State::Assigned { worker, seq, .. } if worker == slot && task.attempt == attempt => Some((r, seq)),
                 _ => None,
             }
         });
@@ -92,6 +92,7 @@ impl Scheduler {
         let job = &self.jobs[r.job];
         let w = &mut self.workers[slot];
         w.flight.remove(seq);
+        w.ahead -= u32::from(job.is_ahead(r.index));
         if job.tasks[r.index as usize].has(flag::LANED) {
             w.memory -= job.memory(r.index);
             w.deadlines.retain(|(_, task)| *task != r);
@@ -99,14 +100,17 @@ impl Scheduler {
         w.blocked = w.blocked.min(w.in_flight());
         if w.flight.sparse() {
             let jobs = &mut self.jobs;
-            w.flight.compact(|task, seq| {
-                jobs[task.job].tasks[task.index as usize].state = State::Assigned { worker: slot, seq };
+            w.flight.compact(|task, number| {
+                if let State::Assigned { seq, .. } = &mut jobs[task.job].tasks[task.index as usize].state {
+                    *seq = number;
+                }
             });
         }
     }
 
     fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, last: Slot) {
         let job = &mut self.jobs[r.job];
+        job.bulky |= payload.is_none();
         let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
@@ -134,17 +138,24 @@ impl Scheduler {
     }
 
     fn announce_row(&mut self, job: u32, row: u32) {
-        let job = &mut self.jobs[job];
+        let (job, workers) = (&mut self.jobs[job], &mut self.workers);
         for k in job.dependent_range(row) {
             let index = job.dependents[k];
             let doomed = job.tasks[index as usize].has(flag::DOOMED);
-            if let State::Waiting { missing } = &mut job.tasks[index as usize].state {
-                *missing -= 1;
-                if doomed {
-                    self.verdicts.push(TaskRef { job: job.slot, index });
-                } else if *missing == 0 {
-                    job.set(index, State::Ready, &mut self.ready);
+            match &mut job.tasks[index as usize].state {
+                State::Waiting { missing } => {
+                    *missing -= 1;
+                    if doomed {
+                        self.verdicts.push(TaskRef { job: job.slot, index });
+                    } else if *missing == 0 {
+                        job.set(index, State::Ready, &mut self.ready);
+                    }
                 }
+                State::Assigned { worker, ahead, .. } if *ahead > 0 => {
+                    *ahead -= 1;
+                    workers[*worker].ahead -= u32::from(*ahead == 0);
+                }
+                _ => {}
             }
         }
     }
@@ -275,13 +286,19 @@ impl Scheduler {
     }
 
     /// Fails a task, and all that cannot run without it: each when its other inputs have ended too, so that it is told of
-    /// the first of them that failed, whichever was faster. A task that was sent its inputs goes on.
+    /// the first of them that failed, whichever was faster. A task that was sent its inputs goes on; one that was sent
+    /// ahead of some is called back.
     pub(super) fn fail(&mut self, r: TaskRef, failure: Arc<Failure>) {
         self.fail_one(r, &failure);
         let mut stack = self.dependents(r);
         while let Some(d) = stack.pop() {
-            if !self.jobs[d.job].state(d.index).pending() {
-                continue;
+            match self.jobs[d.job].state(d.index) {
+                State::Assigned { worker, seq, ahead } if ahead > 0 => {
+                    self.strand(d, worker, seq);
+                    self.jobs[d.job].set(d.index, State::Waiting { missing: 0 }, &mut self.ready);
+                }
+                state if state.pending() => {}
+                _ => continue,
             }
             let lacks = self.lacks(d);
             match lacks.verdict() {
@@ -463,7 +480,7 @@ impl Scheduler {
                 job.tasks[r.index as usize].put(flag::DOOMED, false);
                 self.drop_inputs(r, false);
             }
-            State::Assigned { worker, seq } => {
+            State::Assigned { worker, seq, .. } => {
                 self.strand(r, worker, seq);
                 self.jobs[r.job].set(r.index, State::Idle, &mut self.ready);
                 self.drop_inputs(r, false);

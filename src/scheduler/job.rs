@@ -30,10 +30,12 @@ pub(super) enum State {
     Ready,
     /// All inputs exist, but at least one is on its way out of another worker.
     Fetching,
-    /// In flight; `seq` finds it in the worker's flight list.
+    /// In flight; `seq` finds it in the worker's flight list. It was sent ahead of so many of its inputs, which are to be
+    /// the results of tasks before it on the same worker.
     Assigned {
         worker: Slot,
         seq: u32,
+        ahead: u8,
     },
     /// `last` is the worker that ran it: a hint, that worker may be gone.
     Done {
@@ -238,6 +240,8 @@ pub(super) struct Job {
     pub(super) exporting: u32,
     /// Moving average of the run time of its tasks in nanoseconds; 0 is unknown.
     pub(super) estimate: u32,
+    /// Whether a result of it was too large to come along with its completion.
+    pub(super) bulky: bool,
     pub(super) counts: [u32; KINDS],
 }
 
@@ -313,6 +317,11 @@ impl Job {
 
     pub(super) fn memory(&self, index: u32) -> u64 {
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
+    }
+
+    /// Whether a task is in flight, and waits there for the result of another one.
+    pub(super) fn is_ahead(&self, index: u32) -> bool {
+        matches!(self.state(index), State::Assigned { ahead, .. } if ahead > 0)
     }
 
     pub(super) fn next_ready(&mut self, lane: u32) -> Option<u32> {

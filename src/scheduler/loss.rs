@@ -159,7 +159,7 @@ impl Scheduler {
         for &id in tasks {
             let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
             match found {
-                Some((r, State::Assigned { worker, seq })) if worker == slot => {
+                Some((r, State::Assigned { worker, seq, .. })) if worker == slot => {
                     self.land(r, slot, seq);
                     self.return_lent(r);
                     self.jobs[r.job].tasks[r.index as usize].put(flag::ROAMS, true);
@@ -220,7 +220,7 @@ impl Scheduler {
                 let failure: Arc<Failure> = failure.into();
                 let mut stopped = Vec::new();
                 for d in self.dependents(r) {
-                    if let State::Assigned { worker, seq } = self.jobs[d.job].state(d.index)
+                    if let State::Assigned { worker, seq, .. } = self.jobs[d.job].state(d.index)
                         && worker == slot
                     {
                         self.strand(d, worker, seq);
@@ -272,7 +272,7 @@ impl Scheduler {
             }
         }
         for r in overdue {
-            let State::Assigned { worker, seq } = self.jobs[r.job].state(r.index) else { continue };
+            let State::Assigned { worker, seq, .. } = self.jobs[r.job].state(r.index) else { continue };
             let limit_ms = self.jobs[r.job].options(r.index).and_then(|o| o.timeout_ms).unwrap_or_default();
             let failure = self.failure_of(r, Some(worker), FailureCause::TimedOut { limit_ms });
             self.strand(r, worker, seq);

@@ -9,12 +9,16 @@
 //!   and a worker's late word about a cancelled run cannot be mistaken for one about its successor.
 //! * A cancelled run leaves the task at once and stays with its worker as a *zombie*: it takes a thread until it ends.
 //! * A value that was dropped or lost is not special: whoever uses it again starts the task again, and what that needs.
+//! * A short task whose missing inputs are all in flight on one worker may be sent there ahead of them, so that it runs
+//!   without a question as soon as they have (`ahead`). If one of them does not give a result there, the worker
+//!   sends the task back.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
 //!
 //! Nothing recurses over the graph: `work` (lost its last use) and `restart` (needed again) are the work lists of
 //! [`Scheduler::settle`].
 
+mod ahead;
 mod claims;
 mod drive;
 mod explain;
@@ -109,6 +113,10 @@ pub(crate) enum Input {
         take: bool,
     },
     Payload(Payload),
+    /// The result of a task that was sent to the same worker before, and has not ended.
+    Ahead {
+        id: TaskId,
+    },
 }
 
 /// How one run ended.
@@ -143,6 +151,8 @@ pub(crate) struct Scheduler {
     verdicts: Vec<TaskRef>,
     /// Jobs that may have become unneeded, by slot.
     leaving: Vec<u32>,
+    /// Tasks that use results of other jobs, and may be sent ahead of these.
+    latecomers: Vec<TaskRef>,
     next_seq: u64,
     /// Messages about runs and transfers that nobody waits for.
     stale: u64,
@@ -158,6 +168,7 @@ impl Scheduler {
         self.now = self.now.max(now);
         self.settle();
         self.place_all();
+        self.send_latecomers();
         self.balance();
         self.wind_down();
         self.flush(out);

@@ -233,15 +233,22 @@ impl Scheduler {
             self.workers[slot].incoming.push(r);
             return;
         }
-        let inputs = self.gather(r, slot);
+        self.send(r, slot, 0);
+        self.send_follower(r, slot);
+    }
+
+    /// Sends a task, ahead of so many of its inputs.
+    pub(super) fn send(&mut self, r: TaskRef, slot: Slot, ahead: u8) {
+        let inputs = self.gather(r, slot, ahead == 0);
         let job = &mut self.jobs[r.job];
         let w = &mut self.workers[slot];
         if w.free_threads() > 0 {
             w.progress = self.now;
         }
+        w.ahead += u32::from(ahead > 0);
         w.futile = false;
         let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch));
-        job.set(r.index, State::Assigned { worker: slot, seq }, &mut self.ready);
+        job.set(r.index, State::Assigned { worker: slot, seq, ahead }, &mut self.ready);
         let timeout_ms = job.options(r.index).and_then(|o| o.timeout_ms);
         let task = &mut job.tasks[r.index as usize];
         task.attempt = task.attempt.wrapping_add(1);
@@ -280,10 +287,11 @@ impl Scheduler {
         some
     }
 
-    fn gather(&mut self, r: TaskRef, slot: Slot) -> Vec<Input> {
+    /// What a task is sent of its inputs. A value may be lent to it if it is sure to run.
+    fn gather(&mut self, r: TaskRef, slot: Slot, sure: bool) -> Vec<Input> {
         let range = self.jobs[r.job].dep_range(r.index);
         let mut inputs = Vec::with_capacity(range.len());
-        let may_take = !range.is_empty() && self.jobs[r.job].retries(r.index) == 0;
+        let may_take = sure && !range.is_empty() && self.jobs[r.job].retries(r.index) == 0;
         for k in range {
             let job = &self.jobs[r.job];
             let target = job.resolve(job.spec.deps[k]);
@@ -308,6 +316,10 @@ impl Scheduler {
                     }
                 }
                 State::Data { entry } => owner.spec.data[entry as usize].1.clone(),
+                State::Assigned { .. } => {
+                    inputs.push(Input::Ahead { id });
+                    continue;
+                }
                 // A ready task has all its inputs.
                 _ => Payload::default(),
             };
@@ -375,6 +387,9 @@ impl Scheduler {
             let job = &self.jobs[r.job];
             let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
             if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some()) {
+                continue;
+            }
+            if job.is_ahead(r.index) {
                 continue;
             }
             let cost = transfer(self.bytes_there(r, slot));

@@ -47,6 +47,7 @@ impl Rng {
 enum Word {
     Finished(Vec<Completion>),
     Retracted(Vec<TaskId>),
+    Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
 }
 
@@ -66,6 +67,27 @@ struct SimWorker {
     running: Vec<Running>,
     store: FxHashMap<TaskId, u64>,
     blocked: i32,
+}
+
+impl SimWorker {
+    /// Sends back what was to run after these, which give no result, and what was to run after that.
+    fn bounce_followers(&mut self, gone: &[TaskId]) {
+        let mut gone: Vec<TaskId> =
+            gone.iter().copied().filter(|id| !self.running.iter().any(|r| r.task.id == *id)).collect();
+        let mut back = Vec::new();
+        while let Some(id) = gone.pop() {
+            let follows =
+                |t: &RunTask| t.inputs.iter().any(|i| matches!(i, Input::Ahead { id: ahead } if *ahead == id));
+            while let Some(place) = self.queue.iter().position(follows) {
+                let task = self.queue.remove(place).unwrap();
+                gone.push(task.id);
+                back.push(task.id);
+            }
+        }
+        if !back.is_empty() {
+            self.outbox.push_back(Word::Bounced(back));
+        }
+    }
 }
 
 struct Sim {
@@ -335,9 +357,27 @@ impl Sim {
         let Some(command) = self.workers[at].inbox.pop_front() else { return };
         let w = &mut self.workers[at];
         match command {
-            Command::Run { tasks, .. } => w.queue.extend(tasks),
+            Command::Run { tasks, .. } => {
+                for mut task in tasks {
+                    let mut lost = false;
+                    for input in &mut task.inputs {
+                        let Input::Ahead { id } = *input else { continue };
+                        let known = |t: &RunTask| t.id == id;
+                        if w.queue.iter().any(known) || w.running.iter().any(|r| known(&r.task)) {
+                            continue;
+                        }
+                        lost |= !w.store.contains_key(&id);
+                        *input = Input::Held { id, take: false };
+                    }
+                    match lost {
+                        true => w.outbox.push_back(Word::Bounced(vec![task.id])),
+                        false => w.queue.push_back(task),
+                    }
+                }
+            }
             Command::Cancel { tasks, .. } => {
                 let mut dropped = Vec::new();
+                let named = tasks.clone();
                 for id in tasks {
                     if let Some(place) = w.queue.iter().position(|t| t.id == id) {
                         let run = w.queue.remove(place).unwrap();
@@ -349,6 +389,7 @@ impl Sim {
                 if !dropped.is_empty() {
                     w.outbox.push_back(Word::Finished(dropped));
                 }
+                w.bounce_followers(&named);
             }
             Command::Fetch { tasks, .. } => {
                 for id in tasks {
@@ -371,7 +412,8 @@ impl Sim {
                         back.push(id);
                     }
                 }
-                w.outbox.push_back(Word::Retracted(back));
+                w.outbox.push_back(Word::Retracted(back.clone()));
+                w.bounce_followers(&back);
             }
             Command::Retire { worker } => {
                 assert!(w.queue.is_empty() && w.running.is_empty(), "retired while it works");
@@ -387,7 +429,9 @@ impl Sim {
         if w.running.len() >= w.threads + w.blocked as usize {
             return;
         }
-        let Some(run) = w.queue.pop_front() else { return };
+        let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Ahead { .. }));
+        let Some(place) = w.queue.iter().position(runnable) else { return };
+        let run = w.queue.remove(place).unwrap();
         let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
         for (input, &dep) in run.inputs.iter().zip(run.spec.deps(run.id.index)) {
             let own = TaskId { job: run.id.job, index: dep };
@@ -399,6 +443,7 @@ impl Sim {
                     found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id))
                 }
                 Input::Payload(payload) => decode(payload),
+                Input::Ahead { .. } => unreachable!("it is runnable"),
             };
             assert_eq!(found, self.values[&id], "input {id} of {}", run.id);
             value = combine(value, found);
@@ -440,6 +485,20 @@ impl Sim {
         if let Outcome::Held { .. } = outcome {
             w.store.insert(id, running.value);
         }
+        let given = match &outcome {
+            Outcome::Value(payload) => Some(Input::Payload(payload.clone())),
+            Outcome::Held { .. } => Some(Input::Held { id, take: false }),
+            _ => None,
+        };
+        let followers: Vec<TaskId> = match given {
+            Some(given) => {
+                let inputs = w.queue.iter_mut().flat_map(|t| &mut t.inputs);
+                let waiting = inputs.filter(|i| matches!(i, Input::Ahead { id: ahead } if *ahead == id));
+                waiting.for_each(|i| *i = given.clone());
+                Vec::new()
+            }
+            None => vec![id],
+        };
         let run_us = [0, 1, 100, 5000, 100_000][self.rng.below(5)];
         let completion = Completion { id, attempt: running.task.attempt, run_us, outcome };
         // Some go out together.
@@ -447,9 +506,10 @@ impl Sim {
             && let Some(Word::Finished(last)) = w.outbox.back_mut()
         {
             last.push(completion);
-            return;
+        } else {
+            w.outbox.push_back(Word::Finished(vec![completion]));
         }
-        w.outbox.push_back(Word::Finished(vec![completion]));
+        w.bounce_followers(&followers);
     }
 
     /// The scheduler hears the next word of a worker.
@@ -459,6 +519,7 @@ impl Sim {
         match word {
             Word::Finished(completions) => self.s.finished(w.id, completions, self.now),
             Word::Retracted(tasks) => self.s.retracted(w.id, &tasks),
+            Word::Bounced(tasks) => self.s.bounced(w.id, &tasks),
             Word::Exported(id, result) => self.s.exported(w.id, id, result),
         }
     }

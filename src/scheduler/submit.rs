@@ -71,6 +71,7 @@ impl Scheduler {
             refs: 0,
             exporting: 0,
             estimate: 0,
+            bulky: false,
             counts: [0; KINDS],
             spec,
         });
@@ -101,6 +102,7 @@ impl Scheduler {
                 self.settle();
             }
         }
+        self.note_latecomers(slot);
         if unclaimed {
             self.leaving.push(slot);
             self.sweep();

@@ -135,6 +135,25 @@ impl Rig {
         self.step();
     }
 
+    /// The worker sends back tasks that were sent ahead of results it has not.
+    fn bounces(&mut self, worker: u32, tasks: &[TaskId]) {
+        for id in tasks {
+            self.take(worker, *id);
+        }
+        self.s.bounced(WorkerId(worker), tasks);
+        self.step();
+    }
+
+    /// What a task in flight was sent ahead of.
+    fn ahead_of(&self, worker: u32, id: TaskId) -> Vec<TaskId> {
+        let run = self.runs[&worker].iter().find(|t| t.id == id).unwrap();
+        let ahead = run.inputs.iter().filter_map(|i| match i {
+            Input::Ahead { id } => Some(*id),
+            _ => None,
+        });
+        ahead.collect()
+    }
+
     fn value(&mut self, worker: u32, id: TaskId) {
         self.end(worker, id, Outcome::Value(Payload::inline(&[id.index as u8])));
     }
@@ -845,12 +864,83 @@ fn retry_runs_the_failed_part_again() {
     rig.value(0, task(1, 0));
     rig.fails(0, task(1, 1));
     assert_eq!(rig.told()[1], (2, Err(1)));
+    rig.bounces(0, &[task(1, 2)]);
     rig.s.retry(job(1), &[0, 2]);
     rig.step();
-    assert_eq!(rig.on(0), [1]);
+    assert_eq!(rig.on(0), [1, 2]);
     rig.value(0, task(1, 1));
     rig.value(0, task(1, 2));
     assert_eq!(rig.told()[2..], [(0, Ok(vec![0])), (2, Ok(vec![2]))], "of both it hears anew");
+}
+
+#[test]
+fn short_chains_are_sent_ahead() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[0], &[1], &[2]], &[0, 1, 2, 3]));
+    assert_eq!(rig.on(0), [0], "how long its tasks take is not known yet");
+    rig.value(0, task(1, 0));
+    assert_eq!(rig.on(0), [1, 2, 3]);
+    assert_eq!(rig.ahead_of(0, task(1, 1)), []);
+    assert_eq!(rig.ahead_of(0, task(1, 2)), [task(1, 1)]);
+    assert_eq!(rig.ahead_of(0, task(1, 3)), [task(1, 2)]);
+    assert!(rig.s.explain(task(1, 3)).unwrap().reason.contains("as soon as"));
+    for index in 1..4 {
+        rig.value(0, task(1, index));
+    }
+    assert_eq!(rig.told().len(), 4);
+}
+
+#[test]
+fn what_is_sent_ahead_needs_no_thread_yet() {
+    let mut rig = Rig::new(1, 2);
+    rig.submit(1, graph(&[&[], &[0], &[1], &[2]], &[3]));
+    rig.value(0, task(1, 0));
+    assert_eq!(rig.on(0), [1, 2, 3]);
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert_eq!(rig.runs[&0].len(), 4, "the other thread is free");
+}
+
+#[test]
+fn long_tasks_and_large_results_are_not_followed_ahead() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[0], &[1]], &[2]));
+    let run = rig.take(0, task(1, 0));
+    rig.end_run(0, &run, 1000, Outcome::Value(Payload::inline(&[0])));
+    assert_eq!(rig.on(0), [1]);
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[0], &[1]], &[2]));
+    rig.end(0, task(1, 0), Outcome::Held { nbytes: 1 << 20 });
+    assert_eq!(rig.on(0), [1]);
+}
+
+#[test]
+fn what_a_retried_task_sends_back_waits_for_it() {
+    let mut rig = Rig::new(1, 1);
+    let retries = TaskOptions { retries: 1, ..TaskOptions::default() };
+    rig.submit(1, with(graph(&[&[], &[0], &[1]], &[2]), 1, retries));
+    rig.value(0, task(1, 0));
+    assert_eq!(rig.on(0), [1, 2]);
+    rig.fails(0, task(1, 1));
+    assert_eq!(rig.on(0), [2, 1], "it runs again, and the word about the other is not here yet");
+    rig.bounces(0, &[task(1, 2)]);
+    rig.value(0, task(1, 1));
+    rig.value(0, task(1, 2));
+    assert_eq!(rig.told(), [(2, Ok(vec![2]))]);
+}
+
+#[test]
+fn a_later_job_goes_along_with_what_it_uses() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, kept(graph(&[&[], &[0]], &[1])));
+    rig.value(0, task(1, 0));
+    assert_eq!(rig.on(0), [1]);
+    let mut spec = graph(&[&[EXTERNAL]], &[0]);
+    spec.externals.push(task(1, 1));
+    rig.submit(2, spec);
+    assert_eq!(rig.ahead_of(0, task(2, 0)), [task(1, 1)]);
+    rig.value(0, task(1, 1));
+    rig.value(0, task(2, 0));
+    assert_eq!(rig.told().last().unwrap().1, Ok(vec![0]));
 }
 
 #[test]

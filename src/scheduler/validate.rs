@@ -82,7 +82,8 @@ impl Scheduler {
                     assert_eq!(counted, missing, "{id}: missing inputs");
                 }
                 State::Ready | State::Fetching => assert_eq!(missing, 0, "{id} is {state:?} without its inputs"),
-                State::Assigned { worker, seq } => {
+                State::Assigned { worker, seq, ahead } => {
+                    assert!(u32::from(ahead) <= missing, "{id}: inputs it was sent ahead of");
                     let w = self.workers.get(worker).unwrap_or_else(|| panic!("{id} is with a dead worker"));
                     assert_eq!(w.flight.at(seq), Some(r), "{id}: place in the flight list");
                     assert!(!task.has(flag::ZOMBIE), "{id} is in flight twice");
@@ -180,6 +181,8 @@ impl Scheduler {
         for (slot, w) in self.workers.slots() {
             let name = &w.spec.name;
             assert_eq!(self.workers.find(w.id), Some(slot), "{name}: found by its id");
+            let ahead = w.flight.iter().filter(|r| self.jobs[r.job].is_ahead(r.index)).count();
+            assert_eq!(w.ahead as usize, ahead, "{name}: tasks sent ahead of their inputs");
             let mut memory: u64 = w.zombies.iter().map(|z| z.memory).sum();
             let mut timed = 0;
             let mut seen = Vec::new();

@@ -144,6 +144,8 @@ pub(super) struct Worker {
     pub(super) incoming: Vec<TaskRef>,
     /// Tasks there that wait for tasks of their own, and so need no thread.
     pub(super) blocked: u32,
+    /// Tasks in flight that wait for the results of others before them, and so need no thread yet.
+    pub(super) ahead: u32,
     /// Sum of the memory the tasks in flight asked for.
     pub(super) memory: u64,
     /// A task of an earlier lane waits for this worker's memory to become free.
@@ -189,6 +191,7 @@ impl Worker {
             zombies: Vec::new(),
             incoming: Vec::new(),
             blocked: 0,
+            ahead: 0,
             memory: 0,
             reserved: false,
             held_values: 0,
@@ -216,7 +219,7 @@ impl Worker {
 
     /// Tasks in flight that want a thread.
     fn busy(&self) -> u32 {
-        self.in_flight().saturating_sub(self.blocked)
+        self.in_flight().saturating_sub(self.blocked + self.ahead)
     }
 
     /// Threads that have nothing to do and nothing coming.
@@ -261,6 +264,11 @@ impl Worker {
     /// Whether its queue has not reached the hard bound.
     pub(super) fn can_queue(&self) -> bool {
         self.in_flight() < self.spec.threads + MAX_QUEUED
+    }
+
+    /// Whether one more task of this length may be sent ahead of its inputs.
+    pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration) -> bool {
+        self.accepting() && self.can_queue() && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
     }
 
     /// Nanoseconds until a thread is free, roughly.

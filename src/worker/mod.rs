@@ -6,6 +6,7 @@
 //! gives the signs of life, sends results that wait behind a long task, and ends the process when the supervisor is
 //! gone. Who reads is told by `Queue::reading`; it changes under the queue's lock alone.
 
+mod ahead;
 mod link;
 mod output;
 mod scope;
@@ -28,9 +29,10 @@ use crate::task::call::Fault;
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
+use ahead::Waiting;
 use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
 use smallvec::SmallVec;
@@ -63,6 +65,8 @@ const STACKS: u64 = 8 << 20;
 
 struct Queue {
     tasks: VecDeque<Task>,
+    /// Tasks that wait for results of others of this worker.
+    waiting: Waiting,
     /// Whether somebody reads the socket.
     reading: bool,
     /// Threads that wait for work or for their turn to read.
@@ -157,6 +161,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         link,
         queue: Mutex::new(Queue {
             tasks: VecDeque::new(),
+            waiting: Waiting::default(),
             reading: false,
             idle: 0,
             allowed: threads,
@@ -222,12 +227,7 @@ impl Worker {
             match self.turn(slot) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
-                    let (done, now) = self.run(task, &scope);
-                    let waiting = {
-                        let mut finished = self.finished.lock();
-                        finished.push(done);
-                        finished.len()
-                    };
+                    let (waiting, now) = self.run(task, &scope);
                     if waiting >= BATCH || now.duration_since(sent) > LINGER {
                         self.send_finished();
                         sent = now;
@@ -364,7 +364,7 @@ impl Worker {
         };
         for message in messages {
             match message {
-                ToWorker::Run(tasks) => self.queue.lock().tasks.extend(tasks),
+                ToWorker::Run(tasks) => self.accept(tasks),
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
                 ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
@@ -392,6 +392,48 @@ impl Worker {
         exit_now(0)
     }
 
+    /// Takes in tasks to run: at once, or after others that have been sent before them.
+    fn accept(&self, tasks: Vec<Task>) {
+        let mut bounced = Vec::new();
+        let mut queue = self.queue.lock();
+        for mut task in tasks {
+            if ahead::lacks(&task).next().is_none() {
+                queue.tasks.push_back(task);
+                continue;
+            }
+            let mut lost = false;
+            for input in &mut task.inputs {
+                let Input::Ahead { id } = *input else { continue };
+                // What it follows was sent just before it, if it has not ended.
+                let to_come = queue.waiting.holds(id)
+                    || queue.running.contains(&id)
+                    || queue.tasks.iter().rev().any(|t| t.id == id);
+                if !to_come {
+                    *input = Input::Held { id, take: false };
+                    lost |= self.store.get(id).is_none();
+                }
+            }
+            if lost {
+                bounced.push(task.id);
+            } else if ahead::lacks(&task).next().is_none() {
+                queue.tasks.push_back(task);
+            } else {
+                queue.waiting.add(task);
+            }
+        }
+        drop(queue);
+        self.bounce(bounced);
+    }
+
+    /// Sends back tasks that came ahead of results which there will not be here.
+    fn bounce(&self, tasks: Vec<TaskId>) {
+        if !tasks.is_empty() {
+            // How the others ended comes first.
+            self.send_finished();
+            self.link.send(&FromWorker::Bounced(tasks));
+        }
+    }
+
     fn cancel(&self, tasks: &[TaskId]) {
         let mut queue = self.queue.lock();
         let mut dropped = Vec::new();
@@ -402,6 +444,16 @@ impl Worker {
             }
             !drop
         });
+        for id in tasks {
+            dropped.extend(queue.waiting.remove(*id).map(|t| Done {
+                id: t.id,
+                attempt: t.attempt,
+                run_us: 0,
+                outcome: Outcome::Cancelled,
+            }));
+        }
+        let gone: Vec<_> = dropped.iter().map(|d| d.id).collect();
+        let bounced = queue.waiting.fail(&gone);
         let running: Vec<_> = tasks.iter().filter(|id| queue.running.contains(id)).copied().collect();
         queue.cancelled.extend(running);
         drop(queue);
@@ -409,6 +461,7 @@ impl Worker {
             self.finished.lock().extend(dropped);
             self.send_finished();
         }
+        self.bounce(bounced);
     }
 
     pub(crate) fn is_cancelled(&self, id: TaskId) -> bool {
@@ -418,14 +471,19 @@ impl Worker {
     fn retract(&self, tasks: Vec<TaskId>) {
         let wanted: FxHashSet<TaskId> = tasks.into_iter().collect();
         let mut back = Vec::new();
-        self.queue.lock().tasks.retain(|t| {
+        let mut queue = self.queue.lock();
+        queue.tasks.retain(|t| {
             let retracted = wanted.contains(&t.id);
             if retracted {
                 back.push(t.id);
             }
             !retracted
         });
+        back.extend(wanted.iter().filter_map(|id| queue.waiting.remove(*id)).map(|t| t.id));
+        let bounced = queue.waiting.fail(&back);
+        drop(queue);
         self.link.send(&FromWorker::Retracted(back));
+        self.bounce(bounced);
     }
 
     fn export(&self, id: TaskId) {
@@ -475,8 +533,8 @@ impl Worker {
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
 
-    /// Runs a task; says how that went, and when it was over.
-    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (Done, Instant) {
+    /// Runs a task; says how many results wait to be sent, and when it was over.
+    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (usize, Instant) {
         let id = task.id;
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
@@ -485,20 +543,53 @@ impl Worker {
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         self.page.set_running(scope.slot, None);
-        let cancelled = {
-            let mut queue = self.queue.lock();
-            queue.running.remove(&id);
-            !queue.cancelled.is_empty() && queue.cancelled.remove(&id)
-        };
-        self.activity.fetch_add(1, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        queue.running.remove(&id);
+        let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
+        let followed = !queue.waiting.is_empty();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
+        let gives = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
+        // Nobody may run a follower, and tell of it, before this task has been told of: so the lock is kept.
+        let queue = (followed && gives).then_some(queue);
+        self.activity.fetch_add(1, Ordering::Relaxed);
         scope.end(&outcome);
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => self.store.forget(&[id]),
             Outcome::Held { .. } | Outcome::Failed(_) => {}
         }
-        (Done { id, attempt: task.attempt, run_us, outcome }, ended)
+        let given = match &outcome {
+            _ if !followed => None,
+            Outcome::Value(payload) if payload.segments.is_empty() => Some(Input::Payload(payload.clone())),
+            Outcome::Held { .. } => Some(Input::Held { id, take: false }),
+            _ => None,
+        };
+        let waiting = {
+            let mut finished = self.finished.lock();
+            finished.push(Done { id, attempt: task.attempt, run_us, outcome });
+            finished.len()
+        };
+        if followed {
+            self.start_followers(queue.unwrap_or_else(|| self.queue.lock()), id, given);
+        }
+        (waiting, ended)
+    }
+
+    /// A task has ended: what came ahead of its result can run now, or never here.
+    fn start_followers(&self, mut queue: MutexGuard<'_, Queue>, id: TaskId, given: Option<Input>) {
+        let Some(given) = given else {
+            let bounced = queue.waiting.fail(&[id]);
+            drop(queue);
+            return self.bounce(bounced);
+        };
+        let ready = queue.waiting.supply(id, || given.clone());
+        // One is for this thread.
+        for _ in 1..ready.len().min(queue.idle + 1) {
+            self.work.notify_one();
+        }
+        for task in ready.into_iter().rev() {
+            queue.tasks.push_front(task);
+        }
     }
 
     fn outcome(&'static self, task: &mut Task, scope: &WorkerScope) -> Outcome {
@@ -552,6 +643,10 @@ impl Worker {
             .into_iter()
             .map(|input| match input {
                 Input::Payload(payload) => Ok(Slot::Payload(payload)),
+                Input::Ahead { id } => Err(FailureCause::Decode {
+                    type_name: "input".to_string(),
+                    reason: format!("the result of task {id} should be there and is not"),
+                }),
                 Input::Held { id, take } => {
                     let found = if take { self.store.take(id) } else { self.store.get(id).map(|(value, _)| value) };
                     found.map(Slot::Value).ok_or_else(|| FailureCause::Decode {

@@ -12,7 +12,7 @@ use crate::graph::node;
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::clock;
 use crate::ipc::frame::MAX_FRAME;
-use crate::ipc::page::ControlPage;
+use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::start;
 use crate::message::{ToSession, ToWorker, VERSION, Welcome};
 use crate::task::function::short_name;
@@ -32,7 +32,15 @@ impl Supervisor {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
         let name = self.shared.pages.sibling(id.0 + 1);
-        let page = ControlPage::create(&name, self.settings.events).map_err(|e| Error::Resource {
+        let page = match ControlPage::create(&name, self.settings.events) {
+            // A worker that cannot be told about is better than none.
+            Err(PageError::NoSpace(size)) => {
+                log::warn!("/dev/shm has not {size} bytes left: a worker starts without a record of its task runs");
+                ControlPage::create(&name, 0)
+            }
+            page => page,
+        };
+        let page = page.map_err(|e| Error::Resource {
             resource: "shared memory for a control page".to_string(),
             reason: e.to_string(),
         })?;

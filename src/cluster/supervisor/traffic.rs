@@ -86,6 +86,7 @@ impl Supervisor {
                     .into_iter()
                     .map(|input| match input {
                         Input::Held { id, take } => message::Input::Held { id, take },
+                        Input::Ahead { id } => message::Input::Ahead { id },
                         Input::Payload(payload) => message::Input::Payload(payload),
                     })
                     .collect(),
@@ -199,6 +200,7 @@ impl Supervisor {
                 self.scheduler.finished(worker, completions, self.now());
             }
             FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
+            FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
             FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),

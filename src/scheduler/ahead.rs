@@ -1,0 +1,137 @@
+//! Tasks that are sent to a worker ahead of their inputs.
+//!
+//! A chain of short tasks would spend its time on messages if each link were sent when the one before it has ended. So a
+//! task goes to a worker as soon as everything it lacks is in flight there; the worker starts it when these have
+//! ended, at once and without asking. Only short tasks with small results are worth it: for a longer one a message
+//! costs nothing, and a large result is to be moved into its last user, which takes the scheduler's word.
+
+use super::Scheduler;
+use super::job::{State, TaskRef, flag};
+use super::worker::Slot;
+use crate::ids::{TaskId, WorkerId};
+use crate::protocol::EXTERNAL;
+
+/// Tasks that take longer are not sent ahead, in nanoseconds.
+const SHORT: u32 = 500_000;
+/// Nor those with more inputs, so that looking at all of them is cheap.
+const MOST_INPUTS: usize = 8;
+/// A job with more tasks is not searched for those that use results of others.
+const MOST_LATECOMERS: usize = 64;
+
+impl Scheduler {
+    /// A task was sent: sends along the first of its successors that lacks nothing but results of this worker's tasks,
+    /// and after that the first successor of the successor, and so on.
+    pub(super) fn send_follower(&mut self, r: TaskRef, slot: Slot) {
+        let mut last = r.index;
+        loop {
+            let job = &self.jobs[r.job];
+            if job.bulky || !(1..=SHORT).contains(&job.estimate) {
+                return;
+            }
+            let mut successors = job.dependents[job.dependent_range(last)].iter().take(MOST_INPUTS);
+            let next = successors.find_map(|&index| Some((index, self.ahead_of(TaskRef { index, ..r }, slot)?)));
+            let Some((index, ahead)) = next else { return };
+            if !self.workers[slot].can_send_ahead(job.estimate, self.config.prefetch) {
+                return;
+            }
+            self.send(TaskRef { index, ..r }, slot, ahead);
+            last = index;
+        }
+    }
+
+    /// Of how many inputs a task would be sent ahead to this worker, if it can be.
+    fn ahead_of(&self, r: TaskRef, slot: Slot) -> Option<u8> {
+        let job = &self.jobs[r.job];
+        let task = &job.tasks[r.index as usize];
+        let State::Waiting { .. } = task.state else { return None };
+        let deps = job.spec.deps(r.index);
+        if task.has(flag::LANED | flag::DOOMED | flag::ZOMBIE | flag::ROAMS) || deps.len() > MOST_INPUTS {
+            return None;
+        }
+        let mut ahead = 0;
+        for &dep in deps {
+            let target = job.resolve(dep);
+            let owner = &self.jobs[target.job];
+            match owner.state(target.index) {
+                // One with a time limit may end for its task, and go on in its worker.
+                State::Assigned { worker, .. } if worker == slot => {
+                    if owner.bulky || owner.tasks[target.index as usize].has(flag::LANED) {
+                        return None;
+                    }
+                    ahead += 1;
+                }
+                State::Done { value, .. } => {
+                    let value = &owner.values[value];
+                    if value.payload.is_none() && value.holder != slot {
+                        return None;
+                    }
+                }
+                State::Data { .. } => {}
+                _ => return None,
+            }
+        }
+        (ahead > 0).then_some(ahead)
+    }
+
+    /// A new job may use what is in flight of earlier ones. Where it is large, that is not worth looking for.
+    pub(super) fn note_latecomers(&mut self, slot: u32) {
+        let job = &self.jobs[slot];
+        if job.links.is_empty() || job.tasks.len() > MOST_LATECOMERS {
+            return;
+        }
+        for index in 0..job.tasks.len() as u32 {
+            let deps = job.spec.deps(index);
+            let late = deps.len() <= MOST_INPUTS && deps.iter().any(|dep| dep & EXTERNAL != 0);
+            if late && matches!(job.state(index), State::Waiting { .. }) {
+                self.latecomers.push(TaskRef { job: slot, index });
+            }
+        }
+    }
+
+    /// Sends tasks of new jobs along with what they use of earlier ones.
+    pub(super) fn send_latecomers(&mut self) {
+        for r in std::mem::take(&mut self.latecomers) {
+            if self.jobs.state_of(r).is_some_and(|state| matches!(state, State::Waiting { .. })) {
+                self.send_latecomer(r);
+            }
+        }
+    }
+
+    fn send_latecomer(&mut self, r: TaskRef) {
+        let job = &self.jobs[r.job];
+        let inputs = job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep));
+        let mut flying = inputs.filter_map(|t| match self.jobs[t.job].state(t.index) {
+            State::Assigned { worker, .. } => Some((worker, self.jobs[t.job].estimate)),
+            _ => None,
+        });
+        let Some((slot, estimate)) = flying.next() else { return };
+        // What its own function takes is not known yet; that of its input is the best guess.
+        let short = (1..=SHORT).contains(&estimate) && job.estimate <= SHORT;
+        let Some(ahead) = self.ahead_of(r, slot) else { return };
+        if short && self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
+            self.send(r, slot, ahead);
+            self.send_follower(r, slot);
+        }
+    }
+
+    /// These tasks were sent ahead of inputs that have no result there, and have not started.
+    pub(crate) fn bounced(&mut self, worker: WorkerId, tasks: &[TaskId]) {
+        let Some(slot) = self.workers.find(worker) else { return };
+        for &id in tasks {
+            let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
+            match found {
+                Some((r, State::Assigned { worker, seq, .. })) if worker == slot => {
+                    self.land(r, slot, seq);
+                    self.admit(r);
+                }
+                _ => {
+                    if !self.end_zombie(slot, id, None) {
+                        self.stale += 1;
+                    }
+                }
+            }
+            self.settle();
+        }
+        self.sweep();
+    }
+}
