@@ -8,7 +8,8 @@ use serde_json::json;
 use std::time::Instant;
 use swath::{Buffer, Client, Future, WaitFor, delayed};
 
-const PARTS: [&str; 5] = ["worker_to_worker_sum", "worker_to_client", "put", "put_and_sum", "broadcast_and_sum"];
+const PARTS: [&str; 6] =
+    ["worker_to_worker_sum", "worker_to_client", "put", "put_and_sum", "broadcast_and_sum", "make_and_fetch"];
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -76,7 +77,11 @@ impl Plane<'_> {
 
         let (broadcast, sums) = timed(|| self.sums(&self.client.broadcast(mine.clone())?))?;
         require(sums.iter().all(|&sum| sum == right), "sum on a worker")?;
-        Ok([moved, fetched, put, put + summed, broadcast])
+        drop(mine);
+
+        let (made, here) = timed(|| Ok(delayed(make_array).call(self.n, k).compute(self.client)?))?;
+        require(here.len() as u64 == self.n && sum_of(&here) == right, "array made and fetched")?;
+        Ok([moved, fetched, put, put + summed, broadcast, made])
     }
 
     /// How many more times an array is in memory after what copies of it may be made for. Only in a client that has had no
