@@ -225,7 +225,14 @@ fn run(options: Options) -> Outcome {
             }
             logs.iter().try_for_each(|log| {
                 let end = if log.text.is_empty() || log.text.ends_with('\n') { "" } else { "\n" };
-                say(&format!("--- {} ---\n{}{end}", log.source, log.text))
+                say(&format!("--- {} ---\n", log.source))?;
+                if log.lines.is_empty() {
+                    return say(&format!("{}{end}", log.text));
+                }
+                log.lines.iter().try_for_each(|line| match line.tasks.is_empty() {
+                    true => say(&format!("{}\n", line.text)),
+                    false => say(&format!("[{}] {}\n", line.tasks.join(", "), line.text)),
+                })
             })
         }
         "sizes" => sizes(options.json),

@@ -5,6 +5,7 @@
 
 use crate::client::WorkerInfo;
 use crate::cluster::Settings;
+use crate::cluster::tail::LogLine;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 /// The kind of a frame. One is enough: the message says what it is.
 pub(crate) const KIND: u8 = 1;
 /// Grows when any message changes: processes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 1;
 
 /// Supervisor to worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub(crate) enum ToWorker {
     Cancel(Vec<TaskId>),
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
+    /// Keep these values in reach until told to drop them.
+    Share(Vec<(TaskId, Payload)>),
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
@@ -52,6 +55,12 @@ pub(crate) enum FromWorker {
     Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
     Released(Vec<(SegmentId, u32)>),
+    /// What tasks of these keys have written to standard output or error.
+    Printed {
+        stderr: bool,
+        bytes: Bytes,
+        tasks: Vec<String>,
+    },
     /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own.
     Blocked(i32),
     Session(Request),
@@ -157,7 +166,7 @@ pub(crate) enum Question {
 pub(crate) enum Answer {
     Workers(Vec<WorkerInfo>),
     Deaths(Vec<DeathRecord>),
-    Logs(Vec<(String, String)>),
+    Logs(Vec<LogLine>),
     Events(Box<crate::events::Raw>),
     Text(String),
     Progress { done: u64, failed: u64, total: u64 },
@@ -206,7 +215,7 @@ pub(crate) enum Control {
 pub(crate) enum Attached {
     Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Box<Settings> },
     Status(Box<crate::local::ClusterStatus>),
-    Logs(Vec<(String, String)>),
+    Logs(Vec<LogLine>),
     Done,
     Refused(String),
 }

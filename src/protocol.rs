@@ -63,6 +63,8 @@ pub(crate) struct JobSpec {
     pub(crate) outputs: Vec<Output>,
     /// Tasks with options other than the default. Ascending.
     pub(crate) options: Vec<(u32, TaskOptions)>,
+    /// The given values go to every worker at once, not with the first task that uses them.
+    pub(crate) broadcast: bool,
 }
 
 /// What the session wants of one result.

@@ -1,6 +1,7 @@
 //! What a supervisor's answers mean to the caller.
 
 use super::WorkerInfo;
+use crate::cluster::tail::LogLine;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::Raw;
 use crate::message::{Answer, Question};
@@ -33,7 +34,7 @@ answers!(
     text: Text(String),
     deaths: Deaths(Vec<DeathRecord>),
     events: Events(Box<Raw>),
-    logs: Logs(Vec<(String, String)>),
+    logs: Logs(Vec<LogLine>),
     workers: Workers(Vec<WorkerInfo>)
 );
 

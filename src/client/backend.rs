@@ -31,8 +31,8 @@ pub(crate) trait Backend: Send + Sync {
     /// Starts running a graph.
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>>;
 
-    /// Gives values to the workers.
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>) -> Result<Arc<Run>>;
+    /// Gives values to the workers; to each of them at once, or to those that ask.
+    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>>;
 
     /// Brings the value of an output that is done, but not here.
     fn ask(&self, run: &Run, slot: u32);

@@ -18,6 +18,7 @@ pub use future::{Awaited, Future, Status};
 pub use limit::MemoryLimit;
 pub use wait::{AsCompleted, WaitFor};
 
+use crate::cluster::tail::LogLine;
 use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
@@ -579,7 +580,7 @@ impl Client {
         Ok(results)
     }
 
-    fn scatter_values<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
+    fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
         fn scattered<T>(value: T) -> T {
             value
         }
@@ -591,7 +592,7 @@ impl Client {
             .into_iter()
             .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
             .collect();
-        let run = self.backend().scatter(values)?;
+        let run = self.backend().scatter(values, broadcast)?;
         Ok(self.outputs(&run).into_iter().map(Future::new).collect())
     }
 
@@ -602,7 +603,11 @@ impl Client {
     /// # Errors
     /// Where the value cannot be encoded, or there is no room for it.
     pub fn scatter<T: Data>(&self, value: T) -> Result<Future<T>> {
-        let mut futures = self.scatter_values(vec![value])?;
+        self.scatter_one(value, false)
+    }
+
+    fn scatter_one<T: Data>(&self, value: T, broadcast: bool) -> Result<Future<T>> {
+        let mut futures = self.scatter_values(vec![value], broadcast)?;
         futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
     }
 
@@ -611,17 +616,20 @@ impl Client {
     /// # Errors
     /// As [`scatter`](Self::scatter).
     pub fn scatter_all<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
-        self.scatter_values(values)
+        self.scatter_values(values, false)
     }
 
-    /// Gives a value to all workers: the same as [`scatter`](Self::scatter), under the name that Dask's users look for.
+    /// Gives a value to all workers at once: each has it in reach before its first task asks for it, also those that start
+    /// later.
     ///
-    /// There is one copy, in shared memory, however many workers read it; each maps it when its first task asks for it.
+    /// Large buffers are copied once, into shared memory, however many workers there are; each maps them now, and keeps
+    /// them mapped until the last handle of the value goes. [`scatter`](Self::scatter) leaves that to the first
+    /// task that uses the value on a worker.
     ///
     /// # Errors
     /// As [`scatter`](Self::scatter).
     pub fn broadcast<T: Data>(&self, value: T) -> Result<Future<T>> {
-        self.scatter(value)
+        self.scatter_one(value, true)
     }
 
     /// Waits until all, or any, of the futures are done (finished, failed or cancelled).
@@ -791,11 +799,12 @@ impl Client {
         self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
     }
 
-    /// The last lines that each worker wrote to its standard output and error, by worker name.
+    /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
+    /// of each worker's are kept. In the in-process modes tasks write to the program's own streams, and there are none.
     ///
     /// # Errors
     /// Where the client is closed.
-    pub fn logs(&self) -> Result<Vec<(String, String)>> {
+    pub fn logs(&self) -> Result<Vec<LogLine>> {
         self.0.backend.ask_cluster(Question::Logs).wait().and_then(logs)
     }
 
@@ -803,8 +812,26 @@ impl Client {
     ///
     /// # Errors
     /// As [`logs`](Self::logs).
-    pub async fn logs_async(&self) -> Result<Vec<(String, String)>> {
+    pub async fn logs_async(&self) -> Result<Vec<LogLine>> {
         self.0.backend.ask_cluster(Question::Logs).await.and_then(logs)
+    }
+
+    /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub fn logs_of<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
+        let key = future.key();
+        Ok(self.logs()?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+    }
+
+    /// [`logs_of`](Self::logs_of) for async code.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn logs_of_async<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
+        let key = future.key();
+        Ok(self.logs_async().await?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.

@@ -345,10 +345,11 @@ impl Backend for Remote {
         Ok(run)
     }
 
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>) -> Result<Arc<Run>> {
+    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>> {
         self.check_open()?;
         let n = values.len() as u32;
-        let mut spec = JobSpec { body_ends: vec![0; n as usize], dep_ends: vec![0; n as usize], ..JobSpec::default() };
+        let ends = vec![0; n as usize];
+        let mut spec = JobSpec { body_ends: ends.clone(), dep_ends: ends, broadcast, ..JobSpec::default() };
         let mut labels = Vec::with_capacity(values.len());
         for (index, (value, codec, label)) in (0..).zip(values) {
             let payload =

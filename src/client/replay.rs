@@ -57,7 +57,7 @@ impl Client {
         value: Value,
         function: &'static Record,
     ) -> Result<T> {
-        let run = self.backend().scatter(vec![(value, function.result(), Label::of(given))])?;
+        let run = self.backend().scatter(vec![(value, function.result(), Label::of(given))], false)?;
         let output = Arc::new(Output { run, slot: 0 });
         let known = |node: &Arc<Node>| Arc::ptr_eq(node, given).then(|| Arc::clone(&output));
         let graph = Graph::with_known(&[what.node()], Some(&known));

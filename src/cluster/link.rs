@@ -4,6 +4,7 @@ use super::supervisor::{FromWorkers, Supervisor, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::frame::{Decoder, Frame, Outgoing};
+use crate::ipc::page::ControlPage;
 use crate::ipc::socket::Socket;
 use crate::ipc::start;
 use crate::ipc::watch::watch;
@@ -17,6 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,6 +27,8 @@ use tokio::io::unix::AsyncFd;
 const MOST_WAITING: usize = 1 << 30;
 /// How long a process may take to end by itself after it closed its connection.
 const LAST_BREATH: Duration = Duration::from_millis(300);
+/// How long a worker's output is left to itself while it runs tasks.
+const LEFT_ALONE: Duration = Duration::from_millis(10);
 
 /// One connection in an event loop: frames out at once where the socket takes them, frames in as they come.
 pub(crate) struct Pipe {
@@ -146,6 +150,7 @@ pub(super) struct WorkerLink {
     pub(super) pipe: Rc<Pipe>,
     pub(super) child: Option<Child>,
     pub(super) supervisor: Addr<Supervisor>,
+    pub(super) page: Arc<ControlPage>,
     pub(super) max_frame: u64,
 }
 
@@ -155,8 +160,20 @@ impl Actor for WorkerLink {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let Some(mut child) = self.child.take() else { return ctx.stop() };
         let (worker, supervisor) = (self.worker, self.supervisor.clone());
-        let out = child.stdout.take().map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), false));
-        let err = child.stderr.take().map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), true));
+        let page = Arc::clone(&self.page);
+        let alive = Rc::new(Cell::new(true));
+        let listens: Rc<dyn Fn() -> bool> = {
+            let alive = Rc::clone(&alive);
+            Rc::new(move || alive.get() && page.is_listening())
+        };
+        let out = child
+            .stdout
+            .take()
+            .map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), false, Rc::clone(&listens)));
+        let err = child
+            .stderr
+            .take()
+            .map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), true, Rc::clone(&listens)));
         let out = out.map(actix::spawn);
         let err = err.map(actix::spawn);
         let (pipe, max) = (Rc::clone(&self.pipe), self.max_frame);
@@ -164,6 +181,7 @@ impl Actor for WorkerLink {
             let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
             let reason = serve(worker, &pipe, max, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
+            alive.set(false);
             // What it wrote last belongs to the record of its death.
             for output in [out, err].into_iter().flatten() {
                 if tokio::time::timeout(LAST_BREATH, output).await.is_err() {
@@ -239,8 +257,15 @@ fn cause_of(status: Option<ExitStatus>) -> DeathCause {
     }
 }
 
-/// Brings what a worker writes to one of its streams to the supervisor.
-async fn read_output(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) {
+/// Brings what a worker writes to one of its streams to the supervisor. While the worker itself
+/// `listens`, it is left to that, which can say whose words they are.
+async fn read_output(
+    worker: WorkerId,
+    supervisor: Addr<Supervisor>,
+    pipe: OwnedFd,
+    stderr: bool,
+    listens: Rc<dyn Fn() -> bool>,
+) {
     if start::set_nonblocking(&pipe.as_fd()).is_err() {
         return;
     }
@@ -248,6 +273,11 @@ async fn read_output(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: Owned
     let mut bytes = vec![0; 4096];
     loop {
         let Ok(mut ready) = fd.readable().await else { return };
+        if listens() {
+            ready.retain_ready();
+            actix_rt::time::sleep(LEFT_ALONE).await;
+            continue;
+        }
         match fd.get_ref().read(&mut bytes) {
             Ok(0) => return,
             Ok(n) => supervisor.do_send(WorkerOutput { worker, stderr, bytes: bytes[..n].to_vec() }),

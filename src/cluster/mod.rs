@@ -7,6 +7,7 @@
 pub(crate) mod link;
 mod place;
 pub(crate) mod supervisor;
+pub(crate) mod tail;
 
 use crate::client::limit::Bytes;
 use crate::client::remote::{Description, Remote, Uplink};

@@ -44,6 +44,8 @@ struct Page {
     progress: [AtomicU32; SLOTS],
     log_cursor: AtomicU64,
     log: [AtomicU8; LOG],
+    /// Whether the process reads its own output now.
+    listens: AtomicU64,
     run_cursor: AtomicU64,
     /// Slots of the ring behind the page: a power of two, or none.
     run_slots: AtomicU64,
@@ -178,6 +180,15 @@ impl ControlPage {
         // and all its parts are atomics, so other processes and threads may write to it meanwhile. Only a process of our
         // own user could shrink the file under us; that it can reach into this process anyway.
         unsafe { &*self.shmem.as_ptr().cast::<Page>() }
+    }
+
+    /// Notes whether the process reads itself what it writes to standard output and error.
+    pub(crate) fn set_listening(&self, yes: bool) {
+        self.page().listens.store(u64::from(yes), Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        self.page().listens.load(Ordering::Relaxed) != 0
     }
 
     /// The runs of tasks that its process has recorded.

@@ -23,7 +23,7 @@ use crate::ipc::ledger::{Ledger, LedgerError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
 use parking_lot::Mutex;
@@ -222,6 +222,16 @@ impl Segment {
         // while a frozen segment is referred to: the module's text says why. A `SegmentMut` holds a `Segment` too, but
         // then its borrow rules apply.
         unsafe { slice::from_raw_parts(mapping.ptr.as_ptr(), mapping.len.get()) }
+    }
+
+    /// Fills the mapping, so that the first reader meets no page faults. Without effect on kernels before 5.14.
+    pub(crate) fn populate(&self) {
+        let mapping = &self.memory.mapping;
+        // SAFETY: the range is the mapping's own, which lives as long as `self`; the advice changes no content.
+        let filled = unsafe { madvise(mapping.ptr.cast(), mapping.len.get(), MmapAdvise::MADV_POPULATE_READ) };
+        if let Err(e) = filled {
+            log::debug!("a mapping is not filled ahead: {e}");
+        }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {

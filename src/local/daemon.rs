@@ -7,6 +7,7 @@ use crate::cluster::link::Pipe;
 use crate::cluster::supervisor::{
     ATTACHED_OWNERS, CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor,
 };
+use crate::cluster::tail::LogLine;
 use crate::cluster::{Executable, MOST_WORKERS, Settings, Shared};
 use crate::error::Result;
 use crate::ids::SessionId;
@@ -505,14 +506,17 @@ async fn obey(command: Control, pipe: &Rc<Pipe>, cluster: &Addr<Cluster>) {
 }
 
 /// The whole status, and the logs of all workers.
-async fn status(cluster: &Addr<Cluster>) -> std::result::Result<(ClusterStatus, Vec<(String, String)>), String> {
+async fn status(cluster: &Addr<Cluster>) -> std::result::Result<(ClusterStatus, Vec<LogLine>), String> {
     let Overview { mut status, supervisors } = cluster.send(Look).await.map_err(|e| e.to_string())?;
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.
         if let Ok(look) = supervisor.send(LookAt).await {
             (program.workers, program.deaths) = (look.workers, look.deaths);
-            logs.extend(look.logs.into_iter().map(|(worker, log)| (format!("{}/{worker}", program.program), log)));
+            logs.extend(look.logs.into_iter().map(|mut line| {
+                line.worker = format!("{}/{}", program.program, line.worker);
+                line
+            }));
         }
     }
     Ok((status, logs))

@@ -29,6 +29,7 @@ pub(crate) use sizes::size;
 pub use sizes::{WorkerSize, describe_sizes};
 
 use crate::client::{Builder, WorkerInfo};
+use crate::cluster::tail::LogLine;
 use crate::error::{DeathRecord, Result};
 use crate::message::{Attached, Control};
 use place::Place;
@@ -87,6 +88,8 @@ pub struct Log {
     pub source: String,
     /// The words.
     pub text: String,
+    /// Line by line, with the tasks they are from. None for the cluster's own.
+    pub lines: Vec<LogLine>,
 }
 
 /// Runs a local cluster in this process, with the sizes and the name that `options` hold, until it is told to stop: by
@@ -137,8 +140,13 @@ pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
 pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
     match control(cluster, Control::Logs)? {
         (place, Attached::Logs(workers)) => {
-            let own = place::tail(&place.log()).map(|text| Log { source: "cluster".to_string(), text });
-            Ok(own.into_iter().chain(workers.into_iter().map(|(source, text)| Log { source, text })).collect())
+            let own = |text| Log { source: "cluster".to_string(), text, lines: Vec::new() };
+            let mut logs: Vec<_> = place::tail(&place.log()).map(own).into_iter().collect();
+            for lines in workers.chunk_by(|a, b| a.worker == b.worker) {
+                let text = lines.iter().flat_map(|l| [l.text.as_str(), "\n"]).collect();
+                logs.push(Log { source: lines[0].worker.clone(), text, lines: lines.to_vec() });
+            }
+            Ok(logs)
         }
         (place, _) => Err(place.error("it answered beside the point")),
     }

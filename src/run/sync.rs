@@ -195,7 +195,7 @@ impl Backend for SyncRunner {
         Ok(run)
     }
 
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>) -> Result<Arc<Run>> {
+    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
         let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);

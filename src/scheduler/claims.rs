@@ -103,6 +103,14 @@ impl Scheduler {
         self.sweep();
     }
 
+    /// Has every worker get the values of a broadcast.
+    pub(super) fn share_with_all(&mut self, slot: u32) {
+        let job = &self.jobs[slot];
+        if job.spec.broadcast {
+            self.workers.iter_mut().for_each(|w| w.outbox.share.extend(job.given()));
+        }
+    }
+
     fn owe_again(&mut self, r: TaskRef) {
         let job = &mut self.jobs[r.job];
         let outputs = &job.spec.outputs;

@@ -549,6 +549,10 @@ impl Scheduler {
                 }
             }
             let Some(job) = self.jobs.remove(slot) else { continue };
+            if job.spec.broadcast {
+                let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
+                self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
+            }
             for link in &job.links {
                 let owner = &mut self.jobs[link.target.job];
                 owner.refs -= 1;

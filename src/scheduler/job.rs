@@ -319,6 +319,11 @@ impl Job {
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
     }
 
+    /// The values that came with it.
+    pub(super) fn given(&self) -> impl Iterator<Item = (TaskId, Payload)> {
+        self.spec.data.iter().map(|(index, payload)| (self.task_id(*index), payload.clone()))
+    }
+
     /// Whether a task is in flight, and waits there for the result of another one.
     pub(super) fn is_ahead(&self, index: u32) -> bool {
         matches!(self.state(index), State::Assigned { ahead, .. } if ahead > 0)

@@ -16,6 +16,11 @@ impl Scheduler {
             return;
         }
         self.workers.insert(id, spec, self.now);
+        let broadcast = self.jobs.iter().filter(|job| job.spec.broadcast);
+        let values: Vec<_> = broadcast.flat_map(|job| job.given()).collect();
+        if let Some(slot) = self.workers.find(id) {
+            self.workers[slot].outbox.share = values;
+        }
         for w in self.workers.iter_mut() {
             w.futile = false;
         }

@@ -79,7 +79,9 @@ pub(crate) enum Command {
     Cancel { worker: WorkerId, tasks: Vec<TaskId> },
     /// Send these held values; each is answered with [`Scheduler::exported`].
     Fetch { worker: WorkerId, tasks: Vec<TaskId> },
-    /// Forget these held values, as far as they are there.
+    /// Keep these given values in reach, until told to drop them.
+    Share { worker: WorkerId, values: Vec<(TaskId, Payload)> },
+    /// Forget these held or shared values, as far as they are there.
     Drop { worker: WorkerId, tasks: Vec<TaskId> },
     /// Give back those of these that have not started; answered with [`Scheduler::retracted`], also if none.
     Retract { worker: WorkerId, tasks: Vec<TaskId> },

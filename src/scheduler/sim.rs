@@ -66,6 +66,7 @@ struct SimWorker {
     queue: VecDeque<RunTask>,
     running: Vec<Running>,
     store: FxHashMap<TaskId, u64>,
+    shared: FxHashSet<TaskId>,
     blocked: i32,
 }
 
@@ -171,6 +172,7 @@ impl Sim {
             queue: VecDeque::new(),
             running: Vec::new(),
             store: FxHashMap::default(),
+            shared: FxHashSet::default(),
             blocked: 0,
         });
     }
@@ -185,6 +187,7 @@ impl Sim {
             }
         }
         let chaos = self.rng.below(30) as u64;
+        spec.broadcast = self.rng.chance(20);
         for index in 0..n {
             let given = self.rng.chance(10);
             let mut deps = BTreeSet::new();
@@ -308,6 +311,7 @@ impl Sim {
                 | Command::Cancel { worker, .. }
                 | Command::Fetch { worker, .. }
                 | Command::Drop { worker, .. }
+                | Command::Share { worker, .. }
                 | Command::Retract { worker, .. }
                 | Command::Kill { worker, .. }
                 | Command::Retire { worker } => *worker,
@@ -402,6 +406,13 @@ impl Sim {
             Command::Drop { tasks, .. } => {
                 for id in tasks {
                     w.store.remove(&id);
+                    w.shared.remove(&id);
+                }
+            }
+            Command::Share { values, .. } => {
+                for (id, payload) in values {
+                    assert_eq!(decode(&payload), self.values[&id], "shared value of {id}");
+                    w.shared.insert(id);
                 }
             }
             Command::Retract { tasks, .. } => {
@@ -721,6 +732,7 @@ impl Sim {
         assert!(self.s.is_idle(), "jobs are left: {:?}", self.s.stats());
         for w in &self.workers {
             assert!(w.store.is_empty(), "{:?} still holds {:?}", w.id, w.store.keys());
+            assert!(w.shared.is_empty(), "{:?} still shares {:?}", w.id, w.shared);
             assert!(w.queue.is_empty() && w.running.is_empty(), "{:?} still works", w.id);
         }
         for w in self.s.stats().workers {

@@ -103,6 +103,7 @@ impl Scheduler {
             }
         }
         self.note_latecomers(slot);
+        self.share_with_all(slot);
         if unclaimed {
             self.leaving.push(slot);
             self.sweep();

@@ -4,6 +4,7 @@ use super::job::TaskRef;
 use super::{Command, RunTask};
 use crate::error::DeathCause;
 use crate::ids::{TaskId, WorkerId};
+use crate::protocol::Payload;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -174,11 +175,24 @@ pub(super) struct Worker {
 pub(super) struct Outbox {
     pub(super) cancel: Vec<TaskId>,
     pub(super) fetch: Vec<TaskId>,
+    pub(super) share: Vec<(TaskId, Payload)>,
     pub(super) drop: Vec<TaskId>,
     pub(super) run: Vec<RunTask>,
     pub(super) retract: Vec<TaskId>,
     pub(super) kill: bool,
     pub(super) retire: bool,
+}
+
+impl Outbox {
+    /// Shared values are to be dropped; one that has not been sent is not sent at all.
+    pub(super) fn forget(&mut self, shared: impl Iterator<Item = TaskId>) {
+        for id in shared {
+            match self.share.iter().position(|(waiting, _)| *waiting == id) {
+                Some(at) => drop(self.share.remove(at)),
+                None => self.drop.push(id),
+            }
+        }
+    }
 }
 
 impl Worker {
@@ -299,6 +313,9 @@ impl Worker {
         list(&mut outbox.cancel, |worker, tasks| Command::Cancel { worker, tasks });
         list(&mut outbox.fetch, |worker, tasks| Command::Fetch { worker, tasks });
         list(&mut outbox.drop, |worker, tasks| Command::Drop { worker, tasks });
+        if !outbox.share.is_empty() {
+            out.push(Command::Share { worker, values: std::mem::take(&mut outbox.share) });
+        }
         if !outbox.run.is_empty() {
             out.push(Command::Run { worker, tasks: std::mem::take(&mut outbox.run) });
         }

@@ -9,6 +9,7 @@
 mod ahead;
 mod link;
 mod output;
+mod print;
 mod scope;
 mod store;
 
@@ -33,6 +34,7 @@ use ahead::Waiting;
 use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use print::{Printed, Streams};
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
 use smallvec::SmallVec;
@@ -93,6 +95,7 @@ pub(crate) struct Worker {
     page: Arc<ControlPage>,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
+    streams: Streams,
     /// Starts and ends of tasks, for the watcher to see whether anything goes on.
     activity: AtomicU64,
     watch: Mutex<bool>,
@@ -176,6 +179,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         pool,
         page,
         finished: Mutex::default(),
+        streams: Streams::open(),
         activity: AtomicU64::new(0),
         watch: Mutex::new(false),
         watcher: Condvar::new(),
@@ -260,6 +264,7 @@ impl Worker {
             }
             if let Some(task) = queue.tasks.pop_front() {
                 queue.running.insert(task.id);
+                self.page.set_listening(true);
                 // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
                 if !queue.reading && queue.idle > 0 {
                     self.work.notify_one();
@@ -272,6 +277,11 @@ impl Worker {
             if !flushed {
                 drop(queue);
                 self.send_finished();
+                if self.streams.unseen() {
+                    Streams::flush();
+                    self.tell_printed();
+                }
+                self.stop_listening();
                 flushed = true;
                 queue = self.queue.lock();
                 continue;
@@ -316,6 +326,7 @@ impl Worker {
                 sampled = Some(Instant::now());
             }
             self.send_finished();
+            self.tell_printed();
             let busy = {
                 let mut queue = self.queue.lock();
                 let busy = !queue.running.is_empty();
@@ -369,6 +380,7 @@ impl Worker {
                 ToWorker::Retract(tasks) => self.retract(tasks),
                 ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id)),
                 ToWorker::Drop(tasks) => self.store.forget(&tasks),
+                ToWorker::Share(values) => self.store.share(values),
                 ToWorker::Return(segments) => {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                 }
@@ -521,6 +533,20 @@ impl Worker {
         }
     }
 
+    /// Leaves what may still be written to the supervisor, if no task runs.
+    fn stop_listening(&self) {
+        let queue = self.queue.lock();
+        if queue.running.is_empty() && queue.tasks.is_empty() {
+            self.page.set_listening(false);
+        }
+    }
+
+    fn tell_printed(&self) {
+        self.streams.look(self.page.ring(), |Printed { stderr, bytes, tasks }| {
+            self.link.send(&FromWorker::Printed { stderr, bytes, tasks });
+        });
+    }
+
     fn send_released(&self) {
         let released = self.attachments().take_released();
         if !released.is_empty() {
@@ -553,6 +579,10 @@ impl Worker {
         let queue = (followed && gives).then_some(queue);
         self.activity.fetch_add(1, Ordering::Relaxed);
         scope.end(&outcome);
+        if self.streams.ran(ended.duration_since(began)) {
+            Streams::flush();
+            self.tell_printed();
+        }
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => self.store.forget(&[id]),

@@ -1,6 +1,7 @@
 //! The results a worker keeps, as they are.
 
 use crate::ids::TaskId;
+use crate::protocol::Payload;
 use crate::task::Value;
 use crate::task::function::Record;
 use parking_lot::Mutex;
@@ -9,6 +10,8 @@ use rustc_hash::FxHashMap;
 #[derive(Default)]
 pub(super) struct Store {
     held: Mutex<FxHashMap<TaskId, (Value, &'static Record)>>,
+    /// Values of others that are to stay mapped.
+    shared: Mutex<FxHashMap<TaskId, Payload>>,
 }
 
 impl Store {
@@ -32,5 +35,15 @@ impl Store {
             ids.iter().filter_map(|id| held.remove(id)).collect()
         };
         drop(dropped);
+        let mut shared = self.shared.lock();
+        if !shared.is_empty() {
+            ids.iter().for_each(|id| drop(shared.remove(id)));
+        }
+    }
+
+    /// Keeps values in reach: their segments mapped, and the mappings filled.
+    pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
+        values.iter().flat_map(|(_, payload)| &payload.segments).for_each(|segment| segment.populate());
+        self.shared.lock().extend(values);
     }
 }

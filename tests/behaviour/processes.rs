@@ -6,7 +6,9 @@ use crate::common::{
 };
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
-use swath::{Cause, Client, Error, MemoryLimit, Mode, WorkerState, delayed, try_delayed, value};
+use swath::{
+    Buffer, Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, WorkerState, delayed, try_delayed, value,
+};
 
 fn me() -> String {
     swath::current_task().unwrap().worker
@@ -180,30 +182,97 @@ fn in_process_modes_have_no_workers_to_change() {
     }
 }
 
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn speak(x: i64) -> i64 {
+    println!("out {x}");
+    eprintln!("err {x}");
+    log::error!("logged {x}");
+    x
+}
+
+fn texts(lines: &[LogLine]) -> Vec<&str> {
+    lines.iter().map(|l| l.text.as_str()).collect()
+}
+
 #[test]
-fn output_of_tasks_is_kept() {
-    #[allow(clippy::print_stdout, clippy::print_stderr)]
-    fn speak(x: i64) -> i64 {
-        println!("out {x}");
-        eprintln!("err {x}");
-        log::warn!("logged {x}");
-        x
-    }
+fn output_is_kept_with_the_task_it_is_from() {
     let _clean = Clean::start();
     let client = Client::builder().workers(2).threads(1).forward_output(false).build().unwrap();
-    let all: Vec<_> = (0..2).map(|i| delayed(speak).on_worker(format!("worker-{i}")).call(i)).collect();
-    client.compute(&all).unwrap();
-    until("all lines are there", || {
-        let logs = client.logs().unwrap();
-        logs.len() == 2
-            && (0..2).all(|i| {
-                let lines = &logs[i].1;
-                lines.contains(&format!("out {i}")) && lines.contains(&format!("err {i}"))
+    for round in 0..20 {
+        let quiet = client.map(|x: i64| x + 1, 0..50_i64).unwrap();
+        let futures: Vec<_> = (0..4)
+            .map(|i| {
+                let x = 10 * round + i;
+                let task = delayed(speak).on_worker(format!("worker-{}", i % 2)).call(x);
+                (x, client.submit(&task).unwrap())
             })
-    });
+            .collect();
+        client.gather(&quiet).unwrap();
+        for (x, future) in &futures {
+            future.result().unwrap();
+            let mine = |l: &LogLine| l.text.ends_with(&format!(" {x}"));
+            until(&format!("the lines of {} are there", future.key()), || {
+                client.logs_of(future).unwrap().iter().filter(|l| mine(l)).count() == 3
+            });
+            let mut lines = client.logs_of(future).unwrap();
+            lines.retain(mine);
+            assert!(lines.iter().all(|l| l.worker == format!("worker-{}", x % 2)), "{lines:?}");
+            let (out, err): (Vec<_>, Vec<_>) = lines.into_iter().partition(|l| l.stream == OutputStream::Stdout);
+            assert_eq!(texts(&out), [format!("out {x}")]);
+            assert_eq!(err[0].text, format!("err {x}"));
+            assert!(err[1].text.ends_with(&format!("logged {x}")), "{err:?}");
+        }
+    }
+    // By now it is known that tasks print here, so no two of them are mixed up.
     let logs = client.logs().unwrap();
-    assert_eq!(logs[1].0, "worker-1");
-    assert!(!logs[1].1.contains("out 0"), "{logs:?}");
+    let last = logs.last().unwrap();
+    let speakers = last.tasks.iter().filter(|t| t.starts_with("speak")).count();
+    assert_eq!(speakers, 1, "{last:?}");
+}
+
+#[test]
+fn a_task_that_prints_much_or_long_is_heard_while_it_runs() {
+    #[allow(clippy::print_stdout)]
+    fn chatter(file: String) {
+        for i in 0..20_000 {
+            println!("line {i} of many, more than a pipe can hold at a time");
+        }
+        println!("waiting");
+        while !std::path::Path::new(&file).exists() {
+            std::thread::yield_now();
+        }
+    }
+    let _clean = Clean::start();
+    let dir = directory();
+    let file = dir.path().join("go on");
+    let client = Client::builder().workers(1).threads(1).forward_output(false).build().unwrap();
+    let future = client.submit(&delayed(chatter).call(file.to_str().unwrap())).unwrap();
+    until("its last line is there", || {
+        let lines = client.logs_of(&future).unwrap();
+        lines.last().is_some_and(|l| l.text == "waiting" && l.tasks == [future.key()])
+    });
+    let lines = client.logs().unwrap();
+    let numbers: Vec<usize> =
+        lines.iter().filter_map(|l| l.text.strip_prefix("line ")?.split(' ').next()?.parse().ok()).collect();
+    assert!(numbers.len() > 100 && numbers.windows(2).all(|w| w[1] == w[0] + 1), "{numbers:?}");
+    std::fs::write(&file, "").unwrap();
+    future.result().unwrap();
+}
+
+#[test]
+fn last_words_of_a_killed_worker_are_kept() {
+    #[allow(clippy::print_stderr)]
+    fn dies() {
+        eprintln!("last words");
+        std::process::abort();
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).allowed_deaths(1).forward_output(false).build().unwrap();
+    let future = client.submit(&delayed(dies).call()).unwrap();
+    future.result().unwrap_err();
+    let lines = client.logs_of(&future).unwrap();
+    assert!(texts(&lines).contains(&"last words"), "{lines:?}: {:?}", client.logs());
+    assert!(client.deaths().unwrap()[0].last_lines.iter().any(|l| l == "last words"));
 }
 
 #[test]
@@ -354,4 +423,35 @@ fn shared_memory_is_given_back() {
         assert_eq!(delayed(|b: swath::Buffer| b[78]).call(&given).compute(&client).unwrap(), i);
         assert_eq!(made.compute(&client).unwrap()[5], i);
     }
+}
+
+#[test]
+fn a_broadcast_value_is_mapped_by_every_worker_until_it_goes() {
+    fn mapped(pid: u32) -> bool {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let lengths = maps.lines().filter(|l| l.contains("memfd:swath")).filter_map(|l| {
+            let (from, to) = l.split(' ').next()?.split_once('-')?;
+            Some(u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?)
+        });
+        lengths.max().is_some_and(|n| n >= 8 << 20)
+    }
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    client.wait_for_workers(2, LONG).unwrap();
+    let pids = |client: &Client| -> Vec<u32> { client.workers().unwrap().iter().map(|w| w.pid).collect() };
+    let values: Vec<f64> = (0..1 << 20).map(f64::from).collect();
+    let total: f64 = values.iter().sum();
+    let scattered = client.scatter(Buffer::from_slice(&values)).unwrap();
+    assert!(!pids(&client).into_iter().any(mapped), "nobody has asked for it");
+    let everywhere = client.broadcast(Buffer::from_slice(&values)).unwrap();
+    until("both workers have it", || pids(&client).into_iter().all(mapped));
+    client.scale(3).unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    until("the new one has it too", || pids(&client).into_iter().all(mapped));
+    let sum = delayed(|b: Buffer<f64>| b.iter().sum::<f64>());
+    let sums: Vec<_> = (0..3).map(|i| sum.clone().on_worker(format!("worker-{i}")).call(&everywhere)).collect();
+    assert_eq!(client.compute(&sums).unwrap(), [total; 3]);
+    assert_eq!(client.compute(&sum.call(&scattered)).unwrap(), total);
+    drop((everywhere, scattered, sums));
+    until("all have let go", || !pids(&client).into_iter().any(mapped));
 }

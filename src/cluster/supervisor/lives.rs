@@ -6,6 +6,7 @@ use super::{
 use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
+use crate::cluster::tail::Tail;
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::LifeStep;
 use crate::graph::node;
@@ -96,6 +97,7 @@ impl Supervisor {
             pipe: Rc::clone(&pipe),
             child: Some(child),
             supervisor: ctx.address(),
+            page: Arc::clone(&page),
             max_frame: MAX_FRAME,
         };
         link.start();
@@ -189,7 +191,7 @@ impl Supervisor {
         }
         while self.places.len() < n {
             self.places.push(Place::new(self.places.len(), Vec::new()));
-            self.tails.push(String::new());
+            self.tails.push(Tail::default());
             self.past_runs.push(Vec::new());
         }
         for place in &mut self.places[n..] {
@@ -259,9 +261,10 @@ impl Supervisor {
 
     pub(super) fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
         // Its log lines are on its page too, where they survive what the pipe could not carry.
-        let log = String::from_utf8_lossy(&life.page.last_log()).into_owned();
-        let tail = if self.tails[life.place].is_empty() { &log } else { &self.tails[life.place] };
-        let lines: Vec<_> = tail.lines().collect();
+        let mut last_lines = self.tails[life.place].last(LAST_LINES);
+        if last_lines.is_empty() {
+            last_lines = String::from_utf8_lossy(&life.page.last_log()).lines().map(ToString::to_string).collect();
+        }
         DeathRecord {
             worker: self.places[life.place].name.clone(),
             pid: life.pid,
@@ -270,7 +273,7 @@ impl Supervisor {
             memory_samples: life.page.samples(),
             running: running.iter().map(|id| self.key(*id)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
-            last_lines: lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(ToString::to_string).collect(),
+            last_lines,
         }
     }
 

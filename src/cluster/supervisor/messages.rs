@@ -1,7 +1,8 @@
 //! What the supervisor is told.
 
-use super::{ATTACHED_OWNERS, Life, Peer, Phase, SessionEnd, Supervisor, TAIL};
+use super::{ATTACHED_OWNERS, Life, Peer, Phase, SessionEnd, Supervisor};
 use crate::client::WorkerInfo;
+use crate::cluster::tail::{LogLine, OutputStream};
 use crate::error::{DeathCause, DeathRecord};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -77,7 +78,7 @@ pub(crate) struct LookAt;
 pub(crate) struct Look {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<DeathRecord>,
-    pub(crate) logs: Vec<(String, String)>,
+    pub(crate) logs: Vec<LogLine>,
 }
 
 /// Replaces all workers.
@@ -165,23 +166,28 @@ impl Handler<WorkerOutput> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: WorkerOutput, _: &mut Context<Self>) {
+        // The worker itself has not come to read it: nothing runs there, or it was cut off.
+        let tasks = self.lives.get(&msg.worker).map(|life| life.page.running()).unwrap_or_default();
+        let tasks: Vec<_> = tasks.into_iter().map(|id| self.key(id)).collect();
+        self.print(msg.worker, msg.stderr, &msg.bytes, &tasks);
+    }
+}
+
+impl Supervisor {
+    /// Passes on what a worker has written, and keeps the last of it.
+    pub(super) fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8], tasks: &[String]) {
         if self.settings.forward_output {
             // What tasks print is theirs to print. A stream of ours that is closed is no reason to stop.
-            let _ = if msg.stderr {
-                std::io::stderr().write_all(&msg.bytes)
+            let _ = if stderr {
+                std::io::stderr().write_all(bytes)
             } else {
                 let mut out = std::io::stdout();
-                out.write_all(&msg.bytes).and_then(|()| out.flush())
+                out.write_all(bytes).and_then(|()| out.flush())
             };
         }
-        if let Some(life) = self.lives.get(&msg.worker) {
-            let tail = &mut self.tails[life.place];
-            tail.push_str(&String::from_utf8_lossy(&msg.bytes));
-            if tail.len() > 2 * TAIL {
-                let cut = tail.len() - TAIL;
-                let cut = tail.char_indices().map(|(i, _)| i).find(|i| *i >= cut).unwrap_or(0);
-                tail.drain(..cut);
-            }
+        if let Some(life) = self.lives.get(&worker) {
+            let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
+            self.tails[life.place].push(stream, tasks, bytes);
         }
     }
 }

@@ -11,6 +11,7 @@ pub(super) use messages::{FromWorkers, WorkerGone, WorkerOutput};
 
 use super::link::Pipe;
 use super::place::Place;
+use super::tail::Tail;
 use super::{Executable, Settings, Shared};
 use crate::client::remote::Remote;
 use crate::error::{DeathCause, DeathRecord, Error, Result};
@@ -39,8 +40,6 @@ pub(crate) const CLIENT: SessionId = SessionId(0);
 const LOOK: Duration = Duration::from_millis(100);
 /// How many deaths are remembered.
 const DEATHS: usize = 100;
-/// How much of a worker's output is kept, in bytes.
-const TAIL: usize = 8 << 10;
 /// How many of the last lines go into the record of a death.
 const LAST_LINES: usize = 100;
 /// How long workers may take to stop before they are killed.
@@ -104,7 +103,7 @@ pub(crate) struct Supervisor {
     attachments: Attachments,
     clock: Instant,
     places: Vec<Place>,
-    tails: Vec<String>,
+    tails: Vec<Tail>,
     lives: FxHashMap<WorkerId, Life>,
     next_worker: u32,
     /// Processes started before the actor was.
@@ -163,7 +162,7 @@ impl Supervisor {
         };
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
-            tails: vec![String::new(); places.len()],
+            tails: places.iter().map(|_| Tail::default()).collect(),
             executable,
             build,
             shared,
@@ -302,6 +301,7 @@ impl Supervisor {
             Command::Run { worker, tasks } => self.run(worker, tasks),
             Command::Cancel { worker, tasks } => self.tell(worker, &ToWorker::Cancel(tasks)),
             Command::Fetch { worker, tasks } => self.tell(worker, &ToWorker::Fetch(tasks)),
+            Command::Share { worker, values } => self.share(worker, values),
             Command::Drop { worker, tasks } => self.tell(worker, &ToWorker::Drop(tasks)),
             Command::Retract { worker, tasks } => self.tell(worker, &ToWorker::Retract(tasks)),
             Command::Kill { worker, cause } => self.kill(worker, cause, true),

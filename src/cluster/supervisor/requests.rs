@@ -3,6 +3,7 @@
 use super::{Life, Peer, Phase, Supervisor, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::cluster::MOST_WORKERS;
+use crate::cluster::tail::LogLine;
 use crate::events::{Raw, Recorded};
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
@@ -143,8 +144,8 @@ impl Supervisor {
         Raw { runs, workers: self.steps.entries() }
     }
 
-    pub(super) fn logs(&self) -> Vec<(String, String)> {
-        self.places.iter().zip(&self.tails).map(|(place, tail)| (place.name.clone(), tail.clone())).collect()
+    pub(super) fn logs(&self) -> Vec<LogLine> {
+        self.places.iter().zip(&self.tails).flat_map(|(place, tail)| tail.lines(&place.name)).collect()
     }
 
     pub(super) fn close_session(&mut self, session: SessionId) {

@@ -3,7 +3,7 @@
 use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, session_of};
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
@@ -98,6 +98,17 @@ impl Supervisor {
         if !refused.is_empty() {
             self.scheduler.finished(worker, refused, self.now());
             self.unsettled = true;
+        }
+    }
+
+    /// Gives values to a worker that are to stay in its reach.
+    pub(super) fn share(&mut self, worker: WorkerId, values: Vec<(TaskId, Payload)>) {
+        for value in values {
+            // One that does not fit a message can't be an input either, which whoever uses it is told.
+            if value.1.segments.len() <= MOST_FDS {
+                Self::lend(&mut self.lent, Peer::Worker(worker), &value.1);
+                self.tell(worker, &ToWorker::Share(vec![value]));
+            }
         }
     }
 
@@ -203,6 +214,7 @@ impl Supervisor {
             FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
+            FromWorker::Printed { stderr, bytes, tasks } => self.print(worker, stderr, &bytes.0, &tasks),
             FromWorker::Blocked(delta) => self.scheduler.blocked(worker, delta),
             FromWorker::Session(request) => {
                 let session = session_of(worker);
