@@ -20,6 +20,12 @@ mod bags;
 mod chain;
 #[path = "bench/data_plane.rs"]
 mod data_plane;
+#[path = "bench/event_log.rs"]
+mod event_log;
+#[path = "bench/fault.rs"]
+mod fault;
+#[path = "bench/first_result.rs"]
+mod first_result;
 #[path = "bench/floors.rs"]
 mod floors;
 #[path = "bench/graph.rs"]
@@ -30,14 +36,22 @@ mod metg;
 mod noop;
 #[path = "bench/options.rs"]
 mod options;
+#[path = "bench/pattern.rs"]
+mod pattern;
+#[path = "bench/pool.rs"]
+mod pool;
 #[path = "bench/process.rs"]
 mod process;
 #[path = "bench/report.rs"]
 mod report;
 #[path = "bench/roundtrip.rs"]
 mod roundtrip;
+#[path = "bench/scaling.rs"]
+mod scaling;
 #[path = "bench/scheduler.rs"]
 mod scheduler;
+#[path = "bench/service.rs"]
+mod service;
 #[path = "bench/shapes.rs"]
 mod shapes;
 #[path = "bench/sleep_loop.rs"]
@@ -61,7 +75,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 11] = [
+const WORKLOADS: [Workload; 16] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -97,20 +111,38 @@ const WORKLOADS: [Workload; 11] = [
     Workload {
         name: "shapes",
         about: "the sum of N tasks, and a binary tree of 2^D - 1 tasks (--n, --d, --shape)",
-        systems: &["swath-sync", "swath-threads", "swath-processes", "floor-serial"],
+        systems: &["swath-sync", "swath-threads", "swath-processes", "floor-serial", "floor-rayon"],
         run: shapes::run,
     },
     Workload {
         name: "metg",
-        about: "the shortest tasks of a stencil that still use the machine by half (--steps, --width, --rounds)",
+        about: "the shortest tasks of Task Bench's patterns that still use the machine by half (--pattern, --steps, --width)",
         systems: &["swath-threads", "swath-processes", "floor-threads"],
         run: metg::run,
     },
     Workload {
         name: "data_plane",
-        about: "a large array between workers and client (--mib)",
+        about: "a large array between workers and client, and given to all workers (--mib, --workers)",
         systems: &["swath-processes", "swath-threads", "floor-memcpy"],
         run: data_plane::run,
+    },
+    Workload {
+        name: "fault",
+        about: "tasks that sleep on workers that are killed (--n, --t-ms, --kills)",
+        systems: &["swath-processes", "floor-sleep"],
+        run: fault::run,
+    },
+    Workload {
+        name: "first_result",
+        about: "the first result of a map of N items (--n, --via)",
+        systems: &["swath-threads", "swath-processes", "floor-rayon"],
+        run: first_result::run,
+    },
+    Workload {
+        name: "service",
+        about: "a thousand small graphs at a time, from many threads (--n, --callers)",
+        systems: &["swath-threads", "swath-processes", "floor-rayon"],
+        run: service::run,
     },
     Workload {
         name: "startup",
@@ -135,6 +167,18 @@ const WORKLOADS: [Workload; 11] = [
         about: "words counted, JSON lines folded and grouped (--part, --data)",
         systems: &["swath-threads", "swath-processes", "floor-rayon"],
         run: bags::run,
+    },
+    Workload {
+        name: "event_log",
+        about: "tasks that do nothing, with the log of events and without (--n, --via)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: event_log::run,
+    },
+    Workload {
+        name: "scaling",
+        about: "what a task costs as graphs grow to ten million tasks, and clients to 64 workers (--part)",
+        systems: &["swath-threads", "swath-processes", "floor-scheduler"],
+        run: scaling::run,
     },
 ];
 

@@ -1,8 +1,11 @@
-//! The benchmark program runs all its workloads in small sizes, and what it prints can be read.
+//! The benchmark program runs all its workloads in small sizes, and what it prints can be read; and what compares it with
+//! others says what came out, and what did not.
 
 #![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn bench(args: &[&str]) -> Output {
@@ -58,4 +61,84 @@ fn a_wrong_word_is_an_error_that_helps() {
         assert!(text(&output.stderr).contains(word), "{args:?}");
         assert!(output.stdout.is_empty());
     }
+}
+
+/// Peers that are no more than what they say.
+fn peers(directory: &Path) {
+    let install =
+        "#!/bin/sh\nmkdir -p \"$SWATH_PEERS/bin\" && ln -sf \"$(command -v python3)\" \"$SWATH_PEERS/bin/python\"\n";
+    let noop = r#"
+import json, sys
+system = sys.argv[sys.argv.index("--systems") + 1]
+n = int(sys.argv[sys.argv.index("--n") + 1])
+line = {"bench": "noop", "system": system}
+if system == "ray":
+    sys.exit("it is not its day")
+if system == "joblib-loky":
+    line["error"] = "AssertionError: wrong answer"
+else:
+    line.update(params={"n": n, "workers": 2}, metric="throughput", value=50.0, unit="tasks/s", runs=[50.0])
+print(json.dumps(line))
+"#;
+    for (name, text) in [("install", install), ("noop.py", noop), ("common.py", ""), ("bags.py", "")] {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+    std::fs::set_permissions(directory.join("install"), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn compare(peers: Option<&Path>, out: &Path) -> Output {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare"));
+    command.args(["--bench", env!("CARGO_BIN_EXE_bench"), "--workloads", "noop", "--rounds", "2"]);
+    command.args(["--systems", "futures-threads,ray,joblib-loky", "--out"]).arg(out);
+    command.env_remove("SWATH_PEERS_DIR").env_remove("SWATH_CPU_LOCK").env("SWATH_PEERS", out.join("installed"));
+    if let Some(peers) = peers {
+        command.env("SWATH_PEERS_DIR", peers);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn a_comparison_tells_ratios_and_what_is_missing() {
+    let (there, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    peers(there.path());
+    let output = compare(Some(there.path()), out.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let json = std::fs::read_to_string(out.path().join("compare.json")).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let [row] = &json["results"].as_array().unwrap()[..] else { panic!("{json:#}") };
+    assert_eq!((&row["peer_system"], &row["swath_system"]), (&"futures-threads".into(), &"swath-threads".into()));
+    assert_eq!(row["swath_params"]["via"], "submit", "a future for each task, as the peer has");
+    let runs =
+        |side: &str| row[side]["runs"].as_array().unwrap().iter().map(|r| r.as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(runs("peer"), [50.0, 50.0]);
+    let ratios: Vec<f64> = runs("swath").iter().map(|rate| rate / 50.0).collect();
+    assert_eq!(runs("ratio"), ratios);
+    for fact in ["cpu", "cores", "memory", "kernel", "governor"] {
+        assert!(!json["machine"][fact].is_null(), "{fact}");
+    }
+    let reason = |bench: &str, system: &str| {
+        let missing = json["missing"].as_array().unwrap().iter();
+        let mut found = missing.filter(|m| m["bench"] == bench && m["system"] == system);
+        found.next().unwrap_or_else(|| panic!("{bench} {system} in {json:#}"))["reason"].as_str().unwrap().to_string()
+    };
+    assert_eq!(reason("noop", "ray"), "exit code 1: it is not its day");
+    assert_eq!(reason("noop", "joblib-loky"), "AssertionError: wrong answer");
+    assert_eq!(reason("bags", "all peers"), "`bench` has no such workload");
+
+    let table = std::fs::read_to_string(out.path().join("compare.md")).unwrap();
+    assert!(table.contains("| futures-threads | throughput (tasks/s) | threads, submit |"), "{table}");
+    assert!(table.contains("- noop ray: exit code 1: it is not its day"), "{table}");
+}
+
+#[test]
+fn a_comparison_with_nobody_is_an_error() {
+    let (empty, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let output = compare(None, out.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("SWATH_PEERS_DIR"));
+    let output = compare(Some(empty.path()), out.path());
+    assert_eq!(output.status.code(), Some(1));
+    let table = std::fs::read_to_string(out.path().join("compare.md")).unwrap();
+    assert!(table.contains("- all ray: `install` cannot be run"), "{table}");
 }

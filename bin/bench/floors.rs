@@ -1,7 +1,7 @@
 //! What the machine itself needs for the same work, done by the plainest code there is.
 
-use crate::metg::Grid;
 use crate::options::Child;
+use crate::pattern::Grid;
 use crate::process::{Guard, SELF};
 use crate::report::{Outcome, require};
 use crate::tasks;
@@ -17,18 +17,6 @@ use std::time::Duration;
 /// A loop.
 pub(crate) fn serial(n: u64) -> Vec<u64> {
     (0..n).map(|x| tasks::inc(black_box(x))).collect()
-}
-
-/// One rayon spawn for each task, on a pool of so many threads.
-pub(crate) fn rayon(n: u64, workers: usize) -> Outcome<Vec<u64>> {
-    let pool = rayon_core::ThreadPoolBuilder::new().num_threads(workers).build()?;
-    let results: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
-    pool.scope(|scope| {
-        for (x, result) in (0..n).zip(&results) {
-            scope.spawn(move |_| result.store(tasks::inc(black_box(x)), Ordering::Relaxed));
-        }
-    });
-    Ok(results.into_iter().map(AtomicU64::into_inner).collect())
 }
 
 /// New threads that take one number after the other from a counter.
@@ -64,38 +52,35 @@ fn each(n: u64, workers: usize, run: impl Fn(u64) + Sync) {
     });
 }
 
-/// The stencil with a fixed place for each column, and threads that look again and again whether their neighbours are
-/// done.
-pub(crate) fn stencil(grid: Grid, workers: usize, rounds: u64) -> Vec<u64> {
-    // A neighbour is one step ahead at most, so two values of each column are enough.
-    let column = || (AtomicUsize::new(0), [AtomicU64::new(0), AtomicU64::new(0)]);
+/// A grid with a fixed place for each column, and threads that look again and again whether their inputs are done.
+pub(crate) fn grid(grid: Grid, workers: usize, rounds: u64) -> Vec<u64> {
+    let column = || (AtomicUsize::new(0), (0..grid.steps).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
     let columns: Vec<_> = (0..grid.width).map(|_| column()).collect();
+    let input = |step: usize, j: usize| {
+        let (done, values) = &columns[j];
+        let mut tries = 0_u32;
+        while done.load(Ordering::Acquire) < step {
+            tries += 1;
+            if tries.is_multiple_of(1000) { std::thread::yield_now() } else { spin_loop() }
+        }
+        values[step - 1].load(Ordering::Relaxed)
+    };
     std::thread::scope(|scope| {
         for worker in 0..workers {
-            let columns = &columns;
+            let (columns, input) = (&columns, &input);
             scope.spawn(move || {
                 let share = worker * grid.width / workers..(worker + 1) * grid.width / workers;
                 for step in 0..grid.steps {
-                    for i in share.clone() {
-                        let input = |j: usize| {
-                            let (done, values) = &columns[j];
-                            let mut tries = 0_u32;
-                            while done.load(Ordering::Acquire) < step {
-                                tries += 1;
-                                if tries.is_multiple_of(1000) { std::thread::yield_now() } else { spin_loop() }
-                            }
-                            values[(step + 1) % 2].load(Ordering::Relaxed)
-                        };
-                        let inputs = if step == 0 { Vec::new() } else { grid.inputs(i).map(input).collect() };
-                        let value = tasks::stencil(rounds, inputs);
-                        columns[i].1[step % 2].store(value, Ordering::Relaxed);
+                    for i in share.clone().filter(|&i| i < grid.width_at(step)) {
+                        let inputs = grid.inputs(step, i).into_iter().map(|j| input(step, j)).collect();
+                        columns[i].1[step].store(tasks::stencil(rounds, inputs), Ordering::Relaxed);
                         columns[i].0.store(step + 1, Ordering::Release);
                     }
                 }
             });
         }
     });
-    columns.iter().map(|(_, values)| values[(grid.steps - 1) % 2].load(Ordering::Relaxed)).collect()
+    columns.iter().map(|(_, values)| values[grid.steps - 1].load(Ordering::Relaxed)).collect()
 }
 
 /// A copy into memory that was never used.

@@ -1,51 +1,29 @@
-//! The minimum effective task granularity of Task Bench's `stencil_1d`: the shortest tasks with which half of the machine's
-//! time is spent in tasks.
+//! The minimum effective task granularity of Task Bench's patterns: the shortest tasks with which half of the machine's time
+//! is spent in tasks.
 
 use crate::options::Options;
+use crate::pattern::{Grid, Pattern};
 use crate::report::{Metric, Outcome, Report, require, seconds};
 use crate::tasks::{spin_cost, stencil};
 use crate::{floors, systems};
-use serde_json::json;
+use serde_json::{Value, json};
 use swath::{Client, Delayed, delayed};
 
 /// Seconds of work in one run, each of the workers; so that what is measured is not the start of it.
 const WORK: f64 = 0.1;
+/// The length of task that the search begins with, in microseconds.
+const LONG: f64 = 200.0;
 /// The longest tasks that are tried, in microseconds.
 const LONGEST: f64 = 50_000.0;
 
-/// A grid of tasks: each needs those beside and at its place in the row before.
-#[derive(Clone, Copy)]
-pub(crate) struct Grid {
-    pub(crate) width: usize,
-    pub(crate) steps: usize,
-}
-
-impl Grid {
-    pub(crate) fn inputs(self, i: usize) -> std::ops::Range<usize> {
-        i.saturating_sub(1)..(i + 2).min(self.width)
+fn compute(grid: Grid, client: &Client, rounds: u64) -> Outcome<Vec<u64>> {
+    let task = delayed(stencil);
+    let mut row: Vec<Delayed<u64>> = Vec::new();
+    for step in 0..grid.steps {
+        let inputs = |i| grid.inputs(step, i).into_iter().map(|j| row[j].clone()).collect::<Vec<_>>();
+        row = (0..grid.width_at(step)).map(|i| task.call(rounds, inputs(i))).collect();
     }
-
-    fn tasks(self) -> usize {
-        self.width * self.steps
-    }
-
-    fn expected(self) -> Vec<u64> {
-        let mut row = vec![1; self.width];
-        for _ in 1..self.steps {
-            row = (0..self.width).map(|i| stencil(0, row[self.inputs(i)].to_vec())).collect();
-        }
-        row
-    }
-
-    fn compute(self, client: &Client, rounds: u64) -> Outcome<Vec<u64>> {
-        let stencil = delayed(stencil);
-        let mut row: Vec<Delayed<u64>> =
-            (0..self.width).map(|_| stencil.call(rounds, Vec::<Delayed<u64>>::new())).collect();
-        for _ in 1..self.steps {
-            row = (0..self.width).map(|i| stencil.call(rounds, &row[self.inputs(i)])).collect();
-        }
-        Ok(client.compute(row)?)
-    }
+    Ok(client.compute(row)?)
 }
 
 /// Finds the least length with an efficiency of one half or more, from `start` on: by doubling or halving until that is
@@ -79,48 +57,86 @@ fn search(start: f64, shortest: f64, rounds: usize, mut efficiency: impl FnMut(f
     Ok(high)
 }
 
-pub(crate) fn run(report: &mut Report, options: &Options) {
-    let workers = options.width();
-    let width = options.width.unwrap_or(4);
-    let work = options.quick_or(WORK / 100.0, WORK);
-    let rounds = options.rounds.unwrap_or(4);
-    report.for_each(|report, system| {
-        let client = match system {
-            "floor-threads" => None,
-            _ => Some(systems::open(system, workers)?),
+/// One system and one pattern: how much of the machine tasks of a length use.
+struct Bench<'a> {
+    client: Option<&'a Client>,
+    pattern: Pattern,
+    options: &'a Options,
+    /// Nanoseconds of one round of work.
+    cost: f64,
+}
+
+impl Bench<'_> {
+    fn grid(&self, micros: f64) -> Grid {
+        let options = self.options;
+        let width = options.width.unwrap_or(4);
+        let work = options.quick_or(WORK / 100.0, WORK) * options.width() as f64 * 1e6;
+        let enough = (work / (width as f64 * micros)) as usize;
+        let steps = options.steps.unwrap_or(enough.clamp(options.quick_or(10, 100), 100_000));
+        Grid { pattern: self.pattern, width, steps }
+    }
+
+    fn efficiency(&self, micros: f64) -> Outcome<f64> {
+        let (grid, workers) = (self.grid(micros), self.options.width());
+        let right = grid.expected();
+        let rounds = ((micros * 1000.0 / self.cost).round() as u64).max(1);
+        let go = || match self.client {
+            Some(client) => compute(grid, client, rounds),
+            None => Ok(floors::grid(grid, workers, rounds)),
         };
-        let cost = spin_cost();
-        let steps_at = |micros: f64| {
-            let enough = (work * workers as f64 * 1e6 / (width as f64 * micros)) as usize;
-            options.steps.unwrap_or(enough.clamp(options.quick_or(10, 100), 100_000))
-        };
+        let took = seconds(2, go, |row| require(row == right, "another last row"))?;
+        let ideal = grid.tasks() as f64 * micros / workers as f64 / 1e6;
+        Ok(ideal / took.into_iter().fold(f64::MAX, f64::min))
+    }
+
+    fn params(&self, micros: f64) -> serde_json::Map<String, Value> {
+        let grid = self.grid(micros);
+        let params = json!({
+            "pattern": self.pattern.name(), "width": grid.width, "steps": grid.steps, "workers": self.options.width(),
+        });
+        params.as_object().cloned().unwrap_or_default()
+    }
+
+    /// Tells the efficiency of tasks of a length.
+    fn tell(&self, report: &Report, system: &str, micros: f64, efficiency: f64) {
+        let mut params = self.params(micros);
+        params.insert("us".to_string(), json!((micros * 1000.0).round() / 1000.0));
+        report.emit(system, &params.into(), Metric::new("efficiency", "1"), efficiency);
+    }
+
+    /// The curve of efficiency over the length of tasks, and where it crosses one half.
+    fn measure(&self, report: &Report, system: &str) -> Outcome {
+        if self.options.quick {
+            // Whether half is ever reached depends on what else the machine does.
+            self.tell(report, system, 50.0, self.efficiency(50.0)?);
+            return Ok(());
+        }
         let mut seen = Vec::new();
-        let mut efficiency = |micros: f64| {
-            let grid = Grid { width, steps: steps_at(micros) };
-            let right = grid.expected();
-            let rounds = ((micros * 1000.0 / cost).round() as u64).max(1);
-            let go = || match &client {
-                Some(client) => grid.compute(client, rounds),
-                None => Ok(floors::stencil(grid, workers, rounds)),
-            };
-            let took = seconds(2, go, |row| require(row == right, "another last row"))?;
-            let ideal = grid.tasks() as f64 * micros / workers as f64 / 1e6;
-            let reached = ideal / took.into_iter().fold(f64::MAX, f64::min);
+        let efficiency = |micros| {
+            let reached = self.efficiency(micros)?;
             seen.push((micros, reached));
             Ok(reached)
         };
-        if options.quick {
-            // Whether half is ever reached depends on what else the machine does.
-            let params = json!({"steps": steps_at(50.0), "width": width, "workers": workers, "us": 50});
-            report.emit(system, &params, Metric::new("efficiency", "1"), efficiency(50.0)?);
-            return Ok(());
-        }
-        let least = search(200.0, 16.0 * cost / 1000.0, rounds, efficiency)?;
-        let params = json!({"steps": steps_at(least), "width": width, "workers": workers});
-        report.emit(system, &params, Metric::new("metg50", "us"), least);
+        let least = search(LONG, 16.0 * self.cost / 1000.0, self.options.rounds.unwrap_or(4), efficiency);
         seen.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let curve: Vec<String> = seen.iter().map(|(micros, e)| format!("{micros:.2} us: {e:.2}")).collect();
-        eprintln!("bench: metg {system}: {}", curve.join(", "));
+        seen.iter().for_each(|&(micros, reached)| self.tell(report, system, micros, reached));
+        let least = least?;
+        report.emit(system, &self.params(least).into(), Metric::new("metg50", "us"), least);
+        Ok(())
+    }
+}
+
+pub(crate) fn run(report: &mut Report, options: &Options) {
+    let wanted = |p: &Pattern| options.pattern.as_ref().is_none_or(|only| only.iter().any(|name| name == p.name()));
+    report.for_each(|report, system| {
+        let client = match system {
+            "floor-threads" => None,
+            _ => Some(systems::open(system, options.width())?),
+        };
+        for pattern in Pattern::ALL.into_iter().filter(wanted) {
+            let bench = Bench { client: client.as_ref(), pattern, options, cost: spin_cost() };
+            bench.measure(report, system)?;
+        }
         Ok(())
     });
 }
@@ -147,12 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn the_stencil_has_edges() {
-        let grid = Grid { width: 4, steps: 2 };
-        assert_eq!((0..4).map(|i| grid.inputs(i)).collect::<Vec<_>>(), [0..2, 0..3, 1..4, 2..4]);
-        assert_eq!(grid.expected(), [3, 4, 4, 3]);
-        assert_eq!(grid.compute(&Client::sync(), 1).unwrap(), grid.expected());
-        let long = Grid { width: 4, steps: 100 };
-        assert_eq!(floors::stencil(long, 2, 1), long.expected());
+    fn every_pattern_is_computed_right() {
+        for pattern in Pattern::ALL {
+            let grid = Grid { pattern, width: 4, steps: 100 };
+            let right = grid.expected();
+            assert_eq!(right.len(), 4);
+            assert_eq!(compute(grid, &Client::sync(), 1).unwrap(), right, "{pattern:?}");
+            assert_eq!(floors::grid(grid, 2, 1), right, "{pattern:?}");
+        }
     }
 }

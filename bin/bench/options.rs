@@ -11,8 +11,8 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
   --workers  threads or worker processes (default 2; 4 for sleep_loop)
   --quick    small sizes, to see that everything works
 sizes, for the workloads that have them:
-  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --steps N  --width N  --rounds N  --mib N
-  --part A,B,…  --data FOLDER";
+  --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --pattern A,B,…  --steps N
+  --width N  --rounds N  --mib N  --kills N  --callers N  --part A,B,…  --data FOLDER";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,10 @@ pub(crate) struct Options {
     pub(crate) part: Option<Vec<String>>,
     /// Where the data are; they are made, if it is not said.
     pub(crate) data: Option<PathBuf>,
+    pub(crate) kills: Option<u32>,
+    /// Threads that submit.
+    pub(crate) callers: Option<usize>,
+    pub(crate) pattern: Option<Vec<String>>,
 }
 
 impl Options {
@@ -117,6 +121,9 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
             Long("part") => options.part = Some(list(&parser.value()?.string()?)),
             Long("data") => options.data = Some(parser.value()?.into()),
             Long("mib") => options.mib = Some(parser.value()?.parse()?),
+            Long("kills") => options.kills = Some(parser.value()?.parse()?),
+            Long("callers") => options.callers = Some(parser.value()?.parse()?),
+            Long("pattern") => options.pattern = Some(list(&parser.value()?.string()?)),
             Value(name) if options.workload.is_empty() => options.workload = name.string()?,
             _ => return Err(arg.unexpected()),
         }
@@ -125,7 +132,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
         return Err("say what to measure".into());
     }
     let sizes = [options.n, options.steps.map(|s| s as u64), options.mib.map(|s| s as u64)];
-    let counts = [options.workers, options.width, Some(options.repeat)];
+    let counts = [options.workers, options.width, options.callers, Some(options.repeat)];
     if sizes.contains(&Some(0)) || counts.contains(&Some(0)) {
         return Err("sizes and counts must be at least 1".into());
     }

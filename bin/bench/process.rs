@@ -42,6 +42,9 @@ pub(crate) fn again(workload: &str, system: &str, options: &Options) -> Outcome 
             command.args([name, &value.to_string()]);
         }
     }
+    if let Some(parts) = &options.part {
+        command.args(["--part", &parts.join(",")]);
+    }
     require(command.status()?.success(), "the process failed")
 }
 
