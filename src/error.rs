@@ -1,6 +1,7 @@
 //! What can go wrong, and what the caller is told.
 
 use crate::client::limit::Bytes;
+use crate::files::FileError;
 use crate::task::codec::{self};
 use crate::task::{Data, Value};
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,9 @@ pub enum Error {
         /// What happened, and what to change.
         reason: String,
     },
+    /// A file cannot be listed, or not be used as asked.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Operation that this mode does not have.
     #[error("{operation} is not available in {mode} mode")]
     Unsupported {
@@ -278,6 +282,11 @@ pub enum Cause {
         /// What, and what to change.
         reason: String,
     },
+    /// An input that lived with another worker was lost again and again while it was read.
+    InputLost {
+        /// What happened.
+        reason: String,
+    },
     /// No worker can ever run it.
     Infeasible {
         /// What it asks for, and what there is.
@@ -315,6 +324,7 @@ impl fmt::Display for Cause {
             }
             Self::Decode { type_name, reason } => write!(f, "met a `{type_name}` that cannot be decoded: {reason}"),
             Self::Resource { reason } => write!(f, "found no room: {reason}"),
+            Self::InputLost { reason } => write!(f, "lost an input: {reason}"),
             Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
             Self::Closed { reason } => write!(f, "has no result: {reason}"),
         }

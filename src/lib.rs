@@ -20,6 +20,8 @@
 //! * [`delayed`] and [`try_delayed`] wrap functions; [`Delayed`] has operators and can be an argument of more calls.
 //! * [`Client::compute`] waits for values, [`Client::persist`] keeps them with the workers, [`Client::submit`] and
 //!   [`Client::map`] give [`Future`]s, which can be waited for in blocking and in async code under any runtime.
+//! * [`Bag`] is a sequence in partitions, for text, JSON, logs and records.
+//! * [`files`] are read and written by tasks: split, compressed, here or in an object store.
 //! * [`Buffer`] is for large arrays of numbers: they cross processes in shared memory, without a copy.
 //! * [`WorkerLocal`] is for what is costly to build and wanted once per process.
 //! * [`current_client`] lets a task submit tasks; [`cancelled`] tells it to stop.
@@ -30,11 +32,13 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
 
+mod bag;
 mod client;
 mod cluster;
 mod delayed;
 mod error;
 mod events;
+pub mod files;
 mod graph;
 mod ids;
 mod ipc;
@@ -48,6 +52,7 @@ mod task;
 mod worker;
 mod worker_local;
 
+pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::StartMethod;
 pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,

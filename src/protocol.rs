@@ -118,9 +118,10 @@ pub(crate) struct TaskOptions {
 pub(crate) enum Outcome {
     /// The value rides along: it is small, or somebody waits for it.
     Value(Payload),
-    /// The value stays in the worker's store.
+    /// The value stays in the worker's store. `bound`: what others are sent of it is worth nothing without the worker.
     Held {
         nbytes: u64,
+        bound: bool,
     },
     Failed(Box<Failure>),
     Cancelled,
@@ -177,6 +178,10 @@ pub(crate) enum FailureCause {
     },
     /// No shared memory or other resource to be had: what, and what to change.
     Resource {
+        reason: String,
+    },
+    /// An input is bound to a worker that is gone.
+    InputLost {
         reason: String,
     },
     /// No worker of this cluster can ever run it.

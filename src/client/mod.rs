@@ -8,6 +8,7 @@ mod durable;
 mod future;
 mod gate;
 pub(crate) mod limit;
+pub(crate) mod one_by_one;
 pub(crate) mod output;
 pub(crate) mod remote;
 mod replay;
@@ -305,35 +306,46 @@ impl Client {
         self.0.backend.mode()
     }
 
-    /// The graph of what some results need, and how many tasks it has.
-    fn graph(&self, roots: &[&Arc<Node>]) -> Result<(Graph, usize)> {
+    fn graph(&self, roots: &[&Arc<Node>]) -> Result<Graph> {
+        self.graph_with(roots, &FxHashMap::default())
+    }
+
+    /// The graph of what `roots` need, without the results that are `held`, by their hashes.
+    fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, Arc<Output>>) -> Result<Graph> {
         let pure = self.0.pure.lock();
-        let known = |node: &Arc<Node>| node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?;
-        let graph = Graph::with_known(roots, if pure.is_empty() { None } else { Some(&known) });
+        let known = |node: &Arc<Node>| match held.get(&node.hash) {
+            Some(output) => Some(Arc::clone(output)),
+            None => node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?,
+        };
+        let any = !(pure.is_empty() && held.is_empty());
+        let graph = Graph::with_known(roots, any.then_some(&known));
         drop(pure);
-        let mut tasks = graph.len();
         for node in &graph.nodes {
-            if let crate::graph::node::Kind::Held(output) = &node.kind {
-                tasks -= 1;
-                if !Arc::ptr_eq(output.run.backend(), &self.0.backend) {
-                    return Err(Error::OtherClient { key: output.key() });
-                }
+            if let crate::graph::node::Kind::Held(output) = &node.kind
+                && !Arc::ptr_eq(output.run.backend(), &self.0.backend)
+            {
+                return Err(Error::OtherClient { key: output.key() });
             }
         }
-        Ok((graph, tasks))
+        Ok(graph)
     }
 
     /// Submits what `what` needs; answers with the run and, for each root, its slot.
     fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<(Arc<Run>, Vec<u32>)> {
         let mut roots = Vec::new();
         what.roots(&mut roots);
-        let began = ticks();
-        let (graph, tasks) = self.graph(&roots)?;
+        let graph = self.graph(&roots)?;
         let outputs = graph.outputs();
         let slots = graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect();
+        Ok((self.run(graph, want, permit)?, slots))
+    }
+
+    /// Submits a graph, and notes when it began and, later, when it was done.
+    fn run(&self, graph: Graph, want: Want, permit: Permit) -> Result<Arc<Run>> {
+        let (began, tasks) = (ticks(), graph.tasks());
         let run = self.backend().submit(graph, want)?;
         run.keep_until_done(permit.submitted(&self.0.diary, run.number, tasks, began));
-        Ok((run, slots))
+        Ok(run)
     }
 
     fn finish<C: Computable + ?Sized>(what: &C, run: &Whole, slots: Vec<u32>) -> Result<C::Output> {

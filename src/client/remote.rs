@@ -302,6 +302,7 @@ fn cause(cause: &FailureCause) -> Cause {
         FailureCause::Encode { type_name, reason } => Cause::Encode { type_name, reason },
         FailureCause::Decode { type_name, reason } => Cause::Decode { type_name, reason },
         FailureCause::Resource { reason } => Cause::Resource { reason },
+        FailureCause::InputLost { reason } => Cause::InputLost { reason },
         FailureCause::Infeasible { reason } => Cause::Infeasible { reason },
     }
 }

@@ -43,7 +43,7 @@ impl Client {
             slots.push(Slot::Value(self.argument(arg, &mut values)?));
         }
         match function.run(&mut slots) {
-            Ok(value) if Arc::ptr_eq(failed, what.node()) => unwrap_value(value).ok_or(Error::Task(error)),
+            Ok(value) if failed.hash == what.node().hash => unwrap_value(value).ok_or(Error::Task(error)),
             Ok(value) => self.compute_with(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),
         }
@@ -59,7 +59,7 @@ impl Client {
     ) -> Result<T> {
         let run = self.backend().scatter(vec![(value, function.result(), Label::of(given))], false)?;
         let output = Arc::new(Output { run, slot: 0 });
-        let known = |node: &Arc<Node>| Arc::ptr_eq(node, given).then(|| Arc::clone(&output));
+        let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| Arc::clone(&output));
         let graph = Graph::with_known(&[what.node()], Some(&known));
         let run = Whole(self.backend().submit(graph, Want::Values)?);
         run.0.wait_all(None);
@@ -70,7 +70,7 @@ impl Client {
         let missing = || Error::invalid("argument", "an input of the task could not be computed again");
         Ok(match arg {
             Arg::Value(value, _) => value.clone(),
-            Arg::Task(_) => values.next().ok_or_else(missing)?,
+            Arg::Task(_) | Arg::Stream(_) => values.next().ok_or_else(missing)?,
             Arg::Gather(record, args) => {
                 let mut slots = Vec::with_capacity(args.len());
                 for arg in args {
@@ -84,7 +84,7 @@ impl Client {
     /// Computes nodes whose types are known only to their codecs.
     fn values_of(&self, nodes: &[Arc<Node>]) -> Result<Vec<Value>> {
         let roots: Vec<_> = nodes.iter().collect();
-        let (graph, _) = self.graph(&roots)?;
+        let graph = self.graph(&roots)?;
         let outputs = graph.outputs();
         let slots: Vec<_> = graph.roots.iter().map(|r| outputs.binary_search(r).unwrap_or_default() as u32).collect();
         let run = Whole(self.backend().submit(graph, Want::Values)?);

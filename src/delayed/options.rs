@@ -22,6 +22,28 @@ impl Options {
         self.to_wire() != TaskOptions::default()
     }
 
+    /// Whether a task with these options can take in one with the others.
+    pub(crate) fn agrees(&self, inner: &Self) -> bool {
+        fn same<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
+            a.is_none() || b.is_none() || a == b
+        }
+        same(&self.worker, &inner.worker) && same(&self.tag, &inner.tag)
+    }
+
+    /// The options of this task when it has taken in the other: those that say more.
+    pub(crate) fn with(&self, inner: &Self) -> Self {
+        Self {
+            name: self.name.clone(),
+            pure: self.pure,
+            priority: self.priority.max(inner.priority),
+            retries: self.retries.max(inner.retries),
+            timeout: self.timeout.into_iter().chain(inner.timeout).min(),
+            memory: self.memory.max(inner.memory),
+            worker: self.worker.clone().or_else(|| inner.worker.clone()),
+            tag: self.tag.clone().or_else(|| inner.tag.clone()),
+        }
+    }
+
     pub(crate) fn to_wire(&self) -> TaskOptions {
         TaskOptions {
             name: self.name.clone(),

@@ -2,8 +2,9 @@
 //!
 //! A writer reserves a slot with one addition, so threads never wait for each other; when the ring is full the oldest
 //! run is overwritten. Everything in a slot is an atomic word, so a reader in another process, or after the writer's
-//! death, sees numbers and never a torn value: the slot's *sequence* is cleared before its words change and set after,
-//! and a reader that finds the same sequence before and after has words that belong together.
+//! death, sees numbers and never a torn value: the slot's *sequence* is marked before its words change and set after, and
+//! a reader that finds the same sequence before and after has words that belong together. A writer that is interrupted
+//! for so long that the others have come round to its slot finds it taken, or they do: then the later one records nothing.
 
 use crate::ids::{JobId, SessionId, TaskId};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,10 @@ const MOST_NAME: usize = 4;
 const SEQUENCE: usize = 0;
 /// In the sequence of a slot that holds a part of a name.
 const IS_NAME: u64 = 1 << 63;
+/// In the sequence of a slot that is being written.
+const BUSY: u64 = 1 << 62;
+/// The number of a run that is not recorded.
+const NOWHERE: u64 = u64::MAX;
 const START: usize = 1;
 const END: usize = 2;
 const PLACE: usize = 3;
@@ -92,15 +97,23 @@ impl<'a> Ring<'a> {
         &self.slots[number as usize & (self.slots.len() - 1)]
     }
 
-    fn write(&self, number: u64, kind: u64, words: [u64; WORDS - 1]) {
+    /// Writes a slot, if nobody else does and nothing newer is there.
+    fn write(&self, number: u64, kind: u64, words: [u64; WORDS - 1]) -> bool {
         let slot = &self.slot(number).0;
-        slot[SEQUENCE].store(0, Ordering::Relaxed);
-        // Whoever sees one of the words below sees the cleared sequence too.
+        let before = slot[SEQUENCE].load(Ordering::Relaxed);
+        let free = before & BUSY == 0 && before & !IS_NAME <= number;
+        // Acquired, so that the words of whoever was here before are not written after ours.
+        let take = |to| slot[SEQUENCE].compare_exchange(before, to, Ordering::Acquire, Ordering::Relaxed);
+        if !free || take(BUSY | number).is_err() {
+            return false;
+        }
+        // Whoever sees one of the words below sees the mark too.
         fence(Ordering::Release);
         for (word, value) in slot[1..].iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
         slot[SEQUENCE].store((number + 1) | kind, Ordering::Release);
+        true
     }
 
     /// Records that a run has begun. `name` is the task's, if it is not its function's.
@@ -115,14 +128,14 @@ impl<'a> Ring<'a> {
         now: u64,
     ) -> Token {
         if self.is_off() {
-            return Token(0);
+            return Token(NOWHERE);
         }
         let name = name.map_or(&[][..], |n| &n.as_bytes()[..n.floor_char_boundary(NAME * MOST_NAME)]);
         let more = name.len().div_ceil(NAME);
         let number = self.cursor.fetch_add(1 + more as u64, Ordering::Relaxed);
         let job = u64::from(task.job.session.0) << 32 | u64::from(task.job.number);
         let detail = u64::from(task.index) | (thread as u64 & 0xffff) << 32 | (more as u64) << 48;
-        self.write(number, 0, [now, number << 2 | RUNNING, place, key, job, detail, name.len() as u64]);
+        let written = self.write(number, 0, [now, number << 2 | RUNNING, place, key, job, detail, name.len() as u64]);
         for (i, part) in name.chunks(NAME).enumerate() {
             let mut words = [0; WORDS - 1];
             for (word, bytes) in words.iter_mut().zip(part.chunks(8)) {
@@ -132,13 +145,13 @@ impl<'a> Ring<'a> {
             }
             self.write(number + 1 + i as u64, IS_NAME, words);
         }
-        Token(number)
+        Token(if written { number } else { NOWHERE })
     }
 
     /// Records that a run has ended, if it has not been overwritten meanwhile.
     #[inline]
     pub(crate) fn end(&self, token: Token, ended: Ended, now: u64) {
-        if self.is_off() {
+        if token.0 == NOWHERE {
             return;
         }
         let how = match ended {

@@ -2,6 +2,7 @@
 
 pub(crate) mod dot;
 pub(crate) mod node;
+mod stream;
 pub(crate) mod wire;
 
 use crate::client::output::Output;
@@ -21,6 +22,8 @@ pub(crate) struct Graph {
     ref_ends: Vec<u32>,
     /// For each result asked for, its task.
     pub(crate) roots: Vec<u32>,
+    /// Nodes that are results of earlier graphs.
+    held: usize,
 }
 
 /// Finds the result of a task, where there is one already.
@@ -54,7 +57,7 @@ impl Met {
 }
 
 impl Graph {
-    /// The graph of everything that `roots` need. Equal pure tasks become one.
+    /// The graph of everything that `roots` need. Equal pure tasks become one, and so do stages of collections.
     ///
     /// Takes about 100 ns a task.
     pub(crate) fn of(roots: &[&Arc<Node>]) -> Self {
@@ -64,6 +67,7 @@ impl Graph {
     /// As [`of`](Self::of); tasks whose result is `known` are not run again.
     pub(crate) fn with_known(roots: &[&Arc<Node>], known: Option<Known<'_>>) -> Self {
         let mut graph = Graph { roots: Vec::with_capacity(roots.len()), ..Graph::default() };
+        let mut streams = false;
         let mut met = Met::default();
         let mut stack: Vec<Visit<'_>> = Vec::new();
         // Numbers of finished nodes that wait for the node they are an argument of.
@@ -99,6 +103,7 @@ impl Graph {
                         node.each_input(&mut |_| inputs += 1);
                         let first = done.len() - inputs;
                         graph.refs.extend(done.drain(first..));
+                        streams |= node.takes_streams();
                         let id = graph.add(Arc::clone(node));
                         if shared {
                             met.put(node, id);
@@ -109,17 +114,23 @@ impl Graph {
             }
             graph.roots.extend(done.pop());
         }
-        graph
+        if streams { graph.join_streams() } else { graph }
     }
 
     fn add(&mut self, node: Arc<Node>) -> u32 {
         self.ref_ends.push(self.refs.len() as u32);
+        self.held += usize::from(matches!(node.kind, Kind::Held(_)));
         self.nodes.push(node);
         (self.nodes.len() - 1) as u32
     }
 
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// How many of them are to run.
+    pub(crate) fn tasks(&self) -> usize {
+        self.nodes.len() - self.held
     }
 
     /// The inputs of a task in the order of its arguments; one that is used twice occurs twice.

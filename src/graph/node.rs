@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 }
 
 /// One argument of a call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Arg {
     /// A value given when the graph was built.
     #[doc(hidden)]
@@ -33,7 +33,10 @@ pub enum Arg {
     /// The result of another task.
     #[doc(hidden)]
     Task(Arc<Node>),
-    /// A list, tuple or map with results of tasks in it, and the function that puts it together.
+    /// The result of another task, read element by element: the other task may become a part of this one.
+    #[doc(hidden)]
+    Stream(Arc<Node>),
+    /// A part of the task: the function that puts a list, tuple or map together, or a stage of a collection.
     #[doc(hidden)]
     Gather(&'static Record, Vec<Arg>),
 }
@@ -53,9 +56,31 @@ impl Node {
         Self { kind: Kind::Held(output), hash }
     }
 
+    /// The same task with other options.
+    pub(crate) fn with_options(&self, set: impl FnOnce(&mut Options)) -> Option<Self> {
+        let Kind::Call { function, args, options } = &self.kind else { return None };
+        let mut options = options.as_deref().cloned().unwrap_or_default();
+        set(&mut options);
+        let kind = Kind::Call { function, args: args.clone(), options: Some(Arc::new(options)) };
+        Some(Self { kind, hash: self.hash })
+    }
+
     pub(crate) fn options(&self) -> Option<&Options> {
         match &self.kind {
             Kind::Call { options, .. } => options.as_deref(),
+            Kind::Held(_) => None,
+        }
+    }
+
+    /// Whether it reads another task's result element by element.
+    pub(super) fn takes_streams(&self) -> bool {
+        matches!(&self.kind, Kind::Call { args, .. } if args.iter().any(|a| matches!(a, Arg::Stream(_))))
+    }
+
+    /// The function that gives the elements of the result one after the other.
+    pub(super) fn stream(&self) -> Option<&'static Record> {
+        match &self.kind {
+            Kind::Call { function, .. } => function.stream(),
             Kind::Held(_) => None,
         }
     }
@@ -98,7 +123,7 @@ impl Node {
         fn take(arg: Arg, into: &mut Vec<Arc<Node>>) {
             match arg {
                 Arg::Value(..) => {}
-                Arg::Task(node) => into.push(node),
+                Arg::Task(node) | Arg::Stream(node) => into.push(node),
                 Arg::Gather(_, args) => args.into_iter().for_each(|a| take(a, into)),
             }
         }
@@ -122,12 +147,18 @@ impl Drop for Node {
 }
 
 impl Arg {
-    fn each_task<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
+    /// Calls `f` for each use of another task.
+    pub(super) fn each_task<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
         match self {
             Arg::Value(..) => {}
-            Arg::Task(node) => f(node),
+            Arg::Task(node) | Arg::Stream(node) => f(node),
             Arg::Gather(_, args) => args.iter().for_each(|a| a.each_task(f)),
         }
+    }
+
+    /// Whether it is the result of another task as a whole.
+    pub(crate) fn is_task(&self) -> bool {
+        matches!(self, Arg::Task(_) | Arg::Stream(_))
     }
 
     fn feed(&self, hasher: &mut Xxh3) -> Option<()> {
@@ -139,13 +170,14 @@ impl Arg {
                 hasher.update(&(bytes.len() as u64).to_le_bytes());
                 hasher.update(&bytes);
             }
-            Arg::Task(node) => {
+            Arg::Task(node) | Arg::Stream(node) => {
                 hasher.update(b"task");
                 hasher.update(&node.hash.to_le_bytes());
             }
             Arg::Gather(record, args) => {
                 hasher.update(b"gather");
                 hasher.update(record.path().as_bytes());
+                hasher.update(&record.offset().unwrap_or(0).to_le_bytes());
                 hasher.update(&(args.len() as u64).to_le_bytes());
                 for arg in args {
                     arg.feed(hasher)?;
@@ -183,7 +215,7 @@ pub(crate) fn serial_hash(function: &'static Record) -> u128 {
 }
 
 /// The finaliser of splitmix64 (Steele, Lea and Flood 2014): a bijection that spreads every bit.
-fn mix(mut z: u64) -> u64 {
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

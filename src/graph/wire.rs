@@ -130,7 +130,7 @@ impl Writer<'_> {
         for id in 0..self.graph.len() as u32 {
             let &[input] = self.graph.refs(id) else { continue };
             // Inside a list the order of operands would be another.
-            let direct = |node: &Node| matches!(&node.kind, Kind::Call { args, .. } if args.iter().any(|a| matches!(a, Arg::Task(_))));
+            let direct = |node: &Node| matches!(&node.kind, Kind::Call { args, .. } if args.iter().any(Arg::is_task));
             let plain = |id: u32| !self.graph.nodes[id as usize].options().is_some_and(|o| o.matter());
             let (i, input) = (id as usize, input as usize);
             if uses[input] == 1
@@ -227,7 +227,7 @@ impl Writer<'_> {
         refs: &mut std::slice::Iter<'_, u32>,
     ) -> Result<()> {
         let Kind::Call { args, .. } = &node.kind else { return Ok(()) };
-        let inner = args.iter().position(|a| matches!(a, Arg::Task(_))).unwrap_or(0);
+        let inner = args.iter().position(Arg::is_task).unwrap_or(0);
         let args = match side {
             Side::All => &args[..],
             Side::Before => &args[..inner],
@@ -245,7 +245,7 @@ impl Writer<'_> {
     ) -> Result<()> {
         match arg {
             Arg::Value(value, codec) => self.literal(body, node, value, codec),
-            Arg::Task(_) => {
+            Arg::Task(_) | Arg::Stream(_) => {
                 let input = refs.next().copied().unwrap_or_default();
                 self.dependency(body, self.place[input as usize]);
                 Ok(())

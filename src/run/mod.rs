@@ -52,7 +52,7 @@ pub(crate) fn evaluate(node: &Node, next: &mut dyn FnMut() -> Value) -> Result<V
 fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
     match arg {
         Arg::Value(value, _) => Ok(value.clone()),
-        Arg::Task(_) => Ok(next()),
+        Arg::Task(_) | Arg::Stream(_) => Ok(next()),
         Arg::Gather(record, args) => {
             let mut slots = Vec::with_capacity(args.len());
             for arg in args {
@@ -71,6 +71,7 @@ pub(crate) fn task_error(node: &Node, worker: &str, fault: Fault) -> TaskError {
             Cause::Returned(ReturnedError::here(message, codec.name(), error))
         }
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
+        Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
     };
     TaskError::new(node.key(), node.name(), Some(worker.to_string()), None, cause)
 }

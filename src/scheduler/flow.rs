@@ -28,6 +28,9 @@ impl Lacks {
     }
 }
 
+/// How often a task may lose an input while it reads it.
+const LOST_INPUTS: u32 = 8;
+
 impl Scheduler {
     /// Takes in how runs ended. What nobody waits for is counted and ignored.
     pub(crate) fn finished(&mut self, worker: WorkerId, completions: Vec<Completion>, now: Duration) {
@@ -70,13 +73,13 @@ impl Scheduler {
         match outcome {
             Outcome::Value(payload) => {
                 let nbytes = payload.nbytes();
-                self.complete(r, Some(payload), nbytes, Slot::NONE, slot);
+                self.complete(r, Some(payload), nbytes, Slot::NONE, false, slot);
             }
-            Outcome::Held { nbytes } => {
+            Outcome::Held { nbytes, bound } => {
                 let w = &mut self.workers[slot];
                 w.held_values += 1;
                 w.held_bytes += nbytes;
-                self.complete(r, None, nbytes, slot, slot);
+                self.complete(r, None, nbytes, slot, bound, slot);
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
             Outcome::Cancelled => {
@@ -109,7 +112,7 @@ impl Scheduler {
         }
     }
 
-    fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, last: Slot) {
+    fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, bound: bool, last: Slot) {
         let job = &mut self.jobs[r.job];
         if payload.is_none() {
             job.bulky = true;
@@ -118,7 +121,7 @@ impl Scheduler {
                 job.source_bytes = if old == 0 { nbytes } else { old - old / 4 + nbytes / 4 };
             }
         }
-        let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, exporting: false };
+        let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
         if !job.tries.is_empty() {
@@ -281,7 +284,11 @@ impl Scheduler {
     /// A run of an active task failed: it is repeated as often as it may be.
     pub(super) fn attempt_failed(&mut self, r: TaskRef, failure: Failure) {
         let job = &mut self.jobs[r.job];
-        let retries = job.retries(r.index);
+        let retries = match failure.cause {
+            // It is the other worker's death that counts, of which word is on its way.
+            FailureCause::InputLost { .. } => job.retries(r.index).max(LOST_INPUTS),
+            _ => job.retries(r.index),
+        };
         if retries > 0 {
             let tries = job.tries.entry(r.index).or_default();
             *tries += 1;

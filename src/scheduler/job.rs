@@ -155,6 +155,8 @@ pub(super) struct Value {
     /// The task it is lent to, in the state `Lent`.
     pub(super) taker: u32,
     pub(super) holder: Slot,
+    /// Without the holder the payload is worth nothing.
+    pub(super) bound: bool,
     /// A fetch is under way; the value stays until that is answered.
     pub(super) exporting: bool,
 }

@@ -114,13 +114,13 @@ impl Scheduler {
         self.sweep();
     }
 
-    /// The tasks whose value is in that worker's store, and whether the supervisor has it too.
+    /// The tasks whose value is in that worker's store, and whether the supervisor has it too for good.
     fn held_by(&mut self, slot: Slot) -> Vec<(TaskRef, bool)> {
         let mut held = Vec::new();
         for job in self.jobs.iter_mut() {
             let slot_of_job = job.slot;
             for value in job.values.iter_mut().filter(|v| v.holder == slot) {
-                held.push((TaskRef { job: slot_of_job, index: value.owner }, value.payload.is_some()));
+                held.push((TaskRef { job: slot_of_job, index: value.owner }, value.payload.is_some() && !value.bound));
             }
         }
         held

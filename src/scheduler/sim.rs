@@ -496,7 +496,10 @@ impl Sim {
             BAD => fails(),
             FLAKY if runs < u32::from(body[1]) => fails(),
             _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
-            _ => Outcome::Held { nbytes: [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)] },
+            _ => {
+                let nbytes = [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)];
+                Outcome::Held { nbytes, bound: self.rng.chance(20) }
+            }
         };
         if matches!(outcome, Outcome::Failed(_)) {
             *self.runs.entry(id).or_default() += 1;

@@ -159,7 +159,7 @@ impl Rig {
     }
 
     fn held(&mut self, worker: u32, id: TaskId, nbytes: u64) {
-        self.end(worker, id, Outcome::Held { nbytes });
+        self.end(worker, id, Outcome::Held { nbytes, bound: false });
     }
 
     fn fails(&mut self, worker: u32, id: TaskId) {
@@ -646,7 +646,7 @@ fn release_cancels_what_is_needed_for_it_only() {
     rig.s.release(job(1), &[3, 3, 99]);
     rig.step();
     assert_eq!(rig.cancels(), [(0, 1)]);
-    rig.end(0, task(1, 1), Outcome::Held { nbytes: 5 });
+    rig.end(0, task(1, 1), Outcome::Held { nbytes: 5, bound: false });
     assert_eq!(rig.drops(), [(0, 1)], "it came too late to be cancelled");
     rig.value(0, task(1, 0));
     rig.value(0, task(1, 2));
@@ -922,7 +922,7 @@ fn long_tasks_and_large_results_are_not_followed_ahead() {
     assert_eq!(rig.on(0), [1]);
     let mut rig = Rig::new(1, 1);
     rig.submit(1, graph(&[&[], &[0], &[1]], &[2]));
-    rig.end(0, task(1, 0), Outcome::Held { nbytes: 1 << 20 });
+    rig.end(0, task(1, 0), Outcome::Held { nbytes: 1 << 20, bound: false });
     assert_eq!(rig.on(0), [1]);
 }
 
@@ -1043,7 +1043,7 @@ fn a_retiring_worker_finishes_and_hands_over() {
 fn stale_words_are_counted_and_ignored() {
     let mut rig = Rig::new(1, 1);
     rig.submit(1, graph(&[&[]], &[0]));
-    let bad = |id, attempt| Completion { id, attempt, run_us: 0, outcome: Outcome::Held { nbytes: 1 } };
+    let bad = |id, attempt| Completion { id, attempt, run_us: 0, outcome: Outcome::Held { nbytes: 1, bound: false } };
     let all = vec![bad(task(1, 0), 7), bad(task(1, 5), 1), bad(task(2, 0), 1)];
     rig.s.finished(WorkerId(0), all, rig.now);
     rig.s.finished(WorkerId(5), vec![bad(task(1, 0), 1)], rig.now);
@@ -1375,7 +1375,7 @@ fn read_and_reduce(n: u32, threads: u32) -> (u64, usize) {
             let Some(run) = rig.runs.get(&worker).and_then(|runs| runs.first()).cloned() else { continue };
             rig.take(worker, run.id);
             let outcome = match leaves.binary_search(&run.id.index) {
-                Ok(_) => Outcome::Held { nbytes: PART },
+                Ok(_) => Outcome::Held { nbytes: PART, bound: false },
                 Err(_) => Outcome::Value(Payload::inline(&[0])),
             };
             let completion = Completion { id: run.id, attempt: run.attempt, run_us: 30_000, outcome };

@@ -28,6 +28,16 @@ impl Writer for Sink<'_> {
     }
 }
 
+/// Counts encoded bytes.
+struct Counter<'a>(&'a mut u64);
+
+impl Writer for Counter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        *self.0 += bytes.len() as u64;
+        Ok(())
+    }
+}
+
 /// What a codec says when it cannot encode.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refused {
@@ -112,6 +122,21 @@ pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
         Ok((_, used)) => Err(format!("{} bytes are left over", bytes.len() - used)),
         Err(e) => Err(e.to_string()),
     }
+}
+
+/// Reads one of several values that follow each other.
+pub(crate) fn decode_next<T: Data>(bytes: &mut &[u8]) -> Result<T, String> {
+    let (value, used) = bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()).map_err(|e| e.to_string())?;
+    *bytes = &bytes[used..];
+    Ok(value)
+}
+
+/// How many bytes a value takes when it is encoded.
+pub(crate) fn encoded_len<T: Data>(value: &T) -> u64 {
+    let mut count = 0;
+    // What cannot be encoded is told where that is tried.
+    let _ = bincode::serde::encode_into_writer(value, Counter(&mut count), config());
+    count
 }
 
 #[cfg(test)]

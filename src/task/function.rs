@@ -4,6 +4,7 @@ use super::codec::{self, Codec, CodecOf};
 use super::{Data, Value, image, unwrap_value};
 use crate::ipc::scope::decode_scope;
 use crate::protocol::Payload;
+use parking_lot::Mutex;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -17,6 +18,10 @@ pub struct Record {
     name: fn() -> &'static str,
     run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
     result: &'static Codec,
+    /// The function that gives the elements of this one's result one after the other, as a [`Passing`] value.
+    stream: Option<&'static Record>,
+    /// Whether the result is worth something only as long as the process lives that made it.
+    bound: bool,
 }
 
 impl Record {
@@ -25,7 +30,28 @@ impl Record {
         run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
-        Self { magic: MAGIC, name, run, result }
+        Self { magic: MAGIC, name, run, result, stream: None, bound: false }
+    }
+
+    /// The record of a function whose result can also be had element by element.
+    pub(crate) const fn with_stream(mut self, stream: &'static Record) -> Self {
+        self.stream = Some(stream);
+        self
+    }
+
+    /// The record of a function whose result stays with the process that makes it, however small it is; what others
+    /// get of it names that process.
+    pub(crate) const fn bound(mut self) -> Self {
+        self.bound = true;
+        self
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    pub(crate) fn stream(&self) -> Option<&'static Record> {
+        self.stream
     }
 
     /// The path of the function, as the compiler writes it.
@@ -81,6 +107,15 @@ pub(crate) enum Slot<'a> {
     Taken,
 }
 
+/// A value on its way from one part of a task to the next, taken once: it is neither cloned nor encoded.
+pub(crate) struct Passing<T>(Mutex<Option<T>>);
+
+impl<T: Send + 'static> Passing<T> {
+    pub(crate) fn value(value: T) -> Value {
+        Arc::new(Self(Mutex::new(Some(value))))
+    }
+}
+
 /// The arguments of one call.
 pub struct Args<'s, 'a>(&'s mut [Slot<'a>]);
 
@@ -89,10 +124,31 @@ impl Args<'_, '_> {
         self.0.len()
     }
 
+    /// Takes argument number `i` for reading: a value that others use too is not cloned.
+    pub(crate) fn share<T: Data>(&mut self, i: usize) -> Result<Arc<T>, CallError> {
+        match self.0.get_mut(i) {
+            Some(Slot::Value(value)) => match Arc::clone(value).downcast::<T>() {
+                Ok(value) => {
+                    self.0[i] = Slot::Taken;
+                    Ok(value)
+                }
+                Err(_) => Err(undecodable::<T>("the value is of another type".to_string())),
+            },
+            _ => self.take(i).map(Arc::new),
+        }
+    }
+
+    /// Takes argument number `i` if it is a [`Passing`] of a `T`.
+    pub(crate) fn passed<T: Send + 'static>(&mut self, i: usize) -> Option<T> {
+        match self.0.get(i) {
+            Some(Slot::Value(value)) => value.downcast_ref::<Passing<T>>()?.0.lock().take(),
+            _ => None,
+        }
+    }
+
     /// Takes argument number `i`.
     pub(crate) fn take<T: Data>(&mut self, i: usize) -> Result<T, CallError> {
-        let undecodable =
-            |reason: String| CallError::Decode { type_name: std::any::type_name::<T>().to_string(), reason };
+        let undecodable = undecodable::<T>;
         match self.0.get_mut(i).map(|slot| std::mem::replace(slot, Slot::Taken)) {
             Some(Slot::Value(value)) => {
                 unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
@@ -106,6 +162,10 @@ impl Args<'_, '_> {
     }
 }
 
+fn undecodable<T>(reason: String) -> CallError {
+    CallError::Decode { type_name: std::any::type_name::<T>().to_string(), reason }
+}
+
 /// Why a call has no result. Panics are caught further out.
 #[derive(Debug, Clone)]
 pub(crate) enum CallError {
@@ -113,10 +173,13 @@ pub(crate) enum CallError {
     Returned { message: String, error: Value, codec: &'static Codec },
     /// An argument could not be decoded.
     Decode { type_name: String, reason: String },
+    /// An input named another process, which is gone.
+    InputLost { reason: String },
 }
 
-/// Makes a value of a function that captures nothing out of thin air.
-fn conjure<F: Copy + 'static>() -> F {
+/// Makes a value of a function that captures nothing out of thin air. Only for records, which are given out only to those
+/// who show such a value.
+pub(crate) fn conjure<F: Copy + 'static>() -> F {
     const { assert!(size_of::<F>() == 0, "{}", CAPTURES) };
     // SAFETY: a read of no bytes from a pointer that is aligned and not null is sound. A value of `F` exists: the only way
     // to a record of `F` is through a caller that was handed one. `F` is `Copy`, so another one does no harm.
@@ -154,7 +217,8 @@ pub trait TryTaskFunction<A, T, E>: Copy + 'static {
     const RECORD: &'static Record;
 }
 
-fn returned<E: Data + Display>(error: E) -> CallError {
+/// The error of a call whose function returned `Err(error)`.
+pub(crate) fn returned<E: Data + Display>(error: E) -> CallError {
     CallError::Returned { message: error.to_string(), error: Arc::new(error), codec: CodecOf::<E>::CODEC }
 }
 

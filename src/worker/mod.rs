@@ -796,12 +796,13 @@ impl Worker {
         };
         if !task.deliver {
             let mut bytes = Vec::new();
-            if record.result().encode(&value, &mut bytes, SMALL).is_ok() {
+            let bound = record.is_bound();
+            if !bound && record.result().encode(&value, &mut bytes, SMALL).is_ok() {
                 return Outcome::Value(crate::protocol::Payload::inline(&bytes));
             }
             let nbytes = record.result().size(&value);
             return match self.store.put(task.id, value, record, nbytes) {
-                Ok(()) => Outcome::Held { nbytes },
+                Ok(()) => Outcome::Held { nbytes, bound },
                 Err(reason) => failed(FailureCause::Resource { reason }),
             };
         }

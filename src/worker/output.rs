@@ -51,6 +51,7 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
     match fault {
         Fault::Panic { message, location, backtrace } => FailureCause::Panic { message, location, backtrace },
         Fault::Call(CallError::Decode { type_name, reason }) => FailureCause::Decode { type_name, reason },
+        Fault::Call(CallError::InputLost { reason }) => FailureCause::InputLost { reason },
         Fault::Call(CallError::Returned { message, error, codec }) => {
             let mut value = Vec::new();
             // An error that cannot be encoded is still known by its text.

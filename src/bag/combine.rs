@@ -1,0 +1,270 @@
+//! What looks at several partitions, bags, or the order of elements.
+
+use super::elements::Elements;
+use super::error::BagError;
+use super::{Bag, layer, pass};
+use crate::client::Client;
+use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::error::{Error, Result};
+use crate::graph::node::Arg;
+use crate::task::Data;
+use crate::task::codec::encoded_len;
+use rustc_hash::FxHashMap;
+use std::hash::Hash;
+use std::ops::Range;
+use std::sync::Arc;
+
+impl<T: Data> Bag<T> {
+    /// The bags one after the other: the partitions of all of them.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let all = Bag::concat([Bag::range(0..3, 1), Bag::range(7..9, 1)]);
+    /// assert_eq!(all.compute(&Client::sync())?, [0, 1, 2, 7, 8]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn concat(bags: impl IntoIterator<Item = Bag<T>>) -> Bag<T> {
+        Bag::new(bags.into_iter().flat_map(|bag| bag.partitions.to_vec()).collect())
+    }
+
+    /// Pairs of the elements at equal places. Partitions of different lengths fail the task with
+    /// [`BagError::Uneven`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the bags have different numbers of partitions.
+    pub fn zip<U: Data>(&self, other: &Bag<U>) -> Result<Bag<(T, U)>> {
+        fn zip<T, U>(mut left: Elements<T>, mut right: Elements<U>) -> impl Iterator<Item = (T, U)> {
+            let pair = move || match (left.next(), right.next()) {
+                (None, None) => None,
+                (Some(a), Some(b)) => Some(Ok((a, b))),
+                (a, _) => {
+                    Some(Err(BagError::Uneven { shorter: if a.is_none() { "left" } else { "right" }.to_string() }))
+                }
+            };
+            pass::unfailing(std::iter::from_fn(pair))
+        }
+        if self.npartitions() != other.npartitions() {
+            let why =
+                format!("{} and {} partitions; `repartition` one of them", self.npartitions(), other.npartitions());
+            return Err(Error::invalid("the bags to zip", why));
+        }
+        let pairs = self.partitions.iter().zip(other.partitions.iter()).enumerate();
+        let zipped = pairs.map(|(i, (a, b))| layer::named(zip::<T, U>, i, layer::stream(a), layer::stream(b)));
+        Ok(Bag::new(zipped.collect()))
+    }
+
+    /// All pairs of an element of this bag and one of the other: a partition for each pair of partitions.
+    pub fn product<U: Data>(&self, other: &Bag<U>) -> Bag<(T, U)> {
+        fn product<T: Clone, U: Clone>(left: Elements<T>, right: Arc<Vec<U>>) -> impl Iterator<Item = (T, U)> {
+            left.flat_map(move |a| {
+                let right = Arc::clone(&right);
+                (0..right.len()).map(move |i| (a.clone(), right[i].clone()))
+            })
+        }
+        let pairs = self.partitions.iter().flat_map(|a| other.partitions.iter().map(move |b| (a, b))).enumerate();
+        let product = pairs.map(|(i, (a, b))| layer::named(product::<T, U>, i, layer::stream(a), b.into_arg()));
+        Bag::new(product.collect())
+    }
+
+    /// Pairs of an element of a local collection, a list or a lazy one, and an element of this bag, that have equal keys.
+    ///
+    /// Elements without a partner are left out. The local collection goes to each worker as a whole.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let people = Bag::from_sequence(["Alice", "Bob", "Charlie"].map(String::from), 2);
+    /// let fruit = ["Apple", "Apricot", "Banana"].map(String::from).to_vec();
+    /// let initial = |s: &String| s.chars().next();
+    /// let pairs = people.join(fruit, initial, initial).starmap(|fruit, name| format!("{fruit} for {name}"));
+    /// assert_eq!(pairs.compute(&Client::sync())?, ["Apple for Alice", "Apricot for Alice", "Banana for Bob"]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn join<U, K, F, G>(&self, other: impl IntoArg<Vec<U>>, on_self: F, on_other: G) -> Bag<(U, T)>
+    where
+        U: Data,
+        K: Data + Hash + Eq,
+        F: Fn(&T) -> K + Copy + Send + 'static,
+        G: Fn(&U) -> K + Copy + Send + 'static,
+    {
+        let table = delayed(move |other: Vec<U>| {
+            let mut table = FxHashMap::<K, Vec<U>>::default();
+            other.into_iter().for_each(|u| table.entry(on_other(&u)).or_default().push(u));
+            table
+        });
+        let join = move |elements: Elements<T>, table: Arc<FxHashMap<K, Vec<U>>>| {
+            elements.flat_map(move |e| {
+                let partners = table.get(&on_self(&e)).cloned().unwrap_or_default();
+                partners.into_iter().map(move |u| (u, e.clone()))
+            })
+        };
+        self.layer_with::<F, _, _>(table.pure().name("join-table").call(other), join)
+    }
+
+    /// Each element with its place in the bag, from 0.
+    ///
+    /// The elements before must be counted first: the partitions are in memory until then.
+    pub fn enumerate(&self) -> Bag<(usize, T)> {
+        fn enumerate<T>(elements: Elements<T>, before: Arc<usize>) -> impl Iterator<Item = (usize, T)> {
+            (*before..).zip(elements)
+        }
+        fn add(a: usize, b: usize) -> usize {
+            a + b
+        }
+        let counts = self.counts();
+        let mut before = crate::value(0_usize);
+        let partition = |(i, (part, count)): (usize, (&Delayed<Vec<T>>, &Delayed<usize>))| {
+            let numbered = layer::named(enumerate::<T>, i, layer::stream(part), (&before).into_arg());
+            before = delayed(add).pure().call(&before, count);
+            numbered
+        };
+        Bag::new(self.partitions.iter().zip(&counts).enumerate().map(partition).collect())
+    }
+
+    /// Running results: the first element, the function of it and the second, the function of that and the third, ….
+    ///
+    /// The partitions are worked on one after the other.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let sums = Bag::from_sequence(1..=5, 2).accumulate(|sum, x| sum + x);
+    /// assert_eq!(sums.compute(&Client::sync())?, [1, 3, 6, 10, 15]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn accumulate<F>(&self, function: F) -> Bag<T>
+    where
+        F: Fn(&T, T) -> T + Copy + Send + 'static,
+    {
+        let step = move |elements: Elements<T>, carry: Arc<Option<T>>| {
+            let mut last = Arc::unwrap_or_clone(carry);
+            elements.map(move |e| {
+                let next = match &last {
+                    Some(last) => function(last, e),
+                    None => e,
+                };
+                last = Some(next.clone());
+                next
+            })
+        };
+        self.running::<F, T, _>(None, step)
+    }
+
+    /// Running results from an initial value, which is the first of them.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let sums = Bag::from_sequence(1..=5, 2).accumulate_from(-1, |sum, x| sum + x);
+    /// assert_eq!(sums.compute(&Client::sync())?, [-1, 0, 2, 5, 9, 14]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn accumulate_from<A, F>(&self, initial: A, function: F) -> Bag<A>
+    where
+        A: Data,
+        F: Fn(&A, T) -> A + Copy + Send + 'static,
+    {
+        let step = move |elements: Elements<T>, carry: Arc<Option<A>>| {
+            let mut last = Arc::unwrap_or_clone(carry);
+            elements.filter_map(move |e| {
+                last = last.as_ref().map(|last| function(last, e));
+                last.clone()
+            })
+        };
+        let first = Bag::from_partitions([vec![initial.clone()]]);
+        Bag::concat([first, self.running::<F, A, _>(Some(initial), step)])
+    }
+
+    /// Steps that each begin with the last element of the one before, if that has any.
+    fn running<N, A, I>(&self, first: Option<A>, step: impl layer::Stage<Elements<T>, Arc<Option<A>>, I>) -> Bag<A>
+    where
+        A: Data,
+        I: IntoIterator<Item = A, IntoIter: Send + 'static> + 'static,
+    {
+        fn last<A: Clone>(elements: Arc<Vec<A>>, before: Arc<Option<A>>) -> Option<A> {
+            elements.last().or((*before).as_ref()).cloned()
+        }
+        let mut carry = first.into_arg();
+        let partition = |(i, part)| {
+            let part = layer::partition::<N, _, _, _, _>(step, i, layer::stream(part), carry.clone());
+            carry = layer::value::<N, _, _, _, _>(last::<A>, i, (&part).into_arg(), carry.clone()).into_arg();
+            part
+        };
+        Bag::new(self.partitions.iter().enumerate().map(partition).collect())
+    }
+
+    /// The same elements in another number of partitions: neighbours are put together, or each is cut into even parts.
+    pub fn repartition(&self, npartitions: usize) -> Bag<T> {
+        let (have, want) = (self.npartitions() as u64, npartitions.max(1) as u64);
+        if want <= have {
+            let groups = super::make::parts(have, Some(npartitions));
+            return Bag::new(groups.enumerate().map(|(i, group)| self.joined(i, group)).collect());
+        }
+        let shares = super::make::parts(want, Some(self.npartitions()));
+        self.cut(shares.map(|share| share.end - share.start))
+    }
+
+    /// The same elements in partitions of at most about so many bytes, as they are encoded for another process.
+    ///
+    /// This computes the bag to learn the sizes of its partitions, so it should be persisted before if it is costly.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute), and [`Error::Invalid`] for a size of 0.
+    pub fn repartition_by_size(&self, client: &Client, bytes: u64) -> Result<Bag<T>> {
+        if bytes == 0 {
+            return Err(Error::invalid("the size of partitions", "0 bytes; it is at least 1"));
+        }
+        fn size<T: Data>(elements: Elements<T>, _: Arc<()>) -> u64 {
+            elements.map(|e| encoded_len(&e)).sum()
+        }
+        let sizes = client.compute(self.each((), size::<T>))?;
+        let parts = |size: u64| size.div_ceil(bytes).max(1);
+        let cut = self.cut(sizes.iter().map(|&size| parts(size)));
+        let sizes =
+            sizes.iter().flat_map(|&size| std::iter::repeat_n(size.div_ceil(parts(size)), parts(size) as usize));
+        let (mut groups, mut filled) = (Vec::<Range<u64>>::new(), 0);
+        for (i, size) in (0..).zip(sizes) {
+            match groups.last_mut() {
+                Some(group) if filled + size <= bytes => {
+                    group.end = i + 1;
+                    filled += size;
+                }
+                _ => {
+                    groups.push(i..i + 1);
+                    filled = size;
+                }
+            }
+        }
+        Ok(Bag::new(groups.into_iter().enumerate().map(|(i, group)| cut.joined(i, group)).collect()))
+    }
+
+    /// One partition of several neighbours.
+    fn joined(&self, i: usize, group: Range<u64>) -> Delayed<Vec<T>> {
+        fn repartition<T: Clone>(lists: Arc<Vec<Vec<T>>>, _: Arc<()>) -> impl Iterator<Item = T> {
+            Arc::unwrap_or_clone(lists).into_iter().flatten()
+        }
+        let lists = &self.partitions[group.start as usize..group.end as usize];
+        match lists {
+            [one] => one.clone(),
+            lists => layer::named(repartition::<T>, i, lists.into_arg(), layer::nothing()),
+        }
+    }
+
+    /// Each partition in so many even parts.
+    fn cut(&self, parts: impl Iterator<Item = u64>) -> Bag<T> {
+        fn repartition<T: Clone>(list: Arc<Vec<T>>, share: Arc<(u64, u64)>) -> impl Iterator<Item = T> {
+            let (part, of) = *share;
+            let at = |i| (list.len() as u128 * u128::from(i) / u128::from(of)) as usize;
+            (at(part)..at(part + 1)).map(move |i| list[i].clone())
+        }
+        let mut cut = Vec::new();
+        for (list, n) in self.partitions.iter().zip(parts) {
+            if n == 1 {
+                cut.push(list.clone());
+                continue;
+            }
+            for part in 0..n {
+                let list: Arg = list.into_arg();
+                cut.push(layer::named(repartition::<T>, cut.len(), list, (part, n).into_arg()));
+            }
+        }
+        Bag::new(cut)
+    }
+}

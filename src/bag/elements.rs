@@ -1,0 +1,89 @@
+//! The elements of a partition, one after the other.
+
+use super::pass::Counted;
+use crate::task::Data;
+use crate::task::function::{Args, CallError};
+use std::fmt;
+use std::sync::Arc;
+
+/// The elements of one partition as an iterator: what the functions of [`map_partitions`](super::Bag::map_partitions) and
+/// [`reduction`](super::Bag::reduction) take.
+///
+/// They are made while they are read, so a partition need not be in memory as a whole.
+pub struct Elements<T>(Box<dyn Iterator<Item = T> + Send>);
+
+impl<T: 'static> Elements<T> {
+    /// The elements that another stage makes of its input. It is asked when the first is wanted.
+    pub(super) fn stage<I>(start: impl FnOnce() -> I + Send + 'static) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        I::IntoIter: Send + 'static,
+    {
+        Self(Box::new(std::iter::once_with(start).flatten()))
+    }
+
+    /// The first elements there are: those that count as the partition's.
+    pub(super) fn source<I>(start: impl FnOnce() -> I + Send + 'static) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        I::IntoIter: Send + 'static,
+    {
+        Self(Box::new(Counted::new(std::iter::once_with(start).flatten())))
+    }
+
+    /// The elements of a list. Where others have it too they are cloned one by one.
+    fn of(list: Arc<Vec<T>>) -> Self
+    where
+        T: Data,
+    {
+        match Arc::try_unwrap(list) {
+            Ok(list) => Self(Box::new(Counted::new(list.into_iter()))),
+            Err(list) => Self(Box::new(Counted::new((0..list.len()).map(move |i| list[i].clone())))),
+        }
+    }
+}
+
+impl<T> Iterator for Elements<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<T> fmt::Debug for Elements<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elements(..)")
+    }
+}
+
+/// How a stage takes one of its arguments.
+pub(super) trait Take: Sized + Send + 'static {
+    /// Whether it is the elements of a partition.
+    const IS_STREAM: bool;
+
+    fn take(args: &mut Args<'_, '_>, i: usize) -> Result<Self, CallError>;
+}
+
+impl<T: Data> Take for Elements<T> {
+    const IS_STREAM: bool = true;
+
+    fn take(args: &mut Args<'_, '_>, i: usize) -> Result<Self, CallError> {
+        match args.passed(i) {
+            Some(elements) => Ok(elements),
+            None => args.share(i).map(Self::of),
+        }
+    }
+}
+
+impl<T: Data> Take for Arc<T> {
+    const IS_STREAM: bool = false;
+
+    fn take(args: &mut Args<'_, '_>, i: usize) -> Result<Self, CallError> {
+        args.share(i)
+    }
+}

@@ -1,0 +1,36 @@
+//! What can be wrong with the elements of a bag.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a step of a bag fails by itself, not by the user's function. Comes back typed from
+/// [`TaskError::downcast`](crate::TaskError::downcast).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BagError {
+    /// An element has nothing under the key that was asked for.
+    #[error("there is no {key} in the element; `pluck_or` gives such elements a default")]
+    NoSuchKey {
+        /// The key, as its `Debug` writes it.
+        key: String,
+    },
+    /// Two partitions were to be zipped, and one ended before the other.
+    #[error("the partitions of zipped bags must be equally long, and the {shorter} one ends first")]
+    Uneven {
+        /// Which of the two: `left` or `right`.
+        shorter: String,
+    },
+    /// Elements could not be written to disk, to be grouped.
+    #[error("elements cannot be kept in {directory} while they are grouped: {reason}; TMPDIR names another directory")]
+    Spool {
+        /// The directory for temporary files.
+        directory: String,
+        /// What the system or the elements' `Serialize` says.
+        reason: String,
+    },
+    /// Elements that were written to disk could not be read back.
+    #[error("elements that were kept on disk cannot be read back: {reason}")]
+    Unspool {
+        /// What the system or the elements' `Deserialize` says.
+        reason: String,
+    },
+}

@@ -1,0 +1,113 @@
+//! One pass over a partition: it knows which element it is at, and which error has ended it.
+//!
+//! Stages are plain iterators, so they have no way to hand an error or their place to each other. Both lie beside them, in
+//! the thread that runs the pass.
+
+use crate::run::context::cancelled;
+use crate::task::Data;
+use crate::task::call::message;
+use crate::task::function::{CallError, returned};
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// No element has been read, or there is none left.
+const NONE: u64 = u64::MAX;
+/// How many elements are read before a pass looks whether it is still wanted.
+const LOOK: u64 = 1 << 12;
+
+thread_local! {
+    /// The element that was read last.
+    static AT: Cell<u64> = const { Cell::new(NONE) };
+    /// The first error of a stage, and the element it was at.
+    static FAULT: RefCell<Option<(u64, CallError)>> = const { RefCell::new(None) };
+}
+
+/// Counts the elements that enter a pass.
+pub(super) struct Counted<I> {
+    elements: I,
+    next: u64,
+}
+
+impl<I> Counted<I> {
+    pub(super) fn new(elements: I) -> Self {
+        Self { elements, next: 0 }
+    }
+}
+
+impl<I: Iterator> Iterator for Counted<I> {
+    type Item = I::Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<I::Item> {
+        AT.set(self.next);
+        if self.next % LOOK == LOOK - 1 && cancelled() {
+            return None;
+        }
+        self.next += 1;
+        let element = self.elements.next();
+        if element.is_none() {
+            AT.set(NONE);
+        }
+        element
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.elements.size_hint()
+    }
+}
+
+/// Ends the pass of this thread with an error: the stage that calls gives no more elements.
+pub(super) fn fail<E: Data + Display>(error: E) {
+    fault(returned(error));
+}
+
+/// [`fail`] with what a call is told.
+pub(super) fn fault(error: CallError) {
+    FAULT.with_borrow_mut(|fault| {
+        fault.get_or_insert_with(|| (AT.get(), error));
+    });
+}
+
+/// Whether the pass of this thread has failed or is not wanted any more: then the elements have ended too early.
+pub(super) fn is_over() -> bool {
+    FAULT.with_borrow(Option::is_some) || cancelled()
+}
+
+/// The elements of fallible ones, up to the first error, which ends the pass.
+pub(super) fn unfailing<T, E: Data + Display>(items: impl Iterator<Item = Result<T, E>>) -> impl Iterator<Item = T> {
+    items.map_while(|item| item.map_err(fail).ok()).fuse()
+}
+
+/// Where in a partition something happened.
+fn place(partition: u64, at: u64) -> String {
+    match at {
+        NONE => format!("in partition {partition}"),
+        at => format!("at element {at} of partition {partition}"),
+    }
+}
+
+/// What the thread was at before, to be restored: a task may run others while it waits.
+struct Before(u64, Option<(u64, CallError)>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        AT.set(self.0);
+        FAULT.set(self.1.take());
+    }
+}
+
+/// Makes a pass over partition number `partition`. Panics and errors of its stages are told with the element's place.
+pub(super) fn run<R>(partition: u64, pass: impl FnOnce() -> R) -> Result<R, CallError> {
+    let _before = Before(AT.replace(NONE), FAULT.take());
+    match catch_unwind(AssertUnwindSafe(pass)) {
+        Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), place(partition, AT.get())))),
+        Ok(result) => match FAULT.take() {
+            None => Ok(result),
+            Some((at, CallError::Returned { message, error, codec })) => {
+                Err(CallError::Returned { message: format!("{message} ({})", place(partition, at)), error, codec })
+            }
+            Some((_, other)) => Err(other),
+        },
+    }
+}

@@ -1,0 +1,249 @@
+//! Bags of what is in files.
+
+use super::records::{Csv, CsvOf, Format, Found, JsonLines, Records, Text};
+use super::{Bag, layer};
+use crate::Result;
+use crate::delayed::IntoArg;
+use crate::files::{BadRecord, Block, FileError, Files, Lines};
+use crate::task::Data;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Records of which none is bad: the first that is ends the reading.
+fn all<T, F>(blocks: Vec<Block>, format: F) -> impl Iterator<Item = Result<T, FileError>>
+where
+    F: Format<Records: Iterator<Item = Found<T>>>,
+{
+    Records::new(blocks, format).map(|record| record.map_err(|bad| bad.error))
+}
+
+/// Records and bad ones. Only where a file cannot be read on it ends the reading.
+fn any<T, F>(blocks: Vec<Block>, format: F) -> impl Iterator<Item = Result<Found<T>, FileError>>
+where
+    F: Format<Records: Iterator<Item = Found<T>>>,
+{
+    Records::new(blocks, format).map(|record| match record {
+        Err(bad) if !bad.error.is_bad_record() => Err(bad.error),
+        record => Ok(record),
+    })
+}
+
+/// What reads a partition may fail when it opens a file, and at each record.
+type Reading<I> = Result<I, FileError>;
+
+impl Bag<String> {
+    /// The lines of text files. A partition is a file, or a part of one ([`Files::blocksize`]), or several
+    /// ([`Files::files_per_partition`]).
+    ///
+    /// The lines have no line ends, unless [`Files::keep_line_ends`] asks for them. A line that is not text in the files'
+    /// encoding fails the task, with a [`FileError`]: see also [`Files::lossy`] and
+    /// [`read_text_aside`](Self::read_text_aside). Where a function only looks at the lines,
+    /// [`read_with`](Bag::read_with) spares a string for each.
+    ///
+    /// # Errors
+    /// Where the files cannot be listed or split, see [`Files::blocks`].
+    ///
+    /// ```
+    /// use swath::{Bag, Client};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path().display();
+    /// std::fs::write(dir.path().join("a.txt"), "to be or\nnot to be\n")?;
+    /// let lines = Bag::read_text(format!("{folder}/*.txt"))?;
+    /// assert_eq!(lines.compute(&Client::sync())?, ["to be or", "not to be"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_text(files: impl Into<Files>) -> Result<Self> {
+        fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<String, FileError>>> {
+            Ok(all(blocks, Text))
+        }
+        Ok(Self::try_generate(read_text, files.into().partitions()?))
+    }
+
+    /// The lines of text files, and those that are not text in the files' encoding; see
+    /// [`read_json_aside`](Bag::read_json_aside).
+    ///
+    /// # Errors
+    /// As [`read_text`](Self::read_text).
+    pub fn read_text_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
+        fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<String>, FileError>>> {
+            Ok(any(blocks, Text))
+        }
+        Ok(Bag::try_generate(read_text, files.into().partitions()?).sift())
+    }
+}
+
+impl<T: Data> Bag<T> {
+    /// The values in files of JSON lines: each line one value. Blank lines are skipped.
+    ///
+    /// `T` is any type with `Deserialize`, or [`Json`](crate::Json) for any value. A line that is no such value fails the task
+    /// with a [`FileError`], which tells file, line and byte; [`read_json_aside`](Self::read_json_aside) does not fail.
+    ///
+    /// # Errors
+    /// Where the files cannot be listed or split, see [`Files::blocks`].
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use swath::{Bag, Client};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Person {
+    ///     name: String,
+    ///     age: u32,
+    /// }
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("people.jsonl");
+    /// std::fs::write(&path, "{\"name\": \"Ada\", \"age\": 36}\n{\"name\": \"Bob\", \"age\": 12}\n")?;
+    /// let adults = Bag::<Person>::read_json(&path)?.filter(|p| p.age >= 18).map(|p| p.name);
+    /// assert_eq!(adults.compute(&Client::sync())?, ["Ada"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_json(files: impl Into<Files>) -> Result<Self> {
+        fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
+            Ok(all(blocks, JsonLines(PhantomData)))
+        }
+        Ok(Self::try_generate(read_json::<T>, files.into().partitions()?))
+    }
+
+    /// The values in files of JSON lines, and the lines that are none.
+    ///
+    /// Use the second bag to count the bad records, to write them somewhere, or not at all: then they are just skipped. To
+    /// read the files once for both, compute what is made of them together. Files that cannot be read are errors of
+    /// tasks here, too.
+    ///
+    /// # Errors
+    /// As [`read_json`](Self::read_json).
+    ///
+    /// ```
+    /// use swath::{Bag, Client};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("numbers.jsonl");
+    /// std::fs::write(&path, "1\ntwo\n3\n")?;
+    /// let (numbers, bad) = Bag::<i64>::read_json_aside(&path)?;
+    /// let (total, skipped) = Client::sync().compute((&numbers.sum(), &bad.count()))?;
+    /// assert_eq!((total, skipped), (4, 1));
+    /// let bad = bad.compute(&Client::sync())?;
+    /// assert_eq!((bad[0].text.as_str(), bad[0].error.place().line), ("two", Some(2)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_json_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
+        fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
+            Ok(any(blocks, JsonLines(PhantomData)))
+        }
+        Ok(Bag::try_generate(read_json::<T>, files.into().partitions()?).sift())
+    }
+
+    /// The records of CSV files.
+    ///
+    /// `T` is any type with `Deserialize`: a struct with the names of columns, a map, or a tuple or list of fields in their
+    /// order. A record that is none fails the task with a [`FileError`], which tells file, line and byte;
+    /// [`read_csv_aside`](Self::read_csv_aside) does not fail.
+    ///
+    /// With a blocksize the files are split at line ends, so fields must not contain any, and each task reads the first
+    /// line of its file for the names.
+    ///
+    /// # Errors
+    /// Where the files cannot be listed or split, see [`Files::blocks`].
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use swath::{Bag, Client, Csv};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Tree {
+    ///     kind: String,
+    ///     height: f64,
+    /// }
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("trees.csv");
+    /// std::fs::write(&path, "id,kind,height\n1,oak,21.5\n2,ash,18\n")?;
+    /// let trees = Bag::<Tree>::read_csv(&path, Csv::new())?;
+    /// assert_eq!(trees.map(|t| t.height).sum().compute(&Client::sync())?, 39.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_csv(files: impl Into<Files>, format: Csv) -> Result<Self> {
+        fn read_csv<T: Data>(
+            (blocks, format): (Vec<Block>, Csv),
+        ) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
+            Ok(all(blocks, CsvOf(format, PhantomData)))
+        }
+        let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
+        Ok(Self::try_generate(read_csv::<T>, partitions))
+    }
+
+    /// The records of CSV files, and those that are bad: they are none of the type, or have too few or too many fields, or
+    /// are not text in the files' encoding. See [`read_json_aside`](Self::read_json_aside).
+    ///
+    /// # Errors
+    /// As [`read_csv`](Self::read_csv).
+    pub fn read_csv_aside(files: impl Into<Files>, format: Csv) -> Result<(Self, Bag<BadRecord>)> {
+        fn read_csv<T: Data>(
+            (blocks, format): (Vec<Block>, Csv),
+        ) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
+            Ok(any(blocks, CsvOf(format, PhantomData)))
+        }
+        let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
+        Ok(Bag::try_generate(read_csv::<T>, partitions).sift())
+    }
+
+    /// What a function makes of the lines of each block of text files.
+    ///
+    /// The function reads the lines as `&str`, without a string for each: the fastest way where only a little is made of
+    /// many lines. It gives a list, or another iterator.
+    ///
+    /// # Errors
+    /// Where the files cannot be listed or split, see [`Files::blocks`].
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use swath::files::{FileError, Lines};
+    /// use swath::{Bag, Client};
+    ///
+    /// fn count_words(lines: &mut Lines) -> Result<HashMap<String, u64>, FileError> {
+    ///     let mut counts = HashMap::new();
+    ///     lines.for_each(|line| {
+    ///         for word in line.split_whitespace() {
+    ///             match counts.get_mut(word) {
+    ///                 Some(n) => *n += 1,
+    ///                 None => drop(counts.insert(word.to_string(), 1)),
+    ///             }
+    ///         }
+    ///     })?;
+    ///     Ok(counts)
+    /// }
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("a.txt");
+    /// std::fs::write(&path, "to be or\nnot to be\n")?;
+    /// let words = Bag::read_with(&path, count_words)?;
+    /// assert_eq!(words.filter(|(_, n)| *n > 1).count().compute(&Client::sync())?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_with<F, I>(files: impl Into<Files>, function: F) -> Result<Self>
+    where
+        F: Fn(&mut Lines) -> Result<I, FileError> + Copy + Send + 'static,
+        I: IntoIterator<Item = T, IntoIter: Send + 'static> + 'static,
+    {
+        let read = move |block: Block| block.lines().and_then(|mut lines| function(&mut lines));
+        let stage = move |blocks: Arc<Vec<Block>>, _: Arc<()>| {
+            let made = Arc::unwrap_or_clone(blocks).into_iter().map(read);
+            super::pass::unfailing(made).flatten()
+        };
+        let partitions = files.into().partitions()?.into_iter().map(IntoArg::<Vec<Block>>::into_arg).enumerate();
+        let partition = |(i, blocks)| layer::partition::<F, _, _, _, _>(stage, i, blocks, layer::nothing());
+        Ok(Self::new(partitions.map(partition).collect()))
+    }
+}
+
+impl<T: Data> Bag<Found<T>> {
+    fn sift(&self) -> (Bag<T>, Bag<BadRecord>) {
+        fn good<T>(found: Found<T>) -> Option<T> {
+            found.ok()
+        }
+        fn bad<T>(found: Found<T>) -> Option<BadRecord> {
+            found.err()
+        }
+        (self.filter_map(good::<T>), self.filter_map(bad::<T>))
+    }
+}

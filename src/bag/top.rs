@@ -1,0 +1,71 @@
+//! The largest elements.
+
+use super::Bag;
+use super::elements::Elements;
+use crate::delayed::delayed;
+use crate::task::Data;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// The `k` largest items in descending order, the first of equal ones first. Keeps at most `2 k` of them in memory.
+fn top<T>(items: impl Iterator<Item = T>, k: usize, compare: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::new();
+    if k == 0 {
+        return kept;
+    }
+    let descending = |a: &T, b: &T| compare(b, a);
+    let mut sorted = false;
+    for item in items {
+        // The first `k` came earlier, so one that equals the least of them does not get in.
+        if sorted && compare(&item, &kept[k - 1]).is_le() {
+            continue;
+        }
+        kept.push(item);
+        if kept.len() >= k.saturating_mul(2) {
+            kept.sort_by(descending);
+            kept.truncate(k);
+            sorted = true;
+        }
+    }
+    kept.sort_by(descending);
+    kept.truncate(k);
+    kept
+}
+
+impl<T: Data> Bag<T> {
+    /// The `k` largest elements in descending order, as a bag of one partition. Of equal ones the first come first.
+    pub fn topk(&self, k: usize) -> Bag<T>
+    where
+        T: Ord,
+    {
+        self.topk_by(k, T::cmp)
+    }
+
+    /// The `k` elements with the largest keys, in descending order, as a bag of one partition.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let letters = Bag::from_sequence("abracadabra".chars(), 3);
+    /// let common = letters.frequencies().topk_by_key(2, |(_, count)| *count);
+    /// assert_eq!(common.compute(&Client::sync())?, [('a', 5), ('b', 2)]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn topk_by_key<K, F>(&self, k: usize, key: F) -> Bag<T>
+    where
+        K: Ord,
+        F: Fn(&T) -> K + Copy + Send + 'static,
+    {
+        self.topk_by(k, move |a, b| key(a).cmp(&key(b)))
+    }
+
+    /// The `k` largest elements by a comparison, in descending order, as a bag of one partition.
+    pub fn topk_by<F>(&self, k: usize, compare: F) -> Bag<T>
+    where
+        F: Fn(&T, &T) -> Ordering + Copy + Send + 'static,
+    {
+        let topk = move |elements: Elements<T>, k: Arc<usize>| top(elements, *k, compare);
+        let join = move |lists: Vec<Vec<T>>, k: usize| top(lists.into_iter().flatten(), k, compare);
+        let lists = self.each_with::<F, usize, Vec<T>>(k, topk);
+        Bag::from_delayed([self.tree(lists, |some| delayed(join).pure().call(some, k))])
+    }
+}

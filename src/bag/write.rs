@@ -1,0 +1,102 @@
+//! Bags into files.
+
+use super::elements::Elements;
+use super::layer::{self, Stage};
+use super::{Bag, pass};
+use crate::Result;
+use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::files::{FileError, Output, OutputFile, Writer};
+use crate::task::Data;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+impl<T: Data> Bag<T> {
+    /// Writes text files: each element a line, each partition a file, in order. Computing the result writes them, and gives
+    /// their paths.
+    ///
+    /// [`Output`] says where, what happens to files that are there, and that a failed write leaves none.
+    ///
+    /// # Errors
+    /// Where the names make no sense, see [`Output::files`].
+    ///
+    /// ```
+    /// use swath::{Bag, Client};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path().display();
+    /// let words = Bag::from_sequence(["one", "two", "three"].map(String::from), 2);
+    /// let paths = words.write_text(format!("{folder}/out/words-*.txt.gz"))?.compute(&Client::sync())?;
+    /// assert!(paths[1].ends_with("/out/words-1.txt.gz"));
+    /// assert_eq!(Bag::read_text(paths)?.compute(&Client::sync())?, ["one", "two", "three"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_text(&self, output: impl Into<Output>) -> Result<Delayed<Vec<String>>>
+    where
+        T: AsRef<str>,
+    {
+        fn line<T: AsRef<str>>(element: &T, file: &mut Writer) -> io::Result<()> {
+            file.write_all(element.as_ref().as_bytes())
+        }
+        fn write_text<T: AsRef<str>>(elements: Elements<T>, file: Arc<OutputFile>) -> String {
+            write(elements, &file, line)
+        }
+        self.write(write_text::<T>, output.into())
+    }
+
+    /// Writes files of JSON lines: each element a line, each partition a file, in order. Otherwise as
+    /// [`write_text`](Self::write_text).
+    ///
+    /// # Errors
+    /// As [`write_text`](Self::write_text).
+    ///
+    /// ```
+    /// use swath::{Bag, Client};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path().display();
+    /// let pairs = Bag::from_sequence([("a".to_string(), 1), ("b".to_string(), 2)], 1);
+    /// let paths = pairs.write_json(format!("{folder}/*.jsonl"))?.compute(&Client::sync())?;
+    /// assert_eq!(std::fs::read_to_string(&paths[0])?, "[\"a\",1]\n[\"b\",2]\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_json(&self, output: impl Into<Output>) -> Result<Delayed<Vec<String>>> {
+        fn json<T: Data>(element: &T, file: &mut Writer) -> io::Result<()> {
+            Ok(serde_json::to_writer(file, element)?)
+        }
+        fn write_json<T: Data>(elements: Elements<T>, file: Arc<OutputFile>) -> String {
+            write(elements, &file, json)
+        }
+        self.write(write_json::<T>, output.into())
+    }
+
+    fn write<F: Stage<Elements<T>, Arc<OutputFile>, String>>(
+        &self,
+        stage: F,
+        output: Output,
+    ) -> Result<Delayed<Vec<String>>> {
+        let files = output.files(self.npartitions())?.into_iter().map(IntoArg::<OutputFile>::into_arg);
+        let parts = self.partitions.iter().zip(files).enumerate();
+        let paths: Vec<_> =
+            parts.map(|(i, (p, file))| layer::value::<F, _, _, _, _>(stage, i, layer::stream(p), file)).collect();
+        Ok(delayed(|paths: Vec<String>| paths).name("paths").call(paths))
+    }
+}
+
+/// Writes a partition; gives the path of the file.
+fn write<T>(
+    elements: Elements<T>,
+    file: &OutputFile,
+    mut line: impl FnMut(&T, &mut Writer) -> io::Result<()>,
+) -> String {
+    let written = file.write(|to| {
+        for element in elements {
+            line(&element, to)?;
+            to.write_all(b"\n")?;
+        }
+        // The elements also end where one before failed; then there is to be no file.
+        if pass::is_over() { Err(io::Error::other("the elements are not complete")) } else { Ok(()) }
+    });
+    if let Err(e) = written {
+        // If an element failed that is the error, not this.
+        pass::fail::<FileError>(e);
+    }
+    file.path()
+}

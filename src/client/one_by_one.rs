@@ -1,0 +1,147 @@
+//! Lazy values computed one after the other, a few ahead of whoever takes them.
+//!
+//! Each is a graph of its own, so that no more values than those few are anywhere. What several of them need is computed
+//! with the first that needs it, and held until the last one has been taken.
+
+use super::backend::Want;
+use super::gate::Permit;
+use super::output::{Output, Whole};
+use super::{Client, Mode};
+use crate::delayed::Delayed;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::graph::node::Node;
+use crate::task::Data;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// What several values need: it comes with value number `first`, and goes when number `last` has been taken.
+struct Shared {
+    node: Arc<Node>,
+    first: usize,
+    last: usize,
+}
+
+/// Finds what several of the graph's roots need.
+fn shared(graph: &Graph) -> Vec<Shared> {
+    const NOBODY: usize = usize::MAX;
+    let (mut first, mut last) = (vec![NOBODY; graph.len()], vec![NOBODY; graph.len()]);
+    let mut stack = Vec::new();
+    for (i, &root) in graph.roots.iter().enumerate() {
+        stack.push(root);
+        while let Some(id) = stack.pop() {
+            let at = id as usize;
+            if first[at] == NOBODY {
+                first[at] = i;
+                stack.extend(graph.refs(id));
+            } else if first[at] < i {
+                // What is under it has been computed with it.
+                last[at] = i;
+            }
+        }
+    }
+    let found = (0..graph.len()).filter(|&at| last[at] != NOBODY && !graph.is_held(at as u32));
+    found.map(|at| Shared { node: Arc::clone(&graph.nodes[at]), first: first[at], last: last[at] }).collect()
+}
+
+/// See the head of this module.
+pub(crate) struct OneByOne<T> {
+    client: Client,
+    values: Arc<[Delayed<T>]>,
+    shared: Vec<Shared>,
+    /// Results of `shared` that are needed now, by their hashes.
+    held: FxHashMap<u128, Arc<Output>>,
+    under_way: VecDeque<Result<Whole>>,
+    /// How many have been started, and taken.
+    started: usize,
+    taken: usize,
+    /// How many may be under way.
+    ahead: usize,
+}
+
+impl Client {
+    pub(crate) fn one_by_one<T: Data>(&self, values: Arc<[Delayed<T>]>) -> Result<OneByOne<T>> {
+        let roots: Vec<_> = values.iter().map(Delayed::node).collect();
+        let shared = shared(&self.graph(&roots)?);
+        let threads: usize = self.workers()?.iter().map(|w| w.threads).sum();
+        let ahead = if self.mode() == Mode::Sync { 1 } else { threads + 1 };
+        let under_way = VecDeque::with_capacity(ahead);
+        let held = FxHashMap::default();
+        Ok(OneByOne { client: self.clone(), values, shared, held, under_way, started: 0, taken: 0, ahead })
+    }
+}
+
+impl<T: Data> OneByOne<T> {
+    /// How many have not been taken.
+    pub(crate) fn left(&self) -> usize {
+        self.values.len() - self.taken
+    }
+
+    fn wants_more(&self) -> bool {
+        self.under_way.len() < self.ahead && self.started < self.values.len()
+    }
+
+    /// Starts the next one.
+    fn start(&mut self, permits: [Permit; 2]) {
+        let [for_shared, for_value] = permits;
+        let i = self.started;
+        self.started += 1;
+        let started = self.share(i, for_shared).and_then(|()| {
+            let graph = self.client.graph_with(&[self.values[i].node()], &self.held)?;
+            Ok(Whole(self.client.run(graph, Want::Values, for_value)?))
+        });
+        self.under_way.push_back(started);
+    }
+
+    /// Starts what value `i` needs and later ones need too.
+    fn share(&mut self, i: usize, permit: Permit) -> Result<()> {
+        let nodes: Vec<_> = self.shared.iter().filter(|s| s.first == i).map(|s| &s.node).collect();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let graph = self.client.graph_with(&nodes, &self.held)?;
+        let run = self.client.run(graph, Want::Handles, permit)?;
+        self.held.extend(self.client.outputs(&run).into_iter().map(|output| (output.hash(), output)));
+        Ok(())
+    }
+
+    /// What a finished run has made; lets go of what no later one needs.
+    fn take(&mut self, run: Result<Whole>) -> Result<T> {
+        let i = self.taken;
+        self.taken += 1;
+        let value = run.and_then(|run| run.0.take(0)?.into_typed(run.0.label(0)));
+        for shared in self.shared.iter().filter(|s| s.last == i) {
+            self.held.remove(&shared.node.hash);
+        }
+        value
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Result<T>> {
+        while self.wants_more() {
+            let gate = &self.client.0.gate;
+            self.start([gate.enter(), gate.enter()]);
+        }
+        let run = self.under_way.pop_front()?;
+        if let Ok(run) = &run {
+            run.0.wait_all(None);
+        }
+        Some(self.take(run))
+    }
+
+    pub(crate) async fn next_async(&mut self) -> Option<Result<T>> {
+        while self.wants_more() {
+            let gate = Arc::clone(&self.client.0.gate);
+            self.start([gate.enter_async().await, gate.enter_async().await]);
+        }
+        // It stays in the queue while it is waited for: this future may be dropped.
+        std::future::poll_fn(|cx| match self.under_way.front() {
+            Some(Ok(run)) if !run.0.poll_all(cx.waker()) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+        let run = self.under_way.pop_front()?;
+        Some(self.take(run))
+    }
+}

@@ -1,0 +1,107 @@
+//! How many tasks there are, what they are called, and what their errors say.
+
+use crate::common::{directory, note, notes, path};
+use std::sync::Arc;
+use swath::{Bag, Cause, Client, Mode, delayed};
+
+/// How many tasks a picture of the graph shows.
+fn tasks(dot: &str) -> usize {
+    dot.lines().filter(|line| line.contains("[label")).count()
+}
+
+pub fn steps_become_one_task(client: &Client) {
+    let bag =
+        Bag::range(0..100, 4).map(|x| x * 2).filter(|x| x % 3 == 0).flat_map(|x| [x, x + 1]).map_partitions(|e| e);
+    let part = &bag.to_delayed()[0];
+    assert_eq!(tasks(&part.to_dot()), 1, "{}", part.to_dot());
+    let before = client.progress().done;
+    let expected: i64 = (0..100).map(|x| x * 2).filter(|x| x % 3 == 0).flat_map(|x| [x, x + 1]).sum();
+    assert_eq!(bag.sum().compute(client).unwrap(), expected);
+    assert!(client.progress().done - before <= 5, "{:?}", client.progress());
+}
+
+pub fn shared_steps_run_once(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "notes");
+    let costly = Bag::range(0..10, 2).map_with(
+        |x, file: &String| {
+            note(file, x);
+            x * 2
+        },
+        file.as_str(),
+    );
+    let (count, sum) = client.compute((&costly.count(), &costly.sum())).unwrap();
+    assert_eq!((count, sum), (10, 90));
+    assert_eq!(notes(&file).len(), 10);
+
+    // Described again it is the same; persisted it need not run again.
+    let kept = costly.persist(client).unwrap();
+    assert_eq!(kept.compute(client).unwrap(), costly.compute(client).unwrap());
+    assert_eq!(kept.map(|x| x / 2).sum().compute(client).unwrap(), 45);
+    assert_eq!(notes(&file).len(), 20);
+    assert_eq!(Bag::range(0..10, 2).sum().key(), Bag::range(0..10, 2).sum().key());
+    assert_ne!(Bag::range(0..10, 2).sum().key(), Bag::range(0..10, 3).sum().key());
+}
+
+pub fn errors_tell_the_place(client: &Client) {
+    let odd = Bag::range(0..10, 2).filter(|x| x % 2 == 1);
+    let panicking = odd.map(|x| 10 / (x - 7));
+    let error = panicking.count().compute(client).unwrap_err();
+    let Cause::Panic { message, location, .. } = error.task().unwrap().cause() else { panic!("{error}") };
+    assert_eq!(message, "attempt to divide by zero (at element 2 of partition 1)");
+    assert!(location.contains("tasks.rs"), "{location}");
+
+    let failing = odd.try_map(|x| if x == 7 { Err(x) } else { Ok(x) }).map(|x| x + 1);
+    let error = failing.compute(client).unwrap_err();
+    assert!(error.to_string().contains("failed: 7 (at element 2 of partition 1)"), "{error}");
+    assert_eq!(error.task().unwrap().downcast::<i64>(), Some(7));
+    // The others are as they were.
+    assert_eq!(client.compute(&failing.to_delayed()[0]).unwrap(), [2, 4]);
+
+    let whole = odd.try_map_partitions(|e| {
+        e.sum::<i64>().checked_sub(20).filter(|x| *x > 0).ok_or("little".to_string()).map(Some)
+    });
+    let error = whole.compute(client).unwrap_err();
+    assert!(error.to_string().ends_with("little (in partition 0)"), "{error}");
+
+    // Inside a pass another one may be made.
+    let nested = Bag::range(0..4, 2).map(|x| {
+        let client = swath::current_client().unwrap();
+        let inner = Bag::range(0..4, 1).try_map(|y| if y == 3 { Err(y) } else { Ok(y) });
+        assert!(client.compute(&inner).is_err());
+        if x == 3 { panic!("three") } else { x }
+    });
+    let error = nested.compute(client).unwrap_err();
+    assert!(error.to_string().ends_with("three (at element 1 of partition 1)"), "{error}");
+}
+
+pub fn options_are_kept(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "notes");
+    fn flaky(x: i64, file: &Arc<str>) -> i64 {
+        note(file, x);
+        assert!(notes(file).len() > 2, "not yet");
+        x
+    }
+    let bag =
+        Bag::range(0..1, 1).map_with(flaky, Arc::<str>::from(file.as_str())).name("flaky").retries(5).map(|x| x + 1);
+    assert_eq!(bag.sum().compute(client).unwrap(), 1);
+    assert_eq!(notes(&file).len(), 3);
+
+    let bag = Bag::range(0..1, 1).map(|x| x / 0_i64.max(x)).name("ratio");
+    let error = bag.compute(client).unwrap_err();
+    assert_eq!(error.task().unwrap().name(), "ratio");
+    if client.mode() == Mode::Processes {
+        let placed = Bag::range(0..9, 3).map(|_| swath::current_task().unwrap().worker).tag("nowhere");
+        assert!(matches!(placed.compute(client).unwrap_err().task().unwrap().cause(), Cause::Infeasible { .. }));
+    }
+    assert_eq!(delayed(|x: Vec<i64>| x.len()).call(&Bag::range(0..9, 1).to_delayed()[0]).compute(client).unwrap(), 9);
+}
+
+pub fn long_chains(client: &Client) {
+    let mut bag = Bag::range(0..10, 2);
+    for _ in 0..1000 {
+        bag = bag.map(|x| x + 1);
+    }
+    assert_eq!(bag.sum().compute(client).unwrap(), 45 + 10_000);
+}
