@@ -4,7 +4,9 @@
 //! what it finds there: so a task is not handed from thread to thread while it is waited for. While all threads run
 //! tasks, the *watcher* reads: it looks every few milliseconds as long as anything runs, and sleeps otherwise. It also
 //! gives the signs of life, sends results that wait behind a long task, and ends the process when the supervisor is
-//! gone. Who reads is told by `Queue::reading`; it changes under the queue's lock alone.
+//! gone. Where there is a memory limit, the *mover* writes results to disk ([`store`]); while no task may start for want
+//! of memory, the watcher reads as if all threads were busy. Who reads is told by `Queue::reading`; it changes under the
+//! queue's lock alone.
 
 mod ahead;
 mod link;

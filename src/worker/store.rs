@@ -39,7 +39,7 @@ struct Entry {
     /// What the value takes in memory.
     bytes: u64,
     disk: Option<Arc<OnDisk>>,
-    /// It is being written, or cannot be written at all.
+    /// It is being written, or cannot be written at all, or what is written would be worth nothing.
     fixed: bool,
 }
 
@@ -135,7 +135,8 @@ impl Store {
             let old = state.remove(id);
             state.clock += 1;
             let used = state.clock;
-            let entry = Entry { record, life: used, used, value: Some(value), bytes, disk: None, fixed: false };
+            let entry =
+                Entry { record, life: used, used, value: Some(value), bytes, disk: None, fixed: record.is_bound() };
             state.entries.insert(id, entry);
             state.order.insert(used, id);
             state.managed += bytes;
