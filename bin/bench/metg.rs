@@ -16,14 +16,23 @@ const LONG: f64 = 200.0;
 /// The longest tasks that are tried, in microseconds.
 const LONGEST: f64 = 50_000.0;
 
+/// Runs all tasks of a grid, also those that nothing in the next row needs: what nobody wants would not run at all.
 fn compute(grid: Grid, client: &Client, rounds: u64) -> Outcome<Vec<u64>> {
     let task = delayed(stencil);
     let mut row: Vec<Delayed<u64>> = Vec::new();
+    let mut ends: Vec<Delayed<u64>> = Vec::new();
     for step in 0..grid.steps {
-        let inputs = |i| grid.inputs(step, i).into_iter().map(|j| row[j].clone()).collect::<Vec<_>>();
-        row = (0..grid.width_at(step)).map(|i| task.call(rounds, inputs(i))).collect();
+        let mut needed = vec![false; row.len()];
+        let mut inputs = |i| {
+            let places = grid.inputs(step, i);
+            places.iter().for_each(|&j| needed[j] = true);
+            places.into_iter().map(|j| row[j].clone()).collect::<Vec<_>>()
+        };
+        let next = (0..grid.width_at(step)).map(|i| task.call(rounds, inputs(i))).collect();
+        let before = std::mem::replace(&mut row, next);
+        ends.extend(before.into_iter().zip(needed).filter(|(_, needed)| !needed).map(|(end, _)| end));
     }
-    Ok(client.compute(row)?)
+    Ok(client.compute((row, ends))?.0)
 }
 
 /// Finds the least length with an efficiency of one half or more, from `start` on: by doubling or halving until that is

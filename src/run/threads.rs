@@ -622,7 +622,7 @@ impl Threads {
         }
         if !lanes.is_empty() {
             let mut queue = self.queue.lock();
-            queue.lanes.append(&mut lanes);
+            queue.lanes.extend(lanes);
             self.wake(&queue);
         }
         for id in held {
