@@ -340,7 +340,7 @@ impl Builder {
     /// How many runs of tasks each worker or thread remembers for [`Client::events`], rounded up to a power of two.
     /// Default: 4096. Each takes 64 bytes, for a worker in /dev/shm. 0 turns recording off.
     ///
-    /// For a local cluster, its `start` command decides this.
+    /// The workers of a local cluster remember 4096 each.
     pub fn events(mut self, runs: usize) -> Self {
         self.events = runs;
         self

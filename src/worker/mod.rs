@@ -665,6 +665,11 @@ impl Worker {
         let outcome = self.outcome(&mut task, scope);
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
+        // Before the lock: this may wait for a full pipe to be emptied, which the watcher does, who needs the lock.
+        if self.streams.ran(ended.duration_since(began)) {
+            Streams::flush();
+            self.tell_printed();
+        }
         self.page.set_running(scope.slot, None);
         let mut queue = self.queue.lock();
         queue.running.remove(&id);
@@ -677,10 +682,6 @@ impl Worker {
         self.activity.fetch_add(1, Ordering::Relaxed);
         self.store.unpinned();
         scope.end(&outcome);
-        if self.streams.ran(ended.duration_since(began)) {
-            Streams::flush();
-            self.tell_printed();
-        }
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => self.store.forget(&[id]),

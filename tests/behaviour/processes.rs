@@ -455,3 +455,27 @@ fn a_broadcast_value_is_mapped_by_every_worker_until_it_goes() {
     drop((everywhere, scattered, sums));
     until("all have let go", || !pids(&client).into_iter().any(mapped));
 }
+
+#[test]
+fn tasks_that_fill_the_pipe_and_are_followed_do_not_block_their_worker() {
+    #[allow(clippy::print_stdout)]
+    fn shout(x: i64) -> i64 {
+        // No newline: the rest is written when the task has ended, to a pipe that is full after one of these counts.
+        for _ in 0..60 + x / 10 % 10 {
+            print!("{}", "x".repeat(1000));
+        }
+        x + 1
+    }
+    fn quiet(x: i64) -> i64 {
+        x + 1
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(2).forward_output(false).build().unwrap();
+    let mut links = vec![delayed(quiet).call(0)];
+    for i in 1..200 {
+        let last = links.last().unwrap();
+        links.push(if i % 10 == 0 { delayed(shout).call(last) } else { delayed(quiet).call(last) });
+    }
+    let kept = client.persist(&links).unwrap();
+    assert_eq!(client.compute_timeout(kept.last().unwrap(), LONG).unwrap(), 200);
+}
