@@ -111,9 +111,9 @@ impl Bag<i64> {
         fn range_of((from, to): (i64, i64)) -> Range<i64> {
             from..to
         }
-        let len = range.end.saturating_sub(range.start).max(0) as u64;
-        let parts = parts(len, npartitions.into());
-        let ends = parts.map(|part| (range.start + part.start as i64, range.start + part.end as i64));
+        let len = if range.is_empty() { 0 } else { range.end.abs_diff(range.start) };
+        let at = move |n: u64| range.start.wrapping_add_unsigned(n);
+        let ends = parts(len, npartitions.into()).map(move |part| (at(part.start), at(part.end)));
         Self::generate(range_of, ends)
     }
 }

@@ -70,6 +70,10 @@ struct Room {
 
 impl Room {
     fn write(&mut self, bytes: &[u8]) -> Result<u64, BagError> {
+        if bytes.is_empty() {
+            // Nothing is read there, and nothing could be given back.
+            return Ok(0);
+        }
         let (at, len) = (self.spool.end.fetch_add(bytes.len() as u64, Ordering::Relaxed), bytes.len() as u64);
         match self.ranges.last_mut() {
             Some(last) if last.0 + last.1 == at => last.1 += len,

@@ -83,24 +83,25 @@ impl<T: Data> OneByOne<T> {
         self.under_way.len() < self.ahead && self.started < self.values.len()
     }
 
+    /// Whether the next one needs what later ones need too, and nothing has started that.
+    fn shares(&self) -> bool {
+        self.shared.iter().any(|s| s.first == self.started)
+    }
+
     /// Starts the next one.
-    fn start(&mut self, permits: [Permit; 2]) {
-        let [for_shared, for_value] = permits;
+    fn start(&mut self, shared: Result<()>, permit: Permit) {
         let i = self.started;
         self.started += 1;
-        let started = self.share(i, for_shared).and_then(|()| {
+        let started = shared.and_then(|()| {
             let graph = self.client.graph_with(&[self.values[i].node()], &self.held)?;
-            Ok(Whole(self.client.run(graph, Want::Values, for_value)?))
+            Ok(Whole(self.client.run(graph, Want::Values, permit)?))
         });
         self.under_way.push_back(started);
     }
 
-    /// Starts what value `i` needs and later ones need too.
-    fn share(&mut self, i: usize, permit: Permit) -> Result<()> {
-        let nodes: Vec<_> = self.shared.iter().filter(|s| s.first == i).map(|s| &s.node).collect();
-        if nodes.is_empty() {
-            return Ok(());
-        }
+    /// Starts what the next value needs and later ones need too.
+    fn share(&mut self, permit: Permit) -> Result<()> {
+        let nodes: Vec<_> = self.shared.iter().filter(|s| s.first == self.started).map(|s| &s.node).collect();
         let graph = self.client.graph_with(&nodes, &self.held)?;
         let run = self.client.run(graph, Want::Handles, permit)?;
         self.held.extend(self.client.outputs(&run).into_iter().map(|output| (output.hash(), output)));
@@ -120,8 +121,10 @@ impl<T: Data> OneByOne<T> {
 
     pub(crate) fn next(&mut self) -> Option<Result<T>> {
         while self.wants_more() {
-            let gate = &self.client.0.gate;
-            self.start([gate.enter(), gate.enter()]);
+            let gate = Arc::clone(&self.client.0.gate);
+            // One permit at a time: whoever holds one while waiting for another could wait for itself.
+            let shared = if self.shares() { self.share(gate.enter()) } else { Ok(()) };
+            self.start(shared, gate.enter());
         }
         let run = self.under_way.pop_front()?;
         if let Ok(run) = &run {
@@ -133,7 +136,9 @@ impl<T: Data> OneByOne<T> {
     pub(crate) async fn next_async(&mut self) -> Option<Result<T>> {
         while self.wants_more() {
             let gate = Arc::clone(&self.client.0.gate);
-            self.start([gate.enter_async().await, gate.enter_async().await]);
+            let shared = if self.shares() { self.share(gate.enter_async().await) } else { Ok(()) };
+            let permit = gate.enter_async().await;
+            self.start(shared, permit);
         }
         // It stays in the queue while it is waited for: this future may be dropped.
         std::future::poll_fn(|cx| match self.under_way.front() {

@@ -49,7 +49,12 @@ impl Encoding {
         }
     }
 
-    /// Some ASCII text in this encoding.
+    /// Whether the encoding has all characters of a text.
+    pub(super) fn has(self, text: &str) -> bool {
+        self.unit() == 2 || !self.0.encode(text).2
+    }
+
+    /// Some text that the encoding [`has`](Self::has).
     pub(super) fn encode(self, text: &str) -> Vec<u8> {
         match self.unit() {
             2 if self.0 == UTF_16BE => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),

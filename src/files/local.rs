@@ -93,6 +93,10 @@ fn entries(folder: &Path) -> Result<Vec<DirEntry>, FileError> {
 /// What is there; `None` for a directory.
 fn look(path: String) -> Result<Option<Listed>, FileError> {
     let metadata = fs::metadata(&path).map_err(|e| FileError::io(&path, e))?;
+    if !metadata.is_dir() && !metadata.is_file() {
+        // Opening a pipe would wait for somebody who writes to it.
+        return Err(FileError::of(path, FileProblem::unsupported("it is a pipe, a socket or a device, not a file")));
+    }
     let listed = Listed { size: metadata.len(), tag: tag(&metadata), location: Location::Local(path) };
     Ok((!metadata.is_dir()).then_some(listed))
 }

@@ -184,6 +184,10 @@ impl Files {
             let name = settings.encoding.name();
             return Err(Error::invalid("delimiter", format!("in {name} it could be found within a character")));
         }
+        if let Some(text) = settings.delimiter.as_deref().filter(|text| !settings.encoding.has(text)) {
+            let name = settings.encoding.name();
+            return Err(Error::invalid("delimiter", format!("{name} has no `{text}`")));
+        }
         if settings.delimiter.as_deref() == Some("") {
             return Err(Error::invalid("delimiter", "empty; for whole files use `Block::bytes`"));
         }

@@ -207,11 +207,18 @@ impl Disk {
         let offset = self.0.state.lock().take(len);
         let extent = Extent { disk: Arc::clone(&self.0), file, offset, len: whole };
         // The last page is mapped as a whole, and what lies past the end of a file must not be touched.
-        let end = nix::sys::stat::fstat(&*extent.file).map_or(0, |s| s.st_size as u64);
-        if end < offset + len {
-            self.io(nix::unistd::ftruncate(&*extent.file, (offset + len) as i64).map_err(io::Error::from))?;
-        }
+        self.io(self.grow(&extent.file, offset + len))?;
         Ok(extent)
+    }
+
+    /// Makes the file at least so long.
+    fn grow(&self, file: &OwnedFd, end: u64) -> io::Result<()> {
+        // Under the lock: between another writer's look at the length and its change, this would be cut off again.
+        let _state = self.0.state.lock();
+        if (nix::sys::stat::fstat(file)?.st_size as u64) < end {
+            nix::unistd::ftruncate(file, end as i64)?;
+        }
+        Ok(())
     }
 
     /// The file, made where there is none yet.

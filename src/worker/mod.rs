@@ -28,7 +28,7 @@ use crate::ipc::start::{die_with_parent, exit_now};
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
-use crate::task::call::Fault;
+use crate::task::call::{Fault, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
@@ -290,7 +290,6 @@ impl Worker {
                     self.work.notify_one();
                 }
                 drop(queue);
-                self.activity.fetch_add(1, Ordering::Relaxed);
                 self.wake_watcher();
                 return Turn::Run(task);
             }
@@ -334,6 +333,8 @@ impl Worker {
     }
 
     fn wake_watcher(&self) {
+        // Seen by a watcher that is about to sleep, and does not then.
+        self.activity.fetch_add(1, Ordering::Relaxed);
         let mut awake = self.watch.lock();
         if !*awake {
             *awake = true;
@@ -754,7 +755,11 @@ impl Worker {
             true
         };
         match program::run(body, &mut input, go_on) {
-            Ok(Some((value, record))) => self.keep(task, value, record),
+            // Encoding runs the value's own code.
+            Ok(Some((value, record))) => guarded(|| Ok(self.keep(task, value, record))).unwrap_or_else(|fault| {
+                let name = Some(scope.name_of(record));
+                Outcome::Failed(Box::new(self.failure(id, 0, name, None, output::cause(fault))))
+            }),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
                 let cause = output::cause(fault.fault);

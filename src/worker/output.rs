@@ -8,7 +8,7 @@ use crate::message::Done;
 use crate::protocol::{FailureCause, Outcome, Payload};
 use crate::run::context::current_task;
 use crate::task::Value;
-use crate::task::call::Fault;
+use crate::task::call::{Fault, guarded};
 use crate::task::function::{CallError, Record};
 use std::io::Write;
 use std::sync::Arc;
@@ -35,7 +35,9 @@ impl From<Unsent> for FailureCause {
 
 pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
     let codec = record.result();
-    wire::encode(Some(pool), value, codec).map_err(|e| match e {
+    // The value's own code may panic, and a thread that only reads must survive that.
+    let encoded = guarded(|| Ok(wire::encode(Some(pool), value, codec)));
+    encoded.map_err(|fault| Unsent::Never(cause(fault)))?.map_err(|e| match e {
         EncodeError::Refused(reason) => {
             Unsent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
         }

@@ -75,7 +75,8 @@ impl Streams {
         self.unseen.load(Ordering::Relaxed) > 0
     }
 
-    /// Sends on what the calling thread has printed and not ended with a newline.
+    /// Sends on what has been printed and not ended with a newline. Waits for a thread that is printing, and for room in
+    /// the pipe.
     pub(super) fn flush() {
         // An error here is one that the task's own printing would have met.
         let _ = std::io::stdout().flush();

@@ -72,3 +72,14 @@ pub fn empty(client: &Client) {
         assert_eq!(client.compute((&mapped.count(), &mapped.sum())).unwrap(), (0, 0));
     }
 }
+
+#[test]
+fn the_widest_range() {
+    let client = Client::sync();
+    let ends = |range: std::ops::Range<i64>| {
+        let bag = Bag::range(range, 4).map_partitions(|numbers| numbers.take(1));
+        bag.compute(&client).unwrap()
+    };
+    assert_eq!(ends(i64::MIN..i64::MAX)[..2], [i64::MIN, i64::MIN / 2]);
+    assert!(ends(5..5).is_empty() && ends(5..-5).is_empty());
+}

@@ -105,3 +105,13 @@ pub fn long_chains(client: &Client) {
     }
     assert_eq!(bag.sum().compute(client).unwrap(), 45 + 10_000);
 }
+
+#[test]
+fn iterating_needs_one_graph_at_a_time() {
+    let client = Client::builder().mode(swath::Mode::Threads).threads(2).max_graphs(1).build().unwrap();
+    let bag = Bag::range(0..100, 10);
+    // All partitions need the total.
+    let total = bag.sum();
+    let numbers: Result<Vec<i64>, _> = bag.map_with(|x, total: &i64| total - x, total).iter(&client).unwrap().collect();
+    assert_eq!(numbers.unwrap(), (0..100).map(|x| 4950 - x).collect::<Vec<_>>());
+}
