@@ -666,11 +666,6 @@ impl Worker {
         let outcome = self.outcome(&mut task, scope);
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
-        // Before the lock: this may wait for a full pipe to be emptied, which the watcher does, who needs the lock.
-        if self.streams.ran(ended.duration_since(began)) {
-            Streams::flush();
-            self.tell_printed();
-        }
         self.page.set_running(scope.slot, None);
         let mut queue = self.queue.lock();
         queue.running.remove(&id);
@@ -701,6 +696,11 @@ impl Worker {
         };
         if followed {
             self.start_followers(queue.unwrap_or_else(|| self.queue.lock()), id, given);
+        }
+        // Without the lock: this may wait for a full pipe to be emptied, which the watcher does, who needs the lock.
+        if self.streams.ran(ended.duration_since(began)) {
+            Streams::flush();
+            self.tell_printed();
         }
         (waiting, ended)
     }
