@@ -2,7 +2,8 @@
 //!
 //! [`thresholds`] are the four shares of a worker's limit as users set them, [`policy`] is the pure state machine that
 //! turns samples into decisions, [`size`] finds out how large a value is, [`process`] reads what the kernel says,
-//! [`leak`] tells what stays from what comes and goes, and [`report`] is what users see. The worker (`worker::memory`) and the supervisor carry the decisions out.
+//! [`leak`] tells what stays from what comes and goes, and [`report`] is what users see. The worker
+//! (`worker::store`) and the supervisor (`cluster::supervisor::memory`) carry the decisions out.
 
 pub(crate) mod leak;
 pub(crate) mod policy;
