@@ -27,24 +27,27 @@ pub fn one_partition_at_a_time(client: &Client) {
 pub fn shared_parts_once(client: &Client) {
     let dir = directory();
     let file = path(&dir, "notes");
-    let source = Bag::range(0..100, 10).map_partitions_with(
-        |elements, file: std::sync::Arc<String>| {
-            note(&file, "made");
-            elements
-        },
-        file.as_str(),
-    );
+    // A source of its own for each reading: what one has made may still be held when the next one begins, and is used then.
+    let source = |reading: u8| {
+        Bag::range(0..100, 10).map_partitions_with(
+            |elements, made: std::sync::Arc<(String, u8)>| {
+                note(&made.0, "made");
+                elements
+            },
+            (file.as_str().to_string(), reading),
+        )
+    };
     let read = |bag: Bag<i64>| bag.iter(client).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
     let made = || notes(&file).len();
-    let mut sorted = read(source.groupby(|x| x % 7, 5).flat_map(|(_, group)| group));
+    let mut sorted = read(source(1).groupby(|x| x % 7, 5).flat_map(|(_, group)| group));
     sorted.sort();
     assert_eq!(sorted, (0..100).collect::<Vec<_>>());
     assert_eq!(made(), 10);
-    assert_eq!(read(source.repartition(40)), (0..100).collect::<Vec<_>>());
+    assert_eq!(read(source(2).repartition(40)), (0..100).collect::<Vec<_>>());
     assert_eq!(made(), 20);
-    assert_eq!(read(source.accumulate(|a, x| a + x)).last(), Some(&4950));
+    assert_eq!(read(source(3).accumulate(|a, x| a + x)).last(), Some(&4950));
     assert_eq!(made(), 30);
-    assert_eq!(read(source.enumerate().map(|(i, x)| i as i64 - x)), [0; 100]);
+    assert_eq!(read(source(4).enumerate().map(|(i, x)| i as i64 - x)), [0; 100]);
     assert_eq!(made(), 40);
     // Of other tasks too.
     let slow = swath::delayed(|file: String| note(&file, "other")).call(file.as_str());
