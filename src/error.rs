@@ -401,7 +401,7 @@ pub struct DeathRecord {
     pub managed: u64,
     /// Bytes of results it had moved to disk.
     pub spilled: u64,
-    /// Keys of the tasks it was running.
+    /// Keys of the tasks it was running: of a chain of calls, of the call that ran.
     pub running: Vec<String>,
     /// Sizes in bytes of the inputs of those tasks, in the same order.
     pub input_bytes: Vec<u64>,

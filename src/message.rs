@@ -58,8 +58,15 @@ pub(crate) enum FromWorker {
     Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
     Released(Vec<(SegmentId, u32)>),
+    /// A function that it calls for the first time, for a supervisor that cannot look it up.
+    Function {
+        place: u64,
+        name: String,
+    },
     /// What tasks of these keys have written to standard output or error.
     Printed {
+        /// As in [`Piece`](crate::ipc::carried::Piece).
+        number: u64,
         stderr: bool,
         bytes: Bytes,
         tasks: Vec<String>,
@@ -91,6 +98,8 @@ pub(crate) struct Welcome {
     pub(crate) session: SessionId,
     /// Whether time stamps are the processor's counter's.
     pub(crate) counter: bool,
+    /// Whether the supervisor is another program, which does not know the functions of this one.
+    pub(crate) stranger: bool,
 }
 
 /// One task to run.

@@ -7,7 +7,7 @@ use common::*;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -102,6 +102,36 @@ fn a_worker_that_a_task_ends_is_replaced() {
     }
     client.wait_for_workers(2, LONG).unwrap();
     works(&client);
+}
+
+#[test]
+fn words_of_killed_workers_are_told_whole_and_once() {
+    /// Counts on standard error until it is killed, a line with each write.
+    fn counts(to: u64) -> u64 {
+        for n in 1..=to {
+            std::io::stderr().write_all(format!("{n}\n").as_bytes()).unwrap();
+        }
+        to
+    }
+    let _clean = Clean::start();
+    let kills = 4;
+    let client = Client::builder().workers(1).threads(1).forward_output(false).allowed_deaths(kills).build().unwrap();
+    let future = client.submit(&delayed(counts).call(u64::MAX)).unwrap();
+    let told = || -> Vec<u64> { client.logs().unwrap().iter().map(|line| line.text.parse().unwrap()).collect() };
+    for n in 1..=kills as usize {
+        let counting = || Some(client.workers().unwrap().iter().find(|w| !w.running.is_empty())?.pid);
+        until("it counts", || counting().is_some());
+        let victim = counting().unwrap();
+        let before = told().last().copied();
+        until("it is heard", || told().last().copied() != before);
+        send_signal(victim, Signal::SIGKILL);
+        let record = deaths(&client, n).pop().unwrap();
+        let last: Vec<u64> = record.last_lines.iter().map(|line| line.parse().unwrap()).collect();
+        assert!(last.len() > 1 && last.windows(2).all(|w| w[1] == w[0] + 1), "{record:?}");
+        let broken: Vec<_> = told().windows(2).filter(|w| w[1] != w[0] + 1 && w[1] != 1).map(<[u64]>::to_vec).collect();
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+    assert!(matches!(task_error(&future.result().unwrap_err()).cause(), Cause::WorkerDied(_)));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Cause, Client, Error, cancelled, delayed, local, try_delayed};
+use swath::{Buffer, Cause, Client, DeathCause, Error, cancelled, delayed, local, try_delayed};
 
 const EXE: &str = env!("CARGO_BIN_EXE_local-cluster");
 
@@ -400,6 +400,27 @@ fn a_killed_program_leaves_nothing_and_others_go_on() {
     });
     assert_eq!(pages_of(cluster.pid).len(), pages - 1);
     assert_eq!(cluster.status()["programs"][0]["deaths"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_dead_worker_is_told_with_the_names_of_what_it_ran() {
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let client = cluster.connect();
+    let first = delayed(until_cancelled).call(7);
+    let named = delayed(until_cancelled).name("patience").call(8);
+    for (waits, then) in [(&first, delayed(add_one).call(&first)), (&named, delayed(add_one).call(&named))] {
+        let future = client.submit(&then).unwrap();
+        let running = || cluster.status()["programs"][0]["workers"][0]["running"][0]["key"].clone();
+        until("the first call of the chain runs, and is named", || running() == waits.key().as_str());
+        let before = client.deaths().unwrap().len();
+        kill(Pid::from_raw(workers(&cluster.status(), 0)[0] as i32), Signal::SIGKILL).unwrap();
+        until("its death is known", || client.deaths().unwrap().len() > before);
+        let record = client.deaths().unwrap().pop().unwrap();
+        assert_eq!((record.running, record.cause), (vec![waits.key()], DeathCause::Signal(Signal::SIGKILL as i32)));
+        let told = &cluster.status()["programs"][0]["deaths"][before]["running"];
+        assert_eq!(told, &serde_json::json!([waits.key()]));
+        client.cancel(&future);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The supervisor's end of a connection, and the actor that owns a worker's.
 
-use super::supervisor::{FromWorkers, Supervisor, WorkerGone, WorkerOutput};
+use super::supervisor::{FromWorkers, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::frame::{Decoder, Frame, Outgoing};
@@ -182,6 +182,7 @@ impl Actor for WorkerLink {
             let reason = serve(worker, &pipe, max, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             alive.set(false);
+            supervisor.do_send(WorkerEnded { worker });
             // What it wrote last belongs to the record of its death.
             for output in [out, err].into_iter().flatten() {
                 if tokio::time::timeout(LAST_BREATH, output).await.is_err() {

@@ -6,6 +6,7 @@
 
 use crate::events::ring::{Ring, Slot};
 use crate::ids::{JobId, SessionId, TaskId};
+use crate::ipc::carried::Carried;
 use crate::ipc::gauges::Gauges;
 use crate::ipc::ledger::Account;
 use nix::errno::Errno;
@@ -30,7 +31,7 @@ pub(crate) const LOG: usize = 2048;
 
 const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x06");
+const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x07");
 
 #[repr(C)]
 struct Page {
@@ -48,12 +49,13 @@ struct Page {
     log: [AtomicU8; LOG],
     /// Whether the process reads its own output now.
     listens: AtomicU64,
+    carried: Carried,
     run_cursor: AtomicU64,
     /// Slots of the ring behind the page: a power of two, or none.
     run_slots: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Page>() <= 8 << 10 && align_of::<Page>() <= 4 << 10);
+const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 << 10);
 
 /// Where the ring of task runs begins.
 const RING: usize = size_of::<Page>().next_multiple_of(align_of::<Slot>());
@@ -191,6 +193,11 @@ impl ControlPage {
 
     pub(crate) fn is_listening(&self) -> bool {
         self.page().listens.load(Ordering::Relaxed) != 0
+    }
+
+    /// Its output between pipe and message.
+    pub(crate) fn carried(&self) -> &Carried {
+        &self.page().carried
     }
 
     /// The runs of tasks that its process has recorded.

@@ -18,6 +18,7 @@ mod store;
 use crate::client::limit::available_memory;
 use crate::client::remote::Description;
 use crate::ids::TaskId;
+use crate::ipc::carried::Piece;
 use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::disk::Disk;
 use crate::ipc::ledger::Ledger;
@@ -26,7 +27,7 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now};
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
+use crate::message::{Bytes, Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
@@ -37,7 +38,7 @@ use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
 use output::Unsent;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use print::{Printed, Streams};
+use print::Streams;
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
 use smallvec::SmallVec;
@@ -107,6 +108,8 @@ pub(crate) struct Worker {
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
     streams: Streams,
+    /// Functions whose names the supervisor has been told.
+    introduced: Mutex<FxHashSet<u64>>,
     /// Starts and ends of tasks, for the watcher to see whether anything goes on.
     activity: AtomicU64,
     watch: Mutex<bool>,
@@ -196,6 +199,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         deferred: Mutex::default(),
         finished: Mutex::default(),
         streams: Streams::open(),
+        introduced: Mutex::default(),
         activity: AtomicU64::new(0),
         watch: Mutex::new(false),
         watcher: Condvar::new(),
@@ -637,9 +641,17 @@ impl Worker {
     }
 
     fn tell_printed(&self) {
-        self.streams.look(self.page.ring(), |Printed { stderr, bytes, tasks }| {
-            self.link.send(&FromWorker::Printed { stderr, bytes, tasks });
+        self.streams.look(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
+            self.link.send(&FromWorker::Printed { number, stderr, bytes: Bytes(bytes.into()), tasks });
         });
+    }
+
+    /// Has a supervisor that cannot look the function up know its name, before it runs for the first time.
+    fn introduce(&self, record: &'static Record) {
+        let place = record.place();
+        if self.welcome.stranger && self.introduced.lock().insert(place) {
+            self.link.send(&FromWorker::Function { place, name: short_name(record.path()) });
+        }
     }
 
     fn send_released(&self) {

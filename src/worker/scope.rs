@@ -46,6 +46,7 @@ impl WorkerScope {
     pub(super) fn step(&self, record: &'static Record, key: u64) {
         self.step.set(Some((record, key)));
         let Some(task) = self.task.get() else { return };
+        self.worker.introduce(record);
         let (ring, now) = (self.worker.page.ring(), ticks());
         if let Some(token) = self.token.take() {
             ring.end(token, Ended::Finished, now);

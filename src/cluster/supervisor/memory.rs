@@ -113,7 +113,7 @@ impl Supervisor {
 
     /// The last lines that a life has written to its standard output and error.
     pub(super) fn last_words(&self, life: &Life) -> Vec<String> {
-        self.tails[life.place].last(LAST_LINES.min(life.said))
+        self.tails[life.place].last(LAST_LINES.min(life.said + usize::from(life.speaking)))
     }
 
     pub(super) fn memory(&self) -> MemoryReport {
@@ -144,7 +144,7 @@ impl Supervisor {
                 .peaks()
                 .into_iter()
                 .filter(|p| p.1 > 0)
-                .map(|(task, peak)| (self.key(task), peak))
+                .map(|(task, peak)| (self.key(life, task), peak))
                 .collect(),
         }
     }

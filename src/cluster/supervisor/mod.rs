@@ -8,7 +8,7 @@ mod traffic;
 
 pub(crate) use crate::ids::ATTACHED_OWNERS;
 pub(crate) use messages::{CloseSession, FromSession, FromSocket, LookAt, OpenSession, RestartAll, ScaleTo, Stop};
-pub(super) use messages::{FromWorkers, WorkerGone, WorkerOutput};
+pub(super) use messages::{FromWorkers, WorkerEnded, WorkerGone, WorkerOutput};
 
 use super::link::Pipe;
 use super::place::Place;
@@ -101,6 +101,10 @@ struct Life {
     statm: Statm,
     /// How many of the last lines of its place's output are its own.
     said: usize,
+    /// Whether the last of them has no end yet.
+    speaking: bool,
+    /// The last piece of its output that it has told of.
+    told: u64,
     /// Tasks it has done.
     done: u64,
     /// What it uses beside results.
@@ -128,6 +132,8 @@ pub(crate) struct Supervisor {
     counted: FxHashMap<SessionId, u64>,
     lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
     deaths: VecDeque<DeathRecord>,
+    /// By place: names of functions of a program that is not ours, as its workers have told them.
+    functions: FxHashMap<u64, String>,
     steps: Journal<WorkerStep>,
     /// By place: what workers that are gone had recorded.
     past_runs: Vec<Vec<ring::Record>>,
@@ -193,6 +199,7 @@ impl Supervisor {
             counted: FxHashMap::default(),
             lent: FxHashMap::default(),
             deaths: VecDeque::new(),
+            functions: FxHashMap::default(),
             steps: Journal::new(settings.events),
             past_runs: vec![Vec::new(); places.len()],
             waiting: Vec::new(),

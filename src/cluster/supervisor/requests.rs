@@ -126,7 +126,7 @@ impl Supervisor {
                 .page
                 .progress()
                 .into_iter()
-                .map(|(task, n)| RunningTask { key: self.key(task), progress: f64::from(n) / 1000.0 })
+                .map(|(task, n)| RunningTask { key: self.key(life, task), progress: f64::from(n) / 1000.0 })
                 .collect(),
         }
     }

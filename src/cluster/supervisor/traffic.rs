@@ -224,7 +224,17 @@ impl Supervisor {
                     self.stay(worker);
                 }
             }
-            FromWorker::Printed { stderr, bytes, tasks } => self.print(worker, stderr, &bytes.0, &tasks),
+            // A program has so many functions at most, unless something is wrong with it.
+            FromWorker::Function { place, name } if self.functions.len() < 1 << 16 => {
+                self.functions.insert(place, name);
+            }
+            FromWorker::Function { .. } => {}
+            FromWorker::Printed { number, stderr, bytes, tasks } => {
+                if let Some(life) = self.lives.get_mut(&worker) {
+                    life.told = number;
+                }
+                self.print(worker, stderr, &bytes.0, &tasks);
+            }
             FromWorker::Session(request) => {
                 let session = session_of(worker);
                 self.sessions.entry(session).or_insert(SessionEnd::Worker(worker));
