@@ -30,7 +30,7 @@ where
     I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
 {
     /// Inside another task: gives the elements as an iterator.
-    const STREAM: &'static Record = &Record::new(
+    const STREAM: &'static Record = &Record::new::<(F, A, B, I)>(
         type_name::<N>,
         |args| Ok(Passing::value(Self::elements(args)?)),
         // The value never leaves its task.
@@ -38,7 +38,7 @@ where
     );
 
     /// As a task of its own: collects the elements.
-    const RECORD: &'static Record = &Record::new(
+    const RECORD: &'static Record = &Record::new::<(F, A, B, I)>(
         type_name::<N>,
         |args| {
             let (partition, elements) = (args.take(2)?, Self::elements(args)?);
@@ -68,7 +68,7 @@ where
     B: Take,
     R: Data,
 {
-    const VALUE: Record = Record::new(
+    const VALUE: Record = Record::new::<(F, A, B, R)>(
         type_name::<N>,
         |args| {
             let (partition, a, b) = (args.take(2)?, A::take(args, 0)?, B::take(args, 1)?);
@@ -88,7 +88,7 @@ where
     G: Fn(Vec<R>) -> R + Copy + 'static,
 {
     const RECORD: &'static Record =
-        &Record::new(type_name::<N>, |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))), CodecOf::<R>::CODEC);
+        &Record::new::<(G, R)>(type_name::<N>, |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))), CodecOf::<R>::CODEC);
 }
 
 /// Tasks of collections are pure: what is described twice is one task.
