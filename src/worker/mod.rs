@@ -63,7 +63,7 @@ const BATCH: usize = 128;
 /// How long results may wait while short tasks run.
 const LINGER: Duration = Duration::from_micros(500);
 /// How long a supervisor may take from the end of its connections to its own.
-const DYING: Duration = Duration::from_millis(200);
+const DYING: Duration = Duration::from_secs(5);
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
 /// And up to this share of the worker's limit.
@@ -142,6 +142,8 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
 
 /// Removes what the supervisor left behind, if it did not go in order.
 fn clean_up_after(page: &PageName) {
+    // The signal that would end a stuck process must not come in between.
+    nix::unistd::alarm::cancel();
     // A dying process closes its descriptors a little before its children get another parent.
     let began = Instant::now();
     while began.elapsed() < DYING {

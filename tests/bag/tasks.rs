@@ -108,6 +108,7 @@ pub fn long_chains(client: &Client) {
 
 #[test]
 fn iterating_needs_one_graph_at_a_time() {
+    let _clean = crate::common::Clean::start();
     let client = Client::builder().mode(swath::Mode::Threads).threads(2).max_graphs(1).build().unwrap();
     let bag = Bag::range(0..100, 10);
     // All partitions need the total.
