@@ -1,8 +1,7 @@
 //! The largest elements.
 
+use super::Bag;
 use super::elements::Elements;
-use super::{Bag, layer};
-use crate::delayed::IntoArg;
 use crate::task::Data;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -70,10 +69,6 @@ impl<T: Data> Bag<T> {
             (k, top(parts.into_iter().flat_map(|(_, list)| list), k, compare))
         };
         let parts = self.each_with::<F, usize, (usize, Vec<T>)>(k, topk);
-        let last = self.tree::<F, (usize, Vec<T>), _>(parts, join);
-        fn topk_of<T: Clone>(last: Arc<(usize, Vec<T>)>, _: Arc<()>) -> Vec<T> {
-            Arc::unwrap_or_clone(last).1
-        }
-        Bag::new(vec![layer::named(topk_of::<T>, 0, last.into_arg(), layer::nothing())])
+        Bag::from_delayed([self.tree_then::<F, _, _>(parts, join, move |parts| join(parts).1)])
     }
 }
