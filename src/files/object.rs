@@ -523,8 +523,8 @@ impl Sink for Upload {
             parts.step(Step::Complete)?;
             return parts.settle();
         }
-        let Object { store, path } = self.object;
-        wait(limited(async move { store.put(&path, self.part.into()).await.map_err(problem) }))??;
+        let Self { object: Object { store, path }, part, .. } = *self;
+        wait(limited(async move { store.put(&path, part.into()).await.map_err(problem) }))??;
         Ok(())
     }
 }
