@@ -54,7 +54,11 @@ impl<T: Data> Bag<T> {
         K: Ord,
         F: Fn(&T) -> K + Copy + Send + 'static,
     {
-        self.topk_by(k, move |a, b| key(a).cmp(&key(b)))
+        self.topk_of::<F>(k, move |items, k| {
+            // Asked once for each element, when it comes.
+            let keyed = items.map(|e| (key(&e), e));
+            top(keyed, k, |(a, _), (b, _)| a.cmp(b)).into_iter().map(|(_, e)| e).collect()
+        })
     }
 
     /// The `k` largest elements by a comparison, in descending order, as a bag of one partition.
@@ -62,13 +66,22 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(&T, &T) -> Ordering + Copy + Send + 'static,
     {
-        let topk = move |elements: Elements<T>, k: Arc<usize>| (*k, top(elements, *k, compare));
+        self.topk_of::<F>(k, move |items, k| top(items, k, compare))
+    }
+
+    /// What a function finds, in each partition and then among what was found there. The tasks are named after `N`.
+    fn topk_of<N>(
+        &self,
+        k: usize,
+        top: impl Fn(&mut dyn Iterator<Item = T>, usize) -> Vec<T> + Copy + Send + 'static,
+    ) -> Bag<T> {
+        let topk = move |mut elements: Elements<T>, k: Arc<usize>| (*k, top(&mut elements, *k));
         // The number travels along, as a function of a tree has no other argument.
         let join = move |parts: Vec<(usize, Vec<T>)>| {
             let k = parts.first().map_or(0, |(k, _)| *k);
-            (k, top(parts.into_iter().flat_map(|(_, list)| list), k, compare))
+            (k, top(&mut parts.into_iter().flat_map(|(_, list)| list), k))
         };
-        let parts = self.each_with::<F, usize, (usize, Vec<T>)>(k, topk);
-        Bag::from_delayed([self.tree_then::<F, _, _>(parts, join, move |parts| join(parts).1)])
+        let parts = self.each_with::<N, usize, (usize, Vec<T>)>(k, topk);
+        Bag::from_delayed([self.tree_then::<N, _, _>(parts, join, move |parts| join(parts).1)])
     }
 }
