@@ -43,11 +43,6 @@ def groups(bag):
     return {"value": sorted(bag.compute())}
 
 
-def sorted_groups(bag):
-    """Of a shuffle that leaves the order of elements open."""
-    return {"value": sorted((key, sorted(group)) for key, group in bag.compute())}
-
-
 def sizes(bag):
     return {"value": [len(list(part)) for part in dask.compute(*bag.to_delayed())]}
 
@@ -121,7 +116,6 @@ NUMBERS = {
     "foldby list": lambda b: made(b.foldby(lambda x: x % 3, append, [], add)),
     "foldby list split 2": lambda b: made(b.foldby(lambda x: x % 3, append, [], add, split_every=2)),
     "groupby": lambda b: groups(b.groupby(lambda x: x % 3, shuffle="tasks")),
-    "groupby disk": lambda b: sorted_groups(b.groupby(lambda x: x % 3, shuffle="disk", npartitions=3)),
     "take 2": lambda b: take(b, 2, 1),
     "take 0": lambda b: take(b, 0, 1),
     "take 3 of 2": lambda b: take(b, 3, 2),
