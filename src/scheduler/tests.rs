@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 
 const SESSION: SessionId = SessionId(7);
 
-pub(super) fn job(number: u32) -> JobId {
+fn job(number: u32) -> JobId {
     JobId { session: SESSION, number }
 }
 
-pub(super) fn task(number: u32, index: u32) -> TaskId {
+fn task(number: u32, index: u32) -> TaskId {
     TaskId { job: job(number), index }
 }
 
