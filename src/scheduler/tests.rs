@@ -1146,7 +1146,9 @@ fn deep_chains_do_not_recurse() {
 
 #[test]
 fn the_scheduler_drives_itself() {
-    assert_eq!(drive_noops(10_000), 10_000);
+    for workers in [1, 2, 64] {
+        assert_eq!(drive_noops(10_000, workers), 10_000);
+    }
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub fn soak(mut rng: Rng, length: Duration) {
         let works = (0..1 + rng.below(4)).map(|_| Work::submit(&client, &mut rng, &kept).unwrap());
         let works: Vec<_> = works.collect();
         let mut context = format!("round {round}, after");
-        for _ in 0..rng.below(3) {
+        for _ in 0..rng.below(4) {
             pause(&mut rng);
             let fault = deck.draw(&mut rng);
             harm(&client, fault, &mut rng);

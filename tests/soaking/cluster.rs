@@ -2,7 +2,7 @@
 
 use super::faults::{Deck, Rng, pause, slow_down};
 use super::work::{Kept, Work, fill, is_lost, keep};
-use crate::common::{LONG, directory, is_alive, pages_of, role, said, say, send_signal, until};
+use crate::common::{LONG, comes_true, directory, is_alive, pages_of, role, said, say, send_signal, until};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -167,6 +167,14 @@ impl Place {
     }
 }
 
+/// What a process is doing, for a failure to tell.
+fn describe(pid: u32) -> String {
+    let line = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = line("status");
+    let of = |name: &str| status.lines().find(|l| l.starts_with(name)).unwrap_or_default().to_string();
+    format!("{pid} {} {} {} {}", line("comm").trim(), of("State"), of("Threads"), line("wchan"))
+}
+
 /// The living processes of a cluster.
 fn processes_of(mark: &str) -> Vec<u32> {
     let variable = format!("{MARK}={mark}");
@@ -252,8 +260,13 @@ impl Soak {
         self.cluster.kill();
         self.clusters += 1;
         (self.cluster, self.descriptors) = start_cluster(&self.place, self.clusters);
-        until("a killed cluster leaves no process", || processes_of(&mark(self.clusters - 1)).is_empty());
+        self.no_process_of(self.clusters - 1);
         assert_eq!(pages_of(old), [""; 0]);
+    }
+
+    fn no_process_of(&self, cluster: usize) {
+        let left = || processes_of(&mark(cluster));
+        assert!(comes_true(LONG, || left().is_empty()), "{:?}", left().into_iter().map(describe).collect::<Vec<_>>());
     }
 
     fn harm(&mut self, fault: Fault, rng: &mut Rng) {
@@ -293,7 +306,7 @@ impl Soak {
             program.tell(&format!("round {}", rng.next()));
         }
         let cluster = self.clusters;
-        for _ in 0..rng.below(3) {
+        for _ in 0..rng.below(4) {
             pause(rng);
             let fault = deck.draw(rng);
             self.faults.push(fault);
@@ -338,7 +351,7 @@ impl Soak {
         until("no descriptor is kept", || descriptors_of(cluster) <= self.descriptors);
         local::stop(self.place.socket()).unwrap();
         assert!(self.cluster.child.wait().unwrap().success());
-        until("no process is left", || processes_of(&mark(self.clusters)).is_empty());
+        self.no_process_of(self.clusters);
         assert_eq!(pages_of(cluster), [""; 0]);
         assert_eq!(self.place.files(), [PathBuf::new(); 0]);
     }
