@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 
 const SESSION: SessionId = SessionId(7);
 
-pub(super) fn job(number: u32) -> JobId {
+fn job(number: u32) -> JobId {
     JobId { session: SESSION, number }
 }
 
-pub(super) fn task(number: u32, index: u32) -> TaskId {
+fn task(number: u32, index: u32) -> TaskId {
     TaskId { job: job(number), index }
 }
 
@@ -1146,7 +1146,9 @@ fn deep_chains_do_not_recurse() {
 
 #[test]
 fn the_scheduler_drives_itself() {
-    assert_eq!(drive_noops(10_000), 10_000);
+    for workers in [1, 2, 64] {
+        assert_eq!(drive_noops(10_000, workers), 10_000);
+    }
 }
 
 #[test]

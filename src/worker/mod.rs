@@ -25,7 +25,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{die_with_parent, exit_now};
+use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{Bytes, Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
@@ -148,7 +148,8 @@ fn clean_up_after(page: &PageName) {
     let began = Instant::now();
     while began.elapsed() < DYING {
         if nix::unistd::getppid().as_raw() as u32 != page.owner() {
-            return page.unlink_all();
+            page.unlink_orphans();
+            return wake_orphans(std::slice::from_ref(page));
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -2,6 +2,8 @@
 //! run a function of the test program in a process of its own.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each suite uses a part of it, in tests")]
 
+pub mod suite;
+
 use parking_lot::{Mutex, MutexGuard};
 use std::fs;
 use std::future::Future;
