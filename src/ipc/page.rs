@@ -30,7 +30,7 @@ pub(crate) const LOG: usize = 2048;
 
 const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x06");
+const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x07");
 
 #[repr(C)]
 struct Page {
