@@ -485,7 +485,8 @@ impl Threads {
         let cost = lane.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy)) {
+        let declared = || lane.job.node(lane.sources[lane.next]).options().and_then(|o| o.memory).unwrap_or(0);
+        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, declared())) {
             None => n,
             // Of what is ready, something may free memory, whatever its place in the line.
             Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
@@ -557,7 +558,8 @@ impl Threads {
             job.failing.store(true, Ordering::Release);
         }
         if let (Some((budget, sizes)), Ok(value)) = (&job.budget, &result) {
-            sizes[id as usize].store(budget.kept(job.node(id), value), Ordering::Relaxed);
+            let is_source = job.graph.refs(id).is_empty();
+            sizes[id as usize].store(budget.kept(job.node(id), value, is_source), Ordering::Relaxed);
         }
         *job.cells[id as usize].lock() = match result {
             Ok(value) => Kept::Value(value),

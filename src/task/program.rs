@@ -127,6 +127,34 @@ impl<'a> Iterator for Ops<'a> {
     }
 }
 
+/// The place of the function that gives a program's result, whichever build it is of; 0 where there is none.
+pub(crate) fn function(mut body: &[u8]) -> u64 {
+    let mut last = 0;
+    let mut next = || {
+        let (&tag, rest) = body.split_first()?;
+        body = rest;
+        match tag {
+            LITERAL => {
+                let (length, rest) = body.split_first_chunk::<4>()?;
+                body = rest.get(u32::from_le_bytes(*length) as usize..)?;
+            }
+            DEPENDENCY => drop(get(&mut body)?),
+            CALL | GATHER => {
+                let offset = get(&mut body)?;
+                get(&mut body)?;
+                if tag == CALL {
+                    body = body.get(8..)?;
+                    last = offset;
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    };
+    while next().is_some() {}
+    last
+}
+
 /// A body that is not a program of this build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
@@ -232,7 +260,10 @@ mod tests {
     #[test]
     fn every_truncation_is_an_error() {
         let body = fused();
+        assert_eq!(function(&body), offset(inc), "the last one gives the result");
+        assert_eq!((function(&[]), function(&[9, 9])), (0, 0));
         for n in 0..body.len() {
+            assert!([0, offset(add)].contains(&function(&body[..n])));
             let result = run(&body[..n], |_| Some(Slot::Value(Arc::new(1_i64))), |_, _| true);
             // A prefix that ends with a whole call is a program of its own.
             if let Ok(Some((_, record))) = result {

@@ -29,7 +29,7 @@ use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{Bytes, Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
-use crate::task::call::{Fault, guarded};
+use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
@@ -46,6 +46,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Store;
@@ -83,9 +84,7 @@ struct Queue {
     reading: bool,
     /// Threads that wait for work or for their turn to read.
     idle: usize,
-    /// Threads that may run tasks now: as many as the worker has, and one for each that waits for its own tasks.
-    allowed: usize,
-    /// Threads there are, without those that wait for their own tasks.
+    /// Threads there are, without those that wait for their own tasks. As many as the worker is to have stay.
     active: usize,
     /// Running tasks that were cancelled.
     cancelled: FxHashSet<TaskId>,
@@ -115,6 +114,8 @@ pub(crate) struct Worker {
     watch: Mutex<bool>,
     watcher: Condvar,
     client: OnceLock<Arc<crate::client::remote::Remote>>,
+    /// The thread that sends what must be read from disk first, once there is one.
+    exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
 }
 
 /// Serves a supervisor until it closes the connection.
@@ -188,7 +189,6 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
             waiting: Waiting::default(),
             reading: false,
             idle: 0,
-            allowed: threads,
             active: threads,
             cancelled: FxHashSet::default(),
             running: FxHashSet::default(),
@@ -207,6 +207,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         watch: Mutex::new(false),
         watcher: Condvar::new(),
         client: OnceLock::new(),
+        exporter: OnceLock::new(),
         welcome,
     }));
     worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
@@ -281,7 +282,7 @@ impl Worker {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
-            if queue.active > queue.allowed {
+            if queue.active > self.welcome.threads {
                 queue.active -= 1;
                 queue.free_slots.push(slot);
                 // Somebody who stays must look at what there is.
@@ -350,7 +351,7 @@ impl Worker {
     }
 
     /// The watcher's life, see the head of this module.
-    fn watch(&self) {
+    fn watch(&'static self) {
         let mut closed_since: Option<Instant> = None;
         let mut told_closed = false;
         let (mut seen, mut calm_since) = (0, Instant::now());
@@ -412,7 +413,7 @@ impl Worker {
     }
 
     /// Reads until something came or the turn is over.
-    fn read_in_turn(&self) {
+    fn read_in_turn(&'static self) {
         if self.link.poll(TURN_MS) {
             let frames = self.link.read();
             self.handle(frames);
@@ -424,7 +425,7 @@ impl Worker {
         }
     }
 
-    fn handle(&self, messages: Result<Vec<ToWorker>, String>) {
+    fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
         let messages = match messages {
             Ok(messages) => messages,
             Err(reason) => {
@@ -562,19 +563,45 @@ impl Worker {
         self.bounce(bounced);
     }
 
+    /// Sends a value that is held. One that must be read from disk is left to a thread of its own: whoever reads messages
+    /// does not wait for the disk.
+    fn export(&'static self, id: TaskId, since: Instant) {
+        let exporter = self.store.is_on_disk_only(id).then(|| self.exporter()).flatten();
+        if exporter.is_none_or(|exporter| exporter.send((id, since)).is_err()) {
+            self.export_now(id, since);
+        }
+    }
+
+    fn exporter(&'static self) -> Option<&'static Sender<(TaskId, Instant)>> {
+        let exporter = self.exporter.get_or_init(|| {
+            let (ask, asked) = channel();
+            let work = move || asked.into_iter().for_each(|(id, since)| self.export_now(id, since));
+            std::thread::Builder::new().name("exporter".to_string()).spawn(work).ok().map(|_| ask)
+        });
+        exporter.as_ref()
+    }
+
     /// Sends a value that is held; where there is no room for it, a little later.
-    fn export(&self, id: TaskId, since: Instant) {
+    fn export_now(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
-            Ok(Some((value, record))) => match self.encode(&value, record) {
-                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
-                    self.deferred.lock().push((id, since));
-                    return self.wake_watcher();
+            Ok(Some((value, record))) => {
+                let encoded = output::encode(&self.pool, &value, record);
+                // It may have been forgotten meanwhile, and this be its end.
+                discard(value);
+                match encoded {
+                    Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                        // Not here: whoever reads messages does not wait for the disk.
+                        if !self.store.ask_for_room() {
+                            self.link.send(&FromWorker::Crowded);
+                        }
+                        self.deferred.lock().push((id, since));
+                        return self.wake_watcher();
+                    }
+                    encoded => encoded
+                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into()))),
                 }
-                encoded => {
-                    encoded.map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into())))
-                }
-            },
+            }
             Ok(None) => lost("its worker does not hold it any more".to_string()),
             Err(reason) => lost(reason),
         };
@@ -585,32 +612,22 @@ impl Worker {
     }
 
     /// Tries again to send what there was no room for.
-    fn export_deferred(&self) {
+    fn export_deferred(&'static self) {
         let deferred = std::mem::take(&mut *self.deferred.lock());
         deferred.into_iter().for_each(|(id, since)| self.export(id, since));
     }
 
-    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, and the supervisor
-    /// is told that copies which can be had again had better go.
-    fn encode(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
-        loop {
-            match output::encode(&self.pool, value, record) {
-                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
-                Err(crowded @ Unsent::Crowded(_)) => {
-                    self.link.send(&FromWorker::Crowded);
-                    return Err(crowded);
-                }
-                encoded => return encoded,
-            }
-        }
-    }
-
-    /// The same, waiting for room as long as that makes sense.
+    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, the supervisor is
+    /// told that copies which can be had again had better go, and room is waited for as long as that makes sense.
     fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
         let since = Instant::now();
         loop {
-            match self.encode(value, record) {
-                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => std::thread::sleep(TICK),
+            match output::encode(&self.pool, value, record) {
+                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
+                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                    self.link.send(&FromWorker::Crowded);
+                    std::thread::sleep(TICK);
+                }
                 encoded => return encoded,
             }
         }
@@ -678,7 +695,11 @@ impl Worker {
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
         let began = Instant::now();
-        let outcome = self.outcome(&mut task, scope);
+        // Values run their own code when they are decoded, encoded, sized and dropped.
+        let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
+            let (name, key) = scope.call();
+            Outcome::Failed(Box::new(self.failure(id, 0, name, key, output::cause(fault))))
+        });
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         self.page.set_running(scope.slot, None);
@@ -770,11 +791,7 @@ impl Worker {
             true
         };
         match program::run(body, &mut input, go_on) {
-            // Encoding runs the value's own code.
-            Ok(Some((value, record))) => guarded(|| Ok(self.keep(task, value, record))).unwrap_or_else(|fault| {
-                let name = Some(scope.name_of(record));
-                Outcome::Failed(Box::new(self.failure(id, 0, name, None, output::cause(fault))))
-            }),
+            Ok(Some((value, record))) => self.keep(task, value, record),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
                 let cause = output::cause(fault.fault);
@@ -855,6 +872,7 @@ impl Worker {
             return;
         }
         queue.active -= 1;
+        let mut failed = None;
         if queue.idle > 0 {
             self.work.notify_one();
         } else {
@@ -866,13 +884,17 @@ impl Worker {
             queue.active += 1;
             let spawned =
                 std::thread::Builder::new().name(format!("executor-{slot}")).spawn(move || self.work_as_thread(slot));
-            if let Err(e) = spawned {
+            if spawned.is_err() {
                 queue.active -= 1;
                 queue.free_slots.push(slot);
-                log::error!("no thread to run what a task waits for: {e}");
             }
+            failed = spawned.err();
         }
         drop(queue);
+        // Without the lock: standard error may be full, and is emptied by threads that need the lock.
+        if let Some(e) = failed {
+            log::error!("no thread to run what a task waits for: {e}");
+        }
         self.send_finished();
         self.link.send(&FromWorker::Blocked(1));
     }

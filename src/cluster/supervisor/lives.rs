@@ -233,8 +233,9 @@ impl Supervisor {
         let place = life.place;
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
-        let cause = self.explained(&life, cause);
-        let record = self.record(&life, &life.page.running(), cause);
+        let (cause, available) = self.explained(&life, cause);
+        let mut record = self.record(&life, &life.page.running(), cause);
+        record.machine_available = available;
         let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
         self.note(place, life.pid, step);
         let past = &mut self.past_runs[place];
@@ -295,9 +296,10 @@ impl Supervisor {
         DeathRecord {
             worker: self.places[life.place].name.clone(),
             pid: life.pid,
-            cause: life.ended.clone().unwrap_or(cause),
+            cause,
             memory_limit: self.settings.memory_limit,
             memory_samples: life.page.samples(),
+            machine_available: None,
             managed: life.page.gauges().managed(),
             spilled: life.page.gauges().spilled(),
             peak_bytes: running.iter().map(peak_of).collect(),

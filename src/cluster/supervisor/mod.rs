@@ -24,6 +24,7 @@ use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
 use crate::memory::leak::Floor;
+use crate::memory::oom::Killer;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
@@ -141,6 +142,8 @@ pub(crate) struct Supervisor {
     watching: bool,
     /// A worker is so near its limit that it must be looked at often.
     tight: bool,
+    /// What the kernel does when memory runs out.
+    killer: Killer,
     /// Since when there has been no worker and none could be started.
     starved: Option<Instant>,
     /// Carrying out commands has brought the scheduler news.
@@ -205,6 +208,7 @@ impl Supervisor {
             waiting: Vec::new(),
             watching: false,
             tight: false,
+            killer: Killer::new(),
             starved: None,
             unsettled: false,
             stopping: None,
