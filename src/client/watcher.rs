@@ -11,9 +11,9 @@ use std::task::Waker;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a caller looks before it sleeps: a short task's round trip through another process.
-const LOOK: Duration = Duration::from_micros(50);
-/// How often it looks before it lets others have the core.
+/// How long a caller looks before it sleeps: the round trip of a short task through another process, on a busy machine.
+const LOOK: Duration = Duration::from_micros(80);
+/// How often it looks before it looks at the clock.
 const GLANCES: u32 = 32;
 /// At least one in 2^this waits begins with a look.
 const SELDOM: u32 = 6;
@@ -85,8 +85,6 @@ impl Sleeper {
                 turn.end(false);
                 return false;
             }
-            // Whoever is to answer may have been put on this core.
-            std::thread::yield_now();
         }
     }
 }

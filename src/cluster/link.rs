@@ -154,7 +154,10 @@ impl Pipe {
 
 enum Taken {
     /// Whole frames, if any, and whether that is all there is.
-    Frames { frames: Vec<Frame>, all: bool },
+    Frames {
+        frames: Vec<Frame>,
+        all: bool,
+    },
     Nothing,
     End,
 }
