@@ -40,6 +40,8 @@ pub(crate) enum ToWorker {
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
+    /// Makers of segments that have ended.
+    Gone(Vec<u32>),
     /// Word to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
@@ -100,6 +102,8 @@ pub(crate) struct Welcome {
     pub(crate) counter: bool,
     /// Whether the supervisor is another program, which does not know the functions of this one.
     pub(crate) stranger: bool,
+    /// Makers of segments that have ended before.
+    pub(crate) gone: Vec<u32>,
 }
 
 /// One task to run.

@@ -94,8 +94,11 @@ impl<N, G, R: Data, S: Data> Aggregating<N, G, R, S>
 where
     G: Fn(Vec<R>) -> S + Copy + 'static,
 {
-    const RECORD: &'static Record =
-        &Record::new::<(G, R, S)>(type_name::<N>, |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))), CodecOf::<S>::CODEC);
+    const RECORD: &'static Record = &Record::new::<(G, R, S)>(
+        type_name::<N>,
+        |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))),
+        CodecOf::<S>::CODEC,
+    );
 }
 
 /// Tasks of collections are pure: what is described twice is one task.

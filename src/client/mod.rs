@@ -13,6 +13,7 @@ pub(crate) mod output;
 pub(crate) mod remote;
 mod replay;
 mod wait;
+mod watcher;
 
 pub use builder::{Builder, RestartPolicy, StartMethod};
 pub use computable::{Computable, Results};

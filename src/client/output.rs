@@ -2,6 +2,7 @@
 
 use super::backend::Backend;
 use super::gate::Permit;
+pub(crate) use super::watcher::{Watcher, wait_until};
 use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
@@ -17,8 +18,7 @@ use smallvec::SmallVec;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What an output is called, without keeping the graph that makes it.
 #[derive(Clone)]
@@ -79,27 +79,6 @@ impl Slot {
 
     fn is_here(&self) -> bool {
         matches!(self, Slot::Value(_) | Slot::Payload(_) | Slot::Failed(_) | Slot::Taken)
-    }
-}
-
-/// Who wants to know when an output is done.
-pub(crate) enum Watcher {
-    Thread(Thread),
-    Waker(Waker),
-    Call(Box<dyn FnOnce() + Send>),
-}
-
-impl Watcher {
-    pub(crate) fn fire(self) {
-        match self {
-            Self::Thread(t) => t.unpark(),
-            Self::Waker(w) => w.wake(),
-            Self::Call(f) => f(),
-        }
-    }
-
-    fn will_wake(&self, waker: &Waker) -> bool {
-        matches!(self, Self::Waker(w) if w.will_wake(waker))
     }
 }
 
@@ -357,7 +336,7 @@ impl Run {
         wait_until(deadline, || {
             let mut state = self.state.lock();
             if state.missing > 0 && !std::mem::replace(&mut told, true) {
-                state.when_all.push(Watcher::Thread(std::thread::current()));
+                state.when_all.push(Watcher::here());
             }
             state.missing == 0
         })
@@ -423,27 +402,6 @@ impl Here {
     }
 }
 
-/// Waits until `done` says so; whoever makes it so unparks this thread. `false`: the time was over before.
-///
-/// A task that waits gives its place in the pool to another one meanwhile.
-pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
-    if done() {
-        return true;
-    }
-    crate::run::context::blocking(|| {
-        loop {
-            match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
-                None => std::thread::park(),
-                Some(Duration::ZERO) => return done(),
-                Some(left) => std::thread::park_timeout(left),
-            }
-            if done() {
-                return true;
-            }
-        }
-    })
-}
-
 /// The handle of one output. The last one that goes lets the result go.
 pub struct Output {
     pub(crate) run: Arc<Run>,
@@ -471,7 +429,7 @@ impl Output {
     pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> Option<Result<Here, TaskError>> {
         let mut found = None;
         wait_until(deadline, || {
-            found = self.run.poll_here(self.slot, || Watcher::Thread(std::thread::current()));
+            found = self.run.poll_here(self.slot, Watcher::here);
             found.is_some()
         });
         found

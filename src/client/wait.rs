@@ -1,7 +1,7 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use super::output::{Watcher, wait_until};
+use super::watcher::{Watcher, wait_until};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,7 +56,7 @@ impl Arrivals {
     fn pop(&self, deadline: Option<Instant>) -> Option<usize> {
         let mut found = None;
         wait_until(deadline, || {
-            found = self.pop_or(|| Watcher::Thread(std::thread::current()));
+            found = self.pop_or(Watcher::here);
             found.is_some()
         });
         found

@@ -112,38 +112,56 @@ impl Pipe {
         loop {
             let mut ready = self.fd.readable().await.map_err(|e| e.to_string())?;
             match self.take(decoder) {
-                Ok(None) => ready.clear_ready(),
-                Ok(Some(Taken::End)) => return Ok(None),
-                Ok(Some(Taken::Frames(frames))) if frames.is_empty() => {}
-                Ok(Some(Taken::Frames(frames))) => return Ok(Some(frames)),
+                Ok(Taken::End) => return Ok(None),
+                Ok(Taken::Nothing) => ready.clear_ready(),
+                Ok(Taken::Frames { frames, all }) => {
+                    if all {
+                        ready.clear_ready();
+                    }
+                    if !frames.is_empty() {
+                        return Ok(Some(frames));
+                    }
+                }
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// Takes what has arrived. None: nothing.
-    fn take(&self, decoder: &mut Decoder) -> Result<Option<Taken>, String> {
+    /// Takes what has arrived.
+    fn take(&self, decoder: &mut Decoder) -> Result<Taken, String> {
         if self.broken.get() {
-            return Ok(Some(Taken::End));
+            return Ok(Taken::End);
         }
         let mut fds = Vec::new();
-        match self.fd.get_ref().recv_nonblocking(decoder.spare_mut(), &mut fds) {
-            Ok(0) => return decoder.finish().map(|()| Some(Taken::End)).map_err(|e| e.to_string()),
-            Ok(n) => decoder.advance(n, fds),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Taken::End)),
+        let spare = decoder.spare_mut();
+        let room = spare.len();
+        let all = match self.fd.get_ref().recv_nonblocking(spare, &mut fds) {
+            Ok(0) => return decoder.finish().map(|()| Taken::End).map_err(|e| e.to_string()),
+            Ok(n) => {
+                // A stream that gives less than there is room for has no more, unless it stopped behind descriptors.
+                let all = n < room && fds.is_empty();
+                decoder.advance(n, fds);
+                all
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Taken::Nothing),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Taken::End),
             Err(e) => return Err(e.to_string()),
-        }
+        };
         let mut frames = Vec::new();
         while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
             frames.push(frame);
         }
-        Ok(Some(Taken::Frames(frames)))
+        Ok(Taken::Frames { frames, all })
     }
 }
 
 enum Taken {
-    Frames(Vec<Frame>),
+    /// Whole frames, if any, and whether that is all there is.
+    Frames {
+        frames: Vec<Frame>,
+        all: bool,
+    },
+    Nothing,
     End,
 }
 

@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 
 /// How long a thread looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(30);
+/// How often it looks before it offers its core to others: every few microseconds.
+const YIELD: u32 = 4;
 /// How much work a thread takes from a job's sources at once.
 const SHARE: u64 = 50_000;
 
@@ -440,6 +442,7 @@ impl Threads {
     /// The next thing to do; waits for it. `None`: this thread is not needed any more.
     fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
         let mut spun = None;
+        let mut looks = 0_u32;
         loop {
             let mut queue = self.queue.lock();
             queue.busy -= usize::from(std::mem::take(&mut was_busy));
@@ -459,6 +462,11 @@ impl Threads {
                 drop(queue);
                 for _ in 0..50 {
                     std::hint::spin_loop();
+                }
+                looks += 1;
+                if looks % YIELD == 0 {
+                    // Who brings work, or waits for what this thread has just done, may have been put on this core.
+                    std::thread::yield_now();
                 }
                 continue;
             }

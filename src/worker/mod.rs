@@ -65,7 +65,8 @@ const BATCH: usize = 128;
 const LINGER: Duration = Duration::from_micros(500);
 /// How long a supervisor may take from the end of its connections to its own.
 const DYING: Duration = Duration::from_secs(5);
-/// Unused segments are kept for the next value up to this share of the available memory.
+/// Unused segments are kept for the next value, and mapped ones for when they come again, up to this share of the
+/// available memory.
 const SPARE_SHARE: u64 = 16;
 /// And up to this share of the worker's limit.
 const SPARE_OF_LIMIT: u64 = 8;
@@ -210,6 +211,8 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         exporter: OnceLock::new(),
         welcome,
     }));
+    worker.link.attachments().keep(spare as usize);
+    worker.link.attachments().forget(&worker.welcome.gone);
     worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before there are threads: one that reads already would not hear of tasks that another one puts into the queue.
     worker.handle(Ok(first.collect()));
@@ -449,6 +452,7 @@ impl Worker {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();
                 }
+                ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
                         client.hear(word);

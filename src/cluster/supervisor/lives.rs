@@ -167,6 +167,8 @@ impl Supervisor {
         if *build != self.build {
             return Err("it is another build of the program".to_string());
         }
+        let dead = |w: &WorkerId| !self.lives.contains_key(w);
+        let gone = (0..self.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
         let Some(life) = self.lives.get_mut(&worker) else { return Ok(()) };
         life.phase = Phase::Ready;
         let place = life.place;
@@ -183,6 +185,7 @@ impl Supervisor {
             session: session_of(worker),
             counter: clock::uses_counter(),
             stranger: !matches!(self.executable, Executable::Own),
+            gone,
         };
         let pid = life.pid;
         self.note(place, pid, LifeStep::Ready);
@@ -253,6 +256,7 @@ impl Supervisor {
         self.scheduler.worker_lost(worker, &running, record);
         self.shared.ledger.forgive(&life.page);
         self.lent.remove(&Peer::Worker(worker));
+        self.forget_owner(owner_of(worker));
         let pause = if expected {
             self.places[place].leave();
             Duration::ZERO

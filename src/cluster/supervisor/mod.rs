@@ -186,6 +186,9 @@ impl Supervisor {
             cancel_grace: settings.cancel_grace,
             ..Config::default()
         };
+        let attachments = Attachments::new();
+        // A client in this process reads results again and again from the same memory.
+        attachments.keep((settings.shared_memory / 8) as usize);
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
             tails: places.iter().map(|_| Tail::default()).collect(),
@@ -193,7 +196,7 @@ impl Supervisor {
             build,
             shared,
             scheduler: Scheduler::new(config),
-            attachments: Attachments::new(),
+            attachments,
             clock: Instant::now(),
             lives: FxHashMap::default(),
             next_worker: 0,

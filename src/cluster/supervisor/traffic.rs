@@ -45,6 +45,14 @@ impl Supervisor {
         }
     }
 
+    /// Nothing that this process has made comes again: nobody is to keep it mapped.
+    pub(super) fn forget_owner(&mut self, owner: u32) {
+        self.attachments.forget(&[owner]);
+        let ready = self.lives.iter().filter(|(_, life)| life.phase == Phase::Ready);
+        let ready: Vec<_> = ready.map(|(&id, _)| id).collect();
+        ready.into_iter().for_each(|id| self.tell(id, &ToWorker::Gone(vec![owner])));
+    }
+
     pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
         if let Some(life) = self.lives.get_mut(&worker) {
             life.sent = monotonic_ms();
