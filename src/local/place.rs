@@ -289,9 +289,9 @@ mod tests {
         // A process that another test is starting has the lock until it is another program.
         crate::ipc::testing::until(|| {
             sweep(dir.path());
-            !dead.log().exists()
+            !dead.pid_file().exists()
         });
-        assert!(!dead.log().exists() && !dead.socket.exists() && !dead.pid_file().exists());
+        assert!(dead.log().exists() && !dead.socket.exists() && !dead.pid_file().exists());
         assert!(alive.log().exists() && alive.socket.exists() && alive.pid_file().exists());
         assert!(dir.path().join("other.txt").exists());
         drop(lock);
