@@ -5,6 +5,7 @@
 //! and the rest behind them or in memory; reading it back is mapping it. A part is free again when the last mapping of
 //! it is gone.
 
+use crate::bytes::Bytes;
 use crate::ipc::ledger::{Ledger, QuotaError};
 use crate::ipc::scope::{Layout, layout_scope};
 use crate::ipc::segment::{Segment, SegmentError};
@@ -147,7 +148,7 @@ impl Drop for Extent {
 /// A value on disk.
 pub(crate) struct OnDisk {
     /// The encoded value, where it is small.
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     in_segment: Option<u64>,
     /// The large buffers, and then the encoded value where it is not small.
     extents: Vec<Arc<Extent>>,
@@ -157,7 +158,7 @@ impl OnDisk {
     /// The value in encoded form, mapped. To be decoded in this process: no other one can map a file's part.
     pub(crate) fn payload(&self) -> Result<Payload, SegmentError> {
         let segments = self.extents.iter().map(Segment::on_disk).collect::<Result<_, _>>()?;
-        Ok(Payload { bytes: Arc::clone(&self.bytes), segments, in_segment: self.in_segment })
+        Ok(Payload::new(self.bytes.clone(), segments, self.in_segment))
     }
 
     /// Bytes it takes on disk.
@@ -186,7 +187,7 @@ impl Disk {
         let extent = self.extent(encoded.len() as u64)?;
         self.io(extent.write(&self.file()?, &encoded, 0))?;
         extents.push(Arc::new(extent));
-        Ok(OnDisk { bytes: [].into(), in_segment: Some(encoded.len() as u64), extents })
+        Ok(OnDisk { bytes: Bytes::default(), in_segment: Some(encoded.len() as u64), extents })
     }
 
     fn write_buffers(&self, layout: &Layout) -> Result<Arc<Extent>, DiskError> {
@@ -278,7 +279,7 @@ mod tests {
 
     fn read<T: crate::Data>(on_disk: &OnDisk) -> T {
         let payload = on_disk.payload().unwrap();
-        decode_scope(&payload.segments, || codec::decode(payload.content())).unwrap()
+        decode_scope(payload.segments(), || codec::decode(payload.content())).unwrap()
     }
 
     #[test]

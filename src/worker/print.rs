@@ -107,7 +107,7 @@ impl Streams {
             bytes.truncate(n);
             *chatty = Some(Instant::now());
             let tasks = tasks.get_or_insert_with(|| running_since(ring, since)).clone();
-            found(Printed { stderr: *stderr, bytes: Bytes(bytes.into()), tasks });
+            found(Printed { stderr: *stderr, bytes: bytes.into(), tasks });
         }
     }
 }

@@ -215,7 +215,7 @@ impl Store {
 
     /// Keeps values in reach: their segments mapped, and the mappings filled.
     pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
-        values.iter().flat_map(|(_, payload)| &payload.segments).for_each(|segment| segment.populate());
+        values.iter().flat_map(|(_, payload)| payload.segments()).for_each(|segment| segment.populate());
         self.shared.lock().extend(values);
     }
 
@@ -399,7 +399,7 @@ impl Store {
 
 fn load(on_disk: &OnDisk, record: &Record) -> Result<Value, String> {
     let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
-    decode_scope(&payload.segments, || record.result().decode(payload.content()))
+    decode_scope(payload.segments(), || record.result().decode(payload.content()))
 }
 
 impl State {
