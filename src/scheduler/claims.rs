@@ -125,12 +125,17 @@ impl Scheduler {
     /// Everything the session claims is released, and nothing is delivered to it any more.
     pub(crate) fn session_closed(&mut self, session: SessionId) {
         let mut claims = Vec::new();
-        for job in self.jobs.iter().filter(|job| job.id.session == session) {
+        for job in self.jobs.iter_mut().filter(|job| job.id.session == session) {
             claims.push((job.id, job.spec.outputs.iter().map(|o| o.index).collect::<Vec<_>>()));
+            if job.spec.open {
+                Arc::make_mut(&mut job.spec).open = false;
+                self.leaving.push(job.slot);
+            }
         }
         for (job, outputs) in claims {
             self.release(job, &outputs);
         }
+        self.sweep();
         self.deliveries.retain(|d| d.job.session != session);
     }
 

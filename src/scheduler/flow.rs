@@ -557,7 +557,7 @@ impl Scheduler {
                 continue;
             }
             let job = &self.jobs[slot];
-            if job.claims > 0 || job.refs > 0 || job.exporting > 0 {
+            if job.claims > 0 || job.refs > 0 || job.exporting > 0 || job.spec.open {
                 continue;
             }
             for lane in 0..job.lanes.len() as u32 {

@@ -38,13 +38,18 @@ fn get(bytes: &mut &[u8]) -> Option<u64> {
 /// Writes a literal whose encoded bytes `encode` appends; on an error nothing is written.
 pub(crate) fn literal<E>(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     let start = out.len();
-    out.push(LITERAL);
-    let length_at = out.len();
-    out.extend_from_slice(&[0; 4]);
+    // Most literals are short: the length takes one byte, and for a longer one room is made.
+    out.extend_from_slice(&[LITERAL, 0]);
     let body_at = out.len();
     encode(out).inspect_err(|_| out.truncate(start))?;
-    let length = (out.len() - body_at) as u32;
-    out[length_at..body_at].copy_from_slice(&length.to_le_bytes());
+    let length = out.len() - body_at;
+    if length < 0x80 {
+        out[body_at - 1] = length as u8;
+    } else {
+        let mut bytes = Vec::with_capacity(10);
+        put(&mut bytes, length as u64);
+        out.splice(body_at - 1..body_at, bytes);
+    }
     Ok(())
 }
 
@@ -91,8 +96,8 @@ impl<'a> Ops<'a> {
         self.0 = rest;
         Some(match tag {
             LITERAL => {
-                let (length, rest) = self.0.split_first_chunk::<4>()?;
-                let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+                let length = usize::try_from(get(&mut self.0)?).ok()?;
+                let (bytes, rest) = self.0.split_at_checked(length)?;
                 self.0 = rest;
                 Op::Literal(bytes)
             }

@@ -27,8 +27,8 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{Bytes, Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
-use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
+use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
+use crate::protocol::{Failure, FailureCause, Outcome};
 use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
@@ -639,7 +639,7 @@ impl Worker {
 
     /// Counts one delivery of each segment of ours in the payload.
     fn lend(&self, payload: &crate::protocol::Payload) {
-        for segment in payload.segments.iter().filter(|s| s.is_own()) {
+        for segment in payload.segments().iter().filter(|s| s.is_own()) {
             self.pool.lend(segment);
         }
     }
@@ -666,7 +666,7 @@ impl Worker {
 
     fn tell_printed(&self) {
         self.streams.look(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
-            self.link.send(&FromWorker::Printed { number, stderr, bytes: Bytes(bytes.into()), tasks });
+            self.link.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
@@ -725,7 +725,7 @@ impl Worker {
         }
         let given = match &outcome {
             _ if !followed => None,
-            Outcome::Value(payload) if payload.segments.is_empty() => Some(Input::Payload(payload.clone())),
+            Outcome::Value(payload) if payload.segments().is_empty() => Some(Input::Payload(payload.clone())),
             Outcome::Held { .. } => Some(Input::Held { id, take: false }),
             _ => None,
         };
@@ -767,9 +767,9 @@ impl Worker {
             Ok(inputs) => inputs,
             Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
         };
-        let body = &task.body.0;
+        let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
-        for op in Ops::new(body) {
+        for op in Ops::new(body).take_while(|_| !inputs.is_empty()) {
             if let Ok(Op::Dependency(i)) = op
                 && let Some(n) = uses.get_mut(i)
             {
@@ -837,10 +837,9 @@ impl Worker {
             Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
         };
         if !task.deliver {
-            let mut bytes = Vec::new();
             let bound = record.is_bound();
-            if !bound && record.result().encode(&value, &mut bytes, SMALL).is_ok() {
-                return Outcome::Value(crate::protocol::Payload::inline(&bytes));
+            if !bound && let Some(payload) = output::encode_small(&value, record) {
+                return Outcome::Value(payload);
             }
             let nbytes = record.result().size(&value);
             return match self.store.put(task.id, value, record, nbytes) {
