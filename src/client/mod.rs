@@ -456,13 +456,23 @@ impl Client {
         Self::finish(&what, &run, slots)
     }
 
-    /// The first handles of a run's outputs.
-    fn outputs(&self, run: &Arc<Run>) -> Vec<Output> {
-        let handle = |slot| match run.alias(slot) {
+    /// The first handle of an output of a run.
+    fn output(run: &Arc<Run>, slot: u32) -> Output {
+        match run.alias(slot) {
             Some(earlier) => earlier.clone(),
             None => Output::new(run, slot),
-        };
-        let outputs: Vec<_> = (0..run.len() as u32).map(handle).collect();
+        }
+    }
+
+    /// The first handles of a run's outputs.
+    fn outputs(&self, run: &Arc<Run>) -> Vec<Output> {
+        let outputs: Vec<_> = (0..run.len() as u32).map(|slot| Self::output(run, slot)).collect();
+        self.remember(&outputs);
+        outputs
+    }
+
+    /// Has later graphs use the results of pure tasks.
+    fn remember(&self, outputs: &[Output]) {
         let mut pure: Option<parking_lot::MutexGuard<'_, FxHashMap<u128, WeakOutput>>> = None;
         for output in outputs.iter().filter(|output| output.run.may_be_pure(output.slot)) {
             let known = pure.get_or_insert_with(|| {
@@ -472,7 +482,6 @@ impl Client {
             });
             known.insert(output.hash(), output.downgrade());
         }
-        outputs
     }
 
     /// A handle for each root, of the output in its slot.
@@ -484,12 +493,12 @@ impl Client {
         }
     }
 
-    /// A handle of the only root.
-    fn handle<T>(&self, run: &Arc<Run>) -> Result<Future<T>> {
-        self.outputs(run)
-            .pop()
-            .map(Future::new)
-            .ok_or_else(|| Error::Closed { reason: "nothing was submitted".to_string() })
+    /// Submits what one value needs.
+    fn submit_one<T>(&self, what: &Delayed<T>, permit: Permit) -> Result<Future<T>> {
+        let run = self.run(self.graph(&[what.node()])?, Want::Handles, permit)?;
+        let output = Self::output(&run, 0);
+        self.remember(std::slice::from_ref(&output));
+        Ok(Future::new(output))
     }
 
     /// Starts computing lazy values and keeps the results where the tasks run. Does not wait.
@@ -531,8 +540,7 @@ impl Client {
     /// # Errors
     /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
     pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        let (run, _) = self.start(what, Want::Handles, self.0.gate.enter())?;
-        self.handle(&run)
+        self.submit_one(what, self.0.gate.enter())
     }
 
     /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
@@ -540,8 +548,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub async fn submit_async<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        let (run, _) = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
-        self.handle(&run)
+        self.submit_one(what, self.0.gate.enter_async().await)
     }
 
     /// Starts computing many lazy values. Does not wait.

@@ -4,7 +4,7 @@ use super::backend::Backend;
 use super::gate::Permit;
 use super::made::Made;
 use super::output::{Here, Label, Output, Slot, Watcher, cancelled, wait_until};
-use super::wait::Arrivals;
+use super::wait::{Arrivals, Places};
 use crate::error::TaskError;
 use crate::graph::Graph;
 use crate::graph::layer::{Layer, Names};
@@ -59,7 +59,7 @@ impl Handles {
 struct Group {
     to: Weak<Arrivals>,
     /// Outputs, ascending, and what they are to be told as.
-    places: Vec<(u32, usize)>,
+    places: Places,
     /// Each output between the first and the last is among them, once.
     dense: bool,
     left: usize,
@@ -99,12 +99,16 @@ struct State {
     when_all: Watchers,
 }
 
+/// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
+#[repr(align(64))]
+struct Apart<T>(T);
+
 /// One submitted graph.
 pub(crate) struct Run {
     pub(crate) number: u32,
     backend: Arc<dyn Backend>,
     labels: Labels,
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
     handles: SmallVec<[Handles; 2]>,
     made: OnceLock<Made>,
     /// Counts this graph as under way.
@@ -159,7 +163,7 @@ impl Run {
             number,
             backend,
             labels,
-            state: Mutex::new(state),
+            state: Apart(Mutex::new(state)),
             handles: std::iter::repeat_with(Handles::default).take(n).collect(),
             made: OnceLock::new(),
             permit: Mutex::new(None),
@@ -237,7 +241,7 @@ impl Run {
     /// The graph of an output that has not succeeded.
     pub(crate) fn node(&self, slot: u32) -> Option<Arc<Node>> {
         let layer = {
-            let state = self.state.lock();
+            let state = self.state.0.lock();
             let Some(layer) = &state.layer else { return state.nodes.get(slot as usize)?.clone() };
             let may_fail = matches!(state.slots[slot as usize], Slot::Pending { .. } | Slot::Failed(_));
             may_fail.then(|| Arc::clone(layer))?
@@ -251,7 +255,7 @@ impl Run {
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, Slot)>) {
         let mut fire = Watchers::new();
         let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
-        let mut guard = self.state.lock();
+        let mut guard = self.state.0.lock();
         let State { slots, nodes, layer, watchers, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
             let Some(old) = slots.get_mut(at as usize) else { continue };
@@ -311,12 +315,12 @@ impl Run {
     }
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
-    pub(crate) fn tell_each(&self, mut places: Vec<(u32, usize)>, to: &Arc<Arrivals>) {
+    pub(crate) fn tell_each(&self, mut places: Places, to: &Arc<Arrivals>) {
         if !places.is_sorted() {
             places.sort_unstable();
         }
         let dense = places.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         let done: Vec<usize> =
             places.iter().filter(|(slot, _)| state.slots[*slot as usize].is_done()).map(|(_, place)| *place).collect();
         let left = places.len() - done.len();
@@ -341,7 +345,7 @@ impl Run {
 
     /// Makes a failed output pending again.
     pub(crate) fn reopen(&self, slot: u32) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         let failed = matches!(state.slots[slot as usize], Slot::Failed(_));
         if failed {
             state.slots[slot as usize] = Slot::Pending { wanted: false };
@@ -355,7 +359,7 @@ impl Run {
     /// Fails every output that is not here.
     pub(crate) fn fail_rest(&self, error: impl Fn(&Label) -> TaskError) {
         let left: Vec<u32> = {
-            let state = self.state.lock();
+            let state = self.state.0.lock();
             (0..).zip(&state.slots).filter(|(_, slot)| !slot.is_here()).map(|(at, _)| at).collect()
         };
         self.settle(left.into_iter().map(|at| (at, Slot::Failed(error(&self.label(at))))));
@@ -363,16 +367,16 @@ impl Run {
 
     /// Looks at an output.
     pub(crate) fn look<R>(&self, slot: u32, f: impl FnOnce(&Slot) -> R) -> R {
-        f(&self.state.lock().slots[slot as usize])
+        f(&self.state.0.lock().slots[slot as usize])
     }
 
     pub(crate) fn is_all_done(&self) -> bool {
-        self.state.lock().pending == 0
+        self.state.0.lock().pending == 0
     }
 
     /// Whether all outputs are done, and none of them failed.
     pub(crate) fn has_succeeded(&self) -> bool {
-        let state = self.state.lock();
+        let state = self.state.0.lock();
         state.pending == 0 && state.failed == 0
     }
 
@@ -382,7 +386,7 @@ impl Run {
 
     /// Calls back when the output is done; at once, if it is.
     pub(crate) fn when_done(&self, slot: u32, watcher: Watcher) {
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         if state.slots[slot as usize].is_done() {
             drop(state);
             return watcher.fire();
@@ -393,14 +397,13 @@ impl Run {
     /// Has the values of these outputs sent here, each as soon as it is there.
     pub(crate) fn want_here(&self, slots: impl IntoIterator<Item = u32>) {
         let mut ask = Vec::new();
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         for slot in slots {
             match &mut state.slots[slot as usize] {
                 Slot::Pending { wanted } => *wanted = true,
-                Slot::Remote { asked, .. } => {
-                    if !std::mem::replace(asked, true) {
-                        ask.push(slot);
-                    }
+                Slot::Remote { asked: asked @ false, .. } => {
+                    *asked = true;
+                    ask.push(slot);
                 }
                 _ => {}
             }
@@ -413,7 +416,7 @@ impl Run {
 
     /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `watcher` is told.
     pub(crate) fn poll_here(&self, slot: u32, watcher: impl FnOnce() -> Watcher) -> Option<Result<Here, TaskError>> {
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         match &mut state.slots[slot as usize] {
             Slot::Value(value) => return Some(Ok(Here::Value(Arc::clone(value)))),
             Slot::Payload(payload) => return Some(Ok(Here::Payload(payload.clone()))),
@@ -449,7 +452,7 @@ impl Run {
     pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
         let mut told = false;
         wait_until(deadline, || {
-            let mut state = self.state.lock();
+            let mut state = self.state.0.lock();
             if state.missing > 0 && !std::mem::replace(&mut told, true) {
                 state.when_all.push(Watcher::here());
             }
@@ -459,7 +462,7 @@ impl Run {
 
     /// Whether every output is here; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         if state.missing > 0 && !state.when_all.iter().any(|w| w.will_wake(waker)) {
             state.when_all.push(Watcher::Waker(waker.clone()));
         }
@@ -468,7 +471,7 @@ impl Run {
 
     /// Takes an output that is here, for the last time.
     pub(crate) fn take(&self, slot: u32) -> Result<Here, TaskError> {
-        let mut state = self.state.lock();
+        let mut state = self.state.0.lock();
         let place = &mut state.slots[slot as usize];
         if !place.is_here() {
             return Err(cancelled(&self.label(slot)));

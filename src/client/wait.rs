@@ -20,6 +20,9 @@ pub enum WaitFor {
     Any,
 }
 
+/// Outputs of one run, each with the place of its future in a list.
+pub(crate) type Places = Vec<(u32, usize)>;
+
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
 pub(crate) struct Arrivals {
@@ -27,8 +30,8 @@ pub(crate) struct Arrivals {
 }
 
 /// The outputs behind some futures, by run, each with its place in the list.
-pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Vec<(u32, usize)>)> {
-    let mut runs: Vec<(&Arc<Run>, Vec<(u32, usize)>)> = Vec::new();
+pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Places)> {
+    let mut runs: Vec<(&Arc<Run>, Places)> = Vec::new();
     let mut known: FxHashMap<*const Run, usize> = FxHashMap::default();
     let mut last = None;
     for (place, future) in futures.iter().enumerate() {

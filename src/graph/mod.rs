@@ -11,6 +11,7 @@ use crate::delayed::options::Options;
 use layer::Layer;
 use node::{Kind, Node};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -25,12 +26,15 @@ pub(crate) struct Graph {
     refs: Vec<u32>,
     ref_ends: Vec<u32>,
     /// For each result asked for, its task.
-    pub(crate) roots: Vec<u32>,
+    pub(crate) roots: Ids,
     /// Nodes that are results of earlier graphs.
     held: usize,
     /// Calls that are held as a rule: then these are all its tasks, and everything else is empty.
     pub(crate) layer: Option<Arc<Layer>>,
 }
+
+/// A list of tasks; mostly of one, since most graphs are asked for one result.
+pub(crate) type Ids = SmallVec<[u32; 2]>;
 
 /// Finds the result of a task, where there is one already.
 pub(crate) type Known<'a> = &'a dyn Fn(&Arc<Node>) -> Option<Output>;
@@ -72,15 +76,21 @@ impl Graph {
 
     /// As [`of`](Self::of); tasks whose result is `known` are not run again.
     pub(crate) fn with_known(roots: &[&Arc<Node>], known: Option<Known<'_>>) -> Self {
-        let mut graph = Graph { roots: Vec::with_capacity(roots.len()), ..Graph::default() };
+        let mut graph = Graph { roots: Ids::with_capacity(roots.len()), ..Graph::default() };
         let mut streams = false;
         let mut met = Met::default();
-        let mut stack: Vec<Visit<'_>> = Vec::new();
+        let mut stack: SmallVec<[Visit<'_>; 8]> = SmallVec::new();
         // Numbers of finished nodes that wait for the node they are an argument of.
-        let mut done: Vec<u32> = Vec::new();
+        let mut done: SmallVec<[u32; 8]> = SmallVec::new();
+        if roots.len() > 1 {
+            met.by_place.reserve(roots.len());
+            graph.nodes.reserve(roots.len());
+            graph.ref_ends.reserve(roots.len());
+        }
         for root in roots {
             stack.push(Visit::Enter(root));
-            let mut at_root = true;
+            // One root is nobody's input, but one of several may be.
+            let mut at_root = roots.len() > 1;
             while let Some(visit) = stack.pop() {
                 match visit {
                     Visit::Enter(node) => {
@@ -171,7 +181,7 @@ impl Graph {
     }
 
     /// The tasks asked for, ascending and without repeats.
-    pub(crate) fn outputs(&self) -> Vec<u32> {
+    pub(crate) fn outputs(&self) -> Ids {
         if self.layer.is_some() {
             return (0..self.len() as u32).collect();
         }
@@ -243,7 +253,7 @@ mod tests {
         let z = delayed(add).call(&x, &y);
         let g = graph_of(&[&z, &x, &z]);
         assert_eq!(g.len(), 3);
-        assert_eq!(g.roots, [2, 0, 2]);
+        assert_eq!(g.roots[..], [2, 0, 2]);
         assert_eq!(g.refs(2), [0, 1]);
         assert_eq!(g.uses(), [3, 1, 1]);
         let (ends, tasks) = g.dependents();

@@ -11,6 +11,7 @@ use crate::task::codec::{Codec, Refused};
 use crate::task::function::Record;
 use crate::task::{Value, program};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Longest encoded argument that rides inside a task's body. A longer one becomes a value of its own, so that it is
@@ -159,7 +160,7 @@ impl Writer<'_> {
             first = self.graph.refs(first)[0];
         }
         // The chain runs from `first` to `id`; each link is the only input of the next.
-        let mut chain = Vec::new();
+        let mut chain: SmallVec<[u32; 8]> = SmallVec::new();
         let mut link = id;
         while link != first {
             chain.push(link);

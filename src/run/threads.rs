@@ -16,7 +16,7 @@ use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::ring::OwnRing;
 use crate::events::{Raw, Recorded};
 use crate::graph::node::{Kind, Node};
-use crate::graph::{Graph, row};
+use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::message::{Answer, Question};
 use crate::task::Value;
@@ -50,7 +50,7 @@ struct Job {
     seq: u64,
     run: Arc<Run>,
     graph: Graph,
-    outputs: Vec<u32>,
+    outputs: Ids,
     /// Per task: inputs (counted as often as they are used) that are not finished.
     missing: Vec<AtomicU32>,
     /// Per task: uses of its result that are to come.
@@ -612,7 +612,7 @@ impl Threads {
         let n = graph.len();
         // The tasks of a layer neither wait nor are waited for.
         let waiting = if graph.layer.is_some() { 0 } else { n };
-        let outputs = if waiting > 0 { graph.outputs() } else { Vec::new() };
+        let outputs = if waiting > 0 { graph.outputs() } else { Ids::new() };
         let job = Arc::new(Job {
             seq: place_in_line(run.number),
             outputs,

@@ -257,14 +257,19 @@ impl Worker {
         let scope = Rc::new(WorkerScope::new(self, slot));
         let _entered = crate::run::context::enter(scope.clone());
         let mut sent = Instant::now();
+        // When the task before it ended, if the next one was there already: one look at the clock for both.
+        let mut now = None;
         loop {
-            match self.turn(slot) {
+            match self.turn(slot, &mut now) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
-                    let (waiting, now) = self.run(task, &scope);
-                    if waiting >= BATCH || now.duration_since(sent) > LINGER {
+                    let began = now.unwrap_or_else(Instant::now);
+                    let (waiting, ended) = self.run(task, began, &scope);
+                    now = Some(ended);
+                    if waiting >= BATCH || ended.duration_since(sent) > LINGER {
                         self.send_finished();
-                        sent = now;
+                        sent = ended;
+                        now = None;
                     }
                 }
                 Turn::Read => {
@@ -281,7 +286,7 @@ impl Worker {
         }
     }
 
-    fn turn(&self, slot: usize) -> Turn {
+    fn turn(&self, slot: usize, now: &mut Option<Instant>) -> Turn {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
@@ -304,6 +309,7 @@ impl Worker {
                 self.wake_watcher();
                 return Turn::Run(task);
             }
+            *now = None;
             if !flushed {
                 drop(queue);
                 self.send_finished();
@@ -691,14 +697,13 @@ impl Worker {
     }
 
     /// Runs a task; says how many results wait to be sent, and when it was over.
-    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (usize, Instant) {
+    fn run(&'static self, mut task: Task, began: Instant, scope: &WorkerScope) -> (usize, Instant) {
         let id = task.id;
         if task.alone {
             self.store.clear_out();
         }
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
-        let began = Instant::now();
         // Values run their own code when they are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
             let (name, key) = scope.call();
@@ -836,11 +841,11 @@ impl Worker {
             let name = Some(short_name(record.path()));
             Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
         };
+        let bound = record.is_bound();
+        if !bound && let Some(payload) = output::encode_small(&value, record) {
+            return Outcome::Value(payload);
+        }
         if !task.deliver {
-            let bound = record.is_bound();
-            if !bound && let Some(payload) = output::encode_small(&value, record) {
-                return Outcome::Value(payload);
-            }
             let nbytes = record.result().size(&value);
             return match self.store.put(task.id, value, record, nbytes) {
                 Ok(()) => Outcome::Held { nbytes, bound },
