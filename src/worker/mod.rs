@@ -45,7 +45,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -105,6 +105,8 @@ pub(crate) struct Worker {
     page: Arc<ControlPage>,
     /// Values that are to be sent and for which there was no room, and since when.
     deferred: Mutex<Vec<(TaskId, Instant)>>,
+    /// Threads that encode values for others.
+    exporting: AtomicUsize,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
     streams: Streams,
@@ -201,6 +203,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         pool,
         page,
         deferred: Mutex::default(),
+        exporting: AtomicUsize::new(0),
         finished: Mutex::default(),
         streams: Streams::open(),
         introduced: Mutex::default(),
@@ -398,13 +401,13 @@ impl Worker {
                     self.store.note_waits(waits);
                     self.link.send(&FromWorker::Paused(closed));
                 }
-                let busy = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
-                if busy && !queue.reading && (queue.idle == 0 || closed) {
+                let runs = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
+                if runs && !queue.reading && (queue.idle == 0 || closed) {
                     queue.reading = true;
                     drop(queue);
                     self.read_in_turn();
                 }
-                busy
+                runs || self.exporting.load(Ordering::Relaxed) > 0
             };
             let activity = self.activity.load(Ordering::Relaxed);
             if busy || activity != seen {
@@ -447,7 +450,13 @@ impl Worker {
                 ToWorker::Run(tasks) => self.accept(tasks),
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
-                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id, Instant::now())),
+                ToWorker::Fetch(tasks) => {
+                    // The watcher gives signs of life, however long it takes.
+                    self.exporting.fetch_add(1, Ordering::Relaxed);
+                    self.wake_watcher();
+                    tasks.into_iter().for_each(|id| self.export(id, Instant::now()));
+                    self.exporting.fetch_sub(1, Ordering::Relaxed);
+                }
                 ToWorker::Drop(tasks) => {
                     self.store.forget(&tasks);
                     // What the page says of memory is to be true also when nothing runs.

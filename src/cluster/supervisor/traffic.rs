@@ -4,7 +4,6 @@ use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, sessio
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::message::{self, FromWorker, Task, ToSession, ToWorker};
@@ -54,9 +53,6 @@ impl Supervisor {
     }
 
     pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
-        if let Some(life) = self.lives.get_mut(&worker) {
-            life.sent = monotonic_ms();
-        }
         let (mut batch, mut fds, mut bytes) = (Vec::with_capacity(tasks.len()), 0, 0);
         let mut refused = Vec::new();
         for task in tasks {

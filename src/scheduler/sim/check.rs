@@ -118,6 +118,8 @@ impl Sim {
             self.s.validate();
         }
         self.claims.clear();
+        // Those that are stopped and owe nothing have to drop what they hold.
+        self.workers.iter_mut().for_each(|w| w.stopped = false);
         self.run_out();
         assert!(self.s.is_idle(), "jobs are left: {:?}", self.s.stats());
         for w in &self.workers {

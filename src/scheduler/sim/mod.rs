@@ -457,6 +457,15 @@ impl Sim {
         self.s.validate();
     }
 
+    /// One that is stopped and owes an answer, or its end, is given up.
+    fn give_up_a_silent_one(&mut self) -> bool {
+        let is_to_end = |w: &SimWorker| w.inbox.iter().any(|command| matches!(command, Command::Retire { .. }));
+        let silent = self.workers.iter().find(|w| w.stopped && (self.s.owes(w.id) || is_to_end(w)));
+        let Some(id) = silent.map(|w| w.id) else { return false };
+        self.lose(id, Loss::Killed);
+        true
+    }
+
     /// Everybody does their work in turn, until nothing moves any more.
     fn run_out(&mut self) {
         for number in self.open_jobs() {
@@ -466,7 +475,7 @@ impl Sim {
         (0..self.places).for_each(|place| self.join(place));
         for at in 0..self.workers.len() {
             let w = &mut self.workers[at];
-            (w.stopped, w.slowness) = (false, 0);
+            w.slowness = 0;
             let blocked = std::mem::take(&mut w.blocked);
             self.s.blocked(w.id, -blocked);
             w.paused = false;
@@ -479,6 +488,12 @@ impl Sim {
             let mut at = 0;
             while at < self.workers.len() {
                 let id = self.workers[at].id;
+                if self.workers[at].stopped {
+                    moved |= !self.workers[at].outbox.is_empty();
+                    self.listen(at);
+                    at += 1;
+                    continue;
+                }
                 moved |= !self.workers[at].inbox.is_empty();
                 self.obey(at);
                 if self.workers.get(at).is_some_and(|w| w.id == id) {
@@ -497,7 +512,7 @@ impl Sim {
                 continue;
             }
             self.dispatch();
-            if self.workers.iter().any(|w| !w.inbox.is_empty()) {
+            if self.workers.iter().any(|w| !w.stopped && !w.inbox.is_empty()) || self.give_up_a_silent_one() {
                 continue;
             }
             match self.s.next_deadline() {
