@@ -571,8 +571,13 @@ impl Client {
 
     /// Starts a call of `function` for each item. Does not wait.
     ///
+    /// Of many values (not lazy ones), only the first few hundred are sent to worker processes before this returns, the
+    /// others meanwhile: a hundred thousand futures are there within some milliseconds. They keep the values until all
+    /// calls have succeeded.
+    ///
     /// # Errors
-    /// As [`submit`](Self::submit).
+    /// As [`submit`](Self::submit). A value that is sent later and cannot be encoded fails its own future, with
+    /// [`Cause::Encode`](crate::Cause::Encode).
     ///
     /// ```
     /// use swath::Client;
