@@ -42,6 +42,8 @@ pub(crate) enum ToWorker {
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
+    /// Makers of segments that have ended.
+    Gone(Vec<u32>),
     /// Word to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
@@ -60,8 +62,15 @@ pub(crate) enum FromWorker {
     Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
     Released(Vec<(SegmentId, u32)>),
+    /// A function that it calls for the first time, for a supervisor that cannot look it up.
+    Function {
+        place: u64,
+        name: String,
+    },
     /// What tasks of these keys have written to standard output or error.
     Printed {
+        /// As in [`Piece`](crate::ipc::carried::Piece).
+        number: u64,
         stderr: bool,
         bytes: Bytes,
         tasks: Vec<String>,
@@ -93,6 +102,10 @@ pub(crate) struct Welcome {
     pub(crate) session: SessionId,
     /// Whether time stamps are the processor's counter's.
     pub(crate) counter: bool,
+    /// Whether the supervisor is another program, which does not know the functions of this one.
+    pub(crate) stranger: bool,
+    /// Makers of segments that have ended before.
+    pub(crate) gone: Vec<u32>,
 }
 
 /// One task to run.

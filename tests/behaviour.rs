@@ -24,13 +24,6 @@ use common::{Clean, LONG};
 use std::process::Command;
 use swath::Client;
 
-/// Runs one case with a client of its own, and looks whether the client leaves anything behind.
-fn run(client: impl FnOnce() -> Client, case: fn(&Client)) {
-    let _clean = Clean::start();
-    let client = client();
-    case(&client);
-}
-
 /// Runs one case with a client of a local cluster of its own.
 fn run_in_cluster(case: fn(&Client)) {
     struct Cluster(tempfile::TempDir);
@@ -60,7 +53,7 @@ fn run_in_cluster(case: fn(&Client)) {
 /// A test for each case of the suite, in the module it is invoked in.
 macro_rules! suite {
     ($run:expr) => {
-        cases! { $run;
+        crate::common::suite::cases! { $run, behaviour;
             arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
                 nested_lists arrays tuples options maps text collected empty_inputs;
             operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
@@ -90,42 +83,28 @@ macro_rules! suite {
     };
 }
 
-macro_rules! cases {
-    ($run:expr; $($module:ident: $($case:ident)*;)*) => {$(
-        mod $module {
-            $(
-                #[test]
-                fn $case() {
-                    let run: fn(fn(&swath::Client)) = $run;
-                    run(crate::behaviour::$module::$case);
-                }
-            )*
-        }
-    )*};
-}
-
 mod sync {
-    suite!(|case| crate::run(swath::Client::sync, case));
+    suite!(|case| crate::common::suite::run(swath::Client::sync, case));
 }
 
 mod one_thread {
-    suite!(|case| crate::run(|| swath::Client::threads(1), case));
+    suite!(|case| crate::common::suite::run(|| swath::Client::threads(1), case));
 }
 
 mod four_threads {
-    suite!(|case| crate::run(|| swath::Client::threads(4), case));
+    suite!(|case| crate::common::suite::run(|| swath::Client::threads(4), case));
 }
 
 mod one_process {
-    suite!(|case| crate::run(|| crate::common::processes(1, 1), case));
+    suite!(|case| crate::common::suite::run(|| crate::common::processes(1, 1), case));
 }
 
 mod two_processes {
-    suite!(|case| crate::run(|| crate::common::processes(2, 1), case));
+    suite!(|case| crate::common::suite::run(|| crate::common::processes(2, 1), case));
 }
 
 mod one_process_of_three_threads {
-    suite!(|case| crate::run(|| crate::common::processes(1, 3), case));
+    suite!(|case| crate::common::suite::run(|| crate::common::processes(1, 3), case));
 }
 
 mod local_cluster {

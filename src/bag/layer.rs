@@ -30,7 +30,7 @@ where
     I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
 {
     /// Inside another task: gives the elements as an iterator.
-    const STREAM: &'static Record = &Record::new(
+    const STREAM: &'static Record = &Record::new::<(F, A, B, I)>(
         type_name::<N>,
         |args| Ok(Passing::value(Self::elements(args)?)),
         // The value never leaves its task.
@@ -38,11 +38,11 @@ where
     );
 
     /// As a task of its own: collects the elements.
-    const RECORD: &'static Record = &Record::new(
+    const RECORD: &'static Record = &Record::new::<(F, A, B, I)>(
         type_name::<N>,
         |args| {
             let (partition, elements) = (args.take(2)?, Self::elements(args)?);
-            Ok(Arc::new(pass::run(partition, || elements.collect::<Vec<_>>())?))
+            Ok(Arc::new(pass::run(partition, || list(elements))?))
         },
         CodecOf::<Vec<I::Item>>::CODEC,
     )
@@ -58,6 +58,13 @@ where
     }
 }
 
+/// The elements as a list; faster than `collect`, which takes one at a time.
+fn list<T: 'static>(elements: Elements<T>) -> Vec<T> {
+    let mut list = Vec::with_capacity(elements.size_hint().0);
+    elements.for_each(|e| list.push(e));
+    list
+}
+
 /// The record of a function that makes one value of a partition.
 struct Reducing<N, F, A, B, R>(PhantomData<(N, F, A, B, R)>);
 
@@ -68,7 +75,7 @@ where
     B: Take,
     R: Data,
 {
-    const VALUE: Record = Record::new(
+    const VALUE: Record = Record::new::<(F, A, B, R)>(
         type_name::<N>,
         |args| {
             let (partition, a, b) = (args.take(2)?, A::take(args, 0)?, B::take(args, 1)?);
@@ -81,14 +88,17 @@ where
 }
 
 /// The record of a function that puts values together.
-struct Aggregating<N, G, R>(PhantomData<(N, G, R)>);
+struct Aggregating<N, G, R, S>(PhantomData<(N, G, R, S)>);
 
-impl<N, G, R: Data> Aggregating<N, G, R>
+impl<N, G, R: Data, S: Data> Aggregating<N, G, R, S>
 where
-    G: Fn(Vec<R>) -> R + Copy + 'static,
+    G: Fn(Vec<R>) -> S + Copy + 'static,
 {
-    const RECORD: &'static Record =
-        &Record::new(type_name::<N>, |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))), CodecOf::<R>::CODEC);
+    const RECORD: &'static Record = &Record::new::<(G, R, S)>(
+        type_name::<N>,
+        |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))),
+        CodecOf::<S>::CODEC,
+    );
 }
 
 /// Tasks of collections are pure: what is described twice is one task.
@@ -133,13 +143,14 @@ where
 }
 
 /// A task that makes one value of several, named after `N`.
-pub(super) fn aggregate<N, G, R>(_: G, values: &[Delayed<R>]) -> Delayed<R>
+pub(super) fn aggregate<N, G, R, S>(_: G, values: &[Delayed<R>]) -> Delayed<S>
 where
-    G: Fn(Vec<R>) -> R + Copy + 'static,
+    G: Fn(Vec<R>) -> S + Copy + 'static,
     R: Data,
+    S: Data,
 {
     let values = smallvec::smallvec![IntoArg::<Vec<R>>::into_arg(values)];
-    Delayed::from_node(Node::call(Aggregating::<N, G, R>::RECORD, values, Some(Arc::clone(&PURE))))
+    Delayed::from_node(Node::call(Aggregating::<N, G, R, S>::RECORD, values, Some(Arc::clone(&PURE))))
 }
 
 /// [`value`], of a result that is worth something only as long as the process lives that made it.

@@ -1,6 +1,7 @@
 //! What a scheduler mode must be able to do for a client.
 
-use super::output::{Label, Run, Watcher, wait_until};
+use super::output::{Label, Run};
+use super::watcher::{Watcher, wait_until};
 use super::{Mode, Progress, WorkerInfo};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -134,7 +135,7 @@ impl Reply {
     pub(crate) fn wait(&self) -> Result<Answer> {
         let mut found = None;
         wait_until(None, || {
-            found = self.poll_or(|| Watcher::Thread(std::thread::current()));
+            found = self.poll_or(Watcher::here);
             found.is_some()
         });
         found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))

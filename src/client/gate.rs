@@ -1,6 +1,6 @@
 //! Back-pressure: only so many graphs are under way at a time, and whoever submits one more waits.
 
-use super::output::{Watcher, wait_until};
+use super::watcher::{Watcher, wait_until};
 use crate::events::Diary;
 use crate::events::journal::GraphStep;
 use parking_lot::Mutex;
@@ -57,7 +57,7 @@ impl Gate {
         let mut permit = None;
         loop {
             wait_until(None, || {
-                permit = self.enter_or(|| Watcher::Thread(std::thread::current()));
+                permit = self.enter_or(Watcher::here);
                 permit.is_some()
             });
             if let Some(permit) = permit.take() {

@@ -16,6 +16,7 @@ pub(crate) mod remote;
 mod replay;
 mod run;
 mod wait;
+mod watcher;
 
 pub use builder::{Builder, RestartPolicy, StartMethod};
 pub use computable::{Computable, Results};

@@ -1,6 +1,7 @@
 //! One output of a submitted graph: what it is called, what is known of it, who waits for it, and its handle.
 
 pub(crate) use super::run::Run;
+pub(crate) use super::watcher::{Watcher, wait_until};
 use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::node::{self, Kind, Node};
@@ -10,9 +11,7 @@ use crate::task::function::{Record, short_name};
 use crate::task::{Data, Value, codec};
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::task::Waker;
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What an output is called, without keeping the graph that makes it.
 #[derive(Clone)]
@@ -79,27 +78,6 @@ impl Slot {
     }
 }
 
-/// Who wants to know when an output is done.
-pub(crate) enum Watcher {
-    Thread(Thread),
-    Waker(Waker),
-    Call(Box<dyn FnOnce() + Send>),
-}
-
-impl Watcher {
-    pub(crate) fn fire(self) {
-        match self {
-            Self::Thread(t) => t.unpark(),
-            Self::Waker(w) => w.wake(),
-            Self::Call(f) => f(),
-        }
-    }
-
-    pub(super) fn will_wake(&self, waker: &Waker) -> bool {
-        matches!(self, Self::Waker(w) if w.will_wake(waker))
-    }
-}
-
 /// A value that is in this process.
 pub(crate) enum Here {
     Value(Value),
@@ -134,27 +112,6 @@ impl Here {
             reason,
         })
     }
-}
-
-/// Waits until `done` says so; whoever makes it so unparks this thread. `false`: the time was over before.
-///
-/// A task that waits gives its place in the pool to another one meanwhile.
-pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
-    if done() {
-        return true;
-    }
-    crate::run::context::blocking(|| {
-        loop {
-            match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
-                None => std::thread::park(),
-                Some(Duration::ZERO) => return done(),
-                Some(left) => std::thread::park_timeout(left),
-            }
-            if done() {
-                return true;
-            }
-        }
-    })
 }
 
 /// The handle of one output. The last clone that goes lets the result go.
@@ -193,7 +150,7 @@ impl Output {
     pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> Option<Result<Here, TaskError>> {
         let mut found = None;
         wait_until(deadline, || {
-            found = self.run.poll_here(self.slot, || Watcher::Thread(std::thread::current()));
+            found = self.run.poll_here(self.slot, Watcher::here);
             found.is_some()
         });
         found

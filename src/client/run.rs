@@ -454,7 +454,7 @@ impl Run {
         wait_until(deadline, || {
             let mut state = self.state.0.lock();
             if state.missing > 0 && !std::mem::replace(&mut told, true) {
-                state.when_all.push(Watcher::Thread(std::thread::current()));
+                state.when_all.push(Watcher::here());
             }
             state.missing == 0
         })

@@ -1,7 +1,8 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use super::output::{Run, Watcher, wait_until};
+use super::output::Run;
+use super::watcher::{Watcher, wait_until};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -80,7 +81,7 @@ impl Arrivals {
     fn pop(&self, deadline: Option<Instant>) -> Option<usize> {
         let mut found = None;
         wait_until(deadline, || {
-            found = self.pop_or(|| Watcher::Thread(std::thread::current()));
+            found = self.pop_or(Watcher::here);
             found.is_some()
         });
         found

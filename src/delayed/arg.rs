@@ -112,14 +112,14 @@ fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_, '_>) -> 
 
 impl<T: Data> Gather<Vec<T>> {
     const RECORD: &'static Record =
-        &Record::new(|| "list", |args| Ok(Arc::new(all::<T>(args)?) as Value), CodecOf::<Vec<T>>::CODEC);
+        &Record::new::<Self>(|| "list", |args| Ok(Arc::new(all::<T>(args)?) as Value), CodecOf::<Vec<T>>::CODEC);
 }
 
 impl<T: Data, const N: usize> Gather<[T; N]>
 where
     [T; N]: Data,
 {
-    const RECORD: &'static Record = &Record::new(
+    const RECORD: &'static Record = &Record::new::<Self>(
         || "array",
         |args| {
             let items: [T; N] = all::<T>(args)?.try_into().map_err(|items: Vec<T>| CallError::Decode {
@@ -133,7 +133,7 @@ where
 }
 
 impl<T: Data> Gather<Option<T>> {
-    const RECORD: &'static Record = &Record::new(
+    const RECORD: &'static Record = &Record::new::<Self>(
         || "option",
         |args| Ok(Arc::new(if args.len() == 0 { None } else { Some(args.take::<T>(0)?) }) as Value),
         CodecOf::<Option<T>>::CODEC,
@@ -141,7 +141,7 @@ impl<T: Data> Gather<Option<T>> {
 }
 
 impl<K: Data + Eq + Hash, V: Data> Gather<HashMap<K, V>> {
-    const RECORD: &'static Record = &Record::new(
+    const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
         |args| Ok(Arc::new(pairs::<K, V, HashMap<K, V>>(args)?) as Value),
         CodecOf::<HashMap<K, V>>::CODEC,
@@ -149,7 +149,7 @@ impl<K: Data + Eq + Hash, V: Data> Gather<HashMap<K, V>> {
 }
 
 impl<K: Data + Ord, V: Data> Gather<BTreeMap<K, V>> {
-    const RECORD: &'static Record = &Record::new(
+    const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
         |args| Ok(Arc::new(pairs::<K, V, BTreeMap<K, V>>(args)?) as Value),
         CodecOf::<BTreeMap<K, V>>::CODEC,
@@ -237,7 +237,7 @@ lists!(Delayed, Future);
 macro_rules! tuple_record {
     ($($t:ident $i:tt),*) => {
         impl<$($t: Data),*> Gather<($($t,)*)> {
-            const RECORD: &'static Record = &Record::new(
+            const RECORD: &'static Record = &Record::new::<Self>(
                 || "tuple",
                 |args| Ok(Arc::new(($(args.take::<$t>($i)?,)*)) as Value),
                 CodecOf::<($($t,)*)>::CODEC,

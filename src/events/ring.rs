@@ -180,44 +180,57 @@ impl<'a> Ring<'a> {
         if self.is_off() {
             return records;
         }
-        let end = self.cursor.load(Ordering::Acquire);
-        let mut number = end.saturating_sub(self.slots.len() as u64);
-        while number < end {
-            let at = number;
-            number += 1;
-            let Some(words) = self.words(at, 0) else { continue };
-            let (more, length) = ((words[DETAIL] >> 48) as usize, words[WORDS - 1] as usize);
-            let mut name = Vec::with_capacity(length);
-            for i in 0..more as u64 {
-                let Some(part) = self.words(at + 1 + i, IS_NAME) else { break };
-                name.extend(part[1..].iter().flat_map(|w| w.to_le_bytes()));
-            }
-            if name.len() < length {
-                continue;
-            }
-            name.truncate(length);
-            number += more as u64;
-            let end = match words[END] & 3 {
-                RUNNING => None,
-                1 => Some((words[END] >> 2, Ended::Cancelled)),
-                ENDED => Some((words[END] >> 2, Ended::Finished)),
-                _ => Some((words[END] >> 2, Ended::Failed)),
-            };
-            let job = JobId { session: SessionId((words[JOB] >> 32) as u32), number: words[JOB] as u32 };
-            records.push(Record {
-                run: Run {
-                    task: TaskId { job, index: words[DETAIL] as u32 },
-                    place: words[PLACE],
-                    key: words[KEY],
-                    thread: (words[DETAIL] >> 32) as u16,
-                    name: (length > 0).then(|| String::from_utf8_lossy(&name).into_owned()),
-                },
-                start: words[START],
-                end,
-            });
-        }
+        records.extend(self.numbers().filter_map(|number| self.record(number, &self.words(number, 0)?)));
         records
     }
+
+    /// The run of a task that began last, if it is still recorded. Fast for one that began a short time ago.
+    pub(crate) fn latest(&self, task: TaskId) -> Option<Record> {
+        if self.is_off() {
+            return None;
+        }
+        let found = self.numbers().rev().find_map(|number| {
+            let words = self.words(number, 0)?;
+            (task_of(&words) == task).then_some((number, words))
+        });
+        found.and_then(|(number, words)| self.record(number, &words))
+    }
+
+    /// The numbers of the slots that are there, oldest first.
+    fn numbers(&self) -> std::ops::Range<u64> {
+        let end = self.cursor.load(Ordering::Acquire);
+        end.saturating_sub(self.slots.len() as u64)..end
+    }
+
+    /// What the words of a run say, with the name behind them.
+    fn record(&self, number: u64, words: &[u64; WORDS]) -> Option<Record> {
+        let (more, length) = (words[DETAIL] >> 48, words[WORDS - 1] as usize);
+        let mut name = Vec::with_capacity(length);
+        for i in 0..more {
+            let part = self.words(number + 1 + i, IS_NAME)?;
+            name.extend(part[1..].iter().flat_map(|w| w.to_le_bytes()));
+        }
+        name.truncate(length);
+        let end = match words[END] & 3 {
+            RUNNING => None,
+            1 => Some((words[END] >> 2, Ended::Cancelled)),
+            ENDED => Some((words[END] >> 2, Ended::Finished)),
+            _ => Some((words[END] >> 2, Ended::Failed)),
+        };
+        let run = Run {
+            task: task_of(words),
+            place: words[PLACE],
+            key: words[KEY],
+            thread: (words[DETAIL] >> 32) as u16,
+            name: (length > 0).then(|| String::from_utf8_lossy(&name).into_owned()),
+        };
+        Some(Record { run, start: words[START], end })
+    }
+}
+
+fn task_of(words: &[u64; WORDS]) -> TaskId {
+    let job = JobId { session: SessionId((words[JOB] >> 32) as u32), number: words[JOB] as u32 };
+    TaskId { job, index: words[DETAIL] as u32 }
 }
 
 /// A ring in memory of its own.
@@ -263,6 +276,10 @@ mod tests {
         assert_eq!((records[1].start, records[1].end), (20, Some((30, Ended::Failed))));
         ring.end(first, Ended::Finished, 40);
         assert_eq!(ring.read()[0].end, Some((40, Ended::Finished)));
+        ring.begin(task(2), 300, 9, 3, Some("named again"), 50);
+        assert_eq!(ring.latest(task(2)), ring.read().pop());
+        assert_eq!(ring.latest(task(1)), Some(ring.read().remove(0)));
+        assert_eq!(ring.latest(task(3)), None);
     }
 
     #[test]

@@ -184,8 +184,7 @@ impl Arg {
             }
             Arg::Gather(record, args) => {
                 hasher.update(b"gather");
-                hasher.update(record.path().as_bytes());
-                hasher.update(&record.offset().unwrap_or(0).to_le_bytes());
+                feed_function(record, hasher);
                 hasher.update(&(args.len() as u64).to_le_bytes());
                 for arg in args {
                     arg.feed(hasher)?;
@@ -200,12 +199,16 @@ pub(crate) fn key(name: &str, hash: u64) -> String {
     format!("{name}-{hash:016x}")
 }
 
+fn feed_function(function: &'static Record, hasher: &mut Xxh3) {
+    hasher.update(function.path().as_bytes());
+    // Closures of one function share a path, but not a type.
+    std::hash::Hash::hash(&function.identity(), hasher);
+}
+
 /// Equal for equal functions with equal arguments. `None` where an argument cannot be encoded.
 fn content_hash(function: &'static Record, args: &[Arg]) -> Option<u128> {
     let mut hasher = Xxh3::new();
-    hasher.update(function.path().as_bytes());
-    // Closures of one function share a path; their records do not share a place.
-    hasher.update(&function.offset().unwrap_or(0).to_le_bytes());
+    feed_function(function, &mut hasher);
     for arg in args {
         arg.feed(&mut hasher)?;
     }

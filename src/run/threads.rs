@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// How long a thread looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(30);
+/// How often it looks before it offers its core to others: every few microseconds.
+const YIELD: u32 = 4;
 /// How much work a thread takes from a job's sources at once.
 const SHARE: u64 = 50_000;
 
@@ -446,6 +448,7 @@ impl Threads {
     /// The next thing to do; waits for it. `None`: this thread is not needed any more.
     fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
         let mut spun = None;
+        let mut looks = 0_u32;
         loop {
             let mut queue = self.queue.lock();
             queue.busy -= usize::from(std::mem::take(&mut was_busy));
@@ -465,6 +468,11 @@ impl Threads {
                 drop(queue);
                 for _ in 0..50 {
                     std::hint::spin_loop();
+                }
+                looks += 1;
+                if looks.is_multiple_of(YIELD) {
+                    // Who brings work, or waits for what this thread has just done, may have been put on this core.
+                    std::thread::yield_now();
                 }
                 continue;
             }
@@ -491,7 +499,8 @@ impl Threads {
         let cost = lane.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy)) {
+        let declared = || lane.job.node(lane.sources[lane.next]).options().and_then(|o| o.memory).unwrap_or(0);
+        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, declared())) {
             None => n,
             // Of what is ready, something may free memory, whatever its place in the line.
             Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
@@ -573,7 +582,8 @@ impl Threads {
             job.failing.store(true, Ordering::Release);
         }
         if let (Some((budget, sizes)), Ok(value)) = (&job.budget, &result) {
-            sizes[id as usize].store(budget.kept(&job.node(id), value), Ordering::Relaxed);
+            let is_source = job.graph.refs(id).is_empty();
+            sizes[id as usize].store(budget.kept(&job.node(id), value, is_source), Ordering::Relaxed);
         }
         *job.cells[id as usize].lock() = match result {
             Ok(value) => Kept::Value(value),

@@ -70,12 +70,19 @@ impl Scheduler {
         };
         self.land(r, slot, seq);
         self.jobs[r.job].learn(run_us);
+        let limited = self.workers[slot].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {
                 let nbytes = payload.nbytes();
+                if limited {
+                    self.learn_size(r, nbytes, false);
+                }
                 self.complete(r, Some(payload), nbytes, Slot::NONE, false, slot);
             }
             Outcome::Held { nbytes, bound } => {
+                if limited {
+                    self.learn_size(r, nbytes, true);
+                }
                 let w = &mut self.workers[slot];
                 w.held_values += 1;
                 w.held_bytes += nbytes;
@@ -116,10 +123,6 @@ impl Scheduler {
         let job = &mut self.jobs[r.job];
         if payload.is_none() {
             job.bulky = true;
-            if job.dep_range(r.index).is_empty() {
-                let old = job.source_bytes;
-                job.source_bytes = if old == 0 { nbytes } else { old - old / 4 + nbytes / 4 };
-            }
         }
         let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);

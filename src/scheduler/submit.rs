@@ -73,7 +73,6 @@ impl Scheduler {
             exporting: 0,
             estimate: 0,
             bulky: false,
-            source_bytes: 0,
             counts: [0; KINDS],
             spec,
         });

@@ -202,6 +202,7 @@ impl Scheduler {
             assert_eq!(sent, seen.len(), "{name}: a task is in flight twice");
             assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
+            assert!(w.flight.leaves_add_up(), "{name}: what is to come");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert_eq!(w.alone, alone, "{name}: tasks that run alone");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");

@@ -54,12 +54,15 @@ pub(super) struct Flight {
     live: u32,
     /// Estimated run time of all of them in nanoseconds.
     load: u64,
+    /// What all of them are expected to leave with the worker, in bytes.
+    leaves: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     task: TaskRef,
     estimate: u32,
+    leaves: u64,
 }
 
 impl Flight {
@@ -67,10 +70,13 @@ impl Flight {
         self.live
     }
 
-    pub(super) fn push(&mut self, task: TaskRef, estimate: u32) -> u32 {
-        self.entries.push_back(Some(Entry { task, estimate }));
+    pub(super) fn push(&mut self, task: TaskRef, estimate: u32, leaves: u64) -> u32 {
+        // A sum of what users declare; no worker has more.
+        let leaves = leaves.min(1 << 50);
+        self.entries.push_back(Some(Entry { task, estimate, leaves }));
         self.live += 1;
         self.load += u64::from(estimate);
+        self.leaves += leaves;
         self.base.wrapping_add(self.entries.len() as u32 - 1)
     }
 
@@ -79,6 +85,7 @@ impl Flight {
         let entry = self.entries[at].take().expect("an assigned task is in flight");
         self.live -= 1;
         self.load -= u64::from(entry.estimate);
+        self.leaves -= entry.leaves;
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
             self.base = self.base.wrapping_add(1);
@@ -103,6 +110,11 @@ impl Flight {
     /// Oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = TaskRef> {
         self.entries.iter().flatten().map(|e| e.task)
+    }
+
+    #[cfg(test)]
+    pub(super) fn leaves_add_up(&self) -> bool {
+        self.leaves == self.entries.iter().flatten().map(|e| e.leaves).sum::<u64>()
     }
 
     #[cfg(test)]
@@ -316,15 +328,15 @@ impl Worker {
         memory == 0 || self.spec.memory_limit.is_none_or(|limit| self.memory.saturating_add(memory) <= limit)
     }
 
-    /// How many more tasks without inputs fit that leave so many bytes each. One does where nothing is in flight: results
-    /// may be there to stay, and then nothing would ever make room.
+    /// How many more tasks without inputs fit that leave so many bytes each, beside what is there and what the tasks in
+    /// flight are expected to leave. Where nothing is known of their size, only what is there counts. One fits where
+    /// nothing is in flight: results may be there to stay, and then nothing would ever make room.
     pub(super) fn sources(&self, bytes: u64, share: f64) -> u32 {
         let Some(limit) = self.spec.memory_limit else { return u32::MAX };
-        let coming = bytes.saturating_mul(u64::from(self.in_flight()) + self.incoming.len() as u64);
-        let used = self.held_bytes.saturating_sub(self.spilled).saturating_add(coming);
-        let room = ((limit as f64 * share) as u64).saturating_sub(used);
+        let there = self.held_bytes.saturating_sub(self.spilled);
+        let room = ((limit as f64 * share) as u64).saturating_sub(there);
         let idle = u32::from(self.in_flight() == 0 && self.incoming.is_empty());
-        match room.checked_div(bytes) {
+        match room.saturating_sub(self.flight.leaves).checked_div(bytes) {
             Some(n) => u32::try_from(n).unwrap_or(u32::MAX).max(idle),
             None if room > 0 => u32::MAX,
             None => idle,

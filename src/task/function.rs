@@ -5,6 +5,7 @@ use super::{Data, Value, image, unwrap_value};
 use crate::ipc::scope::decode_scope;
 use crate::protocol::Payload;
 use parking_lot::Mutex;
+use std::any::TypeId;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ const MAGIC: u64 = 0x7377_6174_685f_666e;
 #[repr(C)]
 pub struct Record {
     magic: u64,
+    identity: fn() -> TypeId,
     name: fn() -> &'static str,
     run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
     result: &'static Codec,
@@ -25,12 +27,13 @@ pub struct Record {
 }
 
 impl Record {
-    pub(crate) const fn new(
+    /// The record of the function that the type `I` stands for.
+    pub(crate) const fn new<I: ?Sized + 'static>(
         name: fn() -> &'static str,
         run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
-        Self { magic: MAGIC, name, run, result, stream: None, bound: false }
+        Self { magic: MAGIC, identity: TypeId::of::<I>, name, run, result, stream: None, bound: false }
     }
 
     /// The record of a function whose result can also be had element by element.
@@ -52,6 +55,11 @@ impl Record {
 
     pub(crate) fn stream(&self) -> Option<&'static Record> {
         self.stream
+    }
+
+    /// Equal for records of the same function. The compiler may make several of them, or one for several functions.
+    pub(crate) fn identity(&self) -> TypeId {
+        (self.identity)()
     }
 
     /// The path of the function, as the compiler writes it.
@@ -233,7 +241,7 @@ macro_rules! functions {
         {
             const RECORD: &'static Record = {
                 assert!(size_of::<F>() == 0, "{}", CAPTURES);
-                &Record::new(
+                &Record::new::<F>(
                     std::any::type_name::<F>,
                     |_args| Ok(Arc::new(conjure::<F>()($(_args.take::<$arg>($at)?),*))),
                     CodecOf::<R>::CODEC,
@@ -250,7 +258,7 @@ macro_rules! functions {
         {
             const RECORD: &'static Record = {
                 assert!(size_of::<F>() == 0, "{}", CAPTURES);
-                &Record::new(
+                &Record::new::<F>(
                     std::any::type_name::<F>,
                     |_args| match conjure::<F>()($(_args.take::<$arg>($at)?),*) {
                         Ok(value) => Ok(Arc::new(value)),

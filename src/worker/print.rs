@@ -7,15 +7,15 @@
 
 use crate::events::ring::Ring;
 use crate::graph::node;
+use crate::ipc::carried::{Carried, PIECE, Piece};
 use crate::ipc::clock::ticks;
-use crate::message::Bytes;
 use crate::task::function::{Record, short_name};
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use parking_lot::Mutex;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,16 +28,8 @@ const SHARED: u64 = 32;
 const CHATTY: Duration = Duration::from_millis(100);
 /// Most tasks that are named.
 const NAMED: usize = 16;
-/// Most that is read at a time.
-const PIECE: usize = 64 << 10;
-
-/// Words that were found.
-pub(super) struct Printed {
-    pub(super) stderr: bool,
-    pub(super) bytes: Bytes,
-    /// The keys of the tasks that may have written it.
-    pub(super) tasks: Vec<String>,
-}
+/// Most pieces that are read of a stream at one look: what a full pipe holds.
+const PIECES: usize = 16;
 
 pub(super) struct Streams {
     state: Mutex<State>,
@@ -82,8 +74,8 @@ impl Streams {
         let _ = std::io::stdout().flush();
     }
 
-    /// Takes what has been printed, and hands it over in order.
-    pub(super) fn look(&self, ring: Ring<'_>, mut found: impl FnMut(Printed)) {
+    /// Takes what has been printed, and hands it over in order, with the keys of the tasks that may have written it.
+    pub(super) fn look(&self, ring: Ring<'_>, carried: &Carried, mut found: impl FnMut(Piece, Vec<String>)) {
         let mut state = self.state.lock();
         self.unseen.store(0, Ordering::Relaxed);
         let since = std::mem::replace(&mut state.looked, ticks());
@@ -92,8 +84,8 @@ impl Streams {
         }
         let State { ends, chatty, .. } = &mut *state;
         let [out, err] = ends;
-        let mut ready: smallvec::SmallVec<[(bool, &mut File); 2]> =
-            [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_mut()?))).collect();
+        let ready: smallvec::SmallVec<[(bool, &File); 2]> =
+            [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_ref()?))).collect();
         let mut fds: smallvec::SmallVec<[PollFd<'_>; 2]> =
             ready.iter().map(|(_, end)| PollFd::new(end.as_fd(), PollFlags::POLLIN)).collect();
         if !poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
@@ -101,13 +93,17 @@ impl Streams {
         }
         drop(fds);
         let mut tasks = None;
-        for (stderr, end) in &mut ready {
-            let mut bytes = vec![0; PIECE];
-            let Ok(n @ 1..) = end.read(&mut bytes) else { continue };
-            bytes.truncate(n);
-            *chatty = Some(Instant::now());
-            let tasks = tasks.get_or_insert_with(|| running_since(ring, since)).clone();
-            found(Printed { stderr: *stderr, bytes: bytes.into(), tasks });
+        for (stderr, end) in &ready {
+            for _ in 0..PIECES {
+                let Ok(Some(piece)) = carried.take(*end, *stderr) else { break };
+                let full = piece.bytes.len() == PIECE;
+                *chatty = Some(Instant::now());
+                found(piece, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
+                carried.told();
+                if !full {
+                    break;
+                }
+            }
         }
     }
 }

@@ -46,6 +46,7 @@ impl WorkerScope {
     pub(super) fn step(&self, record: &'static Record, key: u64) {
         self.step.set(Some((record, key)));
         let Some(task) = self.task.get() else { return };
+        self.worker.introduce(record);
         let (ring, now) = (self.worker.page.ring(), ticks());
         if let Some(token) = self.token.take() {
             ring.end(token, Ended::Finished, now);
@@ -65,6 +66,11 @@ impl WorkerScope {
             };
             self.worker.page.ring().end(token, ended, ticks());
         }
+    }
+
+    /// The call that goes on or was the last one, by name and key.
+    pub(super) fn call(&self) -> (Option<String>, Option<u64>) {
+        self.step.get().map(|(record, key)| (self.name_of(record), key)).unzip()
     }
 
     pub(super) fn name_of(&self, record: &'static Record) -> String {

@@ -9,6 +9,23 @@ fn counted(file: String, x: i64) -> i64 {
     x
 }
 
+fn total(xs: Vec<i64>) -> i64 {
+    xs.iter().sum()
+}
+
+/// The compiler may keep constants of different modules apart.
+mod elsewhere {
+    use swath::{Delayed, delayed};
+
+    pub fn called(file: &str, x: i64) -> Delayed<i64> {
+        delayed(super::counted).pure().call(file, x)
+    }
+
+    pub fn listed(file: &str) -> Delayed<i64> {
+        delayed(super::total).pure().call(vec![called(file, 1), called(file, 2)])
+    }
+}
+
 pub fn shared_parts_run_once(client: &Client) {
     let dir = directory();
     let file = path(&dir, "runs");
@@ -35,6 +52,10 @@ pub fn pure_calls_run_once(client: &Client) {
     let mut runs = notes(&file);
     runs.sort();
     assert_eq!(runs, ["0", "1", "2"]);
+    // Wherever they are described.
+    assert_eq!(elsewhere::called(&file, 1).key(), xs[1].key());
+    let listed = delayed(total).pure().call(vec![pure.call(&*file, 1), pure.call(&*file, 2)]);
+    assert_eq!(elsewhere::listed(&file).key(), listed.key());
     // Through what they need, too.
     let other = path(&dir, "other");
     let y = |i: i64| delayed(counted).pure().call(&*other, delayed(|x: i64| x).pure().call(i));

@@ -16,7 +16,7 @@ use crate::ipc::start;
 use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, VERSION, Welcome};
-use crate::task::function::short_name;
+use crate::task::function::{Record, short_name};
 use crate::task::image::BuildId;
 use crate::task::program::{Op, Ops};
 use actix::prelude::*;
@@ -108,11 +108,13 @@ impl Supervisor {
             pipe,
             page,
             phase,
-            sent: 0,
+            owing: None,
             ended: None,
             blame: true,
             statm: Statm::of(pid),
             said: 0,
+            speaking: false,
+            told: 0,
             done: 0,
             unmanaged: Floor::default(),
             recycling: false,
@@ -165,6 +167,8 @@ impl Supervisor {
         if *build != self.build {
             return Err("it is another build of the program".to_string());
         }
+        let dead = |w: &WorkerId| !self.lives.contains_key(w);
+        let gone = (0..self.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
         let Some(life) = self.lives.get_mut(&worker) else { return Ok(()) };
         life.phase = Phase::Ready;
         let place = life.place;
@@ -180,6 +184,8 @@ impl Supervisor {
             own_page: life.page.name().clone(),
             session: session_of(worker),
             counter: clock::uses_counter(),
+            stranger: !matches!(self.executable, Executable::Own),
+            gone,
         };
         let pid = life.pid;
         self.note(place, pid, LifeStep::Ready);
@@ -230,8 +236,9 @@ impl Supervisor {
         let place = life.place;
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
-        let cause = self.explained(&life, cause);
-        let record = self.record(&life, &life.page.running(), cause);
+        let (cause, available) = self.explained(&life, cause);
+        let mut record = self.record(&life, &life.page.running(), cause);
+        record.machine_available = available;
         let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
         self.note(place, life.pid, step);
         let past = &mut self.past_runs[place];
@@ -249,6 +256,7 @@ impl Supervisor {
         self.scheduler.worker_lost(worker, &running, record);
         self.shared.ledger.forgive(&life.page);
         self.lent.remove(&Peer::Worker(worker));
+        self.forget_owner(owner_of(worker));
         let pause = if expected {
             self.places[place].leave();
             Duration::ZERO
@@ -292,38 +300,52 @@ impl Supervisor {
         DeathRecord {
             worker: self.places[life.place].name.clone(),
             pid: life.pid,
-            cause: life.ended.clone().unwrap_or(cause),
+            cause,
             memory_limit: self.settings.memory_limit,
             memory_samples: life.page.samples(),
+            machine_available: None,
             managed: life.page.gauges().managed(),
             spilled: life.page.gauges().spilled(),
             peak_bytes: running.iter().map(peak_of).collect(),
-            running: running.iter().map(|id| self.key(*id)).collect(),
+            running: running.iter().map(|id| self.key(life, *id)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
             last_lines,
         }
     }
 
-    /// The user-visible key of a task, as far as it can be told from here.
-    pub(super) fn key(&self, id: TaskId) -> String {
-        let unknown = || format!("task-{id}");
-        let Some(spec) = self.scheduler.spec(id.job) else { return unknown() };
+    /// The user-visible key of a task that a worker runs, as far as it can be told from here: of a chain of calls, of
+    /// the one that runs.
+    pub(super) fn key(&self, life: &Life, id: TaskId) -> String {
+        let recorded = life.page.ring().latest(id).map(|record| record.run);
+        let key = match recorded {
+            Some(run) => run.name.or_else(|| self.function(run.place)).map(|name| node::key(&name, run.key)),
+            // It has not called anything yet, or nothing is recorded.
+            None => self.last_call(id),
+        };
+        key.unwrap_or_else(|| format!("task-{id}"))
+    }
+
+    fn function(&self, place: u64) -> Option<String> {
+        match self.executable {
+            Executable::Own => Record::at(place).map(|record| short_name(record.path())),
+            Executable::Of(_) => self.functions.get(&place).cloned(),
+        }
+    }
+
+    /// The key of the last call of a task, which is also that of its result.
+    fn last_call(&self, id: TaskId) -> Option<String> {
         // Records are found only in an image of our own build.
         if !matches!(self.executable, Executable::Own) {
-            return unknown();
+            return None;
         }
+        let spec = self.scheduler.spec(id.job)?;
         let calls = Ops::new(spec.body(id.index)).filter_map(|op| match op {
             Ok(Op::Call { record, key, .. }) => Some((record, key)),
             _ => None,
         });
-        match calls.last() {
-            Some((record, hash)) => {
-                let options = &spec.options;
-                let given = options.binary_search_by_key(&id.index, |o| o.0).ok();
-                let name = given.and_then(|at| options[at].1.name.clone());
-                node::key(&name.unwrap_or_else(|| short_name(record.path())), hash)
-            }
-            None => unknown(),
-        }
+        let (record, hash) = calls.last()?;
+        let given = spec.options.binary_search_by_key(&id.index, |o| o.0).ok();
+        let name = given.and_then(|at| spec.options[at].1.name.clone());
+        Some(node::key(&name.unwrap_or_else(|| short_name(record.path())), hash))
     }
 }

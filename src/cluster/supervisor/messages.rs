@@ -30,6 +30,13 @@ pub(in crate::cluster) struct WorkerOutput {
     pub(in crate::cluster) bytes: Vec<u8>,
 }
 
+/// Its process has ended; what is still in its pipes comes next.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::cluster) struct WorkerEnded {
+    pub(in crate::cluster) worker: WorkerId,
+}
+
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(in crate::cluster) struct WorkerGone {
@@ -167,13 +174,29 @@ impl Handler<WorkerOutput> for Supervisor {
 
     fn handle(&mut self, msg: WorkerOutput, _: &mut Context<Self>) {
         // The worker itself has not come to read it: nothing runs there, or it was cut off.
-        let tasks = self.lives.get(&msg.worker).map(|life| life.page.running()).unwrap_or_default();
-        let tasks: Vec<_> = tasks.into_iter().map(|id| self.key(id)).collect();
+        let tasks = self.lives.get(&msg.worker).map(|life| self.running(life)).unwrap_or_default();
         self.print(msg.worker, msg.stderr, &msg.bytes, &tasks);
     }
 }
 
+impl Handler<WorkerEnded> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, WorkerEnded { worker }: WorkerEnded, _: &mut Context<Self>) {
+        let Some(life) = self.lives.get(&worker) else { return };
+        if let Some(piece) = life.page.carried().left().filter(|piece| piece.number > life.told) {
+            let tasks = self.running(life);
+            self.print(worker, piece.stderr, &piece.bytes, &tasks);
+        }
+    }
+}
+
 impl Supervisor {
+    /// The keys of the tasks that a worker runs.
+    fn running(&self, life: &Life) -> Vec<String> {
+        life.page.running().into_iter().map(|id| self.key(life, id)).collect()
+    }
+
     /// Passes on what a worker has written, and keeps the last of it.
     pub(super) fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8], tasks: &[String]) {
         if self.settings.forward_output {
@@ -187,6 +210,7 @@ impl Supervisor {
         }
         if let Some(life) = self.lives.get_mut(&worker) {
             life.said += bytes.iter().filter(|b| **b == b'\n').count();
+            life.speaking = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
             self.tails[life.place].push(stream, tasks, bytes);
         }

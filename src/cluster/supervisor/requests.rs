@@ -1,6 +1,6 @@
 //! What clients ask for.
 
-use super::{Life, Peer, Phase, Supervisor, Waiting};
+use super::{ATTACHED_OWNERS, CLIENT, Life, Peer, Phase, Supervisor, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::cluster::MOST_WORKERS;
 use crate::cluster::tail::LogLine;
@@ -131,7 +131,7 @@ impl Supervisor {
                 .page
                 .progress()
                 .into_iter()
-                .map(|(task, n)| RunningTask { key: self.key(task), progress: f64::from(n) / 1000.0 })
+                .map(|(task, n)| RunningTask { key: self.key(life, task), progress: f64::from(n) / 1000.0 })
                 .collect(),
         }
     }
@@ -162,6 +162,9 @@ impl Supervisor {
         self.counted.remove(&session);
         self.scheduler.session_closed(session);
         self.lent.remove(&Peer::Session(session));
+        if session != CLIENT {
+            self.forget_owner(ATTACHED_OWNERS + session.0);
+        }
         self.waiting.retain(|w| w.session != session);
     }
 }

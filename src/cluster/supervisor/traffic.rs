@@ -4,7 +4,6 @@ use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, sessio
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::message::{self, FromWorker, Task, ToSession, ToWorker};
@@ -45,10 +44,15 @@ impl Supervisor {
         }
     }
 
+    /// Nothing that this process has made comes again: nobody is to keep it mapped.
+    pub(super) fn forget_owner(&mut self, owner: u32) {
+        self.attachments.forget(&[owner]);
+        let ready = self.lives.iter().filter(|(_, life)| life.phase == Phase::Ready);
+        let ready: Vec<_> = ready.map(|(&id, _)| id).collect();
+        ready.into_iter().for_each(|id| self.tell(id, &ToWorker::Gone(vec![owner])));
+    }
+
     pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
-        if let Some(life) = self.lives.get_mut(&worker) {
-            life.sent = monotonic_ms();
-        }
         let (mut batch, mut fds, mut bytes) = (Vec::with_capacity(tasks.len()), 0, 0);
         let mut refused = Vec::new();
         for task in tasks {
@@ -224,7 +228,17 @@ impl Supervisor {
                     self.stay(worker);
                 }
             }
-            FromWorker::Printed { stderr, bytes, tasks } => self.print(worker, stderr, &bytes, &tasks),
+            // A program has so many functions at most, unless something is wrong with it.
+            FromWorker::Function { place, name } if self.functions.len() < 1 << 16 => {
+                self.functions.insert(place, name);
+            }
+            FromWorker::Function { .. } => {}
+            FromWorker::Printed { number, stderr, bytes, tasks } => {
+                if let Some(life) = self.lives.get_mut(&worker) {
+                    life.told = number;
+                }
+                self.print(worker, stderr, &bytes, &tasks);
+            }
             FromWorker::Session(request) => {
                 let session = session_of(worker);
                 self.sessions.entry(session).or_insert(SessionEnd::Worker(worker));

@@ -1,0 +1,153 @@
+//! Waiting for word of other threads: who waits, and how.
+//!
+//! A thread that sleeps is woken by the kernel, which takes some microseconds, more where its core sleeps too: as long
+//! as a small task takes altogether. So a caller looks for the answer for a moment before it sleeps. As that takes a core
+//! from whoever makes the answer, one thread of the process does it at a time, none where there is one core only, no
+//! task (its thread's core is needed for what it waits for), and after it was in vain, the next waits go without.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How long a caller looks before it sleeps: the round trip of a short task through another process, on a busy machine.
+const LOOK: Duration = Duration::from_micros(60);
+/// How often it looks before it offers its core to others: every few microseconds.
+const GLANCES: u32 = 256;
+/// At least one in 2^this waits begins with a look.
+const SELDOM: u32 = 6;
+
+/// Who wants to know when something is done.
+pub(crate) enum Watcher {
+    Thread(Arc<Sleeper>),
+    Waker(Waker),
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+impl Watcher {
+    /// The thread that calls, which goes on to [`wait_until`] it is told.
+    pub(crate) fn here() -> Self {
+        Self::Thread(Sleeper::here())
+    }
+
+    pub(crate) fn fire(self) {
+        match self {
+            Self::Thread(sleeper) => sleeper.call(),
+            Self::Waker(w) => w.wake(),
+            Self::Call(f) => f(),
+        }
+    }
+
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        matches!(self, Self::Waker(w) if w.will_wake(waker))
+    }
+}
+
+/// A thread that waits.
+pub(crate) struct Sleeper {
+    thread: Thread,
+    /// It has been called, and has not seen to it.
+    called: AtomicBool,
+}
+
+impl Sleeper {
+    fn here() -> Arc<Self> {
+        thread_local! {
+            static HERE: Arc<Sleeper> = Arc::new(Sleeper::new());
+        }
+        // At the end of a thread there is none any more. A new one is as good: any call ends the sleep.
+        HERE.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Self::new()))
+    }
+
+    fn new() -> Self {
+        Self { thread: std::thread::current(), called: AtomicBool::new(false) }
+    }
+
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    /// Looks for a call for a moment, if that may be worth it.
+    fn look(&self) -> bool {
+        let Some(turn) = Turn::take() else { return false };
+        let began = Instant::now();
+        loop {
+            for _ in 0..GLANCES {
+                if self.called.load(Ordering::Acquire) {
+                    turn.end(true);
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if began.elapsed() >= LOOK {
+                turn.end(false);
+                return false;
+            }
+            // Whoever is to answer may have been put on this core.
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The right to look, which one thread has at a time.
+struct Turn(());
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Waits that are to begin without a look.
+static SKIP: AtomicU32 = AtomicU32::new(0);
+/// Looks in vain since the last one that was not, up to [`SELDOM`].
+static VAIN: AtomicU32 = AtomicU32::new(0);
+
+impl Turn {
+    fn take() -> Option<Self> {
+        static CORES: OnceLock<usize> = OnceLock::new();
+        let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if cores < 2 || crate::run::context::is_task() {
+            return None;
+        }
+        // Only how often is looked depends on these numbers, so their order with other memory does not matter.
+        if SKIP.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            return None;
+        }
+        (!TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
+    }
+
+    fn end(self, paid: bool) {
+        let vain = if paid { 0 } else { (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM) };
+        VAIN.store(vain, Ordering::Relaxed);
+        SKIP.store((1 << vain) - 1, Ordering::Relaxed);
+        TAKEN.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Waits until `done` says so. Before it says no, it has seen to it that [`Watcher::here`] is fired when it may say yes.
+/// `false`: the time was over before.
+///
+/// A task that waits gives its place in the pool to another one meanwhile.
+pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    if done() {
+        return true;
+    }
+    let here = Sleeper::here();
+    if here.look() {
+        here.called.store(false, Ordering::Relaxed);
+        if done() {
+            return true;
+        }
+    }
+    crate::run::context::blocking(|| {
+        loop {
+            match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(Duration::ZERO) => return done(),
+                Some(left) => std::thread::park_timeout(left),
+            }
+            here.called.store(false, Ordering::Relaxed);
+            if done() {
+                return true;
+            }
+        }
+    })
+}

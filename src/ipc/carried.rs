@@ -1,0 +1,118 @@
+//! Output that a worker has taken out of a pipe and not yet told of, on its control page. Were it only in the worker's
+//! own memory, the last words of a process that dies at that moment would be neither in the pipe nor in a message.
+
+use nix::errno::Errno;
+use nix::libc;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Most bytes at a time.
+pub(crate) const PIECE: usize = 4 << 10;
+
+/// The length of a piece that is being read.
+const UNKNOWN: u64 = 0xffff;
+
+/// A piece of output, numbered from 1, so that whoever is told of it in two ways takes it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) number: u64,
+    pub(crate) stderr: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// One writer at a time; readers come when it is dead.
+#[repr(C)]
+pub(crate) struct Carried {
+    /// The piece's number, then a bit for its stream, then its length in 16 bits. 0 in the length: nothing is carried.
+    state: AtomicU64,
+    bytes: [AtomicU8; PIECE],
+}
+
+const _: () = assert!((PIECE as u64) < UNKNOWN);
+
+impl Carried {
+    /// Reads what is in a pipe, straight into this memory. `None`: nothing is there, or nothing more will come.
+    pub(crate) fn take(&self, pipe: &impl AsFd, stderr: bool) -> io::Result<Option<Piece>> {
+        let number = (self.state.load(Ordering::Relaxed) >> 17) + 1;
+        let state = |length: u64| number << 17 | u64::from(stderr) << 16 | length;
+        self.bytes.iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
+        // Seen before the bytes are, so that they are not lost with a process that dies behind the read.
+        self.state.store(state(UNKNOWN), Ordering::Release);
+        // SAFETY: the memory is `PIECE` bytes long, lives as long as `self`, and consists of atomics, so it may change
+        // while references to it exist. The kernel writes bytes, of which any are valid.
+        let read = unsafe { libc::read(pipe.as_fd().as_raw_fd(), self.bytes[0].as_ptr().cast(), PIECE) };
+        match Errno::result(read) {
+            Ok(n @ 1..) => {
+                self.state.store(state(n as u64), Ordering::Release);
+                let bytes = self.bytes[..n as usize].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+                Ok(Some(Piece { number, stderr, bytes }))
+            }
+            nothing => {
+                self.told();
+                nothing.map(|_| None).map_err(io::Error::from)
+            }
+        }
+    }
+
+    /// The piece has been told of.
+    pub(crate) fn told(&self) {
+        self.state.store(self.state.load(Ordering::Relaxed) & !0xffff, Ordering::Release);
+    }
+
+    /// What was carried when the process died.
+    pub(crate) fn left(&self) -> Option<Piece> {
+        let state = self.state.load(Ordering::Acquire);
+        let (number, stderr) = (state >> 17, state >> 16 & 1 == 1);
+        let mut bytes: Vec<u8> = self.bytes.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+        match state & 0xffff {
+            // The memory was empty before.
+            UNKNOWN => bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)),
+            length => bytes.truncate(length as usize),
+        }
+        (!bytes.is_empty()).then_some(Piece { number, stderr, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+
+    fn empty() -> Carried {
+        Carried { state: AtomicU64::new(0), bytes: [const { AtomicU8::new(0) }; PIECE] }
+    }
+
+    #[test]
+    fn a_piece_is_there_until_it_is_told() {
+        let (from, mut to) = io::pipe().unwrap();
+        let carried = empty();
+        assert_eq!(carried.left(), None);
+        to.write_all(b"one").unwrap();
+        let piece = carried.take(&from, true).unwrap();
+        assert_eq!(piece, Some(Piece { number: 1, stderr: true, bytes: b"one".to_vec() }));
+        assert_eq!(carried.left(), piece);
+        carried.told();
+        assert_eq!(carried.left(), None);
+        to.write_all(&[b'x'; PIECE + 1]).unwrap();
+        let whole = carried.take(&from, false).unwrap().unwrap();
+        assert_eq!((whole.number, whole.stderr, whole.bytes.len()), (2, false, PIECE));
+        assert_eq!(carried.take(&from, false).unwrap().unwrap().bytes, b"x");
+        drop(to);
+        assert_eq!(carried.take(&from, false).unwrap(), None);
+        assert_eq!(carried.left(), None);
+    }
+
+    #[test]
+    fn what_was_read_when_the_process_died_is_left() {
+        let carried = empty();
+        carried.state.store(7 << 17 | UNKNOWN, Ordering::Relaxed);
+        assert_eq!(carried.left(), None, "it died before the read");
+        b"so long\n".iter().zip(&carried.bytes).for_each(|(byte, at)| at.store(*byte, Ordering::Relaxed));
+        assert_eq!(carried.left(), Some(Piece { number: 7, stderr: false, bytes: b"so long\n".to_vec() }));
+        // Nonsense of a process that went wild.
+        carried.state.store(u64::MAX - 1, Ordering::Relaxed);
+        assert_eq!(carried.left().unwrap().bytes.len(), PIECE);
+    }
+}
