@@ -321,20 +321,20 @@ fn a_stopped_worker_that_holds_a_result_is_replaced() {
     let make = delayed(|x: i64| vec![x; 100_000]).on_worker("worker-0");
     let held = client.submit(&make.call(7)).unwrap();
     client.wait(std::slice::from_ref(&held), WaitFor::All, Some(LONG)).unwrap();
-    let holder = client.workers().unwrap().into_iter().find(|w| w.name == "worker-0").unwrap();
-    assert!(holder.managed > 0, "{holder:?}");
-    send_signal(holder.pid, Signal::SIGSTOP);
+    let pid_of = |name: &str| client.workers().unwrap().into_iter().find(|w| w.name == name).unwrap().pid;
+    let holder = pid_of("worker-0");
+    send_signal(holder, Signal::SIGSTOP);
     let sum = delayed(|v: Vec<i64>| v.iter().sum::<i64>()).on_worker("worker-1").call(&held);
     assert_eq!(client.submit(&sum).unwrap().result_timeout(LONG).unwrap(), 700_000);
-    let record = deaths(&client, 1).remove(0);
-    assert!(record.pid == holder.pid && matches!(record.cause, DeathCause::Unresponsive(_)), "{record:?}");
+    let is_it = |d: &DeathRecord| d.pid == holder && matches!(d.cause, DeathCause::Unresponsive(_));
+    until("its death is recorded", || client.deaths().unwrap().iter().any(is_it));
 
     // And one that is to go owes its end.
     client.wait_for_workers(2, LONG).unwrap();
-    let last = client.workers().unwrap().into_iter().find(|w| w.name == "worker-1").unwrap();
-    send_signal(last.pid, Signal::SIGSTOP);
+    let last = pid_of("worker-1");
+    send_signal(last, Signal::SIGSTOP);
     client.scale(1).unwrap();
-    until("it is gone", || !is_alive(last.pid));
+    until("it is gone", || !is_alive(last));
 }
 
 #[test]

@@ -5,6 +5,20 @@
 //! Tasks without inputs never enter it: each job hands them out in graph order, several at a time when they are short.
 //!
 //! A thread whose task waits for other tasks is replaced by a spare one for so long.
+//!
+//! # Why no thread sleeps beside work
+//! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
+//! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
+//!
+//! - Work is put in: [`Threads::wake`] wakes as many sleepers as there is work, so none is left that could take some.
+//!   One that is woken may find that another thread was faster, and sleeps again by the same rule.
+//! - A thread stops being busy, or its task begins to wait for others: the first looks itself, for the second a sleeper is
+//!   woken or a thread started.
+//! - The budget admits sources again: it always admits one where no thread is busy, so somebody looks when that changes;
+//!   who then takes some wakes the next, which looks whether there is room for more.
+//! - The pool is closed or has too many threads: all are woken.
+//!
+//! Nothing here looks again after a time: a lost wake-up would be a graph that never ends, not one that takes longer.
 
 use super::budget::Budget;
 use super::context::{self, Scope, TaskInfo};
@@ -116,7 +130,6 @@ struct Queue {
     lanes: BTreeMap<(Reverse<i32>, u64), Lane>,
     /// Threads that run or look for tasks, without those that wait for tasks of their own.
     active: usize,
-    sleeping: usize,
     /// Threads that run a task and do not wait for tasks of their own.
     busy: usize,
     /// Threads that exist.
@@ -190,9 +203,8 @@ impl Scope for ThreadScope {
         if begins {
             queue.active -= 1;
             queue.busy -= 1;
-            if queue.sleeping > 0 {
-                pool.work.notify_one();
-            } else {
+            // One that has been woken for something else is not there for this any more.
+            if !pool.work.notify_one() {
                 pool.spawn(&mut queue);
             }
         } else {
@@ -476,9 +488,7 @@ impl Threads {
                 }
                 continue;
             }
-            queue.sleeping += 1;
             self.work.wait(&mut queue);
-            queue.sleeping -= 1;
             spun = None;
         }
     }
@@ -602,8 +612,10 @@ impl Threads {
 
     fn wake(&self, queue: &Queue) {
         let work = queue.ready.len() + queue.lanes.values().map(|l| l.sources.len() - l.next).take(2).sum::<usize>();
-        for _ in 0..work.min(queue.sleeping) {
-            self.work.notify_one();
+        for _ in 0..work {
+            if !self.work.notify_one() {
+                break;
+            }
         }
     }
 

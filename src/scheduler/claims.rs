@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
+use super::worker::Slot;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::protocol::{Failure, FailureCause};
 use std::sync::Arc;
@@ -19,7 +20,13 @@ impl Scheduler {
             task.put(flag::CLAIMED | flag::WANTED, false);
             task.uses -= 1;
             job.claims -= 1;
-            if task.uses == 0 {
+            let unused = task.uses == 0;
+            if let State::Done { value, .. } | State::Lent { value, .. } = task.state
+                && job.values[value].holder != Slot::NONE
+            {
+                self.workers[job.values[value].holder].claimed_bytes -= job.values[value].nbytes;
+            }
+            if unused {
                 self.work.push(r);
                 self.settle();
             }
