@@ -77,11 +77,20 @@ impl Graph {
     /// As [`of`](Self::of); tasks whose result is `known` are not run again.
     pub(crate) fn with_known(roots: &[&Arc<Node>], known: Option<Known<'_>>) -> Self {
         let mut graph = Graph { roots: Ids::with_capacity(roots.len()), ..Graph::default() };
+        if let [root] = roots
+            && !root.has_inputs()
+            && known.is_none_or(|known| known(root).is_none())
+        {
+            // Services submit many graphs of one task.
+            let id = graph.add(Arc::clone(root));
+            graph.roots.push(id);
+            return graph;
+        }
         let mut streams = false;
         let mut met = Met::default();
-        let mut stack: SmallVec<[Visit<'_>; 8]> = SmallVec::new();
+        let mut stack: Vec<Visit<'_>> = Vec::new();
         // Numbers of finished nodes that wait for the node they are an argument of.
-        let mut done: SmallVec<[u32; 8]> = SmallVec::new();
+        let mut done: Vec<u32> = Vec::new();
         if roots.len() > 1 {
             met.by_place.reserve(roots.len());
             graph.nodes.reserve(roots.len());

@@ -127,6 +127,13 @@ impl Node {
         }
     }
 
+    /// Whether it uses other tasks.
+    pub(super) fn has_inputs(&self) -> bool {
+        let mut any = false;
+        self.each_input(&mut |_| any = true);
+        any
+    }
+
     fn take_inputs(&mut self, into: &mut Vec<Arc<Node>>) {
         fn take(arg: Arg, into: &mut Vec<Arc<Node>>) {
             match arg {
