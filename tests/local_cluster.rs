@@ -450,6 +450,7 @@ fn a_killed_cluster_leaves_nothing_and_can_be_started_again() {
 
 #[test]
 #[ignore = "a program that leaves its cluster's socket open in another process, run by another test"]
+#[allow(clippy::zombie_processes, reason = "the process is to be left; the other test ends it")]
 fn program_that_leaves_a_socket_open() {
     if !is_program() {
         return;
