@@ -33,6 +33,7 @@
 compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
 
 mod bag;
+mod bytes;
 mod client;
 mod cluster;
 mod delayed;

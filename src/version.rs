@@ -6,6 +6,7 @@
 /// comment there changes it too, and costs no more than the restart of a local cluster.
 pub(crate) const VERSION: u64 = combine(&[
     hash(env!("CARGO_PKG_VERSION").as_bytes()),
+    const { hash(include_bytes!("bytes.rs")) },
     const { hash(include_bytes!("client/builder.rs")) },
     const { hash(include_bytes!("client/mod.rs")) },
     const { hash(include_bytes!("cluster/mod.rs")) },

@@ -8,6 +8,7 @@ mod behaviour {
     pub mod errors;
     pub mod events;
     pub mod large;
+    pub mod maps;
     pub mod nested;
     pub mod operators;
     pub mod options;
@@ -76,6 +77,8 @@ macro_rules! suite {
                 inner_tasks_of_many wide_inner_graphs;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_are_read_in_place memory_is_released;
+            maps: of_many_items as_they_are_done values_of_all_lengths used_by_others_at_once dropped_and_cancelled
+                some_that_cannot_be_sent;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             concurrent: many_threads_one_client clones_and_drops;

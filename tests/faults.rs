@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use swath::{
-    Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WorkerState,
-    delayed, try_delayed, value,
+    Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WaitFor,
+    WorkerState, delayed, try_delayed, value,
 };
 
 /// A client that goes is gone within this; one that waited for what it should not would take ten seconds and more.
@@ -310,6 +310,31 @@ fn a_stopped_worker_is_replaced() {
     touch(&file);
     assert_eq!(slow.result().unwrap(), 5);
     assert_eq!(client.deaths().unwrap().len(), 1);
+}
+
+/// It runs nothing, but owes what is asked for.
+#[test]
+fn a_stopped_worker_that_holds_a_result_is_replaced() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).worker_timeout(Duration::from_millis(300)).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let make = delayed(|x: i64| vec![x; 100_000]).on_worker("worker-0");
+    let held = client.submit(&make.call(7)).unwrap();
+    client.wait(std::slice::from_ref(&held), WaitFor::All, Some(LONG)).unwrap();
+    let pid_of = |name: &str| client.workers().unwrap().into_iter().find(|w| w.name == name).unwrap().pid;
+    let holder = pid_of("worker-0");
+    send_signal(holder, Signal::SIGSTOP);
+    let sum = delayed(|v: Vec<i64>| v.iter().sum::<i64>()).on_worker("worker-1").call(&held);
+    assert_eq!(client.submit(&sum).unwrap().result_timeout(LONG).unwrap(), 700_000);
+    let is_it = |d: &DeathRecord| d.pid == holder && matches!(d.cause, DeathCause::Unresponsive(_));
+    until("its death is recorded", || client.deaths().unwrap().iter().any(is_it));
+
+    // And one that is to go owes its end.
+    client.wait_for_workers(2, LONG).unwrap();
+    let last = pid_of("worker-1");
+    send_signal(last, Signal::SIGSTOP);
+    client.scale(1).unwrap();
+    until("it is gone", || !is_alive(last));
 }
 
 #[test]

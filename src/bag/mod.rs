@@ -196,7 +196,7 @@ impl<T: Data> Computable for Bag<T> {
         Ok(all)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Bag<T> {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Bag<T> {
         Bag::new(self.partitions.persisted(outputs))
     }
 }

@@ -37,8 +37,8 @@ pub(crate) trait Backend: Send + Sync {
     /// Gives values to the workers; to each of them at once, or to those that ask.
     fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>>;
 
-    /// Brings the value of an output that is done, but not here.
-    fn ask(&self, run: &Run, slot: u32);
+    /// Brings the values of outputs that are done, but not here.
+    fn ask(&self, run: &Run, slots: &[u32]);
 
     /// Nobody wants these outputs any more; what only they need is cancelled. Unknown and repeated ones are ignored.
     fn release(&self, run: &Run, slots: &[u32]);

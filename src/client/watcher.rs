@@ -151,3 +151,63 @@ pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bo
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::mpsc::channel;
+
+    /// Something that is answered once, and who wants to know.
+    #[derive(Default)]
+    struct Question(Mutex<(Option<u32>, Vec<Watcher>)>);
+
+    impl Question {
+        fn answer(&self, with: u32) {
+            let watchers = {
+                let mut state = self.0.lock();
+                state.0 = Some(with);
+                std::mem::take(&mut state.1)
+            };
+            watchers.into_iter().for_each(Watcher::fire);
+        }
+
+        fn wait(&self, deadline: Option<Instant>) -> Option<u32> {
+            let mut found = None;
+            wait_until(deadline, || {
+                let mut state = self.0.lock();
+                found = state.0;
+                if found.is_none() {
+                    state.1.push(Watcher::here());
+                }
+                found.is_some()
+            });
+            found
+        }
+    }
+
+    #[test]
+    fn each_of_many_answers_is_heard() {
+        let (ask, asked) = channel::<Arc<Question>>();
+        let other = std::thread::spawn(move || asked.iter().zip(0..).for_each(|(question, i)| question.answer(i)));
+        for i in 0..20_000 {
+            let question = Arc::<Question>::default();
+            ask.send(Arc::clone(&question)).unwrap();
+            assert_eq!(question.wait(None), Some(i));
+        }
+        drop(ask);
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn a_call_that_comes_too_late_does_not_end_the_next_wait() {
+        let past = Instant::now();
+        let (late, next) = (Question::default(), Question::default());
+        assert_eq!(late.wait(Some(past)), None);
+        late.answer(1);
+        assert_eq!(next.wait(Some(past + Duration::from_millis(1))), None);
+        next.answer(2);
+        assert_eq!((late.wait(None), next.wait(None)), (Some(1), Some(2)));
+    }
+}

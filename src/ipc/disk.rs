@@ -6,6 +6,7 @@
 //! it is gone: giving its space back may take as long as the disk likes, so a thread of its own does that, and whoever
 //! drops a value goes on.
 
+use crate::bytes::Bytes;
 use crate::ipc::ledger::{Ledger, QuotaError};
 use crate::ipc::scope::{Layout, layout_scope};
 use crate::ipc::segment::{Segment, SegmentError};
@@ -188,7 +189,7 @@ impl Shared {
 /// A value on disk.
 pub(crate) struct OnDisk {
     /// The encoded value, where it is small.
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     in_segment: Option<u64>,
     /// The large buffers, and then the encoded value where it is not small.
     extents: Vec<Arc<Extent>>,
@@ -198,7 +199,7 @@ impl OnDisk {
     /// The value in encoded form, mapped. To be decoded in this process: no other one can map a file's part.
     pub(crate) fn payload(&self) -> Result<Payload, SegmentError> {
         let segments = self.extents.iter().map(Segment::on_disk).collect::<Result<_, _>>()?;
-        Ok(Payload { bytes: Arc::clone(&self.bytes), segments, in_segment: self.in_segment })
+        Ok(Payload::new(self.bytes.clone(), segments, self.in_segment))
     }
 
     /// Bytes it takes on disk.
@@ -246,7 +247,7 @@ impl Disk {
         let extent = self.extent(encoded.len() as u64)?;
         self.io(extent.write(&self.file()?, &encoded, 0))?;
         extents.push(Arc::new(extent));
-        Ok(OnDisk { bytes: [].into(), in_segment: Some(encoded.len() as u64), extents })
+        Ok(OnDisk { bytes: Bytes::default(), in_segment: Some(encoded.len() as u64), extents })
     }
 
     fn write_buffers(&self, layout: &Layout) -> Result<Arc<Extent>, DiskError> {
@@ -345,7 +346,7 @@ mod tests {
 
     fn read<T: crate::Data>(on_disk: &OnDisk) -> T {
         let payload = on_disk.payload().unwrap();
-        decode_scope(&payload.segments, || codec::decode(payload.content())).unwrap()
+        decode_scope(payload.segments(), || codec::decode(payload.content())).unwrap()
     }
 
     #[test]

@@ -311,7 +311,7 @@ impl<'a> Elements<'a> {
         }
         self.dice = self.dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let block = self.seen - self.seen % self.stride + self.stride;
-        self.next = block + (u64::from(self.dice) * self.stride as u64 >> 32) as usize;
+        self.next = block + ((u64::from(self.dice) * self.stride as u64) >> 32) as usize;
     }
 
     fn close(self) -> Result<(), Refused> {

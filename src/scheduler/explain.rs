@@ -276,8 +276,7 @@ impl Scheduler {
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {
             return format!("the {memory} B it asks for are in use by other tasks on every worker that may run it");
         }
-        let share = self.config.source_share;
-        if job.dep_range(r.index).is_empty() && open.iter().all(|w| w.sources(self.leaves(r), share) == 0) {
+        if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
             return "it would add to the results in memory, and others are to use some of those first".to_owned();
         }
         let moved =

@@ -83,9 +83,6 @@ impl Scheduler {
                 if limited {
                     self.learn_size(r, nbytes, true);
                 }
-                let w = &mut self.workers[slot];
-                w.held_values += 1;
-                w.held_bytes += nbytes;
                 self.complete(r, None, nbytes, slot, bound, slot);
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
@@ -123,6 +120,9 @@ impl Scheduler {
         let job = &mut self.jobs[r.job];
         if payload.is_none() {
             job.bulky = true;
+        }
+        if holder != Slot::NONE {
+            self.workers[holder].hold(nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
         let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
@@ -463,8 +463,7 @@ impl Scheduler {
         job.set(r.index, State::Released, &mut self.ready);
         if value.holder != Slot::NONE {
             let w = &mut self.workers[value.holder];
-            w.held_values -= 1;
-            w.held_bytes -= value.nbytes;
+            w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
             if dropping {
                 w.outbox.drop.push(id);
             }
@@ -557,7 +556,7 @@ impl Scheduler {
                 continue;
             }
             let job = &self.jobs[slot];
-            if job.claims > 0 || job.refs > 0 || job.exporting > 0 {
+            if job.claims > 0 || job.refs > 0 || job.exporting > 0 || job.spec.open {
                 continue;
             }
             for lane in 0..job.lanes.len() as u32 {

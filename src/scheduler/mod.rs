@@ -158,6 +158,8 @@ pub(crate) struct Scheduler {
     /// The workers that can exist; unknown until told.
     fleet: Option<Vec<WorkerSpec>>,
     sizes: sizes::Sizes,
+    /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
+    calm: bool,
     deliveries: Vec<Delivery>,
     /// Tasks that lost their last use.
     work: Vec<TaskRef>,

@@ -60,6 +60,7 @@ impl Scheduler {
         if accepting == 0 {
             return;
         }
+        self.calm = self.workers.iter().all(|w| w.busy() == 0 && w.incoming.is_empty());
         let mut heads = std::mem::take(&mut self.heads);
         let mut next = self.ready.first();
         while let Some(key) = next {
@@ -160,8 +161,13 @@ impl Scheduler {
             return Some((slot, 1));
         }
         let share = w.free_threads().min(ready.div_ceil(accepting));
-        let room = room.min(w.sources(leaves, self.config.source_share));
+        let room = room.min(self.sources(w, leaves));
         Some((slot, room.min(batch.max(share)).max(1)))
+    }
+
+    /// How many more tasks without inputs that leave so many bytes each a worker may get.
+    pub(super) fn sources(&self, w: &Worker, bytes: u64) -> u32 {
+        w.sources(bytes, self.config.source_share, self.calm)
     }
 
     fn usable(&self, slot: Slot, rule: Option<&Rule>) -> Option<&Worker> {
@@ -179,7 +185,7 @@ impl Scheduler {
         for (slot, _) in self.workers.slots() {
             let Some(w) = self.usable(slot, rule) else { continue };
             if w.room(estimate, timed, self.config.prefetch) == 0
-                || leaves.is_some_and(|bytes| w.sources(bytes, self.config.source_share) == 0)
+                || leaves.is_some_and(|bytes| self.sources(w, bytes) == 0)
             {
                 continue;
             }
@@ -261,6 +267,7 @@ impl Scheduler {
 
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
     fn assign(&mut self, r: TaskRef, slot: Slot) {
+        self.calm = false;
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
             self.workers[slot].incoming.push(r);
@@ -425,7 +432,7 @@ impl Scheduler {
             let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
             // Where a task would not be sent it must not be taken back for, or it would come and go for ever.
             let source = job.dep_range(r.index).is_empty();
-            let takes = |w: &Worker| !source || w.sources(self.leaves(r), self.config.source_share) > 0;
+            let takes = |w: &Worker| !source || self.sources(w, self.leaves(r)) > 0;
             if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some_and(takes)) {
                 continue;
             }

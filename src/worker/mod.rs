@@ -27,8 +27,8 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{Bytes, Done, FromWorker, Input, Task, ToWorker, Welcome};
-use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
+use crate::message::{Done, FromWorker, Input, Task, ToWorker, Welcome};
+use crate::protocol::{Failure, FailureCause, Outcome};
 use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
@@ -46,7 +46,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -106,6 +106,8 @@ pub(crate) struct Worker {
     page: Arc<ControlPage>,
     /// Values that are to be sent and for which there was no room, and since when.
     deferred: Mutex<Vec<(TaskId, Instant)>>,
+    /// Threads that encode values for others.
+    exporting: AtomicUsize,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
     streams: Streams,
@@ -202,6 +204,7 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
         pool,
         page,
         deferred: Mutex::default(),
+        exporting: AtomicUsize::new(0),
         finished: Mutex::default(),
         streams: Streams::open(),
         introduced: Mutex::default(),
@@ -258,14 +261,19 @@ impl Worker {
         let scope = Rc::new(WorkerScope::new(self, slot));
         let _entered = crate::run::context::enter(scope.clone());
         let mut sent = Instant::now();
+        // When the task before it ended, if the next one was there already: one look at the clock for both.
+        let mut now = None;
         loop {
-            match self.turn(slot) {
+            match self.turn(slot, &mut now) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
-                    let (waiting, now) = self.run(task, &scope);
-                    if waiting >= BATCH || now.duration_since(sent) > LINGER {
+                    let began = now.unwrap_or_else(Instant::now);
+                    let (waiting, ended) = self.run(task, began, &scope);
+                    now = Some(ended);
+                    if waiting >= BATCH || ended.duration_since(sent) > LINGER {
                         self.send_finished();
-                        sent = now;
+                        sent = ended;
+                        now = None;
                     }
                 }
                 Turn::Read => {
@@ -282,7 +290,7 @@ impl Worker {
         }
     }
 
-    fn turn(&self, slot: usize) -> Turn {
+    fn turn(&self, slot: usize, now: &mut Option<Instant>) -> Turn {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
@@ -305,6 +313,7 @@ impl Worker {
                 self.wake_watcher();
                 return Turn::Run(task);
             }
+            *now = None;
             if !flushed {
                 drop(queue);
                 self.send_finished();
@@ -393,13 +402,13 @@ impl Worker {
                     self.store.note_waits(waits);
                     self.link.send(&FromWorker::Paused(closed));
                 }
-                let busy = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
-                if busy && !queue.reading && (queue.idle == 0 || closed) {
+                let runs = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
+                if runs && !queue.reading && (queue.idle == 0 || closed) {
                     queue.reading = true;
                     drop(queue);
                     self.read_in_turn();
                 }
-                busy
+                runs || self.exporting.load(Ordering::Relaxed) > 0
             };
             let activity = self.activity.load(Ordering::Relaxed);
             if busy || activity != seen {
@@ -442,7 +451,13 @@ impl Worker {
                 ToWorker::Run(tasks) => self.accept(tasks),
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
-                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id, Instant::now())),
+                ToWorker::Fetch(tasks) => {
+                    // The watcher gives signs of life, however long it takes.
+                    self.exporting.fetch_add(1, Ordering::Relaxed);
+                    self.wake_watcher();
+                    tasks.into_iter().for_each(|id| self.export(id, Instant::now()));
+                    self.exporting.fetch_sub(1, Ordering::Relaxed);
+                }
                 ToWorker::Drop(tasks) => {
                     self.store.forget(&tasks);
                     // What the page says of memory is to be true also when nothing runs.
@@ -640,7 +655,7 @@ impl Worker {
 
     /// Counts one delivery of each segment of ours in the payload.
     fn lend(&self, payload: &crate::protocol::Payload) {
-        for segment in payload.segments.iter().filter(|s| s.is_own()) {
+        for segment in payload.segments().iter().filter(|s| s.is_own()) {
             self.pool.lend(segment);
         }
     }
@@ -667,7 +682,7 @@ impl Worker {
 
     fn tell_printed(&self) {
         self.streams.look(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
-            self.link.send(&FromWorker::Printed { number, stderr, bytes: Bytes(bytes.into()), tasks });
+            self.link.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
@@ -692,14 +707,13 @@ impl Worker {
     }
 
     /// Runs a task; says how many results wait to be sent, and when it was over.
-    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (usize, Instant) {
+    fn run(&'static self, mut task: Task, began: Instant, scope: &WorkerScope) -> (usize, Instant) {
         let id = task.id;
         if task.alone {
             self.store.clear_out();
         }
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
-        let began = Instant::now();
         // Values run their own code when they are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
             let (name, key) = scope.call();
@@ -726,7 +740,7 @@ impl Worker {
         }
         let given = match &outcome {
             _ if !followed => None,
-            Outcome::Value(payload) if payload.segments.is_empty() => Some(Input::Payload(payload.clone())),
+            Outcome::Value(payload) if payload.segments().is_empty() => Some(Input::Payload(payload.clone())),
             Outcome::Held { .. } => Some(Input::Held { id, take: false }),
             _ => None,
         };
@@ -768,9 +782,9 @@ impl Worker {
             Ok(inputs) => inputs,
             Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
         };
-        let body = &task.body.0;
+        let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
-        for op in Ops::new(body) {
+        for op in Ops::new(body).take_while(|_| !inputs.is_empty()) {
             if let Ok(Op::Dependency(i)) = op
                 && let Some(n) = uses.get_mut(i)
             {
@@ -837,12 +851,11 @@ impl Worker {
             let name = Some(short_name(record.path()));
             Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
         };
+        let bound = record.is_bound();
+        if !bound && let Some(payload) = output::encode_small(&value, record) {
+            return Outcome::Value(payload);
+        }
         if !task.deliver {
-            let mut bytes = Vec::new();
-            let bound = record.is_bound();
-            if !bound && record.result().encode(&value, &mut bytes, SMALL).is_ok() {
-                return Outcome::Value(crate::protocol::Payload::inline(&bytes));
-            }
             let nbytes = record.result().size(&value);
             return match self.store.put(task.id, value, record, nbytes) {
                 Ok(()) => Outcome::Held { nbytes, bound },

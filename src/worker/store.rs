@@ -238,7 +238,7 @@ impl Store {
 
     /// Keeps values in reach: their segments mapped, and the mappings filled.
     pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
-        values.iter().flat_map(|(_, payload)| &payload.segments).for_each(|segment| segment.populate());
+        values.iter().flat_map(|(_, payload)| payload.segments()).for_each(|segment| segment.populate());
         self.shared.lock().extend(values);
     }
 
@@ -457,7 +457,7 @@ impl Store {
 fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
     let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
     let read = guarded(|| {
-        let value = decode_scope(&payload.segments, || record.result().decode(payload.content()));
+        let value = decode_scope(payload.segments(), || record.result().decode(payload.content()));
         Ok(value.map(|value| {
             let bytes = record.result().size(&value);
             (value, bytes)

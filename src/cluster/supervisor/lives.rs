@@ -108,7 +108,7 @@ impl Supervisor {
             pipe,
             page,
             phase,
-            sent: 0,
+            owing: None,
             ended: None,
             blame: true,
             statm: Statm::of(pid),

@@ -93,8 +93,8 @@ struct Life {
     pipe: Rc<Pipe>,
     page: Arc<ControlPage>,
     phase: Phase,
-    /// When it was last sent a task.
-    sent: u64,
+    /// Since when it has owed an answer, as far as that was seen.
+    owing: Option<u64>,
     /// Why we ended it, if we did.
     ended: Option<DeathCause>,
     /// Whether its tasks are to blame for its death.
@@ -295,10 +295,7 @@ impl Supervisor {
             || !self.counted.is_empty()
             || self.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self
-                .lives
-                .iter()
-                .any(|(id, life)| matches!(life.phase, Phase::Starting(_)) || self.scheduler.in_flight(*id) > 0)
+            || self.lives.iter().any(|(id, life)| life.phase != Phase::Ready || self.scheduler.owes(*id))
     }
 
     /// Looks for workers that do not answer and for deadlines.
@@ -310,18 +307,21 @@ impl Supervisor {
         }
         let now = monotonic_ms();
         let mut kill = Vec::new();
-        for (&id, life) in &self.lives {
-            match life.phase {
-                Phase::Starting(since) if since.elapsed() > self.settings.start_timeout => {
-                    kill.push((id, since.elapsed().as_millis() as u64));
+        for (&id, life) in &mut self.lives {
+            let (silent, most) = match life.phase {
+                Phase::Starting(since) => (since.elapsed().as_millis() as u64, self.settings.start_timeout),
+                // One that is to end owes its end.
+                Phase::Ready if !self.scheduler.owes(id) => {
+                    life.owing = None;
+                    continue;
                 }
-                Phase::Ready if self.scheduler.in_flight(id) > 0 => {
-                    let silent = now.saturating_sub(life.page.heartbeat().max(life.sent));
-                    if u128::from(silent) > self.settings.worker_timeout.as_millis() {
-                        kill.push((id, silent));
-                    }
+                Phase::Ready | Phase::Retiring => {
+                    let since = *life.owing.get_or_insert(now);
+                    (now.saturating_sub(life.page.heartbeat().max(since)), self.settings.worker_timeout)
                 }
-                _ => {}
+            };
+            if u128::from(silent) > most.as_millis() {
+                kill.push((id, silent));
             }
         }
         for (id, silent) in kill {

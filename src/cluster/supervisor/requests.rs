@@ -19,6 +19,11 @@ impl Supervisor {
                     self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
                 }
             }
+            Request::Grow { number, part } => {
+                if let Err(e) = self.scheduler.grow(job(number), part, self.now()) {
+                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
+                }
+            }
             Request::Release { number, outputs } => self.scheduler.release(job(number), &outputs),
             Request::Cancel { number, outputs } => self.scheduler.cancel(job(number), &outputs),
             Request::Deliver { number, outputs } => self.scheduler.deliver(job(number), &outputs),

@@ -63,7 +63,7 @@ struct Sim {
     vanished: FxHashSet<SessionId>,
     /// By their numbers.
     jobs: Vec<JobId>,
-    specs: BTreeMap<u32, Arc<JobSpec>>,
+    specs: BTreeMap<u32, JobSpec>,
     /// Values of a serial evaluation, failures aside.
     values: FxHashMap<TaskId, u64>,
     /// What each claimed output heard last, if anything.
@@ -179,16 +179,41 @@ impl Sim {
             self.sessions[self.rng.below(self.sessions.len())]
         };
         self.jobs.push(JobId { session, number });
+        let open = self.rng.chance(30);
+        let spec = self.describe(number, open);
+        self.specs.insert(number, spec.clone());
+        self.s.submit(self.jobs[number as usize], Arc::new(spec), self.now).unwrap();
+    }
+
+    /// A job that is open gets more tasks, unless its session has gone.
+    fn grow(&mut self, number: u32, open: bool) {
+        let job = self.jobs[number as usize];
+        let part = match self.vanished.contains(&job.session) || self.rng.chance(20) {
+            true => JobSpec { open, ..JobSpec::default() },
+            false => JobSpec { open, ..self.describe(number, true) },
+        };
+        self.specs.get_mut(&number).unwrap().append(part.clone());
+        self.s.grow(job, part, self.now).unwrap();
+    }
+
+    fn open_jobs(&self) -> Vec<u32> {
+        self.specs.iter().filter(|(_, spec)| spec.open).map(|(number, _)| *number).collect()
+    }
+
+    /// Tasks of a job: all, or of one that is open, more.
+    fn describe(&mut self, number: u32, open: bool) -> JobSpec {
+        let session = self.jobs[number as usize].session;
         let n = 1 + self.rng.below(16) as u32;
-        let mut spec = JobSpec::default();
+        let first = self.specs.get(&number).map_or(0, JobSpec::len) as u32;
+        let mut spec = JobSpec { open, ..JobSpec::default() };
         let claimed: Vec<TaskId> = self.claims.keys().copied().filter(|id| id.job.session == session).collect();
-        if !claimed.is_empty() {
+        if !claimed.is_empty() && !open {
             for _ in 0..self.rng.below(3) {
                 spec.externals.push(claimed[self.rng.below(claimed.len())]);
             }
         }
         let chaos = self.rng.below(30) as u64;
-        spec.broadcast = self.rng.chance(20);
+        spec.broadcast = self.rng.chance(20) && !open;
         for index in 0..n {
             let given = self.rng.chance(10);
             let mut deps = BTreeSet::new();
@@ -205,7 +230,9 @@ impl Sim {
             }
             let mut options = TaskOptions::default();
             let mut kind = PLAIN;
-            if self.rng.chance(chaos) {
+            if open && self.rng.chance(chaos) {
+                kind = if self.rng.chance(50) { BAD } else { LOCAL };
+            } else if self.rng.chance(chaos) {
                 kind = 1 + self.rng.below(5) as u8;
                 options.retries = self.rng.below(3) as u32;
                 if kind == FLAKY {
@@ -228,23 +255,28 @@ impl Sim {
             if self.rng.chance(10) {
                 options.memory = Some(1 + self.rng.below(100) as u64);
             }
+            if open {
+                options = TaskOptions::default();
+                kind = if kind == BAD || kind == LOCAL { kind } else { PLAIN };
+            }
+            let id = self.task(number, first + index);
             if given {
                 let value = self.rng.next();
                 spec.data.push((index, encode(value)));
-                self.values.insert(self.task(number, index), value);
+                self.values.insert(id, value);
                 deps.clear();
             } else {
                 spec.bodies.extend([kind, options.retries as u8]);
-                let mut value = u64::from(number) << 32 | u64::from(index) | 1 << 63;
+                let mut value = u64::from(number) << 32 | u64::from(id.index) | 1 << 63;
                 for &dep in &deps {
                     let input = if dep & EXTERNAL == 0 {
-                        self.task(number, dep)
+                        self.task(number, first + dep)
                     } else {
                         spec.externals[(dep & !EXTERNAL) as usize]
                     };
                     value = combine(value, self.values[&input]);
                 }
-                self.values.insert(self.task(number, index), value);
+                self.values.insert(id, value);
             }
             if options != TaskOptions::default() && !given {
                 spec.options.push((index, options));
@@ -256,12 +288,10 @@ impl Sim {
                 spec.outputs.push(Output { index, deliver: self.rng.chance(50) });
             }
         }
-        let spec = Arc::new(spec);
         for output in &spec.outputs {
-            self.claims.insert(self.task(number, output.index), None);
+            self.claims.insert(self.task(number, first + output.index), None);
         }
-        self.specs.insert(number, spec.clone());
-        self.s.submit(self.jobs[number as usize], spec, self.now).unwrap();
+        spec
     }
 
     fn inputs(&self, id: TaskId) -> Vec<TaskId> {
@@ -352,6 +382,12 @@ impl Sim {
                     None => self.lose(self.workers[at].id, how),
                 }
             }
+            82..86 if self.rng.chance(50) => {
+                let jobs = self.open_jobs();
+                let Some(&number) = jobs.get(self.rng.below(jobs.len())) else { return };
+                let open = self.rng.chance(70);
+                self.grow(number, open);
+            }
             82..86 => match self.rng.below(3) {
                 0 => self.s.relieve(),
                 _ => {
@@ -421,13 +457,25 @@ impl Sim {
         self.s.validate();
     }
 
+    /// One that is stopped and owes an answer, or its end, is given up.
+    fn give_up_a_silent_one(&mut self) -> bool {
+        let is_to_end = |w: &SimWorker| w.inbox.iter().any(|command| matches!(command, Command::Retire { .. }));
+        let silent = self.workers.iter().find(|w| w.stopped && (self.s.owes(w.id) || is_to_end(w)));
+        let Some(id) = silent.map(|w| w.id) else { return false };
+        self.lose(id, Loss::Killed);
+        true
+    }
+
     /// Everybody does their work in turn, until nothing moves any more.
     fn run_out(&mut self) {
+        for number in self.open_jobs() {
+            self.grow(number, false);
+        }
         // All names and the tag are there.
         (0..self.places).for_each(|place| self.join(place));
         for at in 0..self.workers.len() {
             let w = &mut self.workers[at];
-            (w.stopped, w.slowness) = (false, 0);
+            w.slowness = 0;
             let blocked = std::mem::take(&mut w.blocked);
             self.s.blocked(w.id, -blocked);
             w.paused = false;
@@ -440,6 +488,12 @@ impl Sim {
             let mut at = 0;
             while at < self.workers.len() {
                 let id = self.workers[at].id;
+                if self.workers[at].stopped {
+                    moved |= !self.workers[at].outbox.is_empty();
+                    self.listen(at);
+                    at += 1;
+                    continue;
+                }
                 moved |= !self.workers[at].inbox.is_empty();
                 self.obey(at);
                 if self.workers.get(at).is_some_and(|w| w.id == id) {
@@ -458,7 +512,7 @@ impl Sim {
                 continue;
             }
             self.dispatch();
-            if self.workers.iter().any(|w| !w.inbox.is_empty()) {
+            if self.workers.iter().any(|w| !w.stopped && !w.inbox.is_empty()) || self.give_up_a_silent_one() {
                 continue;
             }
             match self.s.next_deadline() {
