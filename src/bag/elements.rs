@@ -75,9 +75,13 @@ impl<T> Iterator for Elements<T> {
         self.0.size_hint()
     }
 
+    fn for_each<F: FnMut(T)>(self, mut f: F) {
+        self.0.hand_over(&mut f);
+    }
+
     fn fold<B, F: FnMut(B, T) -> B>(self, initial: B, mut f: F) -> B {
         let mut folded = Some(initial);
-        self.0.hand_over(&mut |element| folded = folded.take().map(|before| f(before, element)));
+        self.for_each(|element| folded = folded.take().map(|before| f(before, element)));
         folded.unwrap_or_else(|| unreachable!("a panic of the function is not caught in between"))
     }
 }
