@@ -476,7 +476,7 @@ impl Threads {
                     std::hint::spin_loop();
                 }
                 looks += 1;
-                if looks % YIELD == 0 {
+                if looks.is_multiple_of(YIELD) {
                     // Who brings work, or waits for what this thread has just done, may have been put on this core.
                     std::thread::yield_now();
                 }
