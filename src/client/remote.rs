@@ -166,7 +166,9 @@ impl Remote {
                         Ok(Delivered::Ready { nbytes }) => Slot::Remote { nbytes, asked: false },
                         Err(failure) => {
                             failed += 1;
-                            Slot::Failed(self.error(&runs, entry, &failure, Some(run.label(slot))))
+                            // Its value may be lost, or not get here, when its graph has been forgotten.
+                            let own = run.task(slot) == Some(failure.task);
+                            Slot::Failed(self.error(&runs, entry, &failure, run.label(slot), own))
                         }
                     };
                     news.push((slot, new));
@@ -184,16 +186,19 @@ impl Remote {
         }
     }
 
-    /// The error that a failure is, with the names that this side knows.
+    /// The error that a failure is, with the names that this side knows: of an output, whose `own` it is or that needed
+    /// what failed.
     fn error(
         &self,
         runs: &FxHashMap<u32, Entry>,
         entry: &Entry,
         failure: &Failure,
-        needed_by: Option<&Label>,
+        output: &Label,
+        own: bool,
     ) -> TaskError {
         let named = match &failure.call {
             Some((name, hash)) => Some((node::key(name, *hash), name.clone())),
+            None if own => Some((output.key(), output.name())),
             None => {
                 let its = runs.get(&failure.task.job.number).and_then(|entry| {
                     let end = *entry.ends.get(failure.task.index as usize)?;
@@ -204,7 +209,7 @@ impl Remote {
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
-        TaskError::new(key, name, failure.worker.clone(), needed_by.map(Label::key), cause(&failure.cause))
+        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), cause(&failure.cause))
     }
 
     /// Closes this side: nothing will come any more.
