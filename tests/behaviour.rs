@@ -16,6 +16,7 @@ mod behaviour {
     pub mod runtimes;
     pub mod same;
     pub mod sharing;
+    pub mod state;
 }
 mod common;
 
@@ -81,6 +82,7 @@ macro_rules! suite {
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_are_read_in_place memory_is_released;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
+            state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             concurrent: many_threads_one_client clones_and_drops;
         }
