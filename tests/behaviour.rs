@@ -11,6 +11,7 @@ mod behaviour {
     pub mod nested;
     pub mod operators;
     pub mod options;
+    pub mod pressure;
     pub mod processes;
     pub mod random;
     pub mod runtimes;

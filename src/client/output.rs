@@ -101,6 +101,11 @@ impl Watcher {
     fn will_wake(&self, waker: &Waker) -> bool {
         matches!(self, Self::Waker(w) if w.will_wake(waker))
     }
+
+    /// Whether both wake the same task.
+    pub(crate) fn wakes_as(&self, other: &Self) -> bool {
+        matches!(other, Self::Waker(w) if self.will_wake(w))
+    }
 }
 
 type Watchers = SmallVec<[Watcher; 1]>;

@@ -25,7 +25,13 @@ use std::time::Duration;
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
+    /// Sends a request, now or later. In a program it does not wait: handles are dropped in async code, too.
     fn send(&self, request: Request) -> Result<()>;
+
+    /// What to wait for before more work is sent, if too much waits to be sent already.
+    fn room(&self) -> Option<Reply> {
+        None
+    }
 
     /// Ends the connection, and what it was for; waits for that.
     fn close(&self);
@@ -322,6 +328,10 @@ impl Backend for Remote {
             None => format!("{}, running", self.description),
             Some(reason) => format!("{}, closed: {reason}", self.description),
         }
+    }
+
+    fn room(&self) -> Option<Reply> {
+        self.uplink.room()
     }
 
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>> {

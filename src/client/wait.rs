@@ -21,7 +21,8 @@ pub enum WaitFor {
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
 struct Arrivals {
-    queue: Mutex<(VecDeque<usize>, Vec<Watcher>)>,
+    /// Those that have not been looked at, and the one who waits for the next.
+    queue: Mutex<(VecDeque<usize>, Option<Watcher>)>,
 }
 
 impl Arrivals {
@@ -39,16 +40,19 @@ impl Arrivals {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.0.push_back(place);
-            std::mem::take(&mut queue.1)
+            queue.1.take()
         };
-        waiting.into_iter().for_each(Watcher::fire);
+        if let Some(waiting) = waiting {
+            waiting.fire();
+        }
     }
 
     fn pop_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<usize> {
         let mut queue = self.queue.lock();
         let place = queue.0.pop_front();
         if place.is_none() {
-            queue.1.push(watcher());
+            // Whoever asked before has gone, or is the same again.
+            queue.1 = Some(watcher());
         }
         place
     }
