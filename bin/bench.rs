@@ -36,6 +36,8 @@ mod metg;
 mod noop;
 #[path = "bench/options.rs"]
 mod options;
+#[path = "bench/out_of_core.rs"]
+mod out_of_core;
 #[path = "bench/pattern.rs"]
 mod pattern;
 #[path = "bench/pool.rs"]
@@ -75,7 +77,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 16] = [
+const WORKLOADS: [Workload; 17] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -167,6 +169,12 @@ const WORKLOADS: [Workload; 16] = [
         about: "words counted, JSON lines folded and grouped (--part, --data)",
         systems: &["swath-threads", "swath-processes", "floor-rayon"],
         run: bags::run,
+    },
+    Workload {
+        name: "out_of_core",
+        about: "more held than the workers' memory takes (--part, --gib, --directory)",
+        systems: &["swath-processes", "floor-disk"],
+        run: out_of_core::run,
     },
     Workload {
         name: "event_log",

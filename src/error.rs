@@ -397,6 +397,9 @@ pub struct DeathRecord {
     pub memory_limit: Option<u64>,
     /// The last samples of the memory it used in bytes, oldest first: private memory and shared segments in use.
     pub memory_samples: Vec<u64>,
+    /// What the machine had available when it was last looked at, in bytes: where the kernel ended the worker for want of
+    /// memory, or may have.
+    pub machine_available: Option<u64>,
     /// Bytes of results it kept in memory.
     pub managed: u64,
     /// Bytes of results it had moved to disk.
@@ -433,6 +436,9 @@ pub enum DeathCause {
         /// Its limit in bytes.
         limit: u64,
     },
+    /// The kernel ended it because a control group, or the machine, had run out of memory. It is told from other kills by
+    /// the kernel's count of them.
+    OutOfMemory,
     /// It gave no sign of life for this many milliseconds and was replaced.
     Unresponsive(u64),
     /// A cancelled or overdue task would not stop, so the worker was replaced.
@@ -447,6 +453,11 @@ pub enum DeathCause {
 impl DeathCause {
     /// Whether it died for want of memory.
     pub fn is_of_memory(&self) -> bool {
+        self.is_of_limit() || *self == Self::OutOfMemory
+    }
+
+    /// Whether it died for its memory limit.
+    pub(crate) fn is_of_limit(&self) -> bool {
         matches!(self, Self::MemoryLimit { .. } | Self::AllocationFailed { .. })
     }
 }
@@ -476,6 +487,7 @@ impl fmt::Display for DeathCause {
             Self::AllocationFailed { wanted, limit } => {
                 write!(f, "ended when it wanted {} at once, with a memory limit of {}", Bytes(*wanted), Bytes(*limit))
             }
+            Self::OutOfMemory => write!(f, "was killed by the kernel, which had run out of memory"),
             Self::Unresponsive(ms) => write!(f, "gave no sign of life for {ms} ms"),
             Self::CancelIgnored => write!(f, "replaced because a cancelled task would not stop"),
             Self::Protocol(why) => write!(f, "broke the protocol: {why}"),
@@ -487,7 +499,12 @@ impl fmt::Display for DeathCause {
 impl fmt::Display for DeathRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {}) {}", self.worker, self.pid, self.cause)?;
-        if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_memory()) {
+        if let Some(available) = self.machine_available {
+            let maybe =
+                if self.cause == DeathCause::OutOfMemory { "" } else { "possibly by the kernel for want of memory: " };
+            write!(f, "; {maybe}the machine had {} available when last looked at", Bytes(available))?;
+        }
+        if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_limit()) {
             write!(f, "; memory limit {}", Bytes(limit))?;
         }
         if let Some(last) = self.memory_samples.last() {

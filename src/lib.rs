@@ -33,6 +33,7 @@
 compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
 
 mod bag;
+mod bytes;
 mod client;
 mod cluster;
 mod delayed;
@@ -83,9 +84,9 @@ pub mod internal {
 /// For the benchmark program of this package; no part of the interface.
 #[doc(hidden)]
 pub mod bench {
-    /// Runs `n` tasks that do nothing through the scheduler alone; gives the number of results.
-    pub fn drive_noops(n: u32) -> u64 {
-        crate::scheduler::drive_noops(n)
+    /// Runs `n` tasks that do nothing through the scheduler alone, with so many workers; gives the number of results.
+    pub fn drive_noops(n: u32, workers: u32) -> u64 {
+        crate::scheduler::drive_noops(n, workers)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local scope
 //! collects them while a message is encoded, and hands them out again while it is decoded.
 
+pub(crate) use crate::bytes::Bytes;
 use crate::client::WorkerInfo;
 use crate::cluster::Settings;
 use crate::cluster::tail::LogLine;
@@ -15,6 +16,7 @@ use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
 use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
 use crate::task::image::BuildId;
+use bincode::enc::write::Writer;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -40,6 +42,8 @@ pub(crate) enum ToWorker {
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
+    /// Makers of segments that have ended.
+    Gone(Vec<u32>),
     /// Word to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
@@ -100,6 +104,8 @@ pub(crate) struct Welcome {
     pub(crate) counter: bool,
     /// Whether the supervisor is another program, which does not know the functions of this one.
     pub(crate) stranger: bool,
+    /// Makers of segments that have ended before.
+    pub(crate) gone: Vec<u32>,
 }
 
 /// One task to run.
@@ -143,6 +149,11 @@ pub(crate) enum Request {
     Submit {
         number: u32,
         spec: JobSpec,
+    },
+    /// More tasks of a job that is open. They count on from those there are, and need only each other.
+    Grow {
+        number: u32,
+        part: JobSpec,
     },
     Release {
         number: u32,
@@ -251,25 +262,16 @@ pub(crate) struct FromCluster {
     pub(crate) word: ToSession,
 }
 
-/// Bytes that are written in one piece.
-#[derive(Debug, Default)]
-pub(crate) struct Bytes(pub(crate) Box<[u8]>);
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
+/// A payload as it is written, and as it is read.
+#[derive(Serialize)]
+struct Written<'a> {
+    bytes: &'a Bytes,
+    in_segment: Option<u64>,
+    segments: Vec<SegmentId>,
 }
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&'de [u8]>::deserialize(deserializer).map(|b| Self(b.into()))
-    }
-}
-
-/// A payload as it is written.
-#[derive(Serialize, Deserialize)]
-struct WirePayload {
+#[derive(Deserialize)]
+struct Read {
     bytes: Bytes,
     in_segment: Option<u64>,
     segments: Vec<SegmentId>,
@@ -286,16 +288,18 @@ thread_local! {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        OUT.with_borrow_mut(|out| out.extend(self.segments.iter().cloned()));
-        let segments = self.segments.iter().map(|s| s.id()).collect();
-        WirePayload { bytes: Bytes(self.bytes.as_ref().into()), in_segment: self.in_segment, segments }
-            .serialize(serializer)
+        let segments = self.segments();
+        if !segments.is_empty() {
+            OUT.with_borrow_mut(|out| out.extend(segments.iter().cloned()));
+        }
+        let segments = segments.iter().map(|s| s.id()).collect();
+        Written { bytes: &self.bytes, in_segment: self.in_segment(), segments }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = WirePayload::deserialize(deserializer)?;
+        let wire = Read::deserialize(deserializer)?;
         let next = |id: &SegmentId| IN.with_borrow_mut(|waiting| waiting.pop()).filter(|s| s.id() == *id);
         let segments: Option<Vec<_>> = wire.segments.iter().map(next).collect();
         let segments =
@@ -304,7 +308,7 @@ impl<'de> Deserialize<'de> for Payload {
         if wire.in_segment.is_some_and(|n| n > room) {
             return Err(D::Error::custom("a payload is longer than its segment"));
         }
-        Ok(Payload { bytes: wire.bytes.0.into(), segments, in_segment: wire.in_segment })
+        Ok(Payload::new(wire.bytes, segments, wire.in_segment))
     }
 }
 
@@ -317,11 +321,21 @@ fn config() -> bincode::config::Configuration {
     bincode::config::standard()
 }
 
+/// Collects a message.
+struct Body<'a>(&'a mut Vec<u8>);
+
+impl Writer for Body<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// The body of a frame: the message, behind the list of the segments whose descriptors ride along.
 pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segment>>), Malformed> {
     OUT.with_borrow_mut(Vec::clear);
     let mut body = Vec::with_capacity(64);
-    let encoded = bincode::serde::encode_into_std_write(message, &mut body, config());
+    let encoded = bincode::serde::encode_into_writer(message, Body(&mut body), config());
     let segments = OUT.with_borrow_mut(std::mem::take);
     encoded.map_err(|e| Malformed(e.to_string()))?;
     if segments.len() > MOST_FDS {

@@ -1,5 +1,6 @@
 //! The vocabulary shared by client, scheduler and worker: what a job is, what a task may need, how it ends.
 
+use crate::bytes::Bytes;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::segment::Segment;
@@ -15,33 +16,54 @@ pub(crate) const SMALL: usize = 1 << 10;
 /// An encoded value: bincode bytes, and the shared segments its large buffers lie in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Payload {
-    /// The bytes; where there are too many for a frame, they lie in the last segment, and this says how many.
-    pub(crate) bytes: Arc<[u8]>,
-    pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) in_segment: Option<u64>,
+    /// The bytes, where they are not in a segment.
+    pub(crate) bytes: Bytes,
+    /// Most values have no large buffers.
+    large: Option<Arc<Large>>,
+}
+
+#[derive(Debug)]
+struct Large {
+    segments: Vec<Arc<Segment>>,
+    /// How many bytes lie in the last segment, because they are too many for a frame.
+    in_segment: Option<u64>,
 }
 
 impl Payload {
+    /// With `in_segment`, so many bytes lie in the last of the segments.
+    pub(crate) fn new(bytes: impl Into<Bytes>, segments: Vec<Arc<Segment>>, in_segment: Option<u64>) -> Self {
+        let large = !segments.is_empty() || in_segment.is_some();
+        Self { bytes: bytes.into(), large: large.then(|| Arc::new(Large { segments, in_segment })) }
+    }
+
     pub(crate) fn inline(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.into(), ..Self::default() }
+        Self { bytes: bytes.into(), large: None }
+    }
+
+    pub(crate) fn segments(&self) -> &[Arc<Segment>] {
+        self.large.as_ref().map_or(&[], |large| &large.segments)
+    }
+
+    pub(crate) fn in_segment(&self) -> Option<u64> {
+        self.large.as_ref()?.in_segment
     }
 
     /// The encoded value.
     pub(crate) fn content(&self) -> &[u8] {
-        match self.in_segment {
+        match self.in_segment() {
             None => &self.bytes,
-            Some(n) => self.segments.last().and_then(|s| s.bytes().get(..n as usize)).unwrap_or(&[]),
+            Some(n) => self.segments().last().and_then(|s| s.bytes().get(..n as usize)).unwrap_or(&[]),
         }
     }
 
     /// Whether it is cheap to send along unasked.
     pub(crate) fn is_small(&self) -> bool {
-        self.segments.is_empty() && self.bytes.len() <= SMALL
+        self.segments().is_empty() && self.bytes.len() <= SMALL
     }
 
     /// Bytes this value takes, wherever they are.
     pub(crate) fn nbytes(&self) -> u64 {
-        self.bytes.len() as u64 + self.segments.iter().map(|s| s.len() as u64).sum::<u64>()
+        self.bytes.len() as u64 + self.segments().iter().map(|s| s.len() as u64).sum::<u64>()
     }
 }
 
@@ -65,6 +87,8 @@ pub(crate) struct JobSpec {
     pub(crate) options: Vec<(u32, TaskOptions)>,
     /// The given values go to every worker at once, not with the first task that uses them.
     pub(crate) broadcast: bool,
+    /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
+    pub(crate) open: bool,
 }
 
 /// What the session wants of one result.
@@ -79,6 +103,18 @@ impl JobSpec {
     /// Number of tasks, data tasks included.
     pub(crate) fn len(&self) -> usize {
         self.body_ends.len()
+    }
+
+    /// Adds tasks, whose numbers count on from those there are.
+    pub(crate) fn append(&mut self, part: Self) {
+        let (tasks, bodies, deps) = (self.len() as u32, self.bodies.len() as u32, self.deps.len() as u32);
+        self.bodies.extend_from_slice(&part.bodies);
+        self.body_ends.extend(part.body_ends.iter().map(|end| end + bodies));
+        self.deps.extend(part.deps.iter().map(|dep| dep + tasks));
+        self.dep_ends.extend(part.dep_ends.iter().map(|end| end + deps));
+        self.data.extend(part.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
+        self.outputs.extend(part.outputs.iter().map(|o| Output { index: o.index + tasks, ..*o }));
+        self.open = part.open;
     }
 
     pub(crate) fn body(&self, index: u32) -> &[u8] {

@@ -8,6 +8,7 @@ mod behaviour {
     pub mod errors;
     pub mod events;
     pub mod large;
+    pub mod maps;
     pub mod nested;
     pub mod operators;
     pub mod options;
@@ -24,13 +25,6 @@ mod common;
 use common::{Clean, LONG};
 use std::process::Command;
 use swath::Client;
-
-/// Runs one case with a client of its own, and looks whether the client leaves anything behind.
-fn run(client: impl FnOnce() -> Client, case: fn(&Client)) {
-    let _clean = Clean::start();
-    let client = client();
-    case(&client);
-}
 
 /// Runs one case with a client of a local cluster of its own.
 fn run_in_cluster(case: fn(&Client)) {
@@ -61,7 +55,7 @@ fn run_in_cluster(case: fn(&Client)) {
 /// A test for each case of the suite, in the module it is invoked in.
 macro_rules! suite {
     ($run:expr) => {
-        cases! { $run;
+        crate::common::suite::cases! { $run, behaviour;
             arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
                 nested_lists arrays tuples options maps text collected empty_inputs;
             operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
@@ -82,6 +76,8 @@ macro_rules! suite {
                 inner_tasks_of_many wide_inner_graphs;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_are_read_in_place memory_is_released;
+            maps: of_many_items as_they_are_done values_of_all_lengths used_by_others_at_once dropped_and_cancelled
+                some_that_cannot_be_sent;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
@@ -90,42 +86,28 @@ macro_rules! suite {
     };
 }
 
-macro_rules! cases {
-    ($run:expr; $($module:ident: $($case:ident)*;)*) => {$(
-        mod $module {
-            $(
-                #[test]
-                fn $case() {
-                    let run: fn(fn(&swath::Client)) = $run;
-                    run(crate::behaviour::$module::$case);
-                }
-            )*
-        }
-    )*};
-}
-
 mod sync {
-    suite!(|case| crate::run(swath::Client::sync, case));
+    suite!(|case| crate::common::suite::run(swath::Client::sync, case));
 }
 
 mod one_thread {
-    suite!(|case| crate::run(|| swath::Client::threads(1), case));
+    suite!(|case| crate::common::suite::run(|| swath::Client::threads(1), case));
 }
 
 mod four_threads {
-    suite!(|case| crate::run(|| swath::Client::threads(4), case));
+    suite!(|case| crate::common::suite::run(|| swath::Client::threads(4), case));
 }
 
 mod one_process {
-    suite!(|case| crate::run(|| crate::common::processes(1, 1), case));
+    suite!(|case| crate::common::suite::run(|| crate::common::processes(1, 1), case));
 }
 
 mod two_processes {
-    suite!(|case| crate::run(|| crate::common::processes(2, 1), case));
+    suite!(|case| crate::common::suite::run(|| crate::common::processes(2, 1), case));
 }
 
 mod one_process_of_three_threads {
-    suite!(|case| crate::run(|| crate::common::processes(1, 3), case));
+    suite!(|case| crate::common::suite::run(|| crate::common::processes(1, 3), case));
 }
 
 mod local_cluster {

@@ -90,16 +90,40 @@ else:
     line.update(params={"n": n, "workers": 2}, metric="throughput", value=50.0, unit="tasks/s", runs=[50.0])
 print(json.dumps(line))
 "#;
-    for (name, text) in [("install", install), ("noop.py", noop), ("common.py", ""), ("bags.py", "")] {
+    let bags = r#"
+import json, pathlib, sys
+data = pathlib.Path(sys.argv[sys.argv.index("--data") + 1])
+assert (data / "text/part0.txt").read_text() == "a b a\n"
+line = {"bench": "bags", "system": "futures-processes", "params": {"part": "words", "mb": 0}, "metric": "time"}
+print(json.dumps({**line, "value": 1000.0, "unit": "s"}))
+"#;
+    let make_data = r#"
+import json, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+(root / "text").mkdir()
+(root / "text/part0.txt").write_text("a b a\n")
+(root / "text/expected.json").write_text(json.dumps({"top10": [["a", 2], ["b", 1]]}))
+(root / "json").mkdir()
+person = {"id": 1, "name": "n", "age": 40, "occupation": "o", "address": {"city": "c", "zip": "z"}, "amount": 3}
+(root / "json/part0.jsonl").write_text(json.dumps(person) + "\n")
+(root / "json/expected.json").write_text(json.dumps({"amount_by_occupation": {"o": 3}, "count_by_occupation": {"o": 1}}))
+"#;
+    let files = [("install", install), ("noop.py", noop), ("bags.py", bags), ("make_data", make_data)];
+    for (name, text) in files.into_iter().chain([("common.py", ""), ("frames.py", ""), ("tides.py", "")]) {
         std::fs::write(directory.join(name), text).unwrap();
     }
     std::fs::set_permissions(directory.join("install"), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+fn script(name: &str) -> Command {
+    Command::new(format!("{}/benches/{name}", env!("CARGO_MANIFEST_DIR")))
+}
+
 fn compare(peers: Option<&Path>, out: &Path) -> Output {
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare"));
-    command.args(["--bench", env!("CARGO_BIN_EXE_bench"), "--workloads", "noop", "--rounds", "2"]);
-    command.args(["--systems", "futures-threads,ray,joblib-loky", "--out"]).arg(out);
+    let mut command = script("compare");
+    command.args(["--bench", env!("CARGO_BIN_EXE_bench"), "--workloads", "noop,bags", "--rounds", "2"]);
+    command.args(["--systems", "futures-threads,ray,joblib-loky,futures-processes", "--out"]).arg(out);
+    command.arg("--data").arg(out.join("data"));
     command.env_remove("SWATH_PEERS_DIR").env_remove("SWATH_CPU_LOCK").env("SWATH_PEERS", out.join("installed"));
     if let Some(peers) = peers {
         command.env("SWATH_PEERS_DIR", peers);
@@ -116,7 +140,7 @@ fn a_comparison_tells_ratios_and_what_is_missing() {
 
     let json = std::fs::read_to_string(out.path().join("compare.json")).unwrap();
     let json: Value = serde_json::from_str(&json).unwrap();
-    let [row] = &json["results"].as_array().unwrap()[..] else { panic!("{json:#}") };
+    let [row, _, bags] = &json["results"].as_array().unwrap()[..] else { panic!("{json:#}") };
     assert_eq!((&row["peer_system"], &row["swath_system"]), (&"futures-threads".into(), &"swath-threads".into()));
     assert_eq!(row["swath_params"]["via"], "submit", "a future for each task, as the peer has");
     let runs =
@@ -126,6 +150,8 @@ fn a_comparison_tells_ratios_and_what_is_missing() {
     let told = runs("ratio");
     assert_eq!(told.len(), ratios.len());
     assert!(told.iter().zip(&ratios).all(|(told, ratio)| (told / ratio - 1.0).abs() < 1e-9), "{told:?} {ratios:?}");
+    assert_eq!((&bags["swath_params"]["part"], &bags["peer_system"]), (&"words".into(), &"futures-processes".into()));
+    assert!(bags["ratio"]["min"].as_f64().unwrap() > 1.0, "less time is better: {bags}");
     for fact in ["cpu", "cores", "memory", "kernel", "governor"] {
         assert!(!json["machine"][fact].is_null(), "{fact}");
     }
@@ -136,11 +162,35 @@ fn a_comparison_tells_ratios_and_what_is_missing() {
     };
     assert_eq!(reason("noop", "ray"), "exit code 1: it is not its day");
     assert_eq!(reason("noop", "joblib-loky"), "AssertionError: wrong answer");
-    assert_eq!(reason("bags", "all peers"), "not compared by this script");
+    assert_eq!(reason("frames", "all peers"), "swath has no data frames yet");
+    assert_eq!(reason("tides", "all peers"), "not compared by this script");
 
     let table = std::fs::read_to_string(out.path().join("compare.md")).unwrap();
     assert!(table.contains("| futures-threads | throughput (tasks/s) | threads, submit |"), "{table}");
     assert!(table.contains("- noop ray: exit code 1: it is not its day"), "{table}");
+
+    // What was measured goes into the page, with what `bench` says by itself.
+    let (page, own) = (out.path().join("page.md"), out.path().join("own.jsonl"));
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PERFORMANCE.md"), &page).unwrap();
+    std::fs::write(&own, bench(&["roundtrip", "--systems", "swath-sync", "--n", "20", "--repeat", "1"]).stdout)
+        .unwrap();
+    let mut texts = (0..2).map(|_| {
+        let mut command = script("page");
+        command.arg("--page").arg(&page).arg(out.path().join("compare.json")).arg(&own);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        std::fs::read_to_string(&page).unwrap()
+    });
+    let first = texts.next().unwrap();
+    for part in [
+        "| futures-threads | throughput, tasks/s | threads, submit |",
+        "- noop, ray: exit code 1",
+        "| round trip, median",
+    ] {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    assert!(first.contains("## Where swath loses"), "what people wrote is still there");
+    assert_eq!(texts.next().unwrap(), first, "once more changes nothing");
 }
 
 #[test]

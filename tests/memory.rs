@@ -1,8 +1,13 @@
 //! Memory limits that hold: what does not fit goes to disk and comes back, what takes too much is ended and said to be so.
 
-#![allow(clippy::unwrap_used)]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod memory {
+    pub mod admission;
+    pub mod disks;
+    pub mod kernel;
+}
 
 use common::*;
 use std::process::{Command, Stdio};

@@ -123,8 +123,8 @@ struct Part {
 }
 
 fn fold(client: &Client, files: &str) -> Outcome<Answer> {
-    let amounts = Bag::<Part>::read_json(files)?.filter(|p| p.age >= 30).foldby(
-        |p| p.occupation.clone(),
+    let amounts = Bag::<Part>::read_json(files)?.filter(|p| p.age >= 30).foldby_ref(
+        |p| p.occupation.as_str(),
         0,
         |sum, p| sum + p.amount,
         |a, b| a + b,

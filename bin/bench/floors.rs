@@ -5,14 +5,17 @@ use crate::pattern::Grid;
 use crate::process::{Guard, SELF};
 use crate::report::{Outcome, require};
 use crate::tasks;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::hint::{black_box, spin_loop};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A loop.
 pub(crate) fn serial(n: u64) -> Vec<u64> {
@@ -86,6 +89,31 @@ pub(crate) fn grid(grid: Grid, workers: usize, rounds: u64) -> Vec<u64> {
 /// A copy into memory that was never used.
 pub(crate) fn first_touch(from: &[f64]) -> Vec<f64> {
     from.to_vec()
+}
+
+/// Seconds in which so many blocks are written to a file, and read again. With `through`, all of them are on the disk before
+/// they are read, and none is in memory any more.
+pub(crate) fn disk(directory: &Path, blocks: u64, bytes: usize, through: bool) -> Outcome<(f64, f64)> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    let mut block = vec![0; bytes];
+    let began = Instant::now();
+    for i in 0..blocks {
+        block.iter_mut().step_by(4096).for_each(|b| *b = i as u8);
+        file.write_all(&block)?;
+    }
+    if through {
+        file.sync_data()?;
+    }
+    let write = began.elapsed().as_secs_f64();
+    if through {
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+    }
+    let began = Instant::now();
+    for i in 0..blocks {
+        file.read_exact_at(&mut block, i * bytes as u64)?;
+        require(block.iter().step_by(4096).all(|b| *b == i as u8), "what was written")?;
+    }
+    Ok((write, began.elapsed().as_secs_f64()))
 }
 
 /// A thread that sleeps until it is given a number.
@@ -203,6 +231,10 @@ mod tests {
         assert!(threads(1000, 3).into_iter().eq(1..=1000));
         assert_eq!(sleeps(4, 1, 2), 10);
         assert_eq!(first_touch(&[1.0, 2.0]), [1.0, 2.0]);
+        for through in [false, true] {
+            let (write, read) = disk(&std::env::temp_dir(), 3, 10_000, through).unwrap();
+            assert!(write > 0.0 && read > 0.0);
+        }
         let mut thread = Thread::start().unwrap();
         assert!((0..100).all(|x| thread.inc(x).unwrap() == x + 1));
     }

@@ -52,7 +52,7 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
                     "floor-rayon" => measure("spawn", &|| Ok(pool::noops(&pool, n)))?,
                     "floor-threads" => measure("counter", &|| Ok(floors::threads(n, workers)))?,
                     _ => measure("scheduler", &|| {
-                        let delivered = swath::bench::drive_noops(u32::try_from(n)?);
+                        let delivered = swath::bench::drive_noops(u32::try_from(n)?, u32::try_from(workers)?);
                         require(delivered == n, "results are missing")?;
                         Ok((1..=n).collect())
                     })?,

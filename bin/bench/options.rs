@@ -12,7 +12,8 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
   --quick    small sizes, to see that everything works
 sizes, for the workloads that have them:
   --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --pattern A,B,…  --steps N
-  --width N  --rounds N  --mib N  --kills N  --callers N  --part A,B,…  --data FOLDER";
+  --width N  --rounds N  --mib N  --kills N  --callers N  --part A,B,…  --data FOLDER
+  --gib N  --directory FOLDER";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     pub(crate) part: Option<Vec<String>>,
     /// Where the data are; they are made, if it is not said.
     pub(crate) data: Option<PathBuf>,
+    pub(crate) gib: Option<f64>,
+    /// Where results go that memory does not take.
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) kills: Option<u32>,
     /// Threads that submit.
     pub(crate) callers: Option<usize>,
@@ -120,6 +124,8 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
             Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
             Long("part") => options.part = Some(list(&parser.value()?.string()?)),
             Long("data") => options.data = Some(parser.value()?.into()),
+            Long("gib") => options.gib = Some(parser.value()?.parse()?),
+            Long("directory") => options.directory = Some(parser.value()?.into()),
             Long("mib") => options.mib = Some(parser.value()?.parse()?),
             Long("kills") => options.kills = Some(parser.value()?.parse()?),
             Long("callers") => options.callers = Some(parser.value()?.parse()?),
@@ -141,6 +147,9 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
     }
     if options.t_ms.is_some_and(|t| !(t > 0.0 && t <= 10_000.0)) {
         return Err("--t-ms is above 0 and at most 10000".into());
+    }
+    if options.gib.is_some_and(|gib| !(gib > 0.0 && gib <= 1024.0)) {
+        return Err("--gib is above 0 and at most 1024".into());
     }
     Ok(match Child::ALL.iter().find(|(name, _)| *name == options.workload) {
         Some((_, child)) => Request::Child(*child, options),
@@ -202,6 +211,7 @@ mod tests {
         }
         for t in ["0", "-1", "NaN", "1e9"] {
             assert!(read(&format!("sleep_loop --t-ms {t}")).is_err(), "{t}");
+            assert!(read(&format!("out_of_core --gib {t}")).is_err(), "{t}");
         }
     }
 }

@@ -21,16 +21,20 @@ fn costs(report: &Report, system: &str, params: &Value, n: u64, took: &[f64]) {
     report.emit_runs(system, params, COST, &costs);
 }
 
+/// Seconds of the scheduler by itself.
+fn scheduler_alone(options: &Options, n: u64, workers: usize) -> Outcome<Vec<f64>> {
+    let (tasks, places) = (u32::try_from(n)?, u32::try_from(workers)?);
+    let check = |delivered| require(delivered == n, "results are missing");
+    seconds(repeats(options, n), || Ok(swath::bench::drive_noops(tasks, places)), check)
+}
+
 fn tasks(report: &Report, system: &str, options: &Options) -> Outcome {
     let sizes = options.sizes(&[1000, 10_000, 100_000, 1_000_000, 10_000_000], &[1000, 10_000]);
     let workers = options.width();
     let params = |shape: &str, n: u64| json!({"part": "tasks", "shape": shape, "n": n, "workers": workers});
     if system == "floor-scheduler" {
         for n in sizes {
-            let check = |delivered| require(delivered == n, "results are missing");
-            let count = u32::try_from(n)?;
-            let took = seconds(repeats(options, n), || Ok(swath::bench::drive_noops(count)), check)?;
-            costs(report, system, &params("noop", n), n, &took);
+            costs(report, system, &params("noop", n), n, &scheduler_alone(options, n, workers)?);
         }
         return Ok(());
     }
@@ -50,15 +54,16 @@ fn tasks(report: &Report, system: &str, options: &Options) -> Outcome {
 }
 
 fn workers(report: &Report, system: &str, options: &Options) -> Outcome {
-    // The scheduler by itself is driven with two workers.
-    if system == "floor-scheduler" {
-        return Ok(());
-    }
     let n = options.n.unwrap_or(options.quick_or(1000, 100_000));
     for workers in options.workers.map_or(options.quick_or(vec![1, 4], vec![1, 2, 4, 8, 16, 32, 64]), |w| vec![w]) {
-        let client = systems::open(system, workers)?;
-        let check = |results: Vec<u64>| require(results.into_iter().eq(1..=n), "not 1 to N in order");
-        let took = seconds(repeats(options, n), || noop::compute(&client, n), check)?;
+        let took = match system {
+            "floor-scheduler" => scheduler_alone(options, n, workers)?,
+            _ => {
+                let client = systems::open(system, workers)?;
+                let check = |results: Vec<u64>| require(results.into_iter().eq(1..=n), "not 1 to N in order");
+                seconds(repeats(options, n), || noop::compute(&client, n), check)?
+            }
+        };
         let params = json!({"part": "workers", "shape": "noop", "n": n, "workers": workers});
         costs(report, system, &params, n, &took);
     }

@@ -75,6 +75,16 @@ pub(crate) fn array_sum(values: Buffer<f64>) -> f64 {
     sum_of(&values)
 }
 
+/// The sum of an array of twice the numbers, without that array.
+pub(crate) fn twice_array_sum(values: Buffer<f64>) -> f64 {
+    let (chunks, rest) = values.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += 2.0 * x);
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|x| 2.0 * x).sum::<f64>()
+}
+
 /// What [`array_sum`] gives for [`make_array`].
 pub(crate) fn array_sum_expected(n: u64, k: u64) -> f64 {
     let (full, rest) = (n / 1000, n % 1000);
@@ -97,6 +107,7 @@ mod tests {
     fn sums_are_as_expected() {
         for (n, k) in [(0, 3), (1, 0), (999, 1), (1000, 0), (12_345, 7)] {
             assert_eq!(array_sum(make_array(n, k)), array_sum_expected(n, k), "{n} {k}");
+            assert_eq!(twice_array_sum(make_array(n, k)), 2.0 * array_sum_expected(n, k), "{n} {k}");
         }
     }
 

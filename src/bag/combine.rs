@@ -145,7 +145,7 @@ impl<T: Data> Bag<T> {
                 next
             })
         };
-        self.running::<F, T, _>(None, step)
+        self.running::<F, T, _, _>(None, step, step)
     }
 
     /// Running results from an initial value, which is the first of them.
@@ -168,22 +168,35 @@ impl<T: Data> Bag<T> {
                 last.clone()
             })
         };
-        let first = Bag::from_partitions([vec![initial.clone()]]);
-        Bag::concat([first, self.running::<F, A, _>(Some(initial), step)])
+        let first = move |elements: Elements<T>, carry: Arc<Option<A>>| {
+            let initial = (*carry).clone();
+            initial.into_iter().chain(step(elements, carry))
+        };
+        self.running::<F, A, _, _>(Some(initial), first, step)
     }
 
     /// Steps that each begin with the last element of the one before, if that has any.
-    fn running<N, A, I>(&self, first: Option<A>, step: impl layer::Stage<Elements<T>, Arc<Option<A>>, I>) -> Bag<A>
+    fn running<N, A, I, J>(
+        &self,
+        initial: Option<A>,
+        first: impl layer::Stage<Elements<T>, Arc<Option<A>>, I>,
+        step: impl layer::Stage<Elements<T>, Arc<Option<A>>, J>,
+    ) -> Bag<A>
     where
         A: Data,
         I: IntoIterator<Item = A, IntoIter: Send + 'static> + 'static,
+        J: IntoIterator<Item = A, IntoIter: Send + 'static> + 'static,
     {
         fn last<A: Clone>(elements: Arc<Vec<A>>, before: Arc<Option<A>>) -> Option<A> {
             elements.last().or((*before).as_ref()).cloned()
         }
-        let mut carry = first.into_arg();
+        let mut carry = initial.into_arg();
         let partition = |(i, part)| {
-            let part = layer::partition::<N, _, _, _, _>(step, i, layer::stream(part), carry.clone());
+            let (input, before) = (layer::stream(part), carry.clone());
+            let part = match i {
+                0 => layer::partition::<N, _, _, _, _>(first, i, input, before),
+                _ => layer::partition::<N, _, _, _, _>(step, i, input, before),
+            };
             carry = layer::value::<N, _, _, _, _>(last::<A>, i, (&part).into_arg(), carry.clone()).into_arg();
             part
         };

@@ -1,10 +1,10 @@
 //! Tables: how often each element occurs, which there are, and folds by key.
 
+use super::Bag;
 use super::elements::Elements;
 use super::reduce::one;
 use super::table::Table;
-use super::{Bag, layer};
-use crate::delayed::{Delayed, IntoArg};
+use crate::delayed::Delayed;
 use crate::task::Data;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Borrow;
@@ -153,13 +153,21 @@ fn fold_by<K: Eq + Hash, V, T>(
     fold: impl Fn(V, T) -> V,
 ) -> Vec<(K, V)> {
     let mut table = Table::<K, Option<V>>::default();
-    for (key, item) in items {
-        let slot = table.slot(key);
-        *slot = Some(match slot.take() {
-            Some(value) => fold(value, item),
-            None => initial(item),
-        });
-    }
+    items.for_each(|(key, item)| put(table.slot(key), item, &initial, &fold));
+    rows(table)
+}
+
+/// Folds a value into what there is of its key.
+#[inline]
+fn put<V, T>(slot: &mut Option<V>, item: T, initial: impl Fn(T) -> V, fold: impl Fn(V, T) -> V) {
+    *slot = Some(match slot.take() {
+        Some(value) => fold(value, item),
+        None => initial(item),
+    });
+}
+
+/// What has been folded.
+fn rows<K, V>(table: Table<K, Option<V>>) -> Vec<(K, V)> {
     table.into_vec().into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
@@ -185,14 +193,11 @@ impl<T: Data> Bag<T> {
         fn merge<T: Eq + Hash>(counters: Vec<Counter<T>>) -> Counter<T> {
             one(counters.into_iter().reduce(Counter::merge))
         }
-        fn counts<T>(counter: Arc<Counter<T>>, _: Arc<()>) -> Vec<(T, usize)>
-        where
-            T: Clone,
-        {
-            Arc::unwrap_or_clone(counter).into_iter().collect()
+        fn counts<T: Eq + Hash>(counters: Vec<Counter<T>>) -> Vec<(T, usize)> {
+            merge(counters).into_iter().collect()
         }
-        let counter = self.combined(self.each((), frequencies::<T>), merge::<T>);
-        Bag::new(vec![layer::named(counts::<T>, 0, counter.into_arg(), layer::nothing())])
+        let counters = self.each((), frequencies::<T>);
+        Bag::from_delayed([self.tree_then::<Self, _, _>(counters, merge::<T>, counts::<T>)])
     }
 
     /// Each element once, in the order in which they are met, as a bag of one partition.
@@ -200,7 +205,18 @@ impl<T: Data> Bag<T> {
     where
         T: Eq + Hash,
     {
-        self.distinct_by_key(T::clone)
+        fn distinct<T: Eq + Hash>(elements: impl Iterator<Item = T>) -> Vec<T> {
+            let mut table = Table::<T, ()>::default();
+            elements.for_each(|e| *table.slot(e) = ());
+            table.into_vec().into_iter().map(|(e, ())| e).collect()
+        }
+        fn of_partition<T: Eq + Hash>(elements: Elements<T>, _: Arc<()>) -> Vec<T> {
+            distinct(elements)
+        }
+        fn of_all<T: Eq + Hash>(lists: Vec<Vec<T>>) -> Vec<T> {
+            distinct(lists.into_iter().flatten())
+        }
+        Bag::from_delayed([self.combined(self.each((), of_partition::<T>), of_all::<T>)])
     }
 
     /// The first element with each key, in the order in which they are met, as a bag of one partition.
@@ -251,8 +267,49 @@ impl<T: Data> Bag<T> {
             let begin = |e| binop(A::clone(&initial), e);
             fold_by(elements.map(|e| (key(&e), e)), begin, binop)
         };
+        self.folded::<F, K, A, H>(self.each_with::<F, A, _>(initial, fold), combine)
+    }
+
+    /// [`foldby`](Self::foldby) with keys that are parts of the elements: each is copied only when it is met for the first
+    /// time in a partition.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let sales = Bag::from_sequence([("tea", 2), ("milk", 1), ("tea", 5)].map(|(what, n)| (what.to_string(), n)), 2);
+    /// let sums = sales.foldby_ref(|(what, _)| what.as_str(), 0, |sum, (_, n)| sum + n, |a, b| a + b);
+    /// assert_eq!(sums.compute(&Client::sync())?, [("tea".to_string(), 7), ("milk".to_string(), 1)]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn foldby_ref<Q, A, F, G, H>(&self, key: F, initial: A, binop: G, combine: H) -> Bag<(Q::Owned, A)>
+    where
+        Q: ToOwned<Owned: Data + Eq + Hash> + Eq + Hash + ?Sized + 'static,
+        A: Data,
+        F: Fn(&T) -> &Q + Copy + Send + 'static,
+        G: Fn(A, T) -> A + Copy + Send + 'static,
+        H: Fn(A, A) -> A + Copy + Send + 'static,
+    {
+        let fold = move |elements: Elements<T>, initial: Arc<A>| {
+            let mut table = Table::<Q::Owned, Option<A>>::default();
+            elements.for_each(|e| {
+                let begin = |e| binop(A::clone(&initial), e);
+                match table.get_mut(key(&e)) {
+                    Some(slot) => put(slot, e, begin, binop),
+                    None => put(table.slot(key(&e).to_owned()), e, begin, binop),
+                }
+            });
+            rows(table)
+        };
+        self.folded::<F, Q::Owned, A, H>(self.each_with::<F, A, _>(initial, fold), combine)
+    }
+
+    /// Puts the folds of partitions together.
+    fn folded<N, K, A, H>(&self, tables: Vec<Delayed<Vec<(K, A)>>>, combine: H) -> Bag<(K, A)>
+    where
+        K: Data + Eq + Hash,
+        A: Data,
+        H: Fn(A, A) -> A + Copy + Send + 'static,
+    {
         let join = move |tables: Vec<Vec<(K, A)>>| fold_by(tables.into_iter().flatten(), |a| a, combine);
-        let tables: Vec<Delayed<Vec<(K, A)>>> = self.each_with::<F, A, _>(initial, fold);
-        Bag::from_delayed([self.tree::<F, Vec<(K, A)>, _>(tables, join)])
+        Bag::from_delayed([self.tree::<N, Vec<(K, A)>, _>(tables, join)])
     }
 }

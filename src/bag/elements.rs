@@ -9,8 +9,21 @@ use std::sync::Arc;
 /// The elements of one partition as an iterator: what the functions of [`map_partitions`](super::Bag::map_partitions) and
 /// [`reduction`](super::Bag::reduction) take.
 ///
-/// They are made while they are read, so a partition need not be in memory as a whole.
-pub struct Elements<T>(Box<dyn Iterator<Item = T> + Send>);
+/// They are made while they are read, so a partition need not be in memory as a whole. What takes all of them at once
+/// ([`for_each`](Iterator::for_each), [`fold`](Iterator::fold), [`count`](Iterator::count), …) is faster than a loop: the
+/// steps before then are one loop, not a call from one to the other for each element.
+pub struct Elements<T>(Box<dyn Source<T> + Send>);
+
+/// An iterator of any type, that can be told to hand over all it has.
+trait Source<T>: Iterator<Item = T> {
+    fn hand_over(self: Box<Self>, to: &mut dyn FnMut(T));
+}
+
+impl<I: Iterator> Source<I::Item> for I {
+    fn hand_over(self: Box<Self>, to: &mut dyn FnMut(I::Item)) {
+        (*self).for_each(to);
+    }
+}
 
 impl<T: 'static> Elements<T> {
     /// The elements that another stage makes of its input. It is asked when the first is wanted.
@@ -29,6 +42,14 @@ impl<T: 'static> Elements<T> {
         I::IntoIter: Send + 'static,
     {
         Self(Box::new(Counted::new(std::iter::once_with(start).flatten())))
+    }
+
+    /// With one before them that has been taken already.
+    pub(super) fn behind(self, first: Option<T>) -> Self
+    where
+        T: Send,
+    {
+        Self(Box::new(first.into_iter().chain(self)))
     }
 
     /// The elements of a list. Where others have it too they are cloned one by one.
@@ -52,6 +73,12 @@ impl<T> Iterator for Elements<T> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.0.size_hint()
+    }
+
+    fn fold<B, F: FnMut(B, T) -> B>(self, initial: B, mut f: F) -> B {
+        let mut folded = Some(initial);
+        self.0.hand_over(&mut |element| folded = folded.take().map(|before| f(before, element)));
+        folded.unwrap_or_else(|| unreachable!("a panic of the function is not caught in between"))
     }
 }
 

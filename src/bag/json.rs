@@ -7,8 +7,8 @@ use std::ops::{Deref, DerefMut};
 
 /// A JSON value that can be an argument, a result, or an element of a bag.
 ///
-/// [`serde_json::Value`] can be read back only from formats that say what comes next, which those between processes do
-/// not; so there this one is written as text.
+/// It is a [`serde_json::Value`], and is used as one (it dereferences to it). That type itself can be read back only from
+/// formats that say what comes next, which the one between processes does not; so there this one is written as text.
 ///
 /// ```
 /// use swath::{Bag, Client, Json};

@@ -51,6 +51,11 @@ use std::time::Duration;
 /// run once, and a step runs again where its result is needed again. Where one panics or fails, the error says at which
 /// element of which partition: it is counted from 0 where the elements enter the task, as lines of a file for example.
 ///
+/// Elements are of any type that tasks can take ([`Data`]): a struct that derives serde's traits, a tuple, a `String`; for
+/// any JSON there is [`Json`] (`serde_json::Value` itself cannot be read back in another process).
+///
+/// The operations are those of Dask's Bag. Where they differ on purpose, `docs/DASK.md` tells why.
+///
 /// Cheap to clone.
 ///
 /// ```
@@ -191,7 +196,7 @@ impl<T: Data> Computable for Bag<T> {
         Ok(all)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Bag<T> {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Bag<T> {
         Bag::new(self.partitions.persisted(outputs))
     }
 }

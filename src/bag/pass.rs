@@ -9,6 +9,7 @@ use crate::task::call::message;
 use crate::task::function::{CallError, returned};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// No element has been read, or there is none left.
@@ -21,9 +22,11 @@ thread_local! {
     static AT: Cell<u64> = const { Cell::new(NONE) };
     /// The first error of a stage, and the element it was at.
     static FAULT: RefCell<Option<(u64, CallError)>> = const { RefCell::new(None) };
+    /// Whether there is one. Looked at for each element, so it is apart.
+    static FAILED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Counts the elements that enter a pass.
+/// Counts the elements that enter a pass, and ends when it is over.
 pub(super) struct Counted<I> {
     elements: I,
     next: u64,
@@ -41,7 +44,7 @@ impl<I: Iterator> Iterator for Counted<I> {
     #[inline]
     fn next(&mut self) -> Option<I::Item> {
         AT.set(self.next);
-        if self.next % LOOK == LOOK - 1 && cancelled() {
+        if FAILED.get() || self.next % LOOK == LOOK - 1 && cancelled() {
             return None;
         }
         self.next += 1;
@@ -55,6 +58,54 @@ impl<I: Iterator> Iterator for Counted<I> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.elements.size_hint()
     }
+
+    fn fold<B, F: FnMut(B, I::Item) -> B>(mut self, initial: B, mut f: F) -> B {
+        AT.set(self.next);
+        let folded = self.elements.try_fold(initial, |before, element| {
+            let folded = f(before, element);
+            self.next += 1;
+            AT.set(self.next);
+            match FAILED.get() || self.next.is_multiple_of(LOOK) && cancelled() {
+                true => Break(folded),
+                false => Continue(folded),
+            }
+        });
+        match folded {
+            Continue(folded) => {
+                AT.set(NONE);
+                folded
+            }
+            Break(folded) => folded,
+        }
+    }
+}
+
+/// The elements of an iterator of the user's, as long as the pass has not failed: whoever takes all elements at once cannot
+/// stop it.
+pub(super) struct Wanted<I>(pub(super) I);
+
+impl<I: Iterator> Iterator for Wanted<I> {
+    type Item = I::Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<I::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, I::Item) -> B>(mut self, initial: B, mut f: F) -> B {
+        let folded = self.0.try_fold(initial, |before, element| {
+            let folded = f(before, element);
+            if FAILED.get() { Break(folded) } else { Continue(folded) }
+        });
+        match folded {
+            Continue(folded) | Break(folded) => folded,
+        }
+    }
 }
 
 /// Ends the pass of this thread with an error: the stage that calls gives no more elements.
@@ -67,16 +118,54 @@ pub(super) fn fault(error: CallError) {
     FAULT.with_borrow_mut(|fault| {
         fault.get_or_insert_with(|| (AT.get(), error));
     });
+    FAILED.set(true);
 }
 
 /// Whether the pass of this thread has failed or is not wanted any more: then the elements have ended too early.
 pub(super) fn is_over() -> bool {
-    FAULT.with_borrow(Option::is_some) || cancelled()
+    FAILED.get() || cancelled()
 }
 
 /// The elements of fallible ones, up to the first error, which ends the pass.
-pub(super) fn unfailing<T, E: Data + Display>(items: impl Iterator<Item = Result<T, E>>) -> impl Iterator<Item = T> {
-    items.map_while(|item| item.map_err(fail).ok()).fuse()
+pub(super) fn unfailing<T, E: Data + Display, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
+    Unfailing { items, ended: false }
+}
+
+/// See [`unfailing`].
+pub(super) struct Unfailing<I> {
+    items: I,
+    ended: bool,
+}
+
+impl<T, E: Data + Display, I: Iterator<Item = Result<T, E>>> Iterator for Unfailing<I> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.ended {
+            return None;
+        }
+        let element = self.items.next().and_then(|item| item.map_err(fail).ok());
+        self.ended = element.is_none();
+        element
+    }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, T) -> B>(self, initial: B, mut f: F) -> B {
+        if self.ended {
+            return initial;
+        }
+        let mut ended = false;
+        self.items.fold(initial, |before, item| match item {
+            Ok(element) if !ended => f(before, element),
+            Ok(_) => before,
+            Err(error) => {
+                ended = true;
+                fail(error);
+                before
+            }
+        })
+    }
 }
 
 /// Where in a partition something happened.
@@ -88,18 +177,30 @@ fn place(partition: u64, at: u64) -> String {
 }
 
 /// What the thread was at before, to be restored: a task may run others while it waits.
-struct Before(u64, Option<(u64, CallError)>);
+struct Before {
+    at: u64,
+    fault: Option<(u64, CallError)>,
+}
+
+impl Before {
+    /// Begins anew.
+    fn replaced() -> Self {
+        FAILED.set(false);
+        Self { at: AT.replace(NONE), fault: FAULT.take() }
+    }
+}
 
 impl Drop for Before {
     fn drop(&mut self) {
-        AT.set(self.0);
-        FAULT.set(self.1.take());
+        AT.set(self.at);
+        FAILED.set(self.fault.is_some());
+        FAULT.set(self.fault.take());
     }
 }
 
 /// Makes a pass over partition number `partition`. Panics and errors of its stages are told with the element's place.
 pub(super) fn run<R>(partition: u64, pass: impl FnOnce() -> R) -> Result<R, CallError> {
-    let _before = Before(AT.replace(NONE), FAULT.take());
+    let _before = Before::replaced();
     match catch_unwind(AssertUnwindSafe(pass)) {
         Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), place(partition, AT.get())))),
         Ok(result) => match FAULT.take() {

@@ -75,7 +75,8 @@ impl Bag<String> {
 impl<T: Data> Bag<T> {
     /// The values in files of JSON lines: each line one value. Blank lines are skipped.
     ///
-    /// `T` is any type with `Deserialize`, or [`Json`](crate::Json) for any value. A line that is no such value fails the task
+    /// `T` is any type with `Deserialize`, or [`Json`](crate::Json) for any value (not `serde_json::Value` itself, which cannot be
+    /// read back in another process). A line that is no such value fails the task
     /// with a [`FileError`], which tells file, line and byte; [`read_json_aside`](Self::read_json_aside) does not fail.
     ///
     /// # Errors

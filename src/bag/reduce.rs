@@ -54,9 +54,27 @@ impl<T: Data> Bag<T> {
     {
         while values.len() > 1 {
             let some = values.chunks(self.split_every);
-            values = some.map(|some| layer::aggregate::<N, G, R>(aggregate, some)).collect();
+            values = some.map(|some| layer::aggregate::<N, G, R, R>(aggregate, some)).collect();
         }
         values.remove(0)
+    }
+
+    /// [`tree`](Self::tree) whose last task makes something else of the values, also of a single one.
+    pub(super) fn tree_then<N, R, S>(
+        &self,
+        mut values: Vec<Delayed<R>>,
+        aggregate: impl Fn(Vec<R>) -> R + Copy + 'static,
+        last: impl Fn(Vec<R>) -> S + Copy + 'static,
+    ) -> Delayed<S>
+    where
+        R: Data,
+        S: Data,
+    {
+        while values.len() > self.split_every {
+            let some = values.chunks(self.split_every);
+            values = some.map(|some| layer::aggregate::<N, _, R, R>(aggregate, some)).collect();
+        }
+        layer::aggregate::<N, _, R, S>(last, &values)
     }
 
     /// [`tree`](Self::tree), named after the function itself.
@@ -70,9 +88,10 @@ impl<T: Data> Bag<T> {
 
     /// A value of each partition, and one of all these.
     ///
-    /// `partition` makes a value of the elements of a partition. `aggregate` makes one of several such values, which it
-    /// gets in the order of the partitions; it is called in a tree (see [`split_every`](Self::split_every)), so it must be
-    /// associative. With one partition it is not called.
+    /// `partition` makes a value of the elements of a partition. It is not called for partitions without elements, unless
+    /// there is only one partition. `aggregate` makes one of such values, which it gets in the order of the partitions; it is
+    /// called at least once, and in a tree (see [`split_every`](Self::split_every)), so it must be associative. If no
+    /// partition has any elements, it is called with an empty list.
     ///
     /// ```
     /// # use swath::{Bag, Client};
@@ -87,14 +106,30 @@ impl<T: Data> Bag<T> {
         G: Fn(Vec<R>) -> R + Copy + Send + 'static,
         R: Data,
     {
+        let value = move |mut elements: Elements<T>, is_only: Arc<bool>| {
+            let first = elements.next();
+            (first.is_some() || *is_only).then(|| partition(elements.behind(first)))
+        };
+        let last = move |values: Vec<Option<R>>| aggregate(values.into_iter().flatten().collect());
+        let join = move |values: Vec<Option<R>>| values.iter().any(Option::is_some).then(|| last(values));
+        self.tree_then::<F, _, _>(self.each_with::<F, bool, _>(self.npartitions() == 1, value), join, last)
+    }
+
+    /// A value of each partition, also of one without elements, and one of all these.
+    fn reduced<F, G, R>(&self, partition: F, aggregate: G) -> Delayed<R>
+    where
+        F: Fn(Elements<T>) -> R + Copy + Send + 'static,
+        G: Fn(Vec<R>) -> R + Copy + Send + 'static,
+        R: Data,
+    {
         let values = self.each_with::<F, (), R>((), move |elements, _| partition(elements));
         self.tree::<F, R, G>(values, aggregate)
     }
 
     /// Folds each partition from `initial`, and combines the results.
     ///
-    /// `combine` must be associative. `initial` is where every partition begins, so it should be neutral: 0 for a sum, an
-    /// empty list for a concatenation.
+    /// `combine` must be associative. `initial` is where every partition begins that has elements, so it should be neutral:
+    /// 0 for a sum, an empty list for a concatenation. It is the result where there are no elements.
     ///
     /// ```
     /// # use swath::{Bag, Client};
@@ -109,9 +144,17 @@ impl<T: Data> Bag<T> {
         F: Fn(A, T) -> A + Copy + Send + 'static,
         G: Fn(A, A) -> A + Copy + Send + 'static,
     {
-        let fold = move |elements: Elements<T>, initial| elements.fold(Arc::unwrap_or_clone(initial), binop);
-        let combine = move |values: Vec<A>| one(values.into_iter().reduce(combine));
-        self.tree::<F, A, _>(self.each_with::<F, A, A>(initial, fold), combine)
+        // With whether there were any elements.
+        let fold = move |elements: Elements<T>, initial: Arc<A>| {
+            elements.fold((Arc::unwrap_or_clone(initial), false), |(folded, _), e| (binop(folded, e), true))
+        };
+        let both = move |a: (A, bool), b: (A, bool)| match (a.1, b.1) {
+            (true, true) => (combine(a.0, b.0), true),
+            (true, false) => a,
+            (false, _) => b,
+        };
+        let join = move |values: Vec<(A, bool)>| one(values.into_iter().reduce(both));
+        self.tree_then::<F, _, _>(self.each_with::<F, A, _>(initial, fold), join, move |values| join(values).0)
     }
 
     /// Combines all elements by an associative function, in their order. `None` where there is none.
@@ -122,7 +165,7 @@ impl<T: Data> Bag<T> {
         self.each_then(move |elements| elements.reduce(function))
     }
 
-    /// [`reduction`](Self::reduction) where partitions and results are put together in the same way, named after `N`.
+    /// [`reduced`](Self::reduced) where partitions and results are put together in the same way, named after `N`.
     fn each_then<N>(&self, function: N) -> Delayed<Option<T>>
     where
         N: Fn(&mut dyn Iterator<Item = T>) -> Option<T> + Copy + Send + 'static,
@@ -153,7 +196,7 @@ impl<T: Data> Bag<T> {
     where
         T: Sum,
     {
-        self.reduction(Iterator::sum, |sums| sums.into_iter().sum())
+        self.reduced(Iterator::sum, |sums| sums.into_iter().sum())
     }
 
     /// The largest element; the last of several. `None` where there is none.
@@ -219,7 +262,7 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(&T) -> bool + Copy + Send + 'static,
     {
-        self.reduction(move |mut elements| elements.any(|e| predicate(&e)), |some| some.contains(&true))
+        self.reduced(move |mut elements| elements.any(|e| predicate(&e)), |some| some.contains(&true))
     }
 
     /// Whether the predicate holds for all elements. A partition is read up to the first for which it does not.
@@ -227,12 +270,12 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(&T) -> bool + Copy + Send + 'static,
     {
-        self.reduction(move |mut elements| elements.all(|e| predicate(&e)), |some| !some.contains(&false))
+        self.reduced(move |mut elements| elements.all(|e| predicate(&e)), |some| !some.contains(&false))
     }
 
     /// The first `k` elements of the first `npartitions` partitions; `usize::MAX`: of all.
     ///
-    /// Fewer where there are not so many. The partitions are read only so far, side by side.
+    /// Fewer where there are not so many, which is logged as a warning. The partitions are read only so far, side by side.
     ///
     /// ```
     /// # use swath::{Bag, Client};
@@ -247,7 +290,12 @@ impl<T: Data> Bag<T> {
             elements.take(*k).collect()
         }
         fn first<T>(lists: Vec<Vec<T>>, k: usize) -> Vec<T> {
-            lists.into_iter().flatten().take(k).collect()
+            let read = lists.len();
+            let some: Vec<T> = lists.into_iter().flatten().take(k).collect();
+            if some.len() < k {
+                log::warn!("`take` found {} of {k} elements in {read} partition(s); let it look at more", some.len());
+            }
+            some
         }
         let lists = self.select(0..npartitions.clamp(1, self.npartitions())).each(k, take::<T>);
         delayed(first::<T>).pure().call(lists, k)

@@ -6,6 +6,7 @@
 //! its process ([`Record::bound`](crate::task::function::Record::bound)): if that dies, it is made again.
 
 use super::error::BagError;
+use crate::files::open_file;
 use crate::task::Data;
 use crate::task::codec::{self, Refused};
 use crate::task::function::CallError;
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
@@ -210,8 +212,9 @@ impl Pieces {
             std::thread::sleep(PAUSE);
             CallError::InputLost { reason: format!("process {} kept it on disk: {reason}", address.pid) }
         };
-        let file = File::open(format!("/proc/{}/fd/{}", address.pid, address.descriptor));
-        let file = file.map_err(|e| lost(e.to_string()))?;
+        // By now the number may be that of anything, in another process too.
+        let path = format!("/proc/{}/fd/{}", address.pid, address.descriptor);
+        let (file, _) = open_file(Path::new(&path)).map_err(|e| lost(e.to_string()))?;
         let mut token = [0; 8];
         match file.read_exact_at(&mut token, 0) {
             Ok(()) if u64::from_le_bytes(token) == address.token => {
@@ -336,6 +339,12 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_a_lost_input() {
         let gone = Pieces { table: 0, place: Place::There(Address { pid: u32::MAX, descriptor: 3, token: 1 }) };
+        assert!(matches!(gone.open(), Err(CallError::InputLost { .. })));
+        // The number has become that of a pipe to which nobody writes.
+        let (pipe, writer) = nix::unistd::pipe().unwrap();
+        drop(writer);
+        let address = Address { pid: std::process::id(), descriptor: pipe.as_raw_fd(), token: 1 };
+        let gone = Pieces { table: 0, place: Place::There(address) };
         assert!(matches!(gone.open(), Err(CallError::InputLost { .. })));
     }
 }

@@ -1,8 +1,7 @@
 //! The largest elements.
 
+use super::Bag;
 use super::elements::Elements;
-use super::{Bag, layer};
-use crate::delayed::IntoArg;
 use crate::task::Data;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -55,7 +54,11 @@ impl<T: Data> Bag<T> {
         K: Ord,
         F: Fn(&T) -> K + Copy + Send + 'static,
     {
-        self.topk_by(k, move |a, b| key(a).cmp(&key(b)))
+        self.topk_of::<F>(k, move |items, k| {
+            // Asked once for each element, when it comes.
+            let keyed = items.map(|e| (key(&e), e));
+            top(keyed, k, |(a, _), (b, _)| a.cmp(b)).into_iter().map(|(_, e)| e).collect()
+        })
     }
 
     /// The `k` largest elements by a comparison, in descending order, as a bag of one partition.
@@ -63,17 +66,22 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(&T, &T) -> Ordering + Copy + Send + 'static,
     {
-        let topk = move |elements: Elements<T>, k: Arc<usize>| (*k, top(elements, *k, compare));
+        self.topk_of::<F>(k, move |items, k| top(items, k, compare))
+    }
+
+    /// What a function finds, in each partition and then among what was found there. The tasks are named after `N`.
+    fn topk_of<N>(
+        &self,
+        k: usize,
+        top: impl Fn(&mut dyn Iterator<Item = T>, usize) -> Vec<T> + Copy + Send + 'static,
+    ) -> Bag<T> {
+        let topk = move |mut elements: Elements<T>, k: Arc<usize>| (*k, top(&mut elements, *k));
         // The number travels along, as a function of a tree has no other argument.
         let join = move |parts: Vec<(usize, Vec<T>)>| {
             let k = parts.first().map_or(0, |(k, _)| *k);
-            (k, top(parts.into_iter().flat_map(|(_, list)| list), k, compare))
+            (k, top(&mut parts.into_iter().flat_map(|(_, list)| list), k))
         };
-        let parts = self.each_with::<F, usize, (usize, Vec<T>)>(k, topk);
-        let last = self.tree::<F, (usize, Vec<T>), _>(parts, join);
-        fn topk_of<T: Clone>(last: Arc<(usize, Vec<T>)>, _: Arc<()>) -> Vec<T> {
-            Arc::unwrap_or_clone(last).1
-        }
-        Bag::new(vec![layer::named(topk_of::<T>, 0, last.into_arg(), layer::nothing())])
+        let parts = self.each_with::<N, usize, (usize, Vec<T>)>(k, topk);
+        Bag::from_delayed([self.tree_then::<N, _, _>(parts, join, move |parts| join(parts).1)])
     }
 }

@@ -1,8 +1,9 @@
 //! What is done to each element, or to each partition.
 
+use super::Bag;
 use super::elements::Elements;
 use super::layer::{self, Stage};
-use super::{Bag, pass};
+use super::pass::{self, Wanted};
 use crate::delayed::IntoArg;
 use crate::error::Error;
 use crate::task::Data;
@@ -156,7 +157,7 @@ impl<T: Data> Bag<T> {
         F: Fn(T) -> I + Copy + Send + 'static,
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        self.layer::<F, _>(move |elements, _| elements.flat_map(function))
+        self.layer::<F, _>(move |elements, _| elements.flat_map(move |e| Wanted(function(e).into_iter())))
     }
 
     /// [`flat_map`](Self::flat_map) with an argument that is the same for all elements.
@@ -166,7 +167,9 @@ impl<T: Data> Bag<T> {
         X: Data,
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        self.layer_with::<F, X, _>(argument, move |elements, x| elements.flat_map(move |e| function(e, &x)))
+        self.layer_with::<F, X, _>(argument, move |elements, x| {
+            elements.flat_map(move |e| Wanted(function(e, &x).into_iter()))
+        })
     }
 
     /// The elements of elements that are lists themselves.
@@ -174,8 +177,8 @@ impl<T: Data> Bag<T> {
     where
         T: IntoIterator<Item: Data, IntoIter: Send + 'static>,
     {
-        fn flatten<T: IntoIterator>(elements: Elements<T>, _: Arc<()>) -> std::iter::Flatten<Elements<T>> {
-            elements.flatten()
+        fn flatten<T: IntoIterator>(elements: Elements<T>, _: Arc<()>) -> impl Iterator<Item = T::Item> {
+            elements.flat_map(|e| Wanted(e.into_iter()))
         }
         self.steps((), flatten::<T>)
     }
@@ -225,7 +228,7 @@ impl<T: Data> Bag<T> {
         F: Fn(Elements<T>) -> I + Copy + Send + 'static,
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        self.layer::<F, _>(move |elements, _| function(elements))
+        self.layer::<F, _>(move |elements, _| Wanted(function(elements).into_iter()))
     }
 
     /// [`map_partitions`](Self::map_partitions) with an argument that is the same for all partitions.
@@ -235,7 +238,7 @@ impl<T: Data> Bag<T> {
         X: Data,
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        self.layer_with::<F, X, _>(argument, function)
+        self.layer_with::<F, X, _>(argument, move |elements, x| Wanted(function(elements, x).into_iter()))
     }
 
     /// [`map_partitions`](Self::map_partitions) with a function that may fail.
@@ -246,8 +249,15 @@ impl<T: Data> Bag<T> {
         E: Data + Display,
     {
         self.layer::<F, _>(move |elements, _| {
-            function(elements).map_err(pass::fail).map(I::into_iter).into_iter().flatten()
+            function(elements).map_err(pass::fail).map(|made| Wanted(made.into_iter())).into_iter().flatten()
         })
+    }
+}
+
+impl<A: Data, B: Data> Bag<(A, B)> {
+    /// The first and the second parts of pairs, each as a bag of its own: what [`zip`](Self::zip) has put together.
+    pub fn unzip(&self) -> (Bag<A>, Bag<B>) {
+        (self.map(|(a, _)| a), self.map(|(_, b)| b))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a scheduler mode must be able to do for a client.
 
-use super::output::{Label, Run, Watcher, wait_until};
+use super::output::{Label, Run};
+use super::watcher::{Watcher, wait_until};
 use super::{Mode, Progress, WorkerInfo};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -41,8 +42,8 @@ pub(crate) trait Backend: Send + Sync {
     /// Gives values to the workers; to each of them at once, or to those that ask.
     fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>>;
 
-    /// Brings the value of an output that is done, but not here.
-    fn ask(&self, run: &Run, slot: u32);
+    /// Brings the values of outputs that are done, but not here.
+    fn ask(&self, run: &Run, slots: &[u32]);
 
     /// Nobody wants these outputs any more; what only they need is cancelled. Unknown and repeated ones are ignored.
     fn release(&self, run: &Run, slots: &[u32]);
@@ -142,7 +143,7 @@ impl Reply {
     pub(crate) fn wait(&self) -> Result<Answer> {
         let mut found = None;
         wait_until(None, || {
-            found = self.poll_or(|| Watcher::Thread(std::thread::current()));
+            found = self.poll_or(Watcher::here);
             found.is_some()
         });
         found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))

@@ -292,7 +292,8 @@ impl Builder {
         self
     }
 
-    /// How long a worker that runs tasks may give no sign of life before it is replaced. Default: 30 s.
+    /// How long a worker that runs tasks, or is to send a result, may give no sign of life before it is replaced. Default:
+    /// 30 s.
     ///
     /// Long tasks are no problem: the sign of life comes from a thread of its own. A worker that is stopped by a signal
     /// or starved of the processor gives none.

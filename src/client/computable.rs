@@ -1,6 +1,6 @@
 //! What can be computed in one go.
 
-use super::output::{Here, Label, Output};
+use super::output::{Here, Output, Run};
 use crate::client::Future;
 use crate::delayed::Delayed;
 use crate::error::{Result, TaskError};
@@ -10,13 +10,19 @@ use std::sync::Arc;
 
 /// The results of the roots that a [`Computable`] named, in the same order.
 pub struct Results<'a> {
-    pub(super) next: Box<dyn FnMut() -> (std::result::Result<Here, TaskError>, Label) + 'a>,
+    pub(super) next: Box<dyn FnMut() -> (std::result::Result<Here, TaskError>, Place<'a>) + 'a>,
+}
+
+/// An output of a run.
+pub(super) struct Place<'a> {
+    pub(super) run: &'a Run,
+    pub(super) slot: u32,
 }
 
 impl Results<'_> {
     fn typed<T: Data>(&mut self) -> Result<T> {
-        let (here, label) = (self.next)();
-        here?.into_typed(&label)
+        let (here, place) = (self.next)();
+        here?.into_typed(|| place.run.label(place.slot))
     }
 }
 
@@ -42,10 +48,10 @@ pub trait Computable {
 
     /// Puts handles of the results together.
     #[doc(hidden)]
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted;
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted;
 }
 
-fn handle<T>(outputs: &mut dyn Iterator<Item = Arc<Output>>, or: &Arc<Node>) -> Delayed<T> {
+fn handle<T>(outputs: &mut dyn Iterator<Item = Output>, or: &Arc<Node>) -> Delayed<T> {
     outputs.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
 }
 
@@ -63,7 +69,7 @@ macro_rules! handles {
                 results.typed()
             }
 
-            fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Delayed<T> {
+            fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Delayed<T> {
                 handle(outputs, self.node())
             }
         }
@@ -84,7 +90,7 @@ impl<C: Computable + ?Sized> Computable for &C {
         (**self).output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
         (**self).persisted(outputs)
     }
 }
@@ -101,7 +107,7 @@ impl<C: Computable> Computable for [C] {
         self.iter().map(|c| c.output(results)).collect()
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
         self.iter().map(|c| c.persisted(outputs)).collect()
     }
 }
@@ -118,7 +124,7 @@ impl<C: Computable> Computable for Vec<C> {
         self.as_slice().output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
         self.as_slice().persisted(outputs)
     }
 }
@@ -135,7 +141,7 @@ impl<C: Computable, const N: usize> Computable for [C; N] {
         self.as_slice().output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
         self.as_slice().persisted(outputs)
     }
 }
@@ -154,7 +160,7 @@ macro_rules! tuples {
                 Ok(($(self.$i.output(results)?,)*))
             }
 
-            fn persisted(&self, outputs: &mut dyn Iterator<Item = Arc<Output>>) -> Self::Persisted {
+            fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
                 ($(self.$i.persisted(outputs),)*)
             }
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub struct Future<T> {
-    output: Arc<Output>,
-    node: Arc<Node>,
+    output: Output,
+    /// What it is in the graphs of later tasks, once it is used in one.
+    node: OnceLock<Arc<Node>>,
     _value: PhantomData<fn() -> T>,
 }
 
@@ -49,7 +50,7 @@ pub enum Status {
 
 impl<T> Clone for Future<T> {
     fn clone(&self) -> Self {
-        Self { output: Arc::clone(&self.output), node: Arc::clone(&self.node), _value: PhantomData }
+        Self { output: self.output.clone(), node: self.node.clone(), _value: PhantomData }
     }
 }
 
@@ -60,21 +61,20 @@ impl<T> fmt::Debug for Future<T> {
 }
 
 impl<T> Future<T> {
-    pub(crate) fn new(output: Arc<Output>) -> Self {
-        let node = Arc::new(Node::held(Arc::clone(&output)));
-        Self { output, node, _value: PhantomData }
+    pub(crate) fn new(output: Output) -> Self {
+        Self { output, node: OnceLock::new(), _value: PhantomData }
     }
 
-    pub(crate) fn output(&self) -> &Arc<Output> {
+    pub(crate) fn output(&self) -> &Output {
         &self.output
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.node
+        self.node.get_or_init(|| Arc::new(Node::held(self.output.clone())))
     }
 
     pub(crate) fn to_node(&self) -> Arc<Node> {
-        Arc::clone(&self.node)
+        Arc::clone(self.node())
     }
 
     /// Key of the task, for example `inc-3f2a90c1e3f2d1b8`.
@@ -91,7 +91,7 @@ impl<T> Future<T> {
     pub fn status(&self) -> Status {
         use super::output::Slot;
         self.output.run.look(self.output.slot, |slot| match slot {
-            Slot::Pending => Status::Pending,
+            Slot::Pending { .. } => Status::Pending,
             Slot::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
             Slot::Failed(_) => Status::Failed,
             _ => Status::Finished,
@@ -117,7 +117,7 @@ impl<T> Future<T> {
 
 impl<T: Data> Future<T> {
     fn typed(&self, here: Result<Here, TaskError>) -> Result<T> {
-        here?.into_typed(self.output.label())
+        here?.into_typed(|| self.output.label())
     }
 
     /// Waits for the result.

@@ -1,14 +1,10 @@
 //! Back-pressure: only so many graphs are under way at a time, and whoever submits one more waits.
 
 use super::backend::Backend;
-use super::output::wait_until;
+use super::watcher::drive;
 use crate::events::Diary;
 use crate::events::journal::GraphStep;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -74,36 +70,16 @@ impl Gate {
     }
 }
 
-/// Drives a future in this thread. `None`: the time was over before.
-pub(super) fn drive<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    // Inside a task of tokio's, its budget would have the future wait until that task lets others run.
-    let mut future = pin!(tokio::task::unconstrained(future));
-    let mut found = None;
-    wait_until(deadline, || {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            found = Some(output);
-        }
-        found.is_some()
-    });
-    found
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::run::sync::SyncRunner;
     use proptest::prelude::*;
+    use std::future::Future;
     use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     fn gate(limit: usize) -> Arc<Gate> {

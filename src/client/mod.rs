@@ -6,15 +6,19 @@ pub(crate) mod backend;
 mod builder;
 mod computable;
 mod durable;
+mod feed;
 mod future;
 mod gate;
 mod in_async;
 pub(crate) mod limit;
+pub(crate) mod made;
 pub(crate) mod one_by_one;
 pub(crate) mod output;
 pub(crate) mod remote;
 mod replay;
+mod run;
 mod wait;
+mod watcher;
 
 pub use builder::{Builder, RestartPolicy, StartMethod};
 pub use computable::{Computable, Results};
@@ -23,10 +27,11 @@ pub use limit::MemoryLimit;
 pub use wait::{AsCompleted, WaitFor};
 
 use crate::cluster::tail::LogLine;
-use crate::delayed::{Delayed, delayed, try_delayed};
+use crate::delayed::{Delayed, IntoArg};
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
 use crate::graph::Graph;
+use crate::graph::layer::Layer;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
@@ -34,17 +39,18 @@ use crate::message::Question;
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
-use crate::task::function::{TaskFunction, TryTaskFunction};
+use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use crate::task::{Data, Value};
 use answer::{deaths, done, events, logs, memory, text, waiting_for, workers};
 use backend::{Backend, Want};
 use gate::{Gate, Permit};
-use output::{Label, Output, Run, Whole};
+use output::{Label, Output, Run, WeakOutput, Whole};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use smallvec::smallvec;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many graphs a client has under way at most, if nothing else is said.
@@ -198,6 +204,42 @@ impl WorkerInfo {
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
+/// Calls of one function.
+enum Calls<R> {
+    /// With a value each, known now.
+    OfValues(Layer),
+    Each(Vec<Delayed<R>>),
+}
+
+/// The calls of `function` with each of the items.
+fn calls<A, R, I>(function: &'static Record, items: I) -> Calls<R>
+where
+    A: Data,
+    I: IntoIterator,
+    I::Item: IntoArg<A>,
+{
+    let call = |arg| Delayed::from_node(Node::call(function, smallvec![arg], None));
+    let mut items = items.into_iter();
+    let mut values: Vec<A> = Vec::with_capacity(items.size_hint().0);
+    while let Some(item) = items.next() {
+        match item.into_value() {
+            Ok(value) => values.push(value),
+            Err(lazy) => {
+                let values = values.into_iter().map(IntoArg::<A>::into_arg);
+                return Calls::Each(values.chain([lazy]).chain(items.map(IntoArg::into_arg)).map(call).collect());
+            }
+        }
+    }
+    Calls::OfValues(Layer::new(function, values))
+}
+
+/// Asks for all results before anybody waits for one.
+fn want_here<T>(futures: &[Future<T>]) {
+    for (run, places) in wait::by_run(futures) {
+        run.want_here(places.into_iter().map(|(slot, _)| slot));
+    }
+}
+
 struct Inner {
     backend: Arc<dyn Backend>,
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
@@ -205,7 +247,7 @@ struct Inner {
     gate: Arc<Gate>,
     diary: Arc<Diary>,
     /// Results of pure tasks that are still held.
-    pure: Mutex<FxHashMap<u128, Weak<Output>>>,
+    pure: Mutex<FxHashMap<u128, WeakOutput>>,
 }
 
 impl Drop for Inner {
@@ -318,10 +360,10 @@ impl Client {
     }
 
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
-    fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, Arc<Output>>) -> Result<Graph> {
+    fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, Output>) -> Result<Graph> {
         let pure = self.0.pure.lock();
         let known = |node: &Arc<Node>| match held.get(&node.hash) {
-            Some(output) => Some(Arc::clone(output)),
+            Some(output) => Some(output.clone()),
             None => node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?,
         };
         let any = !(pure.is_empty() && held.is_empty());
@@ -368,7 +410,7 @@ impl Client {
                 // All outputs are here by now, so nobody is ever told.
                 run.0.poll_here(slot, || output::Watcher::Call(Box::new(|| ()))).unwrap_or_else(|| run.0.take(slot))
             };
-            (here, run.0.label(slot).clone())
+            (here, computable::Place { run: &run.0, slot })
         };
         what.output(&mut Results { next: Box::new(next) })
     }
@@ -424,24 +466,49 @@ impl Client {
         Self::finish(&what, &run, slots)
     }
 
-    fn outputs(&self, run: &Arc<Run>) -> Vec<Arc<Output>> {
-        let handle = |slot| match run.alias(slot) {
-            Some(earlier) => Arc::clone(earlier),
-            None => Arc::new(Output { run: Arc::clone(run), slot }),
-        };
-        let outputs: Vec<_> = (0..run.len() as u32).map(handle).collect();
-        let mut pure: Option<parking_lot::MutexGuard<'_, FxHashMap<u128, Weak<Output>>>> = None;
-        for output in &outputs {
-            if output.label().is_pure() {
-                let known = pure.get_or_insert_with(|| {
-                    let mut known = self.0.pure.lock();
-                    known.retain(|_, output| output.strong_count() > 0);
-                    known
-                });
-                known.insert(output.hash(), Arc::downgrade(output));
-            }
+    /// The first handle of an output of a run.
+    fn output(run: &Arc<Run>, slot: u32) -> Output {
+        match run.alias(slot) {
+            Some(earlier) => earlier.clone(),
+            None => Output::new(run, slot),
         }
+    }
+
+    /// The first handles of a run's outputs.
+    fn outputs(&self, run: &Arc<Run>) -> Vec<Output> {
+        let outputs: Vec<_> = (0..run.len() as u32).map(|slot| Self::output(run, slot)).collect();
+        self.remember(&outputs);
         outputs
+    }
+
+    /// Has later graphs use the results of pure tasks.
+    fn remember(&self, outputs: &[Output]) {
+        let mut pure: Option<parking_lot::MutexGuard<'_, FxHashMap<u128, WeakOutput>>> = None;
+        for output in outputs.iter().filter(|output| output.run.may_be_pure(output.slot)) {
+            let known = pure.get_or_insert_with(|| {
+                let mut known = self.0.pure.lock();
+                known.retain(|_, output| !output.is_gone());
+                known
+            });
+            known.insert(output.hash(), output.downgrade());
+        }
+    }
+
+    /// A handle for each root, of the output in its slot.
+    fn handles<T>(&self, run: &Arc<Run>, slots: &[u32]) -> Vec<Future<T>> {
+        let outputs = self.outputs(run);
+        match slots.iter().copied().eq(0..outputs.len() as u32) {
+            true => outputs.into_iter().map(Future::new).collect(),
+            false => slots.iter().map(|&slot| Future::new(outputs[slot as usize].clone())).collect(),
+        }
+    }
+
+    /// Submits what one value needs.
+    fn submit_one<T>(&self, what: &Delayed<T>, permit: Permit) -> Result<Future<T>> {
+        let run = self.run(self.graph(&[what.node()])?, Want::Handles, permit)?;
+        let output = Self::output(&run, 0);
+        self.remember(std::slice::from_ref(&output));
+        Ok(Future::new(output))
     }
 
     /// Starts computing lazy values and keeps the results where the tasks run. Does not wait.
@@ -462,7 +529,7 @@ impl Client {
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
         let (run, slots) = self.start(&what, Want::Handles, self.0.gate.enter())?;
         let outputs = self.outputs(&run);
-        Ok(what.persisted(&mut slots.into_iter().map(|s| Arc::clone(&outputs[s as usize]))))
+        Ok(what.persisted(&mut slots.into_iter().map(|s| outputs[s as usize].clone())))
     }
 
     /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
@@ -472,7 +539,7 @@ impl Client {
     pub async fn persist_async<C: Computable>(&self, what: C) -> Result<C::Persisted> {
         let (run, slots) = self.start(&what, Want::Handles, self.0.gate.enter_async().await)?;
         let outputs = self.outputs(&run);
-        Ok(what.persisted(&mut slots.into_iter().map(|s| Arc::clone(&outputs[s as usize]))))
+        Ok(what.persisted(&mut slots.into_iter().map(|s| outputs[s as usize].clone())))
     }
 
     /// Starts computing a lazy value. Does not wait for it.
@@ -483,9 +550,7 @@ impl Client {
     /// # Errors
     /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
     pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter())?;
-        let outputs = self.outputs(&run);
-        Ok(Future::new(Arc::clone(&outputs[slots[0] as usize])))
+        self.submit_one(what, self.0.gate.enter())
     }
 
     /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
@@ -493,9 +558,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub async fn submit_async<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
-        let outputs = self.outputs(&run);
-        Ok(Future::new(Arc::clone(&outputs[slots[0] as usize])))
+        self.submit_one(what, self.0.gate.enter_async().await)
     }
 
     /// Starts computing many lazy values. Does not wait.
@@ -504,8 +567,7 @@ impl Client {
     /// As [`submit`](Self::submit).
     pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
         let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter())?;
-        let outputs = self.outputs(&run);
-        Ok(slots.into_iter().map(|s| Future::new(Arc::clone(&outputs[s as usize]))).collect())
+        Ok(self.handles(&run, &slots))
     }
 
     /// [`submit_all`](Self::submit_all) for async code: if too much is under way, it waits for room without blocking.
@@ -514,14 +576,18 @@ impl Client {
     /// As [`submit`](Self::submit).
     pub async fn submit_all_async<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
         let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
-        let outputs = self.outputs(&run);
-        Ok(slots.into_iter().map(|s| Future::new(Arc::clone(&outputs[s as usize]))).collect())
+        Ok(self.handles(&run, &slots))
     }
 
     /// Starts a call of `function` for each item. Does not wait.
     ///
+    /// Of many values (not lazy ones), only the first few hundred are sent to worker processes before this returns, the
+    /// others meanwhile: a hundred thousand futures are there within some milliseconds. They keep the values until all
+    /// calls have succeeded.
+    ///
     /// # Errors
-    /// As [`submit`](Self::submit).
+    /// As [`submit`](Self::submit). A value that is sent later and cannot be encoded fails its own future, with
+    /// [`Cause::Encode`](crate::Cause::Encode).
     ///
     /// ```
     /// use swath::Client;
@@ -536,9 +602,10 @@ impl Client {
         A: Data,
         R: Data,
         I: IntoIterator,
-        I::Item: crate::IntoArg<A>,
+        I::Item: IntoArg<A>,
     {
-        self.submit_all(&delayed(function).map(items))
+        let _ = function;
+        self.map_calls(F::RECORD, items)
     }
 
     /// [`map`](Self::map) for async code: if too much is under way, it waits for room without blocking.
@@ -551,9 +618,10 @@ impl Client {
         A: Data,
         R: Data,
         I: IntoIterator,
-        I::Item: crate::IntoArg<A>,
+        I::Item: IntoArg<A>,
     {
-        self.submit_all_async(&delayed(function).map(items)).await
+        let _ = function;
+        self.map_calls_async(F::RECORD, items).await
     }
 
     /// Starts a call of `function`, which may fail, for each item. Does not wait.
@@ -567,9 +635,10 @@ impl Client {
         T: Data,
         E: Data + fmt::Display,
         I: IntoIterator,
-        I::Item: crate::IntoArg<A>,
+        I::Item: IntoArg<A>,
     {
-        self.submit_all(&try_delayed(function).map(items))
+        let _ = function;
+        self.map_calls(F::RECORD, items)
     }
 
     /// [`try_map`](Self::try_map) for async code: if too much is under way, it waits for room without blocking.
@@ -583,9 +652,41 @@ impl Client {
         T: Data,
         E: Data + fmt::Display,
         I: IntoIterator,
-        I::Item: crate::IntoArg<A>,
+        I::Item: IntoArg<A>,
     {
-        self.submit_all_async(&try_delayed(function).map(items)).await
+        let _ = function;
+        self.map_calls_async(F::RECORD, items).await
+    }
+
+    fn map_calls<A, R, I>(&self, function: &'static Record, items: I) -> Result<Vec<Future<R>>>
+    where
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        match calls(function, items) {
+            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter()),
+            Calls::Each(calls) => self.submit_all(&calls),
+        }
+    }
+
+    async fn map_calls_async<A, R, I>(&self, function: &'static Record, items: I) -> Result<Vec<Future<R>>>
+    where
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        match calls(function, items) {
+            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter_async().await),
+            Calls::Each(calls) => self.submit_all_async(&calls).await,
+        }
+    }
+
+    fn submit_layer<R: Data>(&self, layer: Layer, permit: Permit) -> Result<Vec<Future<R>>> {
+        let run = self.run(Graph::of_layer(layer), Want::Handles, permit)?;
+        Ok((0..run.len() as u32).map(|slot| Future::new(Output::new(&run, slot))).collect())
     }
 
     /// Waits for the results of futures, in their order.
@@ -594,10 +695,7 @@ impl Client {
     /// The failure of the first that has one.
     pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
         // Ask for everything before waiting for anything.
-        for future in futures {
-            let output = future.output();
-            output.run.poll_here(output.slot, || output::Watcher::Call(Box::new(|| ())));
-        }
+        want_here(futures);
         futures.iter().map(Future::result).collect()
     }
 
@@ -606,6 +704,7 @@ impl Client {
     /// # Errors
     /// As [`gather`](Self::gather).
     pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
+        want_here(futures);
         let mut results = Vec::with_capacity(futures.len());
         for future in futures {
             results.push(future.await?);
@@ -617,7 +716,7 @@ impl Client {
         fn scattered<T>(value: T) -> T {
             value
         }
-        fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static crate::task::function::Record {
+        fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
             F::RECORD
         }
         let record = record::<T, _>(scattered::<T>);

@@ -52,7 +52,7 @@ pub(crate) struct OneByOne<T> {
     values: Arc<[Delayed<T>]>,
     shared: Vec<Shared>,
     /// Results of `shared` that are needed now, by their hashes.
-    held: FxHashMap<u128, Arc<Output>>,
+    held: FxHashMap<u128, Output>,
     under_way: VecDeque<Result<Whole>>,
     /// How many have been started, and taken.
     started: usize,
@@ -112,7 +112,7 @@ impl<T: Data> OneByOne<T> {
     fn take(&mut self, run: Result<Whole>) -> Result<T> {
         let i = self.taken;
         self.taken += 1;
-        let value = run.and_then(|run| run.0.take(0)?.into_typed(run.0.label(0)));
+        let value = run.and_then(|run| run.0.take(0)?.into_typed(|| run.0.label(0)));
         for shared in self.shared.iter().filter(|s| s.last == i) {
             self.held.remove(&shared.node.hash);
         }

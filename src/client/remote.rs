@@ -4,7 +4,8 @@
 //! only the [`Uplink`] differs.
 
 use super::backend::{Backend, Reply, Want};
-use super::output::{Label, Output, Place, Remote as RemotePlaces, Run, Slot, Watcher, cancelled};
+use super::made::{Gone, Made, Rows};
+use super::output::{Label, Output, Run, Slot, Watcher, cancelled};
 use super::{Mode, Progress};
 use crate::cluster::{MOST_WORKERS, Settings};
 use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
@@ -13,7 +14,7 @@ use crate::graph::{Graph, wire};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::message::{Answer, Question, Request, ToSession};
-use crate::protocol::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, JobSpec, Output as Wanted};
+use crate::protocol::{Delivered, Delivery, Failure, FailureCause, JobSpec, Output as Wanted};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::Mutex;
@@ -44,17 +45,20 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
 }
 
+/// Word of so many outputs that nobody holds any more is sent together, if nothing waits for it.
+const RELEASES: usize = 256;
+
 /// What is remembered of a run while outputs of it are to come.
-struct Entry {
-    run: Weak<Run>,
-    /// Task of each output, ascending, with its slot.
-    outputs: Vec<(u32, u32)>,
+pub(super) struct Entry {
+    pub(super) run: Weak<Run>,
     /// To name what fails. Empty when nothing can fail any more: it may hold the last handles of other results.
-    graph: Graph,
+    pub(super) graph: Graph,
     /// For each task of the job, the last of the graph's tasks it stands for.
-    ends: Vec<u32>,
-    /// Outputs that have not been released.
-    claims: usize,
+    pub(super) ends: Vec<u32>,
+    /// Outputs that have not been released, and one more while there are outputs that have not been sent.
+    pub(super) claims: usize,
+    /// Tasks that have been released, of which the supervisor has not been told.
+    pub(super) released: Vec<u32>,
 }
 
 /// What the client is called when it is printed.
@@ -87,15 +91,15 @@ impl fmt::Display for Description {
 }
 
 pub(crate) struct Remote {
-    uplink: Box<dyn Uplink>,
+    pub(super) uplink: Box<dyn Uplink>,
     session: SessionId,
-    pool: SegmentPool,
+    pub(super) pool: SegmentPool,
     description: Description,
-    runs: Mutex<FxHashMap<u32, Entry>>,
-    next_run: AtomicU32,
+    pub(super) runs: Mutex<FxHashMap<u32, Entry>>,
+    pub(super) next_run: AtomicU32,
     replies: Mutex<FxHashMap<u64, Reply>>,
     next_ticket: AtomicU64,
-    total: AtomicU64,
+    pub(super) total: AtomicU64,
     pub(crate) counters: Counters,
     closed: Mutex<Option<String>>,
     shut: AtomicBool,
@@ -124,7 +128,7 @@ impl Remote {
         })
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         match &*self.closed.lock() {
             Some(reason) => Err(Error::Closed { reason: reason.clone() }),
             None => Ok(()),
@@ -158,34 +162,33 @@ impl Remote {
         let mut deliveries = deliveries.into_iter().peekable();
         while let Some(first) = deliveries.next() {
             let number = first.job.number;
-            let runs = self.runs.lock();
-            let Some(entry) = runs.get(&number) else { continue };
-            let Some(run) = entry.run.upgrade() else { continue };
-            let mut news = Vec::with_capacity(deliveries.len() + 1);
+            let run = self.runs.lock().get(&number).and_then(|entry| entry.run.upgrade());
+            let Some(run) = run else { continue };
+            let Some(made) = run.made() else { continue };
             let mut next = Some(first);
+            let words = std::iter::from_fn(|| {
+                let word = next.take().or_else(|| deliveries.next_if(|d| d.job.number == number))?;
+                Some((word.index, word.result))
+            });
             let mut failed = 0;
-            while let Some(delivery) = next {
-                if let Ok(at) = entry.outputs.binary_search_by_key(&delivery.index, |o| o.0) {
-                    let slot = entry.outputs[at].1;
-                    let new = match delivery.result {
-                        Ok(Delivered::Value(payload)) => Slot::Payload(payload),
-                        Ok(Delivered::Ready { nbytes }) => Slot::Remote { nbytes, asked: false },
-                        Err(failure) => {
-                            failed += 1;
-                            // Its value may be lost, or not get here, when its graph has been forgotten.
-                            let own = run.task(slot) == Some(failure.task);
-                            Slot::Failed(self.error(&runs, entry, &failure, run.label(slot), own))
-                        }
-                    };
-                    news.push((slot, new));
-                }
-                next = deliveries.next_if(|d| d.job.number == number);
-            }
-            drop(runs);
+            let news: Vec<_> = made
+                .slots(words)
+                .into_iter()
+                .map(|(slot, result)| match result {
+                    Ok(Delivered::Value(payload)) => (slot, Slot::Payload(payload)),
+                    Ok(Delivered::Ready { nbytes }) => (slot, Slot::Remote { nbytes, asked: false }),
+                    Err(failure) => {
+                        failed += 1;
+                        // Its value may be lost, or not get here, when its graph has been forgotten.
+                        let own = run.task(slot) == Some(failure.task);
+                        (slot, Slot::Failed(self.error(number, &failure, &run.label(slot), own)))
+                    }
+                })
+                .collect();
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
             run.settle(news);
             // What failed is the failure of later runs, too, which must be able to name it.
-            if run.has_succeeded() {
+            if failed == 0 && run.has_succeeded() {
                 let graph = self.runs.lock().get_mut(&number).map(|entry| std::mem::take(&mut entry.graph));
                 drop(graph);
             }
@@ -194,24 +197,18 @@ impl Remote {
 
     /// The error that a failure is, with the names that this side knows: of an output, whose `own` it is or that needed
     /// what failed.
-    fn error(
-        &self,
-        runs: &FxHashMap<u32, Entry>,
-        entry: &Entry,
-        failure: &Failure,
-        output: &Label,
-        own: bool,
-    ) -> TaskError {
+    fn error(&self, number: u32, failure: &Failure, output: &Label, own: bool) -> TaskError {
         let named = match &failure.call {
             Some((name, hash)) => Some((node::key(name, *hash), name.clone())),
             None if own => Some((output.key(), output.name())),
             None => {
+                let runs = self.runs.lock();
                 let its = runs.get(&failure.task.job.number).and_then(|entry| {
                     let end = *entry.ends.get(failure.task.index as usize)?;
-                    let node = entry.graph.nodes.get(end as usize)?;
+                    let node = ((end as usize) < entry.graph.len()).then(|| entry.graph.node(end))?;
                     Some((node.key(), node.name()))
                 });
-                its.or_else(|| entry.graph.nodes.iter().find_map(|node| handle_of(node, failure.task)))
+                its.or_else(|| runs.get(&number)?.graph.nodes.iter().find_map(|node| handle_of(node, failure.task)))
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
@@ -236,7 +233,7 @@ impl Remote {
         }
     }
 
-    fn job(&self, number: u32) -> JobId {
+    pub(super) fn job(&self, number: u32) -> JobId {
         JobId { session: self.session, number }
     }
 
@@ -254,15 +251,41 @@ impl Remote {
         })
     }
 
-    /// The tasks of some outputs of a run.
+    /// The tasks of some outputs of a run that have been sent.
     fn tasks(run: &Run, slots: &[u32]) -> Vec<u32> {
-        let mut tasks: Vec<u32> =
-            slots.iter().filter(|&&s| run.alias(s).is_none()).filter_map(|&s| run.task(s)).map(|t| t.index).collect();
+        let Some(made) = run.made() else { return Vec::new() };
+        let mut tasks: Vec<u32> = slots.iter().filter_map(|&slot| made.task(slot)).collect();
         tasks.sort_unstable();
         tasks
     }
 
-    fn tell(&self, request: Request) {
+    /// Tells the supervisor that nobody holds some outputs any more: at once, unless that can wait for others.
+    pub(super) fn released(&self, number: u32, outputs: Vec<u32>, light: bool) {
+        let mut forgotten = None;
+        let outputs = {
+            let mut runs = self.runs.lock();
+            let Some(entry) = runs.get_mut(&number) else { return };
+            entry.claims = entry.claims.saturating_sub(outputs.len());
+            let outputs = if entry.released.is_empty() && !light {
+                outputs
+            } else {
+                entry.released.extend(outputs);
+                if light && entry.claims > 0 && entry.released.len() < RELEASES {
+                    return;
+                }
+                std::mem::take(&mut entry.released)
+            };
+            if entry.claims == 0 {
+                forgotten = runs.remove(&number);
+            }
+            outputs
+        };
+        self.tell(Request::Release { number, outputs });
+        // Its graph may hold the last handles of other results, which come back here.
+        drop(forgotten);
+    }
+
+    pub(super) fn tell(&self, request: Request) {
         if self.check_open().is_ok()
             && let Err(e) = self.uplink.send(request)
         {
@@ -280,10 +303,10 @@ fn handle_of(node: &Node, task: TaskId) -> Option<(String, String)> {
 }
 
 /// Hands the result of an earlier output on to a slot of a later run.
-fn forward(from: Arc<Output>, to: Weak<Run>, slot: u32) {
+pub(super) fn forward(from: Output, to: Weak<Run>, slot: u32) {
     let Some(run) = to.upgrade() else { return };
     let again = || {
-        let from = Arc::clone(&from);
+        let from = from.clone();
         Watcher::Call(Box::new(move || forward(from, to, slot)))
     };
     if let Some(here) = from.run.poll_here(from.slot, again) {
@@ -296,7 +319,7 @@ fn forward(from: Arc<Output>, to: Weak<Run>, slot: u32) {
     }
 }
 
-fn closed(label: &Label, reason: &str) -> TaskError {
+pub(super) fn closed(label: &Label, reason: &str) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
 }
 
@@ -336,29 +359,29 @@ impl Backend for Remote {
 
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>> {
         self.check_open()?;
+        if graph.layer.is_some() {
+            return self.feed(graph);
+        }
         let wired = graph.wire(Some(&self.pool), want == Want::Values)?;
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
         let run = Run::new(number, self.clone(), &graph);
-        let mut places = Vec::with_capacity(run.len());
-        let mut tasks = wired.spec.outputs.iter().map(|o| o.index);
-        let mut aliases = Vec::new();
-        for (slot, id) in graph.outputs().into_iter().enumerate() {
-            places.push(match &graph.nodes[id as usize].kind {
-                Kind::Held(output) => {
-                    aliases.push((slot as u32, Arc::clone(output)));
-                    Place::Alias(Arc::clone(output))
-                }
-                Kind::Call { .. } => Place::Task(tasks.next().unwrap_or(EXTERNAL)),
-            });
-        }
-        run.set_remote(RemotePlaces { job: Some(self.job(number)), places });
-        let outputs: Vec<_> = wired.spec.outputs.iter().map(|o| o.index).zip(wired.slots).collect();
-        let n = outputs.len();
-        let entry = Entry { run: Arc::downgrade(&run), claims: n, outputs, graph, ends: wired.ends };
+        let mut rows = Rows::default();
+        wired.slots.iter().zip(&wired.spec.outputs).for_each(|(slot, output)| rows.push(*slot, output.index));
+        let aliases: Vec<_> = if wired.slots.len() == run.len() {
+            Vec::new()
+        } else {
+            let held = |(slot, id): (u32, u32)| match &graph.nodes[id as usize].kind {
+                Kind::Held(output) => Some((slot, output.clone())),
+                Kind::Call { .. } => None,
+            };
+            (0..).zip(graph.outputs()).filter_map(held).collect()
+        };
+        let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
+        run.set_made(Made::whole(self.job(number), rows, aliases));
+        let claims = wired.spec.outputs.len();
+        let entry = Entry { run: Arc::downgrade(&run), claims, graph, ends: wired.ends, released: Vec::new() };
         self.send(number, entry, wired.spec)?;
-        if want == Want::Values {
-            aliases.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
-        }
+        forwarded.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
         Ok(run)
     }
 
@@ -377,52 +400,51 @@ impl Backend for Remote {
         }
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
         let run = Run::of_values(number, self.clone(), labels);
-        run.set_remote(RemotePlaces { job: Some(self.job(number)), places: (0..n).map(Place::Task).collect() });
+        let mut rows = Rows::default();
+        (0..n).for_each(|i| rows.push(i, i));
+        run.set_made(Made::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
         run.settle(spec.data.iter().map(|(index, payload)| (*index, Slot::Payload(payload.clone()))));
         let entry = Entry {
             run: Arc::downgrade(&run),
-            outputs: (0..n).map(|i| (i, i)).collect(),
             graph: Graph::default(),
             ends: Vec::new(),
             claims: n as usize,
+            released: Vec::new(),
         };
         self.send(number, entry, spec)?;
         Ok(run)
     }
 
-    fn ask(&self, run: &Run, slot: u32) {
-        self.tell(Request::Deliver { number: run.number, outputs: Self::tasks(run, &[slot]) });
+    fn ask(&self, run: &Run, slots: &[u32]) {
+        self.tell(Request::Deliver { number: run.number, outputs: Self::tasks(run, slots) });
     }
 
     fn release(&self, run: &Run, slots: &[u32]) {
-        let outputs = Self::tasks(run, slots);
+        let Some(made) = run.made() else { return };
+        let outputs = made.let_go(slots, Gone::Released);
         if outputs.is_empty() {
             return;
         }
-        let forgotten = {
-            let mut runs = self.runs.lock();
-            match runs.get_mut(&run.number) {
-                Some(entry) => {
-                    entry.claims = entry.claims.saturating_sub(outputs.len());
-                    if entry.claims == 0 { runs.remove(&run.number) } else { None }
-                }
-                None => None,
-            }
-        };
-        self.tell(Request::Release { number: run.number, outputs });
-        // Its graph may hold the last handles of other results, which come back here.
-        drop(forgotten);
+        // What is here and small takes no room elsewhere that is worth a message of its own.
+        let light =
+            slots.len() == 1 && run.look(slots[0], |slot| matches!(slot, Slot::Payload(payload) if payload.is_small()));
+        self.released(run.number, outputs, light);
     }
 
     fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
-        let outputs = Self::tasks(run, slots);
-        self.tell(Request::Cancel { number: run.number, outputs });
-        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(run.label(s))))));
+        let outputs = run.made().map(|made| made.let_go(slots, Gone::Cancelled)).unwrap_or_default();
+        if !outputs.is_empty() {
+            self.tell(Request::Cancel { number: run.number, outputs });
+        }
+        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(&run.label(s))))));
     }
 
     fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
         self.check_open()?;
+        if run.made().is_some_and(|made| made.task(slot).is_none()) {
+            return self.retry_unsent(run, slot);
+        }
         if run.reopen(slot) {
             self.uplink.send(Request::Retry { number: run.number, outputs: Self::tasks(run, &[slot]) })?;
         }
@@ -459,6 +481,12 @@ impl Backend for Remote {
     fn explain(&self, run: &Run, slot: u32) -> Reply {
         match run.task(slot) {
             Some(task) => self.ask_cluster(Question::Explain(task.job, task.index)),
+            None if !run.is_done(slot) => {
+                let key = run.label(slot).key();
+                Reply::ready(Ok(Answer::Text(format!(
+                    "{key} is about to be sent to the workers, after those before it"
+                ))))
+            }
             None => Reply::ready(Ok(Answer::Text(format!("{} is given", run.label(slot).key())))),
         }
     }

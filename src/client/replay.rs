@@ -58,12 +58,12 @@ impl Client {
         function: &'static Record,
     ) -> Result<T> {
         let run = self.backend().scatter(vec![(value, function.result(), Label::of(given))], false)?;
-        let output = Arc::new(Output { run, slot: 0 });
-        let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| Arc::clone(&output));
+        let output = Output::new(&run, 0);
+        let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| output.clone());
         let graph = Graph::with_known(&[what.node()], Some(&known));
         let run = Whole(self.backend().submit(graph, Want::Values)?);
         run.0.wait_all(None);
-        run.0.take(0)?.into_typed(run.0.label(0))
+        run.0.take(0)?.into_typed(|| run.0.label(0))
     }
 
     fn argument(&self, arg: &Arg, values: &mut dyn Iterator<Item = Value>) -> Result<Value> {
@@ -92,9 +92,9 @@ impl Client {
         slots
             .into_iter()
             .map(|slot| {
-                let output = Output { run: Arc::clone(&run.0), slot };
+                let output = Output::new(&run.0, slot);
                 match output.wait_here(None) {
-                    Some(here) => here?.into_value(output.label()),
+                    Some(here) => here?.into_value(&output.label()),
                     None => Err(Error::Closed { reason: "the inputs did not come".to_string() }),
                 }
             })

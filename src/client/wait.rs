@@ -1,8 +1,10 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use super::output::{Watcher, wait_until};
+use super::output::Run;
+use super::watcher::{Watcher, wait_until};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -18,28 +20,51 @@ pub enum WaitFor {
     Any,
 }
 
+/// Outputs of one run, each with the place of its future in a list.
+pub(crate) type Places = Vec<(u32, usize)>;
+
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
-struct Arrivals {
+pub(crate) struct Arrivals {
     /// Those that have not been looked at, and the one who waits for the next.
     queue: Mutex<(VecDeque<usize>, Option<Watcher>)>,
+}
+
+/// The outputs behind some futures, by run, each with its place in the list.
+pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Places)> {
+    let mut runs: Vec<(&Arc<Run>, Places)> = Vec::new();
+    let mut known: FxHashMap<*const Run, usize> = FxHashMap::default();
+    let mut last = None;
+    for (place, future) in futures.iter().enumerate() {
+        let output = future.output();
+        let run = Arc::as_ptr(&output.run);
+        // Futures of one run mostly follow each other.
+        let at = match last {
+            Some((other, at)) if other == run => at,
+            _ => *known.entry(run).or_insert_with(|| {
+                runs.push((&output.run, Vec::new()));
+                runs.len() - 1
+            }),
+        };
+        last = Some((run, at));
+        runs[at].1.push((output.slot, place));
+    }
+    runs
 }
 
 impl Arrivals {
     fn of<T>(futures: &[Future<T>]) -> Arc<Self> {
         let arrivals = Arc::new(Self::default());
-        for (i, future) in futures.iter().enumerate() {
-            let to = Arc::clone(&arrivals);
-            let output = future.output();
-            output.run.when_done(output.slot, Watcher::Call(Box::new(move || to.arrive(i))));
+        for (run, places) in by_run(futures) {
+            run.tell_each(places, &arrivals);
         }
         arrivals
     }
 
-    fn arrive(&self, place: usize) {
+    pub(super) fn arrive(&self, places: Vec<usize>) {
         let waiting = {
             let mut queue = self.queue.lock();
-            queue.0.push_back(place);
+            queue.0.extend(places);
             queue.1.take()
         };
         if let Some(waiting) = waiting {
@@ -60,7 +85,7 @@ impl Arrivals {
     fn pop(&self, deadline: Option<Instant>) -> Option<usize> {
         let mut found = None;
         wait_until(deadline, || {
-            found = self.pop_or(|| Watcher::Thread(std::thread::current()));
+            found = self.pop_or(Watcher::here);
             found.is_some()
         });
         found

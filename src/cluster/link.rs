@@ -13,6 +13,7 @@ use actix::prelude::*;
 use nix::sys::socket::{Shutdown, shutdown};
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -27,6 +28,8 @@ use tokio::io::unix::AsyncFd;
 const MOST_WAITING: usize = 1 << 30;
 /// How long a process may take to end by itself after it closed its connection.
 const LAST_BREATH: Duration = Duration::from_millis(300);
+/// No pipe has been given a larger buffer.
+const MOST_IN_A_PIPE: usize = 1 << 20;
 /// How long a worker's output is left to itself while it runs tasks.
 const LEFT_ALONE: Duration = Duration::from_millis(10);
 
@@ -109,38 +112,56 @@ impl Pipe {
         loop {
             let mut ready = self.fd.readable().await.map_err(|e| e.to_string())?;
             match self.take(decoder) {
-                Ok(None) => ready.clear_ready(),
-                Ok(Some(Taken::End)) => return Ok(None),
-                Ok(Some(Taken::Frames(frames))) if frames.is_empty() => {}
-                Ok(Some(Taken::Frames(frames))) => return Ok(Some(frames)),
+                Ok(Taken::End) => return Ok(None),
+                Ok(Taken::Nothing) => ready.clear_ready(),
+                Ok(Taken::Frames { frames, all }) => {
+                    if all {
+                        ready.clear_ready();
+                    }
+                    if !frames.is_empty() {
+                        return Ok(Some(frames));
+                    }
+                }
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// Takes what has arrived. None: nothing.
-    fn take(&self, decoder: &mut Decoder) -> Result<Option<Taken>, String> {
+    /// Takes what has arrived.
+    fn take(&self, decoder: &mut Decoder) -> Result<Taken, String> {
         if self.broken.get() {
-            return Ok(Some(Taken::End));
+            return Ok(Taken::End);
         }
         let mut fds = Vec::new();
-        match self.fd.get_ref().recv_nonblocking(decoder.spare_mut(), &mut fds) {
-            Ok(0) => return decoder.finish().map(|()| Some(Taken::End)).map_err(|e| e.to_string()),
-            Ok(n) => decoder.advance(n, fds),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Taken::End)),
+        let spare = decoder.spare_mut();
+        let room = spare.len();
+        let all = match self.fd.get_ref().recv_nonblocking(spare, &mut fds) {
+            Ok(0) => return decoder.finish().map(|()| Taken::End).map_err(|e| e.to_string()),
+            Ok(n) => {
+                // A stream that gives less than there is room for has no more, unless it stopped behind descriptors.
+                let all = n < room && fds.is_empty();
+                decoder.advance(n, fds);
+                all
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Taken::Nothing),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Taken::End),
             Err(e) => return Err(e.to_string()),
-        }
+        };
         let mut frames = Vec::new();
         while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
             frames.push(frame);
         }
-        Ok(Some(Taken::Frames(frames)))
+        Ok(Taken::Frames { frames, all })
     }
 }
 
 enum Taken {
-    Frames(Vec<Frame>),
+    /// Whole frames, if any, and whether that is all there is.
+    Frames {
+        frames: Vec<Frame>,
+        all: bool,
+    },
+    Nothing,
     End,
 }
 
@@ -166,16 +187,14 @@ impl Actor for WorkerLink {
             let alive = Rc::clone(&alive);
             Rc::new(move || alive.get() && page.is_listening())
         };
-        let out = child
-            .stdout
-            .take()
-            .map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), false, Rc::clone(&listens)));
-        let err = child
-            .stderr
-            .take()
-            .map(|p| read_output(worker, supervisor.clone(), OwnedFd::from(p), true, Rc::clone(&listens)));
-        let out = out.map(actix::spawn);
-        let err = err.map(actix::spawn);
+        let stream = |pipe: Option<OwnedFd>, stderr| Stream::open(worker, supervisor.clone(), pipe?, stderr);
+        let streams = [
+            stream(child.stdout.take().map(OwnedFd::from), false),
+            stream(child.stderr.take().map(OwnedFd::from), true),
+        ];
+        for stream in streams.iter().flatten() {
+            actix::spawn(Rc::clone(stream).follow(Rc::clone(&listens)));
+        }
         let (pipe, max) = (Rc::clone(&self.pipe), self.max_frame);
         let life = async move {
             let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
@@ -183,12 +202,8 @@ impl Actor for WorkerLink {
             let status = last_breath(&mut child).await;
             alive.set(false);
             supervisor.do_send(WorkerEnded { worker });
-            // What it wrote last belongs to the record of its death.
-            for output in [out, err].into_iter().flatten() {
-                if tokio::time::timeout(LAST_BREATH, output).await.is_err() {
-                    log::debug!("a child of {worker:?} keeps its output open");
-                }
-            }
+            // What it wrote last belongs to the record of its death, and is in the pipes by now.
+            streams.iter().flatten().for_each(|stream| stream.drain());
             supervisor.do_send(WorkerGone { worker, cause: reason.unwrap_or_else(|| cause_of(status)) });
         };
         ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
@@ -258,33 +273,66 @@ fn cause_of(status: Option<ExitStatus>) -> DeathCause {
     }
 }
 
-/// Brings what a worker writes to one of its streams to the supervisor. While the worker itself
-/// `listens`, it is left to that, which can say whose words they are.
-async fn read_output(
+/// What a worker writes to standard output or error.
+struct Stream {
     worker: WorkerId,
     supervisor: Addr<Supervisor>,
-    pipe: OwnedFd,
+    pipe: AsyncFd<File>,
     stderr: bool,
-    listens: Rc<dyn Fn() -> bool>,
-) {
-    if start::set_nonblocking(&pipe.as_fd()).is_err() {
-        return;
-    }
-    let Ok(fd) = watch(std::fs::File::from(pipe), Interest::READABLE) else { return };
-    let mut bytes = vec![0; 4096];
-    loop {
-        let Ok(mut ready) = fd.readable().await else { return };
-        if listens() {
-            ready.retain_ready();
-            actix_rt::time::sleep(LEFT_ALONE).await;
-            continue;
+}
+
+impl Stream {
+    fn open(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) -> Option<Rc<Self>> {
+        let pipe = start::set_nonblocking(&pipe).and_then(|()| watch(File::from(pipe), Interest::READABLE));
+        match pipe {
+            Ok(pipe) => Some(Rc::new(Self { worker, supervisor, pipe, stderr })),
+            Err(e) => {
+                log::warn!("the output of {worker:?} cannot be read: {e}");
+                None
+            }
         }
-        match fd.get_ref().read(&mut bytes) {
-            Ok(0) => return,
-            Ok(n) => supervisor.do_send(WorkerOutput { worker, stderr, bytes: bytes[..n].to_vec() }),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
+    }
+
+    /// Brings a piece of it to the supervisor. The answer is how long it is; 0: there will be no more.
+    fn take(&self) -> io::Result<usize> {
+        let mut bytes = [0; 4096];
+        let n = self.pipe.get_ref().read(&mut bytes)?;
+        if n > 0 {
+            let (worker, stderr) = (self.worker, self.stderr);
+            self.supervisor.do_send(WorkerOutput { worker, stderr, bytes: bytes[..n].to_vec() });
+        }
+        Ok(n)
+    }
+
+    /// Brings it all, as it comes. While the worker itself `listens`, it is left to that, which can say whose words they
+    /// are. Processes that a task started may go on to write when the worker is gone.
+    async fn follow(self: Rc<Self>, listens: Rc<dyn Fn() -> bool>) {
+        loop {
+            let Ok(mut ready) = self.pipe.readable().await else { return };
+            if listens() {
+                ready.retain_ready();
+                actix_rt::time::sleep(LEFT_ALONE).await;
+                continue;
+            }
+            match self.take() {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Brings what is there now, and no more than a pipe can hold: somebody else may be writing.
+    fn drain(&self) {
+        let mut brought = 0;
+        while brought < MOST_IN_A_PIPE {
+            match self.take() {
+                Ok(n @ 1..) => brought += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
+use crate::ipc::start::wake_orphans;
 use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
 use actix::{Actor, Addr};
@@ -98,7 +99,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
-        PageName::sweep();
+        wake_orphans(&PageName::sweep());
         let resource = |e: &dyn std::fmt::Display| Error::Resource {
             resource: "shared memory for control pages".to_string(),
             reason: e.to_string(),

@@ -25,6 +25,15 @@ pub trait IntoArg<T> {
     /// Makes an argument of it.
     #[doc(hidden)]
     fn into_arg(self) -> Arg;
+
+    /// The value, where it is one; else the argument.
+    #[doc(hidden)]
+    fn into_value(self) -> Result<T, Arg>
+    where
+        Self: Sized,
+    {
+        Err(self.into_arg())
+    }
 }
 
 /// A delayed value that is already there: for lists that mix values and results of tasks.
@@ -50,11 +59,19 @@ impl<T: Data> IntoArg<T> for T {
     fn into_arg(self) -> Arg {
         Arg::Value(Arc::new(self), CodecOf::<T>::CODEC)
     }
+
+    fn into_value(self) -> Result<T, Arg> {
+        Ok(self)
+    }
 }
 
 impl IntoArg<String> for &str {
     fn into_arg(self) -> Arg {
         self.to_string().into_arg()
+    }
+
+    fn into_value(self) -> Result<String, Arg> {
+        Ok(self.to_string())
     }
 }
 

@@ -132,7 +132,8 @@ impl<F, S> Lazy<F, S> {
         self.with(|o| o.timeout = Some(timeout))
     }
 
-    /// Bytes the function is expected to need while it runs: only so many tasks share a worker as fit its limit.
+    /// Bytes the function is expected to need while it runs: only so many tasks share a worker as fit its limit. A task
+    /// without inputs is taken to leave as much, until results of its function have been seen.
     pub fn memory(self, bytes: u64) -> Self {
         self.with(|o| o.memory = Some(bytes))
     }

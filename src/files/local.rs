@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File, Metadata, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -94,8 +94,7 @@ fn entries(folder: &Path) -> Result<Vec<DirEntry>, FileError> {
 fn look(path: String) -> Result<Option<Listed>, FileError> {
     let metadata = fs::metadata(&path).map_err(|e| FileError::io(&path, e))?;
     if !metadata.is_dir() && !metadata.is_file() {
-        // Opening a pipe would wait for somebody who writes to it.
-        return Err(FileError::of(path, FileProblem::unsupported("it is a pipe, a socket or a device, not a file")));
+        return Err(FileError::of(path, not_a_file()));
     }
     let listed = Listed { size: metadata.len(), tag: tag(&metadata), location: Location::Local(path) };
     Ok((!metadata.is_dir()).then_some(listed))
@@ -106,9 +105,25 @@ fn tag(metadata: &Metadata) -> Option<String> {
     Some(format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec()))
 }
 
-pub(super) fn open(path: &str, from: u64, listed: &Listed) -> io::Result<File> {
-    let mut file = File::open(path)?;
+/// Opens a file to read it. Anything else is refused at once: opening a pipe would wait for somebody who writes to it, and a
+/// terminal could become this process's own.
+pub(crate) fn open_file(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
     let metadata = file.metadata()?;
+    match metadata.is_file() {
+        true => Ok((file, metadata)),
+        false if metadata.is_dir() => Err(FileProblem::Directory.into()),
+        false => Err(not_a_file().into()),
+    }
+}
+
+fn not_a_file() -> FileProblem {
+    FileProblem::unsupported("it is a pipe, a socket or a device, not a file")
+}
+
+pub(super) fn open(path: &str, from: u64, listed: &Listed) -> io::Result<File> {
+    let (mut file, metadata) = open_file(Path::new(path))?;
     if metadata.len() != listed.size || tag(&metadata) != listed.tag {
         return Err(FileProblem::Changed { listed: listed.size, found: metadata.len() }.into());
     }
@@ -120,8 +135,9 @@ pub(super) fn open(path: &str, from: u64, listed: &Listed) -> io::Result<File> {
 
 /// A file that gets its name at the end.
 ///
-/// Before it has none at all, so that nothing is left even of a process that is killed; or, on a file system that has no
-/// such files, a hidden one.
+/// Before it has none at all, so that nothing is left even of a process that is killed; but it gets a hidden one for the
+/// moment before its own, and a process that is killed just then leaves that. On a file system that has no files without a
+/// name it has the hidden one all the time.
 pub(super) enum TemporaryFile {
     Nameless { file: File, path: PathBuf },
     Hidden { file: NamedTempFile, path: PathBuf },
@@ -201,6 +217,19 @@ impl Sink for TemporaryFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_files_are_opened_and_nothing_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).expect("made");
+        let refused = |path: &Path| open_file(path).map(drop).map_err(FileProblem::from);
+        assert_eq!(refused(&pipe), Err(not_a_file()));
+        assert_eq!(refused(Path::new("/dev/null")), Err(not_a_file()));
+        assert_eq!(refused(dir.path()), Err(FileProblem::Directory));
+        fs::write(dir.path().join("a"), "text").expect("written");
+        assert_eq!(refused(&dir.path().join("a")), Ok(()));
+    }
 
     #[test]
     fn files_appear_when_they_are_finished_with_and_without_a_hidden_name() {

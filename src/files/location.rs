@@ -64,7 +64,7 @@ impl Location {
             return Self::local(text);
         };
         let scheme = scheme.to_ascii_lowercase();
-        let unsupported = |reason: String| Err(FileError::of(text, FileProblem::Unsupported { reason }));
+        let unsupported = |reason: String| Err(FileError::of(text, FileProblem::unsupported(reason)));
         if !REMOTE.contains(&&*scheme) {
             return unsupported(format!("`{scheme}` is none of the places files can be: file, {}", REMOTE.join(", ")));
         }

@@ -37,6 +37,8 @@ mod location;
 #[cfg(feature = "object-store")]
 mod object;
 mod output;
+#[cfg(feature = "object-store")]
+mod parts;
 mod pattern;
 mod source;
 
@@ -44,5 +46,6 @@ pub use block::Block;
 pub use compression::Compression;
 pub use error::{BadRecord, FileError, FileProblem, Place};
 pub use lines::Lines;
+pub(crate) use local::open_file;
 pub use output::{Output, OutputFile, Writer};
 pub use source::Files;

@@ -7,6 +7,7 @@
 
 use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location, Sink, StoreOptions};
+use super::parts::{Parts, Step};
 use super::pattern::{Pattern, is_pattern};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -15,9 +16,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
-use object_store::{
-    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
-};
+use object_store::{ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::error::Error as StdError;
@@ -47,7 +46,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The event loop of this process.
-fn event_loop() -> io::Result<Handle> {
+pub(super) fn event_loop() -> io::Result<Handle> {
     static LOOP: Mutex<Option<Handle>> = Mutex::new(None);
     let mut running = LOOP.lock();
     if let Some(handle) = &*running {
@@ -61,7 +60,7 @@ fn event_loop() -> io::Result<Handle> {
 }
 
 /// Runs a future in the event loop and waits for it. If the calling task is cancelled, so is the future.
-fn wait<F>(future: F) -> io::Result<F::Output>
+pub(super) fn wait<F>(future: F) -> io::Result<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -118,7 +117,7 @@ struct StorePlace {
 
 impl StorePlace {
     fn of(url: &str) -> io::Result<Self> {
-        let unsupported = |reason: String| io::Error::from(FileProblem::Unsupported { reason });
+        let unsupported = |reason: String| io::Error::from(FileProblem::unsupported(reason));
         if is_web(url) {
             let parsed = Url::parse(url).map_err(|e| unsupported(format!("the URL is wrong: {e}")))?;
             let base = parsed[..url::Position::BeforePath].to_string();
@@ -232,7 +231,7 @@ fn is_web(url: &str) -> bool {
 }
 
 fn path(key: &str) -> io::Result<Path> {
-    Path::parse(key).map_err(|e| FileProblem::Unsupported { reason: format!("this name cannot be used: {e}") }.into())
+    Path::parse(key).map_err(|e| FileProblem::unsupported(format!("this name cannot be used: {e}")).into())
 }
 
 /// The key of an option.
@@ -246,7 +245,7 @@ fn plain_tag(tag: &str) -> String {
     tag.trim_start_matches("W/").trim_matches('"').to_string()
 }
 
-fn problem(error: object_store::Error) -> FileProblem {
+pub(super) fn problem(error: object_store::Error) -> FileProblem {
     use object_store::Error;
     match error {
         Error::NotFound { .. } => FileProblem::NotFound,
@@ -480,35 +479,23 @@ impl Read for Download {
 pub(super) struct Upload {
     object: Object,
     part: Vec<u8>,
-    parts: Option<Box<dyn MultipartUpload>>,
-    /// The part before, on its way while this one is filled.
-    sending: Option<JoinHandle<object_store::Result<()>>>,
+    parts: Option<Parts>,
 }
 
 impl Upload {
     pub(super) fn create(url: &str, options: &StoreOptions) -> io::Result<Self> {
-        Ok(Self { object: Object::of(url, options)?, part: Vec::new(), parts: None, sending: None })
+        Ok(Self { object: Object::of(url, options)?, part: Vec::new(), parts: None })
     }
 
     fn send_part(&mut self) -> io::Result<()> {
-        self.settle()?;
-        let Object { store, path } = &self.object;
-        let (store, path) = (Arc::clone(store), path.clone());
         let parts = match &mut self.parts {
             Some(parts) => parts,
-            none => none.insert(wait(async move { store.put_multipart(&path).await })?.map_err(problem)?),
+            none => {
+                let Object { store, path } = self.object.clone();
+                none.insert(Parts::send(async move { store.put_multipart(&path).await })?)
+            }
         };
-        let sending = parts.put_part(std::mem::take(&mut self.part).into());
-        self.sending = Some(event_loop()?.spawn(sending));
-        Ok(())
-    }
-
-    /// Waits until the part before has arrived.
-    fn settle(&mut self) -> io::Result<()> {
-        match self.sending.take() {
-            Some(sending) => Ok(join(sending)?.map_err(problem)?),
-            None => Ok(()),
-        }
+        parts.step(Step::Part(std::mem::take(&mut self.part)))
     }
 }
 
@@ -529,47 +516,16 @@ impl Write for Upload {
 
 impl Sink for Upload {
     fn finish(mut self: Box<Self>) -> io::Result<()> {
-        if self.parts.is_none() {
-            let Object { store, path } = &self.object;
-            let (store, path) = (Arc::clone(store), path.clone());
-            let payload = std::mem::take(&mut self.part);
-            wait(limited(async move { store.put(&path, payload.into()).await.map_err(problem) }))??;
-            return Ok(());
-        }
-        if !self.part.is_empty() {
+        if self.parts.is_some() && !self.part.is_empty() {
             self.send_part()?;
         }
-        self.settle()?;
-        if let Some(mut parts) = self.parts.take() {
-            let (done, parts) = wait(async move { (parts.complete().await, parts) })?;
-            if let Err(e) = done {
-                self.parts = Some(parts);
-                return Err(problem(e).into());
-            }
+        if let Some(parts) = &mut self.parts {
+            parts.step(Step::Complete)?;
+            return parts.settle();
         }
+        let Self { object: Object { store, path }, part, .. } = *self;
+        wait(limited(async move { store.put(&path, part.into()).await.map_err(problem) }))??;
         Ok(())
-    }
-}
-
-impl Drop for Upload {
-    /// Parts that never become an object would be kept, and paid for.
-    fn drop(&mut self) {
-        let Some(mut parts) = self.parts.take() else { return };
-        let sending = self.sending.take();
-        let (send, receive) = sync_channel::<()>(0);
-        let Ok(event_loop) = event_loop() else { return };
-        event_loop.spawn(async move {
-            if let Some(sending) = sending {
-                sending.abort();
-                let _ = sending.await;
-            }
-            if let Err(e) = parts.abort().await {
-                log::warn!("an upload that failed could not be aborted: {e}");
-            }
-            drop(send);
-        });
-        // Also if the task is cancelled: its worker may end soon.
-        let _ = receive.recv_timeout(Duration::from_secs(10));
     }
 }
 

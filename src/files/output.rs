@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// A file appears under its name when all of it has been written; before, it is a file without a name in the same
 /// directory, or an upload that the object store does not show. A file that was there is replaced then. If writing fails
-/// nothing is left, also if the process is killed; only an upload in parts that was killed waits to be removed by the
-/// rules of its store, and file systems that know no files without a name keep a hidden one (`.swath-…`). Missing
-/// directories are made.
+/// nothing is left. If the process is killed, an upload in parts waits to be removed by the rules of its store, and a hidden
+/// file (`.swath-…`) may stay: where that happens just before the file gets its name, or at any time on a file system that
+/// knows no files without a name. Missing directories are made.
 ///
 /// ```
 /// use swath::files::{Compression, Output};

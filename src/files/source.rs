@@ -4,6 +4,7 @@ use super::Compression;
 use super::block::{Block, Settings};
 use super::encoding::Encoding;
 use super::error::{FileError, FileProblem};
+use super::local;
 use super::location::{Listed, Location};
 use crate::error::{Error, Result};
 use std::fmt;
@@ -22,7 +23,7 @@ const REQUESTS: usize = 16;
 /// after the other.
 ///
 /// Everything that reads files takes this, or a path, or a list of paths. The files are listed when it is used, by the
-/// client; they are read by tasks. A file that has another size by then is an error.
+/// client; they are read by tasks. A file that has changed by then is an error.
 ///
 /// ```
 /// use swath::files::Files;
@@ -210,11 +211,7 @@ impl Files {
         if self.paths.is_empty() {
             return Err(Error::invalid("files", "the list of paths is empty"));
         }
-        let parse = |path: &PathBuf| {
-            let not_text =
-                || FileError::of(path.to_string_lossy(), FileProblem::unsupported("the path is not UTF-8 text"));
-            Location::parse(path.to_str().ok_or_else(not_text)?)
-        };
+        let parse = |path: &PathBuf| Location::parse(&local::name(path.clone())?);
         let locations = self.paths.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let list = |location: &Location| location.list(&self.settings.options);
         // Each of many URLs is a request: several at a time. The order stays.

@@ -1,13 +1,18 @@
 //! From lazy nodes to something that can be run: only what is needed, each task once, in a good order.
 
 pub(crate) mod dot;
+pub(crate) mod layer;
 pub(crate) mod node;
 mod stream;
 pub(crate) mod wire;
 
 use crate::client::output::Output;
+use crate::delayed::options::Options;
+use layer::Layer;
 use node::{Kind, Node};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The tasks that some results need, densely numbered.
@@ -21,13 +26,18 @@ pub(crate) struct Graph {
     refs: Vec<u32>,
     ref_ends: Vec<u32>,
     /// For each result asked for, its task.
-    pub(crate) roots: Vec<u32>,
+    pub(crate) roots: Ids,
     /// Nodes that are results of earlier graphs.
     held: usize,
+    /// Calls that are held as a rule: then these are all its tasks, and everything else is empty.
+    pub(crate) layer: Option<Arc<Layer>>,
 }
 
+/// A list of tasks; mostly of one, since most graphs are asked for one result.
+pub(crate) type Ids = SmallVec<[u32; 2]>;
+
 /// Finds the result of a task, where there is one already.
-pub(crate) type Known<'a> = &'a dyn Fn(&Arc<Node>) -> Option<Arc<Output>>;
+pub(crate) type Known<'a> = &'a dyn Fn(&Arc<Node>) -> Option<Output>;
 
 enum Visit<'a> {
     Enter(&'a Arc<Node>),
@@ -45,12 +55,12 @@ struct Met {
 impl Met {
     fn get(&self, node: &Arc<Node>) -> Option<u32> {
         let id = self.by_place.get(&Arc::as_ptr(node)).copied();
-        if id.is_none() && node.is_pure() { self.by_hash.get(&node.hash).copied() } else { id }
+        if id.is_none() && node.is_one_of_many() { self.by_hash.get(&node.hash).copied() } else { id }
     }
 
     fn put(&mut self, node: &Arc<Node>, id: u32) {
         self.by_place.insert(Arc::as_ptr(node), id);
-        if node.is_pure() {
+        if node.is_one_of_many() {
             self.by_hash.insert(node.hash, id);
         }
     }
@@ -66,20 +76,26 @@ impl Graph {
 
     /// As [`of`](Self::of); tasks whose result is `known` are not run again.
     pub(crate) fn with_known(roots: &[&Arc<Node>], known: Option<Known<'_>>) -> Self {
-        let mut graph = Graph { roots: Vec::with_capacity(roots.len()), ..Graph::default() };
+        let mut graph = Graph { roots: Ids::with_capacity(roots.len()), ..Graph::default() };
         let mut streams = false;
         let mut met = Met::default();
-        let mut stack: Vec<Visit<'_>> = Vec::new();
+        let mut stack: SmallVec<[Visit<'_>; 8]> = SmallVec::new();
         // Numbers of finished nodes that wait for the node they are an argument of.
-        let mut done: Vec<u32> = Vec::new();
+        let mut done: SmallVec<[u32; 8]> = SmallVec::new();
+        if roots.len() > 1 {
+            met.by_place.reserve(roots.len());
+            graph.nodes.reserve(roots.len());
+            graph.ref_ends.reserve(roots.len());
+        }
         for root in roots {
             stack.push(Visit::Enter(root));
-            let mut at_root = true;
+            // One root is nobody's input, but one of several may be.
+            let mut at_root = roots.len() > 1;
             while let Some(visit) = stack.pop() {
                 match visit {
                     Visit::Enter(node) => {
                         // A node with one handle is an argument in one place, so it cannot be met again.
-                        let shared = at_root || Arc::strong_count(node) > 1 || node.is_pure();
+                        let shared = at_root || Arc::strong_count(node) > 1 || node.is_one_of_many();
                         at_root = false;
                         if shared && let Some(id) = met.get(node) {
                             done.push(id);
@@ -117,6 +133,11 @@ impl Graph {
         if streams { graph.join_streams() } else { graph }
     }
 
+    /// The graph of a layer, of which every result is asked for.
+    pub(crate) fn of_layer(layer: Layer) -> Self {
+        Self { layer: Some(Arc::new(layer)), ..Self::default() }
+    }
+
     fn add(&mut self, node: Arc<Node>) -> u32 {
         self.ref_ends.push(self.refs.len() as u32);
         self.held += usize::from(matches!(node.kind, Kind::Held(_)));
@@ -125,19 +146,31 @@ impl Graph {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.nodes.len()
+        self.layer.as_ref().map_or(self.nodes.len(), |layer| layer.len())
     }
 
     /// How many of them are to run.
     pub(crate) fn tasks(&self) -> usize {
-        self.nodes.len() - self.held
+        self.len() - self.held
+    }
+
+    pub(crate) fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
+        match &self.layer {
+            Some(layer) => Cow::Owned(layer.node(id)),
+            None => Cow::Borrowed(&self.nodes[id as usize]),
+        }
+    }
+
+    pub(crate) fn options(&self, id: u32) -> Option<&Options> {
+        self.nodes.get(id as usize).and_then(|node| node.options())
     }
 
     /// The inputs of a task in the order of its arguments; one that is used twice occurs twice.
     pub(crate) fn refs(&self, id: u32) -> &[u32] {
-        let i = id as usize;
-        let start = if i == 0 { 0 } else { self.ref_ends[i - 1] as usize };
-        &self.refs[start..self.ref_ends[i] as usize]
+        match self.refs.is_empty() {
+            true => &[],
+            false => row(&self.ref_ends, &self.refs, id),
+        }
     }
 
     /// How often each task's result is used: by arguments, and once if it is asked for.
@@ -148,7 +181,10 @@ impl Graph {
     }
 
     /// The tasks asked for, ascending and without repeats.
-    pub(crate) fn outputs(&self) -> Vec<u32> {
+    pub(crate) fn outputs(&self) -> Ids {
+        if self.layer.is_some() {
+            return (0..self.len() as u32).collect();
+        }
         let mut outputs = self.roots.clone();
         outputs.sort_unstable();
         outputs.dedup();
@@ -177,12 +213,12 @@ impl Graph {
 
     /// Priority of a task; higher runs earlier.
     pub(crate) fn priority(&self, id: u32) -> i32 {
-        self.nodes[id as usize].options().map_or(0, |o| o.priority)
+        self.options(id).map_or(0, |o| o.priority)
     }
 
     /// Whether a task is the result of an earlier submission.
     pub(crate) fn is_held(&self, id: u32) -> bool {
-        matches!(self.nodes[id as usize].kind, Kind::Held(_))
+        self.held > 0 && matches!(self.nodes[id as usize].kind, Kind::Held(_))
     }
 }
 
@@ -217,7 +253,7 @@ mod tests {
         let z = delayed(add).call(&x, &y);
         let g = graph_of(&[&z, &x, &z]);
         assert_eq!(g.len(), 3);
-        assert_eq!(g.roots, [2, 0, 2]);
+        assert_eq!(g.roots[..], [2, 0, 2]);
         assert_eq!(g.refs(2), [0, 1]);
         assert_eq!(g.uses(), [3, 1, 1]);
         let (ends, tasks) = g.dependents();

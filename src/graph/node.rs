@@ -21,7 +21,7 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) enum Kind {
     Call { function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>> },
-    Held(Arc<Output>),
+    Held(Output),
 }
 
 /// One argument of a call.
@@ -51,7 +51,7 @@ impl Node {
         Self { kind: Kind::Call { function, args, options }, hash }
     }
 
-    pub(crate) fn held(output: Arc<Output>) -> Self {
+    pub(crate) fn held(output: Output) -> Self {
         let hash = output.hash();
         Self { kind: Kind::Held(output), hash }
     }
@@ -87,6 +87,14 @@ impl Node {
 
     pub(crate) fn is_pure(&self) -> bool {
         self.options().is_some_and(|o| o.pure)
+    }
+
+    /// Whether there may be other nodes for the same task: equal hashes tell.
+    pub(super) fn is_one_of_many(&self) -> bool {
+        match &self.kind {
+            Kind::Call { options, .. } => options.as_deref().is_some_and(|o| o.pure),
+            Kind::Held(_) => true,
+        }
     }
 
     /// The task's name: the one it was given, or its function's.
@@ -209,8 +217,17 @@ fn content_hash(function: &'static Record, args: &[Arg]) -> Option<u128> {
 
 /// Different for every call: a program that builds its graphs in one thread gets the same keys each time it runs.
 pub(crate) fn serial_hash(function: &'static Record) -> u128 {
+    keyed_hash(function, serials(1))
+}
+
+/// Takes the next `n` serial numbers; gives the first of them.
+pub(super) fn serials(n: u64) -> u64 {
     static SERIAL: AtomicU64 = AtomicU64::new(1);
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    SERIAL.fetch_add(n, Ordering::Relaxed)
+}
+
+/// The hash of the call with that serial number.
+pub(super) fn keyed_hash(function: &'static Record, serial: u64) -> u128 {
     // The path's place stands for the path: hashing the text would cost more than the rest of building a node.
     let path = function.path();
     let seed = (path.len() as u64) ^ serial.wrapping_mul(0x9e37_79b9_7f4a_7c15);

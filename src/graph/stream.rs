@@ -80,7 +80,7 @@ impl Graph {
             });
             parts.push(Some(part));
         }
-        let mut graph = Self { roots: Vec::with_capacity(self.roots.len()), ..Self::default() };
+        let mut graph = Self { roots: super::Ids::with_capacity(self.roots.len()), ..Self::default() };
         let mut place = vec![0; self.len()];
         for (id, part) in parts.into_iter().enumerate() {
             if let Some(part) = part {

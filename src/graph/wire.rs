@@ -2,6 +2,8 @@
 
 use super::Graph;
 use super::node::{Arg, Kind, Node};
+use crate::bytes::Bytes;
+use crate::client::output::{Output as ClientOutput, Slot};
 use crate::error::{Error, Result};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::protocol::{EXTERNAL, JobSpec, Output, Payload};
@@ -9,11 +11,12 @@ use crate::task::codec::{Codec, Refused};
 use crate::task::function::Record;
 use crate::task::{Value, program};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Longest encoded argument that rides inside a task's body. A longer one becomes a value of its own, so that it is
 /// sent to a worker once and does not weigh on the scheduler.
-const INLINE: usize = 4 << 10;
+pub(super) const INLINE: usize = 4 << 10;
 /// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
 pub(crate) const IN_FRAME: usize = 64 << 10;
 /// Longest chain of calls that becomes one task.
@@ -42,9 +45,9 @@ pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -
     match pool {
         Some(pool) if bytes.len() > IN_FRAME => {
             segments.push(crate::ipc::scope::write_large(pool, &bytes).map_err(EncodeError::NoRoom)?);
-            Ok(Payload { bytes: [].into(), segments, in_segment: Some(bytes.len() as u64) })
+            Ok(Payload::new(Bytes::default(), segments, Some(bytes.len() as u64)))
         }
-        _ => Ok(Payload { bytes: bytes.into(), segments, in_segment: None }),
+        _ => Ok(Payload::new(bytes, segments, None)),
     }
 }
 
@@ -111,8 +114,8 @@ impl Graph {
             match &node.kind {
                 Kind::Held(output) => {
                     writer.place[id as usize] = EXTERNAL | writer.spec.externals.len() as u32;
-                    let task = output.run.task(output.slot);
-                    writer.spec.externals.push(task.ok_or_else(|| Error::OtherClient { key: output.key() })?);
+                    let task = output.run.task_sent(output.slot);
+                    writer.spec.externals.push(task.ok_or_else(|| unsent(output))?);
                 }
                 Kind::Call { .. } if writer.inner[id as usize] => {}
                 Kind::Call { .. } => writer.task(id, &mut last)?,
@@ -157,7 +160,7 @@ impl Writer<'_> {
             first = self.graph.refs(first)[0];
         }
         // The chain runs from `first` to `id`; each link is the only input of the next.
-        let mut chain = Vec::new();
+        let mut chain: SmallVec<[u32; 8]> = SmallVec::new();
         let mut link = id;
         while link != first {
             chain.push(link);
@@ -313,6 +316,14 @@ impl Writer<'_> {
     }
 }
 
+/// Why there is no task that makes an output.
+fn unsent(output: &ClientOutput) -> Error {
+    output.run.look(output.slot, |slot| match slot {
+        Slot::Failed(e) => Error::Task(e.clone()),
+        _ => Error::OtherClient { key: output.key() },
+    })
+}
+
 #[derive(Clone, Copy)]
 enum Side {
     All,
@@ -320,7 +331,7 @@ enum Side {
     After,
 }
 
-fn end(n: usize) -> Result<u32> {
+pub(super) fn end(n: usize) -> Result<u32> {
     u32::try_from(n).map_err(|_| {
         Error::invalid("graph", "its tasks take more than 4 GiB of encoded arguments; scatter the large ones")
     })

@@ -3,8 +3,10 @@
 //! The file never has a name that stays, so nothing is left of it when the process ends, however that happens, and
 //! what happens to the directory later does not matter. A value is written as it would be sent, its large buffers first
 //! and the rest behind them or in memory; reading it back is mapping it. A part is free again when the last mapping of
-//! it is gone.
+//! it is gone: giving its space back may take as long as the disk likes, so a thread of its own does that, and whoever
+//! drops a value goes on.
 
+use crate::bytes::Bytes;
 use crate::ipc::ledger::{Ledger, QuotaError};
 use crate::ipc::scope::{Layout, layout_scope};
 use crate::ipc::segment::{Segment, SegmentError};
@@ -19,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Parts begin and end at multiples of this, so that each can be mapped.
 const PAGE: u64 = 4096;
@@ -45,6 +48,8 @@ pub(crate) enum DiskError {
     Quota(#[from] QuotaError),
     #[error("the spill directory {0}: {source}", .directory.display())]
     Io { directory: PathBuf, source: io::Error },
+    #[error("no thread to give space on disk back: {0}; raise the limit with `ulimit -u`")]
+    Thread(io::Error),
     #[error("the value cannot be encoded: {0}")]
     Encode(String),
 }
@@ -56,19 +61,39 @@ pub(crate) struct Disk(Arc<Shared>);
 struct Shared {
     directory: PathBuf,
     ledger: Ledger,
-    state: Mutex<State>,
+    file: Mutex<Option<Opened>>,
+    room: Mutex<Room>,
 }
 
+/// The file, made when it is needed first.
+#[derive(Clone)]
+struct Opened {
+    fd: Arc<OwnedFd>,
+    freed: Sender<Freed>,
+}
+
+/// Word to the thread that gives space back.
+enum Freed {
+    Part {
+        disk: Arc<Shared>,
+        at: u64,
+        len: u64,
+    },
+    /// To be let go when everything before it has been given back.
+    Mark {
+        _held: Sender<()>,
+    },
+}
+
+/// Which parts of the file are in use.
 #[derive(Default)]
-struct State {
-    /// Made when it is needed first.
-    file: Option<Arc<OwnedFd>>,
+struct Room {
     /// Unused parts before the end: where they begin, and how long they are.
     holes: BTreeMap<u64, u64>,
     end: u64,
 }
 
-impl State {
+impl Room {
     /// Takes the first part that is large enough.
     fn take(&mut self, len: u64) -> u64 {
         let found = self.holes.iter().find(|(_, hole)| **hole >= len).map(|(at, hole)| (*at, *hole));
@@ -109,7 +134,7 @@ impl State {
 /// A part of the file. Free again when it is dropped.
 pub(crate) struct Extent {
     disk: Arc<Shared>,
-    file: Arc<OwnedFd>,
+    file: Opened,
     offset: u64,
     /// A multiple of the page size, not 0.
     len: NonZeroUsize,
@@ -118,7 +143,7 @@ pub(crate) struct Extent {
 impl Extent {
     /// Where it is, for mapping it.
     pub(super) fn place(&self) -> (&Arc<OwnedFd>, i64, NonZeroUsize) {
-        (&self.file, self.offset as i64, self.len)
+        (&self.file.fd, self.offset as i64, self.len)
     }
 
     fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
@@ -133,21 +158,38 @@ impl Extent {
 
 impl Drop for Extent {
     fn drop(&mut self) {
-        let len = self.len.get() as u64;
+        let (at, len) = (self.offset, self.len.get() as u64);
+        // The thread lives as long as it may get word.
+        let _ = self.file.freed.send(Freed::Part { disk: Arc::clone(&self.disk), at, len });
+    }
+}
+
+impl Shared {
+    /// Frees a part of the file.
+    fn give_back(&self, file: &OwnedFd, at: u64, len: u64) {
         let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         // A file system that cannot do this keeps the space for what is written there next.
-        if let Err(e) = fallocate(&*self.file, punch, self.offset as i64, len as i64) {
+        if let Err(e) = fallocate(file, punch, at as i64, len as i64) {
             log::debug!("space on disk is not given back at once: {e}");
         }
-        self.disk.state.lock().give(self.offset, len);
-        self.disk.ledger.release_disk(len);
+        self.room.lock().give(at, len);
+        self.ledger.release_disk(len);
+    }
+
+    /// Frees what is dropped, as long as anybody has a part of the file or may get one.
+    fn give_back_all(file: &OwnedFd, freed: Receiver<Freed>) {
+        for word in freed {
+            if let Freed::Part { disk, at, len } = word {
+                disk.give_back(file, at, len);
+            }
+        }
     }
 }
 
 /// A value on disk.
 pub(crate) struct OnDisk {
     /// The encoded value, where it is small.
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     in_segment: Option<u64>,
     /// The large buffers, and then the encoded value where it is not small.
     extents: Vec<Arc<Extent>>,
@@ -157,7 +199,7 @@ impl OnDisk {
     /// The value in encoded form, mapped. To be decoded in this process: no other one can map a file's part.
     pub(crate) fn payload(&self) -> Result<Payload, SegmentError> {
         let segments = self.extents.iter().map(Segment::on_disk).collect::<Result<_, _>>()?;
-        Ok(Payload { bytes: Arc::clone(&self.bytes), segments, in_segment: self.in_segment })
+        Ok(Payload::new(self.bytes.clone(), segments, self.in_segment))
     }
 
     /// Bytes it takes on disk.
@@ -166,10 +208,29 @@ impl OnDisk {
     }
 }
 
+impl Opened {
+    /// Waits until everything that has been dropped is free.
+    fn settle(&self) {
+        let (held, let_go) = channel();
+        if self.freed.send(Freed::Mark { _held: held }).is_ok() {
+            // An error: the other end is gone, which is the answer.
+            let _ = let_go.recv();
+        }
+    }
+}
+
 impl Disk {
+    /// Waits until everything that has been dropped is free.
+    #[cfg(test)]
+    pub(crate) fn settle(&self) {
+        if let Some(file) = self.0.file.lock().clone() {
+            file.settle();
+        }
+    }
+
     /// What is written goes to a file in `directory` and is counted in `ledger`.
     pub(crate) fn new(directory: PathBuf, ledger: Ledger) -> Self {
-        Self(Arc::new(Shared { directory, ledger, state: Mutex::default() }))
+        Self(Arc::new(Shared { directory, ledger, file: Mutex::default(), room: Mutex::default() }))
     }
 
     /// Writes a value that `encode` encodes. Takes as long as the disk does; nothing changes where it fails.
@@ -186,7 +247,7 @@ impl Disk {
         let extent = self.extent(encoded.len() as u64)?;
         self.io(extent.write(&self.file()?, &encoded, 0))?;
         extents.push(Arc::new(extent));
-        Ok(OnDisk { bytes: [].into(), in_segment: Some(encoded.len() as u64), extents })
+        Ok(OnDisk { bytes: Bytes::default(), in_segment: Some(encoded.len() as u64), extents })
     }
 
     fn write_buffers(&self, layout: &Layout) -> Result<Arc<Extent>, DiskError> {
@@ -203,18 +264,22 @@ impl Disk {
         let whole = usize::try_from(len).ok().and_then(NonZeroUsize::new);
         let whole = whole.ok_or_else(|| DiskError::Full { directory: self.0.directory.clone() })?;
         let file = self.open()?;
-        self.0.ledger.reserve_disk(len)?;
-        let offset = self.0.state.lock().take(len);
+        if self.0.ledger.reserve_disk(len).is_err() {
+            // What has been dropped may be on its way.
+            file.settle();
+            self.0.ledger.reserve_disk(len)?;
+        }
+        let offset = self.0.room.lock().take(len);
         let extent = Extent { disk: Arc::clone(&self.0), file, offset, len: whole };
         // The last page is mapped as a whole, and what lies past the end of a file must not be touched.
-        self.io(self.grow(&extent.file, offset + len))?;
+        self.io(self.grow(&extent.file.fd, offset + len))?;
         Ok(extent)
     }
 
     /// Makes the file at least so long.
     fn grow(&self, file: &OwnedFd, end: u64) -> io::Result<()> {
         // Under the lock: between another writer's look at the length and its change, this would be cut off again.
-        let _state = self.0.state.lock();
+        let _file = self.0.file.lock();
         if (nix::sys::stat::fstat(file)?.st_size as u64) < end {
             nix::unistd::ftruncate(file, end as i64)?;
         }
@@ -222,20 +287,23 @@ impl Disk {
     }
 
     /// The file, made where there is none yet.
-    fn open(&self) -> Result<Arc<OwnedFd>, DiskError> {
-        let mut state = self.0.state.lock();
-        if let Some(file) = &state.file {
-            return Ok(Arc::clone(file));
+    fn open(&self) -> Result<Opened, DiskError> {
+        let mut known = self.0.file.lock();
+        if let Some(file) = &*known {
+            return Ok(file.clone());
         }
         let file = self.io(tempfile::tempfile_in(&self.0.directory))?;
-        let file = Arc::new(OwnedFd::from(file));
-        state.file = Some(Arc::clone(&file));
-        Ok(file)
+        let fd = Arc::new(OwnedFd::from(file));
+        let (freed, frees) = channel();
+        let its = Arc::clone(&fd);
+        let thread = std::thread::Builder::new().name("disk-space".to_string());
+        thread.spawn(move || Shared::give_back_all(&its, frees)).map_err(DiskError::Thread)?;
+        Ok(known.insert(Opened { fd, freed }).clone())
     }
 
     fn file(&self) -> Result<File, DiskError> {
-        let fd = self.open()?;
-        self.io(fd.try_clone()).map(File::from)
+        let file = self.open()?;
+        self.io(file.fd.try_clone()).map(File::from)
     }
 
     fn io<T>(&self, result: io::Result<T>) -> Result<T, DiskError> {
@@ -278,7 +346,7 @@ mod tests {
 
     fn read<T: crate::Data>(on_disk: &OnDisk) -> T {
         let payload = on_disk.payload().unwrap();
-        decode_scope(&payload.segments, || codec::decode(payload.content())).unwrap()
+        decode_scope(payload.segments(), || codec::decode(payload.content())).unwrap()
     }
 
     #[test]
@@ -308,6 +376,7 @@ mod tests {
             assert_eq!(read::<Vec<String>>(&there), value);
             assert_eq!(there.len() > 0, n == 100_000);
         }
+        disk.settle();
         assert_eq!(ledger.reserve_disk(u64::MAX), Ok(()), "all of it has been given back");
     }
 
@@ -322,14 +391,16 @@ mod tests {
         let second = write(&disk, &Buffer::<u8>::from_fn(1 << 20, |_| 7)).unwrap();
         assert_eq!(mapped, value, "its part has not been used again");
         drop(mapped);
+        disk.settle();
         let third = write(&disk, &value).unwrap();
         assert_eq!((third.extents[0].offset, second.extents[0].offset), (0, 1 << 20));
         let allocated = |disk: &Disk| {
             let file = disk.open().unwrap();
-            nix::sys::stat::fstat(&*file).unwrap().st_blocks as u64 * 512
+            nix::sys::stat::fstat(&*file.fd).unwrap().st_blocks as u64 * 512
         };
         assert!(allocated(&disk) >= 2 << 20);
         drop((second, third));
+        disk.settle();
         assert!(allocated(&disk) < 1 << 20, "{}", allocated(&disk));
     }
 
@@ -379,6 +450,7 @@ mod tests {
         assert!(matches!(error, DiskError::FileSize { .. }) && error.to_string().contains("ulimit -f"), "{error}");
         assert_eq!(read::<Buffer>(&small).len(), 1 << 18);
         drop(small);
+        disk.settle();
         assert_eq!(ledger.reserve_disk(u64::MAX), Ok(()));
     }
 
@@ -386,7 +458,7 @@ mod tests {
         /// Parts never overlap, and when all are free nothing is left of the file.
         #[test]
         fn parts_do_not_overlap(steps in proptest::collection::vec((any::<bool>(), 1_u64..9, any::<prop::sample::Index>()), 1..200)) {
-            let mut state = State::default();
+            let mut state = Room::default();
             let mut parts: Vec<(u64, u64)> = Vec::new();
             for (take, pages, which) in steps {
                 if take || parts.is_empty() {

@@ -26,6 +26,10 @@ pub(crate) struct Gauges {
     waits: AtomicU32,
     /// Whether the disk takes nothing.
     disk_fails: AtomicU32,
+    /// Bytes of results that have ever been moved to disk.
+    moved: AtomicU64,
+    /// How often tasks had to wait for memory.
+    pauses: AtomicU64,
 }
 
 impl Gauges {
@@ -78,6 +82,22 @@ impl Gauges {
             1 => Waits::Spilling,
             _ => Waits::Paused,
         }
+    }
+
+    pub(crate) fn count_moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_pause(&self) {
+        self.pauses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn pauses(&self) -> u64 {
+        self.pauses.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_disk_fails(&self, fails: bool) {

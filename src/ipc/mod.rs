@@ -24,8 +24,18 @@ pub(crate) mod watch;
 pub(crate) mod testing {
     #![allow(clippy::unwrap_used)]
     use std::process::Command;
+    use std::time::{Duration, Instant};
 
     const CHILD: &str = "SWATH_TEST_CHILD";
+
+    /// Tries until something is so, for a time that no machine needs.
+    pub(crate) fn until(mut done: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 
     /// Runs one ignored test of this binary in a process of its own, for tests that change process-wide limits.
     /// `wrapper` is a command line put before it.

@@ -378,14 +378,24 @@ impl PageName {
         }
     }
 
-    /// Removes all pages of this name's owner, whatever their number. For whoever survives the owner.
+    /// Removes all pages of that name, whatever their number. For their owner, which may have others.
     pub(crate) fn unlink_all(&self) {
-        remove_where(|other| (other.pid, other.start, other.token) == (self.pid, self.start, self.token));
+        remove_where(|other| other.has_owner_of(self) && other.token == self.token);
     }
 
-    /// Removes pages of our user whose owner is gone, and says how many. For the start of a supervisor: what is left is
+    /// Removes all pages of this name's owner. For whoever survives it.
+    pub(crate) fn unlink_orphans(&self) {
+        remove_where(|other| other.has_owner_of(self));
+    }
+
+    /// Whether both belong to the same process.
+    pub(crate) fn has_owner_of(&self, other: &Self) -> bool {
+        (self.pid, self.start) == (other.pid, other.start)
+    }
+
+    /// Removes pages of our user whose owner is gone, and says which. For the start of a supervisor: what is left is
     /// from a crash nobody survived.
-    pub(crate) fn sweep() -> usize {
+    pub(crate) fn sweep() -> Vec<Self> {
         remove_where(|name| {
             let unlocked = || name.open_file().is_ok_and(|file| file.try_lock().is_ok());
             start_time(name.pid) != Some(name.start) && unlocked()
@@ -393,15 +403,15 @@ impl PageName {
     }
 }
 
-fn remove_where(gone: impl Fn(&PageName) -> bool) -> usize {
-    let Ok(entries) = fs::read_dir(SHM_DIR) else { return 0 };
+fn remove_where(gone: impl Fn(&PageName) -> bool) -> Vec<PageName> {
+    let mut removed = Vec::new();
+    let Ok(entries) = fs::read_dir(SHM_DIR) else { return removed };
     let us = geteuid().as_raw();
-    let mut removed = 0;
     for entry in entries.flatten() {
         let Some(name) = entry.file_name().to_str().and_then(|s| s.parse::<PageName>().ok()) else { continue };
         let ours = entry.metadata().is_ok_and(|m| m.is_file() && m.uid() == us);
         if ours && gone(&name) && fs::remove_file(entry.path()).is_ok() {
-            removed += 1;
+            removed.push(name);
         }
     }
     removed
@@ -593,19 +603,30 @@ mod tests {
         drop(lock);
         child.kill().unwrap();
         child.wait().unwrap();
-        PageName::sweep();
-        assert!(!alive.path().exists() && !held.path().exists());
+        // A process that another test is starting has the lock until it is another program.
+        testing::until(|| {
+            PageName::sweep();
+            !alive.path().exists() && !held.path().exists()
+        });
         assert!(mine.name().path().exists());
     }
 
     #[test]
-    fn a_survivor_removes_the_pages_of_its_owner() {
+    fn an_owner_removes_pages_of_one_name_and_a_survivor_all() {
         let name = PageName::new().unwrap();
         let other = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
         let pages: Vec<_> = (0..3).map(|i| ControlPage::create(&name.sibling(i), 0).unwrap()).collect();
         name.unlink_all();
         assert!(pages.iter().all(|p| !p.name().path().exists()));
         assert!(other.name().path().exists());
+
+        let of_the_dead = |token| PageName { pid: 4, start: 88, token, number: 0 };
+        let (page, sibling) = (of_the_dead(1), of_the_dead(2));
+        for name in [&page, &sibling] {
+            fs::write(name.path(), [0; 64]).unwrap();
+        }
+        page.unlink_orphans();
+        assert!(!page.path().exists() && !sibling.path().exists() && other.name().path().exists());
     }
 
     #[test]

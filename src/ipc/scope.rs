@@ -135,8 +135,16 @@ impl Encoding {
 struct Sizing {
     /// Large buffers that have been counted.
     met: FxHashSet<(*const u8, usize)>,
-    /// What values say that they hold beside what they write.
-    reported: u64,
+    beside: Beside,
+}
+
+/// What a sizing has met beside the values that are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beside {
+    /// Bytes that values [`report`]ed.
+    pub(crate) reported: u64,
+    /// Large buffers, each as often as it occurs.
+    pub(crate) large: u64,
 }
 
 thread_local! {
@@ -203,18 +211,23 @@ pub(crate) fn layout_scope<R>(f: impl FnOnce() -> R) -> (R, Layout) {
     (result, Layout { buffers, len: encoding.flat.unwrap_or(0) })
 }
 
-/// Runs `f`, which walks a value; the second answer is what values [`report`]ed meanwhile.
-pub(crate) fn sizing_scope<R>(f: impl FnOnce() -> R) -> (R, u64) {
+/// Runs `f`, which walks a value, and says what that met beside what is written.
+pub(crate) fn sizing_scope<R>(f: impl FnOnce() -> R) -> (R, Beside) {
     let scope = Restore::enter(&SIZING, Some(Sizing::default()));
     let result = f();
-    (result, scope.leave().map_or(0, |sizing| sizing.reported))
+    (result, scope.leave().unwrap_or_default().beside)
+}
+
+/// What the surrounding sizing has met so far.
+pub(crate) fn beside() -> Beside {
+    SIZING.with_borrow(|sizing| sizing.as_ref().map(|sizing| sizing.beside).unwrap_or_default())
 }
 
 /// Adds to the size of the value that is being walked, if one is.
 pub(crate) fn report(bytes: u64) {
     SIZING.with_borrow_mut(|sizing| {
         if let Some(sizing) = sizing {
-            sizing.reported = sizing.reported.saturating_add(bytes);
+            sizing.beside.reported = sizing.beside.reported.saturating_add(bytes);
         }
     });
 }
@@ -223,7 +236,11 @@ pub(crate) fn report(bytes: u64) {
 pub(super) fn counts(bytes: &[u8], on_disk: bool) -> Option<bool> {
     SIZING.with_borrow_mut(|sizing| {
         let sizing = sizing.as_mut()?;
-        Some(!on_disk && (bytes.len() < LARGE || sizing.met.insert((bytes.as_ptr(), bytes.len()))))
+        if bytes.len() < LARGE {
+            return Some(!on_disk);
+        }
+        sizing.beside.large += 1;
+        Some(!on_disk && sizing.met.insert((bytes.as_ptr(), bytes.len())))
     })
 }
 

@@ -110,6 +110,11 @@ impl Socket {
         Ok(getsockopt(&self.0, sockopt::PeerCredentials)?.uid())
     }
 
+    /// The process that listened when this one connected; 0 where it is none of ours to see, as in another container.
+    pub(crate) fn peer_process(&self) -> io::Result<u32> {
+        Ok(getsockopt(&self.0, sockopt::PeerCredentials)?.pid().unsigned_abs())
+    }
+
     /// Waits until there is something to read, or the end. `None` waits forever; false means time is up.
     pub(crate) fn poll_readable(&self, timeout_ms: Option<u64>) -> io::Result<bool> {
         let end = timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));

@@ -7,8 +7,8 @@
 use super::page::PageName;
 use super::socket::Socket;
 use nix::libc;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
-use nix::unistd::getppid;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
+use nix::unistd::{Pid, getppid};
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -169,6 +169,31 @@ extern "C" fn continued(_: c_int) {
     }
 }
 
+/// Has the workers of dead supervisors, which these pages were of, go on if they are stopped: they see then that it is gone.
+///
+/// [`die_with_parent`] does so for each, but not for one that was stopped in the moments before it was called.
+pub(crate) fn wake_orphans(pages: &[PageName]) {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    if pages.is_empty() {
+        return;
+    }
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // What a process was started with. That of another user's cannot be read.
+        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
+        let value = |variable: &[u8]| -> Option<PageName> {
+            let value = variable.strip_prefix(PAGE.as_bytes())?.strip_prefix(b"=")?;
+            std::str::from_utf8(value).ok()?.parse().ok()
+        };
+        let page = environment.split(|byte| *byte == 0).find_map(value);
+        if page.is_some_and(|page| pages.iter().any(|dead| dead.has_owner_of(&page)))
+            && let Err(e) = kill(Pid::from_raw(pid), Signal::SIGCONT)
+        {
+            log::debug!("process {pid} of a dead supervisor cannot be woken: {e}");
+        }
+    }
+}
+
 /// Makes a pipe's end fit for an event loop.
 pub(crate) fn set_nonblocking(fd: &impl std::os::fd::AsFd) -> std::io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -180,4 +205,43 @@ pub(crate) fn set_nonblocking(fd: &impl std::os::fd::AsFd) -> std::io::Result<()
 /// The number of a descriptor, for a path in `/proc/self/fd`.
 pub(crate) fn number(fd: &OwnedFd) -> i32 {
     fd.as_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn state(pid: u32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    fn until(done: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn stopped_workers_of_a_dead_supervisor_are_woken_and_no_others() {
+        let (dead, alive) = ("swath-4-88-00000000000000ab", PageName::new().unwrap());
+        let start = |page: String| Command::new("sleep").arg("1000").env(PAGE, page).spawn().unwrap();
+        let mut orphan = start(format!("{dead}-3"));
+        let mut other = start(alive.to_string());
+        for child in [&orphan, &other] {
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGSTOP).unwrap();
+            until(|| state(child.id()) == Some('T'));
+        }
+        wake_orphans(&[format!("{dead}-0").parse().unwrap()]);
+        until(|| state(orphan.id()) != Some('T'));
+        assert_eq!(state(other.id()), Some('T'));
+        for child in [&mut orphan, &mut other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

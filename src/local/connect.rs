@@ -210,7 +210,10 @@ impl Line {
             return Err(gone(e));
         }
         let waiting = out.frames.len_bytes();
-        if matches!(request, Request::Submit { .. }) && waiting > 0 && waiting + body.len() > MOST_WAITING {
+        if matches!(request, Request::Submit { .. } | Request::Grow { .. })
+            && waiting > 0
+            && waiting + body.len() > MOST_WAITING
+        {
             return Err(refused(format!("{waiting} bytes wait for it to read them; submit more when it has")));
         }
         for segment in &segments {

@@ -354,8 +354,7 @@ fn take_lock(place: &Place) -> Result<Lock> {
         if let Some(lock) = Lock::take(place)? {
             return Ok(lock);
         }
-        let running = std::os::unix::net::UnixStream::connect(&place.socket).is_ok();
-        if running || Instant::now() > until {
+        if place::is_listening(place) || Instant::now() > until {
             let pid = place::pid(place).map_or_else(String::new, |pid| format!(" (process {pid})"));
             return Err(place.error(format!(
                 "it is already running{pid}; connect to it, stop it with `local-cluster stop --name {}`, or choose \

@@ -2,10 +2,12 @@
 //!
 //! [`thresholds`] are the four shares of a worker's limit as users set them, [`policy`] is the pure state machine that
 //! turns samples into decisions, [`size`] finds out how large a value is, [`process`] reads what the kernel says,
-//! [`leak`] tells what stays from what comes and goes, and [`report`] is what users see. The worker
+//! [`leak`] tells what stays from what comes and goes, [`oom`] whether the kernel killed somebody for memory, and
+//! [`report`] is what users see. The worker
 //! (`worker::store`) and the supervisor (`cluster::supervisor::memory`) carry the decisions out.
 
 pub(crate) mod leak;
+pub(crate) mod oom;
 pub(crate) mod policy;
 pub(crate) mod process;
 pub(crate) mod report;

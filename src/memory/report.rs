@@ -17,8 +17,12 @@ pub struct WorkerMemory {
     pub limit: Option<u64>,
     /// Results it keeps in memory, in its own and in shared memory.
     pub managed: u64,
-    /// Results it has moved to disk.
+    /// Results it has on disk.
     pub spilled: u64,
+    /// All it has ever moved to disk, whatever has become of it.
+    pub moved: u64,
+    /// How often tasks have had to wait there for want of memory.
+    pub pauses: u64,
     /// Shared segments that it made and uses. Those used by others only are part of
     /// [`MemoryReport::shared_used`].
     pub segments: u64,

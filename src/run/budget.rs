@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) struct Budget {
     limit: u64,
     live: AtomicU64,
-    /// What a result takes: a moving average.
+    /// What a result of a task without inputs takes: a moving average.
     typical: AtomicU64,
 }
 
@@ -19,10 +19,13 @@ impl Budget {
     }
 
     /// Counts a result; answers with its size, for [`gone`](Self::gone).
-    pub(super) fn kept(&self, node: &Node, value: &Value) -> u64 {
+    pub(super) fn kept(&self, node: &Node, value: &Value, is_source: bool) -> u64 {
         let Kind::Call { function, .. } = &node.kind else { return 0 };
         let bytes = function.result().size(value);
         self.live.fetch_add(bytes, Ordering::Relaxed);
+        if !is_source {
+            return bytes;
+        }
         let old = self.typical.load(Ordering::Relaxed);
         // Two threads that do this at once may lose one of the samples.
         self.typical.store(if old == 0 { bytes } else { old - old / 8 + bytes / 8 }, Ordering::Relaxed);
@@ -38,10 +41,13 @@ impl Budget {
         (self.live.load(Ordering::Relaxed), self.limit)
     }
 
-    /// How many of `n` tasks without inputs may start while `busy` threads run others. One always may where none does:
-    /// results may be there to stay.
-    pub(super) fn admit(&self, n: usize, busy: usize) -> usize {
-        let typical = self.typical.load(Ordering::Relaxed);
+    /// How many of `n` tasks without inputs may start while `busy` threads run others. Each counts as what earlier ones
+    /// left, or as `declared` as long as there was none. One always may where none runs: results may be there to stay.
+    pub(super) fn admit(&self, n: usize, busy: usize, declared: u64) -> usize {
+        let typical = match self.typical.load(Ordering::Relaxed) {
+            0 => declared,
+            typical => typical,
+        };
         let used = self.live.load(Ordering::Relaxed).saturating_add(typical.saturating_mul(busy as u64));
         let room = self.limit.saturating_sub(used);
         let fit = match room.checked_div(typical) {
@@ -50,5 +56,22 @@ impl Budget {
             None => usize::from(room > 0),
         };
         fit.max(usize::from(busy == 0)).min(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_declared_counts_until_something_is_known() {
+        let budget = Budget::new(1000);
+        assert_eq!(budget.admit(8, 0, 0), 1, "nothing is taken in advance");
+        assert_eq!(budget.admit(8, 0, 300), 3);
+        assert_eq!(budget.admit(8, 2, 300), 1, "those that run will leave as much");
+        assert_eq!(budget.admit(8, 3, 300), 0);
+        assert_eq!(budget.admit(8, 0, 5000), 1, "one always may");
+        budget.typical.store(100, Ordering::Relaxed);
+        assert_eq!(budget.admit(20, 0, 5000), 10, "what is known is what counts");
     }
 }

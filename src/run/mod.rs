@@ -8,16 +8,21 @@ pub(crate) mod threads;
 use crate::cluster::supervisor::CLIENT;
 use crate::error::{Cause, ReturnedError, TaskError};
 use crate::events::ring::{Ended, Ring, Token};
+use crate::graph::Graph;
 use crate::graph::node::{Arg, Kind, Node};
 use crate::ids::{JobId, TaskId};
 use crate::task::Value;
-use crate::task::call::{Fault, call};
+use crate::task::call::{Fault, call, guarded};
 use crate::task::function::{CallError, Slot};
 use smallvec::SmallVec;
 
-/// Records that a call of this process begins. `graph` is the number of the submission.
-pub(crate) fn begin(ring: Ring<'_>, graph: u32, index: u32, node: &Node, thread: usize, now: u64) -> Token {
-    let task = TaskId { job: JobId { session: CLIENT, number: graph }, index };
+/// Records that a call of this process begins. `number` is that of the submission.
+pub(crate) fn begin(ring: Ring<'_>, number: u32, graph: &Graph, id: u32, thread: usize, now: u64) -> Token {
+    let task = TaskId { job: JobId { session: CLIENT, number }, index: id };
+    if let Some(layer) = &graph.layer {
+        return ring.begin(task, layer.function().place(), (layer.hash(id) >> 64) as u64, thread, None, now);
+    }
+    let node = &graph.nodes[id as usize];
     let Kind::Call { function, options, .. } = &node.kind else { return ring.begin(task, 0, 0, thread, None, now) };
     let name = options.as_deref().and_then(|o| o.name.as_deref());
     ring.begin(task, function.place(), node.key_hash(), thread, name, now)
@@ -32,9 +37,13 @@ pub(crate) fn ended<T, E>(result: &Result<T, E>, late: bool) -> Ended {
     }
 }
 
-/// Calls the function of a node. `next` gives the result of the next task among its arguments.
-pub(crate) fn evaluate(node: &Node, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
-    match &node.kind {
+/// Calls the function of a task. `next` gives the result of the next task among its arguments.
+pub(crate) fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
+    if let Some(layer) = &graph.layer {
+        // Copying the value is its own code, too.
+        return guarded(|| layer.function().run(&mut [Slot::Value(layer.value(id))]).map_err(Fault::Call));
+    }
+    match &graph.nodes[id as usize].kind {
         Kind::Call { function, args, .. } => {
             let mut slots: SmallVec<[Slot<'_>; 4]> = SmallVec::with_capacity(args.len());
             for arg in args {

@@ -40,7 +40,7 @@ struct SyncScope {
 
 impl Scope for SyncScope {
     fn info(&self) -> TaskInfo {
-        let node = &self.graph.nodes[self.task.get() as usize];
+        let node = self.graph.node(self.task.get());
         TaskInfo { key: node.key(), name: node.name(), worker: HERE.to_string() }
     }
 
@@ -114,21 +114,22 @@ impl SyncRunner {
         done: &mut [Option<Done>],
         now: &mut u64,
     ) -> Done {
-        let node = &graph.nodes[id as usize];
-        if let Kind::Held(output) = &node.kind {
+        if graph.is_held(id)
+            && let Kind::Held(output) = &graph.nodes[id as usize].kind
+        {
             return output.run.look(output.slot, |slot| match slot {
                 Slot::Value(value) => Ok(value.clone()),
                 Slot::Failed(e) => Err(e.clone()),
-                _ => Err(crate::client::output::cancelled(output.label())),
+                _ => Err(crate::client::output::cancelled(&output.label())),
             });
         }
         let refs = graph.refs(id);
         let failure = refs.iter().find_map(|&r| done[r as usize].as_ref().and_then(|d| d.as_ref().err()).cloned());
         if let Some(e) = failure {
             refs.iter().for_each(|&r| uses[r as usize] -= 1);
-            return Err(e.needed(node.key()));
+            return Err(e.needed(graph.node(id).key()));
         }
-        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
+        let (retries, timeout) = graph.options(id).map_or((0, None), |o| (o.retries, o.timeout));
         let mut attempt = 0;
         loop {
             let last = attempt == retries;
@@ -148,8 +149,8 @@ impl SyncRunner {
                     _ => Arc::new(()),
                 }
             };
-            let token = begin(self.events.ring(), number, id, node, 0, *now);
-            let result = context::with_deadline(deadline, || evaluate(node, &mut input));
+            let token = begin(self.events.ring(), number, graph, id, 0, *now);
+            let result = context::with_deadline(deadline, || evaluate(graph, id, &mut input));
             if last {
                 // A fault while arguments were put together leaves some of them unused.
                 refs[at..].iter().for_each(|&r| uses[r as usize] -= 1);
@@ -166,10 +167,10 @@ impl SyncRunner {
                 }
                 _ if !last => attempt += 1,
                 (_, Some(limit)) => {
-                    let cause = Cause::TimedOut { limit };
+                    let (node, cause) = (graph.node(id), Cause::TimedOut { limit });
                     return Err(TaskError::new(node.key(), node.name(), Some(HERE.to_string()), None, cause));
                 }
-                (Err(fault), None) => return Err(task_error(node, HERE, fault)),
+                (Err(fault), None) => return Err(task_error(&graph.node(id), HERE, fault)),
             }
         }
     }
@@ -203,7 +204,7 @@ impl Backend for SyncRunner {
         Ok(run)
     }
 
-    fn ask(&self, _run: &Run, _slot: u32) {}
+    fn ask(&self, _run: &Run, _slots: &[u32]) {}
 
     fn release(&self, _run: &Run, _slots: &[u32]) {}
 

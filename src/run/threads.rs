@@ -5,6 +5,20 @@
 //! Tasks without inputs never enter it: each job hands them out in graph order, several at a time when they are short.
 //!
 //! A thread whose task waits for other tasks is replaced by a spare one for so long.
+//!
+//! # Why no thread sleeps beside work
+//! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
+//! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
+//!
+//! - Work is put in: [`Threads::wake`] wakes as many sleepers as there is work, so none is left that could take some.
+//!   One that is woken may find that another thread was faster, and sleeps again by the same rule.
+//! - A thread stops being busy, or its task begins to wait for others: the first looks itself, for the second a sleeper is
+//!   woken or a thread started.
+//! - The budget admits sources again: it always admits one where no thread is busy, so somebody looks when that changes;
+//!   who then takes some wakes the next, which looks whether there is room for more.
+//! - The pool is closed or has too many threads: all are woken.
+//!
+//! Nothing here looks again after a time: a lost wake-up would be a graph that never ends, not one that takes longer.
 
 use super::budget::Budget;
 use super::context::{self, Scope, TaskInfo};
@@ -16,12 +30,13 @@ use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::ring::OwnRing;
 use crate::events::{Raw, Recorded};
 use crate::graph::node::{Kind, Node};
-use crate::graph::{Graph, row};
+use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::{Condvar, Mutex};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -32,6 +47,8 @@ use std::time::{Duration, Instant};
 
 /// How long a thread looks for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(30);
+/// How often it looks before it offers its core to others: every few microseconds.
+const YIELD: u32 = 4;
 /// How much work a thread takes from a job's sources at once.
 const SHARE: u64 = 50_000;
 
@@ -47,7 +64,7 @@ struct Job {
     seq: u64,
     run: Arc<Run>,
     graph: Graph,
-    outputs: Vec<u32>,
+    outputs: Ids,
     /// Per task: inputs (counted as often as they are used) that are not finished.
     missing: Vec<AtomicU32>,
     /// Per task: uses of its result that are to come.
@@ -113,7 +130,6 @@ struct Queue {
     lanes: BTreeMap<(Reverse<i32>, u64), Lane>,
     /// Threads that run or look for tasks, without those that wait for tasks of their own.
     active: usize,
-    sleeping: usize,
     /// Threads that run a task and do not wait for tasks of their own.
     busy: usize,
     /// Threads that exist.
@@ -162,10 +178,10 @@ struct ThreadScope {
 impl Scope for ThreadScope {
     fn info(&self) -> TaskInfo {
         let task = self.task.borrow();
-        let node = task.as_ref().map(|job| &job.graph.nodes[self.id.get() as usize]);
+        let node = task.as_ref().map(|job| job.graph.node(self.id.get()));
         TaskInfo {
-            key: node.map(|n| n.key()).unwrap_or_default(),
-            name: node.map(|n| n.name()).unwrap_or_default(),
+            key: node.as_ref().map(|n| n.key()).unwrap_or_default(),
+            name: node.as_ref().map(|n| n.name()).unwrap_or_default(),
             worker: self.name.to_string(),
         }
     }
@@ -187,9 +203,8 @@ impl Scope for ThreadScope {
         if begins {
             queue.active -= 1;
             queue.busy -= 1;
-            if queue.sleeping > 0 {
-                pool.work.notify_one();
-            } else {
+            // One that has been woken for something else is not there for this any more.
+            if !pool.work.notify_one() {
                 pool.spawn(&mut queue);
             }
         } else {
@@ -209,8 +224,8 @@ impl Drop for Job {
 }
 
 impl Job {
-    fn node(&self, id: u32) -> &Arc<Node> {
-        &self.graph.nodes[id as usize]
+    fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
+        self.graph.node(id)
     }
 
     fn skipped(&self, id: u32) -> bool {
@@ -219,6 +234,12 @@ impl Job {
 
     /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
     fn drop_outputs(&self, slots: &[u32]) {
+        if self.graph.layer.is_some() {
+            let skip =
+                self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(self.graph.len()).collect());
+            slots.iter().for_each(|&slot| skip[slot as usize].store(true, Ordering::Relaxed));
+            return;
+        }
         let mut dropped = self.dropped.lock();
         if dropped.is_empty() {
             dropped.resize(self.outputs.len(), false);
@@ -286,22 +307,21 @@ impl Job {
     }
 
     fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> std::result::Result<Value, TaskError> {
-        let node = self.node(id);
         let refs = self.graph.refs(id);
         if self.failing.load(Ordering::Acquire)
             && let Some(e) = self.failure(id)
         {
             refs.iter().for_each(|&r| self.give_up(r));
-            return Err(e.needed(node.key()));
+            return Err(e.needed(self.node(id).key()));
         }
         if self.skipped(id) {
             refs.iter().for_each(|&r| self.give_up(r));
-            return Err(cancelled(&Label::of(node)));
+            return Err(cancelled(&Label::of(&self.node(id))));
         }
-        if !node.options().is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
+        if !self.graph.options(id).is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
             let mut at = 0;
-            let token = begin(seat.runs.ring(), self.run.number, id, node, seat.number, *now);
-            let result = evaluate(node, &mut || {
+            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
+            let result = evaluate(&self.graph, id, &mut || {
                 at += 1;
                 self.take(refs[at - 1])
             });
@@ -309,9 +329,9 @@ impl Job {
             let late = self.skipped(id);
             seat.runs.ring().end(token, ended(&result, late), *now);
             refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(node, &seat.name, fault));
+            return result.map_err(|fault| task_error(&self.node(id), &seat.name, fault));
         }
-        self.execute_with_options(id, node, refs, seat, now)
+        self.execute_with_options(id, &self.node(id), refs, seat, now)
     }
 
     fn execute_with_options(
@@ -333,8 +353,8 @@ impl Job {
                 self.peek(refs[at - 1])
             };
             let deadline = timeout.and_then(|limit| began.checked_add(limit));
-            let token = begin(seat.runs.ring(), self.run.number, id, node, seat.number, *now);
-            let result = context::with_deadline(deadline, || evaluate(node, &mut input));
+            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
+            let result = context::with_deadline(deadline, || evaluate(&self.graph, id, &mut input));
             let late = timeout.filter(|limit| began.elapsed() > *limit);
             *now = ticks();
             seat.runs.ring().end(token, ended(&result, late.is_some() || self.skipped(id)), *now);
@@ -440,6 +460,7 @@ impl Threads {
     /// The next thing to do; waits for it. `None`: this thread is not needed any more.
     fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
         let mut spun = None;
+        let mut looks = 0_u32;
         loop {
             let mut queue = self.queue.lock();
             queue.busy -= usize::from(std::mem::take(&mut was_busy));
@@ -460,11 +481,14 @@ impl Threads {
                 for _ in 0..50 {
                     std::hint::spin_loop();
                 }
+                looks += 1;
+                if looks.is_multiple_of(YIELD) {
+                    // Who brings work, or waits for what this thread has just done, may have been put on this core.
+                    std::thread::yield_now();
+                }
                 continue;
             }
-            queue.sleeping += 1;
             self.work.wait(&mut queue);
-            queue.sleeping -= 1;
             spun = None;
         }
     }
@@ -485,7 +509,8 @@ impl Threads {
         let cost = lane.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy)) {
+        let declared = || lane.job.node(lane.sources[lane.next]).options().and_then(|o| o.memory).unwrap_or(0);
+        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, declared())) {
             None => n,
             // Of what is ready, something may free memory, whatever its place in the line.
             Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
@@ -521,6 +546,11 @@ impl Threads {
     fn finish(&self, job: &Arc<Job>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
         let counter = if result.is_ok() { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+        if job.graph.layer.is_some() {
+            // Nothing else uses it.
+            job.run.settle([(id, result.map_or_else(Slot::Failed, Slot::Value))]);
+            return self.ended(job, None);
+        }
         if let Ok(slot) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
                 Ok(value) => (Slot::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1),
@@ -546,6 +576,11 @@ impl Threads {
         if !others.is_empty() {
             self.push(job, others);
         }
+        self.ended(job, next)
+    }
+
+    /// One task less is left of a job.
+    fn ended(&self, job: &Arc<Job>, next: Option<u32>) -> Option<u32> {
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.jobs.lock().remove(&job.run.number);
         }
@@ -557,7 +592,8 @@ impl Threads {
             job.failing.store(true, Ordering::Release);
         }
         if let (Some((budget, sizes)), Ok(value)) = (&job.budget, &result) {
-            sizes[id as usize].store(budget.kept(job.node(id), value), Ordering::Relaxed);
+            let is_source = job.graph.refs(id).is_empty();
+            sizes[id as usize].store(budget.kept(&job.node(id), value, is_source), Ordering::Relaxed);
         }
         *job.cells[id as usize].lock() = match result {
             Ok(value) => Kept::Value(value),
@@ -576,26 +612,30 @@ impl Threads {
 
     fn wake(&self, queue: &Queue) {
         let work = queue.ready.len() + queue.lanes.values().map(|l| l.sources.len() - l.next).take(2).sum::<usize>();
-        for _ in 0..work.min(queue.sleeping) {
-            self.work.notify_one();
+        for _ in 0..work {
+            if !self.work.notify_one() {
+                break;
+            }
         }
     }
 
     /// Makes a job of a graph and starts it.
     fn start(self: &Arc<Self>, graph: Graph, run: Arc<Run>) -> Arc<Job> {
         let n = graph.len();
-        let outputs = graph.outputs();
+        // The tasks of a layer neither wait nor are waited for.
+        let waiting = if graph.layer.is_some() { 0 } else { n };
+        let outputs = if waiting > 0 { graph.outputs() } else { Ids::new() };
         let job = Arc::new(Job {
             seq: place_in_line(run.number),
             outputs,
-            missing: (0..n as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
-            uses: graph.uses().into_iter().map(AtomicU32::new).collect(),
-            cells: std::iter::repeat_with(|| Mutex::new(Kept::Empty)).take(n).collect(),
+            missing: (0..waiting as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
+            uses: if waiting > 0 { graph.uses().into_iter().map(AtomicU32::new).collect() } else { Vec::new() },
+            cells: std::iter::repeat_with(|| Mutex::new(Kept::Empty)).take(waiting).collect(),
             budget: self
                 .budget
                 .as_ref()
-                .map(|budget| (Arc::clone(budget), std::iter::repeat_with(AtomicU64::default).take(n).collect())),
-            dependents: graph.dependents(),
+                .map(|budget| (Arc::clone(budget), std::iter::repeat_with(AtomicU64::default).take(waiting).collect())),
+            dependents: if waiting > 0 { graph.dependents() } else { Default::default() },
             left: AtomicUsize::new(n),
             skip: OnceLock::new(),
             dropped: Mutex::default(),
@@ -633,15 +673,17 @@ impl Threads {
 
     /// Finishes a task that stands for the result of an earlier graph when that is done.
     fn await_held(self: &Arc<Self>, job: &Arc<Job>, id: u32) {
-        let Kind::Held(output) = &job.node(id).kind else { return };
+        let node = job.node(id);
+        let Kind::Held(output) = &node.kind else { return };
         let (pool, job_) = (Arc::downgrade(self), Arc::clone(job));
         let done = Box::new(move || {
             let Some(pool) = pool.upgrade() else { return };
-            let Kind::Held(output) = &job_.node(id).kind else { return };
+            let node = job_.node(id);
+            let Kind::Held(output) = &node.kind else { return };
             let result = output.run.look(output.slot, |slot| match slot {
                 Slot::Value(value) => Ok(value.clone()),
                 Slot::Failed(e) => Err(e.clone()),
-                _ => Err(cancelled(output.label())),
+                _ => Err(cancelled(&output.label())),
             });
             if let Some(next) = pool.finish(&job_, id, result) {
                 pool.push(&job_, [next]);
@@ -684,7 +726,7 @@ impl Backend for Threads {
         Ok(run)
     }
 
-    fn ask(&self, _run: &Run, _slot: u32) {}
+    fn ask(&self, _run: &Run, _slots: &[u32]) {}
 
     fn release(&self, run: &Run, slots: &[u32]) {
         let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
@@ -695,7 +737,7 @@ impl Backend for Threads {
 
     fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
         self.release(run, slots);
-        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(run.label(s))))));
+        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(&run.label(s))))));
     }
 
     fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
@@ -711,7 +753,7 @@ impl Backend for Threads {
                     let result = from.look(0, |s| match s {
                         Slot::Value(v) => Slot::Value(v.clone()),
                         Slot::Failed(e) => Slot::Failed(e.clone()),
-                        _ => Slot::Failed(cancelled(from.label(0))),
+                        _ => Slot::Failed(cancelled(&from.label(0))),
                     });
                     to.settle([(slot, result)]);
                 })),
@@ -748,8 +790,8 @@ impl Backend for Threads {
         let text = if run.is_done(slot) {
             format!("{key} is done")
         } else if let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) {
-            let id = job.outputs[slot as usize];
-            match job.missing[id as usize].load(Ordering::Acquire) {
+            let id = job.outputs.get(slot as usize).copied().unwrap_or(slot);
+            match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
                 0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
                 n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
             }

@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
+use super::worker::Slot;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::protocol::{Failure, FailureCause};
 use std::sync::Arc;
@@ -19,7 +20,13 @@ impl Scheduler {
             task.put(flag::CLAIMED | flag::WANTED, false);
             task.uses -= 1;
             job.claims -= 1;
-            if task.uses == 0 {
+            let unused = task.uses == 0;
+            if let State::Done { value, .. } | State::Lent { value, .. } = task.state
+                && job.values[value].holder != Slot::NONE
+            {
+                self.workers[job.values[value].holder].claimed_bytes -= job.values[value].nbytes;
+            }
+            if unused {
                 self.work.push(r);
                 self.settle();
             }
@@ -125,12 +132,17 @@ impl Scheduler {
     /// Everything the session claims is released, and nothing is delivered to it any more.
     pub(crate) fn session_closed(&mut self, session: SessionId) {
         let mut claims = Vec::new();
-        for job in self.jobs.iter().filter(|job| job.id.session == session) {
+        for job in self.jobs.iter_mut().filter(|job| job.id.session == session) {
             claims.push((job.id, job.spec.outputs.iter().map(|o| o.index).collect::<Vec<_>>()));
+            if job.spec.open {
+                Arc::make_mut(&mut job.spec).open = false;
+                self.leaving.push(job.slot);
+            }
         }
         for (job, outputs) in claims {
             self.release(job, &outputs);
         }
+        self.sweep();
         self.deliveries.retain(|d| d.job.session != session);
     }
 

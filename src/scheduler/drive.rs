@@ -6,9 +6,9 @@ use crate::protocol::{JobSpec, Outcome, Output, Payload};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs `n` tasks that do nothing through a scheduler with two workers, without any transport, and delivers each
-/// result. Gives the number of results delivered.
-pub(crate) fn drive_noops(n: u32) -> u64 {
+/// Runs `n` tasks that do nothing through a scheduler with so many workers of one thread, without any transport, and
+/// delivers each result. Gives the number of results delivered.
+pub(crate) fn drive_noops(n: u32, workers: u32) -> u64 {
     let spec = JobSpec {
         body_ends: vec![0; n as usize],
         dep_ends: vec![0; n as usize],
@@ -16,7 +16,7 @@ pub(crate) fn drive_noops(n: u32) -> u64 {
         ..JobSpec::default()
     };
     let mut scheduler = Scheduler::new(Config::default());
-    for number in 0..2 {
+    for number in 0..workers {
         let spec = WorkerSpec { name: format!("worker-{number}"), threads: 1, ..WorkerSpec::default() };
         scheduler.worker_joined(WorkerId(number), spec);
     }

@@ -272,13 +272,12 @@ impl Scheduler {
         if rule.is_some_and(|rule| rule.alone) {
             return "a worker ran out of memory under it, so it waits until it can have one for itself".to_owned();
         }
-        let share = self.config.source_share;
-        if job.dep_range(r.index).is_empty() && open.iter().all(|w| w.sources(job.source_bytes, share) == 0) {
-            return "it would add to the results in memory, and others are to use some of those first".to_owned();
-        }
         let memory = rule.map_or(0, |rule| rule.memory);
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {
             return format!("the {memory} B it asks for are in use by other tasks on every worker that may run it");
+        }
+        if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
+            return "it would add to the results in memory, and others are to use some of those first".to_owned();
         }
         let moved =
             if job.tasks[r.index as usize].has(flag::ROAMS) { " (it was taken back from a busy worker)" } else { "" };

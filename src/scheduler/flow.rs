@@ -70,15 +70,19 @@ impl Scheduler {
         };
         self.land(r, slot, seq);
         self.jobs[r.job].learn(run_us);
+        let limited = self.workers[slot].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {
                 let nbytes = payload.nbytes();
+                if limited {
+                    self.learn_size(r, nbytes, false);
+                }
                 self.complete(r, Some(payload), nbytes, Slot::NONE, false, slot);
             }
             Outcome::Held { nbytes, bound } => {
-                let w = &mut self.workers[slot];
-                w.held_values += 1;
-                w.held_bytes += nbytes;
+                if limited {
+                    self.learn_size(r, nbytes, true);
+                }
                 self.complete(r, None, nbytes, slot, bound, slot);
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
@@ -116,10 +120,9 @@ impl Scheduler {
         let job = &mut self.jobs[r.job];
         if payload.is_none() {
             job.bulky = true;
-            if job.dep_range(r.index).is_empty() {
-                let old = job.source_bytes;
-                job.source_bytes = if old == 0 { nbytes } else { old - old / 4 + nbytes / 4 };
-            }
+        }
+        if holder != Slot::NONE {
+            self.workers[holder].hold(nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
         let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
@@ -460,8 +463,7 @@ impl Scheduler {
         job.set(r.index, State::Released, &mut self.ready);
         if value.holder != Slot::NONE {
             let w = &mut self.workers[value.holder];
-            w.held_values -= 1;
-            w.held_bytes -= value.nbytes;
+            w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
             if dropping {
                 w.outbox.drop.push(id);
             }
@@ -554,7 +556,7 @@ impl Scheduler {
                 continue;
             }
             let job = &self.jobs[slot];
-            if job.claims > 0 || job.refs > 0 || job.exporting > 0 {
+            if job.claims > 0 || job.refs > 0 || job.exporting > 0 || job.spec.open {
                 continue;
             }
             for lane in 0..job.lanes.len() as u32 {

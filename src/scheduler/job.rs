@@ -252,8 +252,6 @@ pub(super) struct Job {
     pub(super) estimate: u32,
     /// Whether a result of it was too large to come along with its completion.
     pub(super) bulky: bool,
-    /// Moving average of what a task without inputs leaves with its worker in bytes; 0 is unknown, or nothing.
-    pub(super) source_bytes: u64,
     pub(super) counts: [u32; KINDS],
 }
 

@@ -129,10 +129,9 @@ impl Scheduler {
     /// The store's copy is gone, but not the supervisor's.
     fn let_go(&mut self, r: TaskRef) {
         let State::Done { value, .. } = self.jobs[r.job].state(r.index) else { return };
+        let claimed = self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED);
         let value = &mut self.jobs[r.job].values[value];
-        let w = &mut self.workers[value.holder];
-        w.held_values -= 1;
-        w.held_bytes -= value.nbytes;
+        self.workers[value.holder].let_go(value.nbytes, claimed);
         value.holder = Slot::NONE;
     }
 

@@ -74,9 +74,12 @@ impl Scheduler {
                 job.isolate(r.index);
                 return None;
             }
-            let records: Vec<_> = deaths.iter().filter(|d| d.cause.is_of_memory()).cloned().collect();
-            let peak = records.iter().map(DeathRecord::peak).max().unwrap_or(0);
-            return Some(FailureCause::MemoryLimit { limit: record.memory_limit.unwrap_or(0), peak, records });
+            // Where the kernel ran out of memory, the task may have had little of it.
+            if record.cause.is_of_limit() {
+                let records: Vec<_> = deaths.iter().filter(|d| d.cause.is_of_memory()).cloned().collect();
+                let peak = records.iter().map(DeathRecord::peak).max().unwrap_or(0);
+                return Some(FailureCause::MemoryLimit { limit: record.memory_limit.unwrap_or(0), peak, records });
+            }
         }
         (deaths.len() >= self.config.allowed_deaths as usize).then(|| FailureCause::WorkerDied(deaths.clone()))
     }

@@ -31,6 +31,7 @@ mod place;
 mod ready;
 #[cfg(test)]
 mod sim;
+mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -65,7 +66,8 @@ pub(crate) struct Config {
     pub(crate) prefetch: Duration,
     /// Copies of values that take so many bytes are given up when memory is short.
     pub(crate) large_copy: u64,
-    /// Tasks without inputs start as long as results take no more than this share of a worker's memory limit.
+    /// Tasks without inputs start as long as results, with those to come, take no more than this share of a worker's
+    /// memory limit.
     pub(crate) source_share: f64,
 }
 
@@ -155,6 +157,9 @@ pub(crate) struct Scheduler {
     ready: ReadyLanes,
     /// The workers that can exist; unknown until told.
     fleet: Option<Vec<WorkerSpec>>,
+    sizes: sizes::Sizes,
+    /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
+    calm: bool,
     deliveries: Vec<Delivery>,
     /// Tasks that lost their last use.
     work: Vec<TaskRef>,

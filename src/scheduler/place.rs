@@ -1,6 +1,6 @@
 //! Which worker runs what, and when a worker's queue is relieved.
 
-use super::job::{Job, State, TaskRef, flag};
+use super::job::{State, TaskRef, flag};
 use super::ready::{LaneKey, Rule};
 use super::worker::{Slot, Worker};
 use super::{Input, RunTask, Scheduler};
@@ -32,11 +32,13 @@ struct Run {
     slot: Slot,
     left: u32,
     lane: u32,
+    /// What each is expected to leave with the worker.
+    leaves: u64,
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Self { slot: Slot::NONE, left: 0, lane: 0 }
+        Self { slot: Slot::NONE, left: 0, lane: 0, leaves: 0 }
     }
 }
 
@@ -58,6 +60,7 @@ impl Scheduler {
         if accepting == 0 {
             return;
         }
+        self.calm = self.workers.iter().all(|w| w.busy() == 0 && w.incoming.is_empty());
         let mut heads = std::mem::take(&mut self.heads);
         let mut next = self.ready.first();
         while let Some(key) = next {
@@ -99,20 +102,28 @@ impl Scheduler {
             }
             PeekMut::pop(head);
             self.jobs[first.job].lanes[lane as usize].put_back(index);
-            match self.jobs[first.job].lanes[lane as usize].rule.clone() {
-                Some(rule) if rule.alone => self.clear_one(&rule),
-                Some(rule) if rule.memory > 0 => self.reserve(&rule),
+            let job = &self.jobs[first.job];
+            let rule = job.lanes[lane as usize].rule.clone();
+            // Whether it is the memory for its result that is short, which what comes later may free.
+            let would_leave_too_much = || {
+                let source = job.dep_range(index).is_empty();
+                source && self.least_loaded(rule.as_deref(), job.estimate, None).is_some()
+            };
+            match &rule {
+                Some(rule) if rule.alone => self.clear_one(rule),
+                Some(rule) if rule.memory > 0 => {
+                    if !would_leave_too_much() {
+                        self.reserve(rule);
+                    }
+                }
                 Some(_) => {}
-                // No thread is free anywhere, so everything later can wait too; unless it is memory that is short, which
-                // what comes later may free.
+                // No thread is free anywhere, so everything later can wait too.
                 None => {
-                    let job = &self.jobs[first.job];
-                    let source = job.dep_range(index).is_empty();
-                    let threads_are_free = source && self.least_loaded(None, job.estimate, None).is_some();
+                    let go_on = would_leave_too_much();
                     for Reverse((index, lane)) in heads.drain() {
                         self.jobs[first.job].lanes[lane as usize].put_back(index);
                     }
-                    return threads_are_free.then_some(last);
+                    return go_on.then_some(last);
                 }
             }
         }
@@ -130,18 +141,18 @@ impl Scheduler {
             return self.choose(r, rule);
         }
         let memory = rule.map_or(0, |rule| rule.memory);
-        if run.left == 0 || run.lane != lane || !self.workers[run.slot].fits(memory) {
-            let (slot, left) = self.next_run(rule, job, accepting)?;
-            *run = Run { slot, left, lane };
+        let leaves = self.leaves(r);
+        if run.left == 0 || (run.lane, run.leaves) != (lane, leaves) || !self.workers[run.slot].fits(memory) {
+            let (slot, left) = self.next_run(rule, job.estimate, leaves, accepting)?;
+            *run = Run { slot, left, lane, leaves };
         }
         run.left -= 1;
         Some(run.slot)
     }
 
     /// The next worker for tasks that could run anywhere, and how many of them.
-    fn next_run(&self, rule: Option<&Rule>, job: &Job, accepting: u32) -> Option<(Slot, u32)> {
-        let (estimate, bytes) = (job.estimate, job.source_bytes);
-        let slot = self.least_loaded(rule, estimate, Some(bytes))?;
+    fn next_run(&self, rule: Option<&Rule>, estimate: u32, leaves: u64, accepting: u32) -> Option<(Slot, u32)> {
+        let slot = self.least_loaded(rule, estimate, Some(leaves))?;
         let w = &self.workers[slot];
         let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
         let ready = self.ready.total.min(u32::MAX as usize) as u32;
@@ -150,8 +161,13 @@ impl Scheduler {
             return Some((slot, 1));
         }
         let share = w.free_threads().min(ready.div_ceil(accepting));
-        let room = room.min(w.sources(bytes, self.config.source_share));
+        let room = room.min(self.sources(w, leaves));
         Some((slot, room.min(batch.max(share)).max(1)))
+    }
+
+    /// How many more tasks without inputs that leave so many bytes each a worker may get.
+    pub(super) fn sources(&self, w: &Worker, bytes: u64) -> u32 {
+        w.sources(bytes, self.config.source_share, self.calm)
     }
 
     fn usable(&self, slot: Slot, rule: Option<&Rule>) -> Option<&Worker> {
@@ -163,13 +179,13 @@ impl Scheduler {
 
     /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room
     /// for what it leaves, too.
-    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, source: Option<u64>) -> Option<Slot> {
+    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, leaves: Option<u64>) -> Option<Slot> {
         let timed = rule.is_some_and(|rule| rule.timed);
         let mut best: Option<(u64, u32, Slot)> = None;
         for (slot, _) in self.workers.slots() {
             let Some(w) = self.usable(slot, rule) else { continue };
             if w.room(estimate, timed, self.config.prefetch) == 0
-                || source.is_some_and(|bytes| w.sources(bytes, self.config.source_share) == 0)
+                || leaves.is_some_and(|bytes| self.sources(w, bytes) == 0)
             {
                 continue;
             }
@@ -251,6 +267,7 @@ impl Scheduler {
 
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
     fn assign(&mut self, r: TaskRef, slot: Slot) {
+        self.calm = false;
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
             self.workers[slot].incoming.push(r);
@@ -263,6 +280,7 @@ impl Scheduler {
     /// Sends a task, ahead of so many of its inputs.
     pub(super) fn send(&mut self, r: TaskRef, slot: Slot, ahead: u8) {
         let inputs = self.gather(r, slot, ahead == 0);
+        let leaves = self.leaves(r);
         let job = &mut self.jobs[r.job];
         let w = &mut self.workers[slot];
         if w.free_threads() > 0 {
@@ -270,7 +288,7 @@ impl Scheduler {
         }
         w.ahead += u32::from(ahead > 0);
         w.futile = false;
-        let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch));
+        let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch), leaves);
         job.set(r.index, State::Assigned { worker: slot, seq, ahead }, &mut self.ready);
         let timeout_ms = job.options(r.index).and_then(|o| o.timeout_ms);
         let task = &mut job.tasks[r.index as usize];
@@ -414,7 +432,7 @@ impl Scheduler {
             let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
             // Where a task would not be sent it must not be taken back for, or it would come and go for ever.
             let source = job.dep_range(r.index).is_empty();
-            let takes = |w: &Worker| !source || w.sources(job.source_bytes, self.config.source_share) > 0;
+            let takes = |w: &Worker| !source || self.sources(w, self.leaves(r)) > 0;
             if !idle.iter().any(|&i| self.usable(i, rule.map(|rule| &**rule)).is_some_and(takes)) {
                 continue;
             }

@@ -73,7 +73,6 @@ impl Scheduler {
             exporting: 0,
             estimate: 0,
             bulky: false,
-            source_bytes: 0,
             counts: [0; KINDS],
             spec,
         });
@@ -84,11 +83,32 @@ impl Scheduler {
                 lane.infeasible = lane.rule.as_ref().and_then(|rule| rule.infeasible(fleet));
             }
         }
-        job.count_uses();
-        job.index_dependents();
-        self.link(&job);
-        let hopeless = self.first_states(&mut job);
-        let given: Vec<u32> = job.spec.data.iter().map(|(index, _)| *index).collect();
+        self.take_in(job, Start::default());
+        Ok(())
+    }
+
+    /// Takes in more tasks of a job that is open. If that is gone, with its session, they are of no use.
+    pub(crate) fn grow(&mut self, id: JobId, part: JobSpec, now: Duration) -> Result<(), SubmitError> {
+        self.now = self.now.max(now);
+        let Some(slot) = self.jobs.find(id).filter(|slot| self.jobs[*slot].spec.open) else { return Ok(()) };
+        check_part(&self.jobs[slot].spec, &part)?;
+        if let Some(mut job) = self.jobs.remove(slot) {
+            let start = job.append(part);
+            self.take_in(job, start);
+        }
+        Ok(())
+    }
+
+    /// Gives the tasks of a job their places, from `start` on.
+    fn take_in(&mut self, mut job: Box<Job>, start: Start) {
+        let slot = job.slot;
+        job.count_uses(start);
+        job.index_dependents(start.task);
+        if start.task == 0 {
+            self.link(&job);
+        }
+        let hopeless = self.first_states(&mut job, start.task);
+        let given: Vec<u32> = job.spec.data[start.data..].iter().map(|(index, _)| *index).collect();
         let unclaimed = job.claims == 0;
         self.jobs.insert(job);
 
@@ -104,13 +124,14 @@ impl Scheduler {
                 self.settle();
             }
         }
-        self.note_latecomers(slot);
-        self.share_with_all(slot);
+        if start.task == 0 {
+            self.note_latecomers(slot);
+            self.share_with_all(slot);
+        }
         if unclaimed {
             self.leaving.push(slot);
             self.sweep();
         }
-        Ok(())
     }
 
     /// Makes the job known to the owners of its external inputs.
@@ -125,8 +146,9 @@ impl Scheduler {
         }
     }
 
-    /// Sets the first state of every task, and gives those that can't run, to be failed once the job is in place.
-    fn first_states(&mut self, job: &mut Job) -> Vec<u32> {
+    /// Sets the first state of every task from `first` on, and gives those that can't run, to be failed once the job is in
+    /// place.
+    fn first_states(&mut self, job: &mut Job, first: u32) -> Vec<u32> {
         let mut hopeless = Vec::new();
         let available: Vec<bool> =
             job.links.iter().map(|l| self.jobs[l.target.job].state(l.target.index).available()).collect();
@@ -138,8 +160,8 @@ impl Scheduler {
         let spec = job.spec.clone();
         let mut counts = [0; KINDS];
         let mut sources = 0;
-        let mut start = 0;
-        for index in 0..spec.len() as u32 {
+        let mut start = job.dep_start(first);
+        for index in first..spec.len() as u32 {
             let end = spec.dep_ends[index as usize] as usize;
             let deps = &spec.deps[start..end];
             start = end;
@@ -173,13 +195,13 @@ impl Scheduler {
             job.tasks[index as usize].state = state;
             counts[state.kind()] += 1;
         }
-        job.lanes[0].ready = sources;
-        job.lanes[0].ahead = sources;
-        job.counts = counts;
+        job.lanes[0].ready += sources;
+        job.lanes[0].ahead += sources;
+        job.counts.iter_mut().zip(counts).for_each(|(all, new)| *all += new);
         let ready: &mut ReadyLanes = &mut self.ready;
         ready.total += counts[State::Ready.kind()] as usize;
         for lane in 0..job.lanes.len() as u32 {
-            if job.lanes[lane as usize].ready > 0 {
+            if job.lanes[lane as usize].ready > 0 && !job.lanes[lane as usize].listed {
                 job.list(lane, ready);
             }
         }
@@ -234,13 +256,28 @@ impl Job {
         }
     }
 
+    /// Adds tasks at the end; says where they start.
+    fn append(&mut self, part: JobSpec) -> Start {
+        let spec = Arc::make_mut(&mut self.spec);
+        let start = Start { task: spec.len() as u32, data: spec.data.len(), output: spec.outputs.len() };
+        self.claims += part.outputs.len() as u32;
+        spec.append(part);
+        self.tasks.resize(spec.len(), Task::default());
+        start
+    }
+
+    /// Where the dependencies of a task start.
+    fn dep_start(&self, index: u32) -> usize {
+        if index == 0 { 0 } else { self.spec.dep_ends[index as usize - 1] as usize }
+    }
+
     /// Who is needed for the outputs, and by how many. Dependencies point down, so one sweep from the top finds out.
-    fn count_uses(&mut self) {
+    fn count_uses(&mut self, start: Start) {
         let spec = &self.spec;
-        for (entry, (index, _)) in spec.data.iter().enumerate() {
+        for (entry, (index, _)) in spec.data.iter().enumerate().skip(start.data) {
             self.tasks[*index as usize].state = State::Data { entry: entry as u32 };
         }
-        for output in &spec.outputs {
+        for output in &spec.outputs[start.output..] {
             let task = &mut self.tasks[output.index as usize];
             task.uses = 1;
             task.put(flag::CLAIMED, true);
@@ -250,7 +287,7 @@ impl Job {
             return;
         }
         let mut end = spec.deps.len();
-        for index in (0..spec.len()).rev() {
+        for index in (start.task as usize..spec.len()).rev() {
             let start = if index == 0 { 0 } else { spec.dep_ends[index - 1] as usize };
             if self.tasks[index].uses > 0 {
                 for &dep in &spec.deps[start..end] {
@@ -265,35 +302,63 @@ impl Job {
         }
     }
 
-    fn index_dependents(&mut self) {
+    /// Who uses whom, from task `first` on. Those need nothing before it.
+    fn index_dependents(&mut self, first: u32) {
         let spec = &self.spec;
         if spec.deps.is_empty() {
             return;
         }
         let n = spec.len() as u32;
-        let row = |dep: u32| (if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) }) as usize;
+        let row = |dep: u32| (if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) } - first) as usize;
+        let mut start = self.dep_start(first);
         // Counts, then the starts of rows, which move to their ends as the rows are filled.
-        let mut ends = vec![0u32; n as usize + self.links.len()];
-        for &dep in &spec.deps {
+        let mut ends = vec![0u32; (n - first) as usize + self.links.len()];
+        for &dep in &spec.deps[start..] {
             ends[row(dep)] += 1;
         }
-        let mut sum = 0;
+        let mut sum = self.dependents.len() as u32;
+        // Tasks before the first that has dependencies have had no row.
+        self.dependent_ends.resize(first as usize, sum);
         for end in &mut ends {
             sum += std::mem::replace(end, sum);
         }
-        let mut dependents = vec![0u32; spec.deps.len()];
-        let mut start = 0;
-        for (index, &end) in spec.dep_ends.iter().enumerate() {
+        self.dependents.resize(sum as usize, 0);
+        for (index, &end) in spec.dep_ends.iter().enumerate().skip(first as usize) {
             for &dep in &spec.deps[start..end as usize] {
                 let at = &mut ends[row(dep)];
-                dependents[*at as usize] = index as u32;
+                self.dependents[*at as usize] = index as u32;
                 *at += 1;
             }
             start = end as usize;
         }
-        self.dependent_ends = ends;
-        self.dependents = dependents;
+        self.dependent_ends.append(&mut ends);
     }
+}
+
+/// Where the new tasks of a job start.
+#[derive(Clone, Copy, Default)]
+struct Start {
+    task: u32,
+    data: usize,
+    output: usize,
+}
+
+/// What can be said of a part of a job, and of both together.
+fn check_part(spec: &JobSpec, part: &JobSpec) -> Result<(), SubmitError> {
+    check_shape(part)?;
+    if !spec.externals.is_empty() || !part.externals.is_empty() || !part.options.is_empty() || part.broadcast {
+        return malformed("a part has externals, options or a broadcast, which only whole jobs have");
+    }
+    let fits = |a: usize, b: usize| a.saturating_add(b) < EXTERNAL as usize;
+    if !fits(spec.len(), part.len())
+        || !fits(spec.bodies.len(), part.bodies.len())
+        || !fits(spec.deps.len(), part.deps.len())
+    {
+        return malformed(
+            "its tasks take more than 2 GiB of encoded arguments; scatter the large ones, or map fewer at once",
+        );
+    }
+    Ok(())
 }
 
 /// Everything that can be said of a spec by itself.

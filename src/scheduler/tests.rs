@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 
 const SESSION: SessionId = SessionId(7);
 
-pub(super) fn job(number: u32) -> JobId {
+fn job(number: u32) -> JobId {
     JobId { session: SESSION, number }
 }
 
-pub(super) fn task(number: u32, index: u32) -> TaskId {
+fn task(number: u32, index: u32) -> TaskId {
     TaskId { job: job(number), index }
 }
 
@@ -1146,14 +1146,16 @@ fn deep_chains_do_not_recurse() {
 
 #[test]
 fn the_scheduler_drives_itself() {
-    assert_eq!(drive_noops(10_000), 10_000);
+    for workers in [1, 2, 64] {
+        assert_eq!(drive_noops(10_000, workers), 10_000);
+    }
 }
 
 #[test]
 fn flight_lists_close_their_gaps() {
     let mut flight = Flight::default();
     let r = |index| TaskRef { job: 0, index };
-    let mut seqs: Vec<u32> = (0..500).map(|i| flight.push(r(i), 1)).collect();
+    let mut seqs: Vec<u32> = (0..500).map(|i| flight.push(r(i), 1, 0)).collect();
     for i in 1..490 {
         flight.remove(seqs[i as usize]);
     }
@@ -1331,6 +1333,12 @@ fn copies_that_can_be_had_again_are_given_up_when_memory_is_short() {
     assert_eq!(rig.told().last(), Some(&(0, Ok(vec![7; 20]))));
 }
 
+/// The next task of a spec calls this function.
+fn call(spec: &mut JobSpec, function: u64) {
+    crate::task::program::call_step(&mut spec.bodies, function, 0, 0);
+    spec.body_ends.push(spec.bodies.len() as u32);
+}
+
 /// Reads `n` parts of 64 MiB and reduces them in a tree of width 8, with workers of 1 GiB. Answers with the most bytes
 /// that a worker held, and the most tasks in flight.
 fn read_and_reduce(n: u32, threads: u32) -> (u64, usize) {
@@ -1339,18 +1347,18 @@ fn read_and_reduce(n: u32, threads: u32) -> (u64, usize) {
     // As the client numbers them: each sum right after what it adds up.
     let mut sums: Vec<u32> = Vec::new();
     let mut leaves = Vec::new();
-    let mut push = |deps: &[u32]| {
+    let mut push = |deps: &[u32], function: u64| {
         spec.deps.extend_from_slice(deps);
         spec.dep_ends.push(spec.deps.len() as u32);
-        spec.body_ends.push(0);
+        call(&mut spec, function);
         spec.dep_ends.len() as u32 - 1
     };
     for _ in 0..n / 8 {
-        let parts: Vec<u32> = (0..8).map(|_| push(&[])).collect();
-        sums.push(push(&parts));
+        let parts: Vec<u32> = (0..8).map(|_| push(&[], 1)).collect();
+        sums.push(push(&parts, 2));
         leaves.extend(parts);
     }
-    let last = push(&sums);
+    let last = push(&sums, 2);
     spec.outputs.push(Output { index: last, deliver: true });
     let mut rig = Rig::new(0, 0);
     for number in 0..2 {
@@ -1431,4 +1439,136 @@ fn a_source_that_must_wait_does_not_stop_others() {
     uses.externals.push(task(1, 0));
     rig.submit(3, uses);
     assert_eq!(rig.runs[&0].iter().map(|t| t.id).collect::<Vec<_>>(), [task(2, 0), task(3, 0)]);
+}
+
+/// Tasks without inputs that call this function, each said to need so much memory.
+fn readers(n: u32, function: u64, memory: Option<u64>) -> JobSpec {
+    let mut spec = JobSpec::default();
+    for index in 0..n {
+        spec.dep_ends.push(0);
+        call(&mut spec, function);
+        spec.outputs.push(Output { index, deliver: false });
+        if memory.is_some() {
+            spec.options.push((index, TaskOptions { memory, ..TaskOptions::default() }));
+        }
+    }
+    spec
+}
+
+/// A rig with one worker that has so many threads and a memory limit of 1000 bytes.
+fn limited(threads: u32) -> Rig {
+    let mut rig = Rig::new(0, 0);
+    let spec = WorkerSpec { name: "w0".into(), threads, memory_limit: Some(1000), ..WorkerSpec::default() };
+    rig.s.worker_joined(WorkerId(0), spec);
+    rig
+}
+
+#[test]
+fn what_readers_declare_holds_until_their_results_are_known() {
+    let mut rig = limited(16);
+    rig.submit(1, readers(40, 1, Some(200)));
+    assert_eq!(rig.on(0).len(), 3, "600 B of results is where moving them begins");
+    let reason = rig.s.explain(task(1, 39)).unwrap().reason;
+    assert!(reason.contains("use some of those first"), "{reason}");
+    rig.held(0, task(1, 0), 20);
+    rig.step();
+    assert_eq!(rig.on(0).len(), 5, "what they need while they run must fit, but no more is left of them than 20 B");
+    // What nobody declares and nobody knows is not held back.
+    let mut rig = limited(16);
+    rig.submit(1, readers(40, 1, None));
+    assert!(rig.on(0).len() >= 16);
+}
+
+#[test]
+fn what_a_function_leaves_is_known_to_later_jobs() {
+    let mut rig = limited(16);
+    rig.submit(1, readers(1, 1, None));
+    rig.held(0, task(1, 0), 200);
+    rig.submit(2, readers(40, 1, None));
+    assert_eq!(rig.on(0).len(), 2, "beside the one that is there");
+    rig.submit(3, readers(2, 2, None));
+    assert_eq!(rig.on(0).len(), 4, "of others nothing is known");
+    rig.end(0, task(2, 0), Outcome::Value(Payload::inline(&[0])));
+    rig.step();
+    assert_eq!(rig.on(0).len(), 3, "it may have been an exception, and the others may leave as much");
+    for done in 1..20 {
+        rig.end(0, task(2, done), Outcome::Value(Payload::inline(&[0])));
+        rig.step();
+    }
+    assert!(rig.on(0).len() >= 16, "{:?}", rig.on(0));
+}
+
+#[test]
+fn a_small_result_of_what_declares_much_holds_nothing_back() {
+    let mut rig = limited(4);
+    rig.submit(1, readers(8, 1, Some(400)));
+    assert_eq!(rig.on(0).len(), 1);
+    rig.end(0, task(1, 0), Outcome::Value(Payload::inline(&[0])));
+    rig.step();
+    assert_eq!(rig.on(0).len(), 2, "as many as fit while they run");
+}
+
+#[test]
+fn what_runs_counts_as_what_it_will_leave() {
+    let mut rig = limited(16);
+    rig.submit(1, readers(1, 1, None));
+    rig.held(0, task(1, 0), 500);
+    rig.s.release(job(1), &[0]);
+    rig.submit(2, readers(1, 1, None));
+    rig.submit(3, readers(1, 2, Some(150)));
+    assert_eq!(rig.on(0), [0], "500 B to come leave no room for 150");
+    rig.submit(4, readers(1, 3, Some(50)));
+    assert_eq!(rig.runs[&0].iter().map(|t| t.id).collect::<Vec<_>>(), [task(2, 0), task(4, 0)]);
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_waits_for_what_others_use_up_and_for_nothing_else() {
+    let rig = |claimed: bool| {
+        let mut rig = limited(1);
+        let spec = WorkerSpec { name: "w1".into(), threads: 1, memory_limit: Some(1000), ..WorkerSpec::default() };
+        rig.s.worker_joined(WorkerId(1), spec);
+        // 0 to 5 are read; 6 needs all of them.
+        let mut spec = JobSpec::default();
+        for index in 0..6 {
+            spec.dep_ends.push(0);
+            call(&mut spec, 1);
+            if claimed {
+                spec.outputs.push(Output { index, deliver: false });
+            }
+        }
+        spec.deps.extend(0..6);
+        spec.dep_ends.push(6);
+        call(&mut spec, 2);
+        spec.outputs.push(Output { index: 6, deliver: true });
+        rig.submit(1, spec);
+        assert_eq!((rig.on(0).len(), rig.on(1).len()), (2, 2));
+        let first = rig.on(0);
+        first.into_iter().for_each(|index| rig.held(0, task(1, index), 300));
+        rig.step();
+        rig
+    };
+    let mut waits = rig(false);
+    assert_eq!((waits.on(0).len(), waits.on(1).len()), (0, 2), "{:?}", waits.s.stats());
+    let second = waits.on(1);
+    second.into_iter().for_each(|index| waits.held(1, task(1, index), 300));
+    waits.step();
+    assert_eq!(waits.on(0).len() + waits.on(1).len(), 1, "nothing else would go on");
+    let stays = rig(true);
+    assert_eq!(stays.on(0).len(), 1, "what is kept for the client makes no room");
+}
+
+#[test]
+fn what_waits_for_tasks_of_its_own_does_not_keep_those_from_starting() {
+    let mut rig = limited(1);
+    rig.submit(1, readers(1, 1, None));
+    rig.s.blocked(WorkerId(0), 1);
+    rig.submit(2, graph(&[&[], &[], &[0, 1]], &[2]));
+    rig.s.submit(job(3), Arc::new(kept(graph(&[&[]], &[0]))), rig.now).unwrap();
+    for (number, index) in [(2, 0), (2, 1), (3, 0)] {
+        if rig.runs[&0].iter().any(|t| t.id == task(number, index)) {
+            rig.held(0, task(number, index), 700);
+            rig.step();
+        }
+    }
+    assert!(rig.runs[&0].len() > 1, "{:?}", rig.s.explain(task(3, 0)));
 }

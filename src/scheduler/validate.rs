@@ -7,7 +7,7 @@ use super::worker::Slot;
 use crate::ids::TaskId;
 use crate::protocol::EXTERNAL;
 
-type Held = Vec<(u64, u64, u32)>;
+type Held = Vec<(u64, u64, u32, u64)>;
 
 impl Scheduler {
     /// Panics with a clear text if anything in the state contradicts anything else.
@@ -48,7 +48,7 @@ impl Scheduler {
         zombies.sort_unstable();
         assert!(zombies.windows(2).all(|pair| pair[0] != pair[1]), "a task has two cancelled runs");
         // Values, bytes and fetches, by worker slot.
-        let mut held: Held = vec![(0, 0, 0); self.workers.slots().map(|(s, _)| s.0 as usize + 1).max().unwrap_or(0)];
+        let mut held: Held = vec![(0, 0, 0, 0); self.workers.slots().map(|(s, _)| s.0 as usize + 1).max().unwrap_or(0)];
         for job in self.jobs.iter() {
             assert_eq!(job.refs, refs[job.slot as usize], "{:?}: references from other jobs", job.id);
             self.validate_job(job.slot, &uses[job.slot as usize], &zombies, &mut held);
@@ -99,6 +99,7 @@ impl Scheduler {
                         entry.0 += 1;
                         entry.1 += value.nbytes;
                         entry.2 += u32::from(value.exporting);
+                        entry.3 += if task.has(flag::CLAIMED) { value.nbytes } else { 0 };
                     }
                     exporting += u32::from(value.exporting);
                     if let State::Lent { .. } = state {
@@ -136,7 +137,7 @@ impl Scheduler {
         assert_eq!(job.counts, counts, "{:?}: counts", job.id);
         assert_eq!(job.claims, claims, "{:?}: claims", job.id);
         assert_eq!(job.exporting, exporting, "{:?}: fetches under way", job.id);
-        assert!(job.claims + job.refs + job.exporting > 0, "{:?}: nobody needs this job", job.id);
+        assert!(job.claims + job.refs + job.exporting > 0 || job.spec.open, "{:?}: nobody needs this job", job.id);
         let owned = job.values.enumerate().filter(|(at, value)| match job.state(value.owner) {
             State::Done { value, .. } | State::Lent { value, .. } => value == *at,
             _ => false,
@@ -202,11 +203,13 @@ impl Scheduler {
             assert_eq!(sent, seen.len(), "{name}: a task is in flight twice");
             assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
+            assert!(w.flight.leaves_add_up(), "{name}: what is to come");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert_eq!(w.alone, alone, "{name}: tasks that run alone");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");
-            let (values, bytes, exporting) = held[slot.0 as usize];
+            let (values, bytes, exporting, claimed) = held[slot.0 as usize];
             assert_eq!((w.held_values, w.held_bytes), (values, bytes), "{name}: held values");
+            assert_eq!(w.claimed_bytes, claimed, "{name}: what is there to stay");
             assert_eq!(w.exporting, exporting, "{name}: fetches under way");
             if let Some(limit) = w.spec.memory_limit {
                 assert!(w.memory <= limit, "{name}: more memory promised than there is");

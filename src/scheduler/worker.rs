@@ -54,12 +54,17 @@ pub(super) struct Flight {
     live: u32,
     /// Estimated run time of all of them in nanoseconds.
     load: u64,
+    /// What all of them are expected to leave with the worker, in bytes.
+    leaves: u64,
+    /// Those of which nothing was known when they were sent.
+    unknown: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     task: TaskRef,
     estimate: u32,
+    leaves: u64,
 }
 
 impl Flight {
@@ -67,10 +72,14 @@ impl Flight {
         self.live
     }
 
-    pub(super) fn push(&mut self, task: TaskRef, estimate: u32) -> u32 {
-        self.entries.push_back(Some(Entry { task, estimate }));
+    pub(super) fn push(&mut self, task: TaskRef, estimate: u32, leaves: u64) -> u32 {
+        // A sum of what users declare; no worker has more.
+        let leaves = leaves.min(1 << 50);
+        self.entries.push_back(Some(Entry { task, estimate, leaves }));
         self.live += 1;
         self.load += u64::from(estimate);
+        self.leaves += leaves;
+        self.unknown += u32::from(leaves == 0);
         self.base.wrapping_add(self.entries.len() as u32 - 1)
     }
 
@@ -79,6 +88,8 @@ impl Flight {
         let entry = self.entries[at].take().expect("an assigned task is in flight");
         self.live -= 1;
         self.load -= u64::from(entry.estimate);
+        self.leaves -= entry.leaves;
+        self.unknown -= u32::from(entry.leaves == 0);
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
             self.base = self.base.wrapping_add(1);
@@ -103,6 +114,13 @@ impl Flight {
     /// Oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = TaskRef> {
         self.entries.iter().flatten().map(|e| e.task)
+    }
+
+    #[cfg(test)]
+    pub(super) fn leaves_add_up(&self) -> bool {
+        let entries = || self.entries.iter().flatten();
+        let unknown = entries().filter(|e| e.leaves == 0).count();
+        self.leaves == entries().map(|e| e.leaves).sum::<u64>() && self.unknown as usize == unknown
     }
 
     #[cfg(test)]
@@ -159,6 +177,8 @@ pub(super) struct Worker {
     pub(super) paused: bool,
     pub(super) held_values: u64,
     pub(super) held_bytes: u64,
+    /// Those of them that a session lays claim to: they stay, whatever tasks are run.
+    pub(super) claimed_bytes: u64,
     /// What of them is on disk, as far as it has said so.
     pub(super) spilled: u64,
     /// Fetches under way.
@@ -221,6 +241,7 @@ impl Worker {
             paused: false,
             held_values: 0,
             held_bytes: 0,
+            claimed_bytes: 0,
             spilled: 0,
             exporting: 0,
             deadlines: Vec::new(),
@@ -244,7 +265,7 @@ impl Worker {
     }
 
     /// Tasks in flight that want a thread.
-    fn busy(&self) -> u32 {
+    pub(super) fn busy(&self) -> u32 {
         self.in_flight().saturating_sub(self.blocked + self.ahead)
     }
 
@@ -316,15 +337,34 @@ impl Worker {
         memory == 0 || self.spec.memory_limit.is_none_or(|limit| self.memory.saturating_add(memory) <= limit)
     }
 
-    /// How many more tasks without inputs fit that leave so many bytes each. One does where nothing is in flight: results
-    /// may be there to stay, and then nothing would ever make room.
-    pub(super) fn sources(&self, bytes: u64, share: f64) -> u32 {
+    /// Takes in a value that a task has left with it.
+    pub(super) fn hold(&mut self, bytes: u64, claimed: bool) {
+        self.held_values += 1;
+        self.held_bytes += bytes;
+        self.claimed_bytes += if claimed { bytes } else { 0 };
+    }
+
+    /// A value is no longer there.
+    pub(super) fn let_go(&mut self, bytes: u64, claimed: bool) {
+        self.held_values -= 1;
+        self.held_bytes -= bytes;
+        self.claimed_bytes -= if claimed { bytes } else { 0 };
+    }
+
+    /// How many more tasks without inputs fit that leave so many bytes each, beside what is there and what the tasks in
+    /// flight are expected to leave: as much, where nothing was known when they were sent. Where nothing is known of
+    /// `bytes` either, only what is there counts.
+    ///
+    /// A worker with nothing to do gets one all the same where waiting would not make room: nothing runs anywhere (`calm`)
+    /// that could use up results, or hardly any are there but those that stay.
+    pub(super) fn sources(&self, bytes: u64, share: f64, calm: bool) -> u32 {
         let Some(limit) = self.spec.memory_limit else { return u32::MAX };
-        let coming = bytes.saturating_mul(u64::from(self.in_flight()) + self.incoming.len() as u64);
-        let used = self.held_bytes.saturating_sub(self.spilled).saturating_add(coming);
-        let room = ((limit as f64 * share) as u64).saturating_sub(used);
-        let idle = u32::from(self.in_flight() == 0 && self.incoming.is_empty());
-        match room.checked_div(bytes) {
+        let there = self.held_bytes.saturating_sub(self.spilled);
+        let room = ((limit as f64 * share) as u64).saturating_sub(there);
+        let hopeless = calm || there.saturating_sub(self.claimed_bytes) < bytes.max(1);
+        let idle = u32::from(self.busy() == 0 && self.incoming.is_empty() && hopeless);
+        let coming = bytes.saturating_mul(self.flight.unknown.into()).saturating_add(self.flight.leaves);
+        match room.saturating_sub(coming).checked_div(bytes) {
             Some(n) => u32::try_from(n).unwrap_or(u32::MAX).max(idle),
             None if room > 0 => u32::MAX,
             None => idle,

@@ -5,6 +5,7 @@ use super::function::{CallError, Record, Slot};
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
@@ -13,6 +14,17 @@ use std::sync::Once;
 pub(crate) enum Fault {
     Panic { message: String, location: String, backtrace: String },
     Call(CallError),
+}
+
+/// In one line, where there is nobody to carry the parts to.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
+            Self::Call(CallError::Returned { message, .. }) => f.write_str(message),
+            Self::Call(CallError::Decode { reason, .. } | CallError::InputLost { reason }) => f.write_str(reason),
+        }
+    }
 }
 
 impl From<CallError> for Fault {
@@ -70,6 +82,17 @@ pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Faul
         let (location, backtrace) = WATCH.with(|w| w.borrow_mut().last.take()).unwrap_or_default();
         Err(Fault::Panic { message: message(&*payload), location, backtrace })
     })
+}
+
+/// Drops a value, whose own code may panic: nobody else is to suffer from that.
+pub(crate) fn discard<T>(value: T) {
+    let dropped = guarded(|| {
+        drop(value);
+        Ok(())
+    });
+    if let Err(Fault::Panic { message, location, .. }) = dropped {
+        log::error!("a value panicked at {location} when it was dropped: {message}");
+    }
 }
 
 /// What a panic said.

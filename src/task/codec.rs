@@ -4,7 +4,7 @@ use super::{Data, Value};
 use crate::memory::size::size_of_value;
 use bincode::config::{Configuration, standard};
 use bincode::enc::write::Writer;
-use bincode::error::EncodeError;
+use bincode::error::{DecodeError, EncodeError};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -110,13 +110,26 @@ pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
     match bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(format!("{} bytes are left over", bytes.len() - used)),
-        Err(e) => Err(e.to_string()),
+        Err(e) => Err(told(&e)),
+    }
+}
+
+/// What has gone wrong, and what to do if it is the type.
+fn told(error: &DecodeError) -> String {
+    use bincode::serde::DecodeError::{AnyNotSupported, IdentifierNotSupported, IgnoredAnyNotSupported};
+    match error {
+        DecodeError::Serde(AnyNotSupported | IdentifierNotSupported | IgnoredAnyNotSupported) => {
+            "the type can be read only where the data say what comes next, as JSON does and these bytes do not: \
+             `serde_json::Value` (take `swath::Json`), untagged enums, flattened fields"
+                .to_string()
+        }
+        e => e.to_string(),
     }
 }
 
 /// Reads one of several values that follow each other.
 pub(crate) fn decode_next<T: Data>(bytes: &mut &[u8]) -> Result<T, String> {
-    let (value, used) = bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()).map_err(|e| e.to_string())?;
+    let (value, used) = bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()).map_err(|e| told(&e))?;
     *bytes = &bytes[used..];
     Ok(value)
 }
@@ -140,6 +153,14 @@ mod tests {
         let mut out = vec![1, 2];
         assert_eq!(encode(&"0123456789".to_string(), &mut out, 5), Err(Refused::TooLong));
         assert_eq!(out, [1, 2]);
+    }
+
+    #[test]
+    fn types_that_ask_the_data_are_told_what_to_do() {
+        let mut bytes = Vec::new();
+        encode(&serde_json::json!([1]), &mut bytes, 100).expect("encodes");
+        let error = decode::<serde_json::Value>(&bytes).expect_err("not to be read");
+        assert!(error.contains("take `swath::Json`"), "{error}");
     }
 
     #[test]

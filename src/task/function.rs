@@ -163,7 +163,7 @@ impl Args<'_, '_> {
             }
             Some(Slot::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
             Some(Slot::Payload(payload)) => {
-                decode_scope(&payload.segments, || codec::decode(payload.content())).map_err(undecodable)
+                decode_scope(payload.segments(), || codec::decode(payload.content())).map_err(undecodable)
             }
             Some(Slot::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),
         }

@@ -16,6 +16,10 @@ use std::sync::Arc;
 /// Implemented for every type that is `Clone + Send + Sync + 'static` and has serde's `Serialize` and
 /// `Deserialize`. Nothing is serialised unless a value really leaves its process; large types should be cheap to
 /// clone ([`Buffer`](crate::Buffer), `Arc<T>`).
+///
+/// The bytes between processes do not say what comes next, so a type that asks them cannot be read from there, and the
+/// task fails: `serde_json::Value`, for which there is [`Json`](crate::Json), and types with `#[serde(untagged)]` or
+/// `#[serde(flatten)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross from one process to another",
     label = "not a type that tasks can take or return",

@@ -38,13 +38,18 @@ fn get(bytes: &mut &[u8]) -> Option<u64> {
 /// Writes a literal whose encoded bytes `encode` appends; on an error nothing is written.
 pub(crate) fn literal<E>(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     let start = out.len();
-    out.push(LITERAL);
-    let length_at = out.len();
-    out.extend_from_slice(&[0; 4]);
+    // Most literals are short: the length takes one byte, and for a longer one room is made.
+    out.extend_from_slice(&[LITERAL, 0]);
     let body_at = out.len();
     encode(out).inspect_err(|_| out.truncate(start))?;
-    let length = (out.len() - body_at) as u32;
-    out[length_at..body_at].copy_from_slice(&length.to_le_bytes());
+    let length = out.len() - body_at;
+    if length < 0x80 {
+        out[body_at - 1] = length as u8;
+    } else {
+        let mut bytes = Vec::with_capacity(10);
+        put(&mut bytes, length as u64);
+        out.splice(body_at - 1..body_at, bytes);
+    }
     Ok(())
 }
 
@@ -87,25 +92,44 @@ impl<'a> Ops<'a> {
     }
 
     fn read(&mut self) -> Option<Op<'a>> {
-        let (&tag, rest) = self.0.split_first()?;
-        self.0 = rest;
+        Some(match Step::read(&mut self.0)? {
+            Step::Literal(bytes) => Op::Literal(bytes),
+            Step::Dependency(place) => Op::Dependency(place),
+            Step::Call { offset, args, key } => Op::Call { record: Record::at(offset)?, args, key },
+            Step::Gather { offset, args } => Op::Gather { record: Record::at(offset)?, args },
+        })
+    }
+}
+
+/// An instruction whose function has not been looked up.
+enum Step<'a> {
+    Literal(&'a [u8]),
+    Dependency(usize),
+    Call { offset: u64, args: usize, key: u64 },
+    Gather { offset: u64, args: usize },
+}
+
+impl<'a> Step<'a> {
+    fn read(body: &mut &'a [u8]) -> Option<Self> {
+        let (&tag, rest) = body.split_first()?;
+        *body = rest;
         Some(match tag {
             LITERAL => {
-                let (length, rest) = self.0.split_first_chunk::<4>()?;
-                let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-                self.0 = rest;
-                Op::Literal(bytes)
+                let length = usize::try_from(get(body)?).ok()?;
+                let (bytes, rest) = body.split_at_checked(length)?;
+                *body = rest;
+                Self::Literal(bytes)
             }
-            DEPENDENCY => Op::Dependency(usize::try_from(get(&mut self.0)?).ok()?),
+            DEPENDENCY => Self::Dependency(usize::try_from(get(body)?).ok()?),
             CALL | GATHER => {
-                let record = Record::at(get(&mut self.0)?)?;
-                let args = usize::try_from(get(&mut self.0)?).ok()?;
+                let offset = get(body)?;
+                let args = usize::try_from(get(body)?).ok()?;
                 if tag == GATHER {
-                    return Some(Op::Gather { record, args });
+                    return Some(Self::Gather { offset, args });
                 }
-                let (key, rest) = self.0.split_first_chunk::<8>()?;
-                self.0 = rest;
-                Op::Call { record, args, key: u64::from_le_bytes(*key) }
+                let (key, rest) = body.split_first_chunk::<8>()?;
+                *body = rest;
+                Self::Call { offset, args, key: u64::from_le_bytes(*key) }
             }
             _ => return None,
         })
@@ -125,6 +149,17 @@ impl<'a> Iterator for Ops<'a> {
         }
         Some(op.ok_or(Malformed))
     }
+}
+
+/// The place of the function that gives a program's result, whichever build it is of; 0 where there is none.
+pub(crate) fn function(mut body: &[u8]) -> u64 {
+    let mut last = 0;
+    while let Some(step) = Step::read(&mut body) {
+        if let Step::Call { offset, .. } = step {
+            last = offset;
+        }
+    }
+    last
 }
 
 /// A body that is not a program of this build.
@@ -232,7 +267,10 @@ mod tests {
     #[test]
     fn every_truncation_is_an_error() {
         let body = fused();
+        assert_eq!(function(&body), offset(inc), "the last one gives the result");
+        assert_eq!((function(&[]), function(&[9, 9])), (0, 0));
         for n in 0..body.len() {
+            assert!([0, offset(add)].contains(&function(&body[..n])));
             let result = run(&body[..n], |_| Some(Slot::Value(Arc::new(1_i64))), |_, _| true);
             // A prefix that ends with a whole call is a program of its own.
             if let Ok(Some((_, record))) = result {

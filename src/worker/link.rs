@@ -109,7 +109,7 @@ pub(super) struct FromTask(pub(super) &'static Worker);
 
 impl remote::Uplink for FromTask {
     fn send(&self, request: Request) -> SwathResult<()> {
-        if let Request::Submit { spec, .. } = &request {
+        if let Request::Submit { spec, .. } | Request::Grow { part: spec, .. } = &request {
             spec.data.iter().for_each(|(_, payload)| self.0.lend(payload));
         }
         if self.0.link.is_closed() {

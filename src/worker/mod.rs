@@ -25,11 +25,11 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{die_with_parent, exit_now};
+use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{Bytes, Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
-use crate::protocol::{Failure, FailureCause, Outcome, SMALL};
-use crate::task::call::{Fault, guarded};
+use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
+use crate::protocol::{Failure, FailureCause, Outcome};
+use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
@@ -45,7 +45,8 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Store;
@@ -63,8 +64,9 @@ const BATCH: usize = 128;
 /// How long results may wait while short tasks run.
 const LINGER: Duration = Duration::from_micros(500);
 /// How long a supervisor may take from the end of its connections to its own.
-const DYING: Duration = Duration::from_millis(200);
-/// Unused segments are kept for the next value up to this share of the available memory.
+const DYING: Duration = Duration::from_secs(5);
+/// Unused segments are kept for the next value, and mapped ones for when they come again, up to this share of the
+/// available memory.
 const SPARE_SHARE: u64 = 16;
 /// And up to this share of the worker's limit.
 const SPARE_OF_LIMIT: u64 = 8;
@@ -83,9 +85,7 @@ struct Queue {
     reading: bool,
     /// Threads that wait for work or for their turn to read.
     idle: usize,
-    /// Threads that may run tasks now: as many as the worker has, and one for each that waits for its own tasks.
-    allowed: usize,
-    /// Threads there are, without those that wait for their own tasks.
+    /// Threads there are, without those that wait for their own tasks. As many as the worker is to have stay.
     active: usize,
     /// Running tasks that were cancelled.
     cancelled: FxHashSet<TaskId>,
@@ -105,6 +105,8 @@ pub(crate) struct Worker {
     page: Arc<ControlPage>,
     /// Values that are to be sent and for which there was no room, and since when.
     deferred: Mutex<Vec<(TaskId, Instant)>>,
+    /// Threads that encode values for others.
+    exporting: AtomicUsize,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Done>>,
     streams: Streams,
@@ -115,6 +117,8 @@ pub(crate) struct Worker {
     watch: Mutex<bool>,
     watcher: Condvar,
     client: OnceLock<Arc<crate::client::remote::Remote>>,
+    /// The thread that sends what must be read from disk first, once there is one.
+    exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
 }
 
 /// Serves a supervisor until it closes the connection.
@@ -142,11 +146,14 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
 
 /// Removes what the supervisor left behind, if it did not go in order.
 fn clean_up_after(page: &PageName) {
+    // The signal that would end a stuck process must not come in between.
+    nix::unistd::alarm::cancel();
     // A dying process closes its descriptors a little before its children get another parent.
     let began = Instant::now();
     while began.elapsed() < DYING {
         if nix::unistd::getppid().as_raw() as u32 != page.owner() {
-            return page.unlink_all();
+            page.unlink_orphans();
+            return wake_orphans(std::slice::from_ref(page));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -185,7 +192,6 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
             waiting: Waiting::default(),
             reading: false,
             idle: 0,
-            allowed: threads,
             active: threads,
             cancelled: FxHashSet::default(),
             running: FxHashSet::default(),
@@ -197,6 +203,7 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         pool,
         page,
         deferred: Mutex::default(),
+        exporting: AtomicUsize::new(0),
         finished: Mutex::default(),
         streams: Streams::open(),
         introduced: Mutex::default(),
@@ -204,8 +211,11 @@ fn start(socket: Socket) -> Result<&'static Worker, String> {
         watch: Mutex::new(false),
         watcher: Condvar::new(),
         client: OnceLock::new(),
+        exporter: OnceLock::new(),
         welcome,
     }));
+    worker.link.attachments().keep(spare as usize);
+    worker.link.attachments().forget(&worker.welcome.gone);
     worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before there are threads: one that reads already would not hear of tasks that another one puts into the queue.
     worker.handle(Ok(first.collect()));
@@ -250,14 +260,19 @@ impl Worker {
         let scope = Rc::new(WorkerScope::new(self, slot));
         let _entered = crate::run::context::enter(scope.clone());
         let mut sent = Instant::now();
+        // When the task before it ended, if the next one was there already: one look at the clock for both.
+        let mut now = None;
         loop {
-            match self.turn(slot) {
+            match self.turn(slot, &mut now) {
                 Turn::Leave => return,
                 Turn::Run(task) => {
-                    let (waiting, now) = self.run(task, &scope);
-                    if waiting >= BATCH || now.duration_since(sent) > LINGER {
+                    let began = now.unwrap_or_else(Instant::now);
+                    let (waiting, ended) = self.run(task, began, &scope);
+                    now = Some(ended);
+                    if waiting >= BATCH || ended.duration_since(sent) > LINGER {
                         self.send_finished();
-                        sent = now;
+                        sent = ended;
+                        now = None;
                     }
                 }
                 Turn::Read => {
@@ -274,11 +289,11 @@ impl Worker {
         }
     }
 
-    fn turn(&self, slot: usize) -> Turn {
+    fn turn(&self, slot: usize, now: &mut Option<Instant>) -> Turn {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
-            if queue.active > queue.allowed {
+            if queue.active > self.welcome.threads {
                 queue.active -= 1;
                 queue.free_slots.push(slot);
                 // Somebody who stays must look at what there is.
@@ -297,6 +312,7 @@ impl Worker {
                 self.wake_watcher();
                 return Turn::Run(task);
             }
+            *now = None;
             if !flushed {
                 drop(queue);
                 self.send_finished();
@@ -347,7 +363,7 @@ impl Worker {
     }
 
     /// The watcher's life, see the head of this module.
-    fn watch(&self) {
+    fn watch(&'static self) {
         let mut closed_since: Option<Instant> = None;
         let mut told_closed = false;
         let (mut seen, mut calm_since) = (0, Instant::now());
@@ -385,13 +401,13 @@ impl Worker {
                     self.store.note_waits(waits);
                     self.link.send(&FromWorker::Paused(closed));
                 }
-                let busy = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
-                if busy && !queue.reading && (queue.idle == 0 || closed) {
+                let runs = !queue.running.is_empty() || closed || told_closed || !self.deferred.lock().is_empty();
+                if runs && !queue.reading && (queue.idle == 0 || closed) {
                     queue.reading = true;
                     drop(queue);
                     self.read_in_turn();
                 }
-                busy
+                runs || self.exporting.load(Ordering::Relaxed) > 0
             };
             let activity = self.activity.load(Ordering::Relaxed);
             if busy || activity != seen {
@@ -409,7 +425,7 @@ impl Worker {
     }
 
     /// Reads until something came or the turn is over.
-    fn read_in_turn(&self) {
+    fn read_in_turn(&'static self) {
         if self.link.poll(TURN_MS) {
             let frames = self.link.read();
             self.handle(frames);
@@ -421,7 +437,7 @@ impl Worker {
         }
     }
 
-    fn handle(&self, messages: Result<Vec<ToWorker>, String>) {
+    fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
         let messages = match messages {
             Ok(messages) => messages,
             Err(reason) => {
@@ -434,7 +450,13 @@ impl Worker {
                 ToWorker::Run(tasks) => self.accept(tasks),
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
-                ToWorker::Fetch(tasks) => tasks.into_iter().for_each(|id| self.export(id, Instant::now())),
+                ToWorker::Fetch(tasks) => {
+                    // The watcher gives signs of life, however long it takes.
+                    self.exporting.fetch_add(1, Ordering::Relaxed);
+                    self.wake_watcher();
+                    tasks.into_iter().for_each(|id| self.export(id, Instant::now()));
+                    self.exporting.fetch_sub(1, Ordering::Relaxed);
+                }
                 ToWorker::Drop(tasks) => {
                     self.store.forget(&tasks);
                     // What the page says of memory is to be true also when nothing runs.
@@ -445,6 +467,7 @@ impl Worker {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();
                 }
+                ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
                         client.hear(word);
@@ -559,19 +582,45 @@ impl Worker {
         self.bounce(bounced);
     }
 
+    /// Sends a value that is held. One that must be read from disk is left to a thread of its own: whoever reads messages
+    /// does not wait for the disk.
+    fn export(&'static self, id: TaskId, since: Instant) {
+        let exporter = self.store.is_on_disk_only(id).then(|| self.exporter()).flatten();
+        if exporter.is_none_or(|exporter| exporter.send((id, since)).is_err()) {
+            self.export_now(id, since);
+        }
+    }
+
+    fn exporter(&'static self) -> Option<&'static Sender<(TaskId, Instant)>> {
+        let exporter = self.exporter.get_or_init(|| {
+            let (ask, asked) = channel();
+            let work = move || asked.into_iter().for_each(|(id, since)| self.export_now(id, since));
+            std::thread::Builder::new().name("exporter".to_string()).spawn(work).ok().map(|_| ask)
+        });
+        exporter.as_ref()
+    }
+
     /// Sends a value that is held; where there is no room for it, a little later.
-    fn export(&self, id: TaskId, since: Instant) {
+    fn export_now(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
-            Ok(Some((value, record))) => match self.encode(&value, record) {
-                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
-                    self.deferred.lock().push((id, since));
-                    return self.wake_watcher();
+            Ok(Some((value, record))) => {
+                let encoded = output::encode(&self.pool, &value, record);
+                // It may have been forgotten meanwhile, and this be its end.
+                discard(value);
+                match encoded {
+                    Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                        // Not here: whoever reads messages does not wait for the disk.
+                        if !self.store.ask_for_room() {
+                            self.link.send(&FromWorker::Crowded);
+                        }
+                        self.deferred.lock().push((id, since));
+                        return self.wake_watcher();
+                    }
+                    encoded => encoded
+                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into()))),
                 }
-                encoded => {
-                    encoded.map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into())))
-                }
-            },
+            }
             Ok(None) => lost("its worker does not hold it any more".to_string()),
             Err(reason) => lost(reason),
         };
@@ -582,32 +631,22 @@ impl Worker {
     }
 
     /// Tries again to send what there was no room for.
-    fn export_deferred(&self) {
+    fn export_deferred(&'static self) {
         let deferred = std::mem::take(&mut *self.deferred.lock());
         deferred.into_iter().for_each(|(id, since)| self.export(id, since));
     }
 
-    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, and the supervisor
-    /// is told that copies which can be had again had better go.
-    fn encode(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
-        loop {
-            match output::encode(&self.pool, value, record) {
-                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
-                Err(crowded @ Unsent::Crowded(_)) => {
-                    self.link.send(&FromWorker::Crowded);
-                    return Err(crowded);
-                }
-                encoded => return encoded,
-            }
-        }
-    }
-
-    /// The same, waiting for room as long as that makes sense.
+    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, the supervisor is
+    /// told that copies which can be had again had better go, and room is waited for as long as that makes sense.
     fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::protocol::Payload, Unsent> {
         let since = Instant::now();
         loop {
-            match self.encode(value, record) {
-                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => std::thread::sleep(TICK),
+            match output::encode(&self.pool, value, record) {
+                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
+                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                    self.link.send(&FromWorker::Crowded);
+                    std::thread::sleep(TICK);
+                }
                 encoded => return encoded,
             }
         }
@@ -615,7 +654,7 @@ impl Worker {
 
     /// Counts one delivery of each segment of ours in the payload.
     fn lend(&self, payload: &crate::protocol::Payload) {
-        for segment in payload.segments.iter().filter(|s| s.is_own()) {
+        for segment in payload.segments().iter().filter(|s| s.is_own()) {
             self.pool.lend(segment);
         }
     }
@@ -642,7 +681,7 @@ impl Worker {
 
     fn tell_printed(&self) {
         self.streams.look(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
-            self.link.send(&FromWorker::Printed { number, stderr, bytes: Bytes(bytes.into()), tasks });
+            self.link.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
@@ -667,15 +706,18 @@ impl Worker {
     }
 
     /// Runs a task; says how many results wait to be sent, and when it was over.
-    fn run(&'static self, mut task: Task, scope: &WorkerScope) -> (usize, Instant) {
+    fn run(&'static self, mut task: Task, began: Instant, scope: &WorkerScope) -> (usize, Instant) {
         let id = task.id;
         if task.alone {
             self.store.clear_out();
         }
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
-        let began = Instant::now();
-        let outcome = self.outcome(&mut task, scope);
+        // Values run their own code when they are decoded, encoded, sized and dropped.
+        let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
+            let (name, key) = scope.call();
+            Outcome::Failed(Box::new(self.failure(id, 0, name, key, output::cause(fault))))
+        });
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         self.page.set_running(scope.slot, None);
@@ -697,7 +739,7 @@ impl Worker {
         }
         let given = match &outcome {
             _ if !followed => None,
-            Outcome::Value(payload) if payload.segments.is_empty() => Some(Input::Payload(payload.clone())),
+            Outcome::Value(payload) if payload.segments().is_empty() => Some(Input::Payload(payload.clone())),
             Outcome::Held { .. } => Some(Input::Held { id, take: false }),
             _ => None,
         };
@@ -739,9 +781,9 @@ impl Worker {
             Ok(inputs) => inputs,
             Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
         };
-        let body = &task.body.0;
+        let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
-        for op in Ops::new(body) {
+        for op in Ops::new(body).take_while(|_| !inputs.is_empty()) {
             if let Ok(Op::Dependency(i)) = op
                 && let Some(n) = uses.get_mut(i)
             {
@@ -767,11 +809,7 @@ impl Worker {
             true
         };
         match program::run(body, &mut input, go_on) {
-            // Encoding runs the value's own code.
-            Ok(Some((value, record))) => guarded(|| Ok(self.keep(task, value, record))).unwrap_or_else(|fault| {
-                let name = Some(scope.name_of(record));
-                Outcome::Failed(Box::new(self.failure(id, 0, name, None, output::cause(fault))))
-            }),
+            Ok(Some((value, record))) => self.keep(task, value, record),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
                 let cause = output::cause(fault.fault);
@@ -812,12 +850,11 @@ impl Worker {
             let name = Some(short_name(record.path()));
             Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
         };
+        let bound = record.is_bound();
+        if !bound && let Some(payload) = output::encode_small(&value, record) {
+            return Outcome::Value(payload);
+        }
         if !task.deliver {
-            let mut bytes = Vec::new();
-            let bound = record.is_bound();
-            if !bound && record.result().encode(&value, &mut bytes, SMALL).is_ok() {
-                return Outcome::Value(crate::protocol::Payload::inline(&bytes));
-            }
             let nbytes = record.result().size(&value);
             return match self.store.put(task.id, value, record, nbytes) {
                 Ok(()) => Outcome::Held { nbytes, bound },
@@ -852,6 +889,7 @@ impl Worker {
             return;
         }
         queue.active -= 1;
+        let mut failed = None;
         if queue.idle > 0 {
             self.work.notify_one();
         } else {
@@ -863,13 +901,17 @@ impl Worker {
             queue.active += 1;
             let spawned =
                 std::thread::Builder::new().name(format!("executor-{slot}")).spawn(move || self.work_as_thread(slot));
-            if let Err(e) = spawned {
+            if spawned.is_err() {
                 queue.active -= 1;
                 queue.free_slots.push(slot);
-                log::error!("no thread to run what a task waits for: {e}");
             }
+            failed = spawned.err();
         }
         drop(queue);
+        // Without the lock: standard error may be full, and is emptied by threads that need the lock.
+        if let Some(e) = failed {
+            log::error!("no thread to run what a task waits for: {e}");
+        }
         self.send_finished();
         self.link.send(&FromWorker::Blocked(1));
     }

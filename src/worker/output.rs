@@ -5,11 +5,12 @@ use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::message::Done;
-use crate::protocol::{FailureCause, Outcome, Payload};
+use crate::protocol::{FailureCause, Outcome, Payload, SMALL};
 use crate::run::context::current_task;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{CallError, Record};
+use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -31,6 +32,19 @@ impl From<Unsent> for FailureCause {
             Unsent::Crowded(e) => Self::Resource { reason: e.to_string() },
         }
     }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A value that is small once it is encoded.
+pub(super) fn encode_small(value: &Value, record: &Record) -> Option<Payload> {
+    let mut bytes = SCRATCH.take();
+    bytes.clear();
+    let small = record.result().encode(value, &mut bytes, SMALL).is_ok().then(|| Payload::inline(&bytes));
+    SCRATCH.set(bytes);
+    small
 }
 
 pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
@@ -69,11 +83,11 @@ pub(super) fn batches(done: Vec<Done>) -> Vec<Vec<Done>> {
     let (mut fds, mut bytes) = (0, 0);
     for one in done {
         if let Outcome::Value(payload) = &one.outcome {
-            if fds + payload.segments.len() > MAX_FDS || bytes > MESSAGE {
+            if fds + payload.segments().len() > MAX_FDS || bytes > MESSAGE {
                 all.push(std::mem::take(&mut batch));
                 (fds, bytes) = (0, 0);
             }
-            fds += payload.segments.len();
+            fds += payload.segments().len();
             bytes += payload.bytes.len();
         }
         batch.push(one);

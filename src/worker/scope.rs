@@ -68,6 +68,11 @@ impl WorkerScope {
         }
     }
 
+    /// The call that goes on or was the last one, by name and key.
+    pub(super) fn call(&self) -> (Option<String>, Option<u64>) {
+        self.step.get().map(|(record, key)| (self.name_of(record), key)).unzip()
+    }
+
     pub(super) fn name_of(&self, record: &'static Record) -> String {
         self.name.borrow().clone().unwrap_or_else(|| short_name(record.path()))
     }

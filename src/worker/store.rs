@@ -16,7 +16,9 @@ use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
 use crate::protocol::Payload;
 use crate::task::Value;
+use crate::task::call::{discard, guarded};
 use crate::task::function::Record;
+use log::Level;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -54,6 +56,10 @@ struct State {
     /// Why the disk takes nothing, and when that was seen.
     failing: Option<(String, Instant)>,
     trimmed: Option<Instant>,
+    /// A value that is to be sent finds no room in shared memory.
+    crowded: bool,
+    /// A task waits for memory.
+    pausing: bool,
 }
 
 /// A result on its way to disk.
@@ -100,6 +106,8 @@ impl Store {
             policy: policy.unwrap_or_else(Policy::unlimited),
             failing: None,
             trimmed: None,
+            crowded: false,
+            pausing: false,
         };
         Self {
             state: Mutex::new(state),
@@ -141,16 +149,21 @@ impl Store {
             state.order.insert(used, id);
             state.managed += bytes;
             state.policy.kept(bytes);
-            self.settle(&state);
+            self.settle(&mut state);
             old
         };
-        drop(old);
+        discard(old);
         Ok(())
     }
 
     /// Whether a result is here, in memory or on disk.
     pub(super) fn holds(&self, id: TaskId) -> bool {
         self.state.lock().entries.contains_key(&id)
+    }
+
+    /// Whether a result must be read from disk to be had.
+    pub(super) fn is_on_disk_only(&self, id: TaskId) -> bool {
+        self.state.lock().entries.get(&id).is_some_and(|entry| entry.value.is_none())
     }
 
     /// A result, brought back from disk where it is there only. `None`: it is not here.
@@ -164,9 +177,7 @@ impl Store {
                 (None, None) => return Ok(None),
             }
         };
-        let value = load(&on_disk, record)?;
-        // Counted again, since what lies on disk takes no memory.
-        let bytes = record.result().size(&value);
+        let (value, bytes) = load(&on_disk, record)?;
         let mut state = self.state.lock();
         state.clock += 1;
         let used = state.clock;
@@ -178,35 +189,47 @@ impl Store {
             state.order.insert(used, id);
             state.managed += bytes;
             state.policy.came_back(bytes);
-            self.settle(&state);
+            self.settle(&mut state);
         }
         Ok(Some((value, record)))
     }
 
-    /// Takes a result out of the store.
+    /// Takes a result out of the store. One that cannot be read back from disk stays.
     pub(super) fn take(&self, id: TaskId) -> Result<Option<Value>, String> {
+        let (on_disk, record, life) = {
+            let mut state = self.state.lock();
+            match state.entries.get(&id) {
+                Some(Entry { value: None, disk: Some(on_disk), record, life, .. }) => {
+                    (Arc::clone(on_disk), *record, *life)
+                }
+                _ => {
+                    let removed = state.remove(id);
+                    self.settle(&mut state);
+                    return Ok(removed.and_then(|entry| entry.value));
+                }
+            }
+        };
+        let (value, _) = load(&on_disk, record)?;
         let removed = {
             let mut state = self.state.lock();
-            let removed = state.remove(id);
-            self.settle(&state);
+            let is_it = state.entries.get(&id).is_some_and(|entry| entry.life == life);
+            let removed = is_it.then(|| state.remove(id)).flatten();
+            self.settle(&mut state);
             removed
         };
-        match removed {
-            Some(Entry { value: Some(value), .. }) => Ok(Some(value)),
-            Some(Entry { disk: Some(on_disk), record, .. }) => load(&on_disk, record).map(Some),
-            _ => Ok(None),
-        }
+        discard(removed);
+        Ok(Some(value))
     }
 
     pub(super) fn forget(&self, ids: &[TaskId]) {
         // A value's own drop may take long or come back here, so it happens outside of the lock.
-        let dropped: Vec<_> = {
+        let dropped: Vec<Entry> = {
             let mut state = self.state.lock();
             let dropped = ids.iter().filter_map(|id| state.remove(*id)).collect();
-            self.settle(&state);
+            self.settle(&mut state);
             dropped
         };
-        drop(dropped);
+        dropped.into_iter().for_each(discard);
         let mut shared = self.shared.lock();
         if !shared.is_empty() {
             ids.iter().for_each(|id| drop(shared.remove(id)));
@@ -215,16 +238,22 @@ impl Store {
 
     /// Keeps values in reach: their segments mapped, and the mappings filled.
     pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
-        values.iter().flat_map(|(_, payload)| &payload.segments).for_each(|segment| segment.populate());
+        values.iter().flat_map(|(_, payload)| payload.segments()).for_each(|segment| segment.populate());
         self.shared.lock().extend(values);
     }
 
-    /// Whether a task may start beside `running` others.
+    /// Whether a task that is there may start beside `running` others.
     pub(super) fn may_start(&self, running: usize) -> Result<(), Wait> {
         if self.open.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.state.lock().policy.may_start(running)
+        let mut state = self.state.lock();
+        let answer = state.policy.may_start(running);
+        if answer.is_err() && !state.pausing {
+            self.page.gauges().count_pause();
+        }
+        state.pausing = answer.is_err();
+        answer
     }
 
     /// A task has ended: what it used may be moved now.
@@ -232,8 +261,21 @@ impl Store {
         if !self.open.load(Ordering::Relaxed) {
             let mut state = self.state.lock();
             state.policy.try_again();
-            self.settle(&state);
+            self.settle(&mut state);
         }
+    }
+
+    /// Has the mover make room in shared memory, by moving one more result. False if it found none to move last time.
+    pub(super) fn ask_for_room(&self) -> bool {
+        let mut state = self.state.lock();
+        let stuck = state.policy.is_stuck();
+        state.crowded = self.disk.is_some();
+        // A disk that takes nothing is tried again in its time.
+        if state.failing.is_none() {
+            state.policy.try_again();
+        }
+        self.debts.notify_one();
+        !stuck && self.disk.is_some()
     }
 
     /// Looks how much memory the process uses. Takes two microseconds.
@@ -244,18 +286,20 @@ impl Store {
         if self.limited {
             let mut state = self.state.lock();
             state.policy.sampled(private + segments);
-            self.settle(&state);
+            self.settle(&mut state);
         }
         private + segments
     }
 
     /// Tells the page and whoever waits what has become of a change.
-    fn settle(&self, state: &State) {
+    fn settle(&self, state: &mut State) {
         self.page.gauges().set_results(state.managed, state.spilled);
         if !self.limited {
             return;
         }
-        self.open.store(state.policy.may_start(self.threads).is_ok(), Ordering::Relaxed);
+        let open = state.policy.may_start(self.threads).is_ok();
+        self.open.store(open, Ordering::Relaxed);
+        state.pausing &= !open;
         if state.owes() || state.policy.should_trim() {
             self.debts.notify_one();
         }
@@ -275,9 +319,10 @@ impl Store {
                         state.trimmed = Some(Instant::now());
                     }
                     if trim || state.owes() {
+                        state.crowded &= trim;
                         break trim;
                     }
-                    if state.failing.is_some() && state.policy.debt() > 0 {
+                    if state.failing.is_some() && (state.policy.debt() > 0 || state.crowded) {
                         self.debts.wait_for(&mut state, RETRY);
                     } else {
                         self.debts.wait(&mut state);
@@ -322,36 +367,41 @@ impl Store {
             match state.next_victim() {
                 Some(Ok(victim)) => victim,
                 Some(Err(evicted)) => {
-                    self.settle(&state);
+                    self.settle(&mut state);
                     drop(state);
-                    drop(evicted);
+                    discard(evicted);
                     return true;
                 }
                 None => {
                     state.policy.stuck();
-                    self.settle(&state);
+                    self.settle(&mut state);
                     return false;
                 }
             }
         };
         let written = disk.write(|| {
             let mut bytes = Vec::new();
-            victim.record.result().encode(&victim.value, &mut bytes, usize::MAX).map_err(|e| format!("{e:?}"))?;
+            let encoded = guarded(|| Ok(victim.record.result().encode(&victim.value, &mut bytes, usize::MAX)));
+            encoded.map_err(|fault| fault.to_string())?.map_err(|e| format!("{e:?}"))?;
             Ok(bytes)
         });
         let Victim { id, life, value, .. } = victim;
         let mut state = self.state.lock();
         let mut moved = false;
-        let mut dropped = None;
+        // Dropped and told when the lock has been let go: both may take long.
+        let (mut dropped, mut unwanted) = (None, None);
+        let mut news = None;
         match written {
             Ok(on_disk) => {
                 if state.failing.take().is_some() {
                     self.page.gauges().set_disk_fails(false);
-                    log::info!("results can be moved to disk again");
+                    news = Some((Level::Info, "results can be moved to disk again".to_string()));
                 }
                 let len = on_disk.len();
+                self.page.gauges().count_moved(len);
+                let on_disk = Arc::new(on_disk);
                 if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.life == life) {
-                    entry.disk = Some(Arc::new(on_disk));
+                    entry.disk = Some(Arc::clone(&on_disk));
                     entry.fixed = false;
                     // Somebody may have begun to use it: then it is dropped later, without being written again.
                     let unused = entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 2);
@@ -360,6 +410,7 @@ impl Store {
                         dropped = state.evict(id);
                     }
                 }
+                unwanted = Some(on_disk);
                 moved = true;
             }
             Err(e) => {
@@ -368,12 +419,12 @@ impl Store {
                     entry.fixed = hopeless;
                 }
                 if hopeless {
-                    log::warn!("the result of task {id} stays in memory: {e}");
+                    news = Some((Level::Warn, format!("the result of task {id} stays in memory: {e}")));
                     moved = true;
                 } else {
                     let reason = e.to_string();
                     if state.failing.as_ref().is_none_or(|(known, _)| *known != reason) {
-                        log::error!("results cannot be moved to disk: {reason}");
+                        news = Some((Level::Error, format!("results cannot be moved to disk: {reason}")));
                     }
                     state.failing = Some((reason, Instant::now()));
                     state.policy.stuck();
@@ -381,9 +432,14 @@ impl Store {
                 }
             }
         }
-        self.settle(&state);
+        self.settle(&mut state);
         drop(state);
-        drop((dropped, value));
+        drop(unwanted);
+        discard(dropped);
+        discard(value);
+        if let Some((level, news)) = news {
+            log::log!(level, "{news}");
+        }
         moved
     }
 
@@ -397,15 +453,23 @@ impl Store {
     }
 }
 
-fn load(on_disk: &OnDisk, record: &Record) -> Result<Value, String> {
+/// Reads a value back, and says how much memory it takes now: what lies on disk takes none.
+fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
     let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
-    decode_scope(&payload.segments, || record.result().decode(payload.content()))
+    let read = guarded(|| {
+        let value = decode_scope(payload.segments(), || record.result().decode(payload.content()));
+        Ok(value.map(|value| {
+            let bytes = record.result().size(&value);
+            (value, bytes)
+        }))
+    });
+    read.map_err(|fault| format!("a result cannot be read back from disk: {fault}"))?
 }
 
 impl State {
     /// Whether there is a debt that can be paid.
     fn owes(&self) -> bool {
-        self.policy.debt() > 0 && !self.policy.is_stuck()
+        (self.policy.debt() > 0 || self.crowded) && !self.policy.is_stuck()
     }
 
     /// Makes an entry the one used last.
@@ -458,188 +522,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::ids::{JobId, SessionId};
-    use crate::ipc::ledger::Ledger;
-    use crate::ipc::page::PageName;
-    use crate::memory::thresholds::Thresholds;
-    use crate::task::function::TaskFunction;
-    use crate::{Buffer, Data};
-    use tempfile::TempDir;
-
-    const KIB: u64 = 1 << 10;
-
-    fn id(index: u32) -> TaskId {
-        TaskId { job: JobId { session: SessionId(1), number: 1 }, index }
-    }
-
-    fn record_of<A, R, F: TaskFunction<A, R>>(_: F) -> &'static Record {
-        F::RECORD
-    }
-
-    fn made(x: u64) -> Buffer<u64> {
-        Buffer::from_fn(12_800, |i| i as u64 * x)
-    }
-
-    struct Rig {
-        store: Store,
-        ledger: Ledger,
-        _dir: TempDir,
-    }
-
-    /// A store with a limit of 1000 KiB; its process memory is what a test says.
-    fn rig() -> Rig {
-        let dir = tempfile::tempdir().unwrap();
-        let page = Arc::new(ControlPage::create(&PageName::new().unwrap(), 0).unwrap());
-        let ledger = Ledger::in_memory(u64::MAX);
-        let pool = SegmentPool::new(1, ledger.clone(), 0);
-        let disk = Disk::new(dir.path().to_path_buf(), ledger.clone());
-        let policy = Policy::new(Thresholds::default().levels(1000 * KIB));
-        Rig { store: Store::new(Some(policy), Some(disk), 1, pool, page), ledger, _dir: dir }
-    }
-
-    impl Rig {
-        /// Each takes 100 KiB and a little.
-        fn put(&self, index: u32) -> Result<(), String> {
-            let record = record_of(made);
-            let value: Value = Arc::new(made(u64::from(index)));
-            let bytes = record.result().size(&value);
-            self.store.put(id(index), value, record, bytes)
-        }
-
-        fn pay(&self) {
-            while self.store.state.lock().owes() {
-                self.store.move_one();
-            }
-        }
-
-        fn in_memory(&self) -> Vec<u32> {
-            let state = self.store.state.lock();
-            let mut there: Vec<_> =
-                state.entries.iter().filter(|(_, e)| e.value.is_some()).map(|(i, _)| i.index).collect();
-            there.sort_unstable();
-            assert_eq!(there.len(), state.order.len());
-            there
-        }
-
-        fn check<T: Data + PartialEq + std::fmt::Debug>(&self, index: u32, wanted: &T) {
-            let (value, _) = self.store.get(id(index)).unwrap().unwrap();
-            assert_eq!(value.downcast_ref::<T>().unwrap(), wanted);
-        }
-    }
-
-    #[test]
-    fn what_was_used_longest_ago_goes_first_and_comes_back() {
-        let rig = rig();
-        (0..5).for_each(|i| rig.put(i).unwrap());
-        assert!(!rig.store.state.lock().owes());
-        rig.check(0, &made(0));
-        (5..8).for_each(|i| rig.put(i).unwrap());
-        rig.pay();
-        assert_eq!(rig.in_memory(), [0, 4, 5, 6, 7], "0 was used after 1 to 3");
-        let gauges = rig.store.page.gauges();
-        assert_eq!(gauges.managed(), rig.store.state.lock().managed);
-        assert!(gauges.spilled() >= 300 * KIB, "{}", gauges.spilled());
-        (0..8).for_each(|i| rig.check(i, &made(u64::from(i))));
-        // What is read from disk takes no memory, so that nothing has to go for it.
-        rig.pay();
-        assert_eq!(rig.in_memory(), (0..8).collect::<Vec<_>>());
-        rig.store.forget(&(0..8).map(id).collect::<Vec<_>>());
-        assert_eq!((gauges.managed(), gauges.spilled()), (0, 0));
-        assert_eq!(rig.ledger.reserve_disk(u64::MAX), Ok(()), "the disk is empty");
-    }
-
-    #[test]
-    fn what_is_in_use_stays() {
-        let rig = rig();
-        (0..6).for_each(|i| rig.put(i).unwrap());
-        let used = rig.store.get(id(0)).unwrap();
-        rig.put(6).unwrap();
-        rig.put(7).unwrap();
-        rig.pay();
-        assert_eq!(rig.in_memory(), [0, 4, 5, 6, 7]);
-        drop(used);
-        assert!(rig.store.take(id(1)).unwrap().is_some_and(|v| v.downcast_ref() == Some(&made(1))));
-        assert!(rig.store.get(id(1)).unwrap().is_none() && rig.store.take(id(1)).unwrap().is_none());
-        rig.store.clear_out();
-        assert!(rig.in_memory().is_empty());
-        assert!(rig.store.take(id(2)).unwrap().is_some_and(|v| v.downcast_ref() == Some(&made(2))));
-    }
-
-    #[test]
-    fn a_value_that_came_back_is_not_written_twice() {
-        fn words(n: usize) -> Vec<String> {
-            (0..n).map(|i| format!("{i:090}")).collect()
-        }
-        let rig = rig();
-        let record = record_of(words);
-        for i in 0..7 {
-            rig.store.put(id(i), Arc::new(words(1000)), record, 114 * KIB).unwrap();
-        }
-        rig.pay();
-        let used = rig.store.page.gauges().spilled();
-        let there = rig.in_memory();
-        assert_eq!(there, [2, 3, 4, 5, 6]);
-        for _ in 0..3 {
-            (0..7).for_each(|i| rig.check(i, &words(1000)));
-            rig.pay();
-            assert_eq!(rig.in_memory().len(), 5);
-        }
-        assert!(rig.store.page.gauges().spilled() <= 7 * used / 2, "each is there once");
-    }
-
-    #[test]
-    fn a_disk_that_fails_loses_nothing_and_then_results_are_refused() {
-        let rig = rig();
-        rig.ledger.set_disk_limit(0);
-        (0..7).for_each(|i| rig.put(i).unwrap());
-        rig.pay();
-        assert_eq!(rig.in_memory().len(), 7);
-        assert!(rig.store.page.gauges().disk_fails());
-        assert_eq!(rig.store.may_start(0), Ok(()), "one at a time, since waiting would not help");
-        assert!(rig.store.may_start(1).is_err());
-        let error = rig.put(7).unwrap_err();
-        assert!(error.contains("spill_limit") && error.contains("does not fit"), "{error}");
-        (0..7).for_each(|i| rig.check(i, &made(u64::from(i))));
-        // The disk has room again.
-        rig.ledger.set_disk_limit(u64::MAX);
-        rig.store.state.lock().policy.try_again();
-        rig.pay();
-        assert!(!rig.store.page.gauges().disk_fails());
-        rig.put(7).unwrap();
-        rig.pay();
-        (0..8).for_each(|i| rig.check(i, &made(u64::from(i))));
-    }
-
-    #[test]
-    fn a_value_dropped_while_it_is_written_stays_dropped() {
-        let rig = rig();
-        (0..7).for_each(|i| rig.put(i).unwrap());
-        let victim = rig.store.state.lock().next_victim().unwrap().ok().unwrap();
-        assert_eq!(victim.id, id(0));
-        rig.store.forget(&[id(0)]);
-        rig.put(0).unwrap();
-        assert_ne!(rig.store.state.lock().entries[&id(0)].life, victim.life);
-        drop(victim);
-        rig.pay();
-        rig.check(0, &made(0));
-    }
-
-    #[test]
-    fn the_mover_pays_what_is_owed() {
-        let rig = Box::leak(Box::new(rig()));
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(|| {
-            rig.store.pay_debts(move || {
-                let _ = tell.send(());
-            })
-        });
-        (0..20).for_each(|i| rig.put(i).unwrap());
-        while rig.store.page.gauges().managed() > 600 * KIB {
-            told.recv_timeout(Duration::from_secs(10)).unwrap();
-        }
-        (0..20).for_each(|i| rig.check(i, &made(u64::from(i))));
-    }
-}
+mod tests;

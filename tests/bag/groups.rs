@@ -49,21 +49,23 @@ pub fn a_worker_dies(client: &Client) {
     let (made, file) = (path(&dir, "made"), path(&dir, "gone"));
     let bag = Bag::range(0..400, 8).map_partitions_with(
         |elements, made: std::sync::Arc<String>| {
-            note(&made, "partition");
+            note(&made, std::process::id());
             elements.map(|x| (x % 50, vec![x; 100]))
         },
         made.as_str(),
     );
     let groups = bag.groupby(|(key, _)| *key, 16).map_with(
-        |(key, group), file: &String| {
-            // The first task of this layer ends the process, after all of the other layer have been done.
-            if notes(file).is_empty() {
-                note(file, std::process::id());
+        |(key, group), (file, made): &(String, String)| {
+            // The first task of this layer ends the process, after all of the other layer have been done; and one that
+            // has made pieces.
+            let me = std::process::id().to_string();
+            if notes(file).is_empty() && notes(made).contains(&me) {
+                note(file, &me);
                 send_signal(std::process::id(), Signal::SIGKILL);
             }
             (key, group.len())
         },
-        file.as_str(),
+        (file.clone(), made.clone()),
     );
     let before = pids(client);
     let mut sizes = groups.compute(client).unwrap();

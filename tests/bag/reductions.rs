@@ -59,6 +59,21 @@ pub fn folds(client: &Client) {
     assert_eq!((tasks(2), tasks(4), tasks(8), tasks(64)), (64 + 63, 64 + 21, 64 + 9, 64 + 1));
 }
 
+pub fn folds_of_partitions_without_elements(client: &Client) {
+    let holes = Bag::from_partitions([vec![], vec![1], vec![], vec![2, 3], vec![]]);
+    for width in [2, 3, 8] {
+        let holes = holes.split_every(width);
+        assert_eq!(holes.fold(10, |a, b| a + b, |a, b| a + b).compute(client).unwrap(), 26);
+        let sizes = holes.reduction(|part| vec![part.count()], |sizes| sizes.concat());
+        assert_eq!(sizes.compute(client).unwrap(), [1, 2]);
+        let none = holes.filter(|x| *x > 3).reduction(|part| vec![part.count()], |sizes| sizes.concat());
+        assert!(none.compute(client).unwrap().is_empty());
+    }
+    // The only partition counts.
+    let sizes = Bag::<i64>::from_partitions([]).reduction(|part| vec![part.count()], |sizes| sizes.concat());
+    assert_eq!(sizes.compute(client).unwrap(), [0]);
+}
+
 pub fn tops(client: &Client) {
     let bag = Bag::from_sequence([5, 3, 9, 1, 9, 7, 2], 3);
     assert_eq!(bag.topk(3).compute(client).unwrap(), [9, 9, 7]);
@@ -94,6 +109,8 @@ pub fn tables(client: &Client) {
 
     let lengths = words().foldby(|w| w.len(), 0, |n, _| n + 1, |a, b| a + b).compute(client).unwrap();
     assert_eq!(lengths, [(2, 6), (3, 7), (4, 1), (5, 3), (6, 1)]);
+    let counted = words().foldby_ref(|w| w.as_str(), 0, |n, _| n + 1, |a, b| a + b).compute(client).unwrap();
+    assert_eq!(counted, expected.map(|(w, n)| (w.to_string(), n)));
 
     let lines = Bag::from_sequence(["a b a", "", "b c"].map(String::from), 3);
     let count = |mut counter: Counter<String>, line: String| {

@@ -1,6 +1,7 @@
 //! How many tasks there are, what they are called, and what their errors say.
 
 use crate::common::{directory, note, notes, path};
+use std::fmt::Debug;
 use std::sync::Arc;
 use swath::{Bag, Cause, Client, Mode, delayed};
 
@@ -75,6 +76,81 @@ pub fn errors_tell_the_place(client: &Client) {
     assert!(error.to_string().ends_with("three (at element 1 of partition 1)"), "{error}");
 }
 
+/// Fails at one element.
+fn checked(x: i64) -> i64 {
+    assert!(x != 7, "seven");
+    x
+}
+
+fn is_checked(x: &i64) -> bool {
+    checked(*x) >= 0
+}
+
+fn add(a: i64, b: i64) -> i64 {
+    checked(b) + a
+}
+
+pub fn every_function_of_elements_tells_the_place(client: &Client) {
+    fn of<T: Debug>(result: swath::Result<T>) -> String {
+        result.unwrap_err().to_string()
+    }
+    let (bag, c) = (Bag::range(0..10, 2), client);
+    let errors = [
+        ("map", of(bag.map(checked).compute(c))),
+        ("map_with", of(bag.map_with(|x, y: &i64| checked(x) + y, 1).compute(c))),
+        ("try_map", of(bag.try_map(|x| Ok::<_, String>(checked(x))).compute(c))),
+        ("filter", of(bag.filter(is_checked).compute(c))),
+        ("filter_with", of(bag.filter_with(|x, _: &i64| is_checked(x), 1).compute(c))),
+        ("remove", of(bag.remove(is_checked).compute(c))),
+        ("filter_map", of(bag.filter_map(|x| Some(checked(x))).compute(c))),
+        ("flat_map", of(bag.flat_map(|x| [checked(x)]).compute(c))),
+        ("flat_map_with", of(bag.flat_map_with(|x, _: &i64| [checked(x)], 1).compute(c))),
+        ("map_partitions", of(bag.map_partitions(|part| part.map(checked)).compute(c))),
+        ("starmap", of(bag.map(|x| (x, x)).starmap(|x, _| checked(x)).compute(c))),
+        ("generate", of(Bag::generate(|n: i64| (n..n + 5).map(checked), [0_i64, 5]).compute(c))),
+        ("accumulate", of(bag.accumulate(|a, x| add(*a, x)).compute(c))),
+        ("accumulate_from", of(bag.accumulate_from(0, |a, x| add(*a, x)).compute(c))),
+        ("join", of(bag.join(vec![1], |x| checked(*x), |y: &i64| *y).compute(c))),
+        ("fold", of(bag.fold(0, add, |a, b| a + b).compute(c))),
+        ("reduce", of(bag.reduce(add).compute(c))),
+        ("reduction", of(bag.reduction(|part| part.map(checked).sum::<i64>(), |all| all.iter().sum()).compute(c))),
+        ("any", of(bag.any(|x| !is_checked(x)).compute(c))),
+        ("all", of(bag.all(is_checked).compute(c))),
+        ("max_by_key", of(bag.max_by_key(|x| checked(*x)).compute(c))),
+        ("min_by", of(bag.min_by(|a, b| checked(*a).cmp(&checked(*b))).compute(c))),
+        ("topk_by_key", of(bag.topk_by_key(3, |x| checked(*x)).compute(c))),
+        ("distinct_by_key", of(bag.distinct_by_key(|x| checked(*x)).compute(c))),
+        ("foldby", of(bag.foldby(|x| checked(*x), 0, |a, b| a + b, |a, b| a + b).compute(c))),
+        ("foldby_ref", of(bag.foldby_ref(|x| if is_checked(x) { x } else { &0 }, 0, |a, _| a, |a, _| a).compute(c))),
+        ("groupby", of(bag.groupby(|x| checked(*x), None).compute(c))),
+    ];
+    for (operation, error) in errors {
+        assert!(error.contains("seven (at element 2 of partition 1)"), "{operation}: {error}");
+    }
+}
+
+pub fn a_failed_pass_reads_no_further(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "notes");
+    let noted = |x: i64, file: &String| {
+        note(file, x);
+        x
+    };
+    let failing = |x: i64| if x < 5 { Ok(x) } else { Err("five".to_string()) };
+    let bag = Bag::range(0..1000, 1).map_with(noted, file.as_str()).try_map(failing);
+    let endless = Bag::range(0..3, 1).flat_map(|_| 0_i64..).map_with(noted, file.as_str()).try_map(failing);
+    let endless_partition = Bag::range(0..3, 1)
+        .map_partitions(|part| part.flat_map(|_| 0_i64..))
+        .map_with(noted, file.as_str())
+        .try_map(failing);
+    for (i, bag) in [bag, endless, endless_partition].into_iter().enumerate() {
+        let errors = [bag.count().compute(client).unwrap_err(), bag.compute(client).unwrap_err()];
+        assert!(errors.iter().all(|e| e.to_string().contains("five (at element")), "{errors:?}");
+        // The element that fails is the last one.
+        assert_eq!(notes(&file).len(), 12 * (i + 1));
+    }
+}
+
 pub fn options_are_kept(client: &Client) {
     let dir = directory();
     let file = path(&dir, "notes");
@@ -108,6 +184,7 @@ pub fn long_chains(client: &Client) {
 
 #[test]
 fn iterating_needs_one_graph_at_a_time() {
+    let _clean = crate::common::Clean::start();
     let client = Client::builder().mode(swath::Mode::Threads).threads(2).max_graphs(1).build().unwrap();
     let bag = Bag::range(0..100, 10);
     // All partitions need the total.

@@ -56,7 +56,7 @@ pub fn of_graphs_and_tasks(client: &Client) {
     let workers: Vec<_> = client.workers().unwrap().into_iter().map(|w| w.name).collect();
     for (event, task, took) in ends {
         assert!(matches!(event.kind, EventKind::TaskFinished { .. }));
-        assert!((5..1000).contains(&took.as_millis()), "{took:?}");
+        assert!(took >= Duration::from_millis(5) && took <= done - submitted, "{took:?}");
         let started = at(&|k| matches!(k, EventKind::TaskStarted { task: t } if t.key == task.key));
         let error = (event.at - started).abs_diff(took);
         assert!(started >= submitted && event.at <= done && error < Duration::from_micros(1), "{log:?}");

@@ -2,6 +2,8 @@
 //! run a function of the test program in a process of its own.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each suite uses a part of it, in tests")]
 
+pub mod suite;
+
 use parking_lot::{Mutex, MutexGuard};
 use std::fs;
 use std::future::Future;
@@ -17,8 +19,10 @@ use swath::{Client, MemoryLimit, Mode};
 
 /// No wait of a test is longer; what takes so long has failed.
 pub const LONG: Duration = Duration::from_secs(30);
-/// What a client may leave behind for so long.
+/// What a client leaves behind is gone within this, if the machine is not too busy to look.
 pub const SOON: Duration = Duration::from_secs(1);
+/// Nothing is left behind for longer, however busy the machine is. Shorter than what would end a stuck worker otherwise.
+pub const GONE: Duration = Duration::from_secs(15);
 
 /// Waits until something is so.
 pub fn until(what: &str, done: impl FnMut() -> bool) {
@@ -120,7 +124,7 @@ impl Clean {
 impl Drop for Clean {
     fn drop(&mut self) {
         let mut now = Holdings::now();
-        let clean = comes_true(SOON, || {
+        let clean = comes_true(GONE, || {
             now = Holdings::now();
             // What was on its way out before may be gone by now.
             now.descriptors <= self.before.descriptors
@@ -129,7 +133,7 @@ impl Drop for Clean {
                 && now.threads.iter().all(|t| self.before.threads.contains(t))
         });
         if !clean && !std::thread::panicking() {
-            panic!("left behind after {SOON:?}: {now:?}, before there was {:?}", self.before);
+            panic!("left behind after {GONE:?}: {now:?}, before there was {:?}", self.before);
         }
     }
 }

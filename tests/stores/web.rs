@@ -9,9 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use swath::files::{FileProblem, Files, Output};
-use swath::{Bag, Client, Error};
+use swath::{Bag, Client};
 
 /// A web server on this machine.
 struct Web {
@@ -155,21 +154,24 @@ fn a_task_that_is_cancelled_lets_go_of_its_download() {
     for client in clients().into_iter().skip(1) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/a.txt", listener.local_addr().unwrap());
+        let (begun, begins) = mpsc::channel();
         let server = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let wants_body = wants_body(&stream);
-                stream.write_all(HEAD.as_bytes()).unwrap();
+                let _ = stream.write_all(HEAD.as_bytes());
                 if wants_body {
+                    begun.send(()).unwrap();
                     // Nothing comes, until the other side has gone.
                     let _ = stream.read_to_end(&mut Vec::new());
                     return;
                 }
             }
         });
-        let lines = Bag::read_text(&*url).unwrap();
-        let error = client.compute_timeout(&lines, Duration::from_millis(300)).unwrap_err();
-        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        let future = client.submit(&Bag::read_text(&*url).unwrap().count()).unwrap();
+        begins.recv_timeout(crate::common::LONG).unwrap();
+        client.cancel(&future);
+        assert!(future.result().unwrap_err().is_cancelled());
         crate::common::until("the connection is closed", || server.is_finished());
         server.join().unwrap();
         // The worker lives on.

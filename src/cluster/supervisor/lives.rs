@@ -108,7 +108,7 @@ impl Supervisor {
             pipe,
             page,
             phase,
-            sent: 0,
+            owing: None,
             ended: None,
             blame: true,
             statm: Statm::of(pid),
@@ -167,6 +167,8 @@ impl Supervisor {
         if *build != self.build {
             return Err("it is another build of the program".to_string());
         }
+        let dead = |w: &WorkerId| !self.lives.contains_key(w);
+        let gone = (0..self.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
         let Some(life) = self.lives.get_mut(&worker) else { return Ok(()) };
         life.phase = Phase::Ready;
         let place = life.place;
@@ -183,6 +185,7 @@ impl Supervisor {
             session: session_of(worker),
             counter: clock::uses_counter(),
             stranger: !matches!(self.executable, Executable::Own),
+            gone,
         };
         let pid = life.pid;
         self.note(place, pid, LifeStep::Ready);
@@ -233,8 +236,9 @@ impl Supervisor {
         let place = life.place;
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
-        let cause = self.explained(&life, cause);
-        let record = self.record(&life, &life.page.running(), cause);
+        let (cause, available) = self.explained(&life, cause);
+        let mut record = self.record(&life, &life.page.running(), cause);
+        record.machine_available = available;
         let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
         self.note(place, life.pid, step);
         let past = &mut self.past_runs[place];
@@ -252,6 +256,7 @@ impl Supervisor {
         self.scheduler.worker_lost(worker, &running, record);
         self.shared.ledger.forgive(&life.page);
         self.lent.remove(&Peer::Worker(worker));
+        self.forget_owner(owner_of(worker));
         let pause = if expected {
             self.places[place].leave();
             Duration::ZERO
@@ -295,9 +300,10 @@ impl Supervisor {
         DeathRecord {
             worker: self.places[life.place].name.clone(),
             pid: life.pid,
-            cause: life.ended.clone().unwrap_or(cause),
+            cause,
             memory_limit: self.settings.memory_limit,
             memory_samples: life.page.samples(),
+            machine_available: None,
             managed: life.page.gauges().managed(),
             spilled: life.page.gauges().spilled(),
             peak_bytes: running.iter().map(peak_of).collect(),

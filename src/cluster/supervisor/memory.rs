@@ -4,6 +4,7 @@ use super::{LAST_LINES, Life, Phase, Supervisor};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::gauges::Waits;
+use crate::memory::oom::Verdict;
 use crate::memory::process::{descendants, with_descendants};
 use crate::memory::report::{MemoryReport, WorkerMemory};
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +18,7 @@ impl Supervisor {
     /// what the processes use that its tasks have started.
     pub(super) fn guard_memory(&mut self) {
         self.tight = false;
+        self.killer.look();
         for (&id, life) in &self.lives {
             self.scheduler.spilled(id, life.page.gauges().spilled());
         }
@@ -99,8 +101,24 @@ impl Supervisor {
         }
     }
 
-    /// The cause of a death, where what the worker said last tells more than how it ended.
-    pub(super) fn explained(&self, life: &Life, cause: DeathCause) -> DeathCause {
+    /// The cause of a death, where what the worker said last, or the kernel, tells more than how it ended; and what memory
+    /// the machine had, where that may have mattered.
+    pub(super) fn explained(&mut self, life: &Life, cause: DeathCause) -> (DeathCause, Option<u64>) {
+        if let Some(ours) = &life.ended {
+            return (ours.clone(), None);
+        }
+        if cause == DeathCause::Signal(nix::libc::SIGKILL) {
+            return match self.killer.verdict() {
+                Verdict::Kernel => (DeathCause::OutOfMemory, self.killer.available()),
+                Verdict::SomebodyElse => (cause, None),
+                Verdict::Unknown => (cause, self.killer.available()),
+            };
+        }
+        (self.out_of_its_own(life, cause), None)
+    }
+
+    /// An abort is told from others by what the standard library says before it.
+    fn out_of_its_own(&self, life: &Life, cause: DeathCause) -> DeathCause {
         let (Some(limit), DeathCause::Signal(nix::libc::SIGABRT)) = (self.settings.memory_limit, &cause) else {
             return cause;
         };
@@ -136,6 +154,8 @@ impl Supervisor {
             limit: self.settings.memory_limit,
             managed: gauges.managed(),
             spilled: gauges.spilled(),
+            moved: gauges.moved(),
+            pauses: gauges.pauses(),
             segments: gauges.segments(),
             private: life.statm.private().unwrap_or(0),
             paused: self.pause_of(life),

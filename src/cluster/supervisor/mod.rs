@@ -24,6 +24,7 @@ use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
 use crate::memory::leak::Floor;
+use crate::memory::oom::Killer;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
@@ -91,8 +92,8 @@ struct Life {
     pipe: Rc<Pipe>,
     page: Arc<ControlPage>,
     phase: Phase,
-    /// When it was last sent a task.
-    sent: u64,
+    /// Since when it has owed an answer, as far as that was seen.
+    owing: Option<u64>,
     /// Why we ended it, if we did.
     ended: Option<DeathCause>,
     /// Whether its tasks are to blame for its death.
@@ -141,6 +142,8 @@ pub(crate) struct Supervisor {
     watching: bool,
     /// A worker is so near its limit that it must be looked at often.
     tight: bool,
+    /// What the kernel does when memory runs out.
+    killer: Killer,
     /// Since when there has been no worker and none could be started.
     starved: Option<Instant>,
     /// Carrying out commands has brought the scheduler news.
@@ -183,6 +186,9 @@ impl Supervisor {
             cancel_grace: settings.cancel_grace,
             ..Config::default()
         };
+        let attachments = Attachments::new();
+        // A client in this process reads results again and again from the same memory.
+        attachments.keep((settings.shared_memory / 8) as usize);
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
             tails: places.iter().map(|_| Tail::default()).collect(),
@@ -190,7 +196,7 @@ impl Supervisor {
             build,
             shared,
             scheduler: Scheduler::new(config),
-            attachments: Attachments::new(),
+            attachments,
             clock: Instant::now(),
             lives: FxHashMap::default(),
             next_worker: 0,
@@ -205,6 +211,7 @@ impl Supervisor {
             waiting: Vec::new(),
             watching: false,
             tight: false,
+            killer: Killer::new(),
             starved: None,
             unsettled: false,
             stopping: None,
@@ -284,10 +291,7 @@ impl Supervisor {
             || !self.counted.is_empty()
             || self.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self
-                .lives
-                .iter()
-                .any(|(id, life)| matches!(life.phase, Phase::Starting(_)) || self.scheduler.in_flight(*id) > 0)
+            || self.lives.iter().any(|(id, life)| life.phase != Phase::Ready || self.scheduler.owes(*id))
     }
 
     /// Looks for workers that do not answer and for deadlines.
@@ -299,18 +303,21 @@ impl Supervisor {
         }
         let now = monotonic_ms();
         let mut kill = Vec::new();
-        for (&id, life) in &self.lives {
-            match life.phase {
-                Phase::Starting(since) if since.elapsed() > self.settings.start_timeout => {
-                    kill.push((id, since.elapsed().as_millis() as u64));
+        for (&id, life) in &mut self.lives {
+            let (silent, most) = match life.phase {
+                Phase::Starting(since) => (since.elapsed().as_millis() as u64, self.settings.start_timeout),
+                // One that is to end owes its end.
+                Phase::Ready if !self.scheduler.owes(id) => {
+                    life.owing = None;
+                    continue;
                 }
-                Phase::Ready if self.scheduler.in_flight(id) > 0 => {
-                    let silent = now.saturating_sub(life.page.heartbeat().max(life.sent));
-                    if u128::from(silent) > self.settings.worker_timeout.as_millis() {
-                        kill.push((id, silent));
-                    }
+                Phase::Ready | Phase::Retiring => {
+                    let since = *life.owing.get_or_insert(now);
+                    (now.saturating_sub(life.page.heartbeat().max(since)), self.settings.worker_timeout)
                 }
-                _ => {}
+            };
+            if u128::from(silent) > most.as_millis() {
+                kill.push((id, silent));
             }
         }
         for (id, silent) in kill {

@@ -1,6 +1,6 @@
 //! What clients ask for.
 
-use super::{Life, Peer, Phase, Supervisor, Waiting};
+use super::{ATTACHED_OWNERS, CLIENT, Life, Peer, Phase, Supervisor, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::cluster::MOST_WORKERS;
 use crate::cluster::tail::LogLine;
@@ -16,6 +16,11 @@ impl Supervisor {
         match request {
             Request::Submit { number, spec } => {
                 if let Err(e) = self.scheduler.submit(job(number), Arc::new(spec), self.now()) {
+                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
+                }
+            }
+            Request::Grow { number, part } => {
+                if let Err(e) = self.scheduler.grow(job(number), part, self.now()) {
                     self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
                 }
             }
@@ -157,6 +162,9 @@ impl Supervisor {
         self.counted.remove(&session);
         self.scheduler.session_closed(session);
         self.lent.remove(&Peer::Session(session));
+        if session != CLIENT {
+            self.forget_owner(ATTACHED_OWNERS + session.0);
+        }
         self.waiting.retain(|w| w.session != session);
     }
 }

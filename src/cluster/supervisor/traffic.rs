@@ -4,10 +4,9 @@ use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, sessio
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::message::{self, Bytes, FromWorker, Task, ToSession, ToWorker};
+use crate::message::{self, FromWorker, Task, ToSession, ToWorker};
 use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
 use crate::scheduler::{Completion, Input, RunTask};
 use rustc_hash::FxHashMap;
@@ -27,7 +26,7 @@ impl Supervisor {
         to: Peer,
         payload: &Payload,
     ) {
-        for segment in &payload.segments {
+        for segment in payload.segments() {
             let entry = lent.entry(to).or_default().entry(segment.id());
             entry.or_insert_with(|| (Arc::clone(segment), 0)).1 += 1;
         }
@@ -45,10 +44,15 @@ impl Supervisor {
         }
     }
 
+    /// Nothing that this process has made comes again: nobody is to keep it mapped.
+    pub(super) fn forget_owner(&mut self, owner: u32) {
+        self.attachments.forget(&[owner]);
+        let ready = self.lives.iter().filter(|(_, life)| life.phase == Phase::Ready);
+        let ready: Vec<_> = ready.map(|(&id, _)| id).collect();
+        ready.into_iter().for_each(|id| self.tell(id, &ToWorker::Gone(vec![owner])));
+    }
+
     pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
-        if let Some(life) = self.lives.get_mut(&worker) {
-            life.sent = monotonic_ms();
-        }
         let (mut batch, mut fds, mut bytes) = (Vec::with_capacity(tasks.len()), 0, 0);
         let mut refused = Vec::new();
         for task in tasks {
@@ -56,7 +60,7 @@ impl Supervisor {
             for input in &task.inputs {
                 if let Input::Payload(payload) = input {
                     Self::lend(&mut self.lent, Peer::Worker(worker), payload);
-                    more_fds += payload.segments.len();
+                    more_fds += payload.segments().len();
                     more_bytes += payload.bytes.len();
                 }
             }
@@ -81,7 +85,7 @@ impl Supervisor {
                 attempt: task.attempt,
                 deliver: task.deliver,
                 alone: task.alone,
-                body: Bytes(body.into()),
+                body: body.into(),
                 inputs: task
                     .inputs
                     .into_iter()
@@ -106,7 +110,7 @@ impl Supervisor {
     pub(super) fn share(&mut self, worker: WorkerId, values: Vec<(TaskId, Payload)>) {
         for value in values {
             // One that does not fit a message can't be an input either, which whoever uses it is told.
-            if value.1.segments.len() <= MOST_FDS {
+            if value.1.segments().len() <= MOST_FDS {
                 Self::lend(&mut self.lent, Peer::Worker(worker), &value.1);
                 self.tell(worker, &ToWorker::Share(vec![value]));
             }
@@ -136,7 +140,7 @@ impl Supervisor {
                 let (mut batch, mut fds, mut bytes) = (Vec::new(), 0, 0);
                 for delivery in deliveries {
                     if let Ok(Delivered::Value(payload)) = &delivery.result {
-                        let n = payload.segments.len();
+                        let n = payload.segments().len();
                         if !batch.is_empty() && (fds + n > MAX_FDS || bytes + payload.bytes.len() > MESSAGE) {
                             self.tell_session(session, ToSession::Deliveries(std::mem::take(&mut batch)));
                             (fds, bytes) = (0, 0);
@@ -233,7 +237,7 @@ impl Supervisor {
                 if let Some(life) = self.lives.get_mut(&worker) {
                     life.told = number;
                 }
-                self.print(worker, stderr, &bytes.0, &tasks);
+                self.print(worker, stderr, &bytes, &tasks);
             }
             FromWorker::Session(request) => {
                 let session = session_of(worker);

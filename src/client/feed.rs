@@ -1,0 +1,173 @@
+//! How the calls of a layer get to the workers: a few at once, by the caller, so that they start; the others in growing
+//! parts, by a thread of its own, while the caller goes on and the workers work.
+
+use super::backend::{Backend, Want};
+use super::made::{Gone, Made};
+use super::output::{Output, Run, Slot, cancelled};
+use super::remote::{Entry, Remote, closed, forward};
+use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::Graph;
+use crate::graph::layer::{Layer, Part};
+use crate::message::Request;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How many calls the caller sends.
+const FIRST: u32 = 256;
+/// How many make one message at most.
+const MOST: u32 = 4096;
+
+/// A layer on its way to the workers.
+struct Feed {
+    remote: Arc<Remote>,
+    run: Arc<Run>,
+    layer: Arc<Layer>,
+    /// The first call that has not been sent, and how many tasks have been.
+    next: u32,
+    tasks: u32,
+}
+
+impl Remote {
+    /// Starts the run of a layer.
+    pub(super) fn feed(self: Arc<Self>, graph: Graph) -> Result<Arc<Run>> {
+        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let run = Run::new(number, self.clone(), &graph);
+        run.set_made(Made::unsent(self.job(number)));
+        let Some(layer) = graph.layer.clone().filter(|layer| layer.len() > 0) else { return Ok(run) };
+        self.total.fetch_add(layer.len() as u64, Ordering::Relaxed);
+        let entry = Entry { run: Arc::downgrade(&run), graph, ends: Vec::new(), claims: 1, released: Vec::new() };
+        self.runs.lock().insert(number, entry);
+        let mut feed = Feed { remote: Arc::clone(&self), run: Arc::clone(&run), layer, next: 0, tasks: 0 };
+        let begun = feed.send_some(FIRST, true);
+        if begun.is_err() || feed.is_over() {
+            feed.end();
+            return begun.map(|()| run);
+        }
+        let feed = Arc::new(Mutex::new(feed));
+        let feeder = Arc::clone(&feed);
+        let spawned =
+            std::thread::Builder::new().name("swath-feeder".to_string()).spawn(move || feeder.lock().send_rest());
+        if let Err(e) = spawned {
+            log::warn!("no thread to send the tasks of a map: {e}; the caller does it");
+            feed.lock().send_rest();
+        }
+        Ok(run)
+    }
+
+    /// Runs an output again for which no task was ever sent.
+    pub(super) fn retry_unsent(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+        let Some(made) = run.made() else { return Ok(()) };
+        // Until then somebody may still fail it as cancelled.
+        made.wait_sent(slot);
+        let failed = run.look(slot, |slot| matches!(slot, Slot::Failed(_)));
+        let Some(node) = run.node(slot).filter(|_| failed) else { return Ok(()) };
+        let again = self.submit(Graph::of(&[&node]), Want::Values)?;
+        if run.reopen(slot) {
+            forward(Output::new(&again, 0), Arc::downgrade(run), slot);
+        }
+        Ok(())
+    }
+}
+
+impl Feed {
+    fn is_over(&self) -> bool {
+        self.next as usize >= self.layer.len()
+    }
+
+    /// Sends what is left, in parts that grow.
+    fn send_rest(&mut self) {
+        let mut n = 2 * FIRST;
+        while !self.is_over() {
+            if let Some(room) = self.remote.room() {
+                // If it says that the client is closed, sending says so, too.
+                drop(room.wait());
+            }
+            if let Err(e) = self.send_some(n, false) {
+                let reason = e.to_string();
+                self.run.fail_rest(|label| closed(label, &reason));
+                break;
+            }
+            n = (2 * n).min(MOST);
+        }
+        self.end();
+    }
+
+    /// Sends about `n` calls. The first to be refused is an error of the caller's, if it is he who sends them.
+    fn send_some(&mut self, n: u32, caller: bool) -> Result<()> {
+        self.remote.check_open()?;
+        let Some(made) = self.run.made() else { return Ok(()) };
+        let ids = self.next..self.next.saturating_add(n).min(self.layer.len() as u32);
+        let gone = made.gone(ids.clone());
+        let skip = |id: u32| !gone.is_empty() && gone.binary_search(&id).is_ok();
+        let part = self.layer.wire(ids.clone(), Some(&self.remote.pool), skip)?;
+        let Part { mut spec, ends, refused, next } = part;
+        let mut failed = Vec::new();
+        for (id, e) in refused {
+            let error = e.for_argument(self.run.label(id).key(), self.layer.codec());
+            if caller {
+                return Err(error);
+            }
+            failed.push((id, Slot::Failed(self.refused(id, error))));
+        }
+        failed.extend(gone.iter().map(|&id| (id, Slot::Failed(cancelled(&self.run.label(id))))));
+        spec.open = (next as usize) < self.layer.len();
+        let (number, first, tasks) = (self.run.number, self.tasks, ends.len() as u32);
+        {
+            let mut runs = self.remote.runs.lock();
+            // Without an entry, the run has been closed.
+            let Some(entry) = runs.get_mut(&number) else { return self.remote.check_open() };
+            entry.claims += spec.outputs.len();
+            entry.ends.extend_from_slice(&ends);
+        }
+        // Before anybody may take them as sent.
+        self.run.settle(failed);
+        let rows = (first..).zip(ends).filter(|(_, id)| *id != u32::MAX).map(|(task, id)| (id, task));
+        let late = made.sent(next, rows, || {
+            self.remote.uplink.send(match first == 0 && self.next == 0 {
+                true => Request::Submit { number, spec },
+                false => Request::Grow { number, part: spec },
+            })
+        })?;
+        (self.next, self.tasks) = (next, first + tasks);
+        let of = |how| late.iter().filter(move |(_, h)| *h == how).map(|(task, _)| *task).collect::<Vec<_>>();
+        let (released, cancelled) = (of(Gone::Released), of(Gone::Cancelled));
+        if !cancelled.is_empty() {
+            self.remote.tell(Request::Cancel { number, outputs: cancelled });
+        }
+        if !released.is_empty() {
+            self.remote.released(number, released, false);
+        }
+        Ok(())
+    }
+
+    fn refused(&self, id: u32, error: Error) -> TaskError {
+        let label = self.run.label(id);
+        let cause = match error {
+            Error::Encode { type_name, reason, .. } => Cause::Encode { type_name, reason },
+            other => Cause::Resource { reason: other.to_string() },
+        };
+        TaskError::new(label.key(), label.name(), None, None, cause)
+    }
+
+    /// Nothing more is sent.
+    fn end(&self) {
+        if let Some(made) = self.run.made() {
+            made.close();
+        }
+        let forgotten = {
+            let mut runs = self.remote.runs.lock();
+            match runs.get_mut(&self.run.number) {
+                Some(entry) => {
+                    entry.claims -= 1;
+                    if entry.claims == 0 { runs.remove(&self.run.number) } else { None }
+                }
+                None => None,
+            }
+        };
+        // What was released last may have been kept back.
+        if let Some(entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
+            self.remote.tell(Request::Release { number: self.run.number, outputs: entry.released });
+        }
+    }
+}

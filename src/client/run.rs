@@ -1,0 +1,486 @@
+//! One submitted graph as its client sees it.
+
+use super::backend::Backend;
+use super::gate::Permit;
+use super::made::Made;
+use super::output::{Here, Label, Output, Slot, Watcher, cancelled, wait_until};
+use super::wait::{Arrivals, Places};
+use crate::error::TaskError;
+use crate::graph::Graph;
+use crate::graph::layer::{Layer, Names};
+use crate::graph::node::Node;
+use crate::ids::TaskId;
+use parking_lot::{Mutex, MutexGuard};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::Waker;
+use std::time::Instant;
+
+type Watchers = SmallVec<[Watcher; 1]>;
+
+/// What the outputs are called.
+enum Labels {
+    Each(SmallVec<[Label; 1]>),
+    Layer(Names),
+}
+
+/// How many handles an output has, without the first. It is gone when that one is.
+#[derive(Default)]
+pub(super) struct Handles(AtomicU32);
+
+impl Handles {
+    const GONE: u32 = u32::MAX;
+
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds one if there is another one.
+    pub(super) fn add_to_some(&self) -> bool {
+        let more = |n| (n != Self::GONE).then_some(n + 1);
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Takes one away; whether it was the last.
+    pub(super) fn remove(&self) -> bool {
+        // One less than no more than the first is none at all.
+        self.0.fetch_sub(1, Ordering::AcqRel) == 0
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::GONE
+    }
+}
+
+/// Somebody who waits for each of many outputs.
+struct Group {
+    to: Weak<Arrivals>,
+    /// Outputs, ascending, and what they are to be told as.
+    places: Places,
+    /// Each output between the first and the last is among them, once.
+    dense: bool,
+    left: usize,
+    /// What is done and has not been told.
+    done: Vec<usize>,
+}
+
+impl Group {
+    fn settled(&mut self, slot: u32) {
+        let Some(&(first, _)) = self.places.first() else { return };
+        let mut at = match self.dense {
+            true => slot.wrapping_sub(first) as usize,
+            false => self.places.partition_point(|(s, _)| *s < slot),
+        };
+        while let Some((_, place)) = self.places.get(at).filter(|(s, _)| *s == slot) {
+            self.done.push(*place);
+            self.left -= 1;
+            at += 1;
+        }
+    }
+}
+
+struct State {
+    slots: SmallVec<[Slot; 1]>,
+    /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a layer, and
+    /// for values that were given.
+    nodes: SmallVec<[Option<Arc<Node>>; 1]>,
+    /// The layer that it is, as long as an output of it may still fail.
+    layer: Option<Arc<Layer>>,
+    watchers: FxHashMap<u32, Watchers>,
+    groups: Vec<Group>,
+    /// Outputs that are not done.
+    pending: usize,
+    failed: usize,
+    /// Outputs whose value is not here.
+    missing: usize,
+    when_all: Watchers,
+}
+
+/// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
+#[repr(align(64))]
+struct Apart<T>(T);
+
+/// One submitted graph.
+pub(crate) struct Run {
+    pub(crate) number: u32,
+    backend: Arc<dyn Backend>,
+    labels: Labels,
+    state: Apart<Mutex<State>>,
+    handles: SmallVec<[Handles; 2]>,
+    made: OnceLock<Made>,
+    /// Counts this graph as under way.
+    permit: Mutex<Option<Permit>>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Run({}, {} outputs)", self.number, self.len())
+    }
+}
+
+impl Run {
+    /// The run of a graph, one slot for each of `Graph::outputs`.
+    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph) -> Arc<Self> {
+        if let Some(layer) = &graph.layer {
+            let labels = Labels::Layer(layer.names);
+            return Self::with(number, backend, layer.len(), labels, SmallVec::new(), Some(Arc::clone(layer)));
+        }
+        let outputs = graph.outputs();
+        let nodes = || outputs.iter().map(|&id| &graph.nodes[id as usize]);
+        let labels = nodes().map(|n| Label::of(n)).collect();
+        let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
+        Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None)
+    }
+
+    /// The run of values that are given.
+    pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<Label>) -> Arc<Self> {
+        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None)
+    }
+
+    fn with(
+        number: u32,
+        backend: Arc<dyn Backend>,
+        n: usize,
+        labels: Labels,
+        nodes: SmallVec<[Option<Arc<Node>>; 1]>,
+        layer: Option<Arc<Layer>>,
+    ) -> Arc<Self> {
+        let state = State {
+            slots: std::iter::repeat_with(|| Slot::Pending { wanted: false }).take(n).collect(),
+            nodes,
+            layer,
+            watchers: FxHashMap::default(),
+            groups: Vec::new(),
+            pending: n,
+            failed: 0,
+            missing: n,
+            when_all: SmallVec::new(),
+        };
+        Arc::new(Self {
+            number,
+            backend,
+            labels,
+            state: Apart(Mutex::new(state)),
+            handles: std::iter::repeat_with(Handles::default).take(n).collect(),
+            made: OnceLock::new(),
+            permit: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    pub(super) fn handles(&self, slot: u32) -> &Handles {
+        &self.handles[slot as usize]
+    }
+
+    /// Says where the outputs are made. To be said once, before anybody sees the run.
+    pub(crate) fn set_made(&self, made: Made) {
+        if self.made.set(made).is_err() {
+            log::error!("run {} is at two places", self.number);
+        }
+    }
+
+    /// Where the outputs are made, if that is in other processes.
+    pub(crate) fn made(&self) -> Option<&Made> {
+        self.made.get()
+    }
+
+    /// The task that makes an output, if it is a task of another process and has been sent there.
+    pub(crate) fn task(&self, slot: u32) -> Option<TaskId> {
+        let made = self.made.get()?;
+        match made.alias(slot) {
+            Some(output) => output.run.task(output.slot),
+            None => Some(TaskId { job: made.job, index: made.task(slot)? }),
+        }
+    }
+
+    /// The same, once it has been sent.
+    pub(crate) fn task_sent(&self, slot: u32) -> Option<TaskId> {
+        if let Some(made) = self.made.get() {
+            made.wait_sent(slot);
+        }
+        self.task(slot)
+    }
+
+    /// The earlier output that an output is.
+    pub(crate) fn alias(&self, slot: u32) -> Option<&Output> {
+        self.made.get()?.alias(slot)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    pub(crate) fn label(&self, slot: u32) -> Label {
+        match &self.labels {
+            Labels::Each(labels) => labels[slot as usize].clone(),
+            Labels::Layer(names) => Label::new(names.function, None, names.hash(slot)),
+        }
+    }
+
+    pub(crate) fn hash(&self, slot: u32) -> u128 {
+        match &self.labels {
+            Labels::Each(labels) => labels[slot as usize].hash,
+            Labels::Layer(names) => names.hash(slot),
+        }
+    }
+
+    /// Whether outputs may be those of pure tasks, which others find by their hashes.
+    pub(crate) fn may_be_pure(&self, slot: u32) -> bool {
+        match &self.labels {
+            Labels::Each(labels) => labels[slot as usize].is_pure(),
+            Labels::Layer(_) => false,
+        }
+    }
+
+    /// The graph of an output that has not succeeded.
+    pub(crate) fn node(&self, slot: u32) -> Option<Arc<Node>> {
+        let layer = {
+            let state = self.state.0.lock();
+            let Some(layer) = &state.layer else { return state.nodes.get(slot as usize)?.clone() };
+            let may_fail = matches!(state.slots[slot as usize], Slot::Pending { .. } | Slot::Failed(_));
+            may_fail.then(|| Arc::clone(layer))?
+        };
+        // The value's own code runs here.
+        Some(layer.node(slot))
+    }
+
+    /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
+    /// [`reopen`](Self::reopen); later word about a failed output is ignored.
+    pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, Slot)>) {
+        let mut fire = Watchers::new();
+        let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
+        let mut guard = self.state.0.lock();
+        let State { slots, nodes, layer, watchers, groups, pending, failed, missing, when_all } = &mut *guard;
+        for (at, mut new) in news {
+            let Some(old) = slots.get_mut(at as usize) else { continue };
+            if old.is_here() {
+                continue;
+            }
+            if let Slot::Pending { wanted } = *old {
+                *pending -= 1;
+                groups.iter_mut().for_each(|group| group.settled(at));
+                if let Slot::Remote { asked, .. } = &mut new
+                    && wanted
+                {
+                    *asked = true;
+                    ask.push(at);
+                }
+            }
+            *missing -= usize::from(new.is_here());
+            match new {
+                Slot::Failed(_) => *failed += 1,
+                _ => drop(nodes.get_mut(at as usize).and_then(Option::take)),
+            }
+            *old = new;
+            if !watchers.is_empty()
+                && let Some(waiting) = watchers.remove(&at)
+            {
+                fire.extend(waiting);
+            }
+        }
+        if *missing == 0 {
+            fire.append(when_all);
+        }
+        let all_done = *pending == 0;
+        let needless = if all_done && *failed == 0 { layer.take() } else { None };
+        let arrived = Self::arrived(groups);
+        drop(guard);
+        drop(needless);
+        if all_done {
+            let permit = self.permit.lock().take();
+            drop(permit);
+        }
+        if !ask.is_empty() {
+            self.backend.ask(self, &ask);
+        }
+        arrived.into_iter().for_each(|(to, places)| to.arrive(places));
+        fire.into_iter().for_each(Watcher::fire);
+    }
+
+    /// Whom to tell of what, apart from those who do not listen any more.
+    fn arrived(groups: &mut Vec<Group>) -> SmallVec<[(Arc<Arrivals>, Vec<usize>); 1]> {
+        if groups.is_empty() {
+            return SmallVec::new();
+        }
+        let news = groups.iter_mut().filter(|group| !group.done.is_empty());
+        let arrived = news.filter_map(|group| Some((group.to.upgrade()?, std::mem::take(&mut group.done)))).collect();
+        groups.retain(|group| group.left > 0 && group.to.strong_count() > 0);
+        arrived
+    }
+
+    /// Tells of each of these outputs when it is done; of what is done, at once.
+    pub(crate) fn tell_each(&self, mut places: Places, to: &Arc<Arrivals>) {
+        if !places.is_sorted() {
+            places.sort_unstable();
+        }
+        let dense = places.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
+        let mut state = self.state.0.lock();
+        let done: Vec<usize> =
+            places.iter().filter(|(slot, _)| state.slots[*slot as usize].is_done()).map(|(_, place)| *place).collect();
+        let left = places.len() - done.len();
+        if left > 0 {
+            state.groups.retain(|group| group.to.strong_count() > 0);
+            state.groups.push(Group { to: Arc::downgrade(to), places, dense, left, done: Vec::new() });
+        }
+        drop(state);
+        if !done.is_empty() {
+            to.arrive(done);
+        }
+    }
+
+    /// Counts this graph as under way until it is done.
+    pub(crate) fn keep_until_done(&self, permit: Permit) {
+        *self.permit.lock() = Some(permit);
+        if self.is_all_done() {
+            let permit = self.permit.lock().take();
+            drop(permit);
+        }
+    }
+
+    /// Makes a failed output pending again.
+    pub(crate) fn reopen(&self, slot: u32) -> bool {
+        let mut state = self.state.0.lock();
+        let failed = matches!(state.slots[slot as usize], Slot::Failed(_));
+        if failed {
+            state.slots[slot as usize] = Slot::Pending { wanted: false };
+            state.pending += 1;
+            state.failed -= 1;
+            state.missing += 1;
+        }
+        failed
+    }
+
+    /// Fails every output that is not here.
+    pub(crate) fn fail_rest(&self, error: impl Fn(&Label) -> TaskError) {
+        let left: Vec<u32> = {
+            let state = self.state.0.lock();
+            (0..).zip(&state.slots).filter(|(_, slot)| !slot.is_here()).map(|(at, _)| at).collect()
+        };
+        self.settle(left.into_iter().map(|at| (at, Slot::Failed(error(&self.label(at))))));
+    }
+
+    /// Looks at an output.
+    pub(crate) fn look<R>(&self, slot: u32, f: impl FnOnce(&Slot) -> R) -> R {
+        f(&self.state.0.lock().slots[slot as usize])
+    }
+
+    pub(crate) fn is_all_done(&self) -> bool {
+        self.state.0.lock().pending == 0
+    }
+
+    /// Whether all outputs are done, and none of them failed.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        let state = self.state.0.lock();
+        state.pending == 0 && state.failed == 0
+    }
+
+    pub(crate) fn is_done(&self, slot: u32) -> bool {
+        self.look(slot, Slot::is_done)
+    }
+
+    /// Calls back when the output is done; at once, if it is.
+    pub(crate) fn when_done(&self, slot: u32, watcher: Watcher) {
+        let mut state = self.state.0.lock();
+        if state.slots[slot as usize].is_done() {
+            drop(state);
+            return watcher.fire();
+        }
+        state.watchers.entry(slot).or_default().push(watcher);
+    }
+
+    /// Has the values of these outputs sent here, each as soon as it is there.
+    pub(crate) fn want_here(&self, slots: impl IntoIterator<Item = u32>) {
+        let mut ask = Vec::new();
+        let mut state = self.state.0.lock();
+        for slot in slots {
+            match &mut state.slots[slot as usize] {
+                Slot::Pending { wanted } => *wanted = true,
+                Slot::Remote { asked: asked @ false, .. } => {
+                    *asked = true;
+                    ask.push(slot);
+                }
+                _ => {}
+            }
+        }
+        drop(state);
+        if !ask.is_empty() {
+            self.backend.ask(self, &ask);
+        }
+    }
+
+    /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `watcher` is told.
+    pub(crate) fn poll_here(&self, slot: u32, watcher: impl FnOnce() -> Watcher) -> Option<Result<Here, TaskError>> {
+        let mut state = self.state.0.lock();
+        match &mut state.slots[slot as usize] {
+            Slot::Value(value) => return Some(Ok(Here::Value(Arc::clone(value)))),
+            Slot::Payload(payload) => return Some(Ok(Here::Payload(payload.clone()))),
+            Slot::Failed(e) => return Some(Err(e.clone())),
+            Slot::Taken => return Some(Err(cancelled(&self.label(slot)))),
+            Slot::Remote { asked, .. } => {
+                let ask = !std::mem::replace(asked, true);
+                Self::watch(&mut state, slot, watcher());
+                drop(state);
+                if ask {
+                    self.backend.ask(self, &[slot]);
+                }
+            }
+            Slot::Pending { wanted } => {
+                *wanted = true;
+                Self::watch(&mut state, slot, watcher());
+            }
+        }
+        None
+    }
+
+    fn watch(state: &mut MutexGuard<'_, State>, slot: u32, watcher: Watcher) {
+        let watchers = state.watchers.entry(slot).or_default();
+        if let Watcher::Waker(w) = &watcher
+            && watchers.iter().any(|other| other.will_wake(w))
+        {
+            return;
+        }
+        watchers.push(watcher);
+    }
+
+    /// Waits until every output is here; `false` if the time is over before.
+    pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
+        let mut told = false;
+        wait_until(deadline, || {
+            let mut state = self.state.0.lock();
+            if state.missing > 0 && !std::mem::replace(&mut told, true) {
+                state.when_all.push(Watcher::here());
+            }
+            state.missing == 0
+        })
+    }
+
+    /// Whether every output is here; if not, the waker is told when it is.
+    pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
+        let mut state = self.state.0.lock();
+        if state.missing > 0 && !state.when_all.iter().any(|w| w.will_wake(waker)) {
+            state.when_all.push(Watcher::Waker(waker.clone()));
+        }
+        state.missing == 0
+    }
+
+    /// Takes an output that is here, for the last time.
+    pub(crate) fn take(&self, slot: u32) -> Result<Here, TaskError> {
+        let mut state = self.state.0.lock();
+        let place = &mut state.slots[slot as usize];
+        if !place.is_here() {
+            return Err(cancelled(&self.label(slot)));
+        }
+        match std::mem::replace(place, Slot::Taken) {
+            Slot::Value(value) => Ok(Here::Value(value)),
+            Slot::Payload(payload) => Ok(Here::Payload(payload)),
+            Slot::Failed(e) => Err(e),
+            Slot::Pending { .. } | Slot::Remote { .. } | Slot::Taken => Err(cancelled(&self.label(slot))),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Waiting for word of other threads: who waits, and how.
+//!
+//! A thread that sleeps is woken by the kernel, which takes some microseconds, more where its core sleeps too: as long
+//! as a small task takes altogether. So a caller looks for the answer for a moment before it sleeps. As that takes a core
+//! from whoever makes the answer, one thread of the process does it at a time, none where there is one core only, no
+//! task (its thread's core is needed for what it waits for), and after it was in vain, the next waits go without.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How long a caller looks before it sleeps: the round trip of a short task through another process, on a busy machine.
+const LOOK: Duration = Duration::from_micros(60);
+/// How often it looks before it offers its core to others: every few microseconds.
+const GLANCES: u32 = 256;
+/// At least one in 2^this waits begins with a look.
+const SELDOM: u32 = 6;
+
+/// Who wants to know when something is done.
+pub(crate) enum Watcher {
+    Thread(Arc<Sleeper>),
+    Waker(Waker),
+    Call(Box<dyn FnOnce() + Send>),
+}
+
+impl Watcher {
+    /// The thread that calls, which goes on to [`wait_until`] it is told.
+    pub(crate) fn here() -> Self {
+        Self::Thread(Sleeper::here())
+    }
+
+    pub(crate) fn fire(self) {
+        match self {
+            Self::Thread(sleeper) => sleeper.call(),
+            Self::Waker(w) => w.wake(),
+            Self::Call(f) => f(),
+        }
+    }
+
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        matches!(self, Self::Waker(w) if w.will_wake(waker))
+    }
+
+    /// Whether both wake the same task.
+    pub(crate) fn wakes_as(&self, other: &Self) -> bool {
+        matches!(other, Self::Waker(w) if self.will_wake(w))
+    }
+}
+
+/// A thread that waits.
+pub(crate) struct Sleeper {
+    thread: Thread,
+    /// It has been called, and has not seen to it.
+    called: AtomicBool,
+}
+
+impl Sleeper {
+    fn here() -> Arc<Self> {
+        thread_local! {
+            static HERE: Arc<Sleeper> = Arc::new(Sleeper::new());
+        }
+        // At the end of a thread there is none any more. A new one is as good: any call ends the sleep.
+        HERE.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Self::new()))
+    }
+
+    fn new() -> Self {
+        Self { thread: std::thread::current(), called: AtomicBool::new(false) }
+    }
+
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    /// Looks for a call for a moment, if that may be worth it.
+    fn look(&self) -> bool {
+        let Some(turn) = Turn::take() else { return false };
+        let began = Instant::now();
+        loop {
+            for _ in 0..GLANCES {
+                if self.called.load(Ordering::Acquire) {
+                    turn.end(true);
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if began.elapsed() >= LOOK {
+                turn.end(false);
+                return false;
+            }
+            // Whoever is to answer may have been put on this core.
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.call();
+    }
+}
+
+/// The right to look, which one thread has at a time.
+struct Turn(());
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Waits that are to begin without a look.
+static SKIP: AtomicU32 = AtomicU32::new(0);
+/// Looks in vain since the last one that was not, up to [`SELDOM`].
+static VAIN: AtomicU32 = AtomicU32::new(0);
+
+impl Turn {
+    fn take() -> Option<Self> {
+        static CORES: OnceLock<usize> = OnceLock::new();
+        let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if cores < 2 || crate::run::context::is_task() {
+            return None;
+        }
+        // Only how often is looked depends on these numbers, so their order with other memory does not matter.
+        if SKIP.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+            return None;
+        }
+        (!TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
+    }
+
+    fn end(self, paid: bool) {
+        let vain = if paid { 0 } else { (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM) };
+        VAIN.store(vain, Ordering::Relaxed);
+        SKIP.store((1 << vain) - 1, Ordering::Relaxed);
+        TAKEN.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Waits until `done` says so. Before it says no, it has seen to it that [`Watcher::here`] is fired when it may say yes.
+/// `false`: the time was over before.
+///
+/// A task that waits gives its place in the pool to another one meanwhile.
+pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+    if done() {
+        return true;
+    }
+    let here = Sleeper::here();
+    if here.look() {
+        here.called.store(false, Ordering::Relaxed);
+        if done() {
+            return true;
+        }
+    }
+    crate::run::context::blocking(|| {
+        loop {
+            match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(Duration::ZERO) => return done(),
+                Some(left) => std::thread::park_timeout(left),
+            }
+            here.called.store(false, Ordering::Relaxed);
+            if done() {
+                return true;
+            }
+        }
+    })
+}
+
+/// Drives a future in this thread. `None`: the time was over before.
+pub(crate) fn drive<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    let waker = Waker::from(Sleeper::here());
+    let mut context = Context::from_waker(&waker);
+    // Inside a task of tokio's, its budget would have the future wait until that task lets others run.
+    let mut future = pin!(tokio::task::unconstrained(future));
+    let mut found = None;
+    wait_until(deadline, || {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            found = Some(output);
+        }
+        found.is_some()
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::mpsc::channel;
+
+    /// Something that is answered once, and who wants to know.
+    #[derive(Default)]
+    struct Question(Mutex<(Option<u32>, Vec<Watcher>)>);
+
+    impl Question {
+        fn answer(&self, with: u32) {
+            let watchers = {
+                let mut state = self.0.lock();
+                state.0 = Some(with);
+                std::mem::take(&mut state.1)
+            };
+            watchers.into_iter().for_each(Watcher::fire);
+        }
+
+        fn wait(&self, deadline: Option<Instant>) -> Option<u32> {
+            let mut found = None;
+            wait_until(deadline, || {
+                let mut state = self.0.lock();
+                found = state.0;
+                if found.is_none() {
+                    state.1.push(Watcher::here());
+                }
+                found.is_some()
+            });
+            found
+        }
+    }
+
+    #[test]
+    fn each_of_many_answers_is_heard() {
+        let (ask, asked) = channel::<Arc<Question>>();
+        let other = std::thread::spawn(move || asked.iter().zip(0..).for_each(|(question, i)| question.answer(i)));
+        for i in 0..20_000 {
+            let question = Arc::<Question>::default();
+            ask.send(Arc::clone(&question)).unwrap();
+            assert_eq!(question.wait(None), Some(i));
+        }
+        drop(ask);
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn a_call_that_comes_too_late_does_not_end_the_next_wait() {
+        let past = Instant::now();
+        let (late, next) = (Question::default(), Question::default());
+        assert_eq!(late.wait(Some(past)), None);
+        late.answer(1);
+        assert_eq!(next.wait(Some(past + Duration::from_millis(1))), None);
+        next.answer(2);
+        assert_eq!((late.wait(None), next.wait(None)), (Some(1), Some(2)));
+    }
+}

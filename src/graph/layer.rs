@@ -1,0 +1,244 @@
+//! Calls of one function with one value each, held as a rule: what `map` makes of many values.
+//!
+//! A call is written out when it runs, or when it is sent. Until then it costs no more than its value, and describing a
+//! hundred thousand of them takes less time than running the first.
+
+use super::node::{Arg, Kind, Node, keyed_hash, serials};
+use super::wire::{EncodeError, INLINE, encode, end};
+use crate::error::{Error, Result};
+use crate::ipc::segment::SegmentPool;
+use crate::protocol::{JobSpec, Output};
+use crate::task::call::{Fault, guarded};
+use crate::task::codec::{self, Codec, CodecOf, Refused};
+use crate::task::function::Record;
+use crate::task::{Data, Value, program};
+use smallvec::smallvec;
+use std::sync::Arc;
+
+/// Most bytes of encoded arguments that are written out at once, and most values that are too long for that.
+const BYTES: usize = 1 << 20;
+const LONG: usize = 256;
+
+/// The calls. They need nothing of each other, and the result of each is wanted.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) names: Names,
+    values: Box<dyn Values>,
+}
+
+/// What the calls of a layer are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) function: &'static Record,
+    /// The serial number of the first call.
+    first: u64,
+}
+
+impl Names {
+    /// The hash of call number `id`; as that of a node.
+    pub(crate) fn hash(self, id: u32) -> u128 {
+        keyed_hash(self.function, self.first + u64::from(id))
+    }
+}
+
+/// A list of values of one type.
+trait Values: Send + Sync + std::fmt::Debug {
+    fn len(&self) -> usize;
+
+    fn codec(&self) -> &'static Codec;
+
+    fn value(&self, at: usize) -> Value;
+
+    fn encode(&self, at: usize, out: &mut Vec<u8>, limit: usize) -> std::result::Result<(), Refused>;
+}
+
+struct Given<A>(Vec<A>);
+
+impl<A> std::fmt::Debug for Given<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} values", self.0.len())
+    }
+}
+
+impl<A: Data> Values for Given<A> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn codec(&self) -> &'static Codec {
+        CodecOf::<A>::CODEC
+    }
+
+    fn value(&self, at: usize) -> Value {
+        Arc::new(self.0[at].clone())
+    }
+
+    fn encode(&self, at: usize, out: &mut Vec<u8>, limit: usize) -> std::result::Result<(), Refused> {
+        codec::encode(&self.0[at], out, limit)
+    }
+}
+
+/// Some calls of a layer as a part of a job, see [`Layer::wire`].
+#[derive(Default)]
+pub(crate) struct Part {
+    pub(crate) spec: JobSpec,
+    /// For each task of the part, its call; `u32::MAX` for an argument.
+    pub(crate) ends: Vec<u32>,
+    /// Calls whose value cannot be sent.
+    pub(crate) refused: Vec<(u32, EncodeError)>,
+    /// The first call that is not part of it.
+    pub(crate) next: u32,
+}
+
+impl Layer {
+    pub(crate) fn new<A: Data>(function: &'static Record, values: Vec<A>) -> Self {
+        let first = serials(values.len() as u64);
+        Self { names: Names { function, first }, values: Box::new(Given(values)) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(crate) fn function(&self) -> &'static Record {
+        self.names.function
+    }
+
+    pub(crate) fn codec(&self) -> &'static Codec {
+        self.values.codec()
+    }
+
+    pub(crate) fn hash(&self, id: u32) -> u128 {
+        self.names.hash(id)
+    }
+
+    /// A copy of the value, for the function to own.
+    pub(crate) fn value(&self, id: u32) -> Value {
+        self.values.value(id as usize)
+    }
+
+    /// The call as a node.
+    pub(crate) fn node(&self, id: u32) -> Arc<Node> {
+        let args = smallvec![Arg::Value(self.value(id), self.codec())];
+        Arc::new(Node { kind: Kind::Call { function: self.function(), args, options: None }, hash: self.hash(id) })
+    }
+
+    /// Writes out the calls of `ids`, or the first of them, as many as make one message; but not those to `skip`.
+    ///
+    /// # Errors
+    /// Where the function is not part of the executable, or there are too many bytes.
+    pub(crate) fn wire(
+        &self,
+        ids: std::ops::Range<u32>,
+        pool: Option<&SegmentPool>,
+        skip: impl Fn(u32) -> bool,
+    ) -> Result<Part> {
+        let function = self.function();
+        let offset =
+            function.offset().ok_or_else(|| Error::NotInExecutable { function: function.path().to_string() })?;
+        let n = ids.len();
+        let mut part = Part { next: ids.end, ends: Vec::with_capacity(n), ..Part::default() };
+        let spec = &mut part.spec;
+        spec.body_ends.reserve(n);
+        spec.dep_ends.reserve(n);
+        spec.outputs.reserve(n);
+        for id in ids {
+            if spec.bodies.len() >= BYTES || spec.data.len() >= LONG {
+                part.next = id;
+                break;
+            }
+            if skip(id) {
+                continue;
+            }
+            if let Err(e) = self.operand(id, spec, &mut part.ends, pool) {
+                part.refused.push((id, e));
+                continue;
+            }
+            program::call_step(&mut spec.bodies, offset, 1, (self.hash(id) >> 64) as u64);
+            spec.outputs.push(Output { index: part.ends.len() as u32, deliver: false });
+            part.ends.push(id);
+            spec.body_ends.push(end(spec.bodies.len())?);
+            spec.dep_ends.push(end(spec.deps.len())?);
+        }
+        Ok(part)
+    }
+
+    /// Writes the value of a call: into its body, or, a long one, as a task of its own before it.
+    fn operand(
+        &self,
+        id: u32,
+        spec: &mut JobSpec,
+        ends: &mut Vec<u32>,
+        pool: Option<&SegmentPool>,
+    ) -> std::result::Result<(), EncodeError> {
+        let start = spec.bodies.len();
+        // The value's own code runs here, maybe in a thread that others depend on.
+        let encoded =
+            guarded(|| Ok(program::literal(&mut spec.bodies, |out| self.values.encode(id as usize, out, INLINE))));
+        let refused = match encoded {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refused)) => refused,
+            Err(fault) => {
+                spec.bodies.truncate(start);
+                Refused::Failed(panicked(fault))
+            }
+        };
+        if let Refused::Failed(reason) = refused {
+            return Err(EncodeError::Refused(reason));
+        }
+        let payload = guarded(|| Ok(encode(pool, &self.value(id), self.codec())))
+            .map_err(|fault| EncodeError::Refused(panicked(fault)))??;
+        let index = ends.len() as u32;
+        spec.body_ends.push(start as u32);
+        spec.dep_ends.push(spec.deps.len() as u32);
+        spec.data.push((index, payload));
+        ends.push(u32::MAX);
+        spec.deps.push(index);
+        program::dependency(&mut spec.bodies, 0);
+        Ok(())
+    }
+}
+
+fn panicked(fault: Fault) -> String {
+    match fault {
+        Fault::Panic { message, location, .. } => format!("its `Serialize` panicked at {location}: {message}"),
+        Fault::Call(_) => "its `Serialize` failed".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::function::TaskFunction;
+
+    fn record<A, R, F: TaskFunction<(A,), R>>(_: F) -> &'static Record {
+        F::RECORD
+    }
+
+    #[test]
+    fn calls_are_as_if_each_had_been_described() {
+        let layer = Layer::new(record(|x: u64| x + 1), vec![5_u64, 6, 7]);
+        let (a, b) = (layer.node(0), layer.node(2));
+        assert_eq!((a.hash, b.hash), (layer.hash(0), layer.hash(2)));
+        assert_ne!(a.hash, b.hash);
+        let nodes: Vec<_> = (0..3).map(|id| layer.node(id)).collect();
+        let described = super::super::Graph::of(&nodes.iter().collect::<Vec<_>>()).wire(None, false).expect("encodes");
+        let part = layer.wire(0..3, None, |_| false).expect("encodes");
+        assert_eq!(part.spec.bodies, described.spec.bodies);
+        assert_eq!(part.spec.body_ends, described.spec.body_ends);
+        assert_eq!(part.spec.outputs, described.spec.outputs);
+        assert_eq!(part.next, 3);
+    }
+
+    #[test]
+    fn long_values_become_tasks_and_what_is_skipped_does_not() {
+        let layer =
+            Layer::new(record(|s: String| s.len()), vec!["a".to_string(), "b".repeat(INLINE + 1), "c".to_string()]);
+        let part = layer.wire(0..3, None, |id| id == 0).expect("encodes");
+        assert_eq!(part.ends, [u32::MAX, 1, 2]);
+        assert_eq!(part.spec.deps(1), [0]);
+        assert_eq!(part.spec.data[0].0, 0);
+        assert_eq!(part.spec.outputs.iter().map(|o| o.index).collect::<Vec<_>>(), [1, 2]);
+        assert!(part.refused.is_empty());
+    }
+}

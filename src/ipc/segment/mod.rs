@@ -1,0 +1,249 @@
+//! Shared-memory segments: where bulk data lies so that processes need not copy it to each other.
+//!
+//! # Who may write when
+//! A segment is made by one process, its owner, from that process's [`SegmentPool`]. Its life:
+//!
+//! 1. `SegmentMut`: the owner fills it. Nobody else knows of it.
+//! 2. `freeze` makes it an `Arc<Segment>`. From here on nobody writes.
+//! 3. The owner may [`lend`](SegmentPool::lend) it: its descriptor goes to another process, which maps it read-only
+//!    ([`Attachments`]), may pass it on, and says when its last reference is gone ([`Attachments::take_released`]).
+//! 4. When the owner's last `Arc` is gone *and* every delivery has been [`returned`](SegmentPool::returned), in whatever
+//!    order, the memory goes back to the pool, under a new number, and 1 is possible again.
+//!
+//! Deliveries are counted, not flagged: the owner may send a segment again while word of the return of an earlier
+//! delivery is still under way, and that word must not free it.
+//!
+//! A segment can also be a part of a file that this process wrote ([`Segment::on_disk`]): never lent, and by the same
+//! rule never written while it is referred to.
+//!
+//! # Mappings that stay
+//! A process that has let go of a segment keeps it mapped for a while ([`Attachments::keep`]): memory that comes again,
+//! in a later life, then costs no page faults, which otherwise cost more than reading it. Nobody refers to such
+//! a mapping, so the owner may write meanwhile. Nor does it keep memory from the machine: an owner that gives a segment up
+//! empties it, whoever has it mapped; and when an owner ends, the others are told to [`forget`](Attachments::forget) it.
+//!
+//! # What makes it safe
+//! So while a `&[u8]` into a segment exists in any process, the memory does not change. The kernel enforces most of it:
+//! seals forbid resizing (a shrunk file would be SIGBUS for readers), and the descriptors that others get are not good for
+//! writing. What is left is trust that the owner keeps to the protocol; it runs the same executable under the same
+//! user, and could as well write into our memory through /proc. Data read from a segment is nevertheless checked before
+//! it is believed: types read from it have no invalid bit patterns.
+
+mod attachments;
+mod memory;
+mod pool;
+
+pub(crate) use attachments::Attachments;
+pub(crate) use pool::SegmentPool;
+
+use crate::ipc::disk::Extent;
+use crate::ipc::ledger::LedgerError;
+use attachments::AttachShared;
+use memory::{Mapping, Memory};
+use nix::errno::Errno;
+use nix::sys::mman::ProtFlags;
+use pool::PoolShared;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::slice;
+use std::sync::{Arc, OnceLock};
+
+/// Names one life of a segment, within one supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct SegmentId {
+    /// The process that made it.
+    pub(crate) owner: u32,
+    pub(crate) number: u32,
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.owner, self.number)
+    }
+}
+
+/// Why there is no segment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SegmentError {
+    #[error(transparent)]
+    Budget(#[from] LedgerError),
+    #[error(
+        "no file descriptor left for a shared segment, of which there are as many as half the limit of descriptors \
+         allows: raise it with `ulimit -n`, use fewer and larger values, or release results earlier"
+    )]
+    Descriptors,
+    #[error("a shared segment of {wanted} bytes is over the file size limit: raise it with `ulimit -f`")]
+    FileSize { wanted: usize },
+    #[error("no memory for a shared segment of {wanted} bytes: use smaller pieces, or free memory on the machine")]
+    Memory { wanted: usize },
+    #[error("segment {id} from another process can't be used: {reason}")]
+    Foreign { id: SegmentId, reason: &'static str },
+    #[error("shared segment: {0}")]
+    Os(Errno),
+}
+
+impl SegmentError {
+    fn from_errno(errno: Errno, wanted: usize) -> Self {
+        match errno {
+            Errno::EMFILE | Errno::ENFILE => Self::Descriptors,
+            Errno::EFBIG => Self::FileSize { wanted },
+            Errno::ENOMEM | Errno::EINVAL | Errno::EOVERFLOW => Self::Memory { wanted },
+            e => Self::Os(e),
+        }
+    }
+
+    /// Whether having fewer unused segments could help.
+    fn eased_by_trim(&self) -> bool {
+        matches!(self, Self::Budget(_) | Self::Descriptors | Self::Memory { .. })
+    }
+}
+
+/// A frozen segment: its bytes don't change while anyone has it.
+pub(crate) struct Segment {
+    id: SegmentId,
+    memory: ManuallyDrop<Memory>,
+    home: Home,
+}
+
+/// Who hears of the last reference's end.
+enum Home {
+    Pool(Arc<PoolShared>),
+    Abroad {
+        attachments: Arc<AttachShared>,
+        life: u64,
+    },
+    /// The place in the file, which is free again when it is dropped.
+    Disk {
+        _extent: Arc<Extent>,
+    },
+}
+
+impl Segment {
+    pub(crate) fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// Bytes mapped. May be more than was asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.memory.capacity()
+    }
+
+    /// Maps a part of a file of this process, all of which has been written.
+    pub(crate) fn on_disk(extent: &Arc<Extent>) -> Result<Arc<Self>, SegmentError> {
+        let (fd, offset, len) = extent.place();
+        let mapping = Mapping::at(fd, offset, len, ProtFlags::PROT_READ)
+            .map_err(|errno| SegmentError::from_errno(errno, len.get()))?;
+        mapping.will_need();
+        let memory = Memory::of_file(mapping, Arc::clone(fd));
+        let home = Home::Disk { _extent: Arc::clone(extent) };
+        let id = SegmentId { owner: u32::MAX, number: 0 };
+        Ok(Arc::new(Self { id, memory: ManuallyDrop::new(memory), home }))
+    }
+
+    /// Whether its bytes lie in a file, which no other process can map.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self.home, Home::Disk { .. })
+    }
+
+    /// Whether this process made it.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.home, Home::Pool(_))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let mapping = &self.memory.mapping;
+        // SAFETY: the mapping is that long and lives as long as `self`. All of it is initialised, since files read as
+        // zeroes where nothing was written, and backed by the file to its end, which is sealed or our own. Nobody writes
+        // while a frozen segment is referred to: the module's text says why. A `SegmentMut` holds a `Segment` too, but
+        // then its borrow rules apply.
+        unsafe { slice::from_raw_parts(mapping.ptr.as_ptr(), mapping.len.get()) }
+    }
+
+    /// Fills the mapping, so that the first reader meets no page faults.
+    pub(crate) fn populate(&self) {
+        self.memory.mapping.populate();
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        debug_assert!(self.is_own());
+        let mapping = &self.memory.mapping;
+        // SAFETY: as for `bytes`. Only a `SegmentMut` gives out `&mut Segment`: it is of the pool, so mapped writable;
+        // not frozen, so no process but ours knows the memory; and the borrow makes it ours alone here.
+        unsafe { slice::from_raw_parts_mut(mapping.ptr.as_ptr(), mapping.len.get()) }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // SAFETY: drop runs once, and nothing uses the field after this line.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        match &self.home {
+            Home::Pool(pool) => pool.take_back(self.id.number, memory),
+            Home::Abroad { attachments, life } => attachments.release(self.id, *life, memory),
+            Home::Disk { .. } => drop(memory),
+        }
+    }
+}
+
+impl AsFd for Segment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memory.fd.as_fd()
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Segment({}, {} B)", self.id, self.len())
+    }
+}
+
+/// A segment that is being filled. Dropped unfrozen, it goes back to the pool.
+pub(crate) struct SegmentMut {
+    segment: Segment,
+    len: usize,
+}
+
+impl SegmentMut {
+    pub(crate) fn freeze(self) -> Arc<Segment> {
+        Arc::new(self.segment)
+    }
+}
+
+impl Deref for SegmentMut {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.segment.bytes()[..self.len]
+    }
+}
+
+impl DerefMut for SegmentMut {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.segment.bytes_mut()[..self.len]
+    }
+}
+
+impl fmt::Debug for SegmentMut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SegmentMut({}, {} of {} B)", self.segment.id, self.len, self.segment.len())
+    }
+}
+
+static INSTALLED: OnceLock<SegmentPool> = OnceLock::new();
+
+/// Makes `pool` the one that large buffers of this process come from: what is made in a worker is made to be sent.
+/// False if there is one already.
+pub(crate) fn install(pool: SegmentPool) -> bool {
+    INSTALLED.set(pool).is_ok()
+}
+
+/// The installed pool. There is one in worker processes only.
+pub(crate) fn installed() -> Option<&'static SegmentPool> {
+    INSTALLED.get()
+}
+
+#[cfg(test)]
+mod tests;

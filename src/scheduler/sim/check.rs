@@ -1,0 +1,135 @@
+//! What must be so, whatever happened.
+
+use super::{BAD, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
+use crate::ids::TaskId;
+use crate::protocol::{Delivered, Delivery, Failure, FailureCause};
+use crate::scheduler::Explanation;
+use rustc_hash::FxHashSet;
+
+impl Sim {
+    /// No worker has both that name and that tag, or the only one of that name was not to be for a time.
+    fn infeasible(&self, id: TaskId) -> bool {
+        let mut options = self.specs[&id.job.number].options.iter();
+        options.any(|(index, o)| *index == id.index && o.worker.is_some() && (o.tag.is_some() || self.was_small))
+    }
+
+    fn depends_on(&self, id: TaskId, on: TaskId) -> bool {
+        let mut stack = vec![id];
+        let mut seen = FxHashSet::default();
+        while let Some(id) = stack.pop() {
+            if id == on {
+                return true;
+            }
+            if seen.insert(id) {
+                stack.extend(self.inputs(id));
+            }
+        }
+        false
+    }
+
+    pub(super) fn hear(&mut self, delivery: &Delivery) {
+        let id = TaskId { job: delivery.job, index: delivery.index };
+        match &delivery.result {
+            Ok(Delivered::Value(payload)) => assert_eq!(decode(payload), self.values[&id], "value of {id}"),
+            Ok(Delivered::Ready { .. }) => {}
+            Err(failure) => self.justify(id, failure),
+        }
+        if let Some(claim) = self.claims.get_mut(&id) {
+            *claim = Some(delivery.clone());
+        }
+    }
+
+    /// A failure must come from a task that could fail so, and that the output depends on.
+    fn justify(&self, id: TaskId, failure: &Failure) {
+        assert!(self.depends_on(id, failure.task), "{id} fails for {}, which it does not use", failure.task);
+        let kind = self.kind(failure.task);
+        match &failure.cause {
+            FailureCause::Returned { .. } => assert_eq!(kind, BAD, "{}", failure.task),
+            FailureCause::TimedOut { .. } => assert!(kind == HANGS || kind == STUCK, "{}", failure.task),
+            FailureCause::Cancelled => assert!(self.cancelled.contains(&failure.task), "{}", failure.task),
+            FailureCause::WorkerDied(records) => {
+                assert!(records.len() >= self.allowed_deaths);
+                assert!(self.deaths[&failure.task] >= self.allowed_deaths);
+            }
+            FailureCause::MemoryLimit { records, .. } => {
+                let (deaths, alone) = self.memory_deaths[&failure.task];
+                assert!(alone && deaths >= 2 && !records.is_empty(), "{}: {deaths}", failure.task);
+            }
+            FailureCause::Encode { .. } => assert_eq!(kind, LOCAL, "{}", failure.task),
+            FailureCause::Infeasible { .. } => assert!(self.infeasible(failure.task), "{}", failure.task),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn check_end(&mut self) {
+        for (id, heard) in &self.claims {
+            let state = self.s.explain(*id);
+            if heard.is_none() {
+                let mut reasons = vec![state.clone()];
+                while let Some(Some(Explanation { missing, .. })) = reasons.last()
+                    && let Some((id, _)) = missing.first()
+                {
+                    reasons.push(self.s.explain(*id));
+                }
+                panic!("{id} was never told: {reasons:#?}, {:#?}", self.s.stats());
+            }
+        }
+        // Everything that is ready can be had.
+        let ready: Vec<TaskId> = self
+            .claims
+            .iter()
+            .filter(|(_, d)| matches!(d, Some(Delivery { result: Ok(Delivered::Ready { .. }), .. })))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &ready {
+            self.s.deliver(id.job, &[id.index]);
+        }
+        self.run_out();
+        for id in &ready {
+            let heard = &self.claims[id];
+            let full = matches!(heard, Some(Delivery { result: Ok(Delivered::Value(_)) | Err(_), .. }));
+            assert!(full, "{id} was asked for and not sent");
+        }
+        // Without bad luck, a value is there exactly where a serial evaluation has one.
+        if self.cancelled.is_empty() && !self.was_small && self.deaths.values().all(|&n| n < self.allowed_deaths.min(2))
+        {
+            let mut bad = FxHashSet::default();
+            for (number, spec) in &self.specs {
+                for id in (0..spec.len() as u32).map(|index| self.task(*number, index)) {
+                    let by_itself = matches!(self.kind(id), BAD | HANGS | STUCK) || self.infeasible(id);
+                    if by_itself || self.inputs(id).iter().any(|input| bad.contains(input)) {
+                        bad.insert(id);
+                    }
+                }
+            }
+            for (id, heard) in &self.claims {
+                match heard {
+                    // Whether it had to be moved is a matter of luck.
+                    Some(Delivery { result: Err(failure), .. }) if failure.cause == encode_failed() => {}
+                    heard => {
+                        assert_eq!(matches!(heard, Some(Delivery { result: Err(_), .. })), bad.contains(id), "{id}")
+                    }
+                }
+            }
+        }
+        let all: Vec<TaskId> = self.claims.keys().copied().collect();
+        for id in all {
+            self.s.release(id.job, &[id.index]);
+            self.s.validate();
+        }
+        self.claims.clear();
+        // Those that are stopped and owe nothing have to drop what they hold.
+        self.workers.iter_mut().for_each(|w| w.stopped = false);
+        self.run_out();
+        assert!(self.s.is_idle(), "jobs are left: {:?}", self.s.stats());
+        for w in &self.workers {
+            assert!(w.store.is_empty(), "{:?} still holds {:?}", w.id, w.store.keys());
+            assert!(w.shared.is_empty(), "{:?} still shares {:?}", w.id, w.shared);
+            assert!(w.queue.is_empty() && w.running.is_empty(), "{:?} still works", w.id);
+        }
+        for w in self.s.stats().workers {
+            assert_eq!((w.in_flight, w.held_values, w.held_bytes), (0, 0, 0), "{w:?}");
+        }
+        assert_eq!(self.s.stats().stale, 0, "no word was unexpected");
+    }
+}

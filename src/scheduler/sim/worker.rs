@@ -1,0 +1,323 @@
+//! The workers of the simulation.
+
+use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
+use crate::error::{DeathCause, DeathRecord};
+use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::protocol::{EXTERNAL, Failure, FailureCause, Outcome, Payload};
+use crate::scheduler::{Command, Completion, Input, RunTask, WorkerSpec};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
+
+pub(super) enum Word {
+    Finished(Vec<Completion>),
+    Retracted(Vec<TaskId>),
+    Bounced(Vec<TaskId>),
+    Exported(TaskId, Result<Payload, Box<Failure>>),
+}
+
+pub(super) struct Running {
+    task: RunTask,
+    value: u64,
+    cancelled: bool,
+}
+
+/// A simulated worker and both directions of its socket.
+pub(super) struct SimWorker {
+    pub(super) id: WorkerId,
+    pub(super) threads: usize,
+    pub(super) inbox: VecDeque<Command>,
+    pub(super) outbox: VecDeque<Word>,
+    pub(super) queue: VecDeque<RunTask>,
+    pub(super) running: Vec<Running>,
+    pub(super) store: FxHashMap<TaskId, u64>,
+    pub(super) shared: FxHashSet<TaskId>,
+    pub(super) blocked: i32,
+    pub(super) paused: bool,
+    /// By a signal: it does nothing, and what is sent to it piles up.
+    pub(super) stopped: bool,
+    /// Of a hundred turns that it might take, it misses so many.
+    pub(super) slowness: u64,
+}
+
+impl SimWorker {
+    /// Sends back what was to run after these, which give no result, and what was to run after that.
+    fn bounce_followers(&mut self, gone: &[TaskId]) {
+        let mut gone: Vec<TaskId> =
+            gone.iter().copied().filter(|id| !self.running.iter().any(|r| r.task.id == *id)).collect();
+        let mut back = Vec::new();
+        while let Some(id) = gone.pop() {
+            let follows =
+                |t: &RunTask| t.inputs.iter().any(|i| matches!(i, Input::Ahead { id: ahead } if *ahead == id));
+            while let Some(place) = self.queue.iter().position(follows) {
+                let task = self.queue.remove(place).unwrap();
+                gone.push(task.id);
+                back.push(task.id);
+            }
+        }
+        if !back.is_empty() {
+            self.outbox.push_back(Word::Bounced(back));
+        }
+    }
+}
+
+/// How a worker was lost.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Loss {
+    Killed,
+    OfMemory,
+    /// With all others, on somebody's word: nothing that ran there is blamed.
+    Restarted,
+    Retired,
+}
+
+/// The worker of a place, apart from its size.
+pub(super) fn named(place: u32) -> WorkerSpec {
+    let tags = if place == 0 { vec!["even".into()] } else { vec![] };
+    WorkerSpec { name: format!("w{place}"), tags, ..WorkerSpec::default() }
+}
+
+impl Sim {
+    /// A worker joins at that place; its number tells which.
+    pub(super) fn join(&mut self, place: u32) {
+        let threads = 1 + self.rng.below(3);
+        self.next_worker += u32::from(self.next_worker % 2 != place);
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        let memory_limit = self.rng.chance(50).then_some(100);
+        let spec = WorkerSpec { threads: threads as u32, memory_limit, ..named(place) };
+        self.s.worker_joined(id, spec);
+        self.workers.push(SimWorker {
+            id,
+            threads,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            store: FxHashMap::default(),
+            shared: FxHashSet::default(),
+            blocked: 0,
+            paused: false,
+            stopped: false,
+            slowness: 0,
+        });
+    }
+
+    /// Whether a worker takes its turn.
+    pub(super) fn moves(&mut self, at: usize) -> bool {
+        let w = &self.workers[at];
+        !w.stopped && !self.rng.chance(w.slowness)
+    }
+
+    /// A worker obeys its next command.
+    pub(super) fn obey(&mut self, at: usize) {
+        let Some(command) = self.workers[at].inbox.pop_front() else { return };
+        let w = &mut self.workers[at];
+        match command {
+            Command::Run { tasks, .. } => {
+                for mut task in tasks {
+                    let mut lost = false;
+                    for input in &mut task.inputs {
+                        let Input::Ahead { id } = *input else { continue };
+                        let known = |t: &RunTask| t.id == id;
+                        if w.queue.iter().any(known) || w.running.iter().any(|r| known(&r.task)) {
+                            continue;
+                        }
+                        lost |= !w.store.contains_key(&id);
+                        *input = Input::Held { id, take: false };
+                    }
+                    match lost {
+                        true => w.outbox.push_back(Word::Bounced(vec![task.id])),
+                        false => w.queue.push_back(task),
+                    }
+                }
+            }
+            Command::Cancel { tasks, .. } => {
+                let mut dropped = Vec::new();
+                let named = tasks.clone();
+                for id in tasks {
+                    if let Some(place) = w.queue.iter().position(|t| t.id == id) {
+                        let run = w.queue.remove(place).unwrap();
+                        dropped.push(Completion { id, attempt: run.attempt, run_us: 0, outcome: Outcome::Cancelled });
+                    } else if let Some(running) = w.running.iter_mut().find(|r| r.task.id == id) {
+                        running.cancelled = true;
+                    }
+                }
+                if !dropped.is_empty() {
+                    w.outbox.push_back(Word::Finished(dropped));
+                }
+                w.bounce_followers(&named);
+            }
+            Command::Fetch { tasks, .. } => {
+                for id in tasks {
+                    let value = *w.store.get(&id).unwrap_or_else(|| panic!("{id} is fetched, but not there"));
+                    let local = self.specs[&id.job.number].body(id.index)[0] == LOCAL;
+                    let result = if local { Err(failed(id, encode_failed())) } else { Ok(encode(value)) };
+                    w.outbox.push_back(Word::Exported(id, result));
+                }
+            }
+            Command::Drop { tasks, .. } => {
+                for id in tasks {
+                    w.store.remove(&id);
+                    w.shared.remove(&id);
+                }
+            }
+            Command::Share { values, .. } => {
+                for (id, payload) in values {
+                    assert_eq!(decode(&payload), self.values[&id], "shared value of {id}");
+                    w.shared.insert(id);
+                }
+            }
+            Command::Retract { tasks, .. } => {
+                let mut back = Vec::new();
+                for id in tasks {
+                    if let Some(place) = w.queue.iter().position(|t| t.id == id) {
+                        w.queue.remove(place);
+                        back.push(id);
+                    }
+                }
+                w.outbox.push_back(Word::Retracted(back.clone()));
+                w.bounce_followers(&back);
+            }
+            Command::Retire { worker } => {
+                assert!(w.queue.is_empty() && w.running.is_empty(), "retired while it works");
+                self.lose(worker, Loss::Retired);
+            }
+            Command::Kill { .. } | Command::Deliver { .. } => unreachable!(),
+        }
+    }
+
+    /// A worker starts the next task of its queue.
+    pub(super) fn start(&mut self, at: usize) {
+        let w = &mut self.workers[at];
+        if w.running.len() >= w.threads + w.blocked as usize {
+            return;
+        }
+        let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Ahead { .. }));
+        let Some(place) = w.queue.iter().position(runnable) else { return };
+        let run = w.queue.remove(place).unwrap();
+        let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
+        for (input, &dep) in run.inputs.iter().zip(run.spec.deps(run.id.index)) {
+            let own = TaskId { job: run.id.job, index: dep };
+            let id = if dep & EXTERNAL == 0 { own } else { run.spec.externals[(dep & !EXTERNAL) as usize] };
+            let found = match input {
+                Input::Held { id: held, take } => {
+                    assert_eq!(*held, id, "inputs come in the order of the dependencies");
+                    let found = if *take { w.store.remove(&id) } else { w.store.get(&id).copied() };
+                    found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id))
+                }
+                Input::Payload(payload) => decode(payload),
+                Input::Ahead { .. } => unreachable!("it is runnable"),
+            };
+            assert_eq!(found, self.values[&id], "input {id} of {}", run.id);
+            value = combine(value, found);
+        }
+        assert_eq!(run.inputs.len(), run.spec.deps(run.id.index).len());
+        w.running.push(Running { task: run, value, cancelled: false });
+    }
+
+    /// One of a worker's running tasks ends, perhaps.
+    pub(super) fn end(&mut self, at: usize) {
+        if self.workers[at].running.is_empty() {
+            return;
+        }
+        let place = self.rng.below(self.workers[at].running.len());
+        let running = &self.workers[at].running[place];
+        let id = running.task.id;
+        let body = running.task.spec.body(id.index).to_vec();
+        let runs = *self.runs.get(&id).unwrap_or(&0);
+        let stop = running.cancelled && self.rng.chance(70);
+        let fails = || {
+            let cause = FailureCause::Returned { message: "no".into(), type_name: String::new(), value: Vec::new() };
+            Outcome::Failed(failed(id, cause))
+        };
+        let outcome = match body[0] {
+            STUCK => return,
+            HANGS if !running.cancelled => return,
+            HANGS => Outcome::Cancelled,
+            _ if stop => Outcome::Cancelled,
+            BAD => fails(),
+            FLAKY if runs < u32::from(body[1]) => fails(),
+            _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
+            _ => {
+                let nbytes = [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)];
+                Outcome::Held { nbytes, bound: self.rng.chance(20) }
+            }
+        };
+        if matches!(outcome, Outcome::Failed(_)) {
+            *self.runs.entry(id).or_default() += 1;
+        }
+        let w = &mut self.workers[at];
+        let running = w.running.swap_remove(place);
+        if let Outcome::Held { .. } = outcome {
+            w.store.insert(id, running.value);
+        }
+        let given = match &outcome {
+            Outcome::Value(payload) => Some(Input::Payload(payload.clone())),
+            Outcome::Held { .. } => Some(Input::Held { id, take: false }),
+            _ => None,
+        };
+        let followers: Vec<TaskId> = match given {
+            Some(given) => {
+                let inputs = w.queue.iter_mut().flat_map(|t| &mut t.inputs);
+                let waiting = inputs.filter(|i| matches!(i, Input::Ahead { id: ahead } if *ahead == id));
+                waiting.for_each(|i| *i = given.clone());
+                Vec::new()
+            }
+            None => vec![id],
+        };
+        let run_us = [0, 1, 100, 5000, 100_000][self.rng.below(5)];
+        let completion = Completion { id, attempt: running.task.attempt, run_us, outcome };
+        // Some go out together.
+        if self.rng.chance(30)
+            && let Some(Word::Finished(last)) = w.outbox.back_mut()
+        {
+            last.push(completion);
+        } else {
+            w.outbox.push_back(Word::Finished(vec![completion]));
+        }
+        w.bounce_followers(&followers);
+    }
+
+    /// The scheduler hears the next word of a worker.
+    pub(super) fn listen(&mut self, at: usize) {
+        let w = &mut self.workers[at];
+        let Some(word) = w.outbox.pop_front() else { return };
+        match word {
+            Word::Finished(completions) => self.s.finished(w.id, completions, self.now),
+            Word::Retracted(tasks) => self.s.retracted(w.id, &tasks),
+            Word::Bounced(tasks) => self.s.bounced(w.id, &tasks),
+            Word::Exported(id, result) => self.s.exported(w.id, id, result),
+        }
+    }
+
+    pub(super) fn lose(&mut self, id: WorkerId, how: Loss) {
+        let at = self.workers.iter().position(|w| w.id == id).unwrap();
+        let w = self.workers.remove(at);
+        let mut running: Vec<TaskId> = w.running.iter().map(|r| r.task.id).collect();
+        if how == Loss::Restarted {
+            running.clear();
+        }
+        for id in &running {
+            *self.deaths.entry(*id).or_default() += 1;
+        }
+        let mut record = DeathRecord { worker: format!("w{}", w.id.0), ..DeathRecord::default() };
+        if how == Loss::OfMemory {
+            record.cause = DeathCause::MemoryLimit { used: 101, limit: 100 };
+            record.memory_limit = Some(100);
+            for r in &w.running {
+                let deaths = self.memory_deaths.entry(r.task.id).or_default();
+                deaths.0 += 1;
+                deaths.1 |= r.task.alone;
+            }
+        }
+        self.vanish(SessionId::of_tasks(w.id));
+        self.s.worker_lost(w.id, &running, record);
+        // The supervisor replaces what is gone, name and tags included.
+        let place = w.id.0 % 2;
+        if place < self.places && !self.workers.iter().any(|other| other.id.0 % 2 == place) {
+            self.join(place);
+        } else if self.workers.is_empty() {
+            self.join_any();
+        }
+    }
+}

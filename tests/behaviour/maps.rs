@@ -1,0 +1,152 @@
+//! Maps of many items: their tasks are sent while the caller goes on, and yet each future is by itself.
+
+use crate::common::{directory, is_sync, path, touch, wait_for_file};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use swath::{Cause, Client, Error, Future, Mode, Status, WaitFor, delayed, value};
+
+/// More than are sent at once.
+const MANY: u64 = 20_000;
+
+fn inc(x: u64) -> u64 {
+    x + 1
+}
+
+/// Waits for a file, so that a test decides when it ends.
+fn gate((file, x): (String, u64)) -> u64 {
+    if wait_for_file(&file) { x } else { u64::MAX }
+}
+
+pub fn of_many_items(client: &Client) {
+    let futures = client.map(inc, 0..MANY).unwrap();
+    let keys: HashSet<String> = futures.iter().map(Future::key).collect();
+    assert_eq!(keys.len() as u64, MANY);
+    assert!(keys.iter().all(|key| key.starts_with("inc-")));
+    // The last first: it may not have been sent yet.
+    assert_eq!(futures[MANY as usize - 1].result().unwrap(), MANY);
+    assert!(client.gather(&futures).unwrap().into_iter().eq(1..=MANY));
+    assert!(futures.iter().all(|f| f.status() == Status::Finished));
+    client.wait(&futures, WaitFor::All, None).unwrap();
+    let progress = client.progress();
+    assert_eq!((progress.done, progress.failed, progress.total), (MANY, 0, MANY));
+    // Each result stays as long as it has a handle, however many others go.
+    let kept: Vec<_> = futures.iter().step_by(700).cloned().collect();
+    drop(futures);
+    assert!(client.gather(&kept).unwrap().into_iter().eq((1..=MANY).step_by(700)));
+}
+
+pub fn as_they_are_done(client: &Client) {
+    let futures = client.map(inc, 0..MANY).unwrap();
+    // Some of them, in another order, one twice; and others beside them.
+    let mut some: Vec<_> = futures.iter().rev().step_by(3).cloned().collect();
+    some.push(futures[0].clone());
+    some.push(client.submit(&delayed(inc).call(MANY)).unwrap());
+    let mut wanted: Vec<u64> = some.iter().map(|f| f.result().unwrap()).collect();
+    let mut seen: Vec<u64> = client.as_completed(some).map(|f| f.result().unwrap()).collect();
+    wanted.sort_unstable();
+    seen.sort_unstable();
+    assert_eq!(seen, wanted);
+    let all = client.map(inc, 0..MANY).unwrap();
+    client.wait(&all[..10], WaitFor::Any, None).unwrap();
+    let mut seen: Vec<u64> = client.as_completed(all).map(|f| f.result().unwrap()).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(1..=MANY));
+}
+
+pub fn values_of_all_lengths(client: &Client) {
+    // Some lie in the task's body, some beside it, some in shared memory.
+    let length = |i: usize| [3, 100, 127, 128, 5_000, 100_000][i % 6];
+    let texts = (0..1_500).map(|i| "x".repeat(length(i) + i / 6));
+    let lengths = client.gather(&client.map(|s: String| s.len(), texts).unwrap()).unwrap();
+    assert!(lengths.into_iter().eq((0..1_500).map(|i| length(i) + i / 6)));
+    // Text is taken as it is, and lazy values make the others lazy.
+    let words = vec!["a"; 300];
+    assert_eq!(client.gather(&client.map(|s: String| s.len(), words).unwrap()).unwrap(), vec![1; 300]);
+    let mixed: Vec<_> = (0..300).map(value).collect();
+    assert!(client.gather(&client.map(inc, mixed).unwrap()).unwrap().into_iter().eq(1..=300));
+    assert!(client.map(inc, Vec::<u64>::new()).unwrap().is_empty());
+}
+
+pub fn used_by_others_at_once(client: &Client) {
+    let futures = client.map(inc, 0..MANY).unwrap();
+    let last = &futures[MANY as usize - 1];
+    let sum = delayed(|xs: Vec<u64>| xs.into_iter().sum::<u64>());
+    let twice = client.submit(&sum.call(vec![last.clone(), last.clone(), futures[0].clone()])).unwrap();
+    assert_eq!(twice.result().unwrap(), 2 * MANY + 1);
+    let every = sum.call(&futures);
+    drop(futures);
+    assert_eq!(client.compute(&every).unwrap(), MANY * (MANY + 1) / 2);
+}
+
+pub fn dropped_and_cancelled(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "gate");
+    if is_sync(client) {
+        touch(&file);
+    }
+    let items = || (0..MANY).map(|x| (file.clone(), x));
+    let mut futures = client.map(gate, items()).unwrap();
+    let (last, next) = (futures.pop().unwrap(), futures.pop().unwrap());
+    client.cancel(&next);
+    // Nobody wants the others, so they do not run: with them this would take too long.
+    drop(futures);
+    if is_sync(client) {
+        assert_eq!((next.result().unwrap(), last.result().unwrap()), (MANY - 2, MANY - 1));
+        return;
+    }
+    assert!(next.result().unwrap_err().is_cancelled());
+    assert_eq!((next.status(), last.status()), (Status::Cancelled, Status::Pending));
+    touch(&file);
+    assert_eq!(last.result().unwrap(), MANY - 1);
+    let error = (next.delayed() + 1).compute(client).unwrap_err();
+    assert!(error.is_cancelled() && error.task().unwrap().key() == next.key(), "{error}");
+    client.retry(&next).unwrap();
+    assert_eq!(next.result().unwrap(), MANY - 2);
+    assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Picky(u64);
+
+impl Serialize for Picky {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            1_500 => Err(serde::ser::Error::custom("too round")),
+            1_666 => panic!("too bad"),
+            x => x.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Picky {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u64::deserialize(deserializer).map(Self)
+    }
+}
+
+pub fn some_that_cannot_be_sent(client: &Client) {
+    let read = |x: Picky| x.0;
+    let futures = client.map(read, (0..3_000).map(Picky)).unwrap();
+    for (i, future) in (0..).zip(&futures) {
+        match future.result() {
+            Ok(x) => assert_eq!(x, i),
+            Err(error) => {
+                assert!(client.mode() == Mode::Processes && (i == 1_500 || i == 1_666), "{i}: {error}");
+                let Cause::Encode { type_name, reason } = error.task().unwrap().cause() else { panic!("{error}") };
+                assert!(type_name.ends_with("Picky"));
+                assert!(reason.contains(if i == 1_500 { "too round" } else { "too bad" }), "{reason}");
+                assert_eq!(error.task().unwrap().key(), future.key());
+                // It is no better the second time.
+                if i == 1_500 {
+                    assert!(matches!(client.retry(future).unwrap_err(), Error::Encode { .. }));
+                }
+            }
+        }
+    }
+    // What is sent by the caller itself is an error of the call.
+    let round = client.map(read, [Picky(1_500)]);
+    match client.mode() {
+        Mode::Processes => assert!(matches!(round.unwrap_err(), Error::Encode { .. })),
+        _ => assert_eq!(round.unwrap()[0].result().unwrap(), 1_500),
+    }
+}
