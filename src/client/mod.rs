@@ -1,6 +1,7 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
 mod answer;
+mod aside;
 pub(crate) mod backend;
 mod builder;
 mod computable;
@@ -8,6 +9,7 @@ mod durable;
 mod feed;
 mod future;
 mod gate;
+mod in_async;
 pub(crate) mod limit;
 pub(crate) mod made;
 pub(crate) mod one_by_one;
@@ -33,7 +35,7 @@ use crate::graph::layer::Layer;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
-use crate::message::{Answer, Question};
+use crate::message::Question;
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
@@ -155,7 +157,7 @@ pub struct WorkerInfo {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct RunningTask {
-    /// Its key; on a local cluster, which does not know the names of a program's functions, its number.
+    /// Its key.
     pub key: String,
     /// How far it is, from 0 to 1, if it says so with [`set_progress`](crate::set_progress).
     pub progress: f64,
@@ -182,9 +184,14 @@ impl WorkerInfo {
 
 /// Runs lazy work: in worker processes, on threads, or in the calling thread.
 ///
-/// Cheap to clone, and every method may be called from any thread. The methods that wait block the calling thread; each
-/// has a form for async code that works under any runtime. Printing a client tells its mode, workers, limits and state.
-/// When the last clone is dropped the client shuts down: what still runs is cancelled, and its workers are stopped.
+/// Cheap to clone, and every method may be called from any thread. A method that may wait, be it for results, workers or
+/// room, blocks the calling thread, and has a form for async code, `…_async`, that works under any runtime or none and
+/// does not block. Those without one, as [`cancel`](Self::cancel) and [`progress`](Self::progress), never wait. (In sync
+/// mode tasks run in the thread that submits them, also from async code.)
+///
+/// Printing a client tells its mode, workers, limits and state. When the last clone is dropped the client shuts down: what
+/// still runs is cancelled, and its workers are stopped, which is waited for; async code calls
+/// [`shutdown_async`](Self::shutdown_async) before.
 ///
 /// ```
 /// use swath::{Client, delayed};
@@ -278,7 +285,7 @@ impl Client {
     }
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
-        let (gate, diary) = (Gate::new(graphs), Arc::new(Diary::new()));
+        let (gate, diary) = (Gate::new(graphs, Arc::clone(&backend)), Arc::new(Diary::new()));
         Self(Arc::new(Inner { backend, owner, gate, diary, pure: Mutex::default() }))
     }
 
@@ -433,10 +440,13 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter())?;
+        let deadline = Instant::now().checked_add(timeout);
+        let late = Error::Timeout { waited: timeout };
+        let Some(permit) = self.0.gate.enter_until(deadline) else { return Err(late) };
+        let (run, slots) = self.start(&what, Want::Values, permit)?;
         let run = Whole(run);
-        if !run.0.wait_all(Instant::now().checked_add(timeout)) {
-            return Err(Error::Timeout { waited: timeout });
+        if !run.0.wait_all(deadline) {
+            return Err(late);
         }
         Self::finish(&what, &run, slots)
     }
@@ -714,7 +724,11 @@ impl Client {
             .into_iter()
             .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
             .collect();
-        let run = self.backend().scatter(values, broadcast)?;
+        let backend = self.backend();
+        if let Some(room) = backend.room() {
+            room.wait()?;
+        }
+        let run = backend.scatter(values, broadcast)?;
         Ok(self.outputs(&run).into_iter().map(Future::new).collect())
     }
 
@@ -765,7 +779,8 @@ impl Client {
         }
     }
 
-    /// [`wait`](Self::wait) for async code; the runtime's own timer bounds it.
+    /// [`wait`](Self::wait) for async code, without a time limit: that is up to a runtime's timer, or to
+    /// [`wait_timeout_async`](Self::wait_timeout_async).
     pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) {
         wait::wait_async(futures, how).await;
     }
@@ -988,20 +1003,5 @@ impl Client {
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
     pub fn shutdown(&self) {
         self.0.backend.shutdown();
-    }
-
-    /// [`shutdown`](Self::shutdown) for async code: the waiting is done by a thread of its own.
-    pub async fn shutdown_async(&self) {
-        let reply = backend::Reply::new();
-        let (backend, there) = (self.backend(), reply.clone());
-        let spawned = std::thread::Builder::new().name("swath-shutdown".to_string()).spawn(move || {
-            backend.shutdown();
-            there.set(Ok(Answer::Done));
-        });
-        match spawned {
-            // The reply carries no news but that it is there.
-            Ok(_) => drop(reply.await),
-            Err(_) => self.shutdown(),
-        }
     }
 }
