@@ -32,6 +32,7 @@ Options of every command:
   --name NAME                  the cluster's name (default: default)
   --json                       print JSON (start, status, logs, sizes)
   -h, --help                   print this
+  -V, --version                print the version; a program and its cluster need the same one
 
 Options of start:
   --workers N                  worker processes (default: one for each core)
@@ -41,6 +42,8 @@ Options of start:
   --spill-directory PATH       where results go that do not fit into memory (default: /var/tmp)
   --spill-limit SIZE           of all of them together (default: what there is room for)
   --size NAME                  a named size for what is not given: workers, threads, memory limit
+  --tag INDEX=NAME             a tag of worker INDEX (from 0), for tasks that ask for it; may be repeated
+  --env NAME=VALUE             a variable for the workers, beside those of `start`; may be repeated
   --foreground                 stay in this terminal and log to it
 
 A program connects with Client::connect(\"NAME\"), or through the variable SWATH_CLUSTER=NAME where it uses
@@ -95,7 +98,7 @@ struct Options {
 fn main() -> ExitCode {
     let outcome = match parse() {
         Ok(Some(options)) => run(options),
-        Ok(None) => say(HELP),
+        Ok(None) => Ok(()),
         Err(e) => Err(e),
     };
     // Where standard error is closed there is nobody to tell; the exit code remains.
@@ -112,7 +115,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// None: help is asked for.
+/// None: help or the version is asked for, and has been given.
 fn parse() -> Result<Option<Options>, Failure> {
     let mut parser = lexopt::Parser::from_env();
     let mut options = Options {
@@ -127,7 +130,10 @@ fn parse() -> Result<Option<Options>, Failure> {
     while let Some(argument) = parser.next()? {
         let start = |option: &str, value: &str| [format!("--{option}"), value.to_string()];
         match argument {
-            Short('h') | Long("help") => return Ok(None),
+            Short('h') | Long("help") => return say(HELP).map(|()| None),
+            Short('V') | Long("version") => {
+                return say(&format!("local-cluster {}\n", local::version())).map(|()| None);
+            }
             Long("json") => options.json = true,
             Long("foreground") => options.foreground = true,
             Long("name") => options.name = parser.value()?.string()?,
@@ -172,6 +178,23 @@ fn parse() -> Result<Option<Options>, Failure> {
                 options.start.extend(start("size", &name));
                 options.builder = options.builder.size(name);
             }
+            Long("tag") => {
+                let text = parser.value()?.string()?;
+                let parts = text.split_once('=').and_then(|(index, tag)| Some((index.parse().ok()?, tag)));
+                let (index, tag) = parts.filter(|(_, tag)| !tag.is_empty()).ok_or_else(|| {
+                    Failure::Usage(format!("--tag: `{text}`; say which worker and what it has, as 0=gpu"))
+                })?;
+                options.builder = options.builder.worker_tags(index, [tag]);
+                options.start.extend(start("tag", &text));
+            }
+            Long("env") => {
+                let text = parser.value()?.string()?;
+                let (name, value) = text
+                    .split_once('=')
+                    .ok_or_else(|| Failure::Usage(format!("--env: `{text}`; say which variable and its value")))?;
+                options.builder = options.builder.worker_env(name, value);
+                options.start.extend(start("env", &text));
+            }
             Value(word) if options.command.is_empty() => options.command = word.string()?,
             Value(number) if options.command == "scale" && options.count.is_none() => {
                 options.count = Some(at_least_one("workers", number.parse()?)?);
@@ -180,7 +203,7 @@ fn parse() -> Result<Option<Options>, Failure> {
         }
     }
     if options.command == "help" {
-        return Ok(None);
+        return say(HELP).map(|()| None);
     }
     let starts = matches!(options.command.as_str(), "start" | SERVE);
     if !starts && (options.foreground || !options.start.is_empty()) {

@@ -50,6 +50,7 @@ mod protocol;
 mod run;
 mod scheduler;
 mod task;
+mod version;
 mod worker;
 mod worker_local;
 

@@ -16,6 +16,7 @@ use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
 use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
 use crate::task::image::BuildId;
+use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,10 +25,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The kind of a frame. One is enough: the message says what it is.
+/// The kind of all frames but these two: the message says what it is.
 pub(crate) const KIND: u8 = 1;
-/// Grows when any message changes: processes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 1;
+/// The first word of whoever attaches: eight bytes of version, and behind them a message.
+pub(crate) const FIRST: u8 = 2;
+/// The answer where that is refused: plain text. Peers of any other version must be able to read these two.
+pub(crate) const REFUSED: u8 = 3;
 
 /// Supervisor to worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +56,7 @@ pub(crate) enum ToWorker {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
     Hello {
-        version: u32,
+        version: u64,
         build: BuildId,
     },
     Done(Vec<Done>),
@@ -230,9 +233,9 @@ pub(crate) enum ToSession {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attach {
     /// Run my tasks.
-    Program { version: u32, build: BuildId, name: String },
+    Program { build: BuildId, name: String },
     /// Only look at the cluster, or control it.
-    Control { version: u32, command: Control },
+    Control(Control),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -351,6 +354,29 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segm
     debug_assert_eq!(body.len() - start, segments.len() * CLAIM);
     body.extend_from_slice(&(segments.len() as u16).to_le_bytes());
     Ok((body, segments))
+}
+
+/// The body of a first word. It carries no segments.
+pub(crate) fn encode_first(word: &Attach) -> Result<Vec<u8>, Malformed> {
+    Ok([VERSION.to_le_bytes().as_slice(), &encode(word)?.0].concat())
+}
+
+/// Reads a first word, if it is of our version.
+pub(crate) fn decode_first(mut frame: Frame) -> Result<Attach, String> {
+    let Some(version) = frame.body.first_chunk().copied().filter(|_| frame.kind == FIRST) else {
+        return Err("malformed message: it does not begin with a version".to_string());
+    };
+    let version = u64::from_le_bytes(version);
+    if version != VERSION {
+        return Err(format!(
+            "the program is built with another swath (protocol {version:016x}) than the cluster, which is of {}: stop the \
+             cluster and start it with the `local-cluster` of the program's swath, or build the program with the cluster's",
+            version::describe()
+        ));
+    }
+    frame.body.drain(..size_of_val(&version));
+    frame.kind = KIND;
+    decode(frame, &mut no_segments).map_err(|e| e.to_string())
 }
 
 const CLAIM: usize = 16;

@@ -23,31 +23,34 @@ mod behaviour {
 mod common;
 
 use common::{Clean, LONG};
-use std::process::Command;
+use nix::sys::signal::Signal;
+use std::process::Child;
 use swath::Client;
 
 /// Runs one case with a client of a local cluster of its own.
 fn run_in_cluster(case: fn(&Client)) {
-    struct Cluster(tempfile::TempDir);
-
-    impl Cluster {
-        fn run(&self, args: &[&str]) {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_local-cluster"));
-            let output = command.args(args).env("XDG_RUNTIME_DIR", self.0.path()).output().unwrap();
-            assert!(output.status.success() || std::thread::panicking(), "{output:?}");
-        }
+    struct Cluster {
+        daemon: Child,
+        runtime: tempfile::TempDir,
     }
 
     impl Drop for Cluster {
         fn drop(&mut self) {
-            self.run(&["stop"]);
+            common::send_signal(self.daemon.id(), Signal::SIGTERM);
+            let status = self.daemon.wait().unwrap();
+            if !std::thread::panicking() {
+                assert!(status.success(), "{status}");
+                let left = common::cluster::left_in(self.runtime.path());
+                assert!(left.is_empty(), "{left:?}");
+            }
         }
     }
 
     let _clean = Clean::start();
-    let cluster = Cluster(common::directory());
-    cluster.run(&["start", "--workers", "2", "--threads", "1"]);
-    let client = Client::connect(cluster.0.path().join("swath/default.sock")).unwrap();
+    let runtime = common::directory();
+    let (daemon, _) = common::cluster::start(runtime.path(), &["--workers", "2", "--threads", "1"]);
+    let cluster = Cluster { daemon, runtime };
+    let client = Client::connect(cluster.runtime.path().join("swath/default.sock")).unwrap();
     client.wait_for_workers(2, LONG).unwrap();
     case(&client);
 }

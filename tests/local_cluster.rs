@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
+use common::{Clean, LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
@@ -28,21 +28,49 @@ struct Cluster {
     dir: tempfile::TempDir,
     socket: PathBuf,
     pid: u32,
+    daemon: Option<Child>,
+    /// Nothing is left in this process, of its clients either.
+    _clean: Clean,
 }
 
 impl Cluster {
+    fn new() -> Self {
+        let _clean = Clean::start();
+        Self { dir: common::directory(), socket: PathBuf::new(), pid: 0, daemon: None, _clean }
+    }
+
     fn start(options: &[&str]) -> Self {
-        let mut cluster = Self { dir: tempfile::tempdir().unwrap(), socket: PathBuf::new(), pid: 0 };
+        let mut cluster = Self::new();
         cluster.start_again(options);
         cluster
     }
 
-    fn start_again(&mut self, options: &[&str]) {
-        let output = self.run(&[&["start", "--json"], options].concat());
+    /// One that does not end with the test that started it, if that is killed.
+    fn start_behind(options: &[&str]) -> Self {
+        let mut cluster = Self::new();
+        let output = cluster.run(&[&["start", "--json"], options].concat());
         assert!(output.status.success(), "{output:?}");
-        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        cluster.is(&serde_json::from_slice(&output.stdout).unwrap());
+        cluster
+    }
+
+    fn start_again(&mut self, options: &[&str]) {
+        self.bury();
+        let (daemon, first) = common::cluster::start(self.dir.path(), &[&["--json"], options].concat());
+        self.daemon = Some(daemon);
+        self.is(&serde_json::from_str(&first).unwrap());
+    }
+
+    fn is(&mut self, status: &Value) {
         self.socket = status["socket"].as_str().unwrap().into();
         self.pid = status["pid"].as_u64().unwrap() as u32;
+    }
+
+    /// Waits for its end.
+    fn bury(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.wait().unwrap();
+        }
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -69,6 +97,16 @@ impl Cluster {
         self.dir.path().join("swath")
     }
 
+    /// After SIGKILL.
+    fn is_gone_but_for_its_log(&self) {
+        let mut left = Vec::new();
+        let clean = comes_true(LONG, || {
+            left = fs::read_dir(self.files()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            left == ["default.log"] && pages_of(self.pid).is_empty()
+        });
+        assert!(clean, "there are {left:?} and {:?}", pages_of(self.pid));
+    }
+
     /// Runs one of the functions below in a process of its own, as a program that connects.
     fn program(&self, exe: &Path, function: &str) -> Child {
         self.command(exe)
@@ -91,10 +129,15 @@ impl Drop for Cluster {
         if !stopped.status.success() && is_alive(self.pid) {
             let _ = kill(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
         }
+        self.bury();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.files().join("default.log")).unwrap_or_default();
             let _ = writeln!(std::io::stderr(), "{log}");
+            return;
         }
+        let left = common::cluster::left_in(self.dir.path());
+        // Those of clusters that were killed.
+        assert!(left.iter().all(|path| path.extension().is_some_and(|e| e == "log")), "{left:?}");
     }
 }
 
@@ -154,7 +197,7 @@ fn sum(values: Buffer<f64>) -> f64 {
 
 #[test]
 fn it_starts_scales_restarts_and_stops() {
-    let cluster = Cluster::start(&["--workers", "2", "--threads", "2", "--memory-limit", "1GB"]);
+    let cluster = Cluster::start_behind(&["--workers", "2", "--threads", "2", "--memory-limit", "1GB"]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&cluster.files()), 0o700);
     assert_eq!(mode(&cluster.socket), 0o600);
@@ -232,6 +275,11 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["start", "--memory-limit", "2 apples"],
         &["start", "--size", "enormous"],
         &["start", "--nonsense"],
+        &["start", "--tag", "gpu"],
+        &["start", "--tag", "first=gpu"],
+        &["start", "--tag", "0="],
+        &["start", "--env", "VARIABLE"],
+        &["status", "--tag", "0=gpu"],
         &["status", "--workers", "2"],
         &["stop", "--json"],
         &["scale"],
@@ -247,6 +295,7 @@ fn wrong_usage_is_told_and_help_is_given() {
         let output = run(args);
         assert!(output.status.success() && text(&output.stdout).contains("--memory-limit"), "{output:?}");
     }
+    assert_eq!(text(&run(&["--version"]).stdout), format!("local-cluster {}\n", local::version()));
     let sizes: Value = serde_json::from_slice(&run(&["sizes", "--json"]).stdout).unwrap();
     let names: Vec<_> = sizes.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["small", "medium", "large", "xlarge"]);
@@ -268,6 +317,37 @@ fn a_named_size_sets_threads_memory_and_number() {
 }
 
 #[test]
+fn workers_have_tags_and_variables() {
+    fn seen() -> (u32, Option<String>, Option<String>) {
+        (std::process::id(), std::env::var("COLOUR").ok(), std::env::var("EMPTY").ok())
+    }
+    let cluster = Cluster::start(&[
+        "--workers",
+        "3",
+        "--tag",
+        "1=gpu",
+        "--tag",
+        "2=disk",
+        "--tag",
+        "2=gpu",
+        "--env",
+        "COLOUR=a=b",
+        "--env",
+        "EMPTY=",
+    ]);
+    let client = cluster.connect();
+    client.wait_for_workers(3, LONG).unwrap();
+    let pids = workers(&cluster.status(), 0);
+    let run = |tag: &str| client.compute(&delayed(seen).tag(tag).call()).unwrap();
+    assert_eq!(run("disk"), (pids[2], Some("a=b".to_string()), Some(String::new())));
+    assert!(pids[1..].contains(&run("gpu").0));
+    let error = client.compute(&delayed(seen).tag("printer").call()).unwrap_err();
+    assert!(matches!(error.task().unwrap().cause(), Cause::Infeasible { .. }), "{error}");
+    let missing = cluster.run(&["start", "--name", "other", "--workers", "1", "--tag", "1=gpu"]);
+    assert!(text(&missing.stderr).contains("there is no worker 1"), "{missing:?}");
+}
+
+#[test]
 fn it_runs_in_the_foreground_until_a_signal_comes() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(EXE)
@@ -281,11 +361,11 @@ fn it_runs_in_the_foreground_until_a_signal_comes() {
     assert!(line_of(&mut out, "local cluster `fore` is running").contains(&child.id().to_string()));
     let client = Client::connect(dir.path().join("swath/fore.sock")).unwrap();
     assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
-    let workers = children_of(child.id());
-    assert_eq!(workers.len(), 1);
+    let children = children_of(child.id());
+    assert_eq!(children.len(), 2, "a worker and the janitor");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
-    until("its workers are gone", || workers.iter().all(|&pid| !is_alive(pid)));
+    until("its children are gone", || children.iter().all(|&pid| !is_alive(pid)));
     assert_eq!(fs::read_dir(dir.path().join("swath")).unwrap().count(), 0);
     assert_eq!(pages_of(child.id()), [""; 0]);
 }
@@ -502,11 +582,43 @@ fn a_killed_cluster_leaves_nothing_and_can_be_started_again() {
     assert!(comes_true(5 * SOON, || orphans.iter().all(|&pid| !is_alive(pid))), "workers outlive the cluster");
     assert!(matches!(client.submit(&delayed(add_one).call(1)), Err(Error::Closed { .. })));
     drop(client);
-    until("its pages are gone", || pages_of(dead).is_empty());
+    cluster.is_gone_but_for_its_log();
 
-    assert_eq!(cluster.run(&["status"]).status.code(), Some(1));
+    let status = cluster.run(&["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status.stderr).contains("default.log"), "{status:?}");
     cluster.start_again(&["--workers", "1"]);
     assert_ne!(cluster.pid, dead);
+    assert_eq!(cluster.connect().compute(&delayed(add_one).call(1)).unwrap(), 2);
+}
+
+#[test]
+fn a_cluster_killed_without_programs_leaves_nothing() {
+    let mut quickest = LONG;
+    for _ in 0..3 {
+        let cluster = Cluster::start(&["--workers", "1"]);
+        let janitors = children_of(cluster.pid);
+        assert_eq!(janitors.len(), 1);
+        kill(Pid::from_raw(cluster.pid as i32), Signal::SIGKILL).unwrap();
+        let killed = Instant::now();
+        cluster.is_gone_but_for_its_log();
+        until("the janitor is gone", || !is_alive(janitors[0]));
+        quickest = quickest.min(killed.elapsed());
+    }
+    assert!(quickest < SOON, "{quickest:?}");
+}
+
+#[test]
+fn what_a_janitor_finds_of_another_cluster_it_leaves() {
+    let mut cluster = Cluster::start(&["--workers", "1"]);
+    let janitor = Pid::from_raw(children_of(cluster.pid)[0] as i32);
+    kill(janitor, Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(cluster.pid as i32), Signal::SIGKILL).unwrap();
+    until("it is dead", || !is_alive(cluster.pid));
+    cluster.start_again(&["--workers", "1"]);
+    kill(janitor, Signal::SIGCONT).unwrap();
+    until("the janitor is gone", || !is_alive(janitor.as_raw() as u32));
+    assert_eq!(cluster.status()["pid"], cluster.pid);
     assert_eq!(cluster.connect().compute(&delayed(add_one).call(1)).unwrap(), 2);
 }
 
@@ -529,8 +641,7 @@ fn program_that_leaves_a_socket_open() {
 fn a_socket_that_is_open_after_the_end_of_its_cluster_is_replaced() {
     let mut cluster = Cluster::start(&["--workers", "1"]);
     kill(Pid::from_raw(cluster.pid as i32), Signal::SIGKILL).unwrap();
-    until("it is dead", || !is_alive(cluster.pid));
-    fs::remove_file(&cluster.socket).unwrap();
+    cluster.is_gone_but_for_its_log();
     let mut program = cluster.program(&own_exe(), "program_that_leaves_a_socket_open");
     let holder: i32 = line_of(&mut BufReader::new(program.stdout.as_mut().unwrap()), "holder").parse().unwrap();
     assert!(program.wait().unwrap().success());
@@ -545,13 +656,19 @@ fn a_start_removes_what_another_dead_cluster_left() {
     let cluster = Cluster::start(&["--workers", "1"]);
     let other = cluster.run(&["start", "--json", "--name", "other"]);
     let other: Value = serde_json::from_slice(&other.stdout).unwrap();
-    kill(Pid::from_raw(other["pid"].as_i64().unwrap() as i32), Signal::SIGKILL).unwrap();
-    until("it is dead", || !is_alive(other["pid"].as_u64().unwrap() as u32));
-    assert!(cluster.files().join("other.sock").exists());
+    let pid = other["pid"].as_u64().unwrap() as u32;
+    // The janitor first: it would clean up.
+    for pid in [children_of(pid)[0], pid] {
+        kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+        until("it is dead", || !is_alive(pid));
+    }
+    assert!(cluster.files().join("other.sock").exists() && !pages_of(pid).is_empty());
     assert!(cluster.run(&["start", "--name", "third"]).status.success());
-    for file in ["other.sock", "other.pid", "other.log"] {
+    for file in ["other.sock", "other.pid"] {
         assert!(!cluster.files().join(file).exists(), "{file}");
     }
+    assert!(cluster.files().join("other.log").exists(), "it may say what happened");
+    assert_eq!(pages_of(pid), [""; 0]);
     assert!(cluster.run(&["stop", "--name", "third"]).status.success());
     assert_eq!(cluster.connect().compute(&delayed(add_one).call(1)).unwrap(), 2);
 }
@@ -578,9 +695,14 @@ fn of_many_starts_at_once_one_wins() {
     assert!(stopped.status.success(), "{stopped:?}");
 }
 
+/// Kinds of frames: the first word of a connection, its refusal, and all others.
+const FIRST: u8 = 2;
+const REFUSED: u8 = 3;
+const MESSAGE: u8 = 1;
+
 /// A frame as the protocol has it: header and body.
-fn frame(version: u8, fds: u16, len: u64, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x57, 0x53, version, 1];
+fn frame(kind: u8, fds: u16, len: u64, body: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x57, 0x53, 1, kind];
     frame.extend(fds.to_le_bytes());
     frame.extend([0, 0]);
     frame.extend(len.to_le_bytes());
@@ -588,9 +710,16 @@ fn frame(version: u8, fds: u16, len: u64, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The first word of a program: `Attach::Program { version, build: Note(build), name: "evil" }`.
-fn attach(version: u8, build: &[u8]) -> Vec<u8> {
-    [&[0, version, 0, build.len() as u8], build, &[4], b"evil", &[0, 0]].concat()
+/// The version of the protocol.
+fn protocol() -> u64 {
+    let version = local::version();
+    let (_, version) = version.split_once("protocol ").unwrap();
+    u64::from_str_radix(version.trim_end_matches(')'), 16).unwrap()
+}
+
+/// The first word of a program: `Attach::Program { build: Note(build), name: "evil" }`.
+fn attach(version: u64, build: &[u8]) -> Vec<u8> {
+    [&version.to_le_bytes()[..], &[0, 0, build.len() as u8], build, &[4], b"evil", &[0, 0]].concat()
 }
 
 /// What the cluster answers until it closes.
@@ -620,19 +749,26 @@ fn hostile_connections_are_refused_and_nobody_else_notices() {
     let cluster = Cluster::start(&["--workers", "2"]);
     let client = cluster.connect();
     let busy = client.submit(&delayed(until_cancelled).call(1)).unwrap();
-    let program = attach(1, &[1, 2, 3]);
-    let whole = |body: &[u8], fds| frame(1, fds, body.len() as u64, body);
+    let program = attach(protocol(), &[1, 2, 3]);
+    let whole = |body: &[u8], fds| frame(FIRST, fds, body.len() as u64, body);
+    let mut newer = frame(FIRST, 0, 0, &[]);
+    newer[2] = 9;
     let null = File::open("/dev/null").unwrap();
     let own = File::open("/proc/self/exe").unwrap();
     let silent = UnixStream::connect(&cluster.socket).unwrap();
-    let hostile: [(Vec<u8>, Vec<RawFd>, &str); 11] = [
+    let other = protocol() ^ 1;
+    let stranger =
+        format!("another swath (protocol {other:016x}) than the cluster, which is of {}: stop", local::version());
+    let hostile: [(Vec<u8>, Vec<RawFd>, &str); 13] = [
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), vec![], "no frame of swath"),
-        (frame(9, 0, 0, &[]), vec![], "version 9"),
-        (frame(1, 0, u64::MAX, &[0; 100]), vec![], "longer than"),
-        (frame(1, 0, 2 << 20, &[0; 100]), vec![], "longer than"),
-        (whole(&[0xff; 64], 0), vec![], "malformed"),
+        (newer, vec![], "version 9"),
+        (frame(FIRST, 0, u64::MAX, &[0; 100]), vec![], "longer than"),
+        (frame(FIRST, 0, 2 << 20, &[0; 100]), vec![], "longer than"),
+        (frame(MESSAGE, 0, program.len() as u64, &program), vec![], "malformed"),
+        (whole(&[1, 2, 3], 0), vec![], "malformed"),
+        (whole(&[&program[..8], &[0xff; 64]].concat(), 0), vec![], "malformed"),
         (whole(&program, 0), vec![], "did not send its executable"),
-        (whole(&attach(99, &[1, 2, 3]), 0), vec![], "version 99"),
+        (whole(&attach(other, &[1, 2, 3]), 0), vec![], &stranger),
         (whole(&program, 1), vec![null.as_raw_fd()], "no executable"),
         (whole(&program, 1), vec![own.as_raw_fd()], "another build"),
         (whole(&program, 2), vec![own.as_raw_fd(); 2], "more than its executable"),
@@ -670,8 +806,8 @@ fn a_program_that_talks_nonsense_loses_its_connection_alone() {
     assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
     let own = File::open("/proc/self/exe").unwrap();
     let (bytes, at) = build_id();
-    let program = attach(1, &bytes[at..at + 20]);
-    let hello = frame(1, 1, program.len() as u64, &program);
+    let program = attach(protocol(), &bytes[at..at + 20]);
+    let hello = frame(FIRST, 1, program.len() as u64, &program);
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = || {
         state ^= state << 13;
@@ -693,8 +829,8 @@ fn a_program_that_talks_nonsense_loses_its_connection_alone() {
         nonsense.extend([0, 0]);
         // Some of it are frames, some are cut off, some are not even that.
         let nonsense = match round % 3 {
-            0 => frame(1, 0, nonsense.len() as u64, &nonsense),
-            1 => frame(1, 0, nonsense.len() as u64 + 1, &nonsense),
+            0 => frame(MESSAGE, 0, nonsense.len() as u64, &nonsense),
+            1 => frame(MESSAGE, 0, nonsense.len() as u64 + 1, &nonsense),
             _ => nonsense,
         };
         stream.write_all(&nonsense).unwrap();
@@ -706,10 +842,33 @@ fn a_program_that_talks_nonsense_loses_its_connection_alone() {
 }
 
 #[test]
+fn a_cluster_of_another_version_is_understood_when_it_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("other.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let reason = "the program is built with another swath";
+    let cluster = std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            // What any version can read of it: the kind, and the version of all that follows.
+            let mut first = [0; 24];
+            stream.read_exact(&mut first).unwrap();
+            assert_eq!((first[3], &first[16..]), (FIRST, &protocol().to_le_bytes()[..]));
+            stream.write_all(&frame(REFUSED, 0, reason.len() as u64, reason.as_bytes())).unwrap();
+        }
+    });
+    let error = Client::connect(&socket).unwrap_err();
+    assert!(matches!(&error, Error::Connect { .. }) && error.to_string().contains(reason), "{error}");
+    let error = local::status(&socket).unwrap_err();
+    assert!(matches!(&error, Error::Cluster { .. }) && error.to_string().contains(reason), "{error}");
+    cluster.join().unwrap();
+}
+
+#[test]
 fn another_user_is_kept_out() {
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    let Some(wrapper) = common::permitted::as_another_user() else {
+        return common::permitted::skip("no process can be started as another user");
+    };
     let cluster = Cluster::start(&["--workers", "1"]);
     // Where the test was built may be closed to others.
     let public = tempfile::tempdir().unwrap();
@@ -719,8 +878,8 @@ fn another_user_is_kept_out() {
     open(public.path(), 0o755);
     open(&copy, 0o755);
     let as_nobody = || {
-        let output = Command::new("setpriv")
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        let output = Command::new(wrapper[0])
+            .args(&wrapper[1..])
             .arg(&copy)
             .args(["status", "--name"])
             .arg(&cluster.socket)
@@ -738,7 +897,7 @@ fn another_user_is_kept_out() {
     let refusal = as_nobody();
     assert!(refusal.contains("another user (0)"), "{refusal}");
     let log = || fs::read_to_string(cluster.files().join("default.log")).unwrap();
-    until("the cluster has noticed", || log().contains("a process of user 65534 tried to connect"));
+    until("the cluster has noticed", || log().contains("a process of user 54321 tried to connect"));
     // A start refuses such a directory.
     let start = cluster.run(&["start", "--name", "second"]);
     assert!(text(&start.stderr).contains("chmod 700"), "{start:?}");

@@ -15,7 +15,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum RestartPolicy {
-    /// It starts another one, after a short pause when they die at once.
+    /// It starts another one, after a short pause when they die at once. When none comes to work for as long as
+    /// [`Builder::start_timeout`], it gives up, and what is still to be done fails.
     Always,
     /// It goes on with those that are left. When none is left, what is still to be done fails.
     Never,
@@ -286,7 +287,8 @@ impl Builder {
         self
     }
 
-    /// How long a worker may take to answer after its start. Default: 30 s.
+    /// How long a worker may take to answer after its start. When for so long all workers that are started have ended
+    /// before they came to work, the client is closed, with the last death as the reason. Default: 30 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self

@@ -3,7 +3,7 @@
 use super::supervisor::{FromWorkers, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
-use crate::ipc::frame::{Decoder, Frame, Outgoing};
+use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
 use crate::ipc::page::ControlPage;
 use crate::ipc::socket::Socket;
 use crate::ipc::start;
@@ -55,8 +55,18 @@ impl Pipe {
     /// Sends a message: now, or when there is room. A connection that is broken is noticed by its reader.
     pub(crate) fn send<M: Serialize>(self: &Rc<Self>, message: &M) -> Result<(), message::Malformed> {
         let (body, segments) = message::encode(message)?;
+        self.send_frame(message::KIND, body, message::descriptors(segments))
+    }
+
+    /// Sends what is no message of this version's.
+    pub(crate) fn send_frame(
+        self: &Rc<Self>,
+        kind: u8,
+        body: Vec<u8>,
+        fds: Vec<Descriptor>,
+    ) -> Result<(), message::Malformed> {
         let mut out = self.out.borrow_mut();
-        out.push(message::KIND, body, message::descriptors(segments)).map_err(|e| message::Malformed(e.to_string()))?;
+        out.push(kind, body, fds).map_err(|e| message::Malformed(e.to_string()))?;
         if out.len_bytes() > MOST_WAITING {
             self.close();
         }

@@ -191,7 +191,10 @@ pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
                 log::error!("the supervisor's event loop failed: {e}");
             }
         })
-        .map_err(|e| Error::Spawn { reason: format!("no thread for the supervisor: {e}; raise `ulimit -u`") })?;
+        .map_err(|e| Error::Resource {
+            resource: "threads".to_string(),
+            reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
+        })?;
     let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
     let supervisor = told.recv().map_err(|_| closed())??;
     let session = supervisor::CLIENT;

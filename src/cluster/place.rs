@@ -30,6 +30,11 @@ impl Place {
         self.started = Some(now);
     }
 
+    /// Whether the life has only just begun.
+    pub(super) fn is_early(&self, now: Instant) -> bool {
+        self.started.is_some_and(|at| now.duration_since(at) < EARLY)
+    }
+
     /// Ends a life that was to end.
     pub(super) fn leave(&mut self) {
         self.life = None;
@@ -38,7 +43,7 @@ impl Place {
     /// Ends the life; answers how long to wait before the next.
     pub(super) fn end(&mut self, now: Instant) -> Duration {
         self.life = None;
-        let early = self.started.is_some_and(|at| now.duration_since(at) < EARLY);
+        let early = self.is_early(now);
         // The first early death is replaced at once: a task may have caused it. Workers that never live long wait longer.
         let pause = self.pause;
         self.pause = if early { (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) } else { Duration::ZERO };

@@ -9,6 +9,7 @@ use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::carried::Carried;
 use crate::ipc::gauges::Gauges;
 use crate::ipc::ledger::Account;
+use crate::version::VERSION;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
 use nix::unistd::geteuid;
@@ -31,7 +32,7 @@ pub(crate) const LOG: usize = 2048;
 
 const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"swathpg\x07");
+const MAGIC: u64 = VERSION;
 
 #[repr(C)]
 struct Page {

@@ -10,7 +10,10 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
 use nix::unistd::{Pid, getppid};
 use std::ffi::{c_char, c_int};
+use std::io::{PipeWriter, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -22,6 +25,10 @@ const PAGE: &str = "SWATH_WORKER_PAGE";
 const HOOKED: &str = "hook";
 /// The worker begins in [`init`].
 const CALLED: &str = "init";
+/// It is no worker, but waits for the end of its parent, see [`spawn_janitor`].
+const CLEANS: &str = "janitor";
+/// Tells such a process whose end it is: a process id, and the socket of that process.
+const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCKET");
 
 type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
@@ -41,7 +48,8 @@ pub(crate) fn link() {
 
 /// Called by the loader before `main`, with the arguments of `main`.
 unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
-    if std::env::var_os(WORKER).is_none_or(|how| how != HOOKED) {
+    let how = std::env::var_os(WORKER).unwrap_or_default();
+    if how != HOOKED && how != CLEANS {
         return;
     }
     // SAFETY: the linker puts these around the array of constructors that the loader is just walking through. Ours is
@@ -60,7 +68,7 @@ unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const 
             at = at.add(1);
         }
     }
-    become_worker();
+    if how == CLEANS { clean_up_when_it_ends() } else { become_worker() }
 }
 
 /// Turns this process into a worker if it was started as one; does nothing otherwise.
@@ -99,6 +107,42 @@ fn become_worker() -> ! {
         Ok(socket) => crate::worker::main(socket, page),
         Err(_) => exit_now(71),
     }
+}
+
+/// Starts a process that does nothing until this one has ended and then cleans up: `socket` is that of the local cluster
+/// which this process is. Written to, the pipe tells it that there is nothing to clean up.
+pub(crate) fn spawn_janitor(socket: &Path) -> std::io::Result<(Child, PipeWriter)> {
+    link();
+    let (theirs, ours) = std::io::pipe()?;
+    let child = Command::new("/proc/self/exe")
+        .arg0("swath-janitor")
+        .env(WORKER, CLEANS)
+        .env(MASTER.0, std::process::id().to_string())
+        .env(MASTER.1, socket)
+        .current_dir("/")
+        .stdin(theirs)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Out of reach of what ends a whole group, as the terminal does.
+        .process_group(0)
+        .spawn()?;
+    Ok((child, ours))
+}
+
+fn clean_up_when_it_ends() -> ! {
+    let process = std::env::var(MASTER.0).ok().and_then(|pid| pid.parse().ok());
+    let socket = std::env::var_os(MASTER.1);
+    let mut end = std::io::stdin();
+    let heard = loop {
+        match end.read(&mut [0]) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            heard => break heard,
+        }
+    };
+    if let (Ok(0), Some(process), Some(socket)) = (heard, process, socket) {
+        crate::local::clean_up_after(process, Path::new(&socket));
+    }
+    exit_now(0)
 }
 
 /// Moves the socket away from standard input, so that tasks which read that find nothing.

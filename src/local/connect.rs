@@ -9,7 +9,9 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::message::{self, Answer, Attach, Attached, Control, FromCluster, KIND, Request, VERSION, no_segments};
+use crate::message::{
+    self, Answer, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments,
+};
 use crate::task::image;
 use interprocess::local_socket::traits::Stream as _;
 use interprocess::local_socket::{GenericFilePath, Stream, ToFsName};
@@ -44,7 +46,7 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
         File::open("/proc/self/exe").map_err(|e| failed(format!("/proc/self/exe cannot be opened: {e}")))?;
     let program = std::env::current_exe().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let program = program.unwrap_or_else(|| "program".to_string());
-    let attach = Attach::Program { version: VERSION, build: image::build_id().clone(), name: program };
+    let attach = Attach::Program { build: image::build_id().clone(), name: program };
     let welcome = exchange(&socket, &attach, vec![OwnedFd::from(executable).into()]).map_err(failed)?;
     let (session, owner, supervisor_page, own_page, settings) = match welcome {
         Attached::Welcome { session, owner, supervisor_page, own_page, settings } => {
@@ -75,8 +77,8 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
 /// Sends one command, and answers with what the cluster says.
 pub(super) fn control(place: &Place, command: Control) -> Result<Attached> {
     let socket = dial(place)?;
-    let attach = Attach::Control { version: VERSION, command };
-    exchange(&socket, &attach, Vec::new()).map_err(|reason| Error::Connect { path: place.socket.clone(), reason })
+    exchange(&socket, &Attach::Control(command), Vec::new())
+        .map_err(|reason| Error::Connect { path: place.socket.clone(), reason })
 }
 
 /// Stops a cluster and waits until it is gone.
@@ -84,7 +86,7 @@ pub(super) fn stop(place: &Place) -> Result<()> {
     // Together they name one process; a number alone may be another's a moment later.
     let process = place::pid(place).and_then(|pid| Some((pid, start_time(pid)?)));
     let socket = dial(place)?;
-    let attach = Attach::Control { version: VERSION, command: Control::Stop };
+    let attach = Attach::Control(Control::Stop);
     let failed = |reason| Error::Connect { path: place.socket.clone(), reason };
     if let Attached::Refused(reason) = exchange(&socket, &attach, Vec::new()).map_err(failed)? {
         return Err(place.error(reason));
@@ -107,7 +109,12 @@ fn dial(place: &Place) -> Result<Socket> {
     let name = place.socket.as_os_str().to_fs_name::<GenericFilePath>().map_err(|e| failed(e.to_string()))?;
     let stream = Stream::connect(name).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            failed(format!("none runs there; start one with `local-cluster start --name {}`", place.name))
+            let log = place.log();
+            let words = match log.exists() {
+                true => format!(" (the last one did not stop in order; its log is {})", log.display()),
+                false => String::new(),
+            };
+            failed(format!("none runs there{words}; start one with `local-cluster start --name {}`", place.name))
         }
         io::ErrorKind::PermissionDenied => failed("it belongs to another user".to_string()),
         _ => failed(e.to_string()),
@@ -123,15 +130,18 @@ fn dial(place: &Place) -> Result<Socket> {
 
 /// Says the first word and hears the first answer.
 fn exchange(socket: &Socket, attach: &Attach, fds: Vec<Descriptor>) -> std::result::Result<Attached, String> {
-    let (body, _) = message::encode(attach).map_err(|e| e.to_string())?;
+    let body = message::encode_first(attach).map_err(|e| e.to_string())?;
     let mut out = Outgoing::new();
-    out.push(KIND, body, fds).map_err(|e| e.to_string())?;
+    out.push(FIRST, body, fds).map_err(|e| e.to_string())?;
     // A cluster that refuses may have closed already; its reason can be read all the same.
     let sent = out.flush_all(socket);
     let mut decoder = Decoder::new(MAX_FRAME);
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
+            if frame.kind == REFUSED {
+                return Ok(Attached::Refused(String::from_utf8_lossy(&frame.body).into_owned()));
+            }
             return message::decode(frame, &mut no_segments).map_err(|e| e.to_string());
         }
         let left = until.saturating_duration_since(Instant::now());

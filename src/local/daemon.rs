@@ -1,5 +1,6 @@
 //! The cluster's own process: an actor that lets programs in and keeps supervisors for them.
 
+use super::janitor::Janitor;
 use super::place::{self, Lock, Place};
 use super::session::Session;
 use super::{ClusterStatus, ProgramStatus, executable};
@@ -15,7 +16,7 @@ use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
 use crate::ipc::watch::watch;
-use crate::message::{self, Attach, Attached, Control, VERSION, no_segments};
+use crate::message::{self, Attach, Attached, Control, REFUSED};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};
@@ -301,8 +302,10 @@ pub(super) fn serve(place: Place, settings: Settings, ready: impl FnOnce(&Cluste
     let failed = |what: &str, e: &dyn std::fmt::Display| place.error(format!("{what}: {e}"));
     lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
     raise_descriptor_limit();
+    let janitor = Janitor::start(&place);
     let outcome = run(&place, settings, ready, &failed);
     lock.remove();
+    drop(janitor);
     outcome
 }
 
@@ -427,13 +430,8 @@ async fn greet(socket: Socket, cluster: Addr<Cluster>) {
     let first = first.unwrap_or_else(|_| Err(format!("it said nothing within {FIRST_WORD:?}")));
     let refused = match first {
         Ok(None) => return,
-        Ok(Some((Attach::Program { version, .. } | Attach::Control { version, .. }, _))) if version != VERSION => {
-            format!(
-                "it speaks version {version} of the protocol, this is version {VERSION}: use the same version of swath"
-            )
-        }
-        Ok(Some((Attach::Control { command, .. }, _))) => return obey(command, &pipe, &cluster).await,
-        Ok(Some((Attach::Program { build, name, .. }, Some(executable)))) => {
+        Ok(Some((Attach::Control(command), _))) => return obey(command, &pipe, &cluster).await,
+        Ok(Some((Attach::Program { build, name }, Some(executable)))) => {
             match cluster.send(Admit { build, program: name, executable }).await {
                 Ok(Ok(admitted)) => return open(pipe, admitted, cluster),
                 Ok(Err(reason)) => reason,
@@ -444,7 +442,7 @@ async fn greet(socket: Socket, cluster: Addr<Cluster>) {
         Err(reason) => reason,
     };
     log::warn!("a connection was refused: {refused}");
-    if let Err(e) = pipe.send(&Attached::Refused(refused)) {
+    if let Err(e) = pipe.send_frame(REFUSED, refused.into_bytes(), Vec::new()) {
         log::debug!("it was not told: {e}");
     }
 }
@@ -462,8 +460,7 @@ async fn first_word(pipe: &Pipe) -> std::result::Result<Option<(Attach, Option<O
     };
     let mut fds = std::mem::take(&mut frame.fds).into_iter();
     let (fd, None) = (fds.next(), fds.next()) else { return Err("it sent more than its executable".to_string()) };
-    let word = message::decode(frame, &mut no_segments).map_err(|e| e.to_string())?;
-    Ok(Some((word, fd)))
+    Ok(Some((message::decode_first(frame)?, fd)))
 }
 
 fn open(pipe: Rc<Pipe>, admitted: Admitted, cluster: Addr<Cluster>) {

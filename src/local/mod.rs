@@ -19,11 +19,13 @@
 mod connect;
 mod daemon;
 mod executable;
+mod janitor;
 mod place;
 mod session;
 mod sizes;
 
 pub(crate) use connect::connect;
+pub(crate) use janitor::clean_up_after;
 pub use place::DEFAULT_NAME;
 pub(crate) use sizes::size;
 pub use sizes::{WorkerSize, describe_sizes};
@@ -120,6 +122,12 @@ fn done(cluster: impl AsRef<Path>, command: Control) -> Result<()> {
         (_, Attached::Done) => Ok(()),
         (place, _) => Err(place.error("it answered beside the point")),
     }
+}
+
+/// The version of swath that this program is built with, and of what it says to a local cluster: a program and its
+/// cluster must have both in common.
+pub fn version() -> String {
+    crate::version::describe()
 }
 
 /// What a running cluster does.

@@ -55,9 +55,9 @@ impl Place {
         Error::Cluster { name: self.name.clone(), reason: reason.into() }
     }
 
-    fn remove(&self) {
-        for path in [self.socket.clone(), self.log(), self.pid_file()] {
-            match fs::remove_file(&path) {
+    fn remove(&self, files: &[PathBuf]) {
+        for path in files {
+            match fs::remove_file(path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => log::warn!("{} cannot be removed: {e}", path.display()),
@@ -106,6 +106,11 @@ pub(super) struct Lock {
 }
 
 impl Lock {
+    /// The lock of a cluster that has ended without giving it back. None: somebody has it.
+    pub(super) fn of_dead(place: &Place) -> io::Result<Option<Self>> {
+        Self::lock_file(place, false)
+    }
+
     /// None: another process has it.
     pub(super) fn take(place: &Place) -> Result<Option<Self>> {
         Self::lock_file(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
@@ -143,7 +148,13 @@ impl Lock {
     /// Removes the files of the cluster and gives the name free.
     pub(super) fn remove(self) {
         // The file that carries the lock goes last, while it is still held.
-        self.place.remove();
+        let place = &self.place;
+        place.remove(&[place.socket.clone(), place.log(), place.pid_file()]);
+    }
+
+    /// The same for a cluster that was killed: what it said last is worth reading.
+    pub(super) fn remove_but_log(self) {
+        self.place.remove(&[self.place.socket.clone(), self.place.pid_file()]);
     }
 }
 
@@ -205,9 +216,9 @@ pub(super) fn sweep(dir: &Path) {
         }
         let place = path.file_stem().and_then(OsStr::to_str).and_then(|name| Place::named(name).ok());
         let Some(place) = place.map(|p| Place { socket: dir.join(format!("{}.sock", p.name)), ..p }) else { continue };
-        if let Ok(Some(lock)) = Lock::lock_file(&place, false) {
+        if let Ok(Some(lock)) = Lock::of_dead(&place) {
             log::info!("removing what local cluster `{}` left when it died", place.name);
-            lock.remove();
+            lock.remove_but_log();
         }
     }
 }
@@ -278,9 +289,9 @@ mod tests {
         // A process that another test is starting has the lock until it is another program.
         crate::ipc::testing::until(|| {
             sweep(dir.path());
-            !dead.log().exists()
+            !dead.pid_file().exists()
         });
-        assert!(!dead.log().exists() && !dead.socket.exists() && !dead.pid_file().exists());
+        assert!(dead.log().exists() && !dead.socket.exists() && !dead.pid_file().exists());
         assert!(alive.log().exists() && alive.socket.exists() && alive.pid_file().exists());
         assert!(dir.path().join("other.txt").exists());
         drop(lock);

@@ -27,12 +27,13 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{Done, FromWorker, Input, Task, ToWorker, VERSION, Welcome};
+use crate::message::{Done, FromWorker, Input, Task, ToWorker, Welcome};
 use crate::protocol::{Failure, FailureCause, Outcome};
 use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
+use crate::version::VERSION;
 use ahead::Waiting;
 use link::Link;
 use nix::sys::resource::{Resource, setrlimit};
@@ -123,7 +124,13 @@ pub(crate) struct Worker {
 /// Serves a supervisor until it closes the connection.
 pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
     die_with_parent();
-    let code = match start(socket) {
+    let link = Link::new(socket);
+    link.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
+    let first = link.read_first();
+    if let (Err(_), Some(page)) = (&first, page) {
+        clean_up_after(&page);
+    }
+    match first.and_then(|first| start(link, first)) {
         Ok(worker) => {
             worker.work_as_thread(0);
             // Other threads do its work now; the process must not end with it.
@@ -132,15 +139,11 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
             }
         }
         Err(reason) => {
-            // There is nobody left to tell but the supervisor's copy of this stream.
+            // There is nobody to tell but the supervisor's copy of this stream.
             let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
-            if let Some(page) = page {
-                clean_up_after(&page);
-            }
-            72
+            exit_now(72)
         }
-    };
-    exit_now(code)
+    }
 }
 
 /// Removes what the supervisor left behind, if it did not go in order.
@@ -158,10 +161,8 @@ fn clean_up_after(page: &PageName) {
     }
 }
 
-fn start(socket: Socket) -> Result<&'static Worker, String> {
-    let link = Link::new(socket);
-    link.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
-    let mut first = link.read_first()?.into_iter();
+fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
+    let mut first = first.into_iter();
     let welcome = match first.next() {
         Some(ToWorker::Welcome(welcome)) => welcome,
         Some(ToWorker::Shutdown) => exit_now(0),

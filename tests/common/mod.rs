@@ -2,6 +2,8 @@
 //! run a function of the test program in a process of its own.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each suite uses a part of it, in tests")]
 
+pub mod cluster;
+pub mod permitted;
 pub mod suite;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -43,13 +45,16 @@ pub fn comes_true(within: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// What this process has that a client must give back.
+/// What this process has that a client must give back. Sockets are descriptors. Temporary files are not here: those of
+/// other processes cannot be told from ours, so tests that can have a TMPDIR of their own look there.
 #[derive(Debug, PartialEq)]
 struct Holdings {
     children: Vec<u32>,
     descriptors: usize,
     pages: Vec<String>,
     threads: Vec<String>,
+    /// Shared segments that are mapped.
+    segments: usize,
 }
 
 impl Holdings {
@@ -59,6 +64,7 @@ impl Holdings {
             descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
             pages: pages_of(std::process::id()),
             threads: threads(),
+            segments: fs::read_to_string("/proc/self/maps").unwrap().matches("/memfd:swath").count(),
         }
     }
 }
@@ -131,6 +137,7 @@ impl Drop for Clean {
                 && now.children.iter().all(|c| self.before.children.contains(c))
                 && now.pages.iter().all(|p| self.before.pages.contains(p))
                 && now.threads.iter().all(|t| self.before.threads.contains(t))
+                && now.segments <= self.before.segments
         });
         if !clean && !std::thread::panicking() {
             panic!("left behind after {GONE:?}: {now:?}, before there was {:?}", self.before);

@@ -15,10 +15,11 @@ use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::start;
 use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
-use crate::message::{ToSession, ToWorker, VERSION, Welcome};
+use crate::message::{ToSession, ToWorker, Welcome};
 use crate::task::function::{Record, short_name};
 use crate::task::image::BuildId;
 use crate::task::program::{Op, Ops};
+use crate::version::VERSION;
 use actix::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,7 +90,6 @@ impl Supervisor {
             }
         };
         self.places[place].begin(id, Instant::now());
-        self.starved = None;
         log::debug!("{} started as process {pid}", self.places[place].name);
         self.note(place, pid, LifeStep::Started);
         let link = WorkerLink {
@@ -130,26 +130,24 @@ impl Supervisor {
     }
 
     pub(super) fn refill(&mut self, place: usize, ctx: &mut Context<Self>) {
-        if self.stopping.is_some() || self.places[place].closing || self.places[place].life.is_some() {
+        let filled = self.places[place].closing || self.places[place].life.is_some();
+        if self.stopping.is_some() || self.given_up || filled {
             return;
         }
         match self.give_birth() {
             Ok(newborn) => self.settle_in(place, newborn, ctx),
             Err(e) => {
                 log::error!("{} cannot be started again: {e}; trying again", self.places[place].name);
-                if self.lives.is_empty()
-                    && self.starved.get_or_insert_with(Instant::now).elapsed() > self.settings.start_timeout
-                {
-                    self.give_up(&format!("no worker is left, and none can be started: {e}"));
-                }
+                self.start_failed(&format!("{} cannot be started: {e}", self.places[place].name));
                 self.refill_later(place, Duration::from_secs(1), ctx);
             }
         }
         self.after(ctx);
     }
 
-    /// Fills the places that have no worker and should have one.
+    /// Fills the places that have no worker and should have one, also when that has been given up.
     pub(super) fn refill_open(&mut self, ctx: &mut Context<Self>) {
+        self.try_again();
         for place in 0..self.places.len() {
             self.refill(place, ctx);
         }
@@ -158,11 +156,11 @@ impl Supervisor {
     pub(super) fn welcome(
         &mut self,
         worker: WorkerId,
-        version: u32,
+        version: u64,
         build: &BuildId,
     ) -> std::result::Result<(), String> {
         if version != VERSION {
-            return Err(format!("it speaks version {version} of the protocol, not {VERSION}"));
+            return Err(format!("it speaks protocol {version:016x}, not {VERSION:016x}"));
         }
         if *build != self.build {
             return Err("it is another build of the program".to_string());
@@ -234,6 +232,7 @@ impl Supervisor {
     pub(super) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Self>) {
         let Some(life) = self.lives.remove(&worker) else { return };
         let place = life.place;
+        let worked = self.has_worked(&life);
         let running = if life.blame { life.page.running() } else { Vec::new() };
         let expected = life.phase == Phase::Retiring || self.stopping.is_some();
         let (cause, available) = self.explained(&life, cause);
@@ -253,6 +252,7 @@ impl Supervisor {
         }
         self.scheduler.session_closed(session_of(worker));
         self.sessions.remove(&session_of(worker));
+        let told = record.to_string();
         self.scheduler.worker_lost(worker, &running, record);
         self.shared.ledger.forgive(&life.page);
         self.lent.remove(&Peer::Worker(worker));
@@ -263,14 +263,24 @@ impl Supervisor {
         } else {
             self.places[place].end(Instant::now())
         };
+        if worked {
+            self.starved = None;
+        }
         if self.stopping.is_none() && !self.places[place].closing {
             match self.settings.restart {
-                RestartPolicy::Always => self.refill_later(place, pause, ctx),
+                RestartPolicy::Always => {
+                    if !worked && !expected {
+                        self.start_failed(&told);
+                    }
+                    self.refill_later(place, pause, ctx);
+                }
                 RestartPolicy::Never => {
                     self.places[place].closing = true;
                     self.tell_fleet();
                     if self.lives.is_empty() {
-                        self.give_up("all workers have died, and they are not to be replaced");
+                        self.give_up(&format!(
+                            "all workers have died, and they are not to be replaced; the last: {told}"
+                        ));
                     }
                 }
             }

@@ -220,8 +220,11 @@ impl Supervisor {
 impl Handler<OpenSession> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: OpenSession, _: &mut Context<Self>) {
+    fn handle(&mut self, msg: OpenSession, ctx: &mut Context<Self>) {
         self.sessions.insert(msg.session, msg.end);
+        if self.given_up {
+            self.refill_open(ctx);
+        }
     }
 }
 
@@ -288,6 +291,7 @@ impl Handler<RestartAll> for Supervisor {
 
     fn handle(&mut self, _: RestartAll, ctx: &mut Context<Self>) {
         self.restart();
+        self.refill_open(ctx);
         self.after(ctx);
     }
 }

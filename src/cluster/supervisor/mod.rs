@@ -4,6 +4,7 @@ mod lives;
 mod memory;
 mod messages;
 mod requests;
+mod starts;
 mod traffic;
 
 pub(crate) use crate::ids::ATTACHED_OWNERS;
@@ -144,8 +145,10 @@ pub(crate) struct Supervisor {
     tight: bool,
     /// What the kernel does when memory runs out.
     killer: Killer,
-    /// Since when there has been no worker and none could be started.
+    /// Since when no worker that was started has come to work.
     starved: Option<Instant>,
+    /// That has lasted too long: clients have been told, and no more are started.
+    given_up: bool,
     /// Carrying out commands has brought the scheduler news.
     unsettled: bool,
     stopping: Option<Instant>,
@@ -213,6 +216,7 @@ impl Supervisor {
             tight: false,
             killer: Killer::new(),
             starved: None,
+            given_up: false,
             unsettled: false,
             stopping: None,
             owns_system,
