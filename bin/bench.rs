@@ -235,11 +235,11 @@ fn main() -> ExitCode {
     swath::init();
     let done: Outcome<bool> = match options::parse(lexopt::Parser::from_env()) {
         Ok(Request::Help) => {
-            println!("{}", usage());
+            report::print(&usage());
             Ok(true)
         }
         Ok(Request::List) => {
-            WORKLOADS.iter().for_each(|w| println!("{}", w.name));
+            WORKLOADS.iter().for_each(|w| report::print(w.name));
             Ok(true)
         }
         Ok(Request::Measure(options)) => measure(&options).map_err(Into::into),

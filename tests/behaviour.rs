@@ -12,11 +12,13 @@ mod behaviour {
     pub mod nested;
     pub mod operators;
     pub mod options;
+    pub mod pressure;
     pub mod processes;
     pub mod random;
     pub mod runtimes;
     pub mod same;
     pub mod sharing;
+    pub mod state;
 }
 mod common;
 
@@ -80,6 +82,7 @@ macro_rules! suite {
             maps: of_many_items as_they_are_done values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
+            state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             concurrent: many_threads_one_client clones_and_drops;
         }

@@ -6,7 +6,7 @@
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn bench(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bench")).args(args).output().unwrap()
@@ -46,6 +46,16 @@ fn only_what_was_asked_for_is_measured() {
     let lines = lines(&output);
     assert_eq!(lines.len(), 4);
     assert!(lines.iter().all(|line| line["params"]["n"] == 50 && line["runs"].as_array().unwrap().len() == 2));
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_quietly() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(["noop", "--systems", "swath-sync", "--n", "50", "--repeat", "1"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && !text(&output.stderr).contains("panicked"), "{output:?}");
 }
 
 #[test]

@@ -718,9 +718,13 @@ fn roles() {
             let mut kept = Vec::new();
             let mut failure = None;
             for i in 0..200 {
-                match make.call(i).submit(&client).and_then(|f| f.result_timeout(LONG / 3)) {
+                let call = make.call(i);
+                match call.submit(&client).and_then(|f| f.result_timeout(LONG / 3)) {
                     Ok(buffer) => kept.push(buffer),
                     Err(e) => {
+                        if let Some(task) = e.task() {
+                            assert_eq!((task.key(), task.needed_by()), (&*call.key(), None), "{e}");
+                        }
                         failure = Some(e);
                         break;
                     }

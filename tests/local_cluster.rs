@@ -9,12 +9,15 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::{self, File};
+use std::future::Future;
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Child, Command, Output, Stdio};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use swath::{Buffer, Cause, Client, DeathCause, Error, cancelled, delayed, local, try_delayed};
 
@@ -109,6 +112,10 @@ impl Cluster {
         self.command(exe)
             .args(["--exact", function, "--ignored", "--nocapture", "--test-threads=1"])
             .env("SWATH_CLUSTER", "default")
+            // Beside that one, the others are ignored.
+            .env("SWATH_SCHEDULER", "nonsense")
+            .env("SWATH_WORKERS", "many")
+            .env("SWATH_MEMORY_LIMIT", "2 apples")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -364,6 +371,61 @@ fn it_runs_in_the_foreground_until_a_signal_comes() {
 }
 
 #[test]
+fn nobody_but_blocking_submitters_waits_for_a_cluster_that_does_not_read() {
+    struct Stopped(u32);
+    impl Drop for Stopped {
+        fn drop(&mut self) {
+            common::send_signal(self.0, Signal::SIGCONT);
+        }
+    }
+    fn length(text: String) -> usize {
+        text.len()
+    }
+    // Short enough to go through the socket.
+    const LENGTH: usize = 3_500;
+    let call = || delayed(length).call("x".repeat(LENGTH));
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let client = common::block_on(Client::connect_async(&cluster.socket)).unwrap();
+    assert_eq!(client.compute(&call()).unwrap(), LENGTH);
+    let stopped = Stopped(cluster.pid);
+    common::send_signal(cluster.pid, Signal::SIGSTOP);
+    until("it has stopped", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", cluster.pid)).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('T')
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    let submitter = client.clone();
+    std::thread::spawn(move || {
+        let mut futures = Vec::new();
+        loop {
+            let call = call();
+            let mut submitting = pin!(submitter.submit_async(&call));
+            match submitting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(future) => futures.push(future.unwrap()),
+                Poll::Pending => break,
+            }
+        }
+        let submitted = futures.len();
+        futures.truncate(submitted / 2);
+        tell.send((submitted, futures)).unwrap();
+    });
+    let (submitted, futures) = told.recv_timeout(LONG).expect("an async caller, or a drop, waits for the cluster");
+    assert!((1000..10_000).contains(&submitted), "{submitted} graphs wait to be sent");
+    let blocking: Vec<_> = (0..4)
+        .map(|_| {
+            let client = client.clone();
+            std::thread::spawn(move || client.submit(&delayed(add_one).call(1)).unwrap().result().unwrap())
+        })
+        .collect();
+    drop(stopped);
+    assert!(client.gather(&futures).unwrap().iter().all(|&n| n == LENGTH));
+    assert!(blocking.into_iter().all(|thread| thread.join().unwrap() == 2));
+    assert_eq!(common::block_on(client.compute_async(&delayed(add_one).call(2))).unwrap(), 3);
+    drop((futures, client));
+    until("what nobody wants any more is gone", || cluster.status()["programs"][0]["sessions"] == 0);
+}
+
+#[test]
 #[ignore = "a program that connects, run by other tests"]
 fn program_that_adds() {
     if !is_program() {
@@ -371,7 +433,7 @@ fn program_that_adds() {
     }
     let mut input = BufReader::new(std::io::stdin());
     let base: u64 = line_of(&mut input, "base").parse().unwrap();
-    let client = Client::from_env().unwrap();
+    let client = common::block_on(Client::from_env_async()).unwrap();
     let futures = client.map(add_one, base..base + 200).unwrap();
     let sum: u64 = client.gather(&futures).unwrap().into_iter().sum();
     say(&format!("sum {sum}"));

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 use std::error::Error;
+use std::io::{self, Write};
+use std::process;
 use std::time::Instant;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -24,6 +26,18 @@ struct Failure<'a> {
     bench: &'a str,
     system: &'a str,
     error: String,
+}
+
+/// Prints a line. Where nobody reads any more, as after `bench … | head`, there is nothing to go on for.
+pub(crate) fn print(line: &str) {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => process::exit(0),
+        Err(e) => {
+            eprintln!("bench: the results cannot be written: {e}");
+            process::exit(2);
+        }
+    }
 }
 
 fn rounded(x: f64) -> f64 {
@@ -78,18 +92,18 @@ impl Report {
 
     /// Tells a value that is no median.
     pub(crate) fn emit(&self, system: &str, params: &Value, metric: Metric, value: f64) {
-        println!("{}", self.line(system, params, metric, value, None));
+        print(&self.line(system, params, metric, value, None));
     }
 
     /// Tells the median of some measurements.
     pub(crate) fn emit_runs(&self, system: &str, params: &Value, metric: Metric, runs: &[f64]) {
-        println!("{}", self.line(system, params, metric, median(runs), Some(runs)));
+        print(&self.line(system, params, metric, median(runs), Some(runs)));
     }
 
     pub(crate) fn fail(&mut self, system: &str, error: &dyn Error) {
         self.well = false;
         eprintln!("bench: {} {system}: {error}", self.bench);
-        println!("{}", self.failure(system, &error.to_string()));
+        print(&self.failure(system, &error.to_string()));
     }
 
     /// Measures each system; the failure of one is told, and the others go on.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// [`reduction`](super::Bag::reduction) take.
 ///
 /// They are made while they are read, so a partition need not be in memory as a whole. What takes all of them at once
-/// ([`for_each`](Iterator::for_each), [`fold`](Iterator::fold), [`count`](Iterator::count), …) is faster than a loop: the
-/// steps before then are one loop, not a call from one to the other for each element.
+/// ([`for_each`](Iterator::for_each), [`fold`](Iterator::fold), [`count`](Iterator::count), …) is faster than a `for` loop: then
+/// the source's own loop drives all steps.
 pub struct Elements<T>(Box<dyn Source<T> + Send>);
 
 /// An iterator of any type, that can be told to hand over all it has.
@@ -75,9 +75,13 @@ impl<T> Iterator for Elements<T> {
         self.0.size_hint()
     }
 
+    fn for_each<F: FnMut(T)>(self, mut f: F) {
+        self.0.hand_over(&mut f);
+    }
+
     fn fold<B, F: FnMut(B, T) -> B>(self, initial: B, mut f: F) -> B {
         let mut folded = Some(initial);
-        self.0.hand_over(&mut |element| folded = folded.take().map(|before| f(before, element)));
+        self.for_each(|element| folded = folded.take().map(|before| f(before, element)));
         folded.unwrap_or_else(|| unreachable!("a panic of the function is not caught in between"))
     }
 }

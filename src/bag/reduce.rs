@@ -146,7 +146,9 @@ impl<T: Data> Bag<T> {
     {
         // With whether there were any elements.
         let fold = move |elements: Elements<T>, initial: Arc<A>| {
-            elements.fold((Arc::unwrap_or_clone(initial), false), |(folded, _), e| (binop(folded, e), true))
+            let mut is_any = false;
+            let folded = elements.inspect(|_| is_any = true).fold(Arc::unwrap_or_clone(initial), binop);
+            (folded, is_any)
         };
         let both = move |a: (A, bool), b: (A, bool)| match (a.1, b.1) {
             (true, true) => (combine(a.0, b.0), true),

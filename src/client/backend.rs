@@ -31,6 +31,11 @@ pub(crate) trait Backend: Send + Sync {
 
     fn describe(&self) -> String;
 
+    /// What to wait for before more is submitted, if too much is on its way to the workers already.
+    fn room(&self) -> Option<Reply> {
+        None
+    }
+
     /// Starts running a graph.
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>>;
 
@@ -125,7 +130,10 @@ impl Reply {
     fn poll_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<Result<Answer>> {
         match &mut *self.0.lock() {
             ReplyState::Waiting(watchers) => {
-                watchers.push(watcher());
+                let watcher = watcher();
+                if !watchers.iter().any(|other| other.wakes_as(&watcher)) {
+                    watchers.push(watcher);
+                }
                 None
             }
             ReplyState::There(answer) => Some(answer.clone()),

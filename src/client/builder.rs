@@ -136,7 +136,10 @@ impl Builder {
     /// # Errors
     /// [`Error::Invalid`] names a variable whose value makes no sense.
     pub fn from_env() -> Result<Self> {
-        let mut builder = Self { cluster: variable("SWATH_CLUSTER").map(PathBuf::from), ..Self::default() };
+        let mut builder = Self::default();
+        if let Some(cluster) = variable("SWATH_CLUSTER") {
+            return Ok(builder.cluster(cluster));
+        }
         if let Some(mode) = variable("SWATH_SCHEDULER") {
             builder.mode = mode.parse().map_err(|_| {
                 Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))

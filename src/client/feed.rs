@@ -79,6 +79,10 @@ impl Feed {
     fn send_rest(&mut self) {
         let mut n = 2 * FIRST;
         while !self.is_over() {
+            if let Some(room) = self.remote.room() {
+                // If it says that the client is closed, sending says so, too.
+                drop(room.wait());
+            }
             if let Err(e) = self.send_some(n, false) {
                 let reason = e.to_string();
                 self.run.fail_rest(|label| closed(label, &reason));

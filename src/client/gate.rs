@@ -1,29 +1,23 @@
 //! Back-pressure: only so many graphs are under way at a time, and whoever submits one more waits.
 
-use super::watcher::{Watcher, wait_until};
+use super::backend::Backend;
+use super::watcher::drive;
 use crate::events::Diary;
 use crate::events::journal::GraphStep;
-use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::Poll;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Counts graphs under way.
+/// Counts graphs under way. Those who wait get in as they came, whether they block or are async.
 pub(crate) struct Gate {
-    limit: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    inside: usize,
-    /// First come, first served.
-    waiting: VecDeque<Watcher>,
+    places: Arc<Semaphore>,
+    backend: Arc<dyn Backend>,
 }
 
 /// The right to have one graph under way; given back when dropped.
 pub(crate) struct Permit {
-    gate: Arc<Gate>,
+    /// Always there, as the gate is never closed.
+    _place: Option<OwnedSemaphorePermit>,
     /// Where the end of the graph is to be noted: its number, and when it was submitted.
     note: Option<(Arc<Diary>, u32, u64)>,
 }
@@ -37,87 +31,206 @@ impl Permit {
     }
 }
 
-impl Gate {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit: limit.max(1), state: Mutex::default() })
-    }
-
-    fn enter_or(self: &Arc<Self>, watcher: impl FnOnce() -> Watcher) -> Option<Permit> {
-        let mut state = self.state.lock();
-        if state.inside < self.limit {
-            state.inside += 1;
-            return Some(Permit { gate: Arc::clone(self), note: None });
-        }
-        state.waiting.push_back(watcher());
-        None
-    }
-
-    /// Waits for room.
-    pub(crate) fn enter(self: &Arc<Self>) -> Permit {
-        let mut permit = None;
-        loop {
-            wait_until(None, || {
-                permit = self.enter_or(Watcher::here);
-                permit.is_some()
-            });
-            if let Some(permit) = permit.take() {
-                return permit;
-            }
-        }
-    }
-
-    pub(crate) async fn enter_async(self: &Arc<Self>) -> Permit {
-        std::future::poll_fn(|cx| match self.enter_or(|| Watcher::Waker(cx.waker().clone())) {
-            Some(permit) => Poll::Ready(permit),
-            None => Poll::Pending,
-        })
-        .await
-    }
-}
-
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some((diary, graph, began)) = self.note.take() {
             diary.graphs.note(GraphStep::Finished { graph, began });
         }
-        let next = {
-            let mut state = self.gate.state.lock();
-            state.inside -= 1;
-            // One that has given up waiting would swallow the word, so all are told when few are left.
-            if state.inside * 2 <= self.gate.limit {
-                std::mem::take(&mut state.waiting)
-            } else {
-                state.waiting.pop_front().into_iter().collect()
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(limit: usize, backend: Arc<dyn Backend>) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
+        Arc::new(Self { places, backend })
+    }
+
+    /// Waits for room.
+    pub(crate) fn enter(&self) -> Permit {
+        loop {
+            if let Some(permit) = self.enter_until(None) {
+                return permit;
             }
-        };
-        next.into_iter().for_each(Watcher::fire);
+        }
+    }
+
+    /// Waits for room. `None`: the time was over before.
+    pub(crate) fn enter_until(&self, deadline: Option<Instant>) -> Option<Permit> {
+        drive(deadline, self.enter_async())
+    }
+
+    /// Waits for room. Who is dropped while it waits leaves no gap.
+    pub(crate) async fn enter_async(&self) -> Permit {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        if let Some(room) = self.backend.room() {
+            // If it says that the client is closed, submitting says so, too.
+            drop(room.await);
+        }
+        Permit { _place: place.ok(), note: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::sync::mpsc;
+    use crate::run::sync::SyncRunner;
+    use proptest::prelude::*;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    fn gate(limit: usize) -> Arc<Gate> {
+        Gate::new(limit, SyncRunner::new(0))
+    }
+
+    /// Somebody who waits, or may go in and has not noticed.
+    struct Waiting(Pin<Box<dyn Future<Output = Permit>>>);
+
+    impl Waiting {
+        fn at(gate: &Arc<Gate>) -> Self {
+            let gate = Arc::clone(gate);
+            Self(Box::pin(async move { gate.enter_async().await }))
+        }
+
+        fn look(&mut self) -> Option<Permit> {
+            match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(permit) => Some(permit),
+                Poll::Pending => None,
+            }
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Come,
+        Look(usize),
+        GiveUp(usize),
+        Leave(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            2 => Just(Step::Come),
+            2 => any::<usize>().prop_map(Step::Look),
+            1 => any::<usize>().prop_map(Step::GiveUp),
+            2 => any::<usize>().prop_map(Step::Leave),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    /// A place that has become free is the first one's of those who have none.
+    fn hand_on(waiting: &mut [(Waiting, bool)]) {
+        if let Some((_, may)) = waiting.iter_mut().find(|(_, may)| !may) {
+            *may = true;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn first_come_first_served(limit in 1_usize..4, steps in steps()) {
+            let gate = gate(limit);
+            let mut inside = Vec::new();
+            let mut waiting: Vec<(Waiting, bool)> = Vec::new();
+            for step in steps {
+                let taken = inside.len() + waiting.iter().filter(|(_, may)| *may).count();
+                match step {
+                    Step::Come => {
+                        let mut one = Waiting::at(&gate);
+                        let permit = one.look();
+                        prop_assert_eq!(permit.is_some(), taken < limit);
+                        match permit {
+                            Some(permit) => inside.push(permit),
+                            None => waiting.push((one, false)),
+                        }
+                    }
+                    Step::Look(i) if !waiting.is_empty() => {
+                        let at = i % waiting.len();
+                        let (one, may) = &mut waiting[at];
+                        let permit = one.look();
+                        prop_assert_eq!(permit.is_some(), *may);
+                        if let Some(permit) = permit {
+                            inside.push(permit);
+                            drop(waiting.remove(at));
+                        }
+                    }
+                    Step::GiveUp(i) if !waiting.is_empty() => {
+                        let (_, may) = waiting.remove(i % waiting.len());
+                        if may {
+                            hand_on(&mut waiting);
+                        }
+                    }
+                    Step::Leave(i) if !inside.is_empty() => {
+                        drop(inside.swap_remove(i % inside.len()));
+                        hand_on(&mut waiting);
+                    }
+                    _ => {}
+                }
+            }
+            drop((inside, waiting));
+            prop_assert_eq!(gate.places.available_permits(), limit);
+        }
+    }
 
     #[test]
-    fn one_more_waits_until_one_leaves() {
-        let gate = Gate::new(2);
-        let (first, _second) = (gate.enter(), gate.enter());
-        let (tell, told) = mpsc::channel();
-        let waiting = {
-            let gate = Arc::clone(&gate);
-            std::thread::spawn(move || {
-                let _third = gate.enter();
-                tell.send(()).expect("somebody listens");
-            })
-        };
-        while gate.state.lock().waiting.is_empty() {
+    fn threads_and_async_callers_share_the_places() {
+        let (gate, inside, passed) = (gate(3), AtomicUsize::new(0), AtomicUsize::new(0));
+        let pass = |permit: Permit| {
+            assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
             std::thread::yield_now();
-        }
-        assert!(told.try_recv().is_err());
+            inside.fetch_sub(1, Ordering::SeqCst);
+            passed.fetch_add(1, Ordering::SeqCst);
+            drop(permit);
+        };
+        std::thread::scope(|scope| {
+            for t in 0..8 {
+                let (gate, pass) = (&gate, &pass);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        match t % 2 {
+                            0 => pass(gate.enter()),
+                            _ => drive(None, async { pass(gate.enter_async().await) }).unwrap(),
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.into_inner(), 8 * 200);
+        assert_eq!(gate.places.available_permits(), 3);
+    }
+
+    #[test]
+    fn who_waits_too_long_leaves_no_gap() {
+        let gate = gate(1);
+        let first = gate.enter();
+        assert!(gate.enter_until(Some(Instant::now() + Duration::from_millis(1))).is_none());
         drop(first);
-        told.recv().expect("it got in");
-        waiting.join().expect("no panic");
-        assert_eq!(gate.state.lock().inside, 1);
+        gate.enter();
+        assert_eq!(gate.places.available_permits(), 1);
+    }
+
+    #[test]
+    fn blocking_callers_get_in_inside_a_runtime_whose_budget_is_spent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let gate = gate(1);
+        let other = Arc::clone(&gate);
+        runtime.block_on(async move {
+            // More than a task of tokio's may do before it lets others run.
+            for _ in 0..300 {
+                let held = gate.enter();
+                let (there, gate) = (std::sync::Barrier::new(2), &gate);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        there.wait();
+                        drop(held);
+                    });
+                    there.wait();
+                    drop(gate.enter());
+                });
+            }
+        });
+        assert_eq!(other.places.available_permits(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
 mod answer;
+mod aside;
 pub(crate) mod backend;
 mod builder;
 mod computable;
@@ -8,8 +9,10 @@ mod durable;
 mod feed;
 mod future;
 mod gate;
+mod in_async;
 pub(crate) mod limit;
 pub(crate) mod made;
+mod map;
 pub(crate) mod one_by_one;
 pub(crate) mod output;
 pub(crate) mod remote;
@@ -25,19 +28,18 @@ pub use limit::MemoryLimit;
 pub use wait::{AsCompleted, WaitFor};
 
 use crate::cluster::tail::LogLine;
-use crate::delayed::{Delayed, IntoArg};
+use crate::delayed::Delayed;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
 use crate::graph::Graph;
-use crate::graph::layer::Layer;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
-use crate::message::{Answer, Question};
+use crate::message::Question;
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;
 use crate::task::codec::CodecOf;
-use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
 use answer::{deaths, done, events, logs, memory, text, waiting_for, workers};
 use backend::{Backend, Want};
@@ -45,7 +47,6 @@ use gate::{Gate, Permit};
 use output::{Label, Output, Run, WeakOutput, Whole};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use smallvec::smallvec;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -155,7 +156,7 @@ pub struct WorkerInfo {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct RunningTask {
-    /// Its key; on a local cluster, which does not know the names of a program's functions, its number.
+    /// Its key.
     pub key: String,
     /// How far it is, from 0 to 1, if it says so with [`set_progress`](crate::set_progress).
     pub progress: f64,
@@ -182,9 +183,14 @@ impl WorkerInfo {
 
 /// Runs lazy work: in worker processes, on threads, or in the calling thread.
 ///
-/// Cheap to clone, and every method may be called from any thread. The methods that wait block the calling thread; each
-/// has a form for async code that works under any runtime. Printing a client tells its mode, workers, limits and state.
-/// When the last clone is dropped the client shuts down: what still runs is cancelled, and its workers are stopped.
+/// Cheap to clone, and every method may be called from any thread. A method that may wait, be it for results, workers or
+/// room, blocks the calling thread, and has a form for async code, `…_async`, that works under any runtime or none and
+/// does not block. Those without one, as [`cancel`](Self::cancel) and [`progress`](Self::progress), never wait. (In sync
+/// mode tasks run in the thread that submits them, also from async code.)
+///
+/// Printing a client tells its mode, workers, limits and state. When the last clone is dropped the client shuts down: what
+/// still runs is cancelled, and its workers are stopped, which is waited for; async code calls
+/// [`shutdown_async`](Self::shutdown_async) before.
 ///
 /// ```
 /// use swath::{Client, delayed};
@@ -196,42 +202,6 @@ impl WorkerInfo {
 /// ```
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
-
-/// Calls of one function.
-enum Calls<R> {
-    /// With a value each, known now.
-    OfValues(Layer),
-    Each(Vec<Delayed<R>>),
-}
-
-/// The calls of `function` with each of the items.
-fn calls<A, R, I>(function: &'static Record, items: I) -> Calls<R>
-where
-    A: Data,
-    I: IntoIterator,
-    I::Item: IntoArg<A>,
-{
-    let call = |arg| Delayed::from_node(Node::call(function, smallvec![arg], None));
-    let mut items = items.into_iter();
-    let mut values: Vec<A> = Vec::with_capacity(items.size_hint().0);
-    while let Some(item) = items.next() {
-        match item.into_value() {
-            Ok(value) => values.push(value),
-            Err(lazy) => {
-                let values = values.into_iter().map(IntoArg::<A>::into_arg);
-                return Calls::Each(values.chain([lazy]).chain(items.map(IntoArg::into_arg)).map(call).collect());
-            }
-        }
-    }
-    Calls::OfValues(Layer::new(function, values))
-}
-
-/// Asks for all results before anybody waits for one.
-fn want_here<T>(futures: &[Future<T>]) {
-    for (run, places) in wait::by_run(futures) {
-        run.want_here(places.into_iter().map(|(slot, _)| slot));
-    }
-}
 
 struct Inner {
     backend: Arc<dyn Backend>,
@@ -278,7 +248,7 @@ impl Client {
     }
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
-        let (gate, diary) = (Gate::new(graphs), Arc::new(Diary::new()));
+        let (gate, diary) = (Gate::new(graphs, Arc::clone(&backend)), Arc::new(Diary::new()));
         Self(Arc::new(Inner { backend, owner, gate, diary, pure: Mutex::default() }))
     }
 
@@ -433,10 +403,13 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter())?;
+        let deadline = Instant::now().checked_add(timeout);
+        let late = Error::Timeout { waited: timeout };
+        let Some(permit) = self.0.gate.enter_until(deadline) else { return Err(late) };
+        let (run, slots) = self.start(&what, Want::Values, permit)?;
         let run = Whole(run);
-        if !run.0.wait_all(Instant::now().checked_add(timeout)) {
-            return Err(Error::Timeout { waited: timeout });
+        if !run.0.wait_all(deadline) {
+            return Err(late);
         }
         Self::finish(&what, &run, slots)
     }
@@ -569,139 +542,6 @@ impl Client {
         Ok(self.handles(&run, &slots))
     }
 
-    /// Starts a call of `function` for each item. Does not wait.
-    ///
-    /// Of many values (not lazy ones), only the first few hundred are sent to worker processes before this returns, the
-    /// others meanwhile: a hundred thousand futures are there within some milliseconds. They keep the values until all
-    /// calls have succeeded.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit). A value that is sent later and cannot be encoded fails its own future, with
-    /// [`Cause::Encode`](crate::Cause::Encode).
-    ///
-    /// ```
-    /// use swath::Client;
-    /// let client = Client::threads(2);
-    /// let lengths = client.map(|s: String| s.len(), ["a", "bb", "ccc"])?;
-    /// assert_eq!(client.gather(&lengths)?, [1, 2, 3]);
-    /// # Ok::<(), swath::Error>(())
-    /// ```
-    pub fn map<F, A, R, I>(&self, function: F, items: I) -> Result<Vec<Future<R>>>
-    where
-        F: TaskFunction<(A,), R> + Fn(A) -> R,
-        A: Data,
-        R: Data,
-        I: IntoIterator,
-        I::Item: IntoArg<A>,
-    {
-        let _ = function;
-        self.map_calls(F::RECORD, items)
-    }
-
-    /// [`map`](Self::map) for async code: if too much is under way, it waits for room without blocking.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub async fn map_async<F, A, R, I>(&self, function: F, items: I) -> Result<Vec<Future<R>>>
-    where
-        F: TaskFunction<(A,), R> + Fn(A) -> R,
-        A: Data,
-        R: Data,
-        I: IntoIterator,
-        I::Item: IntoArg<A>,
-    {
-        let _ = function;
-        self.map_calls_async(F::RECORD, items).await
-    }
-
-    /// Starts a call of `function`, which may fail, for each item. Does not wait.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub fn try_map<F, A, T, E, I>(&self, function: F, items: I) -> Result<Vec<Future<T>>>
-    where
-        F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
-        A: Data,
-        T: Data,
-        E: Data + fmt::Display,
-        I: IntoIterator,
-        I::Item: IntoArg<A>,
-    {
-        let _ = function;
-        self.map_calls(F::RECORD, items)
-    }
-
-    /// [`try_map`](Self::try_map) for async code: if too much is under way, it waits for room without blocking.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub async fn try_map_async<F, A, T, E, I>(&self, function: F, items: I) -> Result<Vec<Future<T>>>
-    where
-        F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
-        A: Data,
-        T: Data,
-        E: Data + fmt::Display,
-        I: IntoIterator,
-        I::Item: IntoArg<A>,
-    {
-        let _ = function;
-        self.map_calls_async(F::RECORD, items).await
-    }
-
-    fn map_calls<A, R, I>(&self, function: &'static Record, items: I) -> Result<Vec<Future<R>>>
-    where
-        A: Data,
-        R: Data,
-        I: IntoIterator,
-        I::Item: IntoArg<A>,
-    {
-        match calls(function, items) {
-            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter()),
-            Calls::Each(calls) => self.submit_all(&calls),
-        }
-    }
-
-    async fn map_calls_async<A, R, I>(&self, function: &'static Record, items: I) -> Result<Vec<Future<R>>>
-    where
-        A: Data,
-        R: Data,
-        I: IntoIterator,
-        I::Item: IntoArg<A>,
-    {
-        match calls(function, items) {
-            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter_async().await),
-            Calls::Each(calls) => self.submit_all_async(&calls).await,
-        }
-    }
-
-    fn submit_layer<R: Data>(&self, layer: Layer, permit: Permit) -> Result<Vec<Future<R>>> {
-        let run = self.run(Graph::of_layer(layer), Want::Handles, permit)?;
-        Ok((0..run.len() as u32).map(|slot| Future::new(Output::new(&run, slot))).collect())
-    }
-
-    /// Waits for the results of futures, in their order.
-    ///
-    /// # Errors
-    /// The failure of the first that has one.
-    pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
-        // Ask for everything before waiting for anything.
-        want_here(futures);
-        futures.iter().map(Future::result).collect()
-    }
-
-    /// [`gather`](Self::gather) for async code.
-    ///
-    /// # Errors
-    /// As [`gather`](Self::gather).
-    pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
-        want_here(futures);
-        let mut results = Vec::with_capacity(futures.len());
-        for future in futures {
-            results.push(future.await?);
-        }
-        Ok(results)
-    }
-
     fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
         fn scattered<T>(value: T) -> T {
             value
@@ -714,7 +554,11 @@ impl Client {
             .into_iter()
             .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
             .collect();
-        let run = self.backend().scatter(values, broadcast)?;
+        let backend = self.backend();
+        if let Some(room) = backend.room() {
+            room.wait()?;
+        }
+        let run = backend.scatter(values, broadcast)?;
         Ok(self.outputs(&run).into_iter().map(Future::new).collect())
     }
 
@@ -765,7 +609,8 @@ impl Client {
         }
     }
 
-    /// [`wait`](Self::wait) for async code; the runtime's own timer bounds it.
+    /// [`wait`](Self::wait) for async code, without a time limit: that is up to a runtime's timer, or to
+    /// [`wait_timeout_async`](Self::wait_timeout_async).
     pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) {
         wait::wait_async(futures, how).await;
     }
@@ -988,20 +833,5 @@ impl Client {
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
     pub fn shutdown(&self) {
         self.0.backend.shutdown();
-    }
-
-    /// [`shutdown`](Self::shutdown) for async code: the waiting is done by a thread of its own.
-    pub async fn shutdown_async(&self) {
-        let reply = backend::Reply::new();
-        let (backend, there) = (self.backend(), reply.clone());
-        let spawned = std::thread::Builder::new().name("swath-shutdown".to_string()).spawn(move || {
-            backend.shutdown();
-            there.set(Ok(Answer::Done));
-        });
-        match spawned {
-            // The reply carries no news but that it is there.
-            Ok(_) => drop(reply.await),
-            Err(_) => self.shutdown(),
-        }
     }
 }

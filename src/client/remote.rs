@@ -26,7 +26,13 @@ use std::time::Duration;
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
+    /// Sends a request, now or later. In a program it does not wait: handles are dropped in async code, too.
     fn send(&self, request: Request) -> Result<()>;
+
+    /// What to wait for before more work is sent, if too much waits to be sent already.
+    fn room(&self) -> Option<Reply> {
+        None
+    }
 
     /// Ends the connection, and what it was for; waits for that.
     fn close(&self);
@@ -173,7 +179,9 @@ impl Remote {
                     Ok(Delivered::Ready { nbytes }) => (slot, Slot::Remote { nbytes, asked: false }),
                     Err(failure) => {
                         failed += 1;
-                        (slot, Slot::Failed(self.error(number, &failure, &run.label(slot))))
+                        // Its value may be lost, or not get here, when its graph has been forgotten.
+                        let own = run.task(slot) == Some(failure.task);
+                        (slot, Slot::Failed(self.error(number, &failure, &run.label(slot), own)))
                     }
                 })
                 .collect();
@@ -187,10 +195,12 @@ impl Remote {
         }
     }
 
-    /// The error that a failure is, with the names that this side knows.
-    fn error(&self, number: u32, failure: &Failure, needed_by: &Label) -> TaskError {
+    /// The error that a failure is, with the names that this side knows: of an output, whose `own` it is or that needed
+    /// what failed.
+    fn error(&self, number: u32, failure: &Failure, output: &Label, own: bool) -> TaskError {
         let named = match &failure.call {
             Some((name, hash)) => Some((node::key(name, *hash), name.clone())),
+            None if own => Some((output.key(), output.name())),
             None => {
                 let runs = self.runs.lock();
                 let its = runs.get(&failure.task.job.number).and_then(|entry| {
@@ -202,7 +212,7 @@ impl Remote {
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
-        TaskError::new(key, name, failure.worker.clone(), Some(needed_by.key()), cause(&failure.cause))
+        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), cause(&failure.cause))
     }
 
     /// Closes this side: nothing will come any more.
@@ -341,6 +351,10 @@ impl Backend for Remote {
             None => format!("{}, running", self.description),
             Some(reason) => format!("{}, closed: {reason}", self.description),
         }
+    }
+
+    fn room(&self) -> Option<Reply> {
+        self.uplink.room()
     }
 
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>> {

@@ -26,7 +26,8 @@ pub(crate) type Places = Vec<(u32, usize)>;
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
 pub(crate) struct Arrivals {
-    queue: Mutex<(VecDeque<usize>, Vec<Watcher>)>,
+    /// Those that have not been looked at, and the one who waits for the next.
+    queue: Mutex<(VecDeque<usize>, Option<Watcher>)>,
 }
 
 /// The outputs behind some futures, by run, each with its place in the list.
@@ -64,16 +65,19 @@ impl Arrivals {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.0.extend(places);
-            std::mem::take(&mut queue.1)
+            queue.1.take()
         };
-        waiting.into_iter().for_each(Watcher::fire);
+        if let Some(waiting) = waiting {
+            waiting.fire();
+        }
     }
 
     fn pop_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<usize> {
         let mut queue = self.queue.lock();
         let place = queue.0.pop_front();
         if place.is_none() {
-            queue.1.push(watcher());
+            // Whoever asked before has gone, or is the same again.
+            queue.1 = Some(watcher());
         }
         place
     }

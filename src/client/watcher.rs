@@ -5,9 +5,11 @@
 //! from whoever makes the answer, one thread of the process does it at a time, none where there is one core only, no
 //! task (its thread's core is needed for what it waits for), and after it was in vain, the next waits go without.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,11 @@ impl Watcher {
 
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         matches!(self, Self::Waker(w) if w.will_wake(waker))
+    }
+
+    /// Whether both wake the same task.
+    pub(crate) fn wakes_as(&self, other: &Self) -> bool {
+        matches!(other, Self::Waker(w) if self.will_wake(w))
     }
 }
 
@@ -88,6 +95,12 @@ impl Sleeper {
             // Whoever is to answer may have been put on this core.
             std::thread::yield_now();
         }
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.call();
     }
 }
 
@@ -150,6 +163,22 @@ pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bo
             }
         }
     })
+}
+
+/// Drives a future in this thread. `None`: the time was over before.
+pub(crate) fn drive<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    let waker = Waker::from(Sleeper::here());
+    let mut context = Context::from_waker(&waker);
+    // Inside a task of tokio's, its budget would have the future wait until that task lets others run.
+    let mut future = pin!(tokio::task::unconstrained(future));
+    let mut found = None;
+    wait_until(deadline, || {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            found = Some(output);
+        }
+        found.is_some()
+    });
+    found
 }
 
 #[cfg(test)]

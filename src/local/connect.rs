@@ -1,6 +1,7 @@
 //! A program's end of its connection to a local cluster.
 
 use super::place::{self, Place};
+use crate::client::backend::Reply;
 use crate::client::remote::{Description, Remote, Uplink};
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
@@ -8,7 +9,9 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::message::{self, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments};
+use crate::message::{
+    self, Answer, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments,
+};
 use crate::task::image;
 use interprocess::local_socket::traits::Stream as _;
 use interprocess::local_socket::{GenericFilePath, Stream, ToFsName};
@@ -25,6 +28,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+/// While more bytes than this wait to be written, nobody submits more.
+const MUCH: usize = 16 << 20;
+/// A cluster that lets so many bytes pile up is given no more work.
+const MOST_WAITING: usize = 1 << 30;
 /// How long the cluster may take to answer; it may have to start a thousand workers first.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a cluster may take from its last word to its end.
@@ -59,7 +66,10 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
     let (heard, cluster) = (Arc::downgrade(&remote), settings.name);
     std::thread::Builder::new()
         .name("swath-cluster".to_string())
-        .spawn(move || listen(&line, &heard, &cluster))
+        .spawn(move || {
+            listen(&line, &heard, &cluster);
+            line.give_up();
+        })
         .map_err(|e| failed(format!("no thread for the connection: {e}; raise `ulimit -u`")))?;
     Ok(remote)
 }
@@ -152,67 +162,165 @@ fn exchange(socket: &Socket, attach: &Attach, fds: Vec<Descriptor>) -> std::resu
     }
 }
 
-/// The connection. Any thread writes to it; one thread reads.
+/// The connection. Any thread writes what the socket takes at once; one thread reads, and writes the rest.
 struct Line {
     socket: Socket,
-    out: Mutex<Outgoing>,
+    out: Mutex<Outbox>,
     pool: SegmentPool,
     attachments: Attachments,
-    /// Something comes out of here when segments of others are no longer used.
-    released: Socket,
+    /// Rung to wake the thread: there is something to write, or segments of others are no longer used.
+    bell: Arc<Socket>,
+    /// Where the bell is heard.
+    rung: Socket,
     hung_up: AtomicBool,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Outbox {
+    frames: Outgoing,
+    /// Told when there is room again.
+    room: Option<Reply>,
+    /// Why nothing more can be written.
+    broken: Option<io::Error>,
+}
+
+/// Whether the other side has closed the connection.
+fn is_end(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Wakes the thread that hears it.
+fn ring(bell: &Socket) {
+    // Full means that it is awake already; closed, that nobody is there to be told.
+    let _ = bell.send_nonblocking(&[IoSlice::new(&[1])], &[]);
 }
 
 impl Line {
     fn new(socket: Socket, pool: SegmentPool) -> io::Result<Arc<Self>> {
         let attachments = Attachments::new();
-        let (bell, released) = Socket::pair()?;
+        let (bell, rung) = Socket::pair()?;
+        let bell = Arc::new(bell);
+        let notifier = Arc::clone(&bell);
         // Whoever drops a segment may hold any lock, so it must not send: the reading thread does, once it is woken.
-        attachments.set_notifier(Box::new(move || {
-            // Full means that it is awake already; closed, that nobody is there to be told.
-            let _ = bell.send_nonblocking(&[IoSlice::new(&[1])], &[]);
-        }));
-        let (out, hung_up) = (Mutex::new(Outgoing::new()), AtomicBool::new(false));
-        Ok(Arc::new(Self { socket, out, pool, attachments, released, hung_up }))
+        attachments.set_notifier(Box::new(move || ring(&notifier)));
+        let (out, hung_up) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Arc::new(Self { socket, out, pool, attachments, bell, rung, hung_up }))
     }
 
+    /// Writes a request, or as much of it as the socket takes now; the thread writes the rest. Work is refused where too
+    /// much waits; what lets go of it, or asks for it, is small and always taken.
     fn write(&self, request: &Request) -> Result<()> {
-        let (body, segments) = message::encode(request).map_err(|e| Error::Resource {
-            resource: "a message to the local cluster".to_string(),
-            reason: format!("{e}; submit fewer large values at once"),
-        })?;
+        let refused = |reason| Error::Resource { resource: "a message to the local cluster".to_string(), reason };
+        let (body, segments) =
+            message::encode(request).map_err(|e| refused(format!("{e}; submit fewer large values at once")))?;
+        let gone = |e: &io::Error| Error::Closed { reason: format!("the local cluster is gone: {e}") };
+        let mut out = self.out.lock();
+        if let Some(e) = &out.broken {
+            return Err(gone(e));
+        }
+        let waiting = out.frames.len_bytes();
+        if matches!(request, Request::Submit { .. } | Request::Grow { .. })
+            && waiting > 0
+            && waiting + body.len() > MOST_WAITING
+        {
+            return Err(refused(format!("{waiting} bytes wait for it to read them; submit more when it has")));
+        }
         for segment in &segments {
             self.pool.lend(segment);
         }
-        let gone = |e: io::Error| Error::Closed { reason: format!("the local cluster is gone: {e}") };
+        out.frames.push(KIND, body, message::descriptors(segments)).map_err(|e| refused(e.to_string()))?;
+        if waiting > 0 {
+            return Ok(());
+        }
+        match out.frames.flush(&self.socket) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                ring(&self.bell);
+                Ok(())
+            }
+            Err(e) => {
+                let error = gone(&e);
+                self.break_off(&mut out, e);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn flush(&self) {
         let mut out = self.out.lock();
-        out.push(KIND, body, message::descriptors(segments)).map_err(|e| Error::Resource {
-            resource: "a message to the local cluster".to_string(),
-            reason: e.to_string(),
-        })?;
-        out.flush_all(&self.socket).map_err(gone)
+        if let Err(e) = out.frames.flush(&self.socket) {
+            self.break_off(&mut out, e);
+        }
+        let room = if out.frames.len_bytes() < MUCH { out.room.take() } else { None };
+        drop(out);
+        if let Some(room) = room {
+            room.set(Ok(Answer::Done));
+        }
+    }
+
+    /// Nothing more can be written; whoever reads finds the end, too.
+    fn break_off(&self, out: &mut Outbox, why: io::Error) {
+        // What has arrived from a cluster that is gone can still be read.
+        if !is_end(&why) {
+            self.shut();
+        }
+        out.broken = Some(why);
+        out.frames = Outgoing::new();
+    }
+
+    /// Why there is nothing more to read.
+    fn ended(&self, cluster: &str) -> String {
+        match &self.out.lock().broken {
+            Some(e) if !is_end(e) => format!("the connection to the local cluster `{cluster}` failed: {e}"),
+            _ => format!("the local cluster `{cluster}` is gone"),
+        }
+    }
+
+    /// Nobody writes any more; whoever waits for that need not wait.
+    fn give_up(&self) {
+        let mut out = self.out.lock();
+        out.broken.get_or_insert_with(|| io::ErrorKind::NotConnected.into());
+        out.frames = Outgoing::new();
+        let room = out.room.take();
+        drop(out);
+        if let Some(room) = room {
+            room.set(Ok(Answer::Done));
+        }
     }
 
     fn hang_up(&self) {
         self.hung_up.store(true, Ordering::Release);
+        self.shut();
+    }
+
+    fn shut(&self) {
         if let Err(e) = shutdown(self.socket.as_raw_fd(), Shutdown::Both) {
             log::debug!("the connection was closed already: {e}");
         }
     }
 
-    /// Waits for something to do: to read (first), to tell of segments (second).
-    fn wait(&self) -> io::Result<(bool, bool)> {
-        let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut both = [watched(self.socket.as_fd()), watched(self.released.as_fd())];
+    /// Waits for something to do.
+    fn wait(&self) -> io::Result<Todo> {
+        let (read, write) = (PollFlags::POLLIN, PollFlags::POLLIN | PollFlags::POLLOUT);
+        let events = if self.out.lock().frames.is_empty() { read } else { write };
+        let mut both = [PollFd::new(self.socket.as_fd(), events), PollFd::new(self.rung.as_fd(), read)];
         match poll(&mut both, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => Ok((both[0].any().unwrap_or(false), both[1].any().unwrap_or(false))),
-            Err(e) => Err(e.into()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
         }
+        let [socket, rung] = both.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        Ok(Todo {
+            read: !(socket - PollFlags::POLLOUT).is_empty(),
+            write: socket.contains(PollFlags::POLLOUT),
+            rung: !rung.is_empty(),
+        })
     }
 
     fn tell_released(&self) {
         // Emptied before it is looked what there is, so that nothing is missed.
-        while self.released.recv_nonblocking(&mut [0; 64], &mut Vec::new()).is_ok_and(|n| n == 64) {}
+        while self.rung.recv_nonblocking(&mut [0; 64], &mut Vec::new()).is_ok_and(|n| n == 64) {}
         let released = self.attachments.take_released();
         if !released.is_empty()
             && let Err(e) = self.write(&Request::Released(released))
@@ -226,7 +334,7 @@ impl Line {
         let mut fds = Vec::new();
         match self.socket.recv(decoder.spare_mut(), &mut fds) {
             Ok(0) => return Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            Err(e) if is_end(&e) => return Ok(None),
             Err(e) => return Err(e.to_string()),
             Ok(n) => decoder.advance(n, fds),
         }
@@ -239,9 +347,22 @@ impl Line {
     }
 }
 
+/// What the thread is to do.
+struct Todo {
+    read: bool,
+    write: bool,
+    rung: bool,
+}
+
 impl Uplink for Arc<Line> {
     fn send(&self, request: Request) -> Result<()> {
         self.write(&request)
+    }
+
+    fn room(&self) -> Option<Reply> {
+        let mut out = self.out.lock();
+        let much = out.broken.is_none() && out.frames.len_bytes() >= MUCH;
+        much.then(|| out.room.get_or_insert_with(Reply::new).clone())
     }
 
     fn close(&self) {
@@ -253,18 +374,21 @@ impl Uplink for Arc<Line> {
 fn listen(line: &Line, remote: &Weak<Remote>, cluster: &str) {
     let mut decoder = Decoder::new(MAX_FRAME);
     let reason = loop {
-        let (news, released) = match line.wait() {
-            Ok(what) => what,
+        let todo = match line.wait() {
+            Ok(todo) => todo,
             Err(e) => break format!("the connection to the local cluster `{cluster}` failed: {e}"),
         };
-        if released {
+        if todo.rung {
             line.tell_released();
         }
-        if !news {
+        if todo.write {
+            line.flush();
+        }
+        if !todo.read {
             continue;
         }
         match line.read(&mut decoder) {
-            Ok(None) => break format!("the local cluster `{cluster}` is gone"),
+            Ok(None) => break line.ended(cluster),
             Ok(Some(words)) => {
                 let Some(remote) = remote.upgrade() else { return line.hang_up() };
                 for FromCluster { done, word } in words {

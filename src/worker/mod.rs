@@ -66,8 +66,7 @@ const BATCH: usize = 128;
 const LINGER: Duration = Duration::from_micros(500);
 /// How long a supervisor may take from the end of its connections to its own.
 const DYING: Duration = Duration::from_secs(5);
-/// Unused segments are kept for the next value, and mapped ones for when they come again, up to this share of the
-/// available memory.
+/// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
 /// And up to this share of the worker's limit.
 const SPARE_OF_LIMIT: u64 = 8;
@@ -172,6 +171,8 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
+    // All there may be: a mapping costs no memory of its own but page tables, the five-hundredth part.
+    let budget = usize::try_from(ledger.limit()).unwrap_or(usize::MAX);
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
     let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
@@ -215,7 +216,7 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
         exporter: OnceLock::new(),
         welcome,
     }));
-    worker.link.attachments().keep(spare as usize);
+    worker.link.attachments().keep(budget);
     worker.link.attachments().forget(&worker.welcome.gone);
     worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before there are threads: one that reads already would not hear of tasks that another one puts into the queue.

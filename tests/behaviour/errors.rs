@@ -218,8 +218,12 @@ pub fn unencodable_values(client: &Client) {
         other => panic!("{other}"),
     }
     assert_eq!(error.key(), bad.key());
+    // Kept where it ran, and only then wanted here: by then nothing else is left of its graph.
     let future = client.submit(&bad).unwrap();
-    assert!(matches!(failed(future.result()).cause(), Cause::Encode { .. }));
+    client.wait(std::slice::from_ref(&future), swath::WaitFor::All, None).unwrap();
+    let error = failed(future.result());
+    assert!(matches!(error.cause(), Cause::Encode { .. }));
+    assert_eq!((error.key(), error.name(), error.needed_by()), (&*bad.key(), "make", None));
     assert_eq!(delayed(read).call(Fussy(2)).compute(client).unwrap(), 2);
 }
 

@@ -276,6 +276,21 @@ fn last_words_of_a_killed_worker_are_kept() {
 }
 
 #[test]
+fn panics_have_a_backtrace_where_it_is_asked_for() {
+    fn deep_down(x: i64) -> i64 {
+        panic!("at {x}")
+    }
+    let _clean = Clean::start();
+    for (asked, there) in [("1", true), ("0", false)] {
+        let client = Client::builder().workers(1).threads(1).worker_env("RUST_BACKTRACE", asked).build().unwrap();
+        let error = delayed(deep_down).call(3).compute(&client).unwrap_err();
+        let Cause::Panic { backtrace, .. } = error.task().unwrap().cause() else { panic!("{error}") };
+        assert_eq!(backtrace.contains("deep_down"), there, "{backtrace}");
+        assert_eq!(backtrace.is_empty(), !there);
+    }
+}
+
+#[test]
 fn workers_have_their_own_environment_and_directory() {
     let _clean = Clean::start();
     let dir = directory();

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 /// Says, whatever is captured, that the calling test tests nothing here. Where `SWATH_TEST_ALL` is set, it fails.
 pub fn skip(reason: impl Display) {
     let thread = std::thread::current();
-    let words = format!("SKIPPED {}: {reason}\n", thread.name().unwrap_or("a test"));
-    std::io::stderr().write_all(words.as_bytes()).unwrap();
+    let words = format!("SKIPPED {}: {reason}", thread.name().unwrap_or("a test"));
+    std::io::stderr().write_all(format!("{words}\n").as_bytes()).unwrap();
     assert!(std::env::var_os("SWATH_TEST_ALL").is_none(), "{words}");
 }
 

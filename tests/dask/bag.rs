@@ -236,7 +236,7 @@ const WORDS: &[(&str, Operation<String>)] = &[
     ("fold", |b, c| value(b.fold(String::new(), |a, w| a + &w, |a, b| a + &b), c)),
     ("accumulate", |b, c| made(&b.accumulate(|a, w| format!("{a}{w}")), c)),
     ("accumulate_from", |b, c| made(&b.accumulate_from("-".to_string(), |a, w| format!("{a}{w}")), c)),
-    ("foldby", |b, c| made(&b.foldby(initial, String::new(), |a, w| a + &w, |a, b| a + &b), c)),
+    ("foldby", |b, c| made(&b.foldby(|w| initial(w), String::new(), |a, w| a + &w, |a, b| a + &b), c)),
     ("foldby_ref", |b, c| made(&b.foldby_ref(|w| first_letter(w), 0, |n, _| n + 1, |a, b| a + b), c)),
     ("groupby", |b, c| groups(&b.groupby(|w| w.chars().count(), None), c)),
 ];
@@ -245,7 +245,7 @@ fn first_letter(word: &str) -> &str {
     &word[..word.chars().next().map_or(0, char::len_utf8)]
 }
 
-fn initial(word: &String) -> String {
+fn initial(word: &str) -> String {
     first_letter(word).to_string()
 }
 

@@ -191,7 +191,7 @@ impl Supervisor {
         };
         let attachments = Attachments::new();
         // A client in this process reads results again and again from the same memory.
-        attachments.keep((settings.shared_memory / 8) as usize);
+        attachments.keep(usize::try_from(settings.shared_memory).unwrap_or(usize::MAX));
         let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut supervisor = Self {
             tails: places.iter().map(|_| Tail::default()).collect(),

@@ -358,10 +358,12 @@ fn room_in_shared_memory_is_made_by_the_mover() {
     });
     told.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(!rig.store.ask_for_room(), "there was nothing to move");
+    told.recv_timeout(Duration::from_secs(10)).unwrap();
     (0..3).for_each(|i| rig.put(i).unwrap());
     rig.store.ask_for_room();
     while rig.in_memory().len() == 3 {
         told.recv_timeout(Duration::from_secs(10)).unwrap();
     }
-    assert_eq!(rig.in_memory(), [1, 2], "one, the oldest");
+    // What this process uses may be a reason to move the others too.
+    assert!(!rig.in_memory().contains(&0), "the oldest goes first");
 }

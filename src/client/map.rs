@@ -1,0 +1,187 @@
+//! Many calls of one function at once, and their results.
+
+use super::backend::Want;
+use super::future::Future;
+use super::gate::Permit;
+use super::output::Output;
+use super::{Client, wait};
+use crate::delayed::{Delayed, IntoArg};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::graph::layer::Layer;
+use crate::graph::node::Node;
+use crate::task::Data;
+use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use smallvec::smallvec;
+use std::fmt;
+
+/// Calls of one function.
+enum Calls<R> {
+    /// With a value each, known now.
+    OfValues(Layer),
+    Each(Vec<Delayed<R>>),
+}
+
+/// The calls of `function` with each of the items.
+fn calls<A, R, I>(function: &'static Record, items: I) -> Calls<R>
+where
+    A: Data,
+    I: IntoIterator,
+    I::Item: IntoArg<A>,
+{
+    let call = |arg| Delayed::from_node(Node::call(function, smallvec![arg], None));
+    let mut items = items.into_iter();
+    let mut values: Vec<A> = Vec::with_capacity(items.size_hint().0);
+    while let Some(item) = items.next() {
+        match item.into_value() {
+            Ok(value) => values.push(value),
+            Err(lazy) => {
+                let values = values.into_iter().map(IntoArg::<A>::into_arg);
+                return Calls::Each(values.chain([lazy]).chain(items.map(IntoArg::into_arg)).map(call).collect());
+            }
+        }
+    }
+    Calls::OfValues(Layer::new(function, values))
+}
+
+/// Asks for all results before anybody waits for one.
+fn want_here<T>(futures: &[Future<T>]) {
+    for (run, places) in wait::by_run(futures) {
+        run.want_here(places.into_iter().map(|(slot, _)| slot));
+    }
+}
+
+impl Client {
+    /// Starts a call of `function` for each item. Does not wait.
+    ///
+    /// Of many values (not lazy ones), only the first few hundred are sent to worker processes before this returns, the
+    /// others meanwhile: a hundred thousand futures are there within some milliseconds. They keep the values until all
+    /// calls have succeeded.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit). A value that is sent later and cannot be encoded fails its own future, with
+    /// [`Cause::Encode`](crate::Cause::Encode).
+    ///
+    /// ```
+    /// use swath::Client;
+    /// let client = Client::threads(2);
+    /// let lengths = client.map(|s: String| s.len(), ["a", "bb", "ccc"])?;
+    /// assert_eq!(client.gather(&lengths)?, [1, 2, 3]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn map<F, A, R, I>(&self, function: F, items: I) -> Result<Vec<Future<R>>>
+    where
+        F: TaskFunction<(A,), R> + Fn(A) -> R,
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        let _ = function;
+        self.map_calls(F::RECORD, items)
+    }
+
+    /// [`map`](Self::map) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn map_async<F, A, R, I>(&self, function: F, items: I) -> Result<Vec<Future<R>>>
+    where
+        F: TaskFunction<(A,), R> + Fn(A) -> R,
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        let _ = function;
+        self.map_calls_async(F::RECORD, items).await
+    }
+
+    /// Starts a call of `function`, which may fail, for each item. Does not wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn try_map<F, A, T, E, I>(&self, function: F, items: I) -> Result<Vec<Future<T>>>
+    where
+        F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
+        A: Data,
+        T: Data,
+        E: Data + fmt::Display,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        let _ = function;
+        self.map_calls(F::RECORD, items)
+    }
+
+    /// [`try_map`](Self::try_map) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn try_map_async<F, A, T, E, I>(&self, function: F, items: I) -> Result<Vec<Future<T>>>
+    where
+        F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
+        A: Data,
+        T: Data,
+        E: Data + fmt::Display,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        let _ = function;
+        self.map_calls_async(F::RECORD, items).await
+    }
+
+    fn map_calls<A, R, I>(&self, function: &'static Record, items: I) -> Result<Vec<Future<R>>>
+    where
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        match calls(function, items) {
+            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter()),
+            Calls::Each(calls) => self.submit_all(&calls),
+        }
+    }
+
+    async fn map_calls_async<A, R, I>(&self, function: &'static Record, items: I) -> Result<Vec<Future<R>>>
+    where
+        A: Data,
+        R: Data,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        match calls(function, items) {
+            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter_async().await),
+            Calls::Each(calls) => self.submit_all_async(&calls).await,
+        }
+    }
+
+    fn submit_layer<R: Data>(&self, layer: Layer, permit: Permit) -> Result<Vec<Future<R>>> {
+        let run = self.run(Graph::of_layer(layer), Want::Handles, permit)?;
+        Ok((0..run.len() as u32).map(|slot| Future::new(Output::new(&run, slot))).collect())
+    }
+
+    /// Waits for the results of futures, in their order.
+    ///
+    /// # Errors
+    /// The failure of the first that has one.
+    pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
+        // Ask for everything before waiting for anything.
+        want_here(futures);
+        futures.iter().map(Future::result).collect()
+    }
+
+    /// [`gather`](Self::gather) for async code.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
+        want_here(futures);
+        let mut results = Vec::with_capacity(futures.len());
+        for future in futures {
+            results.push(future.await?);
+        }
+        Ok(results)
+    }
+}
