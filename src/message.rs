@@ -45,6 +45,8 @@ pub(crate) enum ToWorker {
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
+    /// These were with a program that has left, and may still read them.
+    Forsake(Vec<SegmentId>),
     /// Makers of segments that have ended.
     Gone(Vec<u32>),
     /// Word to tasks of the worker that submitted tasks of their own.
@@ -218,6 +220,8 @@ pub(crate) enum ToSession {
     Deliveries(Vec<Delivery>),
     Answer(u64, Answer),
     Return(Vec<(SegmentId, u32)>),
+    /// These were with another program that has left, and may still read them.
+    Forsake(Vec<SegmentId>),
     /// Nothing will come any more.
     Closed {
         reason: String,

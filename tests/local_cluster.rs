@@ -994,6 +994,26 @@ fn shared_memory_is_given_back() {
 }
 
 #[test]
+fn what_a_program_has_read_stays_as_it_is_when_it_has_left() {
+    fn filled(x: u64) -> Buffer<u64> {
+        Buffer::from_fn(1 << 20, |_| x)
+    }
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let (leaves, stays) = (cluster.connect(), cluster.connect());
+    let made = leaves.compute(&delayed(filled).call(1)).unwrap();
+    let scattered = leaves.scatter(filled(2)).unwrap();
+    let passed_on = leaves.compute(&delayed(|b: Buffer<u64>| b).call(&scattered)).unwrap();
+    drop(scattered);
+    leaves.shutdown();
+    drop(leaves);
+    until("it is forgotten", || cluster.status()["programs"][0]["sessions"] == 1);
+    for x in 3..20 {
+        assert_eq!(stays.compute(&delayed(filled).call(x)).unwrap()[7], x);
+    }
+    assert!(made.iter().all(|x| *x == 1) && passed_on.iter().all(|x| *x == 2));
+}
+
+#[test]
 fn a_client_that_is_dropped_with_work_in_flight_does_not_hang() {
     let cluster = Cluster::start(&["--workers", "1"]);
     let client = cluster.connect();

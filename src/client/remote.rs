@@ -145,6 +145,7 @@ impl Remote {
                     reply.set(Ok(answer));
                 }
             }
+            ToSession::Forsake(segments) => self.pool.forsake(&segments),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
             }

@@ -1,5 +1,6 @@
 //! What the supervisor is told.
 
+use super::traffic::by_owner;
 use super::{ATTACHED_OWNERS, Life, Peer, Phase, SessionEnd, Supervisor};
 use crate::client::WorkerInfo;
 use crate::cluster::tail::{LogLine, OutputStream};
@@ -10,7 +11,6 @@ use crate::ipc::segment::SegmentId;
 use crate::message::{self, Question, Request, ToSession, ToWorker};
 use actix::prelude::*;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -241,11 +241,7 @@ impl Handler<ReturnSegments> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: ReturnSegments, _: &mut Context<Self>) {
-        let mut by_owner: FxHashMap<u32, Vec<(SegmentId, u32)>> = FxHashMap::default();
-        for (id, deliveries) in self.attachments.take_released() {
-            by_owner.entry(id.owner).or_default().push((id, deliveries));
-        }
-        for (owner, segments) in by_owner {
+        for (owner, segments) in by_owner(self.attachments.take_released(), |(id, _)| id.owner) {
             if owner >= ATTACHED_OWNERS {
                 self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Return(segments));
             } else if owner > 0 {

@@ -161,8 +161,10 @@ impl Supervisor {
         self.sessions.remove(&session);
         self.counted.remove(&session);
         self.scheduler.session_closed(session);
-        self.lent.remove(&Peer::Session(session));
+        let lent = self.lent.remove(&Peer::Session(session)).unwrap_or_default();
         if session != CLIENT {
+            // The connection has ended, not the program.
+            self.forsake(lent.into_keys());
             self.forget_owner(ATTACHED_OWNERS + session.0);
         }
         self.waiting.retain(|w| w.session != session);

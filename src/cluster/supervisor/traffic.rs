@@ -1,6 +1,6 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
-use super::{MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, session_of};
+use super::{ATTACHED_OWNERS, MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, session_of};
 use crate::cluster::most_segments;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
@@ -11,6 +11,15 @@ use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Paylo
 use crate::scheduler::{Completion, Input, RunTask};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
+
+/// Sorts what concerns segments by who made them.
+pub(super) fn by_owner<T>(all: impl IntoIterator<Item = T>, owner: impl Fn(&T) -> u32) -> FxHashMap<u32, Vec<T>> {
+    let mut sorted: FxHashMap<u32, Vec<T>> = FxHashMap::default();
+    for one in all {
+        sorted.entry(owner(&one)).or_default().push(one);
+    }
+    sorted
+}
 
 impl Supervisor {
     pub(super) fn tell(&mut self, worker: WorkerId, message: &ToWorker) {
@@ -40,6 +49,17 @@ impl Supervisor {
                 if entry.1 == 0 {
                     lent.remove(&id);
                 }
+            }
+        }
+    }
+
+    /// Tells the owners of segments that a program had when it left.
+    pub(super) fn forsake(&mut self, segments: impl Iterator<Item = SegmentId>) {
+        for (owner, segments) in by_owner(segments, |id| id.owner) {
+            if owner >= ATTACHED_OWNERS {
+                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Forsake(segments));
+            } else if owner > 0 {
+                self.tell(WorkerId(owner - 1), &ToWorker::Forsake(segments));
             }
         }
     }

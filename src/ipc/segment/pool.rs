@@ -44,6 +44,8 @@ struct Life {
     lent: u32,
     /// Here once our own last reference is gone and deliveries are outstanding.
     parked: Option<Memory>,
+    /// Somebody who had it can no longer be asked whether it still reads it.
+    forsaken: bool,
 }
 
 /// What a pool holds.
@@ -109,6 +111,17 @@ impl SegmentPool {
         true
     }
 
+    /// Whoever had these has gone without a word, and may read them for as long as it likes: they are not used again,
+    /// and stay in memory until the last process that has them mapped lets go. To be said before they are returned.
+    pub(crate) fn forsake(&self, ids: &[SegmentId]) {
+        let mut state = self.0.state.lock();
+        for id in ids.iter().filter(|id| id.owner == self.0.owner) {
+            if let Some(life) = state.live.get_mut(&id.number) {
+                life.forsaken = true;
+            }
+        }
+    }
+
     /// So many deliveries of `id` are no longer used by whoever got them.
     pub(crate) fn returned(&self, id: SegmentId, deliveries: u32) {
         let surplus = {
@@ -124,10 +137,9 @@ impl SegmentPool {
             }
             let Some(memory) = life.parked.take() else { return };
             state.parked_bytes -= memory.capacity();
-            state.live.remove(&id.number);
-            state.keep(memory, self.0.max_free_bytes)
+            state.end_life(id.number, memory, self.0.max_free_bytes)
         };
-        surplus.into_iter().for_each(discard);
+        surplus.discard();
     }
 
     /// Gives all unused segments back to the machine, and says how many bytes that was.
@@ -179,19 +191,34 @@ impl PoolShared {
                     let bytes = memory.capacity();
                     life.parked = Some(memory);
                     state.parked_bytes += bytes;
-                    None
+                    Surplus::None
                 }
-                _ => {
-                    state.live.remove(&number);
-                    state.keep(memory, self.max_free_bytes)
-                }
+                _ => state.end_life(number, memory, self.max_free_bytes),
             }
         };
-        surplus.into_iter().for_each(discard);
+        surplus.discard();
     }
 }
 
-/// Gives back memory that is of no life any more. Not under a lock: it takes a third of a millisecond a MiB.
+/// What is to be given back. Not under a lock: it takes a third of a millisecond a MiB.
+enum Surplus {
+    None,
+    Unused(Memory),
+    Forsaken(Memory),
+}
+
+impl Surplus {
+    fn discard(self) {
+        match self {
+            Self::None => {}
+            Self::Unused(memory) => discard(memory),
+            // Only our own mapping of it goes.
+            Self::Forsaken(memory) => drop(memory),
+        }
+    }
+}
+
+/// Gives back memory that is of no life any more.
 fn discard(memory: Memory) {
     // SAFETY: it comes from the list of the unused, or would have gone there: our own last reference is gone, and every
     // delivery to others has been returned.
@@ -211,15 +238,18 @@ impl PoolState {
         memory
     }
 
-    /// Keeps it for later, or hands it back where that would be too much.
-    fn keep(&mut self, memory: Memory, max_free_bytes: usize) -> Option<Memory> {
+    /// Keeps the memory of a life that is over for later, or hands it back where that would be wrong or too much.
+    fn end_life(&mut self, number: u32, memory: Memory, max_free_bytes: usize) -> Surplus {
         let capacity = memory.capacity();
+        if self.live.remove(&number).is_some_and(|life| life.forsaken) {
+            return Surplus::Forsaken(memory);
+        }
         if self.free_bytes.saturating_add(capacity) > max_free_bytes {
-            return Some(memory);
+            return Surplus::Unused(memory);
         }
         self.free_bytes += capacity;
         self.free.entry(capacity).or_default().push(memory);
-        None
+        Surplus::None
     }
 
     fn begin_life(&mut self, reused: bool) -> u32 {
