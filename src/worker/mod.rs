@@ -613,10 +613,6 @@ impl Worker {
                 discard(value);
                 match encoded {
                     Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
-                        // Not here: whoever reads messages does not wait for the disk.
-                        if !self.store.ask_for_room() {
-                            self.link.send(&FromWorker::Crowded);
-                        }
                         self.deferred.lock().push((id, since));
                         return self.wake_watcher();
                     }
@@ -636,7 +632,14 @@ impl Worker {
     /// Tries again to send what there was no room for.
     fn export_deferred(&'static self) {
         let deferred = std::mem::take(&mut *self.deferred.lock());
+        if deferred.is_empty() {
+            return;
+        }
         deferred.into_iter().for_each(|(id, since)| self.export(id, since));
+        // Once for all of them. The supervisor may have copies that nobody needs.
+        if !self.deferred.lock().is_empty() && !self.store.ask_for_room() {
+            self.link.send(&FromWorker::Crowded);
+        }
     }
 
     /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, the supervisor is

@@ -58,6 +58,8 @@ struct State {
     trimmed: Option<Instant>,
     /// A value that is to be sent finds no room in shared memory.
     crowded: bool,
+    /// What segments took when room was asked for.
+    asked: Option<u64>,
     /// A task waits for memory.
     pausing: bool,
 }
@@ -107,6 +109,7 @@ impl Store {
             failing: None,
             trimmed: None,
             crowded: false,
+            asked: None,
             pausing: false,
         };
         Self {
@@ -265,17 +268,18 @@ impl Store {
         }
     }
 
-    /// Has the mover make room in shared memory, by moving one more result. False if it found none to move last time.
+    /// Has the mover make room in shared memory, by moving one more result. False if there is no more than last time.
     pub(super) fn ask_for_room(&self) -> bool {
+        let taken = self.page.segment_bytes();
         let mut state = self.state.lock();
-        let stuck = state.policy.is_stuck();
+        let helped = state.asked.replace(taken).is_none_or(|before| taken < before);
         state.crowded = self.disk.is_some();
         // A disk that takes nothing is tried again in its time.
         if state.failing.is_none() {
             state.policy.try_again();
         }
         self.debts.notify_one();
-        !stuck && self.disk.is_some()
+        helped && self.disk.is_some()
     }
 
     /// Looks how much memory the process uses. Takes two microseconds.
