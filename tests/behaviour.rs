@@ -79,7 +79,8 @@ macro_rules! suite {
                 inner_tasks_of_many wide_inner_graphs;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_are_read_in_place memory_is_released;
-            maps: of_many_items as_they_are_done values_of_all_lengths used_by_others_at_once dropped_and_cancelled
+            maps: of_many_items as_they_are_done retried_as_they_are_done cancelled_and_retried_at_once
+                values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again;

@@ -9,6 +9,7 @@ use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
 use crate::graph::layer::{Layer, Part};
 use crate::message::Request;
+use crate::protocol::JobSpec;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,12 +37,17 @@ impl Remote {
         run.set_made(Made::unsent(self.job(number)));
         let Some(layer) = graph.layer.clone().filter(|layer| layer.len() > 0) else { return Ok(run) };
         self.total.fetch_add(layer.len() as u64, Ordering::Relaxed);
-        let entry = Entry { run: Arc::downgrade(&run), graph, ends: Vec::new(), claims: 1, released: Vec::new() };
+        let entry = Entry { claims: 1, ..Entry::new(&run, graph) };
         self.runs.lock().insert(number, entry);
         let mut feed = Feed { remote: Arc::clone(&self), run: Arc::clone(&run), layer, next: 0, tasks: 0 };
         let begun = feed.send_some(FIRST, true);
         if begun.is_err() || feed.is_over() {
             feed.end();
+            if begun.is_err() {
+                // Nobody will ever release what it counts.
+                let entry = self.runs.lock().remove(&number);
+                drop(entry);
+            }
             return begun.map(|()| run);
         }
         let feed = Arc::new(Mutex::new(feed));
@@ -64,7 +70,9 @@ impl Remote {
         let Some(node) = run.node(slot).filter(|_| failed) else { return Ok(()) };
         let again = self.submit(Graph::of(&[&node]), Want::Values)?;
         if run.reopen(slot) {
-            forward(Output::new(&again, 0), Arc::downgrade(run), slot);
+            let again = Output::new(&again, 0);
+            made.set_again(slot, again.clone());
+            forward(again, Arc::downgrade(run), slot);
         }
         Ok(())
     }
@@ -115,8 +123,12 @@ impl Feed {
         let (number, first, tasks) = (self.run.number, self.tasks, ends.len() as u32);
         {
             let mut runs = self.remote.runs.lock();
-            // Without an entry, the run has been closed.
-            let Some(entry) = runs.get_mut(&number) else { return self.remote.check_open() };
+            // Without an entry, the run has been closed, or a part of it refused.
+            let Some(entry) = runs.get_mut(&number) else {
+                drop(runs);
+                self.remote.check_open()?;
+                return Err(Error::Closed { reason: "a part of the map has been refused".to_string() });
+            };
             entry.claims += spec.outputs.len();
             entry.ends.extend_from_slice(&ends);
         }
@@ -133,7 +145,7 @@ impl Feed {
         let of = |how| late.iter().filter(move |(_, h)| *h == how).map(|(task, _)| *task).collect::<Vec<_>>();
         let (released, cancelled) = (of(Gone::Released), of(Gone::Cancelled));
         if !cancelled.is_empty() {
-            self.remote.tell(Request::Cancel { number, outputs: cancelled });
+            self.remote.cancel_tasks(number, cancelled);
         }
         if !released.is_empty() {
             self.remote.released(number, released, false);
@@ -152,6 +164,10 @@ impl Feed {
 
     /// Nothing more is sent.
     fn end(&self) {
+        if self.next > 0 && !self.is_over() {
+            // The job would wait for the rest as long as the client lives.
+            self.remote.tell(Request::Grow { number: self.run.number, part: JobSpec::default() });
+        }
         if let Some(made) = self.run.made() {
             made.close();
         }

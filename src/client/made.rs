@@ -56,6 +56,8 @@ struct Sent {
     /// The first output that has not been sent.
     next: u32,
     gone: FxHashMap<u32, Gone>,
+    /// What runs in place of outputs that have never been sent and are to be made after all.
+    again: FxHashMap<u32, Output>,
 }
 
 /// See the head of this module.
@@ -70,7 +72,7 @@ pub(crate) struct Made {
 impl Made {
     /// Everything has been sent.
     pub(crate) fn whole(job: JobId, rows: Rows, aliases: Vec<(u32, Output)>) -> Self {
-        let sent = Sent { rows, next: u32::MAX, gone: FxHashMap::default() };
+        let sent = Sent { rows, next: u32::MAX, ..Sent::default() };
         Self { job, aliases, sent: Mutex::new(sent), more: Condvar::new() }
     }
 
@@ -86,6 +88,16 @@ impl Made {
 
     pub(crate) fn task(&self, slot: u32) -> Option<u32> {
         self.sent.lock().rows.task(slot)
+    }
+
+    pub(crate) fn again(&self, slot: u32) -> Option<Output> {
+        self.sent.lock().again.get(&slot).cloned()
+    }
+
+    pub(crate) fn set_again(&self, slot: u32, output: Output) {
+        let former = self.sent.lock().again.insert(slot, output);
+        // The last handle of something: not under the lock.
+        drop(former);
     }
 
     /// The outputs that some tasks make.

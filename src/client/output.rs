@@ -4,6 +4,7 @@ pub(crate) use super::run::Run;
 pub(crate) use super::watcher::{Watcher, wait_until};
 use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::Graph;
 use crate::graph::node::{self, Kind, Node};
 use crate::ipc::scope::decode_scope;
 use crate::protocol::Payload;
@@ -30,6 +31,14 @@ impl Label {
         match &node.kind {
             Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
             Kind::Held(output) => output.label(),
+        }
+    }
+
+    /// Of one of a graph's tasks. The values of a layer are left alone: copying and dropping them is their own code.
+    pub(crate) fn in_graph(graph: &Graph, id: u32) -> Self {
+        match &graph.layer {
+            Some(layer) => Self::new(layer.function(), None, layer.hash(id)),
+            None => Self::of(&graph.nodes[id as usize]),
         }
     }
 

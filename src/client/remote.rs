@@ -18,7 +18,7 @@ use crate::protocol::{Delivered, Delivery, Failure, FailureCause, JobSpec, Outpu
 use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -59,6 +59,15 @@ pub(super) struct Entry {
     pub(super) claims: usize,
     /// Tasks that have been released, of which the supervisor has not been told.
     pub(super) released: Vec<u32>,
+    /// Tasks that this side has cancelled, and of which the supervisor may still say so.
+    pub(super) cancelled: FxHashSet<u32>,
+}
+
+impl Entry {
+    pub(super) fn new(run: &Arc<Run>, graph: Graph) -> Self {
+        let run = Arc::downgrade(run);
+        Self { run, graph, ends: Vec::new(), claims: 0, released: Vec::new(), cancelled: FxHashSet::default() }
+    }
 }
 
 /// What the client is called when it is printed.
@@ -175,14 +184,17 @@ impl Remote {
             let news: Vec<_> = made
                 .slots(words)
                 .into_iter()
-                .map(|(slot, result)| match result {
-                    Ok(Delivered::Value(payload)) => (slot, Slot::Payload(payload)),
-                    Ok(Delivered::Ready { nbytes }) => (slot, Slot::Remote { nbytes, asked: false }),
+                .filter_map(|(slot, result)| match result {
+                    Ok(Delivered::Value(payload)) => Some((slot, Slot::Payload(payload))),
+                    Ok(Delivered::Ready { nbytes }) => Some((slot, Slot::Remote { nbytes, asked: false })),
                     Err(failure) => {
                         failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
                         let own = run.task(slot) == Some(failure.task);
-                        (slot, Slot::Failed(self.error(number, &failure, &run.label(slot), own)))
+                        if own && matches!(failure.cause, FailureCause::Cancelled) && self.knew(failure.task) {
+                            return None;
+                        }
+                        Some((slot, Slot::Failed(self.error(number, &failure, &run.label(slot), own))))
                     }
                 })
                 .collect();
@@ -196,6 +208,19 @@ impl Remote {
         }
     }
 
+    /// Cancels tasks that have been sent.
+    pub(super) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
+        if let Some(entry) = self.runs.lock().get_mut(&number) {
+            entry.cancelled.extend(&outputs);
+        }
+        self.tell(Request::Cancel { number, outputs });
+    }
+
+    /// Whether this side has cancelled the task, which is said only once: it may have been told to run again since.
+    fn knew(&self, task: TaskId) -> bool {
+        self.runs.lock().get_mut(&task.job.number).is_some_and(|entry| entry.cancelled.remove(&task.index))
+    }
+
     /// The error that a failure is, with the names that this side knows: of an output, whose `own` it is or that needed
     /// what failed.
     fn error(&self, number: u32, failure: &Failure, output: &Label, own: bool) -> TaskError {
@@ -206,8 +231,8 @@ impl Remote {
                 let runs = self.runs.lock();
                 let its = runs.get(&failure.task.job.number).and_then(|entry| {
                     let end = *entry.ends.get(failure.task.index as usize)?;
-                    let node = ((end as usize) < entry.graph.len()).then(|| entry.graph.node(end))?;
-                    Some((node.key(), node.name()))
+                    let label = ((end as usize) < entry.graph.len()).then(|| Label::in_graph(&entry.graph, end))?;
+                    Some((label.key(), label.name()))
                 });
                 its.or_else(|| runs.get(&number)?.graph.nodes.iter().find_map(|node| handle_of(node, failure.task)))
             }
@@ -380,7 +405,7 @@ impl Backend for Remote {
         let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
         run.set_made(Made::whole(self.job(number), rows, aliases));
         let claims = wired.spec.outputs.len();
-        let entry = Entry { run: Arc::downgrade(&run), claims, graph, ends: wired.ends, released: Vec::new() };
+        let entry = Entry { claims, ends: wired.ends, ..Entry::new(&run, graph) };
         self.send(number, entry, wired.spec)?;
         forwarded.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
         Ok(run)
@@ -406,13 +431,7 @@ impl Backend for Remote {
         run.set_made(Made::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
         run.settle(spec.data.iter().map(|(index, payload)| (*index, Slot::Payload(payload.clone()))));
-        let entry = Entry {
-            run: Arc::downgrade(&run),
-            graph: Graph::default(),
-            ends: Vec::new(),
-            claims: n as usize,
-            released: Vec::new(),
-        };
+        let entry = Entry { claims: n as usize, ..Entry::new(&run, Graph::default()) };
         self.send(number, entry, spec)?;
         Ok(run)
     }
@@ -436,7 +455,7 @@ impl Backend for Remote {
     fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
         let outputs = run.made().map(|made| made.let_go(slots, Gone::Cancelled)).unwrap_or_default();
         if !outputs.is_empty() {
-            self.tell(Request::Cancel { number: run.number, outputs });
+            self.cancel_tasks(run.number, outputs);
         }
         run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(&run.label(s))))));
     }

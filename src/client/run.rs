@@ -55,10 +55,13 @@ impl Handles {
     }
 }
 
+/// Instead of a place: an output that is run again is not told of once more.
+const TOLD: usize = usize::MAX;
+
 /// Somebody who waits for each of many outputs.
 struct Group {
     to: Weak<Arrivals>,
-    /// Outputs, ascending, and what they are to be told as.
+    /// Outputs, ascending, and what they are to be told as; [`TOLD`] where that has been done.
     places: Places,
     /// Each output between the first and the last is among them, once.
     dense: bool,
@@ -74,9 +77,11 @@ impl Group {
             true => slot.wrapping_sub(first) as usize,
             false => self.places.partition_point(|(s, _)| *s < slot),
         };
-        while let Some((_, place)) = self.places.get(at).filter(|(s, _)| *s == slot) {
-            self.done.push(*place);
-            self.left -= 1;
+        while let Some((_, place)) = self.places.get_mut(at).filter(|(s, _)| *s == slot) {
+            if *place != TOLD {
+                self.done.push(std::mem::replace(place, TOLD));
+                self.left -= 1;
+            }
             at += 1;
         }
     }
@@ -195,7 +200,10 @@ impl Run {
         let made = self.made.get()?;
         match made.alias(slot) {
             Some(output) => output.run.task(output.slot),
-            None => Some(TaskId { job: made.job, index: made.task(slot)? }),
+            None => match made.task(slot) {
+                Some(index) => Some(TaskId { job: made.job, index }),
+                None => made.again(slot).and_then(|again| again.run.task(again.slot)),
+            },
         }
     }
 
@@ -321,8 +329,10 @@ impl Run {
         }
         let dense = places.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
         let mut state = self.state.0.lock();
-        let done: Vec<usize> =
-            places.iter().filter(|(slot, _)| state.slots[*slot as usize].is_done()).map(|(_, place)| *place).collect();
+        let done: Vec<usize> = (places.iter_mut())
+            .filter(|(slot, _)| state.slots[*slot as usize].is_done())
+            .map(|(_, place)| std::mem::replace(place, TOLD))
+            .collect();
         let left = places.len() - done.len();
         if left > 0 {
             state.groups.retain(|group| group.to.strong_count() > 0);
@@ -440,12 +450,9 @@ impl Run {
 
     fn watch(state: &mut MutexGuard<'_, State>, slot: u32, watcher: Watcher) {
         let watchers = state.watchers.entry(slot).or_default();
-        if let Watcher::Waker(w) = &watcher
-            && watchers.iter().any(|other| other.will_wake(w))
-        {
-            return;
+        if !watchers.iter().any(|other| other.is_same(&watcher)) {
+            watchers.push(watcher);
         }
-        watchers.push(watcher);
     }
 
     /// Waits until every output is here; `false` if the time is over before.
@@ -454,7 +461,10 @@ impl Run {
         wait_until(deadline, || {
             let mut state = self.state.0.lock();
             if state.missing > 0 && !std::mem::replace(&mut told, true) {
-                state.when_all.push(Watcher::here());
+                let here = Watcher::here();
+                if !state.when_all.iter().any(|other| other.is_same(&here)) {
+                    state.when_all.push(here);
+                }
             }
             state.missing == 0
         })

@@ -41,6 +41,15 @@ impl Watcher {
         }
     }
 
+    /// Whether it would tell the same one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Thread(a), Self::Thread(b)) => Arc::ptr_eq(a, b),
+            (Self::Waker(a), Self::Waker(b)) => a.will_wake(b),
+            _ => false,
+        }
+    }
+
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         matches!(self, Self::Waker(w) if w.will_wake(waker))
     }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 /// Most bytes of encoded arguments that are written out at once, and most values that are too long for that.
 const BYTES: usize = 1 << 20;
 const LONG: usize = 256;
+/// Most shared segments of one message; one value may have more by itself.
+const SEGMENTS: usize = 1024;
 
 /// The calls. They need nothing of each other, and the result of each is wanted.
 #[derive(Debug)]
@@ -142,18 +144,21 @@ impl Layer {
         spec.body_ends.reserve(n);
         spec.dep_ends.reserve(n);
         spec.outputs.reserve(n);
+        let mut segments = 0;
         for id in ids {
-            if spec.bodies.len() >= BYTES || spec.data.len() >= LONG {
+            if spec.bodies.len() >= BYTES || spec.data.len() >= LONG || segments >= SEGMENTS {
                 part.next = id;
                 break;
             }
             if skip(id) {
                 continue;
             }
+            let given = spec.data.len();
             if let Err(e) = self.operand(id, spec, &mut part.ends, pool) {
                 part.refused.push((id, e));
                 continue;
             }
+            segments += spec.data[given..].iter().map(|(_, payload)| payload.segments().len()).sum::<usize>();
             program::call_step(&mut spec.bodies, offset, 1, (self.hash(id) >> 64) as u64);
             spec.outputs.push(Output { index: part.ends.len() as u32, deliver: false });
             part.ends.push(id);

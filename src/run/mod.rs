@@ -5,11 +5,12 @@ pub(crate) mod context;
 pub(crate) mod sync;
 pub(crate) mod threads;
 
+use crate::client::output::Label;
 use crate::cluster::supervisor::CLIENT;
 use crate::error::{Cause, ReturnedError, TaskError};
 use crate::events::ring::{Ended, Ring, Token};
 use crate::graph::Graph;
-use crate::graph::node::{Arg, Kind, Node};
+use crate::graph::node::{Arg, Kind};
 use crate::ids::{JobId, TaskId};
 use crate::task::Value;
 use crate::task::call::{Fault, call, guarded};
@@ -73,7 +74,7 @@ fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> 
 }
 
 /// The error that tells of a fault in a task of this process.
-pub(crate) fn task_error(node: &Node, worker: &str, fault: Fault) -> TaskError {
+pub(crate) fn task_error(task: &Label, worker: &str, fault: Fault) -> TaskError {
     let cause = match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
         Fault::Call(CallError::Returned { message, error, codec }) => {
@@ -82,5 +83,5 @@ pub(crate) fn task_error(node: &Node, worker: &str, fault: Fault) -> TaskError {
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
     };
-    TaskError::new(node.key(), node.name(), Some(worker.to_string()), None, cause)
+    TaskError::new(task.key(), task.name(), Some(worker.to_string()), None, cause)
 }

@@ -40,8 +40,8 @@ struct SyncScope {
 
 impl Scope for SyncScope {
     fn info(&self) -> TaskInfo {
-        let node = self.graph.node(self.task.get());
-        TaskInfo { key: node.key(), name: node.name(), worker: HERE.to_string() }
+        let label = Label::in_graph(&self.graph, self.task.get());
+        TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() }
     }
 
     fn cancelled(&self) -> bool {
@@ -127,7 +127,7 @@ impl SyncRunner {
         let failure = refs.iter().find_map(|&r| done[r as usize].as_ref().and_then(|d| d.as_ref().err()).cloned());
         if let Some(e) = failure {
             refs.iter().for_each(|&r| uses[r as usize] -= 1);
-            return Err(e.needed(graph.node(id).key()));
+            return Err(e.needed(Label::in_graph(graph, id).key()));
         }
         let (retries, timeout) = graph.options(id).map_or((0, None), |o| (o.retries, o.timeout));
         let mut attempt = 0;
@@ -167,10 +167,10 @@ impl SyncRunner {
                 }
                 _ if !last => attempt += 1,
                 (_, Some(limit)) => {
-                    let (node, cause) = (graph.node(id), Cause::TimedOut { limit });
-                    return Err(TaskError::new(node.key(), node.name(), Some(HERE.to_string()), None, cause));
+                    let (label, cause) = (Label::in_graph(graph, id), Cause::TimedOut { limit });
+                    return Err(TaskError::new(label.key(), label.name(), Some(HERE.to_string()), None, cause));
                 }
-                (Err(fault), None) => return Err(task_error(&graph.node(id), HERE, fault)),
+                (Err(fault), None) => return Err(task_error(&Label::in_graph(graph, id), HERE, fault)),
             }
         }
     }
@@ -211,6 +211,7 @@ impl Backend for SyncRunner {
     fn cancel(&self, _run: &Arc<Run>, _slots: &[u32]) {}
 
     fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+        self.check_open()?;
         let Some(node) = run.node(slot) else { return Ok(()) };
         if run.reopen(slot) {
             let graph = Rc::new(Graph::of(&[&node]));

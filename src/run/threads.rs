@@ -36,6 +36,7 @@ use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -78,6 +79,8 @@ struct Job {
     skip: OnceLock<Vec<AtomicBool>>,
     /// Outputs that nobody wants any more, by slot.
     dropped: Mutex<Vec<bool>>,
+    /// Outputs that were cancelled.
+    cancelled: Mutex<FxHashSet<u32>>,
     /// Running mean of a source's run time in nanoseconds; 0: unknown.
     cost: AtomicU64,
     /// Whether a task of this job has failed, so that the inputs of others must be looked at.
@@ -178,10 +181,10 @@ struct ThreadScope {
 impl Scope for ThreadScope {
     fn info(&self) -> TaskInfo {
         let task = self.task.borrow();
-        let node = task.as_ref().map(|job| job.graph.node(self.id.get()));
+        let label = task.as_ref().map(|job| Label::in_graph(&job.graph, self.id.get()));
         TaskInfo {
-            key: node.as_ref().map(|n| n.key()).unwrap_or_default(),
-            name: node.as_ref().map(|n| n.name()).unwrap_or_default(),
+            key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
+            name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
             worker: self.name.to_string(),
         }
     }
@@ -226,6 +229,15 @@ impl Drop for Job {
 impl Job {
     fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
         self.graph.node(id)
+    }
+
+    /// Whether the output of a task has been cancelled, which says all that is to be said: it may run again by now.
+    fn is_over_for(&self, id: u32, slot: u32) -> bool {
+        self.skipped(id) && self.cancelled.lock().contains(&slot)
+    }
+
+    fn label(&self, id: u32) -> Label {
+        Label::in_graph(&self.graph, id)
     }
 
     fn skipped(&self, id: u32) -> bool {
@@ -312,11 +324,11 @@ impl Job {
             && let Some(e) = self.failure(id)
         {
             refs.iter().for_each(|&r| self.give_up(r));
-            return Err(e.needed(self.node(id).key()));
+            return Err(e.needed(self.label(id).key()));
         }
         if self.skipped(id) {
             refs.iter().for_each(|&r| self.give_up(r));
-            return Err(cancelled(&Label::of(&self.node(id))));
+            return Err(cancelled(&self.label(id)));
         }
         if !self.graph.options(id).is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
             let mut at = 0;
@@ -329,7 +341,7 @@ impl Job {
             let late = self.skipped(id);
             seat.runs.ring().end(token, ended(&result, late), *now);
             refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(&self.node(id), &seat.name, fault));
+            return result.map_err(|fault| task_error(&self.label(id), &seat.name, fault));
         }
         self.execute_with_options(id, &self.node(id), refs, seat, now)
     }
@@ -365,7 +377,7 @@ impl Job {
                     let cause = Cause::TimedOut { limit };
                     break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
                 }
-                (Err(fault), None) => break Err(task_error(node, worker, fault)),
+                (Err(fault), None) => break Err(task_error(&Label::of(node), worker, fault)),
             }
         };
         refs.iter().for_each(|&r| self.give_up(r));
@@ -509,7 +521,7 @@ impl Threads {
         let cost = lane.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
-        let declared = || lane.job.node(lane.sources[lane.next]).options().and_then(|o| o.memory).unwrap_or(0);
+        let declared = || lane.job.graph.options(lane.sources[lane.next]).and_then(|o| o.memory).unwrap_or(0);
         let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, declared())) {
             None => n,
             // Of what is ready, something may free memory, whatever its place in the line.
@@ -548,7 +560,9 @@ impl Threads {
         counter.fetch_add(1, Ordering::Relaxed);
         if job.graph.layer.is_some() {
             // Nothing else uses it.
-            job.run.settle([(id, result.map_or_else(Slot::Failed, Slot::Value))]);
+            if !job.is_over_for(id, id) {
+                job.run.settle([(id, result.map_or_else(Slot::Failed, Slot::Value))]);
+            }
             return self.ended(job, None);
         }
         if let Ok(slot) = job.outputs.binary_search(&id) {
@@ -559,7 +573,9 @@ impl Threads {
             if kept {
                 self.store(job, id, result);
             }
-            job.run.settle([(slot as u32, news)]);
+            if !job.is_over_for(id, slot as u32) {
+                job.run.settle([(slot as u32, news)]);
+            }
         } else {
             self.store(job, id, result);
         }
@@ -639,6 +655,7 @@ impl Threads {
             left: AtomicUsize::new(n),
             skip: OnceLock::new(),
             dropped: Mutex::default(),
+            cancelled: Mutex::default(),
             cost: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             run,
@@ -646,6 +663,12 @@ impl Threads {
         });
         self.total.fetch_add(n as u64, Ordering::Relaxed);
         self.jobs.lock().insert(job.run.number, Arc::downgrade(&job));
+        if self.is_closed() {
+            // Nobody will run it. Who closes looks at the jobs after having said so, so that one of the two sees the other.
+            self.jobs.lock().remove(&job.run.number);
+            job.run.fail_rest(cancelled);
+            return job;
+        }
         let mut lanes: BTreeMap<(Reverse<i32>, u64), Lane> = BTreeMap::new();
         let mut held = Vec::new();
         for id in 0..n as u32 {
@@ -736,11 +759,16 @@ impl Backend for Threads {
     }
 
     fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
+        let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
+        if let Some(job) = job {
+            job.cancelled.lock().extend(slots);
+        }
         self.release(run, slots);
         run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(&run.label(s))))));
     }
 
     fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+        self.check_open()?;
         let Some(node) = run.node(slot) else { return Ok(()) };
         if run.reopen(slot) {
             let graph = Graph::of(&[&node]);

@@ -146,6 +146,16 @@ impl Scheduler {
         self.deliveries.retain(|d| d.job.session != session);
     }
 
+    /// A part of an open job cannot be taken in: the rest is given up, and all its session claims of it released.
+    pub(crate) fn give_up(&mut self, id: JobId) {
+        let Some(slot) = self.jobs.find(id) else { return };
+        let job = &mut self.jobs[slot];
+        Arc::make_mut(&mut job.spec).open = false;
+        let outputs: Vec<_> = job.spec.outputs.iter().map(|o| o.index).collect();
+        self.leaving.push(slot);
+        self.release(id, &outputs);
+    }
+
     fn claimed(&mut self, job: JobId, outputs: &[u32]) -> Vec<TaskRef> {
         let Some(slot) = self.jobs.find(job) else { return Vec::new() };
         let tasks = &self.jobs[slot].tasks;

@@ -269,6 +269,11 @@ pub fn retrying(client: &Client) {
     // Of what is done nothing is to be done.
     client.retry(&f).unwrap();
     assert_eq!(f.result().unwrap(), 4);
+    // Where nothing runs any more, nothing is waited for.
+    let failed = client.submit(&try_delayed(needs).call("no such file")).unwrap();
+    assert!(failed.result().is_err());
+    client.shutdown();
+    assert!(client.retry(&failed).is_err() && failed.result().is_err());
 }
 
 pub fn explaining_and_progress(client: &Client) {

@@ -150,3 +150,84 @@ pub fn some_that_cannot_be_sent(client: &Client) {
         _ => assert_eq!(round.unwrap()[0].result().unwrap(), 1_500),
     }
 }
+
+pub fn retried_as_they_are_done(client: &Client) {
+    /// Fails for every third as long as there is no file; the last waits for the other one.
+    fn needs((file, x): (String, u64)) -> Result<u64, String> {
+        match x {
+            29 => wait_for_file(&format!("{file}-last")).then_some(x).ok_or_else(|| "nothing came".to_string()),
+            _ if x % 3 == 0 && !std::path::Path::new(&file).exists() => Err("no file yet".to_string()),
+            _ => Ok(x),
+        }
+    }
+    let dir = directory();
+    let file = path(&dir, "file");
+    let last = format!("{file}-last");
+    if is_sync(client) {
+        touch(&last);
+    }
+    let futures = client.try_map(needs, (0..30).map(|x| (file.clone(), x))).unwrap();
+    futures[..29].iter().for_each(|f| drop(f.result()));
+    let (mut seen, mut again) = (Vec::new(), Vec::new());
+    for future in client.as_completed(futures) {
+        match future.result() {
+            Ok(x) => seen.push(x),
+            Err(_) => {
+                touch(&file);
+                client.retry(&future).unwrap();
+                // Whether or not others wait behind the last one.
+                touch(&last);
+                again.push(future);
+            }
+        }
+    }
+    assert_eq!((seen.len(), again.len()), (20, 10));
+    client.wait(&again, WaitFor::All, None).unwrap();
+    seen.extend(again.iter().map(|f| f.result().unwrap()));
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..30));
+}
+
+pub fn cancelled_and_retried_at_once(client: &Client) {
+    if is_sync(client) {
+        return;
+    }
+    let dir = directory();
+    let file = path(&dir, "gate");
+    let gates: Vec<_> = client.map(gate, (0..8).map(|x| (file.clone(), x))).unwrap();
+    let futures = client.map(inc, 0..MANY).unwrap();
+    for future in [&futures[0], &futures[300], &futures[MANY as usize - 1]] {
+        client.cancel(future);
+        client.retry(future).unwrap();
+    }
+    touch(&file);
+    assert_eq!(client.gather(&gates).unwrap(), (0..8).collect::<Vec<_>>());
+    assert!(client.gather(&futures).unwrap().into_iter().eq(1..=MANY));
+    // One that was never sent is an input like any other.
+    let last = &futures[MANY as usize - 1];
+    assert_eq!(delayed(inc).call(last).compute(client).unwrap(), MANY + 1);
+}
+
+/// Cannot be copied if it is 3.
+#[derive(Debug, Serialize, Deserialize)]
+struct Touchy(u64);
+
+impl Clone for Touchy {
+    fn clone(&self) -> Self {
+        assert_ne!(self.0, 3, "not to be copied");
+        Self(self.0)
+    }
+}
+
+pub fn values_that_cannot_be_copied(client: &Client) {
+    let futures = client.map(|x: Touchy| x.0, (0..100).map(Touchy)).unwrap();
+    for (x, future) in (0..).zip(&futures) {
+        match future.result() {
+            Ok(y) => assert_eq!(y, x),
+            // Where values need not be encoded, each call is given a copy.
+            Err(e) => assert!(x == 3 && matches!(e.task().unwrap().cause(), Cause::Panic { .. }), "{e}"),
+        }
+    }
+    client.cancel(&futures[3]);
+    assert_eq!(delayed(inc).call(1).compute(client).unwrap(), 2);
+}

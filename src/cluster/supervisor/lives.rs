@@ -86,6 +86,7 @@ impl Supervisor {
                 log::error!("a worker's socket is of no use: {e}");
                 let _ = child.kill();
                 let _ = child.wait();
+                self.start_failed(&format!("its socket is of no use: {e}"));
                 return self.refill_later(place, Duration::from_secs(1), ctx);
             }
         };

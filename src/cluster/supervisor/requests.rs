@@ -21,6 +21,7 @@ impl Supervisor {
             }
             Request::Grow { number, part } => {
                 if let Err(e) = self.scheduler.grow(job(number), part, self.now()) {
+                    self.scheduler.give_up(job(number));
                     self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
                 }
             }

@@ -9,6 +9,8 @@
 //!    ([`Attachments`]), may pass it on, and says when its last reference is gone ([`Attachments::take_released`]).
 //! 4. When the owner's last `Arc` is gone *and* every delivery has been [`returned`](SegmentPool::returned), in whatever
 //!    order, the memory goes back to the pool, under a new number, and 1 is possible again.
+//! 5. A program that has left a local cluster may still read what it had. Its owner is told to
+//!    [`forsake`](SegmentPool::forsake) that: it ends with 4, but its memory is neither used again nor emptied.
 //!
 //! Deliveries are counted, not flagged: the owner may send a segment again while word of the return of an earlier
 //! delivery is still under way, and that word must not free it.
@@ -20,7 +22,8 @@
 //! A process that has let go of a segment keeps it mapped for a while ([`Attachments::keep`]): memory that comes again,
 //! in a later life, then costs no page faults, which otherwise cost more than reading it. Nobody refers to such
 //! a mapping, so the owner may write meanwhile. Nor does it keep memory from the machine: an owner that gives a segment up
-//! empties it, whoever has it mapped; and when an owner ends, the others are told to [`forget`](Attachments::forget) it.
+//! empties it, whoever has it mapped, unless it is forsaken; and when an owner ends, the others are told to
+//! [`forget`](Attachments::forget) it.
 //!
 //! # What makes it safe
 //! So while a `&[u8]` into a segment exists in any process, the memory does not change. The kernel enforces most of it:
