@@ -11,8 +11,9 @@ use crate::ipc::watch::watch;
 use crate::message;
 use actix::prelude::*;
 use nix::sys::socket::{Shutdown, shutdown};
+use parking_lot::Mutex;
 use serde::Serialize;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,9 +21,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
 
 /// A peer that lets so many bytes pile up does not read any more.
 const MOST_WAITING: usize = 1 << 30;
@@ -33,88 +36,120 @@ const MOST_IN_A_PIPE: usize = 1 << 20;
 /// How long a worker's output is left to itself while it runs tasks.
 const LEFT_ALONE: Duration = Duration::from_millis(10);
 
-/// One connection in an event loop: frames out at once where the socket takes them, frames in as they come.
+/// One connection in an event loop: frames out at once where the socket takes them, by any thread; frames in as they come.
 pub(crate) struct Pipe {
     fd: AsyncFd<Socket>,
-    out: RefCell<Outgoing>,
-    draining: Cell<bool>,
-    broken: Cell<bool>,
+    out: Mutex<Out>,
+    /// The connection has ended, as far as this side goes.
+    broken: AtomicBool,
+    /// The event loop, for senders in other threads.
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct Out {
+    waiting: Outgoing,
+    /// The socket is full, and somebody waits for room.
+    draining: bool,
 }
 
 impl Pipe {
-    pub(crate) fn new(socket: Socket) -> io::Result<Rc<Self>> {
+    /// Belongs to the event loop of this thread.
+    pub(crate) fn new(socket: Socket) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
-        Ok(Rc::new(Self {
+        Ok(Arc::new(Self {
             fd: watch(socket, Interest::READABLE)?,
-            out: RefCell::new(Outgoing::new()),
-            draining: Cell::new(false),
-            broken: Cell::new(false),
+            out: Mutex::default(),
+            broken: AtomicBool::new(false),
+            runtime: Handle::current(),
         }))
     }
 
     /// Sends a message: now, or when there is room. A connection that is broken is noticed by its reader.
-    pub(crate) fn send<M: Serialize>(self: &Rc<Self>, message: &M) -> Result<(), message::Malformed> {
-        let (body, segments) = message::encode(message)?;
-        self.send_frame(message::KIND, body, message::descriptors(segments))
+    pub(crate) fn send<M: Serialize>(self: &Arc<Self>, message: &M) -> Result<(), message::Malformed> {
+        self.push(message).map(|_| self.flush())
     }
 
     /// Sends what is no message of this version's.
     pub(crate) fn send_frame(
-        self: &Rc<Self>,
+        self: &Arc<Self>,
         kind: u8,
         body: Vec<u8>,
         fds: Vec<Descriptor>,
     ) -> Result<(), message::Malformed> {
-        let mut out = self.out.borrow_mut();
-        out.push(kind, body, fds).map_err(|e| message::Malformed(e.to_string()))?;
-        if out.len_bytes() > MOST_WAITING {
+        self.push_frame(kind, body, fds).map(|_| self.flush())
+    }
+
+    /// Puts a message behind those that wait to be sent; whether it is the first.
+    pub(crate) fn push<M: Serialize>(&self, message: &M) -> Result<bool, message::Malformed> {
+        let (body, segments) = message::encode(message)?;
+        self.push_frame(message::KIND, body, message::descriptors(segments))
+    }
+
+    fn push_frame(&self, kind: u8, body: Vec<u8>, fds: Vec<Descriptor>) -> Result<bool, message::Malformed> {
+        let mut out = self.out.lock();
+        let first = out.waiting.is_empty();
+        out.waiting.push(kind, body, fds).map_err(|e| message::Malformed(e.to_string()))?;
+        if out.waiting.len_bytes() > MOST_WAITING {
             self.close();
         }
-        if self.draining.get() || self.broken.get() {
-            return Ok(());
+        Ok(first)
+    }
+
+    /// Sends what waits to be sent: now, or when there is room.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        let mut out = self.out.lock();
+        if out.draining || self.is_broken() {
+            return;
         }
-        match out.flush(self.fd.get_ref()) {
+        match out.waiting.flush(self.fd.get_ref()) {
             Ok(true) => {}
             Ok(false) => {
-                self.draining.set(true);
-                actix::spawn(Rc::clone(self).drain());
+                out.draining = true;
+                self.runtime.spawn(Arc::clone(self).drain());
             }
-            Err(_) => self.broken.set(true),
+            Err(_) => self.set_broken(),
         }
-        Ok(())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn set_broken(&self) {
+        self.broken.store(true, Ordering::Relaxed);
     }
 
     /// Ends the connection, whatever waits to be sent. The reader, here and there, finds its end.
     pub(crate) fn close(&self) {
-        self.broken.set(true);
+        self.set_broken();
         if let Err(e) = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both) {
             log::debug!("a connection was closed already: {e}");
         }
     }
 
-    async fn drain(self: Rc<Self>) {
+    async fn drain(self: Arc<Self>) {
         // A full socket is rare, so only then is room waited for, on a second descriptor of the same socket.
         let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| watch(fd, Interest::WRITABLE));
         let twin = match twin {
             Ok(twin) => twin,
             Err(e) => {
                 log::error!("a full socket cannot be waited for: {e}");
-                self.broken.set(true);
-                return;
+                return self.set_broken();
             }
         };
-        loop {
-            let Ok(mut ready) = twin.writable().await else { break };
-            match self.out.borrow_mut().flush(self.fd.get_ref()) {
-                Ok(true) => break,
-                Ok(false) => ready.clear_ready(),
-                Err(_) => {
-                    self.broken.set(true);
-                    break;
+        while let Ok(mut ready) = twin.writable().await {
+            let mut out = self.out.lock();
+            match out.waiting.flush(self.fd.get_ref()) {
+                Ok(true) => {
+                    out.draining = false;
+                    return;
                 }
+                Ok(false) => ready.clear_ready(),
+                Err(_) => break,
             }
         }
-        self.draining.set(false);
+        self.set_broken();
     }
 
     /// Waits for frames. None: the peer has closed the connection.
@@ -139,7 +174,7 @@ impl Pipe {
 
     /// Takes what has arrived.
     fn take(&self, decoder: &mut Decoder) -> Result<Taken, String> {
-        if self.broken.get() {
+        if self.is_broken() {
             return Ok(Taken::End);
         }
         let mut fds = Vec::new();
@@ -178,7 +213,7 @@ enum Taken {
 /// Owns one life of a worker: its socket, its pipes, its process.
 pub(super) struct WorkerLink {
     pub(super) worker: WorkerId,
-    pub(super) pipe: Rc<Pipe>,
+    pub(super) pipe: Arc<Pipe>,
     pub(super) child: Option<Child>,
     pub(super) supervisor: Addr<Supervisor>,
     pub(super) page: Arc<ControlPage>,
@@ -205,7 +240,7 @@ impl Actor for WorkerLink {
         for stream in streams.iter().flatten() {
             actix::spawn(Rc::clone(stream).follow(Rc::clone(&listens)));
         }
-        let (pipe, max) = (Rc::clone(&self.pipe), self.max_frame);
+        let (pipe, max) = (Arc::clone(&self.pipe), self.max_frame);
         let life = async move {
             let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
             let reason = serve(worker, &pipe, max, exited, &supervisor).await;

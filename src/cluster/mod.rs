@@ -13,21 +13,19 @@ use crate::client::limit::Bytes;
 use crate::client::remote::{Description, Remote, Uplink};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
-use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
 use crate::ipc::start::wake_orphans;
 use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
-use actix::{Actor, Addr};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use supervisor::{CloseSession, FromSession, OpenSession, SessionEnd, Stop, Supervisor};
+use supervisor::{CLIENT, CloseSession, Desk, Stop, Supervisor};
 
 /// Most workers of one cluster.
 pub(crate) const MOST_WORKERS: usize = 1024;
@@ -124,30 +122,20 @@ pub(crate) fn most_segments() -> u64 {
 
 /// A supervisor in this process, with its thread.
 struct Local {
-    supervisor: Addr<Supervisor>,
-    session: SessionId,
-    /// Requests that the supervisor has not taken. It is woken for the first of them only.
-    requests: Arc<parking_lot::Mutex<Vec<Request>>>,
+    desk: Desk,
     thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
     timeout: Duration,
 }
 
 impl Uplink for Local {
     fn send(&self, request: Request) -> Result<()> {
-        let first = {
-            let mut requests = self.requests.lock();
-            requests.push(request);
-            requests.len() == 1
-        };
-        if first {
-            self.supervisor.do_send(FromSession { session: self.session, requests: Arc::clone(&self.requests) });
-        }
+        self.desk.ask(request);
         Ok(())
     }
 
     fn close(&self) {
-        self.supervisor.do_send(CloseSession(self.session));
-        self.supervisor.do_send(Stop);
+        self.desk.supervisor.do_send(CloseSession(CLIENT));
+        self.desk.supervisor.do_send(Stop);
         let thread = self.thread.lock().take();
         // The last handle may go inside a callback of the supervisor itself, which cannot wait for itself.
         if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
@@ -180,7 +168,7 @@ pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
             let system = actix::System::new();
             system.block_on(async move {
                 match Supervisor::new(started, Executable::Own, shared) {
-                    Ok(supervisor) => drop(tell.send(Ok(supervisor.start()))),
+                    Ok(supervisor) => drop(tell.send(Ok(supervisor.open()))),
                     Err(e) => {
                         drop(tell.send(Err(e)));
                         actix::System::current().stop();
@@ -196,17 +184,10 @@ pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
             reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
         })?;
     let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
-    let supervisor = told.recv().map_err(|_| closed())??;
-    let session = supervisor::CLIENT;
-    let timeout = Duration::from_secs(10);
-    let uplink = Local {
-        supervisor: supervisor.clone(),
-        session,
-        requests: Arc::default(),
-        thread: parking_lot::Mutex::new(Some(thread)),
-        timeout,
-    };
-    let remote = Remote::new(Box::new(uplink), session, pool, description);
-    supervisor.do_send(OpenSession { session, end: SessionEnd::Here(Arc::downgrade(&remote)) });
+    let desk = told.recv().map_err(|_| closed())??;
+    let thread = parking_lot::Mutex::new(Some(thread));
+    let uplink = Local { desk: desk.clone(), thread, timeout: Duration::from_secs(10) };
+    let remote = Remote::new(Box::new(uplink), CLIENT, pool, description);
+    desk.belongs_to(&remote);
     Ok(remote)
 }

@@ -29,7 +29,6 @@ use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdListener;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -154,7 +153,7 @@ impl Cluster {
         let duplicate = admit.executable.try_clone().map_err(|e| e.to_string())?;
         let program = Executable::Of(Arc::new(duplicate));
         let shared = Shared { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
-        let supervisor = Supervisor::with_build(self.settings.clone(), program, admit.build.clone(), shared, false)
+        let supervisor = Supervisor::of_build(self.settings.clone(), program, admit.build.clone(), shared)
             .map_err(|e| e.to_string())?;
         log::info!(
             "starting {} worker(s) for `{}`, build {}",
@@ -463,7 +462,7 @@ async fn first_word(pipe: &Pipe) -> std::result::Result<Option<(Attach, Option<O
     Ok(Some((message::decode_first(frame)?, fd)))
 }
 
-fn open(pipe: Rc<Pipe>, admitted: Admitted, cluster: Addr<Cluster>) {
+fn open(pipe: Arc<Pipe>, admitted: Admitted, cluster: Addr<Cluster>) {
     let Admitted { welcome, session: id, supervisor } = admitted;
     if let Err(e) = pipe.send(&welcome) {
         log::error!("session {} cannot be welcomed: {e}", id.0);
@@ -473,7 +472,7 @@ fn open(pipe: Rc<Pipe>, admitted: Admitted, cluster: Addr<Cluster>) {
     supervisor.do_send(OpenSession { session: id, end: SessionEnd::Socket(session.recipient()) });
 }
 
-async fn obey(command: Control, pipe: &Rc<Pipe>, cluster: &Addr<Cluster>) {
+async fn obey(command: Control, pipe: &Arc<Pipe>, cluster: &Addr<Cluster>) {
     log::debug!("command: {command:?}");
     let stop = command == Control::Stop;
     let answer = match command {

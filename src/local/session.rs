@@ -7,11 +7,11 @@ use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::message::FromCluster;
 use actix::prelude::*;
-use std::rc::Rc;
+use std::sync::Arc;
 
 pub(super) struct Session {
     pub(super) id: SessionId,
-    pub(super) pipe: Rc<Pipe>,
+    pub(super) pipe: Arc<Pipe>,
     pub(super) supervisor: Addr<Supervisor>,
     pub(super) cluster: Addr<Cluster>,
 }
@@ -20,7 +20,7 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let reading = read(self.id, Rc::clone(&self.pipe), self.supervisor.clone());
+        let reading = read(self.id, Arc::clone(&self.pipe), self.supervisor.clone());
         ctx.spawn(reading.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 
@@ -42,7 +42,7 @@ impl Handler<Word> for Session {
 }
 
 /// Brings requests to the supervisor until the connection ends. The next are read only when it has taken the last.
-async fn read(id: SessionId, pipe: Rc<Pipe>, supervisor: Addr<Supervisor>) {
+async fn read(id: SessionId, pipe: Arc<Pipe>, supervisor: Addr<Supervisor>) {
     let mut decoder = Decoder::new(MAX_FRAME);
     loop {
         let reason = match pipe.receive(&mut decoder).await {

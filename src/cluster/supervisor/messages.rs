@@ -1,19 +1,14 @@
 //! What the supervisor is told.
 
-use super::traffic::by_owner;
-use super::{ATTACHED_OWNERS, Life, Peer, Phase, SessionEnd, Supervisor};
+use super::Supervisor;
+use super::core::{Core, SessionEnd};
 use crate::client::WorkerInfo;
-use crate::cluster::tail::{LogLine, OutputStream};
+use crate::cluster::tail::LogLine;
 use crate::error::{DeathCause, DeathRecord};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
-use crate::ipc::segment::SegmentId;
-use crate::message::{self, Question, Request, ToSession, ToWorker};
+use crate::message::ToSession;
 use actix::prelude::*;
-use parking_lot::Mutex;
-use std::io::Write;
-use std::sync::Arc;
-use std::time::Instant;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -55,12 +50,18 @@ pub(crate) struct OpenSession {
 #[rtype(result = "()")]
 pub(crate) struct CloseSession(pub(crate) SessionId);
 
-/// A client in this process has put requests there.
+/// The client in this process has asked for something, or something was left to be done here.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct FromSession {
-    pub(crate) session: SessionId,
-    pub(crate) requests: Arc<Mutex<Vec<Request>>>,
+pub(super) struct Attend;
+
+/// Word to a program that attached.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Word {
+    /// How many of its tasks have been done since the last word.
+    pub(crate) done: u64,
+    pub(crate) word: ToSession,
 }
 
 /// Frames of a client behind a socket. The answer: whether they made sense.
@@ -106,30 +107,23 @@ impl Handler<FromWorkers> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: FromWorkers, ctx: &mut Context<Self>) {
-        for frame in msg.frames {
-            if let Err(reason) = self.hear(msg.worker, frame) {
-                log::error!("a worker broke the protocol: {reason}");
-                self.kill(msg.worker, DeathCause::Protocol(reason), true);
-                break;
+        self.with(ctx, |core, _| {
+            for frame in msg.frames {
+                if let Err(reason) = core.hear(msg.worker, frame) {
+                    log::error!("a worker broke the protocol: {reason}");
+                    core.kill(msg.worker, DeathCause::Protocol(reason), true);
+                    break;
+                }
             }
-        }
-        self.after(ctx);
+        });
     }
 }
 
-impl Handler<FromSession> for Supervisor {
+impl Handler<Attend> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: FromSession, ctx: &mut Context<Self>) {
-        let requests = std::mem::take(&mut *msg.requests.lock());
-        for request in requests {
-            let fills = matches!(&request, Request::Ask { question: Question::Scale(_), .. });
-            self.request(msg.session, request);
-            if fills {
-                self.refill_open(ctx);
-            }
-        }
-        self.after(ctx);
+    fn handle(&mut self, _: Attend, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, _| core.serve_client());
     }
 }
 
@@ -137,26 +131,7 @@ impl Handler<FromSocket> for Supervisor {
     type Result = std::result::Result<(), String>;
 
     fn handle(&mut self, msg: FromSocket, ctx: &mut Context<Self>) -> Self::Result {
-        let owner = ATTACHED_OWNERS + msg.session.0;
-        for frame in msg.frames {
-            let (attachments, lent) = (&self.attachments, &self.lent);
-            let resolve = &mut |id: SegmentId, fd, len| {
-                if id.owner == owner {
-                    return attachments.attach(id, fd, len).map_err(|e| e.to_string());
-                }
-                let held = lent.get(&Peer::Session(msg.session)).and_then(|l| l.get(&id));
-                held.map(|(segment, _)| Arc::clone(segment))
-                    .ok_or_else(|| format!("segment {id} is not one it was lent"))
-            };
-            let request: Request = message::decode(frame, resolve).map_err(|e| e.to_string())?;
-            let fills = matches!(&request, Request::Ask { question: Question::Scale(_), .. });
-            self.request(msg.session, request);
-            if fills {
-                self.refill_open(ctx);
-            }
-        }
-        self.after(ctx);
-        Ok(())
+        self.with(ctx, |core, _| msg.frames.into_iter().try_for_each(|frame| core.hear_session(msg.session, frame)))
     }
 }
 
@@ -164,56 +139,24 @@ impl Handler<WorkerGone> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: WorkerGone, ctx: &mut Context<Self>) {
-        self.gone(msg.worker, msg.cause, ctx);
-        self.after(ctx);
+        self.with(ctx, |core, ctx| core.gone(msg.worker, msg.cause, ctx));
     }
 }
 
 impl Handler<WorkerOutput> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: WorkerOutput, _: &mut Context<Self>) {
+    fn handle(&mut self, msg: WorkerOutput, ctx: &mut Context<Self>) {
         // The worker itself has not come to read it: nothing runs there, or it was cut off.
-        let tasks = self.lives.get(&msg.worker).map(|life| self.running(life)).unwrap_or_default();
-        self.print(msg.worker, msg.stderr, &msg.bytes, &tasks);
+        self.with(ctx, |core, _| core.print_of_running(msg.worker, msg.stderr, &msg.bytes));
     }
 }
 
 impl Handler<WorkerEnded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, WorkerEnded { worker }: WorkerEnded, _: &mut Context<Self>) {
-        let Some(life) = self.lives.get(&worker) else { return };
-        if let Some(piece) = life.page.carried().left().filter(|piece| piece.number > life.told) {
-            let tasks = self.running(life);
-            self.print(worker, piece.stderr, &piece.bytes, &tasks);
-        }
-    }
-}
-
-impl Supervisor {
-    /// The keys of the tasks that a worker runs.
-    fn running(&self, life: &Life) -> Vec<String> {
-        life.page.running().into_iter().map(|id| self.key(life, id)).collect()
-    }
-
-    /// Passes on what a worker has written, and keeps the last of it.
-    pub(super) fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8], tasks: &[String]) {
-        if self.settings.forward_output {
-            // What tasks print is theirs to print. A stream of ours that is closed is no reason to stop.
-            let _ = if stderr {
-                std::io::stderr().write_all(bytes)
-            } else {
-                let mut out = std::io::stdout();
-                out.write_all(bytes).and_then(|()| out.flush())
-            };
-        }
-        if let Some(life) = self.lives.get_mut(&worker) {
-            life.said += bytes.iter().filter(|b| **b == b'\n').count();
-            life.speaking = !bytes.ends_with(b"\n");
-            let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
-            self.tails[life.place].push(stream, tasks, bytes);
-        }
+    fn handle(&mut self, WorkerEnded { worker }: WorkerEnded, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, _| core.print_last_words(worker));
     }
 }
 
@@ -221,10 +164,7 @@ impl Handler<OpenSession> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: OpenSession, ctx: &mut Context<Self>) {
-        self.sessions.insert(msg.session, msg.end);
-        if self.given_up {
-            self.refill_open(ctx);
-        }
+        self.with(ctx, |core, _| core.open_session(msg.session, msg.end));
     }
 }
 
@@ -232,22 +172,15 @@ impl Handler<CloseSession> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: CloseSession, ctx: &mut Context<Self>) {
-        self.close_session(msg.0);
-        self.after(ctx);
+        self.with(ctx, |core, _| core.close_session(msg.0));
     }
 }
 
 impl Handler<ReturnSegments> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, _: ReturnSegments, _: &mut Context<Self>) {
-        for (owner, segments) in by_owner(self.attachments.take_released(), |(id, _)| id.owner) {
-            if owner >= ATTACHED_OWNERS {
-                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Return(segments));
-            } else if owner > 0 {
-                self.tell(WorkerId(owner - 1), &ToWorker::Return(segments));
-            }
-        }
+    fn handle(&mut self, _: ReturnSegments, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, _| core.return_segments());
     }
 }
 
@@ -255,22 +188,7 @@ impl Handler<Stop> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        if self.stopping.is_some() {
-            return;
-        }
-        self.stopping = Some(Instant::now());
-        let lives: Vec<_> = self.lives.keys().copied().collect();
-        for id in lives {
-            if let Some(Life { phase: Phase::Starting(_), .. }) = self.lives.get(&id) {
-                self.kill(id, DeathCause::Unknown, false);
-            } else {
-                self.tell(id, &ToWorker::Shutdown);
-            }
-        }
-        if self.lives.is_empty() {
-            ctx.stop();
-        }
-        self.after(ctx);
+        self.with(ctx, Core::stop);
     }
 }
 
@@ -278,7 +196,7 @@ impl Handler<LookAt> for Supervisor {
     type Result = Look;
 
     fn handle(&mut self, _: LookAt, _: &mut Context<Self>) -> Look {
-        Look { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
+        self.core.lock().overview()
     }
 }
 
@@ -286,9 +204,7 @@ impl Handler<RestartAll> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: RestartAll, ctx: &mut Context<Self>) {
-        self.restart();
-        self.refill_open(ctx);
-        self.after(ctx);
+        self.with(ctx, |core, _| core.restart());
     }
 }
 
@@ -296,8 +212,6 @@ impl Handler<ScaleTo> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: ScaleTo, ctx: &mut Context<Self>) {
-        self.scale(msg.0);
-        self.refill_open(ctx);
-        self.after(ctx);
+        self.with(ctx, |core, _| core.scale(msg.0));
     }
 }

@@ -3,11 +3,11 @@
 //! A worker that dies is replaced, and one that tasks kill again and again as well: those tasks fail, others go on. But
 //! where workers end before they come to work, the next one will too, and whoever waits for them must be told.
 
-use super::{Life, Phase, Supervisor};
+use super::{Core, Life, Phase};
 use crate::client::StartMethod;
 use std::time::Instant;
 
-impl Supervisor {
+impl Core {
     /// Whether a worker has come to work: it has been welcomed, and then has stayed for a while or taken up a task. That a
     /// task ended it is no fault of its start.
     pub(super) fn has_worked(&self, life: &Life) -> bool {

@@ -1,6 +1,6 @@
 //! The processes: started, welcomed, ended, replaced.
 
-use super::{DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
+use super::{Core, DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::cluster::link::{Pipe, WorkerLink};
 use crate::cluster::place::Place;
@@ -24,11 +24,10 @@ use actix::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::os::unix::process::CommandExt;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-impl Supervisor {
+impl Core {
     /// Starts one worker process.
     pub(super) fn give_birth(&mut self) -> Result<Newborn> {
         let id = WorkerId(self.next_worker);
@@ -77,7 +76,7 @@ impl Supervisor {
     }
 
     /// Fills a place with a process.
-    pub(super) fn settle_in(&mut self, place: usize, newborn: Newborn, ctx: &mut Context<Self>) {
+    pub(super) fn settle_in(&mut self, place: usize, newborn: Newborn, ctx: &mut Context<Supervisor>) {
         let Newborn { mut child, socket, page, id } = newborn;
         let pid = child.id();
         let pipe = match Pipe::new(socket) {
@@ -95,7 +94,7 @@ impl Supervisor {
         self.note(place, pid, LifeStep::Started);
         let link = WorkerLink {
             worker: id,
-            pipe: Rc::clone(&pipe),
+            pipe: Arc::clone(&pipe),
             child: Some(child),
             supervisor: ctx.address(),
             page: Arc::clone(&page),
@@ -123,14 +122,14 @@ impl Supervisor {
         self.lives.insert(id, life);
     }
 
-    pub(super) fn refill_later(&mut self, place: usize, pause: Duration, ctx: &mut Context<Self>) {
+    pub(super) fn refill_later(&mut self, place: usize, pause: Duration, ctx: &mut Context<Supervisor>) {
         if pause.is_zero() {
             return self.refill(place, ctx);
         }
-        ctx.run_later(pause, move |supervisor, ctx| supervisor.refill(place, ctx));
+        ctx.run_later(pause, move |supervisor, ctx| supervisor.with(ctx, |core, ctx| core.refill(place, ctx)));
     }
 
-    pub(super) fn refill(&mut self, place: usize, ctx: &mut Context<Self>) {
+    pub(super) fn refill(&mut self, place: usize, ctx: &mut Context<Supervisor>) {
         let filled = self.places[place].closing || self.places[place].life.is_some();
         if self.stopping.is_some() || self.given_up || filled {
             return;
@@ -143,11 +142,10 @@ impl Supervisor {
                 self.refill_later(place, Duration::from_secs(1), ctx);
             }
         }
-        self.after(ctx);
     }
 
     /// Fills the places that have no worker and should have one, also when that has been given up.
-    pub(super) fn refill_open(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn refill_open(&mut self, ctx: &mut Context<Supervisor>) {
         self.try_again();
         for place in 0..self.places.len() {
             self.refill(place, ctx);
@@ -196,7 +194,7 @@ impl Supervisor {
         Ok(())
     }
 
-    pub(super) fn kill(&mut self, id: WorkerId, cause: DeathCause, blame: bool) {
+    pub(in super::super) fn kill(&mut self, id: WorkerId, cause: DeathCause, blame: bool) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         life.ended.get_or_insert(cause);
         life.blame &= blame;
@@ -205,8 +203,8 @@ impl Supervisor {
         }
     }
 
-    /// Opens or closes places until there are `n`. New ones are filled by the next `refill_open`.
-    pub(super) fn scale(&mut self, n: usize) {
+    /// Opens or closes places until there are `n`.
+    pub(in super::super) fn scale(&mut self, n: usize) {
         for place in &mut self.places[..] {
             place.closing = false;
         }
@@ -223,14 +221,18 @@ impl Supervisor {
         }
         self.settings.workers = n;
         self.tell_fleet();
+        self.to_fill = true;
     }
 
-    pub(super) fn restart(&mut self) {
+    /// Replaces all workers.
+    pub(in super::super) fn restart(&mut self) {
         let lives: Vec<_> = self.lives.keys().copied().collect();
         lives.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
+        self.to_fill = true;
     }
 
-    pub(super) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Self>) {
+    /// The process of a worker has ended.
+    pub(in super::super) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Supervisor>) {
         let Some(life) = self.lives.remove(&worker) else { return };
         let place = life.place;
         let worked = self.has_worked(&life);
@@ -287,6 +289,25 @@ impl Supervisor {
             }
         }
         if self.stopping.is_some() && self.lives.is_empty() {
+            ctx.stop();
+        }
+    }
+
+    /// Lets all workers end, and then the actor.
+    pub(in super::super) fn stop(&mut self, ctx: &mut Context<Supervisor>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(Instant::now());
+        let lives: Vec<_> = self.lives.keys().copied().collect();
+        for id in lives {
+            if let Some(Life { phase: Phase::Starting(_), .. }) = self.lives.get(&id) {
+                self.kill(id, DeathCause::Unknown, false);
+            } else {
+                self.tell(id, &ToWorker::Shutdown);
+            }
+        }
+        if self.lives.is_empty() {
             ctx.stop();
         }
     }

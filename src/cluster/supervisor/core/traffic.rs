@@ -1,12 +1,13 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
-use super::{ATTACHED_OWNERS, MESSAGE, Peer, Phase, SessionEnd, Supervisor, Word, owner_of, session_of};
+use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
 use crate::cluster::most_segments;
+use crate::cluster::supervisor::ATTACHED_OWNERS;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::message::{self, FromWorker, Task, ToSession, ToWorker};
+use crate::message::{self, FromWorker, Request, Task, ToSession, ToWorker};
 use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
 use crate::scheduler::{Completion, Input, RunTask};
 use rustc_hash::FxHashMap;
@@ -21,12 +22,16 @@ pub(super) fn by_owner<T>(all: impl IntoIterator<Item = T>, owner: impl Fn(&T) -
     sorted
 }
 
-impl Supervisor {
+impl Core {
     pub(super) fn tell(&mut self, worker: WorkerId, message: &ToWorker) {
         let Some(life) = self.lives.get(&worker) else { return };
-        if let Err(e) = life.pipe.send(message) {
-            log::error!("a message to {} cannot be sent: {e}", self.places[life.place].name);
-            self.kill(worker, DeathCause::Protocol(e.to_string()), false);
+        match life.pipe.push(message) {
+            Ok(true) => self.unsent.push(Arc::clone(&life.pipe)),
+            Ok(false) => {}
+            Err(e) => {
+                log::error!("a message to {} cannot be sent: {e}", self.places[life.place].name);
+                self.kill(worker, DeathCause::Protocol(e.to_string()), false);
+            }
         }
     }
 
@@ -151,11 +156,7 @@ impl Supervisor {
 
     pub(super) fn deliver(&mut self, session: SessionId, deliveries: Vec<Delivery>) {
         match self.sessions.get(&session) {
-            Some(SessionEnd::Here(remote)) => {
-                if let Some(remote) = remote.upgrade() {
-                    remote.hear(ToSession::Deliveries(deliveries));
-                }
-            }
+            Some(SessionEnd::Here(_)) => self.tell_session(session, ToSession::Deliveries(deliveries)),
             Some(_) => {
                 let (mut batch, mut fds, mut bytes) = (Vec::new(), 0, 0);
                 for delivery in deliveries {
@@ -191,11 +192,7 @@ impl Supervisor {
             }
         }
         match end {
-            SessionEnd::Here(remote) => {
-                if let Some(remote) = remote.upgrade() {
-                    remote.hear(word);
-                }
-            }
+            SessionEnd::Here(remote) => self.news.push((remote, word)),
             SessionEnd::Worker(worker) => self.tell(worker, &ToWorker::Session(word)),
             SessionEnd::Socket(link) => {
                 let done = self.counted.remove(&session).unwrap_or(0);
@@ -204,8 +201,39 @@ impl Supervisor {
         }
     }
 
-    /// Takes in the messages of one worker. An error ends it.
-    pub(super) fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
+    /// Gives segments back to their owners that nobody here uses any more.
+    pub(in super::super) fn return_segments(&mut self) {
+        for (owner, segments) in by_owner(self.attachments.take_released(), |(id, _)| id.owner) {
+            if owner >= ATTACHED_OWNERS {
+                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Return(segments));
+            } else if owner > 0 {
+                self.tell(WorkerId(owner - 1), &ToWorker::Return(segments));
+            }
+        }
+    }
+
+    /// Takes in a message of a program behind a socket. An error ends its session.
+    pub(in super::super) fn hear_session(
+        &mut self,
+        session: SessionId,
+        frame: Frame,
+    ) -> std::result::Result<(), String> {
+        let owner = ATTACHED_OWNERS + session.0;
+        let (attachments, lent) = (&self.attachments, &self.lent);
+        let resolve = &mut |id: SegmentId, fd, len| {
+            if id.owner == owner {
+                return attachments.attach(id, fd, len).map_err(|e| e.to_string());
+            }
+            let held = lent.get(&Peer::Session(session)).and_then(|l| l.get(&id));
+            held.map(|(segment, _)| Arc::clone(segment)).ok_or_else(|| format!("segment {id} is not one it was lent"))
+        };
+        let request: Request = message::decode(frame, resolve).map_err(|e| e.to_string())?;
+        self.request(session, request);
+        Ok(())
+    }
+
+    /// Takes in a message of a worker. An error ends it.
+    pub(in super::super) fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
         if !frame.fds.is_empty() {
             // The limit of descriptors may have been changed since the start.
             self.shared.ledger.set_most_pieces(most_segments());

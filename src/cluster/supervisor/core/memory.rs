@@ -1,6 +1,6 @@
 //! The memory of the workers, seen from outside: a worker that cannot run its own code can still be stopped.
 
-use super::{LAST_LINES, Life, Phase, Supervisor};
+use super::{Core, LAST_LINES, Life, Phase};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::gauges::Waits;
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 /// How the standard library begins to say that there is no memory, and how it ends.
 const NO_MEMORY: (&str, &str) = ("memory allocation of ", " bytes failed");
 
-impl Supervisor {
+impl Core {
     /// Ends the workers that use more than they may. Counted is what each shares with nobody, what it has in segments, and
     /// what the processes use that its tasks have started.
     pub(super) fn guard_memory(&mut self) {

@@ -1,8 +1,10 @@
 //! What clients ask for.
 
-use super::{ATTACHED_OWNERS, CLIENT, Life, Peer, Phase, Supervisor, Waiting};
+use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::cluster::MOST_WORKERS;
+use crate::cluster::supervisor::messages::Look;
+use crate::cluster::supervisor::{ATTACHED_OWNERS, CLIENT};
 use crate::cluster::tail::LogLine;
 use crate::events::{Raw, Recorded};
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
@@ -10,7 +12,7 @@ use crate::message::{Answer, Question, Request, ToSession};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-impl Supervisor {
+impl Core {
     pub(super) fn request(&mut self, session: SessionId, request: Request) {
         let job = |number| JobId { session, number };
         match request {
@@ -154,11 +156,22 @@ impl Supervisor {
         Raw { runs, workers: self.steps.entries() }
     }
 
+    pub(in super::super) fn overview(&self) -> Look {
+        Look { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
+    }
+
     pub(super) fn logs(&self) -> Vec<LogLine> {
         self.places.iter().zip(&self.tails).flat_map(|(place, tail)| tail.lines(&place.name)).collect()
     }
 
-    pub(super) fn close_session(&mut self, session: SessionId) {
+    pub(in super::super) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
+        self.sessions.insert(session, end);
+        // If starting workers has been given up, somebody new is a reason to try again.
+        self.to_fill |= self.given_up;
+    }
+
+    /// Whoever it was has gone.
+    pub(in super::super) fn close_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.counted.remove(&session);
         self.scheduler.session_closed(session);

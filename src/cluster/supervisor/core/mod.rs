@@ -1,0 +1,403 @@
+//! What a supervisor knows, and what it does: brings events to the scheduler and carries out its commands.
+
+mod lives;
+mod memory;
+mod print;
+mod requests;
+mod starts;
+mod traffic;
+
+use super::messages::{ReturnSegments, Word};
+use super::{CLIENT, Supervisor};
+use crate::client::remote::Remote;
+use crate::cluster::link::Pipe;
+use crate::cluster::place::Place;
+use crate::cluster::tail::Tail;
+use crate::cluster::{Executable, Settings, Shared};
+use crate::error::{DeathCause, DeathRecord, Error, Result};
+use crate::events::journal::{Journal, LifeStep, WorkerStep};
+use crate::events::ring;
+use crate::ids::{SessionId, WorkerId};
+use crate::ipc::clock::monotonic_ms;
+use crate::ipc::page::ControlPage;
+use crate::ipc::segment::{Attachments, Segment, SegmentId};
+use crate::ipc::socket::Socket;
+use crate::memory::leak::Floor;
+use crate::memory::oom::Killer;
+use crate::memory::process::Statm;
+use crate::message::{Request, ToSession, ToWorker};
+use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
+use crate::task::image::BuildId;
+use actix::prelude::*;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::process::Child;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How often workers are looked at while they run something.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often when one of them is near its memory limit.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
+/// How many deaths are remembered.
+const DEATHS: usize = 100;
+/// How many of the last lines go into the record of a death.
+const LAST_LINES: usize = 100;
+/// How long workers may take to stop before they are killed.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+/// Most bytes of tasks in one message.
+const MESSAGE: usize = 1 << 20;
+
+/// Where word to a session goes.
+#[derive(Clone)]
+pub(crate) enum SessionEnd {
+    Here(Weak<Remote>),
+    /// The actor that owns the socket of a program that attached.
+    Socket(Recipient<Word>),
+    Worker(WorkerId),
+}
+
+/// Whom segments are lent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Peer {
+    Worker(WorkerId),
+    Session(SessionId),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Starting(Instant),
+    Ready,
+    Retiring,
+}
+
+/// One life of a worker.
+struct Life {
+    place: usize,
+    pid: u32,
+    pipe: Arc<Pipe>,
+    page: Arc<ControlPage>,
+    phase: Phase,
+    /// Since when it has owed an answer, as far as that was seen.
+    owing: Option<u64>,
+    /// Why we ended it, if we did.
+    ended: Option<DeathCause>,
+    /// Whether its tasks are to blame for its death.
+    blame: bool,
+    /// What the kernel says of its memory.
+    statm: Statm,
+    /// How many of the last lines of its place's output are its own.
+    said: usize,
+    /// Whether the last of them has no end yet.
+    speaking: bool,
+    /// The last piece of its output that it has told of.
+    told: u64,
+    /// Tasks it has done.
+    done: u64,
+    /// What it uses beside results.
+    unmanaged: Floor,
+    /// It is on its way out, to be replaced.
+    recycling: bool,
+}
+
+pub(crate) struct Core {
+    settings: Settings,
+    executable: Executable,
+    build: BuildId,
+    shared: Shared,
+    scheduler: Scheduler,
+    attachments: Attachments,
+    clock: Instant,
+    places: Vec<Place>,
+    tails: Vec<Tail>,
+    lives: FxHashMap<WorkerId, Life>,
+    next_worker: u32,
+    /// Processes started before the actor was.
+    newborn: Vec<(usize, Newborn)>,
+    sessions: FxHashMap<SessionId, SessionEnd>,
+    /// Tasks of attached programs that are done, and that they have not been told of.
+    counted: FxHashMap<SessionId, u64>,
+    lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
+    deaths: VecDeque<DeathRecord>,
+    /// By place: names of functions of a program that is not ours, as its workers have told them.
+    functions: FxHashMap<u64, String>,
+    steps: Journal<WorkerStep>,
+    /// By place: what workers that are gone had recorded.
+    past_runs: Vec<Vec<ring::Record>>,
+    waiting: Vec<Waiting>,
+    watching: bool,
+    /// A worker is so near its limit that it must be looked at often.
+    tight: bool,
+    /// What the kernel does when memory runs out.
+    killer: Killer,
+    /// Since when no worker that was started has come to work.
+    starved: Option<Instant>,
+    /// That has lasted too long: clients have been told, and no more are started.
+    given_up: bool,
+    /// Carrying out commands has brought the scheduler news.
+    unsettled: bool,
+    /// Places have been opened.
+    to_fill: bool,
+    /// What the client in this process has asked for.
+    requests: Arc<Mutex<Vec<Request>>>,
+    /// What it is to be told.
+    news: Vec<(Weak<Remote>, ToSession)>,
+    /// Connections to workers on which something waits to be sent.
+    unsent: SmallVec<[Arc<Pipe>; 4]>,
+    stopping: Option<Instant>,
+}
+
+struct Newborn {
+    child: Child,
+    socket: Socket,
+    page: Arc<ControlPage>,
+    id: WorkerId,
+}
+
+/// Somebody waits for workers.
+struct Waiting {
+    n: usize,
+    until: Instant,
+    session: SessionId,
+    ticket: u64,
+}
+
+impl Core {
+    /// Starts the worker processes.
+    pub(super) fn new(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
+        let config = Config {
+            allowed_deaths: settings.allowed_deaths,
+            cancel_grace: settings.cancel_grace,
+            ..Config::default()
+        };
+        let attachments = Attachments::new();
+        // A client in this process reads results again and again from the same memory.
+        attachments.keep(usize::try_from(settings.shared_memory).unwrap_or(usize::MAX));
+        let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
+        let mut core = Self {
+            tails: places.iter().map(|_| Tail::default()).collect(),
+            executable,
+            build,
+            shared,
+            scheduler: Scheduler::new(config),
+            attachments,
+            clock: Instant::now(),
+            lives: FxHashMap::default(),
+            next_worker: 0,
+            newborn: Vec::new(),
+            sessions: FxHashMap::default(),
+            counted: FxHashMap::default(),
+            lent: FxHashMap::default(),
+            deaths: VecDeque::new(),
+            functions: FxHashMap::default(),
+            steps: Journal::new(settings.events),
+            past_runs: vec![Vec::new(); places.len()],
+            waiting: Vec::new(),
+            watching: false,
+            tight: false,
+            killer: Killer::new(),
+            starved: None,
+            given_up: false,
+            unsettled: false,
+            to_fill: false,
+            requests: Arc::default(),
+            news: Vec::new(),
+            unsent: SmallVec::new(),
+            stopping: None,
+            places,
+            settings,
+        };
+        core.tell_fleet();
+        for place in 0..core.places.len() {
+            match core.give_birth() {
+                Ok(newborn) => core.newborn.push((place, newborn)),
+                Err(e) => {
+                    for (_, newborn) in &mut core.newborn {
+                        // It has not been told anything yet, so there is nothing to lose.
+                        let _ = newborn.child.kill();
+                        let _ = newborn.child.wait();
+                    }
+                    core.shared.pages.unlink_all();
+                    return Err(e);
+                }
+            }
+        }
+        Ok(core)
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn spec(&self, place: usize) -> WorkerSpec {
+        WorkerSpec {
+            name: self.places[place].name.clone(),
+            threads: self.settings.threads as u32,
+            memory_limit: self.settings.memory_limit,
+            tags: self.places[place].tags.clone(),
+        }
+    }
+
+    fn note(&self, place: usize, pid: u32, what: LifeStep) {
+        self.steps.note(WorkerStep { worker: self.places[place].name.clone(), pid, what });
+    }
+
+    fn tell_fleet(&mut self) {
+        let open = (0..self.places.len()).filter(|&p| !self.places[p].closing);
+        let fleet = open.map(|p| self.spec(p)).collect();
+        self.scheduler.set_fleet(fleet);
+    }
+
+    /// The actor takes over: the workers' connections need its event loop.
+    pub(super) fn begin(&mut self, ctx: &mut Context<Supervisor>) {
+        let me = ctx.address();
+        self.attachments.set_notifier(Box::new(move || me.do_send(ReturnSegments)));
+        for (place, newborn) in std::mem::take(&mut self.newborn) {
+            self.settle_in(place, newborn, ctx);
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.shared.pages.unlink_all();
+    }
+
+    /// Where the client in this process puts what it asks for.
+    pub(super) fn requests(&self) -> Arc<Mutex<Vec<Request>>> {
+        Arc::clone(&self.requests)
+    }
+
+    /// Sees to what the client in this process has asked for.
+    pub(super) fn serve_client(&mut self) {
+        // Taken under the lock of the core, by whoever has that, so that they are served in their order.
+        let requests = std::mem::take(&mut *self.requests.lock());
+        for request in requests {
+            self.request(CLIENT, request);
+        }
+    }
+
+    /// The connections to workers on which something waits to be sent. With the core released: who is woken by it may be
+    /// given this processor, and find the core taken.
+    pub(super) fn take_unsent(&mut self) -> SmallVec<[Arc<Pipe>; 4]> {
+        std::mem::take(&mut self.unsent)
+    }
+
+    /// What the client in this process is to be told. With no lock held: its own code runs then.
+    pub(super) fn take_news(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Lets the scheduler decide and does what it says.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut commands = Vec::new();
+            self.scheduler.dispatch(self.now(), &mut commands);
+            for command in commands {
+                self.obey(command);
+            }
+            if !std::mem::take(&mut self.unsettled) {
+                break;
+            }
+        }
+        self.answer_waiting();
+    }
+
+    /// Whether there is something that only the actor can do.
+    pub(super) fn needs_actor(&self) -> bool {
+        self.to_fill || !self.news.is_empty() || (!self.watching && self.must_look())
+    }
+
+    /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.
+    pub(super) fn after(&mut self, ctx: &mut Context<Supervisor>) {
+        if std::mem::take(&mut self.to_fill) {
+            self.refill_open(ctx);
+        }
+        self.settle();
+        if !self.watching && self.must_look() {
+            self.watching = true;
+            let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now()));
+            let longest = if self.tight { CLOSE_LOOK } else { LOOK };
+            let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
+            ctx.run_later(pause, |supervisor, ctx| {
+                supervisor.with(ctx, |core, _| {
+                    core.watching = false;
+                    core.look();
+                });
+            });
+        }
+    }
+
+    fn must_look(&self) -> bool {
+        !self.waiting.is_empty()
+            || !self.counted.is_empty()
+            || self.stopping.is_some()
+            || self.scheduler.next_deadline().is_some()
+            || self.lives.iter().any(|(id, life)| life.phase != Phase::Ready || self.scheduler.owes(*id))
+    }
+
+    /// Looks for workers that do not answer and for deadlines.
+    fn look(&mut self) {
+        self.scheduler.tick(self.now());
+        let counted: Vec<_> = self.counted.keys().copied().collect();
+        for session in counted {
+            self.tell_session(session, ToSession::Deliveries(Vec::new()));
+        }
+        let now = monotonic_ms();
+        let mut kill = Vec::new();
+        for (&id, life) in &mut self.lives {
+            let (silent, most) = match life.phase {
+                Phase::Starting(since) => (since.elapsed().as_millis() as u64, self.settings.start_timeout),
+                // One that is to end owes its end.
+                Phase::Ready if !self.scheduler.owes(id) => {
+                    life.owing = None;
+                    continue;
+                }
+                Phase::Ready | Phase::Retiring => {
+                    let since = *life.owing.get_or_insert(now);
+                    (now.saturating_sub(life.page.heartbeat().max(since)), self.settings.worker_timeout)
+                }
+            };
+            if u128::from(silent) > most.as_millis() {
+                kill.push((id, silent));
+            }
+        }
+        for (id, silent) in kill {
+            self.kill(id, DeathCause::Unresponsive(silent), true);
+        }
+        self.guard_memory();
+        if self.stopping.is_some_and(|since| since.elapsed() > STOP_GRACE) {
+            let left: Vec<_> = self.lives.keys().copied().collect();
+            left.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Run { worker, tasks } => self.run(worker, tasks),
+            Command::Cancel { worker, tasks } => self.tell(worker, &ToWorker::Cancel(tasks)),
+            Command::Fetch { worker, tasks } => self.tell(worker, &ToWorker::Fetch(tasks)),
+            Command::Share { worker, values } => self.share(worker, values),
+            Command::Drop { worker, tasks } => self.tell(worker, &ToWorker::Drop(tasks)),
+            Command::Retract { worker, tasks } => self.tell(worker, &ToWorker::Retract(tasks)),
+            Command::Kill { worker, cause } => self.kill(worker, cause, true),
+            Command::Retire { worker } => {
+                if let Some(life) = self.lives.get_mut(&worker) {
+                    life.phase = Phase::Retiring;
+                }
+                self.tell(worker, &ToWorker::Shutdown);
+            }
+            Command::Deliver { session, deliveries } => self.deliver(session, deliveries),
+        }
+    }
+}
+
+/// The number under which a worker makes segments. The supervisor's process is 0.
+fn owner_of(worker: WorkerId) -> u32 {
+    worker.0 + 1
+}
+
+/// The session of a worker's tasks.
+fn session_of(worker: WorkerId) -> SessionId {
+    SessionId::of_tasks(worker)
+}
