@@ -36,6 +36,9 @@ pub(crate) trait Backend: Send + Sync {
         None
     }
 
+    /// Does what brings results, for a thread that waits for some and holds no lock.
+    fn look(&self) {}
+
     /// Starts running a graph.
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>>;
 

@@ -1,7 +1,7 @@
 //! One output of a submitted graph: what it is called, what is known of it, who waits for it, and its handle.
 
 pub(crate) use super::run::Run;
-pub(crate) use super::watcher::{Watcher, wait_until};
+pub(crate) use super::watcher::{Watcher, wait_helping};
 use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
@@ -158,10 +158,14 @@ impl Output {
     /// Waits for the value. `None`: the time was over before.
     pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> Option<Result<Here, TaskError>> {
         let mut found = None;
-        wait_until(deadline, || {
-            found = self.run.poll_here(self.slot, Watcher::here);
-            found.is_some()
-        });
+        wait_helping(
+            deadline,
+            || self.run.backend().look(),
+            || {
+                found = self.run.poll_here(self.slot, Watcher::here);
+                found.is_some()
+            },
+        );
         found
     }
 }

@@ -34,6 +34,9 @@ pub(crate) trait Uplink: Send + Sync {
         None
     }
 
+    /// Looks for word of the supervisor, for a thread that waits for some and holds no lock.
+    fn look(&self) {}
+
     /// Ends the connection, and what it was for; waits for that.
     fn close(&self);
 }
@@ -381,6 +384,10 @@ impl Backend for Remote {
 
     fn room(&self) -> Option<Reply> {
         self.uplink.room()
+    }
+
+    fn look(&self) {
+        self.uplink.look();
     }
 
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>> {

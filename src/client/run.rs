@@ -3,7 +3,7 @@
 use super::backend::Backend;
 use super::gate::Permit;
 use super::made::Made;
-use super::output::{Here, Label, Output, Slot, Watcher, cancelled, wait_until};
+use super::output::{Here, Label, Output, Slot, Watcher, cancelled, wait_helping};
 use super::wait::{Arrivals, Places};
 use crate::error::TaskError;
 use crate::graph::Graph;
@@ -458,16 +458,20 @@ impl Run {
     /// Waits until every output is here; `false` if the time is over before.
     pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
         let mut told = false;
-        wait_until(deadline, || {
-            let mut state = self.state.0.lock();
-            if state.missing > 0 && !std::mem::replace(&mut told, true) {
-                let here = Watcher::here();
-                if !state.when_all.iter().any(|other| other.is_same(&here)) {
-                    state.when_all.push(here);
+        wait_helping(
+            deadline,
+            || self.backend.look(),
+            || {
+                let mut state = self.state.0.lock();
+                if state.missing > 0 && !std::mem::replace(&mut told, true) {
+                    let here = Watcher::here();
+                    if !state.when_all.iter().any(|other| other.is_same(&here)) {
+                        state.when_all.push(here);
+                    }
                 }
-            }
-            state.missing == 0
-        })
+                state.missing == 0
+            },
+        )
     }
 
     /// Whether every output is here; if not, the waker is told when it is.

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 /// How long a caller looks before it sleeps: the round trip of a short task through another process, on a busy machine.
 const LOOK: Duration = Duration::from_micros(60);
-/// How often it looks before it offers its core to others: every few microseconds.
-const GLANCES: u32 = 256;
+/// How often it looks before it does something itself that may bring the answer: every microsecond or so.
+const GLANCES: u32 = 64;
+/// How often it does so before it offers its core to others.
+const TRIES: u32 = 4;
 /// At least one in 2^this waits begins with a look.
 const SELDOM: u32 = 6;
 
@@ -86,16 +88,19 @@ impl Sleeper {
     }
 
     /// Looks for a call for a moment, if that may be worth it.
-    fn look(&self) -> bool {
+    fn look(&self, help: impl Fn()) -> bool {
         let Some(turn) = Turn::take() else { return false };
         let began = Instant::now();
         loop {
-            for _ in 0..GLANCES {
-                if self.called.load(Ordering::Acquire) {
-                    turn.end(true);
-                    return true;
+            for _ in 0..TRIES {
+                for _ in 0..GLANCES {
+                    if self.called.load(Ordering::Acquire) {
+                        turn.end(true);
+                        return true;
+                    }
+                    std::hint::spin_loop();
                 }
-                std::hint::spin_loop();
+                help();
             }
             if began.elapsed() >= LOOK {
                 turn.end(false);
@@ -148,12 +153,17 @@ impl Turn {
 /// `false`: the time was over before.
 ///
 /// A task that waits gives its place in the pool to another one meanwhile.
-pub(crate) fn wait_until(deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_until(deadline: Option<Instant>, done: impl FnMut() -> bool) -> bool {
+    wait_helping(deadline, || (), done)
+}
+
+/// The same. `help` is what this thread can do to come closer to it.
+pub(crate) fn wait_helping(deadline: Option<Instant>, help: impl Fn(), mut done: impl FnMut() -> bool) -> bool {
     if done() {
         return true;
     }
     let here = Sleeper::here();
-    if here.look() {
+    if here.look(help) {
         here.called.store(false, Ordering::Relaxed);
         if done() {
             return true;

@@ -1,6 +1,6 @@
 //! The supervisor's end of a connection, and the actor that owns a worker's.
 
-use super::supervisor::{FromWorkers, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
+use super::supervisor::{Attend, Hub, Read as Got, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
@@ -20,8 +20,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -172,8 +172,13 @@ impl Pipe {
         }
     }
 
+    /// Whether something has arrived that nobody has taken, or the end.
+    pub(super) fn has_something(&self) -> bool {
+        self.fd.get_ref().poll_readable(Some(0)).unwrap_or(true)
+    }
+
     /// Takes what has arrived.
-    fn take(&self, decoder: &mut Decoder) -> Result<Taken, String> {
+    pub(super) fn take(&self, decoder: &mut Decoder) -> Result<Taken, String> {
         if self.is_broken() {
             return Ok(Taken::End);
         }
@@ -200,7 +205,8 @@ impl Pipe {
     }
 }
 
-enum Taken {
+/// What has arrived.
+pub(super) enum Taken {
     /// Whole frames, if any, and whether that is all there is.
     Frames {
         frames: Vec<Frame>,
@@ -215,9 +221,9 @@ pub(super) struct WorkerLink {
     pub(super) worker: WorkerId,
     pub(super) pipe: Arc<Pipe>,
     pub(super) child: Option<Child>,
+    pub(super) hub: Weak<Hub>,
     pub(super) supervisor: Addr<Supervisor>,
     pub(super) page: Arc<ControlPage>,
-    pub(super) max_frame: u64,
 }
 
 impl Actor for WorkerLink {
@@ -240,46 +246,50 @@ impl Actor for WorkerLink {
         for stream in streams.iter().flatten() {
             actix::spawn(Rc::clone(stream).follow(Rc::clone(&listens)));
         }
-        let (pipe, max) = (Arc::clone(&self.pipe), self.max_frame);
+        let (pipe, hub) = (Arc::clone(&self.pipe), self.hub.clone());
         let life = async move {
             let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
-            let reason = serve(worker, &pipe, max, exited, &supervisor).await;
+            serve(worker, &pipe, &hub, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             alive.set(false);
             supervisor.do_send(WorkerEnded { worker });
             // What it wrote last belongs to the record of its death, and is in the pipes by now.
             streams.iter().flatten().for_each(|stream| stream.drain());
-            supervisor.do_send(WorkerGone { worker, cause: reason.unwrap_or_else(|| cause_of(status)) });
+            supervisor.do_send(WorkerGone { worker, cause: cause_of(status) });
         };
         ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }
 
-/// Brings frames to the supervisor until the connection or the process ends. Answers with what was wrong, if anything.
+/// Has what the worker sends taken in until the connection or the process ends.
 async fn serve(
     worker: WorkerId,
     pipe: &Pipe,
-    max: u64,
+    hub: &Weak<Hub>,
     exited: io::Result<AsyncFd<OwnedFd>>,
     supervisor: &Addr<Supervisor>,
-) -> Option<DeathCause> {
-    let mut decoder = Decoder::new(max);
+) {
     loop {
-        let frames = match &exited {
+        let ready = match &exited {
             Ok(exited) => {
                 tokio::select! {
                     biased;
-                    frames = pipe.receive(&mut decoder) => frames,
+                    ready = pipe.fd.readable() => ready,
                     // A process that a task started may keep the socket open, so its end alone does not tell.
-                    _ = exited.readable() => return None,
+                    _ = exited.readable() => return,
                 }
             }
-            Err(_) => pipe.receive(&mut decoder).await,
+            Err(_) => pipe.fd.readable().await,
         };
-        match frames {
-            Ok(Some(frames)) => supervisor.do_send(FromWorkers { worker, frames }),
-            Ok(None) => return None,
-            Err(reason) => return Some(DeathCause::Protocol(reason)),
+        let (Ok(mut ready), Some(hub)) = (ready, hub.upgrade()) else { return };
+        let (got, left) = hub.read(worker);
+        if left {
+            supervisor.do_send(Attend);
+        }
+        match got {
+            Got::All => ready.clear_ready(),
+            Got::More => {}
+            Got::End => return,
         }
     }
 }

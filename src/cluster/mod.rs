@@ -122,7 +122,7 @@ pub(crate) fn most_segments() -> u64 {
 
 /// A supervisor in this process, with its thread.
 struct Local {
-    desk: Desk,
+    desk: Arc<Desk>,
     thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
     timeout: Duration,
 }
@@ -131,6 +131,10 @@ impl Uplink for Local {
     fn send(&self, request: Request) -> Result<()> {
         self.desk.ask(request);
         Ok(())
+    }
+
+    fn look(&self) {
+        self.desk.look();
     }
 
     fn close(&self) {
@@ -184,9 +188,9 @@ pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
             reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
         })?;
     let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
-    let desk = told.recv().map_err(|_| closed())??;
+    let desk = Arc::new(told.recv().map_err(|_| closed())??);
     let thread = parking_lot::Mutex::new(Some(thread));
-    let uplink = Local { desk: desk.clone(), thread, timeout: Duration::from_secs(10) };
+    let uplink = Local { desk: Arc::clone(&desk), thread, timeout: Duration::from_secs(10) };
     let remote = Remote::new(Box::new(uplink), CLIENT, pool, description);
     desk.belongs_to(&remote);
     Ok(remote)

@@ -12,13 +12,6 @@ use actix::prelude::*;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::cluster) struct FromWorkers {
-    pub(in crate::cluster) worker: WorkerId,
-    pub(in crate::cluster) frames: Vec<Frame>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
 pub(in crate::cluster) struct WorkerOutput {
     pub(in crate::cluster) worker: WorkerId,
     pub(in crate::cluster) stderr: bool,
@@ -53,7 +46,7 @@ pub(crate) struct CloseSession(pub(crate) SessionId);
 /// The client in this process has asked for something, or something was left to be done here.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Attend;
+pub(in crate::cluster) struct Attend;
 
 /// Word to a program that attached.
 #[derive(Message)]
@@ -102,22 +95,6 @@ pub(crate) struct ScaleTo(pub(crate) usize);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct ReturnSegments;
-
-impl Handler<FromWorkers> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, msg: FromWorkers, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| {
-            for frame in msg.frames {
-                if let Err(reason) = core.hear(msg.worker, frame) {
-                    log::error!("a worker broke the protocol: {reason}");
-                    core.kill(msg.worker, DeathCause::Protocol(reason), true);
-                    break;
-                }
-            }
-        });
-    }
-}
 
 impl Handler<Attend> for Supervisor {
     type Result = ();
@@ -196,7 +173,7 @@ impl Handler<LookAt> for Supervisor {
     type Result = Look;
 
     fn handle(&mut self, _: LookAt, _: &mut Context<Self>) -> Look {
-        self.core.lock().overview()
+        self.hub.lock().overview()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::events::journal::LifeStep;
 use crate::graph::node;
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::clock;
-use crate::ipc::frame::MAX_FRAME;
+use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::start;
 use crate::memory::leak::Floor;
@@ -96,9 +96,9 @@ impl Core {
             worker: id,
             pipe: Arc::clone(&pipe),
             child: Some(child),
+            hub: self.hub.clone(),
             supervisor: ctx.address(),
             page: Arc::clone(&page),
-            max_frame: MAX_FRAME,
         };
         link.start();
         let phase = Phase::Starting(Instant::now());
@@ -106,6 +106,7 @@ impl Core {
             place,
             pid,
             pipe,
+            decoder: Decoder::new(MAX_FRAME),
             page,
             phase,
             owing: None,

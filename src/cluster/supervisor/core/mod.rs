@@ -7,6 +7,7 @@ mod requests;
 mod starts;
 mod traffic;
 
+use super::hub::{Hub, Unsent};
 use super::messages::{ReturnSegments, Word};
 use super::{CLIENT, Supervisor};
 use crate::client::remote::Remote;
@@ -19,6 +20,7 @@ use crate::events::journal::{Journal, LifeStep, WorkerStep};
 use crate::events::ring;
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::clock::monotonic_ms;
+use crate::ipc::frame::Decoder;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::ipc::socket::Socket;
@@ -31,7 +33,6 @@ use crate::task::image::BuildId;
 use actix::prelude::*;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::process::Child;
 use std::sync::{Arc, Weak};
@@ -78,6 +79,7 @@ struct Life {
     place: usize,
     pid: u32,
     pipe: Arc<Pipe>,
+    decoder: Decoder,
     page: Arc<ControlPage>,
     phase: Phase,
     /// Since when it has owed an answer, as far as that was seen.
@@ -145,7 +147,9 @@ pub(crate) struct Core {
     /// What it is to be told.
     news: Vec<(Weak<Remote>, ToSession)>,
     /// Connections to workers on which something waits to be sent.
-    unsent: SmallVec<[Arc<Pipe>; 4]>,
+    unsent: Unsent,
+    /// Where this is.
+    hub: Weak<Hub>,
     stopping: Option<Instant>,
 }
 
@@ -204,7 +208,8 @@ impl Core {
             to_fill: false,
             requests: Arc::default(),
             news: Vec::new(),
-            unsent: SmallVec::new(),
+            unsent: Unsent::new(),
+            hub: Weak::new(),
             stopping: None,
             places,
             settings,
@@ -277,15 +282,21 @@ impl Core {
         }
     }
 
-    /// The connections to workers on which something waits to be sent. With the core released: who is woken by it may be
-    /// given this processor, and find the core taken.
-    pub(super) fn take_unsent(&mut self) -> SmallVec<[Arc<Pipe>; 4]> {
+    pub(super) fn belongs_to(&mut self, hub: &Arc<Hub>) {
+        self.hub = Arc::downgrade(hub);
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Unsent {
         std::mem::take(&mut self.unsent)
     }
 
-    /// What the client in this process is to be told. With no lock held: its own code runs then.
+    /// What the client in this process is to be told.
     pub(super) fn take_news(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
         std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        !self.news.is_empty()
     }
 
     /// Lets the scheduler decide and does what it says.
@@ -305,7 +316,7 @@ impl Core {
 
     /// Whether there is something that only the actor can do.
     pub(super) fn needs_actor(&self) -> bool {
-        self.to_fill || !self.news.is_empty() || (!self.watching && self.must_look())
+        self.to_fill || (!self.watching && self.must_look())
     }
 
     /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.

@@ -1,8 +1,9 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
 use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
+use crate::cluster::link::Taken;
 use crate::cluster::most_segments;
-use crate::cluster::supervisor::ATTACHED_OWNERS;
+use crate::cluster::supervisor::{ATTACHED_OWNERS, Read};
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
@@ -26,7 +27,7 @@ impl Core {
     pub(super) fn tell(&mut self, worker: WorkerId, message: &ToWorker) {
         let Some(life) = self.lives.get(&worker) else { return };
         match life.pipe.push(message) {
-            Ok(true) => self.unsent.push(Arc::clone(&life.pipe)),
+            Ok(true) => self.unsent.push((worker, Arc::clone(&life.pipe))),
             Ok(false) => {}
             Err(e) => {
                 log::error!("a message to {} cannot be sent: {e}", self.places[life.place].name);
@@ -232,8 +233,31 @@ impl Core {
         Ok(())
     }
 
+    /// Takes in what a worker has sent.
+    pub(in super::super) fn read(&mut self, worker: WorkerId) -> Read {
+        let Some(life) = self.lives.get_mut(&worker) else { return Read::End };
+        let (frames, read) = match life.pipe.take(&mut life.decoder) {
+            Ok(Taken::Frames { frames, all }) => (frames, if all { Read::All } else { Read::More }),
+            Ok(Taken::Nothing) => return Read::All,
+            Ok(Taken::End) => return Read::End,
+            Err(reason) => return self.broke_protocol(worker, reason),
+        };
+        for frame in frames {
+            if let Err(reason) = self.hear(worker, frame) {
+                return self.broke_protocol(worker, reason);
+            }
+        }
+        read
+    }
+
+    fn broke_protocol(&mut self, worker: WorkerId, reason: String) -> Read {
+        log::error!("a worker broke the protocol: {reason}");
+        self.kill(worker, DeathCause::Protocol(reason), true);
+        Read::End
+    }
+
     /// Takes in a message of a worker. An error ends it.
-    pub(in super::super) fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
+    fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
         if !frame.fds.is_empty() {
             // The limit of descriptors may have been changed since the start.
             self.shared.ledger.set_most_pieces(most_segments());
