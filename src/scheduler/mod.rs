@@ -35,6 +35,7 @@ mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod times;
 #[cfg(test)]
 mod validate;
 mod worker;
@@ -48,7 +49,8 @@ pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::protocol::{Delivery, JobSpec, Outcome, Payload};
+pub(crate) use crate::protocol::Completion;
+use crate::protocol::{Delivery, JobSpec, Payload};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -136,16 +138,6 @@ pub(crate) enum Input {
     },
 }
 
-/// How one run ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Completion {
-    pub(crate) id: TaskId,
-    pub(crate) attempt: u16,
-    /// Run time in microseconds, without the time it was queued.
-    pub(crate) run_us: u32,
-    pub(crate) outcome: Outcome,
-}
-
 /// The state of everything that was submitted, and of the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
@@ -158,6 +150,7 @@ pub(crate) struct Scheduler {
     /// The workers that can exist; unknown until told.
     fleet: Option<Vec<WorkerSpec>>,
     sizes: sizes::Sizes,
+    times: times::Times,
     /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
     calm: bool,
     deliveries: Vec<Delivery>,
