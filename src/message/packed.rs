@@ -16,6 +16,9 @@ struct Packed {
     job: Option<JobId>,
 }
 
+/// Bytes of a short entry, for a guess of how many there are.
+const USUAL: usize = 16;
+
 /// The entry leaves out its job, which is that of the one before.
 const SAME_JOB: u8 = 1;
 /// What an entry does not tell is the next thing beside.
@@ -98,7 +101,7 @@ fn unpack<B, T>(
     mut next: impl FnMut(&mut Reader<'_>, &mut std::vec::IntoIter<B>) -> Option<T>,
 ) -> Result<Vec<T>, Malformed> {
     let (mut reader, mut beside) = (packed.read(), beside.into_iter());
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(packed.bytes.len() / USUAL);
     while !reader.bytes.is_empty() {
         let one = next(&mut reader, &mut beside);
         all.push(one.ok_or_else(|| Malformed("what is packed does not fit together".to_string()))?);

@@ -24,7 +24,8 @@ impl Scheduler {
     pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: Slot) {
         loop {
             let job = &self.jobs[last.job];
-            if job.bulky || !(1..=SHORT).contains(&job.estimate) {
+            let alone = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
+            if alone || job.bulky || !(1..=SHORT).contains(&job.estimate) {
                 return;
             }
             let next = self.successors(last).take(MOST_INPUTS).find_map(|r| Some((r, self.ahead_of(r, slot)?)));

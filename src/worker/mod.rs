@@ -794,11 +794,13 @@ impl Worker {
         };
         let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
-        for op in Ops::new(body).take_while(|_| !inputs.is_empty()) {
-            if let Ok(Op::Dependency(i)) = op
-                && let Some(n) = uses.get_mut(i)
-            {
-                *n += 1;
+        if !inputs.is_empty() {
+            for op in Ops::new(body) {
+                if let Ok(Op::Dependency(i)) = op
+                    && let Some(n) = uses.get_mut(i)
+                {
+                    *n += 1;
+                }
             }
         }
         let mut input = |i: usize| {
@@ -834,6 +836,9 @@ impl Worker {
     }
 
     fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Slot<'a>; 4]>, FailureCause> {
+        if task.inputs.is_empty() {
+            return Ok(SmallVec::new());
+        }
         std::mem::take(&mut task.inputs)
             .into_iter()
             .map(|input| match input {
