@@ -273,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn results_in_a_row_may_be_of_one_task_or_inputs_of_each_other() {
+        let x = delayed(inc).call(1);
+        let row = [delayed(inc).call(&x), x.clone(), x, delayed(inc).call(2)];
+        let g = graph_of(&row.each_ref());
+        assert_eq!((g.len(), &g.roots[..]), (3, &[1, 0, 0, 2][..]));
+    }
+
+    #[test]
     fn equal_pure_calls_are_one_task() {
         let a = delayed(inc).pure().call(1);
         let b = delayed(inc).pure().call(1);

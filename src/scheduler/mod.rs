@@ -9,9 +9,9 @@
 //!   and a worker's late word about a cancelled run cannot be mistaken for one about its successor.
 //! * A cancelled run leaves the task at once and stays with its worker as a *zombie*: it takes a thread until it ends.
 //! * A value that was dropped or lost is not special: whoever uses it again starts the task again, and what that needs.
-//! * A short task whose missing inputs, of whatever job, are all in flight on one worker may be sent there ahead of them, so that it runs
-//!   without a question as soon as they have (`ahead`). If one of them does not give a result there, the worker
-//!   sends the task back.
+//! * A short task whose missing inputs, of whatever job, are all in flight on one worker may be sent there ahead of them,
+//!   so that it runs without a question as soon as they have ended (`ahead`). If one of them does not give a result there,
+//!   the worker sends the task back.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
 //!
