@@ -3,6 +3,8 @@
 //! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local scope
 //! collects them while a message is encoded, and hands them out again while it is decoded.
 
+mod packed;
+
 pub(crate) use crate::bytes::Bytes;
 use crate::client::WorkerInfo;
 use crate::cluster::Settings;
@@ -14,10 +16,11 @@ use crate::ipc::page::PageName;
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
-use crate::protocol::{Delivery, Failure, JobSpec, Outcome, Payload};
+use crate::protocol::{Delivery, Failure, JobSpec, Payload};
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
+pub(crate) use packed::{Completions, Tasks};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -36,7 +39,7 @@ pub(crate) const REFUSED: u8 = 3;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     Welcome(Welcome),
-    Run(Vec<Task>),
+    Run(Tasks),
     Cancel(Vec<TaskId>),
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
@@ -61,7 +64,7 @@ pub(crate) enum FromWorker {
         version: u64,
         build: BuildId,
     },
-    Done(Vec<Done>),
+    Done(Completions),
     Retracted(Vec<TaskId>),
     /// Tasks that were to run after others which gave no result here.
     Bounced(Vec<TaskId>),
@@ -114,15 +117,15 @@ pub(crate) struct Welcome {
 }
 
 /// One task to run.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Task {
+#[derive(Debug)]
+pub(crate) struct Task<B = Bytes> {
     pub(crate) id: TaskId,
     pub(crate) name: Option<String>,
     pub(crate) attempt: u16,
     pub(crate) deliver: bool,
     /// It is to have the worker's memory for itself.
     pub(crate) alone: bool,
-    pub(crate) body: Bytes,
+    pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
 }
 
@@ -137,15 +140,6 @@ pub(crate) enum Input {
     Ahead {
         id: TaskId,
     },
-}
-
-/// How one run ended.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Done {
-    pub(crate) id: TaskId,
-    pub(crate) attempt: u16,
-    pub(crate) run_us: u32,
-    pub(crate) outcome: Outcome,
 }
 
 /// A client's requests to a supervisor.

@@ -56,6 +56,11 @@ impl Payload {
         }
     }
 
+    /// Whether its bytes are all there is of it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.large.is_none()
+    }
+
     /// Whether it is cheap to send along unasked.
     pub(crate) fn is_small(&self) -> bool {
         self.segments().is_empty() && self.bytes.len() <= SMALL
@@ -161,6 +166,16 @@ pub(crate) enum Outcome {
     },
     Failed(Box<Failure>),
     Cancelled,
+}
+
+/// How one run ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Completion {
+    pub(crate) id: TaskId,
+    pub(crate) attempt: u16,
+    /// Run time in microseconds, without the time it was queued.
+    pub(crate) run_us: u32,
+    pub(crate) outcome: Outcome,
 }
 
 /// Why a task has no result. Crosses processes, so the client makes a `TaskError` of it.

@@ -25,6 +25,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("memory/report.rs")) },
     const { hash(include_bytes!("memory/thresholds.rs")) },
     const { hash(include_bytes!("message.rs")) },
+    const { hash(include_bytes!("message/packed.rs")) },
     const { hash(include_bytes!("protocol.rs")) },
     const { hash(include_bytes!("task/image.rs")) },
 ]);

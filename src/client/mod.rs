@@ -348,7 +348,10 @@ impl Client {
         what.roots(&mut roots);
         let graph = self.graph(&roots)?;
         let outputs = graph.outputs();
-        let slots = graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect();
+        let slots = match outputs == graph.roots {
+            true => (0..outputs.len() as u32).collect(),
+            false => graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect(),
+        };
         Ok((self.run(graph, want, permit)?, slots))
     }
 

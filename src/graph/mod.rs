@@ -91,15 +91,16 @@ impl Graph {
         let mut stack: Vec<Visit<'_>> = Vec::new();
         // Numbers of finished nodes that wait for the node they are an argument of.
         let mut done: Vec<u32> = Vec::new();
+        // One root is nobody's input, but one of several may be, or come twice. Handles that lie one behind the other are
+        // different ones: then what is said of other nodes holds for the roots, too.
+        let ascend = roots.windows(2).all(|pair| std::ptr::from_ref(pair[0]) < std::ptr::from_ref(pair[1]));
         if roots.len() > 1 {
-            met.by_place.reserve(roots.len());
             graph.nodes.reserve(roots.len());
             graph.ref_ends.reserve(roots.len());
         }
         for root in roots {
             stack.push(Visit::Enter(root));
-            // One root is nobody's input, but one of several may be.
-            let mut at_root = roots.len() > 1;
+            let mut at_root = !ascend;
             while let Some(visit) = stack.pop() {
                 match visit {
                     Visit::Enter(node) => {
@@ -194,9 +195,11 @@ impl Graph {
         if self.layer.is_some() {
             return (0..self.len() as u32).collect();
         }
-        let mut outputs = self.roots.clone();
-        outputs.sort_unstable();
-        outputs.dedup();
+        let mut outputs = Ids::from_slice(&self.roots);
+        if !outputs.is_sorted_by(|a, b| a < b) {
+            outputs.sort_unstable();
+            outputs.dedup();
+        }
         outputs
     }
 
@@ -267,6 +270,14 @@ mod tests {
         assert_eq!(g.uses(), [3, 1, 1]);
         let (ends, tasks) = g.dependents();
         assert_eq!(row(&ends, &tasks, 0), [1, 2]);
+    }
+
+    #[test]
+    fn results_in_a_row_may_be_of_one_task_or_inputs_of_each_other() {
+        let x = delayed(inc).call(1);
+        let row = [delayed(inc).call(&x), x.clone(), x, delayed(inc).call(2)];
+        let g = graph_of(&row.each_ref());
+        assert_eq!((g.len(), &g.roots[..]), (3, &[1, 0, 0, 2][..]));
     }
 
     #[test]

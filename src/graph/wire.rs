@@ -129,6 +129,9 @@ impl Graph {
 impl Writer<'_> {
     /// Marks the tasks that are steps of their only user.
     fn find_chains(&mut self) {
+        if self.graph.refs.is_empty() {
+            return;
+        }
         let uses = self.graph.uses();
         for id in 0..self.graph.len() as u32 {
             let &[input] = self.graph.refs(id) else { continue };

@@ -246,6 +246,10 @@ pub(super) fn counts(bytes: &[u8], on_disk: bool) -> Option<bool> {
 
 /// Runs `f`, which decodes what [`encode_scope`] made; buffers in it become views of `segments`.
 pub(crate) fn decode_scope<R>(segments: &[Arc<Segment>], f: impl FnOnce() -> R) -> R {
+    // Most values have no segments and lie in no other value.
+    if segments.is_empty() && DECODING.with_borrow(Vec::is_empty) {
+        return f();
+    }
     let scope = Restore::enter(&DECODING, segments.to_vec());
     let result = f();
     drop(scope.leave());

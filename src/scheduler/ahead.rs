@@ -21,22 +21,36 @@ const MOST_LATECOMERS: usize = 64;
 impl Scheduler {
     /// A task was sent: sends along the first of its successors that lacks nothing but results of this worker's tasks,
     /// and after that the first successor of the successor, and so on.
-    pub(super) fn send_follower(&mut self, r: TaskRef, slot: Slot) {
-        let mut last = r.index;
+    pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: Slot) {
         loop {
-            let job = &self.jobs[r.job];
-            if job.bulky || !(1..=SHORT).contains(&job.estimate) {
+            let job = &self.jobs[last.job];
+            let alone = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
+            if alone || job.bulky || !(1..=SHORT).contains(&job.estimate) {
                 return;
             }
-            let mut successors = job.dependents[job.dependent_range(last)].iter().take(MOST_INPUTS);
-            let next = successors.find_map(|&index| Some((index, self.ahead_of(TaskRef { index, ..r }, slot)?)));
-            let Some((index, ahead)) = next else { return };
-            if !self.workers[slot].can_send_ahead(job.estimate, self.config.prefetch) {
+            let next = self.successors(last).take(MOST_INPUTS).find_map(|r| Some((r, self.ahead_of(r, slot)?)));
+            let Some((r, ahead)) = next else { return };
+            // What takes another job's result may be of another function.
+            let estimate = job.estimate.max(self.jobs[r.job].estimate);
+            if estimate > SHORT || !self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
                 return;
             }
-            self.send(TaskRef { index, ..r }, slot, ahead);
-            last = index;
+            self.send(r, slot, ahead);
+            last = r;
         }
+    }
+
+    /// Who uses a task's result: tasks of its own job, then those of others.
+    fn successors(&self, r: TaskRef) -> impl Iterator<Item = TaskRef> {
+        let row = |slot: u32, row: u32| {
+            let job = &self.jobs[slot];
+            job.dependents[job.dependent_range(row)].iter().map(move |&index| TaskRef { job: slot, index })
+        };
+        let owner = &self.jobs[r.job];
+        let shared = owner.tasks[r.index as usize].has(flag::SHARED);
+        let users = shared.then(|| owner.users.get(&r.index)).flatten().into_iter().flatten();
+        let elsewhere = users.flat_map(move |&(slot, link)| row(slot, self.jobs[slot].tasks.len() as u32 + link));
+        row(r.job, r.index).chain(elsewhere)
     }
 
     /// Of how many inputs a task would be sent ahead to this worker, if it can be.
@@ -105,7 +119,7 @@ impl Scheduler {
             _ => None,
         });
         let Some((slot, estimate)) = flying.next() else { return };
-        // What its own function takes is not known yet; that of its input is the best guess.
+        // Where it is not known what its own function takes, that of its input is the best guess.
         let short = (1..=SHORT).contains(&estimate) && job.estimate <= SHORT;
         let Some(ahead) = self.ahead_of(r, slot) else { return };
         if short && self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {

@@ -69,7 +69,7 @@ impl Scheduler {
             return;
         };
         self.land(r, slot, seq);
-        self.jobs[r.job].learn(run_us);
+        self.learn_time(r, run_us);
         let limited = self.workers[slot].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {

@@ -248,6 +248,8 @@ pub(super) struct Job {
     pub(super) refs: u32,
     /// Fetches under way.
     pub(super) exporting: u32,
+    /// The first task that runs a function; the number of tasks, if there is none.
+    pub(super) first: u32,
     /// Moving average of the run time of its tasks in nanoseconds; 0 is unknown.
     pub(super) estimate: u32,
     /// Whether a result of it was too large to come along with its completion.
@@ -388,13 +390,6 @@ impl Job {
             self.failures.push(failure.clone());
         }
         (self.failures.len() - 1) as u32
-    }
-
-    /// Takes in one run time. One long run must not slow down the hand-out of many short ones for long.
-    pub(super) fn learn(&mut self, run_us: u32) {
-        let sample = (u64::from(run_us) * 1000).clamp(250, u64::from(u32::MAX)) as i64;
-        let old = i64::from(self.estimate);
-        self.estimate = if old == 0 { sample } else { old + (sample - old) / 4 } as u32;
     }
 }
 

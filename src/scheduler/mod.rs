@@ -9,9 +9,9 @@
 //!   and a worker's late word about a cancelled run cannot be mistaken for one about its successor.
 //! * A cancelled run leaves the task at once and stays with its worker as a *zombie*: it takes a thread until it ends.
 //! * A value that was dropped or lost is not special: whoever uses it again starts the task again, and what that needs.
-//! * A short task whose missing inputs are all in flight on one worker may be sent there ahead of them, so that it runs
-//!   without a question as soon as they have (`ahead`). If one of them does not give a result there, the worker
-//!   sends the task back.
+//! * A short task whose missing inputs, of whatever job, are all in flight on one worker may be sent there ahead of them,
+//!   so that it runs without a question as soon as they have ended (`ahead`). If one of them does not give a result there,
+//!   the worker sends the task back.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
 //!
@@ -35,6 +35,7 @@ mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod times;
 #[cfg(test)]
 mod validate;
 mod worker;
@@ -48,7 +49,8 @@ pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::protocol::{Delivery, JobSpec, Outcome, Payload};
+pub(crate) use crate::protocol::Completion;
+use crate::protocol::{Delivery, JobSpec, Payload};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -136,16 +138,6 @@ pub(crate) enum Input {
     },
 }
 
-/// How one run ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Completion {
-    pub(crate) id: TaskId,
-    pub(crate) attempt: u16,
-    /// Run time in microseconds, without the time it was queued.
-    pub(crate) run_us: u32,
-    pub(crate) outcome: Outcome,
-}
-
 /// The state of everything that was submitted, and of the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
@@ -158,6 +150,7 @@ pub(crate) struct Scheduler {
     /// The workers that can exist; unknown until told.
     fleet: Option<Vec<WorkerSpec>>,
     sizes: sizes::Sizes,
+    times: times::Times,
     /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
     calm: bool,
     deliveries: Vec<Delivery>,
@@ -206,7 +199,14 @@ impl Scheduler {
             worker.start_grace(now, grace);
             worker.flush(out);
         }
-        let mut deliveries = std::mem::take(&mut self.deliveries).into_iter().peekable();
+        let deliveries = std::mem::take(&mut self.deliveries);
+        // Mostly they are all for one session.
+        if let Some(session) = deliveries.first().map(|d| d.job.session)
+            && deliveries.iter().all(|d| d.job.session == session)
+        {
+            return out.push(Command::Deliver { session, deliveries });
+        }
+        let mut deliveries = deliveries.into_iter().peekable();
         while let Some(first) = deliveries.next() {
             let session = first.job.session;
             let mut batch = Vec::with_capacity(deliveries.len() + 1);

@@ -52,6 +52,8 @@ impl Scheduler {
         }
 
         let slot = self.jobs.next_slot();
+        // Bodies are empty until then.
+        let first = spec.body_ends.partition_point(|end| *end == 0) as u32;
         let mut job = Box::new(Job {
             id,
             slot,
@@ -71,7 +73,8 @@ impl Scheduler {
             claims: spec.outputs.len() as u32,
             refs: 0,
             exporting: 0,
-            estimate: 0,
+            estimate: self.times.of(&spec, first),
+            first,
             bulky: false,
             counts: [0; KINDS],
             spec,

@@ -6,7 +6,7 @@ use super::worker::{Flight, Slot};
 use super::*;
 use crate::error::DeathRecord;
 use crate::ids::JobId;
-use crate::protocol::{Delivered, EXTERNAL, Failure, FailureCause, Output, TaskOptions};
+use crate::protocol::{Delivered, EXTERNAL, Failure, FailureCause, Outcome, Output, TaskOptions};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -954,6 +954,52 @@ fn a_later_job_goes_along_with_what_it_uses() {
     rig.value(0, task(1, 1));
     rig.value(0, task(2, 0));
     assert_eq!(rig.told().last().unwrap().1, Ok(vec![0]));
+}
+
+/// A job of one call, of the result of the job before it if there is one.
+fn link(number: u32, function: u64, of_earlier: bool) -> JobSpec {
+    let mut spec = JobSpec::default();
+    call(&mut spec, function);
+    if of_earlier {
+        spec.externals.push(task(number - 1, 0));
+        spec.deps.push(EXTERNAL);
+    }
+    spec.dep_ends.push(spec.deps.len() as u32);
+    spec.outputs.push(Output { index: 0, deliver: false });
+    spec
+}
+
+#[test]
+fn what_a_function_takes_is_known_to_later_jobs() {
+    let mut rig = Rig::new(1, 1);
+    let there = |rig: &Rig| rig.runs[&0].iter().map(|t| t.id.job.number).collect::<Vec<_>>();
+    (1..=3).for_each(|number| rig.submit(number, link(number, 5, false)));
+    assert_eq!(there(&rig), [1, 2], "one runs, and one may wait, since they may take long");
+    (1..=3).for_each(|number| rig.value(0, task(number, 0)));
+    (4..=9).for_each(|number| rig.submit(number, link(number, 5, false)));
+    assert_eq!(there(&rig), [4, 5, 6, 7, 8, 9]);
+    rig.submit(10, link(10, 6, false));
+    assert_eq!(there(&rig).len(), 6, "of another function nothing is known");
+}
+
+#[test]
+fn chains_of_jobs_are_sent_ahead_as_far_as_they_fit() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, link(1, 5, false));
+    let run = rig.take(0, task(1, 0));
+    // Eight fill the queue.
+    rig.end_run(0, &run, 500, Outcome::Value(Payload::inline(&[0])));
+    (2..=20).for_each(|number| rig.submit(number, link(number, 5, true)));
+    let there = |rig: &Rig| rig.runs[&0].iter().map(|t| t.id.job.number).collect::<Vec<_>>();
+    assert_eq!(there(&rig), (2..=9).collect::<Vec<_>>());
+    assert_eq!(rig.ahead_of(0, task(9, 0)), [task(8, 0)]);
+    // What was submitted too early follows when there is room.
+    for number in 2..=20 {
+        let run = rig.take(0, task(number, 0));
+        rig.end_run(0, &run, 500, Outcome::Value(Payload::inline(&[0])));
+    }
+    assert!(rig.runs.values().all(Vec::is_empty));
+    assert_eq!(rig.told().len(), 20);
 }
 
 #[test]

@@ -27,8 +27,8 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{Done, FromWorker, Input, Task, ToWorker, Welcome};
-use crate::protocol::{Failure, FailureCause, Outcome};
+use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
+use crate::protocol::{Completion, Failure, FailureCause, Outcome};
 use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
@@ -89,7 +89,8 @@ struct Queue {
     active: usize,
     /// Running tasks that were cancelled.
     cancelled: FxHashSet<TaskId>,
-    running: FxHashSet<TaskId>,
+    /// As few as there are threads.
+    running: Vec<TaskId>,
     next_slot: usize,
     /// Slots of threads that have left.
     free_slots: Vec<usize>,
@@ -108,7 +109,7 @@ pub(crate) struct Worker {
     /// Threads that encode values for others.
     exporting: AtomicUsize,
     /// Results that have not been sent, and since when.
-    finished: Mutex<Vec<Done>>,
+    finished: Mutex<Vec<Completion>>,
     streams: Streams,
     /// Functions whose names the supervisor has been told.
     introduced: Mutex<FxHashSet<u64>>,
@@ -196,7 +197,7 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
             idle: 0,
             active: threads,
             cancelled: FxHashSet::default(),
-            running: FxHashSet::default(),
+            running: Vec::new(),
             next_slot: threads,
             free_slots: Vec::new(),
         }),
@@ -304,7 +305,7 @@ impl Worker {
             }
             let closed = self.closed(&queue).is_some();
             if let Some(task) = queue.tasks.pop_front_if(|_| !closed) {
-                queue.running.insert(task.id);
+                queue.running.push(task.id);
                 self.page.set_listening(true);
                 // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
                 if !queue.reading && queue.idle > 0 {
@@ -442,14 +443,14 @@ impl Worker {
     fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
         let messages = match messages {
             Ok(messages) => messages,
-            Err(reason) => {
-                log::error!("the supervisor cannot be understood: {reason}");
-                self.end()
-            }
+            Err(reason) => self.misunderstand(&reason),
         };
         for message in messages {
             match message {
-                ToWorker::Run(tasks) => self.accept(tasks),
+                ToWorker::Run(tasks) => match tasks.unpack() {
+                    Ok(tasks) => self.accept(tasks),
+                    Err(e) => self.misunderstand(&e.to_string()),
+                },
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
                 ToWorker::Fetch(tasks) => {
@@ -483,6 +484,11 @@ impl Worker {
         if self.link.is_closed() {
             self.end();
         }
+    }
+
+    fn misunderstand(&self, reason: &str) -> ! {
+        log::error!("the supervisor cannot be understood: {reason}");
+        self.end()
     }
 
     /// The supervisor is gone.
@@ -539,12 +545,12 @@ impl Worker {
         queue.tasks.retain(|t| {
             let drop = tasks.contains(&t.id);
             if drop {
-                dropped.push(Done { id: t.id, attempt: t.attempt, run_us: 0, outcome: Outcome::Cancelled });
+                dropped.push(Completion { id: t.id, attempt: t.attempt, run_us: 0, outcome: Outcome::Cancelled });
             }
             !drop
         });
         for id in tasks {
-            dropped.extend(queue.waiting.remove(*id).map(|t| Done {
+            dropped.extend(queue.waiting.remove(*id).map(|t| Completion {
                 id: t.id,
                 attempt: t.attempt,
                 run_us: 0,
@@ -671,8 +677,7 @@ impl Worker {
         if finished.is_empty() {
             return;
         }
-        let done = std::mem::take(&mut *finished);
-        for done in output::batches(done) {
+        for done in output::batches(finished.drain(..)) {
             self.link.send(&FromWorker::Done(done));
         }
     }
@@ -728,7 +733,7 @@ impl Worker {
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         self.page.set_running(scope.slot, None);
         let mut queue = self.queue.lock();
-        queue.running.remove(&id);
+        queue.running.retain(|other| *other != id);
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
         let followed = !queue.waiting.is_empty();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
@@ -751,7 +756,7 @@ impl Worker {
         };
         let waiting = {
             let mut finished = self.finished.lock();
-            finished.push(Done { id, attempt: task.attempt, run_us, outcome });
+            finished.push(Completion { id, attempt: task.attempt, run_us, outcome });
             finished.len()
         };
         if followed {
@@ -789,11 +794,13 @@ impl Worker {
         };
         let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
-        for op in Ops::new(body).take_while(|_| !inputs.is_empty()) {
-            if let Ok(Op::Dependency(i)) = op
-                && let Some(n) = uses.get_mut(i)
-            {
-                *n += 1;
+        if !inputs.is_empty() {
+            for op in Ops::new(body) {
+                if let Ok(Op::Dependency(i)) = op
+                    && let Some(n) = uses.get_mut(i)
+                {
+                    *n += 1;
+                }
             }
         }
         let mut input = |i: usize| {
@@ -829,6 +836,9 @@ impl Worker {
     }
 
     fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Slot<'a>; 4]>, FailureCause> {
+        if task.inputs.is_empty() {
+            return Ok(SmallVec::new());
+        }
         std::mem::take(&mut task.inputs)
             .into_iter()
             .map(|input| match input {

@@ -4,8 +4,8 @@ use crate::graph::wire::{self, EncodeError};
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::message::Done;
-use crate::protocol::{FailureCause, Outcome, Payload, SMALL};
+use crate::message::Completions;
+use crate::protocol::{Completion, FailureCause, Outcome, Payload, SMALL};
 use crate::run::context::current_task;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
@@ -77,23 +77,27 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
     }
 }
 
-/// Splits results so that none of the messages is too large or carries too many descriptors.
-pub(super) fn batches(done: Vec<Done>) -> Vec<Vec<Done>> {
-    let (mut all, mut batch) = (Vec::new(), Vec::new());
-    let (mut fds, mut bytes) = (0, 0);
-    for one in done {
-        if let Outcome::Value(payload) = &one.outcome {
-            if fds + payload.segments().len() > MAX_FDS || bytes > MESSAGE {
-                all.push(std::mem::take(&mut batch));
-                (fds, bytes) = (0, 0);
+/// Puts results into messages of which none is too large or carries too many descriptors.
+pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
+    let mut done = done.peekable();
+    std::iter::from_fn(move || {
+        done.peek()?;
+        let mut batch = Completions::default();
+        let (mut fds, mut bytes) = (0, 0);
+        while let Some(one) = done.next_if(|one| match &one.outcome {
+            Outcome::Value(payload) if !batch.is_empty() => {
+                fds + payload.segments().len() <= MAX_FDS && bytes <= MESSAGE
             }
-            fds += payload.segments().len();
-            bytes += payload.bytes.len();
+            _ => true,
+        }) {
+            if let Outcome::Value(payload) = &one.outcome {
+                fds += payload.segments().len();
+                bytes += payload.bytes.len();
+            }
+            batch.push(one);
         }
-        batch.push(one);
-    }
-    all.push(batch);
-    all
+        Some(batch)
+    })
 }
 
 /// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.

@@ -8,7 +8,7 @@ use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::message::{self, FromWorker, Request, Task, ToSession, ToWorker};
+use crate::message::{self, FromWorker, Request, Task, Tasks, ToSession, ToWorker};
 use crate::protocol::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
 use crate::scheduler::{Completion, Input, RunTask};
 use rustc_hash::FxHashMap;
@@ -79,7 +79,7 @@ impl Core {
     }
 
     pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
-        let (mut batch, mut fds, mut bytes) = (Vec::with_capacity(tasks.len()), 0, 0);
+        let (mut batch, mut fds, mut bytes) = (Tasks::default(), 0, 0);
         let mut refused = Vec::new();
         for task in tasks {
             let (mut more_fds, mut more_bytes) = (0, 0);
@@ -104,23 +104,22 @@ impl Core {
             bytes += more_bytes;
             let options = &task.spec.options;
             let name =
-                options.binary_search_by_key(&task.id.index, |o| o.0).ok().and_then(|at| options[at].1.name.clone());
+                (options.binary_search_by_key(&task.id.index, |o| o.0).ok()).and_then(|at| options[at].1.name.clone());
+            let inputs = (task.inputs.into_iter())
+                .map(|input| match input {
+                    Input::Held { id, take } => message::Input::Held { id, take },
+                    Input::Ahead { id } => message::Input::Ahead { id },
+                    Input::Payload(payload) => message::Input::Payload(payload),
+                })
+                .collect();
             batch.push(Task {
                 id: task.id,
                 name,
                 attempt: task.attempt,
                 deliver: task.deliver,
                 alone: task.alone,
-                body: body.into(),
-                inputs: task
-                    .inputs
-                    .into_iter()
-                    .map(|input| match input {
-                        Input::Held { id, take } => message::Input::Held { id, take },
-                        Input::Ahead { id } => message::Input::Ahead { id },
-                        Input::Payload(payload) => message::Input::Payload(payload),
-                    })
-                    .collect(),
+                body,
+                inputs,
             });
         }
         if !batch.is_empty() {
@@ -277,15 +276,9 @@ impl Core {
             _ if starting => return Err("it did not begin with a hello".to_string()),
             FromWorker::Hello { .. } => return Err("a second hello".to_string()),
             FromWorker::Done(done) => {
-                self.count(&done);
-                self.count_of_life(worker, done.len());
-                let completions = done.into_iter().map(|d| Completion {
-                    id: d.id,
-                    attempt: d.attempt,
-                    run_us: d.run_us,
-                    outcome: d.outcome,
-                });
-                let completions = completions.collect();
+                let completions = done.unpack().map_err(|e| e.to_string())?;
+                self.count(&completions);
+                self.count_of_life(worker, completions.len());
                 self.scheduler.finished(worker, completions, self.now());
             }
             FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
@@ -321,7 +314,7 @@ impl Core {
     }
 
     /// Keeps the counts of clients.
-    pub(super) fn count(&mut self, done: &[message::Done]) {
+    pub(super) fn count(&mut self, done: &[Completion]) {
         let mut counted = None;
         let mut n = 0;
         let mut flush = |session: Option<SessionId>, n: u64| {
