@@ -20,8 +20,72 @@ pub enum WaitFor {
     Any,
 }
 
-/// Outputs of one run, each with the place of its future in a list.
-pub(crate) type Places = Vec<(u32, usize)>;
+/// Outputs that follow each other, as their futures do in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    slot: u32,
+    len: u32,
+    place: usize,
+}
+
+impl Stretch {
+    fn end(&self) -> u32 {
+        self.slot + self.len
+    }
+
+    fn each(self) -> impl Iterator<Item = (u32, usize)> {
+        (self.slot..self.end()).zip(self.place..)
+    }
+}
+
+/// Outputs of one run, each with the place of its future in a list. Takes no more room than the list is out of order.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    stretches: Vec<Stretch>,
+    len: usize,
+}
+
+impl Places {
+    fn push(&mut self, slot: u32, place: usize) {
+        self.len += 1;
+        match self.stretches.last_mut() {
+            Some(last) if last.end() == slot && last.place + last.len as usize == place => last.len += 1,
+            _ => self.stretches.push(Stretch { slot, len: 1, place }),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Each output and its place.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.stretches.iter().flat_map(|stretch| stretch.each())
+    }
+
+    /// The same, so that they can be found by their outputs.
+    fn in_order(mut self) -> Self {
+        self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+        if self.stretches.windows(2).any(|pair| pair[0].end() > pair[1].slot) {
+            // Some outputs are in the list more than once.
+            self.stretches = self.each().map(|(slot, place)| Stretch { slot, len: 1, place }).collect();
+            self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+        }
+        self
+    }
+
+    /// Where an output is in the list. They must be in order.
+    pub(crate) fn of(&self, slot: u32) -> impl Iterator<Item = usize> {
+        let first = self.stretches.partition_point(|stretch| stretch.end() <= slot);
+        let found = self.stretches[first..].iter().take_while(move |stretch| stretch.slot <= slot);
+        found.map(move |stretch| stretch.place + (slot - stretch.slot) as usize)
+    }
+
+    /// The outputs before `end`, and their places. They must be in order.
+    pub(crate) fn before(&self, end: u32) -> impl Iterator<Item = (u32, usize)> {
+        self.each().take_while(move |(slot, _)| *slot < end)
+    }
+}
 
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
@@ -42,12 +106,12 @@ pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Places)> {
         let at = match last {
             Some((other, at)) if other == run => at,
             _ => *known.entry(run).or_insert_with(|| {
-                runs.push((&output.run, Vec::new()));
+                runs.push((&output.run, Places::default()));
                 runs.len() - 1
             }),
         };
         last = Some((run, at));
-        runs[at].1.push((output.slot, place));
+        runs[at].1.push(output.slot, place);
     }
     runs
 }
@@ -56,7 +120,7 @@ impl Arrivals {
     fn of<T>(futures: &[Future<T>]) -> Arc<Self> {
         let arrivals = Arc::new(Self::default());
         for (run, places) in by_run(futures) {
-            run.tell_each(places, &arrivals);
+            run.tell_each(places.in_order(), &arrivals);
         }
         arrivals
     }
@@ -163,5 +227,36 @@ impl<T> Iterator for AsCompleted<T> {
 impl<T> fmt::Debug for AsCompleted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AsCompleted({} left)", self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(slots: &[u32]) -> Places {
+        let mut places = Places::default();
+        slots.iter().zip(0..).for_each(|(slot, place)| places.push(*slot, place));
+        places.in_order()
+    }
+
+    fn of(places: &Places, slot: u32) -> Vec<usize> {
+        let mut found: Vec<_> = places.of(slot).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn places_are_found_whatever_the_order_of_the_list() {
+        for slots in [&[0, 1, 2, 3][..], &[3, 2, 1, 0], &[5, 6, 7, 1, 2], &[1, 2, 3, 2, 3, 4, 2], &[4, 4, 4], &[]] {
+            let places = places(slots);
+            assert_eq!(places.len(), slots.len());
+            for slot in 0..9 {
+                let wanted: Vec<_> = (0..slots.len()).filter(|&place| slots[place] == slot).collect();
+                assert_eq!(of(&places, slot), wanted, "{slot} in {slots:?}");
+                assert_eq!(places.before(slot).count(), slots.iter().filter(|&&s| s < slot).count());
+            }
+        }
+        assert_eq!(places(&[5, 6, 7, 1, 2]).stretches.len(), 2);
     }
 }
