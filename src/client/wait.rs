@@ -1,7 +1,7 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use super::output::Run;
+use super::output::{Output, Run};
 use super::watcher::{Watcher, wait_until};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -46,12 +46,9 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    fn push(&mut self, slot: u32, place: usize) {
-        self.len += 1;
-        match self.stretches.last_mut() {
-            Some(last) if last.end() == slot && last.place + last.len as usize == place => last.len += 1,
-            _ => self.stretches.push(Stretch { slot, len: 1, place }),
-        }
+    fn push(&mut self, slot: u32, len: usize, place: usize) {
+        self.len += len;
+        self.stretches.push(Stretch { slot, len: len as u32, place });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,20 +95,16 @@ pub(crate) struct Arrivals {
 pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Places)> {
     let mut runs: Vec<(&Arc<Run>, Places)> = Vec::new();
     let mut known: FxHashMap<*const Run, usize> = FxHashMap::default();
-    let mut last = None;
-    for (place, future) in futures.iter().enumerate() {
-        let output = future.output();
-        let run = Arc::as_ptr(&output.run);
-        // Futures of one run mostly follow each other.
-        let at = match last {
-            Some((other, at)) if other == run => at,
-            _ => *known.entry(run).or_insert_with(|| {
-                runs.push((&output.run, Places::default()));
-                runs.len() - 1
-            }),
-        };
-        last = Some((run, at));
-        runs[at].1.push(output.slot, place);
+    let mut place = 0;
+    // Futures of one run mostly follow each other.
+    for stretch in futures.chunk_by(|a, b| a.output().is_before(b.output())) {
+        let Output { run, slot } = stretch[0].output();
+        let at = *known.entry(Arc::as_ptr(run)).or_insert_with(|| {
+            runs.push((run, Places::default()));
+            runs.len() - 1
+        });
+        runs[at].1.push(*slot, stretch.len(), place);
+        place += stretch.len();
     }
     runs
 }
@@ -235,8 +228,11 @@ mod tests {
     use super::*;
 
     fn places(slots: &[u32]) -> Places {
-        let mut places = Places::default();
-        slots.iter().zip(0..).for_each(|(slot, place)| places.push(*slot, place));
+        let (mut places, mut place) = (Places::default(), 0);
+        for stretch in slots.chunk_by(|a, b| a + 1 == *b) {
+            places.push(stretch[0], stretch.len(), place);
+            place += stretch.len();
+        }
         places.in_order()
     }
 
