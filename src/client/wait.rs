@@ -226,6 +226,9 @@ impl<T> fmt::Debug for AsCompleted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::output::{Label, Slot, cancelled};
+    use crate::run::sync::SyncRunner;
+    use crate::task::function::{Record, TaskFunction};
 
     fn places(slots: &[u32]) -> Places {
         let (mut places, mut place) = (Places::default(), 0);
@@ -254,5 +257,24 @@ mod tests {
             }
         }
         assert_eq!(places(&[5, 6, 7, 1, 2]).stretches.len(), 2);
+    }
+
+    #[test]
+    fn what_is_run_again_is_not_told_of_again() {
+        fn record<F: TaskFunction<(u64,), u64>>(_: F) -> &'static Record {
+            F::RECORD
+        }
+        let label = |at| Label::new(record(|x: u64| x), None, at);
+        let run = Run::of_values(0, SyncRunner::new(0), (0..3).map(label).collect());
+        let failed = || Slot::Failed(cancelled(&run.label(0)));
+        run.settle([(0, failed())]);
+        let futures = (0..3).map(|slot| Future::<u64>::new(Output::new(&run, slot))).collect();
+        let mut completed = AsCompleted::new(futures);
+        run.settle([(1, failed())]);
+        let done: Vec<u32> = completed.by_ref().take(2).map(|future| future.output().slot).collect();
+        assert_eq!(done, [0, 1]);
+        assert!(run.reopen(0) && run.reopen(1));
+        run.settle((0..3).map(|slot| (slot, Slot::Value(Arc::new(u64::from(slot))))));
+        assert_eq!(completed.map(|future| future.output().slot).collect::<Vec<_>>(), [2]);
     }
 }
