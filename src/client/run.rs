@@ -97,7 +97,9 @@ impl Slots {
     fn get_mut(&mut self, slot: u32) -> &mut Slot {
         let at = slot as usize;
         if at >= self.known.len() {
-            self.known.resize_with(self.len.min(at + 1), || Slot::Pending { wanted: false });
+            // Several at once: growing takes longer than filling.
+            let some = self.len.min((at + 1).next_multiple_of(64));
+            self.known.resize_with(some, || Slot::Pending { wanted: false });
         }
         &mut self.known[at]
     }
