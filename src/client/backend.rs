@@ -25,6 +25,9 @@ pub(crate) enum Want {
     Handles,
 }
 
+/// Is shown a run that is about to begin, to make what is needed for each of its outputs.
+pub(crate) type Shown<'a> = &'a mut dyn FnMut(&Arc<Run>);
+
 /// One of the three modes, as a client's operations see it.
 pub(crate) trait Backend: Send + Sync {
     fn mode(&self) -> Mode;
@@ -41,6 +44,14 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Starts running a graph.
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>>;
+
+    /// Starts running a graph that is a layer, to keep its results. `shown` comes before the tasks take the cores: a
+    /// caller who makes a hundred thousand handles meanwhile would be kept from it for longer than the first result takes.
+    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+        let run = self.submit(graph, Want::Handles)?;
+        shown(&run);
+        Ok(run)
+    }
 
     /// Gives values to the workers; to each of them at once, or to those that ask.
     fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>>;

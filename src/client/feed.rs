@@ -1,7 +1,7 @@
 //! How the calls of a layer get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::backend::{Backend, Want};
+use super::backend::{Backend, Shown, Want};
 use super::made::{Gone, Made};
 use super::output::{Output, Run, Slot, cancelled};
 use super::remote::{Entry, Remote, closed, forward};
@@ -30,8 +30,8 @@ struct Feed {
 }
 
 impl Remote {
-    /// Starts the run of a layer.
-    pub(super) fn feed(self: Arc<Self>, graph: Graph) -> Result<Arc<Run>> {
+    /// Starts the run of a layer. The first calls are sent before it is `shown`, so that the workers begin meanwhile.
+    pub(super) fn feed(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
         let run = Run::new(number, self.clone(), &graph);
         run.set_made(Made::unsent(self.job(number)));
@@ -48,8 +48,12 @@ impl Remote {
                 let entry = self.runs.lock().remove(&number);
                 drop(entry);
             }
-            return begun.map(|()| run);
+            return begun.map(|()| {
+                shown(&run);
+                run
+            });
         }
+        shown(&run);
         let feed = Arc::new(Mutex::new(feed));
         let feeder = Arc::clone(&feed);
         let spawned =

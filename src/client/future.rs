@@ -5,11 +5,12 @@ use crate::delayed::Delayed;
 use crate::error::{Error, Result, TaskError};
 use crate::graph::node::Node;
 use crate::task::Data;
+use once_cell::race::OnceBox;
 use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,9 @@ use std::time::{Duration, Instant};
 /// ```
 pub struct Future<T> {
     output: Output,
-    /// What it is in the graphs of later tasks, once it is used in one.
-    node: OnceLock<Arc<Node>>,
+    /// What it is in the graphs of later tasks, once it is used in one. A single word until then: a map makes a hundred
+    /// thousand of these before its first result.
+    node: OnceBox<Arc<Node>>,
     _value: PhantomData<fn() -> T>,
 }
 
@@ -62,7 +64,7 @@ impl<T> fmt::Debug for Future<T> {
 
 impl<T> Future<T> {
     pub(crate) fn new(output: Output) -> Self {
-        Self { output, node: OnceLock::new(), _value: PhantomData }
+        Self { output, node: OnceBox::new(), _value: PhantomData }
     }
 
     pub(crate) fn output(&self) -> &Output {
@@ -70,7 +72,7 @@ impl<T> Future<T> {
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {
-        self.node.get_or_init(|| Arc::new(Node::held(self.output.clone())))
+        self.node.get_or_init(|| Box::new(Arc::new(Node::held(self.output.clone()))))
     }
 
     pub(crate) fn to_node(&self) -> Arc<Node> {

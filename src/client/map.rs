@@ -1,9 +1,8 @@
 //! Many calls of one function at once, and their results.
 
-use super::backend::Want;
 use super::future::Future;
 use super::gate::Permit;
-use super::output::Output;
+use super::output::{Output, Run};
 use super::{Client, wait};
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
@@ -14,6 +13,7 @@ use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use smallvec::smallvec;
 use std::fmt;
+use std::sync::Arc;
 
 /// Calls of one function.
 enum Calls<R> {
@@ -47,7 +47,7 @@ where
 /// Asks for all results before anybody waits for one.
 fn want_here<T>(futures: &[Future<T>]) {
     for (run, places) in wait::by_run(futures) {
-        run.want_here(places.into_iter().map(|(slot, _)| slot));
+        run.want_here(places.each().map(|(slot, _)| slot));
     }
 }
 
@@ -158,8 +158,14 @@ impl Client {
     }
 
     fn submit_layer<R: Data>(&self, layer: Layer, permit: Permit) -> Result<Vec<Future<R>>> {
-        let run = self.run(Graph::of_layer(layer), Want::Handles, permit)?;
-        Ok((0..run.len() as u32).map(|slot| Future::new(Output::new(&run, slot))).collect())
+        let mut futures = Vec::new();
+        self.noted(permit, layer.len(), || {
+            let mut shown = |run: &Arc<Run>| {
+                futures = (0..run.len() as u32).map(|slot| Future::new(Output::new(run, slot))).collect();
+            };
+            self.backend().submit_layer(Graph::of_layer(layer), &mut shown)
+        })?;
+        Ok(futures)
     }
 
     /// Waits for the results of futures, in their order.

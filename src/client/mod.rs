@@ -355,10 +355,15 @@ impl Client {
         Ok((self.run(graph, want, permit)?, slots))
     }
 
-    /// Submits a graph, and notes when it began and, later, when it was done.
+    /// Submits a graph.
     fn run(&self, graph: Graph, want: Want, permit: Permit) -> Result<Arc<Run>> {
-        let (began, tasks) = (ticks(), graph.tasks());
-        let run = self.backend().submit(graph, want)?;
+        self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
+    }
+
+    /// Submits some tasks, and notes when that began and, later, when they were done.
+    fn noted(&self, permit: Permit, tasks: usize, submit: impl FnOnce() -> Result<Arc<Run>>) -> Result<Arc<Run>> {
+        let began = ticks();
+        let run = submit()?;
         run.keep_until_done(permit.submitted(&self.0.diary, run.number, tasks, began));
         Ok(run)
     }

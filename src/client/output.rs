@@ -135,6 +135,11 @@ impl Output {
         Self { run: Arc::clone(run), slot }
     }
 
+    /// Whether the other is the next of the same run.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.run, &other.run) && self.slot + 1 == other.slot
+    }
+
     pub(crate) fn label(&self) -> Label {
         self.run.label(self.slot)
     }

@@ -3,7 +3,7 @@
 //! It is the same for a supervisor in this process, for a local cluster behind a socket, and inside a task of a worker;
 //! only the [`Uplink`] differs.
 
-use super::backend::{Backend, Reply, Want};
+use super::backend::{Backend, Reply, Shown, Want};
 use super::made::{Gone, Made, Rows};
 use super::output::{Label, Output, Run, Slot, Watcher, cancelled};
 use super::{Mode, Progress};
@@ -392,9 +392,6 @@ impl Backend for Remote {
 
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>> {
         self.check_open()?;
-        if graph.layer.is_some() {
-            return self.feed(graph);
-        }
         let wired = graph.wire(Some(&self.pool), want == Want::Values)?;
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
         let run = Run::new(number, self.clone(), &graph);
@@ -416,6 +413,11 @@ impl Backend for Remote {
         self.send(number, entry, wired.spec)?;
         forwarded.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
         Ok(run)
+    }
+
+    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+        self.check_open()?;
+        self.feed(graph, shown)
     }
 
     fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>> {

@@ -11,7 +11,7 @@ use crate::graph::layer::{Layer, Names};
 use crate::graph::node::Node;
 use crate::ids::TaskId;
 use parking_lot::{Mutex, MutexGuard};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,40 +55,62 @@ impl Handles {
     }
 }
 
-/// Instead of a place: an output that is run again is not told of once more.
-const TOLD: usize = usize::MAX;
-
 /// Somebody who waits for each of many outputs.
 struct Group {
     to: Weak<Arrivals>,
-    /// Outputs, ascending, and what they are to be told as; [`TOLD`] where that has been done.
     places: Places,
-    /// Each output between the first and the last is among them, once.
-    dense: bool,
     left: usize,
     /// What is done and has not been told.
     done: Vec<usize>,
+    /// Outputs that have been told, and may be done once more.
+    told: FxHashSet<u32>,
 }
 
 impl Group {
     fn settled(&mut self, slot: u32) {
-        let Some(&(first, _)) = self.places.first() else { return };
-        let mut at = match self.dense {
-            true => slot.wrapping_sub(first) as usize,
-            false => self.places.partition_point(|(s, _)| *s < slot),
-        };
-        while let Some((_, place)) = self.places.get_mut(at).filter(|(s, _)| *s == slot) {
-            if *place != TOLD {
-                self.done.push(std::mem::replace(place, TOLD));
-                self.left -= 1;
-            }
-            at += 1;
+        if !self.told.contains(&slot) {
+            let before = self.done.len();
+            self.done.extend(self.places.of(slot));
+            self.left -= self.done.len() - before;
         }
     }
 }
 
+static PENDING: Slot = Slot::Pending { wanted: false };
+
+/// What is known of each output. A slot takes memory as soon as something is known of it, or of one behind it, so that
+/// describing many costs the caller nothing.
+struct Slots {
+    known: SmallVec<[Slot; 1]>,
+    len: usize,
+}
+
+impl Slots {
+    fn new(len: usize) -> Self {
+        Self { known: SmallVec::with_capacity(len), len }
+    }
+
+    fn get(&self, slot: u32) -> &Slot {
+        self.known.get(slot as usize).unwrap_or(&PENDING)
+    }
+
+    fn get_mut(&mut self, slot: u32) -> &mut Slot {
+        let at = slot as usize;
+        if at >= self.known.len() {
+            // Several at once: growing takes longer than filling.
+            let some = self.len.min((at + 1).next_multiple_of(64));
+            self.known.resize_with(some, || Slot::Pending { wanted: false });
+        }
+        &mut self.known[at]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.known.iter().chain(std::iter::repeat_n(&PENDING, self.len - self.known.len()))
+    }
+}
+
 struct State {
-    slots: SmallVec<[Slot; 1]>,
+    slots: Slots,
     /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a layer, and
     /// for values that were given.
     nodes: SmallVec<[Option<Arc<Node>>; 1]>,
@@ -154,7 +176,7 @@ impl Run {
         layer: Option<Arc<Layer>>,
     ) -> Arc<Self> {
         let state = State {
-            slots: std::iter::repeat_with(|| Slot::Pending { wanted: false }).take(n).collect(),
+            slots: Slots::new(n),
             nodes,
             layer,
             watchers: FxHashMap::default(),
@@ -251,7 +273,7 @@ impl Run {
         let layer = {
             let state = self.state.0.lock();
             let Some(layer) = &state.layer else { return state.nodes.get(slot as usize)?.clone() };
-            let may_fail = matches!(state.slots[slot as usize], Slot::Pending { .. } | Slot::Failed(_));
+            let may_fail = matches!(state.slots.get(slot), Slot::Pending { .. } | Slot::Failed(_));
             may_fail.then(|| Arc::clone(layer))?
         };
         // The value's own code runs here.
@@ -266,7 +288,10 @@ impl Run {
         let mut guard = self.state.0.lock();
         let State { slots, nodes, layer, watchers, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
-            let Some(old) = slots.get_mut(at as usize) else { continue };
+            if at as usize >= slots.len {
+                continue;
+            }
+            let old = slots.get_mut(at);
             if old.is_here() {
                 continue;
             }
@@ -323,20 +348,17 @@ impl Run {
     }
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
-    pub(crate) fn tell_each(&self, mut places: Places, to: &Arc<Arrivals>) {
-        if !places.is_sorted() {
-            places.sort_unstable();
-        }
-        let dense = places.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0);
+    pub(crate) fn tell_each(&self, places: Places, to: &Arc<Arrivals>) {
         let mut state = self.state.0.lock();
-        let done: Vec<usize> = (places.iter_mut())
-            .filter(|(slot, _)| state.slots[*slot as usize].is_done())
-            .map(|(_, place)| std::mem::replace(place, TOLD))
-            .collect();
+        // Nothing is known of those behind.
+        let known = places.before(state.slots.known.len() as u32);
+        let done: Vec<usize> =
+            known.filter(|(slot, _)| state.slots.get(*slot).is_done()).map(|(_, place)| place).collect();
         let left = places.len() - done.len();
         if left > 0 {
             state.groups.retain(|group| group.to.strong_count() > 0);
-            state.groups.push(Group { to: Arc::downgrade(to), places, dense, left, done: Vec::new() });
+            let (to, told) = (Arc::downgrade(to), FxHashSet::default());
+            state.groups.push(Group { to, places, left, done: Vec::new(), told });
         }
         drop(state);
         if !done.is_empty() {
@@ -356,9 +378,14 @@ impl Run {
     /// Makes a failed output pending again.
     pub(crate) fn reopen(&self, slot: u32) -> bool {
         let mut state = self.state.0.lock();
-        let failed = matches!(state.slots[slot as usize], Slot::Failed(_));
+        let State { slots, groups, .. } = &mut *state;
+        let place = slots.get_mut(slot);
+        let failed = matches!(place, Slot::Failed(_));
         if failed {
-            state.slots[slot as usize] = Slot::Pending { wanted: false };
+            *place = Slot::Pending { wanted: false };
+            for group in groups.iter_mut() {
+                group.told.insert(slot);
+            }
             state.pending += 1;
             state.failed -= 1;
             state.missing += 1;
@@ -370,14 +397,14 @@ impl Run {
     pub(crate) fn fail_rest(&self, error: impl Fn(&Label) -> TaskError) {
         let left: Vec<u32> = {
             let state = self.state.0.lock();
-            (0..).zip(&state.slots).filter(|(_, slot)| !slot.is_here()).map(|(at, _)| at).collect()
+            (0..).zip(state.slots.iter()).filter(|(_, slot)| !slot.is_here()).map(|(at, _)| at).collect()
         };
         self.settle(left.into_iter().map(|at| (at, Slot::Failed(error(&self.label(at))))));
     }
 
     /// Looks at an output.
     pub(crate) fn look<R>(&self, slot: u32, f: impl FnOnce(&Slot) -> R) -> R {
-        f(&self.state.0.lock().slots[slot as usize])
+        f(self.state.0.lock().slots.get(slot))
     }
 
     pub(crate) fn is_all_done(&self) -> bool {
@@ -397,7 +424,7 @@ impl Run {
     /// Calls back when the output is done; at once, if it is.
     pub(crate) fn when_done(&self, slot: u32, watcher: Watcher) {
         let mut state = self.state.0.lock();
-        if state.slots[slot as usize].is_done() {
+        if state.slots.get(slot).is_done() {
             drop(state);
             return watcher.fire();
         }
@@ -409,7 +436,7 @@ impl Run {
         let mut ask = Vec::new();
         let mut state = self.state.0.lock();
         for slot in slots {
-            match &mut state.slots[slot as usize] {
+            match state.slots.get_mut(slot) {
                 Slot::Pending { wanted } => *wanted = true,
                 Slot::Remote { asked: asked @ false, .. } => {
                     *asked = true;
@@ -427,7 +454,7 @@ impl Run {
     /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `watcher` is told.
     pub(crate) fn poll_here(&self, slot: u32, watcher: impl FnOnce() -> Watcher) -> Option<Result<Here, TaskError>> {
         let mut state = self.state.0.lock();
-        match &mut state.slots[slot as usize] {
+        match state.slots.get_mut(slot) {
             Slot::Value(value) => return Some(Ok(Here::Value(Arc::clone(value)))),
             Slot::Payload(payload) => return Some(Ok(Here::Payload(payload.clone()))),
             Slot::Failed(e) => return Some(Err(e.clone())),
@@ -486,7 +513,7 @@ impl Run {
     /// Takes an output that is here, for the last time.
     pub(crate) fn take(&self, slot: u32) -> Result<Here, TaskError> {
         let mut state = self.state.0.lock();
-        let place = &mut state.slots[slot as usize];
+        let place = state.slots.get_mut(slot);
         if !place.is_here() {
             return Err(cancelled(&self.label(slot)));
         }

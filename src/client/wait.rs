@@ -1,7 +1,7 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use super::output::Run;
+use super::output::{Output, Run};
 use super::watcher::{Watcher, wait_until};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -20,8 +20,69 @@ pub enum WaitFor {
     Any,
 }
 
-/// Outputs of one run, each with the place of its future in a list.
-pub(crate) type Places = Vec<(u32, usize)>;
+/// Outputs that follow each other, as their futures do in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    slot: u32,
+    len: u32,
+    place: usize,
+}
+
+impl Stretch {
+    fn end(&self) -> u32 {
+        self.slot + self.len
+    }
+
+    fn each(self) -> impl Iterator<Item = (u32, usize)> {
+        (self.slot..self.end()).zip(self.place..)
+    }
+}
+
+/// Outputs of one run, each with the place of its future in a list. Takes no more room than the list is out of order.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    stretches: Vec<Stretch>,
+    len: usize,
+}
+
+impl Places {
+    fn push(&mut self, slot: u32, len: usize, place: usize) {
+        self.len += len;
+        self.stretches.push(Stretch { slot, len: len as u32, place });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Each output and its place.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.stretches.iter().flat_map(|stretch| stretch.each())
+    }
+
+    /// The same, so that they can be found by their outputs.
+    fn in_order(mut self) -> Self {
+        self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+        if self.stretches.windows(2).any(|pair| pair[0].end() > pair[1].slot) {
+            // Some outputs are in the list more than once.
+            self.stretches = self.each().map(|(slot, place)| Stretch { slot, len: 1, place }).collect();
+            self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+        }
+        self
+    }
+
+    /// Where an output is in the list. They must be in order.
+    pub(crate) fn of(&self, slot: u32) -> impl Iterator<Item = usize> {
+        let first = self.stretches.partition_point(|stretch| stretch.end() <= slot);
+        let found = self.stretches[first..].iter().take_while(move |stretch| stretch.slot <= slot);
+        found.map(move |stretch| stretch.place + (slot - stretch.slot) as usize)
+    }
+
+    /// The outputs before `end`, and their places. They must be in order.
+    pub(crate) fn before(&self, end: u32) -> impl Iterator<Item = (u32, usize)> {
+        self.each().take_while(move |(slot, _)| *slot < end)
+    }
+}
 
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
@@ -34,20 +95,16 @@ pub(crate) struct Arrivals {
 pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Places)> {
     let mut runs: Vec<(&Arc<Run>, Places)> = Vec::new();
     let mut known: FxHashMap<*const Run, usize> = FxHashMap::default();
-    let mut last = None;
-    for (place, future) in futures.iter().enumerate() {
-        let output = future.output();
-        let run = Arc::as_ptr(&output.run);
-        // Futures of one run mostly follow each other.
-        let at = match last {
-            Some((other, at)) if other == run => at,
-            _ => *known.entry(run).or_insert_with(|| {
-                runs.push((&output.run, Vec::new()));
-                runs.len() - 1
-            }),
-        };
-        last = Some((run, at));
-        runs[at].1.push((output.slot, place));
+    let mut place = 0;
+    // Futures of one run mostly follow each other.
+    for stretch in futures.chunk_by(|a, b| a.output().is_before(b.output())) {
+        let Output { run, slot } = stretch[0].output();
+        let at = *known.entry(Arc::as_ptr(run)).or_insert_with(|| {
+            runs.push((run, Places::default()));
+            runs.len() - 1
+        });
+        runs[at].1.push(*slot, stretch.len(), place);
+        place += stretch.len();
     }
     runs
 }
@@ -56,7 +113,7 @@ impl Arrivals {
     fn of<T>(futures: &[Future<T>]) -> Arc<Self> {
         let arrivals = Arc::new(Self::default());
         for (run, places) in by_run(futures) {
-            run.tell_each(places, &arrivals);
+            run.tell_each(places.in_order(), &arrivals);
         }
         arrivals
     }
@@ -163,5 +220,61 @@ impl<T> Iterator for AsCompleted<T> {
 impl<T> fmt::Debug for AsCompleted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AsCompleted({} left)", self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::output::{Label, Slot, cancelled};
+    use crate::run::sync::SyncRunner;
+    use crate::task::function::{Record, TaskFunction};
+
+    fn places(slots: &[u32]) -> Places {
+        let (mut places, mut place) = (Places::default(), 0);
+        for stretch in slots.chunk_by(|a, b| a + 1 == *b) {
+            places.push(stretch[0], stretch.len(), place);
+            place += stretch.len();
+        }
+        places.in_order()
+    }
+
+    fn of(places: &Places, slot: u32) -> Vec<usize> {
+        let mut found: Vec<_> = places.of(slot).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn places_are_found_whatever_the_order_of_the_list() {
+        for slots in [&[0, 1, 2, 3][..], &[3, 2, 1, 0], &[5, 6, 7, 1, 2], &[1, 2, 3, 2, 3, 4, 2], &[4, 4, 4], &[]] {
+            let places = places(slots);
+            assert_eq!(places.len(), slots.len());
+            for slot in 0..9 {
+                let wanted: Vec<_> = (0..slots.len()).filter(|&place| slots[place] == slot).collect();
+                assert_eq!(of(&places, slot), wanted, "{slot} in {slots:?}");
+                assert_eq!(places.before(slot).count(), slots.iter().filter(|&&s| s < slot).count());
+            }
+        }
+        assert_eq!(places(&[5, 6, 7, 1, 2]).stretches.len(), 2);
+    }
+
+    #[test]
+    fn what_is_run_again_is_not_told_of_again() {
+        fn record<F: TaskFunction<(u64,), u64>>(_: F) -> &'static Record {
+            F::RECORD
+        }
+        let label = |at| Label::new(record(|x: u64| x), None, at);
+        let run = Run::of_values(0, SyncRunner::new(0), (0..3).map(label).collect());
+        let failed = || Slot::Failed(cancelled(&run.label(0)));
+        run.settle([(0, failed())]);
+        let futures = (0..3).map(|slot| Future::<u64>::new(Output::new(&run, slot))).collect();
+        let mut completed = AsCompleted::new(futures);
+        run.settle([(1, failed())]);
+        let done: Vec<u32> = completed.by_ref().take(2).map(|future| future.output().slot).collect();
+        assert_eq!(done, [0, 1]);
+        assert!(run.reopen(0) && run.reopen(1));
+        run.settle((0..3).map(|slot| (slot, Slot::Value(Arc::new(u64::from(slot))))));
+        assert_eq!(completed.map(|future| future.output().slot).collect::<Vec<_>>(), [2]);
     }
 }

@@ -23,7 +23,7 @@
 use super::budget::Budget;
 use super::context::{self, Scope, TaskInfo};
 use super::{begin, ended, evaluate, task_error};
-use crate::client::backend::{Backend, Reply, Want, answer_in_process, in_process};
+use crate::client::backend::{Backend, Reply, Shown, Want, answer_in_process, in_process};
 use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
@@ -41,6 +41,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -90,8 +91,36 @@ struct Job {
 /// Sources of one job and priority that nobody has taken.
 struct Lane {
     job: Arc<Job>,
-    sources: Vec<u32>,
-    next: usize,
+    /// Empty for a layer, whose tasks all are sources.
+    listed: Vec<u32>,
+    /// The places in the list, or the tasks, that are left.
+    left: Range<u32>,
+}
+
+impl Lane {
+    fn of_layer(job: &Arc<Job>) -> Self {
+        Self { job: Arc::clone(job), listed: Vec::new(), left: 0..job.graph.len() as u32 }
+    }
+
+    fn of(job: &Arc<Job>, listed: Vec<u32>) -> Self {
+        Self { job: Arc::clone(job), left: 0..listed.len() as u32, listed }
+    }
+
+    /// Takes the next `n`.
+    fn take(&mut self, n: usize) -> Vec<u32> {
+        let places = self.left.start..self.left.start + n as u32;
+        self.left.start = places.end;
+        match self.listed.is_empty() {
+            true => places.collect(),
+            false => self.listed[places.start as usize..places.end as usize].to_vec(),
+        }
+    }
+
+    /// What the next says it needs, in bytes.
+    fn declared(&self) -> u64 {
+        let next = self.listed.get(self.left.start as usize);
+        next.and_then(|&id| self.job.graph.options(id)).and_then(|o| o.memory).unwrap_or(0)
+    }
 }
 
 /// A task that became ready, in the order of the queue.
@@ -517,12 +546,11 @@ impl Threads {
         let (threads, busy) = (self.threads, queue.busy);
         let mut entry = queue.lanes.first_entry()?;
         let lane = entry.get_mut();
-        let left = lane.sources.len() - lane.next;
+        let left = lane.left.len();
         let cost = lane.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
-        let declared = || lane.job.graph.options(lane.sources[lane.next]).and_then(|o| o.memory).unwrap_or(0);
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, declared())) {
+        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, lane.declared())) {
             None => n,
             // Of what is ready, something may free memory, whatever its place in the line.
             Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
@@ -532,8 +560,7 @@ impl Threads {
                 n
             }
         };
-        let ids = lane.sources[lane.next..lane.next + n].to_vec();
-        lane.next += n;
+        let ids = lane.take(n);
         let job = Arc::clone(&lane.job);
         if n == left {
             entry.remove();
@@ -627,7 +654,7 @@ impl Threads {
     }
 
     fn wake(&self, queue: &Queue) {
-        let work = queue.ready.len() + queue.lanes.values().map(|l| l.sources.len() - l.next).take(2).sum::<usize>();
+        let work = queue.ready.len() + queue.lanes.values().map(|lane| lane.left.len()).take(2).sum::<usize>();
         for _ in 0..work {
             if !self.work.notify_one() {
                 break;
@@ -669,23 +696,20 @@ impl Threads {
             job.run.fail_rest(cancelled);
             return job;
         }
-        let mut lanes: BTreeMap<(Reverse<i32>, u64), Lane> = BTreeMap::new();
         let mut held = Vec::new();
-        for id in 0..n as u32 {
+        let mut sources: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
+        for id in 0..waiting as u32 {
             if job.graph.is_held(id) {
                 held.push(id);
             } else if job.graph.refs(id).is_empty() {
-                let key = (Reverse(job.graph.priority(id)), job.seq);
-                lanes
-                    .entry(key)
-                    .or_insert_with(|| Lane { job: Arc::clone(&job), sources: Vec::new(), next: 0 })
-                    .sources
-                    .push(id);
+                sources.entry(job.graph.priority(id)).or_default().push(id);
             }
         }
-        if !lanes.is_empty() {
+        let layer = (n > waiting).then(|| (0, Lane::of_layer(&job)));
+        if layer.is_some() || !sources.is_empty() {
+            let lanes = sources.into_iter().map(|(priority, ids)| (priority, Lane::of(&job, ids))).chain(layer);
             let mut queue = self.queue.lock();
-            queue.lanes.extend(lanes);
+            queue.lanes.extend(lanes.map(|(priority, lane)| ((Reverse(priority), job.seq), lane)));
             self.wake(&queue);
         }
         for id in held {
@@ -735,8 +759,13 @@ impl Backend for Threads {
     }
 
     fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
+        self.submit_layer(graph, &mut |_| ())
+    }
+
+    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
         self.check_open()?;
         let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        shown(&run);
         self.start(graph, Arc::clone(&run));
         Ok(run)
     }
