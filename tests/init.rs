@@ -122,7 +122,7 @@ fn impostors() -> swath::Result<()> {
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "no frame of swath"),
         (message(&hello(version ^ 1, &[1, 2, 3])), "it speaks protocol"),
         (message(&hello(version, &[1, 2, 3])), "another build of the program"),
-        (message(&[1, 0, 0, 0]), "it did not begin with a hello"),
+        (message(&[1, 0, 0, 0, 0]), "it did not begin with a hello"),
         (message(&[0xff; 40]), "malformed"),
         (frame(1, usize::MAX, &[]), "longer than"),
         (frame(1, 1000, b"cut off"), "ended inside a frame"),
