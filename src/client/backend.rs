@@ -25,7 +25,7 @@ pub(crate) enum Want {
     Handles,
 }
 
-/// Is shown a run that is about to begin, to make what is needed for each of its outputs.
+/// Is shown a run, to make what is needed for each of its outputs.
 pub(crate) type Shown<'a> = &'a mut dyn FnMut(&Arc<Run>);
 
 /// One of the three modes, as a client's operations see it.
@@ -45,8 +45,9 @@ pub(crate) trait Backend: Send + Sync {
     /// Starts running a graph.
     fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>>;
 
-    /// Starts running a graph that is a layer, to keep its results. `shown` comes before the tasks take the cores: a
-    /// caller who makes a hundred thousand handles meanwhile would be kept from it for longer than the first result takes.
+    /// Starts running a graph that is a layer, to keep its results. Modes that run it elsewhere call `shown` before the tasks
+    /// take the cores: a caller who makes a hundred thousand handles meanwhile would be kept from it for longer than the
+    /// first result takes.
     fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
         let run = self.submit(graph, Want::Handles)?;
         shown(&run);

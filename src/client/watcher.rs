@@ -103,8 +103,9 @@ impl Sleeper {
                 help();
             }
             if began.elapsed() >= LOOK {
-                turn.end(false);
-                return false;
+                let called = self.called.load(Ordering::Acquire);
+                turn.end(called);
+                return called;
             }
             // Whoever is to answer may have been put on this core.
             std::thread::yield_now();
@@ -138,13 +139,18 @@ impl Turn {
         if SKIP.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
             return None;
         }
-        (!TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
+        (!TAKEN.swap(true, Ordering::Relaxed)).then(|| Self(()))
     }
 
     fn end(self, paid: bool) {
         let vain = if paid { 0 } else { (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM) };
         VAIN.store(vain, Ordering::Relaxed);
         SKIP.store((1 << vain) - 1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
         TAKEN.store(false, Ordering::Relaxed);
     }
 }

@@ -172,9 +172,9 @@ impl Pipe {
         }
     }
 
-    /// Whether something has arrived that nobody has taken, or the end.
+    /// Whether something has arrived that nobody has taken, or an end that nobody has seen.
     pub(super) fn has_something(&self) -> bool {
-        self.fd.get_ref().poll_readable(Some(0)).unwrap_or(true)
+        !self.is_broken() && self.fd.get_ref().poll_readable(Some(0)).unwrap_or(false)
     }
 
     /// Takes what has arrived.
@@ -288,7 +288,7 @@ async fn serve(
         }
         match got {
             Got::All => ready.clear_ready(),
-            Got::More => {}
+            Got::More => tokio::task::yield_now().await,
             Got::End => return,
         }
     }

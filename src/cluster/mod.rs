@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use supervisor::{CLIENT, CloseSession, Desk, Stop, Supervisor};
+use supervisor::{CLIENT, CloseSession, Desk, Stop, Supervisor, is_telling};
 
 /// Most workers of one cluster.
 pub(crate) const MOST_WORKERS: usize = 1024;
@@ -141,8 +141,9 @@ impl Uplink for Local {
         self.desk.supervisor.do_send(CloseSession(CLIENT));
         self.desk.supervisor.do_send(Stop);
         let thread = self.thread.lock().take();
-        // The last handle may go inside a callback of the supervisor itself, which cannot wait for itself.
-        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
+        // The last handle may go where a client is told something, which the supervisor would wait for.
+        let awaited = is_telling() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        if let Some(thread) = thread.filter(|_| !awaited) {
             let began = std::time::Instant::now();
             while !thread.is_finished() && began.elapsed() < self.timeout {
                 std::thread::park_timeout(Duration::from_micros(200));

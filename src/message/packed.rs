@@ -18,6 +18,8 @@ struct Packed {
 
 /// Bytes of a short entry, for a guess of how many there are.
 const USUAL: usize = 16;
+/// No more are guessed: the bytes may be one long entry.
+const MOST_GUESSED: usize = 1024;
 
 /// The entry leaves out its job, which is that of the one before.
 const SAME_JOB: u8 = 1;
@@ -101,7 +103,7 @@ fn unpack<B, T>(
     mut next: impl FnMut(&mut Reader<'_>, &mut std::vec::IntoIter<B>) -> Option<T>,
 ) -> Result<Vec<T>, Malformed> {
     let (mut reader, mut beside) = (packed.read(), beside.into_iter());
-    let mut all = Vec::with_capacity(packed.bytes.len() / USUAL);
+    let mut all = Vec::with_capacity((packed.bytes.len() / USUAL).min(MOST_GUESSED));
     while !reader.bytes.is_empty() {
         let one = next(&mut reader, &mut beside);
         all.push(one.ok_or_else(|| Malformed("what is packed does not fit together".to_string()))?);

@@ -689,6 +689,9 @@ impl Threads {
             graph,
         });
         self.total.fetch_add(n as u64, Ordering::Relaxed);
+        if n == 0 {
+            return job;
+        }
         self.jobs.lock().insert(job.run.number, Arc::downgrade(&job));
         if self.is_closed() {
             // Nobody will run it. Who closes looks at the jobs after having said so, so that one of the two sees the other.

@@ -24,13 +24,14 @@ impl Scheduler {
     pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: Slot) {
         loop {
             let job = &self.jobs[last.job];
-            let alone = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
-            if alone || job.bulky || !(1..=SHORT).contains(&job.estimate) {
+            let no_successor = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
+            if no_successor || job.bulky || !(1..=SHORT).contains(&job.estimate) {
                 return;
             }
             let next = self.successors(last).take(MOST_INPUTS).find_map(|r| Some((r, self.ahead_of(r, slot)?)));
             let Some((r, ahead)) = next else { return };
-            // What takes another job's result may be of another function.
+            // What takes another job's result may be of another function. One that is not known is taken to be as short; as
+            // it counts for a full queue then, nothing follows it.
             let estimate = job.estimate.max(self.jobs[r.job].estimate);
             if estimate > SHORT || !self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
                 return;
@@ -118,11 +119,16 @@ impl Scheduler {
             State::Assigned { worker, .. } => Some((worker, self.jobs[t.job].estimate)),
             _ => None,
         });
-        let Some((slot, estimate)) = flying.next() else { return };
+        let Some((slot, before)) = flying.next() else { return };
+        // What is ahead starts before everything in the queue. A program that goes on with each result as it comes would
+        // keep all others waiting, and no thread waits for it as long as there are others.
+        if self.ready.total > 0 || self.workers[slot].queued() > 0 {
+            return;
+        }
         // Where it is not known what its own function takes, that of its input is the best guess.
-        let short = (1..=SHORT).contains(&estimate) && job.estimate <= SHORT;
+        let estimate = before.max(job.estimate);
         let Some(ahead) = self.ahead_of(r, slot) else { return };
-        if short && self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
+        if before > 0 && estimate <= SHORT && self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
             self.send(r, slot, ahead);
             self.send_follower(r, slot);
         }

@@ -69,7 +69,8 @@ impl Scheduler {
             return;
         };
         self.land(r, slot, seq);
-        self.learn_time(r, run_us);
+        let succeeded = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
+        self.learn_time(r, run_us, succeeded);
         let limited = self.workers[slot].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {
@@ -569,11 +570,11 @@ impl Scheduler {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
             }
-            for link in &job.links {
+            for (link, at) in job.links.iter().zip(0..) {
                 let owner = &mut self.jobs[link.target.job];
                 owner.refs -= 1;
                 if let Some(users) = owner.users.get_mut(&link.target.index) {
-                    users.retain(|(user, _)| *user != slot);
+                    users.remove(&(slot, at));
                     if users.is_empty() {
                         owner.users.remove(&link.target.index);
                         owner.tasks[link.target.index as usize].put(flag::SHARED, false);

@@ -7,6 +7,7 @@ use crate::ids::{JobId, TaskId};
 use crate::protocol::{EXTERNAL, Failure, JobSpec, Payload, TaskOptions};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
 
@@ -231,7 +232,7 @@ pub(super) struct Job {
     pub(super) dependents: Vec<u32>,
     pub(super) links: Vec<Link>,
     /// Who uses tasks of this job from outside: job slot and external.
-    pub(super) users: FxHashMap<u32, Vec<(u32, u32)>>,
+    pub(super) users: FxHashMap<u32, BTreeSet<(u32, u32)>>,
     pub(super) values: Values,
     pub(super) failures: Vec<Arc<Failure>>,
     pub(super) lanes: Vec<Lane>,

@@ -209,8 +209,7 @@ impl Scheduler {
         let mut deliveries = deliveries.into_iter().peekable();
         while let Some(first) = deliveries.next() {
             let session = first.job.session;
-            let mut batch = Vec::with_capacity(deliveries.len() + 1);
-            batch.push(first);
+            let mut batch = vec![first];
             while let Some(next) = deliveries.next_if(|d| d.job.session == session) {
                 batch.push(next);
             }

@@ -142,7 +142,7 @@ impl Scheduler {
         for (at, link) in job.links.iter().enumerate() {
             let owner = &mut self.jobs[link.target.job];
             owner.refs += 1;
-            owner.users.entry(link.target.index).or_default().push((job.slot, at as u32));
+            owner.users.entry(link.target.index).or_default().insert((job.slot, at as u32));
             let task = &mut owner.tasks[link.target.index as usize];
             task.put(flag::SHARED, true);
             task.uses += u32::from(link.uses > 0);

@@ -1003,6 +1003,60 @@ fn chains_of_jobs_are_sent_ahead_as_far_as_they_fit() {
 }
 
 #[test]
+fn a_chain_that_goes_on_does_not_keep_others_waiting() {
+    let mut rig = Rig::new(1, 1);
+    let end = |rig: &mut Rig, number: u32| {
+        let run = rig.take(0, task(number, 0));
+        rig.end_run(0, &run, 400, Outcome::Value(Payload::inline(&[0])));
+    };
+    let on = |rig: &Rig| rig.runs[&0].iter().map(|t| t.id.job.number).collect::<Vec<_>>();
+    rig.submit(1, link(1, 5, false));
+    end(&mut rig, 1);
+    (2..=3).for_each(|number| rig.submit(number, link(number, 5, true)));
+    assert_eq!(on(&rig), [2, 3], "the last goes ahead");
+    rig.submit(50, link(50, 6, false));
+    let timed = TaskOptions { timeout_ms: Some(1000), ..TaskOptions::default() };
+    rig.submit(51, with(link(51, 6, false), 0, timed));
+    // A program goes on with each result when it comes.
+    let mut next = 4;
+    while [50, 51].iter().any(|number| rig.s.jobs.find_task(task(*number, 0)).is_some()) {
+        assert!(next < 20, "both wait for ever: {:?}", on(&rig));
+        rig.submit(next, link(next, 5, true));
+        let first = on(&rig)[0];
+        end(&mut rig, first);
+        if first >= 50 {
+            rig.s.release(job(first), &[0]);
+            rig.step();
+        }
+        next += 1;
+    }
+}
+
+#[test]
+fn a_function_that_was_short_is_not_taken_to_be_shorter_than_a_guess_may_be() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, link(1, 5, false));
+    rig.value(0, task(1, 0));
+    let mut many = JobSpec::default();
+    for index in 0..1000 {
+        call(&mut many, 5);
+        many.dep_ends.push(0);
+        many.outputs.push(Output { index, deliver: false });
+    }
+    rig.submit(2, many);
+    assert!((2..=41).contains(&rig.runs[&0].len()), "{}", rig.runs[&0].len());
+}
+
+#[test]
+fn what_failed_teaches_nothing_of_its_function() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, link(1, 5, false));
+    rig.fails(0, task(1, 0));
+    (2..=4).for_each(|number| rig.submit(number, link(number, 5, false)));
+    assert_eq!(rig.runs[&0].len(), 2, "one runs, and one may wait, since they may take long");
+}
+
+#[test]
 fn options_restrict_where_a_task_runs() {
     let mut rig = Rig::new(2, 4);
     let spec = WorkerSpec { name: "big".into(), threads: 1, memory_limit: Some(100), tags: vec!["gpu".into()] };

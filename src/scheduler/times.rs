@@ -10,10 +10,14 @@ use rustc_hash::FxHashMap;
 
 /// By function, as a task's program names it: a moving average of run times in nanoseconds.
 ///
-/// Only the first task of each job is asked, so that a job pays for this once. There are no more functions than the program
-/// has.
+/// A job is taken to be like its first task, and a chain of calls goes by the last: so a job pays for this once. Only
+/// what ran to its end is learnt from, so there are no more functions than the program has.
 #[derive(Debug, Default)]
 pub(super) struct Times(FxHashMap<u64, u32>);
+
+/// No guess is shorter, in nanoseconds: this time the function may take longer, and what waits in a worker's queue meanwhile
+/// is not easily had back.
+const LEAST: u32 = 100_000;
 
 impl Times {
     /// What the tasks of a job are likely to take; 0 where that is unknown.
@@ -22,7 +26,7 @@ impl Times {
         if self.0.is_empty() || first as usize == spec.len() {
             0
         } else {
-            known(program::function(spec.body(first))).unwrap_or(0)
+            known(program::function(spec.body(first))).map_or(0, |time| time.max(LEAST))
         }
     }
 }
@@ -35,11 +39,11 @@ fn average(old: u32, run_us: u32) -> u32 {
 }
 
 impl Scheduler {
-    /// A task has run for so long.
-    pub(super) fn learn_time(&mut self, r: TaskRef, run_us: u32) {
+    /// A task has run for so long, and has succeeded or not.
+    pub(super) fn learn_time(&mut self, r: TaskRef, run_us: u32, succeeded: bool) {
         let job = &mut self.jobs[r.job];
         job.estimate = average(job.estimate, run_us);
-        if r.index == job.first {
+        if succeeded && r.index == job.first {
             let known = self.times.0.entry(program::function(job.spec.body(r.index))).or_default();
             *known = average(*known, run_us);
         }

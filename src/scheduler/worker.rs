@@ -325,7 +325,8 @@ impl Worker {
 
     /// Whether one more task of this length may be sent ahead of its inputs.
     pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration) -> bool {
-        self.accepting() && self.can_queue() && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
+        let welcome = self.accepting() && self.admits(false) && self.can_queue();
+        welcome && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
     }
 
     /// Nanoseconds until a thread is free, roughly.

@@ -21,7 +21,7 @@ const FEW: usize = 256;
 
 pub(crate) struct Desk {
     pub(crate) supervisor: Addr<Supervisor>,
-    /// It ends with the actor, whoever holds the client.
+    /// Goes with the actor, whoever holds the client.
     hub: Weak<Hub>,
     /// What has not been seen to, in order.
     requests: Arc<Mutex<Vec<Request>>>,
@@ -43,25 +43,27 @@ impl Desk {
 
     /// Asks for something. Does not wait, and nothing is told to the client meanwhile: it may hold its own locks.
     pub(crate) fn ask(&self, request: Request) {
-        let quick = is_quick(&request);
         let first = {
             let mut requests = self.requests.lock();
             requests.push(request);
             requests.len() == 1
         };
         // Who put the first one there sees to it that they are taken.
-        if first && !(quick && self.serve()) {
+        if first && !self.serve() {
             self.supervisor.do_send(Attend);
         }
     }
 
-    /// Sees to what has been asked for, if nobody else has the core. `false`: something is left for the actor.
+    /// Sees to what has been asked for, if that is little and nobody else has the core. `false`: something is left for the
+    /// actor.
     fn serve(&self) -> bool {
         let Some(hub) = self.hub.upgrade() else { return true };
         let Some(mut core) = hub.try_lock() else { return false };
-        core.serve_client();
+        if !core.serve_client_if(|requests| requests.iter().all(is_quick)) {
+            return false;
+        }
         core.settle();
-        let left = core.needs_actor() || core.has_news();
+        let left = core.calls_actor();
         if let Some((worker, pipe)) = hub.send_out(core).pop() {
             *self.asked.lock() = Some((worker, Arc::downgrade(&pipe)));
         }

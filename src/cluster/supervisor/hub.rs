@@ -2,13 +2,16 @@
 //!
 //! What leaves the core does so with the lock released. Messages to workers: who is woken by one may be given this very
 //! processor, and find the core taken. Word to the client in this process: its own code runs then. That has a lock of its
-//! own, which keeps it in order; it is taken before the core's, never after it.
+//! own, which keeps it in order; it is waited for before the core's, never after it.
 
 use super::core::Core;
+use crate::client::remote::Remote;
 use crate::cluster::link::Pipe;
 use crate::ids::WorkerId;
+use crate::message::ToSession;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
+use std::cell::Cell;
+use std::sync::{Arc, Weak};
 
 pub(in crate::cluster) struct Hub {
     core: Mutex<Core>,
@@ -52,13 +55,16 @@ impl Hub {
         (read, self.conclude(core))
     }
 
-    /// Sees to what follows from what the core has been told, and tells the client. Whether something is left for the
-    /// actor.
+    /// Sees to what follows from what the core has been told, and tells the client, unless another thread does so now.
+    /// Whether the actor must be called to do the rest.
     pub(super) fn conclude(&self, mut core: MutexGuard<'_, Core>) -> bool {
         core.settle();
-        let (left, news) = (core.needs_actor(), core.has_news());
+        let turn = if core.has_news() { self.telling.try_lock() } else { None };
+        let news = if turn.is_some() { core.take_news() } else { Vec::new() };
+        let left = core.calls_actor();
         self.send_out(core);
-        left || (news && !self.try_tell_client())
+        tell(news);
+        left
     }
 
     /// Releases the core and sends what it has to say to workers. Answers to whom.
@@ -69,29 +75,37 @@ impl Hub {
         unsent
     }
 
-    /// Tells the client in this process what there is to tell it.
+    /// Tells the client in this process all there is to tell it.
     pub(super) fn tell_client(&self) {
-        if self.core.lock().has_news() {
-            self.tell(&self.telling.lock());
+        if !self.core.lock().has_news() {
+            return;
         }
-    }
-
-    /// The same, unless another thread is doing so: that may have seen all it is going to see.
-    fn try_tell_client(&self) -> bool {
-        self.telling.try_lock().map(|turn| self.tell(&turn)).is_some()
-    }
-
-    fn tell(&self, _: &MutexGuard<'_, ()>) {
+        let _turn = self.telling.lock();
         loop {
             let news = self.core.lock().take_news();
             if news.is_empty() {
                 return;
             }
-            for (client, word) in news {
-                if let Some(client) = client.upgrade() {
-                    client.hear(word);
-                }
-            }
+            tell(news);
         }
     }
+}
+
+thread_local! {
+    static TELLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is telling a client something, so that others wait for it to do so.
+pub(in crate::cluster) fn is_telling() -> bool {
+    TELLING.get()
+}
+
+fn tell(news: Vec<(Weak<Remote>, ToSession)>) {
+    let before = TELLING.replace(true);
+    for (client, word) in news {
+        if let Some(client) = client.upgrade() {
+            client.hear(word);
+        }
+    }
+    TELLING.set(before);
 }

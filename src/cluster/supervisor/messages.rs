@@ -100,7 +100,7 @@ impl Handler<Attend> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: Attend, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.serve_client());
+        self.with(ctx, |core, _| core.serve_client_if(|_| true));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The supervisor actor: a thin shell around its [`Core`], to which it brings what happens.
 //!
-//! The core is behind a lock, see [`hub`], and all it does in one go is short. So a client in the same process need not
-//! wait until the actor's thread wakes up: see [`desk`].
+//! The core is behind a lock, see [`hub`]. So a client in the same process need not wait until the actor's thread wakes up:
+//! see [`desk`].
 
 mod core;
 mod desk;
@@ -9,7 +9,7 @@ mod hub;
 mod messages;
 
 pub(crate) use self::core::SessionEnd;
-pub(super) use self::hub::{Hub, Read};
+pub(super) use self::hub::{Hub, Read, is_telling};
 pub(crate) use crate::ids::ATTACHED_OWNERS;
 pub(crate) use desk::Desk;
 pub(super) use messages::{Attend, WorkerEnded, WorkerGone, WorkerOutput};

@@ -195,7 +195,7 @@ impl Core {
         Ok(())
     }
 
-    pub(in super::super) fn kill(&mut self, id: WorkerId, cause: DeathCause, blame: bool) {
+    pub(super) fn kill(&mut self, id: WorkerId, cause: DeathCause, blame: bool) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         life.ended.get_or_insert(cause);
         life.blame &= blame;

@@ -142,6 +142,8 @@ pub(crate) struct Core {
     unsettled: bool,
     /// Places have been opened.
     to_fill: bool,
+    /// The actor has been called to do what nobody else can, and has not come yet.
+    called: bool,
     /// What the client in this process has asked for.
     requests: Arc<Mutex<Vec<Request>>>,
     /// What it is to be told.
@@ -206,6 +208,7 @@ impl Core {
             given_up: false,
             unsettled: false,
             to_fill: false,
+            called: false,
             requests: Arc::default(),
             news: Vec::new(),
             unsent: Unsent::new(),
@@ -273,13 +276,18 @@ impl Core {
         Arc::clone(&self.requests)
     }
 
-    /// Sees to what the client in this process has asked for.
-    pub(super) fn serve_client(&mut self) {
-        // Taken under the lock of the core, by whoever has that, so that they are served in their order.
-        let requests = std::mem::take(&mut *self.requests.lock());
-        for request in requests {
-            self.request(CLIENT, request);
-        }
+    /// Sees to what the client in this process has asked for, if it suits. Whoever has the core takes it all, so that it is
+    /// served in its order.
+    pub(super) fn serve_client_if(&mut self, suits: impl FnOnce(&[Request]) -> bool) -> bool {
+        let requests = {
+            let mut requests = self.requests.lock();
+            if !suits(&requests) {
+                return false;
+            }
+            std::mem::take(&mut *requests)
+        };
+        requests.into_iter().for_each(|request| self.request(CLIENT, request));
+        true
     }
 
     pub(super) fn belongs_to(&mut self, hub: &Arc<Hub>) {
@@ -314,13 +322,15 @@ impl Core {
         self.answer_waiting();
     }
 
-    /// Whether there is something that only the actor can do.
-    pub(super) fn needs_actor(&self) -> bool {
-        self.to_fill || (!self.watching && self.must_look())
+    /// Whether the actor must be called, which has not been before, to do what is left.
+    pub(super) fn calls_actor(&mut self) -> bool {
+        let left = self.to_fill || self.has_news() || (!self.watching && self.must_look());
+        left && !std::mem::replace(&mut self.called, true)
     }
 
     /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.
     pub(super) fn after(&mut self, ctx: &mut Context<Supervisor>) {
+        self.called = false;
         if std::mem::take(&mut self.to_fill) {
             self.refill_open(ctx);
         }

@@ -238,7 +238,11 @@ impl Core {
         let (frames, read) = match life.pipe.take(&mut life.decoder) {
             Ok(Taken::Frames { frames, all }) => (frames, if all { Read::All } else { Read::More }),
             Ok(Taken::Nothing) => return Read::All,
-            Ok(Taken::End) => return Read::End,
+            Ok(Taken::End) => {
+                // Other readers are to see the same.
+                life.pipe.close();
+                return Read::End;
+            }
             Err(reason) => return self.broke_protocol(worker, reason),
         };
         for frame in frames {
@@ -251,6 +255,9 @@ impl Core {
 
     fn broke_protocol(&mut self, worker: WorkerId, reason: String) -> Read {
         log::error!("a worker broke the protocol: {reason}");
+        if let Some(life) = self.lives.get(&worker) {
+            life.pipe.close();
+        }
         self.kill(worker, DeathCause::Protocol(reason), true);
         Read::End
     }
