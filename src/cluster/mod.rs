@@ -1,8 +1,9 @@
 //! Worker processes and the actor that supervises them.
 //!
-//! The [`supervisor`] actor owns the scheduler's state, the workers' places and what is known of their deaths; it runs
-//! in a thread of its own. A [`link`] actor for each worker owns that worker's socket, pipes and process. Decisions are
-//! the scheduler's; the actors only carry its commands out and bring it events.
+//! The core of a [`supervisor`] has the scheduler's state, the workers' places and connections, and what is known of their
+//! deaths. Its actor runs in a thread of its own, and a client in the same process may take its place for a moment. A
+//! [`link`] actor for each worker owns that worker's pipes and process and waits for its messages. Decisions are the
+//! scheduler's; the others only carry its commands out and bring it events.
 
 pub(crate) mod link;
 mod place;
