@@ -49,16 +49,16 @@ mod message;
 mod protocol;
 mod run;
 mod scheduler;
+mod settings;
 mod task;
 mod version;
 mod worker;
-mod worker_local;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::StartMethod;
 pub use client::{
-    AsCompleted, Awaited, Builder, Client, Computable, Future, MemoryLimit, Mode, Progress, RestartPolicy, Results,
-    RunningTask, Status, WaitFor, WorkerInfo, WorkerState,
+    AsCompleted, Awaited, Builder, Client, Computable, Future, Mode, Progress, RestartPolicy, Results, RunningTask,
+    Status, WaitFor, WorkerInfo, WorkerState,
 };
 pub use cluster::tail::{LogLine, OutputStream};
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
@@ -67,12 +67,13 @@ pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use ipc::start::init;
 pub use local::{WorkerSize, describe_sizes};
+pub use memory::limit::MemoryLimit;
 pub use memory::report::{MemoryReport, WorkerMemory};
-pub use memory::size::{report_size, size_of_value};
-pub use run::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::Data;
+pub use task::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
-pub use worker_local::WorkerLocal;
+pub use task::size::{report_size, size_of_value};
+pub use task::worker_local::WorkerLocal;
 
 /// What public traits mention and no user needs.
 #[doc(hidden)]

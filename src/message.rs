@@ -77,7 +77,7 @@ pub(crate) enum FromWorker {
     },
     /// What tasks of these keys have written to standard output or error.
     Printed {
-        /// As in [`Piece`](crate::ipc::carried::Piece).
+        /// As in [`Piece`](crate::ipc::captured::Piece).
         number: u64,
         stderr: bool,
         bytes: Bytes,

@@ -3,9 +3,9 @@
 //! Stages are plain iterators, so they have no way to hand an error or their place to each other. Both lie beside them, in
 //! the thread that runs the pass.
 
-use crate::run::context::cancelled;
 use crate::task::Data;
 use crate::task::call::message;
+use crate::task::context::cancelled;
 use crate::task::function::{CallError, returned};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;

@@ -2,8 +2,8 @@
 
 use super::elements::Elements;
 use super::error::BagError;
-use super::json::Json;
 use super::{Bag, pass};
+use crate::files::formats::json_value::Json;
 use crate::task::Data;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};

@@ -1,9 +1,9 @@
 //! Bags of what is in files.
 
-use super::records::{Csv, CsvOf, Format, Found, JsonLines, Records, Text};
 use super::{Bag, layer};
 use crate::Result;
 use crate::delayed::IntoArg;
+use crate::files::formats::{Csv, CsvOf, Format, Found, JsonLines, Records, Text};
 use crate::files::{BadRecord, Block, FileError, Files, Lines};
 use crate::task::Data;
 use std::marker::PhantomData;

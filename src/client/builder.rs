@@ -1,10 +1,10 @@
 //! Every option of a client.
 
-use super::limit::{MemoryLimit, available_memory};
 use super::{Client, MOST_GRAPHS, Mode};
 use crate::cluster::{self, MOST_WORKERS, Settings};
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
+use crate::memory::limit::{MemoryLimit, available_memory};
 use crate::memory::thresholds::Thresholds;
 use crate::run::sync::SyncRunner;
 use crate::run::threads::Threads;

@@ -1,9 +1,10 @@
 //! The async forms of what blocks: they work under any runtime or none, and none of them blocks the executor.
 
 use super::aside::{aside, within};
-use super::{Builder, Client, Computable, Future, MemoryLimit, WaitFor, wait};
+use super::{Builder, Client, Computable, Future, WaitFor, wait};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
+use crate::memory::limit::MemoryLimit;
 use crate::task::Data;
 use std::path::Path;
 use std::time::Duration;

@@ -10,7 +10,6 @@ mod feed;
 mod future;
 mod gate;
 mod in_async;
-pub(crate) mod limit;
 pub(crate) mod made;
 mod map;
 pub(crate) mod one_by_one;
@@ -21,10 +20,10 @@ mod run;
 mod wait;
 mod watcher;
 
+use crate::MemoryLimit;
 pub use builder::{Builder, RestartPolicy, StartMethod};
 pub use computable::{Computable, Results};
 pub use future::{Awaited, Future, Status};
-pub use limit::MemoryLimit;
 pub use wait::{AsCompleted, WaitFor};
 
 use crate::cluster::tail::LogLine;

@@ -6,7 +6,7 @@ use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
 use crate::graph::node::{self, Kind, Node};
-use crate::ipc::scope::decode_scope;
+use crate::ipc::out_of_band::decode_scope;
 use crate::protocol::Payload;
 use crate::task::function::{Record, short_name};
 use crate::task::{Data, Value, codec};

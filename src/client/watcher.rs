@@ -132,7 +132,7 @@ impl Turn {
     fn take() -> Option<Self> {
         static CORES: OnceLock<usize> = OnceLock::new();
         let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-        if cores < 2 || crate::run::context::is_task() {
+        if cores < 2 || crate::task::context::is_task() {
             return None;
         }
         // Only how often is looked depends on these numbers, so their order with other memory does not matter.
@@ -175,7 +175,7 @@ pub(crate) fn wait_helping(deadline: Option<Instant>, help: impl Fn(), mut done:
             return true;
         }
     }
-    crate::run::context::blocking(|| {
+    crate::task::context::blocking(|| {
         loop {
             match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
                 None => std::thread::park(),

@@ -3,11 +3,11 @@
 use super::supervisor::{Attend, Hub, Read as Got, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
+use crate::ipc::event_loop::watch;
 use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
 use crate::ipc::page::ControlPage;
 use crate::ipc::socket::Socket;
 use crate::ipc::start;
-use crate::ipc::watch::watch;
 use crate::message;
 use actix::prelude::*;
 use nix::sys::socket::{Shutdown, shutdown};

@@ -10,7 +10,6 @@ mod place;
 pub(crate) mod supervisor;
 pub(crate) mod tail;
 
-use crate::client::limit::Bytes;
 use crate::client::remote::{Description, Remote, Uplink};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
@@ -18,6 +17,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
 use crate::ipc::start::wake_orphans;
+use crate::memory::limit::Bytes;
 use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
 use nix::sys::resource::{Resource, getrlimit};

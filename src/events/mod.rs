@@ -8,14 +8,13 @@
 //! [`Client::events`]: crate::Client::events
 
 pub(crate) mod journal;
-pub(crate) mod ring;
 
 use crate::error::{DeathCause, Error, Result};
 use crate::graph::node;
 use crate::ipc::clock::{Clock, Ruler};
+use crate::ipc::ring::{Ended, Record};
 use crate::task::function::{Record as Function, short_name};
 use journal::{Entry, GraphStep, LifeStep, WorkerStep};
-use ring::{Ended, Record};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;

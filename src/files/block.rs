@@ -3,9 +3,9 @@
 use super::Compression;
 use super::delimiter::Delimiter;
 use super::encoding::Encoding;
-use super::error::{FileError, Place};
 use super::lines::Lines;
 use super::location::{Listed, StoreOptions};
+use crate::error::file::{FileError, Place};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::{self, Cursor, Read};

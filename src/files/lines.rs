@@ -3,8 +3,8 @@
 use super::block::{Block, Contents};
 use super::delimiter::Delimiter;
 use super::encoding::Encoding;
-use super::error::{FileError, FileProblem, Place};
 use super::location::Location;
+use crate::error::file::{FileError, FileProblem, Place};
 use std::borrow::Cow;
 use std::io::{self, Read};
 

@@ -1,8 +1,8 @@
 //! Files of this machine.
 
-use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location, Sink};
 use super::pattern::{Pattern, Segment, is_pattern};
+use crate::error::file::{FileError, FileProblem};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::Mode;

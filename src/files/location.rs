@@ -1,9 +1,9 @@
 //! Where a file is, as people write it.
 
-use super::error::{FileError, FileProblem};
 use super::local;
 #[cfg(feature = "object-store")]
 use super::object;
+use crate::error::file::{FileError, FileProblem};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

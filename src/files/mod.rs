@@ -27,24 +27,24 @@
 //! ```
 
 mod block;
-mod compression;
+mod codec;
 mod delimiter;
 mod encoding;
-mod error;
+pub(crate) mod formats;
 mod lines;
 mod local;
 mod location;
 #[cfg(feature = "object-store")]
+mod multipart;
+#[cfg(feature = "object-store")]
 mod object;
 mod output;
-#[cfg(feature = "object-store")]
-mod parts;
 mod pattern;
 mod source;
 
+pub use crate::error::file::{BadRecord, FileError, FileProblem, Place};
 pub use block::Block;
-pub use compression::Compression;
-pub use error::{BadRecord, FileError, FileProblem, Place};
+pub use codec::Compression;
 pub use lines::Lines;
 pub(crate) use local::open_file;
 pub use output::{Output, OutputFile, Writer};

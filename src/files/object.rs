@@ -5,10 +5,10 @@
 //! the process, and it works the same from plain threads and from within somebody's async runtime, where one could not
 //! block on another. Requests take milliseconds, so a hop from one thread to the other does not count.
 
-use super::error::{FileError, FileProblem};
 use super::location::{Listed, Location, Sink, StoreOptions};
-use super::parts::{Parts, Step};
+use super::multipart::{Parts, Step};
 use super::pattern::{Pattern, is_pattern};
+use crate::error::file::{FileError, FileProblem};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};

@@ -1,9 +1,9 @@
 //! Where results are written, and how.
 
 use super::Compression;
-use super::compression::Encoder;
-use super::error::{FileError, FileProblem};
+use super::codec::Encoder;
 use super::location::{Location, Sink, StoreOptions};
+use crate::error::file::{FileError, FileProblem};
 use crate::error::{Error, Result};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};

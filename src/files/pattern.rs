@@ -1,7 +1,7 @@
 //! Patterns of paths, as in a shell: `*` crosses no `/`, `**` is any number of directories, and hidden files have to be
 //! asked for.
 
-use super::error::FileProblem;
+use crate::error::file::FileProblem;
 use glob::MatchOptions;
 
 const OPTIONS: MatchOptions =

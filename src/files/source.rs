@@ -3,9 +3,9 @@
 use super::Compression;
 use super::block::{Block, Settings};
 use super::encoding::Encoding;
-use super::error::{FileError, FileProblem};
 use super::local;
 use super::location::{Listed, Location};
+use crate::error::file::{FileError, FileProblem};
 use crate::error::{Error, Result};
 use std::fmt;
 use std::panic::resume_unwind;

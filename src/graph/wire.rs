@@ -36,15 +36,16 @@ pub(crate) struct Wired {
 /// Encodes a value with its large buffers in segments of `pool`.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
     let mut bytes = Vec::new();
-    let (encoded, mut segments) = crate::ipc::scope::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX))
-        .map_err(EncodeError::NoRoom)?;
+    let (encoded, mut segments) =
+        crate::ipc::out_of_band::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX))
+            .map_err(EncodeError::NoRoom)?;
     encoded.map_err(|refused| match refused {
         Refused::TooLong => EncodeError::Refused("it is too long".to_string()),
         Refused::Failed(reason) => EncodeError::Refused(reason),
     })?;
     match pool {
         Some(pool) if bytes.len() > IN_FRAME => {
-            segments.push(crate::ipc::scope::write_large(pool, &bytes).map_err(EncodeError::NoRoom)?);
+            segments.push(crate::ipc::out_of_band::write_large(pool, &bytes).map_err(EncodeError::NoRoom)?);
             Ok(Payload::new(Bytes::default(), segments, Some(bytes.len() as u64)))
         }
         _ => Ok(Payload::new(bytes, segments, None)),

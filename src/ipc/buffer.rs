@@ -1,6 +1,7 @@
 //! Immutable arrays of plain numbers that cost nothing to hand on, also to another process.
 
-use crate::ipc::scope::{self, LARGE};
+use crate::ipc::out_of_band;
+use crate::ipc::out_of_band::LARGE;
 use crate::ipc::segment::{Segment, SegmentMut, SegmentPool, installed};
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -523,14 +524,14 @@ impl<T: Element> Serialize for Buffer<T> {
         if serializer.is_human_readable() {
             return serializer.collect_seq(self);
         }
-        match scope::counts(self.as_bytes(), self.is_on_disk()) {
+        match out_of_band::counts(self.as_bytes(), self.is_on_disk()) {
             Some(true) => return serializer.serialize_bytes(self.as_bytes()),
             Some(false) => return serializer.serialize_unit(),
             None => {}
         }
         let large = self.as_bytes().len() >= LARGE;
         let bytes = || self.clone().cast().expect("everything is a whole number of bytes, and they lie anywhere");
-        let wire = match large.then(|| scope::place(bytes)).flatten() {
+        let wire = match large.then(|| out_of_band::place(bytes)).flatten() {
             Some(place) => Wire::Segment { index: place.index, offset: place.offset, len: self.len as u64 },
             None => self.serialized_inline(),
         };
@@ -546,7 +547,7 @@ impl<'de, T: Element> Deserialize<'de> for Buffer<T> {
         match Wire::<Elements<T>>::deserialize(deserializer)? {
             Wire::Inline(Elements(values)) => Ok(values.into()),
             Wire::Segment { index, offset, len } => {
-                let segment = scope::segment(index)
+                let segment = out_of_band::segment(index)
                     .ok_or_else(|| D::Error::custom("a buffer lies in a segment that did not come with it"))?;
                 Self::from_segment(segment, offset, len).map_err(D::Error::custom)
             }

@@ -8,7 +8,7 @@
 
 use crate::bytes::Bytes;
 use crate::ipc::ledger::{Ledger, QuotaError};
-use crate::ipc::scope::{Layout, layout_scope};
+use crate::ipc::out_of_band::{Layout, layout_scope};
 use crate::ipc::segment::{Segment, SegmentError};
 use crate::protocol::Payload;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -326,7 +326,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ipc::buffer::Buffer;
-    use crate::ipc::scope::decode_scope;
+    use crate::ipc::out_of_band::decode_scope;
     use crate::task::codec;
     use proptest::prelude::*;
 

@@ -5,20 +5,20 @@
 //! [`disk`] is where results lie that memory has no room for, in the form of segments. A [`page`] is a process's
 //! noticeboard that outlives it, and the [`ledger`] on the supervisor's page is the budget
 //! all segments are taken from.
+pub(crate) mod allocator;
 pub(crate) mod buffer;
-pub(crate) mod carried;
+pub(crate) mod captured;
 pub(crate) mod clock;
 pub(crate) mod disk;
+pub(crate) mod event_loop;
 pub(crate) mod frame;
-pub(crate) mod gauges;
-pub(crate) mod heap;
 pub(crate) mod ledger;
+pub(crate) mod out_of_band;
 pub(crate) mod page;
-pub(crate) mod scope;
+pub(crate) mod ring;
 pub(crate) mod segment;
 pub(crate) mod socket;
 pub(crate) mod start;
-pub(crate) mod watch;
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -22,13 +22,12 @@ mod executable;
 mod janitor;
 mod place;
 mod session;
-mod sizes;
 
+pub(crate) use crate::settings::sizes::size;
+pub use crate::settings::sizes::{WorkerSize, describe_sizes};
 pub(crate) use connect::connect;
 pub(crate) use janitor::clean_up_after;
 pub use place::DEFAULT_NAME;
-pub(crate) use sizes::size;
-pub use sizes::{WorkerSize, describe_sizes};
 
 use crate::client::{Builder, WorkerInfo};
 use crate::cluster::tail::LogLine;

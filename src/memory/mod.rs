@@ -7,9 +7,9 @@
 //! (`worker::store`) and the supervisor (`cluster::supervisor::memory`) carry the decisions out.
 
 pub(crate) mod leak;
+pub(crate) mod limit;
 pub(crate) mod oom;
 pub(crate) mod policy;
 pub(crate) mod process;
 pub(crate) mod report;
-pub(crate) mod size;
 pub(crate) mod thresholds;

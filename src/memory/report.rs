@@ -1,6 +1,6 @@
 //! What users see of memory.
 
-use crate::client::limit::Bytes;
+use crate::memory::limit::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;

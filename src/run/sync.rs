@@ -1,19 +1,20 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::context::{self, Scope, TaskInfo};
 use super::{begin, ended, evaluate, task_error};
 use crate::client::backend::{Backend, Reply, Want, answer_in_process};
 use crate::client::output::{Label, Run, Slot};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::ring::OwnRing;
 use crate::events::{Raw, Recorded};
 use crate::graph::Graph;
 use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
+use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
+use crate::task::context;
+use crate::task::context::{Scope, TaskInfo};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -21,20 +21,21 @@
 //! Nothing here looks again after a time: a lost wake-up would be a graph that never ends, not one that takes longer.
 
 use super::budget::Budget;
-use super::context::{self, Scope, TaskInfo};
 use super::{begin, ended, evaluate, task_error};
 use crate::client::backend::{Backend, Reply, Shown, Want, answer_in_process, in_process};
 use crate::client::output::{Label, Run, Slot, Watcher, cancelled};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::ring::OwnRing;
 use crate::events::{Raw, Recorded};
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
+use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::task::Value;
 use crate::task::codec::Codec;
+use crate::task::context;
+use crate::task::context::{Scope, TaskInfo};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;

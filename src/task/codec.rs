@@ -1,7 +1,7 @@
 //! How a value of a type becomes bytes and comes back.
 
 use super::{Data, Value};
-use crate::memory::size::size_of_value;
+use crate::task::size::size_of_value;
 use bincode::config::{Configuration, standard};
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};

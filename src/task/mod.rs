@@ -2,9 +2,12 @@
 
 pub(crate) mod call;
 pub(crate) mod codec;
+pub(crate) mod context;
 pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod program;
+pub(crate) mod size;
+pub(crate) mod worker_local;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -15,10 +15,9 @@ mod print;
 mod scope;
 mod store;
 
-use crate::client::limit::available_memory;
 use crate::client::remote::Description;
 use crate::ids::TaskId;
-use crate::ipc::carried::Piece;
+use crate::ipc::captured::Piece;
 use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::disk::Disk;
 use crate::ipc::ledger::Ledger;
@@ -26,6 +25,7 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
+use crate::memory::limit::available_memory;
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
 use crate::protocol::{Completion, Failure, FailureCause, Outcome};
@@ -261,7 +261,7 @@ impl Worker {
 
     fn work_as_thread(&'static self, slot: usize) {
         let scope = Rc::new(WorkerScope::new(self, slot));
-        let _entered = crate::run::context::enter(scope.clone());
+        let _entered = crate::task::context::enter(scope.clone());
         let mut sent = Instant::now();
         // When the task before it ended, if the next one was there already: one look at the clock for both.
         let mut now = None;

@@ -5,10 +5,10 @@
 //! ones, when there is nothing else to do, and by the watcher while a task goes on. The tasks that ran since the last
 //! look are those that may have printed. While there is something to see, it is taken after every task.
 
-use crate::events::ring::Ring;
 use crate::graph::node;
-use crate::ipc::carried::{Carried, PIECE, Piece};
+use crate::ipc::captured::{Carried, PIECE, Piece};
 use crate::ipc::clock::ticks;
+use crate::ipc::ring::Ring;
 use crate::task::function::{Record, short_name};
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

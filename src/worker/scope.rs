@@ -2,12 +2,12 @@
 
 use super::Worker;
 use crate::client::backend::Backend;
-use crate::events::ring::{Ended, Token};
 use crate::graph::node;
 use crate::ids::TaskId;
 use crate::ipc::clock::ticks;
+use crate::ipc::ring::{Ended, Token};
 use crate::protocol::Outcome;
-use crate::run::context::{Scope, TaskInfo};
+use crate::task::context::{Scope, TaskInfo};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

@@ -6,11 +6,11 @@
 //! on without room; reading back is mapping, done by whoever needs the value.
 
 use crate::ids::TaskId;
+use crate::ipc::allocator;
 use crate::ipc::disk::{Disk, DiskError, OnDisk};
-use crate::ipc::gauges::Waits;
-use crate::ipc::heap;
+use crate::ipc::out_of_band::decode_scope;
 use crate::ipc::page::ControlPage;
-use crate::ipc::scope::decode_scope;
+use crate::ipc::page::gauges::Waits;
 use crate::ipc::segment::SegmentPool;
 use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
@@ -344,7 +344,7 @@ impl Store {
 
     /// Gives back what is free, so that it is not taken for used.
     fn trim(&self) {
-        heap::trim();
+        allocator::trim();
         // Unused segments are worth keeping as long as nobody needs their room.
         let used = self.sample();
         if !self.state.lock().policy.has_room(used.saturating_add(self.pool.free_bytes())) {
@@ -355,7 +355,7 @@ impl Store {
     /// Moves everything that can be moved out of memory, for a task that is to have all of it.
     pub(super) fn clear_out(&self) {
         while self.move_one() {}
-        heap::trim();
+        allocator::trim();
         self.pool.trim();
         self.sample();
     }

@@ -3,7 +3,7 @@
 use super::{Core, LAST_LINES, Life, Phase};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
-use crate::ipc::gauges::Waits;
+use crate::ipc::page::gauges::Waits;
 use crate::memory::oom::Verdict;
 use crate::memory::process::{descendants, with_descendants};
 use crate::memory::report::{MemoryReport, WorkerMemory};

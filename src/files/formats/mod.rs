@@ -1,5 +1,7 @@
 //! The records of blocks of files, one after the other.
 
+pub(crate) mod json_value;
+
 use crate::files::{BadRecord, Block, FileError, FileProblem, Lines, Place};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,7 @@ use std::io::{self, Read};
 use std::marker::PhantomData;
 
 /// What there is instead of a record. Where it is not about the record alone, it is the last one.
-pub(super) type Found<T> = Result<T, BadRecord>;
+pub(crate) type Found<T> = Result<T, BadRecord>;
 
 /// A file that cannot be read on.
 fn unreadable(error: FileError) -> BadRecord {
@@ -91,21 +93,21 @@ impl Csv {
 }
 
 /// Opens a block to read its records.
-pub(super) trait Format {
+pub(crate) trait Format {
     type Records: Iterator;
 
     fn records(&self, block: &Block) -> Result<Self::Records, FileError>;
 }
 
 /// The records of several blocks.
-pub(super) struct Records<F: Format> {
+pub(crate) struct Records<F: Format> {
     format: F,
     blocks: std::vec::IntoIter<Block>,
     current: Option<F::Records>,
 }
 
 impl<F: Format> Records<F> {
-    pub(super) fn new(blocks: Vec<Block>, format: F) -> Self {
+    pub(crate) fn new(blocks: Vec<Block>, format: F) -> Self {
         Self { format, blocks: blocks.into_iter(), current: None }
     }
 }
@@ -131,9 +133,9 @@ impl<T, F: Format<Records: Iterator<Item = Found<T>>>> Iterator for Records<F> {
 }
 
 /// Each line a string.
-pub(super) struct Text;
+pub(crate) struct Text;
 
-pub(super) struct TextRecords(Lines);
+pub(crate) struct TextRecords(Lines);
 
 impl Format for Text {
     type Records = TextRecords;
@@ -162,9 +164,9 @@ fn bad_line(lines: &Lines, error: FileError) -> BadRecord {
 }
 
 /// Each line a JSON value.
-pub(super) struct JsonLines<T>(pub(super) PhantomData<fn() -> T>);
+pub(crate) struct JsonLines<T>(pub(crate) PhantomData<fn() -> T>);
 
-pub(super) struct JsonRecords<T> {
+pub(crate) struct JsonRecords<T> {
     lines: Lines,
     _record: PhantomData<fn() -> T>,
 }
@@ -208,9 +210,9 @@ fn in_line(error: &serde_json::Error) -> String {
 }
 
 /// CSV records of a type.
-pub(super) struct CsvOf<T>(pub(super) Csv, pub(super) PhantomData<fn() -> T>);
+pub(crate) struct CsvOf<T>(pub(crate) Csv, pub(crate) PhantomData<fn() -> T>);
 
-pub(super) struct CsvRecords<T> {
+pub(crate) struct CsvRecords<T> {
     reader: csv::Reader<LineText>,
     format: Csv,
     headers: Option<csv::StringRecord>,

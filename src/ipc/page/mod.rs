@@ -4,12 +4,14 @@
 //! Only atomics are in a page, so a mapping of it is sound whatever the other side does; what is read from it is
 //! numbers, and may be nonsense if a process went wild before it died.
 
-use crate::events::ring::{Ring, Slot};
+pub(crate) mod gauges;
+
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::ipc::carried::Carried;
-use crate::ipc::gauges::Gauges;
+use crate::ipc::captured::Carried;
 use crate::ipc::ledger::Account;
+use crate::ipc::ring::{Ring, Slot};
 use crate::version::VERSION;
+use gauges::Gauges;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
 use nix::unistd::geteuid;
@@ -465,8 +467,8 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::events::ring::Ended;
     use crate::ipc::clock::monotonic_ms;
+    use crate::ipc::ring::Ended;
     use crate::ipc::testing;
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;

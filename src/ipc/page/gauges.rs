@@ -21,7 +21,7 @@ pub(crate) struct Gauges {
     spilled: AtomicU64,
     segments: AtomicU64,
     /// What it has reserved of the disk.
-    pub(super) disk: AtomicU64,
+    pub(crate) disk: AtomicU64,
     peaks: [AtomicU64; SLOTS],
     waits: AtomicU32,
     /// Whether the disk takes nothing.
@@ -63,12 +63,12 @@ impl Gauges {
     }
 
     /// Another task runs in `slot`.
-    pub(super) fn restart_peak(&self, slot: usize) {
+    pub(crate) fn restart_peak(&self, slot: usize) {
         self.peaks[slot].store(0, Ordering::Relaxed);
     }
 
     /// The most that the process used since the task in `slot` began.
-    pub(super) fn peak(&self, slot: usize) -> u64 {
+    pub(crate) fn peak(&self, slot: usize) -> u64 {
         self.peaks[slot].load(Ordering::Relaxed)
     }
 

@@ -4,7 +4,7 @@
 //! up what it meets. That makes nested types and users' types say their size without another trait to implement. A
 //! type that serialises as less than it holds says so with [`report_size`].
 
-use crate::ipc::scope;
+use crate::ipc::out_of_band;
 use serde::ser::{self, Serialize};
 use std::fmt;
 
@@ -31,7 +31,7 @@ const HEADER: u64 = 24;
 /// assert!(swath::size_of_value(&(&rows, &rows)) < 8_001_000); // one buffer, met twice
 /// ```
 pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
-    let (bytes, beside) = scope::sizing_scope(|| {
+    let (bytes, beside) = out_of_band::sizing_scope(|| {
         let mut bytes = 0;
         // A type may refuse to be serialised; what was met until then is still the best estimate.
         let _ = value.serialize(Sizer(&mut bytes));
@@ -65,7 +65,7 @@ pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
 /// assert!(swath::size_of_value(&model) >= 4000);
 /// ```
 pub fn report_size(bytes: u64) {
-    scope::report(bytes);
+    out_of_band::report(bytes);
 }
 
 /// Adds up what it is given.
@@ -269,7 +269,7 @@ struct Elements<'a> {
     dice: u32,
     bytes: u64,
     /// What had been met beside the written values before this list.
-    before: scope::Beside,
+    before: out_of_band::Beside,
 }
 
 impl<'a> Elements<'a> {
@@ -283,7 +283,7 @@ impl<'a> Elements<'a> {
             looking: false,
             dice: 1,
             bytes: 0,
-            before: scope::beside(),
+            before: out_of_band::beside(),
         }
     }
 
@@ -302,7 +302,7 @@ impl<'a> Elements<'a> {
     fn choose(&mut self) {
         // Nobody has so many elements with large buffers that looking at all of them takes long, and only so it is known
         // which of the buffers are the same.
-        if self.looked_at == 2 && scope::beside().large > self.before.large {
+        if self.looked_at == 2 && out_of_band::beside().large > self.before.large {
             self.stride = 1;
         }
         if self.stride == 1 || self.looked_at == 1 {
@@ -323,8 +323,8 @@ impl<'a> Elements<'a> {
         } else if n > 0 {
             *self.total += extended(self.bytes);
             // What the others would have reported.
-            let reported = scope::beside().reported - self.before.reported;
-            scope::report(extended(reported).saturating_sub(reported));
+            let reported = out_of_band::beside().reported - self.before.reported;
+            out_of_band::report(extended(reported).saturating_sub(reported));
         }
         Ok(())
     }

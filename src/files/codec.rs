@@ -1,6 +1,6 @@
 //! Compressed files.
 
-use super::error::FileProblem;
+use crate::error::file::FileProblem;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io::{self, Read, Write};

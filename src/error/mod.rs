@@ -1,7 +1,9 @@
 //! What can go wrong, and what the caller is told.
 
-use crate::client::limit::Bytes;
+pub(crate) mod file;
+
 use crate::files::FileError;
+use crate::memory::limit::Bytes;
 use crate::task::codec::{self};
 use crate::task::{Data, Value};
 use serde::{Deserialize, Serialize};

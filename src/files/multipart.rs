@@ -4,8 +4,8 @@
 //! of the event loop, not to the writer: that one may be cancelled at any moment, also while the store has not yet said how
 //! the upload is called. When nobody waits for its answers any more, the task aborts the upload.
 
-use super::error::FileProblem;
 use super::object::{event_loop, problem, wait};
+use crate::error::file::FileProblem;
 use object_store::MultipartUpload;
 use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
