@@ -24,9 +24,9 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("local/mod.rs")) },
     const { hash(include_bytes!("memory/report.rs")) },
     const { hash(include_bytes!("memory/thresholds.rs")) },
-    const { hash(include_bytes!("message.rs")) },
+    const { hash(include_bytes!("message/mod.rs")) },
     const { hash(include_bytes!("message/packed.rs")) },
-    const { hash(include_bytes!("protocol.rs")) },
+    const { hash(include_bytes!("job.rs")) },
     const { hash(include_bytes!("task/image.rs")) },
 ]);
 

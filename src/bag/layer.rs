@@ -2,9 +2,9 @@
 
 use super::elements::{Elements, Take};
 use super::pass;
-use crate::delayed::options::Options;
 use crate::delayed::{Delayed, IntoArg};
 use crate::graph::node::{Arg, Node};
+use crate::graph::options::Options;
 use crate::task::Data;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Args, CallError, Passing, Record, conjure};

@@ -7,7 +7,7 @@ use super::{Client, wait};
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::graph::layer::Layer;
+use crate::graph::map::Layer;
 use crate::graph::node::Node;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};

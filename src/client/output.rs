@@ -2,12 +2,12 @@
 
 pub(crate) use super::run::Run;
 pub(crate) use super::watcher::{Watcher, wait_helping};
-use crate::delayed::options::Options;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
 use crate::graph::node::{self, Kind, Node};
+use crate::graph::options::Options;
 use crate::ipc::out_of_band::decode_scope;
-use crate::protocol::Payload;
+use crate::job::Payload;
 use crate::task::function::{Record, short_name};
 use crate::task::{Data, Value, codec};
 use std::fmt;

@@ -7,7 +7,7 @@ use super::output::{Here, Label, Output, Slot, Watcher, cancelled, wait_helping}
 use super::wait::{Arrivals, Places};
 use crate::error::TaskError;
 use crate::graph::Graph;
-use crate::graph::layer::{Layer, Names};
+use crate::graph::map::{Layer, Names};
 use crate::graph::node::Node;
 use crate::ids::TaskId;
 use parking_lot::{Mutex, MutexGuard};

@@ -2,16 +2,15 @@
 
 mod arg;
 mod ops;
-pub(crate) mod options;
 
 pub use arg::{IntoArg, value};
 
 use crate::client::{Client, Future};
 use crate::error::Result;
 use crate::graph::node::{Arg, Node};
+use crate::graph::options::Options;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
-use options::Options;
 use smallvec::SmallVec;
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,15 +1,16 @@
 //! From lazy nodes to something that can be run: only what is needed, each task once, in a good order.
 
 pub(crate) mod dot;
-pub(crate) mod layer;
+mod inline;
+pub(crate) mod map;
 pub(crate) mod node;
-mod stream;
+pub(crate) mod options;
 pub(crate) mod wire;
 
 use crate::client::output::Output;
-use crate::delayed::options::Options;
-use layer::Layer;
+use map::Layer;
 use node::{Kind, Node};
+use options::Options;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::borrow::Cow;

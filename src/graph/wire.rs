@@ -6,7 +6,7 @@ use crate::bytes::Bytes;
 use crate::client::output::{Output as ClientOutput, Slot};
 use crate::error::{Error, Result};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::protocol::{EXTERNAL, JobSpec, Output, Payload};
+use crate::job::{EXTERNAL, JobSpec, Output, Payload};
 use crate::task::codec::{Codec, Refused};
 use crate::task::function::Record;
 use crate::task::{Value, program};

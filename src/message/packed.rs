@@ -5,7 +5,7 @@
 
 use super::{Input, Malformed, Task};
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::protocol::{Completion, Outcome, Payload};
+use crate::job::{Completion, Outcome, Payload};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries about tasks, each of which begins with flags and the task's id.

@@ -2,7 +2,7 @@
 
 use super::{Command, Completion, Config, Scheduler, WorkerSpec};
 use crate::ids::{JobId, SessionId, WorkerId};
-use crate::protocol::{JobSpec, Outcome, Output, Payload};
+use crate::job::{JobSpec, Outcome, Output, Payload};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::Slot;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, TaskId};
-use crate::protocol::{EXTERNAL, Failure, JobSpec, Payload, TaskOptions};
+use crate::job::{EXTERNAL, Failure, JobSpec, Payload, TaskOptions};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

@@ -6,7 +6,7 @@ use super::ready::{Lane, Rule};
 use super::worker::{Leaving, Slot};
 use crate::error::DeathRecord;
 use crate::ids::WorkerId;
-use crate::protocol::FailureCause;
+use crate::job::FailureCause;
 use std::sync::Arc;
 
 impl Scheduler {

@@ -18,24 +18,24 @@
 //! Nothing recurses over the graph: `work` (lost its last use) and `restart` (needed again) are the work lists of
 //! [`Scheduler::settle`].
 
-mod ahead;
-mod claims;
 mod drive;
+mod estimates;
 mod explain;
-mod flow;
 mod job;
-mod look;
-mod loss;
+mod membership;
 mod memory;
-mod place;
+mod pipelining;
+mod placement;
+mod queries;
 mod ready;
+mod sessions;
 #[cfg(test)]
 mod sim;
 mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
-mod times;
+mod transitions;
 #[cfg(test)]
 mod validate;
 mod worker;
@@ -49,8 +49,8 @@ pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-pub(crate) use crate::protocol::Completion;
-use crate::protocol::{Delivery, JobSpec, Payload};
+pub(crate) use crate::job::Completion;
+use crate::job::{Delivery, JobSpec, Payload};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ pub(crate) struct Scheduler {
     /// The workers that can exist; unknown until told.
     fleet: Option<Vec<WorkerSpec>>,
     sizes: sizes::Sizes,
-    times: times::Times,
+    times: estimates::Times,
     /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
     calm: bool,
     deliveries: Vec<Delivery>,
@@ -159,7 +159,7 @@ pub(crate) struct Scheduler {
     /// Tasks whose value is needed but neither there nor on its way.
     restart: Vec<TaskRef>,
     /// Scratch for placement.
-    heads: place::Heads,
+    heads: placement::Heads,
     /// Tasks of which an input failed, and another one has ended since.
     verdicts: Vec<TaskRef>,
     /// Jobs that may have become unneeded, by slot.

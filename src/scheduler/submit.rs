@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::job::{Job, KINDS, Link, State, Task, TaskRef, Values, flag};
 use super::ready::{Lane, ReadyLanes, Rule};
 use crate::ids::{JobId, TaskId};
-use crate::protocol::{EXTERNAL, JobSpec, TaskOptions};
+use crate::job::{EXTERNAL, JobSpec, TaskOptions};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use super::worker::{Flight, Slot};
 use super::*;
 use crate::error::DeathRecord;
 use crate::ids::JobId;
-use crate::protocol::{Delivered, EXTERNAL, Failure, FailureCause, Outcome, Output, TaskOptions};
+use crate::job::{Delivered, EXTERNAL, Failure, FailureCause, Outcome, Output, TaskOptions};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
 //! Every invariant, derived again from scratch. For tests: it takes time in proportion to everything there is.
 
 use super::Scheduler;
-use super::flow::Lacks;
 use super::job::{KINDS, State, TaskRef, flag};
+use super::transitions::Lacks;
 use super::worker::Slot;
 use crate::ids::TaskId;
-use crate::protocol::EXTERNAL;
+use crate::job::EXTERNAL;
 
 type Held = Vec<(u64, u64, u32, u64)>;
 

@@ -90,8 +90,8 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::ids::{JobId, SessionId};
+    use crate::job::Payload;
     use crate::message::Bytes;
-    use crate::protocol::Payload;
 
     fn id(index: u32) -> TaskId {
         TaskId { job: JobId { session: SessionId(0), number: 0 }, index }

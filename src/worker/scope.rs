@@ -6,7 +6,7 @@ use crate::graph::node;
 use crate::ids::TaskId;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Token};
-use crate::protocol::Outcome;
+use crate::job::Outcome;
 use crate::task::context::{Scope, TaskInfo};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};

@@ -2,7 +2,7 @@
 
 use super::{BAD, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
 use crate::ids::TaskId;
-use crate::protocol::{Delivered, Delivery, Failure, FailureCause};
+use crate::job::{Delivered, Delivery, Failure, FailureCause};
 use crate::scheduler::Explanation;
 use rustc_hash::FxHashSet;
 

@@ -9,7 +9,7 @@ mod worker;
 
 use super::*;
 use crate::ids::JobId;
-use crate::protocol::{EXTERNAL, Failure, FailureCause, Output, TaskOptions};
+use crate::job::{EXTERNAL, Failure, FailureCause, Output, TaskOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::{Loss, SimWorker, named};

@@ -5,7 +5,7 @@ use super::job::{State, TaskRef, flag};
 use super::worker::{Leaving, Slot, WorkerSpec};
 use crate::error::DeathRecord;
 use crate::ids::{TaskId, WorkerId};
-use crate::protocol::{Failure, FailureCause, Payload};
+use crate::job::{Failure, FailureCause, Payload};
 use std::sync::Arc;
 use std::time::Duration;
 

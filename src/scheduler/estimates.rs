@@ -4,7 +4,7 @@
 
 use super::Scheduler;
 use super::job::TaskRef;
-use crate::protocol::JobSpec;
+use crate::job::JobSpec;
 use crate::task::program;
 use rustc_hash::FxHashMap;
 

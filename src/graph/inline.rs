@@ -7,7 +7,7 @@
 
 use super::Graph;
 use super::node::{Arg, Kind, Node};
-use crate::delayed::options::Options;
+use crate::graph::options::Options;
 use smallvec::SmallVec;
 use std::sync::Arc;
 

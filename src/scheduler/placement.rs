@@ -5,7 +5,7 @@ use super::ready::{LaneKey, Rule};
 use super::worker::{Slot, Worker};
 use super::{Input, RunTask, Scheduler};
 use crate::ids::TaskId;
-use crate::protocol::Payload;
+use crate::job::Payload;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::job::{State, TaskRef};
 use crate::ids::{JobId, TaskId, WorkerId};
-use crate::protocol::JobSpec;
+use crate::job::JobSpec;
 use std::sync::Arc;
 
 impl Scheduler {

@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::job::{State, TaskRef, flag};
 use super::worker::Slot;
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::protocol::{Failure, FailureCause};
+use crate::job::{Failure, FailureCause};
 use std::sync::Arc;
 
 impl Scheduler {

@@ -9,7 +9,7 @@ use super::Scheduler;
 use super::job::{State, TaskRef, flag};
 use super::worker::Slot;
 use crate::ids::{TaskId, WorkerId};
-use crate::protocol::EXTERNAL;
+use crate::job::EXTERNAL;
 
 /// Tasks that take longer are not sent ahead, in nanoseconds.
 const SHORT: u32 = 500_000;

@@ -1,6 +1,6 @@
 //! What a user may say about one task.
 
-use crate::protocol::TaskOptions;
+use crate::job::TaskOptions;
 use std::time::Duration;
 
 /// Options of one task.
