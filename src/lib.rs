@@ -39,6 +39,7 @@ mod cluster;
 mod delayed;
 mod error;
 mod events;
+mod exec;
 pub mod files;
 mod graph;
 mod ids;
@@ -47,9 +48,10 @@ mod job;
 pub mod local;
 mod memory;
 mod message;
-mod run;
+mod remote;
 mod scheduler;
 mod settings;
+mod submission;
 mod task;
 mod version;
 mod worker;
@@ -78,8 +80,8 @@ pub use task::worker_local::WorkerLocal;
 /// What public traits mention and no user needs.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::client::output::Output;
     pub use crate::graph::node::{Arg, Node};
+    pub use crate::submission::handle::Output;
     pub use crate::task::function::{Args, Record};
 }
 

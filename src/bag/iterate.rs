@@ -2,7 +2,7 @@
 
 use super::Bag;
 use crate::client::Client;
-use crate::client::one_by_one::OneByOne;
+use crate::client::buffered::OneByOne;
 use crate::error::Result;
 use crate::task::Data;
 use std::fmt;

@@ -27,12 +27,12 @@ pub use error::BagError;
 pub use iterate::BagIter;
 pub use pluck::Pluck;
 
-use crate::client::output::Output;
 use crate::client::{Client, Computable, Results};
 use crate::delayed::Delayed;
 use crate::error::Result;
 use crate::graph::node::Node;
 use crate::graph::options::Options;
+use crate::submission::handle::Output;
 use crate::task::Data;
 use std::fmt;
 use std::sync::Arc;

@@ -4,10 +4,10 @@ use super::{Client, MOST_GRAPHS, Mode};
 use crate::cluster::{self, MOST_WORKERS, Settings};
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
+use crate::exec::sync::SyncRunner;
+use crate::exec::threads::Threads;
 use crate::memory::limit::{MemoryLimit, available_memory};
 use crate::memory::thresholds::Thresholds;
-use crate::run::sync::SyncRunner;
-use crate::run::threads::Threads;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What can be computed in one go.
 
-use super::output::{Here, Output, Run};
 use crate::client::Future;
 use crate::delayed::Delayed;
 use crate::error::{Result, TaskError};
 use crate::graph::node::Node;
+use crate::submission::handle::{Here, Output, Run};
 use crate::task::Data;
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Handles of results that are being made.
 
-use super::output::{Here, Output, Watcher};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result, TaskError};
 use crate::graph::node::Node;
+use crate::submission::handle::{Here, Output, Watcher};
 use crate::task::Data;
 use once_cell::race::OnceBox;
 use std::fmt;
@@ -91,7 +91,7 @@ impl<T> Future<T> {
 
     /// How far the task is.
     pub fn status(&self) -> Status {
-        use super::output::Slot;
+        use crate::submission::handle::Slot;
         self.output.run.look(self.output.slot, |slot| match slot {
             Slot::Pending { .. } => Status::Pending,
             Slot::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
@@ -103,7 +103,7 @@ impl<T> Future<T> {
     /// Size of the result in bytes, encoded, once it is known: exactly where it has been encoded, else about.
     /// `None` before, in the in-process modes, and for a task that failed.
     pub fn nbytes(&self) -> Option<u64> {
-        use super::output::Slot;
+        use crate::submission::handle::Slot;
         self.output.run.look(self.output.slot, |slot| match slot {
             Slot::Remote { nbytes, .. } => Some(*nbytes),
             Slot::Payload(payload) => Some(payload.nbytes()),

@@ -1,6 +1,6 @@
 //! The async forms of what blocks: they work under any runtime or none, and none of them blocks the executor.
 
-use super::aside::{aside, within};
+use super::blocking::{aside, within};
 use super::{Builder, Client, Computable, Future, WaitFor, wait};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};

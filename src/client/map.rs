@@ -1,14 +1,14 @@
 //! Many calls of one function at once, and their results.
 
 use super::future::Future;
-use super::gate::Permit;
-use super::output::{Output, Run};
 use super::{Client, wait};
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::map::Layer;
 use crate::graph::node::Node;
+use crate::submission::handle::{Output, Run};
+use crate::submission::limit::Permit;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use smallvec::smallvec;

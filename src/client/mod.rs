@@ -1,24 +1,16 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
 mod answer;
-mod aside;
-pub(crate) mod backend;
+mod blocking;
+pub(crate) mod buffered;
 mod builder;
 mod computable;
 mod durable;
-mod feed;
 mod future;
-mod gate;
 mod in_async;
-pub(crate) mod made;
 mod map;
-pub(crate) mod one_by_one;
-pub(crate) mod output;
-pub(crate) mod remote;
 mod replay;
-mod run;
-mod wait;
-mod watcher;
+pub(crate) mod wait;
 
 use crate::MemoryLimit;
 pub use builder::{Builder, RestartPolicy, StartMethod};
@@ -30,20 +22,20 @@ use crate::cluster::tail::LogLine;
 use crate::delayed::Delayed;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
+use crate::exec::sync::SyncRunner;
+use crate::exec::threads::Threads;
 use crate::graph::Graph;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
 use crate::message::Question;
-use crate::run::sync::SyncRunner;
-use crate::run::threads::Threads;
+use crate::submission::backend::{Backend, Want};
+use crate::submission::handle::{Label, Output, Run, WeakOutput, Whole};
+use crate::submission::limit::{Gate, Permit};
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
 use answer::{deaths, done, events, logs, memory, text, waiting_for, workers};
-use backend::{Backend, Want};
-use gate::{Gate, Permit};
-use output::{Label, Output, Run, WeakOutput, Whole};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -378,7 +370,9 @@ impl Client {
                 run.0.take(slot)
             } else {
                 // All outputs are here by now, so nobody is ever told.
-                run.0.poll_here(slot, || output::Watcher::Call(Box::new(|| ()))).unwrap_or_else(|| run.0.take(slot))
+                run.0
+                    .poll_here(slot, || crate::submission::handle::Watcher::Call(Box::new(|| ())))
+                    .unwrap_or_else(|| run.0.take(slot))
             };
             (here, computable::Place { run: &run.0, slot })
         };

@@ -1,12 +1,12 @@
 //! Runs a failed task again where a debugger can see it.
 
 use super::Client;
-use super::backend::Want;
-use super::output::{Label, Output, Whole};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::node::{Arg, Kind, Node};
+use crate::submission::backend::Want;
+use crate::submission::handle::{Label, Output, Whole};
 use crate::task::function::{Record, Slot};
 use crate::task::{Data, Value, unwrap_value};
 use smallvec::SmallVec;

@@ -1,8 +1,8 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use super::output::{Output, Run};
-use super::watcher::{Watcher, wait_until};
+use crate::submission::handle::{Output, Run};
+use crate::submission::waiter::{Watcher, wait_until};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -118,7 +118,7 @@ impl Arrivals {
         arrivals
     }
 
-    pub(super) fn arrive(&self, places: Vec<usize>) {
+    pub(crate) fn arrive(&self, places: Vec<usize>) {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.0.extend(places);
@@ -226,8 +226,8 @@ impl<T> fmt::Debug for AsCompleted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::output::{Label, Slot, cancelled};
-    use crate::run::sync::SyncRunner;
+    use crate::exec::sync::SyncRunner;
+    use crate::submission::handle::{Label, Slot, cancelled};
     use crate::task::function::{Record, TaskFunction};
 
     fn places(slots: &[u32]) -> Places {

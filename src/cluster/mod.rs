@@ -10,7 +10,6 @@ mod place;
 pub(crate) mod supervisor;
 pub(crate) mod tail;
 
-use crate::client::remote::{Description, Remote, Uplink};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
 use crate::ipc::ledger::Ledger;
@@ -20,6 +19,7 @@ use crate::ipc::start::wake_orphans;
 use crate::memory::limit::Bytes;
 use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
+use crate::remote::{Description, Remote, Uplink};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ pub(crate) mod node;
 pub(crate) mod options;
 pub(crate) mod wire;
 
-use crate::client::output::Output;
+use crate::submission::handle::Output;
 use map::Layer;
 use node::{Kind, Node};
 use options::Options;

@@ -1,7 +1,7 @@
 //! The lazy graph as it is built: immutable nodes that share what they have in common.
 
-use crate::client::output::Output;
 use crate::graph::options::Options;
+use crate::submission::handle::Output;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};

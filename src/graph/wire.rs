@@ -3,10 +3,10 @@
 use super::Graph;
 use super::node::{Arg, Kind, Node};
 use crate::bytes::Bytes;
-use crate::client::output::{Output as ClientOutput, Slot};
 use crate::error::{Error, Result};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::job::{EXTERNAL, JobSpec, Output, Payload};
+use crate::submission::handle::{Output as ClientOutput, Slot};
 use crate::task::codec::{Codec, Refused};
 use crate::task::function::Record;
 use crate::task::{Value, program};

@@ -1,8 +1,6 @@
 //! A program's end of its connection to a local cluster.
 
 use super::place::{self, Place};
-use crate::client::backend::Reply;
-use crate::client::remote::{Description, Remote, Uplink};
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
 use crate::ipc::ledger::Ledger;
@@ -12,6 +10,8 @@ use crate::ipc::socket::Socket;
 use crate::message::{
     self, Answer, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments,
 };
+use crate::remote::{Description, Remote, Uplink};
+use crate::submission::backend::Reply;
 use crate::task::image;
 use interprocess::local_socket::traits::Stream as _;
 use interprocess::local_socket::{GenericFilePath, Stream, ToFsName};

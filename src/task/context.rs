@@ -1,7 +1,7 @@
 //! What a task may ask about itself while it runs.
 
 use crate::client::Client;
-use crate::client::backend::Backend;
+use crate::submission::backend::Backend;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;

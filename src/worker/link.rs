@@ -1,13 +1,13 @@
 //! The worker's end of its connection to the supervisor.
 
 use super::Worker;
-use crate::client::remote;
 use crate::error::{Error, Result as SwathResult};
 use crate::ipc::frame::{Decoder, MAX_FRAME, Outgoing};
 use crate::ipc::segment::Attachments;
 use crate::ipc::socket::Socket;
 use crate::ipc::start::exit_now;
 use crate::message::{self, FromWorker, Request, ToWorker};
+use crate::remote;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -15,7 +15,6 @@ mod print;
 mod scope;
 mod store;
 
-use crate::client::remote::Description;
 use crate::ids::TaskId;
 use crate::ipc::captured::Piece;
 use crate::ipc::clock::{self, monotonic_ms};
@@ -29,6 +28,7 @@ use crate::job::{Completion, Failure, FailureCause, Outcome};
 use crate::memory::limit::available_memory;
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
+use crate::remote::Description;
 use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
@@ -117,7 +117,7 @@ pub(crate) struct Worker {
     activity: AtomicU64,
     watch: Mutex<bool>,
     watcher: Condvar,
-    client: OnceLock<Arc<crate::client::remote::Remote>>,
+    client: OnceLock<Arc<crate::remote::Remote>>,
     /// The thread that sends what must be read from disk first, once there is one.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
 }
@@ -884,9 +884,9 @@ impl Worker {
     }
 
     /// A client of the supervisor, for tasks that submit tasks.
-    pub(crate) fn client(&'static self) -> Arc<crate::client::remote::Remote> {
+    pub(crate) fn client(&'static self) -> Arc<crate::remote::Remote> {
         Arc::clone(self.client.get_or_init(|| {
-            crate::client::remote::Remote::new(
+            crate::remote::Remote::new(
                 Box::new(link::FromTask(self)),
                 self.welcome.session,
                 self.pool.clone(),

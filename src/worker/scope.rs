@@ -1,12 +1,12 @@
 //! What a task in a worker sees of itself.
 
 use super::Worker;
-use crate::client::backend::Backend;
 use crate::graph::node;
 use crate::ids::TaskId;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Token};
 use crate::job::Outcome;
+use crate::submission::backend::Backend;
 use crate::task::context::{Scope, TaskInfo};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};

@@ -5,10 +5,10 @@
 //! own, which keeps it in order; it is waited for before the core's, never after it.
 
 use super::core::Core;
-use crate::client::remote::Remote;
 use crate::cluster::link::Pipe;
 use crate::ids::WorkerId;
 use crate::message::ToSession;
+use crate::remote::Remote;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::{Arc, Weak};

@@ -1,10 +1,11 @@
 //! One output of a submitted graph: what it is called, what is known of it, who waits for it, and its handle.
 
-pub(crate) use super::run::Run;
-pub(crate) use super::watcher::{Watcher, wait_helping};
+pub(crate) use super::Run;
+pub(crate) use super::waiter::{Watcher, wait_helping};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
-use crate::graph::node::{self, Kind, Node};
+use crate::graph::node;
+use crate::graph::node::{Kind, Node};
 use crate::graph::options::Options;
 use crate::ipc::out_of_band::decode_scope;
 use crate::job::Payload;
@@ -78,11 +79,11 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         !matches!(self, Slot::Pending { .. })
     }
 
-    pub(super) fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         matches!(self, Slot::Value(_) | Slot::Payload(_) | Slot::Failed(_) | Slot::Taken)
     }
 }

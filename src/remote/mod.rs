@@ -3,13 +3,16 @@
 //! It is the same for a supervisor in this process, for a local cluster behind a socket, and inside a task of a worker;
 //! only the [`Uplink`] differs.
 
-use super::backend::{Backend, Reply, Shown, Want};
-use super::made::{Gone, Made, Rows};
-use super::output::{Label, Output, Run, Slot, Watcher, cancelled};
-use super::{Mode, Progress};
+pub(crate) mod map;
+
+use super::client::{Mode, Progress};
+use super::submission::backend::{Backend, Reply, Shown, Want};
+use super::submission::handle::{Label, Output, Run, Slot, Watcher, cancelled};
+use super::submission::task_map::{Gone, Made, Rows};
 use crate::cluster::{MOST_WORKERS, Settings};
 use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
-use crate::graph::node::{self, Kind, Node};
+use crate::graph::node;
+use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, wire};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
@@ -52,22 +55,22 @@ pub(crate) struct Counters {
 const RELEASES: usize = 256;
 
 /// What is remembered of a run while outputs of it are to come.
-pub(super) struct Entry {
-    pub(super) run: Weak<Run>,
+pub(crate) struct Entry {
+    pub(crate) run: Weak<Run>,
     /// To name what fails. Empty when nothing can fail any more: it may hold the last handles of other results.
-    pub(super) graph: Graph,
+    pub(crate) graph: Graph,
     /// For each task of the job, the last of the graph's tasks it stands for.
-    pub(super) ends: Vec<u32>,
+    pub(crate) ends: Vec<u32>,
     /// Outputs that have not been released, and one more while there are outputs that have not been sent.
-    pub(super) claims: usize,
+    pub(crate) claims: usize,
     /// Tasks that have been released, of which the supervisor has not been told.
-    pub(super) released: Vec<u32>,
+    pub(crate) released: Vec<u32>,
     /// Tasks that this side has cancelled, and of which the supervisor may still say so.
-    pub(super) cancelled: FxHashSet<u32>,
+    pub(crate) cancelled: FxHashSet<u32>,
 }
 
 impl Entry {
-    pub(super) fn new(run: &Arc<Run>, graph: Graph) -> Self {
+    pub(crate) fn new(run: &Arc<Run>, graph: Graph) -> Self {
         let run = Arc::downgrade(run);
         Self { run, graph, ends: Vec::new(), claims: 0, released: Vec::new(), cancelled: FxHashSet::default() }
     }
@@ -103,15 +106,15 @@ impl fmt::Display for Description {
 }
 
 pub(crate) struct Remote {
-    pub(super) uplink: Box<dyn Uplink>,
+    pub(crate) uplink: Box<dyn Uplink>,
     session: SessionId,
-    pub(super) pool: SegmentPool,
+    pub(crate) pool: SegmentPool,
     description: Description,
-    pub(super) runs: Mutex<FxHashMap<u32, Entry>>,
-    pub(super) next_run: AtomicU32,
+    pub(crate) runs: Mutex<FxHashMap<u32, Entry>>,
+    pub(crate) next_run: AtomicU32,
     replies: Mutex<FxHashMap<u64, Reply>>,
     next_ticket: AtomicU64,
-    pub(super) total: AtomicU64,
+    pub(crate) total: AtomicU64,
     pub(crate) counters: Counters,
     closed: Mutex<Option<String>>,
     shut: AtomicBool,
@@ -140,7 +143,7 @@ impl Remote {
         })
     }
 
-    pub(super) fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         match &*self.closed.lock() {
             Some(reason) => Err(Error::Closed { reason: reason.clone() }),
             None => Ok(()),
@@ -212,7 +215,7 @@ impl Remote {
     }
 
     /// Cancels tasks that have been sent.
-    pub(super) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
+    pub(crate) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
         if let Some(entry) = self.runs.lock().get_mut(&number) {
             entry.cancelled.extend(&outputs);
         }
@@ -255,14 +258,14 @@ impl Remote {
         }
         let runs = std::mem::take(&mut *self.runs.lock());
         for run in runs.into_values().filter_map(|e| e.run.upgrade()) {
-            run.fail_rest(|label| self::closed(label, reason));
+            run.fail_rest(|label| crate::remote::closed(label, reason));
         }
         for reply in std::mem::take(&mut *self.replies.lock()).into_values() {
             reply.set(Err(Error::Closed { reason: reason.to_string() }));
         }
     }
 
-    pub(super) fn job(&self, number: u32) -> JobId {
+    pub(crate) fn job(&self, number: u32) -> JobId {
         JobId { session: self.session, number }
     }
 
@@ -289,7 +292,7 @@ impl Remote {
     }
 
     /// Tells the supervisor that nobody holds some outputs any more: at once, unless that can wait for others.
-    pub(super) fn released(&self, number: u32, outputs: Vec<u32>, light: bool) {
+    pub(crate) fn released(&self, number: u32, outputs: Vec<u32>, light: bool) {
         let mut forgotten = None;
         let outputs = {
             let mut runs = self.runs.lock();
@@ -314,7 +317,7 @@ impl Remote {
         drop(forgotten);
     }
 
-    pub(super) fn tell(&self, request: Request) {
+    pub(crate) fn tell(&self, request: Request) {
         if self.check_open().is_ok()
             && let Err(e) = self.uplink.send(request)
         {
@@ -332,7 +335,7 @@ fn handle_of(node: &Node, task: TaskId) -> Option<(String, String)> {
 }
 
 /// Hands the result of an earlier output on to a slot of a later run.
-pub(super) fn forward(from: Output, to: Weak<Run>, slot: u32) {
+pub(crate) fn forward(from: Output, to: Weak<Run>, slot: u32) {
     let Some(run) = to.upgrade() else { return };
     let again = || {
         let from = from.clone();
@@ -340,15 +343,15 @@ pub(super) fn forward(from: Output, to: Weak<Run>, slot: u32) {
     };
     if let Some(here) = from.run.poll_here(from.slot, again) {
         let new = match here {
-            Ok(super::output::Here::Value(value)) => Slot::Value(value),
-            Ok(super::output::Here::Payload(payload)) => Slot::Payload(payload),
+            Ok(super::submission::handle::Here::Value(value)) => Slot::Value(value),
+            Ok(super::submission::handle::Here::Payload(payload)) => Slot::Payload(payload),
             Err(e) => Slot::Failed(e),
         };
         run.settle([(slot, new)]);
     }
 }
 
-pub(super) fn closed(label: &Label, reason: &str) -> TaskError {
+pub(crate) fn closed(label: &Label, reason: &str) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
 }
 

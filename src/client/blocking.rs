@@ -80,7 +80,7 @@ mod tests {
     use std::future::{pending, ready};
 
     fn drive<F: Future>(future: F) -> F::Output {
-        crate::client::watcher::drive(None, future).unwrap()
+        crate::submission::waiter::drive(None, future).unwrap()
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! One submitted graph as its client sees it.
 
-use super::backend::Backend;
-use super::gate::Permit;
-use super::made::Made;
-use super::output::{Here, Label, Output, Slot, Watcher, cancelled, wait_helping};
-use super::wait::{Arrivals, Places};
+pub(crate) mod backend;
+pub(crate) mod handle;
+pub(crate) mod limit;
+pub(crate) mod task_map;
+pub(crate) mod waiter;
+
+use super::client::wait::{Arrivals, Places};
+use super::submission::backend::Backend;
+use super::submission::handle::{Here, Label, Output, Slot, Watcher, cancelled, wait_helping};
+use super::submission::limit::Permit;
+use super::submission::task_map::Made;
 use crate::error::TaskError;
 use crate::graph::Graph;
 use crate::graph::map::{Layer, Names};
@@ -29,28 +35,28 @@ enum Labels {
 
 /// How many handles an output has, without the first. It is gone when that one is.
 #[derive(Default)]
-pub(super) struct Handles(AtomicU32);
+pub(crate) struct Handles(AtomicU32);
 
 impl Handles {
     const GONE: u32 = u32::MAX;
 
-    pub(super) fn add(&self) {
+    pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds one if there is another one.
-    pub(super) fn add_to_some(&self) -> bool {
+    pub(crate) fn add_to_some(&self) -> bool {
         let more = |n| (n != Self::GONE).then_some(n + 1);
         self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
     }
 
     /// Takes one away; whether it was the last.
-    pub(super) fn remove(&self) -> bool {
+    pub(crate) fn remove(&self) -> bool {
         // One less than no more than the first is none at all.
         self.0.fetch_sub(1, Ordering::AcqRel) == 0
     }
 
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.0.load(Ordering::Relaxed) == Self::GONE
     }
 }
@@ -201,7 +207,7 @@ impl Run {
         &self.backend
     }
 
-    pub(super) fn handles(&self, slot: u32) -> &Handles {
+    pub(crate) fn handles(&self, slot: u32) -> &Handles {
         &self.handles[slot as usize]
     }
 

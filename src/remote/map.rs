@@ -1,15 +1,15 @@
 //! How the calls of a layer get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::backend::{Backend, Shown, Want};
-use super::made::{Gone, Made};
-use super::output::{Output, Run, Slot, cancelled};
-use super::remote::{Entry, Remote, closed, forward};
+use super::{Entry, Remote, closed, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
 use crate::graph::map::{Layer, Part};
 use crate::job::JobSpec;
 use crate::message::Request;
+use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::handle::{Output, Run, Slot, cancelled};
+use crate::submission::task_map::{Gone, Made};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ struct Feed {
 
 impl Remote {
     /// Starts the run of a layer. The first calls are sent before it is `shown`, so that the workers begin meanwhile.
-    pub(super) fn feed(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+    pub(crate) fn feed(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
         let run = Run::new(number, self.clone(), &graph);
         run.set_made(Made::unsent(self.job(number)));
@@ -66,7 +66,7 @@ impl Remote {
     }
 
     /// Runs an output again for which no task was ever sent.
-    pub(super) fn retry_unsent(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+    pub(crate) fn retry_unsent(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
         let Some(made) = run.made() else { return Ok(()) };
         // Until then somebody may still fail it as cancelled.
         made.wait_sent(slot);

@@ -1,8 +1,6 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
 use super::{begin, ended, evaluate, task_error};
-use crate::client::backend::{Backend, Reply, Want, answer_in_process};
-use crate::client::output::{Label, Run, Slot};
 use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
@@ -11,6 +9,8 @@ use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
+use crate::submission::backend::{Backend, Reply, Want, answer_in_process};
+use crate::submission::handle::{Label, Run, Slot};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
@@ -121,7 +121,7 @@ impl SyncRunner {
             return output.run.look(output.slot, |slot| match slot {
                 Slot::Value(value) => Ok(value.clone()),
                 Slot::Failed(e) => Err(e.clone()),
-                _ => Err(crate::client::output::cancelled(&output.label())),
+                _ => Err(crate::submission::handle::cancelled(&output.label())),
             });
         }
         let refs = graph.refs(id);

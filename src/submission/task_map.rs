@@ -3,7 +3,7 @@
 //! The tasks of a layer are sent little by little. An output that is let go before it has been sent is noted here, and
 //! not sent at all.
 
-use super::output::Output;
+use super::handle::Output;
 use crate::ids::JobId;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;

@@ -1,7 +1,7 @@
 //! Back-pressure: only so many graphs are under way at a time, and whoever submits one more waits.
 
 use super::backend::Backend;
-use super::watcher::drive;
+use super::waiter::drive;
 use crate::events::Diary;
 use crate::events::journal::GraphStep;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Gate {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::run::sync::SyncRunner;
+    use crate::exec::sync::SyncRunner;
     use proptest::prelude::*;
     use std::future::Future;
     use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! What a scheduler mode must be able to do for a client.
 
-use super::output::{Label, Run};
-use super::watcher::{Watcher, wait_until};
-use super::{Mode, Progress, WorkerInfo};
+use super::handle::{Label, Run};
+use super::waiter::{Watcher, wait_until};
+use crate::client::{Mode, Progress, WorkerInfo};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::memory::process::Statm;
