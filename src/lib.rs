@@ -35,7 +35,8 @@ compile_error!("swath runs on Linux only: it passes shared memory between proces
 mod bag;
 mod bytes;
 mod client;
-mod cluster;
+mod collection;
+mod daemon;
 mod delayed;
 mod error;
 mod events;
@@ -52,6 +53,7 @@ mod remote;
 mod scheduler;
 mod settings;
 mod submission;
+mod supervisor;
 mod task;
 mod version;
 mod worker;
@@ -62,7 +64,6 @@ pub use client::{
     AsCompleted, Awaited, Builder, Client, Computable, Future, Mode, Progress, RestartPolicy, Results, RunningTask,
     Status, WaitFor, WorkerInfo, WorkerState,
 };
-pub use cluster::tail::{LogLine, OutputStream};
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
@@ -71,6 +72,7 @@ pub use ipc::start::init;
 pub use local::{WorkerSize, describe_sizes};
 pub use memory::limit::MemoryLimit;
 pub use memory::report::{MemoryReport, WorkerMemory};
+pub use supervisor::recent_lines::{LogLine, OutputStream};
 pub use task::Data;
 pub use task::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};

@@ -1,9 +1,10 @@
 //! What looks at several partitions, bags, or the order of elements.
 
-use super::elements::Elements;
+use super::Bag;
 use super::error::BagError;
-use super::{Bag, layer, pass};
 use crate::client::Client;
+use crate::collection::elements::Elements;
+use crate::collection::{layer, pass};
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::error::{Error, Result};
 use crate::graph::node::Arg;

@@ -1,9 +1,9 @@
 //! Tables: how often each element occurs, which there are, and folds by key.
 
 use super::Bag;
-use super::elements::Elements;
 use super::reduce::one;
 use super::table::Table;
+use crate::collection::elements::Elements;
 use crate::delayed::Delayed;
 use crate::task::Data;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,7 +1,8 @@
 //! Where bags come from.
 
-use super::elements::Elements;
-use super::{Bag, layer, pass};
+use super::Bag;
+use crate::collection::elements::Elements;
+use crate::collection::{layer, pass};
 use crate::delayed::{Delayed, IntoArg};
 use crate::task::Data;
 use std::fmt::Display;

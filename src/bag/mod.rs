@@ -2,27 +2,23 @@
 
 mod combine;
 mod count;
-mod elements;
-mod error;
+pub(crate) mod error;
 mod iterate;
-mod layer;
 mod make;
-mod pass;
 mod pluck;
 mod read;
 mod reduce;
 mod shuffle;
-mod spool;
 mod stats;
 mod table;
 mod top;
 mod transform;
 mod write;
 
+pub use crate::collection::elements::Elements;
 pub use crate::files::formats::Csv;
 pub use crate::files::formats::json_value::{Json, JsonError};
 pub use count::Counter;
-pub use elements::Elements;
 pub use error::BagError;
 pub use iterate::BagIter;
 pub use pluck::Pluck;

@@ -1,8 +1,9 @@
 //! One part of each element.
 
-use super::elements::Elements;
+use super::Bag;
 use super::error::BagError;
-use super::{Bag, pass};
+use crate::collection::elements::Elements;
+use crate::collection::pass;
 use crate::files::formats::json_value::Json;
 use crate::task::Data;
 use std::borrow::Borrow;

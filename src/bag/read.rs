@@ -1,7 +1,8 @@
 //! Bags of what is in files.
 
-use super::{Bag, layer};
+use super::Bag;
 use crate::Result;
+use crate::collection::layer;
 use crate::delayed::IntoArg;
 use crate::files::formats::{Csv, CsvOf, Format, Found, JsonLines, Records, Text};
 use crate::files::{BadRecord, Block, FileError, Files, Lines};
@@ -229,7 +230,7 @@ impl<T: Data> Bag<T> {
         let read = move |block: Block| block.lines().and_then(|mut lines| function(&mut lines));
         let stage = move |blocks: Arc<Vec<Block>>, _: Arc<()>| {
             let made = Arc::unwrap_or_clone(blocks).into_iter().map(read);
-            super::pass::unfailing(made).flatten()
+            crate::collection::pass::unfailing(made).flatten()
         };
         let partitions = files.into().partitions()?.into_iter().map(IntoArg::<Vec<Block>>::into_arg).enumerate();
         let partition = |(i, blocks)| layer::partition::<F, _, _, _, _>(stage, i, blocks, layer::nothing());

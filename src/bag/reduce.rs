@@ -1,8 +1,9 @@
 //! From all elements to one value: each partition by itself, then a tree.
 
 use super::Bag;
-use super::elements::Elements;
-use super::layer::{self, Stage};
+use crate::collection::elements::Elements;
+use crate::collection::layer;
+use crate::collection::layer::Stage;
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::task::Data;
 use std::cmp::Ordering;

@@ -1,14 +1,15 @@
 //! Moving elements to where others with the same key are.
 //!
 //! Two layers of tasks. The first cuts each partition by a hash of the keys into as many pieces as there are to be
-//! partitions, on disk (see [`spool`](super::spool)); so it needs little memory, however large its partition is. Each task
+//! partitions, on disk (see [`spool`](crate::collection::shuffle::store)); so it needs little memory, however large its partition is. Each task
 //! of the second reads its pieces of all partitions, and has only the elements of its own keys in memory.
 
-use super::elements::Elements;
+use super::Bag;
 use super::error::BagError;
-use super::spool::{Pieces, Writer};
 use super::table::Table;
-use super::{Bag, layer, pass};
+use crate::collection::elements::Elements;
+use crate::collection::shuffle::store::{Pieces, Writer};
+use crate::collection::{layer, pass};
 use crate::delayed::{Delayed, IntoArg};
 use crate::task::Data;
 use crate::task::function::{CallError, returned};

@@ -1,7 +1,7 @@
 //! Means and variances.
 
 use super::Bag;
-use super::elements::Elements;
+use crate::collection::elements::Elements;
 use crate::delayed::{Delayed, delayed};
 use crate::task::Data;
 use num_traits::ToPrimitive;

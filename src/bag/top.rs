@@ -1,7 +1,7 @@
 //! The largest elements.
 
 use super::Bag;
-use super::elements::Elements;
+use crate::collection::elements::Elements;
 use crate::task::Data;
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,9 +1,11 @@
 //! What is done to each element, or to each partition.
 
 use super::Bag;
-use super::elements::Elements;
-use super::layer::{self, Stage};
-use super::pass::{self, Wanted};
+use crate::collection::elements::Elements;
+use crate::collection::layer;
+use crate::collection::layer::Stage;
+use crate::collection::pass;
+use crate::collection::pass::Wanted;
 use crate::delayed::IntoArg;
 use crate::error::Error;
 use crate::task::Data;

@@ -1,9 +1,11 @@
 //! Bags into files.
 
-use super::elements::Elements;
-use super::layer::{self, Stage};
-use super::{Bag, pass};
+use super::Bag;
 use crate::Result;
+use crate::collection::elements::Elements;
+use crate::collection::layer;
+use crate::collection::layer::Stage;
+use crate::collection::pass;
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::files::{FileError, Output, OutputFile, Writer};
 use crate::task::Data;

@@ -1,13 +1,15 @@
 //! Every option of a client.
 
 use super::{Client, MOST_GRAPHS, Mode};
-use crate::cluster::{self, MOST_WORKERS, Settings};
+use crate::daemon::connect::connect;
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncRunner;
 use crate::exec::threads::Threads;
 use crate::memory::limit::{MemoryLimit, available_memory};
 use crate::memory::thresholds::Thresholds;
+
+use crate::supervisor::{self, MOST_WORKERS, Settings};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -365,7 +367,7 @@ impl Builder {
     /// cannot be started or the cluster cannot be reached.
     pub fn build(self) -> Result<Client> {
         if let Some(cluster) = &self.cluster {
-            let remote = crate::local::connect(Path::new(cluster), self.name.as_deref())?;
+            let remote = connect(Path::new(cluster), self.name.as_deref())?;
             return Ok(Client::with_limit(remote, self.max_graphs));
         }
         if self.events > events::MOST {
@@ -381,7 +383,7 @@ impl Builder {
                     Ok(Client::with_limit(threads, self.max_graphs))
                 }
             },
-            Mode::Processes => Ok(Client::with_limit(cluster::local(self.settings()?)?, self.max_graphs)),
+            Mode::Processes => Ok(Client::with_limit(supervisor::local(self.settings()?)?, self.max_graphs)),
         }
     }
 

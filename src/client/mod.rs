@@ -18,7 +18,6 @@ pub use computable::{Computable, Results};
 pub use future::{Awaited, Future, Status};
 pub use wait::{AsCompleted, WaitFor};
 
-use crate::cluster::tail::LogLine;
 use crate::delayed::Delayed;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
@@ -32,6 +31,7 @@ use crate::message::Question;
 use crate::submission::backend::{Backend, Want};
 use crate::submission::handle::{Label, Output, Run, WeakOutput, Whole};
 use crate::submission::limit::{Gate, Permit};
+use crate::supervisor::recent_lines::LogLine;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};

@@ -4,13 +4,13 @@ mod budget;
 pub(crate) mod sync;
 pub(crate) mod threads;
 
-use crate::cluster::supervisor::CLIENT;
 use crate::error::{Cause, ReturnedError, TaskError};
 use crate::graph::Graph;
 use crate::graph::node::{Arg, Kind};
 use crate::ids::{JobId, TaskId};
 use crate::ipc::ring::{Ended, Ring, Token};
 use crate::submission::handle::Label;
+use crate::supervisor::actor::CLIENT;
 use crate::task::Value;
 use crate::task::call::{Fault, call, guarded};
 use crate::task::function::{CallError, Slot};

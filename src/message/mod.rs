@@ -7,8 +7,6 @@ mod packed;
 
 pub(crate) use crate::bytes::Bytes;
 use crate::client::WorkerInfo;
-use crate::cluster::Settings;
-use crate::cluster::tail::LogLine;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
@@ -17,6 +15,8 @@ use crate::ipc::segment::{Segment, SegmentId};
 use crate::job::{Delivery, Failure, JobSpec, Payload};
 use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
+use crate::supervisor::Settings;
+use crate::supervisor::recent_lines::LogLine;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;

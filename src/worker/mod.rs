@@ -8,12 +8,12 @@
 //! of memory, the watcher reads as if all threads were busy. Who reads is told by `Queue::reading`; it changes under the
 //! queue's lock alone.
 
-mod ahead;
-mod link;
-mod output;
-mod print;
+mod capture;
+mod encode;
+mod pending;
 mod scope;
 mod store;
+mod uplink;
 
 use crate::ids::TaskId;
 use crate::ipc::captured::Piece;
@@ -34,12 +34,11 @@ use crate::task::function::{CallError, Record, Slot, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
 use crate::version::VERSION;
-use ahead::Waiting;
-use link::Link;
+use capture::Streams;
+use encode::Unsent;
 use nix::sys::resource::{Resource, setrlimit};
-use output::Unsent;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use print::Streams;
+use pending::Waiting;
 use rustc_hash::FxHashSet;
 use scope::WorkerScope;
 use smallvec::SmallVec;
@@ -51,6 +50,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Store;
+use uplink::Link;
 
 /// How often the watcher looks while tasks run.
 const TICK: Duration = Duration::from_millis(2);
@@ -180,7 +180,7 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
     crate::ipc::segment::install(pool.clone());
     clock::use_counter(welcome.counter);
     page.beat(monotonic_ms());
-    output::install_logger(&welcome.name, &page);
+    encode::install_logger(&welcome.name, &page);
     let threads = welcome.threads;
     if let Some(limit) = welcome.memory_limit {
         cap_memory(limit, threads);
@@ -502,7 +502,7 @@ impl Worker {
         let mut bounced = Vec::new();
         let mut queue = self.queue.lock();
         for mut task in tasks {
-            if ahead::lacks(&task).next().is_none() {
+            if pending::lacks(&task).next().is_none() {
                 queue.tasks.push_back(task);
                 continue;
             }
@@ -520,7 +520,7 @@ impl Worker {
             }
             if lost {
                 bounced.push(task.id);
-            } else if ahead::lacks(&task).next().is_none() {
+            } else if pending::lacks(&task).next().is_none() {
                 queue.tasks.push_back(task);
             } else {
                 queue.waiting.add(task);
@@ -614,7 +614,7 @@ impl Worker {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
             Ok(Some((value, record))) => {
-                let encoded = output::encode(&self.pool, &value, record);
+                let encoded = encode::encode(&self.pool, &value, record);
                 // It may have been forgotten meanwhile, and this be its end.
                 discard(value);
                 match encoded {
@@ -653,7 +653,7 @@ impl Worker {
     fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::job::Payload, Unsent> {
         let since = Instant::now();
         loop {
-            match output::encode(&self.pool, value, record) {
+            match encode::encode(&self.pool, value, record) {
                 Err(Unsent::Crowded(_)) if self.store.move_one() => {}
                 Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
                     self.link.send(&FromWorker::Crowded);
@@ -677,7 +677,7 @@ impl Worker {
         if finished.is_empty() {
             return;
         }
-        for done in output::batches(finished.drain(..)) {
+        for done in encode::batches(finished.drain(..)) {
             self.link.send(&FromWorker::Done(done));
         }
     }
@@ -727,7 +727,7 @@ impl Worker {
         // Values run their own code when they are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
             let (name, key) = scope.call();
-            Outcome::Failed(Box::new(self.failure(id, 0, name, key, output::cause(fault))))
+            Outcome::Failed(Box::new(self.failure(id, 0, name, key, encode::cause(fault))))
         });
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
@@ -825,7 +825,7 @@ impl Worker {
             Ok(Some((value, record))) => self.keep(task, value, record),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
-                let cause = output::cause(fault.fault);
+                let cause = encode::cause(fault.fault);
                 let (name, key) = match fault.call {
                     Some((record, key)) => (Some(scope.name_of(record)), Some(key)),
                     None => (None, None),
@@ -867,7 +867,7 @@ impl Worker {
             Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
         };
         let bound = record.is_bound();
-        if !bound && let Some(payload) = output::encode_small(&value, record) {
+        if !bound && let Some(payload) = encode::encode_small(&value, record) {
             return Outcome::Value(payload);
         }
         if !task.deliver {
@@ -887,7 +887,7 @@ impl Worker {
     pub(crate) fn client(&'static self) -> Arc<crate::remote::Remote> {
         Arc::clone(self.client.get_or_init(|| {
             crate::remote::Remote::new(
-                Box::new(link::FromTask(self)),
+                Box::new(uplink::FromTask(self)),
                 self.welcome.session,
                 self.pool.clone(),
                 Description::new(format!("processes client inside {}", self.welcome.name), None),
@@ -935,6 +935,6 @@ impl Worker {
 
 impl From<CallError> for FailureCause {
     fn from(e: CallError) -> Self {
-        output::cause(Fault::Call(e))
+        encode::cause(Fault::Call(e))
     }
 }

@@ -27,13 +27,13 @@ thread_local! {
 }
 
 /// Counts the elements that enter a pass, and ends when it is over.
-pub(super) struct Counted<I> {
+pub(crate) struct Counted<I> {
     elements: I,
     next: u64,
 }
 
 impl<I> Counted<I> {
-    pub(super) fn new(elements: I) -> Self {
+    pub(crate) fn new(elements: I) -> Self {
         Self { elements, next: 0 }
     }
 }
@@ -82,7 +82,7 @@ impl<I: Iterator> Iterator for Counted<I> {
 
 /// The elements of an iterator of the user's, as long as the pass has not failed: whoever takes all elements at once cannot
 /// stop it.
-pub(super) struct Wanted<I>(pub(super) I);
+pub(crate) struct Wanted<I>(pub(crate) I);
 
 impl<I: Iterator> Iterator for Wanted<I> {
     type Item = I::Item;
@@ -109,12 +109,12 @@ impl<I: Iterator> Iterator for Wanted<I> {
 }
 
 /// Ends the pass of this thread with an error: the stage that calls gives no more elements.
-pub(super) fn fail<E: Data + Display>(error: E) {
+pub(crate) fn fail<E: Data + Display>(error: E) {
     fault(returned(error));
 }
 
 /// [`fail`] with what a call is told.
-pub(super) fn fault(error: CallError) {
+pub(crate) fn fault(error: CallError) {
     FAULT.with_borrow_mut(|fault| {
         fault.get_or_insert_with(|| (AT.get(), error));
     });
@@ -122,17 +122,17 @@ pub(super) fn fault(error: CallError) {
 }
 
 /// Whether the pass of this thread has failed or is not wanted any more: then the elements have ended too early.
-pub(super) fn is_over() -> bool {
+pub(crate) fn is_over() -> bool {
     FAILED.get() || cancelled()
 }
 
 /// The elements of fallible ones, up to the first error, which ends the pass.
-pub(super) fn unfailing<T, E: Data + Display, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
+pub(crate) fn unfailing<T, E: Data + Display, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
     Unfailing { items, ended: false }
 }
 
 /// See [`unfailing`].
-pub(super) struct Unfailing<I> {
+pub(crate) struct Unfailing<I> {
     items: I,
     ended: bool,
 }
@@ -199,7 +199,7 @@ impl Drop for Before {
 }
 
 /// Makes a pass over partition number `partition`. Panics and errors of its stages are told with the element's place.
-pub(super) fn run<R>(partition: u64, pass: impl FnOnce() -> R) -> Result<R, CallError> {
+pub(crate) fn run<R>(partition: u64, pass: impl FnOnce() -> R) -> Result<R, CallError> {
     let _before = Before::replaced();
     match catch_unwind(AssertUnwindSafe(pass)) {
         Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), place(partition, AT.get())))),

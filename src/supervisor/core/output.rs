@@ -1,8 +1,8 @@
 //! What workers print: passed on, and the last of it kept.
 
 use super::{Core, Life};
-use crate::cluster::tail::OutputStream;
 use crate::ids::WorkerId;
+use crate::supervisor::recent_lines::OutputStream;
 use std::io::Write;
 
 impl Core {
@@ -12,13 +12,13 @@ impl Core {
     }
 
     /// Words of a worker that it has not read itself.
-    pub(in super::super) fn print_of_running(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]) {
+    pub(in crate::supervisor) fn print_of_running(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]) {
         let tasks = self.lives.get(&worker).map(|life| self.running(life)).unwrap_or_default();
         self.print(worker, stderr, bytes, &tasks);
     }
 
     /// The words of a worker that has ended, which it had read and not told of.
-    pub(in super::super) fn print_last_words(&mut self, worker: WorkerId) {
+    pub(in crate::supervisor) fn print_last_words(&mut self, worker: WorkerId) {
         let Some(life) = self.lives.get(&worker) else { return };
         if let Some(piece) = life.page.carried().left().filter(|piece| piece.number > life.told) {
             let tasks = self.running(life);

@@ -5,10 +5,11 @@
 //! room in the file is given back; when the last one is, the file is closed. A result that consists of pieces is bound to
 //! its process ([`Record::bound`](crate::task::function::Record::bound)): if that dies, it is made again.
 
-use super::error::BagError;
+use crate::bag::error::BagError;
 use crate::files::open_file;
 use crate::task::Data;
-use crate::task::codec::{self, Refused};
+use crate::task::codec;
+use crate::task::codec::Refused;
 use crate::task::function::CallError;
 use nix::fcntl::{FallocateFlags, fallocate};
 use parking_lot::Mutex;
@@ -103,7 +104,7 @@ impl Drop for Room {
 }
 
 /// What a task writes: several pieces, each of which grows bit by bit.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     room: Room,
     pieces: Vec<Piece>,
     in_memory: usize,
@@ -117,13 +118,13 @@ struct Piece {
 }
 
 impl Writer {
-    pub(super) fn new(pieces: usize) -> Result<Self, BagError> {
+    pub(crate) fn new(pieces: usize) -> Result<Self, BagError> {
         let room = Room { spool: Spool::current()?, ranges: Vec::new() };
         Ok(Self { room, pieces: vec![Piece::default(); pieces], in_memory: 0 })
     }
 
     /// Appends a value to a piece.
-    pub(super) fn append<T: Data>(&mut self, piece: usize, value: &T) -> Result<(), BagError> {
+    pub(crate) fn append<T: Data>(&mut self, piece: usize, value: &T) -> Result<(), BagError> {
         let most = (IN_MEMORY / self.pieces.len()).max(BLOCK);
         let end = &mut self.pieces[piece].end;
         let before = end.len();
@@ -152,7 +153,7 @@ impl Writer {
     }
 
     /// The pieces, written as a whole.
-    pub(super) fn finish(mut self) -> Result<Pieces, BagError> {
+    pub(crate) fn finish(mut self) -> Result<Pieces, BagError> {
         (0..self.pieces.len()).try_for_each(|piece| self.flush(piece))?;
         let mut lists = Vec::new();
         let mut ends = vec![0];
@@ -175,7 +176,7 @@ fn put(out: &mut Vec<u8>, range: Range) {
 
 /// What a task has written.
 #[derive(Clone)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     /// Where the list of each piece's ranges is, one range after the other.
     table: u64,
     place: Place,
@@ -197,12 +198,12 @@ struct Address {
 
 impl Pieces {
     /// For a task that has failed.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { table: 0, place: Place::There(Address::default()) }
     }
 
     /// Opens them for reading.
-    pub(super) fn open(&self) -> Result<Reader, CallError> {
+    pub(crate) fn open(&self) -> Result<Reader, CallError> {
         let address = match &self.place {
             Place::Here(room) => return Ok(Reader { table: self.table, file: Opened::Here(Arc::clone(room)) }),
             Place::There(address) => address,
@@ -246,7 +247,7 @@ impl<'de> Deserialize<'de> for Pieces {
 }
 
 /// Pieces that are open for reading.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     table: u64,
     file: Opened,
 }
@@ -268,7 +269,7 @@ impl Reader {
     }
 
     /// Calls `each` with the values of a piece, in the order in which they were written.
-    pub(super) fn values<T: Data>(&self, piece: usize, mut each: impl FnMut(T)) -> Result<(), BagError> {
+    pub(crate) fn values<T: Data>(&self, piece: usize, mut each: impl FnMut(T)) -> Result<(), BagError> {
         for list in ranges(&self.read((self.table + RANGE * piece as u64, RANGE))?) {
             for range in ranges(&self.read(list)?) {
                 let block = self.read(range)?;

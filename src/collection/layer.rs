@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock};
 /// A function that is part of a bag: an `fn` item or a closure that captures nothing but such functions.
 ///
 /// So it has no size, and a closure of ours that captures a function of the user's is one, too.
-pub(super) trait Stage<A, B, R>: Fn(A, B) -> R + Copy + Send + 'static {}
+pub(crate) trait Stage<A, B, R>: Fn(A, B) -> R + Copy + Send + 'static {}
 
 impl<A, B, R, F: Fn(A, B) -> R + Copy + Send + 'static> Stage<A, B, R> for F {}
 
@@ -110,7 +110,7 @@ fn task<R>(record: &'static Record, partition: usize, a: Arg, b: Arg) -> Delayed
 }
 
 /// A task that makes partition number `partition`, named after `N`.
-pub(super) fn partition<N, F, A, B, I>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<Vec<I::Item>>
+pub(crate) fn partition<N, F, A, B, I>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<Vec<I::Item>>
 where
     F: Stage<A, B, I>,
     A: Take,
@@ -121,7 +121,7 @@ where
 }
 
 /// [`partition`], named after the function itself.
-pub(super) fn named<F, A, B, I>(stage: F, i: usize, a: Arg, b: Arg) -> Delayed<Vec<I::Item>>
+pub(crate) fn named<F, A, B, I>(stage: F, i: usize, a: Arg, b: Arg) -> Delayed<Vec<I::Item>>
 where
     F: Stage<A, B, I>,
     A: Take,
@@ -132,7 +132,7 @@ where
 }
 
 /// A task that makes one value of partition number `partition`, named after `N`.
-pub(super) fn value<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
+pub(crate) fn value<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
 where
     F: Stage<A, B, R>,
     A: Take,
@@ -143,7 +143,7 @@ where
 }
 
 /// A task that makes one value of several, named after `N`.
-pub(super) fn aggregate<N, G, R, S>(_: G, values: &[Delayed<R>]) -> Delayed<S>
+pub(crate) fn aggregate<N, G, R, S>(_: G, values: &[Delayed<R>]) -> Delayed<S>
 where
     G: Fn(Vec<R>) -> S + Copy + 'static,
     R: Data,
@@ -154,7 +154,7 @@ where
 }
 
 /// [`value`], of a result that is worth something only as long as the process lives that made it.
-pub(super) fn bound<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
+pub(crate) fn bound<N, F, A, B, R>(_: F, partition: usize, a: Arg, b: Arg) -> Delayed<R>
 where
     F: Stage<A, B, R>,
     A: Take,
@@ -165,11 +165,11 @@ where
 }
 
 /// The argument of a stage that has none.
-pub(super) fn nothing() -> Arg {
+pub(crate) fn nothing() -> Arg {
     Arg::Value(Arc::new(()), CodecOf::<()>::CODEC)
 }
 
 /// The elements of a partition as an argument.
-pub(super) fn stream<T>(partition: &Delayed<Vec<T>>) -> Arg {
+pub(crate) fn stream<T>(partition: &Delayed<Vec<T>>) -> Arg {
     Arg::Stream(Arc::clone(partition.node()))
 }

@@ -1,16 +1,17 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
 use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
-use crate::cluster::link::Taken;
-use crate::cluster::most_segments;
-use crate::cluster::supervisor::{ATTACHED_OWNERS, Read};
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::job::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
-use crate::message::{self, FromWorker, Request, Task, Tasks, ToSession, ToWorker};
+use crate::message;
+use crate::message::{FromWorker, Request, Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::{Completion, Input, RunTask};
+use crate::supervisor::actor::{ATTACHED_OWNERS, Read};
+use crate::supervisor::most_segments;
+use crate::supervisor::worker_link::Taken;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -202,7 +203,7 @@ impl Core {
     }
 
     /// Gives segments back to their owners that nobody here uses any more.
-    pub(in super::super) fn return_segments(&mut self) {
+    pub(in crate::supervisor) fn return_segments(&mut self) {
         for (owner, segments) in by_owner(self.attachments.take_released(), |(id, _)| id.owner) {
             if owner >= ATTACHED_OWNERS {
                 self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Return(segments));
@@ -213,7 +214,7 @@ impl Core {
     }
 
     /// Takes in a message of a program behind a socket. An error ends its session.
-    pub(in super::super) fn hear_session(
+    pub(in crate::supervisor) fn hear_session(
         &mut self,
         session: SessionId,
         frame: Frame,
@@ -233,7 +234,7 @@ impl Core {
     }
 
     /// Takes in what a worker has sent.
-    pub(in super::super) fn read(&mut self, worker: WorkerId) -> Read {
+    pub(in crate::supervisor) fn read(&mut self, worker: WorkerId) -> Read {
         let Some(life) = self.lives.get_mut(&worker) else { return Read::End };
         let (frames, read) = match life.pipe.take(&mut life.decoder) {
             Ok(Taken::Frames { frames, all }) => (frames, if all { Read::All } else { Read::More }),

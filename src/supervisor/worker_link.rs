@@ -1,6 +1,6 @@
 //! The supervisor's end of a connection, and the actor that owns a worker's.
 
-use super::supervisor::{Attend, Hub, Read as Got, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
+use super::actor::{Attend, Hub, Read as Got, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::event_loop::watch;

@@ -1,19 +1,15 @@
 //! What a supervisor knows, and what it does: brings events to the scheduler and carries out its commands.
 
-mod lives;
+mod incoming;
 mod memory;
-mod print;
+mod output;
 mod requests;
-mod starts;
-mod traffic;
+mod start_failures;
+mod workers;
 
-use super::hub::{Hub, Unsent};
+use super::actor::{CLIENT, Supervisor};
 use super::messages::{ReturnSegments, Word};
-use super::{CLIENT, Supervisor};
-use crate::cluster::link::Pipe;
-use crate::cluster::place::Place;
-use crate::cluster::tail::Tail;
-use crate::cluster::{Executable, Settings, Shared};
+use super::shared_core::{Hub, Unsent};
 use crate::error::{DeathCause, DeathRecord, Error, Result};
 use crate::events::journal::{Journal, LifeStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
@@ -29,6 +25,10 @@ use crate::memory::process::Statm;
 use crate::message::{Request, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
+use crate::supervisor::recent_lines::Tail;
+use crate::supervisor::worker_link::Pipe;
+use crate::supervisor::worker_slot::Place;
+use crate::supervisor::{Executable, Settings, Shared};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use parking_lot::Mutex;
@@ -172,7 +172,7 @@ struct Waiting {
 
 impl Core {
     /// Starts the worker processes.
-    pub(super) fn new(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
+    pub(crate) fn new(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
         let config = Config {
             allowed_deaths: settings.allowed_deaths,
             cancel_grace: settings.cancel_grace,
@@ -259,7 +259,7 @@ impl Core {
     }
 
     /// The actor takes over: the workers' connections need its event loop.
-    pub(super) fn begin(&mut self, ctx: &mut Context<Supervisor>) {
+    pub(crate) fn begin(&mut self, ctx: &mut Context<Supervisor>) {
         let me = ctx.address();
         self.attachments.set_notifier(Box::new(move || me.do_send(ReturnSegments)));
         for (place, newborn) in std::mem::take(&mut self.newborn) {
@@ -267,18 +267,18 @@ impl Core {
         }
     }
 
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.shared.pages.unlink_all();
     }
 
     /// Where the client in this process puts what it asks for.
-    pub(super) fn requests(&self) -> Arc<Mutex<Vec<Request>>> {
+    pub(crate) fn requests(&self) -> Arc<Mutex<Vec<Request>>> {
         Arc::clone(&self.requests)
     }
 
     /// Sees to what the client in this process has asked for, if it suits. Whoever has the core takes it all, so that it is
     /// served in its order.
-    pub(super) fn serve_client_if(&mut self, suits: impl FnOnce(&[Request]) -> bool) -> bool {
+    pub(crate) fn serve_client_if(&mut self, suits: impl FnOnce(&[Request]) -> bool) -> bool {
         let requests = {
             let mut requests = self.requests.lock();
             if !suits(&requests) {
@@ -290,25 +290,25 @@ impl Core {
         true
     }
 
-    pub(super) fn belongs_to(&mut self, hub: &Arc<Hub>) {
+    pub(crate) fn belongs_to(&mut self, hub: &Arc<Hub>) {
         self.hub = Arc::downgrade(hub);
     }
 
-    pub(super) fn take_unsent(&mut self) -> Unsent {
+    pub(crate) fn take_unsent(&mut self) -> Unsent {
         std::mem::take(&mut self.unsent)
     }
 
     /// What the client in this process is to be told.
-    pub(super) fn take_news(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
+    pub(crate) fn take_news(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
         std::mem::take(&mut self.news)
     }
 
-    pub(super) fn has_news(&self) -> bool {
+    pub(crate) fn has_news(&self) -> bool {
         !self.news.is_empty()
     }
 
     /// Lets the scheduler decide and does what it says.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let mut commands = Vec::new();
             self.scheduler.dispatch(self.now(), &mut commands);
@@ -323,13 +323,13 @@ impl Core {
     }
 
     /// Whether the actor must be called, which has not been before, to do what is left.
-    pub(super) fn calls_actor(&mut self) -> bool {
+    pub(crate) fn calls_actor(&mut self) -> bool {
         let left = self.to_fill || self.has_news() || (!self.watching && self.must_look());
         left && !std::mem::replace(&mut self.called, true)
     }
 
     /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.
-    pub(super) fn after(&mut self, ctx: &mut Context<Supervisor>) {
+    pub(crate) fn after(&mut self, ctx: &mut Context<Supervisor>) {
         self.called = false;
         if std::mem::take(&mut self.to_fill) {
             self.refill_open(ctx);

@@ -5,22 +5,22 @@
 //! own, which keeps it in order; it is waited for before the core's, never after it.
 
 use super::core::Core;
-use crate::cluster::link::Pipe;
 use crate::ids::WorkerId;
 use crate::message::ToSession;
 use crate::remote::Remote;
+use crate::supervisor::worker_link::Pipe;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::{Arc, Weak};
 
-pub(in crate::cluster) struct Hub {
+pub(crate) struct Hub {
     core: Mutex<Core>,
     telling: Mutex<()>,
 }
 
 /// What there was to read from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cluster) enum Read {
+pub(in crate::supervisor) enum Read {
     /// Everything that has come has been taken in.
     All,
     /// There may be more.
@@ -30,26 +30,26 @@ pub(in crate::cluster) enum Read {
 }
 
 /// Connections to workers on which something waits to be sent.
-pub(super) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Pipe>); 2]>;
+pub(crate) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Pipe>); 2]>;
 
 impl Hub {
-    pub(super) fn new(core: Core) -> Arc<Self> {
+    pub(crate) fn new(core: Core) -> Arc<Self> {
         let hub = Arc::new(Self { core: Mutex::new(core), telling: Mutex::new(()) });
         hub.core.lock().belongs_to(&hub);
         hub
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock()
     }
 
     /// The core, if nobody else has it.
-    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Core>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Core>> {
         self.core.try_lock()
     }
 
     /// Takes in what a worker has sent. Whether the actor must be called to do the rest.
-    pub(in crate::cluster) fn read(&self, worker: WorkerId) -> (Read, bool) {
+    pub(in crate::supervisor) fn read(&self, worker: WorkerId) -> (Read, bool) {
         let mut core = self.core.lock();
         let read = core.read(worker);
         (read, self.conclude(core))
@@ -57,7 +57,7 @@ impl Hub {
 
     /// Sees to what follows from what the core has been told, and tells the client, unless another thread does so now.
     /// Whether the actor must be called to do the rest.
-    pub(super) fn conclude(&self, mut core: MutexGuard<'_, Core>) -> bool {
+    pub(crate) fn conclude(&self, mut core: MutexGuard<'_, Core>) -> bool {
         core.settle();
         let turn = if core.has_news() { self.telling.try_lock() } else { None };
         let news = if turn.is_some() { core.take_news() } else { Vec::new() };
@@ -68,7 +68,7 @@ impl Hub {
     }
 
     /// Releases the core and sends what it has to say to workers. Answers to whom.
-    pub(super) fn send_out(&self, mut core: MutexGuard<'_, Core>) -> Unsent {
+    pub(crate) fn send_out(&self, mut core: MutexGuard<'_, Core>) -> Unsent {
         let unsent = core.take_unsent();
         drop(core);
         unsent.iter().for_each(|(_, pipe)| pipe.flush());
@@ -76,7 +76,7 @@ impl Hub {
     }
 
     /// Tells the client in this process all there is to tell it.
-    pub(super) fn tell_client(&self) {
+    pub(crate) fn tell_client(&self) {
         if !self.core.lock().has_news() {
             return;
         }
@@ -96,7 +96,7 @@ thread_local! {
 }
 
 /// Whether this thread is telling a client something, so that others wait for it to do so.
-pub(in crate::cluster) fn is_telling() -> bool {
+pub(in crate::supervisor) fn is_telling() -> bool {
     TELLING.get()
 }
 

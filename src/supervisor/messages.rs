@@ -1,35 +1,35 @@
 //! What the supervisor is told.
 
-use super::Supervisor;
+use super::actor::Supervisor;
 use super::core::{Core, SessionEnd};
 use crate::client::WorkerInfo;
-use crate::cluster::tail::LogLine;
 use crate::error::{DeathCause, DeathRecord};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::message::ToSession;
+use crate::supervisor::recent_lines::LogLine;
 use actix::prelude::*;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::cluster) struct WorkerOutput {
-    pub(in crate::cluster) worker: WorkerId,
-    pub(in crate::cluster) stderr: bool,
-    pub(in crate::cluster) bytes: Vec<u8>,
+pub(in crate::supervisor) struct WorkerOutput {
+    pub(in crate::supervisor) worker: WorkerId,
+    pub(in crate::supervisor) stderr: bool,
+    pub(in crate::supervisor) bytes: Vec<u8>,
 }
 
 /// Its process has ended; what is still in its pipes comes next.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::cluster) struct WorkerEnded {
-    pub(in crate::cluster) worker: WorkerId,
+pub(in crate::supervisor) struct WorkerEnded {
+    pub(in crate::supervisor) worker: WorkerId,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::cluster) struct WorkerGone {
-    pub(in crate::cluster) worker: WorkerId,
-    pub(in crate::cluster) cause: DeathCause,
+pub(in crate::supervisor) struct WorkerGone {
+    pub(in crate::supervisor) worker: WorkerId,
+    pub(in crate::supervisor) cause: DeathCause,
 }
 
 #[derive(Message)]
@@ -46,7 +46,7 @@ pub(crate) struct CloseSession(pub(crate) SessionId);
 /// The client in this process has asked for something, or something was left to be done here.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::cluster) struct Attend;
+pub(in crate::supervisor) struct Attend;
 
 /// Word to a program that attached.
 #[derive(Message)]
@@ -94,7 +94,7 @@ pub(crate) struct ScaleTo(pub(crate) usize);
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct ReturnSegments;
+pub(crate) struct ReturnSegments;
 
 impl Handler<Attend> for Supervisor {
     type Result = ();

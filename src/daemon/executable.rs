@@ -1,6 +1,7 @@
 //! The executable that a program passes: which build is it really?
 
-use crate::task::image::{self, BuildId};
+use crate::task::image;
+use crate::task::image::BuildId;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +13,7 @@ const MOST_NOTES: u64 = 1 << 20;
 
 /// Whether the file behind `fd` is an executable of that build. A program that says otherwise than it is would leave
 /// workers of the wrong build to all others that share its.
-pub(super) fn check(fd: &OwnedFd, claimed: &BuildId) -> Result<(), String> {
+pub(crate) fn check(fd: &OwnedFd, claimed: &BuildId) -> Result<(), String> {
     let io = |e: io::Error| format!("the executable it sent cannot be read: {e}");
     let file = File::from(fd.as_fd().try_clone_to_owned().map_err(io)?);
     let meta = file.metadata().map_err(io)?;

@@ -2,13 +2,13 @@
 
 use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
-use crate::cluster::MOST_WORKERS;
-use crate::cluster::supervisor::messages::Look;
-use crate::cluster::supervisor::{ATTACHED_OWNERS, CLIENT};
-use crate::cluster::tail::LogLine;
 use crate::events::{Raw, Recorded};
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
+use crate::supervisor::MOST_WORKERS;
+use crate::supervisor::actor::{ATTACHED_OWNERS, CLIENT};
+use crate::supervisor::messages::Look;
+use crate::supervisor::recent_lines::LogLine;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,7 @@ impl Core {
         Raw { runs, workers: self.steps.entries() }
     }
 
-    pub(in super::super) fn overview(&self) -> Look {
+    pub(in crate::supervisor) fn overview(&self) -> Look {
         Look { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
     }
 
@@ -164,14 +164,14 @@ impl Core {
         self.places.iter().zip(&self.tails).flat_map(|(place, tail)| tail.lines(&place.name)).collect()
     }
 
-    pub(in super::super) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
+    pub(in crate::supervisor) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
         self.sessions.insert(session, end);
         // If starting workers has been given up, somebody new is a reason to try again.
         self.to_fill |= self.given_up;
     }
 
     /// Whoever it was has gone.
-    pub(in super::super) fn close_session(&mut self, session: SessionId) {
+    pub(in crate::supervisor) fn close_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.counted.remove(&session);
         self.scheduler.session_closed(session);

@@ -6,8 +6,8 @@ use crate::task::function::{Args, CallError};
 use std::fmt;
 use std::sync::Arc;
 
-/// The elements of one partition as an iterator: what the functions of [`map_partitions`](super::Bag::map_partitions) and
-/// [`reduction`](super::Bag::reduction) take.
+/// The elements of one partition as an iterator: what the functions of [`map_partitions`](crate::bag::Bag::map_partitions) and
+/// [`reduction`](crate::bag::Bag::reduction) take.
 ///
 /// They are made while they are read, so a partition need not be in memory as a whole. What takes all of them at once
 /// ([`for_each`](Iterator::for_each), [`fold`](Iterator::fold), [`count`](Iterator::count), …) is faster than a `for` loop: then
@@ -27,7 +27,7 @@ impl<I: Iterator> Source<I::Item> for I {
 
 impl<T: 'static> Elements<T> {
     /// The elements that another stage makes of its input. It is asked when the first is wanted.
-    pub(super) fn stage<I>(start: impl FnOnce() -> I + Send + 'static) -> Self
+    pub(crate) fn stage<I>(start: impl FnOnce() -> I + Send + 'static) -> Self
     where
         I: IntoIterator<Item = T>,
         I::IntoIter: Send + 'static,
@@ -36,7 +36,7 @@ impl<T: 'static> Elements<T> {
     }
 
     /// The first elements there are: those that count as the partition's.
-    pub(super) fn source<I>(start: impl FnOnce() -> I + Send + 'static) -> Self
+    pub(crate) fn source<I>(start: impl FnOnce() -> I + Send + 'static) -> Self
     where
         I: IntoIterator<Item = T>,
         I::IntoIter: Send + 'static,
@@ -45,7 +45,7 @@ impl<T: 'static> Elements<T> {
     }
 
     /// With one before them that has been taken already.
-    pub(super) fn behind(self, first: Option<T>) -> Self
+    pub(crate) fn behind(self, first: Option<T>) -> Self
     where
         T: Send,
     {
@@ -93,7 +93,7 @@ impl<T> fmt::Debug for Elements<T> {
 }
 
 /// How a stage takes one of its arguments.
-pub(super) trait Take: Sized + Send + 'static {
+pub(crate) trait Take: Sized + Send + 'static {
     /// Whether it is the elements of a partition.
     const IS_STREAM: bool;
 

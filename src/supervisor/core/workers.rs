@@ -2,9 +2,6 @@
 
 use super::{Core, DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
 use crate::client::{RestartPolicy, StartMethod};
-use crate::cluster::link::{Pipe, WorkerLink};
-use crate::cluster::place::Place;
-use crate::cluster::tail::Tail;
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::LifeStep;
 use crate::graph::node;
@@ -16,6 +13,9 @@ use crate::ipc::start;
 use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, Welcome};
+use crate::supervisor::recent_lines::Tail;
+use crate::supervisor::worker_link::{Pipe, WorkerLink};
+use crate::supervisor::worker_slot::Place;
 use crate::task::function::{Record, short_name};
 use crate::task::image::BuildId;
 use crate::task::program::{Op, Ops};
@@ -205,7 +205,7 @@ impl Core {
     }
 
     /// Opens or closes places until there are `n`.
-    pub(in super::super) fn scale(&mut self, n: usize) {
+    pub(in crate::supervisor) fn scale(&mut self, n: usize) {
         for place in &mut self.places[..] {
             place.closing = false;
         }
@@ -226,14 +226,14 @@ impl Core {
     }
 
     /// Replaces all workers.
-    pub(in super::super) fn restart(&mut self) {
+    pub(in crate::supervisor) fn restart(&mut self) {
         let lives: Vec<_> = self.lives.keys().copied().collect();
         lives.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
         self.to_fill = true;
     }
 
     /// The process of a worker has ended.
-    pub(in super::super) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Supervisor>) {
+    pub(in crate::supervisor) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Supervisor>) {
         let Some(life) = self.lives.remove(&worker) else { return };
         let place = life.place;
         let worked = self.has_worked(&life);
@@ -295,7 +295,7 @@ impl Core {
     }
 
     /// Lets all workers end, and then the actor.
-    pub(in super::super) fn stop(&mut self, ctx: &mut Context<Supervisor>) {
+    pub(in crate::supervisor) fn stop(&mut self, ctx: &mut Context<Supervisor>) {
         if self.stopping.is_some() {
             return;
         }

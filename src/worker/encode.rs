@@ -1,6 +1,7 @@
 //! What leaves a worker: encoded results, failures, log lines.
 
-use crate::graph::wire::{self, EncodeError};
+use crate::graph::wire;
+use crate::graph::wire::EncodeError;
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{SegmentError, SegmentPool};

@@ -4,14 +4,14 @@
 //! client's thread does for itself what it would wake the actor for, where nobody else has the core: it brings its request
 //! as far as the worker's socket, and while it looks for the answer, it looks into that socket, too.
 
+use super::actor::{CLIENT, Supervisor};
 use super::core::SessionEnd;
-use super::hub::Hub;
 use super::messages::Attend;
-use super::{CLIENT, Supervisor};
-use crate::cluster::link::Pipe;
+use super::shared_core::Hub;
 use crate::ids::WorkerId;
 use crate::message::Request;
 use crate::remote::Remote;
+use crate::supervisor::worker_link::Pipe;
 use actix::Addr;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -30,7 +30,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(supervisor: Addr<Supervisor>, hub: &Arc<Hub>) -> Self {
+    pub(crate) fn new(supervisor: Addr<Supervisor>, hub: &Arc<Hub>) -> Self {
         Self { supervisor, hub: Arc::downgrade(hub), requests: hub.lock().requests(), asked: Mutex::default() }
     }
 

@@ -5,10 +5,14 @@
 //! [`link`] actor for each worker owns that worker's pipes and process and waits for its messages. Decisions are the
 //! scheduler's; the others only carry its commands out and bring it events.
 
-pub(crate) mod link;
-mod place;
-pub(crate) mod supervisor;
-pub(crate) mod tail;
+pub(crate) mod actor;
+pub(crate) mod core;
+pub(crate) mod fast_path;
+pub(crate) mod messages;
+pub(crate) mod recent_lines;
+pub(crate) mod shared_core;
+pub(crate) mod worker_link;
+mod worker_slot;
 
 use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{Error, Result};
@@ -20,13 +24,13 @@ use crate::memory::limit::Bytes;
 use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
+use actor::{CLIENT, CloseSession, Desk, Stop, Supervisor, is_telling};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use supervisor::{CLIENT, CloseSession, Desk, Stop, Supervisor, is_telling};
 
 /// Most workers of one cluster.
 pub(crate) const MOST_WORKERS: usize = 1024;

@@ -17,14 +17,14 @@ pub const DEFAULT_NAME: &str = "default";
 
 /// The files of one cluster.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) name: String,
-    pub(super) socket: PathBuf,
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) socket: PathBuf,
 }
 
 impl Place {
     /// The cluster that a user means: by its name, or by the path of its socket.
-    pub(super) fn of(target: &Path) -> Result<Self> {
+    pub(crate) fn of(target: &Path) -> Result<Self> {
         match target.to_str() {
             Some(name) if !name.contains('/') => Self::named(name),
             _ => {
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    pub(super) fn named(name: &str) -> Result<Self> {
+    pub(crate) fn named(name: &str) -> Result<Self> {
         let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.len() > 40 || name.starts_with('.') || !name.chars().all(good) {
             let why = format!("`{name}`; up to 40 letters, digits, `.`, `_` and `-`, and no `.` at the start");
@@ -43,15 +43,15 @@ impl Place {
         Ok(Self { name: name.to_string(), socket: directory().join(format!("{name}.sock")) })
     }
 
-    pub(super) fn pid_file(&self) -> PathBuf {
+    pub(crate) fn pid_file(&self) -> PathBuf {
         self.socket.with_file_name(format!("{}.pid", self.name))
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.socket.with_file_name(format!("{}.log", self.name))
     }
 
-    pub(super) fn error(&self, reason: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
         Error::Cluster { name: self.name.clone(), reason: reason.into() }
     }
 
@@ -67,7 +67,7 @@ impl Place {
 }
 
 /// Where sockets are looked for: `$XDG_RUNTIME_DIR/swath`, or `/tmp/swath-<uid>` where that is not set.
-pub(super) fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| Path::new(d).is_absolute()) {
         Some(dir) => PathBuf::from(dir).join("swath"),
         None => PathBuf::from(format!("/tmp/swath-{}", geteuid())),
@@ -75,7 +75,7 @@ pub(super) fn directory() -> PathBuf {
 }
 
 /// Makes the directory if it is not there. Refuses one that others could have tampered with.
-pub(super) fn make_directory(dir: &Path) -> Result<()> {
+pub(crate) fn make_directory(dir: &Path) -> Result<()> {
     let bad = |why: String| Error::invalid("the runtime directory", format!("{}: {why}", dir.display()));
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => {}
@@ -100,19 +100,19 @@ fn check_directory(is_dir: bool, owner: u32, mode: u32) -> std::result::Result<(
 }
 
 /// Held by a cluster as long as it runs. Its files are removed with [`remove`](Self::remove).
-pub(super) struct Lock {
+pub(crate) struct Lock {
     file: File,
     place: Place,
 }
 
 impl Lock {
     /// The lock of a cluster that has ended without giving it back. None: somebody has it.
-    pub(super) fn of_dead(place: &Place) -> io::Result<Option<Self>> {
+    pub(crate) fn of_dead(place: &Place) -> io::Result<Option<Self>> {
         Self::lock_file(place, false)
     }
 
     /// None: another process has it.
-    pub(super) fn take(place: &Place) -> Result<Option<Self>> {
+    pub(crate) fn take(place: &Place) -> Result<Option<Self>> {
         Self::lock_file(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
     }
 
@@ -140,26 +140,26 @@ impl Lock {
         }
     }
 
-    pub(super) fn write_pid(&mut self) -> io::Result<()> {
+    pub(crate) fn write_pid(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         writeln!(self.file, "{}", std::process::id())
     }
 
     /// Removes the files of the cluster and gives the name free.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         // The file that carries the lock goes last, while it is still held.
         let place = &self.place;
         place.remove(&[place.socket.clone(), place.log(), place.pid_file()]);
     }
 
     /// The same for a cluster that was killed: what it said last is worth reading.
-    pub(super) fn remove_but_log(self) {
+    pub(crate) fn remove_but_log(self) {
         self.place.remove(&[self.place.socket.clone(), self.place.pid_file()]);
     }
 }
 
 /// The process id that a cluster wrote down.
-pub(super) fn pid(place: &Place) -> Option<u32> {
+pub(crate) fn pid(place: &Place) -> Option<u32> {
     fs::read_to_string(place.pid_file()).ok()?.trim().parse().ok()
 }
 
@@ -167,7 +167,7 @@ pub(super) fn pid(place: &Place) -> Option<u32> {
 const TAIL: u64 = 16 << 10;
 
 /// The end of a log, in whole lines. None where there is no log.
-pub(super) fn tail(path: &Path) -> Option<String> {
+pub(crate) fn tail(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let len = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
@@ -184,7 +184,7 @@ pub(super) fn tail(path: &Path) -> Option<String> {
 ///
 /// One that was killed does not, though its socket may still be open for a moment: in a process that it was just starting,
 /// which has all its descriptors until it becomes a worker.
-pub(super) fn is_listening(place: &Place) -> bool {
+pub(crate) fn is_listening(place: &Place) -> bool {
     let Ok(stream) = UnixStream::connect(&place.socket) else { return false };
     match Socket::from(OwnedFd::from(stream)).peer_process() {
         Ok(pid) if pid != 0 => start_time(pid).is_some(),
@@ -193,7 +193,7 @@ pub(super) fn is_listening(place: &Place) -> bool {
 }
 
 /// Makes room for a socket. The lock is held, so what is there can only be left over.
-pub(super) fn remove_stale_socket(place: &Place) -> Result<()> {
+pub(crate) fn remove_stale_socket(place: &Place) -> Result<()> {
     match fs::symlink_metadata(&place.socket) {
         Err(_) => Ok(()),
         Ok(meta) if !meta.file_type().is_socket() => {
@@ -207,7 +207,7 @@ pub(super) fn remove_stale_socket(place: &Place) -> Result<()> {
 }
 
 /// Removes the files of clusters that died without doing so.
-pub(super) fn sweep(dir: &Path) {
+pub(crate) fn sweep(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();

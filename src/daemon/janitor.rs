@@ -3,7 +3,8 @@
 //! A process that gets SIGKILL can't remove its files, and its workers, which survive it by some milliseconds, may not have
 //! been started. So the cluster starts a process of its own executable that waits for its end.
 
-use super::place::{self, Lock, Place};
+use super::paths;
+use super::paths::{Lock, Place};
 use crate::ipc::page::{PageName, start_time};
 use crate::ipc::start;
 use std::io::{PipeWriter, Write};
@@ -16,10 +17,10 @@ use std::time::{Duration, Instant};
 const DYING: Duration = Duration::from_secs(5);
 
 /// The cluster's hold on its janitor.
-pub(super) struct Janitor(Option<(Child, PipeWriter)>);
+pub(crate) struct Janitor(Option<(Child, PipeWriter)>);
 
 impl Janitor {
-    pub(super) fn start(place: &Place) -> Self {
+    pub(crate) fn start(place: &Place) -> Self {
         let started = start::spawn_janitor(&place.socket);
         Self(started.inspect_err(|e| log::warn!("files of this cluster will stay if it is killed: {e}")).ok())
     }
@@ -45,7 +46,7 @@ pub(crate) fn clean_up_after(process: u32, socket: &Path) {
     // A dying process closes its descriptors a little before its end.
     while start_time(process).is_some() && is_dying() {}
     // Another cluster may have begun there already. It cleans up itself.
-    while place::pid(&place) == Some(process) {
+    while paths::pid(&place) == Some(process) {
         match Lock::of_dead(&place) {
             Ok(Some(lock)) => lock.remove_but_log(),
             Ok(None) if is_dying() => {}

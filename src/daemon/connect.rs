@@ -1,15 +1,15 @@
 //! A program's end of its connection to a local cluster.
 
-use super::place::{self, Place};
+use super::paths;
+use super::paths::Place;
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::message::{
-    self, Answer, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments,
-};
+use crate::message;
+use crate::message::{Answer, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments};
 use crate::remote::{Description, Remote, Uplink};
 use crate::submission::backend::Reply;
 use crate::task::image;
@@ -75,16 +75,16 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
 }
 
 /// Sends one command, and answers with what the cluster says.
-pub(super) fn control(place: &Place, command: Control) -> Result<Attached> {
+pub(crate) fn control(place: &Place, command: Control) -> Result<Attached> {
     let socket = dial(place)?;
     exchange(&socket, &Attach::Control(command), Vec::new())
         .map_err(|reason| Error::Connect { path: place.socket.clone(), reason })
 }
 
 /// Stops a cluster and waits until it is gone.
-pub(super) fn stop(place: &Place) -> Result<()> {
+pub(crate) fn stop(place: &Place) -> Result<()> {
     // Together they name one process; a number alone may be another's a moment later.
-    let process = place::pid(place).and_then(|pid| Some((pid, start_time(pid)?)));
+    let process = paths::pid(place).and_then(|pid| Some((pid, start_time(pid)?)));
     let socket = dial(place)?;
     let attach = Attach::Control(Control::Stop);
     let failed = |reason| Error::Connect { path: place.socket.clone(), reason };

@@ -1,19 +1,19 @@
 //! The actor that owns one program's connection.
 
-use super::daemon::{Cluster, Left};
-use crate::cluster::link::Pipe;
-use crate::cluster::supervisor::{FromSocket, Supervisor, Word};
+use super::actor::{Cluster, Left};
 use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::message::FromCluster;
+use crate::supervisor::actor::{FromSocket, Supervisor, Word};
+use crate::supervisor::worker_link::Pipe;
 use actix::prelude::*;
 use std::sync::Arc;
 
-pub(super) struct Session {
-    pub(super) id: SessionId,
-    pub(super) pipe: Arc<Pipe>,
-    pub(super) supervisor: Addr<Supervisor>,
-    pub(super) cluster: Addr<Cluster>,
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) pipe: Arc<Pipe>,
+    pub(crate) supervisor: Addr<Supervisor>,
+    pub(crate) cluster: Addr<Cluster>,
 }
 
 impl Actor for Session {

@@ -3,30 +3,28 @@
 //! The core is behind a lock, see [`hub`]. So a client in the same process need not wait until the actor's thread wakes up:
 //! see [`desk`].
 
-mod core;
-mod desk;
-mod hub;
-mod messages;
-
-pub(crate) use self::core::SessionEnd;
-pub(super) use self::hub::{Hub, Read, is_telling};
 pub(crate) use crate::ids::ATTACHED_OWNERS;
-pub(crate) use desk::Desk;
-pub(super) use messages::{Attend, WorkerEnded, WorkerGone, WorkerOutput};
-pub(crate) use messages::{CloseSession, FromSocket, LookAt, OpenSession, RestartAll, ScaleTo, Stop, Word};
+pub(crate) use crate::supervisor::core::SessionEnd;
+pub(crate) use crate::supervisor::fast_path::Desk;
+pub(super) use crate::supervisor::messages::{Attend, WorkerEnded, WorkerGone, WorkerOutput};
+pub(crate) use crate::supervisor::messages::{
+    CloseSession, FromSocket, LookAt, OpenSession, RestartAll, ScaleTo, Stop, Word,
+};
+pub(super) use crate::supervisor::shared_core::{Hub, Read, is_telling};
 
-use self::core::Core;
 use super::{Executable, Settings, Shared};
 use crate::error::Result;
 use crate::ids::SessionId;
-use crate::task::image::{self, BuildId};
+use crate::supervisor::core::Core;
+use crate::task::image;
+use crate::task::image::BuildId;
 use actix::prelude::*;
 use std::sync::Arc;
 
 /// The session of the client in the supervisor's own process.
 pub(crate) const CLIENT: SessionId = SessionId(0);
 pub(crate) struct Supervisor {
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     /// Whether the event loop ends with this actor.
     owns_system: bool,
 }
@@ -51,7 +49,7 @@ impl Supervisor {
     }
 
     /// Does something with the core and sees to what follows from it.
-    fn with<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Core, &mut Context<Self>) -> R) -> R {
+    pub(super) fn with<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Core, &mut Context<Self>) -> R) -> R {
         let mut core = self.hub.lock();
         let result = f(&mut core, ctx);
         core.after(ctx);

@@ -1,22 +1,25 @@
 //! The cluster's own process: an actor that lets programs in and keeps supervisors for them.
 
+use super::executable;
 use super::janitor::Janitor;
-use super::place::{self, Lock, Place};
+use super::paths;
+use super::paths::{Lock, Place};
 use super::session::Session;
-use super::{ClusterStatus, ProgramStatus, executable};
-use crate::cluster::link::Pipe;
-use crate::cluster::supervisor::{
-    ATTACHED_OWNERS, CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor,
-};
-use crate::cluster::tail::LogLine;
-use crate::cluster::{Executable, MOST_WORKERS, Settings, Shared};
 use crate::error::Result;
 use crate::ids::SessionId;
 use crate::ipc::event_loop::watch;
 use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
-use crate::message::{self, Attach, Attached, Control, REFUSED};
+use crate::local::{ClusterStatus, ProgramStatus};
+use crate::message;
+use crate::message::{Attach, Attached, Control, REFUSED};
+use crate::supervisor::actor::{
+    ATTACHED_OWNERS, CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor,
+};
+use crate::supervisor::recent_lines::LogLine;
+use crate::supervisor::worker_link::Pipe;
+use crate::supervisor::{Executable, MOST_WORKERS, Settings, Shared};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};
@@ -47,7 +50,7 @@ const TURN: Duration = Duration::from_secs(3);
 /// Sessions are numbered below this; above are those of tasks.
 const SESSIONS: u32 = 1 << 30;
 
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     place: Place,
     settings: Settings,
     shared: Shared,
@@ -89,7 +92,7 @@ struct Admitted {
 /// The connection of a session has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Left(pub(super) SessionId);
+pub(crate) struct Left(pub(crate) SessionId);
 
 #[derive(Message)]
 #[rtype(result = "Overview")]
@@ -292,12 +295,12 @@ impl Handler<End> for Cluster {
 }
 
 /// Runs the cluster until it is told to stop.
-pub(super) fn serve(place: Place, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
-    let dir = place::directory();
-    place::make_directory(&dir)?;
+pub(crate) fn serve(place: Place, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+    let dir = paths::directory();
+    paths::make_directory(&dir)?;
     let mut lock = take_lock(&place)?;
-    place::remove_stale_socket(&place)?;
-    place::sweep(&dir);
+    paths::remove_stale_socket(&place)?;
+    paths::sweep(&dir);
     let failed = |what: &str, e: &dyn std::fmt::Display| place.error(format!("{what}: {e}"));
     lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
     raise_descriptor_limit();
@@ -356,8 +359,8 @@ fn take_lock(place: &Place) -> Result<Lock> {
         if let Some(lock) = Lock::take(place)? {
             return Ok(lock);
         }
-        if place::is_listening(place) || Instant::now() > until {
-            let pid = place::pid(place).map_or_else(String::new, |pid| format!(" (process {pid})"));
+        if paths::is_listening(place) || Instant::now() > until {
+            let pid = paths::pid(place).map_or_else(String::new, |pid| format!(" (process {pid})"));
             return Err(place.error(format!(
                 "it is already running{pid}; connect to it, stop it with `local-cluster stop --name {}`, or choose \
                  another name",

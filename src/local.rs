@@ -16,24 +16,16 @@
 //! # Ok::<(), swath::Error>(())
 //! ```
 
-mod connect;
-mod daemon;
-mod executable;
-mod janitor;
-mod place;
-mod session;
-
+pub(crate) use crate::daemon::janitor::clean_up_after;
+pub use crate::daemon::paths::DEFAULT_NAME;
 pub(crate) use crate::settings::sizes::size;
 pub use crate::settings::sizes::{WorkerSize, describe_sizes};
-pub(crate) use connect::connect;
-pub(crate) use janitor::clean_up_after;
-pub use place::DEFAULT_NAME;
 
 use crate::client::{Builder, WorkerInfo};
-use crate::cluster::tail::LogLine;
+use crate::daemon::paths::Place;
 use crate::error::{DeathRecord, Result};
 use crate::message::{Attached, Control};
-use place::Place;
+use crate::supervisor::recent_lines::LogLine;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -105,12 +97,12 @@ pub struct Log {
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.name(name.clone()).forward_output(false).settings()?;
-    daemon::serve(Place::named(&name)?, settings, ready)
+    crate::daemon::actor::serve(Place::named(&name)?, settings, ready)
 }
 
 fn control(cluster: impl AsRef<Path>, command: Control) -> Result<(Place, Attached)> {
     let place = Place::of(cluster.as_ref())?;
-    match connect::control(&place, command)? {
+    match crate::daemon::connect::control(&place, command)? {
         Attached::Refused(reason) => Err(place.error(reason)),
         answer => Ok((place, answer)),
     }
@@ -148,7 +140,7 @@ pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
     match control(cluster, Control::Logs)? {
         (place, Attached::Logs(workers)) => {
             let own = |text| Log { source: "cluster".to_string(), text, lines: Vec::new() };
-            let mut logs: Vec<_> = place::tail(&place.log()).map(own).into_iter().collect();
+            let mut logs: Vec<_> = crate::daemon::paths::tail(&place.log()).map(own).into_iter().collect();
             for lines in workers.chunk_by(|a, b| a.worker == b.worker) {
                 let text = lines.iter().flat_map(|l| [l.text.as_str(), "\n"]).collect();
                 logs.push(Log { source: lines[0].worker.clone(), text, lines: lines.to_vec() });
@@ -180,7 +172,7 @@ pub fn restart(cluster: impl AsRef<Path>) -> Result<()> {
 /// # Errors
 /// As [`status`], and where it does not end.
 pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
-    connect::stop(&Place::of(cluster.as_ref())?)
+    crate::daemon::connect::stop(&Place::of(cluster.as_ref())?)
 }
 
 /// Where the log of a cluster of that name is kept. Makes the directory if need be.
@@ -189,6 +181,6 @@ pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
 /// [`Error::Invalid`](crate::Error::Invalid) for a bad name, or a runtime directory that others can reach.
 pub fn log_file(name: &str) -> Result<PathBuf> {
     let place = Place::named(name)?;
-    place::make_directory(&place::directory())?;
+    crate::daemon::paths::make_directory(&crate::daemon::paths::directory())?;
     Ok(place.log())
 }

@@ -1,0 +1,6 @@
+//! DOC
+
+pub(crate) mod elements;
+pub(crate) mod layer;
+pub(crate) mod pass;
+pub(crate) mod shuffle;

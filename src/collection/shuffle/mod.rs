@@ -1,0 +1,3 @@
+//! DOC
+
+pub(crate) mod store;
