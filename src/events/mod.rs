@@ -12,7 +12,7 @@ pub(crate) mod journal;
 use crate::error::{DeathCause, Error, Result};
 use crate::graph::node;
 use crate::ipc::clock::{Clock, Ruler};
-use crate::ipc::ring::{Ended, Record};
+use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
 use journal::{Entry, GraphStep, LifeStep, WorkerStep};
 use serde::{Deserialize, Serialize};
@@ -226,7 +226,7 @@ impl EventLog {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     pub(crate) worker: String,
-    pub(crate) records: Vec<Record>,
+    pub(crate) records: Vec<RingRecord>,
 }
 
 /// What a mode knows of its tasks and workers.
@@ -281,7 +281,7 @@ impl Diary {
     }
 }
 
-fn push_run(worker: &str, record: Record, ruler: &Ruler, events: &mut Vec<Event>) {
+fn push_run(worker: &str, record: RingRecord, ruler: &Ruler, events: &mut Vec<Event>) {
     let run = record.run;
     let name = run.name.unwrap_or_else(|| match Function::at(run.place) {
         Some(function) => short_name(function.path()),

@@ -38,7 +38,7 @@ const ENDED: u64 = 2;
 
 #[repr(C, align(64))]
 #[derive(Default)]
-pub(crate) struct Slot([AtomicU64; WORDS]);
+pub(crate) struct RingEntry([AtomicU64; WORDS]);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub(crate) enum Ended {
 
 /// One run of a task function, as it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub(crate) struct RecordedRun {
     pub(crate) task: TaskId,
     /// The place of the function's record in the image.
     pub(crate) place: u64,
@@ -64,8 +64,8 @@ pub(crate) struct Run {
 
 /// A run with its times, read back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) run: Run,
+pub(crate) struct RingRecord {
+    pub(crate) run: RecordedRun,
     pub(crate) start: u64,
     /// `None`: it was running.
     pub(crate) end: Option<(u64, Ended)>,
@@ -79,12 +79,12 @@ pub(crate) struct Token(u64);
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
     cursor: &'a AtomicU64,
-    slots: &'a [Slot],
+    slots: &'a [RingEntry],
 }
 
 impl<'a> Ring<'a> {
     /// `slots.len()` is a power of two, or nothing, which turns recording off.
-    pub(crate) fn new(cursor: &'a AtomicU64, slots: &'a [Slot]) -> Self {
+    pub(crate) fn new(cursor: &'a AtomicU64, slots: &'a [RingEntry]) -> Self {
         debug_assert!(slots.is_empty() || slots.len().is_power_of_two());
         Self { cursor, slots }
     }
@@ -93,7 +93,7 @@ impl<'a> Ring<'a> {
         self.slots.is_empty()
     }
 
-    fn slot(&self, number: u64) -> &'a Slot {
+    fn slot(&self, number: u64) -> &'a RingEntry {
         &self.slots[number as usize & (self.slots.len() - 1)]
     }
 
@@ -175,7 +175,7 @@ impl<'a> Ring<'a> {
     }
 
     /// What is recorded, oldest first. Runs that are overwritten while it reads are left out.
-    pub(crate) fn read(&self) -> Vec<Record> {
+    pub(crate) fn read(&self) -> Vec<RingRecord> {
         let mut records = Vec::new();
         if self.is_off() {
             return records;
@@ -185,7 +185,7 @@ impl<'a> Ring<'a> {
     }
 
     /// The run of a task that began last, if it is still recorded. Fast for one that began a short time ago.
-    pub(crate) fn latest(&self, task: TaskId) -> Option<Record> {
+    pub(crate) fn latest(&self, task: TaskId) -> Option<RingRecord> {
         if self.is_off() {
             return None;
         }
@@ -203,7 +203,7 @@ impl<'a> Ring<'a> {
     }
 
     /// What the words of a run say, with the name behind them.
-    fn record(&self, number: u64, words: &[u64; WORDS]) -> Option<Record> {
+    fn record(&self, number: u64, words: &[u64; WORDS]) -> Option<RingRecord> {
         let (more, length) = (words[DETAIL] >> 48, words[WORDS - 1] as usize);
         let mut name = Vec::with_capacity(length);
         for i in 0..more {
@@ -217,14 +217,14 @@ impl<'a> Ring<'a> {
             ENDED => Some((words[END] >> 2, Ended::Finished)),
             _ => Some((words[END] >> 2, Ended::Failed)),
         };
-        let run = Run {
+        let run = RecordedRun {
             task: task_of(words),
             place: words[PLACE],
             key: words[KEY],
             thread: (words[DETAIL] >> 32) as u16,
             name: (length > 0).then(|| String::from_utf8_lossy(&name).into_owned()),
         };
-        Some(Record { run, start: words[START], end })
+        Some(RingRecord { run, start: words[START], end })
     }
 }
 
@@ -236,14 +236,14 @@ fn task_of(words: &[u64; WORDS]) -> TaskId {
 /// A ring in memory of its own.
 pub(crate) struct OwnRing {
     cursor: AtomicU64,
-    slots: Box<[Slot]>,
+    slots: Box<[RingEntry]>,
 }
 
 impl OwnRing {
     /// For so many runs, rounded up to a power of two; 0 turns recording off.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = if capacity == 0 { 0 } else { capacity.next_power_of_two() };
-        Self { cursor: AtomicU64::new(0), slots: std::iter::repeat_with(Slot::default).take(capacity).collect() }
+        Self { cursor: AtomicU64::new(0), slots: std::iter::repeat_with(RingEntry::default).take(capacity).collect() }
     }
 
     pub(crate) fn ring(&self) -> Ring<'_> {
@@ -271,7 +271,7 @@ mod tests {
         let records = ring.read();
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].end, None);
-        assert_eq!(records[0].run, Run { task: task(1), place: 100, key: 7, thread: 2, name: None });
+        assert_eq!(records[0].run, RecordedRun { task: task(1), place: 100, key: 7, thread: 2, name: None });
         assert_eq!(records[1].run.name.as_deref(), Some("named"));
         assert_eq!((records[1].start, records[1].end), (20, Some((30, Ended::Failed))));
         ring.end(first, Ended::Finished, 40);

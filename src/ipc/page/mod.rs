@@ -9,7 +9,7 @@ pub(crate) mod gauges;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::captured::Carried;
 use crate::ipc::ledger::Account;
-use crate::ipc::ring::{Ring, Slot};
+use crate::ipc::ring::{Ring, RingEntry};
 use crate::version::VERSION;
 use gauges::Gauges;
 use nix::errno::Errno;
@@ -61,7 +61,7 @@ struct Page {
 const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 << 10);
 
 /// Where the ring of task runs begins.
-const RING: usize = size_of::<Page>().next_multiple_of(align_of::<Slot>());
+const RING: usize = size_of::<Page>().next_multiple_of(align_of::<RingEntry>());
 
 /// A task id in two words. `task` is its index plus one, 0 where there is none.
 #[repr(C)]
@@ -135,7 +135,7 @@ impl ControlPage {
     /// Makes a page, for our user only, with room for so many task runs (rounded up to a power of two).
     pub(crate) fn create(name: &PageName, runs: usize) -> Result<Self, PageError> {
         let runs = if runs == 0 { 0 } else { runs.next_power_of_two() };
-        let size = RING + runs * size_of::<Slot>();
+        let size = RING + runs * size_of::<RingEntry>();
         let conf = ShmemConf::new().os_id(name.to_string()).size(size);
         let shmem = conf.create().map_err(|e| name.shmem_error(e, size))?;
         let file = name.open_file().map_err(|e| name.io_error(e, size))?;
@@ -171,7 +171,7 @@ impl ControlPage {
         }
         let runs = page.page().run_slots.load(Ordering::Relaxed);
         page.runs = usize::try_from(runs).unwrap_or(usize::MAX);
-        if page.runs > room / size_of::<Slot>() || (page.runs > 0 && !page.runs.is_power_of_two()) {
+        if page.runs > room / size_of::<RingEntry>() || (page.runs > 0 && !page.runs.is_power_of_two()) {
             return Err(foreign("it is too small"));
         }
         Ok(page)
@@ -207,7 +207,7 @@ impl ControlPage {
     pub(crate) fn ring(&self) -> Ring<'_> {
         // SAFETY: `create` made the mapping `RING + runs * size_of::<Slot>()` bytes long and `open` checked that it is; `RING` is a multiple of a slot's alignment and the mapping starts at a page. As in `page`, any bytes are
         // valid slots, all of them atomics, and the mapping lives as long as `self`.
-        let slots = unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<Slot>(), self.runs) };
+        let slots = unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<RingEntry>(), self.runs) };
         Ring::new(&self.page().run_cursor, slots)
     }
 

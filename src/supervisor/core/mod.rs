@@ -127,7 +127,7 @@ pub(crate) struct Core {
     functions: FxHashMap<u64, String>,
     steps: Journal<WorkerStep>,
     /// By place: what workers that are gone had recorded.
-    past_runs: Vec<Vec<ring::Record>>,
+    past_runs: Vec<Vec<ring::RingRecord>>,
     waiting: Vec<Waiting>,
     watching: bool,
     /// A worker is so near its limit that it must be looked at often.
