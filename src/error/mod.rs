@@ -3,9 +3,9 @@
 pub(crate) mod file;
 
 use crate::files::FileError;
-use crate::memory::limit::Bytes;
 use crate::task::codec::{self};
 use crate::task::{Data, Value};
+use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -314,7 +314,7 @@ impl fmt::Display for Cause {
                 Ok(())
             }
             Self::MemoryLimit { limit, peak, records } => {
-                let (limit, peak) = (Bytes(*limit), Bytes(*peak));
+                let (limit, peak) = (HumanBytes(*limit), HumanBytes(*peak));
                 write!(f, "needs more memory than a worker has, also when it runs alone: {peak} were seen in use of ")?;
                 write!(f, "{limit}; raise `memory_limit`, or make it smaller pieces")?;
                 records.iter().try_for_each(|record| write!(f, "; {record}"))
@@ -484,10 +484,20 @@ impl fmt::Display for DeathCause {
                 Err(_) => write!(f, "killed by signal {n}"),
             },
             Self::MemoryLimit { used, limit } => {
-                write!(f, "was ended because it used {} of its memory limit of {}", Bytes(*used), Bytes(*limit))
+                write!(
+                    f,
+                    "was ended because it used {} of its memory limit of {}",
+                    HumanBytes(*used),
+                    HumanBytes(*limit)
+                )
             }
             Self::AllocationFailed { wanted, limit } => {
-                write!(f, "ended when it wanted {} at once, with a memory limit of {}", Bytes(*wanted), Bytes(*limit))
+                write!(
+                    f,
+                    "ended when it wanted {} at once, with a memory limit of {}",
+                    HumanBytes(*wanted),
+                    HumanBytes(*limit)
+                )
             }
             Self::OutOfMemory => write!(f, "was killed by the kernel, which had run out of memory"),
             Self::Unresponsive(ms) => write!(f, "gave no sign of life for {ms} ms"),
@@ -504,22 +514,22 @@ impl fmt::Display for DeathRecord {
         if let Some(available) = self.machine_available {
             let maybe =
                 if self.cause == DeathCause::OutOfMemory { "" } else { "possibly by the kernel for want of memory: " };
-            write!(f, "; {maybe}the machine had {} available when last looked at", Bytes(available))?;
+            write!(f, "; {maybe}the machine had {} available when last looked at", HumanBytes(available))?;
         }
         if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_limit()) {
-            write!(f, "; memory limit {}", Bytes(limit))?;
+            write!(f, "; memory limit {}", HumanBytes(limit))?;
         }
         if let Some(last) = self.memory_samples.last() {
-            write!(f, "; last seen using {}", Bytes(*last))?;
+            write!(f, "; last seen using {}", HumanBytes(*last))?;
         }
         if self.managed + self.spilled > 0 {
-            let (managed, spilled) = (Bytes(self.managed), Bytes(self.spilled));
+            let (managed, spilled) = (HumanBytes(self.managed), HumanBytes(self.spilled));
             write!(f, "; keeping {managed} of results in memory and {spilled} on disk")?;
         }
         for (at, key) in self.running.iter().enumerate() {
             write!(f, "{}{key}", if at == 0 { "; running " } else { ", " })?;
             match self.input_bytes.get(at) {
-                Some(&inputs) if inputs > 0 => write!(f, " (inputs of {})", Bytes(inputs))?,
+                Some(&inputs) if inputs > 0 => write!(f, " (inputs of {})", HumanBytes(inputs))?,
                 _ => {}
             }
         }
