@@ -9,6 +9,7 @@ mod house {
     pub mod reader;
     pub mod report;
     pub mod rules;
+    mod samples;
     pub mod scopes;
     pub mod source;
     pub mod tokens;
