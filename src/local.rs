@@ -16,9 +16,7 @@
 //! # Ok::<(), swath::Error>(())
 //! ```
 
-pub(crate) use crate::daemon::janitor::clean_up_after;
 pub use crate::daemon::paths::DEFAULT_NAME;
-pub(crate) use crate::settings::sizes::size;
 pub use crate::settings::sizes::{WorkerSize, describe_sizes};
 pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
@@ -38,6 +36,7 @@ use std::path::{Path, PathBuf};
 /// [`Error::Invalid`](crate::Error::Invalid) for an option that makes no sense, or a runtime directory that others can
 /// reach.
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+    crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.name(name.clone()).forward_output(false).settings()?;
     crate::daemon::actor::serve(Place::named(&name)?, settings, ready)

@@ -350,6 +350,7 @@ impl Builder {
     /// [`Error::Invalid`] for a bad option; [`Error::Spawn`], [`Error::Resource`] or [`Error::Connect`] where workers
     /// cannot be started or the cluster cannot be reached.
     pub fn build(self) -> Result<Client> {
+        crate::start::link();
         if let Some(cluster) = &self.cluster {
             let remote = connect(Path::new(cluster), self.name.as_deref())?;
             return Ok(Client::with_limit(remote, self.max_graphs));
@@ -377,7 +378,7 @@ impl Builder {
 
     /// The options of worker processes, checked.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let size = self.size.as_deref().map(crate::local::size).transpose()?;
+        let size = self.size.as_deref().map(crate::settings::sizes::size).transpose()?;
         let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
         let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
         if workers == 0 || workers > MOST_WORKERS {

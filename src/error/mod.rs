@@ -2,10 +2,10 @@
 
 pub(crate) mod file;
 
-use crate::files::FileError;
 use crate::task::codec::{self};
 use crate::task::{Data, Value};
 use crate::units::HumanBytes;
+use file::FileError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;

@@ -3,9 +3,9 @@
 pub(crate) use super::Run;
 pub(crate) use super::waiter::{Watcher, wait_helping};
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::label::Label;
 use crate::ipc::out_of_band::decode_scope;
 use crate::job::Payload;
-use crate::submission::Label;
 use crate::task::{Data, Value, codec};
 use std::fmt;
 use std::sync::{Arc, Weak};
