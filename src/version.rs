@@ -20,6 +20,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("ipc/page/gauges.rs")) },
     const { hash(include_bytes!("ipc/ledger.rs")) },
     const { hash(include_bytes!("ipc/page/mod.rs")) },
+    const { hash(include_bytes!("ipc/payload.rs")) },
     const { hash(include_bytes!("ipc/segment/mod.rs")) },
     const { hash(include_bytes!("local.rs")) },
     const { hash(include_bytes!("memory/report.rs")) },

@@ -8,7 +8,7 @@ use crate::graph::node;
 use crate::graph::node::{Kind, Node};
 use crate::graph::options::Options;
 use crate::ipc::out_of_band::decode_scope;
-use crate::job::Payload;
+use crate::ipc::payload::Payload;
 use crate::task::function::{Record, short_name};
 use crate::task::{Data, Value, codec};
 use std::fmt;
