@@ -11,7 +11,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("client/mod.rs")) },
     const { hash(include_bytes!("supervisor/mod.rs")) },
     const { hash(include_bytes!("supervisor/recent_lines.rs")) },
-    const { hash(include_bytes!("error/mod.rs")) },
+    const { hash(include_bytes!("error/death.rs")) },
     const { hash(include_bytes!("events/journal.rs")) },
     const { hash(include_bytes!("events/mod.rs")) },
     const { hash(include_bytes!("ipc/ring.rs")) },
