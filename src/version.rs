@@ -7,7 +7,7 @@
 pub(crate) const VERSION: u64 = combine(&[
     hash(env!("CARGO_PKG_VERSION").as_bytes()),
     const { hash(include_bytes!("bytes.rs")) },
-    const { hash(include_bytes!("error/mod.rs")) },
+    const { hash(include_bytes!("error/death.rs")) },
     const { hash(include_bytes!("events/journal.rs")) },
     const { hash(include_bytes!("events/mod.rs")) },
     const { hash(include_bytes!("ids.rs")) },
@@ -16,6 +16,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("ipc/page/gauges.rs")) },
     const { hash(include_bytes!("ipc/page/mod.rs")) },
     const { hash(include_bytes!("ipc/ring.rs")) },
+    const { hash(include_bytes!("ipc/payload.rs")) },
     const { hash(include_bytes!("ipc/segment/mod.rs")) },
     const { hash(include_bytes!("job.rs")) },
     const { hash(include_bytes!("memory/report.rs")) },

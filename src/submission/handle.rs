@@ -5,7 +5,7 @@ pub(crate) use super::waiter::{Watcher, wait_helping};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::label::Label;
 use crate::ipc::out_of_band::decode_scope;
-use crate::job::Payload;
+use crate::ipc::payload::Payload;
 use crate::task::{Data, Value, codec};
 use std::fmt;
 use std::sync::{Arc, Weak};

@@ -1,8 +1,8 @@
 //! A value as a payload: its bytes, and its large buffers in shared segments.
 
 use crate::bytes::Bytes;
+use crate::ipc::payload::Payload;
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::Payload;
 use crate::task::Value;
 use crate::task::codec::{Codec, Refused};
 

@@ -2,8 +2,9 @@
 
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
+use crate::ipc::payload::{Payload, SMALL};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Completion, FailureCause, Outcome, Payload, SMALL};
+use crate::job::{Completion, FailureCause, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
