@@ -1,9 +1,9 @@
 //! Waiting for several futures.
 
 use super::future::Future;
-use crate::submission::completed::Arrivals;
-use crate::submission::completed::Places;
-use crate::submission::handle::{Output, Run};
+use crate::submission::completed::CompletionQueue;
+use crate::submission::completed::ListPositions;
+use crate::submission::handle::{ResultHandle, Submission};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ pub enum WaitFor {
 }
 
 /// The outputs behind some futures, by run, each with its place in the list.
-pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Run>, Places)> {
-    let mut runs: Vec<(&Arc<Run>, Places)> = Vec::new();
-    let mut known: FxHashMap<*const Run, usize> = FxHashMap::default();
+pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Submission>, ListPositions)> {
+    let mut runs: Vec<(&Arc<Submission>, ListPositions)> = Vec::new();
+    let mut known: FxHashMap<*const Submission, usize> = FxHashMap::default();
     let mut place = 0;
     // Futures of one run mostly follow each other.
     for stretch in futures.chunk_by(|a, b| a.output().is_before(b.output())) {
-        let Output { run, slot } = stretch[0].output();
+        let ResultHandle { submission: run, index: slot } = stretch[0].output();
         let at = *known.entry(Arc::as_ptr(run)).or_insert_with(|| {
-            runs.push((run, Places::default()));
+            runs.push((run, ListPositions::default()));
             runs.len() - 1
         });
         runs[at].1.push(*slot, stretch.len(), place);
@@ -45,12 +45,12 @@ fn wanted(n: usize, how: WaitFor) -> usize {
 }
 
 pub(super) fn wait<T>(futures: &[Future<T>], how: WaitFor, deadline: Option<Instant>) -> bool {
-    let arrivals = Arrivals::of(by_run(futures));
+    let arrivals = CompletionQueue::of(by_run(futures));
     (0..wanted(futures.len(), how)).all(|_| arrivals.pop(deadline).is_some())
 }
 
 pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
-    let arrivals = Arrivals::of(by_run(futures));
+    let arrivals = CompletionQueue::of(by_run(futures));
     for _ in 0..wanted(futures.len(), how) {
         std::future::poll_fn(|cx| arrivals.poll(cx.waker())).await;
     }
@@ -59,13 +59,13 @@ pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
 /// Futures in the order in which they are done, see [`Client::as_completed`](crate::Client::as_completed).
 pub struct AsCompleted<T> {
     futures: Vec<Option<Future<T>>>,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<CompletionQueue>,
     left: usize,
 }
 
 impl<T> AsCompleted<T> {
     pub(super) fn new(futures: Vec<Future<T>>) -> Self {
-        let arrivals = Arrivals::of(by_run(&futures));
+        let arrivals = CompletionQueue::of(by_run(&futures));
         Self { left: futures.len(), futures: futures.into_iter().map(Some).collect(), arrivals }
     }
 
@@ -110,8 +110,8 @@ impl<T> fmt::Debug for AsCompleted<T> {
 mod tests {
     use super::*;
     use crate::exec::sync::SyncRunner;
-    use crate::graph::label::Label;
-    use crate::submission::handle::{Slot, cancelled};
+    use crate::graph::label::TaskLabel;
+    use crate::submission::handle::{ResultState, cancelled};
     use crate::task::function::{Record, TaskFunction};
 
     #[test]
@@ -119,17 +119,17 @@ mod tests {
         fn record<F: TaskFunction<(u64,), u64>>(_: F) -> &'static Record {
             F::RECORD
         }
-        let label = |at| Label::new(record(|x: u64| x), None, at);
-        let run = Run::of_values(0, SyncRunner::new(0), (0..3).map(label).collect());
-        let failed = || Slot::Failed(cancelled(&run.label(0)));
+        let label = |at| TaskLabel::new(record(|x: u64| x), None, at);
+        let run = Submission::of_values(0, SyncRunner::new(0), (0..3).map(label).collect());
+        let failed = || ResultState::Failed(cancelled(&run.label(0)));
         run.settle([(0, failed())]);
-        let futures = (0..3).map(|slot| Future::<u64>::new(Output::new(&run, slot))).collect();
+        let futures = (0..3).map(|slot| Future::<u64>::new(ResultHandle::new(&run, slot))).collect();
         let mut completed = AsCompleted::new(futures);
         run.settle([(1, failed())]);
-        let done: Vec<u32> = completed.by_ref().take(2).map(|future| future.output().slot).collect();
+        let done: Vec<u32> = completed.by_ref().take(2).map(|future| future.output().index).collect();
         assert_eq!(done, [0, 1]);
         assert!(run.reopen(0) && run.reopen(1));
-        run.settle((0..3).map(|slot| (slot, Slot::Value(Arc::new(u64::from(slot))))));
-        assert_eq!(completed.map(|future| future.output().slot).collect::<Vec<_>>(), [2]);
+        run.settle((0..3).map(|slot| (slot, ResultState::Value(Arc::new(u64::from(slot))))));
+        assert_eq!(completed.map(|future| future.output().index).collect::<Vec<_>>(), [2]);
     }
 }

@@ -87,7 +87,7 @@ impl<T: Data> IntoArg<T> for &Delayed<T> {
 }
 
 /// Carries the function that puts a container together.
-pub(crate) struct Gather<C>(PhantomData<C>);
+pub(crate) struct Inline<C>(PhantomData<C>);
 
 fn all<T: Data>(args: &mut Args<'_, '_>) -> Result<Vec<T>, CallError> {
     (0..args.len()).map(|i| args.take(i)).collect()
@@ -97,12 +97,12 @@ fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_, '_>) -> 
     (0..args.len() / 2).map(|i| Ok((args.take(2 * i)?, args.take(2 * i + 1)?))).collect()
 }
 
-impl<T: Data> Gather<Vec<T>> {
+impl<T: Data> Inline<Vec<T>> {
     pub(crate) const RECORD: &'static Record =
         &Record::new::<Self>(|| "list", |args| Ok(Arc::new(all::<T>(args)?) as Value), CodecOf::<Vec<T>>::CODEC);
 }
 
-impl<T: Data, const N: usize> Gather<[T; N]>
+impl<T: Data, const N: usize> Inline<[T; N]>
 where
     [T; N]: Data,
 {
@@ -119,7 +119,7 @@ where
     );
 }
 
-impl<T: Data> Gather<Option<T>> {
+impl<T: Data> Inline<Option<T>> {
     pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "option",
         |args| Ok(Arc::new(if args.len() == 0 { None } else { Some(args.take::<T>(0)?) }) as Value),
@@ -127,7 +127,7 @@ impl<T: Data> Gather<Option<T>> {
     );
 }
 
-impl<K: Data + Eq + Hash, V: Data> Gather<HashMap<K, V>> {
+impl<K: Data + Eq + Hash, V: Data> Inline<HashMap<K, V>> {
     pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
         |args| Ok(Arc::new(pairs::<K, V, HashMap<K, V>>(args)?) as Value),
@@ -135,7 +135,7 @@ impl<K: Data + Eq + Hash, V: Data> Gather<HashMap<K, V>> {
     );
 }
 
-impl<K: Data + Ord, V: Data> Gather<BTreeMap<K, V>> {
+impl<K: Data + Ord, V: Data> Inline<BTreeMap<K, V>> {
     pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
         |args| Ok(Arc::new(pairs::<K, V, BTreeMap<K, V>>(args)?) as Value),
@@ -144,7 +144,7 @@ impl<K: Data + Ord, V: Data> Gather<BTreeMap<K, V>> {
 }
 
 pub(crate) fn list<T: Data, I: IntoArg<T>>(items: impl IntoIterator<Item = I>) -> Arg {
-    Arg::Gather(Gather::<Vec<T>>::RECORD, items.into_iter().map(IntoArg::into_arg).collect())
+    Arg::Inline(Inline::<Vec<T>>::RECORD, items.into_iter().map(IntoArg::into_arg).collect())
 }
 
 /// What lists, options and maps of a handle are as arguments.
@@ -186,35 +186,35 @@ macro_rules! lists {
         {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().map(IntoArg::<T>::into_arg).collect();
-                Arg::Gather($crate::delayed::arg::Gather::<[T; N]>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<[T; N]>::RECORD, items)
             }
         }
 
         impl<T: Data> IntoArg<Vec<Vec<T>>> for Vec<Vec<$handle<T>>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().map($crate::delayed::arg::list::<T, _>).collect();
-                Arg::Gather($crate::delayed::arg::Gather::<Vec<Vec<T>>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<Vec<Vec<T>>>::RECORD, items)
             }
         }
 
         impl<T: Data> IntoArg<Option<T>> for Option<$handle<T>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().map(IntoArg::<T>::into_arg).collect();
-                Arg::Gather($crate::delayed::arg::Gather::<Option<T>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<Option<T>>::RECORD, items)
             }
         }
 
         impl<K: Data + Eq + std::hash::Hash, T: Data> IntoArg<std::collections::HashMap<K, T>> for std::collections::HashMap<K, $handle<T>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().flat_map(|(k, v)| [k.into_arg(), v.into_arg()]).collect();
-                Arg::Gather($crate::delayed::arg::Gather::<std::collections::HashMap<K, T>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<std::collections::HashMap<K, T>>::RECORD, items)
             }
         }
 
         impl<K: Data + Ord, T: Data> IntoArg<std::collections::BTreeMap<K, T>> for std::collections::BTreeMap<K, $handle<T>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().flat_map(|(k, v)| [k.into_arg(), v.into_arg()]).collect();
-                Arg::Gather($crate::delayed::arg::Gather::<std::collections::BTreeMap<K, T>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<std::collections::BTreeMap<K, T>>::RECORD, items)
             }
         }
     )*};
@@ -226,7 +226,7 @@ lists!(Delayed);
 
 macro_rules! tuple_record {
     ($($t:ident $i:tt),*) => {
-        impl<$($t: Data),*> Gather<($($t,)*)> {
+        impl<$($t: Data),*> Inline<($($t,)*)> {
             pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
                 || "tuple",
                 |args| Ok(Arc::new(($(args.take::<$t>($i)?,)*)) as Value),
@@ -245,7 +245,7 @@ macro_rules! tuple {
     ($($t:ident $i:tt $item:ty),*) => {
         impl<$($t: Data),*> IntoArg<($($t,)*)> for ($($item,)*) {
             fn into_arg(self) -> Arg {
-                Arg::Gather(Gather::<($($t,)*)>::RECORD, vec![$(IntoArg::<$t>::into_arg(self.$i)),*])
+                Arg::Inline(Inline::<($($t,)*)>::RECORD, vec![$(IntoArg::<$t>::into_arg(self.$i)),*])
             }
         }
     };

@@ -1,7 +1,7 @@
 //! Results of several submissions in the order in which they are there.
 
-use super::Run;
-use crate::submission::waiter::{Watcher, wait_until};
+use super::Submission;
+use crate::submission::waiter::{Waiter, wait_until};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,12 +28,12 @@ impl Stretch {
 
 /// Outputs of one run, each with the place of its future in a list. Takes no more room than the list is out of order.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct ListPositions {
     stretches: Vec<Stretch>,
     len: usize,
 }
 
-impl Places {
+impl ListPositions {
     pub(crate) fn push(&mut self, slot: u32, len: usize, place: usize) {
         self.len += len;
         self.stretches.push(Stretch { slot, len: len as u32, place });
@@ -74,14 +74,14 @@ impl Places {
 
 /// Places of futures in a list, in the order in which they were done.
 #[derive(Default)]
-pub(crate) struct Arrivals {
+pub(crate) struct CompletionQueue {
     /// Those that have not been looked at, and the one who waits for the next.
-    queue: Mutex<(VecDeque<usize>, Option<Watcher>)>,
+    queue: Mutex<(VecDeque<usize>, Option<Waiter>)>,
 }
 
-impl Arrivals {
+impl CompletionQueue {
     /// The queue of these results of several submissions, each with its place in a list.
-    pub(crate) fn of<'a>(runs: impl IntoIterator<Item = (&'a Arc<Run>, Places)>) -> Arc<Self> {
+    pub(crate) fn of<'a>(runs: impl IntoIterator<Item = (&'a Arc<Submission>, ListPositions)>) -> Arc<Self> {
         let arrivals = Arc::new(Self::default());
         for (run, places) in runs {
             run.tell_each(places.in_order(), &arrivals);
@@ -100,7 +100,7 @@ impl Arrivals {
         }
     }
 
-    fn pop_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<usize> {
+    fn pop_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<usize> {
         let mut queue = self.queue.lock();
         let place = queue.0.pop_front();
         if place.is_none() {
@@ -113,14 +113,14 @@ impl Arrivals {
     pub(crate) fn pop(&self, deadline: Option<Instant>) -> Option<usize> {
         let mut found = None;
         wait_until(deadline, || {
-            found = self.pop_or(Watcher::here);
+            found = self.pop_or(Waiter::here);
             found.is_some()
         });
         found
     }
 
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<usize> {
-        self.pop_or(|| Watcher::Waker(waker.clone())).map_or(Poll::Pending, Poll::Ready)
+        self.pop_or(|| Waiter::Waker(waker.clone())).map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -128,8 +128,8 @@ impl Arrivals {
 mod tests {
     use super::*;
 
-    fn places(slots: &[u32]) -> Places {
-        let (mut places, mut place) = (Places::default(), 0);
+    fn places(slots: &[u32]) -> ListPositions {
+        let (mut places, mut place) = (ListPositions::default(), 0);
         for stretch in slots.chunk_by(|a, b| a + 1 == *b) {
             places.push(stretch[0], stretch.len(), place);
             place += stretch.len();
@@ -137,7 +137,7 @@ mod tests {
         places.in_order()
     }
 
-    fn of(places: &Places, slot: u32) -> Vec<usize> {
+    fn of(places: &ListPositions, slot: u32) -> Vec<usize> {
         let mut found: Vec<_> = places.of(slot).collect();
         found.sort_unstable();
         found

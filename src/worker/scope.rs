@@ -53,7 +53,7 @@ impl WorkerScope {
             ring.end(token, Ended::Finished, now);
         }
         let name = self.name.borrow();
-        self.token.set(Some(ring.begin(task, record.place(), key, self.slot, name.as_deref(), now)));
+        self.token.set(Some(ring.begin(task, record.log_id(), key, self.slot, name.as_deref(), now)));
     }
 
     pub(super) fn end(&self, outcome: &Outcome) {
