@@ -1,6 +1,6 @@
 //! What is known about the death of a worker process.
 
-use crate::memory::limit::Bytes;
+use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -106,10 +106,20 @@ impl fmt::Display for DeathCause {
                 Err(_) => write!(f, "killed by signal {n}"),
             },
             Self::MemoryLimit { used, limit } => {
-                write!(f, "was ended because it used {} of its memory limit of {}", Bytes(*used), Bytes(*limit))
+                write!(
+                    f,
+                    "was ended because it used {} of its memory limit of {}",
+                    HumanBytes(*used),
+                    HumanBytes(*limit)
+                )
             }
             Self::AllocationFailed { wanted, limit } => {
-                write!(f, "ended when it wanted {} at once, with a memory limit of {}", Bytes(*wanted), Bytes(*limit))
+                write!(
+                    f,
+                    "ended when it wanted {} at once, with a memory limit of {}",
+                    HumanBytes(*wanted),
+                    HumanBytes(*limit)
+                )
             }
             Self::OutOfMemory => write!(f, "was killed by the kernel, which had run out of memory"),
             Self::Unresponsive(ms) => write!(f, "gave no sign of life for {ms} ms"),
@@ -126,22 +136,22 @@ impl fmt::Display for DeathRecord {
         if let Some(available) = self.machine_available {
             let maybe =
                 if self.cause == DeathCause::OutOfMemory { "" } else { "possibly by the kernel for want of memory: " };
-            write!(f, "; {maybe}the machine had {} available when last looked at", Bytes(available))?;
+            write!(f, "; {maybe}the machine had {} available when last looked at", HumanBytes(available))?;
         }
         if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_limit()) {
-            write!(f, "; memory limit {}", Bytes(limit))?;
+            write!(f, "; memory limit {}", HumanBytes(limit))?;
         }
         if let Some(last) = self.memory_samples.last() {
-            write!(f, "; last seen using {}", Bytes(*last))?;
+            write!(f, "; last seen using {}", HumanBytes(*last))?;
         }
         if self.managed + self.spilled > 0 {
-            let (managed, spilled) = (Bytes(self.managed), Bytes(self.spilled));
+            let (managed, spilled) = (HumanBytes(self.managed), HumanBytes(self.spilled));
             write!(f, "; keeping {managed} of results in memory and {spilled} on disk")?;
         }
         for (at, key) in self.running.iter().enumerate() {
             write!(f, "{}{key}", if at == 0 { "; running " } else { ", " })?;
             match self.input_bytes.get(at) {
-                Some(&inputs) if inputs > 0 => write!(f, " (inputs of {})", Bytes(inputs))?,
+                Some(&inputs) if inputs > 0 => write!(f, " (inputs of {})", HumanBytes(inputs))?,
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! What can be wrong with a file, and where in it.
 
-use crate::files::Compression;
+use crate::units::Compression;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;

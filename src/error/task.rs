@@ -1,9 +1,9 @@
 //! Why a task has no result: which task, where it ran, and what happened.
 
 use super::death::DeathRecord;
-use crate::memory::limit::Bytes;
 use crate::task::codec;
 use crate::task::{Data, Value};
+use crate::units::HumanBytes;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,7 +186,7 @@ impl fmt::Display for Cause {
                 Ok(())
             }
             Self::MemoryLimit { limit, peak, records } => {
-                let (limit, peak) = (Bytes(*limit), Bytes(*peak));
+                let (limit, peak) = (HumanBytes(*limit), HumanBytes(*peak));
                 write!(f, "needs more memory than a worker has, also when it runs alone: {peak} were seen in use of ")?;
                 write!(f, "{limit}; raise `memory_limit`, or make it smaller pieces")?;
                 records.iter().try_for_each(|record| write!(f, "; {record}"))

@@ -25,7 +25,7 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::job::{Completion, Failure, FailureCause, Outcome};
-use crate::memory::limit::available_memory;
+use crate::memory::machine::available_memory;
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
 use crate::remote::Description;
