@@ -23,9 +23,9 @@ pub(crate) struct JobSpec {
     /// Tasks whose result is given: literals too large to ride in a body, and scattered values. Ascending.
     pub(crate) data: Vec<(u32, Payload)>,
     /// Tasks whose results the session asks for. Ascending, without repeats.
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) outputs: Vec<WantedResult>,
     /// Tasks with options other than the default. Ascending.
-    pub(crate) options: Vec<(u32, TaskOptions)>,
+    pub(crate) options: Vec<(u32, WireOptions)>,
     /// The given values go to every worker at once, not with the first task that uses them.
     pub(crate) broadcast: bool,
     /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
@@ -34,7 +34,7 @@ pub(crate) struct JobSpec {
 
 /// What the session wants of one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Output {
+pub(crate) struct WantedResult {
     pub(crate) index: u32,
     /// Send the value as soon as there is one; otherwise only word that it is there, and it stays until released.
     pub(crate) deliver: bool,
@@ -54,7 +54,7 @@ impl JobSpec {
         self.deps.extend(part.deps.iter().map(|dep| dep + tasks));
         self.dep_ends.extend(part.dep_ends.iter().map(|end| end + deps));
         self.data.extend(part.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
-        self.outputs.extend(part.outputs.iter().map(|o| Output { index: o.index + tasks, ..*o }));
+        self.outputs.extend(part.outputs.iter().map(|o| WantedResult { index: o.index + tasks, ..*o }));
         self.open = part.open;
     }
 
@@ -73,7 +73,7 @@ impl JobSpec {
 
 /// Per-task options as they cross the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TaskOptions {
+pub(crate) struct WireOptions {
     /// The name in the task's key, where it is not its function's.
     pub(crate) name: Option<String>,
     /// Higher runs earlier. Default 0.

@@ -1,7 +1,7 @@
 //! What a supervisor's answers mean to the caller.
 
 use crate::error::{DeathRecord, Error, Result};
-use crate::events::Raw;
+use crate::events::EventRecords;
 use crate::memory::report::MemoryReport;
 use crate::message::{Answer, Question};
 use crate::status::LogLine;
@@ -34,7 +34,7 @@ macro_rules! answers {
 answers!(
     text: Text(String),
     deaths: Deaths(Vec<DeathRecord>),
-    events: Events(Box<Raw>),
+    events: Events(Box<EventRecords>),
     logs: Logs(Vec<LogLine>),
     workers: Workers(Vec<WorkerInfo>)
 );

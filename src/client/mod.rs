@@ -23,7 +23,7 @@ pub use wait::{AsCompleted, WaitFor};
 
 use crate::delayed::Delayed;
 use crate::error::{DeathRecord, Error, Result};
-use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
+use crate::events::{ClientLog, DEFAULT_CAPACITY, EventLog};
 use crate::exec::sync::SyncRunner;
 use crate::exec::threads::Threads;
 use crate::graph::Graph;
@@ -77,7 +77,7 @@ struct Inner {
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
     gate: Arc<Gate>,
-    diary: Arc<Diary>,
+    log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<FxHashMap<u128, WeakOutput>>,
 }
@@ -117,8 +117,8 @@ impl Client {
     }
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
-        let (gate, diary) = (Gate::new(graphs, Arc::clone(&backend)), Arc::new(Diary::new()));
-        Self(Arc::new(Inner { backend, owner, gate, diary, pure: Mutex::default() }))
+        let (gate, log) = (Gate::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
+        Self(Arc::new(Inner { backend, owner, gate, log, pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -233,7 +233,7 @@ impl Client {
     fn noted(&self, permit: Permit, tasks: usize, submit: impl FnOnce() -> Result<Arc<Run>>) -> Result<Arc<Run>> {
         let began = ticks();
         let run = submit()?;
-        run.keep_until_done(permit.submitted(&self.0.diary, run.number, tasks, began));
+        run.keep_until_done(permit.submitted(&self.0.log, run.number, tasks, began));
         Ok(run)
     }
 
@@ -634,7 +634,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn events(&self) -> Result<EventLog> {
-        self.0.backend.ask_cluster(Question::Events).wait().and_then(events).map(|raw| self.0.diary.log(*raw))
+        self.0.backend.ask_cluster(Question::Events).wait().and_then(events).map(|records| self.0.log.log(*records))
     }
 
     /// [`events`](Self::events) for async code.
@@ -642,7 +642,7 @@ impl Client {
     /// # Errors
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
-        self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
+        self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|records| self.0.log.log(*records))
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.

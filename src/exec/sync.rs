@@ -2,7 +2,7 @@
 
 use super::{begin, ended, evaluate, task_error};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::Graph;
 use crate::graph::label::Label;
 use crate::graph::node::Kind;
@@ -235,8 +235,8 @@ impl Backend for SyncRunner {
 
     fn ask_cluster(&self, question: Question) -> Reply {
         if let Question::Events = question {
-            let runs = vec![Recorded { worker: HERE.to_string(), records: self.events.ring().read() }];
-            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+            let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.events.ring().read() }];
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }

@@ -7,7 +7,7 @@ use super::node::{Arg, Kind, Node, keyed_hash, serials};
 use super::wire::{INLINE, end};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
-use crate::job::{JobSpec, Output};
+use crate::job::{JobSpec, WantedResult};
 use crate::task::call::{Fault, guarded};
 use crate::task::codec;
 use crate::task::codec::{Codec, CodecOf, Refused};
@@ -162,7 +162,7 @@ impl Layer {
             }
             segments += spec.data[given..].iter().map(|(_, payload)| payload.segments().len()).sum::<usize>();
             program::call_step(&mut spec.bodies, offset, 1, (self.hash(id) >> 64) as u64);
-            spec.outputs.push(Output { index: part.ends.len() as u32, deliver: false });
+            spec.outputs.push(WantedResult { index: part.ends.len() as u32, deliver: false });
             part.ends.push(id);
             spec.body_ends.push(end(spec.bodies.len())?);
             spec.dep_ends.push(end(spec.deps.len())?);

@@ -4,7 +4,7 @@ use super::Graph;
 use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
-use crate::job::{EXTERNAL, JobSpec, Output};
+use crate::job::{EXTERNAL, JobSpec, WantedResult};
 use crate::submission::handle::{Output as ClientOutput, Slot};
 use crate::task::codec::{Codec, Refused};
 use crate::task::encode::EncodeError;
@@ -286,7 +286,7 @@ impl Writer<'_> {
         for (slot, id) in self.graph.outputs().into_iter().enumerate() {
             let index = self.place[id as usize];
             if index & EXTERNAL == 0 {
-                self.spec.outputs.push(Output { index, deliver });
+                self.spec.outputs.push(WantedResult { index, deliver });
                 self.slots.push(slot as u32);
             }
         }

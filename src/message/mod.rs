@@ -201,7 +201,7 @@ pub(crate) enum Answer {
     Deaths(Vec<DeathRecord>),
     Memory(Box<MemoryReport>),
     Logs(Vec<LogLine>),
-    Events(Box<crate::events::Raw>),
+    Events(Box<crate::events::EventRecords>),
     Text(String),
     Progress { done: u64, failed: u64, total: u64 },
     Done,
@@ -266,14 +266,14 @@ pub(crate) struct FromCluster {
 
 /// A payload as it is written, and as it is read.
 #[derive(Serialize)]
-struct Written<'a> {
+struct PayloadOut<'a> {
     bytes: &'a Bytes,
     in_segment: Option<u64>,
     segments: Vec<SegmentId>,
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct PayloadIn {
     bytes: Bytes,
     in_segment: Option<u64>,
     segments: Vec<SegmentId>,
@@ -295,13 +295,13 @@ impl Serialize for Payload {
             OUT.with_borrow_mut(|out| out.extend(segments.iter().cloned()));
         }
         let segments = segments.iter().map(|s| s.id()).collect();
-        Written { bytes: &self.bytes, in_segment: self.in_segment(), segments }.serialize(serializer)
+        PayloadOut { bytes: &self.bytes, in_segment: self.in_segment(), segments }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = Read::deserialize(deserializer)?;
+        let wire = PayloadIn::deserialize(deserializer)?;
         let next = |id: &SegmentId| IN.with_borrow_mut(|waiting| waiting.pop()).filter(|s| s.id() == *id);
         let segments: Option<Vec<_>> = wire.segments.iter().map(next).collect();
         let segments =

@@ -17,7 +17,7 @@ use crate::graph::node::{Kind, Node};
 use crate::graph::wire::argument_error;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Delivered, Delivery, Failure, FailureCause, JobSpec, Output as Wanted};
+use crate::job::{Delivered, Delivery, Failure, FailureCause, JobSpec, WantedResult};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::task::Value;
@@ -435,7 +435,7 @@ impl Backend for Remote {
         for (index, (value, codec, label)) in (0..).zip(values) {
             let payload = encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, label.key(), codec))?;
             spec.data.push((index, payload));
-            spec.outputs.push(Wanted { index, deliver: false });
+            spec.outputs.push(WantedResult { index, deliver: false });
             labels.push(label);
         }
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);

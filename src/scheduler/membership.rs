@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::{Leaving, Slot, WorkerSpec};
+use super::worker::{Leaving, WorkerIndex, WorkerSpec};
 use crate::error::DeathRecord;
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::payload::Payload;
@@ -116,7 +116,7 @@ impl Scheduler {
     }
 
     /// The tasks whose value is in that worker's store, and whether the supervisor has it too for good.
-    fn held_by(&mut self, slot: Slot) -> Vec<(TaskRef, bool)> {
+    fn held_by(&mut self, slot: WorkerIndex) -> Vec<(TaskRef, bool)> {
         let mut held = Vec::new();
         for job in self.jobs.iter_mut() {
             let slot_of_job = job.slot;
@@ -133,7 +133,7 @@ impl Scheduler {
         let claimed = self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED);
         let value = &mut self.jobs[r.job].values[value];
         self.workers[value.holder].let_go(value.nbytes, claimed);
-        value.holder = Slot::NONE;
+        value.holder = WorkerIndex::NONE;
     }
 
     /// A value is gone for good.
@@ -298,7 +298,7 @@ impl Scheduler {
 
     /// Leads retiring workers through the steps of their end.
     pub(super) fn wind_down(&mut self) {
-        let leaving: Vec<Slot> =
+        let leaving: Vec<WorkerIndex> =
             self.workers.slots().filter(|(_, w)| w.leaving != Leaving::No && !w.killed).map(|(slot, _)| slot).collect();
         for slot in leaving {
             if let Leaving::Draining { asked_back } = self.workers[slot].leaving {

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::job::{Job, State, TaskRef, flag};
 use super::ready::{Lane, Rule};
-use super::worker::{Leaving, Slot};
+use super::worker::{Leaving, WorkerIndex};
 use crate::error::DeathRecord;
 use crate::ids::WorkerId;
 use crate::job::FailureCause;
@@ -43,7 +43,7 @@ impl Scheduler {
         let mut copies = Vec::new();
         for job in self.jobs.iter() {
             for value in job.values.iter() {
-                let is_copy = value.holder != Slot::NONE && !value.exporting;
+                let is_copy = value.holder != WorkerIndex::NONE && !value.exporting;
                 if is_copy && value.payload.as_ref().is_some_and(|p| p.nbytes() >= self.config.large_copy) {
                     copies.push(TaskRef { job: job.slot, index: value.owner });
                 }

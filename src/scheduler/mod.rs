@@ -31,7 +31,6 @@ mod ready;
 mod sessions;
 #[cfg(test)]
 mod sim;
-mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -150,8 +149,8 @@ pub(crate) struct Scheduler {
     ready: ReadyLanes,
     /// The workers that can exist; unknown until told.
     fleet: Option<Vec<WorkerSpec>>,
-    sizes: sizes::Sizes,
-    times: estimates::Times,
+    result_sizes: estimates::ResultSizes,
+    run_times: estimates::RunTimes,
     /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
     calm: bool,
     deliveries: Vec<Delivery>,
@@ -166,7 +165,7 @@ pub(crate) struct Scheduler {
     /// Jobs that may have become unneeded, by slot.
     leaving: Vec<u32>,
     /// Tasks that use results of other jobs, and may be sent ahead of these.
-    latecomers: Vec<TaskRef>,
+    pipelined: Vec<TaskRef>,
     next_seq: u64,
     /// Messages about runs and transfers that nobody waits for.
     stale: u64,
@@ -182,7 +181,7 @@ impl Scheduler {
         self.now = self.now.max(now);
         self.settle();
         self.place_all();
-        self.send_latecomers();
+        self.send_pipelined();
         self.balance();
         self.wind_down();
         self.flush(out);

@@ -7,7 +7,7 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::Slot;
+use super::worker::WorkerIndex;
 use crate::ids::{TaskId, WorkerId};
 use crate::job::EXTERNAL;
 
@@ -16,12 +16,12 @@ const SHORT: u32 = 500_000;
 /// Nor those with more inputs, so that looking at all of them is cheap.
 const MOST_INPUTS: usize = 8;
 /// A job with more tasks is not searched for those that use results of others.
-const MOST_LATECOMERS: usize = 64;
+const MOST_PIPELINED: usize = 64;
 
 impl Scheduler {
     /// A task was sent: sends along the first of its successors that lacks nothing but results of this worker's tasks,
     /// and after that the first successor of the successor, and so on.
-    pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: Slot) {
+    pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: WorkerIndex) {
         loop {
             let job = &self.jobs[last.job];
             let no_successor = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
@@ -50,12 +50,13 @@ impl Scheduler {
         let owner = &self.jobs[r.job];
         let shared = owner.tasks[r.index as usize].has(flag::SHARED);
         let users = shared.then(|| owner.users.get(&r.index)).flatten().into_iter().flatten();
-        let elsewhere = users.flat_map(move |&(slot, link)| row(slot, self.jobs[slot].tasks.len() as u32 + link));
+        let elsewhere =
+            users.flat_map(move |&(slot, external)| row(slot, self.jobs[slot].tasks.len() as u32 + external));
         row(r.job, r.index).chain(elsewhere)
     }
 
     /// Of how many inputs a task would be sent ahead to this worker, if it can be.
-    fn ahead_of(&self, r: TaskRef, slot: Slot) -> Option<u8> {
+    fn ahead_of(&self, r: TaskRef, slot: WorkerIndex) -> Option<u8> {
         let job = &self.jobs[r.job];
         let task = &job.tasks[r.index as usize];
         let State::Waiting { .. } = task.state else { return None };
@@ -89,30 +90,30 @@ impl Scheduler {
     }
 
     /// A new job may use what is in flight of earlier ones. Where it is large, that is not worth looking for.
-    pub(super) fn note_latecomers(&mut self, slot: u32) {
+    pub(super) fn note_pipelined(&mut self, slot: u32) {
         let job = &self.jobs[slot];
-        if job.links.is_empty() || job.tasks.len() > MOST_LATECOMERS {
+        if job.external_inputs.is_empty() || job.tasks.len() > MOST_PIPELINED {
             return;
         }
         for index in 0..job.tasks.len() as u32 {
             let deps = job.spec.deps(index);
             let late = deps.len() <= MOST_INPUTS && deps.iter().any(|dep| dep & EXTERNAL != 0);
             if late && matches!(job.state(index), State::Waiting { .. }) {
-                self.latecomers.push(TaskRef { job: slot, index });
+                self.pipelined.push(TaskRef { job: slot, index });
             }
         }
     }
 
     /// Sends tasks of new jobs along with what they use of earlier ones.
-    pub(super) fn send_latecomers(&mut self) {
-        for r in std::mem::take(&mut self.latecomers) {
+    pub(super) fn send_pipelined(&mut self) {
+        for r in std::mem::take(&mut self.pipelined) {
             if self.jobs.state_of(r).is_some_and(|state| matches!(state, State::Waiting { .. })) {
-                self.send_latecomer(r);
+                self.send_one_pipelined(r);
             }
         }
     }
 
-    fn send_latecomer(&mut self, r: TaskRef) {
+    fn send_one_pipelined(&mut self, r: TaskRef) {
         let job = &self.jobs[r.job];
         let inputs = job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep));
         let mut flying = inputs.filter_map(|t| match self.jobs[t.job].state(t.index) {

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::Slot;
+use super::worker::WorkerIndex;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::job::{Failure, FailureCause};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Scheduler {
             job.claims -= 1;
             let unused = task.uses == 0;
             if let State::Done { value, .. } | State::Lent { value, .. } = task.state
-                && job.values[value].holder != Slot::NONE
+                && job.values[value].holder != WorkerIndex::NONE
             {
                 self.workers[job.values[value].holder].claimed_bytes -= job.values[value].nbytes;
             }

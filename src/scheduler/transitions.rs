@@ -1,7 +1,7 @@
 //! The life of a task: started, made ready by its inputs, done, failed, unneeded; and what that means for its neighbours.
 
-use super::job::{State, TaskRef, Value, flag};
-use super::worker::{Slot, Zombie};
+use super::job::{State, TaskRef, TaskValue, flag};
+use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::payload::Payload;
@@ -50,7 +50,7 @@ impl Scheduler {
         self.sweep();
     }
 
-    fn finish(&mut self, slot: Slot, completion: Completion) {
+    fn finish(&mut self, slot: WorkerIndex, completion: Completion) {
         let Completion { id, attempt, run_us, outcome } = completion;
         let running = self.jobs.find_task(id).and_then(|r| {
             let task = &self.jobs[r.job].tasks[r.index as usize];
@@ -79,7 +79,7 @@ impl Scheduler {
                 if limited {
                     self.learn_size(r, nbytes, false);
                 }
-                self.complete(r, Some(payload), nbytes, Slot::NONE, false, slot);
+                self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, slot);
             }
             Outcome::Held { nbytes, bound } => {
                 if limited {
@@ -97,7 +97,7 @@ impl Scheduler {
     }
 
     /// Takes a task off its worker's books. Its state still says `Assigned`, for the caller to change.
-    pub(super) fn land(&mut self, r: TaskRef, slot: Slot, seq: u32) {
+    pub(super) fn land(&mut self, r: TaskRef, slot: WorkerIndex, seq: u32) {
         let job = &self.jobs[r.job];
         let w = &mut self.workers[slot];
         w.flight.remove(seq);
@@ -118,15 +118,23 @@ impl Scheduler {
         }
     }
 
-    fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, bound: bool, last: Slot) {
+    fn complete(
+        &mut self,
+        r: TaskRef,
+        payload: Option<Payload>,
+        nbytes: u64,
+        holder: WorkerIndex,
+        bound: bool,
+        last: WorkerIndex,
+    ) {
         let job = &mut self.jobs[r.job];
         if payload.is_none() {
             job.bulky = true;
         }
-        if holder != Slot::NONE {
+        if holder != WorkerIndex::NONE {
             self.workers[holder].hold(nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
-        let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
+        let value = TaskValue { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
         if !job.tries.is_empty() {
@@ -197,7 +205,7 @@ impl Scheduler {
     /// The rows of dependents that other jobs keep of a task.
     pub(super) fn rows_elsewhere(&self, r: TaskRef) -> Vec<(u32, u32)> {
         let Some(users) = self.jobs[r.job].users.get(&r.index) else { return Vec::new() };
-        users.iter().map(|&(job, link)| (job, self.jobs[job].tasks.len() as u32 + link)).collect()
+        users.iter().map(|&(job, external)| (job, self.jobs[job].tasks.len() as u32 + external)).collect()
     }
 
     /// All dependents of a task, in whatever state and job.
@@ -223,9 +231,9 @@ impl Scheduler {
             let dep = job.spec.deps[k];
             let target = job.resolve(dep);
             if dep & EXTERNAL != 0 {
-                let link = &mut job.links[(dep & !EXTERNAL) as usize];
-                link.uses += 1;
-                if link.uses > 1 {
+                let external = &mut job.external_inputs[(dep & !EXTERNAL) as usize];
+                external.uses += 1;
+                if external.uses > 1 {
                     continue;
                 }
             }
@@ -281,7 +289,7 @@ impl Scheduler {
         Some(self.failure_of(r, None, FailureCause::Infeasible { reason }))
     }
 
-    pub(super) fn failure_of(&self, r: TaskRef, worker: Option<Slot>, cause: FailureCause) -> Failure {
+    pub(super) fn failure_of(&self, r: TaskRef, worker: Option<WorkerIndex>, cause: FailureCause) -> Failure {
         let worker = worker.and_then(|w| self.workers.get(w)).map(|w| w.spec.name.clone());
         Failure { task: self.jobs[r.job].task_id(r.index), step: 0, call: None, worker, cause }
     }
@@ -416,9 +424,9 @@ impl Scheduler {
             let dep = job.spec.deps[k];
             let target = job.resolve(dep);
             if dep & EXTERNAL != 0 {
-                let link = &mut job.links[(dep & !EXTERNAL) as usize];
-                link.uses -= 1;
-                if link.uses > 0 {
+                let external = &mut job.external_inputs[(dep & !EXTERNAL) as usize];
+                external.uses -= 1;
+                if external.uses > 0 {
                     continue;
                 }
             }
@@ -463,7 +471,7 @@ impl Scheduler {
         let value = job.values.remove(value);
         let id = job.task_id(r.index);
         job.set(r.index, State::Released, &mut self.ready);
-        if value.holder != Slot::NONE {
+        if value.holder != WorkerIndex::NONE {
             let w = &mut self.workers[value.holder];
             w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
             if dropping {
@@ -509,7 +517,7 @@ impl Scheduler {
     }
 
     /// Cancels the run of an assigned task. The worker keeps it as a zombie; the caller changes the task's state.
-    pub(super) fn strand(&mut self, r: TaskRef, slot: Slot, seq: u32) {
+    pub(super) fn strand(&mut self, r: TaskRef, slot: WorkerIndex, seq: u32) {
         let memory = self.jobs[r.job].memory(r.index);
         self.land(r, slot, seq);
         let job = &mut self.jobs[r.job];
@@ -523,7 +531,7 @@ impl Scheduler {
     }
 
     /// A cancelled run has ended. False if there is no such.
-    pub(super) fn end_zombie(&mut self, slot: Slot, id: TaskId, attempt: Option<u16>) -> bool {
+    pub(super) fn end_zombie(&mut self, slot: WorkerIndex, id: TaskId, attempt: Option<u16>) -> bool {
         let w = &mut self.workers[slot];
         let found = w.zombies.iter().position(|z| z.id == id && attempt.is_none_or(|a| a == z.attempt));
         let Some(at) = found else { return false };
@@ -571,17 +579,17 @@ impl Scheduler {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
             }
-            for (link, at) in job.links.iter().zip(0..) {
-                let owner = &mut self.jobs[link.target.job];
+            for (external, at) in job.external_inputs.iter().zip(0..) {
+                let owner = &mut self.jobs[external.target.job];
                 owner.refs -= 1;
-                if let Some(users) = owner.users.get_mut(&link.target.index) {
+                if let Some(users) = owner.users.get_mut(&external.target.index) {
                     users.remove(&(slot, at));
                     if users.is_empty() {
-                        owner.users.remove(&link.target.index);
-                        owner.tasks[link.target.index as usize].put(flag::SHARED, false);
+                        owner.users.remove(&external.target.index);
+                        owner.tasks[external.target.index as usize].put(flag::SHARED, false);
                     }
                 }
-                self.leaving.push(link.target.job);
+                self.leaving.push(external.target.job);
             }
         }
     }

@@ -23,7 +23,7 @@
 use super::budget::Budget;
 use super::{begin, ended, evaluate, task_error};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::Label;
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, Ids, row};
@@ -836,8 +836,8 @@ impl Backend for Threads {
         if let Question::Events = question {
             let seats = self.queue.lock().seats.clone();
             let runs =
-                seats.iter().map(|s| Recorded { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
-            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+                seats.iter().map(|s| WorkerRuns { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
             let (managed, limit) = budget.used();

@@ -9,7 +9,7 @@ mod worker;
 
 use super::*;
 use crate::ids::JobId;
-use crate::job::{EXTERNAL, Failure, FailureCause, Output, TaskOptions};
+use crate::job::{EXTERNAL, Failure, FailureCause, WantedResult, WireOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::{Loss, SimWorker, named};
@@ -228,7 +228,7 @@ impl Sim {
                     }
                 }
             }
-            let mut options = TaskOptions::default();
+            let mut options = WireOptions::default();
             let mut kind = PLAIN;
             if open && self.rng.chance(chaos) {
                 kind = if self.rng.chance(50) { BAD } else { LOCAL };
@@ -256,7 +256,7 @@ impl Sim {
                 options.memory = Some(1 + self.rng.below(100) as u64);
             }
             if open {
-                options = TaskOptions::default();
+                options = WireOptions::default();
                 kind = if kind == BAD || kind == LOCAL { kind } else { PLAIN };
             }
             let id = self.task(number, first + index);
@@ -278,14 +278,14 @@ impl Sim {
                 }
                 self.values.insert(id, value);
             }
-            if options != TaskOptions::default() && !given {
+            if options != WireOptions::default() && !given {
                 spec.options.push((index, options));
             }
             spec.deps.extend(deps);
             spec.dep_ends.push(spec.deps.len() as u32);
             spec.body_ends.push(spec.bodies.len() as u32);
             if self.rng.chance(25) || index + 1 == n {
-                spec.outputs.push(Output { index, deliver: self.rng.chance(50) });
+                spec.outputs.push(WantedResult { index, deliver: self.rng.chance(50) });
             }
         }
         for output in &spec.outputs {

@@ -1,7 +1,7 @@
 //! What clients ask for.
 
 use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
@@ -140,9 +140,9 @@ impl Core {
     }
 
     /// What workers have recorded of the tasks of a session, and of those that tasks have submitted.
-    fn events(&self, session: SessionId) -> Raw {
+    fn events(&self, session: SessionId) -> EventRecords {
         let mut runs: Vec<_> = (self.places.iter().zip(&self.past_runs))
-            .map(|(place, past)| Recorded { worker: place.name.clone(), records: past.clone() })
+            .map(|(place, past)| WorkerRuns { worker: place.name.clone(), records: past.clone() })
             .collect();
         for life in self.lives.values() {
             runs[life.place].records.extend(life.page.ring().read());
@@ -153,7 +153,7 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        Raw { runs, workers: self.steps.entries() }
+        EventRecords { runs, workers: self.steps.entries() }
     }
 
     pub(in crate::supervisor) fn overview(&self) -> Look {
