@@ -1,4 +1,4 @@
-//! The rare transitions: of graphs, as their client sees them, and of workers, as their supervisor does.
+//! The last transitions of graphs and of worker processes, which are rare. (Runs of tasks are in `ipc::ring`.)
 
 use crate::ipc::clock::ticks;
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ pub(crate) struct JournalEntry<T> {
     pub(crate) what: T,
 }
 
-/// The last so many of them.
+/// The last transitions, as many as its capacity.
 pub(crate) struct Journal<T> {
     capacity: usize,
     entries: Mutex<VecDeque<JournalEntry<T>>>,

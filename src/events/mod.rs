@@ -2,8 +2,7 @@
 //!
 //! Recording is always on and costs some twenty nanoseconds a task. Runs of tasks go into a bounded [`ring`], one for
 //! each thread of the threads mode, one on each worker's control page (which outlives the worker), one for the sync
-//! mode. Graphs and workers change seldom and have a [`journal`]. Readers put it all together: [`Client::events`] here,
-//! anything else that wants to show what went on.
+//! mode. Graphs and workers change seldom and have a [`journal`]. [`Client::events`] puts them together.
 //!
 //! [`Client::events`]: crate::Client::events
 
@@ -229,14 +228,14 @@ pub(crate) struct WorkerRuns {
     pub(crate) records: Vec<RingRecord>,
 }
 
-/// What a mode knows of its tasks and workers.
+/// The records that a mode has of its tasks and workers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EventRecords {
     pub(crate) runs: Vec<WorkerRuns>,
     pub(crate) workers: Vec<JournalEntry<WorkerStep>>,
 }
 
-/// The start of a client, and what has become of its graphs.
+/// The log of one client: when it was opened, and what happened to its graphs.
 pub(crate) struct ClientLog {
     clock: Clock,
     started: SystemTime,
@@ -275,7 +274,7 @@ impl ClientLog {
                 push_run(&worker, record, &ruler, &mut events);
             }
         }
-        // Stable: what has the same time stamp stays in the order in which it is told above and below.
+        // Stable: what has the same time stamp stays in the order in which it was pushed.
         events.sort_by_key(|e| e.at);
         EventLog { started: self.started, events }
     }

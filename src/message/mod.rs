@@ -31,9 +31,9 @@ use std::sync::Arc;
 
 /// The kind of all frames but these two: the message says what it is.
 pub(crate) const KIND: u8 = 1;
-/// The first word of whoever attaches: eight bytes of version, and behind them a message.
+/// The kind of the first frame of a program that attaches: eight bytes of version, and behind them a message.
 pub(crate) const FIRST: u8 = 2;
-/// The answer where that is refused: plain text. Peers of any other version must be able to read these two.
+/// The kind of the answer where that is refused: plain text. Peers of any other version must be able to read these two.
 pub(crate) const REFUSED: u8 = 3;
 
 /// Supervisor to worker.
@@ -44,16 +44,16 @@ pub(crate) enum ToWorker {
     Cancel(Vec<TaskId>),
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
-    /// Keep these values in reach until told to drop them.
+    /// Keep these values until told to drop them.
     Share(Vec<(TaskId, Payload)>),
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
     /// These were with a program that has left, and may still read them.
-    Forsake(Vec<SegmentId>),
+    Abandon(Vec<SegmentId>),
     /// Makers of segments that have ended.
     Gone(Vec<u32>),
-    /// Word to tasks of the worker that submitted tasks of their own.
+    /// A message to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
 }
@@ -143,7 +143,7 @@ pub(crate) enum Input {
     },
 }
 
-/// A client's requests to a supervisor.
+/// Client to supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Submit {
@@ -209,14 +209,14 @@ pub(crate) enum Answer {
     Refused(String),
 }
 
-/// A supervisor's word to a client.
+/// Supervisor to client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToSession {
     Deliveries(Vec<Delivery>),
     Answer(u64, Answer),
     Return(Vec<(SegmentId, u32)>),
     /// These were with another program that has left, and may still read them.
-    Forsake(Vec<SegmentId>),
+    Abandon(Vec<SegmentId>),
     /// Nothing will come any more.
     Closed {
         reason: String,
@@ -228,7 +228,7 @@ pub(crate) enum ToSession {
     },
 }
 
-/// First word of a program that attaches to a local cluster; the executable's descriptor rides along.
+/// The first message of a program that attaches to a local cluster; the executable's descriptor comes with it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attach {
     /// Run my tasks.
@@ -256,15 +256,15 @@ pub(crate) enum Attached {
     Refused(String),
 }
 
-/// A supervisor's word to a program that attached.
+/// Local cluster to a program that is attached.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FromCluster {
-    /// How many of its tasks have been done since the last word.
+    /// How many of its tasks have been done since the last message.
     pub(crate) done: u64,
     pub(crate) word: ToSession,
 }
 
-/// A payload as it is written, and as it is read.
+/// A payload as it is written.
 #[derive(Serialize)]
 struct PayloadOut<'a> {
     bytes: &'a Bytes,
@@ -272,6 +272,7 @@ struct PayloadOut<'a> {
     segments: Vec<SegmentId>,
 }
 
+/// A payload as it is read.
 #[derive(Deserialize)]
 struct PayloadIn {
     bytes: Bytes,
@@ -355,12 +356,12 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segm
     Ok((body, segments))
 }
 
-/// The body of a first word. It carries no segments.
+/// The body of a first message. It carries no segments.
 pub(crate) fn encode_first(word: &Attach) -> Result<Vec<u8>, Malformed> {
     Ok([VERSION.to_le_bytes().as_slice(), &encode(word)?.0].concat())
 }
 
-/// Reads a first word, if it is of our version.
+/// Reads a first message, if it is of our version.
 pub(crate) fn decode_first(mut frame: Frame) -> Result<Attach, String> {
     let Some(version) = frame.body.first_chunk().copied().filter(|_| frame.kind == FIRST) else {
         return Err("malformed message: it does not begin with a version".to_string());

@@ -1,7 +1,7 @@
-//! Tasks and their ends as they cross the wire. There may be a million of each in a second, and decoding every part of them
-//! as a field of its own would cost more than all the rest of their way.
+//! Tasks and completions as they cross the wire. There may be a million of each in a second, and decoding every part of
+//! them as a field of its own would cost more than everything else that is done with them.
 //!
-//! So what each of them has lies packed in one string of bytes, and what few have goes beside it.
+//! So the parts that all of them have lie packed in one string of bytes, and the parts that few have stand beside it.
 
 use super::{Input, Malformed, Task};
 use crate::ids::{JobId, SessionId, TaskId};
@@ -24,7 +24,7 @@ const MOST_GUESSED: usize = 1024;
 
 /// The entry leaves out its job, which is that of the one before.
 const SAME_JOB: u8 = 1;
-/// What an entry does not tell is the next thing beside.
+/// The rest of the entry is the next thing beside.
 const BESIDE: u8 = 2;
 const DELIVER: u8 = 4;
 const ALONE: u8 = 8;

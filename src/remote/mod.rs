@@ -10,14 +10,14 @@ use super::status::{Mode, Progress};
 use super::submission::backend::{Backend, Reply, Shown, Want};
 use super::submission::handle::{Output, Run, Slot, Watcher, cancelled};
 use super::submission::task_map::{Gone, Made, Rows};
-use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
+use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
 use crate::graph::node;
 use crate::graph::node::{Kind, Node};
 use crate::graph::wire::argument_error;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Delivered, Delivery, Failure, FailureCause, JobSpec, WantedResult};
+use crate::job::{Delivered, Delivery, Failure, JobSpec, WantedResult};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::task::Value;
@@ -28,7 +28,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
@@ -163,7 +162,7 @@ impl Remote {
                     reply.set(Ok(answer));
                 }
             }
-            ToSession::Forsake(segments) => self.pool.forsake(&segments),
+            ToSession::Abandon(segments) => self.pool.forsake(&segments),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
             }
@@ -200,7 +199,7 @@ impl Remote {
                         failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
                         let own = run.task(slot) == Some(failure.task);
-                        if own && matches!(failure.cause, FailureCause::Cancelled) && self.knew(failure.task) {
+                        if own && matches!(failure.cause, Cause::Cancelled) && self.knew(failure.task) {
                             return None;
                         }
                         Some((slot, Slot::Failed(self.error(number, &failure, &run.label(slot), own))))
@@ -247,7 +246,7 @@ impl Remote {
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
-        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), cause(&failure.cause))
+        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), failure.cause.clone())
     }
 
     /// Closes this side: nothing will come any more.
@@ -356,24 +355,6 @@ pub(crate) fn forward(from: Output, to: Weak<Run>, slot: u32) {
 
 pub(crate) fn closed(label: &Label, reason: &str) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
-}
-
-fn cause(cause: &FailureCause) -> Cause {
-    match cause.clone() {
-        FailureCause::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
-        FailureCause::Returned { message, type_name, value } => {
-            Cause::Returned(ReturnedError::encoded(message, type_name, value))
-        }
-        FailureCause::WorkerDied(records) => Cause::WorkerDied(records),
-        FailureCause::MemoryLimit { limit, peak, records } => Cause::MemoryLimit { limit, peak, records },
-        FailureCause::TimedOut { limit_ms } => Cause::TimedOut { limit: Duration::from_millis(limit_ms) },
-        FailureCause::Cancelled => Cause::Cancelled,
-        FailureCause::Encode { type_name, reason } => Cause::Encode { type_name, reason },
-        FailureCause::Decode { type_name, reason } => Cause::Decode { type_name, reason },
-        FailureCause::Resource { reason } => Cause::Resource { reason },
-        FailureCause::InputLost { reason } => Cause::InputLost { reason },
-        FailureCause::Infeasible { reason } => Cause::Infeasible { reason },
-    }
 }
 
 impl Backend for Remote {

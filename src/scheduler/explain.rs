@@ -1,4 +1,4 @@
-//! Looking in from outside: what a task waits for, and how much of everything there is.
+//! What users are told of the scheduler's state: why a task is where it is, and how many tasks and values there are.
 
 use super::Scheduler;
 use super::job::{Job, KINDS, State, TaskRef, flag};
@@ -12,7 +12,7 @@ use std::fmt;
 /// How many inputs an explanation names.
 const NAMED_INPUTS: usize = 16;
 
-/// Where a task stands, for others to see.
+/// The state of a task as users are told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum TaskState {
     /// It has not run and nobody needs it.

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
 
-/// A task by the slot of its job: valid as long as the job is.
+/// A task by the slot of its job: valid as long as the job is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TaskRef {
     pub(super) job: u32,
@@ -32,8 +32,8 @@ pub(super) enum State {
     Ready,
     /// All inputs exist, but at least one is on its way out of another worker.
     Fetching,
-    /// In flight; `seq` finds it in the worker's flight list. It was sent ahead of so many of its inputs, which are to be
-    /// the results of tasks before it on the same worker.
+    /// In flight; `seq` finds it in the worker's flight list. `ahead` counts the inputs that it was sent ahead of: results of
+    /// tasks that were sent to the same worker before it.
     Assigned {
         worker: WorkerIndex,
         seq: u32,
@@ -105,7 +105,7 @@ pub(super) mod flag {
     pub(in super::super) const CLAIMED: u16 = 1;
     /// The session is owed the value in full.
     pub(in super::super) const WANTED: u16 = 2;
-    /// The session has heard that it is there.
+    /// The session has been told that it is there.
     pub(in super::super) const TOLD: u16 = 4;
     /// It has an entry in the job's options.
     pub(in super::super) const OPTIONS: u16 = 8;

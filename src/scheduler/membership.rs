@@ -3,10 +3,10 @@
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
 use super::worker::{Leaving, WorkerIndex, WorkerSpec};
-use crate::error::DeathRecord;
+use crate::error::{Cause, DeathRecord};
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{Failure, FailureCause};
+use crate::job::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Scheduler {
             self.settle();
         }
         for zombie in zombies {
-            self.lay_to_rest(zombie.id);
+            self.zombie_ended(zombie.id);
         }
         self.settle();
         self.sweep();
@@ -226,7 +226,7 @@ impl Scheduler {
                     if let State::Assigned { worker, seq, .. } = self.jobs[d.job].state(d.index)
                         && worker == slot
                     {
-                        self.strand(d, worker, seq);
+                        self.cancel_run(d, worker, seq);
                         self.jobs[d.job].set(d.index, State::Waiting { missing: 1 }, &mut self.ready);
                         stopped.push(d);
                     }
@@ -277,8 +277,8 @@ impl Scheduler {
         for r in overdue {
             let State::Assigned { worker, seq, .. } = self.jobs[r.job].state(r.index) else { continue };
             let limit_ms = self.jobs[r.job].options(r.index).and_then(|o| o.timeout_ms).unwrap_or_default();
-            let failure = self.failure_of(r, Some(worker), FailureCause::TimedOut { limit_ms });
-            self.strand(r, worker, seq);
+            let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit: Duration::from_millis(limit_ms) });
+            self.cancel_run(r, worker, seq);
             self.attempt_failed(r, failure);
             self.settle();
         }

@@ -6,11 +6,11 @@
 //!   A task's `uses` are its active dependents plus the session's claim; at zero its value is dropped, or its work is.
 //! * A value is *available* in the states `Done` and `Data`. `Waiting { missing }` counts the inputs that are not,
 //!   and the run of the same task that was cancelled but has not ended yet, if there is one. So a task is never in flight twice,
-//!   and a worker's late word about a cancelled run cannot be mistaken for one about its successor.
+//!   and a worker's late message about a cancelled run cannot be mistaken for one about the next run.
 //! * A cancelled run leaves the task at once and stays with its worker as a *zombie*: it takes a thread until it ends.
 //! * A value that was dropped or lost is not special: whoever uses it again starts the task again, and what that needs.
 //! * A short task whose missing inputs, of whatever job, are all in flight on one worker may be sent there ahead of them,
-//!   so that it runs without a question as soon as they have ended (`ahead`). If one of them does not give a result there,
+//!   so that the worker starts it as soon as they have ended (`pipelining`). If one of them has no result there,
 //!   the worker sends the task back.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
@@ -94,7 +94,7 @@ pub(crate) enum Command {
     Cancel { worker: WorkerId, tasks: Vec<TaskId> },
     /// Send these held values; each is answered with [`Scheduler::exported`].
     Fetch { worker: WorkerId, tasks: Vec<TaskId> },
-    /// Keep these given values in reach, until told to drop them.
+    /// Keep these given values until told to drop them.
     Share { worker: WorkerId, values: Vec<(TaskId, Payload)> },
     /// Forget these held or shared values, as far as they are there.
     Drop { worker: WorkerId, tasks: Vec<TaskId> },
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Kill { worker: WorkerId, cause: DeathCause },
     /// This worker has nothing left that anybody needs: end it in order.
     Retire { worker: WorkerId },
-    /// Word to a session about its outputs, in order.
+    /// What a session is told about its outputs, in order.
     Deliver { session: SessionId, deliveries: Vec<Delivery> },
 }
 
@@ -142,16 +142,16 @@ pub(crate) enum Input {
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     config: Config,
-    /// The latest time anybody told.
+    /// The latest time that a caller gave.
     now: Duration,
     jobs: Jobs,
     workers: Workers,
     ready: ReadyLanes,
-    /// The workers that can exist; unknown until told.
+    /// The workers that can exist; none until `set_fleet`.
     fleet: Option<Vec<WorkerSpec>>,
     result_sizes: estimates::ResultSizes,
     run_times: estimates::RunTimes,
-    /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
+    /// No task runs anywhere, except those that wait for others. Set before tasks are placed, cleared by the first one.
     calm: bool,
     deliveries: Vec<Delivery>,
     /// Tasks that lost their last use.

@@ -1,9 +1,9 @@
 //! Tasks that are sent to a worker ahead of their inputs.
 //!
-//! A chain of short tasks would spend its time on messages if each link were sent when the one before it has ended. So a
+//! A chain of short tasks would spend its time on messages if each task were sent when the one before it has ended. So a
 //! task goes to a worker as soon as everything it lacks is in flight there; the worker starts it when these have
 //! ended, at once and without asking. Only short tasks with small results are worth it: for a longer one a message
-//! costs nothing, and a large result is to be moved into its last user, which takes the scheduler's word.
+//! costs nothing, and a large result is to be moved into its last user, which only the scheduler can decide.
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
@@ -55,7 +55,7 @@ impl Scheduler {
         row(r.job, r.index).chain(elsewhere)
     }
 
-    /// Of how many inputs a task would be sent ahead to this worker, if it can be.
+    /// How many inputs a task would be sent ahead of, if it can be sent to this worker now.
     fn ahead_of(&self, r: TaskRef, slot: WorkerIndex) -> Option<u8> {
         let job = &self.jobs[r.job];
         let task = &job.tasks[r.index as usize];
@@ -89,7 +89,7 @@ impl Scheduler {
         (ahead > 0).then_some(ahead)
     }
 
-    /// A new job may use what is in flight of earlier ones. Where it is large, that is not worth looking for.
+    /// Notes the tasks of a new job that use results of earlier jobs. A large job is not searched for them.
     pub(super) fn note_pipelined(&mut self, slot: u32) {
         let job = &self.jobs[slot];
         if job.external_inputs.is_empty() || job.tasks.len() > MOST_PIPELINED {
@@ -104,7 +104,7 @@ impl Scheduler {
         }
     }
 
-    /// Sends tasks of new jobs along with what they use of earlier ones.
+    /// Sends tasks of new jobs to the workers where the tasks that they use are in flight.
     pub(super) fn send_pipelined(&mut self) {
         for r in std::mem::take(&mut self.pipelined) {
             if self.jobs.state_of(r).is_some_and(|state| matches!(state, State::Waiting { .. })) {
@@ -121,8 +121,8 @@ impl Scheduler {
             _ => None,
         });
         let Some((slot, before)) = flying.next() else { return };
-        // What is ahead starts before everything in the queue. A program that goes on with each result as it comes would
-        // keep all others waiting, and no thread waits for it as long as there are others.
+        // A task sent ahead starts before everything in the worker's queue. A program that submits a task for each result as it
+        // comes would keep all others waiting; as long as there are others, no thread is idle without it.
         if self.ready.total > 0 || self.workers[slot].queued() > 0 {
             return;
         }
@@ -135,7 +135,7 @@ impl Scheduler {
         }
     }
 
-    /// These tasks were sent ahead of inputs that have no result there, and have not started.
+    /// The worker sends these tasks back: an input that they were sent ahead of has no result there.
     pub(crate) fn bounced(&mut self, worker: WorkerId, tasks: &[TaskId]) {
         let Some(slot) = self.workers.find(worker) else { return };
         for &id in tasks {

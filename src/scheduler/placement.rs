@@ -22,12 +22,12 @@ const MAX_BATCH: u32 = 512;
 const TRANSFER: u64 = 100_000;
 /// What it costs to run a task away from where its small inputs were made, in nanoseconds: waking another process.
 const AWAY: u64 = 20_000;
-/// A queue shorter than this is not worth a message, as long as the worker moves.
+/// A queue shorter than this, in nanoseconds, is not worth a message, as long as the worker ends tasks.
 const SHORT_QUEUE: u64 = 200_000;
-/// A worker that has not ended a task for so long does not move.
+/// A worker that has not ended a task for this long is stalled.
 const STALLED: Duration = Duration::from_millis(1);
 
-/// Neighbours that go to one worker.
+/// Tasks next to each other that go to one worker.
 struct Stretch {
     slot: WorkerIndex,
     left: u32,
@@ -417,8 +417,8 @@ impl Scheduler {
         }
     }
 
-    /// The tasks sent last to a worker that an idle one would have done earlier. Where only time will tell, sets the
-    /// time to look again.
+    /// The tasks sent last to a worker that an idle one would have done earlier. Where that depends on how long
+    /// the worker stays busy, sets the time to check again.
     fn worth_moving(&mut self, slot: WorkerIndex, most: u32, idle: &[WorkerIndex]) -> Vec<TaskId> {
         let w = &self.workers[slot];
         let stalled = self.now.saturating_sub(w.progress);

@@ -38,8 +38,8 @@ impl Scheduler {
         self.now = self.now.max(now);
         check_shape(&spec)?;
         // A cancelled run of an earlier job of that name would be taken for one of this.
-        let haunted = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
-        if self.jobs.find(id).is_some() || haunted {
+        let zombie = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
+        if self.jobs.find(id).is_some() || zombie {
             return Err(SubmitError::Duplicate { number: id.number });
         }
         let mut external_inputs = Vec::with_capacity(spec.externals.len());

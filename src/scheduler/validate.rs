@@ -71,8 +71,8 @@ impl Scheduler {
             assert_eq!(task.uses, uses[index as usize], "{id}: uses ({state:?})");
             let shared = !job.users.is_empty() && job.users.contains_key(&index);
             assert_eq!(task.has(flag::SHARED), shared, "{id}: used by other jobs");
-            let haunted = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
-            assert_eq!(task.has(flag::ZOMBIE), haunted, "{id}: cancelled run in flight");
+            let zombie = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
+            assert_eq!(task.has(flag::ZOMBIE), zombie, "{id}: cancelled run in flight");
 
             let r = TaskRef { job: slot, index };
             let Lacks { missing, open, failed } = self.lacks(r);

@@ -1,4 +1,4 @@
-//! What the scheduler knows of a worker: what is in flight there, what it holds, and what it is to be told next.
+//! What the scheduler knows of a worker: what is in flight there, what it holds, and the commands to come.
 
 use super::job::TaskRef;
 use super::{Command, RunTask};
@@ -38,7 +38,7 @@ impl fmt::Display for WorkerSpec {
     }
 }
 
-/// A worker's place in the table. Reused after its death.
+/// A worker's position in the table. A later worker gets it after this one's death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WorkerIndex(pub(super) u16);
 
@@ -135,11 +135,11 @@ pub(super) struct Zombie {
     pub(super) id: TaskId,
     pub(super) attempt: u16,
     pub(super) memory: u64,
-    /// When patience ends; set by the next dispatch, which knows the time.
+    /// When the worker is to be ended for it; set by the next dispatch, which knows the time.
     pub(super) kill_at: Option<Duration>,
 }
 
-/// How far a worker is on its way out.
+/// How far a worker that is to end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
     No,
@@ -177,9 +177,9 @@ pub(super) struct Worker {
     pub(super) paused: bool,
     pub(super) held_values: u64,
     pub(super) held_bytes: u64,
-    /// Those of them that a session lays claim to: they stay, whatever tasks are run.
+    /// Bytes of held values that a session has a claim to: they stay, whatever tasks run.
     pub(super) claimed_bytes: u64,
-    /// What of them is on disk, as far as it has said so.
+    /// Bytes of held values that are on disk, as far as the worker has reported.
     pub(super) spilled: u64,
     /// Fetches under way.
     pub(super) exporting: u32,
@@ -189,11 +189,11 @@ pub(super) struct Worker {
     pub(super) killed: bool,
     /// A retraction has not been answered.
     pub(super) retracting: bool,
-    /// There was nothing to retract, and nothing has changed since.
+    /// The last retraction gave no task back, and nothing has changed since.
     pub(super) futile: bool,
     /// When it last ended a task, or got one while a thread was free.
     pub(super) progress: Duration,
-    /// When to look again whether its queue should be relieved.
+    /// When to check again whether tasks should be taken back from its queue.
     pub(super) probe: Option<Duration>,
     pub(super) outbox: Outbox,
 }
@@ -271,7 +271,7 @@ impl Worker {
 
     /// Whether a task may join what is in flight: one that is to run alone, or one beside it.
     ///
-    /// What waits for tasks of its own is no company: those may be the ones to be let in.
+    /// A task that waits for tasks of its own does not count: those may be the ones to be let in.
     pub(super) fn admits(&self, alone: bool) -> bool {
         match alone {
             true => self.busy() == 0 && self.incoming.is_empty(),

@@ -1,10 +1,11 @@
 //! What leaves a worker: encoded results, failures, log lines.
 
+use crate::error::{Cause as FailureCause, ReturnedError};
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
 use crate::ipc::payload::{Payload, SMALL};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Completion, FailureCause, Outcome};
+use crate::job::{Completion, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
@@ -73,7 +74,7 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
             let mut value = Vec::new();
             // An error that cannot be encoded is still known by its text.
             let _ = codec.encode(&error, &mut value, MESSAGE);
-            FailureCause::Returned { message, type_name: codec.name().to_string(), value }
+            FailureCause::Returned(ReturnedError::encoded(message, codec.name().to_string(), value))
         }
     }
 }

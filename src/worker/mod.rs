@@ -15,6 +15,7 @@ mod scope;
 mod store;
 mod uplink;
 
+use crate::error::Cause as FailureCause;
 use crate::ids::TaskId;
 use crate::ipc::captured::Piece;
 use crate::ipc::clock::{self, monotonic_ms};
@@ -24,7 +25,7 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
-use crate::job::{Completion, Failure, FailureCause, Outcome};
+use crate::job::{Completion, Failure, Outcome};
 use crate::memory::machine::available_memory;
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
@@ -470,7 +471,7 @@ impl Worker {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();
                 }
-                ToWorker::Forsake(segments) => self.pool.forsake(&segments),
+                ToWorker::Abandon(segments) => self.pool.forsake(&segments),
                 ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {

@@ -8,8 +8,9 @@ mod check;
 mod worker;
 
 use super::*;
+use crate::error::Cause;
 use crate::ids::JobId;
-use crate::job::{EXTERNAL, Failure, FailureCause, WantedResult, WireOptions};
+use crate::job::{EXTERNAL, Failure, WantedResult, WireOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::{Loss, SimWorker, named};
@@ -526,12 +527,12 @@ impl Sim {
     }
 }
 
-fn failed(task: TaskId, cause: FailureCause) -> Box<Failure> {
+fn failed(task: TaskId, cause: Cause) -> Box<Failure> {
     Box::new(Failure { task, step: 0, call: None, worker: None, cause })
 }
 
-fn encode_failed() -> FailureCause {
-    FailureCause::Encode { type_name: "Local".into(), reason: "it is".into() }
+fn encode_failed() -> Cause {
+    Cause::Encode { type_name: "Local".into(), reason: "it is".into() }
 }
 
 fn combine(a: u64, b: u64) -> u64 {

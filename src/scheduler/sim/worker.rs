@@ -1,10 +1,10 @@
 //! The workers of the simulation.
 
 use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
-use crate::error::{DeathCause, DeathRecord};
+use crate::error::{Cause, DeathCause, DeathRecord, ReturnedError};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, FailureCause, Outcome};
+use crate::job::{EXTERNAL, Failure, Outcome};
 use crate::scheduler::{Command, Completion, Input, RunTask, WorkerSpec};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -228,7 +228,7 @@ impl Sim {
         let runs = *self.runs.get(&id).unwrap_or(&0);
         let stop = running.cancelled && self.rng.chance(70);
         let fails = || {
-            let cause = FailureCause::Returned { message: "no".into(), type_name: String::new(), value: Vec::new() };
+            let cause = Cause::Returned(ReturnedError::encoded("no".into(), String::new(), Vec::new()));
             Outcome::Failed(failed(id, cause))
         };
         let outcome = match body[0] {

@@ -1,13 +1,13 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
 use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
-use crate::error::DeathCause;
+use crate::error::{Cause as FailureCause, DeathCause};
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivered, Delivery, Failure, FailureCause, Outcome};
+use crate::job::{Delivered, Delivery, Failure, Outcome};
 use crate::message;
 use crate::message::{FromWorker, Request, Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::{Completion, Input, RunTask};
@@ -66,9 +66,9 @@ impl Core {
     pub(super) fn forsake(&mut self, segments: impl Iterator<Item = SegmentId>) {
         for (owner, segments) in by_owner(segments, |id| id.owner) {
             if owner >= ATTACHED_OWNERS {
-                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Forsake(segments));
+                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Abandon(segments));
             } else if owner > 0 {
-                self.tell(WorkerId(owner - 1), &ToWorker::Forsake(segments));
+                self.tell(WorkerId(owner - 1), &ToWorker::Abandon(segments));
             }
         }
     }
