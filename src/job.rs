@@ -90,6 +90,21 @@ pub(crate) struct WireOptions {
     pub(crate) tag: Option<String>,
 }
 
+/// One input of a task that is to run on a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Input {
+    /// In the worker's own store. With `take` nobody else wants it, and it may be moved out when the task starts.
+    Held {
+        id: TaskId,
+        take: bool,
+    },
+    Payload(Payload),
+    /// The result of a task that was sent to the same worker before, and has not ended.
+    Pending {
+        id: TaskId,
+    },
+}
+
 /// How one run of a task ended, as its worker tells it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Outcome {

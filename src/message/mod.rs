@@ -12,7 +12,7 @@ use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivery, Failure, JobSpec};
+use crate::job::{Delivery, Failure, Input, JobSpec};
 use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
@@ -128,19 +128,6 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) alone: bool,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Input {
-    Held {
-        id: TaskId,
-        take: bool,
-    },
-    Payload(Payload),
-    /// The result of a task that was sent before, when there is one.
-    Ahead {
-        id: TaskId,
-    },
 }
 
 /// Client to supervisor.

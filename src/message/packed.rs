@@ -3,10 +3,10 @@
 //!
 //! So the parts that all of them have lie packed in one string of bytes, and the parts that few have stand beside it.
 
-use super::{Input, Malformed, Task};
+use super::{Malformed, Task};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::payload::Payload;
-use crate::job::{Completion, Outcome};
+use crate::job::{Completion, Input, Outcome};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries about tasks, each of which begins with flags and the task's id.
@@ -218,7 +218,7 @@ mod tests {
         let all = || {
             [
                 plain(id(1, 0)),
-                Task { inputs: vec![Input::Ahead { id: id(1, 0) }], deliver: false, ..plain(id(1, u32::MAX)) },
+                Task { inputs: vec![Input::Pending { id: id(1, 0) }], deliver: false, ..plain(id(1, u32::MAX)) },
                 Task { name: Some("n".to_string()), alone: true, ..plain(id(2, 0)) },
                 Task { body: &[1; 5000], ..plain(id(2, 1)) },
             ]

@@ -50,7 +50,7 @@ use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 pub(crate) use crate::job::Completion;
-use crate::job::{Delivery, JobSpec};
+use crate::job::{Delivery, Input, JobSpec};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -121,21 +121,6 @@ pub(crate) struct RunTask {
     pub(crate) alone: bool,
     /// In the order of the task's dependencies.
     pub(crate) inputs: Vec<Input>,
-}
-
-/// One input of a task to run.
-#[derive(Clone, Debug)]
-pub(crate) enum Input {
-    /// In the worker's own store. With `take` nobody else wants it, and it may be moved out when the task starts.
-    Held {
-        id: TaskId,
-        take: bool,
-    },
-    Payload(Payload),
-    /// The result of a task that was sent to the same worker before, and has not ended.
-    Ahead {
-        id: TaskId,
-    },
 }
 
 /// The state of everything that was submitted, and of the workers.

@@ -3,9 +3,10 @@
 use super::job::{State, TaskRef, flag};
 use super::ready::{LaneKey, Rule};
 use super::worker::{Worker, WorkerIndex};
-use super::{Input, RunTask, Scheduler};
+use super::{RunTask, Scheduler};
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
+use crate::job::Input;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -370,7 +371,7 @@ impl Scheduler {
                 }
                 State::Data { entry } => owner.spec.data[entry as usize].1.clone(),
                 State::Assigned { .. } => {
-                    inputs.push(Input::Ahead { id });
+                    inputs.push(Input::Pending { id });
                     continue;
                 }
                 // A ready task has all its inputs.

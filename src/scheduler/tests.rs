@@ -148,7 +148,7 @@ impl Rig {
     fn ahead_of(&self, worker: u32, id: TaskId) -> Vec<TaskId> {
         let run = self.runs[&worker].iter().find(|t| t.id == id).unwrap();
         let ahead = run.inputs.iter().filter_map(|i| match i {
-            Input::Ahead { id } => Some(*id),
+            Input::Pending { id } => Some(*id),
             _ => None,
         });
         ahead.collect()
