@@ -1,6 +1,5 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
-mod answer;
 mod blocking;
 pub(crate) mod buffered;
 mod builder;
@@ -16,6 +15,7 @@ use crate::MemoryLimit;
 use crate::Mode;
 use crate::Progress;
 use crate::WorkerInfo;
+use crate::submission::reply::Asked;
 pub use builder::Builder;
 pub use computable::{Computable, Results};
 pub use future::{Awaited, Future, Status};
@@ -31,15 +31,14 @@ use crate::graph::label::Label;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
-use crate::message::Question;
-use crate::status::LogLine;
+use crate::message::{Ask, question};
+use crate::status::{Explanation, LogLine};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::handle::{Output, Run, WeakOutput, Whole};
 use crate::submission::limit::{Gate, Permit};
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
-use answer::{deaths, done, events, logs, memory, text, waiting_for, workers};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -532,18 +531,35 @@ impl Client {
 
     /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::threads(1);
+    /// let future = client.submit(&delayed(|x: i64| x + 1).call(1))?;
+    /// println!("{}", client.explain(&future)?);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Where the client is closed.
-    pub fn explain<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().run, future.output().slot).wait().and_then(text)
+    pub fn explain<T>(&self, future: &Future<T>) -> Result<Explanation> {
+        self.explanation_of(future).wait()
     }
 
     /// [`explain`](Self::explain) for async code.
     ///
     /// # Errors
     /// As [`explain`](Self::explain).
-    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().run, future.output().slot).await.and_then(text)
+    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<Explanation> {
+        self.explanation_of(future).await
+    }
+
+    fn explanation_of<T>(&self, future: &Future<T>) -> Asked<question::Explain> {
+        let output = future.output();
+        Asked::new(self.0.backend.explain(&output.run, output.slot))
+    }
+
+    fn ask<A: Ask>(&self, question: A) -> Asked<A> {
+        Asked::new(self.0.backend.ask_cluster(question.question()))
     }
 
     /// The workers. In the in-process modes, the threads that run tasks.
@@ -551,7 +567,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.ask_cluster(Question::Workers).wait().and_then(workers)
+        self.ask(question::Workers).wait()
     }
 
     /// [`workers`](Self::workers) for async code.
@@ -559,7 +575,7 @@ impl Client {
     /// # Errors
     /// As [`workers`](Self::workers).
     pub async fn workers_async(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.ask_cluster(Question::Workers).await.and_then(workers)
+        self.ask(question::Workers).await
     }
 
     /// Waits until `n` workers have answered.
@@ -567,7 +583,8 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over before, [`Error::Invalid`] where there are never to be so many.
     pub fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.ask_cluster(waiting_for(n, timeout)).wait().and_then(|a| done(a, timeout))
+        let ready = self.ask(question::WaitForWorkers { n, timeout }).wait()?;
+        if ready { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
     }
 
     /// [`wait_for_workers`](Self::wait_for_workers) for async code.
@@ -575,7 +592,8 @@ impl Client {
     /// # Errors
     /// As [`wait_for_workers`](Self::wait_for_workers).
     pub async fn wait_for_workers_async(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.ask_cluster(waiting_for(n, timeout)).await.and_then(|a| done(a, timeout))
+        let ready = self.ask(question::WaitForWorkers { n, timeout }).await?;
+        if ready { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
     }
 
     /// Has `n` workers from now on: starts new ones, or retires some once their work and results have moved.
@@ -583,7 +601,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn scale(&self, n: usize) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Scale(n)).wait().and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Scale(n)).wait()
     }
 
     /// [`scale`](Self::scale) for async code.
@@ -591,7 +609,7 @@ impl Client {
     /// # Errors
     /// As [`scale`](Self::scale).
     pub async fn scale_async(&self, n: usize) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Scale(n)).await.and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Scale(n)).await
     }
 
     /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
@@ -599,7 +617,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn restart(&self) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Restart).wait().and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Restart).wait()
     }
 
     /// [`restart`](Self::restart) for async code.
@@ -607,7 +625,7 @@ impl Client {
     /// # Errors
     /// As [`restart`](Self::restart).
     pub async fn restart_async(&self) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Restart).await.and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Restart).await
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.
@@ -615,7 +633,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.ask_cluster(Question::Deaths).wait().and_then(deaths)
+        self.ask(question::Deaths).wait()
     }
 
     /// [`deaths`](Self::deaths) for async code.
@@ -623,7 +641,7 @@ impl Client {
     /// # Errors
     /// As [`deaths`](Self::deaths).
     pub async fn deaths_async(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.ask_cluster(Question::Deaths).await.and_then(deaths)
+        self.ask(question::Deaths).await
     }
 
     /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 4096 runs of each worker
@@ -634,7 +652,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn events(&self) -> Result<EventLog> {
-        self.0.backend.ask_cluster(Question::Events).wait().and_then(events).map(|records| self.0.log.log(*records))
+        self.ask(question::Events).wait().map(|records| self.0.log.log(records))
     }
 
     /// [`events`](Self::events) for async code.
@@ -642,7 +660,7 @@ impl Client {
     /// # Errors
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
-        self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|records| self.0.log.log(*records))
+        self.ask(question::Events).await.map(|records| self.0.log.log(records))
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.
@@ -663,7 +681,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn memory(&self) -> Result<MemoryReport> {
-        self.0.backend.ask_cluster(Question::Memory).wait().and_then(memory)
+        self.ask(question::Memory).wait()
     }
 
     /// [`memory`](Self::memory) for async code.
@@ -671,7 +689,7 @@ impl Client {
     /// # Errors
     /// As [`memory`](Self::memory).
     pub async fn memory_async(&self) -> Result<MemoryReport> {
-        self.0.backend.ask_cluster(Question::Memory).await.and_then(memory)
+        self.ask(question::Memory).await
     }
 
     /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
@@ -680,7 +698,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn logs(&self) -> Result<Vec<LogLine>> {
-        self.0.backend.ask_cluster(Question::Logs).wait().and_then(logs)
+        self.ask(question::Logs).wait()
     }
 
     /// [`logs`](Self::logs) for async code.
@@ -688,7 +706,7 @@ impl Client {
     /// # Errors
     /// As [`logs`](Self::logs).
     pub async fn logs_async(&self) -> Result<Vec<LogLine>> {
-        self.0.backend.ask_cluster(Question::Logs).await.and_then(logs)
+        self.ask(question::Logs).await
     }
 
     /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.

@@ -9,9 +9,10 @@ use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Mode, Progress};
-use crate::submission::backend::{Backend, Reply, Want, answer_in_process};
+use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::backend::{Backend, Want, answer_in_process};
 use crate::submission::handle::{Run, Slot};
+use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
@@ -242,7 +243,8 @@ impl Backend for SyncRunner {
     }
 
     fn explain(&self, run: &Run, slot: u32) -> Reply {
-        Reply::ready(Ok(Answer::Text(format!("{} ran when it was submitted", run.label(slot).key()))))
+        let explanation = Explanation::here(run.label(slot).key(), Why::RanAtOnce);
+        Reply::ready(Ok(Answer::Explanation(Box::new(explanation))))
     }
 
     fn shutdown(&self) {

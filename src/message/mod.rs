@@ -4,24 +4,23 @@
 //! collects them while a message is encoded, and hands them out again while it is decoded.
 
 mod packed;
+pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
-use crate::error::DeathRecord;
-use crate::ids::{JobId, SessionId, TaskId, WorkerId};
+use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec};
-use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
 use crate::status::LogLine;
-use crate::status::WorkerInfo;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
 pub(crate) use packed::{Completions, Tasks};
+pub(crate) use question::{Answer, Ask, Question};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -165,35 +164,6 @@ pub(crate) enum Request {
         ticket: u64,
         question: Question,
     },
-}
-
-/// What a client may ask; each is answered under its ticket.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Question {
-    Workers,
-    Deaths,
-    Memory,
-    Logs,
-    Events,
-    Explain(JobId, u32),
-    Progress,
-    WaitForWorkers { n: usize, millis: u64 },
-    Scale(usize),
-    Restart,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
-    Workers(Vec<WorkerInfo>),
-    Deaths(Vec<DeathRecord>),
-    Memory(Box<MemoryReport>),
-    Logs(Vec<LogLine>),
-    Events(Box<crate::events::EventRecords>),
-    Text(String),
-    Progress { done: u64, failed: u64, total: u64 },
-    Done,
-    TimedOut,
-    Refused(String),
 }
 
 /// Supervisor to client.

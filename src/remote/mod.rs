@@ -6,9 +6,10 @@
 pub(crate) mod map;
 
 use super::graph::label::Label;
-use super::status::{Mode, Progress};
-use super::submission::backend::{Backend, Reply, Shown, Want};
+use super::status::{Explanation, Mode, Progress, Why};
+use super::submission::backend::{Backend, Shown, Want};
 use super::submission::handle::{Output, Run, Slot, Watcher, cancelled};
+use super::submission::reply::Reply;
 use super::submission::task_map::{Gone, Made, Rows};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
@@ -18,6 +19,7 @@ use crate::graph::wire::argument_error;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::job::{Delivered, Delivery, Failure, JobSpec, WantedResult};
+use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::task::Value;
@@ -35,7 +37,7 @@ pub(crate) trait Uplink: Send + Sync {
     fn send(&self, request: Request) -> Result<()>;
 
     /// What to wait for before more work is sent, if too much waits to be sent already.
-    fn room(&self) -> Option<Reply> {
+    fn room(&self) -> Option<Reply<()>> {
         None
     }
 
@@ -369,7 +371,7 @@ impl Backend for Remote {
         }
     }
 
-    fn room(&self) -> Option<Reply> {
+    fn room(&self) -> Option<Reply<()>> {
         self.uplink.room()
     }
 
@@ -494,16 +496,12 @@ impl Backend for Remote {
     }
 
     fn explain(&self, run: &Run, slot: u32) -> Reply {
-        match run.task(slot) {
-            Some(task) => self.ask_cluster(Question::Explain(task.job, task.index)),
-            None if !run.is_done(slot) => {
-                let key = run.label(slot).key();
-                Reply::ready(Ok(Answer::Text(format!(
-                    "{key} is about to be sent to the workers, after those before it"
-                ))))
-            }
-            None => Reply::ready(Ok(Answer::Text(format!("{} is given", run.label(slot).key())))),
-        }
+        let why = match run.task(slot) {
+            Some(task) => return self.ask_cluster(Explain(task).question()),
+            None if !run.is_done(slot) => Why::NotSent,
+            None => Why::GivenHere,
+        };
+        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(run.label(slot).key(), why)))))
     }
 
     fn shutdown(&self) {

@@ -41,8 +41,6 @@ mod worker;
 
 pub(crate) use drive::drive_noops;
 #[cfg(test)]
-pub(crate) use explain::{Explanation, TaskState};
-#[cfg(test)]
 pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod handle;
 pub(crate) mod limit;
+pub(crate) mod reply;
 pub(crate) mod task_map;
 pub(crate) mod waiter;
 

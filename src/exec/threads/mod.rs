@@ -30,9 +30,10 @@ use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Mode, Progress};
-use crate::submission::backend::{Backend, Reply, Shown, Want, answer_in_process, in_process};
+use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::backend::{Backend, Shown, Want, answer_in_process, in_process};
 use crate::submission::handle::{Run, Slot, Watcher, cancelled};
+use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
@@ -849,18 +850,18 @@ impl Backend for Threads {
 
     fn explain(&self, run: &Run, slot: u32) -> Reply {
         let key = run.label(slot).key();
-        let text = if run.is_done(slot) {
-            format!("{key} is done")
+        let why = if run.is_done(slot) {
+            Why::DoneHere
         } else if let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) {
             let id = job.outputs.get(slot as usize).copied().unwrap_or(slot);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
-                0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
-                n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
+                0 => Why::ReadyHere { threads: self.threads },
+                missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
             }
         } else {
-            format!("{key} is about to be done")
+            Why::EndingHere
         };
-        Reply::ready(Ok(Answer::Text(text)))
+        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
     }
 
     fn shutdown(&self) {

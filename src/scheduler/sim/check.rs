@@ -4,7 +4,7 @@ use super::{BAD, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
 use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::job::{Delivered, Delivery, Failure};
-use crate::scheduler::Explanation;
+use crate::status::{Explanation, Why};
 use rustc_hash::FxHashSet;
 
 impl Sim {
@@ -67,8 +67,8 @@ impl Sim {
             let state = self.s.explain(*id);
             if heard.is_none() {
                 let mut reasons = vec![state.clone()];
-                while let Some(Some(Explanation { missing, .. })) = reasons.last()
-                    && let Some((id, _)) = missing.first()
+                while let Some(Some(Explanation { why: Why::Inputs { first, .. }, .. })) = reasons.last()
+                    && let Some((id, _)) = first.first()
                 {
                     reasons.push(self.s.explain(*id));
                 }

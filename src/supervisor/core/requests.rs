@@ -6,7 +6,7 @@ use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::LogLine;
+use crate::status::{Explanation, LogLine};
 use crate::status::{RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::messages::Look;
 use std::sync::Arc;
@@ -48,8 +48,9 @@ impl Core {
             Question::Logs => Answer::Logs(self.logs()),
             Question::Events => Answer::Events(Box::new(self.events(session))),
             Question::Explain(job, index) => {
-                let explanation = self.scheduler.explain(TaskId { job, index });
-                Answer::Text(explanation.map_or_else(|| "it is not known any more".to_string(), |e| e.to_string()))
+                let task = TaskId { job, index };
+                let explanation = self.scheduler.explain(task).unwrap_or_else(|| Explanation::unknown(task));
+                Answer::Explanation(Box::new(explanation))
             }
             Question::Progress => {
                 let counts = self.scheduler.stats().tasks;
