@@ -62,7 +62,7 @@ mod version;
 mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
-pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor};
+pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor, current_client};
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
@@ -76,7 +76,7 @@ pub use start::init;
 pub use status::{Explanation, LogLine, OutputStream};
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 pub use task::Data;
-pub use task::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
+pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
 pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;

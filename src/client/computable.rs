@@ -1,6 +1,6 @@
 //! What can be computed in one go.
 
-use crate::client::Future;
+use crate::client::{Client, Future};
 use crate::delayed::Delayed;
 use crate::error::{Result, TaskError};
 use crate::graph::node::Node;
@@ -173,3 +173,37 @@ tuples!(A 0, B 1, C 2);
 tuples!(A 0, B 1, C 2, D 3);
 tuples!(A 0, B 1, C 2, D 3, E 4);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+
+impl<T: Data> Delayed<T> {
+    /// Computes the value with a client: [`Client::compute`] of this one.
+    ///
+    /// # Errors
+    /// The error of the task that failed, or that of the client.
+    pub fn compute(&self, client: &Client) -> Result<T> {
+        client.compute(self)
+    }
+
+    /// [`compute`](Self::compute) for async code, under any runtime.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub async fn compute_async(&self, client: &Client) -> Result<T> {
+        client.compute_async(self).await
+    }
+
+    /// Starts computing, and keeps the result with the client's workers: [`Client::persist`] of this one.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted; a task that fails shows when the result is used.
+    pub fn persist(&self, client: &Client) -> Result<Delayed<T>> {
+        client.persist(self)
+    }
+
+    /// Starts computing: [`Client::submit`] of this one.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted.
+    pub fn submit(&self, client: &Client) -> Result<Future<T>> {
+        client.submit(self)
+    }
+}

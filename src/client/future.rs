@@ -1,7 +1,9 @@
 //! Handles of results that are being made.
 
 use crate::delayed::Delayed;
+use crate::delayed::arg::{IntoArg, lists};
 use crate::error::{Error, Result, TaskError};
+use crate::graph::node::Arg;
 use crate::graph::node::Node;
 use crate::submission::handle::{Here, Output, Watcher};
 use crate::task::Data;
@@ -186,3 +188,17 @@ impl<T: Data> IntoFuture for &Future<T> {
         Awaited(self.clone())
     }
 }
+
+impl<T: Data> IntoArg<T> for Future<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.to_node())
+    }
+}
+
+impl<T: Data> IntoArg<T> for &Future<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.to_node())
+    }
+}
+
+lists!(Future);

@@ -9,7 +9,7 @@ mod future;
 mod in_async;
 mod map;
 mod replay;
-pub(crate) mod wait;
+mod wait;
 
 use crate::MemoryLimit;
 use crate::Mode;
@@ -34,6 +34,7 @@ use crate::memory::report::MemoryReport;
 use crate::message::{Ask, question};
 use crate::status::{Explanation, LogLine};
 use crate::submission::backend::{Backend, Want};
+use crate::submission::context::current_backend;
 use crate::submission::handle::{Output, Run, WeakOutput, Whole};
 use crate::submission::limit::{Gate, Permit};
 use crate::task::codec::CodecOf;
@@ -731,4 +732,26 @@ impl Client {
     pub fn shutdown(&self) {
         self.0.backend.shutdown();
     }
+}
+
+/// Inside a task: a client of whatever runs it, to submit more work and wait for it. `None` elsewhere.
+///
+/// While a task waits for tasks of its own, its place is given to another one, so this cannot deadlock, even with one
+/// worker of one thread.
+///
+/// ```
+/// use swath::{Client, current_client, delayed};
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 {
+///         return n;
+///     }
+///     let client = current_client().expect("inside a task");
+///     let (a, b) = (delayed(fib).call(n - 1), delayed(fib).call(n - 2));
+///     client.compute(&(a + b)).expect("no task fails")
+/// }
+/// assert_eq!(Client::threads(1).compute(&delayed(fib).call(10))?, 55);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn current_client() -> Option<Client> {
+    current_backend().map(Client::inside)
 }

@@ -1,11 +1,10 @@
 //! Lazy calls: wrap a function, call it with values or other lazy calls, compute when everything is described.
 
-mod arg;
+pub(crate) mod arg;
 mod ops;
 
 pub use arg::{IntoArg, value};
 
-use crate::client::{Client, Future};
 use crate::error::Result;
 use crate::graph::node::{Arg, Node};
 use crate::graph::options::Options;
@@ -20,7 +19,7 @@ use std::time::Duration;
 /// Wraps a function so that calling it describes work instead of doing it.
 ///
 /// The function is any `fn` item or closure that captures nothing, with up to eight arguments; it may run in another
-/// process. Its call takes, for each argument of type `T`, a `T`, a [`Delayed<T>`] or a [`Future<T>`], and for
+/// process. Its call takes, for each argument of type `T`, a `T`, a [`Delayed<T>`] or a [`Future<T>`](crate::Future), and for
 /// lists, tuples, options and maps also one with delayed values inside.
 ///
 /// ```
@@ -302,38 +301,6 @@ impl<T> Delayed<T> {
 }
 
 impl<T: Data> Delayed<T> {
-    /// Computes the value with a client: [`Client::compute`] of this one.
-    ///
-    /// # Errors
-    /// The error of the task that failed, or that of the client.
-    pub fn compute(&self, client: &Client) -> Result<T> {
-        client.compute(self)
-    }
-
-    /// [`compute`](Self::compute) for async code, under any runtime.
-    ///
-    /// # Errors
-    /// As [`compute`](Self::compute).
-    pub async fn compute_async(&self, client: &Client) -> Result<T> {
-        client.compute_async(self).await
-    }
-
-    /// Starts computing, and keeps the result with the client's workers: [`Client::persist`] of this one.
-    ///
-    /// # Errors
-    /// Where the graph cannot be submitted; a task that fails shows when the result is used.
-    pub fn persist(&self, client: &Client) -> Result<Delayed<T>> {
-        client.persist(self)
-    }
-
-    /// Starts computing: [`Client::submit`] of this one.
-    ///
-    /// # Errors
-    /// Where the graph cannot be submitted.
-    pub fn submit(&self, client: &Client) -> Result<Future<T>> {
-        client.submit(self)
-    }
-
     /// Describes a call of `function` with this value.
     ///
     /// ```

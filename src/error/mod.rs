@@ -5,11 +5,10 @@ pub(crate) mod file;
 pub(crate) mod task;
 
 pub use death::{DeathCause, DeathRecord};
-pub use task::{Cause, ReturnedError, TaskError};
-
 use file::FileError;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use task::{Cause, ReturnedError, TaskError};
 
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -11,12 +11,13 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Want, answer_in_process};
+use crate::submission::context::BackendScope;
 use crate::submission::handle::{Run, Slot};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
-use crate::task::context::{Scope, TaskInfo};
+use crate::task::context::{TaskInfo, TaskScope};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -41,7 +42,13 @@ struct SyncScope {
     task: Cell<u32>,
 }
 
-impl Scope for SyncScope {
+impl BackendScope for SyncScope {
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.backend.upgrade().map(|b| b as Arc<dyn Backend>)
+    }
+}
+
+impl TaskScope for SyncScope {
     fn info(&self) -> TaskInfo {
         let label = Label::in_graph(&self.graph, self.task.get());
         TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() }
@@ -52,10 +59,6 @@ impl Scope for SyncScope {
     }
 
     fn set_progress(&self, _fraction: f64) {}
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        self.backend.upgrade().map(|b| b as Arc<dyn Backend>)
-    }
 
     fn waiting(&self, _begins: bool) {}
 }
@@ -89,7 +92,7 @@ impl SyncRunner {
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(graph.len(), || None);
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
-        let _entered = context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut failed = 0;
         // One task begins when the one before it has ended, so that each is timed by one look at the clock.
         let mut now = ticks();

@@ -1,15 +1,17 @@
 //! One submitted graph as its client sees it.
 
 pub(crate) mod backend;
+pub(crate) mod completed;
+pub(crate) mod context;
 pub(crate) mod handle;
 pub(crate) mod limit;
 pub(crate) mod reply;
 pub(crate) mod task_map;
 pub(crate) mod waiter;
 
-use super::client::wait::{Arrivals, Places};
 use super::graph::label::Label;
 use super::submission::backend::Backend;
+use super::submission::completed::{Arrivals, Places};
 use super::submission::handle::{Here, Output, Slot, Watcher, cancelled, wait_helping};
 use super::submission::limit::Permit;
 use super::submission::task_map::Made;

@@ -262,7 +262,7 @@ impl Worker {
 
     fn work_as_thread(&'static self, slot: usize) {
         let scope = Rc::new(WorkerScope::new(self, slot));
-        let _entered = crate::task::context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut sent = Instant::now();
         // When the task before it ended, if the next one was there already: one look at the clock for both.
         let mut now = None;

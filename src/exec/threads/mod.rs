@@ -32,12 +32,13 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want, answer_in_process, in_process};
+use crate::submission::context::BackendScope;
 use crate::submission::handle::{Run, Slot, Watcher, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
-use crate::task::context::{Scope, TaskInfo};
+use crate::task::context::{TaskInfo, TaskScope};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
@@ -210,7 +211,13 @@ struct ThreadScope {
     id: Cell<u32>,
 }
 
-impl Scope for ThreadScope {
+impl BackendScope for ThreadScope {
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
+    }
+}
+
+impl TaskScope for ThreadScope {
     fn info(&self) -> TaskInfo {
         let task = self.task.borrow();
         let label = task.as_ref().map(|job| Label::in_graph(&job.graph, self.id.get()));
@@ -227,10 +234,6 @@ impl Scope for ThreadScope {
     }
 
     fn set_progress(&self, _fraction: f64) {}
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
-    }
 
     fn waiting(&self, begins: bool) {
         let Some(pool) = self.pool.upgrade() else { return };
@@ -478,7 +481,7 @@ impl Threads {
             task: RefCell::new(None),
             id: Cell::new(0),
         });
-        let _entered = context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut was_busy = false;
         while let Some(work) = self.next(&seat, was_busy) {
             was_busy = true;
