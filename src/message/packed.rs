@@ -160,10 +160,6 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.packed.bytes.is_empty()
-    }
-
     pub(crate) fn push(&mut self, completion: Completion) {
         let Completion { id, attempt, run_us, outcome } = completion;
         let in_place = matches!(&outcome, Outcome::Value(payload) if payload.is_plain());
