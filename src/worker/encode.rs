@@ -1,10 +1,11 @@
 //! What leaves a worker: encoded results, failures, log lines.
 
-use crate::ipc::frame::MAX_FDS;
+use crate::error::{Cause as FailureCause, ReturnedError};
+use crate::ipc::batch::{Batch, MOST_BYTES};
 use crate::ipc::page::ControlPage;
 use crate::ipc::payload::{Payload, SMALL};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Completion, FailureCause, Outcome};
+use crate::job::{Completion, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
@@ -14,9 +15,6 @@ use crate::task::function::{CallError, Record};
 use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
-
-/// Most bytes of results in one message.
-const MESSAGE: usize = 1 << 20;
 
 /// Why a value is not on its way.
 pub(super) enum Unsent {
@@ -72,8 +70,8 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
         Fault::Call(CallError::Returned { message, error, codec }) => {
             let mut value = Vec::new();
             // An error that cannot be encoded is still known by its text.
-            let _ = codec.encode(&error, &mut value, MESSAGE);
-            FailureCause::Returned { message, type_name: codec.name().to_string(), value }
+            let _ = codec.encode(&error, &mut value, MOST_BYTES);
+            FailureCause::Returned(ReturnedError::encoded(message, codec.name().to_string(), value))
         }
     }
 }
@@ -81,24 +79,29 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
 /// Puts results into messages of which none is too large or carries too many descriptors.
 pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
     let mut done = done.peekable();
+    let mut size = Batch::default();
     std::iter::from_fn(move || {
         done.peek()?;
         let mut batch = Completions::default();
-        let (mut fds, mut bytes) = (0, 0);
-        while let Some(one) = done.next_if(|one| match &one.outcome {
-            Outcome::Value(payload) if !batch.is_empty() => {
-                fds + payload.segments().len() <= MAX_FDS && bytes <= MESSAGE
-            }
-            _ => true,
+        size.clear();
+        while let Some(one) = done.next_if(|one| {
+            let (fds, bytes) = message_size(one);
+            size.fits(fds, bytes)
         }) {
-            if let Outcome::Value(payload) = &one.outcome {
-                fds += payload.segments().len();
-                bytes += payload.bytes.len();
-            }
+            let (fds, bytes) = message_size(&one);
+            size.add(fds, bytes);
             batch.push(one);
         }
         Some(batch)
     })
+}
+
+/// Descriptors and bytes of a completion. One without a value takes next to nothing.
+fn message_size(one: &Completion) -> (usize, usize) {
+    match &one.outcome {
+        Outcome::Value(payload) => (payload.segments().len(), payload.bytes.len()),
+        _ => (0, 0),
+    }
 }
 
 /// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.

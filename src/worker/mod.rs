@@ -15,6 +15,7 @@ mod scope;
 mod store;
 mod uplink;
 
+use crate::error::Cause as FailureCause;
 use crate::ids::TaskId;
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::{self, monotonic_ms};
@@ -24,10 +25,10 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
-use crate::job::{Completion, Failure, FailureCause, Outcome};
+use crate::job::{Completion, Failure, Input, Outcome};
 use crate::memory::machine::available_memory;
 use crate::memory::policy::{Policy, Wait};
-use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
+use crate::message::{FromWorker, Task, ToWorker, Welcome};
 use crate::remote::Description;
 use crate::task::call::{Fault, discard, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
@@ -470,7 +471,7 @@ impl Worker {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();
                 }
-                ToWorker::Forsake(segments) => self.pool.forsake(&segments),
+                ToWorker::Abandon(segments) => self.pool.forsake(&segments),
                 ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
@@ -508,7 +509,7 @@ impl Worker {
             }
             let mut lost = false;
             for input in &mut task.inputs {
-                let Input::Ahead { id } = *input else { continue };
+                let Input::Pending { id } = *input else { continue };
                 // What it follows was sent just before it, if it has not ended.
                 let to_come = queue.waiting.holds(id)
                     || queue.running.contains(&id)
@@ -843,7 +844,7 @@ impl Worker {
             .into_iter()
             .map(|input| match input {
                 Input::Payload(payload) => Ok(Argument::Payload(payload)),
-                Input::Ahead { id } => Err(FailureCause::Decode {
+                Input::Pending { id } => Err(FailureCause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should be there and is not"),
                 }),
