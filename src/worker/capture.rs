@@ -8,7 +8,9 @@
 use crate::graph::node;
 use crate::ipc::captured::{Carried, PIECE, Piece};
 use crate::ipc::clock::ticks;
+use crate::ipc::page::ControlPage;
 use crate::ipc::ring::Ring;
+use crate::task::context::current_task;
 use crate::task::function::{Record, short_name};
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,6 +19,7 @@ use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -124,4 +127,20 @@ fn running_since(ring: Ring<'_>, since: u64) -> Vec<String> {
     }
     tasks.reverse();
     tasks
+}
+
+/// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.
+pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
+    let (name, page) = (name.to_string(), Arc::clone(page));
+    let built = env_logger::Builder::from_default_env()
+        .format(move |out, record| {
+            let task = current_task().map(|t| format!(" {}", t.key)).unwrap_or_default();
+            let line = format!("[{name}{task}] {} {}: {}\n", record.level(), record.target(), record.args());
+            page.log(line.as_bytes());
+            out.write_all(line.as_bytes())
+        })
+        .try_init();
+    if let Err(e) = built {
+        log::debug!("another logger is there: {e}");
+    }
 }

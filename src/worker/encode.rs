@@ -3,17 +3,13 @@
 use crate::graph::wire;
 use crate::graph::wire::EncodeError;
 use crate::ipc::frame::MAX_FDS;
-use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::job::{Completion, FailureCause, Outcome, Payload, SMALL};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
-use crate::task::context::current_task;
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
-use std::io::Write;
-use std::sync::Arc;
 
 /// Most bytes of results in one message.
 const MESSAGE: usize = 1 << 20;
@@ -99,20 +95,4 @@ pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<I
         }
         Some(batch)
     })
-}
-
-/// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.
-pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
-    let (name, page) = (name.to_string(), Arc::clone(page));
-    let built = env_logger::Builder::from_default_env()
-        .format(move |out, record| {
-            let task = current_task().map(|t| format!(" {}", t.key)).unwrap_or_default();
-            let line = format!("[{name}{task}] {} {}: {}\n", record.level(), record.target(), record.args());
-            page.log(line.as_bytes());
-            out.write_all(line.as_bytes())
-        })
-        .try_init();
-    if let Err(e) = built {
-        log::debug!("another logger is there: {e}");
-    }
 }
