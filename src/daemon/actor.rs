@@ -6,20 +6,20 @@ use super::paths;
 use super::paths::{Lock, Place};
 use super::session::Session;
 use crate::error::Result;
+use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
 use crate::ipc::event_loop::watch;
 use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
-use crate::local::{ClusterStatus, ProgramStatus};
 use crate::message;
 use crate::message::{Attach, Attached, Control, REFUSED};
-use crate::supervisor::actor::{
-    ATTACHED_OWNERS, CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor,
-};
-use crate::supervisor::recent_lines::LogLine;
+use crate::settings::{MOST_WORKERS, Settings};
+use crate::status::LogLine;
+use crate::status::{ClusterStatus, ProgramStatus};
+use crate::supervisor::actor::{CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor};
 use crate::supervisor::worker_link::Pipe;
-use crate::supervisor::{Executable, MOST_WORKERS, Settings, Shared};
+use crate::supervisor::{Executable, Shared};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};

@@ -3,7 +3,6 @@
 //! The core is behind a lock, see [`hub`]. So a client in the same process need not wait until the actor's thread wakes up:
 //! see [`desk`].
 
-pub(crate) use crate::ids::ATTACHED_OWNERS;
 pub(crate) use crate::supervisor::core::SessionEnd;
 pub(crate) use crate::supervisor::fast_path::Desk;
 pub(super) use crate::supervisor::messages::{Attend, WorkerEnded, WorkerGone, WorkerOutput};
@@ -12,17 +11,15 @@ pub(crate) use crate::supervisor::messages::{
 };
 pub(super) use crate::supervisor::shared_core::{Hub, Read, is_telling};
 
-use super::{Executable, Settings, Shared};
+use super::{Executable, Shared};
 use crate::error::Result;
-use crate::ids::SessionId;
+use crate::settings::Settings;
 use crate::supervisor::core::Core;
 use crate::task::image;
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use std::sync::Arc;
 
-/// The session of the client in the supervisor's own process.
-pub(crate) const CLIENT: SessionId = SessionId(0);
 pub(crate) struct Supervisor {
     pub(super) hub: Arc<Hub>,
     /// Whether the event loop ends with this actor.

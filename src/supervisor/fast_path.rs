@@ -4,10 +4,11 @@
 //! client's thread does for itself what it would wake the actor for, where nobody else has the core: it brings its request
 //! as far as the worker's socket, and while it looks for the answer, it looks into that socket, too.
 
-use super::actor::{CLIENT, Supervisor};
+use super::actor::Supervisor;
 use super::core::SessionEnd;
 use super::messages::Attend;
 use super::shared_core::Hub;
+use crate::ids::SessionId;
 use crate::ids::WorkerId;
 use crate::message::Request;
 use crate::remote::Remote;
@@ -37,7 +38,7 @@ impl Desk {
     /// Says whom the answers are for. To be said before the first request.
     pub(crate) fn belongs_to(&self, client: &Arc<Remote>) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.lock().open_session(CLIENT, SessionEnd::Here(Arc::downgrade(client)));
+            hub.lock().open_session(SessionId::CLIENT, SessionEnd::Here(Arc::downgrade(client)));
         }
     }
 

@@ -79,7 +79,7 @@ impl Worker {
         &self,
         value: &Value,
         record: &'static Record,
-    ) -> Result<crate::job::Payload, Unsent> {
+    ) -> Result<crate::ipc::payload::Payload, Unsent> {
         let since = Instant::now();
         loop {
             match encode::encode(&self.pool, value, record) {
@@ -94,7 +94,7 @@ impl Worker {
     }
 
     /// Counts one delivery of each segment of ours in the payload.
-    pub(super) fn lend(&self, payload: &crate::job::Payload) {
+    pub(super) fn lend(&self, payload: &crate::ipc::payload::Payload) {
         for segment in payload.segments().iter().filter(|s| s.is_own()) {
             self.pool.lend(segment);
         }

@@ -29,7 +29,7 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::job::Completion;
-use crate::memory::limit::available_memory;
+use crate::memory::machine::available_memory;
 use crate::memory::policy::Policy;
 use crate::message::{FromWorker, ToWorker, Welcome};
 use crate::remote::Description;

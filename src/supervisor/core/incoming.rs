@@ -2,14 +2,16 @@
 
 use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
 use crate::error::DeathCause;
+use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
+use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
+use crate::job::{Delivered, Delivery, Failure, FailureCause, Outcome};
 use crate::message;
 use crate::message::{FromWorker, Request, Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::{Completion, Input, RunTask};
-use crate::supervisor::actor::{ATTACHED_OWNERS, Read};
+use crate::supervisor::actor::Read;
 use crate::supervisor::most_segments;
 use crate::supervisor::worker_link::Taken;
 use rustc_hash::FxHashMap;

@@ -7,7 +7,7 @@ mod requests;
 mod start_failures;
 mod workers;
 
-use super::actor::{CLIENT, Supervisor};
+use super::actor::Supervisor;
 use super::messages::{ReturnSegments, Word};
 use super::shared_core::{Hub, Unsent};
 use crate::error::{DeathCause, DeathRecord, Error, Result};
@@ -25,10 +25,11 @@ use crate::memory::process::Statm;
 use crate::message::{Request, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
+use crate::settings::Settings;
 use crate::supervisor::recent_lines::Tail;
 use crate::supervisor::worker_link::Pipe;
 use crate::supervisor::worker_slot::Place;
-use crate::supervisor::{Executable, Settings, Shared};
+use crate::supervisor::{Executable, Shared};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use parking_lot::Mutex;
@@ -286,7 +287,7 @@ impl Core {
             }
             std::mem::take(&mut *requests)
         };
-        requests.into_iter().for_each(|request| self.request(CLIENT, request));
+        requests.into_iter().for_each(|request| self.request(SessionId::CLIENT, request));
         true
     }
 

@@ -1,14 +1,14 @@
 //! What clients ask for.
 
 use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
-use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::events::{Raw, Recorded};
+use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
-use crate::supervisor::MOST_WORKERS;
-use crate::supervisor::actor::{ATTACHED_OWNERS, CLIENT};
+use crate::settings::MOST_WORKERS;
+use crate::status::LogLine;
+use crate::status::{RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::messages::Look;
-use crate::supervisor::recent_lines::LogLine;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,7 +176,7 @@ impl Core {
         self.counted.remove(&session);
         self.scheduler.session_closed(session);
         let lent = self.lent.remove(&Peer::Session(session)).unwrap_or_default();
-        if session != CLIENT {
+        if session != SessionId::CLIENT {
             // The connection has ended, not the program.
             self.forsake(lent.into_keys());
             self.forget_owner(ATTACHED_OWNERS + session.0);

@@ -4,7 +4,7 @@
 //! where workers end before they come to work, the next one will too, and whoever waits for them must be told.
 
 use super::{Core, Life, Phase};
-use crate::client::StartMethod;
+use crate::settings::StartMethod;
 use std::time::Instant;
 
 impl Core {

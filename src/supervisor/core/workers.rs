@@ -1,7 +1,6 @@
 //! The processes: started, welcomed, ended, replaced.
 
 use super::{Core, DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
-use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::LifeStep;
 use crate::graph::node;
@@ -13,6 +12,7 @@ use crate::ipc::start;
 use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, Welcome};
+use crate::settings::{RestartPolicy, StartMethod};
 use crate::supervisor::recent_lines::Tail;
 use crate::supervisor::worker_link::{Pipe, WorkerLink};
 use crate::supervisor::worker_slot::Place;
