@@ -7,26 +7,26 @@ use crate::job::{Completion, FailureCause, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
-use crate::task::encode::EncodeError;
+use crate::task::encode::{EncodeError, encode as task_encode};
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
 
 /// Most bytes of results in one message.
 const MESSAGE: usize = 1 << 20;
 
-/// Why a value is not on its way.
-pub(super) enum Unsent {
+/// Why a value was not sent.
+pub(super) enum NotSent {
     /// It cannot be sent.
     Never(FailureCause),
-    /// There is no room for it in shared memory now.
-    Crowded(SegmentError),
+    /// Shared memory has no room for it now; later it may.
+    NoRoomNow(SegmentError),
 }
 
-impl From<Unsent> for FailureCause {
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Never(cause) => cause,
-            Unsent::Crowded(e) => Self::Resource { reason: e.to_string() },
+impl From<NotSent> for FailureCause {
+    fn from(not_sent: NotSent) -> Self {
+        match not_sent {
+            NotSent::Never(cause) => cause,
+            NotSent::NoRoomNow(e) => Self::Resource { reason: e.to_string() },
         }
     }
 }
@@ -44,18 +44,18 @@ pub(super) fn encode_small(value: &Value, record: &Record) -> Option<Payload> {
     small
 }
 
-pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
+pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, NotSent> {
     let codec = record.result();
-    // The value's own code may panic, and a thread that only reads must survive that.
-    let encoded = guarded(|| Ok(crate::task::encode::encode(Some(pool), value, codec)));
-    encoded.map_err(|fault| Unsent::Never(cause(fault)))?.map_err(|e| match e {
+    // The value's own code may panic, and the thread that reads messages must survive that.
+    let encoded = guarded(|| Ok(task_encode(Some(pool), value, codec)));
+    encoded.map_err(|fault| NotSent::Never(cause(fault)))?.map_err(|e| match e {
         EncodeError::Refused(reason) => {
-            Unsent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
+            NotSent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
         }
         EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
-            Unsent::Never(FailureCause::Resource { reason: e.to_string() })
+            NotSent::Never(FailureCause::Resource { reason: e.to_string() })
         }
-        EncodeError::NoRoom(e) => Unsent::Crowded(e),
+        EncodeError::NoRoom(e) => NotSent::NoRoomNow(e),
     })
 }
 
@@ -74,7 +74,7 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
     }
 }
 
-/// Puts results into messages of which none is too large or carries too many descriptors.
+/// Puts results into messages, none too large or with too many descriptors.
 pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
     let mut done = done.peekable();
     std::iter::from_fn(move || {

@@ -1,7 +1,7 @@
-//! The threads that run tasks.
+//! The threads that run tasks: from an input to a result that is kept or sent.
 
-use super::capture::Streams;
-use super::queue::{Queue, Turn};
+use super::capture::OutputCapture;
+use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
 use super::{Worker, encode};
 use crate::ids::TaskId;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Results that wait for others to travel with.
+/// Most results that are collected for one message.
 const BATCH: usize = 128;
 /// How long results may wait while short tasks run.
 const LINGER: Duration = Duration::from_micros(500);
@@ -27,12 +27,12 @@ impl Worker {
         let scope = Rc::new(WorkerScope::new(self, slot));
         let _entered = crate::task::context::enter(scope.clone());
         let mut sent = Instant::now();
-        // When the task before it ended, if the next one was there already: one look at the clock for both.
+        // When the last task ended, if the next one was queued already: one reading of the clock serves both.
         let mut now = None;
         loop {
-            match self.turn(slot, &mut now) {
-                Turn::Leave => return,
-                Turn::Run(task) => {
+            match self.next(slot, &mut now) {
+                Next::Leave => return,
+                Next::Run(task) => {
                     let began = now.unwrap_or_else(Instant::now);
                     let (waiting, ended) = self.run(task, began, &scope);
                     now = Some(ended);
@@ -42,8 +42,8 @@ impl Worker {
                         now = None;
                     }
                 }
-                Turn::Read => {
-                    let frames = self.link.read();
+                Next::Read => {
+                    let frames = self.supervisor.read();
                     self.handle(frames);
                     let mut queue = self.queue.lock();
                     queue.reading = false;
@@ -56,7 +56,7 @@ impl Worker {
         }
     }
 
-    /// Runs a task; says how many results wait to be sent, and when it was over.
+    /// Runs a task. Returns how many results wait to be sent, and when the task ended.
     fn run(&'static self, mut task: Task, began: Instant, scope: &WorkerScope) -> (usize, Instant) {
         let id = task.id;
         if task.alone {
@@ -64,7 +64,7 @@ impl Worker {
         }
         self.page.set_running(scope.slot, Some(id));
         scope.begin(id, task.name.take());
-        // Values run their own code when they are decoded, encoded, sized and dropped.
+        // Code of the user's runs also when values are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
             let (name, key) = scope.call();
             Outcome::Failed(Box::new(self.failure(id, 0, name, key, encode::cause(fault))))
@@ -75,10 +75,10 @@ impl Worker {
         let mut queue = self.queue.lock();
         queue.running.retain(|other| *other != id);
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
-        let followed = !queue.waiting.is_empty();
+        let followed = !queue.pending.is_empty();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
         let gives = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
-        // Nobody may run a follower, and tell of it, before this task has been told of: so the lock is kept.
+        // The end of a follower must not be reported before the end of this task: so the lock is kept.
         let queue = (followed && gives).then_some(queue);
         self.activity.fetch_add(1, Ordering::Relaxed);
         self.store.unpinned();
@@ -102,23 +102,23 @@ impl Worker {
         if followed {
             self.start_followers(queue.unwrap_or_else(|| self.queue.lock()), id, given);
         }
-        // Without the lock: this may wait for a full pipe to be emptied, which the watcher does, who needs the lock.
-        if self.streams.ran(ended.duration_since(began)) {
-            Streams::flush();
-            self.tell_printed();
+        // Without the lock: this may wait until the watcher empties a full pipe, and the watcher needs the lock.
+        if self.capture.ran(ended.duration_since(began)) {
+            OutputCapture::flush();
+            self.send_printed();
         }
         (waiting, ended)
     }
 
-    /// A task has ended: what came ahead of its result can run now, or never here.
+    /// A task has ended: the tasks that wait for its result run now, or go back if there is none.
     fn start_followers(&self, mut queue: MutexGuard<'_, Queue>, id: TaskId, given: Option<Input>) {
         let Some(given) = given else {
-            let bounced = queue.waiting.fail(&[id]);
+            let bounced = queue.pending.fail(&[id]);
             drop(queue);
             return self.bounce(bounced);
         };
-        let ready = queue.waiting.supply(id, || given.clone());
-        // One is for this thread.
+        let ready = queue.pending.supply(id, || given.clone());
+        // This thread runs one itself.
         for _ in 1..ready.len().min(queue.idle + 1) {
             self.work.notify_one();
         }
@@ -148,7 +148,7 @@ impl Worker {
             *left -= 1;
             let slot = inputs.get_mut(i)?;
             Some(match slot {
-                // The last use takes the value along, so that the function may own it without a copy.
+                // The last use moves the value out, so that the function may own it without a copy.
                 _ if *left == 0 => std::mem::replace(slot, Slot::Taken),
                 Slot::Value(value) => Slot::Value(value.clone()),
                 Slot::Payload(payload) => Slot::Payload(payload.clone()),
@@ -200,7 +200,7 @@ impl Worker {
             .collect()
     }
 
-    /// Sends a result along or keeps it, as the task asks.
+    /// Makes an outcome of a result: sent with it if it is small or asked for, else kept in the store.
     pub(super) fn keep(&self, task: &Task, value: Value, record: &'static Record) -> Outcome {
         let failed = |cause| {
             let name = Some(short_name(record.path()));
@@ -223,13 +223,13 @@ impl Worker {
         }
     }
 
-    /// A task begins or ends to wait for tasks of its own; its place is somebody else's meanwhile.
+    /// A task begins or ends to wait for tasks of its own; meanwhile another thread runs in its place.
     pub(crate) fn waiting(&'static self, begins: bool) {
         let mut queue = self.queue.lock();
         if !begins {
             queue.active += 1;
             drop(queue);
-            self.link.send(&FromWorker::Blocked(-1));
+            self.supervisor.send(&FromWorker::Blocked(-1));
             return;
         }
         queue.active -= 1;
@@ -237,7 +237,7 @@ impl Worker {
         if queue.idle > 0 {
             self.work.notify_one();
         } else {
-            // Used again, because what runs is only seen from outside in the first slots.
+            // Slots are used again, because the control page shows only the first ones.
             let slot = queue.free_slots.pop().unwrap_or_else(|| {
                 queue.next_slot += 1;
                 queue.next_slot - 1
@@ -252,12 +252,12 @@ impl Worker {
             failed = spawned.err();
         }
         drop(queue);
-        // Without the lock: standard error may be full, and is emptied by threads that need the lock.
+        // Without the lock: standard error may be full, and the threads that empty it need the lock.
         if let Some(e) = failed {
             log::error!("no thread to run what a task waits for: {e}");
         }
         self.send_finished();
-        self.link.send(&FromWorker::Blocked(1));
+        self.supervisor.send(&FromWorker::Blocked(1));
     }
 }
 

@@ -1,9 +1,10 @@
-//! Sends results that are held here to whoever asks for them.
+//! Sends results that this worker holds to clients and other workers.
 
-use super::encode::Unsent;
+use super::encode::NotSent;
 use super::watcher::TICK;
 use super::{Worker, encode};
 use crate::ids::TaskId;
+use crate::ipc::payload::Payload;
 use crate::job::FailureCause;
 use crate::message::FromWorker;
 use crate::task::Value;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Sends a value that is held. One that must be read from disk is left to a thread of its own: whoever reads messages
-    /// does not wait for the disk.
+    /// Sends a held value. One that must be read from disk is left to the exporter thread, so that a thread that reads
+    /// messages does not wait for the disk.
     pub(super) fn export(&'static self, id: TaskId, since: Instant) {
         let exporter = self.store.is_on_disk_only(id).then(|| self.exporter()).flatten();
         if exporter.is_none_or(|exporter| exporter.send((id, since)).is_err()) {
@@ -34,16 +35,16 @@ impl Worker {
         exporter.as_ref()
     }
 
-    /// Sends a value that is held; where there is no room for it, a little later.
+    /// Sends a held value; if shared memory has no room for it, defers that.
     fn export_now(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
         let result = match self.store.get(id) {
             Ok(Some((value, record))) => {
                 let encoded = encode::encode(&self.pool, &value, record);
-                // It may have been forgotten meanwhile, and this be its end.
+                // The store may have dropped it meanwhile, so this may be the last reference.
                 discard(value);
                 match encoded {
-                    Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
+                    Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
                         self.deferred.lock().push((id, since));
                         return self.wake_watcher();
                     }
@@ -57,35 +58,31 @@ impl Worker {
         if let Ok(payload) = &result {
             self.lend(payload);
         }
-        self.link.send(&FromWorker::Exported(id, result));
+        self.supervisor.send(&FromWorker::Exported(id, result));
     }
 
-    /// Tries again to send what there was no room for.
+    /// Tries again to send the deferred values.
     pub(super) fn export_deferred(&'static self) {
         let deferred = std::mem::take(&mut *self.deferred.lock());
         if deferred.is_empty() {
             return;
         }
         deferred.into_iter().for_each(|(id, since)| self.export(id, since));
-        // Once for all of them. The supervisor may have copies that nobody needs.
+        // One message for all of them: the supervisor may have copies elsewhere dropped.
         if !self.deferred.lock().is_empty() && !self.store.ask_for_room() {
-            self.link.send(&FromWorker::Crowded);
+            self.supervisor.send(&FromWorker::Crowded);
         }
     }
 
-    /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, the supervisor is
-    /// told that copies which can be had again had better go, and room is waited for as long as that makes sense.
-    pub(super) fn encode_patiently(
-        &self,
-        value: &Value,
-        record: &'static Record,
-    ) -> Result<crate::ipc::payload::Payload, Unsent> {
+    /// Encodes a value for others. While shared memory has no room, moves results to disk; when none is left to move,
+    /// asks the supervisor to drop copies that can be made again, and retries until `PATIENCE` is over.
+    pub(super) fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<Payload, NotSent> {
         let since = Instant::now();
         loop {
             match encode::encode(&self.pool, value, record) {
-                Err(Unsent::Crowded(_)) if self.store.move_one() => {}
-                Err(Unsent::Crowded(_)) if since.elapsed() < PATIENCE => {
-                    self.link.send(&FromWorker::Crowded);
+                Err(NotSent::NoRoomNow(_)) if self.store.move_one() => {}
+                Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
+                    self.supervisor.send(&FromWorker::Crowded);
                     std::thread::sleep(TICK);
                 }
                 encoded => return encoded,
@@ -93,8 +90,8 @@ impl Worker {
         }
     }
 
-    /// Counts one delivery of each segment of ours in the payload.
-    pub(super) fn lend(&self, payload: &crate::ipc::payload::Payload) {
+    /// Counts one delivery of each of this worker's segments in the payload.
+    pub(super) fn lend(&self, payload: &Payload) {
         for segment in payload.segments().iter().filter(|s| s.is_own()) {
             self.pool.lend(segment);
         }

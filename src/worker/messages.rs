@@ -1,4 +1,4 @@
-//! Messages from the supervisor and to it.
+//! Messages from the supervisor, and small ones to it.
 
 use super::{Worker, clean_up_after, encode};
 use crate::ids::TaskId;
@@ -25,7 +25,7 @@ impl Worker {
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
                 ToWorker::Fetch(tasks) => {
-                    // The watcher gives signs of life, however long it takes.
+                    // The watcher sends heartbeats, however long this takes.
                     self.exporting.fetch_add(1, Ordering::Relaxed);
                     self.wake_watcher();
                     tasks.into_iter().for_each(|id| self.export(id, Instant::now()));
@@ -33,7 +33,7 @@ impl Worker {
                 }
                 ToWorker::Drop(tasks) => {
                     self.store.forget(&tasks);
-                    // What the page says of memory is to be true also when nothing runs.
+                    // The watcher updates the memory figures of the control page, also when nothing runs.
                     self.wake_watcher();
                 }
                 ToWorker::Share(values) => self.store.share(values),
@@ -52,7 +52,7 @@ impl Worker {
                 ToWorker::Shutdown => exit_now(0),
             }
         }
-        if self.link.is_closed() {
+        if self.supervisor.is_closed() {
             self.end();
         }
     }
@@ -69,17 +69,17 @@ impl Worker {
     }
 
     pub(super) fn send_finished(&self) {
-        // Sent under the lock, so that what is done first is told first.
+        // Sent under the lock, so that the order of messages is the order of ends.
         let mut finished = self.finished.lock();
         if finished.is_empty() {
             return;
         }
         for done in encode::batches(finished.drain(..)) {
-            self.link.send(&FromWorker::Done(done));
+            self.supervisor.send(&FromWorker::Done(done));
         }
     }
 
-    /// Leaves what may still be written to the supervisor, if no task runs.
+    /// If no task runs, leaves it to the supervisor to read what is still printed.
     pub(super) fn stop_listening(&self) {
         let queue = self.queue.lock();
         if queue.running.is_empty() && queue.tasks.is_empty() {
@@ -87,24 +87,24 @@ impl Worker {
         }
     }
 
-    pub(super) fn tell_printed(&self) {
-        self.streams.look(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
-            self.link.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
+    pub(super) fn send_printed(&self) {
+        self.capture.read(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
+            self.supervisor.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
-    /// Has a supervisor that cannot look the function up know its name, before it runs for the first time.
+    /// Tells a supervisor of another program the name of a function, before the function runs for the first time.
     pub(super) fn introduce(&self, record: &'static Record) {
         let place = record.place();
         if self.welcome.stranger && self.introduced.lock().insert(place) {
-            self.link.send(&FromWorker::Function { place, name: short_name(record.path()) });
+            self.supervisor.send(&FromWorker::Function { place, name: short_name(record.path()) });
         }
     }
 
     pub(super) fn send_released(&self) {
         let released = self.attachments().take_released();
         if !released.is_empty() {
-            self.link.send(&FromWorker::Released(released));
+            self.supervisor.send(&FromWorker::Released(released));
         }
     }
 

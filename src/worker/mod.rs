@@ -1,12 +1,11 @@
 //! A worker process: takes tasks from its socket, runs them on its threads, keeps what is to be kept.
 //!
-//! There is no thread that only reads. A thread without a task to run reads the socket, if nobody else does, and runs
-//! what it finds there: so a task is not handed from thread to thread while it is waited for. While all threads run
-//! tasks, the *watcher* reads: it looks every few milliseconds as long as anything runs, and sleeps otherwise. It also
-//! gives the signs of life, sends results that wait behind a long task, and ends the process when the supervisor is
-//! gone. Where there is a memory limit, the *mover* writes results to disk ([`store`]); while no task may start for want
-//! of memory, the watcher reads as if all threads were busy. Who reads is told by `Queue::reading`; it changes under the
-//! queue's lock alone.
+//! No thread only reads. A thread without a task to run reads the socket, unless another thread does, and runs the task
+//! that it reads: so a task is not handed from thread to thread. While all threads run tasks, the *watcher* reads: it
+//! polls every few milliseconds as long as anything runs, and sleeps otherwise. It also sends heartbeats, sends results
+//! that wait behind a long task, and ends the process when the supervisor is gone. Where there is a memory limit, the
+//! *mover* writes results to disk ([`store`]); while no task may start for want of memory, the watcher reads as if all
+//! threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock alone.
 
 mod capture;
 mod encode;
@@ -35,10 +34,10 @@ use crate::message::{FromWorker, ToWorker, Welcome};
 use crate::remote::Description;
 use crate::task::image;
 use crate::version::VERSION;
-use capture::Streams;
+use capture::OutputCapture;
 use nix::sys::resource::{Resource, setrlimit};
 use parking_lot::{Condvar, Mutex};
-use pending::Waiting;
+use pending::PendingTasks;
 use queue::Queue;
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
@@ -48,53 +47,53 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Store;
-use uplink::Link;
+use uplink::SupervisorSocket;
 
-/// How long a supervisor may take from the end of its connections to its own.
+/// How long a dying supervisor may take from closing its connections to its end.
 const DYING: Duration = Duration::from_secs(5);
 /// Unused segments are kept for the next value up to this share of the available memory.
 const SPARE_SHARE: u64 = 16;
-/// And up to this share of the worker's limit.
+/// They are also kept only up to this share of the worker's limit.
 const SPARE_OF_LIMIT: u64 = 8;
 /// Bytes of address space for a thread's stack and its share of the allocator.
 const STACKS: u64 = 8 << 20;
 
 pub(crate) struct Worker {
     welcome: Welcome,
-    link: Link,
+    supervisor: SupervisorSocket,
     queue: Mutex<Queue>,
     work: Condvar,
     store: Store,
     pool: SegmentPool,
     page: Arc<ControlPage>,
-    /// Values that are to be sent and for which there was no room, and since when.
+    /// Values to send for which shared memory had no room, and since when.
     deferred: Mutex<Vec<(TaskId, Instant)>>,
     /// Threads that encode values for others.
     exporting: AtomicUsize,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Completion>>,
-    streams: Streams,
+    capture: OutputCapture,
     /// Functions whose names the supervisor has been told.
     introduced: Mutex<FxHashSet<u64>>,
-    /// Starts and ends of tasks, for the watcher to see whether anything goes on.
+    /// Number of starts and ends of tasks: the watcher sees by it whether tasks run.
     activity: AtomicU64,
-    watch: Mutex<bool>,
-    watcher: Condvar,
+    watcher_awake: Mutex<bool>,
+    watcher_wake_up: Condvar,
     client: OnceLock<Arc<crate::remote::Remote>>,
-    /// The thread that sends what must be read from disk first, once there is one.
+    /// The way to the exporter, the thread that sends results which must be read from disk first. Empty until needed.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
 }
 
 /// Serves a supervisor until it closes the connection.
 pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
     die_with_parent();
-    let link = Link::new(socket);
-    link.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
-    let first = link.read_first();
+    let supervisor = SupervisorSocket::new(socket);
+    supervisor.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
+    let first = supervisor.read_first();
     if let (Err(_), Some(page)) = (&first, page) {
         clean_up_after(&page);
     }
-    match first.and_then(|first| start(link, first)) {
+    match first.and_then(|first| start(supervisor, first)) {
         Ok(worker) => {
             worker.work_as_thread(0);
             // Other threads do its work now; the process must not end with it.
@@ -103,16 +102,16 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
             }
         }
         Err(reason) => {
-            // There is nobody to tell but the supervisor's copy of this stream.
+            // The supervisor reads standard error; there is no other way to tell it.
             let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
             exit_now(72)
         }
     }
 }
 
-/// Removes what the supervisor left behind, if it did not go in order.
+/// Removes the pages and segments that a supervisor left behind when it was killed.
 fn clean_up_after(page: &PageName) {
-    // The signal that would end a stuck process must not come in between.
+    // The alarm that ends a stuck process must not interrupt this.
     nix::unistd::alarm::cancel();
     // A dying process closes its descriptors a little before its children get another parent.
     let began = Instant::now();
@@ -125,7 +124,7 @@ fn clean_up_after(page: &PageName) {
     }
 }
 
-fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
+fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
     let mut first = first.into_iter();
     let welcome = match first.next() {
         Some(ToWorker::Welcome(welcome)) => welcome,
@@ -135,7 +134,7 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
-    // All there may be: a mapping costs no memory of its own but page tables, the five-hundredth part.
+    // As many as the budget allows: a mapping costs only its page tables, a five-hundredth of its size.
     let budget = usize::try_from(ledger.limit()).unwrap_or(usize::MAX);
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
@@ -152,10 +151,10 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
     let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger));
     let store = Store::new(policy, disk, threads, pool.clone(), Arc::clone(&page));
     let worker: &'static Worker = Box::leak(Box::new(Worker {
-        link,
+        supervisor,
         queue: Mutex::new(Queue {
             tasks: VecDeque::new(),
-            waiting: Waiting::default(),
+            pending: PendingTasks::default(),
             reading: false,
             idle: 0,
             active: threads,
@@ -171,19 +170,19 @@ fn start(link: Link, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
         deferred: Mutex::default(),
         exporting: AtomicUsize::new(0),
         finished: Mutex::default(),
-        streams: Streams::open(),
+        capture: OutputCapture::open(),
         introduced: Mutex::default(),
         activity: AtomicU64::new(0),
-        watch: Mutex::new(false),
-        watcher: Condvar::new(),
+        watcher_awake: Mutex::new(false),
+        watcher_wake_up: Condvar::new(),
         client: OnceLock::new(),
         exporter: OnceLock::new(),
         welcome,
     }));
-    worker.link.attachments().keep(budget);
-    worker.link.attachments().forget(&worker.welcome.gone);
-    worker.link.attachments().set_notifier(Box::new(|| worker.send_released()));
-    // Before there are threads: one that reads already would not hear of tasks that another one puts into the queue.
+    worker.supervisor.attachments().keep(budget);
+    worker.supervisor.attachments().forget(&worker.welcome.gone);
+    worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
+    // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));
     let spawn = |name: String, f: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name).spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
@@ -212,14 +211,14 @@ fn cap_memory(limit: u64, threads: usize) {
 
 impl Worker {
     pub(crate) fn attachments(&self) -> &Attachments {
-        self.link.attachments()
+        self.supervisor.attachments()
     }
 
     /// A client of the supervisor, for tasks that submit tasks.
     pub(crate) fn client(&'static self) -> Arc<crate::remote::Remote> {
         Arc::clone(self.client.get_or_init(|| {
             crate::remote::Remote::new(
-                Box::new(uplink::FromTask(self)),
+                Box::new(uplink::TaskUplink(self)),
                 self.welcome.session,
                 self.pool.clone(),
                 Description::new(format!("processes client inside {}", self.welcome.name), None),

@@ -1,7 +1,7 @@
-//! The tasks of a worker that have not begun, and what its threads do next.
+//! The queue of a worker: tasks that have not begun, and what a thread does next.
 
-use super::capture::Streams;
-use super::pending::Waiting;
+use super::capture::OutputCapture;
+use super::pending::PendingTasks;
 use super::{Worker, pending};
 use crate::ids::TaskId;
 use crate::job::{Completion, Outcome};
@@ -14,16 +14,16 @@ use std::time::Instant;
 pub(super) struct Queue {
     pub(super) tasks: VecDeque<Task>,
     /// Tasks that wait for results of others of this worker.
-    pub(super) waiting: Waiting,
-    /// Whether somebody reads the socket.
+    pub(super) pending: PendingTasks,
+    /// Whether a thread reads the socket.
     pub(super) reading: bool,
-    /// Threads that wait for work or for their turn to read.
+    /// Threads that wait for work or until they may read.
     pub(super) idle: usize,
-    /// Threads there are, without those that wait for their own tasks. As many as the worker is to have stay.
+    /// Threads, except those whose task waits for tasks of its own. Those beyond the worker's number of threads leave.
     pub(super) active: usize,
     /// Running tasks that were cancelled.
     pub(super) cancelled: FxHashSet<TaskId>,
-    /// As few as there are threads.
+    /// A list, since it is never longer than the number of threads.
     pub(super) running: Vec<TaskId>,
     pub(super) next_slot: usize,
     /// Slots of threads that have left.
@@ -31,55 +31,55 @@ pub(super) struct Queue {
 }
 
 /// What a thread without a task does next.
-pub(super) enum Turn {
+pub(super) enum Next {
     Run(Task),
     Read,
     Leave,
 }
 
 impl Worker {
-    pub(super) fn turn(&self, slot: usize, now: &mut Option<Instant>) -> Turn {
+    pub(super) fn next(&self, slot: usize, now: &mut Option<Instant>) -> Next {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
             if queue.active > self.welcome.threads {
                 queue.active -= 1;
                 queue.free_slots.push(slot);
-                // Somebody who stays must look at what there is.
+                // A thread that stays must look for work.
                 self.work.notify_one();
-                return Turn::Leave;
+                return Next::Leave;
             }
-            let closed = self.closed(&queue).is_some();
-            if let Some(task) = queue.tasks.pop_front_if(|_| !closed) {
+            let paused = self.pause_reason(&queue).is_some();
+            if let Some(task) = queue.tasks.pop_front_if(|_| !paused) {
                 queue.running.push(task.id);
                 self.page.set_listening(true);
-                // Somebody should read while this thread is busy: an idle one now, or else the watcher in a while.
+                // Another thread should read while this one is busy: an idle one now, or else the watcher later.
                 if !queue.reading && queue.idle > 0 {
                     self.work.notify_one();
                 }
                 drop(queue);
                 self.wake_watcher();
-                return Turn::Run(task);
+                return Next::Run(task);
             }
             *now = None;
             if !flushed {
                 drop(queue);
                 self.send_finished();
-                if self.streams.unseen() {
-                    Streams::flush();
-                    self.tell_printed();
+                if self.capture.unseen() {
+                    OutputCapture::flush();
+                    self.send_printed();
                 }
                 self.stop_listening();
                 flushed = true;
                 queue = self.queue.lock();
                 continue;
             }
-            if !queue.reading && !closed {
+            if !queue.reading && !paused {
                 queue.reading = true;
-                return Turn::Read;
+                return Next::Read;
             }
-            if closed {
-                // The watcher reads meanwhile: who reads cannot be told that there is room again.
+            if paused {
+                // The watcher reads meanwhile: a thread that reads cannot be told that there is room again.
                 self.wake_watcher();
             }
             queue.idle += 1;
@@ -88,25 +88,25 @@ impl Worker {
         }
     }
 
-    /// Why the next task must wait, if there is one and it must.
-    pub(super) fn closed(&self, queue: &Queue) -> Option<Wait> {
+    /// Why the next task may not start for want of memory; none if it may, or if there is none.
+    pub(super) fn pause_reason(&self, queue: &Queue) -> Option<Wait> {
         if queue.tasks.is_empty() { None } else { self.store.may_start(queue.running.len()).err() }
     }
 
-    /// Takes in tasks to run: at once, or after others that have been sent before them.
+    /// Queues tasks: to run at once, or after tasks that were sent before them.
     pub(super) fn accept(&self, tasks: Vec<Task>) {
         let mut bounced = Vec::new();
         let mut queue = self.queue.lock();
         for mut task in tasks {
-            if pending::lacks(&task).next().is_none() {
+            if pending::missing(&task).next().is_none() {
                 queue.tasks.push_back(task);
                 continue;
             }
             let mut lost = false;
             for input in &mut task.inputs {
                 let Input::Ahead { id } = *input else { continue };
-                // What it follows was sent just before it, if it has not ended.
-                let to_come = queue.waiting.holds(id)
+                // The task it follows was sent shortly before it, and is found unless it has ended.
+                let to_come = queue.pending.holds(id)
                     || queue.running.contains(&id)
                     || queue.tasks.iter().rev().any(|t| t.id == id);
                 if !to_come {
@@ -116,22 +116,22 @@ impl Worker {
             }
             if lost {
                 bounced.push(task.id);
-            } else if pending::lacks(&task).next().is_none() {
+            } else if pending::missing(&task).next().is_none() {
                 queue.tasks.push_back(task);
             } else {
-                queue.waiting.add(task);
+                queue.pending.add(task);
             }
         }
         drop(queue);
         self.bounce(bounced);
     }
 
-    /// Sends back tasks that came ahead of results which there will not be here.
+    /// Sends back tasks that wait for results which this worker will not have.
     pub(super) fn bounce(&self, tasks: Vec<TaskId>) {
         if !tasks.is_empty() {
-            // How the others ended comes first.
+            // The supervisor must know first how the tasks before them ended.
             self.send_finished();
-            self.link.send(&FromWorker::Bounced(tasks));
+            self.supervisor.send(&FromWorker::Bounced(tasks));
         }
     }
 
@@ -146,15 +146,15 @@ impl Worker {
             !drop
         });
         for id in tasks {
-            dropped.extend(queue.waiting.remove(*id).map(|t| Completion {
+            dropped.extend(queue.pending.remove(*id).map(|t| Completion {
                 id: t.id,
                 attempt: t.attempt,
                 run_us: 0,
                 outcome: Outcome::Cancelled,
             }));
         }
-        let gone: Vec<_> = dropped.iter().map(|d| d.id).collect();
-        let bounced = queue.waiting.fail(&gone);
+        let cancelled: Vec<_> = dropped.iter().map(|d| d.id).collect();
+        let bounced = queue.pending.fail(&cancelled);
         let running: Vec<_> = tasks.iter().filter(|id| queue.running.contains(id)).copied().collect();
         queue.cancelled.extend(running);
         drop(queue);
@@ -180,10 +180,10 @@ impl Worker {
             }
             !retracted
         });
-        back.extend(wanted.iter().filter_map(|id| queue.waiting.remove(*id)).map(|t| t.id));
-        let bounced = queue.waiting.fail(&back);
+        back.extend(wanted.iter().filter_map(|id| queue.pending.remove(*id)).map(|t| t.id));
+        let bounced = queue.pending.fail(&back);
         drop(queue);
-        self.link.send(&FromWorker::Retracted(back));
+        self.supervisor.send(&FromWorker::Retracted(back));
         self.bounce(bounced);
     }
 }
