@@ -104,7 +104,7 @@ fn tell(news: Vec<(Weak<Remote>, ToSession)>) {
     let before = TELLING.replace(true);
     for (client, word) in news {
         if let Some(client) = client.upgrade() {
-            client.hear(word);
+            client.receive(word);
         }
     }
     TELLING.set(before);

@@ -3,7 +3,7 @@
 use super::actor::{Attend, Hub, Read as Got, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
-use crate::ipc::event_loop::watch;
+use crate::ipc::event_loop::register;
 use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
 use crate::ipc::page::ControlPage;
 use crate::ipc::socket::Socket;
@@ -58,7 +58,7 @@ impl Pipe {
     pub(crate) fn new(socket: Socket) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
         Ok(Arc::new(Self {
-            fd: watch(socket, Interest::READABLE)?,
+            fd: register(socket, Interest::READABLE)?,
             out: Mutex::default(),
             broken: AtomicBool::new(false),
             runtime: Handle::current(),
@@ -130,7 +130,7 @@ impl Pipe {
 
     async fn drain(self: Arc<Self>) {
         // A full socket is rare, so only then is room waited for, on a second descriptor of the same socket.
-        let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| watch(fd, Interest::WRITABLE));
+        let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| register(fd, Interest::WRITABLE));
         let twin = match twin {
             Ok(twin) => twin,
             Err(e) => {
@@ -248,7 +248,7 @@ impl Actor for WorkerLink {
         }
         let (pipe, hub) = (Arc::clone(&self.pipe), self.hub.clone());
         let life = async move {
-            let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
+            let exited = start::pidfd(&child).and_then(|fd| register(fd, Interest::READABLE));
             serve(worker, &pipe, &hub, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             alive.set(false);
@@ -338,7 +338,7 @@ struct Stream {
 
 impl Stream {
     fn open(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) -> Option<Rc<Self>> {
-        let pipe = start::set_nonblocking(&pipe).and_then(|()| watch(File::from(pipe), Interest::READABLE));
+        let pipe = start::set_nonblocking(&pipe).and_then(|()| register(File::from(pipe), Interest::READABLE));
         match pipe {
             Ok(pipe) => Some(Rc::new(Self { worker, supervisor, pipe, stderr })),
             Err(e) => {

@@ -6,7 +6,7 @@
 //! those that may have printed. While there is output, the pipes are read after every task.
 
 use crate::graph::node;
-use crate::ipc::captured::{Carried, PIECE, Piece};
+use crate::ipc::captured::{CapturedOutput, OutputChunk, PIECE};
 use crate::ipc::clock::ticks;
 use crate::ipc::page::ControlPage;
 use crate::ipc::ring::Ring;
@@ -77,7 +77,12 @@ impl OutputCapture {
     }
 
     /// Reads what has been printed, and passes it on in order, with the keys of the tasks that may have printed it.
-    pub(super) fn read(&self, ring: Ring<'_>, carried: &Carried, mut found: impl FnMut(Piece, Vec<String>)) {
+    pub(super) fn read(
+        &self,
+        ring: Ring<'_>,
+        captured: &CapturedOutput,
+        mut found: impl FnMut(OutputChunk, Vec<String>),
+    ) {
         let mut state = self.state.lock();
         self.unseen.store(0, Ordering::Relaxed);
         let since = std::mem::replace(&mut state.read_at, ticks());
@@ -97,11 +102,11 @@ impl OutputCapture {
         let mut tasks = None;
         for (stderr, end) in &ready {
             for _ in 0..PIECES {
-                let Ok(Some(piece)) = carried.take(*end, *stderr) else { break };
+                let Ok(Some(piece)) = captured.take(*end, *stderr) else { break };
                 let full = piece.bytes.len() == PIECE;
                 *chatty = Some(Instant::now());
                 found(piece, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
-                carried.told();
+                captured.told();
                 if !full {
                     break;
                 }

@@ -9,7 +9,7 @@ use crate::job::{Completion, FailureCause, Outcome};
 use crate::message::{FromWorker, Input, Task};
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
-use crate::task::function::{CallError, Record, Slot, short_name};
+use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::program::{self, Op, Ops};
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_micros(500);
 impl Worker {
     pub(super) fn work_as_thread(&'static self, slot: usize) {
         let scope = Rc::new(WorkerScope::new(self, slot));
-        let _entered = crate::task::context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut sent = Instant::now();
         // When the last task ended, if the next one was queued already: one reading of the clock serves both.
         let mut now = None;
@@ -149,11 +149,11 @@ impl Worker {
             let slot = inputs.get_mut(i)?;
             Some(match slot {
                 // The last use moves the value out, so that the function may own it without a copy.
-                _ if *left == 0 => std::mem::replace(slot, Slot::Taken),
-                Slot::Value(value) => Slot::Value(value.clone()),
-                Slot::Payload(payload) => Slot::Payload(payload.clone()),
-                Slot::Bytes(bytes) => Slot::Bytes(bytes),
-                Slot::Taken => Slot::Taken,
+                _ if *left == 0 => std::mem::replace(slot, Argument::Taken),
+                Argument::Value(value) => Argument::Value(value.clone()),
+                Argument::Payload(payload) => Argument::Payload(payload.clone()),
+                Argument::Bytes(bytes) => Argument::Bytes(bytes),
+                Argument::Taken => Argument::Taken,
             })
         };
         let id = task.id;
@@ -175,14 +175,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Slot<'a>; 4]>, FailureCause> {
+    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, FailureCause> {
         if task.inputs.is_empty() {
             return Ok(SmallVec::new());
         }
         std::mem::take(&mut task.inputs)
             .into_iter()
             .map(|input| match input {
-                Input::Payload(payload) => Ok(Slot::Payload(payload)),
+                Input::Payload(payload) => Ok(Argument::Payload(payload)),
                 Input::Ahead { id } => Err(FailureCause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should be there and is not"),
@@ -193,7 +193,7 @@ impl Worker {
                     let undecodable = |reason| FailureCause::Decode { type_name: "input".to_string(), reason };
                     found
                         .map_err(undecodable)?
-                        .map(Slot::Value)
+                        .map(Argument::Value)
                         .ok_or_else(|| undecodable(format!("task {id} should be in this worker's store and is not")))
                 }
             })

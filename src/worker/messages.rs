@@ -2,7 +2,7 @@
 
 use super::{Worker, clean_up_after, encode};
 use crate::ids::TaskId;
-use crate::ipc::captured::Piece;
+use crate::ipc::captured::OutputChunk;
 use crate::ipc::start::exit_now;
 use crate::job::{Failure, FailureCause};
 use crate::message::{FromWorker, ToWorker};
@@ -45,7 +45,7 @@ impl Worker {
                 ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
-                        client.hear(word);
+                        client.receive(word);
                     }
                 }
                 ToWorker::Welcome(_) => log::error!("a second welcome"),
@@ -88,14 +88,14 @@ impl Worker {
     }
 
     pub(super) fn send_printed(&self) {
-        self.capture.read(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
+        self.capture.read(self.page.ring(), self.page.carried(), |OutputChunk { number, stderr, bytes }, tasks| {
             self.supervisor.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
     /// Tells a supervisor of another program the name of a function, before the function runs for the first time.
     pub(super) fn introduce(&self, record: &'static Record) {
-        let place = record.place();
+        let place = record.log_id();
         if self.welcome.stranger && self.introduced.lock().insert(place) {
             self.supervisor.send(&FromWorker::Function { place, name: short_name(record.path()) });
         }
