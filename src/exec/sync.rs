@@ -1,6 +1,7 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::{begin, ended, evaluate, task_error};
+use super::attempt::{begin, ended, evaluate, task_error};
+use super::queries::answer_in_process;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::Graph;
@@ -10,7 +11,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
-use crate::submission::backend::{Backend, Want, answer_in_process};
+use crate::submission::backend::{Backend, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultState, Submission};
 use crate::submission::reply::Reply;

@@ -20,18 +20,21 @@
 //!
 //! Nothing here looks again after a time: a lost wake-up would be a graph that never ends, not one that takes longer.
 
+mod job;
+mod queue;
+
 use super::budget::Budget;
-use super::{begin, ended, evaluate, task_error};
-use crate::error::{Cause, Error, Result, TaskError};
+use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
+use crate::exec::queries::{answer_in_process, in_process};
 use crate::graph::label::TaskLabel;
-use crate::graph::node::{Kind, Node};
+use crate::graph::node::Kind;
 use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
-use crate::submission::backend::{Backend, Shown, Want, answer_in_process, in_process};
+use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::cancelled;
 use crate::submission::handle::{ResultState, Submission, Waiter};
@@ -40,142 +43,16 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
+use job::{Job, Kept};
 use parking_lot::{Condvar, Mutex};
-use rustc_hash::FxHashSet;
-use std::borrow::Cow;
+use queue::{Lane, Queue, Work};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
-
-/// How long a thread looks for work before it sleeps: about what waking it would cost.
-const SPIN: Duration = Duration::from_micros(30);
-/// How often it looks before it offers its core to others: every few microseconds.
-const YIELD: u32 = 4;
-/// How much work a thread takes from a job's sources at once.
-const SHARE: u64 = 50_000;
-
-/// What is left of a task when it has run.
-enum Kept {
-    Empty,
-    Value(Value),
-    Failed(TaskError),
-}
-
-/// One submitted graph.
-struct Job {
-    seq: u64,
-    run: Arc<Submission>,
-    graph: Graph,
-    outputs: Ids,
-    /// Per task: inputs (counted as often as they are used) that are not finished.
-    missing: Vec<AtomicU32>,
-    /// Per task: uses of its result that are to come.
-    uses: Vec<AtomicU32>,
-    cells: Vec<Mutex<Kept>>,
-    /// Where results are counted, with the size of each.
-    budget: Option<(Arc<Budget>, Vec<AtomicU64>)>,
-    dependents: (Vec<u32>, Vec<u32>),
-    left: AtomicUsize,
-    /// Per task: whether it need not run. Empty until something is cancelled.
-    skip: OnceLock<Vec<AtomicBool>>,
-    /// Outputs that nobody wants any more, by slot.
-    dropped: Mutex<Vec<bool>>,
-    /// Outputs that were cancelled.
-    cancelled: Mutex<FxHashSet<u32>>,
-    /// Running mean of a source's run time in nanoseconds; 0: unknown.
-    cost: AtomicU64,
-    /// Whether a task of this job has failed, so that the inputs of others must be looked at.
-    failing: AtomicBool,
-}
-
-/// Sources of one job and priority that nobody has taken.
-struct Lane {
-    job: Arc<Job>,
-    /// Empty for a layer, whose tasks all are sources.
-    listed: Vec<u32>,
-    /// The places in the list, or the tasks, that are left.
-    left: Range<u32>,
-}
-
-impl Lane {
-    fn of_layer(job: &Arc<Job>) -> Self {
-        Self { job: Arc::clone(job), listed: Vec::new(), left: 0..job.graph.len() as u32 }
-    }
-
-    fn of(job: &Arc<Job>, listed: Vec<u32>) -> Self {
-        Self { job: Arc::clone(job), left: 0..listed.len() as u32, listed }
-    }
-
-    /// Takes the next `n`.
-    fn take(&mut self, n: usize) -> Vec<u32> {
-        let places = self.left.start..self.left.start + n as u32;
-        self.left.start = places.end;
-        match self.listed.is_empty() {
-            true => places.collect(),
-            false => self.listed[places.start as usize..places.end as usize].to_vec(),
-        }
-    }
-
-    /// What the next says it needs, in bytes.
-    fn declared(&self) -> u64 {
-        let next = self.listed.get(self.left.start as usize);
-        next.and_then(|&id| self.job.graph.options(id)).and_then(|o| o.memory).unwrap_or(0)
-    }
-}
-
-/// A task that became ready, in the order of the queue.
-struct Ready {
-    priority: i32,
-    task: u32,
-    job: Arc<Job>,
-}
-
-impl Ready {
-    fn rank(&self) -> (i32, Reverse<u64>, Reverse<u32>) {
-        (self.priority, Reverse(self.job.seq), Reverse(self.task))
-    }
-}
-
-impl PartialEq for Ready {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for Ready {}
-
-impl PartialOrd for Ready {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ready {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    ready: BinaryHeap<Ready>,
-    lanes: BTreeMap<(Reverse<i32>, u64), Lane>,
-    /// Threads that run or look for tasks, without those that wait for tasks of their own.
-    active: usize,
-    /// Threads that run a task and do not wait for tasks of their own.
-    busy: usize,
-    /// Threads that exist.
-    alive: usize,
-    /// All there have ever been, and those whose thread has left, for threads to come.
-    seats: Vec<Arc<Seat>>,
-    free_seats: Vec<Arc<Seat>>,
-    closed: bool,
-}
+use std::time::Instant;
 
 /// What a thread is called, and what it has run. One thread after the other may have it.
 struct Seat {
@@ -197,12 +74,6 @@ pub(crate) struct Threads {
     budget: Option<Arc<Budget>>,
     /// Runs that each thread remembers.
     events: usize,
-}
-
-/// What a thread does next.
-enum Work {
-    One(Arc<Job>, u32),
-    Sources(Arc<Job>, Vec<u32>),
 }
 
 struct ThreadScope {
@@ -250,174 +121,6 @@ impl TaskScope for ThreadScope {
             queue.active += 1;
             queue.busy += 1;
         }
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        // What nobody used to the end.
-        if let Some((budget, sizes)) = &self.budget {
-            budget.gone(sizes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum());
-        }
-    }
-}
-
-impl Job {
-    fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
-        self.graph.node(id)
-    }
-
-    /// Whether the output of a task has been cancelled, which says all that is to be said: it may run again by now.
-    fn is_over_for(&self, id: u32, slot: u32) -> bool {
-        self.skipped(id) && self.cancelled.lock().contains(&slot)
-    }
-
-    fn label(&self, id: u32) -> TaskLabel {
-        TaskLabel::in_graph(&self.graph, id)
-    }
-
-    fn skipped(&self, id: u32) -> bool {
-        self.skip.get().is_some_and(|s| s[id as usize].load(Ordering::Relaxed))
-    }
-
-    /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
-    fn drop_outputs(&self, slots: &[u32]) {
-        if self.graph.layer.is_some() {
-            let skip =
-                self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(self.graph.len()).collect());
-            slots.iter().for_each(|&slot| skip[slot as usize].store(true, Ordering::Relaxed));
-            return;
-        }
-        let mut dropped = self.dropped.lock();
-        if dropped.is_empty() {
-            dropped.resize(self.outputs.len(), false);
-        }
-        slots.iter().for_each(|&s| dropped[s as usize] = true);
-        if self.left.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let mut needed = vec![false; self.graph.len()];
-        for (slot, &id) in self.outputs.iter().enumerate() {
-            needed[id as usize] |= !dropped[slot];
-        }
-        for id in (0..self.graph.len() as u32).rev() {
-            if needed[id as usize] {
-                self.graph.refs(id).iter().for_each(|&r| needed[r as usize] = true);
-            }
-        }
-        let skip = self.skip.get_or_init(|| needed.iter().map(|_| AtomicBool::new(false)).collect());
-        for (flag, needed) in skip.iter().zip(needed) {
-            if !needed {
-                flag.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Takes one use of a result.
-    fn take(&self, id: u32) -> Value {
-        let mut cell = self.cells[id as usize].lock();
-        let value = match &*cell {
-            Kept::Value(value) => value.clone(),
-            _ => Arc::new(()),
-        };
-        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *cell = Kept::Empty;
-            self.uncount(id);
-        }
-        value
-    }
-
-    fn peek(&self, id: u32) -> Value {
-        match &*self.cells[id as usize].lock() {
-            Kept::Value(value) => value.clone(),
-            _ => Arc::new(()),
-        }
-    }
-
-    fn give_up(&self, id: u32) {
-        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.cells[id as usize].lock() = Kept::Empty;
-            self.uncount(id);
-        }
-    }
-
-    fn uncount(&self, id: u32) {
-        if let Some((budget, sizes)) = &self.budget {
-            budget.gone(sizes[id as usize].swap(0, Ordering::Relaxed));
-        }
-    }
-
-    fn failure(&self, id: u32) -> Option<TaskError> {
-        self.graph.refs(id).iter().find_map(|&r| match &*self.cells[r as usize].lock() {
-            Kept::Failed(e) => Some(e.clone()),
-            _ => None,
-        })
-    }
-
-    fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> std::result::Result<Value, TaskError> {
-        let refs = self.graph.refs(id);
-        if self.failing.load(Ordering::Acquire)
-            && let Some(e) = self.failure(id)
-        {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(e.needed(self.label(id).key()));
-        }
-        if self.skipped(id) {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(cancelled(&self.label(id)));
-        }
-        if !self.graph.options(id).is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
-            let mut at = 0;
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = evaluate(&self.graph, id, &mut || {
-                at += 1;
-                self.take(refs[at - 1])
-            });
-            *now = ticks();
-            let late = self.skipped(id);
-            seat.runs.ring().end(token, ended(&result, late), *now);
-            refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(&self.label(id), &seat.name, fault));
-        }
-        self.execute_with_options(id, &self.node(id), refs, seat, now)
-    }
-
-    fn execute_with_options(
-        &self,
-        id: u32,
-        node: &Node,
-        refs: &[u32],
-        seat: &Seat,
-        now: &mut u64,
-    ) -> std::result::Result<Value, TaskError> {
-        let worker = &seat.name;
-        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
-        let mut attempt = 0;
-        let result = loop {
-            let mut at = 0;
-            let began = Instant::now();
-            let mut input = || {
-                at += 1;
-                self.peek(refs[at - 1])
-            };
-            let deadline = timeout.and_then(|limit| began.checked_add(limit));
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = context::with_deadline(deadline, || evaluate(&self.graph, id, &mut input));
-            let late = timeout.filter(|limit| began.elapsed() > *limit);
-            *now = ticks();
-            seat.runs.ring().end(token, ended(&result, late.is_some() || self.skipped(id)), *now);
-            match (result, late) {
-                (Ok(value), None) => break Ok(value),
-                _ if attempt < retries => attempt += 1,
-                (_, Some(limit)) => {
-                    let cause = Cause::TimedOut { limit };
-                    break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
-                }
-                (Err(fault), None) => break Err(task_error(&TaskLabel::of(node), worker, fault)),
-            }
-        };
-        refs.iter().for_each(|&r| self.give_up(r));
-        result
     }
 }
 
@@ -505,76 +208,6 @@ impl Threads {
         }
     }
 
-    /// The next thing to do; waits for it. `None`: this thread is not needed any more.
-    fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
-        let mut spun = None;
-        let mut looks = 0_u32;
-        loop {
-            let mut queue = self.queue.lock();
-            queue.busy -= usize::from(std::mem::take(&mut was_busy));
-            if queue.closed || queue.active > self.threads {
-                queue.active -= 1;
-                queue.alive -= 1;
-                queue.free_seats.push(Arc::clone(seat));
-                self.work.notify_all();
-                return None;
-            }
-            if let Some(work) = self.pop(&mut queue) {
-                queue.busy += 1;
-                return Some(work);
-            }
-            let began = *spun.get_or_insert_with(Instant::now);
-            if began.elapsed() < SPIN {
-                drop(queue);
-                for _ in 0..50 {
-                    std::hint::spin_loop();
-                }
-                looks += 1;
-                if looks.is_multiple_of(YIELD) {
-                    // Who brings work, or waits for what this thread has just done, may have been put on this core.
-                    std::thread::yield_now();
-                }
-                continue;
-            }
-            self.work.wait(&mut queue);
-            spun = None;
-        }
-    }
-
-    fn pop(&self, queue: &mut Queue) -> Option<Work> {
-        let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.seq));
-        let lane = queue.lanes.first_key_value().map(|(key, _)| *key);
-        match (ready, lane) {
-            (Some(r), Some(l)) if l < r => {}
-            (Some(_), _) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
-            (None, None) => return None,
-            (None, Some(_)) => {}
-        }
-        let (threads, busy) = (self.threads, queue.busy);
-        let mut entry = queue.lanes.first_entry()?;
-        let lane = entry.get_mut();
-        let left = lane.left.len();
-        let cost = lane.job.cost.load(Ordering::Relaxed);
-        let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
-        let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, lane.declared())) {
-            None => n,
-            // Of what is ready, something may free memory, whatever its place in the line.
-            Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
-            Some(n) => {
-                // Who sleeps for want of room has not been told that there is some.
-                self.work.notify_one();
-                n
-            }
-        };
-        let ids = lane.take(n);
-        let job = Arc::clone(&lane.job);
-        if n == left {
-            entry.remove();
-        }
-        Some(Work::Sources(job, ids))
-    }
-
     /// Runs a task, and after it those of its successors that fall to this thread.
     fn follow(&self, job: &Arc<Job>, first: u32, seat: &Seat, scope: &ThreadScope, now: &mut u64) {
         let mut next = Some(first);
@@ -651,24 +284,6 @@ impl Threads {
             Ok(value) => Kept::Value(value),
             Err(e) => Kept::Failed(e),
         };
-    }
-
-    fn push(&self, job: &Arc<Job>, tasks: impl IntoIterator<Item = u32>) {
-        let mut queue = self.queue.lock();
-        for task in tasks {
-            let priority = job.graph.priority(task);
-            queue.ready.push(Ready { priority, task, job: Arc::clone(job) });
-        }
-        self.wake(&queue);
-    }
-
-    fn wake(&self, queue: &Queue) {
-        let work = queue.ready.len() + queue.lanes.values().map(|lane| lane.left.len()).take(2).sum::<usize>();
-        for _ in 0..work {
-            if !self.work.notify_one() {
-                break;
-            }
-        }
     }
 
     /// Makes a job of a graph and starts it.
