@@ -1,18 +1,18 @@
 //! The supervisor actor: a thin shell around its [`Core`], to which it brings what happens.
 //!
-//! The core is behind a lock, see [`hub`]. So a client in the same process need not wait until the actor's thread wakes up:
-//! see [`desk`].
+//! The core is behind a lock, see [`shared_core`](super::shared_core), so that a client in the same process need not wait
+//! until the actor's thread wakes up, see [`fast_path`](super::fast_path).
 
 pub(crate) use crate::ids::ATTACHED_OWNERS;
 pub(crate) use crate::supervisor::core::SessionEnd;
-pub(crate) use crate::supervisor::fast_path::Desk;
-pub(super) use crate::supervisor::messages::{Attend, WorkerEnded, WorkerGone, WorkerOutput};
+pub(crate) use crate::supervisor::fast_path::FastPath;
 pub(crate) use crate::supervisor::messages::{
-    CloseSession, FromSocket, LookAt, OpenSession, RestartAll, ScaleTo, Stop, Word,
+    CloseSession, FromSocket, OpenSession, RestartAll, ScaleTo, SessionMessage, Snapshot, Stop,
 };
-pub(super) use crate::supervisor::shared_core::{Hub, Read, is_telling};
+pub(super) use crate::supervisor::messages::{ProcessEnded, Wake, WorkerEnded, WorkerOutput};
+pub(super) use crate::supervisor::shared_core::{ReadEnd, SharedCore, is_notifying};
 
-use super::{Executable, Settings, Shared};
+use super::{Executable, Settings, SharedMemory};
 use crate::error::Result;
 use crate::ids::SessionId;
 use crate::supervisor::core::Core;
@@ -24,37 +24,42 @@ use std::sync::Arc;
 /// The session of the client in the supervisor's own process.
 pub(crate) const CLIENT: SessionId = SessionId(0);
 pub(crate) struct Supervisor {
-    pub(super) hub: Arc<Hub>,
+    pub(super) shared_core: Arc<SharedCore>,
     /// Whether the event loop ends with this actor.
     owns_system: bool,
 }
 
 impl Supervisor {
     /// Starts the worker processes; the actor comes later.
-    pub(crate) fn new(settings: Settings, executable: Executable, shared: Shared) -> Result<Self> {
+    pub(crate) fn new(settings: Settings, executable: Executable, shared: SharedMemory) -> Result<Self> {
         let core = Core::new(settings, executable, image::build_id().clone(), shared)?;
-        Ok(Self { hub: Hub::new(core), owns_system: true })
+        Ok(Self { shared_core: SharedCore::new(core), owns_system: true })
     }
 
     /// The same in an event loop that goes on without it, for programs of that build.
-    pub(crate) fn of_build(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
+    pub(crate) fn of_build(
+        settings: Settings,
+        executable: Executable,
+        build: BuildId,
+        shared: SharedMemory,
+    ) -> Result<Self> {
         let core = Core::new(settings, executable, build, shared)?;
-        Ok(Self { hub: Hub::new(core), owns_system: false })
+        Ok(Self { shared_core: SharedCore::new(core), owns_system: false })
     }
 
     /// Starts the actor; the answer is where the client in this process asks for things.
-    pub(crate) fn open(self) -> Desk {
-        let hub = Arc::clone(&self.hub);
-        Desk::new(self.start(), &hub)
+    pub(crate) fn open(self) -> FastPath {
+        let shared_core = Arc::clone(&self.shared_core);
+        FastPath::new(self.start(), &shared_core)
     }
 
     /// Does something with the core and sees to what follows from it.
     pub(super) fn with<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Core, &mut Context<Self>) -> R) -> R {
-        let mut core = self.hub.lock();
+        let mut core = self.shared_core.lock();
         let result = f(&mut core, ctx);
         core.after(ctx);
-        self.hub.send_out(core);
-        self.hub.tell_client();
+        self.shared_core.send_out(core);
+        self.shared_core.notify_client();
         result
     }
 }
@@ -69,7 +74,7 @@ impl Actor for Supervisor {
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.hub.lock().end();
+        self.shared_core.lock().end();
         if self.owns_system {
             System::current().stop();
         }

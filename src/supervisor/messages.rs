@@ -1,4 +1,4 @@
-//! What the supervisor is told.
+//! The messages to the supervisor actor, and how it handles each.
 
 use super::actor::Supervisor;
 use super::core::{Core, SessionEnd};
@@ -18,16 +18,16 @@ pub(in crate::supervisor) struct WorkerOutput {
     pub(in crate::supervisor) bytes: Vec<u8>,
 }
 
-/// Its process has ended; what is still in its pipes comes next.
+/// A worker's process has ended; what is still in its pipes comes next.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::supervisor) struct WorkerEnded {
+pub(in crate::supervisor) struct ProcessEnded {
     pub(in crate::supervisor) worker: WorkerId,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::supervisor) struct WorkerGone {
+pub(in crate::supervisor) struct WorkerEnded {
     pub(in crate::supervisor) worker: WorkerId,
     pub(in crate::supervisor) cause: DeathCause,
 }
@@ -43,21 +43,21 @@ pub(crate) struct OpenSession {
 #[rtype(result = "()")]
 pub(crate) struct CloseSession(pub(crate) SessionId);
 
-/// The client in this process has asked for something, or something was left to be done here.
+/// The client in this process has made a request, or another thread has left something that only the actor can do.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::supervisor) struct Attend;
+pub(in crate::supervisor) struct Wake;
 
-/// Word to a program that attached.
+/// A message to a program that attached.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Word {
-    /// How many of its tasks have been done since the last word.
+pub(crate) struct SessionMessage {
+    /// How many of its tasks have been done since the last message.
     pub(crate) done: u64,
     pub(crate) word: ToSession,
 }
 
-/// Frames of a client behind a socket. The answer: whether they made sense.
+/// Frames of a client behind a socket. The answer is an error if they cannot be decoded.
 #[derive(Message)]
 #[rtype(result = "std::result::Result<(), String>")]
 pub(crate) struct FromSocket {
@@ -70,13 +70,13 @@ pub(crate) struct FromSocket {
 #[rtype(result = "()")]
 pub(crate) struct Stop;
 
-/// What there is to see of a supervisor.
+/// Asks for an overview of a supervisor's workers.
 #[derive(Message)]
-#[rtype(result = "Look")]
-pub(crate) struct LookAt;
+#[rtype(result = "Overview")]
+pub(crate) struct Snapshot;
 
 #[derive(MessageResponse)]
-pub(crate) struct Look {
+pub(crate) struct Overview {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<DeathRecord>,
     pub(crate) logs: Vec<LogLine>,
@@ -96,10 +96,10 @@ pub(crate) struct ScaleTo(pub(crate) usize);
 #[rtype(result = "()")]
 pub(crate) struct ReturnSegments;
 
-impl Handler<Attend> for Supervisor {
+impl Handler<Wake> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, _: Attend, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
         self.with(ctx, |core, _| core.serve_client_if(|_| true));
     }
 }
@@ -112,11 +112,11 @@ impl Handler<FromSocket> for Supervisor {
     }
 }
 
-impl Handler<WorkerGone> for Supervisor {
+impl Handler<WorkerEnded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: WorkerGone, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, ctx| core.gone(msg.worker, msg.cause, ctx));
+    fn handle(&mut self, msg: WorkerEnded, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, ctx| core.ended(msg.worker, msg.cause, ctx));
     }
 }
 
@@ -129,10 +129,10 @@ impl Handler<WorkerOutput> for Supervisor {
     }
 }
 
-impl Handler<WorkerEnded> for Supervisor {
+impl Handler<ProcessEnded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, WorkerEnded { worker }: WorkerEnded, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ProcessEnded { worker }: ProcessEnded, ctx: &mut Context<Self>) {
         self.with(ctx, |core, _| core.print_last_words(worker));
     }
 }
@@ -169,11 +169,11 @@ impl Handler<Stop> for Supervisor {
     }
 }
 
-impl Handler<LookAt> for Supervisor {
-    type Result = Look;
+impl Handler<Snapshot> for Supervisor {
+    type Result = Overview;
 
-    fn handle(&mut self, _: LookAt, _: &mut Context<Self>) -> Look {
-        self.hub.lock().overview()
+    fn handle(&mut self, _: Snapshot, _: &mut Context<Self>) -> Overview {
+        self.shared_core.lock().overview()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Worker processes and the actor that supervises them.
 //!
-//! The core of a [`supervisor`] has the scheduler's state, the workers' places and connections, and what is known of their
-//! deaths. Its actor runs in a thread of its own, and a client in the same process may take its place for a moment. A
-//! [`link`] actor for each worker owns that worker's pipes and process and waits for its messages. Decisions are the
+//! The [`core`] of a supervisor has the scheduler's state, the workers' slots, and what is known of their deaths. Its
+//! [`actor`] runs in a thread of its own, and a client in the same process may do the actor's work for a moment. A
+//! [`worker_link`] actor for each worker owns that worker's pipes and process and waits for its messages. Decisions are the
 //! scheduler's; the others only carry its commands out and bring it events.
 
 pub(crate) mod actor;
@@ -24,7 +24,7 @@ use crate::memory::limit::Bytes;
 use crate::memory::thresholds::Thresholds;
 use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
-use actor::{CLIENT, CloseSession, Desk, Stop, Supervisor, is_telling};
+use actor::{CLIENT, CloseSession, FastPath, Stop, Supervisor, is_notifying};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -89,9 +89,9 @@ pub(crate) enum Executable {
     Of(Arc<OwnedFd>),
 }
 
-/// What all users of a supervisor share with it.
+/// The shared memory that all users of a supervisor share with it.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct SharedMemory {
     /// Where the account of the shared memory is.
     pub(crate) page: Arc<ControlPage>,
     /// What the workers' pages are named after.
@@ -100,7 +100,7 @@ pub(crate) struct Shared {
     pub(crate) pool: SegmentPool,
 }
 
-impl Shared {
+impl SharedMemory {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         wake_orphans(&PageName::sweep());
         let resource = |e: &dyn std::fmt::Display| Error::Resource {
@@ -126,28 +126,28 @@ pub(crate) fn most_segments() -> u64 {
 }
 
 /// A supervisor in this process, with its thread.
-struct Local {
-    desk: Arc<Desk>,
+struct InProcess {
+    fast_path: Arc<FastPath>,
     thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
     timeout: Duration,
 }
 
-impl Uplink for Local {
+impl Uplink for InProcess {
     fn send(&self, request: Request) -> Result<()> {
-        self.desk.ask(request);
+        self.fast_path.ask(request);
         Ok(())
     }
 
     fn look(&self) {
-        self.desk.look();
+        self.fast_path.poll();
     }
 
     fn close(&self) {
-        self.desk.supervisor.do_send(CloseSession(CLIENT));
-        self.desk.supervisor.do_send(Stop);
+        self.fast_path.supervisor.do_send(CloseSession(CLIENT));
+        self.fast_path.supervisor.do_send(Stop);
         let thread = self.thread.lock().take();
         // The last handle may go where a client is told something, which the supervisor would wait for.
-        let awaited = is_telling() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        let awaited = is_notifying() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
         if let Some(thread) = thread.filter(|_| !awaited) {
             let began = std::time::Instant::now();
             while !thread.is_finished() && began.elapsed() < self.timeout {
@@ -161,13 +161,13 @@ impl Uplink for Local {
 }
 
 /// Starts workers of this executable under a supervisor in a thread of this process.
-pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
+pub(crate) fn start_here(settings: Settings) -> Result<Arc<Remote>> {
     if crate::ipc::start::missed_init() {
         // Going on would start workers of a worker, and so on.
         let reason = "this process was started as a worker: call `swath::init()` first in `main`".to_string();
         return Err(Error::Spawn { reason });
     }
-    let shared = Shared::new(&settings)?;
+    let shared = SharedMemory::new(&settings)?;
     let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
     let pool = shared.pool.clone();
     let (tell, told) = mpsc::channel();
@@ -194,10 +194,10 @@ pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
             reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
         })?;
     let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
-    let desk = Arc::new(told.recv().map_err(|_| closed())??);
+    let fast_path = Arc::new(told.recv().map_err(|_| closed())??);
     let thread = parking_lot::Mutex::new(Some(thread));
-    let uplink = Local { desk: Arc::clone(&desk), thread, timeout: Duration::from_secs(10) };
+    let uplink = InProcess { fast_path: Arc::clone(&fast_path), thread, timeout: Duration::from_secs(10) };
     let remote = Remote::new(Box::new(uplink), CLIENT, pool, description);
-    desk.belongs_to(&remote);
+    fast_path.belongs_to(&remote);
     Ok(remote)
 }

@@ -1,26 +1,26 @@
-//! The core behind its lock: whoever has that tells it what has happened, and then sees to what follows.
+//! The core behind its lock: a thread that takes the lock tells the core what has happened and carries out what follows.
 //!
-//! What leaves the core does so with the lock released. Messages to workers: who is woken by one may be given this very
-//! processor, and find the core taken. Word to the client in this process: its own code runs then. That has a lock of its
-//! own, which keeps it in order; it is waited for before the core's, never after it.
+//! Messages leave with the core's lock released. A message to a worker may wake that worker on this processor, and its
+//! answer would find the core taken. A message to the client in this process runs the client's own code. The lock
+//! `notifying` keeps those messages in order; a thread takes it before the core's lock, never after it.
 
 use super::core::Core;
 use crate::ids::WorkerId;
 use crate::message::ToSession;
 use crate::remote::Remote;
-use crate::supervisor::worker_link::Pipe;
+use crate::supervisor::worker_link::Connection;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::{Arc, Weak};
 
-pub(crate) struct Hub {
+pub(crate) struct SharedCore {
     core: Mutex<Core>,
-    telling: Mutex<()>,
+    notifying: Mutex<()>,
 }
 
-/// What there was to read from a worker.
+/// How much was left to read from a worker's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::supervisor) enum Read {
+pub(in crate::supervisor) enum ReadEnd {
     /// Everything that has come has been taken in.
     All,
     /// There may be more.
@@ -30,13 +30,13 @@ pub(in crate::supervisor) enum Read {
 }
 
 /// Connections to workers on which something waits to be sent.
-pub(crate) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Pipe>); 2]>;
+pub(crate) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Connection>); 2]>;
 
-impl Hub {
+impl SharedCore {
     pub(crate) fn new(core: Core) -> Arc<Self> {
-        let hub = Arc::new(Self { core: Mutex::new(core), telling: Mutex::new(()) });
-        hub.core.lock().belongs_to(&hub);
-        hub
+        let shared_core = Arc::new(Self { core: Mutex::new(core), notifying: Mutex::new(()) });
+        shared_core.core.lock().belongs_to(&shared_core);
+        shared_core
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -49,7 +49,7 @@ impl Hub {
     }
 
     /// Takes in what a worker has sent. Whether the actor must be called to do the rest.
-    pub(in crate::supervisor) fn read(&self, worker: WorkerId) -> (Read, bool) {
+    pub(in crate::supervisor) fn read(&self, worker: WorkerId) -> (ReadEnd, bool) {
         let mut core = self.core.lock();
         let read = core.read(worker);
         (read, self.conclude(core))
@@ -59,11 +59,11 @@ impl Hub {
     /// Whether the actor must be called to do the rest.
     pub(crate) fn conclude(&self, mut core: MutexGuard<'_, Core>) -> bool {
         core.settle();
-        let turn = if core.has_news() { self.telling.try_lock() } else { None };
-        let news = if turn.is_some() { core.take_news() } else { Vec::new() };
+        let turn = if core.has_outgoing() { self.notifying.try_lock() } else { None };
+        let outgoing = if turn.is_some() { core.take_outgoing() } else { Vec::new() };
         let left = core.calls_actor();
         self.send_out(core);
-        tell(news);
+        notify(outgoing);
         left
     }
 
@@ -71,41 +71,41 @@ impl Hub {
     pub(crate) fn send_out(&self, mut core: MutexGuard<'_, Core>) -> Unsent {
         let unsent = core.take_unsent();
         drop(core);
-        unsent.iter().for_each(|(_, pipe)| pipe.flush());
+        unsent.iter().for_each(|(_, connection)| connection.flush());
         unsent
     }
 
     /// Tells the client in this process all there is to tell it.
-    pub(crate) fn tell_client(&self) {
-        if !self.core.lock().has_news() {
+    pub(crate) fn notify_client(&self) {
+        if !self.core.lock().has_outgoing() {
             return;
         }
-        let _turn = self.telling.lock();
+        let _turn = self.notifying.lock();
         loop {
-            let news = self.core.lock().take_news();
-            if news.is_empty() {
+            let outgoing = self.core.lock().take_outgoing();
+            if outgoing.is_empty() {
                 return;
             }
-            tell(news);
+            notify(outgoing);
         }
     }
 }
 
 thread_local! {
-    static TELLING: Cell<bool> = const { Cell::new(false) };
+    static NOTIFYING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is telling a client something, so that others wait for it to do so.
-pub(in crate::supervisor) fn is_telling() -> bool {
-    TELLING.get()
+/// Whether this thread is notifying a client something, so that others wait for it to do so.
+pub(in crate::supervisor) fn is_notifying() -> bool {
+    NOTIFYING.get()
 }
 
-fn tell(news: Vec<(Weak<Remote>, ToSession)>) {
-    let before = TELLING.replace(true);
-    for (client, word) in news {
+fn notify(outgoing: Vec<(Weak<Remote>, ToSession)>) {
+    let before = NOTIFYING.replace(true);
+    for (client, word) in outgoing {
         if let Some(client) = client.upgrade() {
             client.hear(word);
         }
     }
-    TELLING.set(before);
+    NOTIFYING.set(before);
 }

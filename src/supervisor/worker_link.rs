@@ -1,6 +1,6 @@
 //! The supervisor's end of a connection, and the actor that owns a worker's.
 
-use super::actor::{Attend, Hub, Read as Got, Supervisor, WorkerEnded, WorkerGone, WorkerOutput};
+use super::actor::{ProcessEnded, ReadEnd, SharedCore, Supervisor, Wake, WorkerEnded, WorkerOutput};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::event_loop::watch;
@@ -37,9 +37,9 @@ const MOST_IN_A_PIPE: usize = 1 << 20;
 const LEFT_ALONE: Duration = Duration::from_millis(10);
 
 /// One connection in an event loop: frames out at once where the socket takes them, by any thread; frames in as they come.
-pub(crate) struct Pipe {
+pub(crate) struct Connection {
     fd: AsyncFd<Socket>,
-    out: Mutex<Out>,
+    out: Mutex<SendQueue>,
     /// The connection has ended, as far as this side goes.
     broken: AtomicBool,
     /// The event loop, for senders in other threads.
@@ -47,13 +47,13 @@ pub(crate) struct Pipe {
 }
 
 #[derive(Default)]
-struct Out {
+struct SendQueue {
     waiting: Outgoing,
     /// The socket is full, and somebody waits for room.
     draining: bool,
 }
 
-impl Pipe {
+impl Connection {
     /// Belongs to the event loop of this thread.
     pub(crate) fn new(socket: Socket) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
@@ -157,9 +157,9 @@ impl Pipe {
         loop {
             let mut ready = self.fd.readable().await.map_err(|e| e.to_string())?;
             match self.take(decoder) {
-                Ok(Taken::End) => return Ok(None),
-                Ok(Taken::Nothing) => ready.clear_ready(),
-                Ok(Taken::Frames { frames, all }) => {
+                Ok(Received::End) => return Ok(None),
+                Ok(Received::Nothing) => ready.clear_ready(),
+                Ok(Received::Frames { frames, all }) => {
                     if all {
                         ready.clear_ready();
                     }
@@ -178,35 +178,35 @@ impl Pipe {
     }
 
     /// Takes what has arrived.
-    pub(super) fn take(&self, decoder: &mut Decoder) -> Result<Taken, String> {
+    pub(super) fn take(&self, decoder: &mut Decoder) -> Result<Received, String> {
         if self.is_broken() {
-            return Ok(Taken::End);
+            return Ok(Received::End);
         }
         let mut fds = Vec::new();
         let spare = decoder.spare_mut();
         let room = spare.len();
         let all = match self.fd.get_ref().recv_nonblocking(spare, &mut fds) {
-            Ok(0) => return decoder.finish().map(|()| Taken::End).map_err(|e| e.to_string()),
+            Ok(0) => return decoder.finish().map(|()| Received::End).map_err(|e| e.to_string()),
             Ok(n) => {
                 // A stream that gives less than there is room for has no more, unless it stopped behind descriptors.
                 let all = n < room && fds.is_empty();
                 decoder.advance(n, fds);
                 all
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Taken::Nothing),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Taken::End),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
             Err(e) => return Err(e.to_string()),
         };
         let mut frames = Vec::new();
         while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
             frames.push(frame);
         }
-        Ok(Taken::Frames { frames, all })
+        Ok(Received::Frames { frames, all })
     }
 }
 
 /// What has arrived.
-pub(super) enum Taken {
+pub(super) enum Received {
     /// Whole frames, if any, and whether that is all there is.
     Frames {
         frames: Vec<Frame>,
@@ -216,12 +216,12 @@ pub(super) enum Taken {
     End,
 }
 
-/// Owns one life of a worker: its socket, its pipes, its process.
+/// Owns one worker process: its socket, its pipes, its process.
 pub(super) struct WorkerLink {
     pub(super) worker: WorkerId,
-    pub(super) pipe: Arc<Pipe>,
+    pub(super) connection: Arc<Connection>,
     pub(super) child: Option<Child>,
-    pub(super) hub: Weak<Hub>,
+    pub(super) shared_core: Weak<SharedCore>,
     pub(super) supervisor: Addr<Supervisor>,
     pub(super) page: Arc<ControlPage>,
 }
@@ -238,7 +238,7 @@ impl Actor for WorkerLink {
             let alive = Rc::clone(&alive);
             Rc::new(move || alive.get() && page.is_listening())
         };
-        let stream = |pipe: Option<OwnedFd>, stderr| Stream::open(worker, supervisor.clone(), pipe?, stderr);
+        let stream = |pipe: Option<OwnedFd>, stderr| OutputPipe::open(worker, supervisor.clone(), pipe?, stderr);
         let streams = [
             stream(child.stdout.take().map(OwnedFd::from), false),
             stream(child.stderr.take().map(OwnedFd::from), true),
@@ -246,26 +246,26 @@ impl Actor for WorkerLink {
         for stream in streams.iter().flatten() {
             actix::spawn(Rc::clone(stream).follow(Rc::clone(&listens)));
         }
-        let (pipe, hub) = (Arc::clone(&self.pipe), self.hub.clone());
-        let life = async move {
+        let (connection, shared_core) = (Arc::clone(&self.connection), self.shared_core.clone());
+        let service = async move {
             let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
-            serve(worker, &pipe, &hub, exited, &supervisor).await;
+            serve(worker, &connection, &shared_core, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             alive.set(false);
-            supervisor.do_send(WorkerEnded { worker });
+            supervisor.do_send(ProcessEnded { worker });
             // What it wrote last belongs to the record of its death, and is in the pipes by now.
             streams.iter().flatten().for_each(|stream| stream.drain());
-            supervisor.do_send(WorkerGone { worker, cause: cause_of(status) });
+            supervisor.do_send(WorkerEnded { worker, cause: cause_of(status) });
         };
-        ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
+        ctx.spawn(service.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }
 
 /// Has what the worker sends taken in until the connection or the process ends.
 async fn serve(
     worker: WorkerId,
-    pipe: &Pipe,
-    hub: &Weak<Hub>,
+    connection: &Connection,
+    shared_core: &Weak<SharedCore>,
     exited: io::Result<AsyncFd<OwnedFd>>,
     supervisor: &Addr<Supervisor>,
 ) {
@@ -274,22 +274,22 @@ async fn serve(
             Ok(exited) => {
                 tokio::select! {
                     biased;
-                    ready = pipe.fd.readable() => ready,
+                    ready = connection.fd.readable() => ready,
                     // A process that a task started may keep the socket open, so its end alone does not tell.
                     _ = exited.readable() => return,
                 }
             }
-            Err(_) => pipe.fd.readable().await,
+            Err(_) => connection.fd.readable().await,
         };
-        let (Ok(mut ready), Some(hub)) = (ready, hub.upgrade()) else { return };
-        let (got, left) = hub.read(worker);
+        let (Ok(mut ready), Some(shared_core)) = (ready, shared_core.upgrade()) else { return };
+        let (got, left) = shared_core.read(worker);
         if left {
-            supervisor.do_send(Attend);
+            supervisor.do_send(Wake);
         }
         match got {
-            Got::All => ready.clear_ready(),
-            Got::More => tokio::task::yield_now().await,
-            Got::End => return,
+            ReadEnd::All => ready.clear_ready(),
+            ReadEnd::More => tokio::task::yield_now().await,
+            ReadEnd::End => return,
         }
     }
 }
@@ -329,14 +329,14 @@ fn cause_of(status: Option<ExitStatus>) -> DeathCause {
 }
 
 /// What a worker writes to standard output or error.
-struct Stream {
+struct OutputPipe {
     worker: WorkerId,
     supervisor: Addr<Supervisor>,
     pipe: AsyncFd<File>,
     stderr: bool,
 }
 
-impl Stream {
+impl OutputPipe {
     fn open(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) -> Option<Rc<Self>> {
         let pipe = start::set_nonblocking(&pipe).and_then(|()| watch(File::from(pipe), Interest::READABLE));
         match pipe {

@@ -1,6 +1,6 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
-use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
+use super::{Borrower, Core, MESSAGE, Phase, SessionEnd, SessionMessage, owner_of, session_of};
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
@@ -9,9 +9,9 @@ use crate::job::{Delivered, Delivery, Failure, FailureCause, Outcome, Payload};
 use crate::message;
 use crate::message::{FromWorker, Request, Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::{Completion, Input, RunTask};
-use crate::supervisor::actor::{ATTACHED_OWNERS, Read};
+use crate::supervisor::actor::{ATTACHED_OWNERS, ReadEnd};
 use crate::supervisor::most_segments;
-use crate::supervisor::worker_link::Taken;
+use crate::supervisor::worker_link::Received;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -25,21 +25,21 @@ pub(super) fn by_owner<T>(all: impl IntoIterator<Item = T>, owner: impl Fn(&T) -
 }
 
 impl Core {
-    pub(super) fn tell(&mut self, worker: WorkerId, message: &ToWorker) {
-        let Some(life) = self.lives.get(&worker) else { return };
-        match life.pipe.push(message) {
-            Ok(true) => self.unsent.push((worker, Arc::clone(&life.pipe))),
+    pub(super) fn send(&mut self, worker: WorkerId, message: &ToWorker) {
+        let Some(process) = self.workers.get(&worker) else { return };
+        match process.connection.push(message) {
+            Ok(true) => self.unsent.push((worker, Arc::clone(&process.connection))),
             Ok(false) => {}
             Err(e) => {
-                log::error!("a message to {} cannot be sent: {e}", self.places[life.place].name);
+                log::error!("a message to {} cannot be sent: {e}", self.slots[process.slot].name);
                 self.kill(worker, DeathCause::Protocol(e.to_string()), false);
             }
         }
     }
 
     pub(super) fn lend(
-        lent: &mut FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
-        to: Peer,
+        lent: &mut FxHashMap<Borrower, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
+        to: Borrower,
         payload: &Payload,
     ) {
         for segment in payload.segments() {
@@ -48,7 +48,7 @@ impl Core {
         }
     }
 
-    pub(super) fn take_back(&mut self, from: Peer, segments: Vec<(SegmentId, u32)>) {
+    pub(super) fn take_back(&mut self, from: Borrower, segments: Vec<(SegmentId, u32)>) {
         let Some(lent) = self.lent.get_mut(&from) else { return };
         for (id, deliveries) in segments {
             if let Some(entry) = lent.get_mut(&id) {
@@ -61,12 +61,12 @@ impl Core {
     }
 
     /// Tells the owners of segments that a program had when it left.
-    pub(super) fn forsake(&mut self, segments: impl Iterator<Item = SegmentId>) {
+    pub(super) fn abandon(&mut self, segments: impl Iterator<Item = SegmentId>) {
         for (owner, segments) in by_owner(segments, |id| id.owner) {
             if owner >= ATTACHED_OWNERS {
                 self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Forsake(segments));
             } else if owner > 0 {
-                self.tell(WorkerId(owner - 1), &ToWorker::Forsake(segments));
+                self.send(WorkerId(owner - 1), &ToWorker::Forsake(segments));
             }
         }
     }
@@ -74,9 +74,9 @@ impl Core {
     /// Nothing that this process has made comes again: nobody is to keep it mapped.
     pub(super) fn forget_owner(&mut self, owner: u32) {
         self.attachments.forget(&[owner]);
-        let ready = self.lives.iter().filter(|(_, life)| life.phase == Phase::Ready);
+        let ready = self.workers.iter().filter(|(_, process)| process.phase == Phase::Ready);
         let ready: Vec<_> = ready.map(|(&id, _)| id).collect();
-        ready.into_iter().for_each(|id| self.tell(id, &ToWorker::Gone(vec![owner])));
+        ready.into_iter().for_each(|id| self.send(id, &ToWorker::Gone(vec![owner])));
     }
 
     pub(super) fn run(&mut self, worker: WorkerId, tasks: Vec<RunTask>) {
@@ -86,7 +86,7 @@ impl Core {
             let (mut more_fds, mut more_bytes) = (0, 0);
             for input in &task.inputs {
                 if let Input::Payload(payload) = input {
-                    Self::lend(&mut self.lent, Peer::Worker(worker), payload);
+                    Self::lend(&mut self.lent, Borrower::Worker(worker), payload);
                     more_fds += payload.segments().len();
                     more_bytes += payload.bytes.len();
                 }
@@ -98,7 +98,7 @@ impl Core {
             let body = task.spec.body(task.id.index);
             more_bytes += body.len();
             if !batch.is_empty() && (fds + more_fds > MAX_FDS || bytes + more_bytes > MESSAGE) {
-                self.tell(worker, &ToWorker::Run(std::mem::take(&mut batch)));
+                self.send(worker, &ToWorker::Run(std::mem::take(&mut batch)));
                 (fds, bytes) = (0, 0);
             }
             fds += more_fds;
@@ -124,7 +124,7 @@ impl Core {
             });
         }
         if !batch.is_empty() {
-            self.tell(worker, &ToWorker::Run(batch));
+            self.send(worker, &ToWorker::Run(batch));
         }
         if !refused.is_empty() {
             self.scheduler.finished(worker, refused, self.now());
@@ -137,8 +137,8 @@ impl Core {
         for value in values {
             // One that does not fit a message can't be an input either, which whoever uses it is told.
             if value.1.segments().len() <= MOST_FDS {
-                Self::lend(&mut self.lent, Peer::Worker(worker), &value.1);
-                self.tell(worker, &ToWorker::Share(vec![value]));
+                Self::lend(&mut self.lent, Borrower::Worker(worker), &value.1);
+                self.send(worker, &ToWorker::Share(vec![value]));
             }
         }
     }
@@ -182,8 +182,8 @@ impl Core {
         let Some(end) = self.sessions.get(&session).cloned() else { return };
         let peer = match &end {
             SessionEnd::Here(_) => None,
-            SessionEnd::Socket(_) => Some(Peer::Session(session)),
-            SessionEnd::Worker(worker) => Some(Peer::Worker(*worker)),
+            SessionEnd::Socket(_) => Some(Borrower::Session(session)),
+            SessionEnd::Worker(worker) => Some(Borrower::Worker(*worker)),
         };
         if let (Some(peer), ToSession::Deliveries(deliveries)) = (peer, &word) {
             for delivery in deliveries {
@@ -193,11 +193,11 @@ impl Core {
             }
         }
         match end {
-            SessionEnd::Here(remote) => self.news.push((remote, word)),
-            SessionEnd::Worker(worker) => self.tell(worker, &ToWorker::Session(word)),
+            SessionEnd::Here(remote) => self.outgoing.push((remote, word)),
+            SessionEnd::Worker(worker) => self.send(worker, &ToWorker::Session(word)),
             SessionEnd::Socket(link) => {
                 let done = self.counted.remove(&session).unwrap_or(0);
-                link.do_send(Word { done, word });
+                link.do_send(SessionMessage { done, word });
             }
         }
     }
@@ -208,7 +208,7 @@ impl Core {
             if owner >= ATTACHED_OWNERS {
                 self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Return(segments));
             } else if owner > 0 {
-                self.tell(WorkerId(owner - 1), &ToWorker::Return(segments));
+                self.send(WorkerId(owner - 1), &ToWorker::Return(segments));
             }
         }
     }
@@ -225,7 +225,7 @@ impl Core {
             if id.owner == owner {
                 return attachments.attach(id, fd, len).map_err(|e| e.to_string());
             }
-            let held = lent.get(&Peer::Session(session)).and_then(|l| l.get(&id));
+            let held = lent.get(&Borrower::Session(session)).and_then(|l| l.get(&id));
             held.map(|(segment, _)| Arc::clone(segment)).ok_or_else(|| format!("segment {id} is not one it was lent"))
         };
         let request: Request = message::decode(frame, resolve).map_err(|e| e.to_string())?;
@@ -234,37 +234,37 @@ impl Core {
     }
 
     /// Takes in what a worker has sent.
-    pub(in crate::supervisor) fn read(&mut self, worker: WorkerId) -> Read {
-        let Some(life) = self.lives.get_mut(&worker) else { return Read::End };
-        let (frames, read) = match life.pipe.take(&mut life.decoder) {
-            Ok(Taken::Frames { frames, all }) => (frames, if all { Read::All } else { Read::More }),
-            Ok(Taken::Nothing) => return Read::All,
-            Ok(Taken::End) => {
+    pub(in crate::supervisor) fn read(&mut self, worker: WorkerId) -> ReadEnd {
+        let Some(process) = self.workers.get_mut(&worker) else { return ReadEnd::End };
+        let (frames, read) = match process.connection.take(&mut process.decoder) {
+            Ok(Received::Frames { frames, all }) => (frames, if all { ReadEnd::All } else { ReadEnd::More }),
+            Ok(Received::Nothing) => return ReadEnd::All,
+            Ok(Received::End) => {
                 // Other readers are to see the same.
-                life.pipe.close();
-                return Read::End;
+                process.connection.close();
+                return ReadEnd::End;
             }
             Err(reason) => return self.broke_protocol(worker, reason),
         };
         for frame in frames {
-            if let Err(reason) = self.hear(worker, frame) {
+            if let Err(reason) = self.receive(worker, frame) {
                 return self.broke_protocol(worker, reason);
             }
         }
         read
     }
 
-    fn broke_protocol(&mut self, worker: WorkerId, reason: String) -> Read {
+    fn broke_protocol(&mut self, worker: WorkerId, reason: String) -> ReadEnd {
         log::error!("a worker broke the protocol: {reason}");
-        if let Some(life) = self.lives.get(&worker) {
-            life.pipe.close();
+        if let Some(process) = self.workers.get(&worker) {
+            process.connection.close();
         }
         self.kill(worker, DeathCause::Protocol(reason), true);
-        Read::End
+        ReadEnd::End
     }
 
     /// Takes in a message of a worker. An error ends it.
-    fn hear(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
+    fn receive(&mut self, worker: WorkerId, frame: Frame) -> std::result::Result<(), String> {
         if !frame.fds.is_empty() {
             // The limit of descriptors may have been changed since the start.
             self.shared.ledger.set_most_pieces(most_segments());
@@ -274,11 +274,11 @@ impl Core {
             if id.owner == owner_of(worker) {
                 return attachments.attach(id, fd, len).map_err(|e| e.to_string());
             }
-            let held = lent.get(&Peer::Worker(worker)).and_then(|l| l.get(&id));
+            let held = lent.get(&Borrower::Worker(worker)).and_then(|l| l.get(&id));
             held.map(|(segment, _)| Arc::clone(segment)).ok_or_else(|| format!("segment {id} is not one it was lent"))
         };
         let message: FromWorker = message::decode(frame, resolve).map_err(|e| e.to_string())?;
-        let starting = self.lives.get(&worker).is_some_and(|l| matches!(l.phase, Phase::Starting(_)));
+        let starting = self.workers.get(&worker).is_some_and(|l| matches!(l.phase, Phase::Starting(_)));
         match message {
             FromWorker::Hello { version, build } if starting => self.welcome(worker, version, &build)?,
             _ if starting => return Err("it did not begin with a hello".to_string()),
@@ -292,7 +292,7 @@ impl Core {
             FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
             FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
-            FromWorker::Released(segments) => self.take_back(Peer::Worker(worker), segments),
+            FromWorker::Released(segments) => self.take_back(Borrower::Worker(worker), segments),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
             FromWorker::Crowded => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {
@@ -307,8 +307,8 @@ impl Core {
             }
             FromWorker::Function { .. } => {}
             FromWorker::Printed { number, stderr, bytes, tasks } => {
-                if let Some(life) = self.lives.get_mut(&worker) {
-                    life.told = number;
+                if let Some(process) = self.workers.get_mut(&worker) {
+                    process.told = number;
                 }
                 self.print(worker, stderr, &bytes, &tasks);
             }

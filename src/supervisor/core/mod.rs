@@ -8,8 +8,8 @@ mod start_failures;
 mod workers;
 
 use super::actor::{CLIENT, Supervisor};
-use super::messages::{ReturnSegments, Word};
-use super::shared_core::{Hub, Unsent};
+use super::messages::{ReturnSegments, SessionMessage};
+use super::shared_core::{SharedCore, Unsent};
 use crate::error::{DeathCause, DeathRecord, Error, Result};
 use crate::events::journal::{Journal, LifeStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
@@ -25,10 +25,10 @@ use crate::memory::process::Statm;
 use crate::message::{Request, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
-use crate::supervisor::recent_lines::Tail;
-use crate::supervisor::worker_link::Pipe;
-use crate::supervisor::worker_slot::Place;
-use crate::supervisor::{Executable, Settings, Shared};
+use crate::supervisor::recent_lines::RecentLines;
+use crate::supervisor::worker_link::Connection;
+use crate::supervisor::worker_slot::WorkerSlot;
+use crate::supervisor::{Executable, Settings, SharedMemory};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use parking_lot::Mutex;
@@ -56,13 +56,13 @@ const MESSAGE: usize = 1 << 20;
 pub(crate) enum SessionEnd {
     Here(Weak<Remote>),
     /// The actor that owns the socket of a program that attached.
-    Socket(Recipient<Word>),
+    Socket(Recipient<SessionMessage>),
     Worker(WorkerId),
 }
 
 /// Whom segments are lent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Peer {
+enum Borrower {
     Worker(WorkerId),
     Session(SessionId),
 }
@@ -75,10 +75,10 @@ enum Phase {
 }
 
 /// One life of a worker.
-struct Life {
-    place: usize,
+struct WorkerProcess {
+    slot: usize,
     pid: u32,
-    pipe: Arc<Pipe>,
+    connection: Arc<Connection>,
     decoder: Decoder,
     page: Arc<ControlPage>,
     phase: Phase,
@@ -108,20 +108,20 @@ pub(crate) struct Core {
     settings: Settings,
     executable: Executable,
     build: BuildId,
-    shared: Shared,
+    shared: SharedMemory,
     scheduler: Scheduler,
     attachments: Attachments,
     clock: Instant,
-    places: Vec<Place>,
-    tails: Vec<Tail>,
-    lives: FxHashMap<WorkerId, Life>,
+    slots: Vec<WorkerSlot>,
+    recent_lines: Vec<RecentLines>,
+    workers: FxHashMap<WorkerId, WorkerProcess>,
     next_worker: u32,
     /// Processes started before the actor was.
-    newborn: Vec<(usize, Newborn)>,
+    spawned: Vec<(usize, Spawned)>,
     sessions: FxHashMap<SessionId, SessionEnd>,
     /// Tasks of attached programs that are done, and that they have not been told of.
     counted: FxHashMap<SessionId, u64>,
-    lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
+    lent: FxHashMap<Borrower, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
     deaths: VecDeque<DeathRecord>,
     /// By place: names of functions of a program that is not ours, as its workers have told them.
     functions: FxHashMap<u64, String>,
@@ -135,7 +135,7 @@ pub(crate) struct Core {
     /// What the kernel does when memory runs out.
     killer: Killer,
     /// Since when no worker that was started has come to work.
-    starved: Option<Instant>,
+    failing_since: Option<Instant>,
     /// That has lasted too long: clients have been told, and no more are started.
     given_up: bool,
     /// Carrying out commands has brought the scheduler news.
@@ -147,15 +147,15 @@ pub(crate) struct Core {
     /// What the client in this process has asked for.
     requests: Arc<Mutex<Vec<Request>>>,
     /// What it is to be told.
-    news: Vec<(Weak<Remote>, ToSession)>,
+    outgoing: Vec<(Weak<Remote>, ToSession)>,
     /// Connections to workers on which something waits to be sent.
     unsent: Unsent,
     /// Where this is.
-    hub: Weak<Hub>,
+    shared_core: Weak<SharedCore>,
     stopping: Option<Instant>,
 }
 
-struct Newborn {
+struct Spawned {
     child: Child,
     socket: Socket,
     page: Arc<ControlPage>,
@@ -172,7 +172,12 @@ struct Waiting {
 
 impl Core {
     /// Starts the worker processes.
-    pub(crate) fn new(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        executable: Executable,
+        build: BuildId,
+        shared: SharedMemory,
+    ) -> Result<Self> {
         let config = Config {
             allowed_deaths: settings.allowed_deaths,
             cancel_grace: settings.cancel_grace,
@@ -181,51 +186,52 @@ impl Core {
         let attachments = Attachments::new();
         // A client in this process reads results again and again from the same memory.
         attachments.keep(usize::try_from(settings.shared_memory).unwrap_or(usize::MAX));
-        let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
+        let slots: Vec<_> =
+            settings.tags.iter().enumerate().map(|(i, tags)| WorkerSlot::new(i, tags.clone())).collect();
         let mut core = Self {
-            tails: places.iter().map(|_| Tail::default()).collect(),
+            recent_lines: slots.iter().map(|_| RecentLines::default()).collect(),
             executable,
             build,
             shared,
             scheduler: Scheduler::new(config),
             attachments,
             clock: Instant::now(),
-            lives: FxHashMap::default(),
+            workers: FxHashMap::default(),
             next_worker: 0,
-            newborn: Vec::new(),
+            spawned: Vec::new(),
             sessions: FxHashMap::default(),
             counted: FxHashMap::default(),
             lent: FxHashMap::default(),
             deaths: VecDeque::new(),
             functions: FxHashMap::default(),
             steps: Journal::new(settings.events),
-            past_runs: vec![Vec::new(); places.len()],
+            past_runs: vec![Vec::new(); slots.len()],
             waiting: Vec::new(),
             watching: false,
             tight: false,
             killer: Killer::new(),
-            starved: None,
+            failing_since: None,
             given_up: false,
             unsettled: false,
             to_fill: false,
             called: false,
             requests: Arc::default(),
-            news: Vec::new(),
+            outgoing: Vec::new(),
             unsent: Unsent::new(),
-            hub: Weak::new(),
+            shared_core: Weak::new(),
             stopping: None,
-            places,
+            slots,
             settings,
         };
-        core.tell_fleet();
-        for place in 0..core.places.len() {
-            match core.give_birth() {
-                Ok(newborn) => core.newborn.push((place, newborn)),
+        core.announce_fleet();
+        for slot in 0..core.slots.len() {
+            match core.spawn() {
+                Ok(spawned) => core.spawned.push((slot, spawned)),
                 Err(e) => {
-                    for (_, newborn) in &mut core.newborn {
+                    for (_, spawned) in &mut core.spawned {
                         // It has not been told anything yet, so there is nothing to lose.
-                        let _ = newborn.child.kill();
-                        let _ = newborn.child.wait();
+                        let _ = spawned.child.kill();
+                        let _ = spawned.child.wait();
                     }
                     core.shared.pages.unlink_all();
                     return Err(e);
@@ -239,21 +245,21 @@ impl Core {
         self.clock.elapsed()
     }
 
-    fn spec(&self, place: usize) -> WorkerSpec {
+    fn spec(&self, slot: usize) -> WorkerSpec {
         WorkerSpec {
-            name: self.places[place].name.clone(),
+            name: self.slots[slot].name.clone(),
             threads: self.settings.threads as u32,
             memory_limit: self.settings.memory_limit,
-            tags: self.places[place].tags.clone(),
+            tags: self.slots[slot].tags.clone(),
         }
     }
 
-    fn note(&self, place: usize, pid: u32, what: LifeStep) {
-        self.steps.note(WorkerStep { worker: self.places[place].name.clone(), pid, what });
+    fn note(&self, slot: usize, pid: u32, what: LifeStep) {
+        self.steps.note(WorkerStep { worker: self.slots[slot].name.clone(), pid, what });
     }
 
-    fn tell_fleet(&mut self) {
-        let open = (0..self.places.len()).filter(|&p| !self.places[p].closing);
+    fn announce_fleet(&mut self) {
+        let open = (0..self.slots.len()).filter(|&p| !self.slots[p].closing);
         let fleet = open.map(|p| self.spec(p)).collect();
         self.scheduler.set_fleet(fleet);
     }
@@ -262,8 +268,8 @@ impl Core {
     pub(crate) fn begin(&mut self, ctx: &mut Context<Supervisor>) {
         let me = ctx.address();
         self.attachments.set_notifier(Box::new(move || me.do_send(ReturnSegments)));
-        for (place, newborn) in std::mem::take(&mut self.newborn) {
-            self.settle_in(place, newborn, ctx);
+        for (slot, spawned) in std::mem::take(&mut self.spawned) {
+            self.connect(slot, spawned, ctx);
         }
     }
 
@@ -290,8 +296,8 @@ impl Core {
         true
     }
 
-    pub(crate) fn belongs_to(&mut self, hub: &Arc<Hub>) {
-        self.hub = Arc::downgrade(hub);
+    pub(crate) fn belongs_to(&mut self, shared_core: &Arc<SharedCore>) {
+        self.shared_core = Arc::downgrade(shared_core);
     }
 
     pub(crate) fn take_unsent(&mut self) -> Unsent {
@@ -299,12 +305,12 @@ impl Core {
     }
 
     /// What the client in this process is to be told.
-    pub(crate) fn take_news(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
-        std::mem::take(&mut self.news)
+    pub(crate) fn take_outgoing(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
+        std::mem::take(&mut self.outgoing)
     }
 
-    pub(crate) fn has_news(&self) -> bool {
-        !self.news.is_empty()
+    pub(crate) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// Lets the scheduler decide and does what it says.
@@ -324,7 +330,7 @@ impl Core {
 
     /// Whether the actor must be called, which has not been before, to do what is left.
     pub(crate) fn calls_actor(&mut self) -> bool {
-        let left = self.to_fill || self.has_news() || (!self.watching && self.must_look());
+        let left = self.to_fill || self.has_outgoing() || (!self.watching && self.must_look());
         left && !std::mem::replace(&mut self.called, true)
     }
 
@@ -354,7 +360,7 @@ impl Core {
             || !self.counted.is_empty()
             || self.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self.lives.iter().any(|(id, life)| life.phase != Phase::Ready || self.scheduler.owes(*id))
+            || self.workers.iter().any(|(id, process)| process.phase != Phase::Ready || self.scheduler.owes(*id))
     }
 
     /// Looks for workers that do not answer and for deadlines.
@@ -366,17 +372,17 @@ impl Core {
         }
         let now = monotonic_ms();
         let mut kill = Vec::new();
-        for (&id, life) in &mut self.lives {
-            let (silent, most) = match life.phase {
+        for (&id, process) in &mut self.workers {
+            let (silent, most) = match process.phase {
                 Phase::Starting(since) => (since.elapsed().as_millis() as u64, self.settings.start_timeout),
                 // One that is to end owes its end.
                 Phase::Ready if !self.scheduler.owes(id) => {
-                    life.owing = None;
+                    process.owing = None;
                     continue;
                 }
                 Phase::Ready | Phase::Retiring => {
-                    let since = *life.owing.get_or_insert(now);
-                    (now.saturating_sub(life.page.heartbeat().max(since)), self.settings.worker_timeout)
+                    let since = *process.owing.get_or_insert(now);
+                    (now.saturating_sub(process.page.heartbeat().max(since)), self.settings.worker_timeout)
                 }
             };
             if u128::from(silent) > most.as_millis() {
@@ -388,7 +394,7 @@ impl Core {
         }
         self.guard_memory();
         if self.stopping.is_some_and(|since| since.elapsed() > STOP_GRACE) {
-            let left: Vec<_> = self.lives.keys().copied().collect();
+            let left: Vec<_> = self.workers.keys().copied().collect();
             left.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
         }
     }
@@ -396,17 +402,17 @@ impl Core {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Run { worker, tasks } => self.run(worker, tasks),
-            Command::Cancel { worker, tasks } => self.tell(worker, &ToWorker::Cancel(tasks)),
-            Command::Fetch { worker, tasks } => self.tell(worker, &ToWorker::Fetch(tasks)),
+            Command::Cancel { worker, tasks } => self.send(worker, &ToWorker::Cancel(tasks)),
+            Command::Fetch { worker, tasks } => self.send(worker, &ToWorker::Fetch(tasks)),
             Command::Share { worker, values } => self.share(worker, values),
-            Command::Drop { worker, tasks } => self.tell(worker, &ToWorker::Drop(tasks)),
-            Command::Retract { worker, tasks } => self.tell(worker, &ToWorker::Retract(tasks)),
+            Command::Drop { worker, tasks } => self.send(worker, &ToWorker::Drop(tasks)),
+            Command::Retract { worker, tasks } => self.send(worker, &ToWorker::Retract(tasks)),
             Command::Kill { worker, cause } => self.kill(worker, cause, true),
             Command::Retire { worker } => {
-                if let Some(life) = self.lives.get_mut(&worker) {
-                    life.phase = Phase::Retiring;
+                if let Some(process) = self.workers.get_mut(&worker) {
+                    process.phase = Phase::Retiring;
                 }
-                self.tell(worker, &ToWorker::Shutdown);
+                self.send(worker, &ToWorker::Shutdown);
             }
             Command::Deliver { session, deliveries } => self.deliver(session, deliveries),
         }

@@ -1,13 +1,13 @@
 //! What clients ask for.
 
-use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
+use super::{Borrower, Core, Phase, SessionEnd, Waiting, WorkerProcess};
 use crate::client::{RunningTask, WorkerInfo, WorkerState};
 use crate::events::{Raw, Recorded};
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::supervisor::MOST_WORKERS;
 use crate::supervisor::actor::{ATTACHED_OWNERS, CLIENT};
-use crate::supervisor::messages::Look;
+use crate::supervisor::messages::Overview;
 use crate::supervisor::recent_lines::LogLine;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl Core {
             Request::Cancel { number, outputs } => self.scheduler.cancel(job(number), &outputs),
             Request::Deliver { number, outputs } => self.scheduler.deliver(job(number), &outputs),
             Request::Retry { number, outputs } => self.scheduler.retry(job(number), &outputs),
-            Request::Released(segments) => self.take_back(Peer::Session(session), segments),
+            Request::Released(segments) => self.take_back(Borrower::Session(session), segments),
             Request::Ask { ticket, question } => {
                 if let Some(answer) = self.answer(session, ticket, question) {
                     self.tell_session(session, ToSession::Answer(ticket, answer));
@@ -75,7 +75,7 @@ impl Core {
     }
 
     pub(super) fn ready(&self) -> usize {
-        self.lives.values().filter(|l| l.phase == Phase::Ready).count()
+        self.workers.values().filter(|l| l.phase == Phase::Ready).count()
     }
 
     pub(super) fn answer_waiting(&mut self) {
@@ -83,7 +83,7 @@ impl Core {
             return;
         }
         let (ready, now) = (self.ready(), Instant::now());
-        let most = self.places.iter().filter(|p| !p.closing).count();
+        let most = self.slots.iter().filter(|p| !p.closing).count();
         let mut answers = Vec::new();
         self.waiting.retain(|w| {
             let answer = if ready >= w.n {
@@ -104,48 +104,49 @@ impl Core {
     }
 
     pub(super) fn workers(&self) -> Vec<WorkerInfo> {
-        let mut workers: Vec<_> = self.lives.iter().map(|(&id, life)| (life.place, self.info(id, life))).collect();
-        workers.sort_by_key(|(place, _)| *place);
+        let mut workers: Vec<_> =
+            self.workers.iter().map(|(&id, process)| (process.slot, self.info(id, process))).collect();
+        workers.sort_by_key(|(slot, _)| *slot);
         workers.into_iter().map(|(_, info)| info).collect()
     }
 
-    pub(super) fn info(&self, id: WorkerId, life: &Life) -> WorkerInfo {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", life.pid)).ok();
+    pub(super) fn info(&self, id: WorkerId, process: &WorkerProcess) -> WorkerInfo {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", process.pid)).ok();
         let stopped = read("stat").is_some_and(|s| s.rsplit(") ").next().is_some_and(|s| s.starts_with('T')));
         WorkerInfo {
-            name: self.places[life.place].name.clone(),
-            pid: life.pid,
-            state: match life.phase {
+            name: self.slots[process.slot].name.clone(),
+            pid: process.pid,
+            state: match process.phase {
                 _ if stopped => WorkerState::Stopped,
                 Phase::Starting(_) => WorkerState::Starting,
-                Phase::Ready if self.places[life.place].closing => WorkerState::Retiring,
+                Phase::Ready if self.slots[process.slot].closing => WorkerState::Retiring,
                 Phase::Ready => WorkerState::Running,
                 Phase::Retiring => WorkerState::Retiring,
             },
             threads: self.settings.threads,
             tasks: self.scheduler.in_flight(id),
-            memory: life.statm.private().unwrap_or(0),
-            shared_memory: life.page.segment_bytes(),
-            managed: life.page.gauges().managed(),
-            spilled: life.page.gauges().spilled(),
-            paused: self.pause_of(life),
+            memory: process.statm.private().unwrap_or(0),
+            shared_memory: process.page.segment_bytes(),
+            managed: process.page.gauges().managed(),
+            spilled: process.page.gauges().spilled(),
+            paused: self.pause_of(process),
             limit: self.settings.memory_limit,
-            running: life
+            running: process
                 .page
                 .progress()
                 .into_iter()
-                .map(|(task, n)| RunningTask { key: self.key(life, task), progress: f64::from(n) / 1000.0 })
+                .map(|(task, n)| RunningTask { key: self.key(process, task), progress: f64::from(n) / 1000.0 })
                 .collect(),
         }
     }
 
     /// What workers have recorded of the tasks of a session, and of those that tasks have submitted.
     fn events(&self, session: SessionId) -> Raw {
-        let mut runs: Vec<_> = (self.places.iter().zip(&self.past_runs))
-            .map(|(place, past)| Recorded { worker: place.name.clone(), records: past.clone() })
+        let mut runs: Vec<_> = (self.slots.iter().zip(&self.past_runs))
+            .map(|(slot, past)| Recorded { worker: slot.name.clone(), records: past.clone() })
             .collect();
-        for life in self.lives.values() {
-            runs[life.place].records.extend(life.page.ring().read());
+        for process in self.workers.values() {
+            runs[process.slot].records.extend(process.page.ring().read());
         }
         for worker in &mut runs {
             worker.records.retain(|r| {
@@ -156,12 +157,12 @@ impl Core {
         Raw { runs, workers: self.steps.entries() }
     }
 
-    pub(in crate::supervisor) fn overview(&self) -> Look {
-        Look { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
+    pub(in crate::supervisor) fn overview(&self) -> Overview {
+        Overview { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
     }
 
     pub(super) fn logs(&self) -> Vec<LogLine> {
-        self.places.iter().zip(&self.tails).flat_map(|(place, tail)| tail.lines(&place.name)).collect()
+        self.slots.iter().zip(&self.recent_lines).flat_map(|(slot, lines)| lines.lines(&slot.name)).collect()
     }
 
     pub(in crate::supervisor) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
@@ -175,10 +176,10 @@ impl Core {
         self.sessions.remove(&session);
         self.counted.remove(&session);
         self.scheduler.session_closed(session);
-        let lent = self.lent.remove(&Peer::Session(session)).unwrap_or_default();
+        let lent = self.lent.remove(&Borrower::Session(session)).unwrap_or_default();
         if session != CLIENT {
             // The connection has ended, not the program.
-            self.forsake(lent.into_keys());
+            self.abandon(lent.into_keys());
             self.forget_owner(ATTACHED_OWNERS + session.0);
         }
         self.waiting.retain(|w| w.session != session);

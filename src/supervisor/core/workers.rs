@@ -1,6 +1,8 @@
 //! The processes: started, welcomed, ended, replaced.
 
-use super::{Core, DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
+use super::{
+    Borrower, Core, DEATHS, Error, Executable, Phase, Result, Spawned, Supervisor, WorkerProcess, owner_of, session_of,
+};
 use crate::client::{RestartPolicy, StartMethod};
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::LifeStep;
@@ -13,9 +15,9 @@ use crate::ipc::start;
 use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, Welcome};
-use crate::supervisor::recent_lines::Tail;
-use crate::supervisor::worker_link::{Pipe, WorkerLink};
-use crate::supervisor::worker_slot::Place;
+use crate::supervisor::recent_lines::RecentLines;
+use crate::supervisor::worker_link::{Connection, WorkerLink};
+use crate::supervisor::worker_slot::WorkerSlot;
 use crate::task::function::{Record, short_name};
 use crate::task::image::BuildId;
 use crate::task::program::{Op, Ops};
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant};
 
 impl Core {
     /// Starts one worker process.
-    pub(super) fn give_birth(&mut self) -> Result<Newborn> {
+    pub(super) fn spawn(&mut self) -> Result<Spawned> {
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
         let name = self.shared.pages.sibling(id.0 + 1);
@@ -72,40 +74,40 @@ impl Core {
                     _ => Error::Spawn { reason: e.to_string() },
                 },
             )?;
-        Ok(Newborn { child, socket, page: Arc::new(page), id })
+        Ok(Spawned { child, socket, page: Arc::new(page), id })
     }
 
     /// Fills a place with a process.
-    pub(super) fn settle_in(&mut self, place: usize, newborn: Newborn, ctx: &mut Context<Supervisor>) {
-        let Newborn { mut child, socket, page, id } = newborn;
+    pub(super) fn connect(&mut self, slot: usize, spawned: Spawned, ctx: &mut Context<Supervisor>) {
+        let Spawned { mut child, socket, page, id } = spawned;
         let pid = child.id();
-        let pipe = match Pipe::new(socket) {
-            Ok(pipe) => pipe,
+        let connection = match Connection::new(socket) {
+            Ok(connection) => connection,
             Err(e) => {
                 log::error!("a worker's socket is of no use: {e}");
                 let _ = child.kill();
                 let _ = child.wait();
                 self.start_failed(&format!("its socket is of no use: {e}"));
-                return self.refill_later(place, Duration::from_secs(1), ctx);
+                return self.refill_later(slot, Duration::from_secs(1), ctx);
             }
         };
-        self.places[place].begin(id, Instant::now());
-        log::debug!("{} started as process {pid}", self.places[place].name);
-        self.note(place, pid, LifeStep::Started);
+        self.slots[slot].begin(id, Instant::now());
+        log::debug!("{} started as process {pid}", self.slots[slot].name);
+        self.note(slot, pid, LifeStep::Started);
         let link = WorkerLink {
             worker: id,
-            pipe: Arc::clone(&pipe),
+            connection: Arc::clone(&connection),
             child: Some(child),
-            hub: self.hub.clone(),
+            shared_core: self.shared_core.clone(),
             supervisor: ctx.address(),
             page: Arc::clone(&page),
         };
         link.start();
         let phase = Phase::Starting(Instant::now());
-        let life = Life {
-            place,
+        let process = WorkerProcess {
+            slot,
             pid,
-            pipe,
+            connection,
             decoder: Decoder::new(MAX_FRAME),
             page,
             phase,
@@ -120,27 +122,27 @@ impl Core {
             unmanaged: Floor::default(),
             recycling: false,
         };
-        self.lives.insert(id, life);
+        self.workers.insert(id, process);
     }
 
-    pub(super) fn refill_later(&mut self, place: usize, pause: Duration, ctx: &mut Context<Supervisor>) {
+    pub(super) fn refill_later(&mut self, slot: usize, pause: Duration, ctx: &mut Context<Supervisor>) {
         if pause.is_zero() {
-            return self.refill(place, ctx);
+            return self.refill(slot, ctx);
         }
-        ctx.run_later(pause, move |supervisor, ctx| supervisor.with(ctx, |core, ctx| core.refill(place, ctx)));
+        ctx.run_later(pause, move |supervisor, ctx| supervisor.with(ctx, |core, ctx| core.refill(slot, ctx)));
     }
 
-    pub(super) fn refill(&mut self, place: usize, ctx: &mut Context<Supervisor>) {
-        let filled = self.places[place].closing || self.places[place].life.is_some();
+    pub(super) fn refill(&mut self, slot: usize, ctx: &mut Context<Supervisor>) {
+        let filled = self.slots[slot].closing || self.slots[slot].worker.is_some();
         if self.stopping.is_some() || self.given_up || filled {
             return;
         }
-        match self.give_birth() {
-            Ok(newborn) => self.settle_in(place, newborn, ctx),
+        match self.spawn() {
+            Ok(spawned) => self.connect(slot, spawned, ctx),
             Err(e) => {
-                log::error!("{} cannot be started again: {e}; trying again", self.places[place].name);
-                self.start_failed(&format!("{} cannot be started: {e}", self.places[place].name));
-                self.refill_later(place, Duration::from_secs(1), ctx);
+                log::error!("{} cannot be started again: {e}; trying again", self.slots[slot].name);
+                self.start_failed(&format!("{} cannot be started: {e}", self.slots[slot].name));
+                self.refill_later(slot, Duration::from_secs(1), ctx);
             }
         }
     }
@@ -148,8 +150,8 @@ impl Core {
     /// Fills the places that have no worker and should have one, also when that has been given up.
     pub(super) fn refill_open(&mut self, ctx: &mut Context<Supervisor>) {
         self.try_again();
-        for place in 0..self.places.len() {
-            self.refill(place, ctx);
+        for slot in 0..self.slots.len() {
+            self.refill(slot, ctx);
         }
     }
 
@@ -165,87 +167,87 @@ impl Core {
         if *build != self.build {
             return Err("it is another build of the program".to_string());
         }
-        let dead = |w: &WorkerId| !self.lives.contains_key(w);
+        let dead = |w: &WorkerId| !self.workers.contains_key(w);
         let gone = (0..self.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
-        let Some(life) = self.lives.get_mut(&worker) else { return Ok(()) };
-        life.phase = Phase::Ready;
-        let place = life.place;
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        process.phase = Phase::Ready;
+        let slot = process.slot;
         let welcome = Welcome {
             id: worker,
-            name: self.places[place].name.clone(),
+            name: self.slots[slot].name.clone(),
             owner: owner_of(worker),
             threads: self.settings.threads,
             memory_limit: self.settings.memory_limit,
             thresholds: self.settings.thresholds,
             spill_directory: self.settings.spill_directory.clone(),
             supervisor_page: self.shared.page.name().clone(),
-            own_page: life.page.name().clone(),
+            own_page: process.page.name().clone(),
             session: session_of(worker),
             counter: clock::uses_counter(),
             stranger: !matches!(self.executable, Executable::Own),
             gone,
         };
-        let pid = life.pid;
-        self.note(place, pid, LifeStep::Ready);
-        self.tell(worker, &ToWorker::Welcome(welcome));
-        self.scheduler.worker_joined(worker, self.spec(place));
-        if self.places[place].closing {
+        let pid = process.pid;
+        self.note(slot, pid, LifeStep::Ready);
+        self.send(worker, &ToWorker::Welcome(welcome));
+        self.scheduler.worker_joined(worker, self.spec(slot));
+        if self.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
         }
         Ok(())
     }
 
     pub(super) fn kill(&mut self, id: WorkerId, cause: DeathCause, blame: bool) {
-        let Some(life) = self.lives.get_mut(&id) else { return };
-        life.ended.get_or_insert(cause);
-        life.blame &= blame;
-        if let Err(e) = kill(Pid::from_raw(life.pid as i32), Signal::SIGKILL) {
-            log::warn!("process {} cannot be killed: {e}", life.pid);
+        let Some(process) = self.workers.get_mut(&id) else { return };
+        process.ended.get_or_insert(cause);
+        process.blame &= blame;
+        if let Err(e) = kill(Pid::from_raw(process.pid as i32), Signal::SIGKILL) {
+            log::warn!("process {} cannot be killed: {e}", process.pid);
         }
     }
 
     /// Opens or closes places until there are `n`.
     pub(in crate::supervisor) fn scale(&mut self, n: usize) {
-        for place in &mut self.places[..] {
-            place.closing = false;
+        for slot in &mut self.slots[..] {
+            slot.closing = false;
         }
-        while self.places.len() < n {
-            self.places.push(Place::new(self.places.len(), Vec::new()));
-            self.tails.push(Tail::default());
+        while self.slots.len() < n {
+            self.slots.push(WorkerSlot::new(self.slots.len(), Vec::new()));
+            self.recent_lines.push(RecentLines::default());
             self.past_runs.push(Vec::new());
         }
-        for place in &mut self.places[n..] {
-            place.closing = true;
-            if let Some(life) = place.life {
-                self.scheduler.worker_retiring(life);
+        for slot in &mut self.slots[n..] {
+            slot.closing = true;
+            if let Some(process) = slot.worker {
+                self.scheduler.worker_retiring(process);
             }
         }
         self.settings.workers = n;
-        self.tell_fleet();
+        self.announce_fleet();
         self.to_fill = true;
     }
 
     /// Replaces all workers.
     pub(in crate::supervisor) fn restart(&mut self) {
-        let lives: Vec<_> = self.lives.keys().copied().collect();
-        lives.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
+        let workers: Vec<_> = self.workers.keys().copied().collect();
+        workers.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
         self.to_fill = true;
     }
 
     /// The process of a worker has ended.
-    pub(in crate::supervisor) fn gone(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Supervisor>) {
-        let Some(life) = self.lives.remove(&worker) else { return };
-        let place = life.place;
-        let worked = self.has_worked(&life);
-        let running = if life.blame { life.page.running() } else { Vec::new() };
-        let expected = life.phase == Phase::Retiring || self.stopping.is_some();
-        let (cause, available) = self.explained(&life, cause);
-        let mut record = self.record(&life, &life.page.running(), cause);
+    pub(in crate::supervisor) fn ended(&mut self, worker: WorkerId, cause: DeathCause, ctx: &mut Context<Supervisor>) {
+        let Some(process) = self.workers.remove(&worker) else { return };
+        let slot = process.slot;
+        let worked = self.has_worked(&process);
+        let running = if process.blame { process.page.running() } else { Vec::new() };
+        let expected = process.phase == Phase::Retiring || self.stopping.is_some();
+        let (cause, available) = self.explained(&process, cause);
+        let mut record = self.record(&process, &process.page.running(), cause);
         record.machine_available = available;
         let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
-        self.note(place, life.pid, step);
-        let past = &mut self.past_runs[place];
-        past.extend(life.page.ring().read());
+        self.note(slot, process.pid, step);
+        let past = &mut self.past_runs[slot];
+        past.extend(process.page.ring().read());
         past.drain(..past.len().saturating_sub(self.settings.events));
         if !expected {
             log::warn!("{record}");
@@ -258,30 +260,30 @@ impl Core {
         self.sessions.remove(&session_of(worker));
         let told = record.to_string();
         self.scheduler.worker_lost(worker, &running, record);
-        self.shared.ledger.forgive(&life.page);
-        self.lent.remove(&Peer::Worker(worker));
+        self.shared.ledger.forgive(&process.page);
+        self.lent.remove(&Borrower::Worker(worker));
         self.forget_owner(owner_of(worker));
         let pause = if expected {
-            self.places[place].leave();
+            self.slots[slot].leave();
             Duration::ZERO
         } else {
-            self.places[place].end(Instant::now())
+            self.slots[slot].end(Instant::now())
         };
         if worked {
-            self.starved = None;
+            self.failing_since = None;
         }
-        if self.stopping.is_none() && !self.places[place].closing {
+        if self.stopping.is_none() && !self.slots[slot].closing {
             match self.settings.restart {
                 RestartPolicy::Always => {
                     if !worked && !expected {
                         self.start_failed(&told);
                     }
-                    self.refill_later(place, pause, ctx);
+                    self.refill_later(slot, pause, ctx);
                 }
                 RestartPolicy::Never => {
-                    self.places[place].closing = true;
-                    self.tell_fleet();
-                    if self.lives.is_empty() {
+                    self.slots[slot].closing = true;
+                    self.announce_fleet();
+                    if self.workers.is_empty() {
                         self.give_up(&format!(
                             "all workers have died, and they are not to be replaced; the last: {told}"
                         ));
@@ -289,7 +291,7 @@ impl Core {
                 }
             }
         }
-        if self.stopping.is_some() && self.lives.is_empty() {
+        if self.stopping.is_some() && self.workers.is_empty() {
             ctx.stop();
         }
     }
@@ -300,15 +302,15 @@ impl Core {
             return;
         }
         self.stopping = Some(Instant::now());
-        let lives: Vec<_> = self.lives.keys().copied().collect();
-        for id in lives {
-            if let Some(Life { phase: Phase::Starting(_), .. }) = self.lives.get(&id) {
+        let workers: Vec<_> = self.workers.keys().copied().collect();
+        for id in workers {
+            if let Some(WorkerProcess { phase: Phase::Starting(_), .. }) = self.workers.get(&id) {
                 self.kill(id, DeathCause::Unknown, false);
             } else {
-                self.tell(id, &ToWorker::Shutdown);
+                self.send(id, &ToWorker::Shutdown);
             }
         }
-        if self.lives.is_empty() {
+        if self.workers.is_empty() {
             ctx.stop();
         }
     }
@@ -322,25 +324,25 @@ impl Core {
         }
     }
 
-    pub(super) fn record(&self, life: &Life, running: &[TaskId], cause: DeathCause) -> DeathRecord {
+    pub(super) fn record(&self, process: &WorkerProcess, running: &[TaskId], cause: DeathCause) -> DeathRecord {
         // Its log lines are on its page too, where they survive what the pipe could not carry.
-        let mut last_lines = self.last_words(life);
+        let mut last_lines = self.last_words(process);
         if last_lines.is_empty() {
-            last_lines = String::from_utf8_lossy(&life.page.last_log()).lines().map(ToString::to_string).collect();
+            last_lines = String::from_utf8_lossy(&process.page.last_log()).lines().map(ToString::to_string).collect();
         }
-        let peaks = life.page.peaks();
+        let peaks = process.page.peaks();
         let peak_of = |id: &TaskId| peaks.iter().find(|(task, _)| task == id).map_or(0, |(_, peak)| *peak);
         DeathRecord {
-            worker: self.places[life.place].name.clone(),
-            pid: life.pid,
+            worker: self.slots[process.slot].name.clone(),
+            pid: process.pid,
             cause,
             memory_limit: self.settings.memory_limit,
-            memory_samples: life.page.samples(),
+            memory_samples: process.page.samples(),
             machine_available: None,
-            managed: life.page.gauges().managed(),
-            spilled: life.page.gauges().spilled(),
+            managed: process.page.gauges().managed(),
+            spilled: process.page.gauges().spilled(),
             peak_bytes: running.iter().map(peak_of).collect(),
-            running: running.iter().map(|id| self.key(life, *id)).collect(),
+            running: running.iter().map(|id| self.key(process, *id)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
             last_lines,
         }
@@ -348,8 +350,8 @@ impl Core {
 
     /// The user-visible key of a task that a worker runs, as far as it can be told from here: of a chain of calls, of
     /// the one that runs.
-    pub(super) fn key(&self, life: &Life, id: TaskId) -> String {
-        let recorded = life.page.ring().latest(id).map(|record| record.run);
+    pub(super) fn key(&self, process: &WorkerProcess, id: TaskId) -> String {
+        let recorded = process.page.ring().latest(id).map(|record| record.run);
         let key = match recorded {
             Some(run) => run.name.or_else(|| self.function(run.place)).map(|name| node::key(&name, run.key)),
             // It has not called anything yet, or nothing is recorded.
