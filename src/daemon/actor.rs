@@ -17,8 +17,8 @@ use crate::message::{Attach, Attached, Control, REFUSED};
 use crate::supervisor::actor::{
     ATTACHED_OWNERS, CloseSession, OpenSession, RestartAll, ScaleTo, SessionEnd, Snapshot, Stop, Supervisor,
 };
+use crate::supervisor::connection::Connection;
 use crate::supervisor::recent_lines::LogLine;
-use crate::supervisor::worker_link::Connection;
 use crate::supervisor::{Executable, MOST_WORKERS, Settings, SharedMemory};
 use crate::task::image::BuildId;
 use actix::prelude::*;

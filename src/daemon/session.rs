@@ -5,7 +5,7 @@ use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::message::FromCluster;
 use crate::supervisor::actor::{FromSocket, SessionMessage, Supervisor};
-use crate::supervisor::worker_link::Connection;
+use crate::supervisor::connection::Connection;
 use actix::prelude::*;
 use std::sync::Arc;
 

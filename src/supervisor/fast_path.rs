@@ -11,7 +11,7 @@ use super::shared_core::SharedCore;
 use crate::ids::WorkerId;
 use crate::message::Request;
 use crate::remote::Remote;
-use crate::supervisor::worker_link::Connection;
+use crate::supervisor::connection::Connection;
 use actix::Addr;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};

@@ -8,7 +8,7 @@ use super::core::Core;
 use crate::ids::WorkerId;
 use crate::message::ToSession;
 use crate::remote::Remote;
-use crate::supervisor::worker_link::Connection;
+use crate::supervisor::connection::Connection;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::Cell;
 use std::sync::{Arc, Weak};

@@ -1,8 +1,11 @@
 //! What a supervisor knows, and what it does: brings events to the scheduler and carries out its commands.
 
 mod incoming;
+mod loans;
 mod memory;
+mod outgoing;
 mod output;
+mod records;
 mod requests;
 mod start_failures;
 mod workers;
@@ -25,8 +28,8 @@ use crate::memory::process::Statm;
 use crate::message::{Request, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
+use crate::supervisor::connection::Connection;
 use crate::supervisor::recent_lines::RecentLines;
-use crate::supervisor::worker_link::Connection;
 use crate::supervisor::worker_slot::WorkerSlot;
 use crate::supervisor::{Executable, Settings, SharedMemory};
 use crate::task::image::BuildId;
