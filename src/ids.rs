@@ -13,6 +13,9 @@ const TASK_SESSIONS: u32 = 1 << 30;
 pub(crate) const ATTACHED_OWNERS: u32 = 1 << 31;
 
 impl SessionId {
+    /// The session of the client in the supervisor's own process.
+    pub(crate) const CLIENT: Self = Self(0);
+
     /// The session of the tasks of a worker.
     pub(crate) fn of_tasks(worker: WorkerId) -> Self {
         Self(TASK_SESSIONS + worker.0)

@@ -52,27 +52,29 @@ mod message;
 mod remote;
 mod scheduler;
 mod settings;
+mod start;
+mod status;
 mod submission;
 mod supervisor;
 mod task;
+mod units;
 mod version;
 mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
-pub use client::StartMethod;
-pub use client::{
-    AsCompleted, Awaited, Builder, Client, Computable, Future, Mode, Progress, RestartPolicy, Results, RunningTask,
-    Status, WaitFor, WorkerInfo, WorkerState,
-};
+pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor};
 pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
-pub use ipc::start::init;
-pub use local::{WorkerSize, describe_sizes};
 pub use memory::limit::MemoryLimit;
 pub use memory::report::{MemoryReport, WorkerMemory};
-pub use supervisor::recent_lines::{LogLine, OutputStream};
+pub use settings::RestartPolicy;
+pub use settings::StartMethod;
+pub use settings::sizes::{WorkerSize, describe_sizes};
+pub use start::init;
+pub use status::{LogLine, OutputStream};
+pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 pub use task::Data;
 pub use task::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};

@@ -16,74 +16,15 @@
 //! # Ok::<(), swath::Error>(())
 //! ```
 
-pub(crate) use crate::daemon::janitor::clean_up_after;
 pub use crate::daemon::paths::DEFAULT_NAME;
-pub(crate) use crate::settings::sizes::size;
 pub use crate::settings::sizes::{WorkerSize, describe_sizes};
+pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
-use crate::client::{Builder, WorkerInfo};
+use crate::client::Builder;
 use crate::daemon::paths::Place;
-use crate::error::{DeathRecord, Result};
+use crate::error::Result;
 use crate::message::{Attached, Control};
-use crate::supervisor::recent_lines::LogLine;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// What a local cluster says about itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ClusterStatus {
-    /// Its name.
-    pub name: String,
-    /// Its process id.
-    pub pid: u32,
-    /// For how long it has been running.
-    pub uptime_seconds: f64,
-    /// The socket where programs connect.
-    pub socket: PathBuf,
-    /// Where it and its workers run.
-    pub directory: PathBuf,
-    /// Workers for each build of a program.
-    pub workers: usize,
-    /// Executor threads of each worker.
-    pub threads: usize,
-    /// Memory limit of each worker, in bytes.
-    pub memory_limit: Option<u64>,
-    /// How many bytes of shared memory all values together may take.
-    pub shared_memory_limit: u64,
-    /// How many they take.
-    pub shared_memory_used: u64,
-    /// The programs that are connected, or left only seconds ago; one entry for each build.
-    pub programs: Vec<ProgramStatus>,
-}
-
-/// One build of a program, as a local cluster sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ProgramStatus {
-    /// Name of its executable.
-    pub program: String,
-    /// Which build of it.
-    pub build: String,
-    /// How many connections it has.
-    pub sessions: usize,
-    /// Its workers.
-    pub workers: Vec<WorkerInfo>,
-    /// Workers that died, oldest first.
-    pub deaths: Vec<DeathRecord>,
-}
-
-/// The last words of one process.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Log {
-    /// Whose they are: `cluster`, or program and worker as in `flights/worker-0`.
-    pub source: String,
-    /// The words.
-    pub text: String,
-    /// Line by line, with the tasks they are from. None for the cluster's own.
-    pub lines: Vec<LogLine>,
-}
 
 /// Runs a local cluster in this process, with the sizes and the name that `options` hold, until it is told to stop: by
 /// [`stop`], SIGTERM, SIGINT or SIGHUP. `ready` is called when programs can connect.
@@ -95,6 +36,7 @@ pub struct Log {
 /// [`Error::Invalid`](crate::Error::Invalid) for an option that makes no sense, or a runtime directory that others can
 /// reach.
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+    crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.name(name.clone()).forward_output(false).settings()?;
     crate::daemon::actor::serve(Place::named(&name)?, settings, ready)

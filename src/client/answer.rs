@@ -1,11 +1,11 @@
 //! What a supervisor's answers mean to the caller.
 
-use super::WorkerInfo;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::Raw;
 use crate::memory::report::MemoryReport;
 use crate::message::{Answer, Question};
-use crate::supervisor::recent_lines::LogLine;
+use crate::status::LogLine;
+use crate::status::WorkerInfo;
 use std::time::Duration;
 
 pub(super) fn waiting_for(n: usize, timeout: Duration) -> Question {

@@ -3,11 +3,12 @@
 //! Each is a graph of its own, so that no more values than those few are anywhere. What several of them need is computed
 //! with the first that needs it, and held until the last one has been taken.
 
-use super::{Client, Mode};
+use super::Client;
 use crate::delayed::Delayed;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::node::Node;
+use crate::status::Mode;
 use crate::submission::backend::Want;
 use crate::submission::handle::{Output, Whole};
 use crate::submission::limit::Permit;

@@ -1,38 +1,22 @@
 //! Every option of a client.
 
-use super::{Client, MOST_GRAPHS, Mode};
+use super::{Client, MOST_GRAPHS};
+use crate::RestartPolicy;
+use crate::StartMethod;
 use crate::daemon::connect::connect;
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncRunner;
 use crate::exec::threads::Threads;
-use crate::memory::limit::{MemoryLimit, available_memory};
+use crate::memory::limit::MemoryLimit;
+use crate::memory::machine::available_memory;
 use crate::memory::thresholds::Thresholds;
+use crate::status::Mode;
 
-use crate::supervisor::{self, MOST_WORKERS, Settings};
+use crate::settings::{MOST_WORKERS, Settings};
+use crate::supervisor;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// What the supervisor does when a worker process has died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[non_exhaustive]
-pub enum RestartPolicy {
-    /// It starts another one, after a short pause when they die at once. When none comes to work for as long as
-    /// [`Builder::start_timeout`], it gives up, and what is still to be done fails.
-    Always,
-    /// It goes on with those that are left. When none is left, what is still to be done fails.
-    Never,
-}
-
-/// How a worker process, which is this executable started again, becomes a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[non_exhaustive]
-pub enum StartMethod {
-    /// Before `main`, by itself. Rust's runtime is not set up then: a stack overflow ends the worker without a message.
-    Automatic,
-    /// In [`init`](crate::init), which must be the first line of `main`.
-    Init,
-}
 
 /// All options of a [`Client`]. Those that a mode has no use for are ignored in it.
 ///
@@ -366,6 +350,7 @@ impl Builder {
     /// [`Error::Invalid`] for a bad option; [`Error::Spawn`], [`Error::Resource`] or [`Error::Connect`] where workers
     /// cannot be started or the cluster cannot be reached.
     pub fn build(self) -> Result<Client> {
+        crate::start::link();
         if let Some(cluster) = &self.cluster {
             let remote = connect(Path::new(cluster), self.name.as_deref())?;
             return Ok(Client::with_limit(remote, self.max_graphs));
@@ -393,7 +378,7 @@ impl Builder {
 
     /// The options of worker processes, checked.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        let size = self.size.as_deref().map(crate::local::size).transpose()?;
+        let size = self.size.as_deref().map(crate::settings::sizes::size).transpose()?;
         let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
         let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
         if workers == 0 || workers > MOST_WORKERS {

@@ -13,7 +13,10 @@ mod replay;
 pub(crate) mod wait;
 
 use crate::MemoryLimit;
-pub use builder::{Builder, RestartPolicy, StartMethod};
+use crate::Mode;
+use crate::Progress;
+use crate::WorkerInfo;
+pub use builder::Builder;
 pub use computable::{Computable, Results};
 pub use future::{Awaited, Future, Status};
 pub use wait::{AsCompleted, WaitFor};
@@ -24,14 +27,15 @@ use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
 use crate::exec::sync::SyncRunner;
 use crate::exec::threads::Threads;
 use crate::graph::Graph;
+use crate::graph::label::Label;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
 use crate::message::Question;
+use crate::status::LogLine;
 use crate::submission::backend::{Backend, Want};
-use crate::submission::handle::{Label, Output, Run, WeakOutput, Whole};
+use crate::submission::handle::{Output, Run, WeakOutput, Whole};
 use crate::submission::limit::{Gate, Permit};
-use crate::supervisor::recent_lines::LogLine;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
@@ -45,132 +49,6 @@ use std::time::{Duration, Instant};
 
 /// How many graphs a client has under way at most, if nothing else is said.
 pub(crate) const MOST_GRAPHS: usize = 1 << 14;
-
-/// Which scheduler runs the tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// One after the other in the calling thread.
-    Sync,
-    /// On a pool of threads in this process.
-    Threads,
-    /// In supervised worker processes.
-    Processes,
-}
-
-impl Mode {
-    /// The word for it: `sync`, `threads` or `processes`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Threads => "threads",
-            Self::Processes => "processes",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for Mode {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "sync" => Ok(Self::Sync),
-            "threads" => Ok(Self::Threads),
-            "processes" => Ok(Self::Processes),
-            _ => Err(Error::invalid("mode", format!("`{text}`; it is `sync`, `threads` or `processes`"))),
-        }
-    }
-}
-
-/// How many tasks a client has run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Tasks that have a result.
-    pub done: u64,
-    /// Tasks that failed or were cancelled.
-    pub failed: u64,
-    /// Tasks submitted.
-    pub total: u64,
-}
-
-/// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[non_exhaustive]
-pub enum WorkerState {
-    /// The process has been started and has not answered yet.
-    Starting,
-    /// It takes tasks.
-    Running,
-    /// It finishes what it has and then ends.
-    Retiring,
-    /// The process is stopped by a signal.
-    Stopped,
-}
-
-/// One worker, as [`Client::workers`] sees it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[non_exhaustive]
-pub struct WorkerInfo {
-    /// Its name, for example `worker-0`.
-    pub name: String,
-    /// Its process id.
-    pub pid: u32,
-    /// What it is doing.
-    pub state: WorkerState,
-    /// Threads that run tasks.
-    pub threads: usize,
-    /// Tasks it has been given and has not finished.
-    pub tasks: usize,
-    /// Its private memory in bytes.
-    pub memory: u64,
-    /// Bytes of shared segments that it made and still has, beside its private memory.
-    pub shared_memory: u64,
-    /// Bytes of results that it keeps in memory.
-    pub managed: u64,
-    /// Bytes of results that it has moved to disk.
-    pub spilled: u64,
-    /// Why it starts no tasks for the time being, where memory is the reason.
-    pub paused: Option<String>,
-    /// Its memory limit in bytes.
-    pub limit: Option<u64>,
-    /// The tasks it runs right now.
-    pub running: Vec<RunningTask>,
-}
-
-/// A task that a worker runs.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[non_exhaustive]
-pub struct RunningTask {
-    /// Its key.
-    pub key: String,
-    /// How far it is, from 0 to 1, if it says so with [`set_progress`](crate::set_progress).
-    pub progress: f64,
-}
-
-impl WorkerInfo {
-    pub(crate) fn in_process(name: &str) -> Self {
-        Self {
-            name: name.to_string(),
-            pid: std::process::id(),
-            state: WorkerState::Running,
-            threads: 1,
-            tasks: 0,
-            memory: 0,
-            shared_memory: 0,
-            managed: 0,
-            spilled: 0,
-            paused: None,
-            limit: None,
-            running: Vec::new(),
-        }
-    }
-}
 
 /// Runs lazy work: in worker processes, on threads, or in the calling thread.
 ///

@@ -227,7 +227,8 @@ impl<T> fmt::Debug for AsCompleted<T> {
 mod tests {
     use super::*;
     use crate::exec::sync::SyncRunner;
-    use crate::submission::handle::{Label, Slot, cancelled};
+    use crate::graph::label::Label;
+    use crate::submission::handle::{Slot, cancelled};
     use crate::task::function::{Record, TaskFunction};
 
     fn places(slots: &[u32]) -> Places {

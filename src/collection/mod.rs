@@ -1,4 +1,4 @@
-//! DOC
+//! The kit that collections are made of.
 
 pub(crate) mod elements;
 pub(crate) mod layer;

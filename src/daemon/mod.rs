@@ -1,4 +1,4 @@
-//! DOC
+//! The process of a local cluster: an actor that lets programs in, and how programs reach it.
 
 pub(crate) mod actor;
 pub(crate) mod connect;

@@ -1,6 +1,6 @@
 //! What can be wrong with a file, and where in it.
 
-use crate::files::Compression;
+use crate::units::Compression;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -65,17 +65,17 @@ impl fmt::Display for Place {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileError(Box<Inner>);
+pub struct FileError(Box<FileErrorInner>);
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Inner {
+struct FileErrorInner {
     place: Place,
     problem: FileProblem,
 }
 
 impl FileError {
     pub(crate) fn new(place: Place, problem: FileProblem) -> Self {
-        Self(Box::new(Inner { place, problem }))
+        Self(Box::new(FileErrorInner { place, problem }))
     }
 
     /// The error of a whole file.

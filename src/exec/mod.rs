@@ -6,11 +6,11 @@ pub(crate) mod threads;
 
 use crate::error::{Cause, ReturnedError, TaskError};
 use crate::graph::Graph;
+use crate::graph::label::Label;
 use crate::graph::node::{Arg, Kind};
+use crate::ids::SessionId;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::ring::{Ended, Ring, Token};
-use crate::submission::handle::Label;
-use crate::supervisor::actor::CLIENT;
 use crate::task::Value;
 use crate::task::call::{Fault, call, guarded};
 use crate::task::function::{CallError, Slot};
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 /// Records that a call of this process begins. `number` is that of the submission.
 pub(crate) fn begin(ring: Ring<'_>, number: u32, graph: &Graph, id: u32, thread: usize, now: u64) -> Token {
-    let task = TaskId { job: JobId { session: CLIENT, number }, index: id };
+    let task = TaskId { job: JobId { session: SessionId::CLIENT, number }, index: id };
     if let Some(layer) = &graph.layer {
         return ring.begin(task, layer.function().place(), (layer.hash(id) >> 64) as u64, thread, None, now);
     }

@@ -1,16 +1,17 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
 use super::{begin, ended, evaluate, task_error};
-use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
 use crate::graph::Graph;
+use crate::graph::label::Label;
 use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
+use crate::status::{Mode, Progress};
 use crate::submission::backend::{Backend, Reply, Want, answer_in_process};
-use crate::submission::handle::{Label, Run, Slot};
+use crate::submission::handle::{Run, Slot};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;

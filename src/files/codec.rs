@@ -1,37 +1,8 @@
 //! Compressed files.
 
 use crate::error::file::FileProblem;
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use crate::units::Compression;
 use std::io::{self, Read, Write};
-
-/// How a file is compressed. Needs the feature `compression`, which is on by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// Gzip (`.gz`), also of several members one after the other.
-    Gzip,
-    /// Zstandard (`.zst`, `.zstd`).
-    Zstd,
-    /// Bzip2 (`.bz2`).
-    Bzip2,
-    /// Xz (`.xz`).
-    Xz,
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "uncompressed",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Bzip2 => "bzip2",
-            Self::Xz => "xz",
-        })
-    }
-}
 
 impl Compression {
     /// What the end of a name says: `.gz`, `.zst` or `.zstd`, `.bz2`, `.xz`; anything else is not compressed.

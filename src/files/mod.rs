@@ -43,8 +43,8 @@ mod pattern;
 mod source;
 
 pub use crate::error::file::{BadRecord, FileError, FileProblem, Place};
+pub use crate::units::Compression;
 pub use block::Block;
-pub use codec::Compression;
 pub use lines::Lines;
 pub(crate) use local::open_file;
 pub use output::{Output, OutputFile, Writer};

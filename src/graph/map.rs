@@ -4,13 +4,14 @@
 //! hundred thousand of them takes less time than running the first.
 
 use super::node::{Arg, Kind, Node, keyed_hash, serials};
-use super::wire::{EncodeError, INLINE, encode, end};
+use super::wire::{INLINE, end};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{JobSpec, Output};
 use crate::task::call::{Fault, guarded};
 use crate::task::codec;
 use crate::task::codec::{Codec, CodecOf, Refused};
+use crate::task::encode::{EncodeError, encode};
 use crate::task::function::Record;
 use crate::task::{Data, Value, program};
 use smallvec::smallvec;

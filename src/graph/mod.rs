@@ -2,6 +2,7 @@
 
 pub(crate) mod dot;
 mod inline;
+pub(crate) mod label;
 pub(crate) mod map;
 pub(crate) mod node;
 pub(crate) mod options;

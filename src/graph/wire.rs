@@ -2,12 +2,13 @@
 
 use super::Graph;
 use super::node::{Arg, Kind, Node};
-use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{EXTERNAL, JobSpec, Output, Payload};
+use crate::ipc::segment::SegmentPool;
+use crate::job::{EXTERNAL, JobSpec, Output};
 use crate::submission::handle::{Output as ClientOutput, Slot};
 use crate::task::codec::{Codec, Refused};
+use crate::task::encode::EncodeError;
+use crate::task::encode::encode;
 use crate::task::function::Record;
 use crate::task::{Value, program};
 use rustc_hash::FxHashMap;
@@ -17,8 +18,7 @@ use std::sync::Arc;
 /// Longest encoded argument that rides inside a task's body. A longer one becomes a value of its own, so that it is
 /// sent to a worker once and does not weigh on the scheduler.
 pub(super) const INLINE: usize = 4 << 10;
-/// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
-pub(crate) const IN_FRAME: usize = 64 << 10;
+
 /// Longest chain of calls that becomes one task.
 const CHAIN: u32 = 256;
 /// Up to so many dependencies are searched one by one.
@@ -33,38 +33,11 @@ pub(crate) struct Wired {
     pub(crate) slots: Vec<u32>,
 }
 
-/// Encodes a value with its large buffers in segments of `pool`.
-pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
-    let mut bytes = Vec::new();
-    let (encoded, mut segments) =
-        crate::ipc::out_of_band::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX))
-            .map_err(EncodeError::NoRoom)?;
-    encoded.map_err(|refused| match refused {
-        Refused::TooLong => EncodeError::Refused("it is too long".to_string()),
-        Refused::Failed(reason) => EncodeError::Refused(reason),
-    })?;
-    match pool {
-        Some(pool) if bytes.len() > IN_FRAME => {
-            segments.push(crate::ipc::out_of_band::write_large(pool, &bytes).map_err(EncodeError::NoRoom)?);
-            Ok(Payload::new(Bytes::default(), segments, Some(bytes.len() as u64)))
-        }
-        _ => Ok(Payload::new(bytes, segments, None)),
-    }
-}
-
-/// Why a value cannot be encoded.
-#[derive(Debug)]
-pub(crate) enum EncodeError {
-    Refused(String),
-    NoRoom(SegmentError),
-}
-
-impl EncodeError {
-    pub(crate) fn for_argument(self, key: String, codec: &Codec) -> Error {
-        match self {
-            Self::Refused(reason) => Error::Encode { key, type_name: codec.name().to_string(), reason },
-            Self::NoRoom(e) => Error::Resource { resource: "shared memory".to_string(), reason: e.to_string() },
-        }
+/// The error of an argument that cannot be encoded.
+pub(crate) fn argument_error(e: EncodeError, key: String, codec: &Codec) -> Error {
+    match e {
+        EncodeError::Refused(reason) => Error::Encode { key, type_name: codec.name().to_string(), reason },
+        EncodeError::NoRoom(e) => Error::Resource { resource: "shared memory".to_string(), reason: e.to_string() },
     }
 }
 
@@ -296,9 +269,9 @@ impl Writer<'_> {
             Err(Refused::Failed(reason)) => Some(EncodeError::Refused(reason)),
         };
         if let Some(refused) = refused {
-            return Err(refused.for_argument(node.key(), codec));
+            return Err(argument_error(refused, node.key(), codec));
         }
-        let payload = encode(self.pool, value, codec).map_err(|e| e.for_argument(node.key(), codec))?;
+        let payload = encode(self.pool, value, codec).map_err(|e| argument_error(e, node.key(), codec))?;
         let index = self.ends.len() as u32;
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);

@@ -9,8 +9,8 @@
 use crate::bytes::Bytes;
 use crate::ipc::ledger::{Ledger, QuotaError};
 use crate::ipc::out_of_band::{Layout, layout_scope};
+use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentError};
-use crate::job::Payload;
 use nix::fcntl::{FallocateFlags, fallocate};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

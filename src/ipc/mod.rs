@@ -1,7 +1,7 @@
 //! Everything that touches another process: frames, sockets, shared segments, control pages.
 //!
 //! Bytes and descriptors travel over a [`socket`] as [`frame`]s. Bulk data lies in [`segment`]s, whose descriptors ride
-//! along; a [`buffer`] is a typed view of one, and [`scope`] is how buffers inside any serde value find their segment.
+//! along; a [`buffer`] is a typed view of one, and [`out_of_band`] is how buffers inside any serde value find their segment.
 //! [`disk`] is where results lie that memory has no room for, in the form of segments. A [`page`] is a process's
 //! noticeboard that outlives it, and the [`ledger`] on the supervisor's page is the budget
 //! all segments are taken from.
@@ -15,6 +15,7 @@ pub(crate) mod frame;
 pub(crate) mod ledger;
 pub(crate) mod out_of_band;
 pub(crate) mod page;
+pub(crate) mod payload;
 pub(crate) mod ring;
 pub(crate) mod segment;
 pub(crate) mod socket;

@@ -1,8 +1,8 @@
-//! How the executable becomes a worker when the supervisor starts it again.
+//! How the executable is started again, and becomes a worker then.
 //!
 //! A worker is the same executable, started with a private environment variable and a socket as its standard input. An
-//! entry in `.init_array` looks for the variable before `main`: so every program that links this crate can be a worker
-//! without a line in its `main`.
+//! entry in `.init_array`, which [`hook`] is written for, looks for the variable before `main`: so every program that links
+//! this crate can be a worker without a line in its `main`. What a process becomes is said by [`Roles`].
 
 use super::page::PageName;
 use super::socket::Socket;
@@ -23,31 +23,34 @@ pub(crate) const WORKER: &str = "SWATH_WORKER_PROCESS";
 const PAGE: &str = "SWATH_WORKER_PAGE";
 /// The worker begins before `main`.
 const HOOKED: &str = "hook";
-/// The worker begins in [`init`].
+/// The worker begins in [`init`](crate::init).
 const CALLED: &str = "init";
 /// It is no worker, but waits for the end of its parent, see [`spawn_janitor`].
 const CLEANS: &str = "janitor";
 /// Tells such a process whose end it is: a process id, and the socket of that process.
 const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCKET");
 
-type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
+/// What the loader calls before `main`, with the arguments of `main`.
+pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-#[used]
-#[unsafe(link_section = ".init_array")]
-static HOOK: Constructor = hook;
+/// What a process becomes that was started as one of these.
+pub(crate) trait Roles {
+    /// A worker; its supervisor is at the other end of the socket, and the page is the worker's own.
+    fn worker(socket: Socket, page: Option<PageName>) -> !;
+    /// Removes what the process of a local cluster, whose socket that was, has left behind.
+    fn janitor(process: u32, socket: &Path);
+}
 
 unsafe extern "C" {
     static __init_array_start: [Constructor; 0];
     static __init_array_end: [Constructor; 0];
 }
 
-/// Keeps the hook in the executable: called from whatever starts workers.
-pub(crate) fn link() {
-    std::hint::black_box(&HOOK);
-}
-
-/// Called by the loader before `main`, with the arguments of `main`.
-unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
+/// Called by the loader before `main`: a process that was started as a worker or a janitor is one from here on.
+///
+/// # Safety
+/// Only the loader may call it, as an entry of `.init_array`.
+pub(crate) unsafe extern "C" fn hook<R: Roles>(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
     let how = std::env::var_os(WORKER).unwrap_or_default();
     if how != HOOKED && how != CLEANS {
         return;
@@ -64,30 +67,27 @@ unsafe extern "C" fn hook(argc: c_int, argv: *const *const c_char, envp: *const 
             if behind {
                 constructor(argc, argv, envp);
             }
-            behind |= std::ptr::fn_addr_eq(constructor, hook as Constructor);
+            behind |= std::ptr::fn_addr_eq(constructor, hook::<R> as Constructor);
             at = at.add(1);
         }
     }
-    if how == CLEANS { clean_up_when_it_ends() } else { become_worker() }
+    if how == CLEANS { clean_up_when_it_ends::<R>() } else { become_worker::<R>() }
 }
 
-/// Turns this process into a worker if it was started as one; does nothing otherwise.
-///
-/// Programs need not call it: by default it happens by itself before `main`. With
-/// [`StartMethod::Init`](crate::StartMethod::Init) it must be the first line of `main`.
-pub fn init() {
-    link();
-    if std::env::var_os(WORKER).is_some() {
-        become_worker();
+/// Turns this process into a worker if it was started as one; to be called while it has one thread.
+pub(crate) fn become_worker_if_started_as_one<R: Roles>() {
+    if missed_init() {
+        become_worker::<R>();
     }
 }
 
-/// Whether this process was started as a worker and has not become one: its `main` lacks the call of [`init`].
+/// Whether this process was started as a worker and has not become one: its `main` lacks the call of
+/// [`init`](crate::init).
 pub(crate) fn missed_init() -> bool {
     std::env::var_os(WORKER).is_some()
 }
 
-fn become_worker() -> ! {
+fn become_worker<R: Roles>() -> ! {
     static ONCE: AtomicBool = AtomicBool::new(false);
     if ONCE.swap(true, Ordering::AcqRel) {
         exit_now(70);
@@ -104,7 +104,7 @@ fn become_worker() -> ! {
         let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
     }
     match take_stdin() {
-        Ok(socket) => crate::worker::main(socket, page),
+        Ok(socket) => R::worker(socket, page),
         Err(_) => exit_now(71),
     }
 }
@@ -112,7 +112,6 @@ fn become_worker() -> ! {
 /// Starts a process that does nothing until this one has ended and then cleans up: `socket` is that of the local cluster
 /// which this process is. Written to, the pipe tells it that there is nothing to clean up.
 pub(crate) fn spawn_janitor(socket: &Path) -> std::io::Result<(Child, PipeWriter)> {
-    link();
     let (theirs, ours) = std::io::pipe()?;
     let child = Command::new("/proc/self/exe")
         .arg0("swath-janitor")
@@ -129,7 +128,7 @@ pub(crate) fn spawn_janitor(socket: &Path) -> std::io::Result<(Child, PipeWriter
     Ok((child, ours))
 }
 
-fn clean_up_when_it_ends() -> ! {
+fn clean_up_when_it_ends<R: Roles>() -> ! {
     let process = std::env::var(MASTER.0).ok().and_then(|pid| pid.parse().ok());
     let socket = std::env::var_os(MASTER.1);
     let mut end = std::io::stdin();
@@ -140,7 +139,7 @@ fn clean_up_when_it_ends() -> ! {
         }
     };
     if let (Ok(0), Some(process), Some(socket)) = (heard, process, socket) {
-        crate::local::clean_up_after(process, Path::new(&socket));
+        R::janitor(process, Path::new(&socket));
     }
     exit_now(0)
 }
@@ -166,7 +165,6 @@ pub(crate) fn exit_now(code: i32) -> ! {
 /// Starts `command`, which is to be this executable or one with the same hook, as a worker. The answers are the process
 /// and the supervisor's end of its socket.
 pub(crate) fn spawn(command: &mut Command, page: &PageName, before_main: bool) -> std::io::Result<(Child, Socket)> {
-    link();
     let (ours, theirs) = Socket::pair()?;
     let child = command
         .env(WORKER, if before_main { HOOKED } else { CALLED })

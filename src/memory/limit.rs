@@ -1,7 +1,7 @@
 //! Memory limits as people write them.
 
 use crate::error::{Error, Result};
-use std::fmt;
+use crate::memory::machine::total_memory;
 
 /// How much memory each worker may use.
 ///
@@ -45,30 +45,6 @@ impl MemoryLimit {
             Self::Text(text) => parse(text)?.bytes(),
         }
     }
-}
-
-/// The machine's memory in bytes.
-pub(crate) fn total_memory() -> Result<u64> {
-    meminfo("MemTotal:")
-}
-
-/// The memory in bytes that could be had now.
-pub(crate) fn available_memory() -> Result<u64> {
-    meminfo("MemAvailable:")
-}
-
-fn meminfo(field: &str) -> Result<u64> {
-    std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|l| l.starts_with(field))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .map(|kib| kib * 1024)
-        .ok_or_else(|| Error::Resource {
-            resource: "/proc/meminfo".to_string(),
-            reason: format!("it cannot be read or has no {field}"),
-        })
 }
 
 fn parse(text: &str) -> Result<MemoryLimit> {
@@ -133,21 +109,6 @@ impl From<f64> for MemoryLimit {
 impl<T: Into<MemoryLimit>> From<Option<T>> for MemoryLimit {
     fn from(limit: Option<T>) -> Self {
         limit.map_or(Self::None, Into::into)
-    }
-}
-
-/// A number of bytes for a reader.
-pub(crate) struct Bytes(pub(crate) u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = self.0 as f64;
-        match self.0 {
-            0..1_000 => write!(f, "{} B", self.0),
-            1_000..1_000_000 => write!(f, "{:.1} kB", n / 1e3),
-            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", n / 1e6),
-            _ => write!(f, "{:.1} GB", n / 1e9),
-        }
     }
 }
 

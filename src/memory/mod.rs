@@ -8,6 +8,7 @@
 
 pub(crate) mod leak;
 pub(crate) mod limit;
+pub(crate) mod machine;
 pub(crate) mod oom;
 pub(crate) mod policy;
 pub(crate) mod process;

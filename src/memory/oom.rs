@@ -3,7 +3,7 @@
 //! Nothing in the end of a process tells a kill by the kernel from one by anybody else. But the kernel counts its kills,
 //! for each control group and for the machine, so a count that has risen at the time tells.
 
-use crate::memory::limit::available_memory;
+use crate::memory::machine::available_memory;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

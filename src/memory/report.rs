@@ -1,6 +1,6 @@
 //! What users see of memory.
 
-use crate::memory::limit::Bytes;
+use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ impl MemoryReport {
 
 impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = |n: u64| Bytes(n).to_string();
+        let bytes = |n: u64| HumanBytes(n).to_string();
         writeln!(
             f,
             "{:<12} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}  state",
@@ -96,11 +96,11 @@ impl fmt::Display for MemoryReport {
                 writeln!(f, "  {key}: peak {}", bytes(*peak))?;
             }
         }
-        write!(f, "shared segments {} of {}", Bytes(self.shared_used), Bytes(self.shared_limit))?;
+        write!(f, "shared segments {} of {}", HumanBytes(self.shared_used), HumanBytes(self.shared_limit))?;
         if let Some(directory) = &self.spill_directory {
-            write!(f, "; on disk {}", Bytes(self.spilled()))?;
+            write!(f, "; on disk {}", HumanBytes(self.spilled()))?;
             if let Some(limit) = self.spill_limit {
-                write!(f, " of {}", Bytes(limit))?;
+                write!(f, " of {}", HumanBytes(limit))?;
             }
             write!(f, " in {}", directory.display())?;
         }

@@ -6,17 +6,18 @@
 mod packed;
 
 pub(crate) use crate::bytes::Bytes;
-use crate::client::WorkerInfo;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
+use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivery, Failure, JobSpec, Payload};
+use crate::job::{Delivery, Failure, JobSpec};
 use crate::memory::report::MemoryReport;
 use crate::memory::thresholds::Thresholds;
-use crate::supervisor::Settings;
-use crate::supervisor::recent_lines::LogLine;
+use crate::settings::Settings;
+use crate::status::LogLine;
+use crate::status::WorkerInfo;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
@@ -249,7 +250,7 @@ pub(crate) enum Control {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attached {
     Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Box<Settings> },
-    Status(Box<crate::local::ClusterStatus>),
+    Status(Box<crate::status::ClusterStatus>),
     Logs(Vec<LogLine>),
     Done,
     Refused(String),

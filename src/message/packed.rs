@@ -5,7 +5,8 @@
 
 use super::{Input, Malformed, Task};
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::job::{Completion, Outcome, Payload};
+use crate::ipc::payload::Payload;
+use crate::job::{Completion, Outcome};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries about tasks, each of which begins with flags and the task's id.

@@ -5,6 +5,7 @@ use super::{Entry, Remote, closed, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
 use crate::graph::map::{Layer, Part};
+use crate::graph::wire::argument_error;
 use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::backend::{Backend, Shown, Want};
@@ -116,7 +117,7 @@ impl Feed {
         let Part { mut spec, ends, refused, next } = part;
         let mut failed = Vec::new();
         for (id, e) in refused {
-            let error = e.for_argument(self.run.label(id).key(), self.layer.codec());
+            let error = argument_error(e, self.run.label(id).key(), self.layer.codec());
             if caller {
                 return Err(error);
             }

@@ -5,21 +5,24 @@
 
 pub(crate) mod map;
 
-use super::client::{Mode, Progress};
+use super::graph::label::Label;
+use super::status::{Mode, Progress};
 use super::submission::backend::{Backend, Reply, Shown, Want};
-use super::submission::handle::{Label, Output, Run, Slot, Watcher, cancelled};
+use super::submission::handle::{Output, Run, Slot, Watcher, cancelled};
 use super::submission::task_map::{Gone, Made, Rows};
 use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
+use crate::graph::Graph;
 use crate::graph::node;
 use crate::graph::node::{Kind, Node};
-use crate::graph::{Graph, wire};
+use crate::graph::wire::argument_error;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::job::{Delivered, Delivery, Failure, FailureCause, JobSpec, Output as Wanted};
 use crate::message::{Answer, Question, Request, ToSession};
-use crate::supervisor::{MOST_WORKERS, Settings};
+use crate::settings::{MOST_WORKERS, Settings};
 use crate::task::Value;
 use crate::task::codec::Codec;
+use crate::task::encode::encode;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
@@ -430,8 +433,7 @@ impl Backend for Remote {
         let mut spec = JobSpec { body_ends: ends.clone(), dep_ends: ends, broadcast, ..JobSpec::default() };
         let mut labels = Vec::with_capacity(values.len());
         for (index, (value, codec, label)) in (0..).zip(values) {
-            let payload =
-                wire::encode(Some(&self.pool), &value, codec).map_err(|e| e.for_argument(label.key(), codec))?;
+            let payload = encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, label.key(), codec))?;
             spec.data.push((index, payload));
             spec.outputs.push(Wanted { index, deliver: false });
             labels.push(label);

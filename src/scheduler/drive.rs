@@ -2,7 +2,8 @@
 
 use super::{Command, Completion, Config, Scheduler, WorkerSpec};
 use crate::ids::{JobId, SessionId, WorkerId};
-use crate::job::{JobSpec, Outcome, Output, Payload};
+use crate::ipc::payload::Payload;
+use crate::job::{JobSpec, Outcome, Output};
 use std::sync::Arc;
 use std::time::Duration;
 

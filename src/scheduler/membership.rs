@@ -5,7 +5,8 @@ use super::job::{State, TaskRef, flag};
 use super::worker::{Leaving, Slot, WorkerSpec};
 use crate::error::DeathRecord;
 use crate::ids::{TaskId, WorkerId};
-use crate::job::{Failure, FailureCause, Payload};
+use crate::ipc::payload::Payload;
+use crate::job::{Failure, FailureCause};
 use std::sync::Arc;
 use std::time::Duration;
 

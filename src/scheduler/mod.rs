@@ -49,8 +49,9 @@ pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ipc::payload::Payload;
 pub(crate) use crate::job::Completion;
-use crate::job::{Delivery, JobSpec, Payload};
+use crate::job::{Delivery, JobSpec};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;

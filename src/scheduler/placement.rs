@@ -5,7 +5,7 @@ use super::ready::{LaneKey, Rule};
 use super::worker::{Slot, Worker};
 use super::{Input, RunTask, Scheduler};
 use crate::ids::TaskId;
-use crate::job::Payload;
+use crate::ipc::payload::Payload;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

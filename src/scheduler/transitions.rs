@@ -4,7 +4,8 @@ use super::job::{State, TaskRef, Value, flag};
 use super::worker::{Slot, Zombie};
 use super::{Completion, Scheduler};
 use crate::ids::{TaskId, WorkerId};
-use crate::job::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, Outcome, Payload};
+use crate::ipc::payload::Payload;
+use crate::job::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 

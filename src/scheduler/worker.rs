@@ -4,7 +4,7 @@ use super::job::TaskRef;
 use super::{Command, RunTask};
 use crate::error::DeathCause;
 use crate::ids::{TaskId, WorkerId};
-use crate::job::Payload;
+use crate::ipc::payload::Payload;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;

@@ -1,3 +1,78 @@
-//! DOC
+//! The options of a cluster, checked, and the policies and sizes they are made of.
 
 pub(crate) mod sizes;
+
+use std::path::PathBuf;
+
+use crate::memory::thresholds::Thresholds;
+use crate::units::HumanBytes;
+use std::time::Duration;
+
+/// Most workers of one cluster.
+pub(crate) const MOST_WORKERS: usize = 1024;
+
+/// The options of a cluster, checked.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) threads: usize,
+    /// Bytes for each worker.
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) thresholds: Thresholds,
+    /// Where results go that do not fit into memory.
+    pub(crate) spill_directory: Option<PathBuf>,
+    /// Bytes of them for all together.
+    pub(crate) spill_limit: Option<u64>,
+    /// Bytes of shared segments for all together.
+    pub(crate) shared_memory: u64,
+    /// A worker is replaced in order when it has done so many tasks.
+    pub(crate) recycle_after: Option<u64>,
+    /// And when memory that is not of results stays over this share of its limit.
+    pub(crate) recycle_unmanaged: Option<f64>,
+    pub(crate) name: String,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) tags: Vec<Vec<String>>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) start_timeout: Duration,
+    pub(crate) worker_timeout: Duration,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) allowed_deaths: u32,
+    pub(crate) restart: RestartPolicy,
+    pub(crate) start_method: StartMethod,
+    pub(crate) forward_output: bool,
+    /// Task runs that each worker records.
+    pub(crate) events: usize,
+}
+
+impl Settings {
+    pub(crate) fn describe(&self) -> String {
+        let s = |n: usize| if n == 1 { "" } else { "s" };
+        let limit = match self.memory_limit {
+            Some(limit) => format!("memory limit {} each", HumanBytes(limit)),
+            None => "no memory limit".to_string(),
+        };
+        let (w, t) = (self.workers, self.threads);
+        format!("{w} worker{} x {t} thread{}, {limit}", s(w), s(t))
+    }
+}
+
+/// What the supervisor does when a worker process has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum RestartPolicy {
+    /// It starts another one, after a short pause when they die at once. When none comes to work for as long as
+    /// [`Builder::start_timeout`], it gives up, and what is still to be done fails.
+    Always,
+    /// It goes on with those that are left. When none is left, what is still to be done fails.
+    Never,
+}
+
+/// How a worker process, which is this executable started again, becomes a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum StartMethod {
+    /// Before `main`, by itself. Rust's runtime is not set up then: a stack overflow ends the worker without a message.
+    Automatic,
+    /// In [`init`](crate::init), which must be the first line of `main`.
+    Init,
+}

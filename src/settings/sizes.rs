@@ -1,7 +1,7 @@
 //! Named worker sizes, fitted to the machine.
 
 use crate::error::{Error, Result};
-use crate::memory::limit::total_memory;
+use crate::memory::machine::total_memory;
 use serde::Serialize;
 
 /// A named size of worker, as large as it is on this machine.

@@ -1,13 +1,14 @@
 //! What a scheduler mode must be able to do for a client.
 
-use super::handle::{Label, Run};
+use super::handle::Run;
 use super::waiter::{Watcher, wait_until};
-use crate::client::{Mode, Progress, WorkerInfo};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::graph::label::Label;
 use crate::memory::process::Statm;
 use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::message::{Answer, Question};
+use crate::status::{Mode, Progress, WorkerInfo};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use parking_lot::Mutex;

@@ -3,61 +3,13 @@
 pub(crate) use super::Run;
 pub(crate) use super::waiter::{Watcher, wait_helping};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::graph::Graph;
-use crate::graph::node;
-use crate::graph::node::{Kind, Node};
-use crate::graph::options::Options;
+use crate::graph::label::Label;
 use crate::ipc::out_of_band::decode_scope;
-use crate::job::Payload;
-use crate::task::function::{Record, short_name};
+use crate::ipc::payload::Payload;
 use crate::task::{Data, Value, codec};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
-
-/// What an output is called, without keeping the graph that makes it.
-#[derive(Clone)]
-pub(crate) struct Label {
-    function: &'static Record,
-    options: Option<Arc<Options>>,
-    pub(crate) hash: u128,
-}
-
-impl Label {
-    pub(crate) fn new(function: &'static Record, options: Option<Arc<Options>>, hash: u128) -> Self {
-        Self { function, options, hash }
-    }
-
-    pub(crate) fn of(node: &Node) -> Self {
-        match &node.kind {
-            Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
-            Kind::Held(output) => output.label(),
-        }
-    }
-
-    /// Of one of a graph's tasks. The values of a layer are left alone: copying and dropping them is their own code.
-    pub(crate) fn in_graph(graph: &Graph, id: u32) -> Self {
-        match &graph.layer {
-            Some(layer) => Self::new(layer.function(), None, layer.hash(id)),
-            None => Self::of(&graph.nodes[id as usize]),
-        }
-    }
-
-    pub(crate) fn name(&self) -> String {
-        match self.options.as_deref().and_then(|o| o.name.as_deref()) {
-            Some(name) => name.to_string(),
-            None => short_name(self.function.path()),
-        }
-    }
-
-    pub(crate) fn key(&self) -> String {
-        node::key(&self.name(), (self.hash >> 64) as u64)
-    }
-
-    pub(crate) fn is_pure(&self) -> bool {
-        self.options.as_deref().is_some_and(|o| o.pure)
-    }
-}
 
 /// What is known of one output.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ pub(crate) mod task_map;
 pub(crate) mod waiter;
 
 use super::client::wait::{Arrivals, Places};
+use super::graph::label::Label;
 use super::submission::backend::Backend;
-use super::submission::handle::{Here, Label, Output, Slot, Watcher, cancelled, wait_helping};
+use super::submission::handle::{Here, Output, Slot, Watcher, cancelled, wait_helping};
 use super::submission::limit::Permit;
 use super::submission::task_map::Made;
 use crate::error::TaskError;

@@ -3,7 +3,6 @@
 //! The core is behind a lock, see [`shared_core`](super::shared_core), so that a client in the same process need not wait
 //! until the actor's thread wakes up, see [`fast_path`](super::fast_path).
 
-pub(crate) use crate::ids::ATTACHED_OWNERS;
 pub(crate) use crate::supervisor::core::SessionEnd;
 pub(crate) use crate::supervisor::fast_path::FastPath;
 pub(crate) use crate::supervisor::messages::{
@@ -12,17 +11,15 @@ pub(crate) use crate::supervisor::messages::{
 pub(super) use crate::supervisor::messages::{ProcessEnded, Wake, WorkerEnded, WorkerOutput};
 pub(super) use crate::supervisor::shared_core::{ReadEnd, SharedCore, is_notifying};
 
-use super::{Executable, Settings, SharedMemory};
+use super::{Executable, SharedMemory};
 use crate::error::Result;
-use crate::ids::SessionId;
+use crate::settings::Settings;
 use crate::supervisor::core::Core;
 use crate::task::image;
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use std::sync::Arc;
 
-/// The session of the client in the supervisor's own process.
-pub(crate) const CLIENT: SessionId = SessionId(0);
 pub(crate) struct Supervisor {
     pub(super) shared_core: Arc<SharedCore>,
     /// Whether the event loop ends with this actor.

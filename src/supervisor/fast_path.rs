@@ -4,11 +4,11 @@
 //! thread does the actor's work itself where no other thread has the core: it brings its request as far as the worker's
 //! socket, and while it waits for the answer, it polls that socket, too.
 
-use super::actor::{CLIENT, Supervisor};
+use super::actor::Supervisor;
 use super::core::SessionEnd;
 use super::messages::Wake;
 use super::shared_core::SharedCore;
-use crate::ids::WorkerId;
+use crate::ids::{SessionId, WorkerId};
 use crate::message::Request;
 use crate::remote::Remote;
 use crate::supervisor::connection::Connection;
@@ -31,18 +31,14 @@ pub(crate) struct FastPath {
 
 impl FastPath {
     pub(crate) fn new(supervisor: Addr<Supervisor>, shared_core: &Arc<SharedCore>) -> Self {
-        Self {
-            supervisor,
-            shared_core: Arc::downgrade(shared_core),
-            requests: shared_core.lock().requests(),
-            last_worker: Mutex::default(),
-        }
+        let requests = shared_core.lock().requests();
+        Self { supervisor, shared_core: Arc::downgrade(shared_core), requests, last_worker: Mutex::default() }
     }
 
     /// Opens the session of the client in this process, before its first request.
     pub(crate) fn belongs_to(&self, client: &Arc<Remote>) {
         if let Some(shared_core) = self.shared_core.upgrade() {
-            shared_core.lock().open_session(CLIENT, SessionEnd::Here(Arc::downgrade(client)));
+            shared_core.lock().open_session(SessionId::CLIENT, SessionEnd::Here(Arc::downgrade(client)));
         }
     }
 

@@ -1,10 +1,12 @@
 //! A supervisor in a thread of the client's own process.
 
 use crate::error::{Error, Result};
+use crate::ids::SessionId;
 use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
-use crate::supervisor::actor::{CLIENT, CloseSession, FastPath, Stop, Supervisor, is_notifying};
-use crate::supervisor::{Executable, Settings, SharedMemory};
+use crate::settings::Settings;
+use crate::supervisor::actor::{CloseSession, FastPath, Stop, Supervisor, is_notifying};
+use crate::supervisor::{Executable, SharedMemory};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,7 +29,7 @@ impl Uplink for InProcess {
     }
 
     fn close(&self) {
-        self.fast_path.supervisor.do_send(CloseSession(CLIENT));
+        self.fast_path.supervisor.do_send(CloseSession(SessionId::CLIENT));
         self.fast_path.supervisor.do_send(Stop);
         let thread = self.thread.lock().take();
         // The last handle may go where a client is told something, which the supervisor would wait for.
@@ -81,7 +83,7 @@ pub(crate) fn start_here(settings: Settings) -> Result<Arc<Remote>> {
     let fast_path = Arc::new(told.recv().map_err(|_| closed())??);
     let thread = parking_lot::Mutex::new(Some(thread));
     let uplink = InProcess { fast_path: Arc::clone(&fast_path), thread, timeout: Duration::from_secs(10) };
-    let remote = Remote::new(Box::new(uplink), CLIENT, pool, description);
+    let remote = Remote::new(Box::new(uplink), SessionId::CLIENT, pool, description);
     fast_path.belongs_to(&remote);
     Ok(remote)
 }

@@ -2,12 +2,12 @@
 
 use super::actor::Supervisor;
 use super::core::{Core, SessionEnd};
-use crate::client::WorkerInfo;
 use crate::error::{DeathCause, DeathRecord};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::message::ToSession;
-use crate::supervisor::recent_lines::LogLine;
+use crate::status::LogLine;
+use crate::status::WorkerInfo;
 use actix::prelude::*;
 
 #[derive(Message)]

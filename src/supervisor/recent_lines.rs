@@ -1,35 +1,11 @@
 //! The most recent lines that a worker wrote.
 
-use serde::{Deserialize, Serialize};
+use crate::LogLine;
+use crate::OutputStream;
 use std::collections::VecDeque;
 
 /// How much of a worker's output is kept, in bytes.
 const ROOM: usize = 64 << 10;
-
-/// Where a line was written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error. Log lines go there too.
-    Stderr,
-}
-
-/// A line that a worker wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct LogLine {
-    /// The worker's name.
-    pub worker: String,
-    /// Where it was written to.
-    pub stream: OutputStream,
-    /// The keys of the tasks that may have written it: one, but for workers that run several at a time and for tasks of a
-    /// few microseconds, which cannot be told apart; none, where it was written between tasks.
-    pub tasks: Vec<String>,
-    /// The line, without its end.
-    pub text: String,
-}
 
 /// Takes in output as it comes, and keeps the last of it.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use super::codec::{self, Codec, CodecOf};
 use super::{Data, Value, image, unwrap_value};
 use crate::ipc::out_of_band::decode_scope;
-use crate::job::Payload;
+use crate::ipc::payload::Payload;
 use parking_lot::Mutex;
 use std::any::TypeId;
 use std::fmt::Display;

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod codec;
 pub(crate) mod context;
+pub(crate) mod encode;
 pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod program;

@@ -1,15 +1,15 @@
 //! What leaves a worker: encoded results, failures, log lines.
 
-use crate::graph::wire;
-use crate::graph::wire::EncodeError;
 use crate::ipc::frame::MAX_FDS;
 use crate::ipc::page::ControlPage;
+use crate::ipc::payload::{Payload, SMALL};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Completion, FailureCause, Outcome, Payload, SMALL};
+use crate::job::{Completion, FailureCause, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
 use crate::task::context::current_task;
+use crate::task::encode::EncodeError;
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
 use std::io::Write;
@@ -51,7 +51,7 @@ pub(super) fn encode_small(value: &Value, record: &Record) -> Option<Payload> {
 pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
     let codec = record.result();
     // The value's own code may panic, and a thread that only reads must survive that.
-    let encoded = guarded(|| Ok(wire::encode(Some(pool), value, codec)));
+    let encoded = guarded(|| Ok(crate::task::encode::encode(Some(pool), value, codec)));
     encoded.map_err(|fault| Unsent::Never(cause(fault)))?.map_err(|e| match e {
         EncodeError::Refused(reason) => {
             Unsent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })

@@ -25,7 +25,7 @@ use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{die_with_parent, exit_now, wake_orphans};
 use crate::job::{Completion, Failure, FailureCause, Outcome};
-use crate::memory::limit::available_memory;
+use crate::memory::machine::available_memory;
 use crate::memory::policy::{Policy, Wait};
 use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
 use crate::remote::Description;
@@ -650,7 +650,7 @@ impl Worker {
 
     /// Encodes a value for others. Where that finds no room, results are moved to disk until there is, the supervisor is
     /// told that copies which can be had again had better go, and room is waited for as long as that makes sense.
-    fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::job::Payload, Unsent> {
+    fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<crate::ipc::payload::Payload, Unsent> {
         let since = Instant::now();
         loop {
             match encode::encode(&self.pool, value, record) {
@@ -665,7 +665,7 @@ impl Worker {
     }
 
     /// Counts one delivery of each segment of ours in the payload.
-    fn lend(&self, payload: &crate::job::Payload) {
+    fn lend(&self, payload: &crate::ipc::payload::Payload) {
         for segment in payload.segments().iter().filter(|s| s.is_own()) {
             self.pool.lend(segment);
         }

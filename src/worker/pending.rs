@@ -90,7 +90,7 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::ids::{JobId, SessionId};
-    use crate::job::Payload;
+    use crate::ipc::payload::Payload;
     use crate::message::Bytes;
 
     fn id(index: u32) -> TaskId {

@@ -22,16 +22,17 @@
 
 use super::budget::Budget;
 use super::{begin, ended, evaluate, task_error};
-use crate::client::{Mode, Progress};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
+use crate::graph::label::Label;
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
+use crate::status::{Mode, Progress};
 use crate::submission::backend::{Backend, Reply, Shown, Want, answer_in_process, in_process};
-use crate::submission::handle::{Label, Run, Slot, Watcher, cancelled};
+use crate::submission::handle::{Run, Slot, Watcher, cancelled};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;

@@ -3,7 +3,8 @@
 use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
 use crate::error::{DeathCause, DeathRecord};
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::job::{EXTERNAL, Failure, FailureCause, Outcome, Payload};
+use crate::ipc::payload::Payload;
+use crate::job::{EXTERNAL, Failure, FailureCause, Outcome};
 use crate::scheduler::{Command, Completion, Input, RunTask, WorkerSpec};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;

@@ -2,14 +2,17 @@
 
 use super::{Borrower, Core, Phase, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::ATTACHED_OWNERS;
+use crate::ids::SessionId;
+use crate::ids::WorkerId;
 use crate::ipc::frame::Frame;
 use crate::ipc::segment::SegmentId;
 use crate::job::Outcome;
 use crate::message;
-use crate::message::{FromWorker, Request};
+use crate::message::FromWorker;
+use crate::message::Request;
 use crate::scheduler::Completion;
-use crate::supervisor::actor::{ATTACHED_OWNERS, ReadEnd};
+use crate::supervisor::actor::ReadEnd;
 use crate::supervisor::connection::Received;
 use crate::supervisor::most_segments;
 use std::sync::Arc;

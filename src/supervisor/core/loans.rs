@@ -1,11 +1,11 @@
 //! Which segments are lent to whom, and how their owners get them back.
 
 use super::{Borrower, Core, Phase};
+use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{SessionId, WorkerId};
+use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::Payload;
 use crate::message::{ToSession, ToWorker};
-use crate::supervisor::actor::ATTACHED_OWNERS;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 

@@ -10,9 +10,11 @@ mod requests;
 mod start_failures;
 mod workers;
 
-use super::actor::{CLIENT, Supervisor};
-use super::messages::{ReturnSegments, SessionMessage};
-use super::shared_core::{SharedCore, Unsent};
+use super::actor::Supervisor;
+use super::messages::ReturnSegments;
+use super::messages::SessionMessage;
+use super::shared_core::SharedCore;
+use super::shared_core::Unsent;
 use crate::error::{DeathCause, DeathRecord, Error, Result};
 use crate::events::journal::{Journal, LifeStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
@@ -28,10 +30,12 @@ use crate::memory::process::Statm;
 use crate::message::{Request, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
+use crate::settings::Settings;
+use crate::supervisor::Executable;
+use crate::supervisor::SharedMemory;
 use crate::supervisor::connection::Connection;
 use crate::supervisor::recent_lines::RecentLines;
 use crate::supervisor::worker_slot::WorkerSlot;
-use crate::supervisor::{Executable, Settings, SharedMemory};
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use parking_lot::Mutex;
@@ -295,7 +299,7 @@ impl Core {
             }
             std::mem::take(&mut *requests)
         };
-        requests.into_iter().for_each(|request| self.request(CLIENT, request));
+        requests.into_iter().for_each(|request| self.request(SessionId::CLIENT, request));
         true
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Core, WorkerProcess};
 use crate::ids::WorkerId;
-use crate::supervisor::recent_lines::OutputStream;
+use crate::status::OutputStream;
 use std::io::Write;
 
 impl Core {

@@ -1,14 +1,21 @@
 //! What clients ask for.
 
-use super::{Borrower, Core, Phase, SessionEnd, Waiting, WorkerProcess};
-use crate::client::{RunningTask, WorkerInfo, WorkerState};
+use super::Borrower;
+use super::Core;
+use super::Phase;
+use super::SessionEnd;
+use super::Waiting;
+use super::WorkerProcess;
 use crate::events::{Raw, Recorded};
+use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
-use crate::supervisor::MOST_WORKERS;
-use crate::supervisor::actor::{ATTACHED_OWNERS, CLIENT};
+use crate::settings::MOST_WORKERS;
+use crate::status::LogLine;
+use crate::status::RunningTask;
+use crate::status::WorkerInfo;
+use crate::status::WorkerState;
 use crate::supervisor::messages::Overview;
-use crate::supervisor::recent_lines::LogLine;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -177,7 +184,7 @@ impl Core {
         self.counted.remove(&session);
         self.scheduler.session_closed(session);
         let lent = self.lent.remove(&Borrower::Session(session)).unwrap_or_default();
-        if session != CLIENT {
+        if session != SessionId::CLIENT {
             // The connection has ended, not the program.
             self.abandon(lent.into_keys());
             self.forget_owner(ATTACHED_OWNERS + session.0);

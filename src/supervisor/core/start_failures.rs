@@ -3,8 +3,10 @@
 //! A worker that dies is replaced, and one that tasks kill again and again as well: those tasks fail, others go on. But
 //! where workers end before they come to work, the next one will too, and whoever waits for them must be told.
 
-use super::{Core, Phase, WorkerProcess};
-use crate::client::StartMethod;
+use super::Core;
+use super::Phase;
+use super::WorkerProcess;
+use crate::settings::StartMethod;
 use std::time::Instant;
 
 impl Core {

@@ -1,9 +1,17 @@
 //! The processes: started, welcomed, ended, replaced.
 
-use super::{
-    Borrower, Core, DEATHS, Error, Executable, Phase, Result, Spawned, Supervisor, WorkerProcess, owner_of, session_of,
-};
-use crate::client::{RestartPolicy, StartMethod};
+use super::Borrower;
+use super::Core;
+use super::DEATHS;
+use super::Error;
+use super::Executable;
+use super::Phase;
+use super::Result;
+use super::Spawned;
+use super::Supervisor;
+use super::WorkerProcess;
+use super::owner_of;
+use super::session_of;
 use crate::error::DeathCause;
 use crate::events::journal::LifeStep;
 use crate::ids::WorkerId;
@@ -14,7 +22,9 @@ use crate::ipc::start;
 use crate::memory::leak::Floor;
 use crate::memory::process::Statm;
 use crate::message::{ToSession, ToWorker, Welcome};
-use crate::supervisor::core::Connection;
+use crate::settings::RestartPolicy;
+use crate::settings::StartMethod;
+use crate::supervisor::connection::Connection;
 use crate::supervisor::recent_lines::RecentLines;
 use crate::supervisor::worker_link::WorkerLink;
 use crate::supervisor::worker_slot::WorkerSlot;

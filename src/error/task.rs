@@ -1,0 +1,255 @@
+//! Why a task has no result: which task, where it ran, and what happened.
+
+use super::death::DeathRecord;
+use crate::task::codec;
+use crate::task::{Data, Value};
+use crate::units::HumanBytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a task has no result: which task, where it ran, and what happened.
+#[derive(Clone, Debug)]
+pub struct TaskError(Arc<TaskErrorInner>);
+
+#[derive(Debug)]
+struct TaskErrorInner {
+    key: String,
+    name: String,
+    worker: Option<String>,
+    needed_by: Option<String>,
+    cause: Cause,
+}
+
+impl TaskError {
+    pub(crate) fn new(
+        key: String,
+        name: String,
+        worker: Option<String>,
+        needed_by: Option<String>,
+        cause: Cause,
+    ) -> Self {
+        let needed_by = needed_by.filter(|k| *k != key);
+        Self(Arc::new(TaskErrorInner { key, name, worker, needed_by, cause }))
+    }
+
+    /// Key of the task that failed, for example `parse-90c1e3f2d1b86e55`.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+
+    /// Name of the task: its own, or its function's.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The worker it ran on, if it ran.
+    pub fn worker(&self) -> Option<&str> {
+        self.0.worker.as_deref()
+    }
+
+    /// Key of the result that was asked for, where that is another task, which needs the failed one.
+    pub fn needed_by(&self) -> Option<&str> {
+        self.0.needed_by.as_deref()
+    }
+
+    /// What happened.
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// The error that the task function returned, if it returned an `E`.
+    ///
+    /// ```
+    /// use swath::{Client, try_delayed};
+    /// fn parse(s: String) -> Result<i64, String> {
+    ///     s.parse().map_err(|e| format!("{s}: {e}"))
+    /// }
+    /// let client = Client::sync();
+    /// let error = client.compute(&try_delayed(parse).call("seven")).unwrap_err();
+    /// let returned: String = error.task().unwrap().downcast().unwrap();
+    /// assert!(returned.starts_with("seven: invalid digit"));
+    /// ```
+    pub fn downcast<E: Data>(&self) -> Option<E> {
+        match &self.0.cause {
+            Cause::Returned(e) => e.downcast(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn needed(&self, by: String) -> Self {
+        let i = &*self.0;
+        Self::new(i.key.clone(), i.name.clone(), i.worker.clone(), Some(by), i.cause.clone())
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let i = &*self.0;
+        write!(f, "task {}", i.key)?;
+        if !i.key.starts_with(&i.name) {
+            write!(f, " ({})", i.name)?;
+        }
+        if let Some(worker) = &i.worker {
+            write!(f, " on {worker}")?;
+        }
+        write!(f, " {}", i.cause)?;
+        if let Some(by) = &i.needed_by {
+            write!(f, " (needed by {by})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TaskError {}
+
+/// What happened to a task.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its function panicked.
+    Panic {
+        /// What the panic said.
+        message: String,
+        /// File, line and column.
+        location: String,
+        /// The backtrace; empty unless `RUST_BACKTRACE=1` was set where it ran.
+        backtrace: String,
+    },
+    /// Its function returned `Err`.
+    Returned(ReturnedError),
+    /// The worker process under it died, as often as there are records.
+    WorkerDied(Vec<DeathRecord>),
+    /// It needs more memory than a worker has: its worker died for want of memory, and so did the next one, where it had
+    /// all of the memory for itself.
+    MemoryLimit {
+        /// The limit of a worker in bytes.
+        limit: u64,
+        /// The most memory that was seen in use while it ran, in bytes.
+        peak: u64,
+        /// The deaths.
+        records: Vec<DeathRecord>,
+    },
+    /// One attempt took longer than the task's timeout.
+    TimedOut {
+        /// The timeout.
+        limit: Duration,
+    },
+    /// It was cancelled.
+    Cancelled,
+    /// Its result could not be encoded for another process.
+    Encode {
+        /// Type of the result.
+        type_name: String,
+        /// What its `Serialize` says.
+        reason: String,
+    },
+    /// An input or the result could not be decoded.
+    Decode {
+        /// Type of the value.
+        type_name: String,
+        /// What its `Deserialize` says.
+        reason: String,
+    },
+    /// Something the system has only so much of was used up.
+    Resource {
+        /// What, and what to change.
+        reason: String,
+    },
+    /// An input that lived with another worker was lost again and again while it was read.
+    InputLost {
+        /// What happened.
+        reason: String,
+    },
+    /// No worker can ever run it.
+    Infeasible {
+        /// What it asks for, and what there is.
+        reason: String,
+    },
+    /// The client was closed, or its cluster went away, before it was done.
+    Closed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
+            Self::Returned(e) => write!(f, "failed: {}", e.message),
+            Self::WorkerDied(records) => {
+                write!(f, "lost its worker {} time(s)", records.len())?;
+                for record in records {
+                    write!(f, "; {record}")?;
+                }
+                Ok(())
+            }
+            Self::MemoryLimit { limit, peak, records } => {
+                let (limit, peak) = (HumanBytes(*limit), HumanBytes(*peak));
+                write!(f, "needs more memory than a worker has, also when it runs alone: {peak} were seen in use of ")?;
+                write!(f, "{limit}; raise `memory_limit`, or make it smaller pieces")?;
+                records.iter().try_for_each(|record| write!(f, "; {record}"))
+            }
+            Self::TimedOut { limit } => write!(f, "took longer than its timeout of {limit:?}"),
+            Self::Cancelled => write!(f, "was cancelled"),
+            Self::Encode { type_name, reason } => {
+                write!(f, "has a result (`{type_name}`) that cannot be encoded: {reason}")
+            }
+            Self::Decode { type_name, reason } => write!(f, "met a `{type_name}` that cannot be decoded: {reason}"),
+            Self::Resource { reason } => write!(f, "found no room: {reason}"),
+            Self::InputLost { reason } => write!(f, "lost an input: {reason}"),
+            Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
+            Self::Closed { reason } => write!(f, "has no result: {reason}"),
+        }
+    }
+}
+
+/// The `Err` of a task function.
+#[derive(Clone)]
+pub struct ReturnedError {
+    message: String,
+    type_name: String,
+    value: ReturnedValue,
+}
+
+#[derive(Clone)]
+enum ReturnedValue {
+    Here(Value),
+    Encoded(Arc<[u8]>),
+}
+
+impl ReturnedError {
+    pub(crate) fn here(message: String, type_name: &str, value: Value) -> Self {
+        Self { message, type_name: type_name.to_string(), value: ReturnedValue::Here(value) }
+    }
+
+    pub(crate) fn encoded(message: String, type_name: String, bytes: Vec<u8>) -> Self {
+        Self { message, type_name, value: ReturnedValue::Encoded(bytes.into()) }
+    }
+
+    /// The error's text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The error's type.
+    pub fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    /// The error itself, if it is an `E`.
+    pub fn downcast<E: Data>(&self) -> Option<E> {
+        match &self.value {
+            ReturnedValue::Here(value) => value.downcast_ref::<E>().cloned(),
+            ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => codec::decode(bytes).ok(),
+            ReturnedValue::Encoded(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for ReturnedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:?})", self.type_name, self.message)
+    }
+}

@@ -1,0 +1,52 @@
+//! What a task is called, without the graph that it is in.
+
+use crate::graph::Graph;
+use crate::graph::node;
+use crate::graph::node::{Kind, Node};
+use crate::graph::options::Options;
+use crate::task::function::{Record, short_name};
+use std::sync::Arc;
+
+/// What an output is called, without keeping the graph that makes it.
+#[derive(Clone)]
+pub(crate) struct Label {
+    pub(crate) function: &'static Record,
+    options: Option<Arc<Options>>,
+    pub(crate) hash: u128,
+}
+
+impl Label {
+    pub(crate) fn new(function: &'static Record, options: Option<Arc<Options>>, hash: u128) -> Self {
+        Self { function, options, hash }
+    }
+
+    pub(crate) fn of(node: &Node) -> Self {
+        match &node.kind {
+            Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
+            Kind::Held(output) => output.label(),
+        }
+    }
+
+    /// Of one of a graph's tasks. The values of a layer are left alone: copying and dropping them is their own code.
+    pub(crate) fn in_graph(graph: &Graph, id: u32) -> Self {
+        match &graph.layer {
+            Some(layer) => Self::new(layer.function(), None, layer.hash(id)),
+            None => Self::of(&graph.nodes[id as usize]),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        match self.options.as_deref().and_then(|o| o.name.as_deref()) {
+            Some(name) => name.to_string(),
+            None => short_name(self.function.path()),
+        }
+    }
+
+    pub(crate) fn key(&self) -> String {
+        node::key(&self.name(), (self.hash >> 64) as u64)
+    }
+
+    pub(crate) fn is_pure(&self) -> bool {
+        self.options.as_deref().is_some_and(|o| o.pure)
+    }
+}

@@ -1,0 +1,216 @@
+//! What users see of a client, its workers, and a cluster.
+
+use crate::error::{DeathRecord, Result};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use std::fmt;
+
+/// Which scheduler runs the tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// One after the other in the calling thread.
+    Sync,
+    /// On a pool of threads in this process.
+    Threads,
+    /// In supervised worker processes.
+    Processes,
+}
+
+impl Mode {
+    /// The word for it: `sync`, `threads` or `processes`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Threads => "threads",
+            Self::Processes => "processes",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "sync" => Ok(Self::Sync),
+            "threads" => Ok(Self::Threads),
+            "processes" => Ok(Self::Processes),
+            _ => Err(Error::invalid("mode", format!("`{text}`; it is `sync`, `threads` or `processes`"))),
+        }
+    }
+}
+
+/// How many tasks a client has run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Tasks that have a result.
+    pub done: u64,
+    /// Tasks that failed or were cancelled.
+    pub failed: u64,
+    /// Tasks submitted.
+    pub total: u64,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// The process has been started and has not answered yet.
+    Starting,
+    /// It takes tasks.
+    Running,
+    /// It finishes what it has and then ends.
+    Retiring,
+    /// The process is stopped by a signal.
+    Stopped,
+}
+
+/// One worker, as [`Client::workers`] sees it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its name, for example `worker-0`.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Threads that run tasks.
+    pub threads: usize,
+    /// Tasks it has been given and has not finished.
+    pub tasks: usize,
+    /// Its private memory in bytes.
+    pub memory: u64,
+    /// Bytes of shared segments that it made and still has, beside its private memory.
+    pub shared_memory: u64,
+    /// Bytes of results that it keeps in memory.
+    pub managed: u64,
+    /// Bytes of results that it has moved to disk.
+    pub spilled: u64,
+    /// Why it starts no tasks for the time being, where memory is the reason.
+    pub paused: Option<String>,
+    /// Its memory limit in bytes.
+    pub limit: Option<u64>,
+    /// The tasks it runs right now.
+    pub running: Vec<RunningTask>,
+}
+
+/// A task that a worker runs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct RunningTask {
+    /// Its key.
+    pub key: String,
+    /// How far it is, from 0 to 1, if it says so with [`set_progress`](crate::set_progress).
+    pub progress: f64,
+}
+
+impl WorkerInfo {
+    pub(crate) fn in_process(name: &str) -> Self {
+        Self {
+            name: name.to_string(),
+            pid: std::process::id(),
+            state: WorkerState::Running,
+            threads: 1,
+            tasks: 0,
+            memory: 0,
+            shared_memory: 0,
+            managed: 0,
+            spilled: 0,
+            paused: None,
+            limit: None,
+            running: Vec::new(),
+        }
+    }
+}
+
+/// Where a line was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error. Log lines go there too.
+    Stderr,
+}
+
+/// A line that a worker wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LogLine {
+    /// The worker's name.
+    pub worker: String,
+    /// Where it was written to.
+    pub stream: OutputStream,
+    /// The keys of the tasks that may have written it: one, but for workers that run several at a time and for tasks of a
+    /// few microseconds, which cannot be told apart; none, where it was written between tasks.
+    pub tasks: Vec<String>,
+    /// The line, without its end.
+    pub text: String,
+}
+
+/// What a local cluster says about itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClusterStatus {
+    /// Its name.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// For how long it has been running.
+    pub uptime_seconds: f64,
+    /// The socket where programs connect.
+    pub socket: PathBuf,
+    /// Where it and its workers run.
+    pub directory: PathBuf,
+    /// Workers for each build of a program.
+    pub workers: usize,
+    /// Executor threads of each worker.
+    pub threads: usize,
+    /// Memory limit of each worker, in bytes.
+    pub memory_limit: Option<u64>,
+    /// How many bytes of shared memory all values together may take.
+    pub shared_memory_limit: u64,
+    /// How many they take.
+    pub shared_memory_used: u64,
+    /// The programs that are connected, or left only seconds ago; one entry for each build.
+    pub programs: Vec<ProgramStatus>,
+}
+
+/// One build of a program, as a local cluster sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ProgramStatus {
+    /// Name of its executable.
+    pub program: String,
+    /// Which build of it.
+    pub build: String,
+    /// How many connections it has.
+    pub sessions: usize,
+    /// Its workers.
+    pub workers: Vec<WorkerInfo>,
+    /// Workers that died, oldest first.
+    pub deaths: Vec<DeathRecord>,
+}
+
+/// The last words of one process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Log {
+    /// Whose they are: `cluster`, or program and worker as in `flights/worker-0`.
+    pub source: String,
+    /// The words.
+    pub text: String,
+    /// Line by line, with the tasks they are from. None for the cluster's own.
+    pub lines: Vec<LogLine>,
+}

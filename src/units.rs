@@ -1,0 +1,48 @@
+//! Small vocabulary: numbers of bytes as people read and write them, and how files are compressed.
+
+use serde::{Deserialize, Serialize};
+
+use std::fmt;
+
+/// A number of bytes for a reader.
+pub(crate) struct HumanBytes(pub(crate) u64);
+
+impl fmt::Display for HumanBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.0 as f64;
+        match self.0 {
+            0..1_000 => write!(f, "{} B", self.0),
+            1_000..1_000_000 => write!(f, "{:.1} kB", n / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", n / 1e6),
+            _ => write!(f, "{:.1} GB", n / 1e9),
+        }
+    }
+}
+
+/// How a file is compressed. Needs the feature `compression`, which is on by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Gzip (`.gz`), also of several members one after the other.
+    Gzip,
+    /// Zstandard (`.zst`, `.zstd`).
+    Zstd,
+    /// Bzip2 (`.bz2`).
+    Bzip2,
+    /// Xz (`.xz`).
+    Xz,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        })
+    }
+}
