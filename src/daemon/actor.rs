@@ -25,7 +25,6 @@ use crate::supervisor::actor::CloseSession;
 use crate::supervisor::actor::OpenSession;
 use crate::supervisor::actor::RestartAll;
 use crate::supervisor::actor::ScaleTo;
-use crate::supervisor::actor::SessionEnd;
 use crate::supervisor::actor::Snapshot;
 use crate::supervisor::actor::Stop;
 use crate::supervisor::actor::Supervisor;
@@ -482,7 +481,7 @@ fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Cluster>) {
         return cluster.do_send(Left(id));
     }
     let session = Session { id, pipe, supervisor: supervisor.clone(), cluster }.start();
-    supervisor.do_send(OpenSession { session: id, end: SessionEnd::Socket(session.recipient()) });
+    supervisor.do_send(OpenSession { session: id, link: session.recipient() });
 }
 
 async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Cluster>) {
@@ -519,7 +518,7 @@ async fn status(cluster: &Addr<Cluster>) -> std::result::Result<(ClusterStatus, 
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.
-        if let Ok(look) = supervisor.send(Snapshot).await {
+        if let Ok(Some(look)) = supervisor.send(Snapshot).await {
             (program.workers, program.deaths) = (look.workers, look.deaths);
             logs.extend(look.logs.into_iter().map(|mut line| {
                 line.worker = format!("{}/{}", program.program, line.worker);

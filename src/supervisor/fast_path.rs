@@ -5,10 +5,9 @@
 //! socket, and while it waits for the answer, it polls that socket, too.
 
 use super::actor::Supervisor;
-use super::core::SessionEnd;
 use super::messages::Wake;
 use super::shared_core::SharedCore;
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::WorkerId;
 use crate::message::Request;
 use crate::remote::Remote;
 use crate::supervisor::connection::Connection;
@@ -23,51 +22,38 @@ pub(crate) struct FastPath {
     pub(crate) supervisor: Addr<Supervisor>,
     /// The actor owns the core; a client that outlives the actor must not keep it.
     shared_core: Weak<SharedCore>,
-    /// Requests that have not been served, in order.
-    requests: Arc<Mutex<Vec<Request>>>,
     /// The worker that this path sent a message to last.
     last_worker: Mutex<Option<(WorkerId, Weak<Connection>)>>,
 }
 
 impl FastPath {
     pub(crate) fn new(supervisor: Addr<Supervisor>, shared_core: &Arc<SharedCore>) -> Self {
-        let requests = shared_core.lock().requests();
-        Self { supervisor, shared_core: Arc::downgrade(shared_core), requests, last_worker: Mutex::default() }
+        Self { supervisor, shared_core: Arc::downgrade(shared_core), last_worker: Mutex::default() }
     }
 
     /// Opens the session of the client in this process, before its first request.
     pub(crate) fn belongs_to(&self, client: &Arc<Remote>) {
         if let Some(shared_core) = self.shared_core.upgrade() {
-            shared_core.lock().open_session(SessionId::CLIENT, SessionEnd::Here(Arc::downgrade(client)));
+            shared_core.open_client(client);
         }
     }
 
     /// Takes a request. It neither waits nor notifies the client: the caller may hold the client's locks.
     pub(crate) fn ask(&self, request: Request) {
-        let first = {
-            let mut requests = self.requests.lock();
-            requests.push(request);
-            requests.len() == 1
-        };
+        let Some(shared_core) = self.shared_core.upgrade() else { return };
         // The thread that put the first one there has them all served.
-        if first && !self.try_serve() {
+        if shared_core.push_request(request) && !self.try_serve(&shared_core) {
             self.supervisor.do_send(Wake);
         }
     }
 
     /// Serves the requests if they are small and no other thread has the core. `false`: something is left for the actor.
-    fn try_serve(&self) -> bool {
-        let Some(shared_core) = self.shared_core.upgrade() else { return true };
-        let Some(mut core) = shared_core.try_lock() else { return false };
-        if !core.serve_client_if(|requests| requests.iter().all(is_quick)) {
-            return false;
-        }
-        core.settle();
-        let left = core.calls_actor();
-        if let Some((worker, connection)) = shared_core.send_out(core).pop() {
+    fn try_serve(&self, shared_core: &SharedCore) -> bool {
+        let (done, mut sent) = shared_core.try_serve(|requests| requests.iter().all(is_quick));
+        if let Some((worker, connection)) = sent.pop() {
             *self.last_worker.lock() = Some((worker, Arc::downgrade(&connection)));
         }
-        !left
+        done
     }
 
     /// Takes in the answer of the worker that was sent a message last, if there is one. For a thread of the client that
@@ -78,9 +64,7 @@ impl FastPath {
             return;
         }
         let Some(shared_core) = self.shared_core.upgrade() else { return };
-        let Some(mut core) = shared_core.try_lock() else { return };
-        core.read(worker);
-        if shared_core.conclude(core) {
+        if let Some((_, true)) = shared_core.try_read(worker) {
             self.supervisor.do_send(Wake);
         }
     }

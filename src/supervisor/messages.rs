@@ -1,13 +1,11 @@
 //! The messages to the supervisor actor, and how it handles each.
 
 use super::actor::Supervisor;
-use super::core::{Core, SessionEnd};
-use crate::error::{DeathCause, DeathRecord};
+use super::core::{Core, Overview, SessionEnd};
+use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::message::ToSession;
-use crate::status::LogLine;
-use crate::status::WorkerInfo;
 use actix::prelude::*;
 
 #[derive(Message)]
@@ -36,7 +34,8 @@ pub(in crate::supervisor) struct WorkerEnded {
 #[rtype(result = "()")]
 pub(crate) struct OpenSession {
     pub(crate) session: SessionId,
-    pub(crate) end: SessionEnd,
+    /// The actor that owns its socket.
+    pub(crate) link: Recipient<SessionMessage>,
 }
 
 #[derive(Message)]
@@ -54,7 +53,7 @@ pub(in crate::supervisor) struct Wake;
 pub(crate) struct SessionMessage {
     /// How many of its tasks have been done since the last message.
     pub(crate) done: u64,
-    pub(crate) word: ToSession,
+    pub(crate) message: ToSession,
 }
 
 /// Frames of a client behind a socket. The answer is an error if they cannot be decoded.
@@ -70,17 +69,10 @@ pub(crate) struct FromSocket {
 #[rtype(result = "()")]
 pub(crate) struct Stop;
 
-/// Asks for an overview of a supervisor's workers.
+/// Asks for an overview of a supervisor's workers. None: its core has panicked.
 #[derive(Message)]
-#[rtype(result = "Overview")]
+#[rtype(result = "Option<Overview>")]
 pub(crate) struct Snapshot;
-
-#[derive(MessageResponse)]
-pub(crate) struct Overview {
-    pub(crate) workers: Vec<WorkerInfo>,
-    pub(crate) deaths: Vec<DeathRecord>,
-    pub(crate) logs: Vec<LogLine>,
-}
 
 /// Replaces all workers.
 #[derive(Message)]
@@ -100,7 +92,8 @@ impl Handler<Wake> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.serve_client_if(|_| true));
+        let shared_core = &self.shared_core;
+        self.with(ctx, |core, effects| shared_core.serve(core, effects, |_| true));
     }
 }
 
@@ -108,24 +101,27 @@ impl Handler<FromSocket> for Supervisor {
     type Result = std::result::Result<(), String>;
 
     fn handle(&mut self, msg: FromSocket, ctx: &mut Context<Self>) -> Self::Result {
-        self.with(ctx, |core, _| msg.frames.into_iter().try_for_each(|frame| core.hear_session(msg.session, frame)))
+        self.turn(ctx, |turn| turn.read_session(msg.session, msg.frames))
     }
 }
 
 impl Handler<WorkerEnded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: WorkerEnded, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, ctx| core.ended(msg.worker, msg.cause, ctx));
+    fn handle(&mut self, WorkerEnded { worker, cause }: WorkerEnded, ctx: &mut Context<Self>) {
+        self.turn(ctx, |turn| {
+            turn.with(|core, effects| core.ended(worker, cause, effects));
+            turn.forget(worker);
+        });
     }
 }
 
 impl Handler<WorkerOutput> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: WorkerOutput, ctx: &mut Context<Self>) {
+    fn handle(&mut self, WorkerOutput { worker, stderr, bytes }: WorkerOutput, ctx: &mut Context<Self>) {
         // The worker itself has not come to read it: nothing runs there, or it was cut off.
-        self.with(ctx, |core, _| core.print_of_running(msg.worker, msg.stderr, &msg.bytes));
+        self.with(ctx, |core, effects| core.print_of_running(worker, stderr, &bytes, effects));
     }
 }
 
@@ -133,15 +129,18 @@ impl Handler<ProcessEnded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, ProcessEnded { worker }: ProcessEnded, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.print_last_words(worker));
+        self.with(ctx, |core, effects| core.print_last_output(worker, effects));
     }
 }
 
 impl Handler<OpenSession> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: OpenSession, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.open_session(msg.session, msg.end));
+    fn handle(&mut self, OpenSession { session, link }: OpenSession, ctx: &mut Context<Self>) {
+        self.turn(ctx, |turn| {
+            turn.effects().open_link(session, link);
+            turn.with(|core, _| core.open_session(session, SessionEnd::Attached));
+        });
     }
 }
 
@@ -149,7 +148,7 @@ impl Handler<CloseSession> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: CloseSession, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.close_session(msg.0));
+        self.with(ctx, |core, effects| core.close_session(msg.0, effects));
     }
 }
 
@@ -157,7 +156,7 @@ impl Handler<ReturnSegments> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: ReturnSegments, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.return_segments());
+        self.with(ctx, Core::return_segments);
     }
 }
 
@@ -170,10 +169,10 @@ impl Handler<Stop> for Supervisor {
 }
 
 impl Handler<Snapshot> for Supervisor {
-    type Result = Overview;
+    type Result = Option<Overview>;
 
-    fn handle(&mut self, _: Snapshot, _: &mut Context<Self>) -> Overview {
-        self.shared_core.lock().overview()
+    fn handle(&mut self, _: Snapshot, _: &mut Context<Self>) -> Option<Overview> {
+        self.shared_core.turn().with(|core, effects| core.overview(effects))
     }
 }
 
@@ -181,7 +180,7 @@ impl Handler<RestartAll> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: RestartAll, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.restart());
+        self.with(ctx, Core::restart);
     }
 }
 

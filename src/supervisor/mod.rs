@@ -8,11 +8,15 @@
 pub(crate) mod actor;
 pub(crate) mod connection;
 pub(crate) mod core;
+mod effects;
 pub(crate) mod fast_path;
 mod in_process;
+mod live_effects;
 pub(crate) mod messages;
 pub(crate) mod recent_lines;
 pub(crate) mod shared_core;
+#[cfg(test)]
+mod tests;
 pub(crate) mod worker_link;
 mod worker_slot;
 

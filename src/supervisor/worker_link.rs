@@ -1,6 +1,8 @@
 //! The actor that owns one worker process: its connection, its pipes, its end.
 
-use super::actor::{ProcessEnded, ReadEnd, SharedCore, Supervisor, Wake, WorkerEnded, WorkerOutput};
+use super::actor::Supervisor;
+use super::messages::{ProcessEnded, Wake, WorkerEnded, WorkerOutput};
+use super::shared_core::{ReadEnd, SharedCore};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::ipc::event_loop::watch;
