@@ -62,8 +62,8 @@ mod version;
 mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
-pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor};
-pub use delayed::{Delayed, Fallible, IntoArg, Lazy, Signature, TrySignature, delayed, try_delayed, value};
+pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor, current_client};
+pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
@@ -76,7 +76,7 @@ pub use start::init;
 pub use status::{LogLine, OutputStream};
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 pub use task::Data;
-pub use task::context::{TaskInfo, cancelled, current_client, current_task, set_progress};
+pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
 pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;
@@ -85,7 +85,7 @@ pub use task::worker_local::WorkerLocal;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::graph::node::{Arg, Node};
-    pub use crate::submission::handle::Output;
+    pub use crate::submission::handle::ResultHandle;
     pub use crate::task::function::{Args, Record};
 }
 

@@ -21,7 +21,7 @@ pub use crate::settings::sizes::{WorkerSize, describe_sizes};
 pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
 use crate::client::Builder;
-use crate::daemon::paths::Place;
+use crate::daemon::paths::ClusterPaths;
 use crate::error::Result;
 use crate::message::{Attached, Control};
 use std::path::{Path, PathBuf};
@@ -39,11 +39,11 @@ pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()>
     crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.name(name.clone()).forward_output(false).settings()?;
-    crate::daemon::actor::serve(Place::named(&name)?, settings, ready)
+    crate::daemon::actor::serve(ClusterPaths::named(&name)?, settings, ready)
 }
 
-fn control(cluster: impl AsRef<Path>, command: Control) -> Result<(Place, Attached)> {
-    let place = Place::of(cluster.as_ref())?;
+fn control(cluster: impl AsRef<Path>, command: Control) -> Result<(ClusterPaths, Attached)> {
+    let place = ClusterPaths::of(cluster.as_ref())?;
     match crate::daemon::connect::control(&place, command)? {
         Attached::Refused(reason) => Err(place.error(reason)),
         answer => Ok((place, answer)),
@@ -82,7 +82,7 @@ pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
     match control(cluster, Control::Logs)? {
         (place, Attached::Logs(workers)) => {
             let own = |text| Log { source: "cluster".to_string(), text, lines: Vec::new() };
-            let mut logs: Vec<_> = crate::daemon::paths::tail(&place.log()).map(own).into_iter().collect();
+            let mut logs: Vec<_> = crate::daemon::paths::last_lines(&place.log()).map(own).into_iter().collect();
             for lines in workers.chunk_by(|a, b| a.worker == b.worker) {
                 let text = lines.iter().flat_map(|l| [l.text.as_str(), "\n"]).collect();
                 logs.push(Log { source: lines[0].worker.clone(), text, lines: lines.to_vec() });
@@ -114,7 +114,7 @@ pub fn restart(cluster: impl AsRef<Path>) -> Result<()> {
 /// # Errors
 /// As [`status`], and where it does not end.
 pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
-    crate::daemon::connect::stop(&Place::of(cluster.as_ref())?)
+    crate::daemon::connect::stop(&ClusterPaths::of(cluster.as_ref())?)
 }
 
 /// Where the log of a cluster of that name is kept. Makes the directory if need be.
@@ -122,7 +122,7 @@ pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) for a bad name, or a runtime directory that others can reach.
 pub fn log_file(name: &str) -> Result<PathBuf> {
-    let place = Place::named(name)?;
+    let place = ClusterPaths::named(name)?;
     crate::daemon::paths::make_directory(&crate::daemon::paths::directory())?;
     Ok(place.log())
 }

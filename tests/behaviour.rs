@@ -22,10 +22,18 @@ mod behaviour {
 }
 mod common;
 
-use common::{Clean, LONG};
-use nix::sys::signal::Signal;
+use common::{Clean, LONG, my_role, role, say};
+use std::path::PathBuf;
 use std::process::Child;
-use swath::Client;
+use swath::{Client, local};
+
+/// A local cluster is a process of this program's own; [`run_in_cluster`] starts it.
+#[test]
+fn cluster_role() {
+    if my_role().as_deref() == Some("cluster") {
+        local::serve(Client::builder().workers(2).threads(1), |_| say("ready")).unwrap();
+    }
+}
 
 /// Runs one case with a client of a local cluster of its own.
 fn run_in_cluster(case: fn(&Client)) {
@@ -34,11 +42,22 @@ fn run_in_cluster(case: fn(&Client)) {
         runtime: tempfile::TempDir,
     }
 
+    impl Cluster {
+        fn socket(&self) -> PathBuf {
+            self.runtime.path().join("swath/default.sock")
+        }
+    }
+
     impl Drop for Cluster {
         fn drop(&mut self) {
-            common::send_signal(self.daemon.id(), Signal::SIGTERM);
+            // SIGTERM would reach a thread of the test program that does not know of the cluster.
+            let stopped = local::stop(self.socket());
+            if stopped.is_err() {
+                let _ = self.daemon.kill();
+            }
             let status = self.daemon.wait().unwrap();
             if !std::thread::panicking() {
+                stopped.unwrap();
                 assert!(status.success(), "{status}");
                 let left = common::cluster::left_in(self.runtime.path());
                 assert!(left.is_empty(), "{left:?}");
@@ -48,9 +67,9 @@ fn run_in_cluster(case: fn(&Client)) {
 
     let _clean = Clean::start();
     let runtime = common::directory();
-    let (daemon, _) = common::cluster::start(runtime.path(), &["--workers", "2", "--threads", "1"]);
+    let (daemon, _) = common::cluster::start(runtime.path(), &role("cluster_role", "cluster"), '@');
     let cluster = Cluster { daemon, runtime };
-    let client = Client::connect(cluster.runtime.path().join("swath/default.sock")).unwrap();
+    let client = Client::connect(cluster.socket()).unwrap();
     client.wait_for_workers(2, LONG).unwrap();
     case(&client);
 }

@@ -28,7 +28,7 @@ use crate::delayed::Delayed;
 use crate::error::Result;
 use crate::graph::node::Node;
 use crate::graph::options::Options;
-use crate::submission::handle::Output;
+use crate::submission::handle::ResultHandle;
 use crate::task::Data;
 use std::fmt;
 use std::sync::Arc;
@@ -190,7 +190,7 @@ impl<T: Data> Computable for Bag<T> {
         Ok(all)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Bag<T> {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Bag<T> {
         Bag::new(self.partitions.persisted(outputs))
     }
 }

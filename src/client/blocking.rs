@@ -19,7 +19,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 
 /// Has a thread of its own do work that blocks. The work goes on if nobody awaits it any more; if it panics, so does
 /// whoever awaits it.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (tell, told) = oneshot::channel();
     spawn("swath-aside", move || {
         // Whoever asked may be gone.
@@ -34,7 +34,7 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 /// Awaits a future, but not longer than `limit`. `None`: the time was over before.
 ///
 /// A future that is not ready at once costs a thread, which keeps the time, until it is.
-pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Result<Option<F::Output>> {
+pub(super) async fn timeout<F: Future>(limit: Duration, future: F) -> Result<Option<F::Output>> {
     let mut future = pin!(future);
     let mut alarm = None;
     std::future::poll_fn(|cx| {
@@ -86,16 +86,16 @@ mod tests {
     #[test]
     fn work_is_done_in_another_thread_and_panics_in_this_one() {
         let here = thread::current().id();
-        assert_ne!(drive(aside(|| thread::current().id())).unwrap(), here);
-        let panic = catch_unwind(|| drive(aside(|| panic!("as it is")))).unwrap_err();
+        assert_ne!(drive(spawn_blocking(|| thread::current().id())).unwrap(), here);
+        let panic = catch_unwind(|| drive(spawn_blocking(|| panic!("as it is")))).unwrap_err();
         assert_eq!(*panic.downcast_ref::<&str>().unwrap(), "as it is");
     }
 
     #[test]
     fn time_limits_hold_without_a_runtime() {
-        assert_eq!(drive(within(Duration::ZERO, ready(1))).unwrap(), Some(1));
-        assert_eq!(drive(within(Duration::from_millis(1), pending::<()>())).unwrap(), None);
-        let later = async { aside(|| 2).await.unwrap() };
-        assert_eq!(drive(within(Duration::MAX, later)).unwrap(), Some(2));
+        assert_eq!(drive(timeout(Duration::ZERO, ready(1))).unwrap(), Some(1));
+        assert_eq!(drive(timeout(Duration::from_millis(1), pending::<()>())).unwrap(), None);
+        let later = async { spawn_blocking(|| 2).await.unwrap() };
+        assert_eq!(drive(timeout(Duration::MAX, later)).unwrap(), Some(2));
     }
 }

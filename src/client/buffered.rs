@@ -10,7 +10,7 @@ use crate::graph::Graph;
 use crate::graph::node::Node;
 use crate::status::Mode;
 use crate::submission::backend::Want;
-use crate::submission::handle::{Output, Whole};
+use crate::submission::handle::{AllResults, ResultHandle};
 use crate::submission::limit::Permit;
 use crate::task::Data;
 use rustc_hash::FxHashMap;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::task::Poll;
 
 /// What several values need: it comes with value number `first`, and goes when number `last` has been taken.
-struct Shared {
+struct SharedInput {
     node: Arc<Node>,
     first: usize,
     last: usize,
 }
 
 /// Finds what several of the graph's roots need.
-fn shared(graph: &Graph) -> Vec<Shared> {
+fn shared(graph: &Graph) -> Vec<SharedInput> {
     const NOBODY: usize = usize::MAX;
     let (mut first, mut last) = (vec![NOBODY; graph.len()], vec![NOBODY; graph.len()]);
     let mut stack = Vec::new();
@@ -44,17 +44,17 @@ fn shared(graph: &Graph) -> Vec<Shared> {
         }
     }
     let found = (0..graph.len()).filter(|&at| last[at] != NOBODY && !graph.is_held(at as u32));
-    found.map(|at| Shared { node: Arc::clone(&graph.nodes[at]), first: first[at], last: last[at] }).collect()
+    found.map(|at| SharedInput { node: Arc::clone(&graph.nodes[at]), first: first[at], last: last[at] }).collect()
 }
 
 /// See the head of this module.
-pub(crate) struct OneByOne<T> {
+pub(crate) struct Buffered<T> {
     client: Client,
     values: Arc<[Delayed<T>]>,
-    shared: Vec<Shared>,
+    shared: Vec<SharedInput>,
     /// Results of `shared` that are needed now, by their hashes.
-    held: FxHashMap<u128, Output>,
-    under_way: VecDeque<Result<Whole>>,
+    held: FxHashMap<u128, ResultHandle>,
+    under_way: VecDeque<Result<AllResults>>,
     /// How many have been started, and taken.
     started: usize,
     taken: usize,
@@ -63,18 +63,18 @@ pub(crate) struct OneByOne<T> {
 }
 
 impl Client {
-    pub(crate) fn one_by_one<T: Data>(&self, values: Arc<[Delayed<T>]>) -> Result<OneByOne<T>> {
+    pub(crate) fn buffered<T: Data>(&self, values: Arc<[Delayed<T>]>) -> Result<Buffered<T>> {
         let roots: Vec<_> = values.iter().map(Delayed::node).collect();
         let shared = shared(&self.graph(&roots)?);
         let threads: usize = self.workers()?.iter().map(|w| w.threads).sum();
         let ahead = if self.mode() == Mode::Sync { 1 } else { threads + 1 };
         let under_way = VecDeque::with_capacity(ahead);
         let held = FxHashMap::default();
-        Ok(OneByOne { client: self.clone(), values, shared, held, under_way, started: 0, taken: 0, ahead })
+        Ok(Buffered { client: self.clone(), values, shared, held, under_way, started: 0, taken: 0, ahead })
     }
 }
 
-impl<T: Data> OneByOne<T> {
+impl<T: Data> Buffered<T> {
     /// How many have not been taken.
     pub(crate) fn left(&self) -> usize {
         self.values.len() - self.taken
@@ -95,7 +95,7 @@ impl<T: Data> OneByOne<T> {
         self.started += 1;
         let started = shared.and_then(|()| {
             let graph = self.client.graph_with(&[self.values[i].node()], &self.held)?;
-            Ok(Whole(self.client.run(graph, Want::Values, permit)?))
+            Ok(AllResults(self.client.run(graph, Want::Values, permit)?))
         });
         self.under_way.push_back(started);
     }
@@ -110,7 +110,7 @@ impl<T: Data> OneByOne<T> {
     }
 
     /// What a finished run has made; lets go of what no later one needs.
-    fn take(&mut self, run: Result<Whole>) -> Result<T> {
+    fn take(&mut self, run: Result<AllResults>) -> Result<T> {
         let i = self.taken;
         self.taken += 1;
         let value = run.and_then(|run| run.0.take(0)?.into_typed(|| run.0.label(0)));
@@ -124,8 +124,8 @@ impl<T: Data> OneByOne<T> {
         while self.wants_more() {
             let gate = Arc::clone(&self.client.0.gate);
             // One permit at a time: whoever holds one while waiting for another could wait for itself.
-            let shared = if self.shares() { self.share(gate.enter()) } else { Ok(()) };
-            self.start(shared, gate.enter());
+            let shared = if self.shares() { self.share(gate.acquire()) } else { Ok(()) };
+            self.start(shared, gate.acquire());
         }
         let run = self.under_way.pop_front()?;
         if let Ok(run) = &run {

@@ -384,8 +384,8 @@ impl Builder {
         if workers == 0 || workers > MOST_WORKERS {
             return Err(Error::invalid("workers", format!("{workers}; it must be 1 to {MOST_WORKERS}")));
         }
-        if threads == 0 || threads > crate::ipc::page::SLOTS {
-            let most = crate::ipc::page::SLOTS;
+        if threads == 0 || threads > crate::ipc::page::MOST_THREADS {
+            let most = crate::ipc::page::MOST_THREADS;
             return Err(Error::invalid("threads", format!("{threads}; it must be 1 to {most} for each worker")));
         }
         if let Some((name, _)) =

@@ -1,21 +1,21 @@
 //! What can be computed in one go.
 
-use crate::client::Future;
+use crate::client::{Client, Future};
 use crate::delayed::Delayed;
 use crate::error::{Result, TaskError};
 use crate::graph::node::Node;
-use crate::submission::handle::{Here, Output, Run};
+use crate::submission::handle::{LocalValue, ResultHandle, Submission};
 use crate::task::Data;
 use std::sync::Arc;
 
 /// The results of the roots that a [`Computable`] named, in the same order.
 pub struct Results<'a> {
-    pub(super) next: Box<dyn FnMut() -> (std::result::Result<Here, TaskError>, Place<'a>) + 'a>,
+    pub(super) next: Box<dyn FnMut() -> (std::result::Result<LocalValue, TaskError>, ResultRef<'a>) + 'a>,
 }
 
 /// An output of a run.
-pub(super) struct Place<'a> {
-    pub(super) run: &'a Run,
+pub(super) struct ResultRef<'a> {
+    pub(super) run: &'a Submission,
     pub(super) slot: u32,
 }
 
@@ -48,10 +48,10 @@ pub trait Computable {
 
     /// Puts handles of the results together.
     #[doc(hidden)]
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted;
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted;
 }
 
-fn handle<T>(outputs: &mut dyn Iterator<Item = Output>, or: &Arc<Node>) -> Delayed<T> {
+fn handle<T>(outputs: &mut dyn Iterator<Item = ResultHandle>, or: &Arc<Node>) -> Delayed<T> {
     outputs.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
 }
 
@@ -69,7 +69,7 @@ macro_rules! handles {
                 results.typed()
             }
 
-            fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Delayed<T> {
+            fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Delayed<T> {
                 handle(outputs, self.node())
             }
         }
@@ -90,7 +90,7 @@ impl<C: Computable + ?Sized> Computable for &C {
         (**self).output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
         (**self).persisted(outputs)
     }
 }
@@ -107,7 +107,7 @@ impl<C: Computable> Computable for [C] {
         self.iter().map(|c| c.output(results)).collect()
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
         self.iter().map(|c| c.persisted(outputs)).collect()
     }
 }
@@ -124,7 +124,7 @@ impl<C: Computable> Computable for Vec<C> {
         self.as_slice().output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
         self.as_slice().persisted(outputs)
     }
 }
@@ -141,7 +141,7 @@ impl<C: Computable, const N: usize> Computable for [C; N] {
         self.as_slice().output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
+    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
         self.as_slice().persisted(outputs)
     }
 }
@@ -160,7 +160,7 @@ macro_rules! tuples {
                 Ok(($(self.$i.output(results)?,)*))
             }
 
-            fn persisted(&self, outputs: &mut dyn Iterator<Item = Output>) -> Self::Persisted {
+            fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
                 ($(self.$i.persisted(outputs),)*)
             }
         }
@@ -173,3 +173,37 @@ tuples!(A 0, B 1, C 2);
 tuples!(A 0, B 1, C 2, D 3);
 tuples!(A 0, B 1, C 2, D 3, E 4);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+
+impl<T: Data> Delayed<T> {
+    /// Computes the value with a client: [`Client::compute`] of this one.
+    ///
+    /// # Errors
+    /// The error of the task that failed, or that of the client.
+    pub fn compute(&self, client: &Client) -> Result<T> {
+        client.compute(self)
+    }
+
+    /// [`compute`](Self::compute) for async code, under any runtime.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub async fn compute_async(&self, client: &Client) -> Result<T> {
+        client.compute_async(self).await
+    }
+
+    /// Starts computing, and keeps the result with the client's workers: [`Client::persist`] of this one.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted; a task that fails shows when the result is used.
+    pub fn persist(&self, client: &Client) -> Result<Delayed<T>> {
+        client.persist(self)
+    }
+
+    /// Starts computing: [`Client::submit`] of this one.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted.
+    pub fn submit(&self, client: &Client) -> Result<Future<T>> {
+        client.submit(self)
+    }
+}

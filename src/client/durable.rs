@@ -92,7 +92,9 @@ fn check_pure(root: &Arc<Node>, known: &mut FxHashSet<*const Node>) -> Result<()
         match &node.kind {
             Kind::Call { .. } if node.is_pure() => node.each_input(&mut |input| open.push(Arc::clone(input))),
             // The result of an earlier graph is as good as what computed it.
-            Kind::Held(output) if output.run.node(output.slot).is_some() => open.extend(output.run.node(output.slot)),
+            Kind::Held(output) if output.submission.node(output.index).is_some() => {
+                open.extend(output.submission.node(output.index))
+            }
             _ => {
                 let why = "it may give another result each time; say that its function is `.pure()`";
                 return Err(Error::invalid(node.key(), why));

@@ -1,9 +1,11 @@
 //! Handles of results that are being made.
 
 use crate::delayed::Delayed;
+use crate::delayed::arg::{IntoArg, lists};
 use crate::error::{Error, Result, TaskError};
+use crate::graph::node::Arg;
 use crate::graph::node::Node;
-use crate::submission::handle::{Here, Output, Watcher};
+use crate::submission::handle::{LocalValue, ResultHandle, Waiter};
 use crate::task::Data;
 use once_cell::race::OnceBox;
 use std::fmt;
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub struct Future<T> {
-    output: Output,
+    output: ResultHandle,
     /// What it is in the graphs of later tasks, once it is used in one. A single word until then: a map makes a hundred
     /// thousand of these before its first result.
     node: OnceBox<Arc<Node>>,
@@ -63,11 +65,11 @@ impl<T> fmt::Debug for Future<T> {
 }
 
 impl<T> Future<T> {
-    pub(crate) fn new(output: Output) -> Self {
+    pub(crate) fn new(output: ResultHandle) -> Self {
         Self { output, node: OnceBox::new(), _value: PhantomData }
     }
 
-    pub(crate) fn output(&self) -> &Output {
+    pub(crate) fn output(&self) -> &ResultHandle {
         &self.output
     }
 
@@ -86,16 +88,16 @@ impl<T> Future<T> {
 
     /// Whether the task has finished or failed.
     pub fn is_done(&self) -> bool {
-        self.output.run.is_done(self.output.slot)
+        self.output.submission.is_done(self.output.index)
     }
 
     /// How far the task is.
     pub fn status(&self) -> Status {
-        use crate::submission::handle::Slot;
-        self.output.run.look(self.output.slot, |slot| match slot {
-            Slot::Pending { .. } => Status::Pending,
-            Slot::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
-            Slot::Failed(_) => Status::Failed,
+        use crate::submission::handle::ResultState;
+        self.output.submission.with_state(self.output.index, |slot| match slot {
+            ResultState::Pending { .. } => Status::Pending,
+            ResultState::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
+            ResultState::Failed(_) => Status::Failed,
             _ => Status::Finished,
         })
     }
@@ -103,10 +105,10 @@ impl<T> Future<T> {
     /// Size of the result in bytes, encoded, once it is known: exactly where it has been encoded, else about.
     /// `None` before, in the in-process modes, and for a task that failed.
     pub fn nbytes(&self) -> Option<u64> {
-        use crate::submission::handle::Slot;
-        self.output.run.look(self.output.slot, |slot| match slot {
-            Slot::Remote { nbytes, .. } => Some(*nbytes),
-            Slot::Payload(payload) => Some(payload.nbytes()),
+        use crate::submission::handle::ResultState;
+        self.output.submission.with_state(self.output.index, |slot| match slot {
+            ResultState::Remote { nbytes, .. } => Some(*nbytes),
+            ResultState::Payload(payload) => Some(payload.nbytes()),
             _ => None,
         })
     }
@@ -118,7 +120,7 @@ impl<T> Future<T> {
 }
 
 impl<T: Data> Future<T> {
-    fn typed(&self, here: Result<Here, TaskError>) -> Result<T> {
+    fn typed(&self, here: Result<LocalValue, TaskError>) -> Result<T> {
         here?.into_typed(|| self.output.label())
     }
 
@@ -145,7 +147,7 @@ impl<T: Data> Future<T> {
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<T>> {
-        match self.output.run.poll_here(self.output.slot, || Watcher::Waker(cx.waker().clone())) {
+        match self.output.submission.poll_here(self.output.index, || Waiter::Waker(cx.waker().clone())) {
             Some(here) => Poll::Ready(self.typed(here)),
             None => Poll::Pending,
         }
@@ -186,3 +188,17 @@ impl<T: Data> IntoFuture for &Future<T> {
         Awaited(self.clone())
     }
 }
+
+impl<T: Data> IntoArg<T> for Future<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.to_node())
+    }
+}
+
+impl<T: Data> IntoArg<T> for &Future<T> {
+    fn into_arg(self) -> Arg {
+        Arg::Task(self.to_node())
+    }
+}
+
+lists!(Future);

@@ -1,6 +1,6 @@
 //! The async forms of what blocks: they work under any runtime or none, and none of them blocks the executor.
 
-use super::blocking::{aside, within};
+use super::blocking::{self, spawn_blocking};
 use super::{Builder, Client, Computable, Future, WaitFor, wait};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ impl Builder {
     /// # Errors
     /// As [`build`](Self::build); [`Error::Resource`] where there can be no thread.
     pub async fn build_async(self) -> Result<Client> {
-        aside(|| self.build()).await?
+        spawn_blocking(|| self.build()).await?
     }
 }
 
@@ -51,7 +51,7 @@ impl Client {
     /// # Errors
     /// As [`compute_timeout`](Self::compute_timeout).
     pub async fn compute_timeout_async<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
-        let computed = within(timeout, self.compute_async(what)).await?;
+        let computed = blocking::timeout(timeout, self.compute_async(what)).await?;
         computed.unwrap_or(Err(Error::Timeout { waited: timeout }))
     }
 
@@ -60,7 +60,7 @@ impl Client {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub async fn wait_timeout_async<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Duration) -> Result<()> {
-        within(timeout, wait::wait_async(futures, how)).await?.ok_or(Error::Timeout { waited: timeout })
+        blocking::timeout(timeout, wait::wait_async(futures, how)).await?.ok_or(Error::Timeout { waited: timeout })
     }
 
     /// [`persist_to`](Self::persist_to) for async code: a thread of its own looks at the files that are there.
@@ -73,7 +73,7 @@ impl Client {
         what: &[Delayed<T>],
     ) -> Result<Vec<Delayed<T>>> {
         let (client, directory, what) = (self.clone(), directory.as_ref().to_path_buf(), what.to_vec());
-        aside(move || client.persist_to(directory, &what)).await?
+        spawn_blocking(move || client.persist_to(directory, &what)).await?
     }
 
     /// [`scatter`](Self::scatter) for async code: a thread of its own encodes and copies the value.
@@ -82,7 +82,7 @@ impl Client {
     /// As [`scatter`](Self::scatter).
     pub async fn scatter_async<T: Data>(&self, value: T) -> Result<Future<T>> {
         let client = self.clone();
-        aside(move || client.scatter(value)).await?
+        spawn_blocking(move || client.scatter(value)).await?
     }
 
     /// [`scatter_all`](Self::scatter_all) for async code.
@@ -91,7 +91,7 @@ impl Client {
     /// As [`scatter`](Self::scatter).
     pub async fn scatter_all_async<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
         let client = self.clone();
-        aside(move || client.scatter_all(values)).await?
+        spawn_blocking(move || client.scatter_all(values)).await?
     }
 
     /// [`broadcast`](Self::broadcast) for async code.
@@ -100,7 +100,7 @@ impl Client {
     /// As [`scatter`](Self::scatter).
     pub async fn broadcast_async<T: Data>(&self, value: T) -> Result<Future<T>> {
         let client = self.clone();
-        aside(move || client.broadcast(value)).await?
+        spawn_blocking(move || client.broadcast(value)).await?
     }
 
     /// [`retry`](Self::retry) for async code. In sync mode the task runs in a thread of its own.
@@ -109,7 +109,7 @@ impl Client {
     /// As [`retry`](Self::retry).
     pub async fn retry_async<T>(&self, future: &Future<T>) -> Result<()> {
         let (backend, output) = (self.backend(), future.output().clone());
-        aside(move || backend.retry(&output.run, output.slot)).await?
+        spawn_blocking(move || backend.retry(&output.submission, output.index)).await?
     }
 
     /// [`replay`](Self::replay) for async code: the task is repeated in a thread of its own.
@@ -121,13 +121,13 @@ impl Client {
     /// As the task does.
     pub async fn replay_async<T: Data>(&self, what: &Delayed<T>) -> Result<T> {
         let (client, what) = (self.clone(), what.clone());
-        aside(move || client.replay(&what)).await?
+        spawn_blocking(move || client.replay(&what)).await?
     }
 
     /// [`shutdown`](Self::shutdown) for async code: a thread of its own waits for the workers.
     pub async fn shutdown_async(&self) {
         let backend = self.backend();
-        if let Err(e) = aside(move || backend.shutdown()).await {
+        if let Err(e) = spawn_blocking(move || backend.shutdown()).await {
             log::warn!("{e}; this thread waits for the workers");
             self.shutdown();
         }
@@ -160,6 +160,6 @@ impl<T: Data> Future<T> {
     /// As [`result_timeout`](Self::result_timeout).
     pub async fn result_timeout_async(&self, timeout: Duration) -> Result<T> {
         let awaited = std::future::IntoFuture::into_future(self);
-        within(timeout, awaited).await?.unwrap_or(Err(Error::Timeout { waited: timeout }))
+        blocking::timeout(timeout, awaited).await?.unwrap_or(Err(Error::Timeout { waited: timeout }))
     }
 }

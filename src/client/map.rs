@@ -5,9 +5,9 @@ use super::{Client, wait};
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::graph::map::Layer;
+use crate::graph::map::MapTasks;
 use crate::graph::node::Node;
-use crate::submission::handle::{Output, Run};
+use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::limit::Permit;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Calls of one function.
 enum Calls<R> {
     /// With a value each, known now.
-    OfValues(Layer),
+    OfValues(MapTasks),
     Each(Vec<Delayed<R>>),
 }
 
@@ -41,7 +41,7 @@ where
             }
         }
     }
-    Calls::OfValues(Layer::new(function, values))
+    Calls::OfValues(MapTasks::new(function, values))
 }
 
 /// Asks for all results before anybody waits for one.
@@ -139,7 +139,7 @@ impl Client {
         I::Item: IntoArg<A>,
     {
         match calls(function, items) {
-            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter()),
+            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.acquire()),
             Calls::Each(calls) => self.submit_all(&calls),
         }
     }
@@ -157,11 +157,11 @@ impl Client {
         }
     }
 
-    fn submit_layer<R: Data>(&self, layer: Layer, permit: Permit) -> Result<Vec<Future<R>>> {
+    fn submit_layer<R: Data>(&self, layer: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
         let mut futures = Vec::new();
         self.noted(permit, layer.len(), || {
-            let mut shown = |run: &Arc<Run>| {
-                futures = (0..run.len() as u32).map(|slot| Future::new(Output::new(run, slot))).collect();
+            let mut shown = |run: &Arc<Submission>| {
+                futures = (0..run.len() as u32).map(|slot| Future::new(ResultHandle::new(run, slot))).collect();
             };
             self.backend().submit_layer(Graph::of_layer(layer), &mut shown)
         })?;

@@ -10,7 +10,7 @@ mod future;
 mod in_async;
 mod map;
 mod replay;
-pub(crate) mod wait;
+mod wait;
 
 use crate::MemoryLimit;
 use crate::Mode;
@@ -27,15 +27,16 @@ use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
 use crate::exec::sync::SyncRunner;
 use crate::exec::threads::Threads;
 use crate::graph::Graph;
-use crate::graph::label::Label;
+use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
 use crate::message::Question;
 use crate::status::LogLine;
 use crate::submission::backend::{Backend, Want};
-use crate::submission::handle::{Output, Run, WeakOutput, Whole};
-use crate::submission::limit::{Gate, Permit};
+use crate::submission::context::current_backend;
+use crate::submission::handle::{AllResults, ResultHandle, Submission, WeakHandle};
+use crate::submission::limit::{Permit, SubmissionLimit};
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
@@ -76,10 +77,10 @@ struct Inner {
     backend: Arc<dyn Backend>,
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
-    gate: Arc<Gate>,
+    gate: Arc<SubmissionLimit>,
     diary: Arc<Diary>,
     /// Results of pure tasks that are still held.
-    pure: Mutex<FxHashMap<u128, WeakOutput>>,
+    pure: Mutex<FxHashMap<u128, WeakHandle>>,
 }
 
 impl Drop for Inner {
@@ -117,7 +118,7 @@ impl Client {
     }
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
-        let (gate, diary) = (Gate::new(graphs, Arc::clone(&backend)), Arc::new(Diary::new()));
+        let (gate, diary) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(Diary::new()));
         Self(Arc::new(Inner { backend, owner, gate, diary, pure: Mutex::default() }))
     }
 
@@ -192,7 +193,7 @@ impl Client {
     }
 
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
-    fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, Output>) -> Result<Graph> {
+    fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Graph> {
         let pure = self.0.pure.lock();
         let known = |node: &Arc<Node>| match held.get(&node.hash) {
             Some(output) => Some(output.clone()),
@@ -203,7 +204,7 @@ impl Client {
         drop(pure);
         for node in &graph.nodes {
             if let crate::graph::node::Kind::Held(output) = &node.kind
-                && !Arc::ptr_eq(output.run.backend(), &self.0.backend)
+                && !Arc::ptr_eq(output.submission.backend(), &self.0.backend)
             {
                 return Err(Error::OtherClient { key: output.key() });
             }
@@ -212,7 +213,12 @@ impl Client {
     }
 
     /// Submits what `what` needs; answers with the run and, for each root, its slot.
-    fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<(Arc<Run>, Vec<u32>)> {
+    fn start<C: Computable + ?Sized>(
+        &self,
+        what: &C,
+        want: Want,
+        permit: Permit,
+    ) -> Result<(Arc<Submission>, Vec<u32>)> {
         let mut roots = Vec::new();
         what.roots(&mut roots);
         let graph = self.graph(&roots)?;
@@ -225,19 +231,24 @@ impl Client {
     }
 
     /// Submits a graph.
-    fn run(&self, graph: Graph, want: Want, permit: Permit) -> Result<Arc<Run>> {
+    fn run(&self, graph: Graph, want: Want, permit: Permit) -> Result<Arc<Submission>> {
         self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
     }
 
     /// Submits some tasks, and notes when that began and, later, when they were done.
-    fn noted(&self, permit: Permit, tasks: usize, submit: impl FnOnce() -> Result<Arc<Run>>) -> Result<Arc<Run>> {
+    fn noted(
+        &self,
+        permit: Permit,
+        tasks: usize,
+        submit: impl FnOnce() -> Result<Arc<Submission>>,
+    ) -> Result<Arc<Submission>> {
         let began = ticks();
         let run = submit()?;
         run.keep_until_done(permit.submitted(&self.0.diary, run.number, tasks, began));
         Ok(run)
     }
 
-    fn finish<C: Computable + ?Sized>(what: &C, run: &Whole, slots: Vec<u32>) -> Result<C::Output> {
+    fn finish<C: Computable + ?Sized>(what: &C, run: &AllResults, slots: Vec<u32>) -> Result<C::Output> {
         let mut left = vec![0_u32; run.0.len()];
         slots.iter().for_each(|&s| left[s as usize] += 1);
         let mut slots = slots.into_iter();
@@ -249,10 +260,10 @@ impl Client {
             } else {
                 // All outputs are here by now, so nobody is ever told.
                 run.0
-                    .poll_here(slot, || crate::submission::handle::Watcher::Call(Box::new(|| ())))
+                    .poll_here(slot, || crate::submission::handle::Waiter::Call(Box::new(|| ())))
                     .unwrap_or_else(|| run.0.take(slot))
             };
-            (here, computable::Place { run: &run.0, slot })
+            (here, computable::ResultRef { run: &run.0, slot })
         };
         what.output(&mut Results { next: Box::new(next) })
     }
@@ -271,8 +282,8 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter())?;
-        let run = Whole(run);
+        let (run, slots) = self.start(&what, Want::Values, self.0.gate.acquire())?;
+        let run = AllResults(run);
         run.0.wait_all(None);
         Self::finish(&what, &run, slots)
     }
@@ -286,7 +297,7 @@ impl Client {
         let late = Error::Timeout { waited: timeout };
         let Some(permit) = self.0.gate.enter_until(deadline) else { return Err(late) };
         let (run, slots) = self.start(&what, Want::Values, permit)?;
-        let run = Whole(run);
+        let run = AllResults(run);
         if !run.0.wait_all(deadline) {
             return Err(late);
         }
@@ -299,7 +310,7 @@ impl Client {
     /// As [`compute`](Self::compute).
     pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
         let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter_async().await)?;
-        let run = Whole(run);
+        let run = AllResults(run);
         std::future::poll_fn(|cx| match run.0.poll_all(cx.waker()) {
             true => std::task::Poll::Ready(()),
             false => std::task::Poll::Pending,
@@ -309,24 +320,24 @@ impl Client {
     }
 
     /// The first handle of an output of a run.
-    fn output(run: &Arc<Run>, slot: u32) -> Output {
+    fn output(run: &Arc<Submission>, slot: u32) -> ResultHandle {
         match run.alias(slot) {
             Some(earlier) => earlier.clone(),
-            None => Output::new(run, slot),
+            None => ResultHandle::new(run, slot),
         }
     }
 
     /// The first handles of a run's outputs.
-    fn outputs(&self, run: &Arc<Run>) -> Vec<Output> {
+    fn outputs(&self, run: &Arc<Submission>) -> Vec<ResultHandle> {
         let outputs: Vec<_> = (0..run.len() as u32).map(|slot| Self::output(run, slot)).collect();
         self.remember(&outputs);
         outputs
     }
 
     /// Has later graphs use the results of pure tasks.
-    fn remember(&self, outputs: &[Output]) {
-        let mut pure: Option<parking_lot::MutexGuard<'_, FxHashMap<u128, WeakOutput>>> = None;
-        for output in outputs.iter().filter(|output| output.run.may_be_pure(output.slot)) {
+    fn remember(&self, outputs: &[ResultHandle]) {
+        let mut pure: Option<parking_lot::MutexGuard<'_, FxHashMap<u128, WeakHandle>>> = None;
+        for output in outputs.iter().filter(|output| output.submission.may_be_pure(output.index)) {
             let known = pure.get_or_insert_with(|| {
                 let mut known = self.0.pure.lock();
                 known.retain(|_, output| !output.is_gone());
@@ -337,7 +348,7 @@ impl Client {
     }
 
     /// A handle for each root, of the output in its slot.
-    fn handles<T>(&self, run: &Arc<Run>, slots: &[u32]) -> Vec<Future<T>> {
+    fn handles<T>(&self, run: &Arc<Submission>, slots: &[u32]) -> Vec<Future<T>> {
         let outputs = self.outputs(run);
         match slots.iter().copied().eq(0..outputs.len() as u32) {
             true => outputs.into_iter().map(Future::new).collect(),
@@ -369,7 +380,7 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
-        let (run, slots) = self.start(&what, Want::Handles, self.0.gate.enter())?;
+        let (run, slots) = self.start(&what, Want::Handles, self.0.gate.acquire())?;
         let outputs = self.outputs(&run);
         Ok(what.persisted(&mut slots.into_iter().map(|s| outputs[s as usize].clone())))
     }
@@ -392,7 +403,7 @@ impl Client {
     /// # Errors
     /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
     pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        self.submit_one(what, self.0.gate.enter())
+        self.submit_one(what, self.0.gate.acquire())
     }
 
     /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
@@ -408,7 +419,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
-        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter())?;
+        let (run, slots) = self.start(what, Want::Handles, self.0.gate.acquire())?;
         Ok(self.handles(&run, &slots))
     }
 
@@ -431,7 +442,7 @@ impl Client {
         let record = record::<T, _>(scattered::<T>);
         let values = values
             .into_iter()
-            .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, Label::new(record, None, serial_hash(record))))
+            .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, TaskLabel::new(record, None, serial_hash(record))))
             .collect();
         let backend = self.backend();
         if let Some(room) = backend.room() {
@@ -513,7 +524,7 @@ impl Client {
     /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)).
     pub fn cancel<T>(&self, future: &Future<T>) {
         let output = future.output();
-        self.0.backend.cancel(&output.run, &[output.slot]);
+        self.0.backend.cancel(&output.submission, &[output.index]);
     }
 
     /// Runs a failed or cancelled task again, with the failed ones it needs.
@@ -522,7 +533,7 @@ impl Client {
     /// Where the client is closed.
     pub fn retry<T>(&self, future: &Future<T>) -> Result<()> {
         let output = future.output();
-        self.backend().retry(&output.run, output.slot)
+        self.backend().retry(&output.submission, output.index)
     }
 
     /// How many tasks are done, of all that were submitted through this client.
@@ -535,7 +546,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn explain<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().run, future.output().slot).wait().and_then(text)
+        self.0.backend.explain(&future.output().submission, future.output().index).wait().and_then(text)
     }
 
     /// [`explain`](Self::explain) for async code.
@@ -543,7 +554,7 @@ impl Client {
     /// # Errors
     /// As [`explain`](Self::explain).
     pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().run, future.output().slot).await.and_then(text)
+        self.0.backend.explain(&future.output().submission, future.output().index).await.and_then(text)
     }
 
     /// The workers. In the in-process modes, the threads that run tasks.
@@ -551,7 +562,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.ask_cluster(Question::Workers).wait().and_then(workers)
+        self.0.backend.ask_supervisor(Question::Workers).wait().and_then(workers)
     }
 
     /// [`workers`](Self::workers) for async code.
@@ -559,7 +570,7 @@ impl Client {
     /// # Errors
     /// As [`workers`](Self::workers).
     pub async fn workers_async(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.ask_cluster(Question::Workers).await.and_then(workers)
+        self.0.backend.ask_supervisor(Question::Workers).await.and_then(workers)
     }
 
     /// Waits until `n` workers have answered.
@@ -567,7 +578,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over before, [`Error::Invalid`] where there are never to be so many.
     pub fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.ask_cluster(waiting_for(n, timeout)).wait().and_then(|a| done(a, timeout))
+        self.0.backend.ask_supervisor(waiting_for(n, timeout)).wait().and_then(|a| done(a, timeout))
     }
 
     /// [`wait_for_workers`](Self::wait_for_workers) for async code.
@@ -575,7 +586,7 @@ impl Client {
     /// # Errors
     /// As [`wait_for_workers`](Self::wait_for_workers).
     pub async fn wait_for_workers_async(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.ask_cluster(waiting_for(n, timeout)).await.and_then(|a| done(a, timeout))
+        self.0.backend.ask_supervisor(waiting_for(n, timeout)).await.and_then(|a| done(a, timeout))
     }
 
     /// Has `n` workers from now on: starts new ones, or retires some once their work and results have moved.
@@ -583,7 +594,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn scale(&self, n: usize) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Scale(n)).wait().and_then(|a| done(a, Duration::ZERO))
+        self.0.backend.ask_supervisor(Question::Scale(n)).wait().and_then(|a| done(a, Duration::ZERO))
     }
 
     /// [`scale`](Self::scale) for async code.
@@ -591,7 +602,7 @@ impl Client {
     /// # Errors
     /// As [`scale`](Self::scale).
     pub async fn scale_async(&self, n: usize) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Scale(n)).await.and_then(|a| done(a, Duration::ZERO))
+        self.0.backend.ask_supervisor(Question::Scale(n)).await.and_then(|a| done(a, Duration::ZERO))
     }
 
     /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
@@ -599,7 +610,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn restart(&self) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Restart).wait().and_then(|a| done(a, Duration::ZERO))
+        self.0.backend.ask_supervisor(Question::Restart).wait().and_then(|a| done(a, Duration::ZERO))
     }
 
     /// [`restart`](Self::restart) for async code.
@@ -607,7 +618,7 @@ impl Client {
     /// # Errors
     /// As [`restart`](Self::restart).
     pub async fn restart_async(&self) -> Result<()> {
-        self.0.backend.ask_cluster(Question::Restart).await.and_then(|a| done(a, Duration::ZERO))
+        self.0.backend.ask_supervisor(Question::Restart).await.and_then(|a| done(a, Duration::ZERO))
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.
@@ -615,7 +626,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.ask_cluster(Question::Deaths).wait().and_then(deaths)
+        self.0.backend.ask_supervisor(Question::Deaths).wait().and_then(deaths)
     }
 
     /// [`deaths`](Self::deaths) for async code.
@@ -623,7 +634,7 @@ impl Client {
     /// # Errors
     /// As [`deaths`](Self::deaths).
     pub async fn deaths_async(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.ask_cluster(Question::Deaths).await.and_then(deaths)
+        self.0.backend.ask_supervisor(Question::Deaths).await.and_then(deaths)
     }
 
     /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 4096 runs of each worker
@@ -634,7 +645,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn events(&self) -> Result<EventLog> {
-        self.0.backend.ask_cluster(Question::Events).wait().and_then(events).map(|raw| self.0.diary.log(*raw))
+        self.0.backend.ask_supervisor(Question::Events).wait().and_then(events).map(|raw| self.0.diary.log(*raw))
     }
 
     /// [`events`](Self::events) for async code.
@@ -642,7 +653,7 @@ impl Client {
     /// # Errors
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
-        self.0.backend.ask_cluster(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
+        self.0.backend.ask_supervisor(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.
@@ -663,7 +674,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn memory(&self) -> Result<MemoryReport> {
-        self.0.backend.ask_cluster(Question::Memory).wait().and_then(memory)
+        self.0.backend.ask_supervisor(Question::Memory).wait().and_then(memory)
     }
 
     /// [`memory`](Self::memory) for async code.
@@ -671,7 +682,7 @@ impl Client {
     /// # Errors
     /// As [`memory`](Self::memory).
     pub async fn memory_async(&self) -> Result<MemoryReport> {
-        self.0.backend.ask_cluster(Question::Memory).await.and_then(memory)
+        self.0.backend.ask_supervisor(Question::Memory).await.and_then(memory)
     }
 
     /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
@@ -680,7 +691,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn logs(&self) -> Result<Vec<LogLine>> {
-        self.0.backend.ask_cluster(Question::Logs).wait().and_then(logs)
+        self.0.backend.ask_supervisor(Question::Logs).wait().and_then(logs)
     }
 
     /// [`logs`](Self::logs) for async code.
@@ -688,7 +699,7 @@ impl Client {
     /// # Errors
     /// As [`logs`](Self::logs).
     pub async fn logs_async(&self) -> Result<Vec<LogLine>> {
-        self.0.backend.ask_cluster(Question::Logs).await.and_then(logs)
+        self.0.backend.ask_supervisor(Question::Logs).await.and_then(logs)
     }
 
     /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.
@@ -713,4 +724,26 @@ impl Client {
     pub fn shutdown(&self) {
         self.0.backend.shutdown();
     }
+}
+
+/// Inside a task: a client of whatever runs it, to submit more work and wait for it. `None` elsewhere.
+///
+/// While a task waits for tasks of its own, its place is given to another one, so this cannot deadlock, even with one
+/// worker of one thread.
+///
+/// ```
+/// use swath::{Client, current_client, delayed};
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 {
+///         return n;
+///     }
+///     let client = current_client().expect("inside a task");
+///     let (a, b) = (delayed(fib).call(n - 1), delayed(fib).call(n - 2));
+///     client.compute(&(a + b)).expect("no task fails")
+/// }
+/// assert_eq!(Client::threads(1).compute(&delayed(fib).call(10))?, 55);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn current_client() -> Option<Client> {
+    current_backend().map(Client::inside)
 }

@@ -4,11 +4,11 @@ use super::Client;
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::graph::label::Label;
+use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind, Node};
 use crate::submission::backend::Want;
-use crate::submission::handle::{Output, Whole};
-use crate::task::function::{Record, Slot};
+use crate::submission::handle::{AllResults, ResultHandle};
+use crate::task::function::{Argument, Record};
 use crate::task::{Data, Value, unwrap_value};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ impl Client {
         let mut inputs = Vec::new();
         failed.each_input(&mut |input| inputs.push(Arc::clone(input)));
         let mut values = self.values_of(&inputs)?.into_iter();
-        let mut slots: SmallVec<[Slot<'_>; 4]> = SmallVec::new();
+        let mut slots: SmallVec<[Argument<'_>; 4]> = SmallVec::new();
         for arg in args {
-            slots.push(Slot::Value(self.argument(arg, &mut values)?));
+            slots.push(Argument::Value(self.argument(arg, &mut values)?));
         }
         match function.run(&mut slots) {
             Ok(value) if failed.hash == what.node().hash => unwrap_value(value).ok_or(Error::Task(error)),
@@ -58,11 +58,11 @@ impl Client {
         value: Value,
         function: &'static Record,
     ) -> Result<T> {
-        let run = self.backend().scatter(vec![(value, function.result(), Label::of(given))], false)?;
-        let output = Output::new(&run, 0);
+        let run = self.backend().scatter(vec![(value, function.result(), TaskLabel::of(given))], false)?;
+        let output = ResultHandle::new(&run, 0);
         let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| output.clone());
         let graph = Graph::with_known(&[what.node()], Some(&known));
-        let run = Whole(self.backend().submit(graph, Want::Values)?);
+        let run = AllResults(self.backend().submit(graph, Want::Values)?);
         run.0.wait_all(None);
         run.0.take(0)?.into_typed(|| run.0.label(0))
     }
@@ -71,11 +71,11 @@ impl Client {
         let missing = || Error::invalid("argument", "an input of the task could not be computed again");
         Ok(match arg {
             Arg::Value(value, _) => value.clone(),
-            Arg::Task(_) | Arg::Stream(_) => values.next().ok_or_else(missing)?,
-            Arg::Gather(record, args) => {
+            Arg::Task(_) | Arg::Elements(_) => values.next().ok_or_else(missing)?,
+            Arg::Inline(record, args) => {
                 let mut slots = Vec::with_capacity(args.len());
                 for arg in args {
-                    slots.push(Slot::Value(self.argument(arg, values)?));
+                    slots.push(Argument::Value(self.argument(arg, values)?));
                 }
                 record.run(&mut slots).map_err(|_| missing())?
             }
@@ -88,12 +88,12 @@ impl Client {
         let graph = self.graph(&roots)?;
         let outputs = graph.outputs();
         let slots: Vec<_> = graph.roots.iter().map(|r| outputs.binary_search(r).unwrap_or_default() as u32).collect();
-        let run = Whole(self.backend().submit(graph, Want::Values)?);
+        let run = AllResults(self.backend().submit(graph, Want::Values)?);
         run.0.wait_all(None);
         slots
             .into_iter()
             .map(|slot| {
-                let output = Output::new(&run.0, slot);
+                let output = ResultHandle::new(&run.0, slot);
                 match output.wait_here(None) {
                     Some(here) => here?.into_value(&output.label()),
                     None => Err(Error::Closed { reason: "the inputs did not come".to_string() }),

@@ -171,5 +171,5 @@ pub(crate) fn nothing() -> Arg {
 
 /// The elements of a partition as an argument.
 pub(crate) fn stream<T>(partition: &Delayed<Vec<T>>) -> Arg {
-    Arg::Stream(Arc::clone(partition.node()))
+    Arg::Elements(Arc::clone(partition.node()))
 }

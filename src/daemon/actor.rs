@@ -3,12 +3,12 @@
 use super::executable;
 use super::janitor::Janitor;
 use super::paths;
-use super::paths::{Lock, Place};
+use super::paths::{ClusterPaths, Lock};
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
-use crate::ipc::event_loop::watch;
+use crate::ipc::event_loop::register;
 use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
@@ -59,12 +59,12 @@ const TURN: Duration = Duration::from_secs(3);
 /// Sessions are numbered below this; above are those of tasks.
 const SESSIONS: u32 = 1 << 30;
 
-pub(crate) struct Cluster {
-    place: Place,
+pub(crate) struct Daemon {
+    place: ClusterPaths,
     settings: Settings,
     shared: SharedMemory,
     began: Instant,
-    groups: Vec<Group>,
+    groups: Vec<BuildGroup>,
     /// Supervisors that have been told to stop.
     leaving: Vec<Addr<Supervisor>>,
     sessions: FxHashMap<SessionId, Arc<ControlPage>>,
@@ -73,7 +73,7 @@ pub(crate) struct Cluster {
 }
 
 /// The programs of one build, and their workers.
-struct Group {
+struct BuildGroup {
     build: BuildId,
     program: String,
     supervisor: Addr<Supervisor>,
@@ -105,7 +105,7 @@ pub(crate) struct Left(pub(crate) SessionId);
 
 #[derive(Message)]
 #[rtype(result = "Overview")]
-struct Look;
+struct GetOverview;
 
 #[derive(MessageResponse)]
 struct Overview {
@@ -129,7 +129,7 @@ struct End;
 #[derive(MessageResponse)]
 struct Leaving(Vec<Addr<Supervisor>>);
 
-impl Cluster {
+impl Daemon {
     fn status(&self) -> ClusterStatus {
         ClusterStatus {
             name: self.place.name.clone(),
@@ -175,14 +175,14 @@ impl Cluster {
         );
         let (build, program) = (admit.build.clone(), admit.program.clone());
         let (supervisor, sessions, idle) = (supervisor.start(), Vec::new(), Instant::now());
-        self.groups.push(Group { build, program, supervisor, sessions, idle });
+        self.groups.push(BuildGroup { build, program, supervisor, sessions, idle });
         Ok(self.groups.len() - 1)
     }
 
     /// Stops the workers of builds whose programs have been away for a while.
     fn retire(&mut self) {
         self.leaving.retain(Addr::connected);
-        let idle = |group: &mut Group| group.sessions.is_empty() && group.idle.elapsed() >= KEEP;
+        let idle = |group: &mut BuildGroup| group.sessions.is_empty() && group.idle.elapsed() >= KEEP;
         for group in self.groups.extract_if(.., idle) {
             log::info!(
                 "stopping the workers of `{}`, build {}: no program uses them",
@@ -202,11 +202,11 @@ fn show(build: &BuildId) -> String {
     }
 }
 
-impl Actor for Cluster {
+impl Actor for Daemon {
     type Context = Context<Self>;
 }
 
-impl Handler<Admit> for Cluster {
+impl Handler<Admit> for Daemon {
     type Result = std::result::Result<Admitted, String>;
 
     fn handle(&mut self, msg: Admit, ctx: &mut Context<Self>) -> Self::Result {
@@ -240,7 +240,7 @@ impl Handler<Admit> for Cluster {
     }
 }
 
-impl Handler<Left> for Cluster {
+impl Handler<Left> for Daemon {
     type Result = ();
 
     fn handle(&mut self, Left(id): Left, ctx: &mut Context<Self>) {
@@ -258,16 +258,16 @@ impl Handler<Left> for Cluster {
     }
 }
 
-impl Handler<Look> for Cluster {
+impl Handler<GetOverview> for Daemon {
     type Result = Overview;
 
-    fn handle(&mut self, _: Look, _: &mut Context<Self>) -> Overview {
+    fn handle(&mut self, _: GetOverview, _: &mut Context<Self>) -> Overview {
         let supervisors = self.groups.iter().map(|group| group.supervisor.clone()).collect();
         Overview { status: self.status(), supervisors }
     }
 }
 
-impl Handler<Scale> for Cluster {
+impl Handler<Scale> for Daemon {
     type Result = ();
 
     fn handle(&mut self, Scale(n): Scale, _: &mut Context<Self>) {
@@ -277,7 +277,7 @@ impl Handler<Scale> for Cluster {
     }
 }
 
-impl Handler<Restart> for Cluster {
+impl Handler<Restart> for Daemon {
     type Result = ();
 
     fn handle(&mut self, _: Restart, _: &mut Context<Self>) {
@@ -285,7 +285,7 @@ impl Handler<Restart> for Cluster {
     }
 }
 
-impl Handler<End> for Cluster {
+impl Handler<End> for Daemon {
     type Result = Leaving;
 
     fn handle(&mut self, _: End, _: &mut Context<Self>) -> Leaving {
@@ -304,7 +304,7 @@ impl Handler<End> for Cluster {
 }
 
 /// Runs the cluster until it is told to stop.
-pub(crate) fn serve(place: Place, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+pub(crate) fn serve(place: ClusterPaths, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     let dir = paths::directory();
     paths::make_directory(&dir)?;
     let mut lock = take_lock(&place)?;
@@ -321,7 +321,7 @@ pub(crate) fn serve(place: Place, settings: Settings, ready: impl FnOnce(&Cluste
 }
 
 fn run(
-    place: &Place,
+    place: &ClusterPaths,
     settings: Settings,
     ready: impl FnOnce(&ClusterStatus),
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
@@ -332,7 +332,7 @@ fn run(
     let system = System::new();
     let status = system.block_on(async {
         let listener = UnixListener::from_std(listener)?;
-        let cluster = Cluster {
+        let cluster = Daemon {
             place: place.clone(),
             settings,
             shared,
@@ -346,7 +346,7 @@ fn run(
         let status = cluster.status();
         let cluster = cluster.start();
         actix::spawn(accept(listener, cluster.clone()));
-        let told = watch(signals.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
+        let told = register(signals.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
         actix::spawn(async move {
             if told.readable().await.is_ok() {
                 log::info!("stopping: a signal came");
@@ -362,7 +362,7 @@ fn run(
     system.run().map_err(|e| failed("its event loop failed", &e))
 }
 
-fn take_lock(place: &Place) -> Result<Lock> {
+fn take_lock(place: &ClusterPaths) -> Result<Lock> {
     let until = Instant::now() + TURN;
     loop {
         if let Some(lock) = Lock::take(place)? {
@@ -380,7 +380,7 @@ fn take_lock(place: &Place) -> Result<Lock> {
     }
 }
 
-fn bind(place: &Place) -> io::Result<StdListener> {
+fn bind(place: &ClusterPaths) -> io::Result<StdListener> {
     let options = ListenerOptions::new()
         .name(place.socket.as_os_str().to_fs_name::<GenericFilePath>()?)
         .mode(0o600)
@@ -406,7 +406,7 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn accept(listener: UnixListener, cluster: Addr<Cluster>) {
+async fn accept(listener: UnixListener, cluster: Addr<Daemon>) {
     loop {
         match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => {
@@ -430,7 +430,7 @@ fn admits(uid: u32) -> std::result::Result<(), String> {
 }
 
 /// Finds out who has connected, and what for.
-async fn greet(socket: Socket, cluster: Addr<Cluster>) {
+async fn greet(socket: Socket, cluster: Addr<Daemon>) {
     let came = socket.peer_uid().map_err(|e| e.to_string()).and_then(admits);
     let pipe = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
         Ok(pipe) => pipe,
@@ -474,7 +474,7 @@ async fn first_word(pipe: &Connection) -> std::result::Result<Option<(Attach, Op
     Ok(Some((message::decode_first(frame)?, fd)))
 }
 
-fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Cluster>) {
+fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
     let Admitted { welcome, session: id, supervisor } = admitted;
     if let Err(e) = pipe.send(&welcome) {
         log::error!("session {} cannot be welcomed: {e}", id.0);
@@ -484,7 +484,7 @@ fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Cluster>) {
     supervisor.do_send(OpenSession { session: id, link: session.recipient() });
 }
 
-async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Cluster>) {
+async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Daemon>) {
     log::debug!("command: {command:?}");
     let stop = command == Control::Stop;
     let answer = match command {
@@ -513,8 +513,8 @@ async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Cluster>)
 }
 
 /// The whole status, and the logs of all workers.
-async fn status(cluster: &Addr<Cluster>) -> std::result::Result<(ClusterStatus, Vec<LogLine>), String> {
-    let Overview { mut status, supervisors } = cluster.send(Look).await.map_err(|e| e.to_string())?;
+async fn status(cluster: &Addr<Daemon>) -> std::result::Result<(ClusterStatus, Vec<LogLine>), String> {
+    let Overview { mut status, supervisors } = cluster.send(GetOverview).await.map_err(|e| e.to_string())?;
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.
@@ -530,7 +530,7 @@ async fn status(cluster: &Addr<Cluster>) -> std::result::Result<(ClusterStatus, 
 }
 
 /// Ends all workers.
-async fn end(cluster: &Addr<Cluster>) {
+async fn end(cluster: &Addr<Daemon>) {
     let Ok(Leaving(supervisors)) = cluster.send(End).await else { return };
     let until = Instant::now() + STOP;
     while supervisors.iter().any(Addr::connected) && Instant::now() < until {

@@ -1,7 +1,7 @@
 //! A program's end of its connection to a local cluster.
 
 use super::paths;
-use super::paths::Place;
+use super::paths::ClusterPaths;
 use crate::error::{Error, Result};
 use crate::ipc::frame::{Decoder, Descriptor, MAX_FRAME, Outgoing};
 use crate::ipc::ledger::Ledger;
@@ -39,7 +39,7 @@ const END: Duration = Duration::from_secs(10);
 
 /// Connects to the cluster as a program that runs tasks.
 pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> {
-    let place = Place::of(target)?;
+    let place = ClusterPaths::of(target)?;
     let failed = |reason: String| Error::Connect { path: place.socket.clone(), reason };
     let socket = dial(&place)?;
     let executable =
@@ -58,7 +58,7 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
     let open = |page| ControlPage::open(page).map(Arc::new).map_err(|e| failed(e.to_string()));
     let ledger = Ledger::shared(open(&supervisor_page)?, open(&own_page)?);
     let pool = SegmentPool::new(owner, ledger, (settings.shared_memory / 8) as usize);
-    let line = Line::new(socket, pool.clone()).map_err(|e| failed(e.to_string()))?;
+    let line = ClusterLink::new(socket, pool.clone()).map_err(|e| failed(e.to_string()))?;
     let who = name.unwrap_or("swath");
     let head = format!("processes client `{who}` on local cluster `{}`", settings.name);
     let description = Description::new(head, Some((*settings).clone()));
@@ -75,14 +75,14 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
 }
 
 /// Sends one command, and answers with what the cluster says.
-pub(crate) fn control(place: &Place, command: Control) -> Result<Attached> {
+pub(crate) fn control(place: &ClusterPaths, command: Control) -> Result<Attached> {
     let socket = dial(place)?;
     exchange(&socket, &Attach::Control(command), Vec::new())
         .map_err(|reason| Error::Connect { path: place.socket.clone(), reason })
 }
 
 /// Stops a cluster and waits until it is gone.
-pub(crate) fn stop(place: &Place) -> Result<()> {
+pub(crate) fn stop(place: &ClusterPaths) -> Result<()> {
     // Together they name one process; a number alone may be another's a moment later.
     let process = paths::pid(place).and_then(|pid| Some((pid, start_time(pid)?)));
     let socket = dial(place)?;
@@ -104,7 +104,7 @@ pub(crate) fn stop(place: &Place) -> Result<()> {
 }
 
 /// Connects to the socket, if there is a cluster of our own user behind it.
-fn dial(place: &Place) -> Result<Socket> {
+fn dial(place: &ClusterPaths) -> Result<Socket> {
     let failed = |reason: String| Error::Connect { path: place.socket.clone(), reason };
     let name = place.socket.as_os_str().to_fs_name::<GenericFilePath>().map_err(|e| failed(e.to_string()))?;
     let stream = Stream::connect(name).map_err(|e| match e.kind() {
@@ -163,7 +163,7 @@ fn exchange(socket: &Socket, attach: &Attach, fds: Vec<Descriptor>) -> std::resu
 }
 
 /// The connection. Any thread writes what the socket takes at once; one thread reads, and writes the rest.
-struct Line {
+struct ClusterLink {
     socket: Socket,
     out: Mutex<Outbox>,
     pool: SegmentPool,
@@ -196,7 +196,7 @@ fn ring(bell: &Socket) {
     let _ = bell.send_nonblocking(&[IoSlice::new(&[1])], &[]);
 }
 
-impl Line {
+impl ClusterLink {
     fn new(socket: Socket, pool: SegmentPool) -> io::Result<Arc<Self>> {
         let attachments = Attachments::new();
         let (bell, rung) = Socket::pair()?;
@@ -302,7 +302,7 @@ impl Line {
     }
 
     /// Waits for something to do.
-    fn wait(&self) -> io::Result<Todo> {
+    fn wait(&self) -> io::Result<LinkTask> {
         let (read, write) = (PollFlags::POLLIN, PollFlags::POLLIN | PollFlags::POLLOUT);
         let events = if self.out.lock().frames.is_empty() { read } else { write };
         let mut both = [PollFd::new(self.socket.as_fd(), events), PollFd::new(self.rung.as_fd(), read)];
@@ -311,7 +311,7 @@ impl Line {
             Err(e) => return Err(e.into()),
         }
         let [socket, rung] = both.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        Ok(Todo {
+        Ok(LinkTask {
             read: !(socket - PollFlags::POLLOUT).is_empty(),
             write: socket.contains(PollFlags::POLLOUT),
             rung: !rung.is_empty(),
@@ -348,13 +348,13 @@ impl Line {
 }
 
 /// What the thread is to do.
-struct Todo {
+struct LinkTask {
     read: bool,
     write: bool,
     rung: bool,
 }
 
-impl Uplink for Arc<Line> {
+impl Uplink for Arc<ClusterLink> {
     fn send(&self, request: Request) -> Result<()> {
         self.write(&request)
     }
@@ -371,7 +371,7 @@ impl Uplink for Arc<Line> {
 }
 
 /// Brings the cluster's words to the client until one of them ends the connection.
-fn listen(line: &Line, remote: &Weak<Remote>, cluster: &str) {
+fn listen(line: &ClusterLink, remote: &Weak<Remote>, cluster: &str) {
     let mut decoder = Decoder::new(MAX_FRAME);
     let reason = loop {
         let todo = match line.wait() {
@@ -393,7 +393,7 @@ fn listen(line: &Line, remote: &Weak<Remote>, cluster: &str) {
                 let Some(remote) = remote.upgrade() else { return line.hang_up() };
                 for FromCluster { done, word } in words {
                     remote.counters.done.fetch_add(done, Ordering::Relaxed);
-                    remote.hear(word);
+                    remote.receive(word);
                 }
             }
             Err(e) => break format!("the connection to the local cluster `{cluster}` failed: {e}"),

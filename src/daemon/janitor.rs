@@ -4,7 +4,7 @@
 //! been started. So the cluster starts a process of its own executable that waits for its end.
 
 use super::paths;
-use super::paths::{Lock, Place};
+use super::paths::{ClusterPaths, Lock};
 use crate::ipc::page::{PageName, start_time};
 use crate::ipc::start;
 use std::io::{PipeWriter, Write};
@@ -20,7 +20,7 @@ const DYING: Duration = Duration::from_secs(5);
 pub(crate) struct Janitor(Option<(Child, PipeWriter)>);
 
 impl Janitor {
-    pub(crate) fn start(place: &Place) -> Self {
+    pub(crate) fn start(place: &ClusterPaths) -> Self {
         let started = start::spawn_janitor(&place.socket);
         Self(started.inspect_err(|e| log::warn!("files of this cluster will stay if it is killed: {e}")).ok())
     }
@@ -37,7 +37,7 @@ impl Drop for Janitor {
 
 /// In the janitor: the cluster of that process has ended. Its log is kept: it may say why.
 pub(crate) fn clean_up_after(process: u32, socket: &Path) {
-    let Ok(place) = Place::of(socket) else { return };
+    let Ok(place) = ClusterPaths::of(socket) else { return };
     let began = Instant::now();
     let is_dying = || {
         std::thread::sleep(Duration::from_millis(1));

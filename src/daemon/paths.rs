@@ -17,12 +17,12 @@ pub const DEFAULT_NAME: &str = "default";
 
 /// The files of one cluster.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ClusterPaths {
     pub(crate) name: String,
     pub(crate) socket: PathBuf,
 }
 
-impl Place {
+impl ClusterPaths {
     /// The cluster that a user means: by its name, or by the path of its socket.
     pub(crate) fn of(target: &Path) -> Result<Self> {
         match target.to_str() {
@@ -102,21 +102,21 @@ fn check_directory(is_dir: bool, owner: u32, mode: u32) -> std::result::Result<(
 /// Held by a cluster as long as it runs. Its files are removed with [`remove`](Self::remove).
 pub(crate) struct Lock {
     file: File,
-    place: Place,
+    place: ClusterPaths,
 }
 
 impl Lock {
     /// The lock of a cluster that has ended without giving it back. None: somebody has it.
-    pub(crate) fn of_dead(place: &Place) -> io::Result<Option<Self>> {
+    pub(crate) fn of_dead(place: &ClusterPaths) -> io::Result<Option<Self>> {
         Self::lock_file(place, false)
     }
 
     /// None: another process has it.
-    pub(crate) fn take(place: &Place) -> Result<Option<Self>> {
+    pub(crate) fn take(place: &ClusterPaths) -> Result<Option<Self>> {
         Self::lock_file(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
     }
 
-    fn lock_file(place: &Place, create: bool) -> io::Result<Option<Self>> {
+    fn lock_file(place: &ClusterPaths, create: bool) -> io::Result<Option<Self>> {
         let path = place.pid_file();
         loop {
             let mut options = OpenOptions::new();
@@ -159,7 +159,7 @@ impl Lock {
 }
 
 /// The process id that a cluster wrote down.
-pub(crate) fn pid(place: &Place) -> Option<u32> {
+pub(crate) fn pid(place: &ClusterPaths) -> Option<u32> {
     fs::read_to_string(place.pid_file()).ok()?.trim().parse().ok()
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn pid(place: &Place) -> Option<u32> {
 const TAIL: u64 = 16 << 10;
 
 /// The end of a log, in whole lines. None where there is no log.
-pub(crate) fn tail(path: &Path) -> Option<String> {
+pub(crate) fn last_lines(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let len = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
@@ -184,7 +184,7 @@ pub(crate) fn tail(path: &Path) -> Option<String> {
 ///
 /// One that was killed does not, though its socket may still be open for a moment: in a process that it was just starting,
 /// which has all its descriptors until it becomes a worker.
-pub(crate) fn is_listening(place: &Place) -> bool {
+pub(crate) fn is_listening(place: &ClusterPaths) -> bool {
     let Ok(stream) = UnixStream::connect(&place.socket) else { return false };
     match Socket::from(OwnedFd::from(stream)).peer_process() {
         Ok(pid) if pid != 0 => start_time(pid).is_some(),
@@ -193,7 +193,7 @@ pub(crate) fn is_listening(place: &Place) -> bool {
 }
 
 /// Makes room for a socket. The lock is held, so what is there can only be left over.
-pub(crate) fn remove_stale_socket(place: &Place) -> Result<()> {
+pub(crate) fn remove_stale_socket(place: &ClusterPaths) -> Result<()> {
     match fs::symlink_metadata(&place.socket) {
         Err(_) => Ok(()),
         Ok(meta) if !meta.file_type().is_socket() => {
@@ -214,8 +214,10 @@ pub(crate) fn sweep(dir: &Path) {
         if path.extension() != Some(OsStr::new("pid")) {
             continue;
         }
-        let place = path.file_stem().and_then(OsStr::to_str).and_then(|name| Place::named(name).ok());
-        let Some(place) = place.map(|p| Place { socket: dir.join(format!("{}.sock", p.name)), ..p }) else { continue };
+        let place = path.file_stem().and_then(OsStr::to_str).and_then(|name| ClusterPaths::named(name).ok());
+        let Some(place) = place.map(|p| ClusterPaths { socket: dir.join(format!("{}.sock", p.name)), ..p }) else {
+            continue;
+        };
         if let Ok(Some(lock)) = Lock::of_dead(&place) {
             log::info!("removing what local cluster `{}` left when it died", place.name);
             lock.remove_but_log();
@@ -228,18 +230,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn at(dir: &Path, name: &str) -> Place {
-        Place { name: name.to_string(), socket: dir.join(format!("{name}.sock")) }
+    fn at(dir: &Path, name: &str) -> ClusterPaths {
+        ClusterPaths { name: name.to_string(), socket: dir.join(format!("{name}.sock")) }
     }
 
     #[test]
     fn names_are_names_and_paths_are_paths() {
         for bad in ["", ".hidden", "a b", "ä", "x\0", &"x".repeat(41)] {
-            assert!(Place::of(Path::new(bad)).is_err(), "{bad:?}");
+            assert!(ClusterPaths::of(Path::new(bad)).is_err(), "{bad:?}");
         }
-        let place = Place::of(Path::new("my-cluster_1.2")).unwrap();
+        let place = ClusterPaths::of(Path::new("my-cluster_1.2")).unwrap();
         assert_eq!(place.socket, directory().join("my-cluster_1.2.sock"));
-        let place = Place::of(Path::new("/run/x/y.sock")).unwrap();
+        let place = ClusterPaths::of(Path::new("/run/x/y.sock")).unwrap();
         assert_eq!((place.name.as_str(), place.socket.as_path()), ("y", Path::new("/run/x/y.sock")));
         assert_eq!(place.pid_file(), Path::new("/run/x/y.pid"));
     }

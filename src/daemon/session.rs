@@ -1,6 +1,6 @@
 //! The actor that owns one program's connection.
 
-use super::actor::{Cluster, Left};
+use super::actor::{Daemon, Left};
 use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::message::FromCluster;
@@ -13,7 +13,7 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) pipe: Arc<Connection>,
     pub(crate) supervisor: Addr<Supervisor>,
-    pub(crate) cluster: Addr<Cluster>,
+    pub(crate) cluster: Addr<Daemon>,
 }
 
 impl Actor for Session {

@@ -1,7 +1,6 @@
 //! What may be passed where a task takes a value of some type.
 
 use super::Delayed;
-use crate::client::Future;
 use crate::graph::node::{Arg, Node};
 use crate::task::codec::CodecOf;
 use crate::task::function::{Args, CallError, Record, TaskFunction};
@@ -13,7 +12,7 @@ use std::sync::Arc;
 
 /// Can be passed where a task takes a `T`.
 ///
-/// That is a `T` itself, a [`Delayed<T>`] or [`Future<T>`] (or a reference to one), a `&str` for a `String`, and a list,
+/// That is a `T` itself, a [`Delayed<T>`] or [`Future<T>`](crate::Future) (or a reference to one), a `&str` for a `String`, and a list,
 /// array, tuple, option or map that holds delayed values or futures.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be passed where the task takes `{T}`",
@@ -87,20 +86,8 @@ impl<T: Data> IntoArg<T> for &Delayed<T> {
     }
 }
 
-impl<T: Data> IntoArg<T> for Future<T> {
-    fn into_arg(self) -> Arg {
-        Arg::Task(self.to_node())
-    }
-}
-
-impl<T: Data> IntoArg<T> for &Future<T> {
-    fn into_arg(self) -> Arg {
-        Arg::Task(self.to_node())
-    }
-}
-
 /// Carries the function that puts a container together.
-struct Gather<C>(PhantomData<C>);
+pub(crate) struct Inline<C>(PhantomData<C>);
 
 fn all<T: Data>(args: &mut Args<'_, '_>) -> Result<Vec<T>, CallError> {
     (0..args.len()).map(|i| args.take(i)).collect()
@@ -110,16 +97,16 @@ fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_, '_>) -> 
     (0..args.len() / 2).map(|i| Ok((args.take(2 * i)?, args.take(2 * i + 1)?))).collect()
 }
 
-impl<T: Data> Gather<Vec<T>> {
-    const RECORD: &'static Record =
+impl<T: Data> Inline<Vec<T>> {
+    pub(crate) const RECORD: &'static Record =
         &Record::new::<Self>(|| "list", |args| Ok(Arc::new(all::<T>(args)?) as Value), CodecOf::<Vec<T>>::CODEC);
 }
 
-impl<T: Data, const N: usize> Gather<[T; N]>
+impl<T: Data, const N: usize> Inline<[T; N]>
 where
     [T; N]: Data,
 {
-    const RECORD: &'static Record = &Record::new::<Self>(
+    pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "array",
         |args| {
             let items: [T; N] = all::<T>(args)?.try_into().map_err(|items: Vec<T>| CallError::Decode {
@@ -132,63 +119,64 @@ where
     );
 }
 
-impl<T: Data> Gather<Option<T>> {
-    const RECORD: &'static Record = &Record::new::<Self>(
+impl<T: Data> Inline<Option<T>> {
+    pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "option",
         |args| Ok(Arc::new(if args.len() == 0 { None } else { Some(args.take::<T>(0)?) }) as Value),
         CodecOf::<Option<T>>::CODEC,
     );
 }
 
-impl<K: Data + Eq + Hash, V: Data> Gather<HashMap<K, V>> {
-    const RECORD: &'static Record = &Record::new::<Self>(
+impl<K: Data + Eq + Hash, V: Data> Inline<HashMap<K, V>> {
+    pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
         |args| Ok(Arc::new(pairs::<K, V, HashMap<K, V>>(args)?) as Value),
         CodecOf::<HashMap<K, V>>::CODEC,
     );
 }
 
-impl<K: Data + Ord, V: Data> Gather<BTreeMap<K, V>> {
-    const RECORD: &'static Record = &Record::new::<Self>(
+impl<K: Data + Ord, V: Data> Inline<BTreeMap<K, V>> {
+    pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
         |args| Ok(Arc::new(pairs::<K, V, BTreeMap<K, V>>(args)?) as Value),
         CodecOf::<BTreeMap<K, V>>::CODEC,
     );
 }
 
-fn list<T: Data, I: IntoArg<T>>(items: impl IntoIterator<Item = I>) -> Arg {
-    Arg::Gather(Gather::<Vec<T>>::RECORD, items.into_iter().map(IntoArg::into_arg).collect())
+pub(crate) fn list<T: Data, I: IntoArg<T>>(items: impl IntoIterator<Item = I>) -> Arg {
+    Arg::Inline(Inline::<Vec<T>>::RECORD, items.into_iter().map(IntoArg::into_arg).collect())
 }
 
+/// What lists, options and maps of a handle are as arguments.
 macro_rules! lists {
     ($($handle:ident),*) => {$(
         impl<T: Data> IntoArg<Vec<T>> for Vec<$handle<T>> {
             fn into_arg(self) -> Arg {
-                list::<T, _>(self)
+               $crate::delayed::arg::list::<T, _>(self)
             }
         }
 
         impl<T: Data> IntoArg<Vec<T>> for &Vec<$handle<T>> {
             fn into_arg(self) -> Arg {
-                list::<T, _>(self)
+               $crate::delayed::arg::list::<T, _>(self)
             }
         }
 
         impl<T: Data> IntoArg<Vec<T>> for &[$handle<T>] {
             fn into_arg(self) -> Arg {
-                list::<T, _>(self)
+               $crate::delayed::arg::list::<T, _>(self)
             }
         }
 
         impl<T: Data, const N: usize> IntoArg<Vec<T>> for [$handle<T>; N] {
             fn into_arg(self) -> Arg {
-                list::<T, _>(self)
+               $crate::delayed::arg::list::<T, _>(self)
             }
         }
 
         impl<T: Data, const N: usize> IntoArg<Vec<T>> for &[$handle<T>; N] {
             fn into_arg(self) -> Arg {
-                list::<T, _>(self)
+               $crate::delayed::arg::list::<T, _>(self)
             }
         }
 
@@ -198,46 +186,48 @@ macro_rules! lists {
         {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().map(IntoArg::<T>::into_arg).collect();
-                Arg::Gather(Gather::<[T; N]>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<[T; N]>::RECORD, items)
             }
         }
 
         impl<T: Data> IntoArg<Vec<Vec<T>>> for Vec<Vec<$handle<T>>> {
             fn into_arg(self) -> Arg {
-                let items = self.into_iter().map(list::<T, _>).collect();
-                Arg::Gather(Gather::<Vec<Vec<T>>>::RECORD, items)
+                let items = self.into_iter().map($crate::delayed::arg::list::<T, _>).collect();
+                Arg::Inline($crate::delayed::arg::Inline::<Vec<Vec<T>>>::RECORD, items)
             }
         }
 
         impl<T: Data> IntoArg<Option<T>> for Option<$handle<T>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().map(IntoArg::<T>::into_arg).collect();
-                Arg::Gather(Gather::<Option<T>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<Option<T>>::RECORD, items)
             }
         }
 
-        impl<K: Data + Eq + Hash, T: Data> IntoArg<HashMap<K, T>> for HashMap<K, $handle<T>> {
+        impl<K: Data + Eq + std::hash::Hash, T: Data> IntoArg<std::collections::HashMap<K, T>> for std::collections::HashMap<K, $handle<T>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().flat_map(|(k, v)| [k.into_arg(), v.into_arg()]).collect();
-                Arg::Gather(Gather::<HashMap<K, T>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<std::collections::HashMap<K, T>>::RECORD, items)
             }
         }
 
-        impl<K: Data + Ord, T: Data> IntoArg<BTreeMap<K, T>> for BTreeMap<K, $handle<T>> {
+        impl<K: Data + Ord, T: Data> IntoArg<std::collections::BTreeMap<K, T>> for std::collections::BTreeMap<K, $handle<T>> {
             fn into_arg(self) -> Arg {
                 let items = self.into_iter().flat_map(|(k, v)| [k.into_arg(), v.into_arg()]).collect();
-                Arg::Gather(Gather::<BTreeMap<K, T>>::RECORD, items)
+                Arg::Inline($crate::delayed::arg::Inline::<std::collections::BTreeMap<K, T>>::RECORD, items)
             }
         }
     )*};
 }
 
-lists!(Delayed, Future);
+pub(crate) use lists;
+
+lists!(Delayed);
 
 macro_rules! tuple_record {
     ($($t:ident $i:tt),*) => {
-        impl<$($t: Data),*> Gather<($($t,)*)> {
-            const RECORD: &'static Record = &Record::new::<Self>(
+        impl<$($t: Data),*> Inline<($($t,)*)> {
+            pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
                 || "tuple",
                 |args| Ok(Arc::new(($(args.take::<$t>($i)?,)*)) as Value),
                 CodecOf::<($($t,)*)>::CODEC,
@@ -255,7 +245,7 @@ macro_rules! tuple {
     ($($t:ident $i:tt $item:ty),*) => {
         impl<$($t: Data),*> IntoArg<($($t,)*)> for ($($item,)*) {
             fn into_arg(self) -> Arg {
-                Arg::Gather(Gather::<($($t,)*)>::RECORD, vec![$(IntoArg::<$t>::into_arg(self.$i)),*])
+                Arg::Inline(Inline::<($($t,)*)>::RECORD, vec![$(IntoArg::<$t>::into_arg(self.$i)),*])
             }
         }
     };

@@ -1,11 +1,10 @@
 //! Lazy calls: wrap a function, call it with values or other lazy calls, compute when everything is described.
 
-mod arg;
+pub(crate) mod arg;
 mod ops;
 
 pub use arg::{IntoArg, value};
 
-use crate::client::{Client, Future};
 use crate::error::Result;
 use crate::graph::node::{Arg, Node};
 use crate::graph::options::Options;
@@ -20,7 +19,7 @@ use std::time::Duration;
 /// Wraps a function so that calling it describes work instead of doing it.
 ///
 /// The function is any `fn` item or closure that captures nothing, with up to eight arguments; it may run in another
-/// process. Its call takes, for each argument of type `T`, a `T`, a [`Delayed<T>`] or a [`Future<T>`], and for
+/// process. Its call takes, for each argument of type `T`, a `T`, a [`Delayed<T>`] or a [`Future<T>`](crate::Future), and for
 /// lists, tuples, options and maps also one with delayed values inside.
 ///
 /// ```
@@ -39,12 +38,12 @@ use std::time::Duration;
 /// assert_eq!(total.compute(&Client::sync())?, 54);
 /// # Ok::<(), swath::Error>(())
 /// ```
-pub fn delayed<F, S>(function: F) -> Lazy<F, S>
+pub fn delayed<F, S>(function: F) -> DelayedFn<F, S>
 where
     F: Signature<S>,
 {
     let _ = function;
-    Lazy { options: None, _function: PhantomData }
+    DelayedFn { options: None, _function: PhantomData }
 }
 
 /// Wraps a function that returns `Result<T, E>`: the lazy call is a `Delayed<T>`, and an `Err` fails the task.
@@ -65,16 +64,16 @@ where
 /// assert!(error.to_string().ends_with("failed: 5 is odd"));
 /// # Ok::<(), swath::Error>(())
 /// ```
-pub fn try_delayed<F, S>(function: F) -> Lazy<F, Fallible<S>>
+pub fn try_delayed<F, S>(function: F) -> DelayedFn<F, Fallible<S>>
 where
     F: TrySignature<S>,
 {
     let _ = function;
-    Lazy { options: None, _function: PhantomData }
+    DelayedFn { options: None, _function: PhantomData }
 }
 
 /// A wrapped function, see [`delayed`]. Options given here hold for each call made with it.
-pub struct Lazy<F, S> {
+pub struct DelayedFn<F, S> {
     options: Option<Arc<Options>>,
     _function: PhantomData<(F, fn() -> S)>,
 }
@@ -82,19 +81,19 @@ pub struct Lazy<F, S> {
 /// Marks the signature of a function that may fail.
 pub struct Fallible<S>(PhantomData<S>);
 
-impl<F, S> Clone for Lazy<F, S> {
+impl<F, S> Clone for DelayedFn<F, S> {
     fn clone(&self) -> Self {
         Self { options: self.options.clone(), _function: PhantomData }
     }
 }
 
-impl<F, S> fmt::Debug for Lazy<F, S> {
+impl<F, S> fmt::Debug for DelayedFn<F, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "delayed({})", std::any::type_name::<F>())
     }
 }
 
-impl<F, S> Lazy<F, S> {
+impl<F, S> DelayedFn<F, S> {
     fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
         set(Arc::make_mut(self.options.get_or_insert_with(Arc::default)));
         self
@@ -182,7 +181,7 @@ macro_rules! calls {
         {
         }
 
-        impl<F, R, $($arg),*> Lazy<F, fn($($arg),*) -> R> {
+        impl<F, R, $($arg),*> DelayedFn<F, fn($($arg),*) -> R> {
             /// Describes a call of the function.
             #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<R>
@@ -195,7 +194,7 @@ macro_rules! calls {
             }
         }
 
-        impl<F, T, E, $($arg),*> Lazy<F, Fallible<fn($($arg),*) -> Result<T, E>>> {
+        impl<F, T, E, $($arg),*> DelayedFn<F, Fallible<fn($($arg),*) -> Result<T, E>>> {
             /// Describes a call of the function.
             #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
             pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<T>
@@ -221,7 +220,7 @@ calls!(A0 a, A1 b, A2 c, A3 d, A4 e, A5 f);
 calls!(A0 a, A1 b, A2 c, A3 d, A4 e, A5 f, A6 g);
 calls!(A0 a, A1 b, A2 c, A3 d, A4 e, A5 f, A6 g, A7 h);
 
-impl<F, A, R> Lazy<F, fn(A) -> R> {
+impl<F, A, R> DelayedFn<F, fn(A) -> R> {
     /// Describes one call for each item.
     pub fn map<I>(&self, items: I) -> Vec<Delayed<R>>
     where
@@ -235,7 +234,7 @@ impl<F, A, R> Lazy<F, fn(A) -> R> {
     }
 }
 
-impl<F, A, T, E> Lazy<F, Fallible<fn(A) -> Result<T, E>>> {
+impl<F, A, T, E> DelayedFn<F, Fallible<fn(A) -> Result<T, E>>> {
     /// Describes one call for each item.
     pub fn map<I>(&self, items: I) -> Vec<Delayed<T>>
     where
@@ -284,7 +283,7 @@ impl<T> Delayed<T> {
     }
 
     /// The task's key, for example `inc-3f2a90c1e3f2d1b8`: its name, and a hash that differs from task to task (and is
-    /// equal for equal calls of [pure](Lazy::pure) functions).
+    /// equal for equal calls of [pure](DelayedFn::pure) functions).
     pub fn key(&self) -> String {
         self.node.key()
     }
@@ -302,38 +301,6 @@ impl<T> Delayed<T> {
 }
 
 impl<T: Data> Delayed<T> {
-    /// Computes the value with a client: [`Client::compute`] of this one.
-    ///
-    /// # Errors
-    /// The error of the task that failed, or that of the client.
-    pub fn compute(&self, client: &Client) -> Result<T> {
-        client.compute(self)
-    }
-
-    /// [`compute`](Self::compute) for async code, under any runtime.
-    ///
-    /// # Errors
-    /// As [`compute`](Self::compute).
-    pub async fn compute_async(&self, client: &Client) -> Result<T> {
-        client.compute_async(self).await
-    }
-
-    /// Starts computing, and keeps the result with the client's workers: [`Client::persist`] of this one.
-    ///
-    /// # Errors
-    /// Where the graph cannot be submitted; a task that fails shows when the result is used.
-    pub fn persist(&self, client: &Client) -> Result<Delayed<T>> {
-        client.persist(self)
-    }
-
-    /// Starts computing: [`Client::submit`] of this one.
-    ///
-    /// # Errors
-    /// Where the graph cannot be submitted.
-    pub fn submit(&self, client: &Client) -> Result<Future<T>> {
-        client.submit(self)
-    }
-
     /// Describes a call of `function` with this value.
     ///
     /// ```

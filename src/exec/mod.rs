@@ -6,26 +6,26 @@ pub(crate) mod threads;
 
 use crate::error::{Cause, ReturnedError, TaskError};
 use crate::graph::Graph;
-use crate::graph::label::Label;
+use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
 use crate::ids::SessionId;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::ring::{Ended, Ring, Token};
 use crate::task::Value;
 use crate::task::call::{Fault, call, guarded};
-use crate::task::function::{CallError, Slot};
+use crate::task::function::{Argument, CallError};
 use smallvec::SmallVec;
 
 /// Records that a call of this process begins. `number` is that of the submission.
 pub(crate) fn begin(ring: Ring<'_>, number: u32, graph: &Graph, id: u32, thread: usize, now: u64) -> Token {
     let task = TaskId { job: JobId { session: SessionId::CLIENT, number }, index: id };
     if let Some(layer) = &graph.layer {
-        return ring.begin(task, layer.function().place(), (layer.hash(id) >> 64) as u64, thread, None, now);
+        return ring.begin(task, layer.function().log_id(), (layer.hash(id) >> 64) as u64, thread, None, now);
     }
     let node = &graph.nodes[id as usize];
     let Kind::Call { function, options, .. } = &node.kind else { return ring.begin(task, 0, 0, thread, None, now) };
     let name = options.as_deref().and_then(|o| o.name.as_deref());
-    ring.begin(task, function.place(), node.key_hash(), thread, name, now)
+    ring.begin(task, function.log_id(), node.key_hash(), thread, name, now)
 }
 
 /// How a call ended, as it is recorded.
@@ -41,13 +41,13 @@ pub(crate) fn ended<T, E>(result: &Result<T, E>, late: bool) -> Ended {
 pub(crate) fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
     if let Some(layer) = &graph.layer {
         // Copying the value is its own code, too.
-        return guarded(|| layer.function().run(&mut [Slot::Value(layer.value(id))]).map_err(Fault::Call));
+        return guarded(|| layer.function().run(&mut [Argument::Value(layer.value(id))]).map_err(Fault::Call));
     }
     match &graph.nodes[id as usize].kind {
         Kind::Call { function, args, .. } => {
-            let mut slots: SmallVec<[Slot<'_>; 4]> = SmallVec::with_capacity(args.len());
+            let mut slots: SmallVec<[Argument<'_>; 4]> = SmallVec::with_capacity(args.len());
             for arg in args {
-                slots.push(Slot::Value(argument(arg, next)?));
+                slots.push(Argument::Value(argument(arg, next)?));
             }
             call(function, &mut slots)
         }
@@ -61,11 +61,11 @@ pub(crate) fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) 
 fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
     match arg {
         Arg::Value(value, _) => Ok(value.clone()),
-        Arg::Task(_) | Arg::Stream(_) => Ok(next()),
-        Arg::Gather(record, args) => {
+        Arg::Task(_) | Arg::Elements(_) => Ok(next()),
+        Arg::Inline(record, args) => {
             let mut slots = Vec::with_capacity(args.len());
             for arg in args {
-                slots.push(Slot::Value(argument(arg, next)?));
+                slots.push(Argument::Value(argument(arg, next)?));
             }
             call(record, &mut slots)
         }
@@ -73,7 +73,7 @@ fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> 
 }
 
 /// The error that tells of a fault in a task of this process.
-pub(crate) fn task_error(task: &Label, worker: &str, fault: Fault) -> TaskError {
+pub(crate) fn task_error(task: &TaskLabel, worker: &str, fault: Fault) -> TaskError {
     let cause = match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
         Fault::Call(CallError::Returned { message, error, codec }) => {

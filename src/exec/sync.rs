@@ -4,18 +4,19 @@ use super::{begin, ended, evaluate, task_error};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
 use crate::graph::Graph;
-use crate::graph::label::Label;
+use crate::graph::label::TaskLabel;
 use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Mode, Progress};
 use crate::submission::backend::{Backend, Reply, Want, answer_in_process};
-use crate::submission::handle::{Run, Slot};
+use crate::submission::context::BackendScope;
+use crate::submission::handle::{ResultState, Submission};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
-use crate::task::context::{Scope, TaskInfo};
+use crate::task::context::{TaskInfo, TaskScope};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -40,9 +41,15 @@ struct SyncScope {
     task: Cell<u32>,
 }
 
-impl Scope for SyncScope {
+impl BackendScope for SyncScope {
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.backend.upgrade().map(|b| b as Arc<dyn Backend>)
+    }
+}
+
+impl TaskScope for SyncScope {
     fn info(&self) -> TaskInfo {
-        let label = Label::in_graph(&self.graph, self.task.get());
+        let label = TaskLabel::in_graph(&self.graph, self.task.get());
         TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() }
     }
 
@@ -51,10 +58,6 @@ impl Scope for SyncScope {
     }
 
     fn set_progress(&self, _fraction: f64) {}
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        self.backend.upgrade().map(|b| b as Arc<dyn Backend>)
-    }
 
     fn waiting(&self, _begins: bool) {}
 }
@@ -88,7 +91,7 @@ impl SyncRunner {
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(graph.len(), || None);
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
-        let _entered = context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut failed = 0;
         // One task begins when the one before it has ended, so that each is timed by one look at the clock.
         let mut now = ticks();
@@ -119,9 +122,9 @@ impl SyncRunner {
         if graph.is_held(id)
             && let Kind::Held(output) = &graph.nodes[id as usize].kind
         {
-            return output.run.look(output.slot, |slot| match slot {
-                Slot::Value(value) => Ok(value.clone()),
-                Slot::Failed(e) => Err(e.clone()),
+            return output.submission.with_state(output.index, |slot| match slot {
+                ResultState::Value(value) => Ok(value.clone()),
+                ResultState::Failed(e) => Err(e.clone()),
                 _ => Err(crate::submission::handle::cancelled(&output.label())),
             });
         }
@@ -129,7 +132,7 @@ impl SyncRunner {
         let failure = refs.iter().find_map(|&r| done[r as usize].as_ref().and_then(|d| d.as_ref().err()).cloned());
         if let Some(e) = failure {
             refs.iter().for_each(|&r| uses[r as usize] -= 1);
-            return Err(e.needed(Label::in_graph(graph, id).key()));
+            return Err(e.needed(TaskLabel::in_graph(graph, id).key()));
         }
         let (retries, timeout) = graph.options(id).map_or((0, None), |o| (o.retries, o.timeout));
         let mut attempt = 0;
@@ -169,10 +172,10 @@ impl SyncRunner {
                 }
                 _ if !last => attempt += 1,
                 (_, Some(limit)) => {
-                    let (label, cause) = (Label::in_graph(graph, id), Cause::TimedOut { limit });
+                    let (label, cause) = (TaskLabel::in_graph(graph, id), Cause::TimedOut { limit });
                     return Err(TaskError::new(label.key(), label.name(), Some(HERE.to_string()), None, cause));
                 }
-                (Err(fault), None) => return Err(task_error(&Label::in_graph(graph, id), HERE, fault)),
+                (Err(fault), None) => return Err(task_error(&TaskLabel::in_graph(graph, id), HERE, fault)),
             }
         }
     }
@@ -188,38 +191,49 @@ impl Backend for SyncRunner {
         format!("sync client: tasks run in the calling thread, {state}")
     }
 
-    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
+    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
         let graph = Rc::new(graph);
         self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-        let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let run = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
         let results = self.run(run.number, &graph);
-        run.settle(results.into_iter().enumerate().map(|(i, r)| (i as u32, r.map_or_else(Slot::Failed, Slot::Value))));
+        run.settle(
+            results
+                .into_iter()
+                .enumerate()
+                .map(|(i, r)| (i as u32, r.map_or_else(ResultState::Failed, ResultState::Value))),
+        );
         Ok(run)
     }
 
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+    fn scatter(
+        self: Arc<Self>,
+        values: Vec<(Value, &'static Codec, TaskLabel)>,
+        _broadcast: bool,
+    ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
-        let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, Slot::Value(v))));
+        let run = Submission::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
         Ok(run)
     }
 
-    fn ask(&self, _run: &Run, _slots: &[u32]) {}
+    fn ask(&self, _run: &Submission, _slots: &[u32]) {}
 
-    fn release(&self, _run: &Run, _slots: &[u32]) {}
+    fn release(&self, _run: &Submission, _slots: &[u32]) {}
 
-    fn cancel(&self, _run: &Arc<Run>, _slots: &[u32]) {}
+    fn cancel(&self, _run: &Arc<Submission>, _slots: &[u32]) {}
 
-    fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
         self.check_open()?;
         let Some(node) = run.node(slot) else { return Ok(()) };
         if run.reopen(slot) {
             let graph = Rc::new(Graph::of(&[&node]));
             self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-            let result =
-                self.run(run.number, &graph).into_iter().map(|r| (slot, r.map_or_else(Slot::Failed, Slot::Value)));
+            let result = self
+                .run(run.number, &graph)
+                .into_iter()
+                .map(|r| (slot, r.map_or_else(ResultState::Failed, ResultState::Value)));
             run.settle(result);
         }
         Ok(())
@@ -233,7 +247,7 @@ impl Backend for SyncRunner {
         }
     }
 
-    fn ask_cluster(&self, question: Question) -> Reply {
+    fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let runs = vec![Recorded { worker: HERE.to_string(), records: self.events.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
@@ -241,7 +255,7 @@ impl Backend for SyncRunner {
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }
 
-    fn explain(&self, run: &Run, slot: u32) -> Reply {
+    fn explain(&self, run: &Submission, slot: u32) -> Reply {
         Reply::ready(Ok(Answer::Text(format!("{} ran when it was submitted", run.label(slot).key()))))
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// How the files of one source are read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Settings {
+pub(super) struct ReadSettings {
     pub(super) encoding: Encoding,
     /// Whether what is not text in the encoding becomes `U+FFFD` instead of an error.
     pub(super) lossy: bool,
@@ -24,7 +24,7 @@ pub(super) struct Settings {
     pub(super) options: StoreOptions,
 }
 
-impl Settings {
+impl ReadSettings {
     pub(super) fn delimiter(&self) -> Delimiter {
         self.delimiter_in(self.encoding)
     }
@@ -44,7 +44,7 @@ pub struct Block {
     pub(super) compression: Compression,
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<ReadSettings>,
 }
 
 impl fmt::Debug for Block {

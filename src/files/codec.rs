@@ -48,7 +48,7 @@ impl Compression {
             #[cfg(not(feature = "compression"))]
             _ => data,
         };
-        Ok(Box::new(Named { plain, compression: self }))
+        Ok(Box::new(NamedDecoder { plain, compression: self }))
     }
 
     /// Compresses what is written to it into `to`.
@@ -74,12 +74,12 @@ fn buffered(data: Box<dyn Read + Send>) -> io::BufReader<Box<dyn Read + Send>> {
 }
 
 /// A decoder whose complaints name the compression.
-struct Named {
+struct NamedDecoder {
     plain: Box<dyn Read + Send>,
     compression: Compression,
 }
 
-impl Read for Named {
+impl Read for NamedDecoder {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.plain.read(buf).map_err(|e| {
             // The reader below has a problem of its own, or the system has; the rest are complaints about the data.

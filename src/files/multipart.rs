@@ -6,7 +6,7 @@
 
 use super::object::{event_loop, problem, wait};
 use crate::error::file::FileProblem;
-use object_store::MultipartUpload;
+use object_store::MultipartUpload as Upload;
 use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use tokio::sync::mpsc;
 const LEAVE: Duration = Duration::from_secs(10);
 
 /// What is to be done next.
-pub(super) enum Step {
+pub(super) enum UploadStep {
     Part(Vec<u8>),
     Complete,
 }
 
 /// An upload in parts. Dropped before it is complete, it is aborted.
-pub(super) struct Parts {
-    steps: mpsc::Sender<Step>,
+pub(super) struct MultipartUpload {
+    steps: mpsc::Sender<UploadStep>,
     answers: Option<mpsc::Receiver<Result<(), FileProblem>>>,
     /// Whether an answer is to come.
     is_under_way: bool,
@@ -31,10 +31,10 @@ pub(super) struct Parts {
     ended: Receiver<()>,
 }
 
-impl Parts {
+impl MultipartUpload {
     /// Begins one.
     pub(super) fn send(
-        begin: impl Future<Output = object_store::Result<Box<dyn MultipartUpload>>> + Send + 'static,
+        begin: impl Future<Output = object_store::Result<Box<dyn Upload>>> + Send + 'static,
     ) -> io::Result<Self> {
         // There is never more than one of either.
         let ((steps, next), (answer, answers)) = (mpsc::channel(1), mpsc::channel(1));
@@ -47,7 +47,7 @@ impl Parts {
     }
 
     /// Begins a step when the one before has been taken.
-    pub(super) fn step(&mut self, step: Step) -> io::Result<()> {
+    pub(super) fn step(&mut self, step: UploadStep) -> io::Result<()> {
         self.settle()?;
         self.steps.try_send(step).map_err(|_| io::Error::other("the upload has ended before"))?;
         self.is_under_way = true;
@@ -66,7 +66,7 @@ impl Parts {
     }
 }
 
-impl Drop for Parts {
+impl Drop for MultipartUpload {
     fn drop(&mut self) {
         self.answers = None;
         // Nothing is ever sent.
@@ -75,8 +75,8 @@ impl Drop for Parts {
 }
 
 async fn upload(
-    begin: impl Future<Output = object_store::Result<Box<dyn MultipartUpload>>>,
-    mut steps: mpsc::Receiver<Step>,
+    begin: impl Future<Output = object_store::Result<Box<dyn Upload>>>,
+    mut steps: mpsc::Receiver<UploadStep>,
     answers: mpsc::Sender<Result<(), FileProblem>>,
 ) {
     // Not given up halfway: then nobody would know what to abort.
@@ -87,8 +87,8 @@ async fn upload(
     let steps = async {
         while let Some(step) = steps.recv().await {
             match step {
-                Step::Part(part) => upload.put_part(part.into()).await.map_err(problem)?,
-                Step::Complete => return upload.complete().await.map(drop).map_err(problem),
+                UploadStep::Part(part) => upload.put_part(part.into()).await.map_err(problem)?,
+                UploadStep::Complete => return upload.complete().await.map(drop).map_err(problem),
             }
             // If nobody is there, that is seen below.
             let _ = answers.send(Ok(())).await;
@@ -124,7 +124,7 @@ mod tests {
         is_aborted: Arc<AtomicBool>,
     }
 
-    impl MultipartUpload for Silent {
+    impl Upload for Silent {
         fn put_part(&mut self, _: PutPayload) -> UploadPart {
             ready(Ok(())).boxed()
         }
@@ -153,9 +153,9 @@ mod tests {
         let is_aborted = Arc::new(AtomicBool::new(false));
         let (asked, is_asked) = oneshot::channel();
         let silent = Silent { asked: Some(asked), is_aborted: Arc::clone(&is_aborted) };
-        let mut parts = Parts::send(async { Ok(Box::new(silent) as Box<dyn MultipartUpload>) }).expect("begun");
-        parts.step(Step::Part(vec![1])).expect("taken");
-        parts.step(Step::Complete).expect("taken");
+        let mut parts = MultipartUpload::send(async { Ok(Box::new(silent) as Box<dyn Upload>) }).expect("begun");
+        parts.step(UploadStep::Part(vec![1])).expect("taken");
+        parts.step(UploadStep::Complete).expect("taken");
         wait(is_asked).expect("an event loop").expect("asked");
         assert!(!is_aborted.load(Ordering::SeqCst));
         drop(parts);
@@ -169,10 +169,10 @@ mod tests {
         let silent = Silent { asked: None, is_aborted: Arc::clone(&is_aborted) };
         let begin_later = async move {
             let _ = begun.await;
-            Ok(Box::new(silent) as Box<dyn MultipartUpload>)
+            Ok(Box::new(silent) as Box<dyn Upload>)
         };
-        let mut parts = Parts::send(begin_later).expect("begun");
-        parts.step(Step::Part(vec![1])).expect("taken");
+        let mut parts = MultipartUpload::send(begin_later).expect("begun");
+        parts.step(UploadStep::Part(vec![1])).expect("taken");
         std::thread::scope(|scope| {
             let gone = scope.spawn(|| drop(parts));
             begin.send(()).expect("awaited");

@@ -6,7 +6,7 @@
 //! block on another. Requests take milliseconds, so a hop from one thread to the other does not count.
 
 use super::location::{Listed, Location, Sink, StoreOptions};
-use super::multipart::{Parts, Step};
+use super::multipart::{MultipartUpload, UploadStep};
 use super::pattern::{Pattern, is_pattern};
 use crate::error::file::{FileError, FileProblem};
 use bytes::Bytes;
@@ -334,12 +334,12 @@ pub(super) struct Download {
     next: u64,
     /// Where the reader will probably stop.
     wanted: u64,
-    coming: Option<JoinHandle<Result<Piece, FileProblem>>>,
+    coming: Option<JoinHandle<Result<DownloadChunk, FileProblem>>>,
     stream: Option<Chunks>,
     chunk: Cursor<Bytes>,
 }
 
-enum Piece {
+enum DownloadChunk {
     Bytes(Bytes),
     /// All of the file.
     Stream(BoxStream<'static, object_store::Result<Bytes>>),
@@ -385,13 +385,13 @@ impl Download {
             }
         };
         match join(coming)?? {
-            Piece::Bytes(bytes) => {
+            DownloadChunk::Bytes(bytes) => {
                 if self.next < self.wanted {
                     self.request(self.wanted)?;
                 }
                 Ok(Some(bytes))
             }
-            Piece::Stream(stream) => {
+            DownloadChunk::Stream(stream) => {
                 let (send, receive) = mpsc::channel(AHEAD);
                 event_loop()?.spawn(pump(stream, send));
                 self.stream = Some(receive);
@@ -409,7 +409,7 @@ impl Drop for Download {
     }
 }
 
-async fn piece(object: Object, listed: Listed, range: Range<u64>) -> Result<Piece, FileProblem> {
+async fn piece(object: Object, listed: Listed, range: Range<u64>) -> Result<DownloadChunk, FileProblem> {
     let Object { store, path } = &object;
     let is_all = range.start == 0 && range.end == listed.size;
     // Not every web server knows ranges.
@@ -426,8 +426,8 @@ async fn piece(object: Object, listed: Listed, range: Range<u64>) -> Result<Piec
         return Err(FileProblem::Changed { listed: listed.size, found: result.meta.size });
     }
     match is_stream {
-        true => Ok(Piece::Stream(result.into_stream())),
-        false => result.bytes().await.map(Piece::Bytes).map_err(problem),
+        true => Ok(DownloadChunk::Stream(result.into_stream())),
+        false => result.bytes().await.map(DownloadChunk::Bytes).map_err(problem),
     }
 }
 
@@ -479,7 +479,7 @@ impl Read for Download {
 pub(super) struct Upload {
     object: Object,
     part: Vec<u8>,
-    parts: Option<Parts>,
+    parts: Option<MultipartUpload>,
 }
 
 impl Upload {
@@ -492,10 +492,10 @@ impl Upload {
             Some(parts) => parts,
             none => {
                 let Object { store, path } = self.object.clone();
-                none.insert(Parts::send(async move { store.put_multipart(&path).await })?)
+                none.insert(MultipartUpload::send(async move { store.put_multipart(&path).await })?)
             }
         };
-        parts.step(Step::Part(std::mem::take(&mut self.part)))
+        parts.step(UploadStep::Part(std::mem::take(&mut self.part)))
     }
 }
 
@@ -520,7 +520,7 @@ impl Sink for Upload {
             self.send_part()?;
         }
         if let Some(parts) = &mut self.parts {
-            parts.step(Step::Complete)?;
+            parts.step(UploadStep::Complete)?;
             return parts.settle();
         }
         let Self { object: Object { store, path }, part, .. } = *self;

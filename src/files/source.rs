@@ -1,7 +1,7 @@
 //! Which files are read, and how.
 
 use super::Compression;
-use super::block::{Block, Settings};
+use super::block::{Block, ReadSettings};
 use super::encoding::Encoding;
 use super::local;
 use super::location::{Listed, Location};
@@ -47,7 +47,7 @@ pub struct Files {
     compression: Option<Compression>,
     /// As the user wrote it; looked at when it is used.
     encoding: Option<String>,
-    settings: Settings,
+    settings: ReadSettings,
 }
 
 impl fmt::Debug for Files {
@@ -70,7 +70,7 @@ impl Files {
             files_per_partition: 1,
             compression: None,
             encoding: None,
-            settings: Settings::default(),
+            settings: ReadSettings::default(),
         }
     }
 
@@ -175,7 +175,7 @@ impl Files {
         }
     }
 
-    fn settings(&self) -> Result<Settings> {
+    fn settings(&self) -> Result<ReadSettings> {
         let mut settings = self.settings.clone();
         if let Some(name) = &self.encoding {
             settings.encoding = Encoding::named(name)
@@ -231,7 +231,7 @@ impl Files {
         Ok(files)
     }
 
-    fn split(&self, file: Listed, settings: &Arc<Settings>, blocks: &mut Vec<Block>) -> Result<()> {
+    fn split(&self, file: Listed, settings: &Arc<ReadSettings>, blocks: &mut Vec<Block>) -> Result<()> {
         let name = file.location.to_string();
         let compression = self.compression.unwrap_or_else(|| Compression::of_name(&name));
         let unsplittable = |why: String| FileError::of(&name, FileProblem::unsupported(why));

@@ -15,16 +15,16 @@ use std::sync::Arc;
 const DEEPEST: u32 = 128;
 
 /// A task, and its inputs as tasks of the graph before.
-struct Part {
+struct InlinedTask {
     node: Arc<Node>,
     refs: SmallVec<[u32; 4]>,
     /// How many stages it has taken in, one inside the other.
     depth: u32,
 }
 
-impl Part {
+impl InlinedTask {
     /// The task of a node when it has taken in the stages that `stage` gives it.
-    fn new(graph: &Graph, id: u32, mut stage: impl FnMut(u32, Option<&Options>) -> Option<Part>) -> Self {
+    fn new(graph: &Graph, id: u32, mut stage: impl FnMut(u32, Option<&Options>) -> Option<InlinedTask>) -> Self {
         let node = &graph.nodes[id as usize];
         let mut inputs = graph.refs(id).iter().copied();
         let (function, args, options) = match &node.kind {
@@ -38,7 +38,7 @@ impl Part {
             arg.each_task(&mut |_| uses += 1);
             let first = refs.len();
             refs.extend(inputs.by_ref().take(uses));
-            if matches!(arg, Arg::Stream(_))
+            if matches!(arg, Arg::Elements(_))
                 && let Some(inner) = stage(refs[first], options.as_deref())
                 && let Kind::Call { function, args, options: others } = &inner.node.kind
                 && let Some(stream) = function.stream()
@@ -46,7 +46,7 @@ impl Part {
                 refs.truncate(first);
                 refs.extend_from_slice(&inner.refs);
                 depth = depth.max(inner.depth + 1);
-                joined.push(Arg::Gather(stream, args.to_vec()));
+                joined.push(Arg::Inline(stream, args.to_vec()));
                 if let Some(others) = others.as_deref().filter(|o| o.matter()) {
                     options = Some(Arc::new(options.as_deref().cloned().unwrap_or_default().with(others)));
                 }
@@ -64,12 +64,12 @@ impl Part {
 
 impl Graph {
     /// Makes one task of each task and the stages that only it reads.
-    pub(super) fn join_streams(self) -> Self {
+    pub(super) fn inline_streams(self) -> Self {
         let uses = self.uses();
-        let mut parts: Vec<Option<Part>> = Vec::with_capacity(self.len());
+        let mut parts: Vec<Option<InlinedTask>> = Vec::with_capacity(self.len());
         for id in 0..self.len() as u32 {
-            let part = Part::new(&self, id, |input, outer| {
-                let fits = |part: &mut Part| {
+            let part = InlinedTask::new(&self, id, |input, outer| {
+                let fits = |part: &mut InlinedTask| {
                     let options = part.node.options();
                     uses[input as usize] == 1
                         && part.depth < DEEPEST

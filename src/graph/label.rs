@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 /// What an output is called, without keeping the graph that makes it.
 #[derive(Clone)]
-pub(crate) struct Label {
+pub(crate) struct TaskLabel {
     pub(crate) function: &'static Record,
     options: Option<Arc<Options>>,
     pub(crate) hash: u128,
 }
 
-impl Label {
+impl TaskLabel {
     pub(crate) fn new(function: &'static Record, options: Option<Arc<Options>>, hash: u128) -> Self {
         Self { function, options, hash }
     }

@@ -25,20 +25,20 @@ const SEGMENTS: usize = 1024;
 
 /// The calls. They need nothing of each other, and the result of each is wanted.
 #[derive(Debug)]
-pub(crate) struct Layer {
-    pub(crate) names: Names,
+pub(crate) struct MapTasks {
+    pub(crate) names: MapNames,
     values: Box<dyn Values>,
 }
 
 /// What the calls of a layer are called.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Names {
+pub(crate) struct MapNames {
     pub(crate) function: &'static Record,
     /// The serial number of the first call.
     first: u64,
 }
 
-impl Names {
+impl MapNames {
     /// The hash of call number `id`; as that of a node.
     pub(crate) fn hash(self, id: u32) -> u128 {
         keyed_hash(self.function, self.first + u64::from(id))
@@ -84,7 +84,7 @@ impl<A: Data> Values for Given<A> {
 
 /// Some calls of a layer as a part of a job, see [`Layer::wire`].
 #[derive(Default)]
-pub(crate) struct Part {
+pub(crate) struct WiredPart {
     pub(crate) spec: JobSpec,
     /// For each task of the part, its call; `u32::MAX` for an argument.
     pub(crate) ends: Vec<u32>,
@@ -94,10 +94,10 @@ pub(crate) struct Part {
     pub(crate) next: u32,
 }
 
-impl Layer {
+impl MapTasks {
     pub(crate) fn new<A: Data>(function: &'static Record, values: Vec<A>) -> Self {
         let first = serials(values.len() as u64);
-        Self { names: Names { function, first }, values: Box::new(Given(values)) }
+        Self { names: MapNames { function, first }, values: Box::new(Given(values)) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -136,12 +136,12 @@ impl Layer {
         ids: std::ops::Range<u32>,
         pool: Option<&SegmentPool>,
         skip: impl Fn(u32) -> bool,
-    ) -> Result<Part> {
+    ) -> Result<WiredPart> {
         let function = self.function();
         let offset =
             function.offset().ok_or_else(|| Error::NotInExecutable { function: function.path().to_string() })?;
         let n = ids.len();
-        let mut part = Part { next: ids.end, ends: Vec::with_capacity(n), ..Part::default() };
+        let mut part = WiredPart { next: ids.end, ends: Vec::with_capacity(n), ..WiredPart::default() };
         let spec = &mut part.spec;
         spec.body_ends.reserve(n);
         spec.dep_ends.reserve(n);
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn calls_are_as_if_each_had_been_described() {
-        let layer = Layer::new(record(|x: u64| x + 1), vec![5_u64, 6, 7]);
+        let layer = MapTasks::new(record(|x: u64| x + 1), vec![5_u64, 6, 7]);
         let (a, b) = (layer.node(0), layer.node(2));
         assert_eq!((a.hash, b.hash), (layer.hash(0), layer.hash(2)));
         assert_ne!(a.hash, b.hash);
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn long_values_become_tasks_and_what_is_skipped_does_not() {
         let layer =
-            Layer::new(record(|s: String| s.len()), vec!["a".to_string(), "b".repeat(INLINE + 1), "c".to_string()]);
+            MapTasks::new(record(|s: String| s.len()), vec!["a".to_string(), "b".repeat(INLINE + 1), "c".to_string()]);
         let part = layer.wire(0..3, None, |id| id == 0).expect("encodes");
         assert_eq!(part.ends, [u32::MAX, 1, 2]);
         assert_eq!(part.spec.deps(1), [0]);

@@ -8,8 +8,8 @@ pub(crate) mod node;
 pub(crate) mod options;
 pub(crate) mod wire;
 
-use crate::submission::handle::Output;
-use map::Layer;
+use crate::submission::handle::ResultHandle;
+use map::MapTasks;
 use node::{Kind, Node};
 use options::Options;
 use rustc_hash::FxHashMap;
@@ -32,14 +32,14 @@ pub(crate) struct Graph {
     /// Nodes that are results of earlier graphs.
     held: usize,
     /// Calls that are held as a rule: then these are all its tasks, and everything else is empty.
-    pub(crate) layer: Option<Arc<Layer>>,
+    pub(crate) layer: Option<Arc<MapTasks>>,
 }
 
 /// A list of tasks; mostly of one, since most graphs are asked for one result.
 pub(crate) type Ids = SmallVec<[u32; 2]>;
 
 /// Finds the result of a task, where there is one already.
-pub(crate) type Known<'a> = &'a dyn Fn(&Arc<Node>) -> Option<Output>;
+pub(crate) type Known<'a> = &'a dyn Fn(&Arc<Node>) -> Option<ResultHandle>;
 
 enum Visit<'a> {
     Enter(&'a Arc<Node>),
@@ -142,11 +142,11 @@ impl Graph {
             }
             graph.roots.extend(done.pop());
         }
-        if streams { graph.join_streams() } else { graph }
+        if streams { graph.inline_streams() } else { graph }
     }
 
     /// The graph of a layer, of which every result is asked for.
-    pub(crate) fn of_layer(layer: Layer) -> Self {
+    pub(crate) fn of_layer(layer: MapTasks) -> Self {
         Self { layer: Some(Arc::new(layer)), ..Self::default() }
     }
 

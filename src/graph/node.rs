@@ -1,7 +1,7 @@
 //! The lazy graph as it is built: immutable nodes that share what they have in common.
 
 use crate::graph::options::Options;
-use crate::submission::handle::Output;
+use crate::submission::handle::ResultHandle;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
@@ -21,7 +21,7 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) enum Kind {
     Call { function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>> },
-    Held(Output),
+    Held(ResultHandle),
 }
 
 /// One argument of a call.
@@ -35,10 +35,10 @@ pub enum Arg {
     Task(Arc<Node>),
     /// The result of another task, read element by element: the other task may become a part of this one.
     #[doc(hidden)]
-    Stream(Arc<Node>),
+    Elements(Arc<Node>),
     /// A part of the task: the function that puts a list, tuple or map together, or a stage of a collection.
     #[doc(hidden)]
-    Gather(&'static Record, Vec<Arg>),
+    Inline(&'static Record, Vec<Arg>),
 }
 
 impl Node {
@@ -51,7 +51,7 @@ impl Node {
         Self { kind: Kind::Call { function, args, options }, hash }
     }
 
-    pub(crate) fn held(output: Output) -> Self {
+    pub(crate) fn held(output: ResultHandle) -> Self {
         let hash = output.hash();
         Self { kind: Kind::Held(output), hash }
     }
@@ -74,7 +74,7 @@ impl Node {
 
     /// Whether it reads another task's result element by element.
     pub(super) fn takes_streams(&self) -> bool {
-        matches!(&self.kind, Kind::Call { args, .. } if args.iter().any(|a| matches!(a, Arg::Stream(_))))
+        matches!(&self.kind, Kind::Call { args, .. } if args.iter().any(|a| matches!(a, Arg::Elements(_))))
     }
 
     /// The function that gives the elements of the result one after the other.
@@ -138,8 +138,8 @@ impl Node {
         fn take(arg: Arg, into: &mut Vec<Arc<Node>>) {
             match arg {
                 Arg::Value(..) => {}
-                Arg::Task(node) | Arg::Stream(node) => into.push(node),
-                Arg::Gather(_, args) => args.into_iter().for_each(|a| take(a, into)),
+                Arg::Task(node) | Arg::Elements(node) => into.push(node),
+                Arg::Inline(_, args) => args.into_iter().for_each(|a| take(a, into)),
             }
         }
         if let Kind::Call { args, .. } = &mut self.kind {
@@ -166,14 +166,14 @@ impl Arg {
     pub(super) fn each_task<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
         match self {
             Arg::Value(..) => {}
-            Arg::Task(node) | Arg::Stream(node) => f(node),
-            Arg::Gather(_, args) => args.iter().for_each(|a| a.each_task(f)),
+            Arg::Task(node) | Arg::Elements(node) => f(node),
+            Arg::Inline(_, args) => args.iter().for_each(|a| a.each_task(f)),
         }
     }
 
     /// Whether it is the result of another task as a whole.
     pub(crate) fn is_task(&self) -> bool {
-        matches!(self, Arg::Task(_) | Arg::Stream(_))
+        matches!(self, Arg::Task(_) | Arg::Elements(_))
     }
 
     fn feed(&self, hasher: &mut Xxh3) -> Option<()> {
@@ -185,11 +185,11 @@ impl Arg {
                 hasher.update(&(bytes.len() as u64).to_le_bytes());
                 hasher.update(&bytes);
             }
-            Arg::Task(node) | Arg::Stream(node) => {
+            Arg::Task(node) | Arg::Elements(node) => {
                 hasher.update(b"task");
                 hasher.update(&node.hash.to_le_bytes());
             }
-            Arg::Gather(record, args) => {
+            Arg::Inline(record, args) => {
                 hasher.update(b"gather");
                 feed_function(record, hasher);
                 hasher.update(&(args.len() as u64).to_le_bytes());

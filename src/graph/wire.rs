@@ -5,7 +5,7 @@ use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{EXTERNAL, JobSpec, Output};
-use crate::submission::handle::{Output as ClientOutput, Slot};
+use crate::submission::handle::{ResultHandle as ClientOutput, ResultState};
 use crate::task::codec::{Codec, Refused};
 use crate::task::encode::EncodeError;
 use crate::task::encode::encode;
@@ -42,7 +42,7 @@ pub(crate) fn argument_error(e: EncodeError, key: String, codec: &Codec) -> Erro
 }
 
 /// What is being written.
-struct Writer<'a> {
+struct JobWriter<'a> {
     graph: &'a Graph,
     pool: Option<&'a SegmentPool>,
     spec: JobSpec,
@@ -68,7 +68,7 @@ impl Graph {
     /// Where an argument cannot be encoded or a function is not part of the executable.
     pub(crate) fn wire(&self, pool: Option<&SegmentPool>, deliver: bool) -> Result<Wired> {
         let n = self.len();
-        let mut writer = Writer {
+        let mut writer = JobWriter {
             graph: self,
             pool,
             spec: JobSpec::default(),
@@ -88,7 +88,7 @@ impl Graph {
             match &node.kind {
                 Kind::Held(output) => {
                     writer.place[id as usize] = EXTERNAL | writer.spec.externals.len() as u32;
-                    let task = output.run.task_sent(output.slot);
+                    let task = output.submission.task_sent(output.index);
                     writer.spec.externals.push(task.ok_or_else(|| unsent(output))?);
                 }
                 Kind::Call { .. } if writer.inner[id as usize] => {}
@@ -100,7 +100,7 @@ impl Graph {
     }
 }
 
-impl Writer<'_> {
+impl JobWriter<'_> {
     /// Marks the tasks that are steps of their only user.
     fn find_chains(&mut self) {
         if self.graph.refs.is_empty() {
@@ -225,12 +225,12 @@ impl Writer<'_> {
     ) -> Result<()> {
         match arg {
             Arg::Value(value, codec) => self.literal(body, node, value, codec),
-            Arg::Task(_) | Arg::Stream(_) => {
+            Arg::Task(_) | Arg::Elements(_) => {
                 let input = refs.next().copied().unwrap_or_default();
                 self.dependency(body, self.place[input as usize]);
                 Ok(())
             }
-            Arg::Gather(record, items) => {
+            Arg::Inline(record, items) => {
                 for item in items {
                     self.operand(body, node, item, refs)?;
                 }
@@ -295,8 +295,8 @@ impl Writer<'_> {
 
 /// Why there is no task that makes an output.
 fn unsent(output: &ClientOutput) -> Error {
-    output.run.look(output.slot, |slot| match slot {
-        Slot::Failed(e) => Error::Task(e.clone()),
+    output.submission.with_state(output.index, |slot| match slot {
+        ResultState::Failed(e) => Error::Task(e.clone()),
         _ => Error::OtherClient { key: output.key() },
     })
 }

@@ -15,7 +15,7 @@ const UNKNOWN: u64 = 0xffff;
 
 /// A piece of output, numbered from 1, so that whoever is told of it in two ways takes it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct OutputChunk {
     pub(crate) number: u64,
     pub(crate) stderr: bool,
     pub(crate) bytes: Vec<u8>,
@@ -23,7 +23,7 @@ pub(crate) struct Piece {
 
 /// One writer at a time; readers come when it is dead.
 #[repr(C)]
-pub(crate) struct Carried {
+pub(crate) struct CapturedOutput {
     /// The piece's number, then a bit for its stream, then its length in 16 bits. 0 in the length: nothing is carried.
     state: AtomicU64,
     bytes: [AtomicU8; PIECE],
@@ -31,9 +31,9 @@ pub(crate) struct Carried {
 
 const _: () = assert!((PIECE as u64) < UNKNOWN);
 
-impl Carried {
+impl CapturedOutput {
     /// Reads what is in a pipe, straight into this memory. `None`: nothing is there, or nothing more will come.
-    pub(crate) fn take(&self, pipe: &impl AsFd, stderr: bool) -> io::Result<Option<Piece>> {
+    pub(crate) fn take(&self, pipe: &impl AsFd, stderr: bool) -> io::Result<Option<OutputChunk>> {
         let number = (self.state.load(Ordering::Relaxed) >> 17) + 1;
         let state = |length: u64| number << 17 | u64::from(stderr) << 16 | length;
         self.bytes.iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
@@ -46,7 +46,7 @@ impl Carried {
             Ok(n @ 1..) => {
                 self.state.store(state(n as u64), Ordering::Release);
                 let bytes = self.bytes[..n as usize].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
-                Ok(Some(Piece { number, stderr, bytes }))
+                Ok(Some(OutputChunk { number, stderr, bytes }))
             }
             nothing => {
                 self.told();
@@ -61,7 +61,7 @@ impl Carried {
     }
 
     /// What was carried when the process died.
-    pub(crate) fn left(&self) -> Option<Piece> {
+    pub(crate) fn left(&self) -> Option<OutputChunk> {
         let state = self.state.load(Ordering::Acquire);
         let (number, stderr) = (state >> 17, state >> 16 & 1 == 1);
         let mut bytes: Vec<u8> = self.bytes.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
@@ -70,7 +70,7 @@ impl Carried {
             UNKNOWN => bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)),
             length => bytes.truncate(length as usize),
         }
-        (!bytes.is_empty()).then_some(Piece { number, stderr, bytes })
+        (!bytes.is_empty()).then_some(OutputChunk { number, stderr, bytes })
     }
 }
 
@@ -80,8 +80,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn empty() -> Carried {
-        Carried { state: AtomicU64::new(0), bytes: [const { AtomicU8::new(0) }; PIECE] }
+    fn empty() -> CapturedOutput {
+        CapturedOutput { state: AtomicU64::new(0), bytes: [const { AtomicU8::new(0) }; PIECE] }
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(carried.left(), None);
         to.write_all(b"one").unwrap();
         let piece = carried.take(&from, true).unwrap();
-        assert_eq!(piece, Some(Piece { number: 1, stderr: true, bytes: b"one".to_vec() }));
+        assert_eq!(piece, Some(OutputChunk { number: 1, stderr: true, bytes: b"one".to_vec() }));
         assert_eq!(carried.left(), piece);
         carried.told();
         assert_eq!(carried.left(), None);
@@ -110,7 +110,7 @@ mod tests {
         carried.state.store(7 << 17 | UNKNOWN, Ordering::Relaxed);
         assert_eq!(carried.left(), None, "it died before the read");
         b"so long\n".iter().zip(&carried.bytes).for_each(|(byte, at)| at.store(*byte, Ordering::Relaxed));
-        assert_eq!(carried.left(), Some(Piece { number: 7, stderr: false, bytes: b"so long\n".to_vec() }));
+        assert_eq!(carried.left(), Some(OutputChunk { number: 7, stderr: false, bytes: b"so long\n".to_vec() }));
         // Nonsense of a process that went wild.
         carried.state.store(u64::MAX - 1, Ordering::Relaxed);
         assert_eq!(carried.left().unwrap().bytes.len(), PIECE);

@@ -8,7 +8,7 @@
 
 use crate::bytes::Bytes;
 use crate::ipc::ledger::{Ledger, QuotaError};
-use crate::ipc::out_of_band::{Layout, layout_scope};
+use crate::ipc::out_of_band::{Layout, layout_with};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentError};
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -235,7 +235,7 @@ impl Disk {
 
     /// Writes a value that `encode` encodes. Takes as long as the disk does; nothing changes where it fails.
     pub(crate) fn write(&self, encode: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<OnDisk, DiskError> {
-        let (encoded, layout) = layout_scope(encode);
+        let (encoded, layout) = layout_with(encode);
         let encoded = encoded.map_err(DiskError::Encode)?;
         let mut extents = Vec::with_capacity(2);
         if layout.len > 0 {
@@ -326,7 +326,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ipc::buffer::Buffer;
-    use crate::ipc::out_of_band::decode_scope;
+    use crate::ipc::out_of_band::decode_with;
     use crate::task::codec;
     use proptest::prelude::*;
 
@@ -346,7 +346,7 @@ mod tests {
 
     fn read<T: crate::Data>(on_disk: &OnDisk) -> T {
         let payload = on_disk.payload().unwrap();
-        decode_scope(payload.segments(), || codec::decode(payload.content())).unwrap()
+        decode_with(payload.segments(), || codec::decode(payload.content())).unwrap()
     }
 
     #[test]

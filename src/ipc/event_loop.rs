@@ -22,7 +22,7 @@ unsafe impl OwnsDescriptor for OwnedFd {}
 
 /// Registers a descriptor with the event loop of this thread, to be told when there is something to read, or room to
 /// write. Not both: a socket whose peer reads has room again, and waking for that each time costs as much as the message.
-pub(crate) fn watch<T: OwnsDescriptor>(fd: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+pub(crate) fn register<T: OwnsDescriptor>(fd: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: the registration needs the descriptor to stay open and the same, which is what the trait promises; the
     // event loop gives the registration up before it drops the value.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)

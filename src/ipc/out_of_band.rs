@@ -27,7 +27,7 @@ const _: () = assert!(MANY + 2 < MAX_FDS);
 
 /// Where a buffer was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct BufferRef {
     pub(crate) index: u32,
     pub(crate) offset: u64,
 }
@@ -44,8 +44,8 @@ struct Encoding {
     /// Slots of existing segments, by address of the segment.
     existing: FxHashMap<*const Segment, u32>,
     /// Heap buffers met, by address and length. `copies` keeps them alive, so an address can't come to mean another.
-    placed: FxHashMap<(*const u8, usize), Place>,
-    copies: Vec<(Buffer<u8>, Place)>,
+    placed: FxHashMap<(*const u8, usize), BufferRef>,
+    copies: Vec<(Buffer<u8>, BufferRef)>,
     /// The planned slot that takes further small buffers.
     shared: Option<u32>,
     /// All buffers are laid out one after the other, wherever they are; so many bytes have been given away.
@@ -53,19 +53,19 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn place(&mut self, bytes: Buffer<u8>) -> Place {
+    fn place(&mut self, bytes: Buffer<u8>) -> BufferRef {
         if self.flat.is_none()
             && let Some((segment, offset)) = bytes.in_segment()
         {
             let offset = offset as u64;
             if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
-                return Place { index, offset };
+                return BufferRef { index, offset };
             }
             if self.slots.len() < MANY {
                 let index = self.slots.len() as u32;
                 self.existing.insert(Arc::as_ptr(segment), index);
                 self.slots.push(Slot::Existing(segment.clone()));
-                return Place { index, offset };
+                return BufferRef { index, offset };
             }
         }
         let key = (bytes.as_ptr(), bytes.len());
@@ -78,16 +78,16 @@ impl Encoding {
         place
     }
 
-    fn plan(&mut self, len: usize) -> Place {
+    fn plan(&mut self, len: usize) -> BufferRef {
         if let Some(used) = &mut self.flat {
             let offset = used.next_multiple_of(ALIGN as u64);
             *used = offset + len as u64;
-            return Place { index: 0, offset };
+            return BufferRef { index: 0, offset };
         }
         let full = self.slots.len() >= MANY;
         if len >= ALONE && !full {
             self.slots.push(Slot::Planned(len));
-            return Place { index: self.slots.len() as u32 - 1, offset: 0 };
+            return BufferRef { index: self.slots.len() as u32 - 1, offset: 0 };
         }
         if let Some(index) = self.shared
             && let Slot::Planned(used) = &mut self.slots[index as usize]
@@ -95,13 +95,13 @@ impl Encoding {
             let offset = used.next_multiple_of(ALIGN);
             if full || offset + len <= SHARED_MAX {
                 *used = offset + len;
-                return Place { index, offset: offset as u64 };
+                return BufferRef { index, offset: offset as u64 };
             }
         }
         let index = self.slots.len() as u32;
         self.slots.push(Slot::Planned(len));
         self.shared = Some(index);
-        Place { index, offset: 0 }
+        BufferRef { index, offset: 0 }
     }
 
     fn finish(self, pool: &SegmentPool) -> Result<Vec<Arc<Segment>>, SegmentError> {
@@ -181,7 +181,7 @@ impl<T> Drop for Restore<T> {
 /// Runs `f`, which encodes values; large buffers in them go to segments, which are returned in the order that
 /// [`decode_scope`] wants them. Without a pool everything is written inline. A value takes at most as many segments as a
 /// frame carries descriptors.
-pub(crate) fn encode_scope<R>(
+pub(crate) fn encode_with<R>(
     pool: Option<&SegmentPool>,
     f: impl FnOnce() -> R,
 ) -> Result<(R, Vec<Arc<Segment>>), SegmentError> {
@@ -203,7 +203,7 @@ pub(crate) struct Layout {
 }
 
 /// Runs `f`, which encodes a value; large buffers in it are copied nowhere, but given a place in one segment to come.
-pub(crate) fn layout_scope<R>(f: impl FnOnce() -> R) -> (R, Layout) {
+pub(crate) fn layout_with<R>(f: impl FnOnce() -> R) -> (R, Layout) {
     let scope = Restore::enter(&ENCODING, Some(Encoding { flat: Some(0), ..Encoding::default() }));
     let result = f();
     let encoding = scope.leave().unwrap_or_default();
@@ -245,7 +245,7 @@ pub(super) fn counts(bytes: &[u8], on_disk: bool) -> Option<bool> {
 }
 
 /// Runs `f`, which decodes what [`encode_scope`] made; buffers in it become views of `segments`.
-pub(crate) fn decode_scope<R>(segments: &[Arc<Segment>], f: impl FnOnce() -> R) -> R {
+pub(crate) fn decode_with<R>(segments: &[Arc<Segment>], f: impl FnOnce() -> R) -> R {
     // Most values have no segments and lie in no other value.
     if segments.is_empty() && DECODING.with_borrow(Vec::is_empty) {
         return f();
@@ -257,7 +257,7 @@ pub(crate) fn decode_scope<R>(segments: &[Arc<Segment>], f: impl FnOnce() -> R) 
 }
 
 /// Finds a place for the bytes of a large buffer. `None` outside of a scope: write them inline.
-pub(super) fn place(bytes: impl FnOnce() -> Buffer<u8>) -> Option<Place> {
+pub(super) fn place(bytes: impl FnOnce() -> Buffer<u8>) -> Option<BufferRef> {
     ENCODING.with_borrow_mut(|encoding| Some(encoding.as_mut()?.place(bytes())))
 }
 
@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn encode<T: Serialize>(pool: Option<&SegmentPool>, value: &T) -> (Vec<u8>, Vec<Arc<Segment>>) {
-        let (bytes, segments) = encode_scope(pool, || bincode::serde::encode_to_vec(value, config())).unwrap();
+        let (bytes, segments) = encode_with(pool, || bincode::serde::encode_to_vec(value, config())).unwrap();
         (bytes.unwrap(), segments)
     }
 
@@ -303,7 +303,7 @@ mod tests {
         bytes: &'a [u8],
         segments: &[Arc<Segment>],
     ) -> Result<T, bincode::error::DecodeError> {
-        let decoded = decode_scope(segments, || bincode::serde::borrow_decode_from_slice(bytes, config()));
+        let decoded = decode_with(segments, || bincode::serde::borrow_decode_from_slice(bytes, config()));
         decoded.map(|(value, _)| value)
     }
 
@@ -413,16 +413,16 @@ mod tests {
     #[test]
     fn no_budget_is_a_typed_error() {
         let pool = SegmentPool::new(1, Ledger::in_memory(MIB as u64), 0);
-        let result = encode_scope(Some(&pool), || bincode::serde::encode_to_vec(numbers(MIB), config()));
+        let result = encode_with(Some(&pool), || bincode::serde::encode_to_vec(numbers(MIB), config()));
         assert!(matches!(result, Err(SegmentError::Budget(_))));
     }
 
     #[test]
     fn scopes_nest_and_survive_panics() {
         let pool = pool();
-        let ((inner, inner_segments), outer) = encode_scope(Some(&pool), || {
+        let ((inner, inner_segments), outer) = encode_with(Some(&pool), || {
             let inner = encode(None, &numbers(10_000));
-            let unwound = catch_unwind(AssertUnwindSafe(|| encode_scope(Some(&pool), || panic!("in a scope"))));
+            let unwound = catch_unwind(AssertUnwindSafe(|| encode_with(Some(&pool), || panic!("in a scope"))));
             assert!(unwound.is_err());
             bincode::serde::encode_to_vec(numbers(20_000), config()).unwrap();
             inner
@@ -431,8 +431,8 @@ mod tests {
         assert!(inner_segments.is_empty() && inner.len() > 80_000);
         assert_eq!(outer.len(), 1);
         assert!(place(|| numbers(1).cast().unwrap()).is_none());
-        decode_scope(&outer, || {
-            decode_scope(&[], || assert!(segment(0).is_none()));
+        decode_with(&outer, || {
+            decode_with(&[], || assert!(segment(0).is_none()));
             assert!(segment(0).is_some());
         });
         assert!(segment(0).is_none());

@@ -1,16 +1,16 @@
 //! How the calls of a layer get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::{Entry, Remote, closed, forward};
+use super::{Remote, RunEntry, closed, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
-use crate::graph::map::{Layer, Part};
+use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
 use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::backend::{Backend, Shown, Want};
-use crate::submission::handle::{Output, Run, Slot, cancelled};
-use crate::submission::task_map::{Gone, Made};
+use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
+use crate::submission::task_map::{Gone, TaskMap};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,10 +21,10 @@ const FIRST: u32 = 256;
 const MOST: u32 = 4096;
 
 /// A layer on its way to the workers.
-struct Feed {
+struct MapSender {
     remote: Arc<Remote>,
-    run: Arc<Run>,
-    layer: Arc<Layer>,
+    run: Arc<Submission>,
+    layer: Arc<MapTasks>,
     /// The first call that has not been sent, and how many tasks have been.
     next: u32,
     tasks: u32,
@@ -32,15 +32,15 @@ struct Feed {
 
 impl Remote {
     /// Starts the run of a layer. The first calls are sent before it is `shown`, so that the workers begin meanwhile.
-    pub(crate) fn feed(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+    pub(crate) fn submit_map(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let run = Run::new(number, self.clone(), &graph);
-        run.set_made(Made::unsent(self.job(number)));
+        let run = Submission::new(number, self.clone(), &graph);
+        run.set_task_map(TaskMap::unsent(self.job(number)));
         let Some(layer) = graph.layer.clone().filter(|layer| layer.len() > 0) else { return Ok(run) };
         self.total.fetch_add(layer.len() as u64, Ordering::Relaxed);
-        let entry = Entry { claims: 1, ..Entry::new(&run, graph) };
+        let entry = RunEntry { claims: 1, ..RunEntry::new(&run, graph) };
         self.runs.lock().insert(number, entry);
-        let mut feed = Feed { remote: Arc::clone(&self), run: Arc::clone(&run), layer, next: 0, tasks: 0 };
+        let mut feed = MapSender { remote: Arc::clone(&self), run: Arc::clone(&run), layer, next: 0, tasks: 0 };
         let begun = feed.send_some(FIRST, true);
         if begun.is_err() || feed.is_over() {
             feed.end();
@@ -67,15 +67,15 @@ impl Remote {
     }
 
     /// Runs an output again for which no task was ever sent.
-    pub(crate) fn retry_unsent(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
-        let Some(made) = run.made() else { return Ok(()) };
+    pub(crate) fn retry_unsent(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
+        let Some(made) = run.task_map() else { return Ok(()) };
         // Until then somebody may still fail it as cancelled.
         made.wait_sent(slot);
-        let failed = run.look(slot, |slot| matches!(slot, Slot::Failed(_)));
+        let failed = run.with_state(slot, |slot| matches!(slot, ResultState::Failed(_)));
         let Some(node) = run.node(slot).filter(|_| failed) else { return Ok(()) };
         let again = self.submit(Graph::of(&[&node]), Want::Values)?;
         if run.reopen(slot) {
-            let again = Output::new(&again, 0);
+            let again = ResultHandle::new(&again, 0);
             made.set_again(slot, again.clone());
             forward(again, Arc::downgrade(run), slot);
         }
@@ -83,7 +83,7 @@ impl Remote {
     }
 }
 
-impl Feed {
+impl MapSender {
     fn is_over(&self) -> bool {
         self.next as usize >= self.layer.len()
     }
@@ -109,21 +109,21 @@ impl Feed {
     /// Sends about `n` calls. The first to be refused is an error of the caller's, if it is he who sends them.
     fn send_some(&mut self, n: u32, caller: bool) -> Result<()> {
         self.remote.check_open()?;
-        let Some(made) = self.run.made() else { return Ok(()) };
+        let Some(made) = self.run.task_map() else { return Ok(()) };
         let ids = self.next..self.next.saturating_add(n).min(self.layer.len() as u32);
         let gone = made.gone(ids.clone());
         let skip = |id: u32| !gone.is_empty() && gone.binary_search(&id).is_ok();
         let part = self.layer.wire(ids.clone(), Some(&self.remote.pool), skip)?;
-        let Part { mut spec, ends, refused, next } = part;
+        let WiredPart { mut spec, ends, refused, next } = part;
         let mut failed = Vec::new();
         for (id, e) in refused {
             let error = argument_error(e, self.run.label(id).key(), self.layer.codec());
             if caller {
                 return Err(error);
             }
-            failed.push((id, Slot::Failed(self.refused(id, error))));
+            failed.push((id, ResultState::Failed(self.refused(id, error))));
         }
-        failed.extend(gone.iter().map(|&id| (id, Slot::Failed(cancelled(&self.run.label(id))))));
+        failed.extend(gone.iter().map(|&id| (id, ResultState::Failed(cancelled(&self.run.label(id))))));
         spec.open = (next as usize) < self.layer.len();
         let (number, first, tasks) = (self.run.number, self.tasks, ends.len() as u32);
         {
@@ -171,9 +171,9 @@ impl Feed {
     fn end(&self) {
         if self.next > 0 && !self.is_over() {
             // The job would wait for the rest as long as the client lives.
-            self.remote.tell(Request::Grow { number: self.run.number, part: JobSpec::default() });
+            self.remote.send_quietly(Request::Grow { number: self.run.number, part: JobSpec::default() });
         }
-        if let Some(made) = self.run.made() {
+        if let Some(made) = self.run.task_map() {
             made.close();
         }
         let forgotten = {
@@ -188,7 +188,7 @@ impl Feed {
         };
         // What was released last may have been kept back.
         if let Some(entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
-            self.remote.tell(Request::Release { number: self.run.number, outputs: entry.released });
+            self.remote.send_quietly(Request::Release { number: self.run.number, outputs: entry.released });
         }
     }
 }

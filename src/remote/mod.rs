@@ -5,11 +5,11 @@
 
 pub(crate) mod map;
 
-use super::graph::label::Label;
+use super::graph::label::TaskLabel;
 use super::status::{Mode, Progress};
 use super::submission::backend::{Backend, Reply, Shown, Want};
-use super::submission::handle::{Output, Run, Slot, Watcher, cancelled};
-use super::submission::task_map::{Gone, Made, Rows};
+use super::submission::handle::{ResultHandle, ResultState, Submission, Waiter, cancelled};
+use super::submission::task_map::{Gone, IndexRanges, TaskMap};
 use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
 use crate::graph::Graph;
 use crate::graph::node;
@@ -58,8 +58,8 @@ pub(crate) struct Counters {
 const RELEASES: usize = 256;
 
 /// What is remembered of a run while outputs of it are to come.
-pub(crate) struct Entry {
-    pub(crate) run: Weak<Run>,
+pub(crate) struct RunEntry {
+    pub(crate) run: Weak<Submission>,
     /// To name what fails. Empty when nothing can fail any more: it may hold the last handles of other results.
     pub(crate) graph: Graph,
     /// For each task of the job, the last of the graph's tasks it stands for.
@@ -72,8 +72,8 @@ pub(crate) struct Entry {
     pub(crate) cancelled: FxHashSet<u32>,
 }
 
-impl Entry {
-    pub(crate) fn new(run: &Arc<Run>, graph: Graph) -> Self {
+impl RunEntry {
+    pub(crate) fn new(run: &Arc<Submission>, graph: Graph) -> Self {
         let run = Arc::downgrade(run);
         Self { run, graph, ends: Vec::new(), claims: 0, released: Vec::new(), cancelled: FxHashSet::default() }
     }
@@ -113,7 +113,7 @@ pub(crate) struct Remote {
     session: SessionId,
     pub(crate) pool: SegmentPool,
     description: Description,
-    pub(crate) runs: Mutex<FxHashMap<u32, Entry>>,
+    pub(crate) runs: Mutex<FxHashMap<u32, RunEntry>>,
     pub(crate) next_run: AtomicU32,
     replies: Mutex<FxHashMap<u64, Reply>>,
     next_ticket: AtomicU64,
@@ -154,7 +154,7 @@ impl Remote {
     }
 
     /// Takes in a word of the supervisor.
-    pub(crate) fn hear(&self, word: ToSession) {
+    pub(crate) fn receive(&self, word: ToSession) {
         match word {
             ToSession::Deliveries(deliveries) => self.deliver(deliveries),
             ToSession::Answer(ticket, answer) => {
@@ -183,7 +183,7 @@ impl Remote {
             let number = first.job.number;
             let run = self.runs.lock().get(&number).and_then(|entry| entry.run.upgrade());
             let Some(run) = run else { continue };
-            let Some(made) = run.made() else { continue };
+            let Some(made) = run.task_map() else { continue };
             let mut next = Some(first);
             let words = std::iter::from_fn(|| {
                 let word = next.take().or_else(|| deliveries.next_if(|d| d.job.number == number))?;
@@ -194,8 +194,8 @@ impl Remote {
                 .slots(words)
                 .into_iter()
                 .filter_map(|(slot, result)| match result {
-                    Ok(Delivered::Value(payload)) => Some((slot, Slot::Payload(payload))),
-                    Ok(Delivered::Ready { nbytes }) => Some((slot, Slot::Remote { nbytes, asked: false })),
+                    Ok(Delivered::Value(payload)) => Some((slot, ResultState::Payload(payload))),
+                    Ok(Delivered::Ready { nbytes }) => Some((slot, ResultState::Remote { nbytes, asked: false })),
                     Err(failure) => {
                         failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
@@ -203,7 +203,7 @@ impl Remote {
                         if own && matches!(failure.cause, FailureCause::Cancelled) && self.knew(failure.task) {
                             return None;
                         }
-                        Some((slot, Slot::Failed(self.error(number, &failure, &run.label(slot), own))))
+                        Some((slot, ResultState::Failed(self.error(number, &failure, &run.label(slot), own))))
                     }
                 })
                 .collect();
@@ -222,7 +222,7 @@ impl Remote {
         if let Some(entry) = self.runs.lock().get_mut(&number) {
             entry.cancelled.extend(&outputs);
         }
-        self.tell(Request::Cancel { number, outputs });
+        self.send_quietly(Request::Cancel { number, outputs });
     }
 
     /// Whether this side has cancelled the task, which is said only once: it may have been told to run again since.
@@ -232,7 +232,7 @@ impl Remote {
 
     /// The error that a failure is, with the names that this side knows: of an output, whose `own` it is or that needed
     /// what failed.
-    fn error(&self, number: u32, failure: &Failure, output: &Label, own: bool) -> TaskError {
+    fn error(&self, number: u32, failure: &Failure, output: &TaskLabel, own: bool) -> TaskError {
         let named = match &failure.call {
             Some((name, hash)) => Some((node::key(name, *hash), name.clone())),
             None if own => Some((output.key(), output.name())),
@@ -240,7 +240,7 @@ impl Remote {
                 let runs = self.runs.lock();
                 let its = runs.get(&failure.task.job.number).and_then(|entry| {
                     let end = *entry.ends.get(failure.task.index as usize)?;
-                    let label = ((end as usize) < entry.graph.len()).then(|| Label::in_graph(&entry.graph, end))?;
+                    let label = ((end as usize) < entry.graph.len()).then(|| TaskLabel::in_graph(&entry.graph, end))?;
                     Some((label.key(), label.name()))
                 });
                 its.or_else(|| runs.get(&number)?.graph.nodes.iter().find_map(|node| handle_of(node, failure.task)))
@@ -273,7 +273,7 @@ impl Remote {
     }
 
     /// Registers a run and sends its job.
-    fn send(&self, number: u32, entry: Entry, spec: JobSpec) -> Result<()> {
+    fn send(&self, number: u32, entry: RunEntry, spec: JobSpec) -> Result<()> {
         self.check_open()?;
         let (tasks, data) = (spec.len(), spec.data.len());
         self.total.fetch_add((tasks - data) as u64, Ordering::Relaxed);
@@ -292,8 +292,8 @@ impl Remote {
     }
 
     /// The tasks of some outputs of a run that have been sent.
-    fn tasks(run: &Run, slots: &[u32]) -> Vec<u32> {
-        let Some(made) = run.made() else { return Vec::new() };
+    fn tasks(run: &Submission, slots: &[u32]) -> Vec<u32> {
+        let Some(made) = run.task_map() else { return Vec::new() };
         let mut tasks: Vec<u32> = slots.iter().filter_map(|&slot| made.task(slot)).collect();
         tasks.sort_unstable();
         tasks
@@ -320,12 +320,12 @@ impl Remote {
             }
             outputs
         };
-        self.tell(Request::Release { number, outputs });
+        self.send_quietly(Request::Release { number, outputs });
         // Its graph may hold the last handles of other results, which come back here.
         drop(forgotten);
     }
 
-    pub(crate) fn tell(&self, request: Request) {
+    pub(crate) fn send_quietly(&self, request: Request) {
         if self.check_open().is_ok()
             && let Err(e) = self.uplink.send(request)
         {
@@ -337,29 +337,29 @@ impl Remote {
 /// Key and name of a task, if the node is a handle of its result.
 fn handle_of(node: &Node, task: TaskId) -> Option<(String, String)> {
     match &node.kind {
-        Kind::Held(output) if output.run.task(output.slot) == Some(task) => Some((node.key(), node.name())),
+        Kind::Held(output) if output.submission.task(output.index) == Some(task) => Some((node.key(), node.name())),
         _ => None,
     }
 }
 
 /// Hands the result of an earlier output on to a slot of a later run.
-pub(crate) fn forward(from: Output, to: Weak<Run>, slot: u32) {
+pub(crate) fn forward(from: ResultHandle, to: Weak<Submission>, slot: u32) {
     let Some(run) = to.upgrade() else { return };
     let again = || {
         let from = from.clone();
-        Watcher::Call(Box::new(move || forward(from, to, slot)))
+        Waiter::Call(Box::new(move || forward(from, to, slot)))
     };
-    if let Some(here) = from.run.poll_here(from.slot, again) {
+    if let Some(here) = from.submission.poll_here(from.index, again) {
         let new = match here {
-            Ok(super::submission::handle::Here::Value(value)) => Slot::Value(value),
-            Ok(super::submission::handle::Here::Payload(payload)) => Slot::Payload(payload),
-            Err(e) => Slot::Failed(e),
+            Ok(super::submission::handle::LocalValue::Value(value)) => ResultState::Value(value),
+            Ok(super::submission::handle::LocalValue::Payload(payload)) => ResultState::Payload(payload),
+            Err(e) => ResultState::Failed(e),
         };
         run.settle([(slot, new)]);
     }
 }
 
-pub(crate) fn closed(label: &Label, reason: &str) -> TaskError {
+pub(crate) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
 }
 
@@ -397,16 +397,16 @@ impl Backend for Remote {
         self.uplink.room()
     }
 
-    fn look(&self) {
+    fn poll(&self) {
         self.uplink.look();
     }
 
-    fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>> {
+    fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
         let wired = graph.wire(Some(&self.pool), want == Want::Values)?;
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let run = Run::new(number, self.clone(), &graph);
-        let mut rows = Rows::default();
+        let run = Submission::new(number, self.clone(), &graph);
+        let mut rows = IndexRanges::default();
         wired.slots.iter().zip(&wired.spec.outputs).for_each(|(slot, output)| rows.push(*slot, output.index));
         let aliases: Vec<_> = if wired.slots.len() == run.len() {
             Vec::new()
@@ -418,20 +418,24 @@ impl Backend for Remote {
             (0..).zip(graph.outputs()).filter_map(held).collect()
         };
         let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
-        run.set_made(Made::whole(self.job(number), rows, aliases));
+        run.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
         let claims = wired.spec.outputs.len();
-        let entry = Entry { claims, ends: wired.ends, ..Entry::new(&run, graph) };
+        let entry = RunEntry { claims, ends: wired.ends, ..RunEntry::new(&run, graph) };
         self.send(number, entry, wired.spec)?;
         forwarded.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
         Ok(run)
     }
 
-    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        self.feed(graph, shown)
+        self.submit_map(graph, shown)
     }
 
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>> {
+    fn scatter(
+        self: Arc<Self>,
+        values: Vec<(Value, &'static Codec, TaskLabel)>,
+        broadcast: bool,
+    ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let n = values.len() as u32;
         let ends = vec![0; n as usize];
@@ -444,44 +448,44 @@ impl Backend for Remote {
             labels.push(label);
         }
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let run = Run::of_values(number, self.clone(), labels);
-        let mut rows = Rows::default();
+        let run = Submission::of_values(number, self.clone(), labels);
+        let mut rows = IndexRanges::default();
         (0..n).for_each(|i| rows.push(i, i));
-        run.set_made(Made::whole(self.job(number), rows, Vec::new()));
+        run.set_task_map(TaskMap::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
-        run.settle(spec.data.iter().map(|(index, payload)| (*index, Slot::Payload(payload.clone()))));
-        let entry = Entry { claims: n as usize, ..Entry::new(&run, Graph::default()) };
+        run.settle(spec.data.iter().map(|(index, payload)| (*index, ResultState::Payload(payload.clone()))));
+        let entry = RunEntry { claims: n as usize, ..RunEntry::new(&run, Graph::default()) };
         self.send(number, entry, spec)?;
         Ok(run)
     }
 
-    fn ask(&self, run: &Run, slots: &[u32]) {
-        self.tell(Request::Deliver { number: run.number, outputs: Self::tasks(run, slots) });
+    fn ask(&self, run: &Submission, slots: &[u32]) {
+        self.send_quietly(Request::Deliver { number: run.number, outputs: Self::tasks(run, slots) });
     }
 
-    fn release(&self, run: &Run, slots: &[u32]) {
-        let Some(made) = run.made() else { return };
+    fn release(&self, run: &Submission, slots: &[u32]) {
+        let Some(made) = run.task_map() else { return };
         let outputs = made.let_go(slots, Gone::Released);
         if outputs.is_empty() {
             return;
         }
         // What is here and small takes no room elsewhere that is worth a message of its own.
-        let light =
-            slots.len() == 1 && run.look(slots[0], |slot| matches!(slot, Slot::Payload(payload) if payload.is_small()));
+        let light = slots.len() == 1
+            && run.with_state(slots[0], |slot| matches!(slot, ResultState::Payload(payload) if payload.is_small()));
         self.released(run.number, outputs, light);
     }
 
-    fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
-        let outputs = run.made().map(|made| made.let_go(slots, Gone::Cancelled)).unwrap_or_default();
+    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]) {
+        let outputs = run.task_map().map(|made| made.let_go(slots, Gone::Cancelled)).unwrap_or_default();
         if !outputs.is_empty() {
             self.cancel_tasks(run.number, outputs);
         }
-        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(&run.label(s))))));
+        run.settle(slots.iter().map(|&s| (s, ResultState::Failed(cancelled(&run.label(s))))));
     }
 
-    fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
         self.check_open()?;
-        if run.made().is_some_and(|made| made.task(slot).is_none()) {
+        if run.task_map().is_some_and(|made| made.task(slot).is_none()) {
             return self.retry_unsent(run, slot);
         }
         if run.reopen(slot) {
@@ -498,7 +502,7 @@ impl Backend for Remote {
         }
     }
 
-    fn ask_cluster(&self, question: Question) -> Reply {
+    fn ask_supervisor(&self, question: Question) -> Reply {
         let reply = Reply::new();
         if let Err(e) = self.check_open() {
             return Reply::ready(Err(e));
@@ -523,9 +527,9 @@ impl Backend for Remote {
         reply
     }
 
-    fn explain(&self, run: &Run, slot: u32) -> Reply {
+    fn explain(&self, run: &Submission, slot: u32) -> Reply {
         match run.task(slot) {
-            Some(task) => self.ask_cluster(Question::Explain(task.job, task.index)),
+            Some(task) => self.ask_supervisor(Question::Explain(task.job, task.index)),
             None if !run.is_done(slot) => {
                 let key = run.label(slot).key();
                 Reply::ready(Ok(Answer::Text(format!(

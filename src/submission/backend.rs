@@ -1,10 +1,10 @@
 //! What a scheduler mode must be able to do for a client.
 
-use super::handle::Run;
-use super::waiter::{Watcher, wait_until};
+use super::handle::Submission;
+use super::waiter::{Waiter, wait_until};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::graph::label::Label;
+use crate::graph::label::TaskLabel;
 use crate::memory::process::Statm;
 use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::message::{Answer, Question};
@@ -27,7 +27,7 @@ pub(crate) enum Want {
 }
 
 /// Is shown a run, to make what is needed for each of its outputs.
-pub(crate) type Shown<'a> = &'a mut dyn FnMut(&Arc<Run>);
+pub(crate) type Shown<'a> = &'a mut dyn FnMut(&Arc<Submission>);
 
 /// One of the three modes, as a client's operations see it.
 pub(crate) trait Backend: Send + Sync {
@@ -41,42 +41,46 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// Does what brings results, for a thread that waits for some and holds no lock.
-    fn look(&self) {}
+    fn poll(&self) {}
 
     /// Starts running a graph.
-    fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Run>>;
+    fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>>;
 
     /// Starts running a graph that is a layer, to keep its results. Modes that run it elsewhere call `shown` before the tasks
     /// take the cores: a caller who makes a hundred thousand handles meanwhile would be kept from it for longer than the
     /// first result takes.
-    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
         let run = self.submit(graph, Want::Handles)?;
         shown(&run);
         Ok(run)
     }
 
     /// Gives values to the workers; to each of them at once, or to those that ask.
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, broadcast: bool) -> Result<Arc<Run>>;
+    fn scatter(
+        self: Arc<Self>,
+        values: Vec<(Value, &'static Codec, TaskLabel)>,
+        broadcast: bool,
+    ) -> Result<Arc<Submission>>;
 
     /// Brings the values of outputs that are done, but not here.
-    fn ask(&self, run: &Run, slots: &[u32]);
+    fn ask(&self, run: &Submission, slots: &[u32]);
 
     /// Nobody wants these outputs any more; what only they need is cancelled. Unknown and repeated ones are ignored.
-    fn release(&self, run: &Run, slots: &[u32]);
+    fn release(&self, run: &Submission, slots: &[u32]);
 
     /// Fails these outputs as cancelled, and cancels what only they need.
-    fn cancel(&self, run: &Arc<Run>, slots: &[u32]);
+    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]);
 
     /// Runs a failed output's graph again.
-    fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()>;
+    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()>;
 
     fn progress(&self) -> Progress;
 
     /// Asks about or for workers.
-    fn ask_cluster(&self, question: Question) -> Reply;
+    fn ask_supervisor(&self, question: Question) -> Reply;
 
     /// Why an output is not there yet.
-    fn explain(&self, run: &Run, slot: u32) -> Reply;
+    fn explain(&self, run: &Submission, slot: u32) -> Reply;
 
     /// Cancels what runs and stops the workers. May wait for them.
     fn shutdown(&self);
@@ -123,7 +127,7 @@ pub(crate) fn in_process(mode: Mode, managed: u64, limit: Option<u64>) -> Memory
 pub(crate) struct Reply(Arc<Mutex<ReplyState>>);
 
 enum ReplyState {
-    Waiting(Vec<Watcher>),
+    Waiting(Vec<Waiter>),
     There(Result<Answer>),
 }
 
@@ -139,11 +143,11 @@ impl Reply {
     pub(crate) fn set(&self, answer: Result<Answer>) {
         let before = std::mem::replace(&mut *self.0.lock(), ReplyState::There(answer));
         if let ReplyState::Waiting(watchers) = before {
-            watchers.into_iter().for_each(Watcher::fire);
+            watchers.into_iter().for_each(Waiter::fire);
         }
     }
 
-    fn poll_or(&self, watcher: impl FnOnce() -> Watcher) -> Option<Result<Answer>> {
+    fn poll_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<Result<Answer>> {
         match &mut *self.0.lock() {
             ReplyState::Waiting(watchers) => {
                 let watcher = watcher();
@@ -159,7 +163,7 @@ impl Reply {
     pub(crate) fn wait(&self) -> Result<Answer> {
         let mut found = None;
         wait_until(None, || {
-            found = self.poll_or(Watcher::here);
+            found = self.poll_or(Waiter::here);
             found.is_some()
         });
         found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))
@@ -170,7 +174,7 @@ impl Future for Reply {
     type Output = Result<Answer>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.poll_or(|| Watcher::Waker(cx.waker().clone())) {
+        match self.poll_or(|| Waiter::Waker(cx.waker().clone())) {
             Some(answer) => Poll::Ready(answer),
             None => Poll::Pending,
         }

@@ -1,10 +1,10 @@
 //! One output of a submitted graph: what it is called, what is known of it, who waits for it, and its handle.
 
-pub(crate) use super::Run;
-pub(crate) use super::waiter::{Watcher, wait_helping};
+pub(crate) use super::Submission;
+pub(crate) use super::waiter::{Waiter, wait_polling};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::graph::label::Label;
-use crate::ipc::out_of_band::decode_scope;
+use crate::graph::label::TaskLabel;
+use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
 use crate::task::{Data, Value, codec};
 use std::fmt;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// What is known of one output.
 #[derive(Debug)]
-pub(crate) enum Slot {
+pub(crate) enum ResultState {
     /// Not done. `wanted`: its value is to come here as soon as it is.
     Pending {
         wanted: bool,
@@ -30,45 +30,45 @@ pub(crate) enum Slot {
     Taken,
 }
 
-impl Slot {
+impl ResultState {
     pub(crate) fn is_done(&self) -> bool {
-        !matches!(self, Slot::Pending { .. })
+        !matches!(self, ResultState::Pending { .. })
     }
 
     pub(crate) fn is_here(&self) -> bool {
-        matches!(self, Slot::Value(_) | Slot::Payload(_) | Slot::Failed(_) | Slot::Taken)
+        matches!(self, ResultState::Value(_) | ResultState::Payload(_) | ResultState::Failed(_) | ResultState::Taken)
     }
 }
 
 /// A value that is in this process.
-pub(crate) enum Here {
+pub(crate) enum LocalValue {
     Value(Value),
     Payload(Payload),
 }
 
-impl Here {
-    pub(crate) fn into_typed<T: Data>(self, label: impl Fn() -> Label) -> Result<T> {
+impl LocalValue {
+    pub(crate) fn into_typed<T: Data>(self, label: impl Fn() -> TaskLabel) -> Result<T> {
         let wrong =
             |reason: String| Error::WrongType { key: label().key(), wanted: std::any::type_name::<T>(), reason };
         match self {
-            Here::Value(value) => crate::task::unwrap_value(value)
+            LocalValue::Value(value) => crate::task::unwrap_value(value)
                 .ok_or_else(|| wrong("the task made a value of another type".to_string())),
-            Here::Payload(payload) => {
-                decode_scope(payload.segments(), || codec::decode::<T>(payload.content())).map_err(wrong)
+            LocalValue::Payload(payload) => {
+                decode_with(payload.segments(), || codec::decode::<T>(payload.content())).map_err(wrong)
             }
         }
     }
 }
 
-impl Here {
+impl LocalValue {
     /// The value as its task's codec knows it.
-    pub(crate) fn into_value(self, label: &Label) -> Result<Value> {
+    pub(crate) fn into_value(self, label: &TaskLabel) -> Result<Value> {
         let payload = match self {
-            Here::Value(value) => return Ok(value),
-            Here::Payload(payload) => payload,
+            LocalValue::Value(value) => return Ok(value),
+            LocalValue::Payload(payload) => payload,
         };
         let codec = label.function.result();
-        decode_scope(payload.segments(), || codec.decode(payload.content())).map_err(|reason| Error::WrongType {
+        decode_with(payload.segments(), || codec.decode(payload.content())).map_err(|reason| Error::WrongType {
             key: label.key(),
             wanted: codec.name(),
             reason,
@@ -77,24 +77,24 @@ impl Here {
 }
 
 /// The handle of one output. The last clone that goes lets the result go.
-pub struct Output {
-    pub(crate) run: Arc<Run>,
-    pub(crate) slot: u32,
+pub struct ResultHandle {
+    pub(crate) submission: Arc<Submission>,
+    pub(crate) index: u32,
 }
 
-impl Output {
+impl ResultHandle {
     /// The first handle of an output.
-    pub(crate) fn new(run: &Arc<Run>, slot: u32) -> Self {
-        Self { run: Arc::clone(run), slot }
+    pub(crate) fn new(run: &Arc<Submission>, slot: u32) -> Self {
+        Self { submission: Arc::clone(run), index: slot }
     }
 
     /// Whether the other is the next of the same run.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.run, &other.run) && self.slot + 1 == other.slot
+        Arc::ptr_eq(&self.submission, &other.submission) && self.index + 1 == other.index
     }
 
-    pub(crate) fn label(&self) -> Label {
-        self.run.label(self.slot)
+    pub(crate) fn label(&self) -> TaskLabel {
+        self.submission.label(self.index)
     }
 
     pub(crate) fn name(&self) -> String {
@@ -106,21 +106,21 @@ impl Output {
     }
 
     pub(crate) fn hash(&self) -> u128 {
-        self.run.hash(self.slot)
+        self.submission.hash(self.index)
     }
 
-    pub(crate) fn downgrade(&self) -> WeakOutput {
-        WeakOutput { run: Arc::downgrade(&self.run), slot: self.slot }
+    pub(crate) fn downgrade(&self) -> WeakHandle {
+        WeakHandle { run: Arc::downgrade(&self.submission), slot: self.index }
     }
 
     /// Waits for the value. `None`: the time was over before.
-    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> Option<Result<Here, TaskError>> {
+    pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> Option<Result<LocalValue, TaskError>> {
         let mut found = None;
-        wait_helping(
+        wait_polling(
             deadline,
-            || self.run.backend().look(),
+            || self.submission.backend().poll(),
             || {
-                found = self.run.poll_here(self.slot, Watcher::here);
+                found = self.submission.poll_here(self.index, Waiter::here);
                 found.is_some()
             },
         );
@@ -128,37 +128,37 @@ impl Output {
     }
 }
 
-impl Clone for Output {
+impl Clone for ResultHandle {
     fn clone(&self) -> Self {
-        self.run.handles(self.slot).add();
-        Self { run: Arc::clone(&self.run), slot: self.slot }
+        self.submission.handles(self.index).add();
+        Self { submission: Arc::clone(&self.submission), index: self.index }
     }
 }
 
-impl fmt::Debug for Output {
+impl fmt::Debug for ResultHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Output({})", self.key())
     }
 }
 
-impl Drop for Output {
+impl Drop for ResultHandle {
     fn drop(&mut self) {
-        if self.run.handles(self.slot).remove() {
-            self.run.backend().release(&self.run, &[self.slot]);
+        if self.submission.handles(self.index).remove() {
+            self.submission.backend().release(&self.submission, &[self.index]);
         }
     }
 }
 
 /// An output that somebody may still hold.
-pub(crate) struct WeakOutput {
-    run: Weak<Run>,
+pub(crate) struct WeakHandle {
+    run: Weak<Submission>,
     slot: u32,
 }
 
-impl WeakOutput {
-    pub(crate) fn upgrade(&self) -> Option<Output> {
+impl WeakHandle {
+    pub(crate) fn upgrade(&self) -> Option<ResultHandle> {
         let run = self.run.upgrade()?;
-        run.handles(self.slot).add_to_some().then_some(Output { run, slot: self.slot })
+        run.handles(self.slot).add_to_some().then_some(ResultHandle { submission: run, index: self.slot })
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -167,9 +167,9 @@ impl WeakOutput {
 }
 
 /// Lets go of all outputs of a run at once.
-pub(crate) struct Whole(pub(crate) Arc<Run>);
+pub(crate) struct AllResults(pub(crate) Arc<Submission>);
 
-impl Drop for Whole {
+impl Drop for AllResults {
     fn drop(&mut self) {
         let all: Vec<u32> = (0..self.0.len() as u32).collect();
         self.0.backend().release(&self.0, &all);
@@ -177,6 +177,6 @@ impl Drop for Whole {
 }
 
 /// The error of a task, for the user.
-pub(crate) fn cancelled(label: &Label) -> TaskError {
+pub(crate) fn cancelled(label: &TaskLabel) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Cancelled)
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counts graphs under way. Those who wait get in as they came, whether they block or are async.
-pub(crate) struct Gate {
-    places: Arc<Semaphore>,
+pub(crate) struct SubmissionLimit {
+    permits: Arc<Semaphore>,
     backend: Arc<dyn Backend>,
 }
 
@@ -39,14 +39,14 @@ impl Drop for Permit {
     }
 }
 
-impl Gate {
+impl SubmissionLimit {
     pub(crate) fn new(limit: usize, backend: Arc<dyn Backend>) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Arc::new(Self { places, backend })
+        Arc::new(Self { permits: places, backend })
     }
 
     /// Waits for room.
-    pub(crate) fn enter(&self) -> Permit {
+    pub(crate) fn acquire(&self) -> Permit {
         loop {
             if let Some(permit) = self.enter_until(None) {
                 return permit;
@@ -61,7 +61,7 @@ impl Gate {
 
     /// Waits for room. Who is dropped while it waits leaves no gap.
     pub(crate) async fn enter_async(&self) -> Permit {
-        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = Arc::clone(&self.permits).acquire_owned().await;
         if let Some(room) = self.backend.room() {
             // If it says that the client is closed, submitting says so, too.
             drop(room.await);
@@ -82,15 +82,15 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    fn gate(limit: usize) -> Arc<Gate> {
-        Gate::new(limit, SyncRunner::new(0))
+    fn gate(limit: usize) -> Arc<SubmissionLimit> {
+        SubmissionLimit::new(limit, SyncRunner::new(0))
     }
 
     /// Somebody who waits, or may go in and has not noticed.
     struct Waiting(Pin<Box<dyn Future<Output = Permit>>>);
 
     impl Waiting {
-        fn at(gate: &Arc<Gate>) -> Self {
+        fn at(gate: &Arc<SubmissionLimit>) -> Self {
             let gate = Arc::clone(gate);
             Self(Box::pin(async move { gate.enter_async().await }))
         }
@@ -170,7 +170,7 @@ mod tests {
                 }
             }
             drop((inside, waiting));
-            prop_assert_eq!(gate.places.available_permits(), limit);
+            prop_assert_eq!(gate.permits.available_permits(), limit);
         }
     }
 
@@ -190,7 +190,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..200 {
                         match t % 2 {
-                            0 => pass(gate.enter()),
+                            0 => pass(gate.acquire()),
                             _ => drive(None, async { pass(gate.enter_async().await) }).unwrap(),
                         }
                     }
@@ -198,17 +198,17 @@ mod tests {
             }
         });
         assert_eq!(passed.into_inner(), 8 * 200);
-        assert_eq!(gate.places.available_permits(), 3);
+        assert_eq!(gate.permits.available_permits(), 3);
     }
 
     #[test]
     fn who_waits_too_long_leaves_no_gap() {
         let gate = gate(1);
-        let first = gate.enter();
+        let first = gate.acquire();
         assert!(gate.enter_until(Some(Instant::now() + Duration::from_millis(1))).is_none());
         drop(first);
-        gate.enter();
-        assert_eq!(gate.places.available_permits(), 1);
+        gate.acquire();
+        assert_eq!(gate.permits.available_permits(), 1);
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
         runtime.block_on(async move {
             // More than a task of tokio's may do before it lets others run.
             for _ in 0..300 {
-                let held = gate.enter();
+                let held = gate.acquire();
                 let (there, gate) = (std::sync::Barrier::new(2), &gate);
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
@@ -227,10 +227,10 @@ mod tests {
                         drop(held);
                     });
                     there.wait();
-                    drop(gate.enter());
+                    drop(gate.acquire());
                 });
             }
         });
-        assert_eq!(other.places.available_permits(), 1);
+        assert_eq!(other.permits.available_permits(), 1);
     }
 }

@@ -1,20 +1,22 @@
 //! One submitted graph as its client sees it.
 
 pub(crate) mod backend;
+pub(crate) mod completed;
+pub(crate) mod context;
 pub(crate) mod handle;
 pub(crate) mod limit;
 pub(crate) mod task_map;
 pub(crate) mod waiter;
 
-use super::client::wait::{Arrivals, Places};
-use super::graph::label::Label;
+use super::graph::label::TaskLabel;
 use super::submission::backend::Backend;
-use super::submission::handle::{Here, Output, Slot, Watcher, cancelled, wait_helping};
+use super::submission::completed::{CompletionQueue, ListPositions};
+use super::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
 use super::submission::limit::Permit;
-use super::submission::task_map::Made;
+use super::submission::task_map::TaskMap;
 use crate::error::TaskError;
 use crate::graph::Graph;
-use crate::graph::map::{Layer, Names};
+use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::ids::TaskId;
 use parking_lot::{Mutex, MutexGuard};
@@ -26,19 +28,19 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-type Watchers = SmallVec<[Watcher; 1]>;
+type Watchers = SmallVec<[Waiter; 1]>;
 
 /// What the outputs are called.
 enum Labels {
-    Each(SmallVec<[Label; 1]>),
-    Layer(Names),
+    Each(SmallVec<[TaskLabel; 1]>),
+    Layer(MapNames),
 }
 
 /// How many handles an output has, without the first. It is gone when that one is.
 #[derive(Default)]
-pub(crate) struct Handles(AtomicU32);
+pub(crate) struct HandleCount(AtomicU32);
 
-impl Handles {
+impl HandleCount {
     const GONE: u32 = u32::MAX;
 
     pub(crate) fn add(&self) {
@@ -63,9 +65,9 @@ impl Handles {
 }
 
 /// Somebody who waits for each of many outputs.
-struct Group {
-    to: Weak<Arrivals>,
-    places: Places,
+struct Subscriber {
+    to: Weak<CompletionQueue>,
+    places: ListPositions,
     left: usize,
     /// What is done and has not been told.
     done: Vec<usize>,
@@ -73,7 +75,7 @@ struct Group {
     told: FxHashSet<u32>,
 }
 
-impl Group {
+impl Subscriber {
     fn settled(&mut self, slot: u32) {
         if !self.told.contains(&slot) {
             let before = self.done.len();
@@ -83,48 +85,48 @@ impl Group {
     }
 }
 
-static PENDING: Slot = Slot::Pending { wanted: false };
+static PENDING: ResultState = ResultState::Pending { wanted: false };
 
 /// What is known of each output. A slot takes memory as soon as something is known of it, or of one behind it, so that
 /// describing many costs the caller nothing.
-struct Slots {
-    known: SmallVec<[Slot; 1]>,
+struct ResultStates {
+    known: SmallVec<[ResultState; 1]>,
     len: usize,
 }
 
-impl Slots {
+impl ResultStates {
     fn new(len: usize) -> Self {
         Self { known: SmallVec::with_capacity(len), len }
     }
 
-    fn get(&self, slot: u32) -> &Slot {
+    fn get(&self, slot: u32) -> &ResultState {
         self.known.get(slot as usize).unwrap_or(&PENDING)
     }
 
-    fn get_mut(&mut self, slot: u32) -> &mut Slot {
+    fn get_mut(&mut self, slot: u32) -> &mut ResultState {
         let at = slot as usize;
         if at >= self.known.len() {
             // Several at once: growing takes longer than filling.
             let some = self.len.min((at + 1).next_multiple_of(64));
-            self.known.resize_with(some, || Slot::Pending { wanted: false });
+            self.known.resize_with(some, || ResultState::Pending { wanted: false });
         }
         &mut self.known[at]
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Slot> {
+    fn iter(&self) -> impl Iterator<Item = &ResultState> {
         self.known.iter().chain(std::iter::repeat_n(&PENDING, self.len - self.known.len()))
     }
 }
 
 struct State {
-    slots: Slots,
+    slots: ResultStates,
     /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a layer, and
     /// for values that were given.
     nodes: SmallVec<[Option<Arc<Node>>; 1]>,
     /// The layer that it is, as long as an output of it may still fail.
-    layer: Option<Arc<Layer>>,
+    layer: Option<Arc<MapTasks>>,
     watchers: FxHashMap<u32, Watchers>,
-    groups: Vec<Group>,
+    groups: Vec<Subscriber>,
     /// Outputs that are not done.
     pending: usize,
     failed: usize,
@@ -135,27 +137,27 @@ struct State {
 
 /// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
 #[repr(align(64))]
-struct Apart<T>(T);
+struct CacheLine<T>(T);
 
 /// One submitted graph.
-pub(crate) struct Run {
+pub(crate) struct Submission {
     pub(crate) number: u32,
     backend: Arc<dyn Backend>,
     labels: Labels,
-    state: Apart<Mutex<State>>,
-    handles: SmallVec<[Handles; 2]>,
-    made: OnceLock<Made>,
+    state: CacheLine<Mutex<State>>,
+    handles: SmallVec<[HandleCount; 2]>,
+    task_map: OnceLock<TaskMap>,
     /// Counts this graph as under way.
     permit: Mutex<Option<Permit>>,
 }
 
-impl fmt::Debug for Run {
+impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Run({}, {} outputs)", self.number, self.len())
     }
 }
 
-impl Run {
+impl Submission {
     /// The run of a graph, one slot for each of `Graph::outputs`.
     pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph) -> Arc<Self> {
         if let Some(layer) = &graph.layer {
@@ -164,13 +166,13 @@ impl Run {
         }
         let outputs = graph.outputs();
         let nodes = || outputs.iter().map(|&id| &graph.nodes[id as usize]);
-        let labels = nodes().map(|n| Label::of(n)).collect();
+        let labels = nodes().map(|n| TaskLabel::of(n)).collect();
         let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
         Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None)
     }
 
     /// The run of values that are given.
-    pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<Label>) -> Arc<Self> {
+    pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
         Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None)
     }
 
@@ -180,10 +182,10 @@ impl Run {
         n: usize,
         labels: Labels,
         nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-        layer: Option<Arc<Layer>>,
+        layer: Option<Arc<MapTasks>>,
     ) -> Arc<Self> {
         let state = State {
-            slots: Slots::new(n),
+            slots: ResultStates::new(n),
             nodes,
             layer,
             watchers: FxHashMap::default(),
@@ -197,9 +199,9 @@ impl Run {
             number,
             backend,
             labels,
-            state: Apart(Mutex::new(state)),
-            handles: std::iter::repeat_with(Handles::default).take(n).collect(),
-            made: OnceLock::new(),
+            state: CacheLine(Mutex::new(state)),
+            handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
+            task_map: OnceLock::new(),
             permit: Mutex::new(None),
         })
     }
@@ -208,55 +210,55 @@ impl Run {
         &self.backend
     }
 
-    pub(crate) fn handles(&self, slot: u32) -> &Handles {
+    pub(crate) fn handles(&self, slot: u32) -> &HandleCount {
         &self.handles[slot as usize]
     }
 
     /// Says where the outputs are made. To be said once, before anybody sees the run.
-    pub(crate) fn set_made(&self, made: Made) {
-        if self.made.set(made).is_err() {
+    pub(crate) fn set_task_map(&self, made: TaskMap) {
+        if self.task_map.set(made).is_err() {
             log::error!("run {} is at two places", self.number);
         }
     }
 
     /// Where the outputs are made, if that is in other processes.
-    pub(crate) fn made(&self) -> Option<&Made> {
-        self.made.get()
+    pub(crate) fn task_map(&self) -> Option<&TaskMap> {
+        self.task_map.get()
     }
 
     /// The task that makes an output, if it is a task of another process and has been sent there.
     pub(crate) fn task(&self, slot: u32) -> Option<TaskId> {
-        let made = self.made.get()?;
+        let made = self.task_map.get()?;
         match made.alias(slot) {
-            Some(output) => output.run.task(output.slot),
+            Some(output) => output.submission.task(output.index),
             None => match made.task(slot) {
                 Some(index) => Some(TaskId { job: made.job, index }),
-                None => made.again(slot).and_then(|again| again.run.task(again.slot)),
+                None => made.replacement(slot).and_then(|again| again.submission.task(again.index)),
             },
         }
     }
 
     /// The same, once it has been sent.
     pub(crate) fn task_sent(&self, slot: u32) -> Option<TaskId> {
-        if let Some(made) = self.made.get() {
+        if let Some(made) = self.task_map.get() {
             made.wait_sent(slot);
         }
         self.task(slot)
     }
 
     /// The earlier output that an output is.
-    pub(crate) fn alias(&self, slot: u32) -> Option<&Output> {
-        self.made.get()?.alias(slot)
+    pub(crate) fn alias(&self, slot: u32) -> Option<&ResultHandle> {
+        self.task_map.get()?.alias(slot)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.handles.len()
     }
 
-    pub(crate) fn label(&self, slot: u32) -> Label {
+    pub(crate) fn label(&self, slot: u32) -> TaskLabel {
         match &self.labels {
             Labels::Each(labels) => labels[slot as usize].clone(),
-            Labels::Layer(names) => Label::new(names.function, None, names.hash(slot)),
+            Labels::Layer(names) => TaskLabel::new(names.function, None, names.hash(slot)),
         }
     }
 
@@ -280,7 +282,7 @@ impl Run {
         let layer = {
             let state = self.state.0.lock();
             let Some(layer) = &state.layer else { return state.nodes.get(slot as usize)?.clone() };
-            let may_fail = matches!(state.slots.get(slot), Slot::Pending { .. } | Slot::Failed(_));
+            let may_fail = matches!(state.slots.get(slot), ResultState::Pending { .. } | ResultState::Failed(_));
             may_fail.then(|| Arc::clone(layer))?
         };
         // The value's own code runs here.
@@ -289,7 +291,7 @@ impl Run {
 
     /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
     /// [`reopen`](Self::reopen); later word about a failed output is ignored.
-    pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, Slot)>) {
+    pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
         let mut fire = Watchers::new();
         let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
         let mut guard = self.state.0.lock();
@@ -302,10 +304,10 @@ impl Run {
             if old.is_here() {
                 continue;
             }
-            if let Slot::Pending { wanted } = *old {
+            if let ResultState::Pending { wanted } = *old {
                 *pending -= 1;
                 groups.iter_mut().for_each(|group| group.settled(at));
-                if let Slot::Remote { asked, .. } = &mut new
+                if let ResultState::Remote { asked, .. } = &mut new
                     && wanted
                 {
                     *asked = true;
@@ -314,7 +316,7 @@ impl Run {
             }
             *missing -= usize::from(new.is_here());
             match new {
-                Slot::Failed(_) => *failed += 1,
+                ResultState::Failed(_) => *failed += 1,
                 _ => drop(nodes.get_mut(at as usize).and_then(Option::take)),
             }
             *old = new;
@@ -340,11 +342,11 @@ impl Run {
             self.backend.ask(self, &ask);
         }
         arrived.into_iter().for_each(|(to, places)| to.arrive(places));
-        fire.into_iter().for_each(Watcher::fire);
+        fire.into_iter().for_each(Waiter::fire);
     }
 
     /// Whom to tell of what, apart from those who do not listen any more.
-    fn arrived(groups: &mut Vec<Group>) -> SmallVec<[(Arc<Arrivals>, Vec<usize>); 1]> {
+    fn arrived(groups: &mut Vec<Subscriber>) -> SmallVec<[(Arc<CompletionQueue>, Vec<usize>); 1]> {
         if groups.is_empty() {
             return SmallVec::new();
         }
@@ -355,7 +357,7 @@ impl Run {
     }
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
-    pub(crate) fn tell_each(&self, places: Places, to: &Arc<Arrivals>) {
+    pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
         let mut state = self.state.0.lock();
         // Nothing is known of those behind.
         let known = places.before(state.slots.known.len() as u32);
@@ -365,7 +367,7 @@ impl Run {
         if left > 0 {
             state.groups.retain(|group| group.to.strong_count() > 0);
             let (to, told) = (Arc::downgrade(to), FxHashSet::default());
-            state.groups.push(Group { to, places, left, done: Vec::new(), told });
+            state.groups.push(Subscriber { to, places, left, done: Vec::new(), told });
         }
         drop(state);
         if !done.is_empty() {
@@ -387,9 +389,9 @@ impl Run {
         let mut state = self.state.0.lock();
         let State { slots, groups, .. } = &mut *state;
         let place = slots.get_mut(slot);
-        let failed = matches!(place, Slot::Failed(_));
+        let failed = matches!(place, ResultState::Failed(_));
         if failed {
-            *place = Slot::Pending { wanted: false };
+            *place = ResultState::Pending { wanted: false };
             for group in groups.iter_mut() {
                 group.told.insert(slot);
             }
@@ -401,16 +403,16 @@ impl Run {
     }
 
     /// Fails every output that is not here.
-    pub(crate) fn fail_rest(&self, error: impl Fn(&Label) -> TaskError) {
+    pub(crate) fn fail_rest(&self, error: impl Fn(&TaskLabel) -> TaskError) {
         let left: Vec<u32> = {
             let state = self.state.0.lock();
             (0..).zip(state.slots.iter()).filter(|(_, slot)| !slot.is_here()).map(|(at, _)| at).collect()
         };
-        self.settle(left.into_iter().map(|at| (at, Slot::Failed(error(&self.label(at))))));
+        self.settle(left.into_iter().map(|at| (at, ResultState::Failed(error(&self.label(at))))));
     }
 
     /// Looks at an output.
-    pub(crate) fn look<R>(&self, slot: u32, f: impl FnOnce(&Slot) -> R) -> R {
+    pub(crate) fn with_state<R>(&self, slot: u32, f: impl FnOnce(&ResultState) -> R) -> R {
         f(self.state.0.lock().slots.get(slot))
     }
 
@@ -425,11 +427,11 @@ impl Run {
     }
 
     pub(crate) fn is_done(&self, slot: u32) -> bool {
-        self.look(slot, Slot::is_done)
+        self.with_state(slot, ResultState::is_done)
     }
 
     /// Calls back when the output is done; at once, if it is.
-    pub(crate) fn when_done(&self, slot: u32, watcher: Watcher) {
+    pub(crate) fn when_done(&self, slot: u32, watcher: Waiter) {
         let mut state = self.state.0.lock();
         if state.slots.get(slot).is_done() {
             drop(state);
@@ -444,8 +446,8 @@ impl Run {
         let mut state = self.state.0.lock();
         for slot in slots {
             match state.slots.get_mut(slot) {
-                Slot::Pending { wanted } => *wanted = true,
-                Slot::Remote { asked: asked @ false, .. } => {
+                ResultState::Pending { wanted } => *wanted = true,
+                ResultState::Remote { asked: asked @ false, .. } => {
                     *asked = true;
                     ask.push(slot);
                 }
@@ -459,14 +461,18 @@ impl Run {
     }
 
     /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `watcher` is told.
-    pub(crate) fn poll_here(&self, slot: u32, watcher: impl FnOnce() -> Watcher) -> Option<Result<Here, TaskError>> {
+    pub(crate) fn poll_here(
+        &self,
+        slot: u32,
+        watcher: impl FnOnce() -> Waiter,
+    ) -> Option<Result<LocalValue, TaskError>> {
         let mut state = self.state.0.lock();
         match state.slots.get_mut(slot) {
-            Slot::Value(value) => return Some(Ok(Here::Value(Arc::clone(value)))),
-            Slot::Payload(payload) => return Some(Ok(Here::Payload(payload.clone()))),
-            Slot::Failed(e) => return Some(Err(e.clone())),
-            Slot::Taken => return Some(Err(cancelled(&self.label(slot)))),
-            Slot::Remote { asked, .. } => {
+            ResultState::Value(value) => return Some(Ok(LocalValue::Value(Arc::clone(value)))),
+            ResultState::Payload(payload) => return Some(Ok(LocalValue::Payload(payload.clone()))),
+            ResultState::Failed(e) => return Some(Err(e.clone())),
+            ResultState::Taken => return Some(Err(cancelled(&self.label(slot)))),
+            ResultState::Remote { asked, .. } => {
                 let ask = !std::mem::replace(asked, true);
                 Self::watch(&mut state, slot, watcher());
                 drop(state);
@@ -474,7 +480,7 @@ impl Run {
                     self.backend.ask(self, &[slot]);
                 }
             }
-            Slot::Pending { wanted } => {
+            ResultState::Pending { wanted } => {
                 *wanted = true;
                 Self::watch(&mut state, slot, watcher());
             }
@@ -482,7 +488,7 @@ impl Run {
         None
     }
 
-    fn watch(state: &mut MutexGuard<'_, State>, slot: u32, watcher: Watcher) {
+    fn watch(state: &mut MutexGuard<'_, State>, slot: u32, watcher: Waiter) {
         let watchers = state.watchers.entry(slot).or_default();
         if !watchers.iter().any(|other| other.is_same(&watcher)) {
             watchers.push(watcher);
@@ -492,13 +498,13 @@ impl Run {
     /// Waits until every output is here; `false` if the time is over before.
     pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
         let mut told = false;
-        wait_helping(
+        wait_polling(
             deadline,
-            || self.backend.look(),
+            || self.backend.poll(),
             || {
                 let mut state = self.state.0.lock();
                 if state.missing > 0 && !std::mem::replace(&mut told, true) {
-                    let here = Watcher::here();
+                    let here = Waiter::here();
                     if !state.when_all.iter().any(|other| other.is_same(&here)) {
                         state.when_all.push(here);
                     }
@@ -512,23 +518,25 @@ impl Run {
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
         let mut state = self.state.0.lock();
         if state.missing > 0 && !state.when_all.iter().any(|w| w.will_wake(waker)) {
-            state.when_all.push(Watcher::Waker(waker.clone()));
+            state.when_all.push(Waiter::Waker(waker.clone()));
         }
         state.missing == 0
     }
 
     /// Takes an output that is here, for the last time.
-    pub(crate) fn take(&self, slot: u32) -> Result<Here, TaskError> {
+    pub(crate) fn take(&self, slot: u32) -> Result<LocalValue, TaskError> {
         let mut state = self.state.0.lock();
         let place = state.slots.get_mut(slot);
         if !place.is_here() {
             return Err(cancelled(&self.label(slot)));
         }
-        match std::mem::replace(place, Slot::Taken) {
-            Slot::Value(value) => Ok(Here::Value(value)),
-            Slot::Payload(payload) => Ok(Here::Payload(payload)),
-            Slot::Failed(e) => Err(e),
-            Slot::Pending { .. } | Slot::Remote { .. } | Slot::Taken => Err(cancelled(&self.label(slot))),
+        match std::mem::replace(place, ResultState::Taken) {
+            ResultState::Value(value) => Ok(LocalValue::Value(value)),
+            ResultState::Payload(payload) => Ok(LocalValue::Payload(payload)),
+            ResultState::Failed(e) => Err(e),
+            ResultState::Pending { .. } | ResultState::Remote { .. } | ResultState::Taken => {
+                Err(cancelled(&self.label(slot)))
+            }
         }
     }
 }

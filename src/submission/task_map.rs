@@ -3,7 +3,7 @@
 //! The tasks of a layer are sent little by little. An output that is let go before it has been sent is noted here, and
 //! not sent at all.
 
-use super::handle::Output;
+use super::handle::ResultHandle;
 use crate::ids::JobId;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Outputs that follow each other, made by tasks that do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
+struct IndexRange {
     slot: u32,
     task: u32,
     len: u32,
@@ -19,14 +19,14 @@ struct Row {
 
 /// Which task makes which output. Both ascend.
 #[derive(Debug, Default)]
-pub(crate) struct Rows(Vec<Row>);
+pub(crate) struct IndexRanges(Vec<IndexRange>);
 
-impl Rows {
+impl IndexRanges {
     /// Adds an output, behind all there are.
     pub(crate) fn push(&mut self, slot: u32, task: u32) {
         match self.0.last_mut() {
             Some(row) if row.slot + row.len == slot && row.task + row.len == task => row.len += 1,
-            _ => self.0.push(Row { slot, task, len: 1 }),
+            _ => self.0.push(IndexRange { slot, task, len: 1 }),
         }
     }
 
@@ -52,26 +52,26 @@ pub(crate) enum Gone {
 
 #[derive(Default)]
 struct Sent {
-    rows: Rows,
+    rows: IndexRanges,
     /// The first output that has not been sent.
     next: u32,
     gone: FxHashMap<u32, Gone>,
     /// What runs in place of outputs that have never been sent and are to be made after all.
-    again: FxHashMap<u32, Output>,
+    again: FxHashMap<u32, ResultHandle>,
 }
 
 /// See the head of this module.
-pub(crate) struct Made {
+pub(crate) struct TaskMap {
     pub(crate) job: JobId,
     /// Outputs that are earlier ones, by slot.
-    aliases: Vec<(u32, Output)>,
+    aliases: Vec<(u32, ResultHandle)>,
     sent: Mutex<Sent>,
     more: Condvar,
 }
 
-impl Made {
+impl TaskMap {
     /// Everything has been sent.
-    pub(crate) fn whole(job: JobId, rows: Rows, aliases: Vec<(u32, Output)>) -> Self {
+    pub(crate) fn whole(job: JobId, rows: IndexRanges, aliases: Vec<(u32, ResultHandle)>) -> Self {
         let sent = Sent { rows, next: u32::MAX, ..Sent::default() };
         Self { job, aliases, sent: Mutex::new(sent), more: Condvar::new() }
     }
@@ -81,7 +81,7 @@ impl Made {
         Self { job, aliases: Vec::new(), sent: Mutex::default(), more: Condvar::new() }
     }
 
-    pub(crate) fn alias(&self, slot: u32) -> Option<&Output> {
+    pub(crate) fn alias(&self, slot: u32) -> Option<&ResultHandle> {
         let at = self.aliases.binary_search_by_key(&slot, |(at, _)| *at).ok()?;
         Some(&self.aliases[at].1)
     }
@@ -90,11 +90,11 @@ impl Made {
         self.sent.lock().rows.task(slot)
     }
 
-    pub(crate) fn again(&self, slot: u32) -> Option<Output> {
+    pub(crate) fn replacement(&self, slot: u32) -> Option<ResultHandle> {
         self.sent.lock().again.get(&slot).cloned()
     }
 
-    pub(crate) fn set_again(&self, slot: u32, output: Output) {
+    pub(crate) fn set_again(&self, slot: u32, output: ResultHandle) {
         let former = self.sent.lock().again.insert(slot, output);
         // The last handle of something: not under the lock.
         drop(former);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn tasks_and_outputs_find_each_other() {
-        let mut rows = Rows::default();
+        let mut rows = IndexRanges::default();
         for (slot, task) in [(0, 0), (1, 1), (2, 3), (4, 4), (5, 5)] {
             rows.push(slot, task);
         }
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_goes_before_it_is_sent_is_known() {
-        let made = Made::unsent(JobId { session: SessionId(0), number: 0 });
+        let made = TaskMap::unsent(JobId { session: SessionId(0), number: 0 });
         assert!(made.let_go(&[1, 5], Gone::Released).is_empty());
         assert_eq!(made.gone(0..4), [1]);
         // Number 3 goes while 0, 2 and 3 are being written.

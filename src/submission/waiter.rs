@@ -14,25 +14,25 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// How long a caller looks before it sleeps: the round trip of a short task through another process, on a busy machine.
-const LOOK: Duration = Duration::from_micros(60);
+const SPIN: Duration = Duration::from_micros(60);
 /// How often it looks before it does something itself that may bring the answer: every microsecond or so.
-const GLANCES: u32 = 64;
+const SPINS: u32 = 64;
 /// How often it does so before it offers its core to others.
 const TRIES: u32 = 4;
 /// At least one in 2^this waits begins with a look.
 const SELDOM: u32 = 6;
 
 /// Who wants to know when something is done.
-pub(crate) enum Watcher {
-    Thread(Arc<Sleeper>),
+pub(crate) enum Waiter {
+    Thread(Arc<ParkedThread>),
     Waker(Waker),
     Call(Box<dyn FnOnce() + Send>),
 }
 
-impl Watcher {
+impl Waiter {
     /// The thread that calls, which goes on to [`wait_until`] it is told.
     pub(crate) fn here() -> Self {
-        Self::Thread(Sleeper::here())
+        Self::Thread(ParkedThread::here())
     }
 
     pub(crate) fn fire(self) {
@@ -63,16 +63,16 @@ impl Watcher {
 }
 
 /// A thread that waits.
-pub(crate) struct Sleeper {
+pub(crate) struct ParkedThread {
     thread: Thread,
     /// It has been called, and has not seen to it.
     called: AtomicBool,
 }
 
-impl Sleeper {
+impl ParkedThread {
     fn here() -> Arc<Self> {
         thread_local! {
-            static HERE: Arc<Sleeper> = Arc::new(Sleeper::new());
+            static HERE: Arc<ParkedThread> = Arc::new(ParkedThread::new());
         }
         // At the end of a thread there is none any more. A new one is as good: any call ends the sleep.
         HERE.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Self::new()))
@@ -88,12 +88,12 @@ impl Sleeper {
     }
 
     /// Looks for a call for a moment, if that may be worth it.
-    fn look(&self, help: impl Fn()) -> bool {
-        let Some(turn) = Turn::take() else { return false };
+    fn spin(&self, help: impl Fn()) -> bool {
+        let Some(turn) = SpinTurn::take() else { return false };
         let began = Instant::now();
         loop {
             for _ in 0..TRIES {
-                for _ in 0..GLANCES {
+                for _ in 0..SPINS {
                     if self.called.load(Ordering::Acquire) {
                         turn.end(true);
                         return true;
@@ -102,7 +102,7 @@ impl Sleeper {
                 }
                 help();
             }
-            if began.elapsed() >= LOOK {
+            if began.elapsed() >= SPIN {
                 let called = self.called.load(Ordering::Acquire);
                 turn.end(called);
                 return called;
@@ -113,14 +113,14 @@ impl Sleeper {
     }
 }
 
-impl Wake for Sleeper {
+impl Wake for ParkedThread {
     fn wake(self: Arc<Self>) {
         self.call();
     }
 }
 
 /// The right to look, which one thread has at a time.
-struct Turn(());
+struct SpinTurn(());
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// Waits that are to begin without a look.
@@ -128,7 +128,7 @@ static SKIP: AtomicU32 = AtomicU32::new(0);
 /// Looks in vain since the last one that was not, up to [`SELDOM`].
 static VAIN: AtomicU32 = AtomicU32::new(0);
 
-impl Turn {
+impl SpinTurn {
     fn take() -> Option<Self> {
         static CORES: OnceLock<usize> = OnceLock::new();
         let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -149,7 +149,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for SpinTurn {
     fn drop(&mut self) {
         TAKEN.store(false, Ordering::Relaxed);
     }
@@ -160,16 +160,16 @@ impl Drop for Turn {
 ///
 /// A task that waits gives its place in the pool to another one meanwhile.
 pub(crate) fn wait_until(deadline: Option<Instant>, done: impl FnMut() -> bool) -> bool {
-    wait_helping(deadline, || (), done)
+    wait_polling(deadline, || (), done)
 }
 
 /// The same. `help` is what this thread can do to come closer to it.
-pub(crate) fn wait_helping(deadline: Option<Instant>, help: impl Fn(), mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done: impl FnMut() -> bool) -> bool {
     if done() {
         return true;
     }
-    let here = Sleeper::here();
-    if here.look(help) {
+    let here = ParkedThread::here();
+    if here.spin(help) {
         here.called.store(false, Ordering::Relaxed);
         if done() {
             return true;
@@ -192,7 +192,7 @@ pub(crate) fn wait_helping(deadline: Option<Instant>, help: impl Fn(), mut done:
 
 /// Drives a future in this thread. `None`: the time was over before.
 pub(crate) fn drive<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
-    let waker = Waker::from(Sleeper::here());
+    let waker = Waker::from(ParkedThread::here());
     let mut context = Context::from_waker(&waker);
     // Inside a task of tokio's, its budget would have the future wait until that task lets others run.
     let mut future = pin!(tokio::task::unconstrained(future));
@@ -215,7 +215,7 @@ mod tests {
 
     /// Something that is answered once, and who wants to know.
     #[derive(Default)]
-    struct Question(Mutex<(Option<u32>, Vec<Watcher>)>);
+    struct Question(Mutex<(Option<u32>, Vec<Waiter>)>);
 
     impl Question {
         fn answer(&self, with: u32) {
@@ -224,7 +224,7 @@ mod tests {
                 state.0 = Some(with);
                 std::mem::take(&mut state.1)
             };
-            watchers.into_iter().for_each(Watcher::fire);
+            watchers.into_iter().for_each(Waiter::fire);
         }
 
         fn wait(&self, deadline: Option<Instant>) -> Option<u32> {
@@ -233,7 +233,7 @@ mod tests {
                 let mut state = self.0.lock();
                 found = state.0;
                 if found.is_none() {
-                    state.1.push(Watcher::here());
+                    state.1.push(Waiter::here());
                 }
                 found.is_some()
             });

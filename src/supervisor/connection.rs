@@ -1,6 +1,6 @@
 //! A connection of the supervisor to a worker or a program: frames out, by any thread; frames in, as they come.
 
-use crate::ipc::event_loop::watch;
+use crate::ipc::event_loop::register;
 use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
 use crate::ipc::socket::Socket;
 use crate::message;
@@ -40,7 +40,7 @@ impl Connection {
     pub(crate) fn new(socket: Socket) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
         Ok(Arc::new(Self {
-            fd: watch(socket, Interest::READABLE)?,
+            fd: register(socket, Interest::READABLE)?,
             out: Mutex::default(),
             broken: AtomicBool::new(false),
             runtime: Handle::current(),
@@ -112,7 +112,7 @@ impl Connection {
 
     async fn drain(self: Arc<Self>) {
         // A full socket is rare, so only then is room waited for, on a second descriptor of the same socket.
-        let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| watch(fd, Interest::WRITABLE));
+        let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| register(fd, Interest::WRITABLE));
         let twin = match twin {
             Ok(twin) => twin,
             Err(e) => {

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::captured::Piece;
+use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::SegmentId;
@@ -110,7 +110,7 @@ pub(crate) trait WorkerPage {
     fn last_log(&self) -> Vec<u8>;
 
     /// What it had read of its own output when it died.
-    fn left_output(&self) -> Option<Piece>;
+    fn left_output(&self) -> Option<OutputChunk>;
 
     /// Bytes of the shared memory that it has.
     fn segment_bytes(&self) -> u64;

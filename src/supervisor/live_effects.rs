@@ -9,7 +9,7 @@ use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, Result};
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::captured::Piece;
+use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::ipc::page::{ControlPage, PageError};
@@ -397,7 +397,7 @@ impl WorkerPage for ControlPage {
         ControlPage::last_log(self)
     }
 
-    fn left_output(&self) -> Option<Piece> {
+    fn left_output(&self) -> Option<OutputChunk> {
         self.carried().left()
     }
 

@@ -354,7 +354,7 @@ fn notify(outgoing: Outgoing) {
     let before = NOTIFYING.replace(true);
     for (client, message) in outgoing {
         if let Some(client) = client.upgrade() {
-            client.hear(message);
+            client.receive(message);
         }
     }
     NOTIFYING.set(before);

@@ -5,9 +5,9 @@ use super::actor::{CloseSession, OpenSession, SessionMessage, Stop, Supervisor};
 use super::core::provoke::panic_at;
 use super::{Executable, SharedMemory};
 use crate::ids::SessionId;
+use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::ipc::frame::Frame;
 use crate::job::{JobSpec, TaskOptions};
 use crate::message::{self, Request, ToSession};
 use crate::supervisor::actor::FromSocket;
@@ -195,9 +195,8 @@ fn a_panic_of_one_build_leaves_the_other_builds_alone() {
             (supervisor, told)
         };
         let ((broken, told), (sound, heard)) = (start(), start());
-        let send = |to: &Addr<Supervisor>, name| {
-            to.send(FromSocket { session: SessionId(1), frames: vec![request(1, name)] })
-        };
+        let send =
+            |to: &Addr<Supervisor>, name| to.send(FromSocket { session: SessionId(1), frames: vec![request(1, name)] });
         let answer = send(&broken, Some(panic_at("submission", "any thread"))).await.unwrap();
         assert!(answer.unwrap_err().contains("panicked"));
         let until = Instant::now() + LONG;

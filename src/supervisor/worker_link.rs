@@ -5,7 +5,7 @@ use super::messages::{ProcessEnded, Wake, WorkerEnded, WorkerOutput};
 use super::shared_core::{ReadEnd, SharedCore};
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
-use crate::ipc::event_loop::watch;
+use crate::ipc::event_loop::register;
 use crate::ipc::page::ControlPage;
 use crate::ipc::start;
 use crate::supervisor::connection::Connection;
@@ -61,7 +61,7 @@ impl Actor for WorkerLink {
         }
         let (connection, shared_core) = (Arc::clone(&self.connection), self.shared_core.clone());
         let service = async move {
-            let exited = start::pidfd(&child).and_then(|fd| watch(fd, Interest::READABLE));
+            let exited = start::pidfd(&child).and_then(|fd| register(fd, Interest::READABLE));
             serve(worker, &connection, &shared_core, exited, &supervisor).await;
             let status = last_breath(&mut child).await;
             alive.set(false);
@@ -151,7 +151,7 @@ struct OutputPipe {
 
 impl OutputPipe {
     fn open(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) -> Option<Rc<Self>> {
-        let pipe = start::set_nonblocking(&pipe).and_then(|()| watch(File::from(pipe), Interest::READABLE));
+        let pipe = start::set_nonblocking(&pipe).and_then(|()| register(File::from(pipe), Interest::READABLE));
         match pipe {
             Ok(pipe) => Some(Rc::new(Self { worker, supervisor, pipe, stderr })),
             Err(e) => {

@@ -1,7 +1,7 @@
 //! Runs one task function: catches panics, and lets the function know which task it is.
 
 use super::Value;
-use super::function::{CallError, Record, Slot};
+use super::function::{Argument, CallError, Record};
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
@@ -68,7 +68,7 @@ fn install_hook() {
 
 /// Calls the function. A panic becomes a fault with its message, place and (with `RUST_BACKTRACE=1`) backtrace, and is
 /// not reported by the panic hook of the program: the error carries it.
-pub(crate) fn call(record: &'static Record, args: &mut [Slot<'_>]) -> Result<Value, Fault> {
+pub(crate) fn call(record: &'static Record, args: &mut [Argument<'_>]) -> Result<Value, Fault> {
     guarded(|| record.run(args).map_err(Fault::Call))
 }
 

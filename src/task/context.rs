@@ -1,9 +1,7 @@
 //! What a task may ask about itself while it runs.
 
-use crate::client::Client;
-use crate::submission::backend::Backend;
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// The task that calls.
@@ -19,22 +17,21 @@ pub struct TaskInfo {
 }
 
 /// What runs tasks on this thread, as seen from inside a task.
-pub(crate) trait Scope {
+pub(crate) trait TaskScope {
     fn info(&self) -> TaskInfo;
     fn cancelled(&self) -> bool;
     fn set_progress(&self, fraction: f64);
-    fn backend(&self) -> Option<Arc<dyn Backend>>;
     /// The task is about to wait for other tasks: let somebody else use its place. Called again when it is over.
     fn waiting(&self, begins: bool);
 }
 
 thread_local! {
-    static SCOPES: RefCell<Vec<std::rc::Rc<dyn Scope>>> = const { RefCell::new(Vec::new()) };
+    static SCOPES: RefCell<Vec<Rc<dyn TaskScope>>> = const { RefCell::new(Vec::new()) };
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Makes `scope` what tasks on this thread see, until the answer is dropped.
-pub(crate) fn enter(scope: std::rc::Rc<dyn Scope>) -> Entered {
+pub(crate) fn enter(scope: Rc<dyn TaskScope>) -> Entered {
     SCOPES.with(|s| s.borrow_mut().push(scope));
     Entered(())
 }
@@ -48,7 +45,7 @@ impl Drop for Entered {
     }
 }
 
-fn current() -> Option<std::rc::Rc<dyn Scope>> {
+fn current() -> Option<Rc<dyn TaskScope>> {
     SCOPES.try_with(|s| s.borrow().last().cloned()).ok().flatten()
 }
 
@@ -71,39 +68,17 @@ pub(crate) fn is_task() -> bool {
 
 /// Runs something that waits for other tasks.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
-    struct Waiting(std::rc::Rc<dyn Scope>);
-    impl Drop for Waiting {
+    struct BlockedGuard(Rc<dyn TaskScope>);
+    impl Drop for BlockedGuard {
         fn drop(&mut self) {
             self.0.waiting(false);
         }
     }
-    let _waiting = current().map(|scope| {
+    let _blocked = current().map(|scope| {
         scope.waiting(true);
-        Waiting(scope)
+        BlockedGuard(scope)
     });
     wait()
-}
-
-/// Inside a task: a client of whatever runs it, to submit more work and wait for it. `None` elsewhere.
-///
-/// While a task waits for tasks of its own, its place is given to another one, so this cannot deadlock, even with one
-/// worker of one thread.
-///
-/// ```
-/// use swath::{Client, current_client, delayed};
-/// fn fib(n: u64) -> u64 {
-///     if n < 2 {
-///         return n;
-///     }
-///     let client = current_client().expect("inside a task");
-///     let (a, b) = (delayed(fib).call(n - 1), delayed(fib).call(n - 2));
-///     client.compute(&(a + b)).expect("no task fails")
-/// }
-/// assert_eq!(Client::threads(1).compute(&delayed(fib).call(10))?, 55);
-/// # Ok::<(), swath::Error>(())
-/// ```
-pub fn current_client() -> Option<Client> {
-    current()?.backend().map(Client::inside)
 }
 
 /// Inside a task: whether its result is not wanted any more, because it was cancelled or is overdue.

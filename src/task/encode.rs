@@ -13,7 +13,7 @@ pub(crate) const IN_FRAME: usize = 64 << 10;
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
     let mut bytes = Vec::new();
     let (encoded, mut segments) =
-        crate::ipc::out_of_band::encode_scope(pool, || codec.encode(value, &mut bytes, usize::MAX))
+        crate::ipc::out_of_band::encode_with(pool, || codec.encode(value, &mut bytes, usize::MAX))
             .map_err(EncodeError::NoRoom)?;
     encoded.map_err(|refused| match refused {
         Refused::TooLong => EncodeError::Refused("it is too long".to_string()),

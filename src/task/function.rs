@@ -2,7 +2,7 @@
 
 use super::codec::{self, Codec, CodecOf};
 use super::{Data, Value, image, unwrap_value};
-use crate::ipc::out_of_band::decode_scope;
+use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
 use parking_lot::Mutex;
 use std::any::TypeId;
@@ -71,7 +71,7 @@ impl Record {
         self.result
     }
 
-    pub(crate) fn run(&self, args: &mut [Slot<'_>]) -> Result<Value, CallError> {
+    pub(crate) fn run(&self, args: &mut [Argument<'_>]) -> Result<Value, CallError> {
         (self.run)(&mut Args(args))
     }
 
@@ -83,7 +83,7 @@ impl Record {
     }
 
     /// The record's place for the log of events: its offset where it has one.
-    pub(crate) fn place(&'static self) -> u64 {
+    pub(crate) fn log_id(&'static self) -> u64 {
         image::place_of(self)
     }
 
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Record {
 }
 
 /// An argument on its way into a call.
-pub(crate) enum Slot<'a> {
+pub(crate) enum Argument<'a> {
     Value(Value),
     /// Encoded, as it came with the task.
     Bytes(&'a [u8]),
@@ -125,7 +125,7 @@ impl<T: Send + 'static> Passing<T> {
 }
 
 /// The arguments of one call.
-pub struct Args<'s, 'a>(&'s mut [Slot<'a>]);
+pub struct Args<'s, 'a>(&'s mut [Argument<'a>]);
 
 impl Args<'_, '_> {
     pub(crate) fn len(&self) -> usize {
@@ -135,9 +135,9 @@ impl Args<'_, '_> {
     /// Takes argument number `i` for reading: a value that others use too is not cloned.
     pub(crate) fn share<T: Data>(&mut self, i: usize) -> Result<Arc<T>, CallError> {
         match self.0.get_mut(i) {
-            Some(Slot::Value(value)) => match Arc::clone(value).downcast::<T>() {
+            Some(Argument::Value(value)) => match Arc::clone(value).downcast::<T>() {
                 Ok(value) => {
-                    self.0[i] = Slot::Taken;
+                    self.0[i] = Argument::Taken;
                     Ok(value)
                 }
                 Err(_) => Err(undecodable::<T>("the value is of another type".to_string())),
@@ -149,7 +149,7 @@ impl Args<'_, '_> {
     /// Takes argument number `i` if it is a [`Passing`] of a `T`.
     pub(crate) fn passed<T: Send + 'static>(&mut self, i: usize) -> Option<T> {
         match self.0.get(i) {
-            Some(Slot::Value(value)) => value.downcast_ref::<Passing<T>>()?.0.lock().take(),
+            Some(Argument::Value(value)) => value.downcast_ref::<Passing<T>>()?.0.lock().take(),
             _ => None,
         }
     }
@@ -157,15 +157,15 @@ impl Args<'_, '_> {
     /// Takes argument number `i`.
     pub(crate) fn take<T: Data>(&mut self, i: usize) -> Result<T, CallError> {
         let undecodable = undecodable::<T>;
-        match self.0.get_mut(i).map(|slot| std::mem::replace(slot, Slot::Taken)) {
-            Some(Slot::Value(value)) => {
+        match self.0.get_mut(i).map(|slot| std::mem::replace(slot, Argument::Taken)) {
+            Some(Argument::Value(value)) => {
                 unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
             }
-            Some(Slot::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
-            Some(Slot::Payload(payload)) => {
-                decode_scope(payload.segments(), || codec::decode(payload.content())).map_err(undecodable)
+            Some(Argument::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
+            Some(Argument::Payload(payload)) => {
+                decode_with(payload.segments(), || codec::decode(payload.content())).map_err(undecodable)
             }
-            Some(Slot::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),
+            Some(Argument::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),
         }
     }
 }
@@ -325,15 +325,15 @@ mod tests {
         let record = record_of(inc);
         let found = Record::at(record.offset().expect("in the image")).expect("a record");
         assert_eq!(found.path(), record.path());
-        let value = found.run(&mut [Slot::Value(Arc::new(41_i64))]).expect("runs");
+        let value = found.run(&mut [Argument::Value(Arc::new(41_i64))]).expect("runs");
         assert_eq!(unwrap_value::<i64>(value), Some(42));
     }
 
     #[test]
     fn a_wrong_or_missing_argument_is_an_error() {
         let record = record_of(inc);
-        assert!(matches!(record.run(&mut [Slot::Value(Arc::new("x".to_string()))]), Err(CallError::Decode { .. })));
-        assert!(matches!(record.run(&mut [Slot::Bytes(&[])]), Err(CallError::Decode { .. })));
+        assert!(matches!(record.run(&mut [Argument::Value(Arc::new("x".to_string()))]), Err(CallError::Decode { .. })));
+        assert!(matches!(record.run(&mut [Argument::Bytes(&[])]), Err(CallError::Decode { .. })));
         assert!(matches!(record.run(&mut []), Err(CallError::Decode { .. })));
     }
 

@@ -5,7 +5,7 @@
 
 use super::Value;
 use super::call::{Fault, call};
-use super::function::{CallError, Record, Slot};
+use super::function::{Argument, CallError, Record};
 
 const LITERAL: u8 = 0;
 const DEPENDENCY: u8 = 1;
@@ -180,7 +180,7 @@ pub(crate) struct StepFault {
 /// The answer is the value, and the record whose result it is.
 pub(crate) fn run<'a>(
     body: &'a [u8],
-    mut input: impl FnMut(usize) -> Option<Slot<'a>>,
+    mut input: impl FnMut(usize) -> Option<Argument<'a>>,
     mut before: impl FnMut(&'static Record, u64) -> bool,
 ) -> Result<Option<(Value, &'static Record)>, StepFault> {
     let broken = |step: u32| StepFault {
@@ -191,12 +191,12 @@ pub(crate) fn run<'a>(
             reason: "the body is not a program of this build".to_string(),
         }),
     };
-    let mut stack: smallvec::SmallVec<[Slot<'a>; 4]> = smallvec::SmallVec::new();
+    let mut stack: smallvec::SmallVec<[Argument<'a>; 4]> = smallvec::SmallVec::new();
     let mut step = 0;
     let mut last = None;
     for op in Ops::new(body) {
         match op.map_err(|_| broken(step))? {
-            Op::Literal(bytes) => stack.push(Slot::Bytes(bytes)),
+            Op::Literal(bytes) => stack.push(Argument::Bytes(bytes)),
             Op::Dependency(i) => stack.push(input(i).ok_or_else(|| broken(step))?),
             Op::Call { record, args, key } => {
                 let first = stack.len().checked_sub(args).ok_or_else(|| broken(step))?;
@@ -209,7 +209,7 @@ pub(crate) fn run<'a>(
                     fault,
                 })?;
                 stack.truncate(first);
-                stack.push(Slot::Value(value));
+                stack.push(Argument::Value(value));
                 last = Some(record);
                 step += 1;
             }
@@ -217,12 +217,12 @@ pub(crate) fn run<'a>(
                 let first = stack.len().checked_sub(args).ok_or_else(|| broken(step))?;
                 let value = call(record, &mut stack[first..]).map_err(|fault| StepFault { step, call: None, fault })?;
                 stack.truncate(first);
-                stack.push(Slot::Value(value));
+                stack.push(Argument::Value(value));
             }
         }
     }
     match (stack.pop(), last, stack.is_empty()) {
-        (Some(Slot::Value(value)), Some(record), true) => Ok(Some((value, record))),
+        (Some(Argument::Value(value)), Some(record), true) => Ok(Some((value, record))),
         _ => Err(broken(step)),
     }
 }
@@ -259,7 +259,7 @@ mod tests {
     fn a_chain_is_evaluated() {
         let body = fused();
         let (value, record) =
-            run(&body, |_| Some(Slot::Value(Arc::new(10_i64))), |_, _| true).expect("runs").expect("not stopped");
+            run(&body, |_| Some(Argument::Value(Arc::new(10_i64))), |_, _| true).expect("runs").expect("not stopped");
         assert_eq!(unwrap_value::<i64>(value), Some(16));
         assert!(record.path().ends_with("inc"));
     }
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!((function(&[]), function(&[9, 9])), (0, 0));
         for n in 0..body.len() {
             assert!([0, offset(add)].contains(&function(&body[..n])));
-            let result = run(&body[..n], |_| Some(Slot::Value(Arc::new(1_i64))), |_, _| true);
+            let result = run(&body[..n], |_| Some(Argument::Value(Arc::new(1_i64))), |_, _| true);
             // A prefix that ends with a whole call is a program of its own.
             if let Ok(Some((_, record))) = result {
                 assert!(record.path().ends_with("add"));
@@ -288,7 +288,7 @@ mod tests {
         let mut left = 1;
         let stopped = run(
             &body,
-            |_| Some(Slot::Value(Arc::new(1_i64))),
+            |_| Some(Argument::Value(Arc::new(1_i64))),
             |_, _| {
                 left -= 1;
                 left >= 0

@@ -73,17 +73,17 @@ struct Sizer<'a>(&'a mut u64);
 
 /// What a type says that cannot be serialised.
 #[derive(Debug)]
-struct Refused;
+struct NotSizable;
 
-impl fmt::Display for Refused {
+impl fmt::Display for NotSizable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value cannot be serialised")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for NotSizable {}
 
-impl ser::Error for Refused {
+impl ser::Error for NotSizable {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
@@ -92,7 +92,7 @@ impl ser::Error for Refused {
 macro_rules! numbers {
     ($($name:ident: $t:ty),*) => {$(
         #[inline]
-        fn $name(self, _: $t) -> Result<(), Refused> {
+        fn $name(self, _: $t) -> Result<(), NotSizable> {
             *self.0 += size_of::<$t>() as u64;
             Ok(())
         }
@@ -101,14 +101,14 @@ macro_rules! numbers {
 
 impl<'a> ser::Serializer for Sizer<'a> {
     type Ok = ();
-    type Error = Refused;
-    type SerializeSeq = Elements<'a>;
-    type SerializeTuple = Parts<'a>;
-    type SerializeTupleStruct = Parts<'a>;
-    type SerializeTupleVariant = Parts<'a>;
-    type SerializeMap = Elements<'a>;
-    type SerializeStruct = Parts<'a>;
-    type SerializeStructVariant = Parts<'a>;
+    type Error = NotSizable;
+    type SerializeSeq = ElementsSizer<'a>;
+    type SerializeTuple = PartsSizer<'a>;
+    type SerializeTupleStruct = PartsSizer<'a>;
+    type SerializeTupleVariant = PartsSizer<'a>;
+    type SerializeMap = ElementsSizer<'a>;
+    type SerializeStruct = PartsSizer<'a>;
+    type SerializeStructVariant = PartsSizer<'a>;
 
     numbers!(
         serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
@@ -116,38 +116,38 @@ impl<'a> ser::Serializer for Sizer<'a> {
         serialize_u128: u128, serialize_f32: f32, serialize_f64: f64, serialize_char: char
     );
 
-    fn serialize_str(self, text: &str) -> Result<(), Refused> {
+    fn serialize_str(self, text: &str) -> Result<(), NotSizable> {
         *self.0 += HEADER + text.len() as u64;
         Ok(())
     }
 
-    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Refused> {
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), NotSizable> {
         *self.0 += HEADER + bytes.len() as u64;
         Ok(())
     }
 
-    fn serialize_none(self) -> Result<(), Refused> {
+    fn serialize_none(self) -> Result<(), NotSizable> {
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), NotSizable> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Refused> {
+    fn serialize_unit(self) -> Result<(), NotSizable> {
         Ok(())
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Refused> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), NotSizable> {
         Ok(())
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Refused> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), NotSizable> {
         *self.0 += 1;
         Ok(())
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), NotSizable> {
         value.serialize(self)
     }
 
@@ -157,32 +157,38 @@ impl<'a> ser::Serializer for Sizer<'a> {
         _: u32,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotSizable> {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'a>, Refused> {
-        Ok(Elements::new(self.0, len))
+    fn serialize_seq(self, len: Option<usize>) -> Result<ElementsSizer<'a>, NotSizable> {
+        Ok(ElementsSizer::new(self.0, len))
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Parts<'a>, Refused> {
-        Ok(Parts(self.0))
+    fn serialize_tuple(self, _: usize) -> Result<PartsSizer<'a>, NotSizable> {
+        Ok(PartsSizer(self.0))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts<'a>, Refused> {
-        Ok(Parts(self.0))
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<PartsSizer<'a>, NotSizable> {
+        Ok(PartsSizer(self.0))
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Parts<'a>, Refused> {
-        Ok(Parts(self.0))
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<PartsSizer<'a>, NotSizable> {
+        Ok(PartsSizer(self.0))
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Elements<'a>, Refused> {
-        Ok(Elements::new(self.0, len))
+    fn serialize_map(self, len: Option<usize>) -> Result<ElementsSizer<'a>, NotSizable> {
+        Ok(ElementsSizer::new(self.0, len))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts<'a>, Refused> {
-        Ok(Parts(self.0))
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<PartsSizer<'a>, NotSizable> {
+        Ok(PartsSizer(self.0))
     }
 
     fn serialize_struct_variant(
@@ -191,11 +197,11 @@ impl<'a> ser::Serializer for Sizer<'a> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Parts<'a>, Refused> {
-        Ok(Parts(self.0))
+    ) -> Result<PartsSizer<'a>, NotSizable> {
+        Ok(PartsSizer(self.0))
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), Refused> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), NotSizable> {
         use fmt::Write;
         struct Count(u64);
         impl Write for Count {
@@ -205,7 +211,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
             }
         }
         let mut count = Count(0);
-        write!(count, "{value}").map_err(|_| Refused)?;
+        write!(count, "{value}").map_err(|_| NotSizable)?;
         *self.0 += HEADER + count.0;
         Ok(())
     }
@@ -216,19 +222,19 @@ impl<'a> ser::Serializer for Sizer<'a> {
 }
 
 /// The fields of a struct or tuple: all are looked at.
-struct Parts<'a>(&'a mut u64);
+struct PartsSizer<'a>(&'a mut u64);
 
 macro_rules! parts {
     ($($trait:ident $method:ident),*) => {$(
-        impl ser::$trait for Parts<'_> {
+        impl ser::$trait for PartsSizer<'_> {
             type Ok = ();
-            type Error = Refused;
+            type Error = NotSizable;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
                 value.serialize(Sizer(self.0))
             }
 
-            fn end(self) -> Result<(), Refused> {
+            fn end(self) -> Result<(), NotSizable> {
                 Ok(())
             }
         }
@@ -238,15 +244,15 @@ parts!(SerializeTuple serialize_element, SerializeTupleStruct serialize_field, S
 
 macro_rules! fields {
     ($($trait:ident),*) => {$(
-        impl ser::$trait for Parts<'_> {
+        impl ser::$trait for PartsSizer<'_> {
             type Ok = ();
-            type Error = Refused;
+            type Error = NotSizable;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Result<(), Refused> {
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Result<(), NotSizable> {
                 value.serialize(Sizer(self.0))
             }
 
-            fn end(self) -> Result<(), Refused> {
+            fn end(self) -> Result<(), NotSizable> {
                 Ok(())
             }
         }
@@ -256,7 +262,7 @@ fields!(SerializeStruct, SerializeStructVariant);
 
 /// The elements of a list, or the entries of a map. Looked at are the first two, and then one of every `stride`, at a place
 /// that follows no pattern, so that a pattern in the list does not decide which are seen.
-struct Elements<'a> {
+struct ElementsSizer<'a> {
     total: &'a mut u64,
     stride: usize,
     seen: usize,
@@ -272,7 +278,7 @@ struct Elements<'a> {
     before: out_of_band::Beside,
 }
 
-impl<'a> Elements<'a> {
+impl<'a> ElementsSizer<'a> {
     fn new(total: &'a mut u64, len: Option<usize>) -> Self {
         Self {
             total,
@@ -314,7 +320,7 @@ impl<'a> Elements<'a> {
         self.next = block + ((u64::from(self.dice) * self.stride as u64) >> 32) as usize;
     }
 
-    fn close(self) -> Result<(), Refused> {
+    fn close(self) -> Result<(), NotSizable> {
         let (n, seen) = (self.looked_at as u64, self.seen as u64);
         let extended = |bytes: u64| (bytes as f64 / n as f64 * seen as f64) as u64;
         *self.total += HEADER;
@@ -330,33 +336,33 @@ impl<'a> Elements<'a> {
     }
 }
 
-impl ser::SerializeSeq for Elements<'_> {
+impl ser::SerializeSeq for ElementsSizer<'_> {
     type Ok = ();
-    type Error = Refused;
+    type Error = NotSizable;
 
     #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
         if self.turn() { value.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
     }
 
-    fn end(self) -> Result<(), Refused> {
+    fn end(self) -> Result<(), NotSizable> {
         self.close()
     }
 }
 
-impl ser::SerializeMap for Elements<'_> {
+impl ser::SerializeMap for ElementsSizer<'_> {
     type Ok = ();
-    type Error = Refused;
+    type Error = NotSizable;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), NotSizable> {
         if self.turn() { key.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
         if self.looking { value.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
     }
 
-    fn end(self) -> Result<(), Refused> {
+    fn end(self) -> Result<(), NotSizable> {
         self.close()
     }
 }

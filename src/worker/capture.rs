@@ -6,7 +6,7 @@
 //! look are those that may have printed. While there is something to see, it is taken after every task.
 
 use crate::graph::node;
-use crate::ipc::captured::{Carried, PIECE, Piece};
+use crate::ipc::captured::{CapturedOutput, OutputChunk, PIECE};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::Ring;
 use crate::task::function::{Record, short_name};
@@ -75,7 +75,12 @@ impl Streams {
     }
 
     /// Takes what has been printed, and hands it over in order, with the keys of the tasks that may have written it.
-    pub(super) fn look(&self, ring: Ring<'_>, carried: &Carried, mut found: impl FnMut(Piece, Vec<String>)) {
+    pub(super) fn look(
+        &self,
+        ring: Ring<'_>,
+        carried: &CapturedOutput,
+        mut found: impl FnMut(OutputChunk, Vec<String>),
+    ) {
         let mut state = self.state.lock();
         self.unseen.store(0, Ordering::Relaxed);
         let since = std::mem::replace(&mut state.looked, ticks());

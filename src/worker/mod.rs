@@ -16,7 +16,7 @@ mod store;
 mod uplink;
 
 use crate::ids::TaskId;
-use crate::ipc::captured::Piece;
+use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::disk::Disk;
 use crate::ipc::ledger::Ledger;
@@ -30,7 +30,7 @@ use crate::memory::policy::{Policy, Wait};
 use crate::message::{FromWorker, Input, Task, ToWorker, Welcome};
 use crate::remote::Description;
 use crate::task::call::{Fault, discard, guarded};
-use crate::task::function::{CallError, Record, Slot, short_name};
+use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::{Value, image};
 use crate::version::VERSION;
@@ -261,7 +261,7 @@ impl Worker {
 
     fn work_as_thread(&'static self, slot: usize) {
         let scope = Rc::new(WorkerScope::new(self, slot));
-        let _entered = crate::task::context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut sent = Instant::now();
         // When the task before it ended, if the next one was there already: one look at the clock for both.
         let mut now = None;
@@ -474,7 +474,7 @@ impl Worker {
                 ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
-                        client.hear(word);
+                        client.receive(word);
                     }
                 }
                 ToWorker::Welcome(_) => log::error!("a second welcome"),
@@ -691,14 +691,14 @@ impl Worker {
     }
 
     fn tell_printed(&self) {
-        self.streams.look(self.page.ring(), self.page.carried(), |Piece { number, stderr, bytes }, tasks| {
+        self.streams.look(self.page.ring(), self.page.carried(), |OutputChunk { number, stderr, bytes }, tasks| {
             self.link.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
     /// Has a supervisor that cannot look the function up know its name, before it runs for the first time.
     fn introduce(&self, record: &'static Record) {
-        let place = record.place();
+        let place = record.log_id();
         if self.welcome.stranger && self.introduced.lock().insert(place) {
             self.link.send(&FromWorker::Function { place, name: short_name(record.path()) });
         }
@@ -809,11 +809,11 @@ impl Worker {
             let slot = inputs.get_mut(i)?;
             Some(match slot {
                 // The last use takes the value along, so that the function may own it without a copy.
-                _ if *left == 0 => std::mem::replace(slot, Slot::Taken),
-                Slot::Value(value) => Slot::Value(value.clone()),
-                Slot::Payload(payload) => Slot::Payload(payload.clone()),
-                Slot::Bytes(bytes) => Slot::Bytes(bytes),
-                Slot::Taken => Slot::Taken,
+                _ if *left == 0 => std::mem::replace(slot, Argument::Taken),
+                Argument::Value(value) => Argument::Value(value.clone()),
+                Argument::Payload(payload) => Argument::Payload(payload.clone()),
+                Argument::Bytes(bytes) => Argument::Bytes(bytes),
+                Argument::Taken => Argument::Taken,
             })
         };
         let id = task.id;
@@ -835,14 +835,14 @@ impl Worker {
         }
     }
 
-    fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Slot<'a>; 4]>, FailureCause> {
+    fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, FailureCause> {
         if task.inputs.is_empty() {
             return Ok(SmallVec::new());
         }
         std::mem::take(&mut task.inputs)
             .into_iter()
             .map(|input| match input {
-                Input::Payload(payload) => Ok(Slot::Payload(payload)),
+                Input::Payload(payload) => Ok(Argument::Payload(payload)),
                 Input::Ahead { id } => Err(FailureCause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should be there and is not"),
@@ -853,7 +853,7 @@ impl Worker {
                     let undecodable = |reason| FailureCause::Decode { type_name: "input".to_string(), reason };
                     found
                         .map_err(undecodable)?
-                        .map(Slot::Value)
+                        .map(Argument::Value)
                         .ok_or_else(|| undecodable(format!("task {id} should be in this worker's store and is not")))
                 }
             })

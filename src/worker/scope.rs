@@ -7,7 +7,8 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Token};
 use crate::job::Outcome;
 use crate::submission::backend::Backend;
-use crate::task::context::{Scope, TaskInfo};
+use crate::submission::context::BackendScope;
+use crate::task::context::{TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl WorkerScope {
             ring.end(token, Ended::Finished, now);
         }
         let name = self.name.borrow();
-        self.token.set(Some(ring.begin(task, record.place(), key, self.slot, name.as_deref(), now)));
+        self.token.set(Some(ring.begin(task, record.log_id(), key, self.slot, name.as_deref(), now)));
     }
 
     pub(super) fn end(&self, outcome: &Outcome) {
@@ -78,7 +79,13 @@ impl WorkerScope {
     }
 }
 
-impl Scope for WorkerScope {
+impl BackendScope for WorkerScope {
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        Some(self.worker.client())
+    }
+}
+
+impl TaskScope for WorkerScope {
     fn info(&self) -> TaskInfo {
         let (name, hash) = match self.step.get() {
             Some((record, hash)) => (self.name_of(record), hash),
@@ -93,10 +100,6 @@ impl Scope for WorkerScope {
 
     fn set_progress(&self, fraction: f64) {
         self.worker.page.set_progress(self.slot, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
-    }
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        Some(self.worker.client())
     }
 
     fn waiting(&self, begins: bool) {

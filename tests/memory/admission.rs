@@ -41,7 +41,7 @@ fn reading_and_reducing_more_than_fits_neither_spills_nor_pauses() {
 }
 
 #[test]
-#[ignore = "the same at full size: 200 x 64 MiB through two workers of 1 GiB"]
+#[ignore = "full runtime: the same at full size: 200 x 64 MiB through two workers of 1 GiB"]
 fn reading_and_reducing_200_parts_of_64_mib() {
     let _clean = Clean::start();
     for declared in [false, true] {

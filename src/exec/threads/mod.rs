@@ -24,7 +24,7 @@ use super::budget::Budget;
 use super::{begin, ended, evaluate, task_error};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
-use crate::graph::label::Label;
+use crate::graph::label::TaskLabel;
 use crate::graph::node::{Kind, Node};
 use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
@@ -32,11 +32,12 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Mode, Progress};
 use crate::submission::backend::{Backend, Reply, Shown, Want, answer_in_process, in_process};
-use crate::submission::handle::{Run, Slot, Watcher, cancelled};
+use crate::submission::context::BackendScope;
+use crate::submission::handle::{ResultState, Submission, Waiter, cancelled};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
-use crate::task::context::{Scope, TaskInfo};
+use crate::task::context::{TaskInfo, TaskScope};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
@@ -66,7 +67,7 @@ enum Kept {
 /// One submitted graph.
 struct Job {
     seq: u64,
-    run: Arc<Run>,
+    run: Arc<Submission>,
     graph: Graph,
     outputs: Ids,
     /// Per task: inputs (counted as often as they are used) that are not finished.
@@ -209,10 +210,16 @@ struct ThreadScope {
     id: Cell<u32>,
 }
 
-impl Scope for ThreadScope {
+impl BackendScope for ThreadScope {
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
+    }
+}
+
+impl TaskScope for ThreadScope {
     fn info(&self) -> TaskInfo {
         let task = self.task.borrow();
-        let label = task.as_ref().map(|job| Label::in_graph(&job.graph, self.id.get()));
+        let label = task.as_ref().map(|job| TaskLabel::in_graph(&job.graph, self.id.get()));
         TaskInfo {
             key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
             name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
@@ -226,10 +233,6 @@ impl Scope for ThreadScope {
     }
 
     fn set_progress(&self, _fraction: f64) {}
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
-    }
 
     fn waiting(&self, begins: bool) {
         let Some(pool) = self.pool.upgrade() else { return };
@@ -267,8 +270,8 @@ impl Job {
         self.skipped(id) && self.cancelled.lock().contains(&slot)
     }
 
-    fn label(&self, id: u32) -> Label {
-        Label::in_graph(&self.graph, id)
+    fn label(&self, id: u32) -> TaskLabel {
+        TaskLabel::in_graph(&self.graph, id)
     }
 
     fn skipped(&self, id: u32) -> bool {
@@ -408,7 +411,7 @@ impl Job {
                     let cause = Cause::TimedOut { limit };
                     break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
                 }
-                (Err(fault), None) => break Err(task_error(&Label::of(node), worker, fault)),
+                (Err(fault), None) => break Err(task_error(&TaskLabel::of(node), worker, fault)),
             }
         };
         refs.iter().for_each(|&r| self.give_up(r));
@@ -477,7 +480,7 @@ impl Threads {
             task: RefCell::new(None),
             id: Cell::new(0),
         });
-        let _entered = context::enter(scope.clone());
+        let _entered = crate::submission::context::enter(scope.clone());
         let mut was_busy = false;
         while let Some(work) = self.next(&seat, was_busy) {
             was_busy = true;
@@ -590,14 +593,16 @@ impl Threads {
         if job.graph.layer.is_some() {
             // Nothing else uses it.
             if !job.is_over_for(id, id) {
-                job.run.settle([(id, result.map_or_else(Slot::Failed, Slot::Value))]);
+                job.run.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
             }
             return self.ended(job, None);
         }
         if let Ok(slot) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
-                Ok(value) => (Slot::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1),
-                Err(e) => (Slot::Failed(e.clone()), true),
+                Ok(value) => {
+                    (ResultState::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1)
+                }
+                Err(e) => (ResultState::Failed(e.clone()), true),
             };
             if kept {
                 self.store(job, id, result);
@@ -665,7 +670,7 @@ impl Threads {
     }
 
     /// Makes a job of a graph and starts it.
-    fn start(self: &Arc<Self>, graph: Graph, run: Arc<Run>) -> Arc<Job> {
+    fn start(self: &Arc<Self>, graph: Graph, run: Arc<Submission>) -> Arc<Job> {
         let n = graph.len();
         // The tasks of a layer neither wait nor are waited for.
         let waiting = if graph.layer.is_some() { 0 } else { n };
@@ -732,16 +737,16 @@ impl Threads {
             let Some(pool) = pool.upgrade() else { return };
             let node = job_.node(id);
             let Kind::Held(output) = &node.kind else { return };
-            let result = output.run.look(output.slot, |slot| match slot {
-                Slot::Value(value) => Ok(value.clone()),
-                Slot::Failed(e) => Err(e.clone()),
+            let result = output.submission.with_state(output.index, |slot| match slot {
+                ResultState::Value(value) => Ok(value.clone()),
+                ResultState::Failed(e) => Err(e.clone()),
                 _ => Err(cancelled(&output.label())),
             });
             if let Some(next) = pool.finish(&job_, id, result) {
                 pool.push(&job_, [next]);
             }
         });
-        output.run.when_done(output.slot, Watcher::Call(done));
+        output.submission.when_done(output.index, Waiter::Call(done));
     }
 }
 
@@ -763,59 +768,63 @@ impl Backend for Threads {
         format!("threads client: {} thread{s} in this process, {state}", self.threads)
     }
 
-    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Run>> {
+    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Submission>> {
         self.submit_layer(graph, &mut |_| ())
     }
 
-    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Run>> {
+    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let run = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let run = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
         shown(&run);
         self.start(graph, Arc::clone(&run));
         Ok(run)
     }
 
-    fn scatter(self: Arc<Self>, values: Vec<(Value, &'static Codec, Label)>, _broadcast: bool) -> Result<Arc<Run>> {
+    fn scatter(
+        self: Arc<Self>,
+        values: Vec<(Value, &'static Codec, TaskLabel)>,
+        _broadcast: bool,
+    ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
-        let run = Run::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, Slot::Value(v))));
+        let run = Submission::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
         Ok(run)
     }
 
-    fn ask(&self, _run: &Run, _slots: &[u32]) {}
+    fn ask(&self, _run: &Submission, _slots: &[u32]) {}
 
-    fn release(&self, run: &Run, slots: &[u32]) {
+    fn release(&self, run: &Submission, slots: &[u32]) {
         let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
         if let Some(job) = job {
             job.drop_outputs(slots);
         }
     }
 
-    fn cancel(&self, run: &Arc<Run>, slots: &[u32]) {
+    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]) {
         let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
         if let Some(job) = job {
             job.cancelled.lock().extend(slots);
         }
         self.release(run, slots);
-        run.settle(slots.iter().map(|&s| (s, Slot::Failed(cancelled(&run.label(s))))));
+        run.settle(slots.iter().map(|&s| (s, ResultState::Failed(cancelled(&run.label(s))))));
     }
 
-    fn retry(self: Arc<Self>, run: &Arc<Run>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
         self.check_open()?;
         let Some(node) = run.node(slot) else { return Ok(()) };
         if run.reopen(slot) {
             let graph = Graph::of(&[&node]);
-            let again = Run::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+            let again = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
             self.start(graph, Arc::clone(&again));
             let (from, to) = (Arc::clone(&again), Arc::clone(run));
             again.when_done(
                 0,
-                Watcher::Call(Box::new(move || {
-                    let result = from.look(0, |s| match s {
-                        Slot::Value(v) => Slot::Value(v.clone()),
-                        Slot::Failed(e) => Slot::Failed(e.clone()),
-                        _ => Slot::Failed(cancelled(&from.label(0))),
+                Waiter::Call(Box::new(move || {
+                    let result = from.with_state(0, |s| match s {
+                        ResultState::Value(v) => ResultState::Value(v.clone()),
+                        ResultState::Failed(e) => ResultState::Failed(e.clone()),
+                        _ => ResultState::Failed(cancelled(&from.label(0))),
                     });
                     to.settle([(slot, result)]);
                 })),
@@ -832,7 +841,7 @@ impl Backend for Threads {
         }
     }
 
-    fn ask_cluster(&self, question: Question) -> Reply {
+    fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let seats = self.queue.lock().seats.clone();
             let runs =
@@ -847,7 +856,7 @@ impl Backend for Threads {
         answer_in_process(Mode::Threads, names, question)
     }
 
-    fn explain(&self, run: &Run, slot: u32) -> Reply {
+    fn explain(&self, run: &Submission, slot: u32) -> Reply {
         let key = run.label(slot).key();
         let text = if run.is_done(slot) {
             format!("{key} is done")

@@ -1,6 +1,6 @@
 //! What a worker says of its memory on its control page.
 
-use crate::ipc::page::SLOTS;
+use crate::ipc::page::MOST_THREADS;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Why a worker starts no task.
@@ -22,7 +22,7 @@ pub(crate) struct Gauges {
     segments: AtomicU64,
     /// What it has reserved of the disk.
     pub(crate) disk: AtomicU64,
-    peaks: [AtomicU64; SLOTS],
+    peaks: [AtomicU64; MOST_THREADS],
     waits: AtomicU32,
     /// Whether the disk takes nothing.
     disk_fails: AtomicU32,

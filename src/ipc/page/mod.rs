@@ -7,7 +7,7 @@
 pub(crate) mod gauges;
 
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::ipc::captured::Carried;
+use crate::ipc::captured::CapturedOutput;
 use crate::ipc::ledger::Account;
 use crate::ipc::ring::{Ring, RingEntry};
 use crate::version::VERSION;
@@ -26,7 +26,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Executor threads of one worker whose tasks a page can show.
-pub(crate) const SLOTS: usize = 64;
+pub(crate) const MOST_THREADS: usize = 64;
 /// Memory samples kept.
 pub(crate) const SAMPLES: usize = 16;
 /// Bytes of log kept.
@@ -46,13 +46,13 @@ struct Page {
     samples: [AtomicU64; SAMPLES],
     account: Account,
     gauges: Gauges,
-    running: [RunningSlot; SLOTS],
-    progress: [AtomicU32; SLOTS],
+    running: [RunningTaskCell; MOST_THREADS],
+    progress: [AtomicU32; MOST_THREADS],
     log_cursor: AtomicU64,
     log: [AtomicU8; LOG],
     /// Whether the process reads its own output now.
     listens: AtomicU64,
-    carried: Carried,
+    carried: CapturedOutput,
     run_cursor: AtomicU64,
     /// Slots of the ring behind the page: a power of two, or none.
     run_slots: AtomicU64,
@@ -65,12 +65,12 @@ const RING: usize = size_of::<Page>().next_multiple_of(align_of::<RingEntry>());
 
 /// A task id in two words. `task` is its index plus one, 0 where there is none.
 #[repr(C)]
-struct RunningSlot {
+struct RunningTaskCell {
     job: AtomicU64,
     task: AtomicU64,
 }
 
-impl RunningSlot {
+impl RunningTaskCell {
     fn set(&self, task: Option<TaskId>) {
         // Emptied first, and each store seen by whoever sees a later one: a reader that finds the same task word before
         // and after has a job word that belongs to it, or to another task of the same index that ran here too.
@@ -199,7 +199,7 @@ impl ControlPage {
     }
 
     /// Its output between pipe and message.
-    pub(crate) fn carried(&self) -> &Carried {
+    pub(crate) fn carried(&self) -> &CapturedOutput {
         &self.page().carried
     }
 
@@ -265,7 +265,7 @@ impl ControlPage {
 
     /// The tasks that run, or ran when the process died.
     pub(crate) fn running(&self) -> Vec<TaskId> {
-        self.page().running.iter().filter_map(RunningSlot::get).collect()
+        self.page().running.iter().filter_map(RunningTaskCell::get).collect()
     }
 
     /// The same with the most memory that the process used meanwhile.
@@ -489,10 +489,10 @@ mod tests {
         assert_eq!(theirs.heartbeat(), 0);
         mine.beat(now);
         mine.set_running(0, Some(task(u32::MAX, 7, u32::MAX)));
-        mine.set_running(SLOTS - 1, Some(task(1, u32::MAX, 0)));
-        mine.set_running(SLOTS, Some(task(1, 2, 3)));
-        mine.set_progress(SLOTS - 1, 250);
-        mine.set_progress(SLOTS, 250);
+        mine.set_running(MOST_THREADS - 1, Some(task(1, u32::MAX, 0)));
+        mine.set_running(MOST_THREADS, Some(task(1, 2, 3)));
+        mine.set_progress(MOST_THREADS - 1, 250);
+        mine.set_progress(MOST_THREADS, 250);
         mine.set_running(1, Some(task(1, 2, 3)));
         mine.set_running(1, None);
         for i in 0..20 {

@@ -8,7 +8,7 @@
 use crate::ids::TaskId;
 use crate::ipc::allocator;
 use crate::ipc::disk::{Disk, DiskError, OnDisk};
-use crate::ipc::out_of_band::decode_scope;
+use crate::ipc::out_of_band::decode_with;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::payload::Payload;
@@ -461,7 +461,7 @@ impl Store {
 fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
     let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
     let read = guarded(|| {
-        let value = decode_scope(payload.segments(), || record.result().decode(payload.content()));
+        let value = decode_with(payload.segments(), || record.result().decode(payload.content()));
         Ok(value.map(|value| {
             let bytes = record.result().size(&value);
             (value, bytes)

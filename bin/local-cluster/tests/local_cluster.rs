@@ -1,6 +1,7 @@
 //! The local cluster: real processes, real signals. Each test has a cluster, and a runtime directory, of its own.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/common/mod.rs"]
 mod common;
 
 use common::{Clean, LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
@@ -56,9 +57,11 @@ impl Cluster {
 
     fn start_again(&mut self, options: &[&str]) {
         self.bury();
-        let (daemon, first) = common::cluster::start(self.dir.path(), &[&["--json"], options].concat());
+        let mut command = Command::new(EXE);
+        command.args(["start", "--foreground", "--json"]).args(options);
+        let (daemon, status) = common::cluster::start(self.dir.path(), &command, '{');
         self.daemon = Some(daemon);
-        self.is(&serde_json::from_str(&first).unwrap());
+        self.is(&serde_json::from_str(&status).unwrap());
     }
 
     fn is(&mut self, status: &Value) {

@@ -14,55 +14,30 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-#[path = "bench/bags.rs"]
 mod bags;
-#[path = "bench/chain.rs"]
 mod chain;
-#[path = "bench/data_plane.rs"]
 mod data_plane;
-#[path = "bench/event_log.rs"]
 mod event_log;
-#[path = "bench/fault.rs"]
 mod fault;
-#[path = "bench/first_result.rs"]
 mod first_result;
-#[path = "bench/floors.rs"]
 mod floors;
-#[path = "bench/graph.rs"]
 mod graph;
-#[path = "bench/metg.rs"]
 mod metg;
-#[path = "bench/noop.rs"]
 mod noop;
-#[path = "bench/options.rs"]
 mod options;
-#[path = "bench/out_of_core.rs"]
 mod out_of_core;
-#[path = "bench/pattern.rs"]
 mod pattern;
-#[path = "bench/pool.rs"]
 mod pool;
-#[path = "bench/process.rs"]
 mod process;
-#[path = "bench/report.rs"]
 mod report;
-#[path = "bench/roundtrip.rs"]
 mod roundtrip;
-#[path = "bench/scaling.rs"]
 mod scaling;
-#[path = "bench/scheduler.rs"]
 mod scheduler;
-#[path = "bench/service.rs"]
 mod service;
-#[path = "bench/shapes.rs"]
 mod shapes;
-#[path = "bench/sleep_loop.rs"]
 mod sleep_loop;
-#[path = "bench/startup.rs"]
 mod startup;
-#[path = "bench/systems.rs"]
 mod systems;
-#[path = "bench/tasks.rs"]
 mod tasks;
 
 use options::{Options, Request};

@@ -8,6 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+/// The folder of the project.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 fn bench(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bench")).args(args).output().unwrap()
 }
@@ -116,7 +119,7 @@ person = {"id": 1, "name": "n", "age": 40, "occupation": "o", "address": {"city"
 }
 
 fn script(name: &str) -> Command {
-    Command::new(format!("{}/benches/{name}", env!("CARGO_MANIFEST_DIR")))
+    Command::new(format!("{ROOT}/benches/{name}"))
 }
 
 fn compare(peers: Option<&Path>, out: &Path) -> Output {
@@ -171,7 +174,7 @@ fn a_comparison_tells_ratios_and_what_is_missing() {
 
     // What was measured goes into the page, with what `bench` says by itself.
     let (page, own) = (out.path().join("page.md"), out.path().join("own.jsonl"));
-    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PERFORMANCE.md"), &page).unwrap();
+    std::fs::copy(format!("{ROOT}/docs/PERFORMANCE.md"), &page).unwrap();
     std::fs::write(&own, bench(&["roundtrip", "--systems", "swath-sync", "--n", "20", "--repeat", "1"]).stdout)
         .unwrap();
     let mut texts = (0..2).map(|_| {

@@ -1,0 +1,159 @@
+//! Results of several submissions in the order in which they are there.
+
+use super::Submission;
+use crate::submission::waiter::{Waiter, wait_until};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+/// Outputs that follow each other, as their futures do in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    slot: u32,
+    len: u32,
+    place: usize,
+}
+
+impl Stretch {
+    fn end(&self) -> u32 {
+        self.slot + self.len
+    }
+
+    fn each(self) -> impl Iterator<Item = (u32, usize)> {
+        (self.slot..self.end()).zip(self.place..)
+    }
+}
+
+/// Outputs of one run, each with the place of its future in a list. Takes no more room than the list is out of order.
+#[derive(Debug, Default)]
+pub(crate) struct ListPositions {
+    stretches: Vec<Stretch>,
+    len: usize,
+}
+
+impl ListPositions {
+    pub(crate) fn push(&mut self, slot: u32, len: usize, place: usize) {
+        self.len += len;
+        self.stretches.push(Stretch { slot, len: len as u32, place });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Each output and its place.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.stretches.iter().flat_map(|stretch| stretch.each())
+    }
+
+    /// The same, so that they can be found by their outputs.
+    pub(crate) fn in_order(mut self) -> Self {
+        self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+        if self.stretches.windows(2).any(|pair| pair[0].end() > pair[1].slot) {
+            // Some outputs are in the list more than once.
+            self.stretches = self.each().map(|(slot, place)| Stretch { slot, len: 1, place }).collect();
+            self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+        }
+        self
+    }
+
+    /// Where an output is in the list. They must be in order.
+    pub(crate) fn of(&self, slot: u32) -> impl Iterator<Item = usize> {
+        let first = self.stretches.partition_point(|stretch| stretch.end() <= slot);
+        let found = self.stretches[first..].iter().take_while(move |stretch| stretch.slot <= slot);
+        found.map(move |stretch| stretch.place + (slot - stretch.slot) as usize)
+    }
+
+    /// The outputs before `end`, and their places. They must be in order.
+    pub(crate) fn before(&self, end: u32) -> impl Iterator<Item = (u32, usize)> {
+        self.each().take_while(move |(slot, _)| *slot < end)
+    }
+}
+
+/// Places of futures in a list, in the order in which they were done.
+#[derive(Default)]
+pub(crate) struct CompletionQueue {
+    /// Those that have not been looked at, and the one who waits for the next.
+    queue: Mutex<(VecDeque<usize>, Option<Waiter>)>,
+}
+
+impl CompletionQueue {
+    /// The queue of these results of several submissions, each with its place in a list.
+    pub(crate) fn of<'a>(runs: impl IntoIterator<Item = (&'a Arc<Submission>, ListPositions)>) -> Arc<Self> {
+        let arrivals = Arc::new(Self::default());
+        for (run, places) in runs {
+            run.tell_each(places.in_order(), &arrivals);
+        }
+        arrivals
+    }
+
+    pub(crate) fn arrive(&self, places: Vec<usize>) {
+        let waiting = {
+            let mut queue = self.queue.lock();
+            queue.0.extend(places);
+            queue.1.take()
+        };
+        if let Some(waiting) = waiting {
+            waiting.fire();
+        }
+    }
+
+    fn pop_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<usize> {
+        let mut queue = self.queue.lock();
+        let place = queue.0.pop_front();
+        if place.is_none() {
+            // Whoever asked before has gone, or is the same again.
+            queue.1 = Some(watcher());
+        }
+        place
+    }
+
+    pub(crate) fn pop(&self, deadline: Option<Instant>) -> Option<usize> {
+        let mut found = None;
+        wait_until(deadline, || {
+            found = self.pop_or(Waiter::here);
+            found.is_some()
+        });
+        found
+    }
+
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<usize> {
+        self.pop_or(|| Waiter::Waker(waker.clone())).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(slots: &[u32]) -> ListPositions {
+        let (mut places, mut place) = (ListPositions::default(), 0);
+        for stretch in slots.chunk_by(|a, b| a + 1 == *b) {
+            places.push(stretch[0], stretch.len(), place);
+            place += stretch.len();
+        }
+        places.in_order()
+    }
+
+    fn of(places: &ListPositions, slot: u32) -> Vec<usize> {
+        let mut found: Vec<_> = places.of(slot).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn places_are_found_whatever_the_order_of_the_list() {
+        for slots in [&[0, 1, 2, 3][..], &[3, 2, 1, 0], &[5, 6, 7, 1, 2], &[1, 2, 3, 2, 3, 4, 2], &[4, 4, 4], &[]] {
+            let places = places(slots);
+            assert_eq!(places.len(), slots.len());
+            for slot in 0..9 {
+                let wanted: Vec<_> = (0..slots.len()).filter(|&place| slots[place] == slot).collect();
+                assert_eq!(of(&places, slot), wanted, "{slot} in {slots:?}");
+                assert_eq!(places.before(slot).count(), slots.iter().filter(|&&s| s < slot).count());
+            }
+        }
+        assert_eq!(places(&[5, 6, 7, 1, 2]).stretches.len(), 2);
+    }
+}
