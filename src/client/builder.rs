@@ -368,7 +368,7 @@ impl Builder {
                     Ok(Client::with_limit(threads, self.max_graphs))
                 }
             },
-            Mode::Processes => Ok(Client::with_limit(supervisor::local(self.settings()?)?, self.max_graphs)),
+            Mode::Processes => Ok(Client::with_limit(supervisor::start_here(self.settings()?)?, self.max_graphs)),
         }
     }
 

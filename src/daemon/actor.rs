@@ -14,12 +14,21 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
 use crate::message;
 use crate::message::{Attach, Attached, Control, REFUSED};
-use crate::settings::{MOST_WORKERS, Settings};
+use crate::settings::MOST_WORKERS;
+use crate::settings::Settings;
+use crate::status::ClusterStatus;
 use crate::status::LogLine;
-use crate::status::{ClusterStatus, ProgramStatus};
-use crate::supervisor::actor::{CloseSession, LookAt, OpenSession, RestartAll, ScaleTo, SessionEnd, Stop, Supervisor};
-use crate::supervisor::worker_link::Pipe;
-use crate::supervisor::{Executable, Shared};
+use crate::status::ProgramStatus;
+use crate::supervisor::Executable;
+use crate::supervisor::SharedMemory;
+use crate::supervisor::actor::CloseSession;
+use crate::supervisor::actor::OpenSession;
+use crate::supervisor::actor::RestartAll;
+use crate::supervisor::actor::ScaleTo;
+use crate::supervisor::actor::Snapshot;
+use crate::supervisor::actor::Stop;
+use crate::supervisor::actor::Supervisor;
+use crate::supervisor::connection::Connection;
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};
@@ -53,7 +62,7 @@ const SESSIONS: u32 = 1 << 30;
 pub(crate) struct Daemon {
     place: ClusterPaths,
     settings: Settings,
-    shared: Shared,
+    shared: SharedMemory,
     began: Instant,
     groups: Vec<BuildGroup>,
     /// Supervisors that have been told to stop.
@@ -155,7 +164,7 @@ impl Daemon {
         }
         let duplicate = admit.executable.try_clone().map_err(|e| e.to_string())?;
         let program = Executable::Of(Arc::new(duplicate));
-        let shared = Shared { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
+        let shared = SharedMemory { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
         let supervisor = Supervisor::of_build(self.settings.clone(), program, admit.build.clone(), shared)
             .map_err(|e| e.to_string())?;
         log::info!(
@@ -317,7 +326,7 @@ fn run(
     ready: impl FnOnce(&ClusterStatus),
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
 ) -> Result<()> {
-    let shared = Shared::new(&settings)?;
+    let shared = SharedMemory::new(&settings)?;
     let listener = bind(place).map_err(|e| failed("its socket cannot be made", &e))?;
     let signals = signals().map_err(|e| failed("signals cannot be waited for", &e))?;
     let system = System::new();
@@ -423,7 +432,7 @@ fn admits(uid: u32) -> std::result::Result<(), String> {
 /// Finds out who has connected, and what for.
 async fn greet(socket: Socket, cluster: Addr<Daemon>) {
     let came = socket.peer_uid().map_err(|e| e.to_string()).and_then(admits);
-    let pipe = match came.and_then(|()| Pipe::new(socket).map_err(|e| e.to_string())) {
+    let pipe = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
         Ok(pipe) => pipe,
         // Not a word to strangers.
         Err(reason) => return log::warn!("a connection was closed: {reason}"),
@@ -450,7 +459,7 @@ async fn greet(socket: Socket, cluster: Addr<Daemon>) {
 }
 
 /// The first frame. None: the connection ended without one.
-async fn first_word(pipe: &Pipe) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
+async fn first_word(pipe: &Connection) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
     let mut decoder = Decoder::new(FIRST_FRAME);
     let Some(frames) = pipe.receive(&mut decoder).await? else {
         return decoder.finish().map(|()| None).map_err(|e| e.to_string());
@@ -465,17 +474,17 @@ async fn first_word(pipe: &Pipe) -> std::result::Result<Option<(Attach, Option<O
     Ok(Some((message::decode_first(frame)?, fd)))
 }
 
-fn open(pipe: Arc<Pipe>, admitted: Admitted, cluster: Addr<Daemon>) {
+fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
     let Admitted { welcome, session: id, supervisor } = admitted;
     if let Err(e) = pipe.send(&welcome) {
         log::error!("session {} cannot be welcomed: {e}", id.0);
         return cluster.do_send(Left(id));
     }
     let session = Session { id, pipe, supervisor: supervisor.clone(), cluster }.start();
-    supervisor.do_send(OpenSession { session: id, end: SessionEnd::Socket(session.recipient()) });
+    supervisor.do_send(OpenSession { session: id, link: session.recipient() });
 }
 
-async fn obey(command: Control, pipe: &Arc<Pipe>, cluster: &Addr<Daemon>) {
+async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Daemon>) {
     log::debug!("command: {command:?}");
     let stop = command == Control::Stop;
     let answer = match command {
@@ -509,7 +518,7 @@ async fn status(cluster: &Addr<Daemon>) -> std::result::Result<(ClusterStatus, V
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.
-        if let Ok(look) = supervisor.send(LookAt).await {
+        if let Ok(Some(look)) = supervisor.send(Snapshot).await {
             (program.workers, program.deaths) = (look.workers, look.deaths);
             logs.extend(look.logs.into_iter().map(|mut line| {
                 line.worker = format!("{}/{}", program.program, line.worker);

@@ -4,14 +4,14 @@ use super::actor::{Daemon, Left};
 use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::message::FromCluster;
-use crate::supervisor::actor::{FromSocket, Supervisor, Word};
-use crate::supervisor::worker_link::Pipe;
+use crate::supervisor::actor::{FromSocket, SessionMessage, Supervisor};
+use crate::supervisor::connection::Connection;
 use actix::prelude::*;
 use std::sync::Arc;
 
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) pipe: Arc<Pipe>,
+    pub(crate) pipe: Arc<Connection>,
     pub(crate) supervisor: Addr<Supervisor>,
     pub(crate) cluster: Addr<Daemon>,
 }
@@ -30,11 +30,11 @@ impl Actor for Session {
     }
 }
 
-impl Handler<Word> for Session {
+impl Handler<SessionMessage> for Session {
     type Result = ();
 
-    fn handle(&mut self, msg: Word, ctx: &mut Context<Self>) {
-        if let Err(e) = self.pipe.send(&FromCluster { done: msg.done, word: msg.word }) {
+    fn handle(&mut self, msg: SessionMessage, ctx: &mut Context<Self>) {
+        if let Err(e) = self.pipe.send(&FromCluster { done: msg.done, word: msg.message }) {
             log::error!("session {} is closed: a message to it cannot be sent: {e}", self.id.0);
             ctx.stop();
         }
@@ -42,7 +42,7 @@ impl Handler<Word> for Session {
 }
 
 /// Brings requests to the supervisor until the connection ends. The next are read only when it has taken the last.
-async fn read(id: SessionId, pipe: Arc<Pipe>, supervisor: Addr<Supervisor>) {
+async fn read(id: SessionId, pipe: Arc<Connection>, supervisor: Addr<Supervisor>) {
     let mut decoder = Decoder::new(MAX_FRAME);
     loop {
         let reason = match pipe.receive(&mut decoder).await {

@@ -283,7 +283,12 @@ impl Remote {
         if spec.outputs.is_empty() {
             return Ok(());
         }
-        self.runs.lock().insert(number, entry);
+        {
+            let mut runs = self.runs.lock();
+            // What is put there after the end would never hear of it.
+            self.check_open()?;
+            runs.insert(number, entry);
+        }
         self.uplink.send(Request::Submit { number, spec }).inspect_err(|_| {
             self.runs.lock().remove(&number);
         })
@@ -493,7 +498,13 @@ impl Backend for Remote {
             self.description.scaled(n);
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        self.replies.lock().insert(ticket, reply.clone());
+        {
+            let mut replies = self.replies.lock();
+            if let Err(e) = self.check_open() {
+                return Reply::ready(Err(e));
+            }
+            replies.insert(ticket, reply.clone());
+        }
         if let Err(e) = self.uplink.send(Request::Ask { ticket, question }) {
             self.replies.lock().remove(&ticket);
             reply.set(Err(e));

@@ -1,57 +1,96 @@
 //! The supervisor actor: a thin shell around its [`Core`], to which it brings what happens.
 //!
-//! The core is behind a lock, see [`hub`]. So a client in the same process need not wait until the actor's thread wakes up:
-//! see [`desk`].
+//! The core is behind a lock, see [`shared_core`](super::shared_core), so that a client in the same process need not wait
+//! until the actor's thread wakes up, see [`fast_path`](super::fast_path).
 
-pub(crate) use crate::supervisor::core::SessionEnd;
-pub(crate) use crate::supervisor::fast_path::Desk;
-pub(super) use crate::supervisor::messages::{Attend, WorkerEnded, WorkerGone, WorkerOutput};
-pub(crate) use crate::supervisor::messages::{
-    CloseSession, FromSocket, LookAt, OpenSession, RestartAll, ScaleTo, Stop, Word,
+pub(crate) use super::fast_path::FastPath;
+pub(crate) use super::messages::{
+    CloseSession, FromSocket, OpenSession, RestartAll, ScaleTo, SessionMessage, Snapshot, Stop,
 };
-pub(super) use crate::supervisor::shared_core::{Hub, Read, is_telling};
 
-use super::{Executable, Shared};
+use super::core::{Core, Program};
+use super::effects::Effects;
+use super::live_effects::LiveEffects;
+use super::shared_core::{SharedCore, Turn};
+use super::{Executable, SharedMemory};
 use crate::error::Result;
 use crate::settings::Settings;
-use crate::supervisor::core::Core;
 use crate::task::image;
 use crate::task::image::BuildId;
 use actix::prelude::*;
 use std::sync::Arc;
 
 pub(crate) struct Supervisor {
-    pub(super) hub: Arc<Hub>,
+    pub(super) shared_core: Arc<SharedCore>,
     /// Whether the event loop ends with this actor.
     owns_system: bool,
 }
 
 impl Supervisor {
     /// Starts the worker processes; the actor comes later.
-    pub(crate) fn new(settings: Settings, executable: Executable, shared: Shared) -> Result<Self> {
-        let core = Core::new(settings, executable, image::build_id().clone(), shared)?;
-        Ok(Self { hub: Hub::new(core), owns_system: true })
+    pub(crate) fn new(settings: Settings, executable: Executable, shared: SharedMemory) -> Result<Self> {
+        Self::start_workers(settings, executable, image::build_id().clone(), shared, true)
     }
 
     /// The same in an event loop that goes on without it, for programs of that build.
-    pub(crate) fn of_build(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
-        let core = Core::new(settings, executable, build, shared)?;
-        Ok(Self { hub: Hub::new(core), owns_system: false })
+    pub(crate) fn of_build(
+        settings: Settings,
+        executable: Executable,
+        build: BuildId,
+        shared: SharedMemory,
+    ) -> Result<Self> {
+        Self::start_workers(settings, executable, build, shared, false)
+    }
+
+    fn start_workers(
+        settings: Settings,
+        executable: Executable,
+        build: BuildId,
+        shared: SharedMemory,
+        owns_system: bool,
+    ) -> Result<Self> {
+        let program = Program {
+            build,
+            is_own: matches!(executable, Executable::Own),
+            pages: shared.pages.clone(),
+            supervisor_page: shared.page.name().clone(),
+        };
+        let effects = LiveEffects::new(&settings, executable, shared);
+        let core = Core::new(settings, program, effects.now());
+        let shared_core = SharedCore::new(core, effects);
+        shared_core.start()?;
+        Ok(Self { shared_core, owns_system })
     }
 
     /// Starts the actor; the answer is where the client in this process asks for things.
-    pub(crate) fn open(self) -> Desk {
-        let hub = Arc::clone(&self.hub);
-        Desk::new(self.start(), &hub)
+    pub(crate) fn open(self) -> FastPath {
+        let shared_core = Arc::clone(&self.shared_core);
+        FastPath::new(self.start(), &shared_core)
     }
 
-    /// Does something with the core and sees to what follows from it.
-    pub(super) fn with<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Core, &mut Context<Self>) -> R) -> R {
-        let mut core = self.hub.lock();
-        let result = f(&mut core, ctx);
-        core.after(ctx);
-        self.hub.send_out(core);
-        self.hub.tell_client();
+    /// Does something with the core and sees to what follows from it. None: the core has panicked, now or before.
+    pub(super) fn with<R>(
+        &self,
+        ctx: &mut Context<Self>,
+        f: impl FnOnce(&mut Core, &mut LiveEffects) -> R,
+    ) -> Option<R> {
+        self.turn(ctx, |turn| turn.with(f))
+    }
+
+    /// Takes a turn at the core and sees to what follows from it.
+    pub(super) fn turn<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        let mut turn = self.shared_core.turn();
+        let result = f(&mut turn);
+        let left = turn.conclude_actor();
+        for (after, timer) in left.timers {
+            ctx.run_later(after, move |supervisor, ctx| {
+                supervisor.with(ctx, |core, effects| core.timer(timer, effects));
+            });
+        }
+        if left.stop {
+            ctx.stop();
+        }
+        self.shared_core.notify_client();
         result
     }
 }
@@ -62,11 +101,12 @@ impl Actor for Supervisor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         // A graph of a million tasks is one message, but a service may send many.
         ctx.set_mailbox_capacity(1 << 16);
-        self.with(ctx, Core::begin);
+        let supervisor = ctx.address();
+        self.turn(ctx, |turn| turn.effects().begin(supervisor));
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.hub.lock().end();
+        self.shared_core.turn().effects().unlink_pages();
         if self.owns_system {
             System::current().stop();
         }

@@ -1,88 +1,71 @@
-//! Where a client asks for things whose supervisor is in the same process.
+//! The path of a client's requests to a supervisor in the same process.
 //!
-//! To be woken by the kernel takes a thread some microseconds, as long as everything else about a small task. So the
-//! client's thread does for itself what it would wake the actor for, where nobody else has the core: it brings its request
-//! as far as the worker's socket, and while it looks for the answer, it looks into that socket, too.
+//! Waking a thread takes the kernel some microseconds, as long as everything else about a small task. So the client's
+//! thread does the actor's work itself where no other thread has the core: it brings its request as far as the worker's
+//! socket, and while it waits for the answer, it polls that socket, too.
 
 use super::actor::Supervisor;
-use super::core::SessionEnd;
-use super::messages::Attend;
-use super::shared_core::Hub;
-use crate::ids::SessionId;
+use super::messages::Wake;
+use super::shared_core::SharedCore;
 use crate::ids::WorkerId;
 use crate::message::Request;
 use crate::remote::Remote;
-use crate::supervisor::worker_link::Pipe;
+use crate::supervisor::connection::Connection;
 use actix::Addr;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
-/// Requests about so many tasks are seen to by the client's own thread. More are worth a thread beside it.
+/// The client's own thread serves requests about up to this many tasks. More are worth waking the actor's thread.
 const FEW: usize = 256;
 
-pub(crate) struct Desk {
+pub(crate) struct FastPath {
     pub(crate) supervisor: Addr<Supervisor>,
-    /// Goes with the actor, whoever holds the client.
-    hub: Weak<Hub>,
-    /// What has not been seen to, in order.
-    requests: Arc<Mutex<Vec<Request>>>,
-    /// The worker that was sent something last from here.
-    asked: Mutex<Option<(WorkerId, Weak<Pipe>)>>,
+    /// The actor owns the core; a client that outlives the actor must not keep it.
+    shared_core: Weak<SharedCore>,
+    /// The worker that this path sent a message to last.
+    last_worker: Mutex<Option<(WorkerId, Weak<Connection>)>>,
 }
 
-impl Desk {
-    pub(crate) fn new(supervisor: Addr<Supervisor>, hub: &Arc<Hub>) -> Self {
-        Self { supervisor, hub: Arc::downgrade(hub), requests: hub.lock().requests(), asked: Mutex::default() }
+impl FastPath {
+    pub(crate) fn new(supervisor: Addr<Supervisor>, shared_core: &Arc<SharedCore>) -> Self {
+        Self { supervisor, shared_core: Arc::downgrade(shared_core), last_worker: Mutex::default() }
     }
 
-    /// Says whom the answers are for. To be said before the first request.
+    /// Opens the session of the client in this process, before its first request.
     pub(crate) fn belongs_to(&self, client: &Arc<Remote>) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.lock().open_session(SessionId::CLIENT, SessionEnd::Here(Arc::downgrade(client)));
+        if let Some(shared_core) = self.shared_core.upgrade() {
+            shared_core.open_client(client);
         }
     }
 
-    /// Asks for something. Does not wait, and nothing is told to the client meanwhile: it may hold its own locks.
+    /// Takes a request. It neither waits nor notifies the client: the caller may hold the client's locks.
     pub(crate) fn ask(&self, request: Request) {
-        let first = {
-            let mut requests = self.requests.lock();
-            requests.push(request);
-            requests.len() == 1
-        };
-        // Who put the first one there sees to it that they are taken.
-        if first && !self.serve() {
-            self.supervisor.do_send(Attend);
+        let Some(shared_core) = self.shared_core.upgrade() else { return };
+        // The thread that put the first one there has them all served.
+        if shared_core.push_request(request) && !self.try_serve(&shared_core) {
+            self.supervisor.do_send(Wake);
         }
     }
 
-    /// Sees to what has been asked for, if that is little and nobody else has the core. `false`: something is left for the
-    /// actor.
-    fn serve(&self) -> bool {
-        let Some(hub) = self.hub.upgrade() else { return true };
-        let Some(mut core) = hub.try_lock() else { return false };
-        if !core.serve_client_if(|requests| requests.iter().all(is_quick)) {
-            return false;
+    /// Serves the requests if they are small and no other thread has the core. `false`: something is left for the actor.
+    fn try_serve(&self, shared_core: &SharedCore) -> bool {
+        let (done, mut sent) = shared_core.try_serve(|requests| requests.iter().all(is_quick));
+        if let Some((worker, connection)) = sent.pop() {
+            *self.last_worker.lock() = Some((worker, Arc::downgrade(&connection)));
         }
-        core.settle();
-        let left = core.calls_actor();
-        if let Some((worker, pipe)) = hub.send_out(core).pop() {
-            *self.asked.lock() = Some((worker, Arc::downgrade(&pipe)));
-        }
-        !left
+        done
     }
 
-    /// Looks whether the worker that was asked last has answered, and takes that in. For a thread of the client that holds
-    /// none of its locks.
-    pub(crate) fn look(&self) {
-        let Some((worker, pipe)) = self.asked.lock().clone() else { return };
-        if !pipe.upgrade().is_some_and(|pipe| pipe.has_something()) {
+    /// Takes in the answer of the worker that was sent a message last, if there is one. For a thread of the client that
+    /// holds none of its locks.
+    pub(crate) fn poll(&self) {
+        let Some((worker, connection)) = self.last_worker.lock().clone() else { return };
+        if !connection.upgrade().is_some_and(|connection| connection.has_something()) {
             return;
         }
-        let Some(hub) = self.hub.upgrade() else { return };
-        let Some(mut core) = hub.try_lock() else { return };
-        core.read(worker);
-        if hub.conclude(core) {
-            self.supervisor.do_send(Attend);
+        let Some(shared_core) = self.shared_core.upgrade() else { return };
+        if let Some((_, true)) = shared_core.try_read(worker) {
+            self.supervisor.do_send(Wake);
         }
     }
 }

@@ -1,13 +1,11 @@
-//! What the supervisor is told.
+//! The messages to the supervisor actor, and how it handles each.
 
 use super::actor::Supervisor;
-use super::core::{Core, SessionEnd};
-use crate::error::{DeathCause, DeathRecord};
+use super::core::{Core, Overview, SessionEnd};
+use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::message::ToSession;
-use crate::status::LogLine;
-use crate::status::WorkerInfo;
 use actix::prelude::*;
 
 #[derive(Message)]
@@ -18,16 +16,16 @@ pub(in crate::supervisor) struct WorkerOutput {
     pub(in crate::supervisor) bytes: Vec<u8>,
 }
 
-/// Its process has ended; what is still in its pipes comes next.
+/// A worker's process has ended; what is still in its pipes comes next.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::supervisor) struct WorkerEnded {
+pub(in crate::supervisor) struct ProcessEnded {
     pub(in crate::supervisor) worker: WorkerId,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::supervisor) struct WorkerGone {
+pub(in crate::supervisor) struct WorkerEnded {
     pub(in crate::supervisor) worker: WorkerId,
     pub(in crate::supervisor) cause: DeathCause,
 }
@@ -36,28 +34,29 @@ pub(in crate::supervisor) struct WorkerGone {
 #[rtype(result = "()")]
 pub(crate) struct OpenSession {
     pub(crate) session: SessionId,
-    pub(crate) end: SessionEnd,
+    /// The actor that owns its socket.
+    pub(crate) link: Recipient<SessionMessage>,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct CloseSession(pub(crate) SessionId);
 
-/// The client in this process has asked for something, or something was left to be done here.
+/// The client in this process has made a request, or another thread has left something that only the actor can do.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(in crate::supervisor) struct Attend;
+pub(in crate::supervisor) struct Wake;
 
-/// Word to a program that attached.
+/// A message to a program that attached.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Word {
-    /// How many of its tasks have been done since the last word.
+pub(crate) struct SessionMessage {
+    /// How many of its tasks have been done since the last message.
     pub(crate) done: u64,
-    pub(crate) word: ToSession,
+    pub(crate) message: ToSession,
 }
 
-/// Frames of a client behind a socket. The answer: whether they made sense.
+/// Frames of a client behind a socket. The answer is an error if they cannot be decoded.
 #[derive(Message)]
 #[rtype(result = "std::result::Result<(), String>")]
 pub(crate) struct FromSocket {
@@ -70,17 +69,10 @@ pub(crate) struct FromSocket {
 #[rtype(result = "()")]
 pub(crate) struct Stop;
 
-/// What there is to see of a supervisor.
+/// Asks for an overview of a supervisor's workers. None: its core has panicked.
 #[derive(Message)]
-#[rtype(result = "Look")]
-pub(crate) struct LookAt;
-
-#[derive(MessageResponse)]
-pub(crate) struct Look {
-    pub(crate) workers: Vec<WorkerInfo>,
-    pub(crate) deaths: Vec<DeathRecord>,
-    pub(crate) logs: Vec<LogLine>,
-}
+#[rtype(result = "Option<Overview>")]
+pub(crate) struct Snapshot;
 
 /// Replaces all workers.
 #[derive(Message)]
@@ -96,11 +88,12 @@ pub(crate) struct ScaleTo(pub(crate) usize);
 #[rtype(result = "()")]
 pub(crate) struct ReturnSegments;
 
-impl Handler<Attend> for Supervisor {
+impl Handler<Wake> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, _: Attend, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.serve_client_if(|_| true));
+    fn handle(&mut self, _: Wake, ctx: &mut Context<Self>) {
+        let shared_core = &self.shared_core;
+        self.with(ctx, |core, effects| shared_core.serve(core, effects, |_| true));
     }
 }
 
@@ -108,40 +101,46 @@ impl Handler<FromSocket> for Supervisor {
     type Result = std::result::Result<(), String>;
 
     fn handle(&mut self, msg: FromSocket, ctx: &mut Context<Self>) -> Self::Result {
-        self.with(ctx, |core, _| msg.frames.into_iter().try_for_each(|frame| core.hear_session(msg.session, frame)))
-    }
-}
-
-impl Handler<WorkerGone> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, msg: WorkerGone, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, ctx| core.gone(msg.worker, msg.cause, ctx));
-    }
-}
-
-impl Handler<WorkerOutput> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, msg: WorkerOutput, ctx: &mut Context<Self>) {
-        // The worker itself has not come to read it: nothing runs there, or it was cut off.
-        self.with(ctx, |core, _| core.print_of_running(msg.worker, msg.stderr, &msg.bytes));
+        self.turn(ctx, |turn| turn.read_session(msg.session, msg.frames))
     }
 }
 
 impl Handler<WorkerEnded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, WorkerEnded { worker }: WorkerEnded, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.print_last_words(worker));
+    fn handle(&mut self, WorkerEnded { worker, cause }: WorkerEnded, ctx: &mut Context<Self>) {
+        self.turn(ctx, |turn| {
+            turn.with(|core, effects| core.ended(worker, cause, effects));
+            turn.forget(worker);
+        });
+    }
+}
+
+impl Handler<WorkerOutput> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, WorkerOutput { worker, stderr, bytes }: WorkerOutput, ctx: &mut Context<Self>) {
+        // The worker itself has not come to read it: nothing runs there, or it was cut off.
+        self.with(ctx, |core, effects| core.print_of_running(worker, stderr, &bytes, effects));
+    }
+}
+
+impl Handler<ProcessEnded> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, ProcessEnded { worker }: ProcessEnded, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, effects| core.print_last_output(worker, effects));
     }
 }
 
 impl Handler<OpenSession> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, msg: OpenSession, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.open_session(msg.session, msg.end));
+    fn handle(&mut self, OpenSession { session, link }: OpenSession, ctx: &mut Context<Self>) {
+        self.turn(ctx, |turn| {
+            turn.effects().open_link(session, link);
+            turn.with(|core, _| core.open_session(session, SessionEnd::Attached));
+        });
     }
 }
 
@@ -149,7 +148,7 @@ impl Handler<CloseSession> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: CloseSession, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.close_session(msg.0));
+        self.with(ctx, |core, effects| core.close_session(msg.0, effects));
     }
 }
 
@@ -157,7 +156,7 @@ impl Handler<ReturnSegments> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: ReturnSegments, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.return_segments());
+        self.with(ctx, Core::return_segments);
     }
 }
 
@@ -169,11 +168,11 @@ impl Handler<Stop> for Supervisor {
     }
 }
 
-impl Handler<LookAt> for Supervisor {
-    type Result = Look;
+impl Handler<Snapshot> for Supervisor {
+    type Result = Option<Overview>;
 
-    fn handle(&mut self, _: LookAt, _: &mut Context<Self>) -> Look {
-        self.hub.lock().overview()
+    fn handle(&mut self, _: Snapshot, _: &mut Context<Self>) -> Option<Overview> {
+        self.shared_core.turn().with(|core, effects| core.overview(effects))
     }
 }
 
@@ -181,7 +180,7 @@ impl Handler<RestartAll> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: RestartAll, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.restart());
+        self.with(ctx, Core::restart);
     }
 }
 

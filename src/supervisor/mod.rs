@@ -1,34 +1,36 @@
 //! Worker processes and the actor that supervises them.
 //!
-//! The core of a [`supervisor`] has the scheduler's state, the workers' places and connections, and what is known of their
-//! deaths. Its actor runs in a thread of its own, and a client in the same process may take its place for a moment. A
-//! [`link`] actor for each worker owns that worker's pipes and process and waits for its messages. Decisions are the
+//! The [`core`] of a supervisor has the scheduler's state, the workers' slots, and what is known of their deaths. Its
+//! [`actor`] runs in a thread of its own, and a client in the same process may do the actor's work for a moment. A
+//! [`worker_link`] actor for each worker owns that worker's pipes and process and waits for its messages. Decisions are the
 //! scheduler's; the others only carry its commands out and bring it events.
 
 pub(crate) mod actor;
+pub(crate) mod connection;
 pub(crate) mod core;
+mod effects;
 pub(crate) mod fast_path;
+mod in_process;
+mod live_effects;
 pub(crate) mod messages;
 pub(crate) mod recent_lines;
 pub(crate) mod shared_core;
+#[cfg(test)]
+mod tests;
 pub(crate) mod worker_link;
 mod worker_slot;
 
+pub(crate) use in_process::start_here;
+
 use crate::error::{Error, Result};
-use crate::ids::SessionId;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
 use crate::ipc::start::wake_orphans;
-use crate::message::Request;
-use crate::remote::{Description, Remote, Uplink};
 use crate::settings::Settings;
-use actor::{CloseSession, Desk, Stop, Supervisor, is_telling};
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
 
 /// The program that workers run.
 #[derive(Clone, Debug)]
@@ -39,9 +41,9 @@ pub(crate) enum Executable {
     Of(Arc<OwnedFd>),
 }
 
-/// What all users of a supervisor share with it.
+/// The shared memory that all users of a supervisor share with it.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct SharedMemory {
     /// Where the account of the shared memory is.
     pub(crate) page: Arc<ControlPage>,
     /// What the workers' pages are named after.
@@ -50,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) pool: SegmentPool,
 }
 
-impl Shared {
+impl SharedMemory {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         wake_orphans(&PageName::sweep());
         let resource = |e: &dyn std::fmt::Display| Error::Resource {
@@ -73,81 +75,4 @@ impl Shared {
 /// those it may open are left for everything else.
 pub(crate) fn most_segments() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(512, |(soft, _)| soft / 2)
-}
-
-/// A supervisor in this process, with its thread.
-struct Local {
-    desk: Arc<Desk>,
-    thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
-    timeout: Duration,
-}
-
-impl Uplink for Local {
-    fn send(&self, request: Request) -> Result<()> {
-        self.desk.ask(request);
-        Ok(())
-    }
-
-    fn look(&self) {
-        self.desk.look();
-    }
-
-    fn close(&self) {
-        self.desk.supervisor.do_send(CloseSession(SessionId::CLIENT));
-        self.desk.supervisor.do_send(Stop);
-        let thread = self.thread.lock().take();
-        // The last handle may go where a client is told something, which the supervisor would wait for.
-        let awaited = is_telling() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
-        if let Some(thread) = thread.filter(|_| !awaited) {
-            let began = std::time::Instant::now();
-            while !thread.is_finished() && began.elapsed() < self.timeout {
-                std::thread::park_timeout(Duration::from_micros(200));
-            }
-            if thread.is_finished() && thread.join().is_err() {
-                log::error!("the supervisor panicked");
-            }
-        }
-    }
-}
-
-/// Starts workers of this executable under a supervisor in a thread of this process.
-pub(crate) fn local(settings: Settings) -> Result<Arc<Remote>> {
-    if crate::ipc::start::missed_init() {
-        // Going on would start workers of a worker, and so on.
-        let reason = "this process was started as a worker: call `swath::init()` first in `main`".to_string();
-        return Err(Error::Spawn { reason });
-    }
-    let shared = Shared::new(&settings)?;
-    let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
-    let pool = shared.pool.clone();
-    let (tell, told) = mpsc::channel();
-    let started = settings.clone();
-    let thread = std::thread::Builder::new()
-        .name("swath-supervisor".to_string())
-        .spawn(move || {
-            let system = actix::System::new();
-            system.block_on(async move {
-                match Supervisor::new(started, Executable::Own, shared) {
-                    Ok(supervisor) => drop(tell.send(Ok(supervisor.open()))),
-                    Err(e) => {
-                        drop(tell.send(Err(e)));
-                        actix::System::current().stop();
-                    }
-                }
-            });
-            if let Err(e) = system.run() {
-                log::error!("the supervisor's event loop failed: {e}");
-            }
-        })
-        .map_err(|e| Error::Resource {
-            resource: "threads".to_string(),
-            reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
-        })?;
-    let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
-    let desk = Arc::new(told.recv().map_err(|_| closed())??);
-    let thread = parking_lot::Mutex::new(Some(thread));
-    let uplink = Local { desk: Arc::clone(&desk), thread, timeout: Duration::from_secs(10) };
-    let remote = Remote::new(Box::new(uplink), SessionId::CLIENT, pool, description);
-    desk.belongs_to(&remote);
-    Ok(remote)
 }

@@ -1,4 +1,4 @@
-//! The last lines that a worker wrote.
+//! The most recent lines that a worker wrote.
 
 use crate::LogLine;
 use crate::OutputStream;
@@ -9,7 +9,7 @@ const ROOM: usize = 64 << 10;
 
 /// Takes in output as it comes, and keeps the last of it.
 #[derive(Debug, Default)]
-pub(crate) struct Tail {
+pub(crate) struct RecentLines {
     lines: VecDeque<Line>,
     bytes: usize,
 }
@@ -22,7 +22,7 @@ struct Line {
     ended: bool,
 }
 
-impl Tail {
+impl RecentLines {
     pub(crate) fn push(&mut self, stream: OutputStream, tasks: &[String], bytes: &[u8]) {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             let text = String::from_utf8_lossy(piece);
@@ -77,13 +77,13 @@ mod tests {
     use super::*;
     use OutputStream::{Stderr, Stdout};
 
-    fn seen(tail: &Tail) -> Vec<(OutputStream, String, String)> {
+    fn seen(tail: &RecentLines) -> Vec<(OutputStream, String, String)> {
         tail.lines("w").into_iter().map(|l| (l.stream, l.tasks.join("+"), l.text)).collect()
     }
 
     #[test]
     fn lines_in_pieces_are_put_together() {
-        let mut tail = Tail::default();
+        let mut tail = RecentLines::default();
         let task = |name: &str| vec![name.to_string()];
         tail.push(Stdout, &task("a"), b"one\ntw");
         tail.push(Stderr, &task("a"), b"other\n");
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn only_the_end_is_kept() {
-        let mut tail = Tail::default();
+        let mut tail = RecentLines::default();
         for i in 0..100_000 {
             tail.push(Stdout, &[], format!("line {i}\n").as_bytes());
         }

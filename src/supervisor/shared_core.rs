@@ -1,26 +1,67 @@
-//! The core behind its lock: whoever has that tells it what has happened, and then sees to what follows.
+//! The core behind its lock: a thread that takes the lock tells the core what has happened and carries out what follows.
 //!
-//! What leaves the core does so with the lock released. Messages to workers: who is woken by one may be given this very
-//! processor, and find the core taken. Word to the client in this process: its own code runs then. That has a lock of its
-//! own, which keeps it in order; it is waited for before the core's, never after it.
+//! Messages leave with the core's lock released. A message to a worker may wake that worker on this processor, and its
+//! answer would find the core taken. A message to the client in this process runs the client's own code. The lock
+//! `notifying` keeps those messages in order; a thread takes it before the core's lock, never after it.
+//!
+//! # A panic in the core
+//! [`Turn::with`] is the only door to the core, for the actor's thread and for the client's threads that do the actor's
+//! work. It catches a panic there: what the core knows may be half changed then, so nobody uses it any more. The workers are
+//! killed, all sessions are told `Closed` with the panic's text, and the actor stops when the last worker has ended. The
+//! thread goes on, whoever's it is.
 
-use super::core::Core;
-use crate::ids::WorkerId;
-use crate::message::ToSession;
+use super::connection::Received;
+use super::core::{Core, SessionEnd, owner_of};
+use super::effects::{Effects, Timer};
+use super::live_effects::{LiveEffects, Outgoing, Unsent};
+use super::most_segments;
+use crate::error::{Error, Result};
+use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
+use crate::ipc::frame::Frame;
+use crate::ipc::segment::SegmentId;
+use crate::message;
+use crate::message::{FromWorker, Request};
 use crate::remote::Remote;
-use crate::supervisor::worker_link::Pipe;
+use crate::supervisor::core::Borrower;
 use parking_lot::{Mutex, MutexGuard};
+use std::any::Any;
 use std::cell::Cell;
-use std::sync::{Arc, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) struct Hub {
-    core: Mutex<Core>,
-    telling: Mutex<()>,
+pub(crate) struct SharedCore {
+    state: Mutex<State>,
+    notifying: Mutex<()>,
+    /// What the client in this process has asked for and nobody has served, in order.
+    requests: Mutex<Vec<Request>>,
 }
 
-/// What there was to read from a worker.
+struct State {
+    core: Core,
+    effects: LiveEffects,
+    /// The core has panicked.
+    broken: bool,
+    /// The actor has been called to do what nobody else can, and has not come yet.
+    called: bool,
+}
+
+/// A thread's turn at the core.
+pub(super) struct Turn<'a> {
+    shared: &'a SharedCore,
+    state: MutexGuard<'a, State>,
+}
+
+/// What a turn has left to the actor.
+#[derive(Default)]
+pub(super) struct ForActor {
+    pub(super) timers: Vec<(Duration, Timer)>,
+    pub(super) stop: bool,
+}
+
+/// How much was left to read from a worker's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::supervisor) enum Read {
+pub(super) enum ReadEnd {
     /// Everything that has come has been taken in.
     All,
     /// There may be more.
@@ -29,83 +70,292 @@ pub(in crate::supervisor) enum Read {
     End,
 }
 
-/// Connections to workers on which something waits to be sent.
-pub(crate) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Pipe>); 2]>;
-
-impl Hub {
-    pub(crate) fn new(core: Core) -> Arc<Self> {
-        let hub = Arc::new(Self { core: Mutex::new(core), telling: Mutex::new(()) });
-        hub.core.lock().belongs_to(&hub);
-        hub
+impl SharedCore {
+    pub(super) fn new(core: Core, effects: LiveEffects) -> Arc<Self> {
+        let state = State { core, effects, broken: false, called: false };
+        let shared = Arc::new(Self { state: Mutex::new(state), notifying: Mutex::new(()), requests: Mutex::default() });
+        shared.state.lock().effects.belongs_to(&shared);
+        shared
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock()
+    /// Starts the workers; all of them, or there is an error.
+    pub(super) fn start(&self) -> Result<()> {
+        let mut turn = self.turn();
+        let panicked =
+            || Err(Error::Spawn { reason: "the supervisor panicked while it started its workers".to_string() });
+        let started = turn.with(Core::start).unwrap_or_else(panicked);
+        if started.is_err() {
+            turn.state.effects.undo_start();
+        }
+        started
     }
 
-    /// The core, if nobody else has it.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Core>> {
-        self.core.try_lock()
+    pub(super) fn turn(&self) -> Turn<'_> {
+        Turn { shared: self, state: self.state.lock() }
     }
 
-    /// Takes in what a worker has sent. Whether the actor must be called to do the rest.
-    pub(in crate::supervisor) fn read(&self, worker: WorkerId) -> (Read, bool) {
-        let mut core = self.core.lock();
-        let read = core.read(worker);
-        (read, self.conclude(core))
+    /// A turn, if no other thread has the core.
+    fn try_turn(&self) -> Option<Turn<'_>> {
+        Some(Turn { shared: self, state: self.state.try_lock()? })
     }
 
-    /// Sees to what follows from what the core has been told, and tells the client, unless another thread does so now.
-    /// Whether the actor must be called to do the rest.
-    pub(crate) fn conclude(&self, mut core: MutexGuard<'_, Core>) -> bool {
-        core.settle();
-        let turn = if core.has_news() { self.telling.try_lock() } else { None };
-        let news = if turn.is_some() { core.take_news() } else { Vec::new() };
-        let left = core.calls_actor();
-        self.send_out(core);
-        tell(news);
-        left
+    /// The client in this process is this one.
+    pub(super) fn open_client(&self, client: &Arc<Remote>) {
+        let mut turn = self.turn();
+        turn.state.effects.open_client(client);
+        turn.with(|core, _| core.open_session(SessionId::CLIENT, SessionEnd::Client));
     }
 
-    /// Releases the core and sends what it has to say to workers. Answers to whom.
-    pub(crate) fn send_out(&self, mut core: MutexGuard<'_, Core>) -> Unsent {
-        let unsent = core.take_unsent();
-        drop(core);
-        unsent.iter().for_each(|(_, pipe)| pipe.flush());
-        unsent
+    /// Puts a request of the client in this process behind those that wait to be served; whether it is the first.
+    pub(super) fn push_request(&self, request: Request) -> bool {
+        let mut requests = self.requests.lock();
+        requests.push(request);
+        requests.len() == 1
+    }
+
+    /// Serves what the client in this process has asked for, if it suits and no other thread has the core. Nothing is told
+    /// to the client, so that its thread may hold its locks. The answer: whether the actor need not be called, and where
+    /// a message has been sent last.
+    pub(super) fn try_serve(&self, suits: impl FnOnce(&[Request]) -> bool) -> (bool, Unsent) {
+        let Some(mut turn) = self.try_turn() else { return (false, Unsent::new()) };
+        let served = turn.with(|core, effects| {
+            let served = self.serve(core, effects, suits);
+            if served {
+                core.settle(effects);
+            }
+            served
+        });
+        if served == Some(false) {
+            return (false, Unsent::new());
+        }
+        let left = turn.calls_actor();
+        (!left, turn.send_out())
+    }
+
+    /// Serves what the client in this process has asked for, if it suits. The thread that has the core serves all of it, so
+    /// that it is served in its order.
+    pub(super) fn serve(
+        &self,
+        core: &mut Core,
+        effects: &mut LiveEffects,
+        suits: impl FnOnce(&[Request]) -> bool,
+    ) -> bool {
+        let requests = {
+            let mut requests = self.requests.lock();
+            if !suits(&requests) {
+                return false;
+            }
+            std::mem::take(&mut *requests)
+        };
+        requests.into_iter().for_each(|request| core.request(SessionId::CLIENT, request, effects));
+        true
+    }
+
+    /// Takes in what a worker has sent, and sees to what follows. The second answer: whether the actor must be called to do
+    /// the rest.
+    pub(super) fn read(&self, worker: WorkerId) -> (ReadEnd, bool) {
+        self.turn().read(worker)
+    }
+
+    /// The same, if no other thread has the core.
+    pub(super) fn try_read(&self, worker: WorkerId) -> Option<(ReadEnd, bool)> {
+        self.try_turn().map(|turn| turn.read(worker))
     }
 
     /// Tells the client in this process all there is to tell it.
-    pub(crate) fn tell_client(&self) {
-        if !self.core.lock().has_news() {
+    pub(super) fn notify_client(&self) {
+        if !self.state.lock().effects.has_outgoing() {
             return;
         }
-        let _turn = self.telling.lock();
+        let _turn = self.notifying.lock();
         loop {
-            let news = self.core.lock().take_news();
-            if news.is_empty() {
+            let outgoing = self.state.lock().effects.take_outgoing();
+            if outgoing.is_empty() {
                 return;
             }
-            tell(news);
+            notify(outgoing);
         }
     }
+}
+
+impl Turn<'_> {
+    /// Does something with the core. None: it has panicked, now or before.
+    pub(super) fn with<R>(&mut self, f: impl FnOnce(&mut Core, &mut LiveEffects) -> R) -> Option<R> {
+        let State { core, effects, broken, .. } = &mut *self.state;
+        if *broken {
+            return None;
+        }
+        match catch_unwind(AssertUnwindSafe(|| f(core, effects))) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                *broken = true;
+                let reason = format!("the supervisor panicked: {}", text_of(&*panic));
+                log::error!("{reason}");
+                effects.break_off(&reason);
+                None
+            }
+        }
+    }
+
+    /// What is known only here of workers and sessions.
+    pub(super) fn effects(&mut self) -> &mut LiveEffects {
+        &mut self.state.effects
+    }
+
+    /// Takes in frames of a program behind a socket. An error ends its session.
+    pub(super) fn read_session(&mut self, session: SessionId, frames: Vec<Frame>) -> std::result::Result<(), String> {
+        let read = self.with(|core, effects| {
+            frames.into_iter().try_for_each(|frame| {
+                let request = decode_request(core, effects, session, frame)?;
+                core.request(session, request, effects);
+                Ok(())
+            })
+        });
+        read.unwrap_or_else(|| Err("the supervisor panicked".to_string()))
+    }
+
+    fn read(mut self, worker: WorkerId) -> (ReadEnd, bool) {
+        let read = self.with(|core, effects| {
+            let read = read(core, effects, worker);
+            core.settle(effects);
+            read
+        });
+        (read.unwrap_or(ReadEnd::End), self.conclude())
+    }
+
+    /// Ends the turn of a thread that is not the actor's: tells the client what there is to tell it, unless another thread
+    /// does so now. The answer: whether the actor must be called to do the rest.
+    fn conclude(mut self) -> bool {
+        let shared = self.shared;
+        let outgoing = self.state.effects.has_outgoing();
+        let turn = if outgoing { shared.notifying.try_lock() } else { None };
+        let outgoing = if turn.is_some() { self.state.effects.take_outgoing() } else { Vec::new() };
+        let left = self.calls_actor();
+        self.send_out();
+        notify(outgoing);
+        left
+    }
+
+    /// Ends a turn of the actor. The answer is what it has to do besides.
+    pub(super) fn conclude_actor(mut self) -> ForActor {
+        self.state.called = self.state.broken;
+        self.with(Core::after);
+        let effects = &mut self.state.effects;
+        let left = ForActor { timers: effects.take_timers(), stop: effects.is_stopping() };
+        self.send_out();
+        left
+    }
+
+    /// The process of a worker has ended. If the core has panicked, nobody else will see to that.
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        let State { effects, broken, .. } = &mut *self.state;
+        if *broken {
+            effects.forget(worker);
+            if !effects.has_workers() {
+                effects.stop();
+            }
+        }
+    }
+
+    /// Whether the actor must be called, which has not been before, to do what is left.
+    fn calls_actor(&mut self) -> bool {
+        let state = &mut *self.state;
+        let left = state.broken || state.effects.has_outgoing() || state.core.needs_actor();
+        left && !std::mem::replace(&mut state.called, true)
+    }
+
+    /// Releases the core and sends the messages to workers. The answer is where to.
+    fn send_out(mut self) -> Unsent {
+        let unsent = self.state.effects.take_unsent();
+        drop(self);
+        unsent.iter().for_each(|(_, connection)| connection.flush());
+        unsent
+    }
+}
+
+/// Takes in what a worker has sent.
+fn read(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId) -> ReadEnd {
+    let Some(live) = effects.worker_mut(worker) else { return ReadEnd::End };
+    let (frames, read) = match live.connection.take(&mut live.decoder) {
+        Ok(Received::Frames { frames, all }) => (frames, if all { ReadEnd::All } else { ReadEnd::More }),
+        Ok(Received::Nothing) => return ReadEnd::All,
+        Ok(Received::End) => {
+            // Other readers are to see the same.
+            live.connection.close();
+            return ReadEnd::End;
+        }
+        Err(reason) => return misunderstood(core, effects, worker, reason),
+    };
+    for frame in frames {
+        let message = decode_from_worker(core, effects, worker, frame);
+        if let Err(reason) = message.and_then(|message| core.receive(worker, message, effects)) {
+            return misunderstood(core, effects, worker, reason);
+        }
+    }
+    read
+}
+
+fn misunderstood(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId, reason: String) -> ReadEnd {
+    if let Some(live) = effects.worker_mut(worker) {
+        live.connection.close();
+    }
+    core.misunderstood(worker, reason, effects);
+    ReadEnd::End
+}
+
+/// Decodes a message of a worker, and maps the segments that it brings.
+fn decode_from_worker(
+    core: &Core,
+    effects: &LiveEffects,
+    worker: WorkerId,
+    frame: Frame,
+) -> std::result::Result<FromWorker, String> {
+    if !frame.fds.is_empty() {
+        // The limit of descriptors may have been changed since the start.
+        effects.shared.ledger.set_most_pieces(most_segments());
+    }
+    let resolve = &mut |id: SegmentId, fd, len| match id.owner == owner_of(worker) {
+        true => effects.attachments.attach(id, fd, len).map_err(|e| e.to_string()),
+        false => core.loans().held(Borrower::Worker(worker), id),
+    };
+    message::decode(frame, resolve).map_err(|e| e.to_string())
+}
+
+/// Decodes a request of an attached program, and maps the segments that it brings.
+fn decode_request(
+    core: &Core,
+    effects: &LiveEffects,
+    session: SessionId,
+    frame: Frame,
+) -> std::result::Result<Request, String> {
+    let resolve = &mut |id: SegmentId, fd, len| match id.owner == ATTACHED_OWNERS + session.0 {
+        true => effects.attachments.attach(id, fd, len).map_err(|e| e.to_string()),
+        false => core.loans().held(Borrower::Session(session), id),
+    };
+    message::decode(frame, resolve).map_err(|e| e.to_string())
+}
+
+/// What a panic says.
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why")
 }
 
 thread_local! {
-    static TELLING: Cell<bool> = const { Cell::new(false) };
+    static NOTIFYING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread is telling a client something, so that others wait for it to do so.
-pub(in crate::supervisor) fn is_telling() -> bool {
-    TELLING.get()
+pub(super) fn is_notifying() -> bool {
+    NOTIFYING.get()
 }
 
-fn tell(news: Vec<(Weak<Remote>, ToSession)>) {
-    let before = TELLING.replace(true);
-    for (client, word) in news {
+fn notify(outgoing: Outgoing) {
+    let before = NOTIFYING.replace(true);
+    for (client, message) in outgoing {
         if let Some(client) = client.upgrade() {
-            client.receive(word);
+            client.receive(message);
         }
     }
-    TELLING.set(before);
+    NOTIFYING.set(before);
 }

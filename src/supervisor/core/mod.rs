@@ -1,422 +1,265 @@
-//! What a supervisor knows, and what it does: brings events to the scheduler and carries out its commands.
+//! What a supervisor knows, and what it decides: brings events to the scheduler and carries out its commands.
+//!
+//! This is plain state. What the core has done by others goes through [`Effects`], which also tells the time; messages come
+//! in decoded. The caller has the core's lock, see [`shared_core`](super::shared_core), calls one function for each event,
+//! and then [`Core::settle`], or [`Core::after`] in the actor's thread: only there may processes be started and timers set.
 
+mod fleet;
 mod incoming;
+mod loans;
 mod memory;
+mod outgoing;
 mod output;
+#[cfg(test)]
+pub(crate) mod provoke;
+mod records;
 mod requests;
+mod sessions;
 mod start_failures;
 mod workers;
 
-use super::actor::Supervisor;
-use super::messages::{ReturnSegments, Word};
-use super::shared_core::{Hub, Unsent};
-use crate::error::{DeathCause, DeathRecord, Error, Result};
-use crate::events::journal::{Journal, ProcessStep, WorkerStep};
+pub(crate) use loans::{Borrower, Loans};
+pub(crate) use requests::Overview;
+pub(crate) use sessions::SessionEnd;
+
+use super::effects::{Effects, Timer, WorkerPage};
+use crate::error::{DeathCause, Result};
+use crate::events::journal::{ProcessStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
-use crate::ipc::clock::monotonic_ms;
-use crate::ipc::frame::Decoder;
-use crate::ipc::page::ControlPage;
-use crate::ipc::ring;
-use crate::ipc::segment::{Attachments, Segment, SegmentId};
-use crate::ipc::socket::Socket;
-use crate::memory::leak::Floor;
-use crate::memory::oom::Killer;
-use crate::memory::process::Statm;
-use crate::message::{Request, ToSession, ToWorker};
-use crate::remote::Remote;
+use crate::ipc::page::PageName;
+use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::settings::Settings;
-use crate::supervisor::recent_lines::Tail;
-use crate::supervisor::worker_link::Pipe;
-use crate::supervisor::worker_slot::Place;
-use crate::supervisor::{Executable, Shared};
 use crate::task::image::BuildId;
-use actix::prelude::*;
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
-use std::process::Child;
-use std::sync::{Arc, Weak};
+use fleet::{Fleet, Phase, WorkerProcess};
+use records::History;
+use sessions::Sessions;
 use std::time::{Duration, Instant};
 
 /// How often workers are looked at while they run something.
 const LOOK: Duration = Duration::from_millis(100);
 /// How often when one of them is near its memory limit.
 const CLOSE_LOOK: Duration = Duration::from_millis(10);
-/// How many deaths are remembered.
-const DEATHS: usize = 100;
-/// How many of the last lines go into the record of a death.
-const LAST_LINES: usize = 100;
 /// How long workers may take to stop before they are killed.
 const STOP_GRACE: Duration = Duration::from_millis(500);
-/// Most bytes of tasks in one message.
-const MESSAGE: usize = 1 << 20;
-
-/// Where word to a session goes.
-#[derive(Clone)]
-pub(crate) enum SessionEnd {
-    Here(Weak<Remote>),
-    /// The actor that owns the socket of a program that attached.
-    Socket(Recipient<Word>),
-    Worker(WorkerId),
-}
-
-/// Whom segments are lent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Peer {
-    Worker(WorkerId),
-    Session(SessionId),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Phase {
-    Starting(Instant),
-    Ready,
-    Retiring,
-}
-
-/// One life of a worker.
-struct Life {
-    place: usize,
-    pid: u32,
-    pipe: Arc<Pipe>,
-    decoder: Decoder,
-    page: Arc<ControlPage>,
-    phase: Phase,
-    /// Since when it has owed an answer, as far as that was seen.
-    owing: Option<u64>,
-    /// Why we ended it, if we did.
-    ended: Option<DeathCause>,
-    /// Whether its tasks are to blame for its death.
-    blame: bool,
-    /// What the kernel says of its memory.
-    statm: Statm,
-    /// How many of the last lines of its place's output are its own.
-    said: usize,
-    /// Whether the last of them has no end yet.
-    speaking: bool,
-    /// The last piece of its output that it has told of.
-    told: u64,
-    /// Tasks it has done.
-    done: u64,
-    /// What it uses beside results.
-    unmanaged: Floor,
-    /// It is on its way out, to be replaced.
-    recycling: bool,
-}
+/// The first number of a worker's segments' owner: the supervisor's process is 0.
+const FIRST_OWNER: u32 = 1;
 
 pub(crate) struct Core {
     settings: Settings,
-    executable: Executable,
-    build: BuildId,
-    shared: Shared,
+    program: Program,
     scheduler: Scheduler,
-    attachments: Attachments,
+    /// The scheduler's times count from here.
     clock: Instant,
-    places: Vec<Place>,
-    tails: Vec<Tail>,
-    lives: FxHashMap<WorkerId, Life>,
-    next_worker: u32,
-    /// Processes started before the actor was.
-    newborn: Vec<(usize, Newborn)>,
-    sessions: FxHashMap<SessionId, SessionEnd>,
-    /// Tasks of attached programs that are done, and that they have not been told of.
-    counted: FxHashMap<SessionId, u64>,
-    lent: FxHashMap<Peer, FxHashMap<SegmentId, (Arc<Segment>, u32)>>,
-    deaths: VecDeque<DeathRecord>,
-    /// By place: names of functions of a program that is not ours, as its workers have told them.
-    functions: FxHashMap<u64, String>,
-    steps: Journal<WorkerStep>,
-    /// By place: what workers that are gone had recorded.
-    past_runs: Vec<Vec<ring::RingRecord>>,
-    waiting: Vec<Waiting>,
+    fleet: Fleet,
+    sessions: Sessions,
+    loans: Loans,
+    history: History,
+    agenda: Agenda,
+}
+
+/// The program that workers run, and what they are told of the supervisor.
+pub(crate) struct Program {
+    pub(crate) build: BuildId,
+    /// Whether it is that of this process, whose functions are known here.
+    pub(crate) is_own: bool,
+    /// What the workers' pages are named after.
+    pub(crate) pages: PageName,
+    pub(crate) supervisor_page: PageName,
+}
+
+/// What is left to be done, some of it only by the actor.
+#[derive(Default)]
+struct Agenda {
+    /// Carrying out commands has brought the scheduler news.
+    unsettled: bool,
+    /// Slots have been opened.
+    to_fill: bool,
+    /// The timer that looks at the workers has been set.
     watching: bool,
     /// A worker is so near its limit that it must be looked at often.
     tight: bool,
-    /// What the kernel does when memory runs out.
-    killer: Killer,
-    /// Since when no worker that was started has come to work.
-    starved: Option<Instant>,
-    /// That has lasted too long: clients have been told, and no more are started.
-    given_up: bool,
-    /// Carrying out commands has brought the scheduler news.
-    unsettled: bool,
-    /// Places have been opened.
-    to_fill: bool,
-    /// The actor has been called to do what nobody else can, and has not come yet.
-    called: bool,
-    /// What the client in this process has asked for.
-    requests: Arc<Mutex<Vec<Request>>>,
-    /// What it is to be told.
-    news: Vec<(Weak<Remote>, ToSession)>,
-    /// Connections to workers on which something waits to be sent.
-    unsent: Unsent,
-    /// Where this is.
-    hub: Weak<Hub>,
+    /// Since when the workers are to end, and nothing else is to begin.
     stopping: Option<Instant>,
 }
 
-struct Newborn {
-    child: Child,
-    socket: Socket,
-    page: Arc<ControlPage>,
-    id: WorkerId,
-}
-
-/// Somebody waits for workers.
-struct Waiting {
-    n: usize,
-    until: Instant,
-    session: SessionId,
-    ticket: u64,
-}
-
 impl Core {
-    /// Starts the worker processes.
-    pub(crate) fn new(settings: Settings, executable: Executable, build: BuildId, shared: Shared) -> Result<Self> {
+    pub(crate) fn new(settings: Settings, program: Program, now: Instant) -> Self {
         let config = Config {
             allowed_deaths: settings.allowed_deaths,
             cancel_grace: settings.cancel_grace,
             ..Config::default()
         };
-        let attachments = Attachments::new();
-        // A client in this process reads results again and again from the same memory.
-        attachments.keep(usize::try_from(settings.shared_memory).unwrap_or(usize::MAX));
-        let places: Vec<_> = settings.tags.iter().enumerate().map(|(i, tags)| Place::new(i, tags.clone())).collect();
         let mut core = Self {
-            tails: places.iter().map(|_| Tail::default()).collect(),
-            executable,
-            build,
-            shared,
+            program,
             scheduler: Scheduler::new(config),
-            attachments,
-            clock: Instant::now(),
-            lives: FxHashMap::default(),
-            next_worker: 0,
-            newborn: Vec::new(),
-            sessions: FxHashMap::default(),
-            counted: FxHashMap::default(),
-            lent: FxHashMap::default(),
-            deaths: VecDeque::new(),
-            functions: FxHashMap::default(),
-            steps: Journal::new(settings.events),
-            past_runs: vec![Vec::new(); places.len()],
-            waiting: Vec::new(),
-            watching: false,
-            tight: false,
-            killer: Killer::new(),
-            starved: None,
-            given_up: false,
-            unsettled: false,
-            to_fill: false,
-            called: false,
-            requests: Arc::default(),
-            news: Vec::new(),
-            unsent: Unsent::new(),
-            hub: Weak::new(),
-            stopping: None,
-            places,
+            clock: now,
+            fleet: Fleet::default(),
+            sessions: Sessions::default(),
+            loans: Loans::default(),
+            history: History::new(settings.events),
+            agenda: Agenda::default(),
             settings,
         };
-        core.tell_fleet();
-        for place in 0..core.places.len() {
-            match core.give_birth() {
-                Ok(newborn) => core.newborn.push((place, newborn)),
-                Err(e) => {
-                    for (_, newborn) in &mut core.newborn {
-                        // It has not been told anything yet, so there is nothing to lose.
-                        let _ = newborn.child.kill();
-                        let _ = newborn.child.wait();
-                    }
-                    core.shared.pages.unlink_all();
-                    return Err(e);
-                }
-            }
+        for tags in core.settings.tags.clone() {
+            core.add_slot(tags);
         }
-        Ok(core)
+        core.announce_fleet();
+        core
     }
 
-    fn now(&self) -> Duration {
-        self.clock.elapsed()
+    /// Starts the worker processes; all of them, or there is an error.
+    pub(crate) fn start<E: Effects>(&mut self, fx: &mut E) -> Result<()> {
+        (0..self.fleet.slots.len()).try_for_each(|slot| self.fill(slot, fx))
     }
 
-    fn spec(&self, place: usize) -> WorkerSpec {
+    fn now(&self, fx: &impl Effects) -> Duration {
+        fx.now().saturating_duration_since(self.clock)
+    }
+
+    fn spec(&self, slot: usize) -> WorkerSpec {
         WorkerSpec {
-            name: self.places[place].name.clone(),
+            name: self.fleet.slots[slot].name.clone(),
             threads: self.settings.threads as u32,
             memory_limit: self.settings.memory_limit,
-            tags: self.places[place].tags.clone(),
+            tags: self.fleet.slots[slot].tags.clone(),
         }
     }
 
-    fn note(&self, place: usize, pid: u32, what: ProcessStep) {
-        self.steps.note(WorkerStep { worker: self.places[place].name.clone(), pid, what });
+    fn note(&self, slot: usize, pid: u32, what: ProcessStep) {
+        self.history.steps.note(WorkerStep { worker: self.fleet.slots[slot].name.clone(), pid, what });
     }
 
-    fn tell_fleet(&mut self) {
-        let open = (0..self.places.len()).filter(|&p| !self.places[p].closing);
-        let fleet = open.map(|p| self.spec(p)).collect();
+    fn announce_fleet(&mut self) {
+        let fleet = (0..self.fleet.slots.len()).filter(|&slot| !self.fleet.slots[slot].closing);
+        let fleet = fleet.map(|slot| self.spec(slot)).collect();
         self.scheduler.set_fleet(fleet);
     }
 
-    /// The actor takes over: the workers' connections need its event loop.
-    pub(crate) fn begin(&mut self, ctx: &mut Context<Supervisor>) {
-        let me = ctx.address();
-        self.attachments.set_notifier(Box::new(move || me.do_send(ReturnSegments)));
-        for (place, newborn) in std::mem::take(&mut self.newborn) {
-            self.settle_in(place, newborn, ctx);
-        }
-    }
-
-    pub(crate) fn end(&self) {
-        self.shared.pages.unlink_all();
-    }
-
-    /// Where the client in this process puts what it asks for.
-    pub(crate) fn requests(&self) -> Arc<Mutex<Vec<Request>>> {
-        Arc::clone(&self.requests)
-    }
-
-    /// Sees to what the client in this process has asked for, if it suits. Whoever has the core takes it all, so that it is
-    /// served in its order.
-    pub(crate) fn serve_client_if(&mut self, suits: impl FnOnce(&[Request]) -> bool) -> bool {
-        let requests = {
-            let mut requests = self.requests.lock();
-            if !suits(&requests) {
-                return false;
-            }
-            std::mem::take(&mut *requests)
-        };
-        requests.into_iter().for_each(|request| self.request(SessionId::CLIENT, request));
-        true
-    }
-
-    pub(crate) fn belongs_to(&mut self, hub: &Arc<Hub>) {
-        self.hub = Arc::downgrade(hub);
-    }
-
-    pub(crate) fn take_unsent(&mut self) -> Unsent {
-        std::mem::take(&mut self.unsent)
-    }
-
-    /// What the client in this process is to be told.
-    pub(crate) fn take_news(&mut self) -> Vec<(Weak<Remote>, ToSession)> {
-        std::mem::take(&mut self.news)
-    }
-
-    pub(crate) fn has_news(&self) -> bool {
-        !self.news.is_empty()
+    /// What is lent to whom, for those who decode messages.
+    pub(crate) fn loans(&self) -> &Loans {
+        &self.loans
     }
 
     /// Lets the scheduler decide and does what it says.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle<E: Effects>(&mut self, fx: &mut E) {
         loop {
             let mut commands = Vec::new();
-            self.scheduler.dispatch(self.now(), &mut commands);
+            self.scheduler.dispatch(self.now(fx), &mut commands);
             for command in commands {
-                self.obey(command);
+                self.obey(command, fx);
             }
-            if !std::mem::take(&mut self.unsettled) {
+            if !std::mem::take(&mut self.agenda.unsettled) {
                 break;
             }
         }
-        self.answer_waiting();
+        self.answer_waiting(fx);
     }
 
-    /// Whether the actor must be called, which has not been before, to do what is left.
-    pub(crate) fn calls_actor(&mut self) -> bool {
-        let left = self.to_fill || self.has_news() || (!self.watching && self.must_look());
-        left && !std::mem::replace(&mut self.called, true)
+    /// Whether something is left to do that only the actor can do.
+    pub(crate) fn needs_actor(&self) -> bool {
+        self.agenda.to_fill || (!self.agenda.watching && self.must_look())
     }
 
     /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.
-    pub(crate) fn after(&mut self, ctx: &mut Context<Supervisor>) {
-        self.called = false;
-        if std::mem::take(&mut self.to_fill) {
-            self.refill_open(ctx);
+    pub(crate) fn after<E: Effects>(&mut self, fx: &mut E) {
+        if std::mem::take(&mut self.agenda.to_fill) {
+            self.refill_open(fx);
         }
-        self.settle();
-        if !self.watching && self.must_look() {
-            self.watching = true;
-            let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now()));
-            let longest = if self.tight { CLOSE_LOOK } else { LOOK };
+        self.settle(fx);
+        if !self.agenda.watching && self.must_look() {
+            self.agenda.watching = true;
+            let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now(fx)));
+            let longest = if self.agenda.tight { CLOSE_LOOK } else { LOOK };
             let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
-            ctx.run_later(pause, |supervisor, ctx| {
-                supervisor.with(ctx, |core, _| {
-                    core.watching = false;
-                    core.look();
-                });
-            });
+            fx.call_later(pause, Timer::Look);
+        }
+    }
+
+    /// It is time for something.
+    pub(crate) fn timer<E: Effects>(&mut self, timer: Timer, fx: &mut E) {
+        match timer {
+            Timer::Look => {
+                self.agenda.watching = false;
+                self.look(fx);
+            }
+            Timer::Refill(slot) => self.refill(slot, fx),
         }
     }
 
     fn must_look(&self) -> bool {
-        !self.waiting.is_empty()
-            || !self.counted.is_empty()
-            || self.stopping.is_some()
+        !self.sessions.waiting.is_empty()
+            || !self.sessions.done.is_empty()
+            || self.agenda.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self.lives.iter().any(|(id, life)| life.phase != Phase::Ready || self.scheduler.owes(*id))
+            || self.fleet.workers.iter().any(|(id, w)| w.phase != Phase::Ready || self.scheduler.owes(*id))
     }
 
     /// Looks for workers that do not answer and for deadlines.
-    fn look(&mut self) {
-        self.scheduler.tick(self.now());
-        let counted: Vec<_> = self.counted.keys().copied().collect();
-        for session in counted {
-            self.tell_session(session, ToSession::Deliveries(Vec::new()));
+    fn look<E: Effects>(&mut self, fx: &mut E) {
+        self.scheduler.tick(self.now(fx));
+        let done: Vec<_> = self.sessions.done.keys().copied().collect();
+        for session in done {
+            self.tell_session(session, ToSession::Deliveries(Vec::new()), fx);
         }
-        let now = monotonic_ms();
-        let mut kill = Vec::new();
-        for (&id, life) in &mut self.lives {
-            let (silent, most) = match life.phase {
-                Phase::Starting(since) => (since.elapsed().as_millis() as u64, self.settings.start_timeout),
-                // One that is to end owes its end.
-                Phase::Ready if !self.scheduler.owes(id) => {
-                    life.owing = None;
-                    continue;
-                }
-                Phase::Ready | Phase::Retiring => {
-                    let since = *life.owing.get_or_insert(now);
-                    (now.saturating_sub(life.page.heartbeat().max(since)), self.settings.worker_timeout)
-                }
-            };
-            if u128::from(silent) > most.as_millis() {
-                kill.push((id, silent));
-            }
-        }
-        for (id, silent) in kill {
-            self.kill(id, DeathCause::Unresponsive(silent), true);
-        }
-        self.guard_memory();
-        if self.stopping.is_some_and(|since| since.elapsed() > STOP_GRACE) {
-            let left: Vec<_> = self.lives.keys().copied().collect();
-            left.into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false));
+        self.end_silent(fx);
+        self.guard_memory(fx);
+        let now = fx.now();
+        if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > STOP_GRACE) {
+            self.kill_all(fx);
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Run { worker, tasks } => self.run(worker, tasks),
-            Command::Cancel { worker, tasks } => self.tell(worker, &ToWorker::Cancel(tasks)),
-            Command::Fetch { worker, tasks } => self.tell(worker, &ToWorker::Fetch(tasks)),
-            Command::Share { worker, values } => self.share(worker, values),
-            Command::Drop { worker, tasks } => self.tell(worker, &ToWorker::Drop(tasks)),
-            Command::Retract { worker, tasks } => self.tell(worker, &ToWorker::Retract(tasks)),
-            Command::Kill { worker, cause } => self.kill(worker, cause, true),
-            Command::Retire { worker } => {
-                if let Some(life) = self.lives.get_mut(&worker) {
-                    life.phase = Phase::Retiring;
+    /// Ends the workers that have owed an answer for too long.
+    fn end_silent<E: Effects>(&mut self, fx: &mut E) {
+        let now = fx.now();
+        let mut silent = Vec::new();
+        for (&id, process) in &mut self.fleet.workers {
+            let (silence, most) = match process.phase {
+                Phase::Starting(since) => (now.saturating_duration_since(since), self.settings.start_timeout),
+                // One that is to end owes its end.
+                Phase::Ready if !self.scheduler.owes(id) => {
+                    process.owing = None;
+                    continue;
                 }
-                self.tell(worker, &ToWorker::Shutdown);
+                Phase::Ready | Phase::Retiring => {
+                    let owing = now.saturating_duration_since(*process.owing.get_or_insert(now));
+                    let silence = fx.page(id).map_or(owing, WorkerPage::silence);
+                    (owing.min(silence), self.settings.worker_timeout)
+                }
+            };
+            if silence.as_millis() > most.as_millis() {
+                silent.push((id, silence.as_millis() as u64));
             }
-            Command::Deliver { session, deliveries } => self.deliver(session, deliveries),
+        }
+        for (id, silence) in silent {
+            self.kill(id, DeathCause::Unresponsive(silence), true, fx);
+        }
+    }
+
+    fn obey<E: Effects>(&mut self, command: Command, fx: &mut E) {
+        match command {
+            Command::Run { worker, tasks } => self.run(worker, tasks, fx),
+            Command::Cancel { worker, tasks } => self.send(worker, &ToWorker::Cancel(tasks), fx),
+            Command::Fetch { worker, tasks } => self.send(worker, &ToWorker::Fetch(tasks), fx),
+            Command::Share { worker, values } => self.share(worker, values, fx),
+            Command::Drop { worker, tasks } => self.send(worker, &ToWorker::Drop(tasks), fx),
+            Command::Retract { worker, tasks } => self.send(worker, &ToWorker::Retract(tasks), fx),
+            Command::Kill { worker, cause } => self.kill(worker, cause, true, fx),
+            Command::Retire { worker } => {
+                if let Some(process) = self.fleet.workers.get_mut(&worker) {
+                    process.phase = Phase::Retiring;
+                }
+                self.send(worker, &ToWorker::Shutdown, fx);
+            }
+            Command::Deliver { session, deliveries } => self.deliver(session, deliveries, fx),
         }
     }
 }
 
-/// The number under which a worker makes segments. The supervisor's process is 0.
-fn owner_of(worker: WorkerId) -> u32 {
-    worker.0 + 1
+/// The number under which a worker makes segments.
+pub(super) fn owner_of(worker: WorkerId) -> u32 {
+    worker.0 + FIRST_OWNER
 }
 
 /// The session of a worker's tasks.

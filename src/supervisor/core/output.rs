@@ -1,47 +1,51 @@
 //! What workers print: passed on, and the last of it kept.
 
-use super::{Core, Life};
+use super::{Core, WorkerProcess};
 use crate::ids::WorkerId;
 use crate::status::OutputStream;
-use std::io::Write;
+use crate::supervisor::effects::{Effects, WorkerPage};
 
 impl Core {
     /// The keys of the tasks that a worker runs.
-    fn running(&self, life: &Life) -> Vec<String> {
-        life.page.running().into_iter().map(|id| self.key(life, id)).collect()
+    fn running<E: Effects>(&self, process: &WorkerProcess, fx: &E) -> Vec<String> {
+        let running = fx.page(process.id).map(WorkerPage::running).unwrap_or_default();
+        running.into_iter().map(|id| self.key(process, id, fx)).collect()
     }
 
-    /// Words of a worker that it has not read itself.
-    pub(in crate::supervisor) fn print_of_running(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]) {
-        let tasks = self.lives.get(&worker).map(|life| self.running(life)).unwrap_or_default();
-        self.print(worker, stderr, bytes, &tasks);
+    /// Takes in output of a worker that it has not read itself.
+    pub(crate) fn print_of_running<E: Effects>(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8], fx: &mut E) {
+        let process = self.fleet.workers.get(&worker);
+        let tasks = process.map(|process| self.running(process, fx)).unwrap_or_default();
+        self.print(worker, stderr, bytes, &tasks, fx);
     }
 
-    /// The words of a worker that has ended, which it had read and not told of.
-    pub(in crate::supervisor) fn print_last_words(&mut self, worker: WorkerId) {
-        let Some(life) = self.lives.get(&worker) else { return };
-        if let Some(piece) = life.page.carried().left().filter(|piece| piece.number > life.told) {
-            let tasks = self.running(life);
-            self.print(worker, piece.stderr, &piece.bytes, &tasks);
+    /// Takes in the output of a worker that has ended, which it had read and not told of.
+    pub(crate) fn print_last_output<E: Effects>(&mut self, worker: WorkerId, fx: &mut E) {
+        let Some(process) = self.fleet.workers.get(&worker) else { return };
+        let left = fx.page(worker).and_then(WorkerPage::left_output);
+        if let Some(piece) = left.filter(|piece| piece.number > process.told) {
+            let tasks = self.running(process, fx);
+            self.print(worker, piece.stderr, &piece.bytes, &tasks, fx);
         }
     }
 
     /// Passes on what a worker has written, and keeps the last of it.
-    pub(super) fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8], tasks: &[String]) {
+    pub(super) fn print<E: Effects>(
+        &mut self,
+        worker: WorkerId,
+        stderr: bool,
+        bytes: &[u8],
+        tasks: &[String],
+        fx: &mut E,
+    ) {
         if self.settings.forward_output {
-            // What tasks print is theirs to print. A stream of ours that is closed is no reason to stop.
-            let _ = if stderr {
-                std::io::stderr().write_all(bytes)
-            } else {
-                let mut out = std::io::stdout();
-                out.write_all(bytes).and_then(|()| out.flush())
-            };
+            fx.print(stderr, bytes);
         }
-        if let Some(life) = self.lives.get_mut(&worker) {
-            life.said += bytes.iter().filter(|b| **b == b'\n').count();
-            life.speaking = !bytes.ends_with(b"\n");
+        if let Some(process) = self.fleet.workers.get_mut(&worker) {
+            process.lines += bytes.iter().filter(|b| **b == b'\n').count();
+            process.open_line = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
-            self.tails[life.place].push(stream, tasks, bytes);
+            self.history.recent_lines[process.slot].push(stream, tasks, bytes);
         }
     }
 }

@@ -1,52 +1,69 @@
 //! What clients ask for.
 
-use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
+use super::loans::Borrower;
+use super::memory::pause_of;
+use super::sessions::Waiting;
+use super::{Core, Phase, SessionEnd, WorkerProcess};
 use crate::events::{EventRecords, WorkerRuns};
-use crate::ids::ATTACHED_OWNERS;
-use crate::ids::{JobId, SessionId, TaskId, WorkerId};
+use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::{Explanation, LogLine};
-use crate::status::{RunningTask, WorkerInfo, WorkerState};
-use crate::supervisor::messages::Look;
+use crate::status::{Explanation, LogLine, RunningTask, WorkerInfo, WorkerState};
+use crate::supervisor::effects::{Effects, WorkerPage};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+/// What there is to see of a supervisor.
+pub(crate) struct Overview {
+    pub(crate) workers: Vec<WorkerInfo>,
+    pub(crate) deaths: Vec<crate::error::DeathRecord>,
+    pub(crate) logs: Vec<LogLine>,
+}
 
 impl Core {
-    pub(super) fn request(&mut self, session: SessionId, request: Request) {
+    /// Takes in a request of a session.
+    pub(crate) fn request<E: Effects>(&mut self, session: SessionId, request: Request, fx: &mut E) {
         let job = |number| JobId { session, number };
         match request {
             Request::Submit { number, spec } => {
-                if let Err(e) = self.scheduler.submit(job(number), Arc::new(spec), self.now()) {
-                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
+                #[cfg(test)]
+                super::provoke::submission(&spec);
+                if let Err(e) = self.scheduler.submit(job(number), Arc::new(spec), self.now(fx)) {
+                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() }, fx);
                 }
             }
             Request::Grow { number, part } => {
-                if let Err(e) = self.scheduler.grow(job(number), part, self.now()) {
+                if let Err(e) = self.scheduler.grow(job(number), part, self.now(fx)) {
                     self.scheduler.give_up(job(number));
-                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() });
+                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() }, fx);
                 }
             }
             Request::Release { number, outputs } => self.scheduler.release(job(number), &outputs),
             Request::Cancel { number, outputs } => self.scheduler.cancel(job(number), &outputs),
             Request::Deliver { number, outputs } => self.scheduler.deliver(job(number), &outputs),
             Request::Retry { number, outputs } => self.scheduler.retry(job(number), &outputs),
-            Request::Released(segments) => self.take_back(Peer::Session(session), segments),
+            Request::Released(segments) => self.loans.take_back(Borrower::Session(session), segments),
             Request::Ask { ticket, question } => {
-                if let Some(answer) = self.answer(session, ticket, question) {
-                    self.tell_session(session, ToSession::Answer(ticket, answer));
+                if let Some(answer) = self.answer(session, ticket, question, fx) {
+                    self.tell_session(session, ToSession::Answer(ticket, answer), fx);
                 }
             }
         }
     }
 
-    pub(super) fn answer(&mut self, session: SessionId, ticket: u64, question: Question) -> Option<Answer> {
+    fn answer<E: Effects>(
+        &mut self,
+        session: SessionId,
+        ticket: u64,
+        question: Question,
+        fx: &mut E,
+    ) -> Option<Answer> {
         Some(match question {
-            Question::Workers => Answer::Workers(self.workers()),
-            Question::Memory => Answer::Memory(Box::new(self.memory())),
-            Question::Deaths => Answer::Deaths(self.deaths.iter().cloned().collect()),
+            Question::Workers => Answer::Workers(self.workers(fx)),
+            Question::Memory => Answer::Memory(Box::new(self.memory(fx))),
+            Question::Deaths => Answer::Deaths(self.history.deaths.iter().cloned().collect()),
             Question::Logs => Answer::Logs(self.logs()),
-            Question::Events => Answer::Events(Box::new(self.events(session))),
+            Question::Events => Answer::Events(Box::new(self.events(session, fx))),
             Question::Explain(job, index) => {
                 let task = TaskId { job, index };
                 let explanation = self.scheduler.explain(task).unwrap_or_else(|| Explanation::unknown(task));
@@ -57,8 +74,8 @@ impl Core {
                 Answer::Progress { done: counts.done + counts.released, failed: counts.failed, total: counts.total() }
             }
             Question::WaitForWorkers { n, millis } => {
-                let until = Instant::now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
-                self.waiting.push(Waiting { n, until, session, ticket });
+                let until = fx.now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
+                self.sessions.waiting.push(Waiting { n, until, session, ticket });
                 return None;
             }
             Question::Scale(n) if n == 0 || n > MOST_WORKERS => {
@@ -69,24 +86,20 @@ impl Core {
                 Answer::Done
             }
             Question::Restart => {
-                self.restart();
+                self.restart(fx);
                 Answer::Done
             }
         })
     }
 
-    pub(super) fn ready(&self) -> usize {
-        self.lives.values().filter(|l| l.phase == Phase::Ready).count()
-    }
-
-    pub(super) fn answer_waiting(&mut self) {
-        if self.waiting.is_empty() {
+    /// Answers the sessions that wait for workers, as far as there is an answer now.
+    pub(super) fn answer_waiting<E: Effects>(&mut self, fx: &mut E) {
+        if self.sessions.waiting.is_empty() {
             return;
         }
-        let (ready, now) = (self.ready(), Instant::now());
-        let most = self.places.iter().filter(|p| !p.closing).count();
+        let (ready, most, now) = (self.fleet.ready().count(), self.fleet.most(), fx.now());
         let mut answers = Vec::new();
-        self.waiting.retain(|w| {
+        self.sessions.waiting.retain(|w| {
             let answer = if ready >= w.n {
                 Answer::Done
             } else if w.n > most {
@@ -100,53 +113,51 @@ impl Core {
             false
         });
         for (session, ticket, answer) in answers {
-            self.tell_session(session, ToSession::Answer(ticket, answer));
+            self.tell_session(session, ToSession::Answer(ticket, answer), fx);
         }
     }
 
-    pub(super) fn workers(&self) -> Vec<WorkerInfo> {
-        let mut workers: Vec<_> = self.lives.iter().map(|(&id, life)| (life.place, self.info(id, life))).collect();
-        workers.sort_by_key(|(place, _)| *place);
-        workers.into_iter().map(|(_, info)| info).collect()
+    fn workers<E: Effects>(&self, fx: &E) -> Vec<WorkerInfo> {
+        let mut processes: Vec<_> = self.fleet.workers.values().collect();
+        processes.sort_by_key(|process| process.slot);
+        processes.into_iter().filter_map(|process| self.info(process, fx)).collect()
     }
 
-    pub(super) fn info(&self, id: WorkerId, life: &Life) -> WorkerInfo {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", life.pid)).ok();
-        let stopped = read("stat").is_some_and(|s| s.rsplit(") ").next().is_some_and(|s| s.starts_with('T')));
-        WorkerInfo {
-            name: self.places[life.place].name.clone(),
-            pid: life.pid,
-            state: match life.phase {
-                _ if stopped => WorkerState::Stopped,
+    fn info<E: Effects>(&self, process: &WorkerProcess, fx: &E) -> Option<WorkerInfo> {
+        let page = fx.page(process.id)?;
+        let gauges = page.gauges();
+        let running = page.progress().into_iter();
+        Some(WorkerInfo {
+            name: self.fleet.slots[process.slot].name.clone(),
+            pid: process.pid,
+            state: match process.phase {
+                _ if fx.is_stopped(process.id) => WorkerState::Stopped,
                 Phase::Starting(_) => WorkerState::Starting,
-                Phase::Ready if self.places[life.place].closing => WorkerState::Retiring,
+                Phase::Ready if self.fleet.slots[process.slot].closing => WorkerState::Retiring,
                 Phase::Ready => WorkerState::Running,
                 Phase::Retiring => WorkerState::Retiring,
             },
             threads: self.settings.threads,
-            tasks: self.scheduler.in_flight(id),
-            memory: life.statm.private().unwrap_or(0),
-            shared_memory: life.page.segment_bytes(),
-            managed: life.page.gauges().managed(),
-            spilled: life.page.gauges().spilled(),
-            paused: self.pause_of(life),
+            tasks: self.scheduler.in_flight(process.id),
+            memory: fx.private_memory(process.id).unwrap_or(0),
+            shared_memory: page.segment_bytes(),
+            managed: gauges.managed,
+            spilled: gauges.spilled,
+            paused: pause_of(page),
             limit: self.settings.memory_limit,
-            running: life
-                .page
-                .progress()
-                .into_iter()
-                .map(|(task, n)| RunningTask { key: self.key(life, task), progress: f64::from(n) / 1000.0 })
+            running: running
+                .map(|(task, n)| RunningTask { key: self.key(process, task, fx), progress: f64::from(n) / 1000.0 })
                 .collect(),
-        }
+        })
     }
 
     /// What workers have recorded of the tasks of a session, and of those that tasks have submitted.
-    fn events(&self, session: SessionId) -> EventRecords {
-        let mut runs: Vec<_> = (self.places.iter().zip(&self.past_runs))
-            .map(|(place, past)| WorkerRuns { worker: place.name.clone(), records: past.clone() })
+    fn events<E: Effects>(&self, session: SessionId, fx: &E) -> EventRecords {
+        let mut runs: Vec<_> = (self.fleet.slots.iter().zip(&self.history.past_runs))
+            .map(|(slot, past)| WorkerRuns { worker: slot.name.clone(), records: past.clone() })
             .collect();
-        for life in self.lives.values() {
-            runs[life.place].records.extend(life.page.ring().read());
+        for process in self.fleet.workers.values() {
+            runs[process.slot].records.extend(fx.page(process.id).map(WorkerPage::runs).unwrap_or_default());
         }
         for worker in &mut runs {
             worker.records.retain(|r| {
@@ -154,34 +165,35 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        EventRecords { runs, workers: self.steps.entries() }
+        EventRecords { runs, workers: self.history.steps.entries() }
     }
 
-    pub(in crate::supervisor) fn overview(&self) -> Look {
-        Look { workers: self.workers(), deaths: self.deaths.iter().cloned().collect(), logs: self.logs() }
+    pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
+        let deaths = self.history.deaths.iter().cloned().collect();
+        Overview { workers: self.workers(fx), deaths, logs: self.logs() }
     }
 
-    pub(super) fn logs(&self) -> Vec<LogLine> {
-        self.places.iter().zip(&self.tails).flat_map(|(place, tail)| tail.lines(&place.name)).collect()
+    fn logs(&self) -> Vec<LogLine> {
+        let slots = self.fleet.slots.iter().zip(&self.history.recent_lines);
+        slots.flat_map(|(slot, lines)| lines.lines(&slot.name)).collect()
     }
 
-    pub(in crate::supervisor) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
-        self.sessions.insert(session, end);
+    pub(crate) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
+        self.sessions.ends.insert(session, end);
         // If starting workers has been given up, somebody new is a reason to try again.
-        self.to_fill |= self.given_up;
+        self.agenda.to_fill |= self.fleet.given_up;
     }
 
-    /// Whoever it was has gone.
-    pub(in crate::supervisor) fn close_session(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
-        self.counted.remove(&session);
+    /// The client or the program that had the session has gone.
+    pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
+        self.sessions.close(session);
+        fx.close(session);
         self.scheduler.session_closed(session);
-        let lent = self.lent.remove(&Peer::Session(session)).unwrap_or_default();
+        let lent = self.loans.end(Borrower::Session(session));
         if session != SessionId::CLIENT {
             // The connection has ended, not the program.
-            self.forsake(lent.into_keys());
-            self.forget_owner(ATTACHED_OWNERS + session.0);
+            self.abandon(lent, fx);
+            self.forget_owner(ATTACHED_OWNERS + session.0, fx);
         }
-        self.waiting.retain(|w| w.session != session);
     }
 }

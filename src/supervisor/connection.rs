@@ -1,0 +1,204 @@
+//! A connection of the supervisor to a worker or a program: frames out, by any thread; frames in, as they come.
+
+use crate::ipc::event_loop::register;
+use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
+use crate::ipc::socket::Socket;
+use crate::message;
+use nix::sys::socket::{Shutdown, shutdown};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::runtime::Handle;
+
+/// A peer that lets so many bytes pile up does not read any more.
+const MOST_WAITING: usize = 1 << 30;
+
+/// One connection in an event loop: frames out at once where the socket takes them, by any thread; frames in as they come.
+pub(crate) struct Connection {
+    fd: AsyncFd<Socket>,
+    out: Mutex<SendQueue>,
+    /// The connection has ended, as far as this side goes.
+    broken: AtomicBool,
+    /// The event loop, for senders in other threads.
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct SendQueue {
+    waiting: Outgoing,
+    /// The socket is full, and somebody waits for room.
+    draining: bool,
+}
+
+impl Connection {
+    /// Belongs to the event loop of this thread.
+    pub(crate) fn new(socket: Socket) -> io::Result<Arc<Self>> {
+        socket.set_nonblocking(true)?;
+        Ok(Arc::new(Self {
+            fd: register(socket, Interest::READABLE)?,
+            out: Mutex::default(),
+            broken: AtomicBool::new(false),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Sends a message: now, or when there is room. A connection that is broken is noticed by its reader.
+    pub(crate) fn send<M: Serialize>(self: &Arc<Self>, message: &M) -> Result<(), message::Malformed> {
+        self.push(message).map(|_| self.flush())
+    }
+
+    /// Sends what is no message of this version's.
+    pub(crate) fn send_frame(
+        self: &Arc<Self>,
+        kind: u8,
+        body: Vec<u8>,
+        fds: Vec<Descriptor>,
+    ) -> Result<(), message::Malformed> {
+        self.push_frame(kind, body, fds).map(|_| self.flush())
+    }
+
+    /// Puts a message behind those that wait to be sent; whether it is the first.
+    pub(crate) fn push<M: Serialize>(&self, message: &M) -> Result<bool, message::Malformed> {
+        let (body, segments) = message::encode(message)?;
+        self.push_frame(message::KIND, body, message::descriptors(segments))
+    }
+
+    fn push_frame(&self, kind: u8, body: Vec<u8>, fds: Vec<Descriptor>) -> Result<bool, message::Malformed> {
+        let mut out = self.out.lock();
+        let first = out.waiting.is_empty();
+        out.waiting.push(kind, body, fds).map_err(|e| message::Malformed(e.to_string()))?;
+        if out.waiting.len_bytes() > MOST_WAITING {
+            self.close();
+        }
+        Ok(first)
+    }
+
+    /// Sends what waits to be sent: now, or when there is room.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        let mut out = self.out.lock();
+        if out.draining || self.is_broken() {
+            return;
+        }
+        match out.waiting.flush(self.fd.get_ref()) {
+            Ok(true) => {}
+            Ok(false) => {
+                out.draining = true;
+                self.runtime.spawn(Arc::clone(self).drain());
+            }
+            Err(_) => self.set_broken(),
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn set_broken(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the connection, whatever waits to be sent. The reader, here and there, finds its end.
+    pub(crate) fn close(&self) {
+        self.set_broken();
+        if let Err(e) = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both) {
+            log::debug!("a connection was closed already: {e}");
+        }
+    }
+
+    async fn drain(self: Arc<Self>) {
+        // A full socket is rare, so only then is room waited for, on a second descriptor of the same socket.
+        let twin = self.fd.get_ref().as_fd().try_clone_to_owned().and_then(|fd| register(fd, Interest::WRITABLE));
+        let twin = match twin {
+            Ok(twin) => twin,
+            Err(e) => {
+                log::error!("a full socket cannot be waited for: {e}");
+                return self.set_broken();
+            }
+        };
+        while let Ok(mut ready) = twin.writable().await {
+            let mut out = self.out.lock();
+            match out.waiting.flush(self.fd.get_ref()) {
+                Ok(true) => {
+                    out.draining = false;
+                    return;
+                }
+                Ok(false) => ready.clear_ready(),
+                Err(_) => break,
+            }
+        }
+        self.set_broken();
+    }
+
+    /// Waits until something has arrived, or the connection has ended.
+    pub(super) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, Socket>> {
+        self.fd.readable().await
+    }
+
+    /// Waits for frames. None: the peer has closed the connection.
+    pub(crate) async fn receive(&self, decoder: &mut Decoder) -> Result<Option<Vec<Frame>>, String> {
+        loop {
+            let mut ready = self.fd.readable().await.map_err(|e| e.to_string())?;
+            match self.take(decoder) {
+                Ok(Received::End) => return Ok(None),
+                Ok(Received::Nothing) => ready.clear_ready(),
+                Ok(Received::Frames { frames, all }) => {
+                    if all {
+                        ready.clear_ready();
+                    }
+                    if !frames.is_empty() {
+                        return Ok(Some(frames));
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Whether something has arrived that nobody has taken, or an end that nobody has seen.
+    pub(super) fn has_something(&self) -> bool {
+        !self.is_broken() && self.fd.get_ref().poll_readable(Some(0)).unwrap_or(false)
+    }
+
+    /// Takes what has arrived.
+    pub(super) fn take(&self, decoder: &mut Decoder) -> Result<Received, String> {
+        if self.is_broken() {
+            return Ok(Received::End);
+        }
+        let mut fds = Vec::new();
+        let spare = decoder.spare_mut();
+        let room = spare.len();
+        let all = match self.fd.get_ref().recv_nonblocking(spare, &mut fds) {
+            Ok(0) => return decoder.finish().map(|()| Received::End).map_err(|e| e.to_string()),
+            Ok(n) => {
+                // A stream that gives less than there is room for has no more, unless it stopped behind descriptors.
+                let all = n < room && fds.is_empty();
+                decoder.advance(n, fds);
+                all
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
+            Err(e) => return Err(e.to_string()),
+        };
+        let mut frames = Vec::new();
+        while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
+            frames.push(frame);
+        }
+        Ok(Received::Frames { frames, all })
+    }
+}
+
+/// What has arrived.
+pub(super) enum Received {
+    /// Whole frames, if any, and whether that is all there is.
+    Frames {
+        frames: Vec<Frame>,
+        all: bool,
+    },
+    Nothing,
+    End,
+}

@@ -1,0 +1,88 @@
+//! The workers there are and are to be: their slots, their processes, and whether starting them leads anywhere.
+
+use crate::error::DeathCause;
+use crate::ids::WorkerId;
+use crate::memory::leak::Floor;
+use crate::supervisor::worker_slot::WorkerSlot;
+use rustc_hash::FxHashMap;
+use std::time::Instant;
+
+#[derive(Default)]
+pub(super) struct Fleet {
+    pub(super) slots: Vec<WorkerSlot>,
+    pub(super) workers: FxHashMap<WorkerId, WorkerProcess>,
+    pub(super) next_worker: u32,
+    /// Since when no worker that was started has come to work.
+    pub(super) failing_since: Option<Instant>,
+    /// That has lasted too long: clients have been told, and no more are started.
+    pub(super) given_up: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Starting(Instant),
+    Ready,
+    Retiring,
+}
+
+/// One process of a worker.
+pub(super) struct WorkerProcess {
+    pub(super) id: WorkerId,
+    pub(super) slot: usize,
+    pub(super) pid: u32,
+    pub(super) phase: Phase,
+    /// Since when it has owed an answer, as far as that was seen.
+    pub(super) owing: Option<Instant>,
+    /// Why we killed it, if we did.
+    pub(super) killed: Option<DeathCause>,
+    /// Whether its tasks are to blame for its death.
+    pub(super) blame: bool,
+    /// How many of the last lines of its slot's output are its own.
+    pub(super) lines: usize,
+    /// Whether the last of them has no end yet.
+    pub(super) open_line: bool,
+    /// The last piece of its output that it has told of.
+    pub(super) told: u64,
+    /// Tasks it has done.
+    pub(super) done: u64,
+    /// What it uses beside results.
+    pub(super) unmanaged: Floor,
+    /// It is on its way out, to be replaced.
+    pub(super) recycling: bool,
+}
+
+impl WorkerProcess {
+    pub(super) fn new(id: WorkerId, slot: usize, pid: u32, now: Instant) -> Self {
+        Self {
+            id,
+            slot,
+            pid,
+            phase: Phase::Starting(now),
+            owing: None,
+            killed: None,
+            blame: true,
+            lines: 0,
+            open_line: false,
+            told: 0,
+            done: 0,
+            unmanaged: Floor::default(),
+            recycling: false,
+        }
+    }
+}
+
+impl Fleet {
+    /// The workers that have been welcomed and are not on their way out.
+    pub(super) fn ready(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        self.workers.iter().filter(|(_, process)| process.phase == Phase::Ready).map(|(&id, _)| id)
+    }
+
+    pub(super) fn all(&self) -> Vec<WorkerId> {
+        self.workers.keys().copied().collect()
+    }
+
+    /// How many workers there are to be.
+    pub(super) fn most(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.closing).count()
+    }
+}

@@ -1,0 +1,137 @@
+//! Messages to workers and sessions.
+
+use super::loans::Borrower;
+use super::{Core, SessionEnd};
+use crate::error::{Cause, DeathCause};
+use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ipc::batch::Batch;
+use crate::ipc::frame::MOST_FDS;
+use crate::ipc::payload::Payload;
+use crate::job::{Completion, Delivered, Delivery, Failure, Input, Outcome};
+use crate::message::{Task, Tasks, ToSession, ToWorker};
+use crate::scheduler::RunTask;
+use crate::supervisor::effects::Effects;
+
+impl Core {
+    pub(super) fn send<E: Effects>(&mut self, worker: WorkerId, message: &ToWorker, fx: &mut E) {
+        if let Err(e) = fx.send(worker, message) {
+            let slot = self.fleet.workers.get(&worker).map(|process| &self.fleet.slots[process.slot]);
+            log::error!("a message to {} cannot be sent: {e}", slot.map_or("a worker", |slot| slot.name.as_str()));
+            self.kill(worker, DeathCause::Protocol(e.to_string()), false, fx);
+        }
+    }
+
+    pub(super) fn run<E: Effects>(&mut self, worker: WorkerId, tasks: Vec<RunTask>, fx: &mut E) {
+        let (mut batch, mut size) = (Tasks::default(), Batch::default());
+        let mut refused = Vec::new();
+        for task in tasks {
+            let (mut more_fds, mut more_bytes) = (0, 0);
+            for input in &task.inputs {
+                if let Input::Payload(payload) = input {
+                    self.loans.lend(Borrower::Worker(worker), payload);
+                    more_fds += payload.segments().len();
+                    more_bytes += payload.bytes.len();
+                }
+            }
+            if more_fds > MOST_FDS {
+                refused.push(Self::too_many_segments(&task, more_fds));
+                continue;
+            }
+            let body = task.spec.body(task.id.index);
+            more_bytes += body.len();
+            if !size.fits(more_fds, more_bytes) {
+                self.send(worker, &ToWorker::Run(std::mem::take(&mut batch)), fx);
+                size.clear();
+            }
+            size.add(more_fds, more_bytes);
+            let options = &task.spec.options;
+            let name =
+                (options.binary_search_by_key(&task.id.index, |o| o.0).ok()).and_then(|at| options[at].1.name.clone());
+            batch.push(Task {
+                id: task.id,
+                name,
+                attempt: task.attempt,
+                deliver: task.deliver,
+                alone: task.alone,
+                body,
+                inputs: task.inputs,
+            });
+        }
+        if !batch.is_empty() {
+            self.send(worker, &ToWorker::Run(batch), fx);
+        }
+        if !refused.is_empty() {
+            self.scheduler.finished(worker, refused, self.now(fx));
+            self.agenda.unsettled = true;
+        }
+    }
+
+    /// Gives values to a worker that are to stay in its reach.
+    pub(super) fn share<E: Effects>(&mut self, worker: WorkerId, values: Vec<(TaskId, Payload)>, fx: &mut E) {
+        for value in values {
+            // One that does not fit a message can't be an input either, which whoever uses it is told.
+            if value.1.segments().len() <= MOST_FDS {
+                self.loans.lend(Borrower::Worker(worker), &value.1);
+                self.send(worker, &ToWorker::Share(vec![value]), fx);
+            }
+        }
+    }
+
+    /// What becomes of a task whose inputs lie in more segments than a message can carry.
+    fn too_many_segments(task: &RunTask, segments: usize) -> Completion {
+        let reason = format!(
+            "its inputs lie in {segments} shared segments and a worker takes at most {MOST_FDS} at a time: \
+             put the large values together in steps, as a tree"
+        );
+        let cause = Cause::Resource { reason };
+        let failure = Failure { task: task.id, step: 0, call: None, worker: None, cause };
+        let outcome = Outcome::Failed(Box::new(failure));
+        Completion { id: task.id, attempt: task.attempt, run_us: 0, outcome }
+    }
+
+    pub(super) fn deliver<E: Effects>(&mut self, session: SessionId, deliveries: Vec<Delivery>, fx: &mut E) {
+        match self.sessions.ends.get(&session) {
+            Some(SessionEnd::Client) => self.tell_session(session, ToSession::Deliveries(deliveries), fx),
+            Some(_) => {
+                let (mut batch, mut size) = (Vec::new(), Batch::default());
+                for delivery in deliveries {
+                    if let Ok(Delivered::Value(payload)) = &delivery.result {
+                        let (fds, bytes) = (payload.segments().len(), payload.bytes.len());
+                        if !size.fits(fds, bytes) {
+                            self.tell_session(session, ToSession::Deliveries(std::mem::take(&mut batch)), fx);
+                            size.clear();
+                        }
+                        size.add(fds, bytes);
+                    }
+                    batch.push(delivery);
+                }
+                self.tell_session(session, ToSession::Deliveries(batch), fx);
+            }
+            None => log::debug!("a message to session {} that is gone", session.0),
+        }
+    }
+
+    pub(super) fn tell_session<E: Effects>(&mut self, session: SessionId, message: ToSession, fx: &mut E) {
+        let Some(&end) = self.sessions.ends.get(&session) else { return };
+        let borrower = match end {
+            SessionEnd::Client => None,
+            SessionEnd::Attached => Some(Borrower::Session(session)),
+            SessionEnd::Worker(worker) => Some(Borrower::Worker(worker)),
+        };
+        if let (Some(borrower), ToSession::Deliveries(deliveries)) = (borrower, &message) {
+            for delivery in deliveries {
+                if let Ok(Delivered::Value(payload)) = &delivery.result {
+                    self.loans.lend(borrower, payload);
+                }
+            }
+        }
+        match end {
+            SessionEnd::Client => fx.notify(session, 0, message),
+            SessionEnd::Worker(worker) => self.send(worker, &ToWorker::Session(message), fx),
+            SessionEnd::Attached => {
+                let done = self.sessions.done.remove(&session).unwrap_or(0);
+                fx.notify(session, done, message);
+            }
+        }
+    }
+}

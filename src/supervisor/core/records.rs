@@ -1,0 +1,138 @@
+//! What is remembered of workers: their deaths, their output, their runs of tasks, and what the tasks were called.
+
+use super::{Core, WorkerProcess};
+use crate::error::{DeathCause, DeathRecord};
+use crate::events::journal::{Journal, WorkerStep};
+use crate::graph::node;
+use crate::ids::TaskId;
+use crate::ipc::ring::RingRecord;
+use crate::supervisor::effects::{Effects, WorkerPage};
+use crate::supervisor::recent_lines::RecentLines;
+use crate::task::function::{Record, short_name};
+use crate::task::program::{Op, Ops};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+
+/// How many deaths are remembered.
+const DEATHS: usize = 100;
+/// How many of the last lines go into the record of a death.
+const LAST_LINES: usize = 100;
+/// How many functions a program may have; with more, something is wrong with it.
+const MOST_FUNCTIONS: usize = 1 << 16;
+
+pub(super) struct History {
+    pub(super) deaths: VecDeque<DeathRecord>,
+    /// By slot.
+    pub(super) recent_lines: Vec<RecentLines>,
+    /// By slot: what workers that are gone had recorded.
+    pub(super) past_runs: Vec<Vec<RingRecord>>,
+    /// By place: names of functions of a program that is not ours, as its workers have told them.
+    functions: FxHashMap<u64, String>,
+    pub(super) steps: Journal<WorkerStep>,
+}
+
+impl History {
+    pub(super) fn new(events: usize) -> Self {
+        Self {
+            deaths: VecDeque::new(),
+            recent_lines: Vec::new(),
+            past_runs: Vec::new(),
+            functions: FxHashMap::default(),
+            steps: Journal::new(events),
+        }
+    }
+
+    pub(super) fn add_slot(&mut self) {
+        self.recent_lines.push(RecentLines::default());
+        self.past_runs.push(Vec::new());
+    }
+
+    pub(super) fn add_death(&mut self, record: DeathRecord) {
+        self.deaths.push_back(record);
+        while self.deaths.len() > DEATHS {
+            self.deaths.pop_front();
+        }
+    }
+
+    pub(super) fn add_function(&mut self, place: u64, name: String) {
+        if self.functions.len() < MOST_FUNCTIONS {
+            self.functions.insert(place, name);
+        }
+    }
+
+    /// The last lines that a worker has written to its standard output and error.
+    pub(super) fn last_lines(&self, process: &WorkerProcess) -> Vec<String> {
+        self.recent_lines[process.slot].last(LAST_LINES.min(process.lines + usize::from(process.open_line)))
+    }
+}
+
+impl Core {
+    pub(super) fn record<E: Effects>(
+        &self,
+        process: &WorkerProcess,
+        running: &[TaskId],
+        cause: DeathCause,
+        fx: &E,
+    ) -> DeathRecord {
+        let page = fx.page(process.id);
+        // Its log lines are on its page too, where they survive what the pipe could not carry.
+        let mut last_lines = self.history.last_lines(process);
+        if last_lines.is_empty() {
+            let log = page.map(WorkerPage::last_log).unwrap_or_default();
+            last_lines = String::from_utf8_lossy(&log).lines().map(ToString::to_string).collect();
+        }
+        let peaks = page.map(WorkerPage::peaks).unwrap_or_default();
+        let peak_of = |id: &TaskId| peaks.iter().find(|(task, _)| task == id).map_or(0, |(_, peak)| *peak);
+        let gauges = page.map(WorkerPage::gauges);
+        DeathRecord {
+            worker: self.fleet.slots[process.slot].name.clone(),
+            pid: process.pid,
+            cause,
+            memory_limit: self.settings.memory_limit,
+            memory_samples: page.map(WorkerPage::samples).unwrap_or_default(),
+            machine_available: None,
+            managed: gauges.map_or(0, |gauges| gauges.managed),
+            spilled: gauges.map_or(0, |gauges| gauges.spilled),
+            peak_bytes: running.iter().map(peak_of).collect(),
+            running: running.iter().map(|id| self.key(process, *id, fx)).collect(),
+            input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
+            last_lines,
+        }
+    }
+
+    /// The user-visible key of a task that a worker runs, as far as it can be told from here: of a chain of calls, of
+    /// the one that runs.
+    pub(super) fn key<E: Effects>(&self, process: &WorkerProcess, id: TaskId, fx: &E) -> String {
+        let recorded = fx.page(process.id).and_then(|page| page.latest_run(id)).map(|record| record.run);
+        let key = match recorded {
+            Some(run) => run.name.or_else(|| self.function(run.place)).map(|name| node::key(&name, run.key)),
+            // It has not called anything yet, or nothing is recorded.
+            None => self.last_call(id),
+        };
+        key.unwrap_or_else(|| format!("task-{id}"))
+    }
+
+    fn function(&self, place: u64) -> Option<String> {
+        match self.program.is_own {
+            true => Record::at(place).map(|record| short_name(record.path())),
+            false => self.history.functions.get(&place).cloned(),
+        }
+    }
+
+    /// The key of the last call of a task, which is also that of its result.
+    fn last_call(&self, id: TaskId) -> Option<String> {
+        // Records are found only in an image of our own build.
+        if !self.program.is_own {
+            return None;
+        }
+        let spec = self.scheduler.spec(id.job)?;
+        let calls = Ops::new(spec.body(id.index)).filter_map(|op| match op {
+            Ok(Op::Call { record, key, .. }) => Some((record, key)),
+            _ => None,
+        });
+        let (record, hash) = calls.last()?;
+        let given = spec.options.binary_search_by_key(&id.index, |o| o.0).ok();
+        let name = given.and_then(|at| spec.options[at].1.name.clone());
+        Some(node::key(&name.unwrap_or_else(|| short_name(record.path())), hash))
+    }
+}

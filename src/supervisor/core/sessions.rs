@@ -1,0 +1,40 @@
+//! The sessions of clients, attached programs, and tasks: where each is, what is counted for it, and what it waits for.
+
+use crate::ids::{SessionId, WorkerId};
+use rustc_hash::FxHashMap;
+use std::time::Instant;
+
+#[derive(Default)]
+pub(super) struct Sessions {
+    pub(super) ends: FxHashMap<SessionId, SessionEnd>,
+    /// Tasks of attached programs that are done, and that they have not been told of.
+    pub(super) done: FxHashMap<SessionId, u64>,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+/// Where messages to a session go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// To the client in this process.
+    Client,
+    /// To a program that attached, through its socket.
+    Attached,
+    /// To tasks of a worker.
+    Worker(WorkerId),
+}
+
+/// A session waits for workers.
+pub(super) struct Waiting {
+    pub(super) n: usize,
+    pub(super) until: Instant,
+    pub(super) session: SessionId,
+    pub(super) ticket: u64,
+}
+
+impl Sessions {
+    pub(super) fn close(&mut self, session: SessionId) {
+        self.ends.remove(&session);
+        self.done.remove(&session);
+        self.waiting.retain(|w| w.session != session);
+    }
+}

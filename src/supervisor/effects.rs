@@ -1,0 +1,142 @@
+//! All that the core has done by others: processes, messages, timers, and what it sees of the world.
+//!
+//! The core decides; it starts no process, writes to no socket and reads no clock. [`LiveEffects`](super::live_effects)
+//! does these for it, and the simulation in `sim` plays them.
+
+use crate::error::Result;
+use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ipc::captured::OutputChunk;
+use crate::ipc::page::gauges::Waits;
+use crate::ipc::ring::RingRecord;
+use crate::ipc::segment::SegmentId;
+use crate::memory::oom::Verdict;
+use crate::message::{Malformed, ToSession, ToWorker};
+use std::time::{Duration, Instant};
+
+/// What the core asks to be reminded of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// To look for deadlines, and for workers that do not answer.
+    Look,
+    /// To start a worker in the slot of that number.
+    Refill(usize),
+}
+
+pub(crate) trait Effects {
+    type Page: WorkerPage;
+
+    fn now(&self) -> Instant;
+
+    /// Starts a worker: its process, its connection and its control page. The answer is the process's number.
+    fn spawn(&mut self, worker: WorkerId) -> Result<u32>;
+
+    /// Kills the process of a worker. Its end is told to the core as that of any other.
+    fn kill(&mut self, worker: WorkerId);
+
+    /// Kills the process of a worker with all processes that its tasks have started.
+    fn kill_family(&mut self, worker: WorkerId);
+
+    /// Forgets a worker whose process has ended, with its page and what it still had of the shared memory.
+    fn forget(&mut self, worker: WorkerId);
+
+    /// Has a message sent to a worker when the core is done. An error: it cannot be put into one frame.
+    fn send(&mut self, worker: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed>;
+
+    /// Has a message sent to the client in this process, or to an attached program, and how many of an attached program's
+    /// tasks have been done since the last one.
+    fn notify(&mut self, session: SessionId, done: u64, message: ToSession);
+
+    /// Counts tasks of the client in this process that have been done.
+    fn count_done(&mut self, tasks: u64);
+
+    /// The session has ended: no message goes there any more.
+    fn close(&mut self, session: SessionId);
+
+    /// What a worker shows of itself.
+    fn page(&self, worker: WorkerId) -> Option<&Self::Page>;
+
+    /// Bytes that the process of a worker shares with no other. None: it has ended.
+    fn private_memory(&self, worker: WorkerId) -> Option<u64>;
+
+    /// The same with the processes that its tasks have started, where `own` is what it has itself. It is measured more
+    /// exactly where it is more than `suspicious`.
+    fn family_memory(&self, worker: WorkerId, own: u64, suspicious: u64) -> u64;
+
+    /// Whether the process of a worker is stopped by a signal.
+    fn is_stopped(&self, worker: WorkerId) -> bool;
+
+    /// Reads what the machine's memory is like. To be called now and then.
+    fn look_at_machine(&mut self);
+
+    /// Who killed a process that the core has not killed, and what memory the machine had.
+    fn verdict(&mut self) -> (Verdict, Option<u64>);
+
+    /// Bytes of shared memory in use, and how many may be.
+    fn shared_memory(&self) -> (u64, u64);
+
+    /// Nothing that this process has made comes again: it need not stay mapped.
+    fn forget_owner(&mut self, owner: u32);
+
+    /// Segments that nobody here uses any more since the last call, with how often they had been delivered.
+    fn take_released(&mut self) -> Vec<(SegmentId, u32)>;
+
+    /// Passes on what a worker has written.
+    fn print(&mut self, stderr: bool, bytes: &[u8]);
+
+    /// Has [`Core::timer`](super::core::Core::timer) called after that time.
+    fn call_later(&mut self, after: Duration, what: Timer);
+
+    /// The supervisor has nothing left to do.
+    fn stop(&mut self);
+}
+
+/// What a worker shows of itself in shared memory, also when it does not answer, or has died.
+pub(crate) trait WorkerPage {
+    /// How long ago it has shown that it lives.
+    fn silence(&self) -> Duration;
+
+    /// The tasks that it runs.
+    fn running(&self) -> Vec<TaskId>;
+
+    /// The same, each with the most memory that the process used since it began.
+    fn peaks(&self) -> Vec<(TaskId, u64)>;
+
+    /// The same, each with how far it has come, in thousandths.
+    fn progress(&self) -> Vec<(TaskId, u32)>;
+
+    /// What memory the process used lately.
+    fn samples(&self) -> Vec<u64>;
+
+    fn last_log(&self) -> Vec<u8>;
+
+    /// What it had read of its own output when it died.
+    fn left_output(&self) -> Option<OutputChunk>;
+
+    /// Bytes of the shared memory that it has.
+    fn segment_bytes(&self) -> u64;
+
+    fn gauges(&self) -> GaugeValues;
+
+    /// The last recorded run of a task.
+    fn latest_run(&self, task: TaskId) -> Option<RingRecord>;
+
+    fn runs(&self) -> Vec<RingRecord>;
+}
+
+/// What a worker says of its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GaugeValues {
+    /// Bytes of results, in memory.
+    pub(crate) managed: u64,
+    /// And on disk.
+    pub(crate) spilled: u64,
+    /// Bytes of segments of its own in use.
+    pub(crate) segments: u64,
+    /// Bytes of results that have ever been moved to disk.
+    pub(crate) moved: u64,
+    /// How often tasks had to wait for memory.
+    pub(crate) pauses: u64,
+    pub(crate) waits: Waits,
+    /// Whether the disk takes nothing.
+    pub(crate) disk_fails: bool,
+}

@@ -1,0 +1,90 @@
+//! A supervisor in a thread of the client's own process.
+
+use crate::error::{Error, Result};
+use crate::ids::SessionId;
+use crate::message::Request;
+use crate::remote::{Description, Remote, Uplink};
+use crate::settings::Settings;
+use crate::supervisor::actor::{CloseSession, FastPath, Stop, Supervisor};
+use crate::supervisor::shared_core::is_notifying;
+use crate::supervisor::{Executable, SharedMemory};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A supervisor in this process, with its thread.
+struct InProcess {
+    fast_path: Arc<FastPath>,
+    thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    timeout: Duration,
+}
+
+impl Uplink for InProcess {
+    fn send(&self, request: Request) -> Result<()> {
+        self.fast_path.ask(request);
+        Ok(())
+    }
+
+    fn look(&self) {
+        self.fast_path.poll();
+    }
+
+    fn close(&self) {
+        self.fast_path.supervisor.do_send(CloseSession(SessionId::CLIENT));
+        self.fast_path.supervisor.do_send(Stop);
+        let thread = self.thread.lock().take();
+        // The last handle may go where a client is told something, which the supervisor would wait for.
+        let awaited = is_notifying() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        if let Some(thread) = thread.filter(|_| !awaited) {
+            let began = std::time::Instant::now();
+            while !thread.is_finished() && began.elapsed() < self.timeout {
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                log::error!("the supervisor panicked");
+            }
+        }
+    }
+}
+
+/// Starts workers of this executable under a supervisor in a thread of this process.
+pub(crate) fn start_here(settings: Settings) -> Result<Arc<Remote>> {
+    if crate::ipc::start::missed_init() {
+        // Going on would start workers of a worker, and so on.
+        let reason = "this process was started as a worker: call `swath::init()` first in `main`".to_string();
+        return Err(Error::Spawn { reason });
+    }
+    let shared = SharedMemory::new(&settings)?;
+    let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
+    let pool = shared.pool.clone();
+    let (tell, told) = mpsc::channel();
+    let started = settings.clone();
+    let thread = std::thread::Builder::new()
+        .name("swath-supervisor".to_string())
+        .spawn(move || {
+            let system = actix::System::new();
+            system.block_on(async move {
+                match Supervisor::new(started, Executable::Own, shared) {
+                    Ok(supervisor) => drop(tell.send(Ok(supervisor.open()))),
+                    Err(e) => {
+                        drop(tell.send(Err(e)));
+                        actix::System::current().stop();
+                    }
+                }
+            });
+            if let Err(e) = system.run() {
+                log::error!("the supervisor's event loop failed: {e}");
+            }
+        })
+        .map_err(|e| Error::Resource {
+            resource: "threads".to_string(),
+            reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
+        })?;
+    let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
+    let fast_path = Arc::new(told.recv().map_err(|_| closed())??);
+    let thread = parking_lot::Mutex::new(Some(thread));
+    let uplink = InProcess { fast_path: Arc::clone(&fast_path), thread, timeout: Duration::from_secs(10) };
+    let remote = Remote::new(Box::new(uplink), SessionId::CLIENT, pool, description);
+    fast_path.belongs_to(&remote);
+    Ok(remote)
+}

@@ -1,0 +1,447 @@
+//! What the core has done by others, done: with processes, sockets, timers of the event loop, and the clock.
+
+use super::actor::Supervisor;
+use super::connection::Connection;
+use super::effects::{Effects, GaugeValues, Timer, WorkerPage};
+use super::messages::{ReturnSegments, SessionMessage};
+use super::shared_core::SharedCore;
+use super::worker_link::WorkerLink;
+use super::{Executable, SharedMemory};
+use crate::error::{Error, Result};
+use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ipc::captured::OutputChunk;
+use crate::ipc::clock::monotonic_ms;
+use crate::ipc::frame::{Decoder, MAX_FRAME};
+use crate::ipc::page::{ControlPage, PageError};
+use crate::ipc::ring::RingRecord;
+use crate::ipc::segment::{Attachments, SegmentId};
+use crate::ipc::start;
+use crate::memory::oom::{Killer, Verdict};
+use crate::memory::process::{Statm, descendants, with_descendants};
+use crate::message::{Malformed, ToSession, ToWorker};
+use crate::remote::Remote;
+use crate::settings::{Settings, StartMethod};
+use actix::prelude::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustc_hash::FxHashMap;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Connections to workers on which something waits to be sent.
+pub(crate) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Connection>); 2]>;
+
+/// Where messages to the client in this process go.
+pub(crate) type Outgoing = Vec<(Weak<Remote>, ToSession)>;
+
+pub(crate) struct LiveEffects {
+    start: StartOptions,
+    pub(super) shared: SharedMemory,
+    pub(super) attachments: Attachments,
+    workers: FxHashMap<WorkerId, LiveWorker>,
+    /// The client in this process.
+    client: Option<Weak<Remote>>,
+    /// The actors that own the sockets of attached programs.
+    links: FxHashMap<SessionId, Recipient<SessionMessage>>,
+    /// What the client in this process is to be told.
+    outgoing: Outgoing,
+    unsent: Unsent,
+    /// What the kernel does when memory runs out.
+    killer: Killer,
+    /// What only the actor can do.
+    timers: Vec<(Duration, Timer)>,
+    stopping: bool,
+    /// The actor, once there is one: the workers' links need its event loop.
+    supervisor: Option<Addr<Supervisor>>,
+    shared_core: Weak<SharedCore>,
+}
+
+/// How workers are started.
+struct StartOptions {
+    executable: Executable,
+    env: Vec<(String, String)>,
+    directory: Option<PathBuf>,
+    method: StartMethod,
+    /// Task runs that each worker records.
+    events: usize,
+}
+
+/// The supervisor's ends of what it has in common with a worker.
+pub(super) struct LiveWorker {
+    pid: u32,
+    pub(super) connection: Arc<Connection>,
+    pub(super) decoder: Decoder,
+    page: Arc<ControlPage>,
+    /// What the kernel says of its memory.
+    statm: Statm,
+    /// Until its link takes it.
+    child: Option<Child>,
+}
+
+impl LiveEffects {
+    pub(crate) fn new(settings: &Settings, executable: Executable, shared: SharedMemory) -> Self {
+        let attachments = Attachments::new();
+        // A client in this process reads results again and again from the same memory.
+        attachments.keep(usize::try_from(settings.shared_memory).unwrap_or(usize::MAX));
+        Self {
+            start: StartOptions {
+                executable,
+                env: settings.env.clone(),
+                directory: settings.directory.clone(),
+                method: settings.start_method,
+                events: settings.events,
+            },
+            shared,
+            attachments,
+            workers: FxHashMap::default(),
+            client: None,
+            links: FxHashMap::default(),
+            outgoing: Vec::new(),
+            unsent: Unsent::new(),
+            killer: Killer::new(),
+            timers: Vec::new(),
+            stopping: false,
+            supervisor: None,
+            shared_core: Weak::new(),
+        }
+    }
+
+    pub(super) fn belongs_to(&mut self, shared_core: &Arc<SharedCore>) {
+        self.shared_core = Arc::downgrade(shared_core);
+    }
+
+    /// The actor takes over: the workers' links need its event loop.
+    pub(super) fn begin(&mut self, supervisor: Addr<Supervisor>) {
+        let actor = supervisor.clone();
+        self.attachments.set_notifier(Box::new(move || actor.do_send(ReturnSegments)));
+        self.supervisor = Some(supervisor);
+        let workers: Vec<_> = self.workers.keys().copied().collect();
+        workers.into_iter().for_each(|worker| self.link(worker));
+    }
+
+    /// Has an actor look after the process and the connection of a worker, if there is an event loop for it.
+    fn link(&mut self, id: WorkerId) {
+        let (Some(worker), Some(supervisor)) = (self.workers.get_mut(&id), &self.supervisor) else { return };
+        let Some(child) = worker.child.take() else { return };
+        let link = WorkerLink {
+            worker: id,
+            connection: Arc::clone(&worker.connection),
+            child: Some(child),
+            shared_core: self.shared_core.clone(),
+            supervisor: supervisor.clone(),
+            page: Arc::clone(&worker.page),
+        };
+        link.start();
+    }
+
+    /// Ends the workers that have been started, none of which has been told anything yet.
+    pub(super) fn undo_start(&mut self) {
+        for mut worker in std::mem::take(&mut self.workers).into_values() {
+            if let Some(child) = &mut worker.child {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        self.unlink_pages();
+    }
+
+    pub(super) fn unlink_pages(&self) {
+        self.shared.pages.unlink_all();
+    }
+
+    pub(super) fn open_client(&mut self, client: &Arc<Remote>) {
+        self.client = Some(Arc::downgrade(client));
+    }
+
+    pub(super) fn open_link(&mut self, session: SessionId, link: Recipient<SessionMessage>) {
+        self.links.insert(session, link);
+    }
+
+    pub(super) fn worker_mut(&mut self, worker: WorkerId) -> Option<&mut LiveWorker> {
+        self.workers.get_mut(&worker)
+    }
+
+    pub(super) fn has_workers(&self) -> bool {
+        !self.workers.is_empty()
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Unsent {
+        std::mem::take(&mut self.unsent)
+    }
+
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    pub(super) fn take_outgoing(&mut self) -> Outgoing {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    pub(super) fn take_timers(&mut self) -> Vec<(Duration, Timer)> {
+        std::mem::take(&mut self.timers)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Kills all workers and tells all sessions that nothing will come any more: the core has panicked.
+    pub(super) fn break_off(&mut self, reason: &str) {
+        let workers: Vec<_> = self.workers.keys().copied().collect();
+        workers.into_iter().for_each(|worker| self.kill(worker));
+        let closed = || ToSession::Closed { reason: reason.to_string() };
+        for link in std::mem::take(&mut self.links).into_values() {
+            link.do_send(SessionMessage { done: 0, message: closed() });
+        }
+        if let Some(client) = &self.client {
+            self.outgoing.push((client.clone(), closed()));
+        }
+        self.timers.clear();
+        self.stopping = self.workers.is_empty();
+    }
+
+    fn new_page(&self, worker: WorkerId) -> Result<ControlPage> {
+        let name = self.shared.pages.sibling(worker.0 + 1);
+        let page = match ControlPage::create(&name, self.start.events) {
+            // A worker that cannot be told about is better than none.
+            Err(PageError::NoSpace(size)) => {
+                log::warn!("/dev/shm has not {size} bytes left: a worker starts without a record of its task runs");
+                ControlPage::create(&name, 0)
+            }
+            page => page,
+        };
+        page.map_err(|e| Error::Resource {
+            resource: "shared memory for a control page".to_string(),
+            reason: e.to_string(),
+        })
+    }
+}
+
+impl Effects for LiveEffects {
+    type Page = ControlPage;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn spawn(&mut self, id: WorkerId) -> Result<u32> {
+        let page = self.new_page(id)?;
+        let program = match &self.start.executable {
+            Executable::Own => "/proc/self/exe".to_string(),
+            Executable::Of(fd) => format!("/proc/self/fd/{}", start::number(fd)),
+        };
+        let mut command = std::process::Command::new(program);
+        command.arg0("swath-worker").envs(self.start.env.iter().map(|(n, v)| (n, v)));
+        if let Some(dir) = &self.start.directory {
+            command.current_dir(dir);
+        }
+        let automatic = self.start.method == StartMethod::Automatic;
+        let (mut child, socket) = start::spawn(&mut command, page.name(), automatic).map_err(|e| not_started(&e))?;
+        let connection = Connection::new(socket).map_err(|e| {
+            let _ = child.kill();
+            let _ = child.wait();
+            Error::Spawn { reason: format!("its socket is of no use: {e}") }
+        })?;
+        let pid = child.id();
+        let worker = LiveWorker {
+            pid,
+            connection,
+            decoder: Decoder::new(MAX_FRAME),
+            page: Arc::new(page),
+            statm: Statm::of(pid),
+            child: Some(child),
+        };
+        self.workers.insert(id, worker);
+        self.link(id);
+        Ok(pid)
+    }
+
+    fn kill(&mut self, worker: WorkerId) {
+        let Some(worker) = self.workers.get(&worker) else { return };
+        if let Err(e) = kill(Pid::from_raw(worker.pid as i32), Signal::SIGKILL) {
+            log::warn!("process {} cannot be killed: {e}", worker.pid);
+        }
+    }
+
+    fn kill_family(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let family = descendants(worker.pid);
+        self.kill(id);
+        for pid in family {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.remove(&worker) {
+            self.shared.ledger.forgive(&worker.page);
+        }
+    }
+
+    fn send(&mut self, id: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed> {
+        let Some(worker) = self.workers.get(&id) else { return Ok(()) };
+        if worker.connection.push(message)? {
+            self.unsent.push((id, Arc::clone(&worker.connection)));
+        }
+        Ok(())
+    }
+
+    fn notify(&mut self, session: SessionId, done: u64, message: ToSession) {
+        if session == SessionId::CLIENT {
+            if let Some(client) = &self.client {
+                self.outgoing.push((client.clone(), message));
+            }
+        } else if let Some(link) = self.links.get(&session) {
+            link.do_send(SessionMessage { done, message });
+        }
+    }
+
+    fn count_done(&mut self, tasks: u64) {
+        if let Some(client) = self.client.as_ref().and_then(Weak::upgrade) {
+            client.counters.done.fetch_add(tasks, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn close(&mut self, session: SessionId) {
+        if session == SessionId::CLIENT {
+            self.client = None;
+        } else {
+            self.links.remove(&session);
+        }
+    }
+
+    fn page(&self, worker: WorkerId) -> Option<&ControlPage> {
+        self.workers.get(&worker).map(|worker| &*worker.page)
+    }
+
+    fn private_memory(&self, worker: WorkerId) -> Option<u64> {
+        self.workers.get(&worker)?.statm.private()
+    }
+
+    fn family_memory(&self, worker: WorkerId, own: u64, suspicious: u64) -> u64 {
+        self.workers.get(&worker).map_or(own, |worker| with_descendants(worker.pid, own, suspicious))
+    }
+
+    fn is_stopped(&self, worker: WorkerId) -> bool {
+        let Some(worker) = self.workers.get(&worker) else { return false };
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", worker.pid));
+        stat.is_ok_and(|s| s.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
+    }
+
+    fn look_at_machine(&mut self) {
+        self.killer.look();
+    }
+
+    fn verdict(&mut self) -> (Verdict, Option<u64>) {
+        (self.killer.verdict(), self.killer.available())
+    }
+
+    fn shared_memory(&self) -> (u64, u64) {
+        (self.shared.ledger.used(), self.shared.ledger.limit())
+    }
+
+    fn forget_owner(&mut self, owner: u32) {
+        self.attachments.forget(&[owner]);
+    }
+
+    fn take_released(&mut self) -> Vec<(SegmentId, u32)> {
+        self.attachments.take_released()
+    }
+
+    fn print(&mut self, stderr: bool, bytes: &[u8]) {
+        // What tasks print is theirs to print. A stream of ours that is closed is no reason to stop.
+        let _ = if stderr {
+            std::io::stderr().write_all(bytes)
+        } else {
+            let mut out = std::io::stdout();
+            out.write_all(bytes).and_then(|()| out.flush())
+        };
+    }
+
+    fn call_later(&mut self, after: Duration, what: Timer) {
+        self.timers.push((after, what));
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+}
+
+impl WorkerPage for ControlPage {
+    fn silence(&self) -> Duration {
+        Duration::from_millis(monotonic_ms().saturating_sub(self.heartbeat()))
+    }
+
+    fn running(&self) -> Vec<TaskId> {
+        ControlPage::running(self)
+    }
+
+    fn peaks(&self) -> Vec<(TaskId, u64)> {
+        ControlPage::peaks(self)
+    }
+
+    fn progress(&self) -> Vec<(TaskId, u32)> {
+        ControlPage::progress(self)
+    }
+
+    fn samples(&self) -> Vec<u64> {
+        ControlPage::samples(self)
+    }
+
+    fn last_log(&self) -> Vec<u8> {
+        ControlPage::last_log(self)
+    }
+
+    fn left_output(&self) -> Option<OutputChunk> {
+        self.carried().left()
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        ControlPage::segment_bytes(self)
+    }
+
+    fn gauges(&self) -> GaugeValues {
+        let gauges = ControlPage::gauges(self);
+        GaugeValues {
+            managed: gauges.managed(),
+            spilled: gauges.spilled(),
+            segments: gauges.segments(),
+            moved: gauges.moved(),
+            pauses: gauges.pauses(),
+            waits: gauges.waits(),
+            disk_fails: gauges.disk_fails(),
+        }
+    }
+
+    fn latest_run(&self, task: TaskId) -> Option<RingRecord> {
+        self.ring().latest(task)
+    }
+
+    fn runs(&self) -> Vec<RingRecord> {
+        self.ring().read()
+    }
+}
+
+/// Why there is no process.
+fn not_started(e: &std::io::Error) -> Error {
+    match e.raw_os_error() {
+        Some(nix::libc::EMFILE | nix::libc::ENFILE) => Error::Resource {
+            resource: "file descriptors".to_string(),
+            reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -n`"),
+        },
+        Some(nix::libc::EAGAIN) => Error::Resource {
+            resource: "processes".to_string(),
+            reason: format!("a worker process cannot be started: {e}; raise the limit with `ulimit -u`"),
+        },
+        Some(nix::libc::ENOMEM) => Error::Resource {
+            resource: "memory".to_string(),
+            reason: format!("a worker process cannot be started: {e}"),
+        },
+        _ => Error::Spawn { reason: e.to_string() },
+    }
+}
