@@ -1,6 +1,6 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::attempt::{begin, ended, evaluate, task_error};
+use super::attempt::{GraphTask, Inputs, execute, held_result};
 use super::queries::answer_in_process;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
@@ -16,13 +16,11 @@ use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultState, Submission};
 use crate::task::Value;
 use crate::task::codec::Codec;
-use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 /// Where tasks of this mode say they ran.
 const HERE: &str = "caller";
@@ -123,62 +121,52 @@ impl SyncRunner {
         if graph.is_held(id)
             && let Kind::Held(output) = &graph.nodes[id as usize].kind
         {
-            return output.submission.with_state(output.index, |slot| match slot {
-                ResultState::Value(value) => Ok(value.clone()),
-                ResultState::Failed(e) => Err(e.clone()),
-                _ => Err(crate::submission::handle::cancelled(&output.label())),
-            });
+            return held_result(output);
         }
-        let refs = graph.refs(id);
-        let failure = refs.iter().find_map(|&r| done[r as usize].as_ref().and_then(|d| d.as_ref().err()).cloned());
-        if let Some(e) = failure {
-            refs.iter().for_each(|&r| uses[r as usize] -= 1);
-            return Err(e.needed(TaskLabel::in_graph(graph, id).key()));
-        }
-        let (retries, timeout) = graph.options(id).map_or((0, None), |o| (o.retries, o.timeout));
-        let mut attempt = 0;
-        loop {
-            let last = attempt == retries;
-            let mut at = 0;
-            let began = timeout.map(|_| Instant::now());
-            let deadline = timeout.zip(began).and_then(|(limit, began)| began.checked_add(limit));
-            let mut input = || {
-                let r = refs[at] as usize;
-                at += 1;
-                // The last use of the last attempt takes the value, so that the function may own it without a copy.
-                if last {
-                    uses[r] -= 1;
-                }
-                let value = if last && uses[r] == 0 { done[r].take() } else { done[r].clone() };
-                match value {
-                    Some(Ok(value)) => value,
-                    _ => Arc::new(()),
-                }
-            };
-            let token = begin(self.events.ring(), number, graph, id, 0, *now);
-            let result = context::with_deadline(deadline, || evaluate(graph, id, &mut input));
-            if last {
-                // A fault while arguments were put together leaves some of them unused.
-                refs[at..].iter().for_each(|&r| uses[r as usize] -= 1);
-            }
-            let late = timeout.zip(began).filter(|(limit, began)| began.elapsed() > *limit).map(|(limit, _)| limit);
-            *now = ticks();
-            self.events.ring().end(token, ended(&result, late.is_some()), *now);
-            match (result, late) {
-                (Ok(value), None) => {
-                    if !last {
-                        refs.iter().for_each(|&r| uses[r as usize] -= 1);
-                    }
-                    return Ok(value);
-                }
-                _ if !last => attempt += 1,
-                (_, Some(limit)) => {
-                    let (label, cause) = (TaskLabel::in_graph(graph, id), Cause::TimedOut { limit });
-                    return Err(TaskError::new(label.key(), label.name(), Some(HERE.to_string()), None, cause));
-                }
-                (Err(fault), None) => return Err(task_error(&TaskLabel::in_graph(graph, id), HERE, fault)),
-            }
-        }
+        let task = GraphTask { graph, id, submission: number, ring: self.events.ring(), thread: 0, worker: HERE };
+        execute(&task, &mut Results { graph, id, uses, done }, now)
+    }
+}
+
+/// The results of a graph while a task of it runs.
+struct Results<'a> {
+    graph: &'a Graph,
+    id: u32,
+    /// Per task: uses of its result that are to come.
+    uses: &'a mut [u32],
+    done: &'a mut [Option<Done>],
+}
+
+impl Inputs for Results<'_> {
+    fn refusal(&self) -> Option<TaskError> {
+        let failed = |&input: &u32| self.done[input as usize].as_ref()?.as_ref().err();
+        let error = self.graph.refs(self.id).iter().find_map(failed)?;
+        Some(error.clone().needed(TaskLabel::in_graph(self.graph, self.id).key()))
+    }
+
+    fn copy(&mut self, input: u32) -> Value {
+        value_of(self.done[input as usize].clone())
+    }
+
+    fn take(&mut self, input: u32) -> Value {
+        self.release(input);
+        let done = &mut self.done[input as usize];
+        value_of(if self.uses[input as usize] == 0 { done.take() } else { done.clone() })
+    }
+
+    fn release(&mut self, input: u32) {
+        self.uses[input as usize] -= 1;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+fn value_of(done: Option<Done>) -> Value {
+    match done {
+        Some(Ok(value)) => value,
+        _ => Arc::new(()),
     }
 }
 

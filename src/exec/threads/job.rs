@@ -1,22 +1,19 @@
 //! One submitted graph while it runs.
 
 use super::Seat;
-use crate::error::{Cause, TaskError};
-use crate::exec::attempt::{begin, ended, evaluate, task_error};
+use crate::error::TaskError;
+use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
 use crate::graph::{Graph, Ids};
-use crate::ipc::clock::ticks;
 use crate::submission::handle::{Submission, cancelled};
 use crate::task::Value;
-use crate::task::context;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 /// What is left of a task when it has run.
 pub(super) enum Kept {
@@ -126,14 +123,14 @@ impl Job {
         value
     }
 
-    fn peek(&self, id: u32) -> Value {
+    fn copy(&self, id: u32) -> Value {
         match &*self.cells[id as usize].lock() {
             Kept::Value(value) => value.clone(),
             _ => Arc::new(()),
         }
     }
 
-    fn give_up(&self, id: u32) {
+    fn release(&self, id: u32) {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             *self.cells[id as usize].lock() = Kept::Empty;
             self.uncount(id);
@@ -153,69 +150,49 @@ impl Job {
         })
     }
 
-    pub(super) fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> std::result::Result<Value, TaskError> {
-        let refs = self.graph.refs(id);
-        if self.failing.load(Ordering::Acquire)
-            && let Some(e) = self.failure(id)
+    pub(super) fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> Result<Value, TaskError> {
+        let task = GraphTask {
+            graph: &self.graph,
+            id,
+            submission: self.run.number,
+            ring: seat.runs.ring(),
+            thread: seat.number,
+            worker: &seat.name,
+        };
+        execute(&task, &mut JobInputs { job: self, id }, now)
+    }
+}
+
+/// The inputs of a task of a job.
+struct JobInputs<'a> {
+    job: &'a Job,
+    id: u32,
+}
+
+impl Inputs for JobInputs<'_> {
+    fn refusal(&self) -> Option<TaskError> {
+        let Self { job, id } = *self;
+        if job.failing.load(Ordering::Acquire)
+            && let Some(e) = job.failure(id)
         {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(e.needed(self.label(id).key()));
+            return Some(e.needed(job.label(id).key()));
         }
-        if self.skipped(id) {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(cancelled(&self.label(id)));
-        }
-        if !self.graph.options(id).is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
-            let mut at = 0;
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = evaluate(&self.graph, id, &mut || {
-                at += 1;
-                self.take(refs[at - 1])
-            });
-            *now = ticks();
-            let late = self.skipped(id);
-            seat.runs.ring().end(token, ended(&result, late), *now);
-            refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(&self.label(id), &seat.name, fault));
-        }
-        self.execute_with_options(id, &self.node(id), refs, seat, now)
+        job.skipped(id).then(|| cancelled(&job.label(id)))
     }
 
-    fn execute_with_options(
-        &self,
-        id: u32,
-        node: &Node,
-        refs: &[u32],
-        seat: &Seat,
-        now: &mut u64,
-    ) -> std::result::Result<Value, TaskError> {
-        let worker = &seat.name;
-        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
-        let mut attempt = 0;
-        let result = loop {
-            let mut at = 0;
-            let began = Instant::now();
-            let mut input = || {
-                at += 1;
-                self.peek(refs[at - 1])
-            };
-            let deadline = timeout.and_then(|limit| began.checked_add(limit));
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = context::with_deadline(deadline, || evaluate(&self.graph, id, &mut input));
-            let late = timeout.filter(|limit| began.elapsed() > *limit);
-            *now = ticks();
-            seat.runs.ring().end(token, ended(&result, late.is_some() || self.skipped(id)), *now);
-            match (result, late) {
-                (Ok(value), None) => break Ok(value),
-                _ if attempt < retries => attempt += 1,
-                (_, Some(limit)) => {
-                    let cause = Cause::TimedOut { limit };
-                    break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
-                }
-                (Err(fault), None) => break Err(task_error(&TaskLabel::of(node), worker, fault)),
-            }
-        };
-        refs.iter().for_each(|&r| self.give_up(r));
-        result
+    fn copy(&mut self, input: u32) -> Value {
+        self.job.copy(input)
+    }
+
+    fn take(&mut self, input: u32) -> Value {
+        self.job.take(input)
+    }
+
+    fn release(&mut self, input: u32) {
+        self.job.release(input);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.job.skipped(self.id)
     }
 }

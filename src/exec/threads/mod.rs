@@ -25,6 +25,7 @@ mod queue;
 
 use crate::error::{Error, Result, TaskError};
 use crate::events::{Raw, Recorded};
+use crate::exec::attempt::held_result;
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::graph::label::TaskLabel;
@@ -352,11 +353,7 @@ impl Threads {
             let Some(pool) = pool.upgrade() else { return };
             let node = job_.node(id);
             let Kind::Held(output) = &node.kind else { return };
-            let result = output.submission.with_state(output.index, |slot| match slot {
-                ResultState::Value(value) => Ok(value.clone()),
-                ResultState::Failed(e) => Err(e.clone()),
-                _ => Err(cancelled(&output.label())),
-            });
+            let result = held_result(output);
             if let Some(next) = pool.finish(&job_, id, result) {
                 pool.push(&job_, [next]);
             }
