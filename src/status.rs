@@ -1,5 +1,10 @@
 //! What users see of a client, its workers, and a cluster.
 
+mod explanation;
+
+pub use explanation::Explanation;
+pub(crate) use explanation::{TaskState, Why};
+
 use crate::error::{DeathRecord, Result};
 use std::path::PathBuf;
 

@@ -182,7 +182,7 @@ fn task_error(task: &TaskLabel, worker: &str, fault: Fault) -> TaskError {
     let cause = match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
         Fault::Call(CallError::Returned { message, error, codec }) => {
-            Cause::Returned(ReturnedError::here(message, codec.name(), error))
+            Cause::Returned(ReturnedError::local(message, codec.name(), error))
         }
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },

@@ -5,7 +5,7 @@ use crate::memory::process::Statm;
 use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::message::{Answer, Question};
 use crate::status::{Mode, WorkerInfo};
-use crate::submission::backend::Reply;
+use crate::submission::reply::Reply;
 
 /// What the in-process modes answer: they have no workers but themselves.
 pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Question) -> Reply {

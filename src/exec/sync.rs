@@ -3,17 +3,18 @@
 use super::attempt::{GraphTask, Inputs, execute, held_result};
 use super::queries::answer_in_process;
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Mode, Progress};
-use crate::submission::backend::{Backend, Reply, Want};
+use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::backend::{Backend, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultState, Submission};
+use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context::{TaskInfo, TaskScope};
@@ -238,14 +239,15 @@ impl Backend for SyncRunner {
 
     fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
-            let runs = vec![Recorded { worker: HERE.to_string(), records: self.events.ring().read() }];
-            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+            let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.events.ring().read() }];
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }
 
     fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        Reply::ready(Ok(Answer::Text(format!("{} ran when it was submitted", run.label(slot).key()))))
+        let explanation = Explanation::here(run.label(slot).key(), Why::RanAtOnce);
+        Reply::ready(Ok(Answer::Explanation(Box::new(explanation))))
     }
 
     fn shutdown(&self) {

@@ -1,19 +1,15 @@
 //! What a scheduler mode must be able to do for a client.
 
 use super::handle::Submission;
-use super::waiter::{Waiter, wait_until};
-use crate::error::{Error, Result};
+use super::reply::Reply;
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
-use crate::message::{Answer, Question};
+use crate::message::Question;
 use crate::status::{Mode, Progress};
 use crate::task::Value;
 use crate::task::codec::Codec;
-use parking_lot::Mutex;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// What to do with the results of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +30,7 @@ pub(crate) trait Backend: Send + Sync {
     fn describe(&self) -> String;
 
     /// What to wait for before more is submitted, if too much is on its way to the workers already.
-    fn room(&self) -> Option<Reply> {
+    fn room(&self) -> Option<Reply<()>> {
         None
     }
 
@@ -84,63 +80,4 @@ pub(crate) trait Backend: Send + Sync {
     fn shutdown(&self);
 
     fn is_closed(&self) -> bool;
-}
-
-/// An answer on its way: to be waited for, or awaited.
-#[derive(Clone)]
-pub(crate) struct Reply(Arc<Mutex<ReplyState>>);
-
-enum ReplyState {
-    Waiting(Vec<Waiter>),
-    There(Result<Answer>),
-}
-
-impl Reply {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(ReplyState::Waiting(Vec::new()))))
-    }
-
-    pub(crate) fn ready(answer: Result<Answer>) -> Self {
-        Self(Arc::new(Mutex::new(ReplyState::There(answer))))
-    }
-
-    pub(crate) fn set(&self, answer: Result<Answer>) {
-        let before = std::mem::replace(&mut *self.0.lock(), ReplyState::There(answer));
-        if let ReplyState::Waiting(watchers) = before {
-            watchers.into_iter().for_each(Waiter::fire);
-        }
-    }
-
-    fn poll_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<Result<Answer>> {
-        match &mut *self.0.lock() {
-            ReplyState::Waiting(watchers) => {
-                let watcher = watcher();
-                if !watchers.iter().any(|other| other.wakes_as(&watcher)) {
-                    watchers.push(watcher);
-                }
-                None
-            }
-            ReplyState::There(answer) => Some(answer.clone()),
-        }
-    }
-
-    pub(crate) fn wait(&self) -> Result<Answer> {
-        let mut found = None;
-        wait_until(None, || {
-            found = self.poll_or(Waiter::here);
-            found.is_some()
-        });
-        found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))
-    }
-}
-
-impl Future for Reply {
-    type Output = Result<Answer>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.poll_or(|| Waiter::Waker(cx.waker().clone())) {
-            Some(answer) => Poll::Ready(answer),
-            None => Poll::Pending,
-        }
-    }
 }

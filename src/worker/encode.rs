@@ -1,9 +1,10 @@
 //! What leaves a worker: encoded results and failures.
 
-use crate::ipc::frame::MAX_FDS;
+use crate::error::{Cause, ReturnedError};
+use crate::ipc::batch::{Batch, MOST_BYTES};
 use crate::ipc::payload::{Payload, SMALL};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Completion, FailureCause, Outcome};
+use crate::job::{Completion, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
@@ -11,18 +12,15 @@ use crate::task::encode::{EncodeError, encode as task_encode};
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
 
-/// Most bytes of results in one message.
-const MESSAGE: usize = 1 << 20;
-
 /// Why a value was not sent.
 pub(super) enum NotSent {
     /// It cannot be sent.
-    Never(FailureCause),
+    Never(Cause),
     /// Shared memory has no room for it now; later it may.
     NoRoomNow(SegmentError),
 }
 
-impl From<NotSent> for FailureCause {
+impl From<NotSent> for Cause {
     fn from(not_sent: NotSent) -> Self {
         match not_sent {
             NotSent::Never(cause) => cause,
@@ -49,27 +47,25 @@ pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Resu
     // The value's own code may panic, and the thread that reads messages must survive that.
     let encoded = guarded(|| Ok(task_encode(Some(pool), value, codec)));
     encoded.map_err(|fault| NotSent::Never(cause(fault)))?.map_err(|e| match e {
-        EncodeError::Refused(reason) => {
-            NotSent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
-        }
+        EncodeError::Refused(reason) => NotSent::Never(Cause::Encode { type_name: codec.name().to_string(), reason }),
         EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
-            NotSent::Never(FailureCause::Resource { reason: e.to_string() })
+            NotSent::Never(Cause::Resource { reason: e.to_string() })
         }
         EncodeError::NoRoom(e) => NotSent::NoRoomNow(e),
     })
 }
 
 /// The failure that a fault is, for another process.
-pub(super) fn cause(fault: Fault) -> FailureCause {
+pub(super) fn cause(fault: Fault) -> Cause {
     match fault {
-        Fault::Panic { message, location, backtrace } => FailureCause::Panic { message, location, backtrace },
-        Fault::Call(CallError::Decode { type_name, reason }) => FailureCause::Decode { type_name, reason },
-        Fault::Call(CallError::InputLost { reason }) => FailureCause::InputLost { reason },
+        Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
+        Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
+        Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
         Fault::Call(CallError::Returned { message, error, codec }) => {
             let mut value = Vec::new();
             // An error that cannot be encoded is still known by its text.
-            let _ = codec.encode(&error, &mut value, MESSAGE);
-            FailureCause::Returned { message, type_name: codec.name().to_string(), value }
+            let _ = codec.encode(&error, &mut value, MOST_BYTES);
+            Cause::Returned(ReturnedError::encoded(message, codec.name().to_string(), value))
         }
     }
 }
@@ -77,22 +73,27 @@ pub(super) fn cause(fault: Fault) -> FailureCause {
 /// Puts results into messages, none too large or with too many descriptors.
 pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
     let mut done = done.peekable();
+    let mut size = Batch::default();
     std::iter::from_fn(move || {
         done.peek()?;
         let mut batch = Completions::default();
-        let (mut fds, mut bytes) = (0, 0);
-        while let Some(one) = done.next_if(|one| match &one.outcome {
-            Outcome::Value(payload) if !batch.is_empty() => {
-                fds + payload.segments().len() <= MAX_FDS && bytes <= MESSAGE
-            }
-            _ => true,
+        size.clear();
+        while let Some(one) = done.next_if(|one| {
+            let (fds, bytes) = message_size(one);
+            size.fits(fds, bytes)
         }) {
-            if let Outcome::Value(payload) = &one.outcome {
-                fds += payload.segments().len();
-                bytes += payload.bytes.len();
-            }
+            let (fds, bytes) = message_size(&one);
+            size.add(fds, bytes);
             batch.push(one);
         }
         Some(batch)
     })
+}
+
+/// Descriptors and bytes of a completion. One without a value takes next to nothing.
+fn message_size(one: &Completion) -> (usize, usize) {
+    match &one.outcome {
+        Outcome::Value(payload) => (payload.segments().len(), payload.bytes.len()),
+        _ => (0, 0),
+    }
 }

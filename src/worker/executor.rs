@@ -4,9 +4,10 @@ use super::capture::OutputCapture;
 use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
 use super::{Worker, encode};
+use crate::error::Cause;
 use crate::ids::TaskId;
-use crate::job::{Completion, FailureCause, Outcome};
-use crate::message::{FromWorker, Input, Task};
+use crate::job::{Completion, Input, Outcome};
+use crate::message::{FromWorker, Task};
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
@@ -175,7 +176,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, FailureCause> {
+    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, Cause> {
         if task.inputs.is_empty() {
             return Ok(SmallVec::new());
         }
@@ -183,14 +184,14 @@ impl Worker {
             .into_iter()
             .map(|input| match input {
                 Input::Payload(payload) => Ok(Argument::Payload(payload)),
-                Input::Ahead { id } => Err(FailureCause::Decode {
+                Input::Pending { id } => Err(Cause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should be there and is not"),
                 }),
                 Input::Held { id, take } => {
                     let found =
                         if take { self.store.take(id) } else { self.store.get(id).map(|f| f.map(|(value, _)| value)) };
-                    let undecodable = |reason| FailureCause::Decode { type_name: "input".to_string(), reason };
+                    let undecodable = |reason| Cause::Decode { type_name: "input".to_string(), reason };
                     found
                         .map_err(undecodable)?
                         .map(Argument::Value)
@@ -214,7 +215,7 @@ impl Worker {
             let nbytes = record.result().size(&value);
             return match self.store.put(task.id, value, record, nbytes) {
                 Ok(()) => Outcome::Held { nbytes, bound },
-                Err(reason) => failed(FailureCause::Resource { reason }),
+                Err(reason) => failed(Cause::Resource { reason }),
             };
         }
         match self.encode_patiently(&value, record) {
@@ -261,7 +262,7 @@ impl Worker {
     }
 }
 
-impl From<CallError> for FailureCause {
+impl From<CallError> for Cause {
     fn from(e: CallError) -> Self {
         encode::cause(Fault::Call(e))
     }

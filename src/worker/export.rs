@@ -3,9 +3,9 @@
 use super::encode::NotSent;
 use super::watcher::TICK;
 use super::{Worker, encode};
+use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
-use crate::job::FailureCause;
 use crate::message::FromWorker;
 use crate::task::Value;
 use crate::task::call::discard;
@@ -37,7 +37,7 @@ impl Worker {
 
     /// Sends a held value; if shared memory has no room for it, defers that.
     fn export_now(&self, id: TaskId, since: Instant) {
-        let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, FailureCause::Resource { reason })));
+        let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, Cause::Resource { reason })));
         let result = match self.store.get(id) {
             Ok(Some((value, record))) => {
                 let encoded = encode::encode(&self.pool, &value, record);

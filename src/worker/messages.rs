@@ -1,10 +1,11 @@
 //! Messages from the supervisor, and small ones to it.
 
 use super::{Worker, clean_up_after, encode};
+use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::start::exit_now;
-use crate::job::{Failure, FailureCause};
+use crate::job::Failure;
 use crate::message::{FromWorker, ToWorker};
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
@@ -41,7 +42,7 @@ impl Worker {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();
                 }
-                ToWorker::Forsake(segments) => self.pool.forsake(&segments),
+                ToWorker::Abandon(segments) => self.pool.forsake(&segments),
                 ToWorker::Gone(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
@@ -114,7 +115,7 @@ impl Worker {
         step: u32,
         name: Option<String>,
         key: Option<u64>,
-        cause: FailureCause,
+        cause: Cause,
     ) -> Failure {
         let call = name.zip(Some(key.unwrap_or_default())).filter(|_| key.is_some());
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }

@@ -1,7 +1,8 @@
 //! Tasks that wait in this worker for results of its other tasks.
 
 use crate::ids::TaskId;
-use crate::message::{Input, Task};
+use crate::job::Input;
+use crate::message::Task;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -15,7 +16,7 @@ pub(super) struct PendingTasks {
 /// The tasks whose results a task still waits for.
 pub(super) fn missing(task: &Task) -> impl Iterator<Item = TaskId> {
     task.inputs.iter().filter_map(|input| match input {
-        Input::Ahead { id } => Some(*id),
+        Input::Pending { id } => Some(*id),
         _ => None,
     })
 }
@@ -49,7 +50,7 @@ impl PendingTasks {
         for follower in self.followers.remove(&id).unwrap_or_default() {
             let Some(task) = self.tasks.get_mut(&follower) else { continue };
             for input in &mut task.inputs {
-                if matches!(input, Input::Ahead { id: missing } if *missing == id) {
+                if matches!(input, Input::Pending { id: missing } if *missing == id) {
                     *input = given();
                 }
             }
@@ -105,7 +106,7 @@ mod tests {
             deliver: false,
             alone: false,
             body: Bytes::default(),
-            inputs: after.iter().map(|&i| Input::Ahead { id: id(i) }).collect(),
+            inputs: after.iter().map(|&i| Input::Pending { id: id(i) }).collect(),
         }
     }
 

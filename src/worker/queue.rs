@@ -4,9 +4,9 @@ use super::capture::OutputCapture;
 use super::pending::PendingTasks;
 use super::{Worker, pending};
 use crate::ids::TaskId;
-use crate::job::{Completion, Outcome};
+use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
-use crate::message::{FromWorker, Input, Task};
+use crate::message::{FromWorker, Task};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -104,7 +104,7 @@ impl Worker {
             }
             let mut lost = false;
             for input in &mut task.inputs {
-                let Input::Ahead { id } = *input else { continue };
+                let Input::Pending { id } = *input else { continue };
                 // The task it follows was sent shortly before it, and is found unless it has ended.
                 let to_come = queue.pending.holds(id)
                     || queue.running.contains(&id)

@@ -24,7 +24,7 @@ mod job;
 mod queue;
 
 use crate::error::{Error, Result, TaskError};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::held_result;
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
@@ -34,10 +34,11 @@ use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Mode, Progress};
-use crate::submission::backend::{Backend, Reply, Shown, Want};
+use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultState, Submission, Waiter, cancelled};
+use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
@@ -457,8 +458,8 @@ impl Backend for Threads {
         if let Question::Events = question {
             let seats = self.queue.lock().seats.clone();
             let runs =
-                seats.iter().map(|s| Recorded { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
-            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+                seats.iter().map(|s| WorkerRuns { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
             let (managed, limit) = budget.used();
@@ -470,18 +471,18 @@ impl Backend for Threads {
 
     fn explain(&self, run: &Submission, slot: u32) -> Reply {
         let key = run.label(slot).key();
-        let text = if run.is_done(slot) {
-            format!("{key} is done")
+        let why = if run.is_done(slot) {
+            Why::DoneHere
         } else if let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) {
             let id = job.outputs.get(slot as usize).copied().unwrap_or(slot);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
-                0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
-                n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
+                0 => Why::ReadyHere { threads: self.threads },
+                missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
             }
         } else {
-            format!("{key} is about to be done")
+            Why::EndingHere
         };
-        Reply::ready(Ok(Answer::Text(text)))
+        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
     }
 
     fn shutdown(&self) {

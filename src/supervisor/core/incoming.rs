@@ -1,16 +1,16 @@
 //! Frames to and from workers and sessions, and who has which segment.
 
 use super::{Core, MESSAGE, Peer, Phase, SessionEnd, Word, owner_of, session_of};
-use crate::error::DeathCause;
+use crate::error::{Cause as FailureCause, DeathCause};
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivered, Delivery, Failure, FailureCause, Outcome};
+use crate::job::{Delivered, Delivery, Failure, Input, Outcome};
 use crate::message;
 use crate::message::{FromWorker, Request, Task, Tasks, ToSession, ToWorker};
-use crate::scheduler::{Completion, Input, RunTask};
+use crate::scheduler::{Completion, RunTask};
 use crate::supervisor::actor::Read;
 use crate::supervisor::most_segments;
 use crate::supervisor::worker_link::Taken;
@@ -66,9 +66,9 @@ impl Core {
     pub(super) fn forsake(&mut self, segments: impl Iterator<Item = SegmentId>) {
         for (owner, segments) in by_owner(segments, |id| id.owner) {
             if owner >= ATTACHED_OWNERS {
-                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Forsake(segments));
+                self.tell_session(SessionId(owner - ATTACHED_OWNERS), ToSession::Abandon(segments));
             } else if owner > 0 {
-                self.tell(WorkerId(owner - 1), &ToWorker::Forsake(segments));
+                self.tell(WorkerId(owner - 1), &ToWorker::Abandon(segments));
             }
         }
     }
@@ -108,13 +108,6 @@ impl Core {
             let options = &task.spec.options;
             let name =
                 (options.binary_search_by_key(&task.id.index, |o| o.0).ok()).and_then(|at| options[at].1.name.clone());
-            let inputs = (task.inputs.into_iter())
-                .map(|input| match input {
-                    Input::Held { id, take } => message::Input::Held { id, take },
-                    Input::Ahead { id } => message::Input::Ahead { id },
-                    Input::Payload(payload) => message::Input::Payload(payload),
-                })
-                .collect();
             batch.push(Task {
                 id: task.id,
                 name,
@@ -122,7 +115,7 @@ impl Core {
                 deliver: task.deliver,
                 alone: task.alone,
                 body,
-                inputs,
+                inputs: task.inputs,
             });
         }
         if !batch.is_empty() {

@@ -11,7 +11,7 @@ use super::actor::Supervisor;
 use super::messages::{ReturnSegments, Word};
 use super::shared_core::{Hub, Unsent};
 use crate::error::{DeathCause, DeathRecord, Error, Result};
-use crate::events::journal::{Journal, LifeStep, WorkerStep};
+use crate::events::journal::{Journal, ProcessStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::Decoder;
@@ -249,7 +249,7 @@ impl Core {
         }
     }
 
-    fn note(&self, place: usize, pid: u32, what: LifeStep) {
+    fn note(&self, place: usize, pid: u32, what: ProcessStep) {
         self.steps.note(WorkerStep { worker: self.places[place].name.clone(), pid, what });
     }
 

@@ -1,12 +1,12 @@
 //! What clients ask for.
 
 use super::{Core, Life, Peer, Phase, SessionEnd, Waiting};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::LogLine;
+use crate::status::{Explanation, LogLine};
 use crate::status::{RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::messages::Look;
 use std::sync::Arc;
@@ -48,8 +48,9 @@ impl Core {
             Question::Logs => Answer::Logs(self.logs()),
             Question::Events => Answer::Events(Box::new(self.events(session))),
             Question::Explain(job, index) => {
-                let explanation = self.scheduler.explain(TaskId { job, index });
-                Answer::Text(explanation.map_or_else(|| "it is not known any more".to_string(), |e| e.to_string()))
+                let task = TaskId { job, index };
+                let explanation = self.scheduler.explain(task).unwrap_or_else(|| Explanation::unknown(task));
+                Answer::Explanation(Box::new(explanation))
             }
             Question::Progress => {
                 let counts = self.scheduler.stats().tasks;
@@ -140,9 +141,9 @@ impl Core {
     }
 
     /// What workers have recorded of the tasks of a session, and of those that tasks have submitted.
-    fn events(&self, session: SessionId) -> Raw {
+    fn events(&self, session: SessionId) -> EventRecords {
         let mut runs: Vec<_> = (self.places.iter().zip(&self.past_runs))
-            .map(|(place, past)| Recorded { worker: place.name.clone(), records: past.clone() })
+            .map(|(place, past)| WorkerRuns { worker: place.name.clone(), records: past.clone() })
             .collect();
         for life in self.lives.values() {
             runs[life.place].records.extend(life.page.ring().read());
@@ -153,7 +154,7 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        Raw { runs, workers: self.steps.entries() }
+        EventRecords { runs, workers: self.steps.entries() }
     }
 
     pub(in crate::supervisor) fn overview(&self) -> Look {

@@ -2,7 +2,7 @@
 
 use super::{Core, DEATHS, Error, Executable, Life, Newborn, Peer, Phase, Result, Supervisor, owner_of, session_of};
 use crate::error::{DeathCause, DeathRecord};
-use crate::events::journal::LifeStep;
+use crate::events::journal::ProcessStep;
 use crate::graph::node;
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::clock;
@@ -91,7 +91,7 @@ impl Core {
         };
         self.places[place].begin(id, Instant::now());
         log::debug!("{} started as process {pid}", self.places[place].name);
-        self.note(place, pid, LifeStep::Started);
+        self.note(place, pid, ProcessStep::Started);
         let link = WorkerLink {
             worker: id,
             pipe: Arc::clone(&pipe),
@@ -186,7 +186,7 @@ impl Core {
             gone,
         };
         let pid = life.pid;
-        self.note(place, pid, LifeStep::Ready);
+        self.note(place, pid, ProcessStep::Ready);
         self.tell(worker, &ToWorker::Welcome(welcome));
         self.scheduler.worker_joined(worker, self.spec(place));
         if self.places[place].closing {
@@ -242,7 +242,7 @@ impl Core {
         let (cause, available) = self.explained(&life, cause);
         let mut record = self.record(&life, &life.page.running(), cause);
         record.machine_available = available;
-        let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
+        let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
         self.note(place, life.pid, step);
         let past = &mut self.past_runs[place];
         past.extend(life.page.ring().read());
