@@ -48,8 +48,8 @@ pub(super) trait Inputs {
     fn is_cancelled(&self) -> bool;
 }
 
-/// Runs a task until an attempt succeeds or none is left, and uses up its inputs. The task begins at `now`, by [`ticks`];
-/// afterwards `now` is its end: so tasks in a row need one reading of the clock each.
+/// Runs a task until an attempt succeeds or none is left, and uses up its inputs. The task begins at `now`, by
+/// [`ticks`]; afterwards `now` is its end: so tasks in a row need one reading of the clock each.
 pub(super) fn execute(
     task: &GraphTask<'_>,
     inputs: &mut impl Inputs,

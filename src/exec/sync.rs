@@ -26,9 +26,9 @@ use std::sync::{Arc, Weak};
 /// Where tasks of this mode say they ran.
 const HERE: &str = "caller";
 
-pub(crate) struct SyncRunner {
-    events: OwnRing,
-    runs: AtomicU32,
+pub(crate) struct SyncExecutor {
+    recorded: OwnRing,
+    submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
     total: AtomicU64,
@@ -36,7 +36,7 @@ pub(crate) struct SyncRunner {
 }
 
 struct SyncScope {
-    backend: Weak<SyncRunner>,
+    backend: Weak<SyncExecutor>,
     graph: Rc<Graph>,
     task: Cell<u32>,
 }
@@ -62,10 +62,10 @@ impl TaskScope for SyncScope {
     fn waiting(&self, _begins: bool) {}
 }
 
-/// A finished task: its value, or the failure it stands for.
+/// The result of a finished task.
 type Done = std::result::Result<Value, TaskError>;
 
-impl SyncRunner {
+impl SyncExecutor {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: "it was shut down".to_string() }),
@@ -73,11 +73,11 @@ impl SyncRunner {
         }
     }
 
-    /// A runner that remembers so many runs.
-    pub(crate) fn new(events: usize) -> Arc<Self> {
+    /// An executor that remembers the last `recorded` runs.
+    pub(crate) fn new(recorded: usize) -> Arc<Self> {
         Arc::new(Self {
-            events: OwnRing::new(events),
-            runs: AtomicU32::new(0),
+            recorded: OwnRing::new(recorded),
+            submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -93,13 +93,13 @@ impl SyncRunner {
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut failed = 0;
-        // One task begins when the one before it has ended, so that each is timed by one look at the clock.
+        // Each task begins when the one before it ended, so that a task needs one reading of the clock.
         let mut now = ticks();
         for id in 0..graph.len() as u32 {
             scope.task.set(id);
             let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
             failed += u64::from(result.is_err());
-            // A result that nobody uses (a future's that is gone) need not be kept.
+            // A result without uses (its future is gone) need not be kept.
             if uses[id as usize] > 0 {
                 done[id as usize] = Some(result);
             }
@@ -124,7 +124,7 @@ impl SyncRunner {
         {
             return held_result(output);
         }
-        let task = GraphTask { graph, id, submission: number, ring: self.events.ring(), thread: 0, worker: HERE };
+        let task = GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: HERE };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }
@@ -171,7 +171,7 @@ fn value_of(done: Option<Done>) -> Value {
     }
 }
 
-impl Backend for SyncRunner {
+impl Backend for SyncExecutor {
     fn mode(&self) -> Mode {
         Mode::Sync
     }
@@ -185,15 +185,15 @@ impl Backend for SyncRunner {
         self.check_open()?;
         let graph = Rc::new(graph);
         self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-        let run = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        let results = self.run(run.number, &graph);
-        run.settle(
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let results = self.run(submission.number, &graph);
+        submission.settle(
             results
                 .into_iter()
                 .enumerate()
                 .map(|(i, r)| (i as u32, r.map_or_else(ResultState::Failed, ResultState::Value))),
         );
-        Ok(run)
+        Ok(submission)
     }
 
     fn scatter(
@@ -203,28 +203,28 @@ impl Backend for SyncRunner {
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
-        let run = Submission::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
-        Ok(run)
+        let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
+        Ok(submission)
     }
 
-    fn ask(&self, _run: &Submission, _slots: &[u32]) {}
+    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn release(&self, _run: &Submission, _slots: &[u32]) {}
+    fn release(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn cancel(&self, _run: &Arc<Submission>, _slots: &[u32]) {}
+    fn cancel(&self, _submission: &Arc<Submission>, _indices: &[u32]) {}
 
-    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = run.node(slot) else { return Ok(()) };
-        if run.reopen(slot) {
+        let Some(node) = submission.node(index) else { return Ok(()) };
+        if submission.reopen(index) {
             let graph = Rc::new(Graph::of(&[&node]));
             self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
             let result = self
-                .run(run.number, &graph)
+                .run(submission.number, &graph)
                 .into_iter()
-                .map(|r| (slot, r.map_or_else(ResultState::Failed, ResultState::Value)));
-            run.settle(result);
+                .map(|r| (index, r.map_or_else(ResultState::Failed, ResultState::Value)));
+            submission.settle(result);
         }
         Ok(())
     }
@@ -239,14 +239,14 @@ impl Backend for SyncRunner {
 
     fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
-            let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.events.ring().read() }];
+            let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }
 
-    fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        let explanation = Explanation::here(run.label(slot).key(), Why::RanAtOnce);
+    fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        let explanation = Explanation::here(submission.label(index).key(), Why::RanAtOnce);
         Reply::ready(Ok(Answer::Explanation(Box::new(explanation))))
     }
 
