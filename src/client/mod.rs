@@ -24,8 +24,8 @@ pub use wait::{AsCompleted, WaitFor};
 use crate::delayed::Delayed;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::{ClientLog, DEFAULT_CAPACITY, EventLog};
-use crate::exec::sync::SyncRunner;
-use crate::exec::threads::Threads;
+use crate::exec::sync::SyncExecutor;
+use crate::exec::threads::ThreadPool;
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
@@ -141,12 +141,12 @@ impl Client {
 
     /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
     pub fn threads(n: usize) -> Self {
-        Self::new(Threads::new(n, DEFAULT_CAPACITY, None))
+        Self::new(ThreadPool::new(n, DEFAULT_CAPACITY, None))
     }
 
     /// Runs each task in the calling thread, in the same order every time: for debugging.
     pub fn sync() -> Self {
-        Self::new(SyncRunner::new(DEFAULT_CAPACITY))
+        Self::new(SyncExecutor::new(DEFAULT_CAPACITY))
     }
 
     /// All options of a client.

@@ -1,4 +1,4 @@
-//! Running graphs in this process.
+//! Runs graphs in this process: the modes sync and threads.
 
 mod attempt;
 mod budget;

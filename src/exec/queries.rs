@@ -1,4 +1,4 @@
-//! What the modes of this process answer to questions about workers: they have none but themselves.
+//! How the modes of this process answer questions about workers: their only workers are themselves.
 
 use crate::error::Error;
 use crate::memory::process::Statm;
@@ -7,7 +7,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Mode, WorkerInfo};
 use crate::submission::reply::Reply;
 
-/// What the in-process modes answer: they have no workers but themselves.
+/// Answers a question about workers.
 pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Question) -> Reply {
     let unsupported = |operation| Reply::ready(Err(Error::Unsupported { operation, mode: mode.name() }));
     let n = names.len();
@@ -28,7 +28,7 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
     }
 }
 
-/// How this process uses its memory: results take `managed` bytes of it, where they are counted.
+/// How this process uses its memory; results take `managed` bytes of it, if they are counted.
 pub(crate) fn in_process(mode: Mode, managed: u64, limit: Option<u64>) -> MemoryReport {
     let process = WorkerMemory {
         name: mode.to_string(),

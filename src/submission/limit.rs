@@ -74,7 +74,7 @@ impl SubmissionLimit {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::exec::sync::SyncRunner;
+    use crate::exec::sync::SyncExecutor;
     use proptest::prelude::*;
     use std::future::Future;
     use std::pin::Pin;
@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     fn gate(limit: usize) -> Arc<SubmissionLimit> {
-        SubmissionLimit::new(limit, SyncRunner::new(0))
+        SubmissionLimit::new(limit, SyncExecutor::new(0))
     }
 
     /// Somebody who waits, or may go in and has not noticed.

@@ -1,74 +1,72 @@
-//! One submitted graph while it runs.
+//! A submitted graph while the pool runs it: the state of its tasks and their results.
 
-use super::Seat;
-use crate::error::{Cause, TaskError};
-use crate::exec::attempt::{begin, ended, evaluate, task_error};
+use super::PoolThread;
+use crate::error::TaskError;
+use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
 use crate::graph::{Graph, Ids};
-use crate::ipc::clock::ticks;
 use crate::submission::handle::{Submission, cancelled};
 use crate::task::Value;
-use crate::task::context;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
-/// What is left of a task when it has run.
-pub(super) enum Kept {
+/// The result of a task while other tasks need it.
+pub(super) enum TaskCell {
     Empty,
     Value(Value),
     Failed(TaskError),
 }
 
-/// One submitted graph.
-pub(super) struct Job {
-    pub(super) seq: u64,
-    pub(super) run: Arc<Submission>,
+/// A submitted graph.
+pub(super) struct PoolJob {
+    /// Its place in the order of jobs.
+    pub(super) position: u64,
+    pub(super) submission: Arc<Submission>,
     pub(super) graph: Graph,
     pub(super) outputs: Ids,
     /// Per task: inputs (counted as often as they are used) that are not finished.
     pub(super) missing: Vec<AtomicU32>,
     /// Per task: uses of its result that are to come.
     pub(super) uses: Vec<AtomicU32>,
-    pub(super) cells: Vec<Mutex<Kept>>,
-    /// Where results are counted, with the size of each.
+    pub(super) cells: Vec<Mutex<TaskCell>>,
+    /// The budget that counts the results, and the size of each.
     pub(super) budget: Option<(Arc<Budget>, Vec<AtomicU64>)>,
     pub(super) dependents: (Vec<u32>, Vec<u32>),
     pub(super) left: AtomicUsize,
     /// Per task: whether it need not run. Empty until something is cancelled.
     pub(super) skip: OnceLock<Vec<AtomicBool>>,
-    /// Outputs that nobody wants any more, by slot.
+    /// Whether an output is not wanted any more, by index.
     pub(super) dropped: Mutex<Vec<bool>>,
     /// Outputs that were cancelled.
     pub(super) cancelled: Mutex<FxHashSet<u32>>,
     /// Running mean of a source's run time in nanoseconds; 0: unknown.
     pub(super) cost: AtomicU64,
-    /// Whether a task of this job has failed, so that the inputs of others must be looked at.
+    /// Whether a task of this job has failed, so that tasks must check their inputs.
     pub(super) failing: AtomicBool,
 }
 
-impl Drop for Job {
+impl Drop for PoolJob {
     fn drop(&mut self) {
-        // What nobody used to the end.
+        // Results whose uses were not all taken.
         if let Some((budget, sizes)) = &self.budget {
-            budget.gone(sizes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum());
+            budget.remove(sizes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum());
         }
     }
 }
 
-impl Job {
+impl PoolJob {
     pub(super) fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
         self.graph.node(id)
     }
 
-    /// Whether the output of a task has been cancelled, which says all that is to be said: it may run again by now.
-    pub(super) fn is_over_for(&self, id: u32, slot: u32) -> bool {
-        self.skipped(id) && self.cancelled.lock().contains(&slot)
+    /// Whether the output of a task has been cancelled. Then its state must not change: it may run again by now.
+    pub(super) fn is_cancelled(&self, id: u32, index: u32) -> bool {
+        self.skipped(id) && self.cancelled.lock().contains(&index)
     }
 
     pub(super) fn label(&self, id: u32) -> TaskLabel {
@@ -80,24 +78,24 @@ impl Job {
     }
 
     /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
-    pub(super) fn drop_outputs(&self, slots: &[u32]) {
+    pub(super) fn drop_outputs(&self, indices: &[u32]) {
         if self.graph.layer.is_some() {
             let skip =
                 self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(self.graph.len()).collect());
-            slots.iter().for_each(|&slot| skip[slot as usize].store(true, Ordering::Relaxed));
+            indices.iter().for_each(|&index| skip[index as usize].store(true, Ordering::Relaxed));
             return;
         }
         let mut dropped = self.dropped.lock();
         if dropped.is_empty() {
             dropped.resize(self.outputs.len(), false);
         }
-        slots.iter().for_each(|&s| dropped[s as usize] = true);
+        indices.iter().for_each(|&s| dropped[s as usize] = true);
         if self.left.load(Ordering::Acquire) == 0 {
             return;
         }
         let mut needed = vec![false; self.graph.len()];
-        for (slot, &id) in self.outputs.iter().enumerate() {
-            needed[id as usize] |= !dropped[slot];
+        for (index, &id) in self.outputs.iter().enumerate() {
+            needed[id as usize] |= !dropped[index];
         }
         for id in (0..self.graph.len() as u32).rev() {
             if needed[id as usize] {
@@ -112,110 +110,90 @@ impl Job {
         }
     }
 
-    /// Takes one use of a result.
+    /// Uses a result; the last use takes it.
     fn take(&self, id: u32) -> Value {
         let mut cell = self.cells[id as usize].lock();
         let value = match &*cell {
-            Kept::Value(value) => value.clone(),
+            TaskCell::Value(value) => value.clone(),
             _ => Arc::new(()),
         };
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *cell = Kept::Empty;
+            *cell = TaskCell::Empty;
             self.uncount(id);
         }
         value
     }
 
-    fn peek(&self, id: u32) -> Value {
+    fn copy(&self, id: u32) -> Value {
         match &*self.cells[id as usize].lock() {
-            Kept::Value(value) => value.clone(),
+            TaskCell::Value(value) => value.clone(),
             _ => Arc::new(()),
         }
     }
 
-    fn give_up(&self, id: u32) {
+    fn release(&self, id: u32) {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.cells[id as usize].lock() = Kept::Empty;
+            *self.cells[id as usize].lock() = TaskCell::Empty;
             self.uncount(id);
         }
     }
 
     fn uncount(&self, id: u32) {
         if let Some((budget, sizes)) = &self.budget {
-            budget.gone(sizes[id as usize].swap(0, Ordering::Relaxed));
+            budget.remove(sizes[id as usize].swap(0, Ordering::Relaxed));
         }
     }
 
     fn failure(&self, id: u32) -> Option<TaskError> {
         self.graph.refs(id).iter().find_map(|&r| match &*self.cells[r as usize].lock() {
-            Kept::Failed(e) => Some(e.clone()),
+            TaskCell::Failed(e) => Some(e.clone()),
             _ => None,
         })
     }
 
-    pub(super) fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> std::result::Result<Value, TaskError> {
-        let refs = self.graph.refs(id);
-        if self.failing.load(Ordering::Acquire)
-            && let Some(e) = self.failure(id)
+    pub(super) fn execute(&self, id: u32, thread: &PoolThread, now: &mut u64) -> Result<Value, TaskError> {
+        let task = GraphTask {
+            graph: &self.graph,
+            id,
+            submission: self.submission.number,
+            ring: thread.runs.ring(),
+            thread: thread.number,
+            worker: &thread.name,
+        };
+        execute(&task, &mut JobInputs { job: self, id }, now)
+    }
+}
+
+/// The inputs of a task of a job.
+struct JobInputs<'a> {
+    job: &'a PoolJob,
+    id: u32,
+}
+
+impl Inputs for JobInputs<'_> {
+    fn refusal(&self) -> Option<TaskError> {
+        let Self { job, id } = *self;
+        if job.failing.load(Ordering::Acquire)
+            && let Some(e) = job.failure(id)
         {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(e.needed(self.label(id).key()));
+            return Some(e.needed(job.label(id).key()));
         }
-        if self.skipped(id) {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(cancelled(&self.label(id)));
-        }
-        if !self.graph.options(id).is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
-            let mut at = 0;
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = evaluate(&self.graph, id, &mut || {
-                at += 1;
-                self.take(refs[at - 1])
-            });
-            *now = ticks();
-            let late = self.skipped(id);
-            seat.runs.ring().end(token, ended(&result, late), *now);
-            refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(&self.label(id), &seat.name, fault));
-        }
-        self.execute_with_options(id, &self.node(id), refs, seat, now)
+        job.skipped(id).then(|| cancelled(&job.label(id)))
     }
 
-    fn execute_with_options(
-        &self,
-        id: u32,
-        node: &Node,
-        refs: &[u32],
-        seat: &Seat,
-        now: &mut u64,
-    ) -> std::result::Result<Value, TaskError> {
-        let worker = &seat.name;
-        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
-        let mut attempt = 0;
-        let result = loop {
-            let mut at = 0;
-            let began = Instant::now();
-            let mut input = || {
-                at += 1;
-                self.peek(refs[at - 1])
-            };
-            let deadline = timeout.and_then(|limit| began.checked_add(limit));
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = context::with_deadline(deadline, || evaluate(&self.graph, id, &mut input));
-            let late = timeout.filter(|limit| began.elapsed() > *limit);
-            *now = ticks();
-            seat.runs.ring().end(token, ended(&result, late.is_some() || self.skipped(id)), *now);
-            match (result, late) {
-                (Ok(value), None) => break Ok(value),
-                _ if attempt < retries => attempt += 1,
-                (_, Some(limit)) => {
-                    let cause = Cause::TimedOut { limit };
-                    break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
-                }
-                (Err(fault), None) => break Err(task_error(&TaskLabel::of(node), worker, fault)),
-            }
-        };
-        refs.iter().for_each(|&r| self.give_up(r));
-        result
+    fn copy(&mut self, input: u32) -> Value {
+        self.job.copy(input)
+    }
+
+    fn take(&mut self, input: u32) -> Value {
+        self.job.take(input)
+    }
+
+    fn release(&mut self, input: u32) {
+        self.job.release(input);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.job.skipped(self.id)
     }
 }

@@ -1,31 +1,33 @@
 //! The threads mode: a pool of threads that counts dependencies.
 //!
-//! A finished task makes ready those that waited for it alone: the first of them runs next on the same thread, without
-//! a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph order.
-//! Tasks without inputs never enter it: each job hands them out in graph order, several at a time when they are short.
+//! A finished task makes ready the tasks that waited for it alone: the first of them runs next on the same thread,
+//! without a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph
+//! order. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
+//! several at a time when they are short.
 //!
-//! A thread whose task waits for other tasks is replaced by a spare one for so long.
+//! While a task waits for other tasks, another thread runs in the place of its thread.
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
 //! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
 //!
-//! - Work is put in: [`Threads::wake`] wakes as many sleepers as there is work, so none is left that could take some.
-//!   One that is woken may find that another thread was faster, and sleeps again by the same rule.
-//! - A thread stops being busy, or its task begins to wait for others: the first looks itself, for the second a sleeper is
-//!   woken or a thread started.
-//! - The budget admits sources again: it always admits one where no thread is busy, so somebody looks when that changes;
-//!   who then takes some wakes the next, which looks whether there is room for more.
+//! - Work is put in: [`ThreadPool::wake`] wakes as many sleepers as there is work, so none is left that could take
+//!   some. One that is woken may find that another thread was faster, and sleeps again by the same rule.
+//! - A thread stops being busy: it looks for work itself. Its task begins to wait for others: a sleeper is woken or a
+//!   thread started.
+//! - The budget admits sources again: it always admits one when no thread is busy, so a thread looks when that changes;
+//!   one that takes some wakes the next, which looks whether there is room for more.
 //! - The pool is closed or has too many threads: all are woken.
 //!
-//! Nothing here looks again after a time: a lost wake-up would be a graph that never ends, not one that takes longer.
+//! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
 mod job;
 mod queue;
 
-use super::budget::Budget;
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
+use crate::exec::attempt::held_result;
+use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Kind;
@@ -36,16 +38,15 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::cancelled;
-use crate::submission::handle::{ResultState, Submission, Waiter};
+use crate::submission::handle::{ResultState, Submission, Waiter, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
-use job::{Job, Kept};
+use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
-use queue::{Lane, Queue, Work};
+use queue::{Queue, SourceQueue, Work};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -54,32 +55,32 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
-/// What a thread is called, and what it has run. One thread after the other may have it.
-struct Seat {
+/// The name of a pool thread and the record of its runs. When a thread has ended, a later one takes them over.
+struct PoolThread {
     name: String,
     number: usize,
     runs: OwnRing,
 }
 
-pub(crate) struct Threads {
+pub(crate) struct ThreadPool {
     threads: usize,
     queue: Mutex<Queue>,
     work: Condvar,
     closed: AtomicBool,
-    runs: AtomicU32,
+    submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
     total: AtomicU64,
-    jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<Job>>>,
+    jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
-    /// Runs that each thread remembers.
-    events: usize,
+    /// How many runs each thread remembers.
+    recorded: usize,
 }
 
 struct ThreadScope {
-    pool: Weak<Threads>,
+    pool: Weak<ThreadPool>,
     name: Rc<str>,
-    task: RefCell<Option<Arc<Job>>>,
+    task: RefCell<Option<Arc<PoolJob>>>,
     id: Cell<u32>,
 }
 
@@ -113,7 +114,7 @@ impl TaskScope for ThreadScope {
         if begins {
             queue.active -= 1;
             queue.busy -= 1;
-            // One that has been woken for something else is not there for this any more.
+            // If none sleeps, or those that do are woken already, a new thread is needed.
             if !pool.work.notify_one() {
                 pool.spawn(&mut queue);
             }
@@ -124,7 +125,7 @@ impl TaskScope for ThreadScope {
     }
 }
 
-impl Threads {
+impl ThreadPool {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: "it was shut down".to_string() }),
@@ -132,21 +133,21 @@ impl Threads {
         }
     }
 
-    /// Starts the threads; each remembers so many runs.
-    /// With a `budget`, tasks without inputs wait while results take more bytes than that.
-    pub(crate) fn new(threads: usize, events: usize, budget: Option<u64>) -> Arc<Self> {
+    /// Starts the threads; each remembers the last `recorded` runs. With a `budget`, tasks without inputs wait while
+    /// results take more bytes than that.
+    pub(crate) fn new(threads: usize, recorded: usize, budget: Option<u64>) -> Arc<Self> {
         let pool = Arc::new(Self {
             threads: threads.max(1),
             queue: Mutex::default(),
             work: Condvar::new(),
             closed: AtomicBool::new(false),
-            runs: AtomicU32::new(0),
+            submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
-            events,
+            recorded,
         });
         let mut queue = pool.queue.lock();
         for _ in 0..pool.threads {
@@ -156,48 +157,49 @@ impl Threads {
         pool
     }
 
-    /// Starts a thread. If the system has none to give, those there are must do.
+    /// Starts a thread. If the system refuses, the pool goes on with those it has.
     fn spawn(self: &Arc<Self>, queue: &mut Queue) {
-        let seat = queue.free_seats.pop().unwrap_or_else(|| {
-            let number = queue.seats.len();
-            let seat = Seat { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.events) };
-            let seat = Arc::new(seat);
-            queue.seats.push(Arc::clone(&seat));
-            seat
+        let thread = queue.free_threads.pop().unwrap_or_else(|| {
+            let number = queue.threads.len();
+            let thread =
+                PoolThread { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.recorded) };
+            let thread = Arc::new(thread);
+            queue.threads.push(Arc::clone(&thread));
+            thread
         });
-        let (pool, here) = (Arc::clone(self), Arc::clone(&seat));
-        match std::thread::Builder::new().name(seat.name.clone()).spawn(move || pool.work(here)) {
+        let (pool, here) = (Arc::clone(self), Arc::clone(&thread));
+        match std::thread::Builder::new().name(thread.name.clone()).spawn(move || pool.work(here)) {
             Ok(_) => {
                 queue.alive += 1;
                 queue.active += 1;
             }
             Err(e) => {
-                queue.free_seats.push(seat);
+                queue.free_threads.push(thread);
                 log::error!("cannot start a thread: {e}; {} are running", queue.alive);
             }
         }
     }
 
-    fn work(self: Arc<Self>, seat: Arc<Seat>) {
+    fn work(self: Arc<Self>, thread: Arc<PoolThread>) {
         let scope = Rc::new(ThreadScope {
             pool: Arc::downgrade(&self),
-            name: seat.name.as_str().into(),
+            name: thread.name.as_str().into(),
             task: RefCell::new(None),
             id: Cell::new(0),
         });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut was_busy = false;
-        while let Some(work) = self.next(&seat, was_busy) {
+        while let Some(work) = self.next(&thread, was_busy) {
             was_busy = true;
-            // One task begins when the one before it has ended, so that each is timed by one look at the clock.
+            // Each task begins when the one before it ended, so that a task needs one reading of the clock.
             let mut now = ticks();
             match work {
-                Work::One(job, id) => self.follow(&job, id, &seat, &scope, &mut now),
+                Work::One(job, id) => self.run_chain(&job, id, &thread, &scope, &mut now),
                 Work::Sources(job, ids) => {
                     let began = Instant::now();
                     let n = ids.len() as u64;
                     for id in ids {
-                        self.follow(&job, id, &seat, &scope, &mut now);
+                        self.run_chain(&job, id, &thread, &scope, &mut now);
                     }
                     let each = (began.elapsed().as_nanos() as u64 / n).max(1);
                     let old = job.cost.load(Ordering::Relaxed);
@@ -208,31 +210,31 @@ impl Threads {
         }
     }
 
-    /// Runs a task, and after it those of its successors that fall to this thread.
-    fn follow(&self, job: &Arc<Job>, first: u32, seat: &Seat, scope: &ThreadScope, now: &mut u64) {
+    /// Runs a task, then one that its end made ready, and so on.
+    fn run_chain(&self, job: &Arc<PoolJob>, first: u32, thread: &PoolThread, scope: &ThreadScope, now: &mut u64) {
         let mut next = Some(first);
         while let Some(id) = next {
             if scope.task.borrow().is_none() {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
-            let result = job.execute(id, seat, now);
+            let result = job.execute(id, thread, now);
             next = self.finish(job, id, result);
         }
     }
 
-    /// Stores a result, makes ready what waited for it, and answers with the task to run next.
-    fn finish(&self, job: &Arc<Job>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
+    /// Stores a result and makes ready the tasks that waited for it alone. Returns the one to run next on this thread.
+    fn finish(&self, job: &Arc<PoolJob>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
         let counter = if result.is_ok() { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         if job.graph.layer.is_some() {
-            // Nothing else uses it.
-            if !job.is_over_for(id, id) {
-                job.run.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
+            // No other task uses it.
+            if !job.is_cancelled(id, id) {
+                job.submission.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
             }
             return self.ended(job, None);
         }
-        if let Ok(slot) = job.outputs.binary_search(&id) {
+        if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
                 Ok(value) => {
                     (ResultState::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1)
@@ -242,8 +244,8 @@ impl Threads {
             if kept {
                 self.store(job, id, result);
             }
-            if !job.is_over_for(id, slot as u32) {
-                job.run.settle([(slot as u32, news)]);
+            if !job.is_cancelled(id, index as u32) {
+                job.submission.settle([(index as u32, news)]);
             }
         } else {
             self.store(job, id, result);
@@ -264,40 +266,40 @@ impl Threads {
         self.ended(job, next)
     }
 
-    /// One task less is left of a job.
-    fn ended(&self, job: &Arc<Job>, next: Option<u32>) -> Option<u32> {
+    /// Counts a task of a job as ended.
+    fn ended(&self, job: &Arc<PoolJob>, next: Option<u32>) -> Option<u32> {
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.jobs.lock().remove(&job.run.number);
+            self.jobs.lock().remove(&job.submission.number);
         }
         next
     }
 
-    fn store(&self, job: &Job, id: u32, result: std::result::Result<Value, TaskError>) {
+    fn store(&self, job: &PoolJob, id: u32, result: std::result::Result<Value, TaskError>) {
         if result.is_err() {
             job.failing.store(true, Ordering::Release);
         }
         if let (Some((budget, sizes)), Ok(value)) = (&job.budget, &result) {
             let is_source = job.graph.refs(id).is_empty();
-            sizes[id as usize].store(budget.kept(&job.node(id), value, is_source), Ordering::Relaxed);
+            sizes[id as usize].store(budget.add(&job.node(id), value, is_source), Ordering::Relaxed);
         }
         *job.cells[id as usize].lock() = match result {
-            Ok(value) => Kept::Value(value),
-            Err(e) => Kept::Failed(e),
+            Ok(value) => TaskCell::Value(value),
+            Err(e) => TaskCell::Failed(e),
         };
     }
 
     /// Makes a job of a graph and starts it.
-    fn start(self: &Arc<Self>, graph: Graph, run: Arc<Submission>) -> Arc<Job> {
+    fn start(self: &Arc<Self>, graph: Graph, submission: Arc<Submission>) -> Arc<PoolJob> {
         let n = graph.len();
         // The tasks of a layer neither wait nor are waited for.
         let waiting = if graph.layer.is_some() { 0 } else { n };
         let outputs = if waiting > 0 { graph.outputs() } else { Ids::new() };
-        let job = Arc::new(Job {
-            seq: place_in_line(run.number),
+        let job = Arc::new(PoolJob {
+            position: queue_position(submission.number),
             outputs,
             missing: (0..waiting as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
             uses: if waiting > 0 { graph.uses().into_iter().map(AtomicU32::new).collect() } else { Vec::new() },
-            cells: std::iter::repeat_with(|| Mutex::new(Kept::Empty)).take(waiting).collect(),
+            cells: std::iter::repeat_with(|| Mutex::new(TaskCell::Empty)).take(waiting).collect(),
             budget: self
                 .budget
                 .as_ref()
@@ -309,18 +311,18 @@ impl Threads {
             cancelled: Mutex::default(),
             cost: AtomicU64::new(0),
             failing: AtomicBool::new(false),
-            run,
+            submission,
             graph,
         });
         self.total.fetch_add(n as u64, Ordering::Relaxed);
         if n == 0 {
             return job;
         }
-        self.jobs.lock().insert(job.run.number, Arc::downgrade(&job));
+        self.jobs.lock().insert(job.submission.number, Arc::downgrade(&job));
         if self.is_closed() {
-            // Nobody will run it. Who closes looks at the jobs after having said so, so that one of the two sees the other.
-            self.jobs.lock().remove(&job.run.number);
-            job.run.fail_rest(cancelled);
+            // No thread will run it. `shutdown` sets its flag before it looks at the jobs: one of the two sees the other.
+            self.jobs.lock().remove(&job.submission.number);
+            job.submission.fail_rest(cancelled);
             return job;
         }
         let mut held = Vec::new();
@@ -332,11 +334,12 @@ impl Threads {
                 sources.entry(job.graph.priority(id)).or_default().push(id);
             }
         }
-        let layer = (n > waiting).then(|| (0, Lane::of_layer(&job)));
+        let layer = (n > waiting).then(|| (0, SourceQueue::of_layer(&job)));
         if layer.is_some() || !sources.is_empty() {
-            let lanes = sources.into_iter().map(|(priority, ids)| (priority, Lane::of(&job, ids))).chain(layer);
+            let sources =
+                sources.into_iter().map(|(priority, ids)| (priority, SourceQueue::of(&job, ids))).chain(layer);
             let mut queue = self.queue.lock();
-            queue.lanes.extend(lanes.map(|(priority, lane)| ((Reverse(priority), job.seq), lane)));
+            queue.sources.extend(sources.map(|(priority, source)| ((Reverse(priority), job.position), source)));
             self.wake(&queue);
         }
         for id in held {
@@ -345,8 +348,8 @@ impl Threads {
         job
     }
 
-    /// Finishes a task that stands for the result of an earlier graph when that is done.
-    fn await_held(self: &Arc<Self>, job: &Arc<Job>, id: u32) {
+    /// Finishes a task that stands for a result of an earlier graph as soon as that is done.
+    fn await_held(self: &Arc<Self>, job: &Arc<PoolJob>, id: u32) {
         let node = job.node(id);
         let Kind::Held(output) = &node.kind else { return };
         let (pool, job_) = (Arc::downgrade(self), Arc::clone(job));
@@ -354,11 +357,7 @@ impl Threads {
             let Some(pool) = pool.upgrade() else { return };
             let node = job_.node(id);
             let Kind::Held(output) = &node.kind else { return };
-            let result = output.submission.with_state(output.index, |slot| match slot {
-                ResultState::Value(value) => Ok(value.clone()),
-                ResultState::Failed(e) => Err(e.clone()),
-                _ => Err(cancelled(&output.label())),
-            });
+            let result = held_result(output);
             if let Some(next) = pool.finish(&job_, id, result) {
                 pool.push(&job_, [next]);
             }
@@ -367,14 +366,14 @@ impl Threads {
     }
 }
 
-/// Jobs go in the order of submission; but what a running task waits for goes first, the latest before the others, so that
-/// few tasks wait at a time.
-fn place_in_line(number: u32) -> u64 {
+/// Jobs run in the order of submission; but jobs that a running task waits for come first, the latest before the
+/// others, so that few tasks wait at a time.
+fn queue_position(number: u32) -> u64 {
     const MIDDLE: u64 = 1 << 62;
     if context::is_task() { MIDDLE - u64::from(number) } else { MIDDLE + u64::from(number) }
 }
 
-impl Backend for Threads {
+impl Backend for ThreadPool {
     fn mode(&self) -> Mode {
         Mode::Threads
     }
@@ -391,10 +390,10 @@ impl Backend for Threads {
 
     fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let run = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        shown(&run);
-        self.start(graph, Arc::clone(&run));
-        Ok(run)
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        shown(&submission);
+        self.start(graph, Arc::clone(&submission));
+        Ok(submission)
     }
 
     fn scatter(
@@ -404,37 +403,37 @@ impl Backend for Threads {
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
-        let run = Submission::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
-        Ok(run)
+        let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
+        Ok(submission)
     }
 
-    fn ask(&self, _run: &Submission, _slots: &[u32]) {}
+    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn release(&self, run: &Submission, slots: &[u32]) {
-        let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
+    fn release(&self, submission: &Submission, indices: &[u32]) {
+        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
-            job.drop_outputs(slots);
+            job.drop_outputs(indices);
         }
     }
 
-    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]) {
-        let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
+    fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
+        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
-            job.cancelled.lock().extend(slots);
+            job.cancelled.lock().extend(indices);
         }
-        self.release(run, slots);
-        run.settle(slots.iter().map(|&s| (s, ResultState::Failed(cancelled(&run.label(s))))));
+        self.release(submission, indices);
+        submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
     }
 
-    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = run.node(slot) else { return Ok(()) };
-        if run.reopen(slot) {
+        let Some(node) = submission.node(index) else { return Ok(()) };
+        if submission.reopen(index) {
             let graph = Graph::of(&[&node]);
-            let again = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+            let again = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
             self.start(graph, Arc::clone(&again));
-            let (from, to) = (Arc::clone(&again), Arc::clone(run));
+            let (from, to) = (Arc::clone(&again), Arc::clone(submission));
             again.when_done(
                 0,
                 Waiter::Call(Box::new(move || {
@@ -443,7 +442,7 @@ impl Backend for Threads {
                         ResultState::Failed(e) => ResultState::Failed(e.clone()),
                         _ => ResultState::Failed(cancelled(&from.label(0))),
                     });
-                    to.settle([(slot, result)]);
+                    to.settle([(index, result)]);
                 })),
             );
         }
@@ -460,9 +459,9 @@ impl Backend for Threads {
 
     fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
-            let seats = self.queue.lock().seats.clone();
+            let threads = self.queue.lock().threads.clone();
             let runs =
-                seats.iter().map(|s| WorkerRuns { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
+                threads.iter().map(|s| WorkerRuns { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
@@ -473,12 +472,12 @@ impl Backend for Threads {
         answer_in_process(Mode::Threads, names, question)
     }
 
-    fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        let key = run.label(slot).key();
-        let why = if run.is_done(slot) {
+    fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        let key = submission.label(index).key();
+        let why = if submission.is_done(index) {
             Why::DoneHere
-        } else if let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) {
-            let id = job.outputs.get(slot as usize).copied().unwrap_or(slot);
+        } else if let Some(job) = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade) {
+            let id = job.outputs.get(index as usize).copied().unwrap_or(index);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
                 0 => Why::ReadyHere { threads: self.threads },
                 missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
@@ -497,12 +496,12 @@ impl Backend for Threads {
             let mut queue = self.queue.lock();
             queue.closed = true;
             queue.ready.clear();
-            queue.lanes.clear();
+            queue.sources.clear();
         }
         self.work.notify_all();
         let jobs: Vec<_> = self.jobs.lock().drain().filter_map(|(_, job)| job.upgrade()).collect();
         for job in jobs {
-            job.run.fail_rest(cancelled);
+            job.submission.fail_rest(cancelled);
         }
     }
 

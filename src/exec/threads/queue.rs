@@ -1,7 +1,7 @@
-//! What waits to run: tasks that became ready, and tasks without inputs.
+//! The pool's queue: tasks that became ready, tasks without inputs, and how a thread takes the next.
 
-use super::job::Job;
-use super::{Seat, Threads};
+use super::job::PoolJob;
+use super::{PoolThread, ThreadPool};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
@@ -9,28 +9,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a thread looks for work before it sleeps: about what waking it would cost.
+/// How long a thread spins for work before it sleeps: about what waking it would cost.
 const SPIN: Duration = Duration::from_micros(30);
-/// How often it looks before it offers its core to others: every few microseconds.
+/// How often it looks before it yields its core: every few microseconds.
 const YIELD: u32 = 4;
-/// How much work a thread takes from a job's sources at once.
+/// How much work, in nanoseconds, a thread takes from a job's sources at once.
 const SHARE: u64 = 50_000;
 
-/// Sources of one job and priority that nobody has taken.
-pub(super) struct Lane {
-    pub(super) job: Arc<Job>,
-    /// Empty for a layer, whose tasks all are sources.
+/// Tasks without inputs (sources), of one job and one priority, that no thread has taken.
+pub(super) struct SourceQueue {
+    pub(super) job: Arc<PoolJob>,
+    /// Empty for a map of values, whose tasks are all sources.
     pub(super) listed: Vec<u32>,
-    /// The places in the list, or the tasks, that are left.
+    /// The positions in the list that are left; without a list, the tasks.
     pub(super) left: Range<u32>,
 }
 
-impl Lane {
-    pub(super) fn of_layer(job: &Arc<Job>) -> Self {
+impl SourceQueue {
+    pub(super) fn of_layer(job: &Arc<PoolJob>) -> Self {
         Self { job: Arc::clone(job), listed: Vec::new(), left: 0..job.graph.len() as u32 }
     }
 
-    pub(super) fn of(job: &Arc<Job>, listed: Vec<u32>) -> Self {
+    pub(super) fn of(job: &Arc<PoolJob>, listed: Vec<u32>) -> Self {
         Self { job: Arc::clone(job), left: 0..listed.len() as u32, listed }
     }
 
@@ -44,7 +44,7 @@ impl Lane {
         }
     }
 
-    /// What the next says it needs, in bytes.
+    /// The memory that the next one declares, in bytes.
     pub(super) fn declared(&self) -> u64 {
         let next = self.listed.get(self.left.start as usize);
         next.and_then(|&id| self.job.graph.options(id)).and_then(|o| o.memory).unwrap_or(0)
@@ -55,12 +55,12 @@ impl Lane {
 pub(super) struct Ready {
     pub(super) priority: i32,
     pub(super) task: u32,
-    pub(super) job: Arc<Job>,
+    pub(super) job: Arc<PoolJob>,
 }
 
 impl Ready {
     fn rank(&self) -> (i32, Reverse<u64>, Reverse<u32>) {
-        (self.priority, Reverse(self.job.seq), Reverse(self.task))
+        (self.priority, Reverse(self.job.position), Reverse(self.task))
     }
 }
 
@@ -87,28 +87,28 @@ impl Ord for Ready {
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) ready: BinaryHeap<Ready>,
-    pub(super) lanes: BTreeMap<(Reverse<i32>, u64), Lane>,
+    pub(super) sources: BTreeMap<(Reverse<i32>, u64), SourceQueue>,
     /// Threads that run or look for tasks, without those that wait for tasks of their own.
     pub(super) active: usize,
     /// Threads that run a task and do not wait for tasks of their own.
     pub(super) busy: usize,
     /// Threads that exist.
     pub(super) alive: usize,
-    /// All there have ever been, and those whose thread has left, for threads to come.
-    pub(super) seats: Vec<Arc<Seat>>,
-    pub(super) free_seats: Vec<Arc<Seat>>,
+    /// All there have ever been; and those that have ended, which later threads take over.
+    pub(super) threads: Vec<Arc<PoolThread>>,
+    pub(super) free_threads: Vec<Arc<PoolThread>>,
     pub(super) closed: bool,
 }
 
 /// What a thread does next.
 pub(super) enum Work {
-    One(Arc<Job>, u32),
-    Sources(Arc<Job>, Vec<u32>),
+    One(Arc<PoolJob>, u32),
+    Sources(Arc<PoolJob>, Vec<u32>),
 }
 
-impl Threads {
-    /// The next thing to do; waits for it. `None`: this thread is not needed any more.
-    pub(super) fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
+impl ThreadPool {
+    /// Waits for the next work. `None`: this thread is not needed any more.
+    pub(super) fn next(&self, thread: &Arc<PoolThread>, mut was_busy: bool) -> Option<Work> {
         let mut spun = None;
         let mut looks = 0_u32;
         loop {
@@ -117,7 +117,7 @@ impl Threads {
             if queue.closed || queue.active > self.threads {
                 queue.active -= 1;
                 queue.alive -= 1;
-                queue.free_seats.push(Arc::clone(seat));
+                queue.free_threads.push(Arc::clone(thread));
                 self.work.notify_all();
                 return None;
             }
@@ -133,7 +133,7 @@ impl Threads {
                 }
                 looks += 1;
                 if looks.is_multiple_of(YIELD) {
-                    // Who brings work, or waits for what this thread has just done, may have been put on this core.
+                    // The thread that brings work, or waits for this one's last result, may be scheduled on this core.
                     std::thread::yield_now();
                 }
                 continue;
@@ -144,40 +144,40 @@ impl Threads {
     }
 
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<Work> {
-        let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.seq));
-        let lane = queue.lanes.first_key_value().map(|(key, _)| *key);
-        match (ready, lane) {
+        let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.position));
+        let sources = queue.sources.first_key_value().map(|(key, _)| *key);
+        match (ready, sources) {
             (Some(r), Some(l)) if l < r => {}
             (Some(_), _) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
             (None, None) => return None,
             (None, Some(_)) => {}
         }
         let (threads, busy) = (self.threads, queue.busy);
-        let mut entry = queue.lanes.first_entry()?;
-        let lane = entry.get_mut();
-        let left = lane.left.len();
-        let cost = lane.job.cost.load(Ordering::Relaxed);
+        let mut entry = queue.sources.first_entry()?;
+        let tasks = entry.get_mut();
+        let left = tasks.left.len();
+        let cost = tasks.job.cost.load(Ordering::Relaxed);
         let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
         let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, lane.declared())) {
+        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, tasks.declared())) {
             None => n,
-            // Of what is ready, something may free memory, whatever its place in the line.
+            // A ready task may free memory, whatever its rank.
             Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
             Some(n) => {
-                // Who sleeps for want of room has not been told that there is some.
+                // Threads that sleep for want of memory have not been told that there is some.
                 self.work.notify_one();
                 n
             }
         };
-        let ids = lane.take(n);
-        let job = Arc::clone(&lane.job);
+        let ids = tasks.take(n);
+        let job = Arc::clone(&tasks.job);
         if n == left {
             entry.remove();
         }
         Some(Work::Sources(job, ids))
     }
 
-    pub(super) fn push(&self, job: &Arc<Job>, tasks: impl IntoIterator<Item = u32>) {
+    pub(super) fn push(&self, job: &Arc<PoolJob>, tasks: impl IntoIterator<Item = u32>) {
         let mut queue = self.queue.lock();
         for task in tasks {
             let priority = job.graph.priority(task);
@@ -187,7 +187,7 @@ impl Threads {
     }
 
     pub(super) fn wake(&self, queue: &Queue) {
-        let work = queue.ready.len() + queue.lanes.values().map(|lane| lane.left.len()).take(2).sum::<usize>();
+        let work = queue.ready.len() + queue.sources.values().map(|tasks| tasks.left.len()).take(2).sum::<usize>();
         for _ in 0..work {
             if !self.work.notify_one() {
                 break;
