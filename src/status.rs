@@ -80,7 +80,7 @@ pub enum WorkerState {
     Stopped,
 }
 
-/// One worker, as [`Client::workers`] sees it.
+/// One worker, as [`Client::workers`](crate::Client::workers) sees it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct WorkerInfo {

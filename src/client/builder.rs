@@ -261,7 +261,7 @@ impl Builder {
     }
 
     /// Tags that worker number `index` (from 0) carries, for tasks that ask for one with
-    /// [`Lazy::tag`](crate::Lazy::tag).
+    /// [`DelayedFn::tag`](crate::DelayedFn::tag).
     pub fn worker_tags<S: Into<String>>(mut self, index: usize, tags: impl IntoIterator<Item = S>) -> Self {
         self.worker_tags.push((index, tags.into_iter().map(Into::into).collect()));
         self

@@ -1,9 +1,8 @@
 //! Answers on their way: to be waited for, or awaited.
 
-use super::waiter::wait_until;
+use super::waiter::{Waiter, wait_until};
 use crate::error::{Error, Result};
 use crate::message::{Answer, Ask};
-use crate::submission::Waiter;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -36,17 +35,17 @@ impl<T: Clone> Reply<T> {
 
     pub(crate) fn set(&self, answer: Result<T>) {
         let before = std::mem::replace(&mut *self.0.lock(), ReplyState::There(answer));
-        if let ReplyState::Waiting(watchers) = before {
-            watchers.into_iter().for_each(Waiter::fire);
+        if let ReplyState::Waiting(waiters) = before {
+            waiters.into_iter().for_each(Waiter::fire);
         }
     }
 
-    fn poll_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<Result<T>> {
+    fn poll_or(&self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T>> {
         match &mut *self.0.lock() {
-            ReplyState::Waiting(watchers) => {
-                let watcher = watcher();
-                if !watchers.iter().any(|other| other.wakes_as(&watcher)) {
-                    watchers.push(watcher);
+            ReplyState::Waiting(waiters) => {
+                let waiter = waiter();
+                if !waiters.iter().any(|other| other.wakes_as(&waiter)) {
+                    waiters.push(waiter);
                 }
                 None
             }
