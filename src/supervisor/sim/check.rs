@@ -21,22 +21,19 @@ impl World {
         assert!(seen.contains(&failed), "{id} fails for {failed}, which it does not use");
         let task = &self.known[&failed];
         match &failure.cause {
-            FailureCause::Returned { .. } => assert_eq!(task.kind, BAD, "{failed}"),
+            FailureCause::Returned { .. } => {
+                assert_eq!(task.kind, BAD, "{failed} failed {:?} times", self.fails.get(&failed))
+            }
             FailureCause::TimedOut { .. } => assert!(task.kind == HANGS || task.kind == STUCK, "{failed}"),
             FailureCause::Cancelled => assert!(self.cancelled.contains(&failed), "{failed}"),
             FailureCause::WorkerDied(records) => {
                 assert!(records.len() >= self.allowed_deaths && self.blamed >= self.allowed_deaths, "{failed}");
             }
             FailureCause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
-            FailureCause::Infeasible { .. } => assert!(task.picky && self.may_be_infeasible(), "{failed}"),
+            FailureCause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),
             FailureCause::Resource { .. } => assert!(task.inputs.len() > MOST_FDS, "{failed}"),
             other => panic!("{other:?}"),
         }
-    }
-
-    /// Whether there may have been no worker of a name or a tag.
-    fn may_be_infeasible(&self) -> bool {
-        self.was_scaled || self.has_few_workers
     }
 
     /// Everybody has been told everything, and nothing is left anywhere.
