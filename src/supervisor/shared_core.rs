@@ -102,7 +102,7 @@ impl SharedCore {
     pub(super) fn open_client(&self, client: &Arc<Remote>) {
         let mut turn = self.turn();
         turn.state.effects.open_client(client);
-        turn.with(|core, _| core.open_session(SessionId::CLIENT, SessionEnd::Client));
+        turn.with(|core, effects| core.open_session(SessionId::CLIENT, SessionEnd::Client, effects));
     }
 
     /// Puts a request of the client in this process behind those that wait to be served; whether it is the first.

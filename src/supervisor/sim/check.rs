@@ -1,11 +1,14 @@
 //! What must be so, whatever happened.
 
+use super::World;
 use super::session::Heard;
-use super::{BAD, HANGS, STUCK, World};
 use crate::Cause;
 use crate::ids::{SessionId, TaskId};
 use crate::ipc::frame::MOST_FDS;
 use crate::job::Failure;
+use crate::supervisor::sim::BAD;
+use crate::supervisor::sim::HANGS;
+use crate::supervisor::sim::STUCK;
 use std::collections::BTreeSet;
 
 impl World {
@@ -22,22 +25,19 @@ impl World {
         assert!(seen.contains(&failed), "{id} fails for {failed}, which it does not use");
         let task = &self.known[&failed];
         match &failure.cause {
-            Cause::Returned(_) => assert_eq!(task.kind, BAD, "{failed}"),
+            Cause::Returned(_) => {
+                assert_eq!(task.kind, BAD, "{failed} failed {:?} times", self.fails.get(&failed))
+            }
             Cause::TimedOut { .. } => assert!(task.kind == HANGS || task.kind == STUCK, "{failed}"),
             Cause::Cancelled => assert!(self.cancelled.contains(&failed), "{failed}"),
             Cause::WorkerDied(records) => {
                 assert!(records.len() >= self.allowed_deaths && self.blamed >= self.allowed_deaths, "{failed}");
             }
             Cause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
-            Cause::Infeasible { .. } => assert!(task.picky && self.may_be_infeasible(), "{failed}"),
+            Cause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),
             Cause::Resource { .. } => assert!(task.inputs.len() > MOST_FDS, "{failed}"),
             other => panic!("{other:?}"),
         }
-    }
-
-    /// Whether there may have been no worker of a name or a tag.
-    fn may_be_infeasible(&self) -> bool {
-        self.was_scaled || self.has_few_workers
     }
 
     /// Everybody has been told everything, and nothing is left anywhere.

@@ -77,8 +77,8 @@ struct World {
     /// Deaths that were blamed on tasks.
     blamed: usize,
     has_limit: bool,
-    has_few_workers: bool,
-    was_scaled: bool,
+    /// Workers that have died are not replaced.
+    never: bool,
     /// Workers may have ended before they came to work, or are not replaced.
     may_give_up: bool,
 }
@@ -151,8 +151,7 @@ impl World {
             allowed_deaths,
             blamed: 0,
             has_limit,
-            has_few_workers: workers < 2 || never,
-            was_scaled: false,
+            never,
             may_give_up: never,
             fx: {
                 fx.bad_starts = 0;
@@ -161,7 +160,7 @@ impl World {
             rng,
         };
         world.core.start(&mut world.fx).unwrap();
-        world.core.open_session(SessionId::CLIENT, SessionEnd::Client);
+        world.core.open_session(SessionId::CLIENT, SessionEnd::Client, &mut world.fx);
         world.fx.mail.insert(SessionId::CLIENT, VecDeque::new());
         let pool = SegmentPool::new(0, Ledger::in_memory(1 << 30), 1 << 20);
         world.sessions.insert(SessionId::CLIENT, SimSession::new(SessionId::CLIENT, SessionEnd::Client, pool));
@@ -375,7 +374,6 @@ impl World {
                 self.follow();
             }
             (99, _) if self.rng.u8(0..3) == 0 => {
-                self.was_scaled = true;
                 self.core.scale(self.rng.usize(1..4));
                 self.follow();
             }
