@@ -154,7 +154,9 @@ impl World {
 
     pub(super) fn release(&mut self, id: SessionId, job: JobId, outputs: Vec<u32>) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            outputs.iter().for_each(|&index| drop(session.claims.remove(&TaskId { job, index })));
+            for &index in &outputs {
+                session.claims.remove(&TaskId { job, index });
+            }
         }
         self.ask(id, Request::Release { number: job.number, outputs });
     }
