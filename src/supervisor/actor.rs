@@ -11,7 +11,7 @@ pub(crate) use super::messages::{
 use super::core::{Core, Program};
 use super::effects::Effects;
 use super::live_effects::LiveEffects;
-use super::shared_core::{SharedCore, Turn};
+use super::shared_core::{ForActor, SharedCore, Turn};
 use super::{Executable, SharedMemory};
 use crate::error::Result;
 use crate::settings::Settings;
@@ -82,6 +82,11 @@ impl Supervisor {
         let mut turn = self.shared_core.turn();
         let result = f(&mut turn);
         let left = turn.conclude_actor();
+        self.conclude(left, ctx);
+        result
+    }
+
+    fn conclude(&self, left: ForActor, ctx: &mut Context<Self>) {
         for (after, timer) in left.timers {
             ctx.run_later(after, move |supervisor, ctx| {
                 supervisor.with(ctx, |core, effects| core.timer(timer, effects));
@@ -91,7 +96,6 @@ impl Supervisor {
             ctx.stop();
         }
         self.shared_core.notify_client();
-        result
     }
 }
 

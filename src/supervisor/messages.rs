@@ -139,7 +139,7 @@ impl Handler<OpenSession> for Supervisor {
     fn handle(&mut self, OpenSession { session, link }: OpenSession, ctx: &mut Context<Self>) {
         self.turn(ctx, |turn| {
             turn.effects().open_link(session, link);
-            turn.with(|core, _| core.open_session(session, SessionEnd::Attached));
+            turn.with(|core, effects| core.open_session(session, SessionEnd::Attached, effects));
         });
     }
 }

@@ -16,6 +16,8 @@ pub(crate) mod messages;
 pub(crate) mod recent_lines;
 pub(crate) mod shared_core;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 pub(crate) mod worker_link;
 mod worker_slot;

@@ -11,18 +11,17 @@
 //! thread goes on, whoever's it is.
 
 use super::connection::Received;
-use super::core::{Core, SessionEnd, owner_of};
+use super::core::{Borrower, Core, Loans, SessionEnd, owner_of};
 use super::effects::{Effects, Timer};
 use super::live_effects::{LiveEffects, Outgoing, Unsent};
 use super::most_segments;
 use crate::error::{Error, Result};
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
-use crate::ipc::segment::SegmentId;
+use crate::ipc::segment::{Attachments, SegmentId};
 use crate::message;
 use crate::message::{FromWorker, Request};
 use crate::remote::Remote;
-use crate::supervisor::core::Borrower;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::cell::Cell;
@@ -103,7 +102,7 @@ impl SharedCore {
     pub(super) fn open_client(&self, client: &Arc<Remote>) {
         let mut turn = self.turn();
         turn.state.effects.open_client(client);
-        turn.with(|core, _| core.open_session(SessionId::CLIENT, SessionEnd::Client));
+        turn.with(|core, effects| core.open_session(SessionId::CLIENT, SessionEnd::Client, effects));
     }
 
     /// Puts a request of the client in this process behind those that wait to be served; whether it is the first.
@@ -206,7 +205,7 @@ impl Turn<'_> {
     pub(super) fn read_session(&mut self, session: SessionId, frames: Vec<Frame>) -> std::result::Result<(), String> {
         let read = self.with(|core, effects| {
             frames.into_iter().try_for_each(|frame| {
-                let request = decode_request(core, effects, session, frame)?;
+                let request = decode_request(core.loans(), &effects.attachments, session, frame)?;
                 core.request(session, request, effects);
                 Ok(())
             })
@@ -287,7 +286,11 @@ fn read(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId) -> ReadEnd
         Err(reason) => return misunderstood(core, effects, worker, reason),
     };
     for frame in frames {
-        let message = decode_from_worker(core, effects, worker, frame);
+        if !frame.fds.is_empty() {
+            // The limit of descriptors may have been changed since the start.
+            effects.shared.ledger.set_most_pieces(most_segments());
+        }
+        let message = decode_from_worker(core.loans(), &effects.attachments, worker, frame);
         if let Err(reason) = message.and_then(|message| core.receive(worker, message, effects)) {
             return misunderstood(core, effects, worker, reason);
         }
@@ -304,33 +307,29 @@ fn misunderstood(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId, r
 }
 
 /// Decodes a message of a worker, and maps the segments that it brings.
-fn decode_from_worker(
-    core: &Core,
-    effects: &LiveEffects,
+pub(super) fn decode_from_worker(
+    loans: &Loans,
+    attachments: &Attachments,
     worker: WorkerId,
     frame: Frame,
 ) -> std::result::Result<FromWorker, String> {
-    if !frame.fds.is_empty() {
-        // The limit of descriptors may have been changed since the start.
-        effects.shared.ledger.set_most_pieces(most_segments());
-    }
     let resolve = &mut |id: SegmentId, fd, len| match id.owner == owner_of(worker) {
-        true => effects.attachments.attach(id, fd, len).map_err(|e| e.to_string()),
-        false => core.loans().held(Borrower::Worker(worker), id),
+        true => attachments.attach(id, fd, len).map_err(|e| e.to_string()),
+        false => loans.held(Borrower::Worker(worker), id),
     };
     message::decode(frame, resolve).map_err(|e| e.to_string())
 }
 
 /// Decodes a request of an attached program, and maps the segments that it brings.
-fn decode_request(
-    core: &Core,
-    effects: &LiveEffects,
+pub(super) fn decode_request(
+    loans: &Loans,
+    attachments: &Attachments,
     session: SessionId,
     frame: Frame,
 ) -> std::result::Result<Request, String> {
     let resolve = &mut |id: SegmentId, fd, len| match id.owner == ATTACHED_OWNERS + session.0 {
-        true => effects.attachments.attach(id, fd, len).map_err(|e| e.to_string()),
-        false => core.loans().held(Borrower::Session(session), id),
+        true => attachments.attach(id, fd, len).map_err(|e| e.to_string()),
+        false => loans.held(Borrower::Session(session), id),
     };
     message::decode(frame, resolve).map_err(|e| e.to_string())
 }

@@ -4,12 +4,14 @@
 use super::actor::{CloseSession, OpenSession, SessionMessage, Stop, Supervisor};
 use super::core::provoke::panic_at;
 use super::{Executable, SharedMemory};
-use crate::files::Output;
+use crate::daemon::{self, paths::ClusterPaths};
 use crate::ids::SessionId;
 use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::job::{JobSpec, WireOptions};
+use crate::job::JobSpec;
+use crate::job::WireOptions;
+use crate::message::Control;
 use crate::message::{self, Request, ToSession};
 use crate::supervisor::actor::FromSocket;
 use crate::task::image;
@@ -127,10 +129,9 @@ fn a_panic_in_the_actors_thread_when_it_reads_a_worker() {
 
 #[test]
 fn a_panic_in_a_local_cluster_closes_its_sessions_and_not_the_cluster() {
-    let dir = tempfile::tempdir().unwrap();
     let name = format!("panics-{}", std::process::id());
     let (tell, told) = mpsc::channel();
-    let options = Client::builder().workers(1).threads(1).cluster(name.clone());
+    let options = Client::builder().workers(1).threads(1).name(name);
     let server = std::thread::spawn(move || local::serve(options, |status| tell.send(status.socket.clone()).unwrap()));
     let socket = told.recv_timeout(LONG).unwrap();
     let [one, other] = [Client::connect(&socket).unwrap(), Client::connect(&socket).unwrap()];
@@ -144,9 +145,9 @@ fn a_panic_in_a_local_cluster_closes_its_sessions_and_not_the_cluster() {
     let next = Client::connect(&socket).unwrap();
     assert_eq!(delayed(inc).call(2).compute(&next).unwrap(), 3);
     drop((one, other, next));
-    local::stop(&socket).unwrap();
+    // The function that operators use waits for the end of the process, which is this one.
+    daemon::connect::control(&ClusterPaths::of(&socket).unwrap(), Control::Stop).unwrap();
     server.join().unwrap().unwrap();
-    drop(dir);
 }
 
 /// What a session behind a socket is told.
@@ -170,7 +171,7 @@ fn request(number: u32, name: Option<String>) -> Frame {
         body_ends: vec![0],
         dep_ends: vec![0],
         data: vec![(0, Payload::inline(&[7]))],
-        outputs: vec![crate::job::Output { index: 0, deliver: true }],
+        outputs: vec![crate::job::WantedResult { index: 0, deliver: true }],
         ..JobSpec::default()
     };
     if name.is_some() {

@@ -54,8 +54,20 @@ impl Loans {
     }
 
     #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.values().all(FxHashMap::is_empty)
+    }
+
+    /// Panics if a borrower has ended.
+    #[cfg(test)]
+    pub(super) fn validate(&self, worker: impl Fn(WorkerId) -> bool, session: impl Fn(SessionId) -> bool) {
+        for borrower in self.0.keys() {
+            let is_there = match borrower {
+                Borrower::Worker(id) => worker(*id),
+                Borrower::Session(id) => session(*id),
+            };
+            assert!(is_there, "{borrower:?} has ended and still has segments");
+        }
     }
 }
 

@@ -25,18 +25,18 @@ impl Core {
         let (mut batch, mut size) = (Tasks::default(), Batch::default());
         let mut refused = Vec::new();
         for task in tasks {
-            let (mut more_fds, mut more_bytes) = (0, 0);
-            for input in &task.inputs {
-                if let Input::Payload(payload) = input {
-                    self.loans.lend(Borrower::Worker(worker), payload);
-                    more_fds += payload.segments().len();
-                    more_bytes += payload.bytes.len();
-                }
-            }
+            let payloads = task.inputs.iter().filter_map(|input| match input {
+                Input::Payload(payload) => Some(payload),
+                _ => None,
+            });
+            let (more_fds, mut more_bytes) = payloads
+                .clone()
+                .fold((0, 0), |(fds, bytes), payload| (fds + payload.segments().len(), bytes + payload.bytes.len()));
             if more_fds > MOST_FDS {
                 refused.push(Self::too_many_segments(&task, more_fds));
                 continue;
             }
+            payloads.for_each(|payload| self.loans.lend(Borrower::Worker(worker), payload));
             let body = task.spec.body(task.id.index);
             more_bytes += body.len();
             if !size.fits(more_fds, more_bytes) {

@@ -22,6 +22,8 @@ const MOST_FUNCTIONS: usize = 1 << 16;
 
 pub(super) struct History {
     pub(super) deaths: VecDeque<DeathRecord>,
+    /// How the last worker ended that was not replaced, whether it was to end or not.
+    pub(super) last_end: Option<String>,
     /// By slot.
     pub(super) recent_lines: Vec<RecentLines>,
     /// By slot: what workers that are gone had recorded.
@@ -35,6 +37,7 @@ impl History {
     pub(super) fn new(events: usize) -> Self {
         Self {
             deaths: VecDeque::new(),
+            last_end: None,
             recent_lines: Vec::new(),
             past_runs: Vec::new(),
             functions: FxHashMap::default(),

@@ -178,10 +178,13 @@ impl Core {
         slots.flat_map(|(slot, lines)| lines.lines(&slot.name)).collect()
     }
 
-    pub(crate) fn open_session(&mut self, session: SessionId, end: SessionEnd) {
+    pub(crate) fn open_session<E: Effects>(&mut self, session: SessionId, end: SessionEnd, fx: &mut E) {
         self.sessions.ends.insert(session, end);
         // If starting workers has been given up, somebody new is a reason to try again.
         self.agenda.to_fill |= self.fleet.given_up;
+        if let Some(reason) = self.nobody_comes() {
+            self.tell_session(session, ToSession::Closed { reason }, fx);
+        }
     }
 
     /// The client or the program that had the session has gone.

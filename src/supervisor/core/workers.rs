@@ -170,7 +170,7 @@ impl Core {
             log::warn!("{record}");
             self.history.add_death(record.clone());
         }
-        let told = record.to_string();
+        let end = record.to_string();
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
         self.scheduler.worker_lost(worker, if process.blame { &ran } else { &[] }, record);
@@ -190,25 +190,30 @@ impl Core {
             if self.fleet.workers.is_empty() {
                 fx.stop();
             }
-        } else if !self.fleet.slots[slot].closing {
+            return;
+        }
+        if !self.fleet.slots[slot].closing {
             if self.settings.restart == RestartPolicy::Always {
                 if !worked && !expected {
-                    self.start_failed(&told, fx);
+                    self.start_failed(&end, fx);
                 }
-                self.refill_later(slot, pause, fx);
-            } else {
-                self.close_slot(slot, &told, fx);
+                return self.refill_later(slot, pause, fx);
             }
+            self.fleet.slots[slot].closing = true;
+            self.announce_fleet();
+        }
+        self.history.last_end = Some(end);
+        // Those that were on their way out may be the last to go.
+        if let Some(reason) = self.nobody_comes() {
+            self.give_up(&reason, fx);
         }
     }
 
-    /// A worker that has died is not to be replaced.
-    fn close_slot<E: Effects>(&mut self, slot: usize, death: &str, fx: &mut E) {
-        self.fleet.slots[slot].closing = true;
-        self.announce_fleet();
-        if self.fleet.workers.is_empty() {
-            self.give_up(&format!("all workers have died, and they are not to be replaced; the last: {death}"), fx);
-        }
+    /// Why there will be no workers any more, if that is so.
+    pub(super) fn nobody_comes(&self) -> Option<String> {
+        let over = self.fleet.workers.is_empty() && self.fleet.most() == 0;
+        let last = self.history.last_end.as_ref().filter(|_| over)?;
+        Some(format!("all workers have died, and they are not to be replaced; the last: {last}"))
     }
 
     /// Lets all workers end, and then the actor.

@@ -1,0 +1,83 @@
+//! What must be so, whatever happened.
+
+use super::World;
+use super::session::Heard;
+use crate::Cause;
+use crate::ids::{SessionId, TaskId};
+use crate::ipc::frame::MOST_FDS;
+use crate::job::Failure;
+use crate::supervisor::sim::BAD;
+use crate::supervisor::sim::HANGS;
+use crate::supervisor::sim::STUCK;
+use std::collections::BTreeSet;
+
+impl World {
+    /// A failure must come from a task that could fail so, and that the output depends on.
+    pub(super) fn justify(&self, id: TaskId, failure: &Failure) {
+        let failed = failure.task;
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            if seen.insert(id) {
+                stack.extend(&self.known[&id].inputs);
+            }
+        }
+        assert!(seen.contains(&failed), "{id} fails for {failed}, which it does not use");
+        let task = &self.known[&failed];
+        match &failure.cause {
+            Cause::Returned(_) => {
+                assert_eq!(task.kind, BAD, "{failed} failed {:?} times", self.fails.get(&failed))
+            }
+            Cause::TimedOut { .. } => assert!(task.kind == HANGS || task.kind == STUCK, "{failed}"),
+            Cause::Cancelled => assert!(self.cancelled.contains(&failed), "{failed}"),
+            Cause::WorkerDied(records) => {
+                assert!(records.len() >= self.allowed_deaths && self.blamed >= self.allowed_deaths, "{failed}");
+            }
+            Cause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
+            Cause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),
+            Cause::Resource { .. } => assert!(task.inputs.len() > MOST_FDS, "{failed}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everybody has been told everything, and nothing is left anywhere.
+    pub(super) fn check_end(&mut self) {
+        self.run_out();
+        for session in self.sessions.values() {
+            let untold: Vec<_> = session.claims.iter().filter(|(_, heard)| **heard == Heard::Nothing).collect();
+            assert!(untold.is_empty(), "{:?} was never told of {untold:?}: {}", session.id, self.core.state());
+            assert!(session.tickets.is_empty(), "{:?} was never answered {:?}", session.id, session.tickets);
+        }
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let session = self.sessions.get_mut(&id).unwrap();
+            session.values.clear();
+            let claims: Vec<TaskId> = session.claims.keys().copied().collect();
+            if session.closed || (id != SessionId::CLIENT && !id.is_of_tasks() && self.rng.bool()) {
+                self.vanish(id);
+            } else {
+                claims.into_iter().for_each(|claim| self.release(id, claim.job, vec![claim.index]));
+            }
+        }
+        self.run_out();
+        self.core.validate();
+        self.core.check_idle();
+        assert_eq!(self.fx.attachments.len(), 0, "segments are still mapped");
+        for worker in self.fx.workers.values() {
+            assert!(worker.store.is_empty(), "{:?} still holds {:?}", worker.id, worker.store.keys());
+            assert!(worker.shared.is_empty(), "{:?} still shares {:?}", worker.id, worker.shared.keys());
+            assert!(worker.queue.is_empty() && worker.running.is_empty(), "{:?} still works", worker.id);
+            let (mapped, pool) = (worker.attachments.len(), worker.pool.stats());
+            assert_eq!((mapped, pool.live), (0, 0), "{:?} still maps, or lends, segments", worker.id);
+        }
+        for session in self.sessions.values() {
+            let (mapped, pool) = (session.attachments.len(), session.pool.stats());
+            assert_eq!((mapped, pool.live), (0, 0), "{:?} still maps, or lends, segments", session.id);
+        }
+        self.fx.in_actor = true;
+        self.core.stop(&mut self.fx);
+        self.follow_as_actor();
+        self.run_out();
+        assert!(self.fx.stopped, "it does not stop");
+    }
+}

@@ -1,0 +1,191 @@
+//! What the core has done by others, played: workers, sockets, timers and the clock of the simulation.
+
+use super::worker::{SimPage, SimWorker, Start};
+use crate::error::{DeathCause, Error, Result};
+use crate::ids::{SessionId, WorkerId};
+use crate::ipc::frame::Frame;
+use crate::ipc::segment::{Attachments, Segment, SegmentId};
+use crate::memory::oom::Verdict;
+use crate::message::{self, Malformed, ToSession, ToWorker};
+use crate::supervisor::effects::{Effects, Timer};
+use fastrand::Rng;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The time of the simulation, which all of it sees.
+pub(super) type Clock = Rc<Cell<Duration>>;
+
+/// A message on its way to a session.
+pub(super) enum Mail {
+    /// In the same process.
+    Here(ToSession),
+    Frame(Frame),
+}
+
+pub(super) struct SimEffects {
+    pub(super) rng: Rng,
+    pub(super) clock: Clock,
+    began: Instant,
+    pub(super) workers: BTreeMap<WorkerId, SimWorker>,
+    pub(super) attachments: Attachments,
+    pub(super) timers: Vec<(Duration, Timer)>,
+    pub(super) mail: BTreeMap<SessionId, VecDeque<Mail>>,
+    /// Tasks that sessions have been told are done, by number alone.
+    pub(super) done: u64,
+    /// Only the actor starts processes, sets timers and stops.
+    pub(super) in_actor: bool,
+    pub(super) stopped: bool,
+    /// Of a hundred starts, so many fail, one way or another.
+    pub(super) bad_starts: u32,
+    /// The next message cannot be put into a frame.
+    pub(super) next_is_too_large: bool,
+    pub(super) threads: usize,
+}
+
+impl SimEffects {
+    pub(super) fn new(rng: Rng, threads: usize) -> Self {
+        Self {
+            rng,
+            clock: Clock::default(),
+            began: Instant::now(),
+            workers: BTreeMap::new(),
+            attachments: Attachments::new(),
+            timers: Vec::new(),
+            mail: BTreeMap::new(),
+            done: 0,
+            in_actor: true,
+            stopped: false,
+            bad_starts: 0,
+            next_is_too_large: false,
+            threads,
+        }
+    }
+
+    /// The timer that is due first.
+    pub(super) fn next_timer(&self) -> Option<usize> {
+        (0..self.timers.len()).min_by_key(|&at| self.timers[at].0)
+    }
+}
+
+/// A message as it arrives, with descriptors of its segments.
+pub(super) fn frame(body: Vec<u8>, segments: &[Arc<Segment>]) -> Frame {
+    let fds = segments.iter().map(|segment| segment.as_fd().try_clone_to_owned().unwrap()).collect();
+    Frame { kind: message::KIND, body, fds }
+}
+
+impl Effects for SimEffects {
+    type Page = SimPage;
+
+    fn now(&self) -> Instant {
+        self.began + self.clock.get()
+    }
+
+    fn spawn(&mut self, worker: WorkerId) -> Result<u32> {
+        assert!(self.in_actor, "a process is started by a thread that may end before it");
+        let bad = self.rng.u32(0..100) < self.bad_starts;
+        let start = match self.rng.u8(0..6) {
+            _ if !bad => Start::Good,
+            0 => return Err(Error::Spawn { reason: "there is no process left".to_string() }),
+            1 => Start::Silent,
+            2 => Start::OldVersion,
+            3 => Start::Rude,
+            _ => Start::Dies,
+        };
+        let before = self.workers.insert(worker, SimWorker::new(worker, start, self.threads, Rc::clone(&self.clock)));
+        assert!(before.is_none(), "{worker:?} was started before");
+        Ok(1000 + worker.0)
+    }
+
+    fn kill(&mut self, worker: WorkerId) {
+        self.workers.get_mut(&worker).expect("a worker that is killed is there").die(DeathCause::Signal(9));
+    }
+
+    fn kill_family(&mut self, worker: WorkerId) {
+        self.kill(worker);
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        let worker = self.workers.remove(&worker).expect("a worker that is forgotten was there");
+        assert!(worker.ended.is_some(), "{:?} is forgotten while it runs", worker.id);
+    }
+
+    fn send(&mut self, worker: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed> {
+        if std::mem::take(&mut self.next_is_too_large) {
+            return Err(Malformed("it is too large".to_string()));
+        }
+        let (body, segments) = message::encode(message)?;
+        if let Some(worker) = self.workers.get_mut(&worker).filter(|worker| worker.ended.is_none()) {
+            worker.inbox.push_back(frame(body, &segments));
+        }
+        Ok(())
+    }
+
+    fn notify(&mut self, session: SessionId, done: u64, message: ToSession) {
+        let Some(mail) = self.mail.get_mut(&session) else { return };
+        self.done += done;
+        if session == SessionId::CLIENT {
+            return mail.push_back(Mail::Here(message));
+        }
+        let (body, segments) = message::encode(&message).expect("a message to a session fits into a frame");
+        mail.push_back(Mail::Frame(frame(body, &segments)));
+    }
+
+    fn count_done(&mut self, tasks: u64) {
+        self.done += tasks;
+    }
+
+    fn close(&mut self, session: SessionId) {
+        self.mail.remove(&session);
+    }
+
+    fn page(&self, worker: WorkerId) -> Option<&SimPage> {
+        self.workers.get(&worker).map(|worker| &worker.page)
+    }
+
+    fn private_memory(&self, worker: WorkerId) -> Option<u64> {
+        self.workers.get(&worker).filter(|worker| worker.ended.is_none()).map(|worker| worker.private)
+    }
+
+    fn family_memory(&self, _: WorkerId, own: u64, _: u64) -> u64 {
+        own
+    }
+
+    fn is_stopped(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(SimWorker::is_stopped)
+    }
+
+    fn look_at_machine(&mut self) {}
+
+    fn verdict(&mut self) -> (Verdict, Option<u64>) {
+        (self.rng.choice([Verdict::Kernel, Verdict::SomebodyElse, Verdict::Unknown]).unwrap(), Some(1))
+    }
+
+    fn shared_memory(&self) -> (u64, u64) {
+        (0, 1 << 30)
+    }
+
+    fn forget_owner(&mut self, owner: u32) {
+        self.attachments.forget(&[owner]);
+    }
+
+    fn take_released(&mut self) -> Vec<(SegmentId, u32)> {
+        self.attachments.take_released()
+    }
+
+    fn print(&mut self, _: bool, _: &[u8]) {}
+
+    fn call_later(&mut self, after: Duration, what: Timer) {
+        assert!(self.in_actor, "a timer is set by a thread that has no event loop");
+        self.timers.push((self.clock.get() + after, what));
+    }
+
+    fn stop(&mut self) {
+        assert!(self.in_actor, "only the actor stops");
+        assert!(self.workers.is_empty(), "the actor stops, and leaves {:?}", self.workers.keys());
+        self.stopped = true;
+    }
+}

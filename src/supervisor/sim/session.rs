@@ -1,0 +1,436 @@
+//! The sessions of the simulation: the client in the supervisor's process, attached programs, and tasks of workers.
+
+use super::effects::{Mail, frame};
+use super::worker::payload;
+use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, STUCK, World, combine, value_of};
+use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
+use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
+use crate::ipc::ledger::Ledger;
+use crate::ipc::payload::Payload;
+use crate::ipc::segment::{Attachments, SegmentPool};
+
+use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
+use crate::message::{self, FromWorker, Question, Request, ToSession};
+use crate::supervisor::core::SessionEnd;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What a session last heard of an output that it has not released.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Heard {
+    Nothing,
+    Ready,
+    Value,
+    Failed,
+}
+
+/// A task as whoever submitted it knows it.
+pub(super) struct Known {
+    pub(super) kind: u8,
+    /// What a serial evaluation gives, failures aside.
+    pub(super) value: u64,
+    pub(super) inputs: Vec<TaskId>,
+    /// Where it may run is restricted.
+    pub(super) picky: bool,
+}
+
+pub(super) struct SimSession {
+    pub(super) id: SessionId,
+    pub(super) end: SessionEnd,
+    pub(super) pool: SegmentPool,
+    pub(super) attachments: Attachments,
+    /// What an attached program has sent.
+    pub(super) outbox: VecDeque<Frame>,
+    pub(super) claims: BTreeMap<TaskId, Heard>,
+    /// Jobs that may grow, with how many tasks they have.
+    open: Vec<(u32, u32)>,
+    /// Questions that have not been answered.
+    pub(super) tickets: BTreeSet<u64>,
+    next_ticket: u64,
+    /// Values that it has and may still look at.
+    pub(super) values: Vec<Payload>,
+    /// It has been told that nothing will come any more.
+    pub(super) closed: bool,
+}
+
+impl SimSession {
+    pub(super) fn new(id: SessionId, end: SessionEnd, pool: SegmentPool) -> Self {
+        Self {
+            id,
+            end,
+            pool,
+            attachments: Attachments::new(),
+            outbox: VecDeque::new(),
+            claims: BTreeMap::new(),
+            open: Vec::new(),
+            tickets: BTreeSet::new(),
+            next_ticket: 0,
+            values: Vec::new(),
+            closed: false,
+        }
+    }
+}
+
+impl World {
+    /// A program attaches.
+    pub(super) fn attach(&mut self) {
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        self.fx.mail.insert(id, VecDeque::new());
+        let pool = SegmentPool::new(ATTACHED_OWNERS + id.0, Ledger::in_memory(1 << 30), 1 << 20);
+        self.sessions.insert(id, SimSession::new(id, SessionEnd::Attached, pool));
+        self.core.open_session(id, SessionEnd::Attached, &mut self.fx);
+    }
+
+    /// The session of a worker's tasks, which begins with its first request.
+    pub(super) fn session_of(&mut self, worker: WorkerId) -> Option<SessionId> {
+        let pool = self.fx.workers.get(&worker).filter(|w| w.is_up() && !w.running.is_empty())?.pool.clone();
+        let id = SessionId::of_tasks(worker);
+        self.sessions.entry(id).or_insert_with(|| SimSession::new(id, SessionEnd::Worker(worker), pool));
+        Some(id)
+    }
+
+    /// A session sends a request, by its way.
+    pub(super) fn ask(&mut self, id: SessionId, request: Request) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        match session.end {
+            SessionEnd::Client => {
+                self.core.request(id, request, &mut self.fx);
+                self.follow();
+            }
+            SessionEnd::Attached => {
+                let (body, segments) = message::encode(&request).unwrap();
+                for segment in &segments {
+                    session.pool.lend(segment);
+                }
+                session.outbox.push_back(frame(body, &segments));
+            }
+            SessionEnd::Worker(worker) => {
+                if let Some(worker) = self.fx.workers.get_mut(&worker).filter(|worker| worker.ended.is_none()) {
+                    worker.post(&FromWorker::Session(request));
+                }
+            }
+        }
+    }
+
+    /// A session does something, at random.
+    pub(super) fn act(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id).filter(|session| !session.closed) else { return };
+        let some = |rng: &mut fastrand::Rng| -> Option<(JobId, Vec<u32>)> {
+            let all: Vec<TaskId> = session.claims.keys().copied().collect();
+            let job = rng.choice(&all)?.job;
+            let mut outputs: Vec<u32> = all.iter().filter(|id| id.job == job).map(|id| id.index).collect();
+            outputs.truncate(1 + rng.usize(0..outputs.len()));
+            Some((job, outputs))
+        };
+        let claims = some(&mut self.rng);
+        match (self.rng.u8(0..16), claims) {
+            (0..5, _) if self.jobs < self.most_jobs => self.submit(id),
+            (5, _) => self.question(id),
+            (6, _) => self.grow(id),
+            (7..9, Some((job, outputs))) => self.release(id, job, outputs),
+            (9, Some((job, outputs))) => {
+                self.cancelled.extend(outputs.iter().map(|&index| TaskId { job, index }));
+                self.ask(id, Request::Cancel { number: job.number, outputs });
+            }
+            (10, Some((job, outputs))) => {
+                let Some(session) = self.sessions.get_mut(&id) else { return };
+                let failed = |index: &u32| session.claims.get(&TaskId { job, index: *index }) == Some(&Heard::Failed);
+                let outputs: Vec<u32> = outputs.into_iter().filter(failed).collect();
+                for &index in &outputs {
+                    session.claims.insert(TaskId { job, index }, Heard::Nothing);
+                }
+                if !outputs.is_empty() {
+                    self.ask(id, Request::Retry { number: job.number, outputs });
+                }
+            }
+            (11..13, Some((job, outputs))) => self.ask(id, Request::Deliver { number: job.number, outputs }),
+            _ => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.values.clear();
+                }
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, id: SessionId, job: JobId, outputs: Vec<u32>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            outputs.iter().for_each(|&index| drop(session.claims.remove(&TaskId { job, index })));
+        }
+        self.ask(id, Request::Release { number: job.number, outputs });
+    }
+
+    fn question(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let ticket = session.next_ticket;
+        session.next_ticket += 1;
+        session.tickets.insert(ticket);
+        let claimed = session.claims.keys().next().copied();
+        let question = match self.rng.u8(0..9) {
+            0 => Question::Workers,
+            1 => Question::Deaths,
+            2 => Question::Memory,
+            3 => Question::Logs,
+            4 => Question::Events,
+            5 => match claimed {
+                Some(id) => Question::Explain(id.job, id.index),
+                None => Question::Progress,
+            },
+            6 => Question::WaitForWorkers { n: self.rng.usize(0..4), millis: self.rng.u64(0..5000) },
+            7 => Question::Scale(self.rng.usize(0..4)),
+            _ => Question::Restart,
+        };
+        self.ask(id, Request::Ask { ticket, question });
+    }
+
+    fn submit(&mut self, id: SessionId) {
+        let number = self.jobs;
+        self.jobs += 1;
+        let full = self.full_messages && self.rng.u8(..) < 60;
+        let open = !full && self.rng.u8(..) < 30;
+        let spec = match full {
+            true => self.describe_full(JobId { session: id, number }),
+            false => self.describe(JobId { session: id, number }, 0, open),
+        };
+        if open && let Some(session) = self.sessions.get_mut(&id) {
+            session.open.push((number, spec.len() as u32));
+        }
+        self.ask(id, Request::Submit { number, spec });
+    }
+
+    /// A job of the session that is open gets more tasks, or is closed.
+    fn grow(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.open.is_empty() {
+            return;
+        }
+        let at = self.rng.usize(0..session.open.len());
+        let (number, first) = session.open.swap_remove(at);
+        let open = self.rng.bool();
+        let part = self.describe(JobId { session: id, number }, first, true);
+        if open && let Some(session) = self.sessions.get_mut(&id) {
+            session.open.push((number, first + part.len() as u32));
+        }
+        self.ask(id, Request::Grow { number, part: JobSpec { open, ..part } });
+    }
+
+    /// Says of all jobs that are open that no more comes.
+    pub(super) fn close_jobs(&mut self) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let open = self.sessions.get_mut(&id).map(|session| std::mem::take(&mut session.open)).unwrap_or_default();
+            for (number, _) in open {
+                self.ask(id, Request::Grow { number, part: JobSpec::default() });
+            }
+        }
+    }
+
+    fn add_task(&mut self, id: TaskId, spec: &mut JobSpec, kind: u8, times: u8, inputs: Vec<TaskId>, picky: bool) {
+        let tag = self.rng.u64(..);
+        let value = inputs.iter().fold(tag, |value, input| combine(value, self.known[input].value));
+        spec.bodies.extend([kind, times]);
+        spec.bodies.extend(tag.to_le_bytes());
+        self.known.insert(id, Known { kind, value, inputs, picky });
+    }
+
+    fn add_data(&mut self, id: TaskId, index: u32, spec: &mut JobSpec, in_segment: bool) {
+        let value = self.rng.u64(..);
+        let pool = &self.sessions[&id.job.session].pool;
+        spec.data.push((index, payload(pool, value, in_segment)));
+        self.known.insert(id, Known { kind: PLAIN, value, inputs: Vec::new(), picky: false });
+    }
+
+    /// Tasks of a job, from that number on.
+    fn describe(&mut self, job: JobId, first: u32, open: bool) -> JobSpec {
+        let mut spec = JobSpec { open, ..JobSpec::default() };
+        let claimed: Vec<TaskId> = self.sessions[&job.session].claims.keys().copied().collect();
+        if !open && !claimed.is_empty() {
+            let picked: BTreeSet<TaskId> =
+                (0..self.rng.u8(0..3)).map(|_| claimed[self.rng.usize(0..claimed.len())]).collect();
+            spec.externals.extend(picked);
+        }
+        spec.broadcast = !open && self.rng.u8(..) < 40;
+        let n = self.rng.u32(1..8);
+        for index in 0..n {
+            let id = TaskId { job, index: first + index };
+            if self.rng.u8(..) < 40 {
+                let in_segment = self.rng.bool();
+                self.add_data(id, index, &mut spec, in_segment);
+            } else {
+                let mut deps = BTreeSet::new();
+                for _ in 0..self.rng.u8(0..4) {
+                    if index > 0 {
+                        deps.insert(self.rng.u32(0..index));
+                    }
+                    if !spec.externals.is_empty() && self.rng.u8(..) < 80 {
+                        deps.insert(EXTERNAL | self.rng.u32(0..spec.externals.len() as u32));
+                    }
+                }
+                let input = |dep: &u32| match dep & EXTERNAL {
+                    0 => TaskId { job, index: first + dep },
+                    _ => spec.externals[(dep & !EXTERNAL) as usize],
+                };
+                let inputs: Vec<TaskId> = deps.iter().map(input).collect();
+                let mut options = WireOptions::default();
+                let mut kind = PLAIN;
+                if self.rng.u8(0..100) < self.trouble {
+                    kind = if open { BAD } else { self.rng.choice([BAD, FLAKY, HANGS, STUCK]).unwrap() };
+                    options.retries = self.rng.u32(0..3) + u32::from(kind == FLAKY);
+                    if kind == HANGS || kind == STUCK {
+                        options.timeout_ms = Some(self.rng.u64(1..40));
+                        options.retries = options.retries.min(1);
+                    }
+                }
+                match self.rng.u8(0..60) {
+                    0 => options.priority = 1,
+                    1 => options.tag = Some("even".to_string()),
+                    2 => options.worker = Some("worker-1".to_string()),
+                    3..8 => options.memory = Some(self.rng.u64(1..1500)),
+                    _ => {}
+                }
+                if open {
+                    options = WireOptions::default();
+                }
+                let too_large = options.memory.is_some_and(|memory| memory > LIMIT);
+                let picky = options.tag.is_some() || options.worker.is_some() || too_large;
+                self.add_task(id, &mut spec, kind, options.retries as u8, inputs, picky);
+                if options != WireOptions::default() {
+                    spec.options.push((index, options));
+                }
+                spec.deps.extend(deps);
+            }
+            spec.dep_ends.push(spec.deps.len() as u32);
+            spec.body_ends.push(spec.bodies.len() as u32);
+            if self.rng.u8(..) < 70 || index + 1 == n {
+                spec.outputs.push(WantedResult { index, deliver: self.rng.bool() });
+            }
+        }
+        self.claim(job, first, &spec);
+        spec
+    }
+
+    /// A task with so many inputs in segments that they fill several messages, or, if seldom, more than any may have.
+    fn describe_full(&mut self, job: JobId) -> JobSpec {
+        // What is sent through a socket could not have more in the first place.
+        let too_many = job.session == SessionId::CLIENT && self.rng.u8(..) < 40;
+        let many = if too_many { MOST_FDS as u32 + 1 } else { self.rng.u32(2..2 * MAX_FDS as u32) };
+        let mut spec = JobSpec::default();
+        let value = self.rng.u64(..);
+        let shared = payload(&self.sessions[&job.session].pool, value, true);
+        let deliver = self.rng.bool();
+        for index in 0..many {
+            spec.data.push((index, shared.clone()));
+            self.known.insert(TaskId { job, index }, Known { kind: PLAIN, value, inputs: Vec::new(), picky: false });
+            spec.dep_ends.push(0);
+            spec.body_ends.push(0);
+            if deliver && many < MOST_FDS as u32 {
+                spec.outputs.push(WantedResult { index, deliver });
+            }
+        }
+        let inputs = (0..many).map(|index| TaskId { job, index }).collect();
+        spec.deps = (0..many).collect();
+        self.add_task(TaskId { job, index: many }, &mut spec, PLAIN, 0, inputs, false);
+        spec.dep_ends.push(many);
+        spec.body_ends.push(spec.bodies.len() as u32);
+        spec.outputs.push(WantedResult { index: many, deliver });
+        self.claim(job, 0, &spec);
+        spec
+    }
+
+    fn claim(&mut self, job: JobId, first: u32, spec: &JobSpec) {
+        let Some(session) = self.sessions.get_mut(&job.session) else { return };
+        let outputs = spec.outputs.iter().map(|output| TaskId { job, index: first + output.index });
+        session.claims.extend(outputs.map(|id| (id, Heard::Nothing)));
+    }
+
+    /// The core takes in the next frame of an attached program; whether there was one.
+    pub(super) fn read_session(&mut self, id: SessionId) -> bool {
+        let Some(frame) = self.sessions.get_mut(&id).and_then(|session| session.outbox.pop_front()) else {
+            return false;
+        };
+        let request =
+            crate::supervisor::shared_core::decode_request(self.core.loans(), &self.fx.attachments, id, frame);
+        self.core.request(id, request.unwrap(), &mut self.fx);
+        self.follow();
+        true
+    }
+
+    /// A session takes in the next message to it; whether there was one.
+    pub(super) fn hear(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let mail = match session.end {
+            SessionEnd::Worker(worker) => {
+                self.fx.workers.get_mut(&worker).and_then(|w| w.mail.pop_front()).map(Mail::Here)
+            }
+            _ => self.fx.mail.get_mut(&id).and_then(VecDeque::pop_front),
+        };
+        let message = match mail {
+            None => return false,
+            Some(Mail::Here(message)) => message,
+            Some(Mail::Frame(frame)) => {
+                let attachments = &session.attachments;
+                let resolve = &mut |id, fd, len| attachments.attach(id, fd, len).map_err(|e| e.to_string());
+                message::decode(frame, resolve).unwrap()
+            }
+        };
+        match message {
+            ToSession::Deliveries(deliveries) => {
+                deliveries.into_iter().for_each(|delivery| self.delivered(id, delivery))
+            }
+            ToSession::Answer(ticket, answer) => {
+                let asked = session.tickets.remove(&ticket);
+                assert!(asked || session.closed, "{answer:?} answers nothing that was asked");
+            }
+            ToSession::Return(segments) => segments.into_iter().for_each(|(id, n)| session.pool.returned(id, n)),
+            ToSession::Abandon(segments) => session.pool.forsake(&segments),
+            ToSession::Closed { reason } => {
+                assert!(self.may_give_up, "{id:?} is closed for no reason: {reason}");
+                session.closed = true;
+                session.claims.clear();
+                session.tickets.clear();
+                session.open.clear();
+            }
+            ToSession::Refused { number, reason } => panic!("job {number} of {id:?} is refused: {reason}"),
+        }
+        true
+    }
+
+    fn delivered(&mut self, session: SessionId, Delivery { job, index, result }: Delivery) {
+        let id = TaskId { job, index };
+        assert_eq!(job.session, session, "{id} is of another session");
+        let heard = match result {
+            Ok(Delivered::Value(payload)) => {
+                assert_eq!(value_of(&payload), self.known[&id].value, "value of {id}");
+                if let Some(session) = self.sessions.get_mut(&session).filter(|_| self.rng.bool()) {
+                    session.values.push(payload);
+                }
+                Heard::Value
+            }
+            Ok(Delivered::Ready { .. }) => Heard::Ready,
+            Err(failure) => {
+                self.justify(id, &failure);
+                Heard::Failed
+            }
+        };
+        if let Some(claim) = self.sessions.get_mut(&session).and_then(|session| session.claims.get_mut(&id)) {
+            *claim = heard;
+        }
+    }
+
+    /// A session tells which segments of others it no longer uses; whether there were any.
+    pub(super) fn let_go(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(&id) else { return false };
+        let released = session.attachments.take_released();
+        if released.is_empty() {
+            return false;
+        }
+        self.ask(id, Request::Released(released));
+        true
+    }
+
+    /// A session ends, without a word about what it had.
+    pub(super) fn vanish(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.core.close_session(id, &mut self.fx);
+        self.follow();
+    }
+}

@@ -1,0 +1,390 @@
+//! The workers of the simulation: they understand every message, and their segments are real.
+
+use super::effects::{Clock, frame};
+use super::{BAD, FLAKY, HANGS, STUCK, combine, value_of};
+use crate::Cause;
+use crate::error::DeathCause;
+use crate::ids::{TaskId, WorkerId};
+use crate::ipc::captured::OutputChunk;
+use crate::ipc::frame::Frame;
+use crate::ipc::ledger::Ledger;
+use crate::ipc::page::gauges::Waits;
+use crate::ipc::payload::Payload;
+use crate::ipc::ring::RingRecord;
+use crate::ipc::segment::{Attachments, SegmentPool};
+use crate::job::Input;
+use crate::job::{Completion, Failure, Outcome};
+use crate::message::{self, Completions, FromWorker, Task, ToSession, ToWorker};
+use crate::supervisor::core::owner_of;
+use crate::supervisor::effects::{GaugeValues, WorkerPage};
+use crate::task::image;
+use crate::version::VERSION;
+use fastrand::Rng;
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How a process begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Start {
+    Good,
+    /// It says nothing.
+    Silent,
+    OldVersion,
+    /// It does not begin with a hello.
+    Rude,
+    Dies,
+}
+
+/// What a worker shows of itself.
+pub(super) struct SimPage {
+    clock: Clock,
+    /// By a signal: it does nothing, and what is sent to it piles up.
+    stopped: Option<Duration>,
+    pub(super) running: Vec<TaskId>,
+    pub(super) left: Option<OutputChunk>,
+    pub(super) spilled: u64,
+}
+
+pub(super) struct Running {
+    task: Task,
+    cancelled: bool,
+}
+
+/// A simulated worker and both directions of its socket.
+pub(super) struct SimWorker {
+    pub(super) id: WorkerId,
+    start: Option<Start>,
+    threads: usize,
+    pub(super) ended: Option<DeathCause>,
+    pub(super) inbox: VecDeque<Frame>,
+    pub(super) outbox: VecDeque<Frame>,
+    pub(super) queue: VecDeque<Task>,
+    pub(super) running: Vec<Running>,
+    pub(super) store: BTreeMap<TaskId, Payload>,
+    pub(super) shared: BTreeMap<TaskId, Payload>,
+    /// Messages to the session of its tasks.
+    pub(super) mail: VecDeque<ToSession>,
+    pub(super) welcomed: bool,
+    pub(super) pool: SegmentPool,
+    pub(super) attachments: Attachments,
+    pub(super) page: SimPage,
+    pub(super) private: u64,
+    pub(super) blocked: i32,
+    pub(super) paused: bool,
+    pub(super) printed: u64,
+}
+
+impl SimWorker {
+    pub(super) fn new(id: WorkerId, start: Start, threads: usize, clock: Clock) -> Self {
+        Self {
+            id,
+            start: Some(start),
+            threads,
+            ended: None,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            store: BTreeMap::new(),
+            shared: BTreeMap::new(),
+            mail: VecDeque::new(),
+            welcomed: false,
+            pool: SegmentPool::new(owner_of(id), Ledger::in_memory(1 << 30), 1 << 20),
+            attachments: Attachments::new(),
+            page: SimPage { clock, stopped: None, running: Vec::new(), left: None, spilled: 0 },
+            private: 0,
+            blocked: 0,
+            paused: false,
+            printed: 0,
+        }
+    }
+
+    pub(super) fn die(&mut self, cause: DeathCause) {
+        self.ended.get_or_insert(cause);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.page.stopped.is_some()
+    }
+
+    /// Stops it as a signal does, or lets it go on.
+    pub(super) fn set_stopped(&mut self, stopped: bool) {
+        self.page.stopped = stopped.then(|| self.page.clock.get());
+    }
+
+    /// Whether it can do something by itself.
+    pub(super) fn moves(&self) -> bool {
+        self.ended.is_none() && !self.is_stopped()
+    }
+
+    /// Whether it has been welcomed, and lives.
+    pub(super) fn is_up(&self) -> bool {
+        self.welcomed && self.moves()
+    }
+
+    pub(super) fn post(&mut self, message: &FromWorker) {
+        let (body, segments) = message::encode(message).unwrap();
+        for segment in &segments {
+            self.pool.lend(segment);
+        }
+        self.outbox.push_back(frame(body, &segments));
+    }
+
+    fn post_done(&mut self, completion: Completion) {
+        let mut done = Completions::default();
+        done.push(completion);
+        self.post(&FromWorker::Done(done));
+    }
+
+    /// It begins, if it has not; whether that was so.
+    pub(super) fn begin(&mut self) -> bool {
+        let Some(start) = self.start.take() else { return false };
+        let build = image::build_id().clone();
+        match start {
+            Start::Good => self.post(&FromWorker::Hello { version: VERSION, build }),
+            Start::Silent => return false,
+            Start::OldVersion => self.post(&FromWorker::Hello { version: VERSION ^ 1, build }),
+            Start::Rude => self.post(&FromWorker::Crowded),
+            Start::Dies => self.die(DeathCause::Exited(1)),
+        }
+        true
+    }
+
+    /// It obeys the next message.
+    pub(super) fn obey(&mut self) {
+        let Some(frame) = self.inbox.pop_front() else { return };
+        let attachments = &self.attachments;
+        let resolve = &mut |id, fd, len| attachments.attach(id, fd, len).map_err(|e| e.to_string());
+        match message::decode(frame, resolve).unwrap() {
+            ToWorker::Welcome(welcome) => {
+                assert_eq!((welcome.id, welcome.owner), (self.id, owner_of(self.id)));
+                assert!(!std::mem::replace(&mut self.welcomed, true), "{:?} is welcomed twice", self.id);
+            }
+            ToWorker::Run(tasks) => tasks.unpack().unwrap().into_iter().for_each(|task| self.accept(task)),
+            ToWorker::Cancel(tasks) => self.cancel(&tasks),
+            ToWorker::Fetch(tasks) => {
+                for id in tasks {
+                    let value = self.store.get(&id).unwrap_or_else(|| panic!("{id} is fetched, but not there")).clone();
+                    self.post(&FromWorker::Exported(id, Ok(value)));
+                }
+            }
+            ToWorker::Drop(tasks) => {
+                for id in tasks {
+                    self.store.remove(&id);
+                    self.shared.remove(&id);
+                }
+            }
+            ToWorker::Share(values) => self.shared.extend(values),
+            ToWorker::Retract(tasks) => {
+                let mut back = Vec::new();
+                for id in tasks {
+                    if let Some(at) = self.queue.iter().position(|task| task.id == id) {
+                        self.queue.remove(at);
+                        back.push(id);
+                    }
+                }
+                self.post(&FromWorker::Retracted(back.clone()));
+                self.bounce_followers(back);
+            }
+            ToWorker::Return(segments) => segments.into_iter().for_each(|(id, n)| self.pool.returned(id, n)),
+            ToWorker::Abandon(segments) => self.pool.forsake(&segments),
+            ToWorker::Gone(owners) => self.attachments.forget(&owners),
+            ToWorker::Session(message) => self.mail.push_back(message),
+            ToWorker::Shutdown => self.die(DeathCause::Exited(0)),
+        }
+    }
+
+    fn accept(&mut self, mut task: Task) {
+        let known = |id: TaskId| {
+            self.queue.iter().any(|task| task.id == id) || self.running.iter().any(|run| run.task.id == id)
+        };
+        let mut lost = false;
+        for input in &mut task.inputs {
+            let Input::Pending { id } = *input else { continue };
+            if !known(id) {
+                lost |= !self.store.contains_key(&id);
+                *input = Input::Held { id, take: false };
+            }
+        }
+        match lost {
+            true => self.post(&FromWorker::Bounced(vec![task.id])),
+            false => self.queue.push_back(task),
+        }
+    }
+
+    fn cancel(&mut self, tasks: &[TaskId]) {
+        for &id in tasks {
+            if let Some(at) = self.queue.iter().position(|task| task.id == id) {
+                let attempt = self.queue.remove(at).unwrap().attempt;
+                self.post_done(Completion { id, attempt, run_us: 0, outcome: Outcome::Cancelled });
+            } else if let Some(run) = self.running.iter_mut().find(|run| run.task.id == id) {
+                run.cancelled = true;
+            }
+        }
+        let ended = |id: &&TaskId| !self.running.iter().any(|run| run.task.id == **id);
+        self.bounce_followers(tasks.iter().filter(ended).copied().collect());
+    }
+
+    /// Sends back what was to run after these, which give no result, and what was to run after that.
+    fn bounce_followers(&mut self, mut gone: Vec<TaskId>) {
+        let mut back = Vec::new();
+        while let Some(id) = gone.pop() {
+            let follows = |task: &Task| task.inputs.iter().any(|i| matches!(i, Input::Pending { id: of } if *of == id));
+            while let Some(at) = self.queue.iter().position(follows) {
+                let task = self.queue.remove(at).unwrap();
+                gone.push(task.id);
+                back.push(task.id);
+            }
+        }
+        if !back.is_empty() {
+            self.post(&FromWorker::Bounced(back));
+        }
+    }
+
+    /// It starts the next task of its queue; whether there was one.
+    pub(super) fn start_task(&mut self) -> bool {
+        if self.running.len() >= self.threads + self.blocked as usize {
+            return false;
+        }
+        let runnable = |task: &Task| !task.inputs.iter().any(|input| matches!(input, Input::Pending { .. }));
+        let Some(at) = self.queue.iter().position(runnable) else { return false };
+        let mut task = self.queue.remove(at).unwrap();
+        for input in &mut task.inputs {
+            if let Input::Held { id, take } = *input {
+                let found = if take { self.store.remove(&id) } else { self.store.get(&id).cloned() };
+                let found = found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", task.id));
+                *input = Input::Payload(found);
+            }
+        }
+        self.page.running.push(task.id);
+        self.running.push(Running { task, cancelled: false });
+        true
+    }
+
+    /// One of its running tasks ends, perhaps; whether it did.
+    pub(super) fn end_task(&mut self, rng: &mut Rng, fails: &mut FxHashMap<TaskId, u8>) -> bool {
+        if self.running.is_empty() {
+            return false;
+        }
+        let at = rng.usize(0..self.running.len());
+        let Running { task, cancelled } = &self.running[at];
+        let (id, attempt) = (task.id, task.attempt);
+        let (kind, times) = (task.body[0], task.body[1]);
+        let outcome = match kind {
+            STUCK => return false,
+            HANGS if !cancelled => return false,
+            HANGS => Outcome::Cancelled,
+            _ if *cancelled && rng.u8(..) < 180 => Outcome::Cancelled,
+            BAD => failed(id),
+            FLAKY if fails.get(&id).copied().unwrap_or(0) < times => {
+                *fails.entry(id).or_default() += 1;
+                failed(id)
+            }
+            _ => {
+                let inputs = task.inputs.iter().map(|input| match input {
+                    Input::Payload(payload) => value_of(payload),
+                    other => panic!("{id} runs without {other:?}"),
+                });
+                let value = inputs.fold(u64::from_le_bytes(task.body[2..10].try_into().unwrap()), combine);
+                let payload = payload(&self.pool, value, rng.u8(..) < 60);
+                match task.deliver || rng.u8(..) < 100 {
+                    true => Outcome::Value(payload),
+                    false => {
+                        self.store.insert(id, payload);
+                        Outcome::Held { nbytes: rng.choice([0, 10, 1_000_000]).unwrap(), bound: rng.u8(..) < 50 }
+                    }
+                }
+            }
+        };
+        self.running.swap_remove(at);
+        self.page.running.retain(|running| *running != id);
+        let given = match &outcome {
+            Outcome::Value(payload) => Some(Input::Payload(payload.clone())),
+            Outcome::Held { .. } => Some(Input::Held { id, take: false }),
+            _ => None,
+        };
+        self.post_done(Completion { id, attempt, run_us: rng.choice([0, 1, 100, 5000]).unwrap(), outcome });
+        match given {
+            Some(given) => {
+                let inputs = self.queue.iter_mut().flat_map(|task| &mut task.inputs);
+                let waiting = inputs.filter(|input| matches!(input, Input::Pending { id: of } if *of == id));
+                waiting.for_each(|input| *input = given.clone());
+            }
+            None => self.bounce_followers(vec![id]),
+        }
+        true
+    }
+
+    /// It tells which segments of others it no longer uses; whether there were any.
+    pub(super) fn let_go(&mut self) -> bool {
+        let released = self.attachments.take_released();
+        if released.is_empty() {
+            return false;
+        }
+        self.post(&FromWorker::Released(released));
+        true
+    }
+}
+
+fn failed(task: TaskId) -> Outcome {
+    let cause = Cause::Returned(crate::error::ReturnedError::encoded("no".into(), String::new(), Vec::new()));
+    Outcome::Failed(Box::new(Failure { task, step: 0, call: None, worker: None, cause }))
+}
+
+/// A value, in the frame or in a segment.
+pub(super) fn payload(pool: &SegmentPool, value: u64, in_segment: bool) -> Payload {
+    if !in_segment {
+        return Payload::inline(&value.to_le_bytes());
+    }
+    let mut segment = pool.alloc(64).unwrap();
+    segment[..8].copy_from_slice(&value.to_le_bytes());
+    Payload::new(Vec::new(), vec![segment.freeze()], Some(8))
+}
+
+impl WorkerPage for SimPage {
+    fn silence(&self) -> Duration {
+        self.stopped.map_or(Duration::ZERO, |since| self.clock.get() - since)
+    }
+
+    fn running(&self) -> Vec<TaskId> {
+        self.running.clone()
+    }
+
+    fn peaks(&self) -> Vec<(TaskId, u64)> {
+        self.running.iter().map(|id| (*id, 1)).collect()
+    }
+
+    fn progress(&self) -> Vec<(TaskId, u32)> {
+        self.running.iter().map(|id| (*id, 500)).collect()
+    }
+
+    fn samples(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn last_log(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn left_output(&self) -> Option<OutputChunk> {
+        self.left.clone()
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        0
+    }
+
+    fn gauges(&self) -> GaugeValues {
+        let spilled = self.spilled;
+        GaugeValues { managed: 0, spilled, segments: 0, moved: 0, pauses: 0, waits: Waits::No, disk_fails: false }
+    }
+
+    fn latest_run(&self, _: TaskId) -> Option<RingRecord> {
+        None
+    }
+
+    fn runs(&self) -> Vec<RingRecord> {
+        Vec::new()
+    }
+}
