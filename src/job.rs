@@ -1,6 +1,6 @@
-//! The vocabulary shared by client, scheduler and worker: what a job is, what a task may need, how it ends.
+//! What client, scheduler and worker mean by a job: its tasks, their inputs, how a run ends, why it failed, what is delivered.
 
-use crate::error::DeathRecord;
+use crate::error::Cause;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,9 @@ pub(crate) struct JobSpec {
     /// Tasks whose result is given: literals too large to ride in a body, and scattered values. Ascending.
     pub(crate) data: Vec<(u32, Payload)>,
     /// Tasks whose results the session asks for. Ascending, without repeats.
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) outputs: Vec<WantedResult>,
     /// Tasks with options other than the default. Ascending.
-    pub(crate) options: Vec<(u32, TaskOptions)>,
+    pub(crate) options: Vec<(u32, WireOptions)>,
     /// The given values go to every worker at once, not with the first task that uses them.
     pub(crate) broadcast: bool,
     /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
@@ -34,9 +34,9 @@ pub(crate) struct JobSpec {
 
 /// What the session wants of one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Output {
+pub(crate) struct WantedResult {
     pub(crate) index: u32,
-    /// Send the value as soon as there is one; otherwise only word that it is there, and it stays until released.
+    /// Send the value as soon as there is one; otherwise only say that it is there, and keep it until released.
     pub(crate) deliver: bool,
 }
 
@@ -54,7 +54,7 @@ impl JobSpec {
         self.deps.extend(part.deps.iter().map(|dep| dep + tasks));
         self.dep_ends.extend(part.dep_ends.iter().map(|end| end + deps));
         self.data.extend(part.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
-        self.outputs.extend(part.outputs.iter().map(|o| Output { index: o.index + tasks, ..*o }));
+        self.outputs.extend(part.outputs.iter().map(|o| WantedResult { index: o.index + tasks, ..*o }));
         self.open = part.open;
     }
 
@@ -73,7 +73,7 @@ impl JobSpec {
 
 /// Per-task options as they cross the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TaskOptions {
+pub(crate) struct WireOptions {
     /// The name in the task's key, where it is not its function's.
     pub(crate) name: Option<String>,
     /// Higher runs earlier. Default 0.
@@ -88,6 +88,21 @@ pub(crate) struct TaskOptions {
     pub(crate) worker: Option<String>,
     /// A tag that the worker must carry.
     pub(crate) tag: Option<String>,
+}
+
+/// One input of a task that is to run on a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Input {
+    /// In the worker's own store. With `take` nobody else wants it, and it may be moved out when the task starts.
+    Held {
+        id: TaskId,
+        take: bool,
+    },
+    Payload(Payload),
+    /// The result of a task that was sent to the same worker before, and has not ended.
+    Pending {
+        id: TaskId,
+    },
 }
 
 /// How one run of a task ended, as its worker tells it.
@@ -115,9 +130,9 @@ pub(crate) struct Completion {
 }
 
 /// Why a task has no result. Crosses processes, so the client makes a `TaskError` of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
-    /// The task that failed first; not the dependent that is told of it.
+    /// The task that failed first, not a dependent that fails with it.
     pub(crate) task: TaskId,
     /// Which call of a fused task it was.
     pub(crate) step: u32,
@@ -125,59 +140,10 @@ pub(crate) struct Failure {
     pub(crate) call: Option<(String, u64)>,
     /// Name of the worker it ran on.
     pub(crate) worker: Option<String>,
-    pub(crate) cause: FailureCause,
+    pub(crate) cause: Cause,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum FailureCause {
-    Panic {
-        message: String,
-        location: String,
-        backtrace: String,
-    },
-    /// The function returned `Err`: its text, its type, and the error itself, encoded.
-    Returned {
-        message: String,
-        type_name: String,
-        value: Vec<u8>,
-    },
-    /// The worker process died under it, each time with a record.
-    WorkerDied(Vec<DeathRecord>),
-    /// It needs more memory than a worker has.
-    MemoryLimit {
-        limit: u64,
-        peak: u64,
-        records: Vec<DeathRecord>,
-    },
-    TimedOut {
-        limit_ms: u64,
-    },
-    Cancelled,
-    /// A value of that type could not be encoded.
-    Encode {
-        type_name: String,
-        reason: String,
-    },
-    /// A value of that type could not be decoded.
-    Decode {
-        type_name: String,
-        reason: String,
-    },
-    /// No shared memory or other resource to be had: what, and what to change.
-    Resource {
-        reason: String,
-    },
-    /// An input is bound to a worker that is gone.
-    InputLost {
-        reason: String,
-    },
-    /// No worker of this cluster can ever run it.
-    Infeasible {
-        reason: String,
-    },
-}
-
-/// Word to a session about its outputs.
+/// What a session is told about one of its outputs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     pub(crate) job: JobId,

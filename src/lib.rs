@@ -73,7 +73,7 @@ pub use settings::RestartPolicy;
 pub use settings::StartMethod;
 pub use settings::sizes::{WorkerSize, describe_sizes};
 pub use start::init;
-pub use status::{LogLine, OutputStream};
+pub use status::{Explanation, LogLine, OutputStream};
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 pub use task::Data;
 pub use task::context::{TaskInfo, cancelled, current_task, set_progress};

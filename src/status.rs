@@ -1,5 +1,10 @@
 //! What users see of a client, its workers, and a cluster.
 
+mod explanation;
+
+pub use explanation::Explanation;
+pub(crate) use explanation::{TaskState, Why};
+
 use crate::error::{DeathRecord, Result};
 use std::path::PathBuf;
 
@@ -75,7 +80,7 @@ pub enum WorkerState {
     Stopped,
 }
 
-/// One worker, as [`Client::workers`] sees it.
+/// One worker, as [`Client::workers`](crate::Client::workers) sees it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct WorkerInfo {

@@ -146,27 +146,27 @@ impl<T: Data> Bag<T> {
         self.with_options(|o| o.name = Some(name.clone()))
     }
 
-    /// Runs before ready tasks of lower priority, see [`Lazy::priority`](crate::Lazy::priority).
+    /// Runs before ready tasks of lower priority, see [`DelayedFn::priority`](crate::DelayedFn::priority).
     pub fn priority(&self, priority: i32) -> Self {
         self.with_options(|o| o.priority = priority)
     }
 
-    /// Repeats failed tasks, see [`Lazy::retries`](crate::Lazy::retries).
+    /// Repeats failed tasks, see [`DelayedFn::retries`](crate::DelayedFn::retries).
     pub fn retries(&self, retries: u32) -> Self {
         self.with_options(|o| o.retries = retries)
     }
 
-    /// Fails tasks that take longer, see [`Lazy::timeout`](crate::Lazy::timeout).
+    /// Fails tasks that take longer, see [`DelayedFn::timeout`](crate::DelayedFn::timeout).
     pub fn timeout(&self, timeout: Duration) -> Self {
         self.with_options(|o| o.timeout = Some(timeout))
     }
 
-    /// Bytes that one task is expected to need, see [`Lazy::memory`](crate::Lazy::memory).
+    /// Bytes that one task is expected to need, see [`DelayedFn::memory`](crate::DelayedFn::memory).
     pub fn memory(&self, bytes: u64) -> Self {
         self.with_options(|o| o.memory = Some(bytes))
     }
 
-    /// Runs only on workers that carry the tag, see [`Lazy::tag`](crate::Lazy::tag).
+    /// Runs only on workers that carry the tag, see [`DelayedFn::tag`](crate::DelayedFn::tag).
     pub fn tag(&self, tag: impl Into<String>) -> Self {
         let tag = tag.into();
         self.with_options(|o| o.tag = Some(tag.clone()))

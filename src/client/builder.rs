@@ -6,8 +6,8 @@ use crate::StartMethod;
 use crate::daemon::connect::connect;
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
-use crate::exec::sync::SyncRunner;
-use crate::exec::threads::Threads;
+use crate::exec::sync::SyncExecutor;
+use crate::exec::threads::ThreadPool;
 use crate::memory::limit::MemoryLimit;
 use crate::memory::machine::available_memory;
 use crate::memory::thresholds::Thresholds;
@@ -261,7 +261,7 @@ impl Builder {
     }
 
     /// Tags that worker number `index` (from 0) carries, for tasks that ask for one with
-    /// [`Lazy::tag`](crate::Lazy::tag).
+    /// [`DelayedFn::tag`](crate::DelayedFn::tag).
     pub fn worker_tags<S: Into<String>>(mut self, index: usize, tags: impl IntoIterator<Item = S>) -> Self {
         self.worker_tags.push((index, tags.into_iter().map(Into::into).collect()));
         self
@@ -359,12 +359,12 @@ impl Builder {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
         }
         match self.mode {
-            Mode::Sync => Ok(Client::with_limit(SyncRunner::new(self.events), self.max_graphs)),
+            Mode::Sync => Ok(Client::with_limit(SyncExecutor::new(self.events), self.max_graphs)),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
                 n => {
                     let budget = self.memory_limit.bytes()?;
-                    let threads = Threads::new(n.unwrap_or_else(cores), self.events, budget);
+                    let threads = ThreadPool::new(n.unwrap_or_else(cores), self.events, budget);
                     Ok(Client::with_limit(threads, self.max_graphs))
                 }
             },

@@ -49,7 +49,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] where a function is not [pure](crate::Lazy::pure), for then nothing says that an earlier result
+    /// [`Error::Invalid`] where a function is not [pure](crate::DelayedFn::pure), for then nothing says that an earlier result
     /// is still right, or where the directory cannot be made. A file that cannot be written fails its task.
     pub fn persist_to<T: Data>(&self, directory: impl AsRef<Path>, what: &[Delayed<T>]) -> Result<Vec<Delayed<T>>> {
         let directory = directory.as_ref();

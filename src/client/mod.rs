@@ -1,6 +1,5 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
-mod answer;
 mod blocking;
 pub(crate) mod buffered;
 mod builder;
@@ -16,6 +15,7 @@ use crate::MemoryLimit;
 use crate::Mode;
 use crate::Progress;
 use crate::WorkerInfo;
+use crate::submission::reply::Asked;
 pub use builder::Builder;
 pub use computable::{Computable, Results};
 pub use future::{Awaited, Future, Status};
@@ -23,16 +23,16 @@ pub use wait::{AsCompleted, WaitFor};
 
 use crate::delayed::Delayed;
 use crate::error::{DeathRecord, Error, Result};
-use crate::events::{DEFAULT_CAPACITY, Diary, EventLog};
-use crate::exec::sync::SyncRunner;
-use crate::exec::threads::Threads;
+use crate::events::{ClientLog, DEFAULT_CAPACITY, EventLog};
+use crate::exec::sync::SyncExecutor;
+use crate::exec::threads::ThreadPool;
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::ipc::clock::ticks;
 use crate::memory::report::MemoryReport;
-use crate::message::Question;
-use crate::status::LogLine;
+use crate::message::{Ask, question};
+use crate::status::{Explanation, LogLine};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::context::current_backend;
 use crate::submission::handle::{AllResults, ResultHandle, Submission, WeakHandle};
@@ -40,7 +40,6 @@ use crate::submission::limit::{Permit, SubmissionLimit};
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
-use answer::{deaths, done, events, logs, memory, text, waiting_for, workers};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -78,7 +77,7 @@ struct Inner {
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
     gate: Arc<SubmissionLimit>,
-    diary: Arc<Diary>,
+    log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<FxHashMap<u128, WeakHandle>>,
 }
@@ -118,8 +117,8 @@ impl Client {
     }
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
-        let (gate, diary) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(Diary::new()));
-        Self(Arc::new(Inner { backend, owner, gate, diary, pure: Mutex::default() }))
+        let (gate, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
+        Self(Arc::new(Inner { backend, owner, gate, log, pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -142,12 +141,12 @@ impl Client {
 
     /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
     pub fn threads(n: usize) -> Self {
-        Self::new(Threads::new(n, DEFAULT_CAPACITY, None))
+        Self::new(ThreadPool::new(n, DEFAULT_CAPACITY, None))
     }
 
     /// Runs each task in the calling thread, in the same order every time: for debugging.
     pub fn sync() -> Self {
-        Self::new(SyncRunner::new(DEFAULT_CAPACITY))
+        Self::new(SyncExecutor::new(DEFAULT_CAPACITY))
     }
 
     /// All options of a client.
@@ -244,7 +243,7 @@ impl Client {
     ) -> Result<Arc<Submission>> {
         let began = ticks();
         let run = submit()?;
-        run.keep_until_done(permit.submitted(&self.0.diary, run.number, tasks, began));
+        run.keep_until_done(permit.submitted(&self.0.log, run.number, tasks, began));
         Ok(run)
     }
 
@@ -543,18 +542,35 @@ impl Client {
 
     /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::threads(1);
+    /// let future = client.submit(&delayed(|x: i64| x + 1).call(1))?;
+    /// println!("{}", client.explain(&future)?);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Where the client is closed.
-    pub fn explain<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().submission, future.output().index).wait().and_then(text)
+    pub fn explain<T>(&self, future: &Future<T>) -> Result<Explanation> {
+        self.explanation_of(future).wait()
     }
 
     /// [`explain`](Self::explain) for async code.
     ///
     /// # Errors
     /// As [`explain`](Self::explain).
-    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<String> {
-        self.0.backend.explain(&future.output().submission, future.output().index).await.and_then(text)
+    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<Explanation> {
+        self.explanation_of(future).await
+    }
+
+    fn explanation_of<T>(&self, future: &Future<T>) -> Asked<question::Explain> {
+        let output = future.output();
+        Asked::new(self.0.backend.explain(&output.submission, output.index))
+    }
+
+    fn ask<A: Ask>(&self, question: A) -> Asked<A> {
+        Asked::new(self.0.backend.ask_supervisor(question.question()))
     }
 
     /// The workers. In the in-process modes, the threads that run tasks.
@@ -562,7 +578,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.ask_supervisor(Question::Workers).wait().and_then(workers)
+        self.ask(question::Workers).wait()
     }
 
     /// [`workers`](Self::workers) for async code.
@@ -570,7 +586,7 @@ impl Client {
     /// # Errors
     /// As [`workers`](Self::workers).
     pub async fn workers_async(&self) -> Result<Vec<WorkerInfo>> {
-        self.0.backend.ask_supervisor(Question::Workers).await.and_then(workers)
+        self.ask(question::Workers).await
     }
 
     /// Waits until `n` workers have answered.
@@ -578,7 +594,8 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over before, [`Error::Invalid`] where there are never to be so many.
     pub fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.ask_supervisor(waiting_for(n, timeout)).wait().and_then(|a| done(a, timeout))
+        let ready = self.ask(question::WaitForWorkers { n, timeout }).wait()?;
+        if ready { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
     }
 
     /// [`wait_for_workers`](Self::wait_for_workers) for async code.
@@ -586,7 +603,8 @@ impl Client {
     /// # Errors
     /// As [`wait_for_workers`](Self::wait_for_workers).
     pub async fn wait_for_workers_async(&self, n: usize, timeout: Duration) -> Result<()> {
-        self.0.backend.ask_supervisor(waiting_for(n, timeout)).await.and_then(|a| done(a, timeout))
+        let ready = self.ask(question::WaitForWorkers { n, timeout }).await?;
+        if ready { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
     }
 
     /// Has `n` workers from now on: starts new ones, or retires some once their work and results have moved.
@@ -594,7 +612,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn scale(&self, n: usize) -> Result<()> {
-        self.0.backend.ask_supervisor(Question::Scale(n)).wait().and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Scale(n)).wait()
     }
 
     /// [`scale`](Self::scale) for async code.
@@ -602,7 +620,7 @@ impl Client {
     /// # Errors
     /// As [`scale`](Self::scale).
     pub async fn scale_async(&self, n: usize) -> Result<()> {
-        self.0.backend.ask_supervisor(Question::Scale(n)).await.and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Scale(n)).await
     }
 
     /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
@@ -610,7 +628,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
     pub fn restart(&self) -> Result<()> {
-        self.0.backend.ask_supervisor(Question::Restart).wait().and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Restart).wait()
     }
 
     /// [`restart`](Self::restart) for async code.
@@ -618,7 +636,7 @@ impl Client {
     /// # Errors
     /// As [`restart`](Self::restart).
     pub async fn restart_async(&self) -> Result<()> {
-        self.0.backend.ask_supervisor(Question::Restart).await.and_then(|a| done(a, Duration::ZERO))
+        self.ask(question::Restart).await
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.
@@ -626,7 +644,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.ask_supervisor(Question::Deaths).wait().and_then(deaths)
+        self.ask(question::Deaths).wait()
     }
 
     /// [`deaths`](Self::deaths) for async code.
@@ -634,7 +652,7 @@ impl Client {
     /// # Errors
     /// As [`deaths`](Self::deaths).
     pub async fn deaths_async(&self) -> Result<Vec<DeathRecord>> {
-        self.0.backend.ask_supervisor(Question::Deaths).await.and_then(deaths)
+        self.ask(question::Deaths).await
     }
 
     /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 4096 runs of each worker
@@ -645,7 +663,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn events(&self) -> Result<EventLog> {
-        self.0.backend.ask_supervisor(Question::Events).wait().and_then(events).map(|raw| self.0.diary.log(*raw))
+        self.ask(question::Events).wait().map(|records| self.0.log.log(records))
     }
 
     /// [`events`](Self::events) for async code.
@@ -653,7 +671,7 @@ impl Client {
     /// # Errors
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
-        self.0.backend.ask_supervisor(Question::Events).await.and_then(events).map(|raw| self.0.diary.log(*raw))
+        self.ask(question::Events).await.map(|records| self.0.log.log(records))
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.
@@ -674,7 +692,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn memory(&self) -> Result<MemoryReport> {
-        self.0.backend.ask_supervisor(Question::Memory).wait().and_then(memory)
+        self.ask(question::Memory).wait()
     }
 
     /// [`memory`](Self::memory) for async code.
@@ -682,7 +700,7 @@ impl Client {
     /// # Errors
     /// As [`memory`](Self::memory).
     pub async fn memory_async(&self) -> Result<MemoryReport> {
-        self.0.backend.ask_supervisor(Question::Memory).await.and_then(memory)
+        self.ask(question::Memory).await
     }
 
     /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
@@ -691,7 +709,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn logs(&self) -> Result<Vec<LogLine>> {
-        self.0.backend.ask_supervisor(Question::Logs).wait().and_then(logs)
+        self.ask(question::Logs).wait()
     }
 
     /// [`logs`](Self::logs) for async code.
@@ -699,7 +717,7 @@ impl Client {
     /// # Errors
     /// As [`logs`](Self::logs).
     pub async fn logs_async(&self) -> Result<Vec<LogLine>> {
-        self.0.backend.ask_supervisor(Question::Logs).await.and_then(logs)
+        self.ask(question::Logs).await
     }
 
     /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.

@@ -109,7 +109,7 @@ impl<T> fmt::Debug for AsCompleted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::sync::SyncRunner;
+    use crate::exec::sync::SyncExecutor;
     use crate::graph::label::TaskLabel;
     use crate::submission::handle::{ResultState, cancelled};
     use crate::task::function::{Record, TaskFunction};
@@ -120,7 +120,7 @@ mod tests {
             F::RECORD
         }
         let label = |at| TaskLabel::new(record(|x: u64| x), None, at);
-        let run = Submission::of_values(0, SyncRunner::new(0), (0..3).map(label).collect());
+        let run = Submission::of_values(0, SyncExecutor::new(0), (0..3).map(label).collect());
         let failed = || ResultState::Failed(cancelled(&run.label(0)));
         run.settle([(0, failed())]);
         let futures = (0..3).map(|slot| Future::<u64>::new(ResultHandle::new(&run, slot))).collect();

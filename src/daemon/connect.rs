@@ -9,9 +9,9 @@ use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::message;
-use crate::message::{Answer, Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments};
+use crate::message::{Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments};
 use crate::remote::{Description, Remote, Uplink};
-use crate::submission::backend::Reply;
+use crate::submission::reply::Reply;
 use crate::task::image;
 use interprocess::local_socket::traits::Stream as _;
 use interprocess::local_socket::{GenericFilePath, Stream, ToFsName};
@@ -180,7 +180,7 @@ struct ClusterLink {
 struct Outbox {
     frames: Outgoing,
     /// Told when there is room again.
-    room: Option<Reply>,
+    room: Option<Reply<()>>,
     /// Why nothing more can be written.
     broken: Option<io::Error>,
 }
@@ -256,7 +256,7 @@ impl ClusterLink {
         let room = if out.frames.len_bytes() < MUCH { out.room.take() } else { None };
         drop(out);
         if let Some(room) = room {
-            room.set(Ok(Answer::Done));
+            room.set(Ok(()));
         }
     }
 
@@ -286,7 +286,7 @@ impl ClusterLink {
         let room = out.room.take();
         drop(out);
         if let Some(room) = room {
-            room.set(Ok(Answer::Done));
+            room.set(Ok(()));
         }
     }
 
@@ -359,7 +359,7 @@ impl Uplink for Arc<ClusterLink> {
         self.write(&request)
     }
 
-    fn room(&self) -> Option<Reply> {
+    fn room(&self) -> Option<Reply<()>> {
         let mut out = self.out.lock();
         let much = out.broken.is_none() && out.frames.len_bytes() >= MUCH;
         much.then(|| out.room.get_or_insert_with(Reply::new).clone())

@@ -4,6 +4,9 @@ use super::death::DeathRecord;
 use crate::task::codec;
 use crate::task::{Data, Value};
 use crate::units::HumanBytes;
+use serde::de::Deserializer;
+use serde::ser::{Error as _, Serializer};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +107,7 @@ impl fmt::Display for TaskError {
 impl std::error::Error for TaskError {}
 
 /// What happened to a task.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// Its function panicked.
@@ -133,6 +136,7 @@ pub enum Cause {
     /// One attempt took longer than the task's timeout.
     TimedOut {
         /// The timeout.
+        #[serde(with = "milliseconds")]
         limit: Duration,
     },
     /// It was cancelled.
@@ -215,13 +219,13 @@ pub struct ReturnedError {
 
 #[derive(Clone)]
 enum ReturnedValue {
-    Here(Value),
+    Local(Value),
     Encoded(Arc<[u8]>),
 }
 
 impl ReturnedError {
-    pub(crate) fn here(message: String, type_name: &str, value: Value) -> Self {
-        Self { message, type_name: type_name.to_string(), value: ReturnedValue::Here(value) }
+    pub(crate) fn local(message: String, type_name: &str, value: Value) -> Self {
+        Self { message, type_name: type_name.to_string(), value: ReturnedValue::Local(value) }
     }
 
     pub(crate) fn encoded(message: String, type_name: String, bytes: Vec<u8>) -> Self {
@@ -241,15 +245,135 @@ impl ReturnedError {
     /// The error itself, if it is an `E`.
     pub fn downcast<E: Data>(&self) -> Option<E> {
         match &self.value {
-            ReturnedValue::Here(value) => value.downcast_ref::<E>().cloned(),
+            ReturnedValue::Local(value) => value.downcast_ref::<E>().cloned(),
             ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => codec::decode(bytes).ok(),
             ReturnedValue::Encoded(_) => None,
         }
     }
 }
 
+/// As it crosses processes: the error itself encoded, or empty where that was not possible.
+#[derive(Serialize, Deserialize)]
+struct WireError<M, B> {
+    message: M,
+    type_name: M,
+    value: B,
+}
+
+impl Serialize for ReturnedError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ReturnedValue::Encoded(value) = &self.value else {
+            return Err(S::Error::custom("the error of a task function is encoded by the worker that ran it"));
+        };
+        let value: &[u8] = value;
+        WireError { message: self.message.as_str(), type_name: self.type_name.as_str(), value }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReturnedError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireError { message, type_name, value } = WireError::<String, Vec<u8>>::deserialize(deserializer)?;
+        Ok(Self::encoded(message, type_name, value))
+    }
+}
+
+/// A duration as whole milliseconds.
+mod milliseconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
 impl fmt::Debug for ReturnedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({:?})", self.type_name, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::DeathCause;
+
+    /// What is written for a cause, by variant and field. Processes of one version must agree on it.
+    #[derive(Serialize)]
+    enum Layout {
+        Panic { message: String, location: String, backtrace: String },
+        Returned { message: String, type_name: String, value: Vec<u8> },
+        WorkerDied(Vec<DeathRecord>),
+        MemoryLimit { limit: u64, peak: u64, records: Vec<DeathRecord> },
+        TimedOut { limit_ms: u64 },
+        Cancelled,
+        Encode { type_name: String, reason: String },
+        Decode { type_name: String, reason: String },
+        Resource { reason: String },
+        InputLost { reason: String },
+        Infeasible { reason: String },
+        Closed { reason: String },
+    }
+
+    fn bytes(of: &impl Serialize) -> Vec<u8> {
+        bincode::serde::encode_to_vec(of, bincode::config::standard()).expect("encodes")
+    }
+
+    #[test]
+    fn the_encoding_of_each_cause_is_pinned() {
+        let text = |s: &str| s.to_string();
+        let records =
+            || vec![DeathRecord { worker: text("w"), pid: 300, cause: DeathCause::Signal(9), ..Default::default() }];
+        let reason = || text("why");
+        let value = vec![1, 2, 255];
+        let returned = ReturnedError::encoded(text("m"), text("t"), value.clone());
+        let limit = Duration::from_millis(70_000);
+        let all = [
+            (
+                Cause::Panic { message: text("m"), location: text("l"), backtrace: text("b") },
+                Layout::Panic { message: text("m"), location: text("l"), backtrace: text("b") },
+            ),
+            (Cause::Returned(returned), Layout::Returned { message: text("m"), type_name: text("t"), value }),
+            (Cause::WorkerDied(records()), Layout::WorkerDied(records())),
+            (
+                Cause::MemoryLimit { limit: 1, peak: 1 << 40, records: records() },
+                Layout::MemoryLimit { limit: 1, peak: 1 << 40, records: records() },
+            ),
+            (Cause::TimedOut { limit }, Layout::TimedOut { limit_ms: 70_000 }),
+            (Cause::Cancelled, Layout::Cancelled),
+            (
+                Cause::Encode { type_name: text("t"), reason: reason() },
+                Layout::Encode { type_name: text("t"), reason: reason() },
+            ),
+            (
+                Cause::Decode { type_name: text("t"), reason: reason() },
+                Layout::Decode { type_name: text("t"), reason: reason() },
+            ),
+            (Cause::Resource { reason: reason() }, Layout::Resource { reason: reason() }),
+            (Cause::InputLost { reason: reason() }, Layout::InputLost { reason: reason() }),
+            (Cause::Infeasible { reason: reason() }, Layout::Infeasible { reason: reason() }),
+            (Cause::Closed { reason: reason() }, Layout::Closed { reason: reason() }),
+        ];
+        for (number, (cause, layout)) in all.iter().enumerate() {
+            let encoded = bytes(cause);
+            assert_eq!(encoded, bytes(layout), "{cause:?}");
+            assert_eq!(usize::from(encoded[0]), number, "{cause:?}");
+            let (back, used): (Cause, usize) =
+                bincode::serde::decode_from_slice(&encoded, bincode::config::standard()).expect("decodes");
+            assert_eq!(used, encoded.len());
+            assert_eq!(format!("{back:?}"), format!("{cause:?}"));
+        }
+        assert_eq!(bytes(&all[1].0), [1, 1, b'm', 1, b't', 3, 1, 2, 255]);
+        assert_eq!(bytes(&all[4].0), [4, 252, 112, 17, 1, 0]);
+    }
+
+    #[test]
+    fn an_error_that_nobody_has_encoded_is_refused() {
+        let local = ReturnedError::local(String::new(), "i64", std::sync::Arc::new(1_i64));
+        assert!(bincode::serde::encode_to_vec(Cause::Returned(local), bincode::config::standard()).is_err());
     }
 }

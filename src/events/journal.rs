@@ -1,4 +1,4 @@
-//! The rare transitions: of graphs, as their client sees them, and of workers, as their supervisor does.
+//! The last transitions of graphs and of worker processes, which are rare. (Runs of tasks are in `ipc::ring`.)
 
 use crate::ipc::clock::ticks;
 use parking_lot::Mutex;
@@ -7,15 +7,15 @@ use std::collections::VecDeque;
 
 /// A transition that is no run of a task, with its time stamp.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Entry<T> {
+pub(crate) struct JournalEntry<T> {
     pub(crate) at: u64,
     pub(crate) what: T,
 }
 
-/// The last so many of them.
+/// The last transitions, as many as its capacity.
 pub(crate) struct Journal<T> {
     capacity: usize,
-    entries: Mutex<VecDeque<Entry<T>>>,
+    entries: Mutex<VecDeque<JournalEntry<T>>>,
 }
 
 /// What happens to a graph.
@@ -30,11 +30,11 @@ pub(crate) enum GraphStep {
 pub(crate) struct WorkerStep {
     pub(crate) worker: String,
     pub(crate) pid: u32,
-    pub(crate) what: LifeStep,
+    pub(crate) what: ProcessStep,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum LifeStep {
+pub(crate) enum ProcessStep {
     Started,
     Ready,
     Lost(crate::error::DeathCause),
@@ -58,10 +58,10 @@ impl<T: Clone> Journal<T> {
         if entries.len() == self.capacity {
             entries.pop_front();
         }
-        entries.push_back(Entry { at, what });
+        entries.push_back(JournalEntry { at, what });
     }
 
-    pub(crate) fn entries(&self) -> Vec<Entry<T>> {
+    pub(crate) fn entries(&self) -> Vec<JournalEntry<T>> {
         self.entries.lock().iter().cloned().collect()
     }
 }

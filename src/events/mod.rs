@@ -2,8 +2,7 @@
 //!
 //! Recording is always on and costs some twenty nanoseconds a task. Runs of tasks go into a bounded [`ring`], one for
 //! each thread of the threads mode, one on each worker's control page (which outlives the worker), one for the sync
-//! mode. Graphs and workers change seldom and have a [`journal`]. Readers put it all together: [`Client::events`] here,
-//! anything else that wants to show what went on.
+//! mode. Graphs and workers change seldom and have a [`journal`]. [`Client::events`] puts them together.
 //!
 //! [`Client::events`]: crate::Client::events
 
@@ -14,7 +13,7 @@ use crate::graph::node;
 use crate::ipc::clock::{Clock, Ruler};
 use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
-use journal::{Entry, GraphStep, LifeStep, WorkerStep};
+use journal::{GraphStep, JournalEntry, ProcessStep, WorkerStep};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -147,7 +146,7 @@ pub struct EventLog {
 
 /// The first line of a saved log.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct LogHeader {
     swath_events: u32,
     started: SystemTime,
 }
@@ -173,7 +172,7 @@ impl EventLog {
         let path = path.as_ref();
         let write = || -> std::io::Result<()> {
             let mut out = BufWriter::new(std::fs::File::create(path)?);
-            serde_json::to_writer(&mut out, &Head { swath_events: FORMAT, started: self.started })?;
+            serde_json::to_writer(&mut out, &LogHeader { swath_events: FORMAT, started: self.started })?;
             for event in &self.events {
                 out.write_all(b"\n")?;
                 serde_json::to_writer(&mut out, event)?;
@@ -209,7 +208,7 @@ impl EventLog {
             Error::invalid("event log", format!("{}, line {line}: {what}", path.display()))
         };
         let head = lines.next().transpose().map_err(unreadable)?.unwrap_or_default();
-        let head: Head = serde_json::from_str(&head).map_err(|e| wrong(1, &e))?;
+        let head: LogHeader = serde_json::from_str(&head).map_err(|e| wrong(1, &e))?;
         if head.swath_events != FORMAT {
             return Err(wrong(1, &format!("format {}; this version reads format {FORMAT}", head.swath_events)));
         }
@@ -224,35 +223,35 @@ impl EventLog {
 
 /// The runs that one worker or thread recorded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Recorded {
+pub(crate) struct WorkerRuns {
     pub(crate) worker: String,
     pub(crate) records: Vec<RingRecord>,
 }
 
-/// What a mode knows of its tasks and workers.
+/// The records that a mode has of its tasks and workers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Raw {
-    pub(crate) runs: Vec<Recorded>,
-    pub(crate) workers: Vec<Entry<WorkerStep>>,
+pub(crate) struct EventRecords {
+    pub(crate) runs: Vec<WorkerRuns>,
+    pub(crate) workers: Vec<JournalEntry<WorkerStep>>,
 }
 
-/// The start of a client, and what has become of its graphs.
-pub(crate) struct Diary {
+/// The log of one client: when it was opened, and what happened to its graphs.
+pub(crate) struct ClientLog {
     clock: Clock,
     started: SystemTime,
     pub(crate) graphs: journal::Journal<GraphStep>,
 }
 
-impl Diary {
+impl ClientLog {
     pub(crate) fn new() -> Self {
         Self { clock: Clock::start(), started: SystemTime::now(), graphs: journal::Journal::new(DEFAULT_CAPACITY) }
     }
 
     /// Puts together what is known.
-    pub(crate) fn log(&self, raw: Raw) -> EventLog {
+    pub(crate) fn log(&self, from: EventRecords) -> EventLog {
         let ruler = self.clock.ruler();
         let mut events = Vec::new();
-        for Entry { at, what } in self.graphs.entries() {
+        for JournalEntry { at, what } in self.graphs.entries() {
             let kind = match what {
                 GraphStep::Submitted { graph, tasks } => EventKind::GraphSubmitted { graph, tasks },
                 GraphStep::Finished { graph, began } => {
@@ -261,21 +260,21 @@ impl Diary {
             };
             events.push(Event { at: ruler.since_start(at), kind });
         }
-        for Entry { at, what: WorkerStep { worker, pid, what } } in raw.workers {
+        for JournalEntry { at, what: WorkerStep { worker, pid, what } } in from.workers {
             let kind = match what {
-                LifeStep::Started => EventKind::WorkerStarted { worker, pid },
-                LifeStep::Ready => EventKind::WorkerReady { worker, pid },
-                LifeStep::Lost(cause) => EventKind::WorkerLost { worker, pid, cause },
-                LifeStep::Retired => EventKind::WorkerRetired { worker, pid },
+                ProcessStep::Started => EventKind::WorkerStarted { worker, pid },
+                ProcessStep::Ready => EventKind::WorkerReady { worker, pid },
+                ProcessStep::Lost(cause) => EventKind::WorkerLost { worker, pid, cause },
+                ProcessStep::Retired => EventKind::WorkerRetired { worker, pid },
             };
             events.push(Event { at: ruler.since_start(at), kind });
         }
-        for Recorded { worker, records } in raw.runs {
+        for WorkerRuns { worker, records } in from.runs {
             for record in records {
                 push_run(&worker, record, &ruler, &mut events);
             }
         }
-        // Stable: what has the same time stamp stays in the order in which it is told above and below.
+        // Stable: what has the same time stamp stays in the order in which it was pushed.
         events.sort_by_key(|e| e.at);
         EventLog { started: self.started, events }
     }

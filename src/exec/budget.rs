@@ -4,7 +4,8 @@ use crate::graph::node::{Kind, Node};
 use crate::task::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes results may take before tasks without inputs wait. Those with inputs never do: they free what they use.
+/// How many bytes results may take before tasks without inputs wait. Those with inputs never do: they free what they
+/// use.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
@@ -18,8 +19,8 @@ impl Budget {
         Self { limit, live: AtomicU64::new(0), typical: AtomicU64::new(0) }
     }
 
-    /// Counts a result; answers with its size, for [`gone`](Self::gone).
-    pub(super) fn kept(&self, node: &Node, value: &Value, is_source: bool) -> u64 {
+    /// Counts a result. Returns its size, for [`remove`](Self::remove).
+    pub(super) fn add(&self, node: &Node, value: &Value, is_source: bool) -> u64 {
         let Kind::Call { function, .. } = &node.kind else { return 0 };
         let bytes = function.result().size(value);
         self.live.fetch_add(bytes, Ordering::Relaxed);
@@ -32,11 +33,11 @@ impl Budget {
         bytes
     }
 
-    pub(super) fn gone(&self, bytes: u64) {
+    pub(super) fn remove(&self, bytes: u64) {
         self.live.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes of results, and how many there may be.
+    /// Bytes of results, and the limit.
     pub(super) fn used(&self) -> (u64, u64) {
         (self.live.load(Ordering::Relaxed), self.limit)
     }
@@ -52,7 +53,7 @@ impl Budget {
         let room = self.limit.saturating_sub(used);
         let fit = match room.checked_div(typical) {
             Some(fit) => usize::try_from(fit).unwrap_or(usize::MAX),
-            // Nothing is known yet, so nothing is taken in advance.
+            // No size is known yet, so only one may start.
             None => usize::from(room > 0),
         };
         fit.max(usize::from(busy == 0)).min(n)

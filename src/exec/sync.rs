@@ -1,34 +1,34 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::{begin, ended, evaluate, task_error};
+use super::attempt::{GraphTask, Inputs, execute, held_result};
+use super::queries::answer_in_process;
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Kind;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Mode, Progress};
-use crate::submission::backend::{Backend, Reply, Want, answer_in_process};
+use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::backend::{Backend, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultState, Submission};
+use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
-use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 /// Where tasks of this mode say they ran.
 const HERE: &str = "caller";
 
-pub(crate) struct SyncRunner {
-    events: OwnRing,
-    runs: AtomicU32,
+pub(crate) struct SyncExecutor {
+    recorded: OwnRing,
+    submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
     total: AtomicU64,
@@ -36,7 +36,7 @@ pub(crate) struct SyncRunner {
 }
 
 struct SyncScope {
-    backend: Weak<SyncRunner>,
+    backend: Weak<SyncExecutor>,
     graph: Rc<Graph>,
     task: Cell<u32>,
 }
@@ -62,10 +62,10 @@ impl TaskScope for SyncScope {
     fn waiting(&self, _begins: bool) {}
 }
 
-/// A finished task: its value, or the failure it stands for.
+/// The result of a finished task.
 type Done = std::result::Result<Value, TaskError>;
 
-impl SyncRunner {
+impl SyncExecutor {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: "it was shut down".to_string() }),
@@ -73,11 +73,11 @@ impl SyncRunner {
         }
     }
 
-    /// A runner that remembers so many runs.
-    pub(crate) fn new(events: usize) -> Arc<Self> {
+    /// An executor that remembers the last `recorded` runs.
+    pub(crate) fn new(recorded: usize) -> Arc<Self> {
         Arc::new(Self {
-            events: OwnRing::new(events),
-            runs: AtomicU32::new(0),
+            recorded: OwnRing::new(recorded),
+            submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -93,13 +93,13 @@ impl SyncRunner {
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut failed = 0;
-        // One task begins when the one before it has ended, so that each is timed by one look at the clock.
+        // Each task begins when the one before it ended, so that a task needs one reading of the clock.
         let mut now = ticks();
         for id in 0..graph.len() as u32 {
             scope.task.set(id);
             let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
             failed += u64::from(result.is_err());
-            // A result that nobody uses (a future's that is gone) need not be kept.
+            // A result without uses (its future is gone) need not be kept.
             if uses[id as usize] > 0 {
                 done[id as usize] = Some(result);
             }
@@ -122,66 +122,56 @@ impl SyncRunner {
         if graph.is_held(id)
             && let Kind::Held(output) = &graph.nodes[id as usize].kind
         {
-            return output.submission.with_state(output.index, |slot| match slot {
-                ResultState::Value(value) => Ok(value.clone()),
-                ResultState::Failed(e) => Err(e.clone()),
-                _ => Err(crate::submission::handle::cancelled(&output.label())),
-            });
+            return held_result(output);
         }
-        let refs = graph.refs(id);
-        let failure = refs.iter().find_map(|&r| done[r as usize].as_ref().and_then(|d| d.as_ref().err()).cloned());
-        if let Some(e) = failure {
-            refs.iter().for_each(|&r| uses[r as usize] -= 1);
-            return Err(e.needed(TaskLabel::in_graph(graph, id).key()));
-        }
-        let (retries, timeout) = graph.options(id).map_or((0, None), |o| (o.retries, o.timeout));
-        let mut attempt = 0;
-        loop {
-            let last = attempt == retries;
-            let mut at = 0;
-            let began = timeout.map(|_| Instant::now());
-            let deadline = timeout.zip(began).and_then(|(limit, began)| began.checked_add(limit));
-            let mut input = || {
-                let r = refs[at] as usize;
-                at += 1;
-                // The last use of the last attempt takes the value, so that the function may own it without a copy.
-                if last {
-                    uses[r] -= 1;
-                }
-                let value = if last && uses[r] == 0 { done[r].take() } else { done[r].clone() };
-                match value {
-                    Some(Ok(value)) => value,
-                    _ => Arc::new(()),
-                }
-            };
-            let token = begin(self.events.ring(), number, graph, id, 0, *now);
-            let result = context::with_deadline(deadline, || evaluate(graph, id, &mut input));
-            if last {
-                // A fault while arguments were put together leaves some of them unused.
-                refs[at..].iter().for_each(|&r| uses[r as usize] -= 1);
-            }
-            let late = timeout.zip(began).filter(|(limit, began)| began.elapsed() > *limit).map(|(limit, _)| limit);
-            *now = ticks();
-            self.events.ring().end(token, ended(&result, late.is_some()), *now);
-            match (result, late) {
-                (Ok(value), None) => {
-                    if !last {
-                        refs.iter().for_each(|&r| uses[r as usize] -= 1);
-                    }
-                    return Ok(value);
-                }
-                _ if !last => attempt += 1,
-                (_, Some(limit)) => {
-                    let (label, cause) = (TaskLabel::in_graph(graph, id), Cause::TimedOut { limit });
-                    return Err(TaskError::new(label.key(), label.name(), Some(HERE.to_string()), None, cause));
-                }
-                (Err(fault), None) => return Err(task_error(&TaskLabel::in_graph(graph, id), HERE, fault)),
-            }
-        }
+        let task = GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: HERE };
+        execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }
 
-impl Backend for SyncRunner {
+/// The results of a graph while a task of it runs.
+struct Results<'a> {
+    graph: &'a Graph,
+    id: u32,
+    /// Per task: uses of its result that are to come.
+    uses: &'a mut [u32],
+    done: &'a mut [Option<Done>],
+}
+
+impl Inputs for Results<'_> {
+    fn refusal(&self) -> Option<TaskError> {
+        let failed = |&input: &u32| self.done[input as usize].as_ref()?.as_ref().err();
+        let error = self.graph.refs(self.id).iter().find_map(failed)?;
+        Some(error.clone().needed(TaskLabel::in_graph(self.graph, self.id).key()))
+    }
+
+    fn copy(&mut self, input: u32) -> Value {
+        value_of(self.done[input as usize].clone())
+    }
+
+    fn take(&mut self, input: u32) -> Value {
+        self.release(input);
+        let done = &mut self.done[input as usize];
+        value_of(if self.uses[input as usize] == 0 { done.take() } else { done.clone() })
+    }
+
+    fn release(&mut self, input: u32) {
+        self.uses[input as usize] -= 1;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+fn value_of(done: Option<Done>) -> Value {
+    match done {
+        Some(Ok(value)) => value,
+        _ => Arc::new(()),
+    }
+}
+
+impl Backend for SyncExecutor {
     fn mode(&self) -> Mode {
         Mode::Sync
     }
@@ -195,15 +185,15 @@ impl Backend for SyncRunner {
         self.check_open()?;
         let graph = Rc::new(graph);
         self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-        let run = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        let results = self.run(run.number, &graph);
-        run.settle(
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let results = self.run(submission.number, &graph);
+        submission.settle(
             results
                 .into_iter()
                 .enumerate()
                 .map(|(i, r)| (i as u32, r.map_or_else(ResultState::Failed, ResultState::Value))),
         );
-        Ok(run)
+        Ok(submission)
     }
 
     fn scatter(
@@ -213,28 +203,28 @@ impl Backend for SyncRunner {
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
-        let run = Submission::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
-        Ok(run)
+        let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
+        Ok(submission)
     }
 
-    fn ask(&self, _run: &Submission, _slots: &[u32]) {}
+    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn release(&self, _run: &Submission, _slots: &[u32]) {}
+    fn release(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn cancel(&self, _run: &Arc<Submission>, _slots: &[u32]) {}
+    fn cancel(&self, _submission: &Arc<Submission>, _indices: &[u32]) {}
 
-    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = run.node(slot) else { return Ok(()) };
-        if run.reopen(slot) {
+        let Some(node) = submission.node(index) else { return Ok(()) };
+        if submission.reopen(index) {
             let graph = Rc::new(Graph::of(&[&node]));
             self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
             let result = self
-                .run(run.number, &graph)
+                .run(submission.number, &graph)
                 .into_iter()
-                .map(|r| (slot, r.map_or_else(ResultState::Failed, ResultState::Value)));
-            run.settle(result);
+                .map(|r| (index, r.map_or_else(ResultState::Failed, ResultState::Value)));
+            submission.settle(result);
         }
         Ok(())
     }
@@ -249,14 +239,15 @@ impl Backend for SyncRunner {
 
     fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
-            let runs = vec![Recorded { worker: HERE.to_string(), records: self.events.ring().read() }];
-            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+            let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }
 
-    fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        Reply::ready(Ok(Answer::Text(format!("{} ran when it was submitted", run.label(slot).key()))))
+    fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        let explanation = Explanation::here(submission.label(index).key(), Why::RanAtOnce);
+        Reply::ready(Ok(Answer::Explanation(Box::new(explanation))))
     }
 
     fn shutdown(&self) {

@@ -6,8 +6,9 @@
 use super::node::{Arg, Kind, Node, keyed_hash, serials};
 use super::wire::{INLINE, end};
 use crate::error::{Error, Result};
+use crate::ipc::batch::Batch;
 use crate::ipc::segment::SegmentPool;
-use crate::job::{JobSpec, Output};
+use crate::job::{JobSpec, WantedResult};
 use crate::task::call::{Fault, guarded};
 use crate::task::codec;
 use crate::task::codec::{Codec, CodecOf, Refused};
@@ -17,11 +18,8 @@ use crate::task::{Data, Value, program};
 use smallvec::smallvec;
 use std::sync::Arc;
 
-/// Most bytes of encoded arguments that are written out at once, and most values that are too long for that.
-const BYTES: usize = 1 << 20;
+/// Most values in one part that are too long for the bodies of calls.
 const LONG: usize = 256;
-/// Most shared segments of one message; one value may have more by itself.
-const SEGMENTS: usize = 1024;
 
 /// The calls. They need nothing of each other, and the result of each is wanted.
 #[derive(Debug)]
@@ -146,23 +144,24 @@ impl MapTasks {
         spec.body_ends.reserve(n);
         spec.dep_ends.reserve(n);
         spec.outputs.reserve(n);
-        let mut segments = 0;
+        let mut size = Batch::default();
         for id in ids {
-            if spec.bodies.len() >= BYTES || spec.data.len() >= LONG || segments >= SEGMENTS {
+            if spec.data.len() >= LONG || !size.fits(1, 1) {
                 part.next = id;
                 break;
             }
             if skip(id) {
                 continue;
             }
-            let given = spec.data.len();
+            let (given, start) = (spec.data.len(), spec.bodies.len());
             if let Err(e) = self.operand(id, spec, &mut part.ends, pool) {
                 part.refused.push((id, e));
                 continue;
             }
-            segments += spec.data[given..].iter().map(|(_, payload)| payload.segments().len()).sum::<usize>();
             program::call_step(&mut spec.bodies, offset, 1, (self.hash(id) >> 64) as u64);
-            spec.outputs.push(Output { index: part.ends.len() as u32, deliver: false });
+            let segments = spec.data[given..].iter().map(|(_, payload)| payload.segments().len());
+            size.add(segments.sum(), spec.bodies.len() - start);
+            spec.outputs.push(WantedResult { index: part.ends.len() as u32, deliver: false });
             part.ends.push(id);
             spec.body_ends.push(end(spec.bodies.len())?);
             spec.dep_ends.push(end(spec.deps.len())?);

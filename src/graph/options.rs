@@ -1,6 +1,6 @@
 //! What a user may say about one task.
 
-use crate::job::TaskOptions;
+use crate::job::WireOptions;
 use std::time::Duration;
 
 /// Options of one task.
@@ -19,7 +19,7 @@ pub(crate) struct Options {
 impl Options {
     /// Whether the options change how the task is run, not only what it is called.
     pub(crate) fn matter(&self) -> bool {
-        self.to_wire() != TaskOptions::default()
+        self.to_wire() != WireOptions::default()
     }
 
     /// Whether a task with these options can take in one with the others.
@@ -44,8 +44,8 @@ impl Options {
         }
     }
 
-    pub(crate) fn to_wire(&self) -> TaskOptions {
-        TaskOptions {
+    pub(crate) fn to_wire(&self) -> WireOptions {
+        WireOptions {
             name: self.name.clone(),
             priority: self.priority,
             retries: self.retries,

@@ -4,8 +4,9 @@ use super::Graph;
 use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
-use crate::job::{EXTERNAL, JobSpec, Output};
-use crate::submission::handle::{ResultHandle as ClientOutput, ResultState};
+use crate::job::WantedResult;
+use crate::job::{EXTERNAL, JobSpec};
+use crate::submission::handle::{ResultHandle, ResultState};
 use crate::task::codec::{Codec, Refused};
 use crate::task::encode::EncodeError;
 use crate::task::encode::encode;
@@ -286,7 +287,7 @@ impl JobWriter<'_> {
         for (slot, id) in self.graph.outputs().into_iter().enumerate() {
             let index = self.place[id as usize];
             if index & EXTERNAL == 0 {
-                self.spec.outputs.push(Output { index, deliver });
+                self.spec.outputs.push(WantedResult { index, deliver });
                 self.slots.push(slot as u32);
             }
         }
@@ -294,7 +295,7 @@ impl JobWriter<'_> {
 }
 
 /// Why there is no task that makes an output.
-fn unsent(output: &ClientOutput) -> Error {
+fn unsent(output: &ResultHandle) -> Error {
     output.submission.with_state(output.index, |slot| match slot {
         ResultState::Failed(e) => Error::Task(e.clone()),
         _ => Error::OtherClient { key: output.key() },

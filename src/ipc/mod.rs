@@ -6,6 +6,7 @@
 //! noticeboard that outlives it, and the [`ledger`] on the supervisor's page is the budget
 //! all segments are taken from.
 pub(crate) mod allocator;
+pub(crate) mod batch;
 pub(crate) mod buffer;
 pub(crate) mod captured;
 pub(crate) mod clock;

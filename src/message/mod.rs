@@ -4,24 +4,23 @@
 //! collects them while a message is encoded, and hands them out again while it is decoded.
 
 mod packed;
+pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
-use crate::error::DeathRecord;
-use crate::ids::{JobId, SessionId, TaskId, WorkerId};
+use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivery, Failure, JobSpec};
-use crate::memory::report::MemoryReport;
+use crate::job::{Delivery, Failure, Input, JobSpec};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
 use crate::status::LogLine;
-use crate::status::WorkerInfo;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
 pub(crate) use packed::{Completions, Tasks};
+pub(crate) use question::{Answer, Ask, Question};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -31,9 +30,9 @@ use std::sync::Arc;
 
 /// The kind of all frames but these two: the message says what it is.
 pub(crate) const KIND: u8 = 1;
-/// The first word of whoever attaches: eight bytes of version, and behind them a message.
+/// The kind of the first frame of a program that attaches: eight bytes of version, and behind them a message.
 pub(crate) const FIRST: u8 = 2;
-/// The answer where that is refused: plain text. Peers of any other version must be able to read these two.
+/// The kind of the answer where that is refused: plain text. Peers of any other version must be able to read these two.
 pub(crate) const REFUSED: u8 = 3;
 
 /// Supervisor to worker.
@@ -44,16 +43,16 @@ pub(crate) enum ToWorker {
     Cancel(Vec<TaskId>),
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
-    /// Keep these values in reach until told to drop them.
+    /// Keep these values until told to drop them.
     Share(Vec<(TaskId, Payload)>),
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),
     /// These were with a program that has left, and may still read them.
-    Forsake(Vec<SegmentId>),
+    Abandon(Vec<SegmentId>),
     /// Makers of segments that have ended.
     Gone(Vec<u32>),
-    /// Word to tasks of the worker that submitted tasks of their own.
+    /// A message to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
 }
@@ -130,20 +129,7 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) inputs: Vec<Input>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Input {
-    Held {
-        id: TaskId,
-        take: bool,
-    },
-    Payload(Payload),
-    /// The result of a task that was sent before, when there is one.
-    Ahead {
-        id: TaskId,
-    },
-}
-
-/// A client's requests to a supervisor.
+/// Client to supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Submit {
@@ -180,43 +166,14 @@ pub(crate) enum Request {
     },
 }
 
-/// What a client may ask; each is answered under its ticket.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Question {
-    Workers,
-    Deaths,
-    Memory,
-    Logs,
-    Events,
-    Explain(JobId, u32),
-    Progress,
-    WaitForWorkers { n: usize, millis: u64 },
-    Scale(usize),
-    Restart,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
-    Workers(Vec<WorkerInfo>),
-    Deaths(Vec<DeathRecord>),
-    Memory(Box<MemoryReport>),
-    Logs(Vec<LogLine>),
-    Events(Box<crate::events::Raw>),
-    Text(String),
-    Progress { done: u64, failed: u64, total: u64 },
-    Done,
-    TimedOut,
-    Refused(String),
-}
-
-/// A supervisor's word to a client.
+/// Supervisor to client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToSession {
     Deliveries(Vec<Delivery>),
     Answer(u64, Answer),
     Return(Vec<(SegmentId, u32)>),
     /// These were with another program that has left, and may still read them.
-    Forsake(Vec<SegmentId>),
+    Abandon(Vec<SegmentId>),
     /// Nothing will come any more.
     Closed {
         reason: String,
@@ -228,7 +185,7 @@ pub(crate) enum ToSession {
     },
 }
 
-/// First word of a program that attaches to a local cluster; the executable's descriptor rides along.
+/// The first message of a program that attaches to a local cluster; the executable's descriptor comes with it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attach {
     /// Run my tasks.
@@ -256,24 +213,25 @@ pub(crate) enum Attached {
     Refused(String),
 }
 
-/// A supervisor's word to a program that attached.
+/// Local cluster to a program that is attached.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FromCluster {
-    /// How many of its tasks have been done since the last word.
+    /// How many of its tasks have been done since the last message.
     pub(crate) done: u64,
     pub(crate) word: ToSession,
 }
 
-/// A payload as it is written, and as it is read.
+/// A payload as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct PayloadOut<'a> {
     bytes: &'a Bytes,
     in_segment: Option<u64>,
     segments: Vec<SegmentId>,
 }
 
+/// A payload as it is read.
 #[derive(Deserialize)]
-struct Read {
+struct PayloadIn {
     bytes: Bytes,
     in_segment: Option<u64>,
     segments: Vec<SegmentId>,
@@ -295,13 +253,13 @@ impl Serialize for Payload {
             OUT.with_borrow_mut(|out| out.extend(segments.iter().cloned()));
         }
         let segments = segments.iter().map(|s| s.id()).collect();
-        Written { bytes: &self.bytes, in_segment: self.in_segment(), segments }.serialize(serializer)
+        PayloadOut { bytes: &self.bytes, in_segment: self.in_segment(), segments }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = Read::deserialize(deserializer)?;
+        let wire = PayloadIn::deserialize(deserializer)?;
         let next = |id: &SegmentId| IN.with_borrow_mut(|waiting| waiting.pop()).filter(|s| s.id() == *id);
         let segments: Option<Vec<_>> = wire.segments.iter().map(next).collect();
         let segments =
@@ -355,12 +313,12 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segm
     Ok((body, segments))
 }
 
-/// The body of a first word. It carries no segments.
+/// The body of a first message. It carries no segments.
 pub(crate) fn encode_first(word: &Attach) -> Result<Vec<u8>, Malformed> {
     Ok([VERSION.to_le_bytes().as_slice(), &encode(word)?.0].concat())
 }
 
-/// Reads a first word, if it is of our version.
+/// Reads a first message, if it is of our version.
 pub(crate) fn decode_first(mut frame: Frame) -> Result<Attach, String> {
     let Some(version) = frame.body.first_chunk().copied().filter(|_| frame.kind == FIRST) else {
         return Err("malformed message: it does not begin with a version".to_string());

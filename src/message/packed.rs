@@ -1,12 +1,12 @@
-//! Tasks and their ends as they cross the wire. There may be a million of each in a second, and decoding every part of them
-//! as a field of its own would cost more than all the rest of their way.
+//! Tasks and completions as they cross the wire. There may be a million of each in a second, and decoding every part of
+//! them as a field of its own would cost more than everything else that is done with them.
 //!
-//! So what each of them has lies packed in one string of bytes, and what few have goes beside it.
+//! So the parts that all of them have lie packed in one string of bytes, and the parts that few have stand beside it.
 
-use super::{Input, Malformed, Task};
+use super::{Malformed, Task};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::payload::Payload;
-use crate::job::{Completion, Outcome};
+use crate::job::{Completion, Input, Outcome};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries about tasks, each of which begins with flags and the task's id.
@@ -24,7 +24,7 @@ const MOST_GUESSED: usize = 1024;
 
 /// The entry leaves out its job, which is that of the one before.
 const SAME_JOB: u8 = 1;
-/// What an entry does not tell is the next thing beside.
+/// The rest of the entry is the next thing beside.
 const BESIDE: u8 = 2;
 const DELIVER: u8 = 4;
 const ALONE: u8 = 8;
@@ -160,10 +160,6 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.packed.bytes.is_empty()
-    }
-
     pub(crate) fn push(&mut self, completion: Completion) {
         let Completion { id, attempt, run_us, outcome } = completion;
         let in_place = matches!(&outcome, Outcome::Value(payload) if payload.is_plain());
@@ -218,7 +214,7 @@ mod tests {
         let all = || {
             [
                 plain(id(1, 0)),
-                Task { inputs: vec![Input::Ahead { id: id(1, 0) }], deliver: false, ..plain(id(1, u32::MAX)) },
+                Task { inputs: vec![Input::Pending { id: id(1, 0) }], deliver: false, ..plain(id(1, u32::MAX)) },
                 Task { name: Some("n".to_string()), alone: true, ..plain(id(2, 0)) },
                 Task { body: &[1; 5000], ..plain(id(2, 1)) },
             ]

@@ -5,21 +5,25 @@
 
 pub(crate) mod map;
 
-use super::graph::label::TaskLabel;
-use super::status::{Mode, Progress};
-use super::submission::backend::{Backend, Reply, Shown, Want};
-use super::submission::handle::{ResultHandle, ResultState, Submission, Waiter, cancelled};
-use super::submission::task_map::{Gone, IndexRanges, TaskMap};
-use crate::error::{Cause, Error, Result, ReturnedError, TaskError};
+use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::Graph;
+use crate::graph::label::TaskLabel;
 use crate::graph::node;
 use crate::graph::node::{Kind, Node};
 use crate::graph::wire::argument_error;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Delivered, Delivery, Failure, FailureCause, JobSpec, Output as Wanted};
+use crate::job::{Delivered, Delivery, Failure, JobSpec, WantedResult};
+use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
+use crate::status::{Explanation, Why};
+use crate::status::{Mode, Progress};
+use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::handle::cancelled;
+use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
+use crate::submission::reply::Reply;
+use crate::submission::task_map::{Gone, IndexRanges, TaskMap};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::encode::encode;
@@ -28,7 +32,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
@@ -36,7 +39,7 @@ pub(crate) trait Uplink: Send + Sync {
     fn send(&self, request: Request) -> Result<()>;
 
     /// What to wait for before more work is sent, if too much waits to be sent already.
-    fn room(&self) -> Option<Reply> {
+    fn room(&self) -> Option<Reply<()>> {
         None
     }
 
@@ -163,7 +166,7 @@ impl Remote {
                     reply.set(Ok(answer));
                 }
             }
-            ToSession::Forsake(segments) => self.pool.forsake(&segments),
+            ToSession::Abandon(segments) => self.pool.forsake(&segments),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
             }
@@ -200,7 +203,7 @@ impl Remote {
                         failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
                         let own = run.task(slot) == Some(failure.task);
-                        if own && matches!(failure.cause, FailureCause::Cancelled) && self.knew(failure.task) {
+                        if own && matches!(failure.cause, Cause::Cancelled) && self.knew(failure.task) {
                             return None;
                         }
                         Some((slot, ResultState::Failed(self.error(number, &failure, &run.label(slot), own))))
@@ -247,7 +250,7 @@ impl Remote {
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
-        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), cause(&failure.cause))
+        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), failure.cause.clone())
     }
 
     /// Closes this side: nothing will come any more.
@@ -363,24 +366,6 @@ pub(crate) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
 }
 
-fn cause(cause: &FailureCause) -> Cause {
-    match cause.clone() {
-        FailureCause::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
-        FailureCause::Returned { message, type_name, value } => {
-            Cause::Returned(ReturnedError::encoded(message, type_name, value))
-        }
-        FailureCause::WorkerDied(records) => Cause::WorkerDied(records),
-        FailureCause::MemoryLimit { limit, peak, records } => Cause::MemoryLimit { limit, peak, records },
-        FailureCause::TimedOut { limit_ms } => Cause::TimedOut { limit: Duration::from_millis(limit_ms) },
-        FailureCause::Cancelled => Cause::Cancelled,
-        FailureCause::Encode { type_name, reason } => Cause::Encode { type_name, reason },
-        FailureCause::Decode { type_name, reason } => Cause::Decode { type_name, reason },
-        FailureCause::Resource { reason } => Cause::Resource { reason },
-        FailureCause::InputLost { reason } => Cause::InputLost { reason },
-        FailureCause::Infeasible { reason } => Cause::Infeasible { reason },
-    }
-}
-
 impl Backend for Remote {
     fn mode(&self) -> Mode {
         Mode::Processes
@@ -393,7 +378,7 @@ impl Backend for Remote {
         }
     }
 
-    fn room(&self) -> Option<Reply> {
+    fn room(&self) -> Option<Reply<()>> {
         self.uplink.room()
     }
 
@@ -444,7 +429,7 @@ impl Backend for Remote {
         for (index, (value, codec, label)) in (0..).zip(values) {
             let payload = encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, label.key(), codec))?;
             spec.data.push((index, payload));
-            spec.outputs.push(Wanted { index, deliver: false });
+            spec.outputs.push(WantedResult { index, deliver: false });
             labels.push(label);
         }
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
@@ -528,16 +513,12 @@ impl Backend for Remote {
     }
 
     fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        match run.task(slot) {
-            Some(task) => self.ask_supervisor(Question::Explain(task.job, task.index)),
-            None if !run.is_done(slot) => {
-                let key = run.label(slot).key();
-                Reply::ready(Ok(Answer::Text(format!(
-                    "{key} is about to be sent to the workers, after those before it"
-                ))))
-            }
-            None => Reply::ready(Ok(Answer::Text(format!("{} is given", run.label(slot).key())))),
-        }
+        let why = match run.task(slot) {
+            Some(task) => return self.ask_supervisor(Explain(task).question()),
+            None if !run.is_done(slot) => Why::NotSent,
+            None => Why::GivenHere,
+        };
+        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(run.label(slot).key(), why)))))
     }
 
     fn shutdown(&self) {

@@ -3,7 +3,7 @@
 use super::{Command, Completion, Config, Scheduler, WorkerSpec};
 use crate::ids::{JobId, SessionId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{JobSpec, Outcome, Output};
+use crate::job::{JobSpec, Outcome, WantedResult};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) fn drive_noops(n: u32, workers: u32) -> u64 {
     let spec = JobSpec {
         body_ends: vec![0; n as usize],
         dep_ends: vec![0; n as usize],
-        outputs: (0..n).map(|index| Output { index, deliver: true }).collect(),
+        outputs: (0..n).map(|index| WantedResult { index, deliver: true }).collect(),
         ..JobSpec::default()
     };
     let mut scheduler = Scheduler::new(Config::default());

@@ -1,6 +1,7 @@
-//! How long tasks are likely to take: what those of the same function took in the jobs before.
+//! How long tasks are likely to take and how large their results will be: what those of the same function took before.
 //!
-//! A job learns it from its own tasks as they end. Where each task is a job of its own, that is too late.
+//! A job learns run times from its own tasks as they end. Where each task is a job of its own, that is too late, so both
+//! kinds of estimate are also kept by function. Functions outlive jobs, and there are no more of them than the program has.
 
 use super::Scheduler;
 use super::job::TaskRef;
@@ -11,15 +12,15 @@ use rustc_hash::FxHashMap;
 /// By function, as a task's program names it: a moving average of run times in nanoseconds.
 ///
 /// A job is taken to be like its first task, and a chain of calls goes by the last: so a job pays for this once. Only
-/// what ran to its end is learnt from, so there are no more functions than the program has.
+/// runs that succeeded count.
 #[derive(Debug, Default)]
-pub(super) struct Times(FxHashMap<u64, u32>);
+pub(super) struct RunTimes(FxHashMap<u64, u32>);
 
 /// No guess is shorter, in nanoseconds: this time the function may take longer, and what waits in a worker's queue meanwhile
 /// is not easily had back.
 const LEAST: u32 = 100_000;
 
-impl Times {
+impl RunTimes {
     /// What the tasks of a job are likely to take; 0 where that is unknown.
     pub(super) fn of(&self, spec: &JobSpec, first: u32) -> u32 {
         let known = |function| self.0.get(&function).copied();
@@ -38,14 +39,48 @@ fn average(old: u32, run_us: u32) -> u32 {
     (if old == 0 { sample } else { old + (sample - old) / 4 }) as u32
 }
 
+/// By function, as a task's program names it: a moving average of what its results took, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct ResultSizes(FxHashMap<u64, u64>);
+
+impl ResultSizes {
+    fn learn(&mut self, function: u64, bytes: u64) {
+        self.0.entry(function).and_modify(|old| *old = *old - *old / 4 + bytes / 4).or_insert(bytes);
+    }
+}
+
 impl Scheduler {
     /// A task has run for so long, and has succeeded or not.
     pub(super) fn learn_time(&mut self, r: TaskRef, run_us: u32, succeeded: bool) {
         let job = &mut self.jobs[r.job];
         job.estimate = average(job.estimate, run_us);
         if succeeded && r.index == job.first {
-            let known = self.times.0.entry(program::function(job.spec.body(r.index))).or_default();
+            let known = self.run_times.0.entry(program::function(job.spec.body(r.index))).or_default();
             *known = average(*known, run_us);
         }
+    }
+
+    /// A task that ran on a worker with a memory limit has a result of this many bytes, which the worker keeps (`held`) or
+    /// has sent along.
+    pub(super) fn learn_size(&mut self, r: TaskRef, bytes: u64, held: bool) {
+        let job = &self.jobs[r.job];
+        // Small results of functions of which nobody expects more need not be known.
+        if held || job.memory(r.index) > 0 || !self.result_sizes.0.is_empty() {
+            let function = program::function(job.spec.body(r.index));
+            if held || job.memory(r.index) > 0 || self.result_sizes.0.contains_key(&function) {
+                self.result_sizes.learn(function, bytes);
+            }
+        }
+    }
+
+    /// How many bytes a task is expected to leave with its worker: what results of its function took, or until there was
+    /// one, what the task's options declare; 0 where nothing is known.
+    pub(super) fn leaves(&self, r: TaskRef) -> u64 {
+        let job = &self.jobs[r.job];
+        let declared = job.memory(r.index);
+        if self.result_sizes.0.is_empty() {
+            return declared;
+        }
+        self.result_sizes.0.get(&program::function(job.spec.body(r.index))).copied().unwrap_or(declared)
     }
 }

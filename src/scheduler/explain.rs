@@ -1,4 +1,4 @@
-//! Looking in from outside: what a task waits for, and how much of everything there is.
+//! What users are told of the scheduler's state: why a task is where it is, and how many tasks and values there are.
 
 use super::Scheduler;
 use super::job::{Job, KINDS, State, TaskRef, flag};
@@ -6,45 +6,11 @@ use super::worker::{Leaving, Worker};
 #[cfg(test)]
 use crate::ids::JobId;
 use crate::ids::{TaskId, WorkerId};
+use crate::status::{Explanation, TaskState, Why};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// How many inputs an explanation names.
 const NAMED_INPUTS: usize = 16;
-
-/// Where a task stands, for others to see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum TaskState {
-    /// It has not run and nobody needs it.
-    Unneeded,
-    /// It waits for its inputs.
-    Waiting,
-    /// It waits for a worker.
-    Ready,
-    /// It waits for inputs to be moved.
-    Fetching,
-    /// It has been sent to a worker.
-    Running,
-    Done,
-    /// It was done, and its value has been dropped.
-    Released,
-    Failed,
-}
-
-impl fmt::Display for TaskState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unneeded => "not needed",
-            Self::Waiting => "waiting",
-            Self::Ready => "ready",
-            Self::Fetching => "fetching inputs",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Released => "released",
-            Self::Failed => "failed",
-        })
-    }
-}
 
 impl From<State> for TaskState {
     fn from(state: State) -> Self {
@@ -58,26 +24,6 @@ impl From<State> for TaskState {
             State::Released => Self::Released,
             State::Failed { .. } => Self::Failed,
         }
-    }
-}
-
-/// Why a task is where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Explanation {
-    pub(crate) task: TaskId,
-    pub(crate) state: TaskState,
-    /// Where it runs, or ran.
-    pub(crate) worker: Option<WorkerId>,
-    /// The first of the inputs it waits for.
-    pub(crate) missing: Vec<(TaskId, TaskState)>,
-    /// All inputs it waits for.
-    pub(crate) missing_count: u32,
-    pub(crate) reason: String,
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {} is {}: {}", self.task, self.state, self.reason)
     }
 }
 
@@ -188,8 +134,7 @@ impl Scheduler {
     pub(crate) fn explain(&self, task: TaskId) -> Option<Explanation> {
         let (job, r) = self.look_up(task)?;
         let state = job.state(r.index);
-        let mut missing = Vec::new();
-        let mut missing_count = 0;
+        let (mut count, mut first) = (0, Vec::new());
         if state.pending() {
             for &dep in job.spec.deps(r.index) {
                 let target = job.resolve(dep);
@@ -197,90 +142,68 @@ impl Scheduler {
                 let input = owner.state(target.index);
                 let moving = matches!(input, State::Done { value, .. } if owner.values[value].exporting);
                 if !input.available() || (state == State::Fetching && moving) {
-                    missing_count += 1;
-                    if missing.len() < NAMED_INPUTS {
-                        missing.push((owner.task_id(target.index), input.into()));
+                    count += 1;
+                    if first.len() < NAMED_INPUTS {
+                        first.push((owner.task_id(target.index), input.into()));
                     }
                 }
             }
         }
-        let slot = match state {
-            State::Assigned { worker, .. } => Some(worker),
-            State::Done { last, .. } | State::Lent { last, .. } => Some(last),
-            _ => None,
-        };
-        let worker = slot.and_then(|slot| self.workers.get(slot));
-        let reason = match state {
-            State::Idle => "no result that anybody asked for depends on it".to_owned(),
-            State::Waiting { .. } if missing_count == 0 => {
-                "its cancelled run has not ended on its worker yet, and it must not run twice at a time".to_owned()
-            }
-            State::Waiting { .. } | State::Fetching => {
-                let names: Vec<String> = missing.iter().map(|(id, state)| format!("{id} ({state})")).collect();
-                let rest = missing_count as usize - names.len();
-                let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-                let what = if state == State::Fetching { "moved" } else { "computed" };
-                format!("{missing_count} of its inputs must be {what} first: {}{more}", names.join(", "))
-            }
+        let name = |slot| self.workers.get(slot).map(|w| w.spec.name.clone());
+        let why = match state {
+            State::Idle => Why::NotNeeded,
+            State::Waiting { .. } if count == 0 => Why::CancelledRunEnding,
+            State::Waiting { .. } | State::Fetching => Why::Inputs { count, first, moving: state == State::Fetching },
             State::Ready => self.why_ready(job, r),
-            State::Assigned { .. } => {
-                let name = worker.map_or("a worker", |w| w.spec.name.as_str());
-                let failed = job.tries.get(&r.index).map_or(0, |n| *n);
-                let died = job.deaths.get(&r.index).map_or(0, Vec::len);
-                let order = if job.is_ahead(r.index) { ", to run as soon as what it needs has run there" } else { "" };
-                format!("it was sent to {name}{order}, after {failed} failed runs and {died} lost workers")
-            }
+            State::Assigned { worker, .. } => Why::Running {
+                worker: name(worker),
+                ahead: job.is_ahead(r.index),
+                failed_runs: job.tries.get(&r.index).map_or(0, |n| *n),
+                lost_workers: job.deaths.get(&r.index).map_or(0, |deaths| deaths.len() as u32),
+            },
             State::Done { value, .. } | State::Lent { value, .. } => {
                 let value = &job.values[value];
-                let place = self.workers.get(value.holder).map_or("the supervisor", |w| w.spec.name.as_str());
-                format!("its result of {} B is with {place}", value.nbytes)
+                Why::Stored { bytes: value.nbytes, worker: name(value.holder) }
             }
-            State::Data { .. } => "its value was given".to_owned(),
-            State::Released => "nobody needs its result any more".to_owned(),
+            State::Data { .. } => Why::Given,
+            State::Released => Why::Released,
             State::Failed { failure } => {
-                let failure = &job.failures[failure as usize];
-                if failure.task == task {
-                    "it failed itself".to_owned()
-                } else {
-                    format!("task {} failed, which it depends on", failure.task)
-                }
+                let root = job.failures[failure as usize].task;
+                Why::Failed { root: (root != task).then_some(root) }
             }
         };
-        let worker = worker.map(|w| w.id);
-        Some(Explanation { task, state: state.into(), worker, missing, missing_count, reason })
+        Some(Explanation { task: task.to_string(), state: Some(state.into()), why })
     }
 
-    fn why_ready(&self, job: &Job, r: TaskRef) -> String {
+    /// Why no worker has got a ready task.
+    fn why_ready(&self, job: &Job, r: TaskRef) -> Why {
         let rule = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
         let allowed: Vec<&Worker> =
             self.workers.iter().filter(|w| rule.is_none_or(|rule| rule.allows(&w.spec))).collect();
         if self.workers.iter().next().is_none() {
-            return "there is no worker yet".to_owned();
+            return Why::NoWorker;
         }
         if allowed.is_empty() {
-            return "none of the workers that are there now is what its options ask for".to_owned();
+            return Why::Placement;
         }
         let open: Vec<&&Worker> = allowed.iter().filter(|w| w.accepting()).collect();
         if open.is_empty() && allowed.iter().any(|w| w.paused) {
-            let paused: Vec<&str> = allowed.iter().filter(|w| w.paused).map(|w| w.spec.name.as_str()).collect();
-            let names = paused.join(", ");
-            return format!("every worker that may run it has to make room in its memory first: {names}");
+            let workers = allowed.iter().filter(|w| w.paused).map(|w| w.spec.name.clone()).collect();
+            return Why::Memory { workers };
         }
         if open.is_empty() {
-            return "every worker that may run it is about to go".to_owned();
+            return Why::WorkersLeaving;
         }
         if rule.is_some_and(|rule| rule.alone) {
-            return "a worker ran out of memory under it, so it waits until it can have one for itself".to_owned();
+            return Why::Alone;
         }
         let memory = rule.map_or(0, |rule| rule.memory);
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {
-            return format!("the {memory} B it asks for are in use by other tasks on every worker that may run it");
+            return Why::MemoryAsked { bytes: memory };
         }
         if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
-            return "it would add to the results in memory, and others are to use some of those first".to_owned();
+            return Why::HeldBack;
         }
-        let moved =
-            if job.tasks[r.index as usize].has(flag::ROAMS) { " (it was taken back from a busy worker)" } else { "" };
-        format!("the {} workers that may run it have their hands full{moved}", open.len())
+        Why::Busy { workers: open.len(), taken_back: job.tasks[r.index as usize].has(flag::ROAMS) }
     }
 }

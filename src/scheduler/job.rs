@@ -1,18 +1,18 @@
 //! A job and the states of its tasks.
 
 use super::ready::{Lane, LaneKey, ReadyLanes};
-use super::worker::Slot;
+use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, JobSpec, TaskOptions};
+use crate::job::{EXTERNAL, Failure, JobSpec, WireOptions};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
 
-/// A task by the slot of its job: valid as long as the job is.
+/// A task by the slot of its job: valid as long as the job is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TaskRef {
     pub(super) job: u32,
@@ -32,22 +32,22 @@ pub(super) enum State {
     Ready,
     /// All inputs exist, but at least one is on its way out of another worker.
     Fetching,
-    /// In flight; `seq` finds it in the worker's flight list. It was sent ahead of so many of its inputs, which are to be
-    /// the results of tasks before it on the same worker.
+    /// In flight; `seq` finds it in the worker's flight list. `ahead` counts the inputs that it was sent ahead of: results of
+    /// tasks that were sent to the same worker before it.
     Assigned {
-        worker: Slot,
+        worker: WorkerIndex,
         seq: u32,
         ahead: u8,
     },
     /// `last` is the worker that ran it: a hint, that worker may be gone.
     Done {
         value: u32,
-        last: Slot,
+        last: WorkerIndex,
     },
     /// Done, but its last user may move the value out of the store, so nobody else can count on it.
     Lent {
         value: u32,
-        last: Slot,
+        last: WorkerIndex,
     },
     /// The value came with the job.
     Data {
@@ -105,7 +105,7 @@ pub(super) mod flag {
     pub(in super::super) const CLAIMED: u16 = 1;
     /// The session is owed the value in full.
     pub(in super::super) const WANTED: u16 = 2;
-    /// The session has heard that it is there.
+    /// The session has been told that it is there.
     pub(in super::super) const TOLD: u16 = 4;
     /// It has an entry in the job's options.
     pub(in super::super) const OPTIONS: u16 = 8;
@@ -150,13 +150,13 @@ impl Task {
 
 /// A computed value: in the supervisor, in a worker's store, or both.
 #[derive(Debug)]
-pub(super) struct Value {
+pub(super) struct TaskValue {
     pub(super) payload: Option<Payload>,
     pub(super) nbytes: u64,
     pub(super) owner: u32,
     /// The task it is lent to, in the state `Lent`.
     pub(super) taker: u32,
-    pub(super) holder: Slot,
+    pub(super) holder: WorkerIndex,
     /// Without the holder the payload is worth nothing.
     pub(super) bound: bool,
     /// A fetch is under way; the value stays until that is answered.
@@ -164,13 +164,13 @@ pub(super) struct Value {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Values {
-    entries: Vec<Option<Value>>,
+pub(super) struct TaskValues {
+    entries: Vec<Option<TaskValue>>,
     free: Vec<u32>,
 }
 
-impl Values {
-    pub(super) fn insert(&mut self, value: Value) -> u32 {
+impl TaskValues {
+    pub(super) fn insert(&mut self, value: TaskValue) -> u32 {
         if let Some(at) = self.free.pop() {
             self.entries[at as usize] = Some(value);
             return at;
@@ -179,42 +179,42 @@ impl Values {
         (self.entries.len() - 1) as u32
     }
 
-    pub(super) fn remove(&mut self, at: u32) -> Value {
+    pub(super) fn remove(&mut self, at: u32) -> TaskValue {
         let value = self.entries[at as usize].take().expect("a state names a value that is there");
         self.free.push(at);
         value
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TaskValue> {
         self.entries.iter_mut().flatten()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Value> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TaskValue> {
         self.entries.iter().flatten()
     }
 
     #[cfg(test)]
-    pub(super) fn enumerate(&self) -> impl Iterator<Item = (u32, &Value)> {
+    pub(super) fn enumerate(&self) -> impl Iterator<Item = (u32, &TaskValue)> {
         self.entries.iter().enumerate().filter_map(|(i, v)| Some((i as u32, v.as_ref()?)))
     }
 }
 
-impl Index<u32> for Values {
-    type Output = Value;
-    fn index(&self, at: u32) -> &Value {
+impl Index<u32> for TaskValues {
+    type Output = TaskValue;
+    fn index(&self, at: u32) -> &TaskValue {
         self.entries[at as usize].as_ref().expect("a state names a value that is there")
     }
 }
 
-impl IndexMut<u32> for Values {
-    fn index_mut(&mut self, at: u32) -> &mut Value {
+impl IndexMut<u32> for TaskValues {
+    fn index_mut(&mut self, at: u32) -> &mut TaskValue {
         self.entries[at as usize].as_mut().expect("a state names a value that is there")
     }
 }
 
 /// An external input: a task of another job. It counts as one use there, however many tasks here use it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
+pub(super) struct ExternalInput {
     pub(super) target: TaskRef,
     /// Active tasks of this job that use it.
     pub(super) uses: u32,
@@ -231,10 +231,10 @@ pub(super) struct Job {
     /// The dependents of all tasks and then of all externals, in compressed rows. Both are empty where there are none.
     pub(super) dependent_ends: Vec<u32>,
     pub(super) dependents: Vec<u32>,
-    pub(super) links: Vec<Link>,
+    pub(super) external_inputs: Vec<ExternalInput>,
     /// Who uses tasks of this job from outside: job slot and external.
     pub(super) users: FxHashMap<u32, BTreeSet<(u32, u32)>>,
-    pub(super) values: Values,
+    pub(super) values: TaskValues,
     pub(super) failures: Vec<Arc<Failure>>,
     pub(super) lanes: Vec<Lane>,
     /// The lane of each entry of the spec's options.
@@ -311,7 +311,7 @@ impl Job {
         }
     }
 
-    pub(super) fn options(&self, index: u32) -> Option<&TaskOptions> {
+    pub(super) fn options(&self, index: u32) -> Option<&WireOptions> {
         if !self.tasks[index as usize].has(flag::OPTIONS) {
             return None;
         }
@@ -374,7 +374,7 @@ impl Job {
         if dep & EXTERNAL == 0 {
             TaskRef { job: self.slot, index: dep }
         } else {
-            self.links[(dep & !EXTERNAL) as usize].target
+            self.external_inputs[(dep & !EXTERNAL) as usize].target
         }
     }
 

@@ -2,11 +2,11 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::{Leaving, Slot, WorkerSpec};
-use crate::error::DeathRecord;
+use super::worker::{Leaving, WorkerIndex, WorkerSpec};
+use crate::error::{Cause, DeathRecord};
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{Failure, FailureCause};
+use crate::job::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,14 +109,14 @@ impl Scheduler {
             self.settle();
         }
         for zombie in zombies {
-            self.lay_to_rest(zombie.id);
+            self.zombie_ended(zombie.id);
         }
         self.settle();
         self.sweep();
     }
 
     /// The tasks whose value is in that worker's store, and whether the supervisor has it too for good.
-    fn held_by(&mut self, slot: Slot) -> Vec<(TaskRef, bool)> {
+    fn held_by(&mut self, slot: WorkerIndex) -> Vec<(TaskRef, bool)> {
         let mut held = Vec::new();
         for job in self.jobs.iter_mut() {
             let slot_of_job = job.slot;
@@ -133,7 +133,7 @@ impl Scheduler {
         let claimed = self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED);
         let value = &mut self.jobs[r.job].values[value];
         self.workers[value.holder].let_go(value.nbytes, claimed);
-        value.holder = Slot::NONE;
+        value.holder = WorkerIndex::NONE;
     }
 
     /// A value is gone for good.
@@ -226,7 +226,7 @@ impl Scheduler {
                     if let State::Assigned { worker, seq, .. } = self.jobs[d.job].state(d.index)
                         && worker == slot
                     {
-                        self.strand(d, worker, seq);
+                        self.cancel_run(d, worker, seq);
                         self.jobs[d.job].set(d.index, State::Waiting { missing: 1 }, &mut self.ready);
                         stopped.push(d);
                     }
@@ -277,8 +277,8 @@ impl Scheduler {
         for r in overdue {
             let State::Assigned { worker, seq, .. } = self.jobs[r.job].state(r.index) else { continue };
             let limit_ms = self.jobs[r.job].options(r.index).and_then(|o| o.timeout_ms).unwrap_or_default();
-            let failure = self.failure_of(r, Some(worker), FailureCause::TimedOut { limit_ms });
-            self.strand(r, worker, seq);
+            let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit: Duration::from_millis(limit_ms) });
+            self.cancel_run(r, worker, seq);
             self.attempt_failed(r, failure);
             self.settle();
         }
@@ -298,7 +298,7 @@ impl Scheduler {
 
     /// Leads retiring workers through the steps of their end.
     pub(super) fn wind_down(&mut self) {
-        let leaving: Vec<Slot> =
+        let leaving: Vec<WorkerIndex> =
             self.workers.slots().filter(|(_, w)| w.leaving != Leaving::No && !w.killed).map(|(slot, _)| slot).collect();
         for slot in leaving {
             if let Leaving::Draining { asked_back } = self.workers[slot].leaving {

@@ -1,12 +1,11 @@
-//! Workers short of memory, and tasks that have ended workers by it.
+//! Workers that are short of memory, and tasks under which workers ran out of it.
 
 use super::Scheduler;
 use super::job::{Job, State, TaskRef, flag};
 use super::ready::{Lane, Rule};
-use super::worker::{Leaving, Slot};
-use crate::error::DeathRecord;
+use super::worker::{Leaving, WorkerIndex};
+use crate::error::{Cause, DeathRecord};
 use crate::ids::WorkerId;
-use crate::job::FailureCause;
 use std::sync::Arc;
 
 impl Scheduler {
@@ -43,7 +42,7 @@ impl Scheduler {
         let mut copies = Vec::new();
         for job in self.jobs.iter() {
             for value in job.values.iter() {
-                let is_copy = value.holder != Slot::NONE && !value.exporting;
+                let is_copy = value.holder != WorkerIndex::NONE && !value.exporting;
                 if is_copy && value.payload.as_ref().is_some_and(|p| p.nbytes() >= self.config.large_copy) {
                     copies.push(TaskRef { job: job.slot, index: value.owner });
                 }
@@ -64,7 +63,7 @@ impl Scheduler {
     ///
     /// A death of memory says little about a task that ran beside others and beside results: it gets a worker for itself
     /// first, and fails if that is not enough.
-    pub(super) fn blame(&mut self, r: TaskRef, record: &DeathRecord) -> Option<FailureCause> {
+    pub(super) fn blame(&mut self, r: TaskRef, record: &DeathRecord) -> Option<Cause> {
         let job = &mut self.jobs[r.job];
         let deaths = job.deaths.entry(r.index).or_default();
         deaths.push(record.clone());
@@ -78,10 +77,10 @@ impl Scheduler {
             if record.cause.is_of_limit() {
                 let records: Vec<_> = deaths.iter().filter(|d| d.cause.is_of_memory()).cloned().collect();
                 let peak = records.iter().map(DeathRecord::peak).max().unwrap_or(0);
-                return Some(FailureCause::MemoryLimit { limit: record.memory_limit.unwrap_or(0), peak, records });
+                return Some(Cause::MemoryLimit { limit: record.memory_limit.unwrap_or(0), peak, records });
             }
         }
-        (deaths.len() >= self.config.allowed_deaths as usize).then(|| FailureCause::WorkerDied(deaths.clone()))
+        (deaths.len() >= self.config.allowed_deaths as usize).then(|| Cause::WorkerDied(deaths.clone()))
     }
 }
 

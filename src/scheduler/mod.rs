@@ -6,11 +6,11 @@
 //!   A task's `uses` are its active dependents plus the session's claim; at zero its value is dropped, or its work is.
 //! * A value is *available* in the states `Done` and `Data`. `Waiting { missing }` counts the inputs that are not,
 //!   and the run of the same task that was cancelled but has not ended yet, if there is one. So a task is never in flight twice,
-//!   and a worker's late word about a cancelled run cannot be mistaken for one about its successor.
+//!   and a worker's late message about a cancelled run cannot be mistaken for one about the next run.
 //! * A cancelled run leaves the task at once and stays with its worker as a *zombie*: it takes a thread until it ends.
 //! * A value that was dropped or lost is not special: whoever uses it again starts the task again, and what that needs.
 //! * A short task whose missing inputs, of whatever job, are all in flight on one worker may be sent there ahead of them,
-//!   so that it runs without a question as soon as they have ended (`ahead`). If one of them does not give a result there,
+//!   so that the worker starts it as soon as they have ended (`pipelining`). If one of them has no result there,
 //!   the worker sends the task back.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
@@ -31,7 +31,6 @@ mod ready;
 mod sessions;
 #[cfg(test)]
 mod sim;
-mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -42,8 +41,6 @@ mod worker;
 
 pub(crate) use drive::drive_noops;
 #[cfg(test)]
-pub(crate) use explain::{Explanation, TaskState};
-#[cfg(test)]
 pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 
@@ -51,7 +48,7 @@ use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 pub(crate) use crate::job::Completion;
-use crate::job::{Delivery, JobSpec};
+use crate::job::{Delivery, Input, JobSpec};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -95,7 +92,7 @@ pub(crate) enum Command {
     Cancel { worker: WorkerId, tasks: Vec<TaskId> },
     /// Send these held values; each is answered with [`Scheduler::exported`].
     Fetch { worker: WorkerId, tasks: Vec<TaskId> },
-    /// Keep these given values in reach, until told to drop them.
+    /// Keep these given values until told to drop them.
     Share { worker: WorkerId, values: Vec<(TaskId, Payload)> },
     /// Forget these held or shared values, as far as they are there.
     Drop { worker: WorkerId, tasks: Vec<TaskId> },
@@ -105,7 +102,7 @@ pub(crate) enum Command {
     Kill { worker: WorkerId, cause: DeathCause },
     /// This worker has nothing left that anybody needs: end it in order.
     Retire { worker: WorkerId },
-    /// Word to a session about its outputs, in order.
+    /// What a session is told about its outputs, in order.
     Deliver { session: SessionId, deliveries: Vec<Delivery> },
 }
 
@@ -124,35 +121,20 @@ pub(crate) struct RunTask {
     pub(crate) inputs: Vec<Input>,
 }
 
-/// One input of a task to run.
-#[derive(Clone, Debug)]
-pub(crate) enum Input {
-    /// In the worker's own store. With `take` nobody else wants it, and it may be moved out when the task starts.
-    Held {
-        id: TaskId,
-        take: bool,
-    },
-    Payload(Payload),
-    /// The result of a task that was sent to the same worker before, and has not ended.
-    Ahead {
-        id: TaskId,
-    },
-}
-
 /// The state of everything that was submitted, and of the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     config: Config,
-    /// The latest time anybody told.
+    /// The latest time that a caller gave.
     now: Duration,
     jobs: Jobs,
     workers: Workers,
     ready: ReadyLanes,
-    /// The workers that can exist; unknown until told.
+    /// The workers that can exist; none until `set_fleet`.
     fleet: Option<Vec<WorkerSpec>>,
-    sizes: sizes::Sizes,
-    times: estimates::Times,
-    /// No task runs anywhere but such as wait for others, as far as placing tasks has come.
+    result_sizes: estimates::ResultSizes,
+    run_times: estimates::RunTimes,
+    /// No task runs anywhere, except those that wait for others. Set before tasks are placed, cleared by the first one.
     calm: bool,
     deliveries: Vec<Delivery>,
     /// Tasks that lost their last use.
@@ -166,7 +148,7 @@ pub(crate) struct Scheduler {
     /// Jobs that may have become unneeded, by slot.
     leaving: Vec<u32>,
     /// Tasks that use results of other jobs, and may be sent ahead of these.
-    latecomers: Vec<TaskRef>,
+    pipelined: Vec<TaskRef>,
     next_seq: u64,
     /// Messages about runs and transfers that nobody waits for.
     stale: u64,
@@ -182,7 +164,7 @@ impl Scheduler {
         self.now = self.now.max(now);
         self.settle();
         self.place_all();
-        self.send_latecomers();
+        self.send_pipelined();
         self.balance();
         self.wind_down();
         self.flush(out);

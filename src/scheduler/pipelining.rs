@@ -1,13 +1,13 @@
 //! Tasks that are sent to a worker ahead of their inputs.
 //!
-//! A chain of short tasks would spend its time on messages if each link were sent when the one before it has ended. So a
+//! A chain of short tasks would spend its time on messages if each task were sent when the one before it has ended. So a
 //! task goes to a worker as soon as everything it lacks is in flight there; the worker starts it when these have
 //! ended, at once and without asking. Only short tasks with small results are worth it: for a longer one a message
-//! costs nothing, and a large result is to be moved into its last user, which takes the scheduler's word.
+//! costs nothing, and a large result is to be moved into its last user, which only the scheduler can decide.
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::Slot;
+use super::worker::WorkerIndex;
 use crate::ids::{TaskId, WorkerId};
 use crate::job::EXTERNAL;
 
@@ -16,12 +16,12 @@ const SHORT: u32 = 500_000;
 /// Nor those with more inputs, so that looking at all of them is cheap.
 const MOST_INPUTS: usize = 8;
 /// A job with more tasks is not searched for those that use results of others.
-const MOST_LATECOMERS: usize = 64;
+const MOST_PIPELINED: usize = 64;
 
 impl Scheduler {
     /// A task was sent: sends along the first of its successors that lacks nothing but results of this worker's tasks,
     /// and after that the first successor of the successor, and so on.
-    pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: Slot) {
+    pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: WorkerIndex) {
         loop {
             let job = &self.jobs[last.job];
             let no_successor = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
@@ -50,12 +50,13 @@ impl Scheduler {
         let owner = &self.jobs[r.job];
         let shared = owner.tasks[r.index as usize].has(flag::SHARED);
         let users = shared.then(|| owner.users.get(&r.index)).flatten().into_iter().flatten();
-        let elsewhere = users.flat_map(move |&(slot, link)| row(slot, self.jobs[slot].tasks.len() as u32 + link));
+        let elsewhere =
+            users.flat_map(move |&(slot, external)| row(slot, self.jobs[slot].tasks.len() as u32 + external));
         row(r.job, r.index).chain(elsewhere)
     }
 
-    /// Of how many inputs a task would be sent ahead to this worker, if it can be.
-    fn ahead_of(&self, r: TaskRef, slot: Slot) -> Option<u8> {
+    /// How many inputs a task would be sent ahead of, if it can be sent to this worker now.
+    fn ahead_of(&self, r: TaskRef, slot: WorkerIndex) -> Option<u8> {
         let job = &self.jobs[r.job];
         let task = &job.tasks[r.index as usize];
         let State::Waiting { .. } = task.state else { return None };
@@ -88,31 +89,31 @@ impl Scheduler {
         (ahead > 0).then_some(ahead)
     }
 
-    /// A new job may use what is in flight of earlier ones. Where it is large, that is not worth looking for.
-    pub(super) fn note_latecomers(&mut self, slot: u32) {
+    /// Notes the tasks of a new job that use results of earlier jobs. A large job is not searched for them.
+    pub(super) fn note_pipelined(&mut self, slot: u32) {
         let job = &self.jobs[slot];
-        if job.links.is_empty() || job.tasks.len() > MOST_LATECOMERS {
+        if job.external_inputs.is_empty() || job.tasks.len() > MOST_PIPELINED {
             return;
         }
         for index in 0..job.tasks.len() as u32 {
             let deps = job.spec.deps(index);
             let late = deps.len() <= MOST_INPUTS && deps.iter().any(|dep| dep & EXTERNAL != 0);
             if late && matches!(job.state(index), State::Waiting { .. }) {
-                self.latecomers.push(TaskRef { job: slot, index });
+                self.pipelined.push(TaskRef { job: slot, index });
             }
         }
     }
 
-    /// Sends tasks of new jobs along with what they use of earlier ones.
-    pub(super) fn send_latecomers(&mut self) {
-        for r in std::mem::take(&mut self.latecomers) {
+    /// Sends tasks of new jobs to the workers where the tasks that they use are in flight.
+    pub(super) fn send_pipelined(&mut self) {
+        for r in std::mem::take(&mut self.pipelined) {
             if self.jobs.state_of(r).is_some_and(|state| matches!(state, State::Waiting { .. })) {
-                self.send_latecomer(r);
+                self.send_one_pipelined(r);
             }
         }
     }
 
-    fn send_latecomer(&mut self, r: TaskRef) {
+    fn send_one_pipelined(&mut self, r: TaskRef) {
         let job = &self.jobs[r.job];
         let inputs = job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep));
         let mut flying = inputs.filter_map(|t| match self.jobs[t.job].state(t.index) {
@@ -120,8 +121,8 @@ impl Scheduler {
             _ => None,
         });
         let Some((slot, before)) = flying.next() else { return };
-        // What is ahead starts before everything in the queue. A program that goes on with each result as it comes would
-        // keep all others waiting, and no thread waits for it as long as there are others.
+        // A task sent ahead starts before everything in the worker's queue. A program that submits a task for each result as it
+        // comes would keep all others waiting; as long as there are others, no thread is idle without it.
         if self.ready.total > 0 || self.workers[slot].queued() > 0 {
             return;
         }
@@ -134,7 +135,7 @@ impl Scheduler {
         }
     }
 
-    /// These tasks were sent ahead of inputs that have no result there, and have not started.
+    /// The worker sends these tasks back: an input that they were sent ahead of has no result there.
     pub(crate) fn bounced(&mut self, worker: WorkerId, tasks: &[TaskId]) {
         let Some(slot) = self.workers.find(worker) else { return };
         for &id in tasks {

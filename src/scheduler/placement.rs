@@ -2,10 +2,11 @@
 
 use super::job::{State, TaskRef, flag};
 use super::ready::{LaneKey, Rule};
-use super::worker::{Slot, Worker};
-use super::{Input, RunTask, Scheduler};
+use super::worker::{Worker, WorkerIndex};
+use super::{RunTask, Scheduler};
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
+use crate::job::Input;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,23 +23,23 @@ const MAX_BATCH: u32 = 512;
 const TRANSFER: u64 = 100_000;
 /// What it costs to run a task away from where its small inputs were made, in nanoseconds: waking another process.
 const AWAY: u64 = 20_000;
-/// A queue shorter than this is not worth a message, as long as the worker moves.
+/// A queue shorter than this, in nanoseconds, is not worth a message, as long as the worker ends tasks.
 const SHORT_QUEUE: u64 = 200_000;
-/// A worker that has not ended a task for so long does not move.
+/// A worker that has not ended a task for this long is stalled.
 const STALLED: Duration = Duration::from_millis(1);
 
-/// Neighbours that go to one worker.
-struct Run {
-    slot: Slot,
+/// Tasks next to each other that go to one worker.
+struct Stretch {
+    slot: WorkerIndex,
     left: u32,
     lane: u32,
     /// What each is expected to leave with the worker.
     leaves: u64,
 }
 
-impl Default for Run {
+impl Default for Stretch {
     fn default() -> Self {
-        Self { slot: Slot::NONE, left: 0, lane: 0, leaves: 0 }
+        Self { slot: WorkerIndex::NONE, left: 0, lane: 0, leaves: 0 }
     }
 }
 
@@ -83,13 +84,13 @@ impl Scheduler {
             }
             next = self.ready.after(key);
         }
-        // Tasks without inputs go to workers in runs, so that neighbours meet.
-        let mut run = Run::default();
+        // Tasks without inputs go to workers in stretches, so that neighbours meet.
+        let mut stretch = Stretch::default();
         loop {
             let Some(mut head) = heads.peek_mut() else { return Some(last) };
             let Reverse((index, lane)) = *head;
             let r = TaskRef { job: first.job, index };
-            if let Some(slot) = self.pick(r, lane, accepting, &mut run) {
+            if let Some(slot) = self.pick(r, lane, accepting, &mut stretch) {
                 self.assign(r, slot);
                 match self.jobs[first.job].next_ready(lane) {
                     Some(index) => *head = Reverse((index, lane)),
@@ -134,7 +135,7 @@ impl Scheduler {
         self.ready.lanes.remove(&key);
     }
 
-    fn pick(&self, r: TaskRef, lane: u32, accepting: u32, run: &mut Run) -> Option<Slot> {
+    fn pick(&self, r: TaskRef, lane: u32, accepting: u32, stretch: &mut Stretch) -> Option<WorkerIndex> {
         let job = &self.jobs[r.job];
         let rule = job.lanes[lane as usize].rule.as_deref();
         if !job.dep_range(r.index).is_empty() {
@@ -142,16 +143,25 @@ impl Scheduler {
         }
         let memory = rule.map_or(0, |rule| rule.memory);
         let leaves = self.leaves(r);
-        if run.left == 0 || (run.lane, run.leaves) != (lane, leaves) || !self.workers[run.slot].fits(memory) {
-            let (slot, left) = self.next_run(rule, job.estimate, leaves, accepting)?;
-            *run = Run { slot, left, lane, leaves };
+        if stretch.left == 0
+            || (stretch.lane, stretch.leaves) != (lane, leaves)
+            || !self.workers[stretch.slot].fits(memory)
+        {
+            let (slot, left) = self.next_stretch(rule, job.estimate, leaves, accepting)?;
+            *stretch = Stretch { slot, left, lane, leaves };
         }
-        run.left -= 1;
-        Some(run.slot)
+        stretch.left -= 1;
+        Some(stretch.slot)
     }
 
     /// The next worker for tasks that could run anywhere, and how many of them.
-    fn next_run(&self, rule: Option<&Rule>, estimate: u32, leaves: u64, accepting: u32) -> Option<(Slot, u32)> {
+    fn next_stretch(
+        &self,
+        rule: Option<&Rule>,
+        estimate: u32,
+        leaves: u64,
+        accepting: u32,
+    ) -> Option<(WorkerIndex, u32)> {
         let slot = self.least_loaded(rule, estimate, Some(leaves))?;
         let w = &self.workers[slot];
         let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
@@ -170,7 +180,7 @@ impl Scheduler {
         w.sources(bytes, self.config.source_share, self.calm)
     }
 
-    fn usable(&self, slot: Slot, rule: Option<&Rule>) -> Option<&Worker> {
+    fn usable(&self, slot: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(slot)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
@@ -179,9 +189,9 @@ impl Scheduler {
 
     /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room
     /// for what it leaves, too.
-    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, leaves: Option<u64>) -> Option<Slot> {
+    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, leaves: Option<u64>) -> Option<WorkerIndex> {
         let timed = rule.is_some_and(|rule| rule.timed);
-        let mut best: Option<(u64, u32, Slot)> = None;
+        let mut best: Option<(u64, u32, WorkerIndex)> = None;
         for (slot, _) in self.workers.slots() {
             let Some(w) = self.usable(slot, rule) else { continue };
             if w.room(estimate, timed, self.config.prefetch) == 0
@@ -198,18 +208,18 @@ impl Scheduler {
     }
 
     /// The worker where a task with inputs would be done first: waiting for a thread, and for what must be moved there.
-    fn choose(&self, r: TaskRef, rule: Option<&Rule>) -> Option<Slot> {
+    fn choose(&self, r: TaskRef, rule: Option<&Rule>) -> Option<WorkerIndex> {
         let job = &self.jobs[r.job];
         let estimate = job.estimate;
-        let mut held: SmallVec<[(Slot, u64); 4]> = SmallVec::new();
+        let mut held: SmallVec<[(WorkerIndex, u64); 4]> = SmallVec::new();
         let mut total = 0;
-        let mut last = Slot::NONE;
+        let mut last = WorkerIndex::NONE;
         if !job.tasks[r.index as usize].has(flag::ROAMS) {
             for &dep in job.spec.deps(r.index) {
                 let target = job.resolve(dep);
                 let owner = &self.jobs[target.job];
                 let State::Done { value, last: at } = owner.state(target.index) else { continue };
-                if last == Slot::NONE {
+                if last == WorkerIndex::NONE {
                     last = at;
                 }
                 let value = &owner.values[value];
@@ -223,15 +233,15 @@ impl Scheduler {
             }
         }
         let timed = rule.is_some_and(|rule| rule.timed);
-        let most = held.iter().max_by_key(|(_, bytes)| *bytes).map_or(Slot::NONE, |(slot, _)| *slot);
-        if (most == last || most == Slot::NONE) && held.len() <= 1 {
+        let most = held.iter().max_by_key(|(_, bytes)| *bytes).map_or(WorkerIndex::NONE, |(slot, _)| *slot);
+        if (most == last || most == WorkerIndex::NONE) && held.len() <= 1 {
             // The usual case, in which nowhere else can be better.
             if self.usable(last, rule).is_some_and(|w| w.free_threads() > 0) {
                 return Some(last);
             }
         }
         let least = self.least_loaded(rule, estimate, None);
-        let mut best: Option<(u64, Slot)> = None;
+        let mut best: Option<(u64, WorkerIndex)> = None;
         for slot in [most, last].into_iter().chain(least) {
             let Some(w) = self.usable(slot, rule) else { continue };
             // Where the bulk of its inputs lies it may queue up, if the wait is shorter than the transfer elsewhere.
@@ -266,7 +276,7 @@ impl Scheduler {
     }
 
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
-    fn assign(&mut self, r: TaskRef, slot: Slot) {
+    fn assign(&mut self, r: TaskRef, slot: WorkerIndex) {
         self.calm = false;
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
@@ -278,7 +288,7 @@ impl Scheduler {
     }
 
     /// Sends a task, ahead of so many of its inputs.
-    pub(super) fn send(&mut self, r: TaskRef, slot: Slot, ahead: u8) {
+    pub(super) fn send(&mut self, r: TaskRef, slot: WorkerIndex, ahead: u8) {
         let inputs = self.gather(r, slot, ahead == 0);
         let leaves = self.leaves(r);
         let job = &mut self.jobs[r.job];
@@ -315,7 +325,7 @@ impl Scheduler {
     }
 
     /// Asks for the inputs that neither this worker nor the supervisor has. False if there are none.
-    fn fetch_inputs(&mut self, r: TaskRef, slot: Slot) -> bool {
+    fn fetch_inputs(&mut self, r: TaskRef, slot: WorkerIndex) -> bool {
         let mut some = false;
         for k in self.jobs[r.job].dep_range(r.index) {
             let job = &self.jobs[r.job];
@@ -332,7 +342,7 @@ impl Scheduler {
     }
 
     /// What a task is sent of its inputs. A value may be lent to it if it is sure to run.
-    fn gather(&mut self, r: TaskRef, slot: Slot, sure: bool) -> Vec<Input> {
+    fn gather(&mut self, r: TaskRef, slot: WorkerIndex, sure: bool) -> Vec<Input> {
         let range = self.jobs[r.job].dep_range(r.index);
         let mut inputs = Vec::with_capacity(range.len());
         let may_take = sure && !range.is_empty() && self.jobs[r.job].retries(r.index) == 0;
@@ -361,7 +371,7 @@ impl Scheduler {
                 }
                 State::Data { entry } => owner.spec.data[entry as usize].1.clone(),
                 State::Assigned { .. } => {
-                    inputs.push(Input::Ahead { id });
+                    inputs.push(Input::Pending { id });
                     continue;
                 }
                 // A ready task has all its inputs.
@@ -374,7 +384,7 @@ impl Scheduler {
 
     /// Has queued tasks given back by busy workers while others have nothing to do.
     pub(super) fn balance(&mut self) {
-        let mut idle: SmallVec<[Slot; 16]> = SmallVec::new();
+        let mut idle: SmallVec<[WorkerIndex; 16]> = SmallVec::new();
         let mut wanted = 0;
         for w in self.workers.iter_mut() {
             w.probe = None;
@@ -385,7 +395,7 @@ impl Scheduler {
                 idle.push(slot);
             }
         }
-        let mut busy: SmallVec<[(u32, Slot); 16]> = SmallVec::new();
+        let mut busy: SmallVec<[(u32, WorkerIndex); 16]> = SmallVec::new();
         for (slot, w) in self.workers.slots() {
             if w.accepting() && w.queued() > 0 && !w.retracting && !w.futile {
                 busy.push((w.queued(), slot));
@@ -408,9 +418,9 @@ impl Scheduler {
         }
     }
 
-    /// The tasks sent last to a worker that an idle one would have done earlier. Where only time will tell, sets the
-    /// time to look again.
-    fn worth_moving(&mut self, slot: Slot, most: u32, idle: &[Slot]) -> Vec<TaskId> {
+    /// The tasks sent last to a worker that an idle one would have done earlier. Where that depends on how long
+    /// the worker stays busy, sets the time to check again.
+    fn worth_moving(&mut self, slot: WorkerIndex, most: u32, idle: &[WorkerIndex]) -> Vec<TaskId> {
         let w = &self.workers[slot];
         let stalled = self.now.saturating_sub(w.progress);
         if stalled < STALLED && w.wait() < SHORT_QUEUE {
@@ -454,7 +464,7 @@ impl Scheduler {
     }
 
     /// Bytes of a task's inputs that only this worker has.
-    fn bytes_there(&self, r: TaskRef, slot: Slot) -> u64 {
+    fn bytes_there(&self, r: TaskRef, slot: WorkerIndex) -> u64 {
         let job = &self.jobs[r.job];
         let deps = job.spec.deps(r.index).iter();
         deps.map(|&dep| {

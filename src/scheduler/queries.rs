@@ -12,7 +12,7 @@ impl Scheduler {
         self.workers.find(worker).map_or(0, |slot| self.workers[slot].in_flight() as usize)
     }
 
-    /// Whether a worker has been told something that it has to answer: to run a task, or to send a value.
+    /// Whether a worker has been sent a command that it has to answer: to run a task, or to send a value.
     pub(crate) fn owes(&self, worker: WorkerId) -> bool {
         self.workers.find(worker).is_some_and(|slot| self.workers[slot].in_flight() + self.workers[slot].exporting > 0)
     }

@@ -80,9 +80,9 @@ impl Rule {
 
 /// The tasks of one job that are alike in priority and rule.
 ///
-/// Members are looked at in ascending order by a cursor, which stops only where something is ready; what becomes
-/// ready behind the cursor goes into a heap. So everything in the heap comes before everything the cursor will find.
-/// The heap may hold tasks that are no longer ready, also twice: they are skipped when met.
+/// A cursor passes over the members in ascending order and stops only where something is ready; what becomes ready
+/// behind the cursor goes into a heap. So everything in the heap comes before everything the cursor will find.
+/// The heap may hold tasks that are no longer ready, also twice: the cursor skips them.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) priority: i32,

@@ -1,10 +1,11 @@
-//! What a session says about its outputs: released, cancelled, wanted, to be tried again.
+//! Requests of a session about its outputs: release, cancel, deliver, retry; and the end of a session.
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::Slot;
+use super::worker::WorkerIndex;
+use crate::error::Cause;
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::job::{Failure, FailureCause};
+use crate::job::Failure;
 use std::sync::Arc;
 
 impl Scheduler {
@@ -22,7 +23,7 @@ impl Scheduler {
             job.claims -= 1;
             let unused = task.uses == 0;
             if let State::Done { value, .. } | State::Lent { value, .. } = task.state
-                && job.values[value].holder != Slot::NONE
+                && job.values[value].holder != WorkerIndex::NONE
             {
                 self.workers[job.values[value].holder].claimed_bytes -= job.values[value].nbytes;
             }
@@ -38,15 +39,15 @@ impl Scheduler {
     }
 
     /// These outputs fail as cancelled at once, unless they have ended already; so does what depends on them.
-    /// Their claims stay. A value that is there but not yet delivered stays there, and the session hears "cancelled".
+    /// Their claims stay. A value that is there but not yet delivered stays, and is delivered as cancelled.
     pub(crate) fn cancel(&mut self, job: JobId, outputs: &[u32]) {
         for r in self.claimed(job, outputs) {
-            let failure = Arc::new(self.failure_of(r, None, FailureCause::Cancelled));
+            let failure = Arc::new(self.failure_of(r, None, Cause::Cancelled));
             let task = &mut self.jobs[r.job].tasks[r.index as usize];
             match task.state {
                 state if state.active() => {
                     if let State::Assigned { worker, seq, .. } = state {
-                        self.strand(r, worker, seq);
+                        self.cancel_run(r, worker, seq);
                     }
                     self.fail(r, failure);
                     self.settle();
@@ -69,7 +70,7 @@ impl Scheduler {
             let task = slot.and_then(|s| self.jobs[s].tasks.get_mut(index as usize));
             let (Some(slot), Some(task)) = (slot, task.filter(|t| t.has(flag::CLAIMED))) else {
                 let task = TaskId { job, index };
-                let failure = Failure { task, step: 0, call: None, worker: None, cause: FailureCause::Cancelled };
+                let failure = Failure { task, step: 0, call: None, worker: None, cause: Cause::Cancelled };
                 self.deliver_failure(task, &failure);
                 continue;
             };
@@ -83,13 +84,13 @@ impl Scheduler {
         }
     }
 
-    /// Failed outputs run again, and so do the failed tasks under them. The session hears of each output anew, also of
-    /// one that is there.
+    /// Failed outputs run again, and so do the failed tasks they depend on. The session is told of each output anew, also
+    /// of one that is there.
     pub(crate) fn retry(&mut self, job: JobId, outputs: &[u32]) {
         let mut stack = self.claimed(job, outputs);
         for &r in &stack {
             if !matches!(self.jobs[r.job].state(r.index), State::Failed { .. }) {
-                self.owe_again(r);
+                self.deliver_again(r);
                 self.tell(r);
             }
         }
@@ -101,7 +102,7 @@ impl Scheduler {
             job.deaths.remove(&r.index);
             stack.extend(job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep)));
             if job.tasks[r.index as usize].has(flag::CLAIMED) {
-                self.owe_again(r);
+                self.deliver_again(r);
             }
             // What is claimed starts; the rest is started as somebody turns out to need it.
             self.restart.push(r);
@@ -118,7 +119,7 @@ impl Scheduler {
         }
     }
 
-    fn owe_again(&mut self, r: TaskRef) {
+    fn deliver_again(&mut self, r: TaskRef) {
         let job = &mut self.jobs[r.job];
         let outputs = &job.spec.outputs;
         let deliver = outputs.binary_search_by_key(&r.index, |o| o.index).is_ok_and(|at| outputs[at].deliver);

@@ -1,10 +1,10 @@
 //! Taking in a job: checked completely first, since it may come from a buggy or hostile program.
 
 use super::Scheduler;
-use super::job::{Job, KINDS, Link, State, Task, TaskRef, Values, flag};
+use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, flag};
 use super::ready::{Lane, ReadyLanes, Rule};
 use crate::ids::{JobId, TaskId};
-use crate::job::{EXTERNAL, JobSpec, TaskOptions};
+use crate::job::{EXTERNAL, JobSpec, WireOptions};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,17 +38,17 @@ impl Scheduler {
         self.now = self.now.max(now);
         check_shape(&spec)?;
         // A cancelled run of an earlier job of that name would be taken for one of this.
-        let haunted = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
-        if self.jobs.find(id).is_some() || haunted {
+        let zombie = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
+        if self.jobs.find(id).is_some() || zombie {
             return Err(SubmitError::Duplicate { number: id.number });
         }
-        let mut links = Vec::with_capacity(spec.externals.len());
+        let mut external_inputs = Vec::with_capacity(spec.externals.len());
         for &external in &spec.externals {
             let target = self.jobs.find_task(external).filter(|r| {
                 external.job.session == id.session && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
             });
             let Some(target) = target else { return Err(SubmitError::UnknownInput(external)) };
-            links.push(Link { target, uses: 0 });
+            external_inputs.push(ExternalInput { target, uses: 0 });
         }
 
         let slot = self.jobs.next_slot();
@@ -61,9 +61,9 @@ impl Scheduler {
             tasks: vec![Task::default(); spec.len()],
             dependent_ends: Vec::new(),
             dependents: Vec::new(),
-            links,
+            external_inputs,
             users: FxHashMap::default(),
-            values: Values::default(),
+            values: TaskValues::default(),
             failures: Vec::new(),
             lanes: vec![Lane::default()],
             option_lanes: Vec::with_capacity(spec.options.len()),
@@ -73,7 +73,7 @@ impl Scheduler {
             claims: spec.outputs.len() as u32,
             refs: 0,
             exporting: 0,
-            estimate: self.times.of(&spec, first),
+            estimate: self.run_times.of(&spec, first),
             first,
             bulky: false,
             counts: [0; KINDS],
@@ -108,7 +108,7 @@ impl Scheduler {
         job.count_uses(start);
         job.index_dependents(start.task);
         if start.task == 0 {
-            self.link(&job);
+            self.register_external_inputs(&job);
         }
         let hopeless = self.first_states(&mut job, start.task);
         let given: Vec<u32> = job.spec.data[start.data..].iter().map(|(index, _)| *index).collect();
@@ -128,7 +128,7 @@ impl Scheduler {
             }
         }
         if start.task == 0 {
-            self.note_latecomers(slot);
+            self.note_pipelined(slot);
             self.share_with_all(slot);
         }
         if unclaimed {
@@ -138,14 +138,14 @@ impl Scheduler {
     }
 
     /// Makes the job known to the owners of its external inputs.
-    fn link(&mut self, job: &Job) {
-        for (at, link) in job.links.iter().enumerate() {
-            let owner = &mut self.jobs[link.target.job];
+    fn register_external_inputs(&mut self, job: &Job) {
+        for (at, external) in job.external_inputs.iter().enumerate() {
+            let owner = &mut self.jobs[external.target.job];
             owner.refs += 1;
-            owner.users.entry(link.target.index).or_default().insert((job.slot, at as u32));
-            let task = &mut owner.tasks[link.target.index as usize];
+            owner.users.entry(external.target.index).or_default().insert((job.slot, at as u32));
+            let task = &mut owner.tasks[external.target.index as usize];
             task.put(flag::SHARED, true);
-            task.uses += u32::from(link.uses > 0);
+            task.uses += u32::from(external.uses > 0);
         }
     }
 
@@ -154,11 +154,11 @@ impl Scheduler {
     fn first_states(&mut self, job: &mut Job, first: u32) -> Vec<u32> {
         let mut hopeless = Vec::new();
         let available: Vec<bool> =
-            job.links.iter().map(|l| self.jobs[l.target.job].state(l.target.index).available()).collect();
+            job.external_inputs.iter().map(|e| self.jobs[e.target.job].state(e.target.index).available()).collect();
         let failed = job
-            .links
+            .external_inputs
             .iter()
-            .any(|l| l.uses > 0 && matches!(self.jobs[l.target.job].state(l.target.index), State::Failed { .. }));
+            .any(|e| e.uses > 0 && matches!(self.jobs[e.target.job].state(e.target.index), State::Failed { .. }));
         let some_lane_is_infeasible = job.lanes.iter().any(|lane| lane.infeasible.is_some());
         let spec = job.spec.clone();
         let mut counts = [0; KINDS];
@@ -216,9 +216,9 @@ impl Job {
     fn sort_into_lanes(&mut self) {
         let spec = self.spec.clone();
         let mut known: FxHashMap<(i32, Rule), u32> = FxHashMap::default();
-        let mut previous: Option<(&TaskOptions, u32)> = None;
+        let mut previous: Option<(&WireOptions, u32)> = None;
         for (index, options) in &spec.options {
-            let same = |p: &TaskOptions| {
+            let same = |p: &WireOptions| {
                 p.priority == options.priority
                     && p.worker == options.worker
                     && p.tag == options.tag
@@ -297,7 +297,7 @@ impl Job {
                     if dep & EXTERNAL == 0 {
                         self.tasks[dep as usize].uses += 1;
                     } else {
-                        self.links[(dep & !EXTERNAL) as usize].uses += 1;
+                        self.external_inputs[(dep & !EXTERNAL) as usize].uses += 1;
                     }
                 }
             }
@@ -315,7 +315,7 @@ impl Job {
         let row = |dep: u32| (if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) } - first) as usize;
         let mut start = self.dep_start(first);
         // Counts, then the starts of rows, which move to their ends as the rows are filled.
-        let mut ends = vec![0u32; (n - first) as usize + self.links.len()];
+        let mut ends = vec![0u32; (n - first) as usize + self.external_inputs.len()];
         for &dep in &spec.deps[start..] {
             ends[row(dep)] += 1;
         }

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::job::{State, Task};
-use super::worker::{Flight, Slot};
+use super::worker::{Flight, WorkerIndex};
 use super::*;
-use crate::error::DeathRecord;
+use crate::error::{Cause, DeathRecord};
 use crate::ids::JobId;
-use crate::job::{Delivered, EXTERNAL, Failure, FailureCause, Outcome, Output, TaskOptions};
+use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
+use crate::status::TaskState;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ pub(super) fn graph(deps: &[&[u32]], outputs: &[u32]) -> JobSpec {
         spec.dep_ends.push(spec.deps.len() as u32);
         spec.body_ends.push(0);
     }
-    spec.outputs = outputs.iter().map(|&index| Output { index, deliver: true }).collect();
+    spec.outputs = outputs.iter().map(|&index| WantedResult { index, deliver: true }).collect();
     spec
 }
 
@@ -39,14 +40,14 @@ fn kept(mut spec: JobSpec) -> JobSpec {
     spec
 }
 
-fn with(mut spec: JobSpec, index: u32, options: TaskOptions) -> JobSpec {
+fn with(mut spec: JobSpec, index: u32, options: WireOptions) -> JobSpec {
     spec.options.push((index, options));
     spec.options.sort_by_key(|(index, _)| *index);
     spec
 }
 
 fn panicked(id: TaskId) -> Box<Failure> {
-    let cause = FailureCause::Panic { message: "no".into(), location: String::new(), backtrace: String::new() };
+    let cause = Cause::Panic { message: "no".into(), location: String::new(), backtrace: String::new() };
     Box::new(Failure { task: id, step: 0, call: None, worker: None, cause })
 }
 
@@ -148,7 +149,7 @@ impl Rig {
     fn ahead_of(&self, worker: u32, id: TaskId) -> Vec<TaskId> {
         let run = self.runs[&worker].iter().find(|t| t.id == id).unwrap();
         let ahead = run.inputs.iter().filter_map(|i| match i {
-            Input::Ahead { id } => Some(*id),
+            Input::Pending { id } => Some(*id),
             _ => None,
         });
         ahead.collect()
@@ -255,7 +256,7 @@ impl Rig {
 fn hot_structs_stay_small() {
     assert_eq!(size_of::<State>(), 8);
     assert_eq!(size_of::<Task>(), 16);
-    assert!(size_of::<super::job::Value>() <= 88);
+    assert!(size_of::<super::job::TaskValue>() <= 88);
     assert!(size_of::<RunTask>() <= 88);
 }
 
@@ -298,7 +299,7 @@ fn shared_inputs_are_not_taken_and_are_dropped_after_the_last_user() {
 #[test]
 fn a_task_that_may_be_retried_takes_nothing() {
     let mut rig = Rig::new(1, 1);
-    let options = TaskOptions { retries: 1, ..TaskOptions::default() };
+    let options = WireOptions { retries: 1, ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[], &[0]], &[1]), 1, options));
     rig.held(0, task(1, 0), 8);
     assert!(matches!(rig.runs[&0][0].inputs[..], [Input::Held { take: false, .. }]));
@@ -333,7 +334,7 @@ fn given_values_are_finished_at_submit() {
 #[test]
 fn order_is_priority_then_submission_then_index() {
     let mut rig = Rig::new(0, 1);
-    let urgent = TaskOptions { priority: 5, ..TaskOptions::default() };
+    let urgent = WireOptions { priority: 5, ..WireOptions::default() };
     rig.submit(1, graph(&[&[], &[]], &[0, 1]));
     rig.submit(2, with(graph(&[&[], &[], &[]], &[0, 1, 2]), 2, urgent));
     rig.join(0, 1);
@@ -366,7 +367,7 @@ fn options_do_not_change_the_order_within_a_job() {
     let tasks = [plain; 6];
     let mut spec = graph(&tasks, &[0, 1, 2, 3, 4, 5]);
     for (index, memory, tag) in [(1, Some(5), None), (3, None, Some("t".into())), (4, Some(5), None)] {
-        spec = with(spec, index, TaskOptions { memory, tag, ..TaskOptions::default() });
+        spec = with(spec, index, WireOptions { memory, tag, ..WireOptions::default() });
     }
     rig.submit(1, spec);
     let mut order = Vec::new();
@@ -448,7 +449,7 @@ fn a_task_goes_where_most_of_its_input_is_and_the_rest_is_fetched() {
     rig.held(1, task(1, 1), 50_000_000);
     assert_eq!(rig.fetches(), [(0, 0)]);
     assert_eq!(rig.state(task(1, 2)), TaskState::Fetching);
-    assert!(rig.s.explain(task(1, 2)).unwrap().reason.contains("moved"));
+    assert!(rig.s.explain(task(1, 2)).unwrap().why.to_string().contains("moved"));
     rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7])));
     rig.step();
     let run = rig.take(1, task(1, 2));
@@ -460,7 +461,7 @@ fn a_task_goes_where_most_of_its_input_is_and_the_rest_is_fetched() {
 fn a_task_with_large_inputs_waits_for_their_worker_but_small_ones_move() {
     for (nbytes, home) in [(1_000_000_000, 0), (10, 1)] {
         let mut rig = Rig::new(2, 1);
-        let pinned = TaskOptions { worker: Some("w0".into()), ..TaskOptions::default() };
+        let pinned = WireOptions { worker: Some("w0".into()), ..WireOptions::default() };
         // 1 keeps worker 0 busy when 2 becomes ready.
         let spec = graph(&[&[], &[], &[0]], &[1, 2]);
         rig.submit(1, with(with(spec, 0, pinned.clone()), 1, pinned));
@@ -563,7 +564,7 @@ fn a_failure_reaches_all_dependents_and_nobody_else() {
     let told = rig.told();
     assert_eq!(told.iter().filter(|t| t.1 == Err(0)).count(), 2);
     assert_eq!(told.last().unwrap(), &(4, Ok(vec![4])));
-    assert!(rig.s.explain(task(1, 3)).unwrap().reason.contains("7.1.0"));
+    assert!(rig.s.explain(task(1, 3)).unwrap().why.to_string().contains("7.1.0"));
 }
 
 #[test]
@@ -677,7 +678,7 @@ fn cancel_fails_at_once_and_drops_what_only_that_needed() {
     rig.s.cancel(job(1), &[2]);
     rig.step();
     assert_eq!(rig.told(), [(2, Err(2))]);
-    assert!(matches!(rig.delivered[0].result.as_ref().unwrap_err().cause, FailureCause::Cancelled));
+    assert!(matches!(rig.delivered[0].result.as_ref().unwrap_err().cause, Cause::Cancelled));
     assert_eq!(rig.cancels(), [(0, 0)]);
     rig.end(0, task(1, 0), Outcome::Cancelled);
     rig.value(0, task(1, 1));
@@ -707,14 +708,14 @@ fn a_cancelled_task_that_goes_on_costs_its_worker() {
         rig.join(0, 2);
         rig.step();
         assert_eq!(rig.on(0), [1]);
-        rig.s.workers[Slot(0)].killed = true;
+        rig.s.workers[WorkerIndex(0)].killed = true;
     }
 }
 
 #[test]
 fn an_overdue_task_fails_at_once() {
     let mut rig = Rig::new(1, 1);
-    let options = TaskOptions { timeout_ms: Some(50), retries: 1, ..TaskOptions::default() };
+    let options = WireOptions { timeout_ms: Some(50), retries: 1, ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[]], &[0]), 0, options));
     let deadline = rig.s.next_deadline().unwrap();
     assert_eq!(deadline, ms(50));
@@ -723,7 +724,7 @@ fn an_overdue_task_fails_at_once() {
     rig.step();
     assert_eq!(rig.cancels(), [(0, 0)]);
     assert_eq!(rig.told(), [], "one more try");
-    assert!(rig.s.explain(task(1, 0)).unwrap().reason.contains("must not run twice"));
+    assert!(rig.s.explain(task(1, 0)).unwrap().why.to_string().contains("must not run twice"));
     rig.end(0, task(1, 0), Outcome::Cancelled);
     assert_eq!(rig.on(0), [0]);
     rig.now = ms(100);
@@ -731,14 +732,14 @@ fn an_overdue_task_fails_at_once() {
     rig.step();
     assert_eq!(rig.told(), [(0, Err(0))]);
     let error = rig.delivered[0].result.as_ref().unwrap_err();
-    assert_eq!(error.cause, FailureCause::TimedOut { limit_ms: 50 });
+    assert!(matches!(error.cause, Cause::TimedOut { limit } if limit == Duration::from_millis(50)));
     assert_eq!(error.worker.as_deref(), Some("w0"));
 }
 
 #[test]
 fn tasks_with_a_time_limit_are_sent_to_free_threads_only() {
     let mut rig = Rig::new(1, 1);
-    let options = TaskOptions { timeout_ms: Some(50), ..TaskOptions::default() };
+    let options = WireOptions { timeout_ms: Some(50), ..WireOptions::default() };
     let spec = with(with(graph(&[&[], &[]], &[0, 1]), 0, options.clone()), 1, options);
     rig.submit(1, spec);
     assert_eq!(rig.on(0), [0]);
@@ -757,7 +758,7 @@ fn a_lost_worker_blames_what_ran_and_only_that() {
         rig.step();
     }
     let error = rig.delivered[0].result.as_ref().unwrap_err();
-    let FailureCause::WorkerDied(records) = &error.cause else { panic!("{error:?}") };
+    let Cause::WorkerDied(records) = &error.cause else { panic!("{error:?}") };
     assert_eq!(records.iter().map(|r| r.worker.as_str()).collect::<Vec<_>>(), ["w0", "w1", "w2"]);
     assert_eq!(rig.on(3), [1], "the queued one goes on");
     rig.value(3, task(1, 1));
@@ -896,7 +897,7 @@ fn short_chains_are_sent_ahead() {
     assert_eq!(rig.ahead_of(0, task(1, 1)), []);
     assert_eq!(rig.ahead_of(0, task(1, 2)), [task(1, 1)]);
     assert_eq!(rig.ahead_of(0, task(1, 3)), [task(1, 2)]);
-    assert!(rig.s.explain(task(1, 3)).unwrap().reason.contains("as soon as"));
+    assert!(rig.s.explain(task(1, 3)).unwrap().why.to_string().contains("as soon as"));
     for index in 1..4 {
         rig.value(0, task(1, index));
     }
@@ -929,7 +930,7 @@ fn long_tasks_and_large_results_are_not_followed_ahead() {
 #[test]
 fn what_a_retried_task_sends_back_waits_for_it() {
     let mut rig = Rig::new(1, 1);
-    let retries = TaskOptions { retries: 1, ..TaskOptions::default() };
+    let retries = WireOptions { retries: 1, ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[], &[0], &[1]], &[2]), 1, retries));
     rig.value(0, task(1, 0));
     assert_eq!(rig.on(0), [1, 2]);
@@ -965,7 +966,7 @@ fn link(number: u32, function: u64, of_earlier: bool) -> JobSpec {
         spec.deps.push(EXTERNAL);
     }
     spec.dep_ends.push(spec.deps.len() as u32);
-    spec.outputs.push(Output { index: 0, deliver: false });
+    spec.outputs.push(WantedResult { index: 0, deliver: false });
     spec
 }
 
@@ -1017,7 +1018,7 @@ fn a_chain_that_goes_on_does_not_keep_others_waiting() {
     (2..=3).for_each(|number| rig.submit(number, link(number, 5, true)));
     assert_eq!(on(&rig), [2, 3], "the last goes ahead");
     rig.submit(50, link(50, 6, false));
-    let timed = TaskOptions { timeout_ms: Some(1000), ..TaskOptions::default() };
+    let timed = WireOptions { timeout_ms: Some(1000), ..WireOptions::default() };
     rig.submit(51, with(link(51, 6, false), 0, timed));
     // A program goes on with each result when it comes, and a worker with what was ahead.
     let (mut runs, mut next) = (2, 4);
@@ -1042,7 +1043,7 @@ fn a_function_that_was_short_is_not_taken_to_be_shorter_than_a_guess_may_be() {
     for index in 0..1000 {
         call(&mut many, 5);
         many.dep_ends.push(0);
-        many.outputs.push(Output { index, deliver: false });
+        many.outputs.push(WantedResult { index, deliver: false });
     }
     rig.submit(2, many);
     assert!((2..=41).contains(&rig.runs[&0].len()), "{}", rig.runs[&0].len());
@@ -1062,14 +1063,14 @@ fn options_restrict_where_a_task_runs() {
     let mut rig = Rig::new(2, 4);
     let spec = WorkerSpec { name: "big".into(), threads: 1, memory_limit: Some(100), tags: vec!["gpu".into()] };
     rig.s.worker_joined(WorkerId(9), spec);
-    let tagged = TaskOptions { tag: Some("gpu".into()), ..TaskOptions::default() };
-    let named = TaskOptions { worker: Some("w1".into()), ..TaskOptions::default() };
+    let tagged = WireOptions { tag: Some("gpu".into()), ..WireOptions::default() };
+    let named = WireOptions { worker: Some("w1".into()), ..WireOptions::default() };
     rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, tagged), 1, named));
     assert_eq!((rig.on(9), rig.on(1)), (vec![0], vec![1]));
-    let elsewhere = TaskOptions { worker: Some("w5".into()), ..TaskOptions::default() };
+    let elsewhere = WireOptions { worker: Some("w5".into()), ..WireOptions::default() };
     rig.submit(2, with(graph(&[&[], &[]], &[0, 1]), 0, elsewhere));
     assert_eq!(rig.state(task(2, 0)), TaskState::Ready);
-    assert!(rig.s.explain(task(2, 0)).unwrap().reason.contains("options ask for"));
+    assert!(rig.s.explain(task(2, 0)).unwrap().why.to_string().contains("options ask for"));
 }
 
 #[test]
@@ -1077,12 +1078,12 @@ fn memory_asked_for_fits_and_is_not_starved() {
     let mut rig = Rig::new(0, 1);
     let spec = WorkerSpec { name: "w".into(), threads: 8, memory_limit: Some(100), tags: vec![] };
     rig.s.worker_joined(WorkerId(0), spec);
-    let asks = |n| TaskOptions { memory: Some(n), ..TaskOptions::default() };
+    let asks = |n| WireOptions { memory: Some(n), ..WireOptions::default() };
     rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(60)), 1, asks(90)));
     assert_eq!(rig.on(0), [0]);
     rig.submit(2, with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(30)), 1, asks(0)));
     assert_eq!(rig.runs[&0].len(), 2, "the small one does not overtake the large one; the one without does");
-    assert!(rig.s.explain(task(1, 1)).unwrap().reason.contains("in use"));
+    assert!(rig.s.explain(task(1, 1)).unwrap().why.to_string().contains("in use"));
     rig.value(0, task(1, 0));
     assert!(rig.runs[&0].iter().any(|t| t.id == task(1, 1)));
     rig.value(0, task(1, 1));
@@ -1094,14 +1095,14 @@ fn infeasible_tasks_fail_at_submit_and_say_why() {
     let mut rig = Rig::new(1, 1);
     let fleet = WorkerSpec { name: "w0".into(), threads: 1, memory_limit: Some(1000), tags: vec![] };
     rig.s.set_fleet(vec![fleet]);
-    let asks = TaskOptions { memory: Some(5000), tag: Some("gpu".into()), ..TaskOptions::default() };
+    let asks = WireOptions { memory: Some(5000), tag: Some("gpu".into()), ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[], &[0], &[1]], &[2]), 1, asks));
-    let FailureCause::Infeasible { reason } = &rig.delivered[0].result.as_ref().unwrap_err().cause else { panic!() };
+    let Cause::Infeasible { reason } = &rig.delivered[0].result.as_ref().unwrap_err().cause else { panic!() };
     for part in ["task 1 ", "5000 B", "gpu", "`w0` with 1000 B"] {
         assert!(reason.contains(part), "{reason}");
     }
     assert_eq!(rig.runs.get(&0).map_or(0, Vec::len), 0, "its inputs are not computed for nothing");
-    let named = TaskOptions { worker: Some("w0".into()), ..TaskOptions::default() };
+    let named = WireOptions { worker: Some("w0".into()), ..WireOptions::default() };
     rig.submit(2, with(with(graph(&[&[], &[0]], &[1]), 0, named.clone()), 1, named));
     rig.s.set_fleet(vec![]);
     rig.step();
@@ -1160,7 +1161,7 @@ fn stale_words_are_counted_and_ignored() {
 
 #[test]
 fn malformed_specs_are_refused_and_change_nothing() {
-    let good = || with(graph(&[&[], &[0], &[0, 1]], &[1, 2]), 1, TaskOptions::default());
+    let good = || with(graph(&[&[], &[0], &[0, 1]], &[1, 2]), 1, WireOptions::default());
     let mut rig = Rig::new(1, 1);
     let mut cases: Vec<JobSpec> = Vec::new();
     let mut case = |change: &dyn Fn(&mut JobSpec)| {
@@ -1182,7 +1183,7 @@ fn malformed_specs_are_refused_and_change_nothing() {
     case(&|s| s.outputs[1].index = 3);
     case(&|s| s.outputs.swap(0, 1));
     case(&|s| s.options[0].0 = 3);
-    case(&|s| s.options.push((1, TaskOptions::default())));
+    case(&|s| s.options.push((1, WireOptions::default())));
     case(&|s| s.data.push((1, Payload::default())));
     case(&|s| s.data.push((3, Payload::default())));
     case(&|s| s.data.extend([(0, Payload::default()), (0, Payload::default())]));
@@ -1226,7 +1227,7 @@ fn deep_chains_do_not_recurse() {
         spec.dep_ends.push(spec.deps.len() as u32);
         spec.body_ends.push(0);
     }
-    spec.outputs = vec![Output { index: n - 1, deliver: true }];
+    spec.outputs = vec![WantedResult { index: n - 1, deliver: true }];
     let mut s = Scheduler::new(Config::default());
     s.worker_joined(WorkerId(0), WorkerSpec { threads: 1, ..WorkerSpec::default() });
     let mut out = Vec::new();
@@ -1348,13 +1349,17 @@ fn a_task_blamed_for_memory_runs_alone_before_it_fails() {
     // The lowest goes first, and nothing goes with it.
     assert_eq!(rig.on(1), [0]);
     assert!(rig.runs[&1][0].alone);
-    assert!(rig.s.explain(task(1, 1)).unwrap().reason.contains("for itself"), "{:?}", rig.s.explain(task(1, 1)));
+    assert!(
+        rig.s.explain(task(1, 1)).unwrap().why.to_string().contains("for itself"),
+        "{:?}",
+        rig.s.explain(task(1, 1))
+    );
     rig.value(1, task(1, 0));
     assert_eq!(rig.on(1), [1], "then the other one that was there");
     rig.burst(1, &[task(1, 1)]);
     assert_eq!(rig.told().last(), Some(&(1, Err(1))));
     let Some(Err(failure)) = rig.delivered.last().map(|d| &d.result) else { panic!() };
-    let FailureCause::MemoryLimit { limit: 100, peak: 110, records } = &failure.cause else { panic!("{failure:?}") };
+    let Cause::MemoryLimit { limit: 100, peak: 110, records } = &failure.cause else { panic!("{failure:?}") };
     assert_eq!(records.len(), 2);
     // What had only waited there is not to blame, and is in company again.
     rig.join(2, 2);
@@ -1404,7 +1409,7 @@ fn a_paused_worker_gets_nothing_and_says_why() {
     assert!(!rig.on(1).is_empty());
     rig.s.paused(WorkerId(1), true);
     rig.submit(2, graph(&[&[]], &[0]));
-    assert!(rig.s.explain(task(2, 0)).unwrap().reason.contains("room in its memory first: w0, w1"));
+    assert!(rig.s.explain(task(2, 0)).unwrap().why.to_string().contains("room in its memory first: w0, w1"));
     rig.s.paused(WorkerId(0), false);
     rig.step();
     assert!(!rig.on(0).is_empty());
@@ -1460,7 +1465,7 @@ fn read_and_reduce(n: u32, threads: u32) -> (u64, usize) {
         leaves.extend(parts);
     }
     let last = push(&sums, 2);
-    spec.outputs.push(Output { index: last, deliver: true });
+    spec.outputs.push(WantedResult { index: last, deliver: true });
     let mut rig = Rig::new(0, 0);
     for number in 0..2 {
         let spec =
@@ -1535,7 +1540,7 @@ fn a_source_that_must_wait_does_not_stop_others() {
     rig.held(0, task(1, 0), 900);
     rig.submit(2, kept(graph(&[&[], &[]], &[0, 1])));
     assert_eq!(rig.on(0), [0]);
-    assert!(rig.s.explain(task(2, 1)).unwrap().reason.contains("use some of those first"));
+    assert!(rig.s.explain(task(2, 1)).unwrap().why.to_string().contains("use some of those first"));
     let mut uses = graph(&[&[EXTERNAL]], &[0]);
     uses.externals.push(task(1, 0));
     rig.submit(3, uses);
@@ -1548,9 +1553,9 @@ fn readers(n: u32, function: u64, memory: Option<u64>) -> JobSpec {
     for index in 0..n {
         spec.dep_ends.push(0);
         call(&mut spec, function);
-        spec.outputs.push(Output { index, deliver: false });
+        spec.outputs.push(WantedResult { index, deliver: false });
         if memory.is_some() {
-            spec.options.push((index, TaskOptions { memory, ..TaskOptions::default() }));
+            spec.options.push((index, WireOptions { memory, ..WireOptions::default() }));
         }
     }
     spec
@@ -1569,7 +1574,7 @@ fn what_readers_declare_holds_until_their_results_are_known() {
     let mut rig = limited(16);
     rig.submit(1, readers(40, 1, Some(200)));
     assert_eq!(rig.on(0).len(), 3, "600 B of results is where moving them begins");
-    let reason = rig.s.explain(task(1, 39)).unwrap().reason;
+    let reason = rig.s.explain(task(1, 39)).unwrap().why.to_string();
     assert!(reason.contains("use some of those first"), "{reason}");
     rig.held(0, task(1, 0), 20);
     rig.step();
@@ -1634,13 +1639,13 @@ fn a_worker_with_nothing_to_do_waits_for_what_others_use_up_and_for_nothing_else
             spec.dep_ends.push(0);
             call(&mut spec, 1);
             if claimed {
-                spec.outputs.push(Output { index, deliver: false });
+                spec.outputs.push(WantedResult { index, deliver: false });
             }
         }
         spec.deps.extend(0..6);
         spec.dep_ends.push(6);
         call(&mut spec, 2);
-        spec.outputs.push(Output { index: 6, deliver: true });
+        spec.outputs.push(WantedResult { index: 6, deliver: true });
         rig.submit(1, spec);
         assert_eq!((rig.on(0).len(), rig.on(1).len()), (2, 2));
         let first = rig.on(0);

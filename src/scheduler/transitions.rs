@@ -1,11 +1,12 @@
-//! The life of a task: started, made ready by its inputs, done, failed, unneeded; and what that means for its neighbours.
+//! The transitions of a task: started, ready, done, failed, no longer needed; and what each means for its neighbours.
 
-use super::job::{State, TaskRef, Value, flag};
-use super::worker::{Slot, Zombie};
+use super::job::{State, TaskRef, TaskValue, flag};
+use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
+use crate::error::Cause;
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{Delivered, Delivery, EXTERNAL, Failure, FailureCause, Outcome};
+use crate::job::{Delivered, Delivery, EXTERNAL, Failure, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ impl Lacks {
     ///
     /// That is when nothing else is open. What was cancelled does not wait: nobody wants to know what else would fail.
     fn verdict(&self) -> Option<Arc<Failure>> {
-        let cancelled = |f: &Arc<Failure>| f.cause == FailureCause::Cancelled;
+        let cancelled = |f: &Arc<Failure>| matches!(f.cause, Cause::Cancelled);
         self.failed.clone().filter(|f| self.open == 0 || cancelled(f))
     }
 }
@@ -50,7 +51,7 @@ impl Scheduler {
         self.sweep();
     }
 
-    fn finish(&mut self, slot: Slot, completion: Completion) {
+    fn finish(&mut self, slot: WorkerIndex, completion: Completion) {
         let Completion { id, attempt, run_us, outcome } = completion;
         let running = self.jobs.find_task(id).and_then(|r| {
             let task = &self.jobs[r.job].tasks[r.index as usize];
@@ -79,7 +80,7 @@ impl Scheduler {
                 if limited {
                     self.learn_size(r, nbytes, false);
                 }
-                self.complete(r, Some(payload), nbytes, Slot::NONE, false, slot);
+                self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, slot);
             }
             Outcome::Held { nbytes, bound } => {
                 if limited {
@@ -89,15 +90,15 @@ impl Scheduler {
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
             Outcome::Cancelled => {
-                let failure = self.failure_of(r, Some(slot), FailureCause::Cancelled);
+                let failure = self.failure_of(r, Some(slot), Cause::Cancelled);
                 self.fail(r, Arc::new(failure));
             }
         }
         self.settle();
     }
 
-    /// Takes a task off its worker's books. Its state still says `Assigned`, for the caller to change.
-    pub(super) fn land(&mut self, r: TaskRef, slot: Slot, seq: u32) {
+    /// Takes a task out of what its worker has in flight. Its state is still `Assigned`, for the caller to change.
+    pub(super) fn land(&mut self, r: TaskRef, slot: WorkerIndex, seq: u32) {
         let job = &self.jobs[r.job];
         let w = &mut self.workers[slot];
         w.flight.remove(seq);
@@ -118,15 +119,23 @@ impl Scheduler {
         }
     }
 
-    fn complete(&mut self, r: TaskRef, payload: Option<Payload>, nbytes: u64, holder: Slot, bound: bool, last: Slot) {
+    fn complete(
+        &mut self,
+        r: TaskRef,
+        payload: Option<Payload>,
+        nbytes: u64,
+        holder: WorkerIndex,
+        bound: bool,
+        last: WorkerIndex,
+    ) {
         let job = &mut self.jobs[r.job];
         if payload.is_none() {
             job.bulky = true;
         }
-        if holder != Slot::NONE {
+        if holder != WorkerIndex::NONE {
             self.workers[holder].hold(nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
-        let value = Value { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
+        let value = TaskValue { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
         if !job.tries.is_empty() {
@@ -197,7 +206,7 @@ impl Scheduler {
     /// The rows of dependents that other jobs keep of a task.
     pub(super) fn rows_elsewhere(&self, r: TaskRef) -> Vec<(u32, u32)> {
         let Some(users) = self.jobs[r.job].users.get(&r.index) else { return Vec::new() };
-        users.iter().map(|&(job, link)| (job, self.jobs[job].tasks.len() as u32 + link)).collect()
+        users.iter().map(|&(job, external)| (job, self.jobs[job].tasks.len() as u32 + external)).collect()
     }
 
     /// All dependents of a task, in whatever state and job.
@@ -223,9 +232,9 @@ impl Scheduler {
             let dep = job.spec.deps[k];
             let target = job.resolve(dep);
             if dep & EXTERNAL != 0 {
-                let link = &mut job.links[(dep & !EXTERNAL) as usize];
-                link.uses += 1;
-                if link.uses > 1 {
+                let external = &mut job.external_inputs[(dep & !EXTERNAL) as usize];
+                external.uses += 1;
+                if external.uses > 1 {
                     continue;
                 }
             }
@@ -257,8 +266,8 @@ impl Scheduler {
     /// How much a task waits for, and the failure of its inputs that counts: that of the first that failed.
     pub(super) fn lacks(&self, r: TaskRef) -> Lacks {
         let job = &self.jobs[r.job];
-        let haunted = u32::from(job.tasks[r.index as usize].has(flag::ZOMBIE));
-        let (mut missing, mut hopeless) = (haunted, 0);
+        let zombie = u32::from(job.tasks[r.index as usize].has(flag::ZOMBIE));
+        let (mut missing, mut hopeless) = (zombie, 0);
         let mut failed: Option<&Arc<Failure>> = None;
         for &dep in job.spec.deps(r.index) {
             let target = job.resolve(dep);
@@ -270,7 +279,7 @@ impl Scheduler {
                 failed = failed.or(Some(&owner.failures[failure as usize]));
             }
         }
-        Lacks { missing, open: missing - haunted - hopeless, failed: failed.cloned() }
+        Lacks { missing, open: missing - zombie - hopeless, failed: failed.cloned() }
     }
 
     fn infeasible(&self, r: TaskRef) -> Option<Failure> {
@@ -278,10 +287,10 @@ impl Scheduler {
         let reason = job.lanes[job.lane_of(r.index) as usize].infeasible.as_ref()?;
         let reason =
             format!("task {} {reason}; change the options of the task, or start a worker that can take it", r.index);
-        Some(self.failure_of(r, None, FailureCause::Infeasible { reason }))
+        Some(self.failure_of(r, None, Cause::Infeasible { reason }))
     }
 
-    pub(super) fn failure_of(&self, r: TaskRef, worker: Option<Slot>, cause: FailureCause) -> Failure {
+    pub(super) fn failure_of(&self, r: TaskRef, worker: Option<WorkerIndex>, cause: Cause) -> Failure {
         let worker = worker.and_then(|w| self.workers.get(w)).map(|w| w.spec.name.clone());
         Failure { task: self.jobs[r.job].task_id(r.index), step: 0, call: None, worker, cause }
     }
@@ -290,8 +299,8 @@ impl Scheduler {
     pub(super) fn attempt_failed(&mut self, r: TaskRef, failure: Failure) {
         let job = &mut self.jobs[r.job];
         let retries = match failure.cause {
-            // It is the other worker's death that counts, of which word is on its way.
-            FailureCause::InputLost { .. } => job.retries(r.index).max(LOST_INPUTS),
+            // The other worker has died, and the message that says so has not come yet.
+            Cause::InputLost { .. } => job.retries(r.index).max(LOST_INPUTS),
             _ => job.retries(r.index),
         };
         if retries > 0 {
@@ -304,16 +313,16 @@ impl Scheduler {
         self.fail(r, Arc::new(failure));
     }
 
-    /// Fails a task, and all that cannot run without it: each when its other inputs have ended too, so that it is told of
-    /// the first of them that failed, whichever was faster. A task that was sent its inputs goes on; one that was sent
-    /// ahead of some is called back.
+    /// Fails a task, and all that cannot run without it: each when its other inputs have ended too, so that it fails
+    /// with the first of them that failed, whichever was faster. A task that was sent its inputs goes on; one that was
+    /// sent ahead of some is cancelled.
     pub(super) fn fail(&mut self, r: TaskRef, failure: Arc<Failure>) {
         self.fail_one(r, &failure);
         let mut stack = self.dependents(r);
         while let Some(d) = stack.pop() {
             match self.jobs[d.job].state(d.index) {
                 State::Assigned { worker, seq, ahead } if ahead > 0 => {
-                    self.strand(d, worker, seq);
+                    self.cancel_run(d, worker, seq);
                     self.jobs[d.job].set(d.index, State::Waiting { missing: 0 }, &mut self.ready);
                 }
                 state if state.pending() => {}
@@ -334,7 +343,7 @@ impl Scheduler {
         }
     }
 
-    /// Looks again at a task of which an input had failed, now that another one has ended.
+    /// Decides again about a task with a failed input, now that another input has ended.
     fn judge(&mut self, r: TaskRef) {
         // Its job may be gone by now, or another one in its place.
         if self.jobs.is_live(r.job) && self.jobs[r.job].tasks.get(r.index as usize).is_some_and(|t| t.has(flag::DOOMED))
@@ -365,7 +374,7 @@ impl Scheduler {
         self.deliveries.push(Delivery { job: id.job, index: id.index, result });
     }
 
-    /// Tells the session what it waits to hear about a claimed value that is there.
+    /// Delivers a claimed value that is there, or says that it is there, whichever the session waits for.
     pub(super) fn tell(&mut self, r: TaskRef) {
         let job = &mut self.jobs[r.job];
         let task = job.tasks[r.index as usize];
@@ -382,7 +391,7 @@ impl Scheduler {
             _ => return,
         };
         let delivered = match payload {
-            // A small value costs no more than the word that it is there, and saves the question for it.
+            // A small value costs no more than the message that it is there, and saves a request for it.
             Some(payload) if wanted || payload.is_small() => Delivered::Value(payload.clone()),
             None if wanted => return self.fetch(r),
             _ => Delivered::Ready { nbytes },
@@ -416,9 +425,9 @@ impl Scheduler {
             let dep = job.spec.deps[k];
             let target = job.resolve(dep);
             if dep & EXTERNAL != 0 {
-                let link = &mut job.links[(dep & !EXTERNAL) as usize];
-                link.uses -= 1;
-                if link.uses > 0 {
+                let external = &mut job.external_inputs[(dep & !EXTERNAL) as usize];
+                external.uses -= 1;
+                if external.uses > 0 {
                     continue;
                 }
             }
@@ -463,7 +472,7 @@ impl Scheduler {
         let value = job.values.remove(value);
         let id = job.task_id(r.index);
         job.set(r.index, State::Released, &mut self.ready);
-        if value.holder != Slot::NONE {
+        if value.holder != WorkerIndex::NONE {
             let w = &mut self.workers[value.holder];
             w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
             if dropping {
@@ -499,7 +508,7 @@ impl Scheduler {
                 self.drop_inputs(r, false);
             }
             State::Assigned { worker, seq, .. } => {
-                self.strand(r, worker, seq);
+                self.cancel_run(r, worker, seq);
                 self.jobs[r.job].set(r.index, State::Idle, &mut self.ready);
                 self.drop_inputs(r, false);
             }
@@ -509,7 +518,7 @@ impl Scheduler {
     }
 
     /// Cancels the run of an assigned task. The worker keeps it as a zombie; the caller changes the task's state.
-    pub(super) fn strand(&mut self, r: TaskRef, slot: Slot, seq: u32) {
+    pub(super) fn cancel_run(&mut self, r: TaskRef, slot: WorkerIndex, seq: u32) {
         let memory = self.jobs[r.job].memory(r.index);
         self.land(r, slot, seq);
         let job = &mut self.jobs[r.job];
@@ -523,19 +532,19 @@ impl Scheduler {
     }
 
     /// A cancelled run has ended. False if there is no such.
-    pub(super) fn end_zombie(&mut self, slot: Slot, id: TaskId, attempt: Option<u16>) -> bool {
+    pub(super) fn end_zombie(&mut self, slot: WorkerIndex, id: TaskId, attempt: Option<u16>) -> bool {
         let w = &mut self.workers[slot];
         let found = w.zombies.iter().position(|z| z.id == id && attempt.is_none_or(|a| a == z.attempt));
         let Some(at) = found else { return false };
         let zombie = w.zombies.swap_remove(at);
         w.memory -= zombie.memory;
         w.blocked = w.blocked.min(w.in_flight());
-        self.lay_to_rest(id);
+        self.zombie_ended(id);
         true
     }
 
     /// A task may be sent again, now that its cancelled run is over.
-    pub(super) fn lay_to_rest(&mut self, id: TaskId) {
+    pub(super) fn zombie_ended(&mut self, id: TaskId) {
         let Some(r) = self.jobs.find_task(id) else { return };
         let job = &mut self.jobs[r.job];
         let task = &mut job.tasks[r.index as usize];
@@ -571,17 +580,17 @@ impl Scheduler {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
             }
-            for (link, at) in job.links.iter().zip(0..) {
-                let owner = &mut self.jobs[link.target.job];
+            for (external, at) in job.external_inputs.iter().zip(0..) {
+                let owner = &mut self.jobs[external.target.job];
                 owner.refs -= 1;
-                if let Some(users) = owner.users.get_mut(&link.target.index) {
+                if let Some(users) = owner.users.get_mut(&external.target.index) {
                     users.remove(&(slot, at));
                     if users.is_empty() {
-                        owner.users.remove(&link.target.index);
-                        owner.tasks[link.target.index as usize].put(flag::SHARED, false);
+                        owner.users.remove(&external.target.index);
+                        owner.tasks[external.target.index as usize].put(flag::SHARED, false);
                     }
                 }
-                self.leaving.push(link.target.job);
+                self.leaving.push(external.target.job);
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::job::{KINDS, State, TaskRef, flag};
 use super::transitions::Lacks;
-use super::worker::Slot;
+use super::worker::WorkerIndex;
 use crate::ids::TaskId;
 use crate::job::EXTERNAL;
 
@@ -23,25 +23,25 @@ impl Scheduler {
         let mut refs = vec![0; slots];
         for job in self.jobs.iter() {
             let here = &mut uses[job.slot as usize];
-            let mut links = vec![0; job.links.len()];
+            let mut external_inputs = vec![0; job.external_inputs.len()];
             for (index, task) in job.tasks.iter().enumerate() {
                 here[index] += u32::from(task.has(flag::CLAIMED));
                 if task.state.active() {
                     for &dep in job.spec.deps(index as u32) {
                         match dep & EXTERNAL {
                             0 => here[dep as usize] += 1,
-                            _ => links[(dep & !EXTERNAL) as usize] += 1,
+                            _ => external_inputs[(dep & !EXTERNAL) as usize] += 1,
                         }
                     }
                 }
             }
-            for (at, link) in job.links.iter().enumerate() {
-                assert_eq!(link.uses, links[at], "{:?}: uses of link {at}", job.id);
-                refs[link.target.job as usize] += 1;
-                let owner = self.jobs[link.target.job].users.get(&link.target.index);
+            for (at, external) in job.external_inputs.iter().enumerate() {
+                assert_eq!(external.uses, external_inputs[at], "{:?}: uses of external {at}", job.id);
+                refs[external.target.job as usize] += 1;
+                let owner = self.jobs[external.target.job].users.get(&external.target.index);
                 let known = owner.is_some_and(|users| users.contains(&(job.slot, at as u32)));
-                assert!(known, "{:?}: link {at} is unknown to its owner", job.id);
-                uses[link.target.job as usize][link.target.index as usize] += u32::from(link.uses > 0);
+                assert!(known, "{:?}: external {at} is unknown to its owner", job.id);
+                uses[external.target.job as usize][external.target.index as usize] += u32::from(external.uses > 0);
             }
         }
         let mut zombies: Vec<TaskId> = self.workers.iter().flat_map(|w| w.zombies.iter().map(|z| z.id)).collect();
@@ -71,8 +71,8 @@ impl Scheduler {
             assert_eq!(task.uses, uses[index as usize], "{id}: uses ({state:?})");
             let shared = !job.users.is_empty() && job.users.contains_key(&index);
             assert_eq!(task.has(flag::SHARED), shared, "{id}: used by other jobs");
-            let haunted = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
-            assert_eq!(task.has(flag::ZOMBIE), haunted, "{id}: cancelled run in flight");
+            let zombie = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
+            assert_eq!(task.has(flag::ZOMBIE), zombie, "{id}: cancelled run in flight");
 
             let r = TaskRef { job: slot, index };
             let Lacks { missing, open, failed } = self.lacks(r);
@@ -91,9 +91,9 @@ impl Scheduler {
                 State::Done { value, .. } | State::Lent { value, .. } => {
                     let value = &job.values[value];
                     assert_eq!(value.owner, index, "{id}: owner of its value");
-                    assert!(value.payload.is_some() || value.holder != Slot::NONE, "{id}: value is nowhere");
+                    assert!(value.payload.is_some() || value.holder != WorkerIndex::NONE, "{id}: value is nowhere");
                     assert!(task.uses > 0 || value.exporting, "{id}: nobody needs the value");
-                    if value.holder != Slot::NONE {
+                    if value.holder != WorkerIndex::NONE {
                         assert!(self.workers.get(value.holder).is_some(), "{id}: held by a dead worker");
                         let entry = &mut held[value.holder.0 as usize];
                         entry.0 += 1;

@@ -1,4 +1,4 @@
-//! What the scheduler knows of a worker: what is in flight there, what it holds, and what it is to be told next.
+//! What the scheduler knows of a worker: what is in flight there, what it holds, and the commands to come.
 
 use super::job::TaskRef;
 use super::{Command, RunTask};
@@ -38,11 +38,11 @@ impl fmt::Display for WorkerSpec {
     }
 }
 
-/// A worker's place in the table. Reused after its death.
+/// A worker's position in the table. A later worker gets it after this one's death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(pub(super) u16);
+pub(super) struct WorkerIndex(pub(super) u16);
 
-impl Slot {
+impl WorkerIndex {
     pub(super) const NONE: Self = Self(u16::MAX);
 }
 
@@ -50,7 +50,7 @@ impl Slot {
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     base: u32,
-    entries: VecDeque<Option<Entry>>,
+    entries: VecDeque<Option<FlightEntry>>,
     live: u32,
     /// Estimated run time of all of them in nanoseconds.
     load: u64,
@@ -61,7 +61,7 @@ pub(super) struct Flight {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct FlightEntry {
     task: TaskRef,
     estimate: u32,
     leaves: u64,
@@ -75,7 +75,7 @@ impl Flight {
     pub(super) fn push(&mut self, task: TaskRef, estimate: u32, leaves: u64) -> u32 {
         // A sum of what users declare; no worker has more.
         let leaves = leaves.min(1 << 50);
-        self.entries.push_back(Some(Entry { task, estimate, leaves }));
+        self.entries.push_back(Some(FlightEntry { task, estimate, leaves }));
         self.live += 1;
         self.load += u64::from(estimate);
         self.leaves += leaves;
@@ -135,11 +135,11 @@ pub(super) struct Zombie {
     pub(super) id: TaskId,
     pub(super) attempt: u16,
     pub(super) memory: u64,
-    /// When patience ends; set by the next dispatch, which knows the time.
+    /// When the worker is to be ended for it; set by the next dispatch, which knows the time.
     pub(super) kill_at: Option<Duration>,
 }
 
-/// How far a worker is on its way out.
+/// How far a worker that is to end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
     No,
@@ -177,9 +177,9 @@ pub(super) struct Worker {
     pub(super) paused: bool,
     pub(super) held_values: u64,
     pub(super) held_bytes: u64,
-    /// Those of them that a session lays claim to: they stay, whatever tasks are run.
+    /// Bytes of held values that a session has a claim to: they stay, whatever tasks run.
     pub(super) claimed_bytes: u64,
-    /// What of them is on disk, as far as it has said so.
+    /// Bytes of held values that are on disk, as far as the worker has reported.
     pub(super) spilled: u64,
     /// Fetches under way.
     pub(super) exporting: u32,
@@ -189,11 +189,11 @@ pub(super) struct Worker {
     pub(super) killed: bool,
     /// A retraction has not been answered.
     pub(super) retracting: bool,
-    /// There was nothing to retract, and nothing has changed since.
+    /// The last retraction gave no task back, and nothing has changed since.
     pub(super) futile: bool,
     /// When it last ended a task, or got one while a thread was free.
     pub(super) progress: Duration,
-    /// When to look again whether its queue should be relieved.
+    /// When to check again whether tasks should be taken back from its queue.
     pub(super) probe: Option<Duration>,
     pub(super) outbox: Outbox,
 }
@@ -271,7 +271,7 @@ impl Worker {
 
     /// Whether a task may join what is in flight: one that is to run alone, or one beside it.
     ///
-    /// What waits for tasks of its own is no company: those may be the ones to be let in.
+    /// A task that waits for tasks of its own does not count: those may be the ones to be let in.
     pub(super) fn admits(&self, alone: bool) -> bool {
         match alone {
             true => self.busy() == 0 && self.incoming.is_empty(),
@@ -413,21 +413,21 @@ impl Worker {
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     slots: Vec<Option<Worker>>,
-    by_id: FxHashMap<WorkerId, Slot>,
+    by_id: FxHashMap<WorkerId, WorkerIndex>,
 }
 
 impl Workers {
-    pub(super) fn find(&self, id: WorkerId) -> Option<Slot> {
+    pub(super) fn find(&self, id: WorkerId) -> Option<WorkerIndex> {
         self.by_id.get(&id).copied()
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<&Worker> {
+    pub(super) fn get(&self, slot: WorkerIndex) -> Option<&Worker> {
         self.slots.get(slot.0 as usize)?.as_ref()
     }
 
     pub(super) fn insert(&mut self, id: WorkerId, spec: WorkerSpec, now: Duration) {
         let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        let slot = Slot(u16::try_from(at).expect("no machine runs 65535 workers"));
+        let slot = WorkerIndex(u16::try_from(at).expect("no machine runs 65535 workers"));
         if at == self.slots.len() {
             self.slots.push(None);
         }
@@ -435,7 +435,7 @@ impl Workers {
         self.by_id.insert(id, slot);
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) {
+    pub(super) fn remove(&mut self, slot: WorkerIndex) {
         if let Some(worker) = self.slots[slot.0 as usize].take() {
             self.by_id.remove(&worker.id);
         }
@@ -450,22 +450,22 @@ impl Workers {
     }
 
     /// All live workers with their slots, in the order of slots.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, &Worker)> {
-        self.slots.iter().enumerate().filter_map(|(i, w)| Some((Slot(i as u16), w.as_ref()?)))
+    pub(super) fn slots(&self) -> impl Iterator<Item = (WorkerIndex, &Worker)> {
+        self.slots.iter().enumerate().filter_map(|(i, w)| Some((WorkerIndex(i as u16), w.as_ref()?)))
     }
 }
 
-impl Index<Slot> for Workers {
+impl Index<WorkerIndex> for Workers {
     type Output = Worker;
     #[inline]
-    fn index(&self, slot: Slot) -> &Worker {
+    fn index(&self, slot: WorkerIndex) -> &Worker {
         self.slots[slot.0 as usize].as_ref().expect("states name live workers")
     }
 }
 
-impl IndexMut<Slot> for Workers {
+impl IndexMut<WorkerIndex> for Workers {
     #[inline]
-    fn index_mut(&mut self, slot: Slot) -> &mut Worker {
+    fn index_mut(&mut self, slot: WorkerIndex) -> &mut Worker {
         self.slots[slot.0 as usize].as_mut().expect("states name live workers")
     }
 }

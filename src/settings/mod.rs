@@ -61,7 +61,7 @@ impl Settings {
 #[non_exhaustive]
 pub enum RestartPolicy {
     /// It starts another one, after a short pause when they die at once. When none comes to work for as long as
-    /// [`Builder::start_timeout`], it gives up, and what is still to be done fails.
+    /// [`Builder::start_timeout`](crate::Builder::start_timeout), it gives up, and what is still to be done fails.
     Always,
     /// It goes on with those that are left. When none is left, what is still to be done fails.
     Never,

@@ -2,7 +2,7 @@
 
 use super::backend::Backend;
 use super::waiter::drive;
-use crate::events::Diary;
+use crate::events::ClientLog;
 use crate::events::journal::GraphStep;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,22 +19,22 @@ pub(crate) struct Permit {
     /// Always there, as the gate is never closed.
     _place: Option<OwnedSemaphorePermit>,
     /// Where the end of the graph is to be noted: its number, and when it was submitted.
-    note: Option<(Arc<Diary>, u32, u64)>,
+    note: Option<(Arc<ClientLog>, u32, u64)>,
 }
 
 impl Permit {
     /// The graph was submitted: notes that, and its end when it comes.
-    pub(crate) fn submitted(mut self, diary: &Arc<Diary>, graph: u32, tasks: usize, began: u64) -> Self {
-        diary.graphs.note_at(began, GraphStep::Submitted { graph, tasks });
-        self.note = Some((Arc::clone(diary), graph, began));
+    pub(crate) fn submitted(mut self, log: &Arc<ClientLog>, graph: u32, tasks: usize, began: u64) -> Self {
+        log.graphs.note_at(began, GraphStep::Submitted { graph, tasks });
+        self.note = Some((Arc::clone(log), graph, began));
         self
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some((diary, graph, began)) = self.note.take() {
-            diary.graphs.note(GraphStep::Finished { graph, began });
+        if let Some((log, graph, began)) = self.note.take() {
+            log.graphs.note(GraphStep::Finished { graph, began });
         }
     }
 }
@@ -74,7 +74,7 @@ impl SubmissionLimit {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::exec::sync::SyncRunner;
+    use crate::exec::sync::SyncExecutor;
     use proptest::prelude::*;
     use std::future::Future;
     use std::pin::Pin;
@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     fn gate(limit: usize) -> Arc<SubmissionLimit> {
-        SubmissionLimit::new(limit, SyncRunner::new(0))
+        SubmissionLimit::new(limit, SyncExecutor::new(0))
     }
 
     /// Somebody who waits, or may go in and has not noticed.

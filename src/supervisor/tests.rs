@@ -9,7 +9,7 @@ use crate::ids::SessionId;
 use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::job::{JobSpec, TaskOptions};
+use crate::job::{JobSpec, WireOptions};
 use crate::message::{self, Control, Request, ToSession};
 use crate::supervisor::actor::FromSocket;
 use crate::task::image;
@@ -169,11 +169,11 @@ fn request(number: u32, name: Option<String>) -> Frame {
         body_ends: vec![0],
         dep_ends: vec![0],
         data: vec![(0, Payload::inline(&[7]))],
-        outputs: vec![crate::job::Output { index: 0, deliver: true }],
+        outputs: vec![crate::job::WantedResult { index: 0, deliver: true }],
         ..JobSpec::default()
     };
     if name.is_some() {
-        spec.options.push((0, TaskOptions { name, ..TaskOptions::default() }));
+        spec.options.push((0, WireOptions { name, ..WireOptions::default() }));
     }
     let (body, _) = message::encode(&Request::Submit { number, spec }).unwrap();
     Frame { kind: message::KIND, body, fds: Vec::new() }

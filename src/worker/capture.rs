@@ -1,14 +1,16 @@
-//! What tasks print: standard output and error are pipes that the worker reads itself, so that it can say which tasks
-//! the words are from. Whatever it does not get to, because it has nothing to run or is dead, the supervisor reads.
+//! Captures what tasks print: standard output and error are pipes that the worker reads itself, so that it can name the
+//! tasks that may have printed. What it does not read, because it has nothing to run or is dead, the supervisor reads.
 //!
-//! A look at the pipes costs as much as a short task, so it is taken after each task that is not short, after some short
-//! ones, when there is nothing else to do, and by the watcher while a task goes on. The tasks that ran since the last
-//! look are those that may have printed. While there is something to see, it is taken after every task.
+//! Reading the pipes costs as much as a short task. So they are read after each long task, after several short ones,
+//! when no task is left, and by the watcher while a task runs. The tasks that ran since the pipes were read last are
+//! those that may have printed. While there is output, the pipes are read after every task.
 
 use crate::graph::node;
 use crate::ipc::captured::{CapturedOutput, OutputChunk, PIECE};
 use crate::ipc::clock::ticks;
+use crate::ipc::page::ControlPage;
 use crate::ipc::ring::Ring;
+use crate::task::context::current_task;
 use crate::task::function::{Record, short_name};
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,34 +19,35 @@ use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A task that takes so long is worth a look of its own.
+/// After a task that takes so long, the pipes are read.
 const LONG: Duration = Duration::from_micros(5);
-/// How many shorter ones share one.
+/// How many shorter tasks run before the pipes are read.
 const SHARED: u64 = 32;
-/// For so long after words were seen, a look is taken after every task.
+/// For so long after the last output, the pipes are read after every task.
 const CHATTY: Duration = Duration::from_millis(100);
-/// Most tasks that are named.
+/// Most tasks that are named as the origin of an output.
 const NAMED: usize = 16;
-/// Most pieces that are read of a stream at one look: what a full pipe holds.
+/// Most pieces that are read of one pipe at a time: what a full pipe holds.
 const PIECES: usize = 16;
 
-pub(super) struct Streams {
-    state: Mutex<State>,
-    /// Tasks since the last look.
+pub(super) struct OutputCapture {
+    state: Mutex<CaptureState>,
+    /// Tasks that ended since the pipes were read.
     unseen: AtomicU64,
 }
 
-struct State {
+struct CaptureState {
     /// Reading ends of standard output and error; none where these are no pipes.
     ends: [Option<File>; 2],
-    looked: u64,
+    read_at: u64,
     chatty: Option<Instant>,
 }
 
-impl Streams {
+impl OutputCapture {
     pub(super) fn open() -> Self {
         let end = |n: i32| {
             let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -52,42 +55,41 @@ impl Streams {
             use std::os::unix::fs::FileTypeExt;
             end.metadata().is_ok_and(|m| m.file_type().is_fifo()).then_some(end)
         };
-        let state = State { ends: [end(1), end(2)], looked: ticks(), chatty: None };
+        let state = CaptureState { ends: [end(1), end(2)], read_at: ticks(), chatty: None };
         Self { state: Mutex::new(state), unseen: AtomicU64::new(0) }
     }
 
-    /// A task has run for so long. Whether a look is due.
+    /// Counts a task that took so long. Returns whether the pipes should be read now.
     pub(super) fn ran(&self, took: Duration) -> bool {
         let unseen = self.unseen.fetch_add(1, Ordering::Relaxed);
         took >= LONG || unseen >= SHARED || self.state.try_lock().is_none_or(|s| s.chatty.is_some())
     }
 
-    /// Whether tasks have run since the last look.
+    /// Whether tasks have ended since the pipes were read.
     pub(super) fn unseen(&self) -> bool {
         self.unseen.load(Ordering::Relaxed) > 0
     }
 
-    /// Sends on what has been printed and not ended with a newline. Waits for a thread that is printing, and for room in
-    /// the pipe.
+    /// Flushes output that does not end with a newline. Waits for a thread that is printing, and for room in the pipe.
     pub(super) fn flush() {
-        // An error here is one that the task's own printing would have met.
+        // The task's own printing would have had the same error.
         let _ = std::io::stdout().flush();
     }
 
-    /// Takes what has been printed, and hands it over in order, with the keys of the tasks that may have written it.
-    pub(super) fn look(
+    /// Reads what has been printed, and passes it on in order, with the keys of the tasks that may have printed it.
+    pub(super) fn read(
         &self,
         ring: Ring<'_>,
-        carried: &CapturedOutput,
+        captured: &CapturedOutput,
         mut found: impl FnMut(OutputChunk, Vec<String>),
     ) {
         let mut state = self.state.lock();
         self.unseen.store(0, Ordering::Relaxed);
-        let since = std::mem::replace(&mut state.looked, ticks());
+        let since = std::mem::replace(&mut state.read_at, ticks());
         if state.chatty.is_some_and(|at| at.elapsed() > CHATTY) {
             state.chatty = None;
         }
-        let State { ends, chatty, .. } = &mut *state;
+        let CaptureState { ends, chatty, .. } = &mut *state;
         let [out, err] = ends;
         let ready: smallvec::SmallVec<[(bool, &File); 2]> =
             [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_ref()?))).collect();
@@ -100,11 +102,11 @@ impl Streams {
         let mut tasks = None;
         for (stderr, end) in &ready {
             for _ in 0..PIECES {
-                let Ok(Some(piece)) = carried.take(*end, *stderr) else { break };
+                let Ok(Some(piece)) = captured.take(*end, *stderr) else { break };
                 let full = piece.bytes.len() == PIECE;
                 *chatty = Some(Instant::now());
                 found(piece, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
-                carried.told();
+                captured.told();
                 if !full {
                     break;
                 }
@@ -129,4 +131,20 @@ fn running_since(ring: Ring<'_>, since: u64) -> Vec<String> {
     }
     tasks.reverse();
     tasks
+}
+
+/// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.
+pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
+    let (name, page) = (name.to_string(), Arc::clone(page));
+    let built = env_logger::Builder::from_default_env()
+        .format(move |out, record| {
+            let task = current_task().map(|t| format!(" {}", t.key)).unwrap_or_default();
+            let line = format!("[{name}{task}] {} {}: {}\n", record.level(), record.target(), record.args());
+            page.log(line.as_bytes());
+            out.write_all(line.as_bytes())
+        })
+        .try_init();
+    if let Err(e) = built {
+        log::debug!("another logger is there: {e}");
+    }
 }

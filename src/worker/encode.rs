@@ -1,36 +1,30 @@
-//! What leaves a worker: encoded results, failures, log lines.
+//! What leaves a worker: encoded results and failures.
 
-use crate::ipc::frame::MAX_FDS;
-use crate::ipc::page::ControlPage;
+use crate::error::{Cause, ReturnedError};
+use crate::ipc::batch::{Batch, MOST_BYTES};
 use crate::ipc::payload::{Payload, SMALL};
 use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Completion, FailureCause, Outcome};
+use crate::job::{Completion, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
 use crate::task::call::{Fault, guarded};
-use crate::task::context::current_task;
-use crate::task::encode::EncodeError;
+use crate::task::encode::{EncodeError, encode as task_encode};
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
-use std::io::Write;
-use std::sync::Arc;
 
-/// Most bytes of results in one message.
-const MESSAGE: usize = 1 << 20;
-
-/// Why a value is not on its way.
-pub(super) enum Unsent {
+/// Why a value was not sent.
+pub(super) enum NotSent {
     /// It cannot be sent.
-    Never(FailureCause),
-    /// There is no room for it in shared memory now.
-    Crowded(SegmentError),
+    Never(Cause),
+    /// Shared memory has no room for it now; later it may.
+    NoRoomNow(SegmentError),
 }
 
-impl From<Unsent> for FailureCause {
-    fn from(unsent: Unsent) -> Self {
-        match unsent {
-            Unsent::Never(cause) => cause,
-            Unsent::Crowded(e) => Self::Resource { reason: e.to_string() },
+impl From<NotSent> for Cause {
+    fn from(not_sent: NotSent) -> Self {
+        match not_sent {
+            NotSent::Never(cause) => cause,
+            NotSent::NoRoomNow(e) => Self::Resource { reason: e.to_string() },
         }
     }
 }
@@ -48,71 +42,58 @@ pub(super) fn encode_small(value: &Value, record: &Record) -> Option<Payload> {
     small
 }
 
-pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, Unsent> {
+pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, NotSent> {
     let codec = record.result();
-    // The value's own code may panic, and a thread that only reads must survive that.
-    let encoded = guarded(|| Ok(crate::task::encode::encode(Some(pool), value, codec)));
-    encoded.map_err(|fault| Unsent::Never(cause(fault)))?.map_err(|e| match e {
-        EncodeError::Refused(reason) => {
-            Unsent::Never(FailureCause::Encode { type_name: codec.name().to_string(), reason })
-        }
+    // The value's own code may panic, and the thread that reads messages must survive that.
+    let encoded = guarded(|| Ok(task_encode(Some(pool), value, codec)));
+    encoded.map_err(|fault| NotSent::Never(cause(fault)))?.map_err(|e| match e {
+        EncodeError::Refused(reason) => NotSent::Never(Cause::Encode { type_name: codec.name().to_string(), reason }),
         EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
-            Unsent::Never(FailureCause::Resource { reason: e.to_string() })
+            NotSent::Never(Cause::Resource { reason: e.to_string() })
         }
-        EncodeError::NoRoom(e) => Unsent::Crowded(e),
+        EncodeError::NoRoom(e) => NotSent::NoRoomNow(e),
     })
 }
 
 /// The failure that a fault is, for another process.
-pub(super) fn cause(fault: Fault) -> FailureCause {
+pub(super) fn cause(fault: Fault) -> Cause {
     match fault {
-        Fault::Panic { message, location, backtrace } => FailureCause::Panic { message, location, backtrace },
-        Fault::Call(CallError::Decode { type_name, reason }) => FailureCause::Decode { type_name, reason },
-        Fault::Call(CallError::InputLost { reason }) => FailureCause::InputLost { reason },
+        Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
+        Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
+        Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
         Fault::Call(CallError::Returned { message, error, codec }) => {
             let mut value = Vec::new();
             // An error that cannot be encoded is still known by its text.
-            let _ = codec.encode(&error, &mut value, MESSAGE);
-            FailureCause::Returned { message, type_name: codec.name().to_string(), value }
+            let _ = codec.encode(&error, &mut value, MOST_BYTES);
+            Cause::Returned(ReturnedError::encoded(message, codec.name().to_string(), value))
         }
     }
 }
 
-/// Puts results into messages of which none is too large or carries too many descriptors.
+/// Puts results into messages, none too large or with too many descriptors.
 pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
     let mut done = done.peekable();
+    let mut size = Batch::default();
     std::iter::from_fn(move || {
         done.peek()?;
         let mut batch = Completions::default();
-        let (mut fds, mut bytes) = (0, 0);
-        while let Some(one) = done.next_if(|one| match &one.outcome {
-            Outcome::Value(payload) if !batch.is_empty() => {
-                fds + payload.segments().len() <= MAX_FDS && bytes <= MESSAGE
-            }
-            _ => true,
+        size.clear();
+        while let Some(one) = done.next_if(|one| {
+            let (fds, bytes) = message_size(one);
+            size.fits(fds, bytes)
         }) {
-            if let Outcome::Value(payload) = &one.outcome {
-                fds += payload.segments().len();
-                bytes += payload.bytes.len();
-            }
+            let (fds, bytes) = message_size(&one);
+            size.add(fds, bytes);
             batch.push(one);
         }
         Some(batch)
     })
 }
 
-/// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.
-pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
-    let (name, page) = (name.to_string(), Arc::clone(page));
-    let built = env_logger::Builder::from_default_env()
-        .format(move |out, record| {
-            let task = current_task().map(|t| format!(" {}", t.key)).unwrap_or_default();
-            let line = format!("[{name}{task}] {} {}: {}\n", record.level(), record.target(), record.args());
-            page.log(line.as_bytes());
-            out.write_all(line.as_bytes())
-        })
-        .try_init();
-    if let Err(e) = built {
-        log::debug!("another logger is there: {e}");
+/// Descriptors and bytes of a completion. One without a value takes next to nothing.
+fn message_size(one: &Completion) -> (usize, usize) {
+    match &one.outcome {
+        Outcome::Value(payload) => (payload.segments().len(), payload.bytes.len()),
+        _ => (0, 0),
     }
 }

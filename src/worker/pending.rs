@@ -1,26 +1,27 @@
-//! Tasks that came ahead of results of other tasks of this worker, and wait for these.
+//! Tasks that wait in this worker for results of its other tasks.
 
 use crate::ids::TaskId;
-use crate::message::{Input, Task};
+use crate::job::Input;
+use crate::message::Task;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingTasks {
     tasks: FxHashMap<TaskId, Task>,
-    /// Who waits for a task's result. May name some that do not wait any more.
+    /// The tasks that wait for a task's result. May name some that do not wait any more.
     followers: FxHashMap<TaskId, SmallVec<[TaskId; 1]>>,
 }
 
-/// The tasks whose results a task came ahead of.
-pub(super) fn lacks(task: &Task) -> impl Iterator<Item = TaskId> {
+/// The tasks whose results a task still waits for.
+pub(super) fn missing(task: &Task) -> impl Iterator<Item = TaskId> {
     task.inputs.iter().filter_map(|input| match input {
-        Input::Ahead { id } => Some(*id),
+        Input::Pending { id } => Some(*id),
         _ => None,
     })
 }
 
-impl Waiting {
+impl PendingTasks {
     pub(super) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
@@ -29,9 +30,9 @@ impl Waiting {
         self.tasks.contains_key(&id)
     }
 
-    /// Has a task wait for what it lacks.
+    /// Adds a task that waits for the results it is missing.
     pub(super) fn add(&mut self, task: Task) {
-        for id in lacks(&task) {
+        for id in missing(&task) {
             self.followers.entry(id).or_default().push(task.id);
         }
         self.tasks.insert(task.id, task);
@@ -43,17 +44,17 @@ impl Waiting {
         task
     }
 
-    /// A result is there, to be had as `given` says. Answers with the tasks that lack nothing more.
+    /// A task's result has come; `given` makes the input of it. Returns the tasks that are complete now.
     pub(super) fn supply(&mut self, id: TaskId, given: impl Fn() -> Input) -> SmallVec<[Task; 1]> {
         let mut ready = SmallVec::new();
         for follower in self.followers.remove(&id).unwrap_or_default() {
             let Some(task) = self.tasks.get_mut(&follower) else { continue };
             for input in &mut task.inputs {
-                if matches!(input, Input::Ahead { id: lacking } if *lacking == id) {
+                if matches!(input, Input::Pending { id: missing } if *missing == id) {
                     *input = given();
                 }
             }
-            if lacks(task).next().is_none() {
+            if missing(task).next().is_none() {
                 ready.extend(self.tasks.remove(&follower));
             }
         }
@@ -61,13 +62,13 @@ impl Waiting {
         ready
     }
 
-    /// These tasks give no result here. Takes out all that was to follow them, and what was to follow that.
+    /// These tasks give no result here. Removes all tasks that wait for them, directly or not, and returns their ids.
     pub(super) fn fail(&mut self, ids: &[TaskId]) -> Vec<TaskId> {
         let mut left = Vec::new();
         let mut at = SmallVec::<[TaskId; 8]>::from_slice(ids);
         while let Some(id) = at.pop() {
             for follower in self.followers.remove(&id).unwrap_or_default() {
-                let still = self.tasks.get(&follower).is_some_and(|task| lacks(task).any(|lacking| lacking == id));
+                let still = self.tasks.get(&follower).is_some_and(|task| missing(task).any(|other| other == id));
                 if still && self.tasks.remove(&follower).is_some() {
                     left.push(follower);
                     at.push(follower);
@@ -78,7 +79,7 @@ impl Waiting {
         left
     }
 
-    /// Names that are left over mean nothing when nobody waits.
+    /// When no task waits, names that are left over mean nothing.
     fn forget_if_empty(&mut self) {
         if self.tasks.is_empty() {
             self.followers.clear();
@@ -105,7 +106,7 @@ mod tests {
             deliver: false,
             alone: false,
             body: Bytes::default(),
-            inputs: after.iter().map(|&i| Input::Ahead { id: id(i) }).collect(),
+            inputs: after.iter().map(|&i| Input::Pending { id: id(i) }).collect(),
         }
     }
 
@@ -115,38 +116,38 @@ mod tests {
 
     #[test]
     fn a_task_is_ready_when_it_has_everything() {
-        let mut waiting = Waiting::default();
-        waiting.add(task(3, &[1, 2]));
-        waiting.add(task(4, &[3]));
-        assert!(waiting.supply(id(1), given).is_empty());
-        let ready = waiting.supply(id(2), given);
+        let mut pending = PendingTasks::default();
+        pending.add(task(3, &[1, 2]));
+        pending.add(task(4, &[3]));
+        assert!(pending.supply(id(1), given).is_empty());
+        let ready = pending.supply(id(2), given);
         assert_eq!(ready.iter().map(|t| t.id).collect::<Vec<_>>(), [id(3)]);
         assert!(ready[0].inputs.iter().all(|i| matches!(i, Input::Payload(_))));
-        assert!(waiting.holds(id(4)) && !waiting.holds(id(3)));
-        assert_eq!(waiting.supply(id(3), given).len(), 1);
-        assert!(waiting.is_empty());
+        assert!(pending.holds(id(4)) && !pending.holds(id(3)));
+        assert_eq!(pending.supply(id(3), given).len(), 1);
+        assert!(pending.is_empty());
     }
 
     #[test]
     fn what_follows_goes_with_what_fails() {
-        let mut waiting = Waiting::default();
-        waiting.add(task(2, &[1]));
-        waiting.add(task(3, &[2]));
-        waiting.add(task(9, &[8]));
-        let mut back = waiting.fail(&[id(1)]);
+        let mut pending = PendingTasks::default();
+        pending.add(task(2, &[1]));
+        pending.add(task(3, &[2]));
+        pending.add(task(9, &[8]));
+        let mut back = pending.fail(&[id(1)]);
         back.sort();
         assert_eq!(back, [id(2), id(3)]);
-        assert!(waiting.holds(id(9)));
+        assert!(pending.holds(id(9)));
     }
 
     #[test]
     fn one_that_was_taken_out_and_came_again_is_not_confused() {
-        let mut waiting = Waiting::default();
-        waiting.add(task(9, &[8]));
-        waiting.add(task(2, &[1, 5]));
-        assert!(waiting.remove(id(2)).is_some());
-        waiting.add(task(2, &[1]));
-        assert!(waiting.fail(&[id(5)]).is_empty(), "it does not wait for that any more");
-        assert_eq!(waiting.supply(id(1), given).len(), 1);
+        let mut pending = PendingTasks::default();
+        pending.add(task(9, &[8]));
+        pending.add(task(2, &[1, 5]));
+        assert!(pending.remove(id(2)).is_some());
+        pending.add(task(2, &[1]));
+        assert!(pending.fail(&[id(5)]).is_empty(), "it does not wait for that any more");
+        assert_eq!(pending.supply(id(1), given).len(), 1);
     }
 }

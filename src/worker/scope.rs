@@ -1,4 +1,4 @@
-//! What a task in a worker sees of itself.
+//! What a running task can ask of its worker.
 
 use super::Worker;
 use crate::graph::node;
@@ -17,10 +17,10 @@ pub(super) struct WorkerScope {
     worker: &'static Worker,
     pub(super) slot: usize,
     task: Cell<Option<TaskId>>,
-    /// The name it was given, if any.
+    /// The name that the user gave the task, if any.
     name: RefCell<Option<String>>,
     step: Cell<Option<(&'static Record, u64)>>,
-    /// The step as it is recorded.
+    /// The record of the step in the ring.
     token: Cell<Option<Token>>,
 }
 
@@ -43,7 +43,7 @@ impl WorkerScope {
         }
     }
 
-    /// The next call of the task begins, and with that the one before it has ended.
+    /// The next call of the task begins, so the one before it has ended.
     pub(super) fn step(&self, record: &'static Record, key: u64) {
         self.step.set(Some((record, key)));
         let Some(task) = self.task.get() else { return };
@@ -69,7 +69,7 @@ impl WorkerScope {
         }
     }
 
-    /// The call that goes on or was the last one, by name and key.
+    /// The name and key of the running call, or of the last one.
     pub(super) fn call(&self) -> (Option<String>, Option<u64>) {
         self.step.get().map(|(record, key)| (self.name_of(record), key)).unzip()
     }

@@ -1,4 +1,4 @@
-//! The worker's end of its connection to the supervisor.
+//! The worker's end of the socket to the supervisor, and what its tasks send through it as clients.
 
 use super::Worker;
 use crate::error::{Error, Result as SwathResult};
@@ -12,7 +12,7 @@ use crate::remote;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(super) struct Link {
+pub(super) struct SupervisorSocket {
     socket: Socket,
     out: Mutex<Outgoing>,
     input: Mutex<Decoder>,
@@ -20,7 +20,7 @@ pub(super) struct Link {
     closed: AtomicBool,
 }
 
-impl Link {
+impl SupervisorSocket {
     pub(super) fn new(socket: Socket) -> Self {
         Self {
             socket,
@@ -39,7 +39,7 @@ impl Link {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Sends a message, waiting for room. A supervisor that is gone is noticed by whoever reads.
+    /// Sends a message, waiting for room. The thread that reads notices that the supervisor is gone.
     pub(super) fn send(&self, message: &FromWorker) {
         let sent = message::encode(message).map_err(|e| e.to_string()).and_then(|(body, segments)| {
             let mut out = self.out.lock();
@@ -53,7 +53,7 @@ impl Link {
             }
         });
         if let Err(reason) = sent {
-            // Silence would leave the supervisor waiting for ever; a dead worker is replaced.
+            // Otherwise the supervisor would wait for ever; a dead worker is replaced.
             log::error!("a message to the supervisor cannot be sent: {reason}");
             exit_now(73);
         }
@@ -64,11 +64,11 @@ impl Link {
         self.socket.poll_readable(Some(timeout_ms)).unwrap_or(true)
     }
 
-    /// Waits for the next messages. None and `is_closed`: the supervisor has closed the connection.
+    /// Waits for the next messages. An empty list and `is_closed`: the supervisor has closed the connection.
     pub(super) fn read(&self) -> Result<Vec<ToWorker>, String> {
         let mut input = self.input.lock();
         let mut fds = Vec::new();
-        // A thread that sleeps in `recvmsg` is woken also when the peer reads; one that polls only by what it waits for.
+        // A thread that sleeps in `recvmsg` is woken also when the peer reads; one in `poll` only when data has come.
         self.socket.poll_readable(None).map_err(|e| e.to_string())?;
         let read = match self.socket.recv(input.spare_mut(), &mut fds) {
             Ok(n) => n,
@@ -105,18 +105,18 @@ impl Link {
     }
 }
 
-/// How tasks of this worker talk to its supervisor as clients.
-pub(super) struct FromTask(pub(super) &'static Worker);
+/// How the client inside a task sends requests to the supervisor.
+pub(super) struct TaskUplink(pub(super) &'static Worker);
 
-impl remote::Uplink for FromTask {
+impl remote::Uplink for TaskUplink {
     fn send(&self, request: Request) -> SwathResult<()> {
         if let Request::Submit { spec, .. } | Request::Grow { part: spec, .. } = &request {
             spec.data.iter().for_each(|(_, payload)| self.0.lend(payload));
         }
-        if self.0.link.is_closed() {
+        if self.0.supervisor.is_closed() {
             return Err(Error::Closed { reason: "the supervisor is gone".to_string() });
         }
-        self.0.link.send(&FromWorker::Session(request));
+        self.0.supervisor.send(&FromWorker::Session(request));
         Ok(())
     }
 

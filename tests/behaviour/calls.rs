@@ -279,7 +279,7 @@ pub fn retrying(client: &Client) {
 pub fn explaining_and_progress(client: &Client) {
     let done = client.submit(&delayed(inc).call(1)).unwrap();
     done.result().unwrap();
-    assert!(!client.explain(&done).unwrap().is_empty());
+    assert!(!client.explain(&done).unwrap().to_string().is_empty());
     let before = client.progress();
     let fs = client.map(inc, 0..10_i64).unwrap();
     client.gather(&fs).unwrap();
@@ -296,7 +296,7 @@ pub fn explaining_and_progress(client: &Client) {
     let running = client.submit(&delayed(gate).call(&*file, 7)).unwrap();
     let waiting = client.submit(&delayed(add).call(&running, 1)).unwrap();
     let why = client.explain(&waiting).unwrap();
-    assert!(!why.is_empty());
+    assert!(!why.to_string().is_empty());
     touch(&file);
     assert_eq!(waiting.result().unwrap(), 8);
 }

@@ -119,7 +119,7 @@ fn frozen(client: &Client, dir: &str) {
     // When there is no room, the others wait, and say why.
     more.extend(blocks(client, 21..40));
     let last = client.submit(&delayed(|x: i64| x + 1).call(41)).unwrap();
-    until("it says why it waits", || client.explain(&last).unwrap().contains("make room in its memory"));
+    until("it says why it waits", || client.explain(&last).unwrap().to_string().contains("make room in its memory"));
     let paused = client.memory().unwrap().workers[0].paused.clone().unwrap();
     assert!(paused.contains("moving results to disk"), "{paused}");
     assert!(!last.is_done());

@@ -1,212 +1,86 @@
 //! The threads mode: a pool of threads that counts dependencies.
 //!
-//! A finished task makes ready those that waited for it alone: the first of them runs next on the same thread, without
-//! a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph order.
-//! Tasks without inputs never enter it: each job hands them out in graph order, several at a time when they are short.
+//! A finished task makes ready the tasks that waited for it alone: the first of them runs next on the same thread,
+//! without a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph
+//! order. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
+//! several at a time when they are short.
 //!
-//! A thread whose task waits for other tasks is replaced by a spare one for so long.
+//! While a task waits for other tasks, another thread runs in the place of its thread.
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
 //! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
 //!
-//! - Work is put in: [`Threads::wake`] wakes as many sleepers as there is work, so none is left that could take some.
-//!   One that is woken may find that another thread was faster, and sleeps again by the same rule.
-//! - A thread stops being busy, or its task begins to wait for others: the first looks itself, for the second a sleeper is
-//!   woken or a thread started.
-//! - The budget admits sources again: it always admits one where no thread is busy, so somebody looks when that changes;
-//!   who then takes some wakes the next, which looks whether there is room for more.
+//! - Work is put in: [`ThreadPool::wake`] wakes as many sleepers as there is work, so none is left that could take
+//!   some. One that is woken may find that another thread was faster, and sleeps again by the same rule.
+//! - A thread stops being busy: it looks for work itself. Its task begins to wait for others: a sleeper is woken or a
+//!   thread started.
+//! - The budget admits sources again: it always admits one when no thread is busy, so a thread looks when that changes;
+//!   one that takes some wakes the next, which looks whether there is room for more.
 //! - The pool is closed or has too many threads: all are woken.
 //!
-//! Nothing here looks again after a time: a lost wake-up would be a graph that never ends, not one that takes longer.
+//! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
-use super::budget::Budget;
-use super::{begin, ended, evaluate, task_error};
-use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{Raw, Recorded};
+mod job;
+mod queue;
+
+use crate::error::{Error, Result, TaskError};
+use crate::events::{EventRecords, WorkerRuns};
+use crate::exec::attempt::held_result;
+use crate::exec::budget::Budget;
+use crate::exec::queries::{answer_in_process, in_process};
 use crate::graph::label::TaskLabel;
-use crate::graph::node::{Kind, Node};
+use crate::graph::node::Kind;
 use crate::graph::{Graph, Ids, row};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Mode, Progress};
-use crate::submission::backend::{Backend, Reply, Shown, Want, answer_in_process, in_process};
+use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultState, Submission, Waiter, cancelled};
+use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
+use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
-use rustc_hash::FxHashSet;
-use std::borrow::Cow;
+use queue::{Queue, SourceQueue, Work};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long a thread looks for work before it sleeps: about what waking it would cost.
-const SPIN: Duration = Duration::from_micros(30);
-/// How often it looks before it offers its core to others: every few microseconds.
-const YIELD: u32 = 4;
-/// How much work a thread takes from a job's sources at once.
-const SHARE: u64 = 50_000;
-
-/// What is left of a task when it has run.
-enum Kept {
-    Empty,
-    Value(Value),
-    Failed(TaskError),
-}
-
-/// One submitted graph.
-struct Job {
-    seq: u64,
-    run: Arc<Submission>,
-    graph: Graph,
-    outputs: Ids,
-    /// Per task: inputs (counted as often as they are used) that are not finished.
-    missing: Vec<AtomicU32>,
-    /// Per task: uses of its result that are to come.
-    uses: Vec<AtomicU32>,
-    cells: Vec<Mutex<Kept>>,
-    /// Where results are counted, with the size of each.
-    budget: Option<(Arc<Budget>, Vec<AtomicU64>)>,
-    dependents: (Vec<u32>, Vec<u32>),
-    left: AtomicUsize,
-    /// Per task: whether it need not run. Empty until something is cancelled.
-    skip: OnceLock<Vec<AtomicBool>>,
-    /// Outputs that nobody wants any more, by slot.
-    dropped: Mutex<Vec<bool>>,
-    /// Outputs that were cancelled.
-    cancelled: Mutex<FxHashSet<u32>>,
-    /// Running mean of a source's run time in nanoseconds; 0: unknown.
-    cost: AtomicU64,
-    /// Whether a task of this job has failed, so that the inputs of others must be looked at.
-    failing: AtomicBool,
-}
-
-/// Sources of one job and priority that nobody has taken.
-struct Lane {
-    job: Arc<Job>,
-    /// Empty for a layer, whose tasks all are sources.
-    listed: Vec<u32>,
-    /// The places in the list, or the tasks, that are left.
-    left: Range<u32>,
-}
-
-impl Lane {
-    fn of_layer(job: &Arc<Job>) -> Self {
-        Self { job: Arc::clone(job), listed: Vec::new(), left: 0..job.graph.len() as u32 }
-    }
-
-    fn of(job: &Arc<Job>, listed: Vec<u32>) -> Self {
-        Self { job: Arc::clone(job), left: 0..listed.len() as u32, listed }
-    }
-
-    /// Takes the next `n`.
-    fn take(&mut self, n: usize) -> Vec<u32> {
-        let places = self.left.start..self.left.start + n as u32;
-        self.left.start = places.end;
-        match self.listed.is_empty() {
-            true => places.collect(),
-            false => self.listed[places.start as usize..places.end as usize].to_vec(),
-        }
-    }
-
-    /// What the next says it needs, in bytes.
-    fn declared(&self) -> u64 {
-        let next = self.listed.get(self.left.start as usize);
-        next.and_then(|&id| self.job.graph.options(id)).and_then(|o| o.memory).unwrap_or(0)
-    }
-}
-
-/// A task that became ready, in the order of the queue.
-struct Ready {
-    priority: i32,
-    task: u32,
-    job: Arc<Job>,
-}
-
-impl Ready {
-    fn rank(&self) -> (i32, Reverse<u64>, Reverse<u32>) {
-        (self.priority, Reverse(self.job.seq), Reverse(self.task))
-    }
-}
-
-impl PartialEq for Ready {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for Ready {}
-
-impl PartialOrd for Ready {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ready {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    ready: BinaryHeap<Ready>,
-    lanes: BTreeMap<(Reverse<i32>, u64), Lane>,
-    /// Threads that run or look for tasks, without those that wait for tasks of their own.
-    active: usize,
-    /// Threads that run a task and do not wait for tasks of their own.
-    busy: usize,
-    /// Threads that exist.
-    alive: usize,
-    /// All there have ever been, and those whose thread has left, for threads to come.
-    seats: Vec<Arc<Seat>>,
-    free_seats: Vec<Arc<Seat>>,
-    closed: bool,
-}
-
-/// What a thread is called, and what it has run. One thread after the other may have it.
-struct Seat {
+/// The name of a pool thread and the record of its runs. When a thread has ended, a later one takes them over.
+struct PoolThread {
     name: String,
     number: usize,
     runs: OwnRing,
 }
 
-pub(crate) struct Threads {
+pub(crate) struct ThreadPool {
     threads: usize,
     queue: Mutex<Queue>,
     work: Condvar,
     closed: AtomicBool,
-    runs: AtomicU32,
+    submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
     total: AtomicU64,
-    jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<Job>>>,
+    jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
-    /// Runs that each thread remembers.
-    events: usize,
-}
-
-/// What a thread does next.
-enum Work {
-    One(Arc<Job>, u32),
-    Sources(Arc<Job>, Vec<u32>),
+    /// How many runs each thread remembers.
+    recorded: usize,
 }
 
 struct ThreadScope {
-    pool: Weak<Threads>,
+    pool: Weak<ThreadPool>,
     name: Rc<str>,
-    task: RefCell<Option<Arc<Job>>>,
+    task: RefCell<Option<Arc<PoolJob>>>,
     id: Cell<u32>,
 }
 
@@ -240,7 +114,7 @@ impl TaskScope for ThreadScope {
         if begins {
             queue.active -= 1;
             queue.busy -= 1;
-            // One that has been woken for something else is not there for this any more.
+            // If none sleeps, or those that do are woken already, a new thread is needed.
             if !pool.work.notify_one() {
                 pool.spawn(&mut queue);
             }
@@ -251,175 +125,7 @@ impl TaskScope for ThreadScope {
     }
 }
 
-impl Drop for Job {
-    fn drop(&mut self) {
-        // What nobody used to the end.
-        if let Some((budget, sizes)) = &self.budget {
-            budget.gone(sizes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum());
-        }
-    }
-}
-
-impl Job {
-    fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
-        self.graph.node(id)
-    }
-
-    /// Whether the output of a task has been cancelled, which says all that is to be said: it may run again by now.
-    fn is_over_for(&self, id: u32, slot: u32) -> bool {
-        self.skipped(id) && self.cancelled.lock().contains(&slot)
-    }
-
-    fn label(&self, id: u32) -> TaskLabel {
-        TaskLabel::in_graph(&self.graph, id)
-    }
-
-    fn skipped(&self, id: u32) -> bool {
-        self.skip.get().is_some_and(|s| s[id as usize].load(Ordering::Relaxed))
-    }
-
-    /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
-    fn drop_outputs(&self, slots: &[u32]) {
-        if self.graph.layer.is_some() {
-            let skip =
-                self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(self.graph.len()).collect());
-            slots.iter().for_each(|&slot| skip[slot as usize].store(true, Ordering::Relaxed));
-            return;
-        }
-        let mut dropped = self.dropped.lock();
-        if dropped.is_empty() {
-            dropped.resize(self.outputs.len(), false);
-        }
-        slots.iter().for_each(|&s| dropped[s as usize] = true);
-        if self.left.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let mut needed = vec![false; self.graph.len()];
-        for (slot, &id) in self.outputs.iter().enumerate() {
-            needed[id as usize] |= !dropped[slot];
-        }
-        for id in (0..self.graph.len() as u32).rev() {
-            if needed[id as usize] {
-                self.graph.refs(id).iter().for_each(|&r| needed[r as usize] = true);
-            }
-        }
-        let skip = self.skip.get_or_init(|| needed.iter().map(|_| AtomicBool::new(false)).collect());
-        for (flag, needed) in skip.iter().zip(needed) {
-            if !needed {
-                flag.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Takes one use of a result.
-    fn take(&self, id: u32) -> Value {
-        let mut cell = self.cells[id as usize].lock();
-        let value = match &*cell {
-            Kept::Value(value) => value.clone(),
-            _ => Arc::new(()),
-        };
-        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *cell = Kept::Empty;
-            self.uncount(id);
-        }
-        value
-    }
-
-    fn peek(&self, id: u32) -> Value {
-        match &*self.cells[id as usize].lock() {
-            Kept::Value(value) => value.clone(),
-            _ => Arc::new(()),
-        }
-    }
-
-    fn give_up(&self, id: u32) {
-        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.cells[id as usize].lock() = Kept::Empty;
-            self.uncount(id);
-        }
-    }
-
-    fn uncount(&self, id: u32) {
-        if let Some((budget, sizes)) = &self.budget {
-            budget.gone(sizes[id as usize].swap(0, Ordering::Relaxed));
-        }
-    }
-
-    fn failure(&self, id: u32) -> Option<TaskError> {
-        self.graph.refs(id).iter().find_map(|&r| match &*self.cells[r as usize].lock() {
-            Kept::Failed(e) => Some(e.clone()),
-            _ => None,
-        })
-    }
-
-    fn execute(&self, id: u32, seat: &Seat, now: &mut u64) -> std::result::Result<Value, TaskError> {
-        let refs = self.graph.refs(id);
-        if self.failing.load(Ordering::Acquire)
-            && let Some(e) = self.failure(id)
-        {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(e.needed(self.label(id).key()));
-        }
-        if self.skipped(id) {
-            refs.iter().for_each(|&r| self.give_up(r));
-            return Err(cancelled(&self.label(id)));
-        }
-        if !self.graph.options(id).is_some_and(|o| o.retries > 0 || o.timeout.is_some()) {
-            let mut at = 0;
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = evaluate(&self.graph, id, &mut || {
-                at += 1;
-                self.take(refs[at - 1])
-            });
-            *now = ticks();
-            let late = self.skipped(id);
-            seat.runs.ring().end(token, ended(&result, late), *now);
-            refs[at..].iter().for_each(|&r| self.give_up(r));
-            return result.map_err(|fault| task_error(&self.label(id), &seat.name, fault));
-        }
-        self.execute_with_options(id, &self.node(id), refs, seat, now)
-    }
-
-    fn execute_with_options(
-        &self,
-        id: u32,
-        node: &Node,
-        refs: &[u32],
-        seat: &Seat,
-        now: &mut u64,
-    ) -> std::result::Result<Value, TaskError> {
-        let worker = &seat.name;
-        let (retries, timeout) = node.options().map_or((0, None), |o| (o.retries, o.timeout));
-        let mut attempt = 0;
-        let result = loop {
-            let mut at = 0;
-            let began = Instant::now();
-            let mut input = || {
-                at += 1;
-                self.peek(refs[at - 1])
-            };
-            let deadline = timeout.and_then(|limit| began.checked_add(limit));
-            let token = begin(seat.runs.ring(), self.run.number, &self.graph, id, seat.number, *now);
-            let result = context::with_deadline(deadline, || evaluate(&self.graph, id, &mut input));
-            let late = timeout.filter(|limit| began.elapsed() > *limit);
-            *now = ticks();
-            seat.runs.ring().end(token, ended(&result, late.is_some() || self.skipped(id)), *now);
-            match (result, late) {
-                (Ok(value), None) => break Ok(value),
-                _ if attempt < retries => attempt += 1,
-                (_, Some(limit)) => {
-                    let cause = Cause::TimedOut { limit };
-                    break Err(TaskError::new(node.key(), node.name(), Some(worker.clone()), None, cause));
-                }
-                (Err(fault), None) => break Err(task_error(&TaskLabel::of(node), worker, fault)),
-            }
-        };
-        refs.iter().for_each(|&r| self.give_up(r));
-        result
-    }
-}
-
-impl Threads {
+impl ThreadPool {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: "it was shut down".to_string() }),
@@ -427,21 +133,21 @@ impl Threads {
         }
     }
 
-    /// Starts the threads; each remembers so many runs.
-    /// With a `budget`, tasks without inputs wait while results take more bytes than that.
-    pub(crate) fn new(threads: usize, events: usize, budget: Option<u64>) -> Arc<Self> {
+    /// Starts the threads; each remembers the last `recorded` runs. With a `budget`, tasks without inputs wait while
+    /// results take more bytes than that.
+    pub(crate) fn new(threads: usize, recorded: usize, budget: Option<u64>) -> Arc<Self> {
         let pool = Arc::new(Self {
             threads: threads.max(1),
             queue: Mutex::default(),
             work: Condvar::new(),
             closed: AtomicBool::new(false),
-            runs: AtomicU32::new(0),
+            submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
-            events,
+            recorded,
         });
         let mut queue = pool.queue.lock();
         for _ in 0..pool.threads {
@@ -451,48 +157,49 @@ impl Threads {
         pool
     }
 
-    /// Starts a thread. If the system has none to give, those there are must do.
+    /// Starts a thread. If the system refuses, the pool goes on with those it has.
     fn spawn(self: &Arc<Self>, queue: &mut Queue) {
-        let seat = queue.free_seats.pop().unwrap_or_else(|| {
-            let number = queue.seats.len();
-            let seat = Seat { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.events) };
-            let seat = Arc::new(seat);
-            queue.seats.push(Arc::clone(&seat));
-            seat
+        let thread = queue.free_threads.pop().unwrap_or_else(|| {
+            let number = queue.threads.len();
+            let thread =
+                PoolThread { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.recorded) };
+            let thread = Arc::new(thread);
+            queue.threads.push(Arc::clone(&thread));
+            thread
         });
-        let (pool, here) = (Arc::clone(self), Arc::clone(&seat));
-        match std::thread::Builder::new().name(seat.name.clone()).spawn(move || pool.work(here)) {
+        let (pool, here) = (Arc::clone(self), Arc::clone(&thread));
+        match std::thread::Builder::new().name(thread.name.clone()).spawn(move || pool.work(here)) {
             Ok(_) => {
                 queue.alive += 1;
                 queue.active += 1;
             }
             Err(e) => {
-                queue.free_seats.push(seat);
+                queue.free_threads.push(thread);
                 log::error!("cannot start a thread: {e}; {} are running", queue.alive);
             }
         }
     }
 
-    fn work(self: Arc<Self>, seat: Arc<Seat>) {
+    fn work(self: Arc<Self>, thread: Arc<PoolThread>) {
         let scope = Rc::new(ThreadScope {
             pool: Arc::downgrade(&self),
-            name: seat.name.as_str().into(),
+            name: thread.name.as_str().into(),
             task: RefCell::new(None),
             id: Cell::new(0),
         });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut was_busy = false;
-        while let Some(work) = self.next(&seat, was_busy) {
+        while let Some(work) = self.next(&thread, was_busy) {
             was_busy = true;
-            // One task begins when the one before it has ended, so that each is timed by one look at the clock.
+            // Each task begins when the one before it ended, so that a task needs one reading of the clock.
             let mut now = ticks();
             match work {
-                Work::One(job, id) => self.follow(&job, id, &seat, &scope, &mut now),
+                Work::One(job, id) => self.run_chain(&job, id, &thread, &scope, &mut now),
                 Work::Sources(job, ids) => {
                     let began = Instant::now();
                     let n = ids.len() as u64;
                     for id in ids {
-                        self.follow(&job, id, &seat, &scope, &mut now);
+                        self.run_chain(&job, id, &thread, &scope, &mut now);
                     }
                     let each = (began.elapsed().as_nanos() as u64 / n).max(1);
                     let old = job.cost.load(Ordering::Relaxed);
@@ -503,101 +210,31 @@ impl Threads {
         }
     }
 
-    /// The next thing to do; waits for it. `None`: this thread is not needed any more.
-    fn next(&self, seat: &Arc<Seat>, mut was_busy: bool) -> Option<Work> {
-        let mut spun = None;
-        let mut looks = 0_u32;
-        loop {
-            let mut queue = self.queue.lock();
-            queue.busy -= usize::from(std::mem::take(&mut was_busy));
-            if queue.closed || queue.active > self.threads {
-                queue.active -= 1;
-                queue.alive -= 1;
-                queue.free_seats.push(Arc::clone(seat));
-                self.work.notify_all();
-                return None;
-            }
-            if let Some(work) = self.pop(&mut queue) {
-                queue.busy += 1;
-                return Some(work);
-            }
-            let began = *spun.get_or_insert_with(Instant::now);
-            if began.elapsed() < SPIN {
-                drop(queue);
-                for _ in 0..50 {
-                    std::hint::spin_loop();
-                }
-                looks += 1;
-                if looks.is_multiple_of(YIELD) {
-                    // Who brings work, or waits for what this thread has just done, may have been put on this core.
-                    std::thread::yield_now();
-                }
-                continue;
-            }
-            self.work.wait(&mut queue);
-            spun = None;
-        }
-    }
-
-    fn pop(&self, queue: &mut Queue) -> Option<Work> {
-        let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.seq));
-        let lane = queue.lanes.first_key_value().map(|(key, _)| *key);
-        match (ready, lane) {
-            (Some(r), Some(l)) if l < r => {}
-            (Some(_), _) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
-            (None, None) => return None,
-            (None, Some(_)) => {}
-        }
-        let (threads, busy) = (self.threads, queue.busy);
-        let mut entry = queue.lanes.first_entry()?;
-        let lane = entry.get_mut();
-        let left = lane.left.len();
-        let cost = lane.job.cost.load(Ordering::Relaxed);
-        let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
-        let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, lane.declared())) {
-            None => n,
-            // Of what is ready, something may free memory, whatever its place in the line.
-            Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
-            Some(n) => {
-                // Who sleeps for want of room has not been told that there is some.
-                self.work.notify_one();
-                n
-            }
-        };
-        let ids = lane.take(n);
-        let job = Arc::clone(&lane.job);
-        if n == left {
-            entry.remove();
-        }
-        Some(Work::Sources(job, ids))
-    }
-
-    /// Runs a task, and after it those of its successors that fall to this thread.
-    fn follow(&self, job: &Arc<Job>, first: u32, seat: &Seat, scope: &ThreadScope, now: &mut u64) {
+    /// Runs a task, then one that its end made ready, and so on.
+    fn run_chain(&self, job: &Arc<PoolJob>, first: u32, thread: &PoolThread, scope: &ThreadScope, now: &mut u64) {
         let mut next = Some(first);
         while let Some(id) = next {
             if scope.task.borrow().is_none() {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
-            let result = job.execute(id, seat, now);
+            let result = job.execute(id, thread, now);
             next = self.finish(job, id, result);
         }
     }
 
-    /// Stores a result, makes ready what waited for it, and answers with the task to run next.
-    fn finish(&self, job: &Arc<Job>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
+    /// Stores a result and makes ready the tasks that waited for it alone. Returns the one to run next on this thread.
+    fn finish(&self, job: &Arc<PoolJob>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
         let counter = if result.is_ok() { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         if job.graph.layer.is_some() {
-            // Nothing else uses it.
-            if !job.is_over_for(id, id) {
-                job.run.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
+            // No other task uses it.
+            if !job.is_cancelled(id, id) {
+                job.submission.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
             }
             return self.ended(job, None);
         }
-        if let Ok(slot) = job.outputs.binary_search(&id) {
+        if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
                 Ok(value) => {
                     (ResultState::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1)
@@ -607,8 +244,8 @@ impl Threads {
             if kept {
                 self.store(job, id, result);
             }
-            if !job.is_over_for(id, slot as u32) {
-                job.run.settle([(slot as u32, news)]);
+            if !job.is_cancelled(id, index as u32) {
+                job.submission.settle([(index as u32, news)]);
             }
         } else {
             self.store(job, id, result);
@@ -629,58 +266,40 @@ impl Threads {
         self.ended(job, next)
     }
 
-    /// One task less is left of a job.
-    fn ended(&self, job: &Arc<Job>, next: Option<u32>) -> Option<u32> {
+    /// Counts a task of a job as ended.
+    fn ended(&self, job: &Arc<PoolJob>, next: Option<u32>) -> Option<u32> {
         if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.jobs.lock().remove(&job.run.number);
+            self.jobs.lock().remove(&job.submission.number);
         }
         next
     }
 
-    fn store(&self, job: &Job, id: u32, result: std::result::Result<Value, TaskError>) {
+    fn store(&self, job: &PoolJob, id: u32, result: std::result::Result<Value, TaskError>) {
         if result.is_err() {
             job.failing.store(true, Ordering::Release);
         }
         if let (Some((budget, sizes)), Ok(value)) = (&job.budget, &result) {
             let is_source = job.graph.refs(id).is_empty();
-            sizes[id as usize].store(budget.kept(&job.node(id), value, is_source), Ordering::Relaxed);
+            sizes[id as usize].store(budget.add(&job.node(id), value, is_source), Ordering::Relaxed);
         }
         *job.cells[id as usize].lock() = match result {
-            Ok(value) => Kept::Value(value),
-            Err(e) => Kept::Failed(e),
+            Ok(value) => TaskCell::Value(value),
+            Err(e) => TaskCell::Failed(e),
         };
     }
 
-    fn push(&self, job: &Arc<Job>, tasks: impl IntoIterator<Item = u32>) {
-        let mut queue = self.queue.lock();
-        for task in tasks {
-            let priority = job.graph.priority(task);
-            queue.ready.push(Ready { priority, task, job: Arc::clone(job) });
-        }
-        self.wake(&queue);
-    }
-
-    fn wake(&self, queue: &Queue) {
-        let work = queue.ready.len() + queue.lanes.values().map(|lane| lane.left.len()).take(2).sum::<usize>();
-        for _ in 0..work {
-            if !self.work.notify_one() {
-                break;
-            }
-        }
-    }
-
     /// Makes a job of a graph and starts it.
-    fn start(self: &Arc<Self>, graph: Graph, run: Arc<Submission>) -> Arc<Job> {
+    fn start(self: &Arc<Self>, graph: Graph, submission: Arc<Submission>) -> Arc<PoolJob> {
         let n = graph.len();
         // The tasks of a layer neither wait nor are waited for.
         let waiting = if graph.layer.is_some() { 0 } else { n };
         let outputs = if waiting > 0 { graph.outputs() } else { Ids::new() };
-        let job = Arc::new(Job {
-            seq: place_in_line(run.number),
+        let job = Arc::new(PoolJob {
+            position: queue_position(submission.number),
             outputs,
             missing: (0..waiting as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
             uses: if waiting > 0 { graph.uses().into_iter().map(AtomicU32::new).collect() } else { Vec::new() },
-            cells: std::iter::repeat_with(|| Mutex::new(Kept::Empty)).take(waiting).collect(),
+            cells: std::iter::repeat_with(|| Mutex::new(TaskCell::Empty)).take(waiting).collect(),
             budget: self
                 .budget
                 .as_ref()
@@ -692,18 +311,18 @@ impl Threads {
             cancelled: Mutex::default(),
             cost: AtomicU64::new(0),
             failing: AtomicBool::new(false),
-            run,
+            submission,
             graph,
         });
         self.total.fetch_add(n as u64, Ordering::Relaxed);
         if n == 0 {
             return job;
         }
-        self.jobs.lock().insert(job.run.number, Arc::downgrade(&job));
+        self.jobs.lock().insert(job.submission.number, Arc::downgrade(&job));
         if self.is_closed() {
-            // Nobody will run it. Who closes looks at the jobs after having said so, so that one of the two sees the other.
-            self.jobs.lock().remove(&job.run.number);
-            job.run.fail_rest(cancelled);
+            // No thread will run it. `shutdown` sets its flag before it looks at the jobs: one of the two sees the other.
+            self.jobs.lock().remove(&job.submission.number);
+            job.submission.fail_rest(cancelled);
             return job;
         }
         let mut held = Vec::new();
@@ -715,11 +334,12 @@ impl Threads {
                 sources.entry(job.graph.priority(id)).or_default().push(id);
             }
         }
-        let layer = (n > waiting).then(|| (0, Lane::of_layer(&job)));
+        let layer = (n > waiting).then(|| (0, SourceQueue::of_layer(&job)));
         if layer.is_some() || !sources.is_empty() {
-            let lanes = sources.into_iter().map(|(priority, ids)| (priority, Lane::of(&job, ids))).chain(layer);
+            let sources =
+                sources.into_iter().map(|(priority, ids)| (priority, SourceQueue::of(&job, ids))).chain(layer);
             let mut queue = self.queue.lock();
-            queue.lanes.extend(lanes.map(|(priority, lane)| ((Reverse(priority), job.seq), lane)));
+            queue.sources.extend(sources.map(|(priority, source)| ((Reverse(priority), job.position), source)));
             self.wake(&queue);
         }
         for id in held {
@@ -728,8 +348,8 @@ impl Threads {
         job
     }
 
-    /// Finishes a task that stands for the result of an earlier graph when that is done.
-    fn await_held(self: &Arc<Self>, job: &Arc<Job>, id: u32) {
+    /// Finishes a task that stands for a result of an earlier graph as soon as that is done.
+    fn await_held(self: &Arc<Self>, job: &Arc<PoolJob>, id: u32) {
         let node = job.node(id);
         let Kind::Held(output) = &node.kind else { return };
         let (pool, job_) = (Arc::downgrade(self), Arc::clone(job));
@@ -737,11 +357,7 @@ impl Threads {
             let Some(pool) = pool.upgrade() else { return };
             let node = job_.node(id);
             let Kind::Held(output) = &node.kind else { return };
-            let result = output.submission.with_state(output.index, |slot| match slot {
-                ResultState::Value(value) => Ok(value.clone()),
-                ResultState::Failed(e) => Err(e.clone()),
-                _ => Err(cancelled(&output.label())),
-            });
+            let result = held_result(output);
             if let Some(next) = pool.finish(&job_, id, result) {
                 pool.push(&job_, [next]);
             }
@@ -750,14 +366,14 @@ impl Threads {
     }
 }
 
-/// Jobs go in the order of submission; but what a running task waits for goes first, the latest before the others, so that
-/// few tasks wait at a time.
-fn place_in_line(number: u32) -> u64 {
+/// Jobs run in the order of submission; but jobs that a running task waits for come first, the latest before the
+/// others, so that few tasks wait at a time.
+fn queue_position(number: u32) -> u64 {
     const MIDDLE: u64 = 1 << 62;
     if context::is_task() { MIDDLE - u64::from(number) } else { MIDDLE + u64::from(number) }
 }
 
-impl Backend for Threads {
+impl Backend for ThreadPool {
     fn mode(&self) -> Mode {
         Mode::Threads
     }
@@ -774,10 +390,10 @@ impl Backend for Threads {
 
     fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let run = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        shown(&run);
-        self.start(graph, Arc::clone(&run));
-        Ok(run)
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        shown(&submission);
+        self.start(graph, Arc::clone(&submission));
+        Ok(submission)
     }
 
     fn scatter(
@@ -787,37 +403,37 @@ impl Backend for Threads {
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
         let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
-        let run = Submission::of_values(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        run.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
-        Ok(run)
+        let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
+        submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
+        Ok(submission)
     }
 
-    fn ask(&self, _run: &Submission, _slots: &[u32]) {}
+    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn release(&self, run: &Submission, slots: &[u32]) {
-        let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
+    fn release(&self, submission: &Submission, indices: &[u32]) {
+        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
-            job.drop_outputs(slots);
+            job.drop_outputs(indices);
         }
     }
 
-    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]) {
-        let job = self.jobs.lock().get(&run.number).and_then(Weak::upgrade);
+    fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
+        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
-            job.cancelled.lock().extend(slots);
+            job.cancelled.lock().extend(indices);
         }
-        self.release(run, slots);
-        run.settle(slots.iter().map(|&s| (s, ResultState::Failed(cancelled(&run.label(s))))));
+        self.release(submission, indices);
+        submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
     }
 
-    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = run.node(slot) else { return Ok(()) };
-        if run.reopen(slot) {
+        let Some(node) = submission.node(index) else { return Ok(()) };
+        if submission.reopen(index) {
             let graph = Graph::of(&[&node]);
-            let again = Submission::new(self.runs.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+            let again = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
             self.start(graph, Arc::clone(&again));
-            let (from, to) = (Arc::clone(&again), Arc::clone(run));
+            let (from, to) = (Arc::clone(&again), Arc::clone(submission));
             again.when_done(
                 0,
                 Waiter::Call(Box::new(move || {
@@ -826,7 +442,7 @@ impl Backend for Threads {
                         ResultState::Failed(e) => ResultState::Failed(e.clone()),
                         _ => ResultState::Failed(cancelled(&from.label(0))),
                     });
-                    to.settle([(slot, result)]);
+                    to.settle([(index, result)]);
                 })),
             );
         }
@@ -843,10 +459,10 @@ impl Backend for Threads {
 
     fn ask_supervisor(&self, question: Question) -> Reply {
         if let Question::Events = question {
-            let seats = self.queue.lock().seats.clone();
+            let threads = self.queue.lock().threads.clone();
             let runs =
-                seats.iter().map(|s| Recorded { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
-            return Reply::ready(Ok(Answer::Events(Box::new(Raw { runs, workers: Vec::new() }))));
+                threads.iter().map(|s| WorkerRuns { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
             let (managed, limit) = budget.used();
@@ -856,20 +472,20 @@ impl Backend for Threads {
         answer_in_process(Mode::Threads, names, question)
     }
 
-    fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        let key = run.label(slot).key();
-        let text = if run.is_done(slot) {
-            format!("{key} is done")
-        } else if let Some(job) = self.jobs.lock().get(&run.number).and_then(Weak::upgrade) {
-            let id = job.outputs.get(slot as usize).copied().unwrap_or(slot);
+    fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        let key = submission.label(index).key();
+        let why = if submission.is_done(index) {
+            Why::DoneHere
+        } else if let Some(job) = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade) {
+            let id = job.outputs.get(index as usize).copied().unwrap_or(index);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
-                0 => format!("{key} is ready or running; {} thread(s) work in graph order", self.threads),
-                n => format!("{key} waits for {n} of its {} input(s)", job.graph.refs(id).len()),
+                0 => Why::ReadyHere { threads: self.threads },
+                missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
             }
         } else {
-            format!("{key} is about to be done")
+            Why::EndingHere
         };
-        Reply::ready(Ok(Answer::Text(text)))
+        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
     }
 
     fn shutdown(&self) {
@@ -880,12 +496,12 @@ impl Backend for Threads {
             let mut queue = self.queue.lock();
             queue.closed = true;
             queue.ready.clear();
-            queue.lanes.clear();
+            queue.sources.clear();
         }
         self.work.notify_all();
         let jobs: Vec<_> = self.jobs.lock().drain().filter_map(|(_, job)| job.upgrade()).collect();
         for job in jobs {
-            job.run.fail_rest(cancelled);
+            job.submission.fail_rest(cancelled);
         }
     }
 

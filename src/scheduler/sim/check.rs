@@ -1,9 +1,10 @@
 //! What must be so, whatever happened.
 
 use super::{BAD, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
+use crate::error::Cause;
 use crate::ids::TaskId;
-use crate::job::{Delivered, Delivery, Failure, FailureCause};
-use crate::scheduler::Explanation;
+use crate::job::{Delivered, Delivery, Failure};
+use crate::status::{Explanation, Why};
 use rustc_hash::FxHashSet;
 
 impl Sim {
@@ -44,19 +45,19 @@ impl Sim {
         assert!(self.depends_on(id, failure.task), "{id} fails for {}, which it does not use", failure.task);
         let kind = self.kind(failure.task);
         match &failure.cause {
-            FailureCause::Returned { .. } => assert_eq!(kind, BAD, "{}", failure.task),
-            FailureCause::TimedOut { .. } => assert!(kind == HANGS || kind == STUCK, "{}", failure.task),
-            FailureCause::Cancelled => assert!(self.cancelled.contains(&failure.task), "{}", failure.task),
-            FailureCause::WorkerDied(records) => {
+            Cause::Returned(_) => assert_eq!(kind, BAD, "{}", failure.task),
+            Cause::TimedOut { .. } => assert!(kind == HANGS || kind == STUCK, "{}", failure.task),
+            Cause::Cancelled => assert!(self.cancelled.contains(&failure.task), "{}", failure.task),
+            Cause::WorkerDied(records) => {
                 assert!(records.len() >= self.allowed_deaths);
                 assert!(self.deaths[&failure.task] >= self.allowed_deaths);
             }
-            FailureCause::MemoryLimit { records, .. } => {
+            Cause::MemoryLimit { records, .. } => {
                 let (deaths, alone) = self.memory_deaths[&failure.task];
                 assert!(alone && deaths >= 2 && !records.is_empty(), "{}: {deaths}", failure.task);
             }
-            FailureCause::Encode { .. } => assert_eq!(kind, LOCAL, "{}", failure.task),
-            FailureCause::Infeasible { .. } => assert!(self.infeasible(failure.task), "{}", failure.task),
+            Cause::Encode { .. } => assert_eq!(kind, LOCAL, "{}", failure.task),
+            Cause::Infeasible { .. } => assert!(self.infeasible(failure.task), "{}", failure.task),
             other => panic!("{other:?}"),
         }
     }
@@ -66,8 +67,8 @@ impl Sim {
             let state = self.s.explain(*id);
             if heard.is_none() {
                 let mut reasons = vec![state.clone()];
-                while let Some(Some(Explanation { missing, .. })) = reasons.last()
-                    && let Some((id, _)) = missing.first()
+                while let Some(Some(Explanation { why: Why::Inputs { first, .. }, .. })) = reasons.last()
+                    && let Some((id, _)) = first.first()
                 {
                     reasons.push(self.s.explain(*id));
                 }
@@ -106,7 +107,8 @@ impl Sim {
             for (id, heard) in &self.claims {
                 match heard {
                     // Whether it had to be moved is a matter of luck.
-                    Some(Delivery { result: Err(failure), .. }) if failure.cause == encode_failed() => {}
+                    Some(Delivery { result: Err(failure), .. })
+                        if failure.cause.to_string() == encode_failed().to_string() => {}
                     heard => {
                         assert_eq!(matches!(heard, Some(Delivery { result: Err(_), .. })), bad.contains(id), "{id}")
                     }

@@ -8,8 +8,9 @@ mod check;
 mod worker;
 
 use super::*;
+use crate::error::Cause;
 use crate::ids::JobId;
-use crate::job::{EXTERNAL, Failure, FailureCause, Output, TaskOptions};
+use crate::job::{EXTERNAL, Failure, WantedResult, WireOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::{Loss, SimWorker, named};
@@ -228,7 +229,7 @@ impl Sim {
                     }
                 }
             }
-            let mut options = TaskOptions::default();
+            let mut options = WireOptions::default();
             let mut kind = PLAIN;
             if open && self.rng.chance(chaos) {
                 kind = if self.rng.chance(50) { BAD } else { LOCAL };
@@ -256,7 +257,7 @@ impl Sim {
                 options.memory = Some(1 + self.rng.below(100) as u64);
             }
             if open {
-                options = TaskOptions::default();
+                options = WireOptions::default();
                 kind = if kind == BAD || kind == LOCAL { kind } else { PLAIN };
             }
             let id = self.task(number, first + index);
@@ -278,14 +279,14 @@ impl Sim {
                 }
                 self.values.insert(id, value);
             }
-            if options != TaskOptions::default() && !given {
+            if options != WireOptions::default() && !given {
                 spec.options.push((index, options));
             }
             spec.deps.extend(deps);
             spec.dep_ends.push(spec.deps.len() as u32);
             spec.body_ends.push(spec.bodies.len() as u32);
             if self.rng.chance(25) || index + 1 == n {
-                spec.outputs.push(Output { index, deliver: self.rng.chance(50) });
+                spec.outputs.push(WantedResult { index, deliver: self.rng.chance(50) });
             }
         }
         for output in &spec.outputs {
@@ -526,12 +527,12 @@ impl Sim {
     }
 }
 
-fn failed(task: TaskId, cause: FailureCause) -> Box<Failure> {
+fn failed(task: TaskId, cause: Cause) -> Box<Failure> {
     Box::new(Failure { task, step: 0, call: None, worker: None, cause })
 }
 
-fn encode_failed() -> FailureCause {
-    FailureCause::Encode { type_name: "Local".into(), reason: "it is".into() }
+fn encode_failed() -> Cause {
+    Cause::Encode { type_name: "Local".into(), reason: "it is".into() }
 }
 
 fn combine(a: u64, b: u64) -> u64 {

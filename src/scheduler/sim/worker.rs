@@ -1,11 +1,11 @@
 //! The workers of the simulation.
 
 use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
-use crate::error::{DeathCause, DeathRecord};
+use crate::error::{Cause, DeathCause, DeathRecord, ReturnedError};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, FailureCause, Outcome};
-use crate::scheduler::{Command, Completion, Input, RunTask, WorkerSpec};
+use crate::job::{EXTERNAL, Failure, Input, Outcome};
+use crate::scheduler::{Command, Completion, RunTask, WorkerSpec};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
@@ -48,7 +48,7 @@ impl SimWorker {
         let mut back = Vec::new();
         while let Some(id) = gone.pop() {
             let follows =
-                |t: &RunTask| t.inputs.iter().any(|i| matches!(i, Input::Ahead { id: ahead } if *ahead == id));
+                |t: &RunTask| t.inputs.iter().any(|i| matches!(i, Input::Pending { id: ahead } if *ahead == id));
             while let Some(place) = self.queue.iter().position(follows) {
                 let task = self.queue.remove(place).unwrap();
                 gone.push(task.id);
@@ -118,7 +118,7 @@ impl Sim {
                 for mut task in tasks {
                     let mut lost = false;
                     for input in &mut task.inputs {
-                        let Input::Ahead { id } = *input else { continue };
+                        let Input::Pending { id } = *input else { continue };
                         let known = |t: &RunTask| t.id == id;
                         if w.queue.iter().any(known) || w.running.iter().any(|r| known(&r.task)) {
                             continue;
@@ -193,7 +193,7 @@ impl Sim {
         if w.running.len() >= w.threads + w.blocked as usize {
             return;
         }
-        let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Ahead { .. }));
+        let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Pending { .. }));
         let Some(place) = w.queue.iter().position(runnable) else { return };
         let run = w.queue.remove(place).unwrap();
         let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
@@ -207,7 +207,7 @@ impl Sim {
                     found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id))
                 }
                 Input::Payload(payload) => decode(payload),
-                Input::Ahead { .. } => unreachable!("it is runnable"),
+                Input::Pending { .. } => unreachable!("it is runnable"),
             };
             assert_eq!(found, self.values[&id], "input {id} of {}", run.id);
             value = combine(value, found);
@@ -228,7 +228,7 @@ impl Sim {
         let runs = *self.runs.get(&id).unwrap_or(&0);
         let stop = running.cancelled && self.rng.chance(70);
         let fails = || {
-            let cause = FailureCause::Returned { message: "no".into(), type_name: String::new(), value: Vec::new() };
+            let cause = Cause::Returned(ReturnedError::encoded("no".into(), String::new(), Vec::new()));
             Outcome::Failed(failed(id, cause))
         };
         let outcome = match body[0] {
@@ -260,7 +260,7 @@ impl Sim {
         let followers: Vec<TaskId> = match given {
             Some(given) => {
                 let inputs = w.queue.iter_mut().flat_map(|t| &mut t.inputs);
-                let waiting = inputs.filter(|i| matches!(i, Input::Ahead { id: ahead } if *ahead == id));
+                let waiting = inputs.filter(|i| matches!(i, Input::Pending { id: ahead } if *ahead == id));
                 waiting.for_each(|i| *i = given.clone());
                 Vec::new()
             }

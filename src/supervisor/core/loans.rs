@@ -96,8 +96,8 @@ impl Core {
     pub(super) fn abandon<E: Effects>(&mut self, segments: Vec<SegmentId>, fx: &mut E) {
         for (owner, segments) in by_owner(segments, |id| id.owner) {
             match owner {
-                Owner::Session(session) => self.tell_session(session, ToSession::Forsake(segments), fx),
-                Owner::Worker(worker) => self.send(worker, &ToWorker::Forsake(segments), fx),
+                Owner::Session(session) => self.tell_session(session, ToSession::Abandon(segments), fx),
+                Owner::Worker(worker) => self.send(worker, &ToWorker::Abandon(segments), fx),
             }
         }
     }

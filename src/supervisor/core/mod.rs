@@ -26,7 +26,7 @@ pub(crate) use sessions::SessionEnd;
 
 use super::effects::{Effects, Timer, WorkerPage};
 use crate::error::{DeathCause, Result};
-use crate::events::journal::{LifeStep, WorkerStep};
+use crate::events::journal::{ProcessStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::page::PageName;
 use crate::message::{ToSession, ToWorker};
@@ -128,7 +128,7 @@ impl Core {
         }
     }
 
-    fn note(&self, slot: usize, pid: u32, what: LifeStep) {
+    fn note(&self, slot: usize, pid: u32, what: ProcessStep) {
         self.history.steps.note(WorkerStep { worker: self.fleet.slots[slot].name.clone(), pid, what });
     }
 

@@ -2,18 +2,15 @@
 
 use super::loans::Borrower;
 use super::{Core, SessionEnd};
-use crate::error::DeathCause;
+use crate::error::{Cause, DeathCause};
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::frame::{MAX_FDS, MOST_FDS};
+use crate::ipc::batch::Batch;
+use crate::ipc::frame::MOST_FDS;
 use crate::ipc::payload::Payload;
-use crate::job::{Completion, Delivered, Delivery, Failure, FailureCause, Outcome};
-use crate::message;
+use crate::job::{Completion, Delivered, Delivery, Failure, Input, Outcome};
 use crate::message::{Task, Tasks, ToSession, ToWorker};
-use crate::scheduler::{Input, RunTask};
+use crate::scheduler::RunTask;
 use crate::supervisor::effects::Effects;
-
-/// Most bytes of tasks in one message.
-const MESSAGE: usize = 1 << 20;
 
 impl Core {
     pub(super) fn send<E: Effects>(&mut self, worker: WorkerId, message: &ToWorker, fx: &mut E) {
@@ -25,7 +22,7 @@ impl Core {
     }
 
     pub(super) fn run<E: Effects>(&mut self, worker: WorkerId, tasks: Vec<RunTask>, fx: &mut E) {
-        let (mut batch, mut fds, mut bytes) = (Tasks::default(), 0, 0);
+        let (mut batch, mut size) = (Tasks::default(), Batch::default());
         let mut refused = Vec::new();
         for task in tasks {
             let payloads = task.inputs.iter().filter_map(|input| match input {
@@ -42,22 +39,14 @@ impl Core {
             payloads.for_each(|payload| self.loans.lend(Borrower::Worker(worker), payload));
             let body = task.spec.body(task.id.index);
             more_bytes += body.len();
-            if !batch.is_empty() && (fds + more_fds > MAX_FDS || bytes + more_bytes > MESSAGE) {
+            if !size.fits(more_fds, more_bytes) {
                 self.send(worker, &ToWorker::Run(std::mem::take(&mut batch)), fx);
-                (fds, bytes) = (0, 0);
+                size.clear();
             }
-            fds += more_fds;
-            bytes += more_bytes;
+            size.add(more_fds, more_bytes);
             let options = &task.spec.options;
             let name =
                 (options.binary_search_by_key(&task.id.index, |o| o.0).ok()).and_then(|at| options[at].1.name.clone());
-            let inputs = (task.inputs.into_iter())
-                .map(|input| match input {
-                    Input::Held { id, take } => message::Input::Held { id, take },
-                    Input::Ahead { id } => message::Input::Ahead { id },
-                    Input::Payload(payload) => message::Input::Payload(payload),
-                })
-                .collect();
             batch.push(Task {
                 id: task.id,
                 name,
@@ -65,7 +54,7 @@ impl Core {
                 deliver: task.deliver,
                 alone: task.alone,
                 body,
-                inputs,
+                inputs: task.inputs,
             });
         }
         if !batch.is_empty() {
@@ -94,7 +83,7 @@ impl Core {
             "its inputs lie in {segments} shared segments and a worker takes at most {MOST_FDS} at a time: \
              put the large values together in steps, as a tree"
         );
-        let cause = FailureCause::Resource { reason };
+        let cause = Cause::Resource { reason };
         let failure = Failure { task: task.id, step: 0, call: None, worker: None, cause };
         let outcome = Outcome::Failed(Box::new(failure));
         Completion { id: task.id, attempt: task.attempt, run_us: 0, outcome }
@@ -104,16 +93,15 @@ impl Core {
         match self.sessions.ends.get(&session) {
             Some(SessionEnd::Client) => self.tell_session(session, ToSession::Deliveries(deliveries), fx),
             Some(_) => {
-                let (mut batch, mut fds, mut bytes) = (Vec::new(), 0, 0);
+                let (mut batch, mut size) = (Vec::new(), Batch::default());
                 for delivery in deliveries {
                     if let Ok(Delivered::Value(payload)) = &delivery.result {
-                        let n = payload.segments().len();
-                        if !batch.is_empty() && (fds + n > MAX_FDS || bytes + payload.bytes.len() > MESSAGE) {
+                        let (fds, bytes) = (payload.segments().len(), payload.bytes.len());
+                        if !size.fits(fds, bytes) {
                             self.tell_session(session, ToSession::Deliveries(std::mem::take(&mut batch)), fx);
-                            (fds, bytes) = (0, 0);
+                            size.clear();
                         }
-                        fds += n;
-                        bytes += payload.bytes.len();
+                        size.add(fds, bytes);
                     }
                     batch.push(delivery);
                 }

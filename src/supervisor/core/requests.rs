@@ -4,11 +4,11 @@ use super::loans::Borrower;
 use super::memory::pause_of;
 use super::sessions::Waiting;
 use super::{Core, Phase, SessionEnd, WorkerProcess};
-use crate::events::{Raw, Recorded};
+use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::{LogLine, RunningTask, WorkerInfo, WorkerState};
+use crate::status::{Explanation, LogLine, RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::effects::{Effects, WorkerPage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +65,9 @@ impl Core {
             Question::Logs => Answer::Logs(self.logs()),
             Question::Events => Answer::Events(Box::new(self.events(session, fx))),
             Question::Explain(job, index) => {
-                let explanation = self.scheduler.explain(TaskId { job, index });
-                Answer::Text(explanation.map_or_else(|| "it is not known any more".to_string(), |e| e.to_string()))
+                let task = TaskId { job, index };
+                let explanation = self.scheduler.explain(task).unwrap_or_else(|| Explanation::unknown(task));
+                Answer::Explanation(Box::new(explanation))
             }
             Question::Progress => {
                 let counts = self.scheduler.stats().tasks;
@@ -151,9 +152,9 @@ impl Core {
     }
 
     /// What workers have recorded of the tasks of a session, and of those that tasks have submitted.
-    fn events<E: Effects>(&self, session: SessionId, fx: &E) -> Raw {
+    fn events<E: Effects>(&self, session: SessionId, fx: &E) -> EventRecords {
         let mut runs: Vec<_> = (self.fleet.slots.iter().zip(&self.history.past_runs))
-            .map(|(slot, past)| Recorded { worker: slot.name.clone(), records: past.clone() })
+            .map(|(slot, past)| WorkerRuns { worker: slot.name.clone(), records: past.clone() })
             .collect();
         for process in self.fleet.workers.values() {
             runs[process.slot].records.extend(fx.page(process.id).map(WorkerPage::runs).unwrap_or_default());
@@ -164,7 +165,7 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        Raw { runs, workers: self.history.steps.entries() }
+        EventRecords { runs, workers: self.history.steps.entries() }
     }
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {

@@ -4,7 +4,7 @@ use super::fleet::{Phase, WorkerProcess};
 use super::loans::Borrower;
 use super::{Core, owner_of, session_of};
 use crate::error::{DeathCause, Result};
-use crate::events::journal::LifeStep;
+use crate::events::journal::ProcessStep;
 use crate::ids::WorkerId;
 use crate::ipc::clock;
 use crate::message::{ToSession, ToWorker, Welcome};
@@ -32,7 +32,7 @@ impl Core {
         let now = fx.now();
         self.fleet.slots[slot].begin(id, now);
         log::debug!("{} started as process {pid}", self.fleet.slots[slot].name);
-        self.note(slot, pid, LifeStep::Started);
+        self.note(slot, pid, ProcessStep::Started);
         self.fleet.workers.insert(id, WorkerProcess::new(id, slot, pid, now));
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Core {
             stranger: !self.program.is_own,
             gone,
         };
-        self.note(slot, pid, LifeStep::Ready);
+        self.note(slot, pid, ProcessStep::Ready);
         self.send(worker, &ToWorker::Welcome(welcome), fx);
         self.scheduler.worker_joined(worker, self.spec(slot));
         if self.fleet.slots[slot].closing {
@@ -161,7 +161,7 @@ impl Core {
         let (cause, available) = self.explained(&process, cause, fx);
         let mut record = self.record(&process, &ran, cause, fx);
         record.machine_available = available;
-        let step = if expected { LifeStep::Retired } else { LifeStep::Lost(record.cause.clone()) };
+        let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
         self.note(slot, process.pid, step);
         let past = &mut self.history.past_runs[slot];
         past.extend(fx.page(worker).map(WorkerPage::runs).unwrap_or_default());

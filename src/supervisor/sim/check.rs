@@ -2,9 +2,10 @@
 
 use super::session::Heard;
 use super::{BAD, HANGS, STUCK, World};
+use crate::error::Cause;
 use crate::ids::{SessionId, TaskId};
 use crate::ipc::frame::MOST_FDS;
-use crate::job::{Failure, FailureCause};
+use crate::job::Failure;
 use std::collections::BTreeSet;
 
 impl World {
@@ -21,17 +22,17 @@ impl World {
         assert!(seen.contains(&failed), "{id} fails for {failed}, which it does not use");
         let task = &self.known[&failed];
         match &failure.cause {
-            FailureCause::Returned { .. } => {
+            Cause::Returned(_) => {
                 assert_eq!(task.kind, BAD, "{failed} failed {:?} times", self.fails.get(&failed))
             }
-            FailureCause::TimedOut { .. } => assert!(task.kind == HANGS || task.kind == STUCK, "{failed}"),
-            FailureCause::Cancelled => assert!(self.cancelled.contains(&failed), "{failed}"),
-            FailureCause::WorkerDied(records) => {
+            Cause::TimedOut { .. } => assert!(task.kind == HANGS || task.kind == STUCK, "{failed}"),
+            Cause::Cancelled => assert!(self.cancelled.contains(&failed), "{failed}"),
+            Cause::WorkerDied(records) => {
                 assert!(records.len() >= self.allowed_deaths && self.blamed >= self.allowed_deaths, "{failed}");
             }
-            FailureCause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
-            FailureCause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),
-            FailureCause::Resource { .. } => assert!(task.inputs.len() > MOST_FDS, "{failed}"),
+            Cause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
+            Cause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),
+            Cause::Resource { .. } => assert!(task.inputs.len() > MOST_FDS, "{failed}"),
             other => panic!("{other:?}"),
         }
     }

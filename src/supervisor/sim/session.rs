@@ -8,7 +8,7 @@ use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Attachments, SegmentPool};
-use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, Output, TaskOptions};
+use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
 use crate::supervisor::core::SessionEnd;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -269,7 +269,7 @@ impl World {
                     _ => spec.externals[(dep & !EXTERNAL) as usize],
                 };
                 let inputs: Vec<TaskId> = deps.iter().map(input).collect();
-                let mut options = TaskOptions::default();
+                let mut options = WireOptions::default();
                 let mut kind = PLAIN;
                 if self.rng.u8(0..100) < self.trouble {
                     kind = if open { BAD } else { self.rng.choice([BAD, FLAKY, HANGS, STUCK]).unwrap() };
@@ -287,12 +287,12 @@ impl World {
                     _ => {}
                 }
                 if open {
-                    options = TaskOptions::default();
+                    options = WireOptions::default();
                 }
                 let too_large = options.memory.is_some_and(|memory| memory > LIMIT);
                 let picky = options.tag.is_some() || options.worker.is_some() || too_large;
                 self.add_task(id, &mut spec, kind, options.retries as u8, inputs, picky);
-                if options != TaskOptions::default() {
+                if options != WireOptions::default() {
                     spec.options.push((index, options));
                 }
                 spec.deps.extend(deps);
@@ -300,7 +300,7 @@ impl World {
             spec.dep_ends.push(spec.deps.len() as u32);
             spec.body_ends.push(spec.bodies.len() as u32);
             if self.rng.u8(..) < 70 || index + 1 == n {
-                spec.outputs.push(Output { index, deliver: self.rng.bool() });
+                spec.outputs.push(WantedResult { index, deliver: self.rng.bool() });
             }
         }
         self.claim(job, first, &spec);
@@ -322,7 +322,7 @@ impl World {
             spec.dep_ends.push(0);
             spec.body_ends.push(0);
             if deliver && many < MOST_FDS as u32 {
-                spec.outputs.push(Output { index, deliver });
+                spec.outputs.push(WantedResult { index, deliver });
             }
         }
         let inputs = (0..many).map(|index| TaskId { job, index }).collect();
@@ -330,7 +330,7 @@ impl World {
         self.add_task(TaskId { job, index: many }, &mut spec, PLAIN, 0, inputs, false);
         spec.dep_ends.push(many);
         spec.body_ends.push(spec.bodies.len() as u32);
-        spec.outputs.push(Output { index: many, deliver });
+        spec.outputs.push(WantedResult { index: many, deliver });
         self.claim(job, 0, &spec);
         spec
     }
@@ -380,7 +380,7 @@ impl World {
                 assert!(asked || session.closed, "{answer:?} answers nothing that was asked");
             }
             ToSession::Return(segments) => segments.into_iter().for_each(|(id, n)| session.pool.returned(id, n)),
-            ToSession::Forsake(segments) => session.pool.forsake(&segments),
+            ToSession::Abandon(segments) => session.pool.forsake(&segments),
             ToSession::Closed { reason } => {
                 assert!(self.may_give_up, "{id:?} is closed for no reason: {reason}");
                 session.closed = true;

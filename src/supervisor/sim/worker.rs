@@ -2,7 +2,7 @@
 
 use super::effects::{Clock, frame};
 use super::{BAD, FLAKY, HANGS, STUCK, combine, value_of};
-use crate::error::DeathCause;
+use crate::error::{Cause, DeathCause, ReturnedError};
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::frame::Frame;
@@ -11,8 +11,8 @@ use crate::ipc::page::gauges::Waits;
 use crate::ipc::payload::Payload;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{Attachments, SegmentPool};
-use crate::job::{Completion, Failure, FailureCause, Outcome};
-use crate::message::{self, Completions, FromWorker, Input, Task, ToSession, ToWorker};
+use crate::job::{Completion, Failure, Input, Outcome};
+use crate::message::{self, Completions, FromWorker, Task, ToSession, ToWorker};
 use crate::supervisor::core::owner_of;
 use crate::supervisor::effects::{GaugeValues, WorkerPage};
 use crate::task::image;
@@ -186,7 +186,7 @@ impl SimWorker {
                 self.bounce_followers(back);
             }
             ToWorker::Return(segments) => segments.into_iter().for_each(|(id, n)| self.pool.returned(id, n)),
-            ToWorker::Forsake(segments) => self.pool.forsake(&segments),
+            ToWorker::Abandon(segments) => self.pool.forsake(&segments),
             ToWorker::Gone(owners) => self.attachments.forget(&owners),
             ToWorker::Session(message) => self.mail.push_back(message),
             ToWorker::Shutdown => self.die(DeathCause::Exited(0)),
@@ -199,7 +199,7 @@ impl SimWorker {
         };
         let mut lost = false;
         for input in &mut task.inputs {
-            let Input::Ahead { id } = *input else { continue };
+            let Input::Pending { id } = *input else { continue };
             if !known(id) {
                 lost |= !self.store.contains_key(&id);
                 *input = Input::Held { id, take: false };
@@ -228,7 +228,7 @@ impl SimWorker {
     fn bounce_followers(&mut self, mut gone: Vec<TaskId>) {
         let mut back = Vec::new();
         while let Some(id) = gone.pop() {
-            let follows = |task: &Task| task.inputs.iter().any(|i| matches!(i, Input::Ahead { id: of } if *of == id));
+            let follows = |task: &Task| task.inputs.iter().any(|i| matches!(i, Input::Pending { id: of } if *of == id));
             while let Some(at) = self.queue.iter().position(follows) {
                 let task = self.queue.remove(at).unwrap();
                 gone.push(task.id);
@@ -245,7 +245,7 @@ impl SimWorker {
         if self.running.len() >= self.threads + self.blocked as usize {
             return false;
         }
-        let runnable = |task: &Task| !task.inputs.iter().any(|input| matches!(input, Input::Ahead { .. }));
+        let runnable = |task: &Task| !task.inputs.iter().any(|input| matches!(input, Input::Pending { .. }));
         let Some(at) = self.queue.iter().position(runnable) else { return false };
         let mut task = self.queue.remove(at).unwrap();
         for input in &mut task.inputs {
@@ -306,7 +306,7 @@ impl SimWorker {
         match given {
             Some(given) => {
                 let inputs = self.queue.iter_mut().flat_map(|task| &mut task.inputs);
-                let waiting = inputs.filter(|input| matches!(input, Input::Ahead { id: of } if *of == id));
+                let waiting = inputs.filter(|input| matches!(input, Input::Pending { id: of } if *of == id));
                 waiting.for_each(|input| *input = given.clone());
             }
             None => self.bounce_followers(vec![id]),
@@ -326,7 +326,7 @@ impl SimWorker {
 }
 
 fn failed(task: TaskId) -> Outcome {
-    let cause = FailureCause::Returned { message: "no".into(), type_name: String::new(), value: Vec::new() };
+    let cause = Cause::Returned(ReturnedError::encoded("no".into(), String::new(), Vec::new()));
     Outcome::Failed(Box::new(Failure { task, step: 0, call: None, worker: None, cause }))
 }
 

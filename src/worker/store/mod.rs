@@ -1,9 +1,9 @@
 //! The results a worker keeps: in memory as they are, and on disk when memory runs short.
 //!
-//! Every result has a place in the order of use. One that is to leave memory is written first and dropped then, so that
-//! whatever happens to the disk, nothing is lost; what came back from disk and has not changed, which no result does,
-//! is dropped without being written again. Writing is done by a thread of its own, the *mover*, and by whoever cannot go
-//! on without room; reading back is mapping, done by whoever needs the value.
+//! Results are ordered by their last use. One that is to leave memory is written first and dropped then, so that a disk
+//! that fails loses nothing. One that was read back is dropped without being written again, since results never change.
+//! A thread of its own, the *mover*, writes; so does a thread that cannot go on without room. Reading back is mapping,
+//! done by the thread that needs the value.
 
 use crate::ids::TaskId;
 use crate::ipc::allocator;
@@ -31,34 +31,34 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long between two times that free memory is given back to the machine.
 const TRIM: Duration = Duration::from_secs(1);
 
-struct Entry {
+struct StoredResult {
     record: &'static Record,
-    /// Tells it from an earlier entry of the same id.
-    life: u64,
+    /// Distinguishes it from an earlier result of the same id.
+    generation: u64,
     /// Its key in the order of use.
     used: u64,
     value: Option<Value>,
     /// What the value takes in memory.
     bytes: u64,
     disk: Option<Arc<OnDisk>>,
-    /// It is being written, or cannot be written at all, or what is written would be worth nothing.
+    /// It must not be moved: it is being written, cannot be written, or is bound to this process.
     fixed: bool,
 }
 
-struct State {
-    entries: FxHashMap<TaskId, Entry>,
-    /// Entries in memory by their last use, oldest first.
+struct StoreState {
+    entries: FxHashMap<TaskId, StoredResult>,
+    /// Results in memory by their last use, oldest first.
     order: BTreeMap<u64, TaskId>,
     clock: u64,
     managed: u64,
     spilled: u64,
     policy: Policy,
-    /// Why the disk takes nothing, and when that was seen.
+    /// Why the disk takes nothing, and since when that is known.
     failing: Option<(String, Instant)>,
     trimmed: Option<Instant>,
-    /// A value that is to be sent finds no room in shared memory.
+    /// Shared memory has no room for a value that is to be sent.
     crowded: bool,
-    /// What segments took when room was asked for.
+    /// Bytes of segments when room was asked for last.
     asked: Option<u64>,
     /// A task waits for memory.
     pausing: bool,
@@ -67,21 +67,21 @@ struct State {
 /// A result on its way to disk.
 struct Victim {
     id: TaskId,
-    life: u64,
+    generation: u64,
     value: Value,
     record: &'static Record,
 }
 
 pub(super) struct Store {
-    state: Mutex<State>,
-    /// Values of others that are to stay mapped.
+    state: Mutex<StoreState>,
+    /// Values of other workers that are to stay mapped.
     shared: Mutex<FxHashMap<TaskId, Payload>>,
-    /// The mover waits here for a debt.
+    /// Wakes the mover when a result should be moved.
     debts: Condvar,
-    /// Whether any number of tasks may start. What is false here is looked up.
+    /// Whether any number of tasks may start; if not, the policy decides about each.
     open: AtomicBool,
     threads: usize,
-    /// Where there is no limit, nothing is watched and nothing is moved.
+    /// Without a limit, memory is not watched and no result is moved.
     limited: bool,
     disk: Option<Disk>,
     pool: SegmentPool,
@@ -99,7 +99,7 @@ impl Store {
         page: Arc<ControlPage>,
     ) -> Self {
         let limited = policy.is_some();
-        let state = State {
+        let state = StoreState {
             entries: FxHashMap::default(),
             order: BTreeMap::new(),
             clock: 0,
@@ -146,8 +146,15 @@ impl Store {
             let old = state.remove(id);
             state.clock += 1;
             let used = state.clock;
-            let entry =
-                Entry { record, life: used, used, value: Some(value), bytes, disk: None, fixed: record.is_bound() };
+            let entry = StoredResult {
+                record,
+                generation: used,
+                used,
+                value: Some(value),
+                bytes,
+                disk: None,
+                fixed: record.is_bound(),
+            };
             state.entries.insert(id, entry);
             state.order.insert(used, id);
             state.managed += bytes;
@@ -171,12 +178,12 @@ impl Store {
 
     /// A result, brought back from disk where it is there only. `None`: it is not here.
     pub(super) fn get(&self, id: TaskId) -> Result<Option<(Value, &'static Record)>, String> {
-        let (on_disk, record, life) = {
+        let (on_disk, record, generation) = {
             let mut state = self.state.lock();
             let Some((value, entry)) = state.touch(id) else { return Ok(None) };
             match (value, &entry.disk) {
                 (Some(value), _) => return Ok(Some((value, entry.record))),
-                (None, Some(on_disk)) => (Arc::clone(on_disk), entry.record, entry.life),
+                (None, Some(on_disk)) => (Arc::clone(on_disk), entry.record, entry.generation),
                 (None, None) => return Ok(None),
             }
         };
@@ -185,7 +192,7 @@ impl Store {
         state.clock += 1;
         let used = state.clock;
         if let Some(entry) = state.entries.get_mut(&id)
-            && entry.life == life
+            && entry.generation == generation
             && entry.value.is_none()
         {
             (entry.value, entry.bytes, entry.used) = (Some(value.clone()), bytes, used);
@@ -197,13 +204,13 @@ impl Store {
         Ok(Some((value, record)))
     }
 
-    /// Takes a result out of the store. One that cannot be read back from disk stays.
+    /// Removes a result and returns it. One that cannot be read back from disk stays.
     pub(super) fn take(&self, id: TaskId) -> Result<Option<Value>, String> {
-        let (on_disk, record, life) = {
+        let (on_disk, record, generation) = {
             let mut state = self.state.lock();
             match state.entries.get(&id) {
-                Some(Entry { value: None, disk: Some(on_disk), record, life, .. }) => {
-                    (Arc::clone(on_disk), *record, *life)
+                Some(StoredResult { value: None, disk: Some(on_disk), record, generation, .. }) => {
+                    (Arc::clone(on_disk), *record, *generation)
                 }
                 _ => {
                     let removed = state.remove(id);
@@ -215,8 +222,8 @@ impl Store {
         let (value, _) = load(&on_disk, record)?;
         let removed = {
             let mut state = self.state.lock();
-            let is_it = state.entries.get(&id).is_some_and(|entry| entry.life == life);
-            let removed = is_it.then(|| state.remove(id)).flatten();
+            let same = state.entries.get(&id).is_some_and(|entry| entry.generation == generation);
+            let removed = same.then(|| state.remove(id)).flatten();
             self.settle(&mut state);
             removed
         };
@@ -225,8 +232,8 @@ impl Store {
     }
 
     pub(super) fn forget(&self, ids: &[TaskId]) {
-        // A value's own drop may take long or come back here, so it happens outside of the lock.
-        let dropped: Vec<Entry> = {
+        // Dropping a value may take long or call the store, so it happens outside of the lock.
+        let dropped: Vec<StoredResult> = {
             let mut state = self.state.lock();
             let dropped = ids.iter().filter_map(|id| state.remove(*id)).collect();
             self.settle(&mut state);
@@ -239,7 +246,7 @@ impl Store {
         }
     }
 
-    /// Keeps values in reach: their segments mapped, and the mappings filled.
+    /// Keeps values ready for use: their segments mapped, and the mappings filled.
     pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
         values.iter().flat_map(|(_, payload)| payload.segments()).for_each(|segment| segment.populate());
         self.shared.lock().extend(values);
@@ -268,13 +275,13 @@ impl Store {
         }
     }
 
-    /// Has the mover make room in shared memory, by moving one more result. False if there is no more than last time.
+    /// Asks the mover to make room in shared memory by moving one more result. False if the last time did not help.
     pub(super) fn ask_for_room(&self) -> bool {
         let taken = self.page.segment_bytes();
         let mut state = self.state.lock();
         let helped = state.asked.replace(taken).is_none_or(|before| taken < before);
         state.crowded = self.disk.is_some();
-        // A disk that takes nothing is tried again in its time.
+        // A disk that failed is tried again only after `RETRY`.
         if state.failing.is_none() {
             state.policy.try_again();
         }
@@ -282,7 +289,7 @@ impl Store {
         helped && self.disk.is_some()
     }
 
-    /// Looks how much memory the process uses. Takes two microseconds.
+    /// Measures how much memory the process uses. Takes two microseconds.
     pub(super) fn sample(&self) -> u64 {
         let Some(private) = self.statm.private() else { return 0 };
         let segments = self.page.segment_bytes().saturating_sub(self.pool.idle_bytes());
@@ -295,8 +302,8 @@ impl Store {
         private + segments
     }
 
-    /// Tells the page and whoever waits what has become of a change.
-    fn settle(&self, state: &mut State) {
+    /// After a change: updates the page's gauges and wakes the mover if there is something to do.
+    fn settle(&self, state: &mut StoreState) {
         self.page.gauges().set_results(state.managed, state.spilled);
         if !self.limited {
             return;
@@ -309,7 +316,8 @@ impl Store {
         }
     }
 
-    /// The mover's life: pays debts as they come up. `eased` is told after each step that may let a task start.
+    /// The mover's loop: moves results to disk while the policy asks for that. Calls `eased` after each step that may let
+    /// a task start.
     pub(super) fn pay_debts(&self, eased: impl Fn()) {
         loop {
             let trim = {
@@ -342,10 +350,10 @@ impl Store {
         }
     }
 
-    /// Gives back what is free, so that it is not taken for used.
+    /// Gives free memory back to the machine, so that it is not counted as used.
     fn trim(&self) {
         allocator::trim();
-        // Unused segments are worth keeping as long as nobody needs their room.
+        // Unused segments are kept as long as their room is not needed.
         let used = self.sample();
         if !self.state.lock().policy.has_room(used.saturating_add(self.pool.free_bytes())) {
             self.pool.trim();
@@ -389,10 +397,10 @@ impl Store {
             encoded.map_err(|fault| fault.to_string())?.map_err(|e| format!("{e:?}"))?;
             Ok(bytes)
         });
-        let Victim { id, life, value, .. } = victim;
+        let Victim { id, generation, value, .. } = victim;
         let mut state = self.state.lock();
         let mut moved = false;
-        // Dropped and told when the lock has been let go: both may take long.
+        // Dropped and logged after the lock is released: both may take long.
         let (mut dropped, mut unwanted) = (None, None);
         let mut news = None;
         match written {
@@ -404,10 +412,10 @@ impl Store {
                 let len = on_disk.len();
                 self.page.gauges().count_moved(len);
                 let on_disk = Arc::new(on_disk);
-                if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.life == life) {
+                if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.generation == generation) {
                     entry.disk = Some(Arc::clone(&on_disk));
                     entry.fixed = false;
-                    // Somebody may have begun to use it: then it is dropped later, without being written again.
+                    // If it has come into use, it is dropped later, without being written again.
                     let unused = entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 2);
                     state.spilled += len;
                     if unused {
@@ -419,7 +427,7 @@ impl Store {
             }
             Err(e) => {
                 let hopeless = matches!(e, DiskError::Encode(_));
-                if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.life == life) {
+                if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.generation == generation) {
                     entry.fixed = hopeless;
                 }
                 if hopeless {
@@ -447,7 +455,7 @@ impl Store {
         moved
     }
 
-    /// Why a worker waits, for its page.
+    /// Shows on the page why the worker's tasks wait.
     pub(super) fn note_waits(&self, waits: Option<Wait>) {
         self.page.gauges().set_waits(match waits {
             None => Waits::No,
@@ -457,7 +465,7 @@ impl Store {
     }
 }
 
-/// Reads a value back, and says how much memory it takes now: what lies on disk takes none.
+/// Reads a value back. Returns also how much memory it takes: the parts that are mapped from disk take none.
 fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
     let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
     let read = guarded(|| {
@@ -470,14 +478,14 @@ fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
     read.map_err(|fault| format!("a result cannot be read back from disk: {fault}"))?
 }
 
-impl State {
-    /// Whether there is a debt that can be paid.
+impl StoreState {
+    /// Whether a result should be moved, and one can be.
     fn owes(&self) -> bool {
         (self.policy.debt() > 0 || self.crowded) && !self.policy.is_stuck()
     }
 
-    /// Makes an entry the one used last.
-    fn touch(&mut self, id: TaskId) -> Option<(Option<Value>, &Entry)> {
+    /// Makes a result the one used last.
+    fn touch(&mut self, id: TaskId) -> Option<(Option<Value>, &StoredResult)> {
         self.clock += 1;
         let entry = self.entries.get_mut(&id)?;
         let value = entry.value.clone();
@@ -489,7 +497,7 @@ impl State {
         Some((value, entry))
     }
 
-    fn remove(&mut self, id: TaskId) -> Option<Entry> {
+    fn remove(&mut self, id: TaskId) -> Option<StoredResult> {
         let entry = self.entries.remove(&id)?;
         if entry.value.is_some() {
             self.order.remove(&entry.used);
@@ -500,7 +508,7 @@ impl State {
         Some(entry)
     }
 
-    /// Takes the value of an entry that is on disk.
+    /// Takes the value in memory of a result that is on disk.
     fn evict(&mut self, id: TaskId) -> Option<Value> {
         let entry = self.entries.get_mut(&id)?;
         let value = entry.value.take()?;
@@ -510,9 +518,9 @@ impl State {
         Some(value)
     }
 
-    /// The oldest value that nobody uses: to be written, or, where it is on disk already, evicted.
+    /// The value that has been unused for longest: to be written, or, if it is on disk already, evicted.
     fn next_victim(&mut self) -> Option<Result<Victim, Value>> {
-        let unused = |entry: &Entry| {
+        let unused = |entry: &StoredResult| {
             !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 1)
         };
         let id = self.order.values().copied().find(|id| self.entries.get(id).is_some_and(unused))?;
@@ -521,7 +529,7 @@ impl State {
             return self.evict(id).map(Err);
         }
         entry.fixed = true;
-        Some(Ok(Victim { id, life: entry.life, value: entry.value.clone()?, record: entry.record }))
+        Some(Ok(Victim { id, generation: entry.generation, value: entry.value.clone()?, record: entry.record }))
     }
 }
 

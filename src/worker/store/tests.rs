@@ -163,7 +163,7 @@ fn a_value_dropped_while_it_is_written_stays_dropped() {
     assert_eq!(victim.id, id(0));
     rig.store.forget(&[id(0)]);
     rig.put(0).unwrap();
-    assert_ne!(rig.store.state.lock().entries[&id(0)].life, victim.life);
+    assert_ne!(rig.store.state.lock().entries[&id(0)].generation, victim.generation);
     drop(victim);
     rig.pay();
     rig.check(0, &made(0));

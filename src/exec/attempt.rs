@@ -1,0 +1,191 @@
+//! What the modes of this process do with one task: attempts with retries and a time limit, each recorded, and the
+//! error that says what failed.
+
+use crate::error::{Cause, ReturnedError, TaskError};
+use crate::graph::Graph;
+use crate::graph::label::TaskLabel;
+use crate::graph::node::{Arg, Kind};
+use crate::ids::{JobId, SessionId, TaskId};
+use crate::ipc::clock::ticks;
+use crate::ipc::ring::{Ended, Ring, Token};
+use crate::submission::handle::{ResultHandle, ResultState, cancelled};
+use crate::task::Value;
+use crate::task::call::{Fault, call, guarded};
+use crate::task::context;
+use crate::task::function::{Argument, CallError};
+use smallvec::SmallVec;
+use std::time::Instant;
+
+/// A task of a graph, and the thread that runs it.
+pub(super) struct GraphTask<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) id: u32,
+    /// The number of the submission.
+    pub(super) submission: u32,
+    /// Where the thread records what it runs.
+    pub(super) ring: Ring<'a>,
+    /// The thread's number.
+    pub(super) thread: usize,
+    /// The thread's name in errors.
+    pub(super) worker: &'a str,
+}
+
+/// The inputs of a task, in a mode's store of results. Each is the result of another task, named by that task's number.
+pub(super) trait Inputs {
+    /// Why the task must not run: an input failed, or the task was cancelled.
+    fn refusal(&self) -> Option<TaskError>;
+
+    /// An input for an attempt that may not be the last one.
+    fn copy(&mut self, input: u32) -> Value;
+
+    /// Uses an input. Its last use takes the value, so that the function may own it without a copy.
+    fn take(&mut self, input: u32) -> Value;
+
+    /// Gives up one use of an input.
+    fn release(&mut self, input: u32);
+
+    /// Whether the task has been cancelled.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// Runs a task until an attempt succeeds or none is left, and uses up its inputs. The task begins at `now`, by
+/// [`ticks`]; afterwards `now` is its end: so tasks in a row need one reading of the clock each.
+pub(super) fn execute(
+    task: &GraphTask<'_>,
+    inputs: &mut impl Inputs,
+    now: &mut u64,
+) -> std::result::Result<Value, TaskError> {
+    let refs = task.graph.refs(task.id);
+    if let Some(error) = inputs.refusal() {
+        refs.iter().for_each(|&input| inputs.release(input));
+        return Err(error);
+    }
+    let (retries, timeout) = task.graph.options(task.id).map_or((0, None), |o| (o.retries, o.timeout));
+    let mut attempt = 0;
+    loop {
+        let last = attempt == retries;
+        let began = timeout.map(|_| Instant::now());
+        let deadline = timeout.zip(began).and_then(|(limit, began)| began.checked_add(limit));
+        let token = task.begin(*now);
+        let mut used = 0;
+        let result = context::with_deadline(deadline, || {
+            evaluate(task.graph, task.id, &mut || {
+                let input = refs[used];
+                used += 1;
+                if last { inputs.take(input) } else { inputs.copy(input) }
+            })
+        });
+        let late = timeout.zip(began).filter(|(limit, began)| began.elapsed() > *limit).map(|(limit, _)| limit);
+        *now = ticks();
+        task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now);
+        let over = last || (result.is_ok() && late.is_none());
+        if over {
+            // A fault while arguments were put together leaves some of them unused.
+            let unused = if last { &refs[used..] } else { refs };
+            unused.iter().for_each(|&input| inputs.release(input));
+        }
+        match (result, late) {
+            (Ok(value), None) => return Ok(value),
+            _ if !last => attempt += 1,
+            (_, Some(limit)) => {
+                let (label, cause) = (task.label(), Cause::TimedOut { limit });
+                return Err(TaskError::new(label.key(), label.name(), Some(task.worker.to_string()), None, cause));
+            }
+            (Err(fault), None) => return Err(task_error(&task.label(), task.worker, fault)),
+        }
+    }
+}
+
+impl GraphTask<'_> {
+    fn label(&self) -> TaskLabel {
+        TaskLabel::in_graph(self.graph, self.id)
+    }
+
+    /// Records that an attempt begins.
+    fn begin(&self, now: u64) -> Token {
+        let (ring, graph) = (self.ring, self.graph);
+        let task = TaskId { job: JobId { session: SessionId::CLIENT, number: self.submission }, index: self.id };
+        if let Some(layer) = &graph.layer {
+            return ring.begin(
+                task,
+                layer.function().log_id(),
+                (layer.hash(self.id) >> 64) as u64,
+                self.thread,
+                None,
+                now,
+            );
+        }
+        let node = &graph.nodes[self.id as usize];
+        let Kind::Call { function, options, .. } = &node.kind else {
+            return ring.begin(task, 0, 0, self.thread, None, now);
+        };
+        let name = options.as_deref().and_then(|o| o.name.as_deref());
+        ring.begin(task, function.log_id(), node.key_hash(), self.thread, name, now)
+    }
+}
+
+/// A result of an earlier submission, which is done.
+pub(super) fn held_result(held: &ResultHandle) -> std::result::Result<Value, TaskError> {
+    held.submission.with_state(held.index, |state| match state {
+        ResultState::Value(value) => Ok(value.clone()),
+        ResultState::Failed(e) => Err(e.clone()),
+        _ => Err(cancelled(&held.label())),
+    })
+}
+
+/// How an attempt ended, as it is recorded.
+fn ended<T, E>(result: &Result<T, E>, cancelled: bool) -> Ended {
+    match result {
+        _ if cancelled => Ended::Cancelled,
+        Ok(_) => Ended::Finished,
+        Err(_) => Ended::Failed,
+    }
+}
+
+/// Calls the function of a task. `next` gives the results of tasks among its arguments, one after the other.
+fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
+    if let Some(layer) = &graph.layer {
+        // Cloning the value runs its own code, too.
+        return guarded(|| layer.function().run(&mut [Argument::Value(layer.value(id))]).map_err(Fault::Call));
+    }
+    match &graph.nodes[id as usize].kind {
+        Kind::Call { function, args, .. } => {
+            let mut slots: SmallVec<[Argument<'_>; 4]> = SmallVec::with_capacity(args.len());
+            for arg in args {
+                slots.push(Argument::Value(argument(arg, next)?));
+            }
+            call(function, &mut slots)
+        }
+        Kind::Held(_) => Err(Fault::Call(CallError::Decode {
+            type_name: "task".to_string(),
+            reason: "a held result is no call".to_string(),
+        })),
+    }
+}
+
+fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
+    match arg {
+        Arg::Value(value, _) => Ok(value.clone()),
+        Arg::Task(_) | Arg::Elements(_) => Ok(next()),
+        Arg::Inline(record, args) => {
+            let mut slots = Vec::with_capacity(args.len());
+            for arg in args {
+                slots.push(Argument::Value(argument(arg, next)?));
+            }
+            call(record, &mut slots)
+        }
+    }
+}
+
+/// The error for a fault in a task of this process.
+fn task_error(task: &TaskLabel, worker: &str, fault: Fault) -> TaskError {
+    let cause = match fault {
+        Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
+        Fault::Call(CallError::Returned { message, error, codec }) => {
+            Cause::Returned(ReturnedError::local(message, codec.name(), error))
+        }
+        Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
+        Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
+    };
+    TaskError::new(task.key(), task.name(), Some(worker.to_string()), None, cause)
+}

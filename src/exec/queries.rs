@@ -1,0 +1,42 @@
+//! How the modes of this process answer questions about workers: their only workers are themselves.
+
+use crate::error::Error;
+use crate::memory::process::Statm;
+use crate::memory::report::{MemoryReport, WorkerMemory};
+use crate::message::{Answer, Question};
+use crate::status::{Mode, WorkerInfo};
+use crate::submission::reply::Reply;
+
+/// Answers a question about workers.
+pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Question) -> Reply {
+    let unsupported = |operation| Reply::ready(Err(Error::Unsupported { operation, mode: mode.name() }));
+    let n = names.len();
+    match question {
+        Question::Workers => {
+            Reply::ready(Ok(Answer::Workers(names.iter().map(|name| WorkerInfo::in_process(name)).collect())))
+        }
+        Question::Deaths => Reply::ready(Ok(Answer::Deaths(Vec::new()))),
+        Question::Memory => Reply::ready(Ok(Answer::Memory(Box::new(in_process(mode, 0, None))))),
+        Question::Logs => Reply::ready(Ok(Answer::Logs(Vec::new()))),
+        Question::WaitForWorkers { n: wanted, .. } if wanted <= n => Reply::ready(Ok(Answer::Done)),
+        Question::WaitForWorkers { .. } => {
+            Reply::ready(Err(Error::invalid("n", format!("a client in {mode} mode has {n} worker(s), its threads"))))
+        }
+        Question::Scale(_) => unsupported("scale"),
+        Question::Restart => unsupported("restart"),
+        Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),
+    }
+}
+
+/// How this process uses its memory; results take `managed` bytes of it, if they are counted.
+pub(crate) fn in_process(mode: Mode, managed: u64, limit: Option<u64>) -> MemoryReport {
+    let process = WorkerMemory {
+        name: mode.to_string(),
+        pid: std::process::id(),
+        private: Statm::of_self().private().unwrap_or(0),
+        managed,
+        limit,
+        ..WorkerMemory::default()
+    };
+    MemoryReport { workers: vec![process], ..MemoryReport::default() }
+}

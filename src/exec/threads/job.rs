@@ -1,0 +1,199 @@
+//! A submitted graph while the pool runs it: the state of its tasks and their results.
+
+use super::PoolThread;
+use crate::error::TaskError;
+use crate::exec::attempt::{GraphTask, Inputs, execute};
+use crate::exec::budget::Budget;
+use crate::graph::label::TaskLabel;
+use crate::graph::node::Node;
+use crate::graph::{Graph, Ids};
+use crate::submission::handle::{Submission, cancelled};
+use crate::task::Value;
+use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The result of a task while other tasks need it.
+pub(super) enum TaskCell {
+    Empty,
+    Value(Value),
+    Failed(TaskError),
+}
+
+/// A submitted graph.
+pub(super) struct PoolJob {
+    /// Its place in the order of jobs.
+    pub(super) position: u64,
+    pub(super) submission: Arc<Submission>,
+    pub(super) graph: Graph,
+    pub(super) outputs: Ids,
+    /// Per task: inputs (counted as often as they are used) that are not finished.
+    pub(super) missing: Vec<AtomicU32>,
+    /// Per task: uses of its result that are to come.
+    pub(super) uses: Vec<AtomicU32>,
+    pub(super) cells: Vec<Mutex<TaskCell>>,
+    /// The budget that counts the results, and the size of each.
+    pub(super) budget: Option<(Arc<Budget>, Vec<AtomicU64>)>,
+    pub(super) dependents: (Vec<u32>, Vec<u32>),
+    pub(super) left: AtomicUsize,
+    /// Per task: whether it need not run. Empty until something is cancelled.
+    pub(super) skip: OnceLock<Vec<AtomicBool>>,
+    /// Whether an output is not wanted any more, by index.
+    pub(super) dropped: Mutex<Vec<bool>>,
+    /// Outputs that were cancelled.
+    pub(super) cancelled: Mutex<FxHashSet<u32>>,
+    /// Running mean of a source's run time in nanoseconds; 0: unknown.
+    pub(super) cost: AtomicU64,
+    /// Whether a task of this job has failed, so that tasks must check their inputs.
+    pub(super) failing: AtomicBool,
+}
+
+impl Drop for PoolJob {
+    fn drop(&mut self) {
+        // Results whose uses were not all taken.
+        if let Some((budget, sizes)) = &self.budget {
+            budget.remove(sizes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum());
+        }
+    }
+}
+
+impl PoolJob {
+    pub(super) fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
+        self.graph.node(id)
+    }
+
+    /// Whether the output of a task has been cancelled. Then its state must not change: it may run again by now.
+    pub(super) fn is_cancelled(&self, id: u32, index: u32) -> bool {
+        self.skipped(id) && self.cancelled.lock().contains(&index)
+    }
+
+    pub(super) fn label(&self, id: u32) -> TaskLabel {
+        TaskLabel::in_graph(&self.graph, id)
+    }
+
+    pub(super) fn skipped(&self, id: u32) -> bool {
+        self.skip.get().is_some_and(|s| s[id as usize].load(Ordering::Relaxed))
+    }
+
+    /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
+    pub(super) fn drop_outputs(&self, indices: &[u32]) {
+        if self.graph.layer.is_some() {
+            let skip =
+                self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(self.graph.len()).collect());
+            indices.iter().for_each(|&index| skip[index as usize].store(true, Ordering::Relaxed));
+            return;
+        }
+        let mut dropped = self.dropped.lock();
+        if dropped.is_empty() {
+            dropped.resize(self.outputs.len(), false);
+        }
+        indices.iter().for_each(|&s| dropped[s as usize] = true);
+        if self.left.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut needed = vec![false; self.graph.len()];
+        for (index, &id) in self.outputs.iter().enumerate() {
+            needed[id as usize] |= !dropped[index];
+        }
+        for id in (0..self.graph.len() as u32).rev() {
+            if needed[id as usize] {
+                self.graph.refs(id).iter().for_each(|&r| needed[r as usize] = true);
+            }
+        }
+        let skip = self.skip.get_or_init(|| needed.iter().map(|_| AtomicBool::new(false)).collect());
+        for (flag, needed) in skip.iter().zip(needed) {
+            if !needed {
+                flag.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Uses a result; the last use takes it.
+    fn take(&self, id: u32) -> Value {
+        let mut cell = self.cells[id as usize].lock();
+        let value = match &*cell {
+            TaskCell::Value(value) => value.clone(),
+            _ => Arc::new(()),
+        };
+        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+            *cell = TaskCell::Empty;
+            self.uncount(id);
+        }
+        value
+    }
+
+    fn copy(&self, id: u32) -> Value {
+        match &*self.cells[id as usize].lock() {
+            TaskCell::Value(value) => value.clone(),
+            _ => Arc::new(()),
+        }
+    }
+
+    fn release(&self, id: u32) {
+        if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+            *self.cells[id as usize].lock() = TaskCell::Empty;
+            self.uncount(id);
+        }
+    }
+
+    fn uncount(&self, id: u32) {
+        if let Some((budget, sizes)) = &self.budget {
+            budget.remove(sizes[id as usize].swap(0, Ordering::Relaxed));
+        }
+    }
+
+    fn failure(&self, id: u32) -> Option<TaskError> {
+        self.graph.refs(id).iter().find_map(|&r| match &*self.cells[r as usize].lock() {
+            TaskCell::Failed(e) => Some(e.clone()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn execute(&self, id: u32, thread: &PoolThread, now: &mut u64) -> Result<Value, TaskError> {
+        let task = GraphTask {
+            graph: &self.graph,
+            id,
+            submission: self.submission.number,
+            ring: thread.runs.ring(),
+            thread: thread.number,
+            worker: &thread.name,
+        };
+        execute(&task, &mut JobInputs { job: self, id }, now)
+    }
+}
+
+/// The inputs of a task of a job.
+struct JobInputs<'a> {
+    job: &'a PoolJob,
+    id: u32,
+}
+
+impl Inputs for JobInputs<'_> {
+    fn refusal(&self) -> Option<TaskError> {
+        let Self { job, id } = *self;
+        if job.failing.load(Ordering::Acquire)
+            && let Some(e) = job.failure(id)
+        {
+            return Some(e.needed(job.label(id).key()));
+        }
+        job.skipped(id).then(|| cancelled(&job.label(id)))
+    }
+
+    fn copy(&mut self, input: u32) -> Value {
+        self.job.copy(input)
+    }
+
+    fn take(&mut self, input: u32) -> Value {
+        self.job.take(input)
+    }
+
+    fn release(&mut self, input: u32) {
+        self.job.release(input);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.job.skipped(self.id)
+    }
+}

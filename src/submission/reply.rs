@@ -1,0 +1,96 @@
+//! Answers on their way: to be waited for, or awaited.
+
+use super::waiter::{Waiter, wait_until};
+use crate::error::{Error, Result};
+use crate::message::{Answer, Ask};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// An answer on its way.
+pub(crate) struct Reply<T = Answer>(Arc<Mutex<ReplyState<T>>>);
+
+enum ReplyState<T> {
+    Waiting(Vec<Waiter>),
+    There(Result<T>),
+}
+
+impl<T> Clone for Reply<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Clone> Reply<T> {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(ReplyState::Waiting(Vec::new()))))
+    }
+
+    pub(crate) fn ready(answer: Result<T>) -> Self {
+        Self(Arc::new(Mutex::new(ReplyState::There(answer))))
+    }
+
+    pub(crate) fn set(&self, answer: Result<T>) {
+        let before = std::mem::replace(&mut *self.0.lock(), ReplyState::There(answer));
+        if let ReplyState::Waiting(waiters) = before {
+            waiters.into_iter().for_each(Waiter::fire);
+        }
+    }
+
+    fn poll_or(&self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T>> {
+        match &mut *self.0.lock() {
+            ReplyState::Waiting(waiters) => {
+                let waiter = waiter();
+                if !waiters.iter().any(|other| other.wakes_as(&waiter)) {
+                    waiters.push(waiter);
+                }
+                None
+            }
+            ReplyState::There(answer) => Some(answer.clone()),
+        }
+    }
+
+    pub(crate) fn wait(&self) -> Result<T> {
+        let mut found = None;
+        wait_until(None, || {
+            found = self.poll_or(Waiter::here);
+            found.is_some()
+        });
+        found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))
+    }
+}
+
+impl<T: Clone> Future for Reply<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.poll_or(|| Waiter::Waker(cx.waker().clone())) {
+            Some(answer) => Poll::Ready(answer),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The answer to a question of type `A` on its way.
+pub(crate) struct Asked<A>(Reply, PhantomData<fn() -> A>);
+
+impl<A: Ask> Asked<A> {
+    pub(crate) fn new(reply: Reply) -> Self {
+        Self(reply, PhantomData)
+    }
+
+    pub(crate) fn wait(self) -> Result<A::Answer> {
+        self.0.wait().and_then(A::answer)
+    }
+}
+
+impl<A: Ask> Future for Asked<A> {
+    type Output = Result<A::Answer>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.and_then(A::answer))
+    }
+}

@@ -1,0 +1,269 @@
+//! The threads that run tasks: from an input to a result that is kept or sent.
+
+use super::capture::OutputCapture;
+use super::queue::{Next, Queue};
+use super::scope::WorkerScope;
+use super::{Worker, encode};
+use crate::error::Cause;
+use crate::ids::TaskId;
+use crate::job::{Completion, Input, Outcome};
+use crate::message::{FromWorker, Task};
+use crate::task::Value;
+use crate::task::call::{Fault, guarded};
+use crate::task::function::{Argument, CallError, Record, short_name};
+use crate::task::program::{self, Op, Ops};
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Most results that are collected for one message.
+const BATCH: usize = 128;
+/// How long results may wait while short tasks run.
+const LINGER: Duration = Duration::from_micros(500);
+
+impl Worker {
+    pub(super) fn work_as_thread(&'static self, slot: usize) {
+        let scope = Rc::new(WorkerScope::new(self, slot));
+        let _entered = crate::submission::context::enter(scope.clone());
+        let mut sent = Instant::now();
+        // When the last task ended, if the next one was queued already: one reading of the clock serves both.
+        let mut now = None;
+        loop {
+            match self.next(slot, &mut now) {
+                Next::Leave => return,
+                Next::Run(task) => {
+                    let began = now.unwrap_or_else(Instant::now);
+                    let (waiting, ended) = self.run(task, began, &scope);
+                    now = Some(ended);
+                    if waiting >= BATCH || ended.duration_since(sent) > LINGER {
+                        self.send_finished();
+                        sent = ended;
+                        now = None;
+                    }
+                }
+                Next::Read => {
+                    let frames = self.supervisor.read();
+                    self.handle(frames);
+                    let mut queue = self.queue.lock();
+                    queue.reading = false;
+                    let others = queue.tasks.len().saturating_sub(1);
+                    for _ in 0..others.min(queue.idle) {
+                        self.work.notify_one();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a task. Returns how many results wait to be sent, and when the task ended.
+    fn run(&'static self, mut task: Task, began: Instant, scope: &WorkerScope) -> (usize, Instant) {
+        let id = task.id;
+        if task.alone {
+            self.store.clear_out();
+        }
+        self.page.set_running(scope.slot, Some(id));
+        scope.begin(id, task.name.take());
+        // Code of the user's runs also when values are decoded, encoded, sized and dropped.
+        let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
+            let (name, key) = scope.call();
+            Outcome::Failed(Box::new(self.failure(id, 0, name, key, encode::cause(fault))))
+        });
+        let ended = Instant::now();
+        let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
+        self.page.set_running(scope.slot, None);
+        let mut queue = self.queue.lock();
+        queue.running.retain(|other| *other != id);
+        let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
+        let followed = !queue.pending.is_empty();
+        let outcome = if cancelled { Outcome::Cancelled } else { outcome };
+        let gives = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
+        // The end of a follower must not be reported before the end of this task: so the lock is kept.
+        let queue = (followed && gives).then_some(queue);
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        self.store.unpinned();
+        scope.end(&outcome);
+        match &outcome {
+            Outcome::Value(payload) => self.lend(payload),
+            Outcome::Cancelled => self.store.forget(&[id]),
+            Outcome::Held { .. } | Outcome::Failed(_) => {}
+        }
+        let given = match &outcome {
+            _ if !followed => None,
+            Outcome::Value(payload) if payload.segments().is_empty() => Some(Input::Payload(payload.clone())),
+            Outcome::Held { .. } => Some(Input::Held { id, take: false }),
+            _ => None,
+        };
+        let waiting = {
+            let mut finished = self.finished.lock();
+            finished.push(Completion { id, attempt: task.attempt, run_us, outcome });
+            finished.len()
+        };
+        if followed {
+            self.start_followers(queue.unwrap_or_else(|| self.queue.lock()), id, given);
+        }
+        // Without the lock: this may wait until the watcher empties a full pipe, and the watcher needs the lock.
+        if self.capture.ran(ended.duration_since(began)) {
+            OutputCapture::flush();
+            self.send_printed();
+        }
+        (waiting, ended)
+    }
+
+    /// A task has ended: the tasks that wait for its result run now, or go back if there is none.
+    fn start_followers(&self, mut queue: MutexGuard<'_, Queue>, id: TaskId, given: Option<Input>) {
+        let Some(given) = given else {
+            let bounced = queue.pending.fail(&[id]);
+            drop(queue);
+            return self.bounce(bounced);
+        };
+        let ready = queue.pending.supply(id, || given.clone());
+        // This thread runs one itself.
+        for _ in 1..ready.len().min(queue.idle + 1) {
+            self.work.notify_one();
+        }
+        for task in ready.into_iter().rev() {
+            queue.tasks.push_front(task);
+        }
+    }
+
+    fn outcome(&'static self, task: &mut Task, scope: &WorkerScope) -> Outcome {
+        let mut inputs = match self.inputs(task) {
+            Ok(inputs) => inputs,
+            Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
+        };
+        let body = &task.body;
+        let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
+        if !inputs.is_empty() {
+            for op in Ops::new(body) {
+                if let Ok(Op::Dependency(i)) = op
+                    && let Some(n) = uses.get_mut(i)
+                {
+                    *n += 1;
+                }
+            }
+        }
+        let mut input = |i: usize| {
+            let left = uses.get_mut(i)?;
+            *left -= 1;
+            let slot = inputs.get_mut(i)?;
+            Some(match slot {
+                // The last use moves the value out, so that the function may own it without a copy.
+                _ if *left == 0 => std::mem::replace(slot, Argument::Taken),
+                Argument::Value(value) => Argument::Value(value.clone()),
+                Argument::Payload(payload) => Argument::Payload(payload.clone()),
+                Argument::Bytes(bytes) => Argument::Bytes(bytes),
+                Argument::Taken => Argument::Taken,
+            })
+        };
+        let id = task.id;
+        let go_on = |record: &'static Record, key: u64| {
+            scope.step(record, key);
+            true
+        };
+        match program::run(body, &mut input, go_on) {
+            Ok(Some((value, record))) => self.keep(task, value, record),
+            Ok(None) => Outcome::Cancelled,
+            Err(fault) => {
+                let cause = encode::cause(fault.fault);
+                let (name, key) = match fault.call {
+                    Some((record, key)) => (Some(scope.name_of(record)), Some(key)),
+                    None => (None, None),
+                };
+                Outcome::Failed(Box::new(self.failure(id, fault.step, name, key, cause)))
+            }
+        }
+    }
+
+    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, Cause> {
+        if task.inputs.is_empty() {
+            return Ok(SmallVec::new());
+        }
+        std::mem::take(&mut task.inputs)
+            .into_iter()
+            .map(|input| match input {
+                Input::Payload(payload) => Ok(Argument::Payload(payload)),
+                Input::Pending { id } => Err(Cause::Decode {
+                    type_name: "input".to_string(),
+                    reason: format!("the result of task {id} should be there and is not"),
+                }),
+                Input::Held { id, take } => {
+                    let found =
+                        if take { self.store.take(id) } else { self.store.get(id).map(|f| f.map(|(value, _)| value)) };
+                    let undecodable = |reason| Cause::Decode { type_name: "input".to_string(), reason };
+                    found
+                        .map_err(undecodable)?
+                        .map(Argument::Value)
+                        .ok_or_else(|| undecodable(format!("task {id} should be in this worker's store and is not")))
+                }
+            })
+            .collect()
+    }
+
+    /// Makes an outcome of a result: sent with it if it is small or asked for, else kept in the store.
+    pub(super) fn keep(&self, task: &Task, value: Value, record: &'static Record) -> Outcome {
+        let failed = |cause| {
+            let name = Some(short_name(record.path()));
+            Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
+        };
+        let bound = record.is_bound();
+        if !bound && let Some(payload) = encode::encode_small(&value, record) {
+            return Outcome::Value(payload);
+        }
+        if !task.deliver {
+            let nbytes = record.result().size(&value);
+            return match self.store.put(task.id, value, record, nbytes) {
+                Ok(()) => Outcome::Held { nbytes, bound },
+                Err(reason) => failed(Cause::Resource { reason }),
+            };
+        }
+        match self.encode_patiently(&value, record) {
+            Ok(payload) => Outcome::Value(payload),
+            Err(e) => failed(e.into()),
+        }
+    }
+
+    /// A task begins or ends to wait for tasks of its own; meanwhile another thread runs in its place.
+    pub(crate) fn waiting(&'static self, begins: bool) {
+        let mut queue = self.queue.lock();
+        if !begins {
+            queue.active += 1;
+            drop(queue);
+            self.supervisor.send(&FromWorker::Blocked(-1));
+            return;
+        }
+        queue.active -= 1;
+        let mut failed = None;
+        if queue.idle > 0 {
+            self.work.notify_one();
+        } else {
+            // Slots are used again, because the control page shows only the first ones.
+            let slot = queue.free_slots.pop().unwrap_or_else(|| {
+                queue.next_slot += 1;
+                queue.next_slot - 1
+            });
+            queue.active += 1;
+            let spawned =
+                std::thread::Builder::new().name(format!("executor-{slot}")).spawn(move || self.work_as_thread(slot));
+            if spawned.is_err() {
+                queue.active -= 1;
+                queue.free_slots.push(slot);
+            }
+            failed = spawned.err();
+        }
+        drop(queue);
+        // Without the lock: standard error may be full, and the threads that empty it need the lock.
+        if let Some(e) = failed {
+            log::error!("no thread to run what a task waits for: {e}");
+        }
+        self.send_finished();
+        self.supervisor.send(&FromWorker::Blocked(1));
+    }
+}
+
+impl From<CallError> for Cause {
+    fn from(e: CallError) -> Self {
+        encode::cause(Fault::Call(e))
+    }
+}

@@ -1,0 +1,99 @@
+//! Sends results that this worker holds to clients and other workers.
+
+use super::encode::NotSent;
+use super::watcher::TICK;
+use super::{Worker, encode};
+use crate::error::Cause;
+use crate::ids::TaskId;
+use crate::ipc::payload::Payload;
+use crate::message::FromWorker;
+use crate::task::Value;
+use crate::task::call::discard;
+use crate::task::function::{Record, short_name};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+/// How long to wait for room in shared memory before it is an error.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Sends a held value. One that must be read from disk is left to the exporter thread, so that a thread that reads
+    /// messages does not wait for the disk.
+    pub(super) fn export(&'static self, id: TaskId, since: Instant) {
+        let exporter = self.store.is_on_disk_only(id).then(|| self.exporter()).flatten();
+        if exporter.is_none_or(|exporter| exporter.send((id, since)).is_err()) {
+            self.export_now(id, since);
+        }
+    }
+
+    fn exporter(&'static self) -> Option<&'static Sender<(TaskId, Instant)>> {
+        let exporter = self.exporter.get_or_init(|| {
+            let (ask, asked) = channel();
+            let work = move || asked.into_iter().for_each(|(id, since)| self.export_now(id, since));
+            std::thread::Builder::new().name("exporter".to_string()).spawn(work).ok().map(|_| ask)
+        });
+        exporter.as_ref()
+    }
+
+    /// Sends a held value; if shared memory has no room for it, defers that.
+    fn export_now(&self, id: TaskId, since: Instant) {
+        let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, Cause::Resource { reason })));
+        let result = match self.store.get(id) {
+            Ok(Some((value, record))) => {
+                let encoded = encode::encode(&self.pool, &value, record);
+                // The store may have dropped it meanwhile, so this may be the last reference.
+                discard(value);
+                match encoded {
+                    Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
+                        self.deferred.lock().push((id, since));
+                        return self.wake_watcher();
+                    }
+                    encoded => encoded
+                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into()))),
+                }
+            }
+            Ok(None) => lost("its worker does not hold it any more".to_string()),
+            Err(reason) => lost(reason),
+        };
+        if let Ok(payload) = &result {
+            self.lend(payload);
+        }
+        self.supervisor.send(&FromWorker::Exported(id, result));
+    }
+
+    /// Tries again to send the deferred values.
+    pub(super) fn export_deferred(&'static self) {
+        let deferred = std::mem::take(&mut *self.deferred.lock());
+        if deferred.is_empty() {
+            return;
+        }
+        deferred.into_iter().for_each(|(id, since)| self.export(id, since));
+        // One message for all of them: the supervisor may have copies elsewhere dropped.
+        if !self.deferred.lock().is_empty() && !self.store.ask_for_room() {
+            self.supervisor.send(&FromWorker::Crowded);
+        }
+    }
+
+    /// Encodes a value for others. While shared memory has no room, moves results to disk; when none is left to move,
+    /// asks the supervisor to drop copies that can be made again, and retries until `PATIENCE` is over.
+    pub(super) fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<Payload, NotSent> {
+        let since = Instant::now();
+        loop {
+            match encode::encode(&self.pool, value, record) {
+                Err(NotSent::NoRoomNow(_)) if self.store.move_one() => {}
+                Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
+                    self.supervisor.send(&FromWorker::Crowded);
+                    std::thread::sleep(TICK);
+                }
+                encoded => return encoded,
+            }
+        }
+    }
+
+    /// Counts one delivery of each of this worker's segments in the payload.
+    pub(super) fn lend(&self, payload: &Payload) {
+        for segment in payload.segments().iter().filter(|s| s.is_own()) {
+            self.pool.lend(segment);
+        }
+    }
+}

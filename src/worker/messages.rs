@@ -1,0 +1,123 @@
+//! Messages from the supervisor, and small ones to it.
+
+use super::{Worker, clean_up_after, encode};
+use crate::error::Cause;
+use crate::ids::TaskId;
+use crate::ipc::captured::OutputChunk;
+use crate::ipc::start::exit_now;
+use crate::job::Failure;
+use crate::message::{FromWorker, ToWorker};
+use crate::task::function::{Record, short_name};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Worker {
+    pub(super) fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
+        let messages = match messages {
+            Ok(messages) => messages,
+            Err(reason) => self.misunderstand(&reason),
+        };
+        for message in messages {
+            match message {
+                ToWorker::Run(tasks) => match tasks.unpack() {
+                    Ok(tasks) => self.accept(tasks),
+                    Err(e) => self.misunderstand(&e.to_string()),
+                },
+                ToWorker::Cancel(tasks) => self.cancel(&tasks),
+                ToWorker::Retract(tasks) => self.retract(tasks),
+                ToWorker::Fetch(tasks) => {
+                    // The watcher sends heartbeats, however long this takes.
+                    self.exporting.fetch_add(1, Ordering::Relaxed);
+                    self.wake_watcher();
+                    tasks.into_iter().for_each(|id| self.export(id, Instant::now()));
+                    self.exporting.fetch_sub(1, Ordering::Relaxed);
+                }
+                ToWorker::Drop(tasks) => {
+                    self.store.forget(&tasks);
+                    // The watcher updates the memory figures of the control page, also when nothing runs.
+                    self.wake_watcher();
+                }
+                ToWorker::Share(values) => self.store.share(values),
+                ToWorker::Return(segments) => {
+                    segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
+                    self.wake_watcher();
+                }
+                ToWorker::Abandon(segments) => self.pool.forsake(&segments),
+                ToWorker::Gone(owners) => self.attachments().forget(&owners),
+                ToWorker::Session(word) => {
+                    if let Some(client) = self.client.get() {
+                        client.receive(word);
+                    }
+                }
+                ToWorker::Welcome(_) => log::error!("a second welcome"),
+                ToWorker::Shutdown => exit_now(0),
+            }
+        }
+        if self.supervisor.is_closed() {
+            self.end();
+        }
+    }
+
+    fn misunderstand(&self, reason: &str) -> ! {
+        log::error!("the supervisor cannot be understood: {reason}");
+        self.end()
+    }
+
+    /// The supervisor is gone.
+    pub(super) fn end(&self) -> ! {
+        clean_up_after(&self.welcome.supervisor_page);
+        exit_now(0)
+    }
+
+    pub(super) fn send_finished(&self) {
+        // Sent under the lock, so that the order of messages is the order of ends.
+        let mut finished = self.finished.lock();
+        if finished.is_empty() {
+            return;
+        }
+        for done in encode::batches(finished.drain(..)) {
+            self.supervisor.send(&FromWorker::Done(done));
+        }
+    }
+
+    /// If no task runs, leaves it to the supervisor to read what is still printed.
+    pub(super) fn stop_listening(&self) {
+        let queue = self.queue.lock();
+        if queue.running.is_empty() && queue.tasks.is_empty() {
+            self.page.set_listening(false);
+        }
+    }
+
+    pub(super) fn send_printed(&self) {
+        self.capture.read(self.page.ring(), self.page.carried(), |OutputChunk { number, stderr, bytes }, tasks| {
+            self.supervisor.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
+        });
+    }
+
+    /// Tells a supervisor of another program the name of a function, before the function runs for the first time.
+    pub(super) fn introduce(&self, record: &'static Record) {
+        let place = record.log_id();
+        if self.welcome.stranger && self.introduced.lock().insert(place) {
+            self.supervisor.send(&FromWorker::Function { place, name: short_name(record.path()) });
+        }
+    }
+
+    pub(super) fn send_released(&self) {
+        let released = self.attachments().take_released();
+        if !released.is_empty() {
+            self.supervisor.send(&FromWorker::Released(released));
+        }
+    }
+
+    pub(super) fn failure(
+        &self,
+        task: TaskId,
+        step: u32,
+        name: Option<String>,
+        key: Option<u64>,
+        cause: Cause,
+    ) -> Failure {
+        let call = name.zip(Some(key.unwrap_or_default())).filter(|_| key.is_some());
+        Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
+    }
+}

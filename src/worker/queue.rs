@@ -1,0 +1,189 @@
+//! The queue of a worker: tasks that have not begun, and what a thread does next.
+
+use super::capture::OutputCapture;
+use super::pending::PendingTasks;
+use super::{Worker, pending};
+use crate::ids::TaskId;
+use crate::job::{Completion, Input, Outcome};
+use crate::memory::policy::Wait;
+use crate::message::{FromWorker, Task};
+use rustc_hash::FxHashSet;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+pub(super) struct Queue {
+    pub(super) tasks: VecDeque<Task>,
+    /// Tasks that wait for results of others of this worker.
+    pub(super) pending: PendingTasks,
+    /// Whether a thread reads the socket.
+    pub(super) reading: bool,
+    /// Threads that wait for work or until they may read.
+    pub(super) idle: usize,
+    /// Threads, except those whose task waits for tasks of its own. Those beyond the worker's number of threads leave.
+    pub(super) active: usize,
+    /// Running tasks that were cancelled.
+    pub(super) cancelled: FxHashSet<TaskId>,
+    /// A list, since it is never longer than the number of threads.
+    pub(super) running: Vec<TaskId>,
+    pub(super) next_slot: usize,
+    /// Slots of threads that have left.
+    pub(super) free_slots: Vec<usize>,
+}
+
+/// What a thread without a task does next.
+pub(super) enum Next {
+    Run(Task),
+    Read,
+    Leave,
+}
+
+impl Worker {
+    pub(super) fn next(&self, slot: usize, now: &mut Option<Instant>) -> Next {
+        let mut queue = self.queue.lock();
+        let mut flushed = false;
+        loop {
+            if queue.active > self.welcome.threads {
+                queue.active -= 1;
+                queue.free_slots.push(slot);
+                // A thread that stays must look for work.
+                self.work.notify_one();
+                return Next::Leave;
+            }
+            let paused = self.pause_reason(&queue).is_some();
+            if let Some(task) = queue.tasks.pop_front_if(|_| !paused) {
+                queue.running.push(task.id);
+                self.page.set_listening(true);
+                // Another thread should read while this one is busy: an idle one now, or else the watcher later.
+                if !queue.reading && queue.idle > 0 {
+                    self.work.notify_one();
+                }
+                drop(queue);
+                self.wake_watcher();
+                return Next::Run(task);
+            }
+            *now = None;
+            if !flushed {
+                drop(queue);
+                self.send_finished();
+                if self.capture.unseen() {
+                    OutputCapture::flush();
+                    self.send_printed();
+                }
+                self.stop_listening();
+                flushed = true;
+                queue = self.queue.lock();
+                continue;
+            }
+            if !queue.reading && !paused {
+                queue.reading = true;
+                return Next::Read;
+            }
+            if paused {
+                // The watcher reads meanwhile: a thread that reads cannot be told that there is room again.
+                self.wake_watcher();
+            }
+            queue.idle += 1;
+            self.work.wait(&mut queue);
+            queue.idle -= 1;
+        }
+    }
+
+    /// Why the next task may not start for want of memory; none if it may, or if there is none.
+    pub(super) fn pause_reason(&self, queue: &Queue) -> Option<Wait> {
+        if queue.tasks.is_empty() { None } else { self.store.may_start(queue.running.len()).err() }
+    }
+
+    /// Queues tasks: to run at once, or after tasks that were sent before them.
+    pub(super) fn accept(&self, tasks: Vec<Task>) {
+        let mut bounced = Vec::new();
+        let mut queue = self.queue.lock();
+        for mut task in tasks {
+            if pending::missing(&task).next().is_none() {
+                queue.tasks.push_back(task);
+                continue;
+            }
+            let mut lost = false;
+            for input in &mut task.inputs {
+                let Input::Pending { id } = *input else { continue };
+                // The task it follows was sent shortly before it, and is found unless it has ended.
+                let to_come = queue.pending.holds(id)
+                    || queue.running.contains(&id)
+                    || queue.tasks.iter().rev().any(|t| t.id == id);
+                if !to_come {
+                    *input = Input::Held { id, take: false };
+                    lost |= !self.store.holds(id);
+                }
+            }
+            if lost {
+                bounced.push(task.id);
+            } else if pending::missing(&task).next().is_none() {
+                queue.tasks.push_back(task);
+            } else {
+                queue.pending.add(task);
+            }
+        }
+        drop(queue);
+        self.bounce(bounced);
+    }
+
+    /// Sends back tasks that wait for results which this worker will not have.
+    pub(super) fn bounce(&self, tasks: Vec<TaskId>) {
+        if !tasks.is_empty() {
+            // The supervisor must know first how the tasks before them ended.
+            self.send_finished();
+            self.supervisor.send(&FromWorker::Bounced(tasks));
+        }
+    }
+
+    pub(super) fn cancel(&self, tasks: &[TaskId]) {
+        let mut queue = self.queue.lock();
+        let mut dropped = Vec::new();
+        queue.tasks.retain(|t| {
+            let drop = tasks.contains(&t.id);
+            if drop {
+                dropped.push(Completion { id: t.id, attempt: t.attempt, run_us: 0, outcome: Outcome::Cancelled });
+            }
+            !drop
+        });
+        for id in tasks {
+            dropped.extend(queue.pending.remove(*id).map(|t| Completion {
+                id: t.id,
+                attempt: t.attempt,
+                run_us: 0,
+                outcome: Outcome::Cancelled,
+            }));
+        }
+        let cancelled: Vec<_> = dropped.iter().map(|d| d.id).collect();
+        let bounced = queue.pending.fail(&cancelled);
+        let running: Vec<_> = tasks.iter().filter(|id| queue.running.contains(id)).copied().collect();
+        queue.cancelled.extend(running);
+        drop(queue);
+        if !dropped.is_empty() {
+            self.finished.lock().extend(dropped);
+            self.send_finished();
+        }
+        self.bounce(bounced);
+    }
+
+    pub(crate) fn is_cancelled(&self, id: TaskId) -> bool {
+        self.queue.lock().cancelled.contains(&id)
+    }
+
+    pub(super) fn retract(&self, tasks: Vec<TaskId>) {
+        let wanted: FxHashSet<TaskId> = tasks.into_iter().collect();
+        let mut back = Vec::new();
+        let mut queue = self.queue.lock();
+        queue.tasks.retain(|t| {
+            let retracted = wanted.contains(&t.id);
+            if retracted {
+                back.push(t.id);
+            }
+            !retracted
+        });
+        back.extend(wanted.iter().filter_map(|id| queue.pending.remove(*id)).map(|t| t.id));
+        let bounced = queue.pending.fail(&back);
+        drop(queue);
+        self.supervisor.send(&FromWorker::Retracted(back));
+        self.bounce(bounced);
+    }
+}
