@@ -1,14 +1,11 @@
 //! What must be so, whatever happened.
 
-use super::World;
 use super::session::Heard;
-use crate::Cause;
+use super::{BAD, HANGS, STUCK, World};
+use crate::error::Cause;
 use crate::ids::{SessionId, TaskId};
 use crate::ipc::frame::MOST_FDS;
 use crate::job::Failure;
-use crate::supervisor::sim::BAD;
-use crate::supervisor::sim::HANGS;
-use crate::supervisor::sim::STUCK;
 use std::collections::BTreeSet;
 
 impl World {

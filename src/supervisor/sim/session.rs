@@ -8,7 +8,6 @@ use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Attachments, SegmentPool};
-
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
 use crate::supervisor::core::SessionEnd;
@@ -154,9 +153,7 @@ impl World {
 
     pub(super) fn release(&mut self, id: SessionId, job: JobId, outputs: Vec<u32>) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            for &index in &outputs {
-                session.claims.remove(&TaskId { job, index });
-            }
+            session.claims.retain(|id, _| id.job != job || !outputs.contains(&id.index));
         }
         self.ask(id, Request::Release { number: job.number, outputs });
     }

@@ -2,8 +2,7 @@
 
 use super::effects::{Clock, frame};
 use super::{BAD, FLAKY, HANGS, STUCK, combine, value_of};
-use crate::Cause;
-use crate::error::DeathCause;
+use crate::error::{Cause, DeathCause, ReturnedError};
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::frame::Frame;
@@ -12,8 +11,7 @@ use crate::ipc::page::gauges::Waits;
 use crate::ipc::payload::Payload;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{Attachments, SegmentPool};
-use crate::job::Input;
-use crate::job::{Completion, Failure, Outcome};
+use crate::job::{Completion, Failure, Input, Outcome};
 use crate::message::{self, Completions, FromWorker, Task, ToSession, ToWorker};
 use crate::supervisor::core::owner_of;
 use crate::supervisor::effects::{GaugeValues, WorkerPage};
@@ -328,7 +326,7 @@ impl SimWorker {
 }
 
 fn failed(task: TaskId) -> Outcome {
-    let cause = Cause::Returned(crate::error::ReturnedError::encoded("no".into(), String::new(), Vec::new()));
+    let cause = Cause::Returned(ReturnedError::encoded("no".into(), String::new(), Vec::new()));
     Outcome::Failed(Box::new(Failure { task, step: 0, call: None, worker: None, cause }))
 }
 
