@@ -16,7 +16,7 @@ mod transform;
 mod write;
 
 pub use crate::collection::elements::Elements;
-pub use crate::files::formats::Csv;
+pub use crate::files::formats::csv::Csv;
 pub use crate::files::formats::json_value::{Json, JsonError};
 pub use count::Counter;
 pub use error::BagError;

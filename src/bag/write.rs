@@ -7,9 +7,9 @@ use crate::collection::layer;
 use crate::collection::layer::Stage;
 use crate::collection::pass;
 use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::files::formats::{json, text, write_lines};
 use crate::files::{FileError, Output, OutputFile, Writer};
 use crate::task::Data;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 impl<T: Data> Bag<T> {
@@ -35,11 +35,8 @@ impl<T: Data> Bag<T> {
     where
         T: AsRef<str>,
     {
-        fn line<T: AsRef<str>>(element: &T, file: &mut Writer) -> io::Result<()> {
-            file.write_all(element.as_ref().as_bytes())
-        }
         fn write_text<T: AsRef<str>>(elements: Elements<T>, file: Arc<OutputFile>) -> String {
-            write(elements, &file, line)
+            write(elements, &file, text::write_line)
         }
         self.write(write_text::<T>, output.into())
     }
@@ -60,11 +57,8 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_json(&self, output: impl Into<Output>) -> Result<Delayed<Vec<String>>> {
-        fn json<T: Data>(element: &T, file: &mut Writer) -> io::Result<()> {
-            Ok(serde_json::to_writer(file, element)?)
-        }
         fn write_json<T: Data>(elements: Elements<T>, file: Arc<OutputFile>) -> String {
-            write(elements, &file, json)
+            write(elements, &file, json::write_line)
         }
         self.write(write_json::<T>, output.into())
     }
@@ -86,17 +80,10 @@ impl<T: Data> Bag<T> {
 fn write<T>(
     elements: Elements<T>,
     file: &OutputFile,
-    mut line: impl FnMut(&T, &mut Writer) -> io::Result<()>,
+    line: impl FnMut(&T, &mut Writer) -> std::io::Result<()>,
 ) -> String {
-    let written = file.write(|to| {
-        for element in elements {
-            line(&element, to)?;
-            to.write_all(b"\n")?;
-        }
-        // The elements also end where one before failed; then there is to be no file.
-        if pass::is_over() { Err(io::Error::other("the elements are not complete")) } else { Ok(()) }
-    });
-    if let Err(e) = written {
+    // The elements also end where one before failed; then there is to be no file.
+    if let Err(e) = write_lines(elements, file, line, || !pass::is_over()) {
         // If an element failed that is the error, not this.
         pass::fail::<FileError>(e);
     }
