@@ -2,8 +2,7 @@
 
 use super::Bag;
 use crate::Result;
-use crate::collection::layer;
-use crate::delayed::IntoArg;
+use crate::collection::{Input, Layer, unfailing};
 use crate::files::formats::csv::{Csv, CsvFormat};
 use crate::files::formats::json::JsonLines;
 use crate::files::formats::text::Text;
@@ -260,11 +259,10 @@ impl<T: Data> Bag<T> {
         let read = move |block: Block| block.lines().and_then(|mut lines| function(&mut lines));
         let stage = move |blocks: Arc<Vec<Block>>, _: Arc<()>| {
             let made = Arc::unwrap_or_clone(blocks).into_iter().map(read);
-            crate::collection::pass::unfailing(made).flatten()
+            unfailing(made).flatten()
         };
-        let partitions = files.into().partitions()?.into_iter().map(IntoArg::<Vec<Block>>::into_arg).enumerate();
-        let partition = |(i, blocks)| layer::partition::<F, _, _, _, _>(stage, i, blocks, layer::nothing());
-        Ok(Self::new(partitions.map(partition).collect()))
+        let inputs = (Input::each(files.into().partitions()?), Input::shared(()));
+        Ok(Self::new(Layer::over(inputs).in_partitions().named_after::<F>().elements(stage)))
     }
 }
 

@@ -2,11 +2,8 @@
 
 use super::Bag;
 use crate::Result;
-use crate::collection::elements::Elements;
-use crate::collection::layer;
-use crate::collection::layer::Stage;
-use crate::collection::pass;
-use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::collection::{Elements, Input, Layer, pass};
+use crate::delayed::{Delayed, delayed};
 use crate::files::formats::{json, text, write_lines};
 use crate::files::{FileError, Output, OutputFile, Writer};
 use crate::task::Data;
@@ -63,15 +60,13 @@ impl<T: Data> Bag<T> {
         self.write(write_json::<T>, output.into())
     }
 
-    fn write<F: Stage<Elements<T>, Arc<OutputFile>, String>>(
+    fn write<F: Fn(Elements<T>, Arc<OutputFile>) -> String + Copy + Send + 'static>(
         &self,
-        stage: F,
+        function: F,
         output: Output,
     ) -> Result<Delayed<Vec<String>>> {
-        let files = output.files(self.npartitions())?.into_iter().map(IntoArg::<OutputFile>::into_arg);
-        let parts = self.partitions.iter().zip(files).enumerate();
-        let paths: Vec<_> =
-            parts.map(|(i, (p, file))| layer::value::<F, _, _, _, _>(stage, i, layer::stream(p), file)).collect();
+        let inputs = (Input::elements(&self.partitions), Input::each(output.files(self.npartitions())?));
+        let paths = Layer::over(inputs).chunks(function).to_delayed();
         Ok(delayed(|paths: Vec<String>| paths).name("paths").call(paths))
     }
 }

@@ -114,6 +114,8 @@ pub(crate) struct Welcome {
     pub(crate) stranger: bool,
     /// Makers of segments that have ended before.
     pub(crate) gone: Vec<u32>,
+    /// Where pieces of shuffles go, if that was said.
+    pub(crate) shuffle_directory: Option<PathBuf>,
 }
 
 /// One task to run.
