@@ -35,7 +35,7 @@ compile_error!("swath runs on Linux only: it passes shared memory between proces
 mod bag;
 mod bytes;
 mod client;
-mod collection;
+pub mod collection;
 mod daemon;
 mod delayed;
 mod error;

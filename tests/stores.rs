@@ -131,7 +131,7 @@ fn records_and_their_places() {
     put("records/a.jsonl", "1\n2\nthree\n4\n");
     put("records/a.csv", "n,m\n1,2\n3,4\n5,x\n");
     let client = Client::threads(2);
-    let (good, bad) = Bag::<i64>::read_json_aside(files("records/a.jsonl").blocksize(3)).unwrap();
+    let (good, bad) = Bag::<i64>::read_json_with_bad_records(files("records/a.jsonl").blocksize(3)).unwrap();
     let (sum, bad) = client.compute((&good.sum(), &bad)).unwrap();
     assert_eq!((sum, bad.len(), bad[0].text.as_str()), (7, 1, "three"));
     // Nobody has counted the lines before the block; that would be another download.

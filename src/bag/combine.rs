@@ -3,11 +3,9 @@
 use super::Bag;
 use super::error::BagError;
 use crate::client::Client;
-use crate::collection::elements::Elements;
-use crate::collection::{layer, pass};
+use crate::collection::{Chunks, Elements, Input, Layer, unfailing};
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::error::{Error, Result};
-use crate::graph::node::Arg;
 use crate::task::Data;
 use crate::task::size::size_of_value;
 use rustc_hash::FxHashMap;
@@ -25,7 +23,7 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn concat(bags: impl IntoIterator<Item = Bag<T>>) -> Bag<T> {
-        Bag::new(bags.into_iter().flat_map(|bag| bag.partitions.to_vec()).collect())
+        Bag::new(Chunks::concat(bags.into_iter().map(|bag| bag.partitions)))
     }
 
     /// Pairs of the elements at equal places. Partitions of different lengths fail the task with
@@ -42,16 +40,15 @@ impl<T: Data> Bag<T> {
                     Some(Err(BagError::Uneven { shorter: if a.is_none() { "left" } else { "right" }.to_string() }))
                 }
             };
-            pass::unfailing(std::iter::from_fn(pair))
+            unfailing(std::iter::from_fn(pair))
         }
         if self.npartitions() != other.npartitions() {
             let why =
                 format!("{} and {} partitions; `repartition` one of them", self.npartitions(), other.npartitions());
             return Err(Error::invalid("the bags to zip", why));
         }
-        let pairs = self.partitions.iter().zip(other.partitions.iter()).enumerate();
-        let zipped = pairs.map(|(i, (a, b))| layer::named(zip::<T, U>, i, layer::stream(a), layer::stream(b)));
-        Ok(Bag::new(zipped.collect()))
+        let inputs = (Input::elements(&self.partitions), Input::elements(&other.partitions));
+        Ok(Bag::new(Layer::over(inputs).elements(zip::<T, U>)))
     }
 
     /// All pairs of an element of this bag and one of the other: a partition for each pair of partitions.
@@ -62,9 +59,11 @@ impl<T: Data> Bag<T> {
                 (0..right.len()).map(move |i| (a.clone(), right[i].clone()))
             })
         }
-        let pairs = self.partitions.iter().flat_map(|a| other.partitions.iter().map(move |b| (a, b))).enumerate();
-        let product = pairs.map(|(i, (a, b))| layer::named(product::<T, U>, i, layer::stream(a), b.into_arg()));
-        Bag::new(product.collect())
+        let (rows, columns) = (self.npartitions(), other.npartitions());
+        let left = (0..rows).flat_map(|a| std::iter::repeat_n(a, columns));
+        let right = (0..rows).flat_map(|_| 0..columns);
+        let inputs = (Input::elements_at(&self.partitions, left), Input::chunk_at(&other.partitions, right));
+        Bag::new(Layer::over(inputs).in_partitions().elements(product::<T, U>))
     }
 
     /// Pairs of an element of a local collection, a list or a lazy one, and an element of this bag, that have equal keys.
@@ -111,14 +110,15 @@ impl<T: Data> Bag<T> {
         fn add(a: usize, b: usize) -> usize {
             a + b
         }
-        let counts = self.counts();
-        let mut before = crate::value(0_usize);
-        let partition = |(i, (part, count)): (usize, (&Delayed<Vec<T>>, &Delayed<usize>))| {
-            let numbered = layer::named(enumerate::<T>, i, layer::stream(part), (&before).into_arg());
-            before = delayed(add).pure().call(&before, count);
-            numbered
-        };
-        Bag::new(self.partitions.iter().zip(&counts).enumerate().map(partition).collect())
+        let mut before = vec![crate::value(0_usize)];
+        let mut counts = self.counts().to_delayed();
+        // What is behind the last one need not be known.
+        counts.pop();
+        for (i, count) in counts.iter().enumerate() {
+            before.push(delayed(add).pure().call(&before[i], count));
+        }
+        let inputs = (Input::elements(&self.partitions), Input::each(before));
+        Bag::new(Layer::over(inputs).elements(enumerate::<T>))
     }
 
     /// Running results: the first element, the function of it and the second, the function of that and the third, ….
@@ -177,11 +177,11 @@ impl<T: Data> Bag<T> {
     }
 
     /// Steps that each begin with the last element of the one before, if that has any.
-    fn running<N, A, I, J>(
+    fn running<N: 'static, A, I, J>(
         &self,
         initial: Option<A>,
-        first: impl layer::Stage<Elements<T>, Arc<Option<A>>, I>,
-        step: impl layer::Stage<Elements<T>, Arc<Option<A>>, J>,
+        first: impl Fn(Elements<T>, Arc<Option<A>>) -> I + Copy + Send + 'static,
+        step: impl Fn(Elements<T>, Arc<Option<A>>) -> J + Copy + Send + 'static,
     ) -> Bag<A>
     where
         A: Data,
@@ -191,17 +191,16 @@ impl<T: Data> Bag<T> {
         fn last<A: Clone>(elements: Arc<Vec<A>>, before: Arc<Option<A>>) -> Option<A> {
             elements.last().or((*before).as_ref()).cloned()
         }
-        let mut carry = initial.into_arg();
-        let partition = |(i, part)| {
-            let (input, before) = (layer::stream(part), carry.clone());
-            let part = match i {
-                0 => layer::partition::<N, _, _, _, _>(first, i, input, before),
-                _ => layer::partition::<N, _, _, _, _>(step, i, input, before),
-            };
-            carry = layer::value::<N, _, _, _, _>(last::<A>, i, (&part).into_arg(), carry.clone()).into_arg();
-            part
-        };
-        Bag::new(self.partitions.iter().enumerate().map(partition).collect())
+        let mut carry = Input::shared(initial);
+        let mut partitions = Vec::with_capacity(self.npartitions());
+        for (i, part) in self.partitions.to_delayed().iter().enumerate() {
+            let layer = Layer::over((Input::elements_of(part), carry.clone())).in_partitions().at(i).named_after::<N>();
+            let part = if i == 0 { layer.elements(first) } else { layer.elements(step) }.into_delayed();
+            let layer = Layer::over((Input::shared(&part), carry)).in_partitions().at(i).named_after::<N>();
+            carry = Input::shared(layer.chunks(last::<A>).into_delayed());
+            partitions.push(part);
+        }
+        Bag::new(partitions)
     }
 
     /// The same elements in another number of partitions: neighbours are put together, or each is cut into even parts.
@@ -209,7 +208,7 @@ impl<T: Data> Bag<T> {
         let (have, want) = (self.npartitions() as u64, npartitions.max(1) as u64);
         if want <= have {
             let groups = super::make::parts(have, Some(npartitions));
-            return Bag::new(groups.enumerate().map(|(i, group)| self.joined(i, group)).collect());
+            return Bag::new(groups.enumerate().map(|(i, group)| self.joined(i, group)).collect::<Chunks<_>>());
         }
         let shares = super::make::parts(want, Some(self.npartitions()));
         self.cut(shares.map(|share| share.end - share.start))
@@ -246,7 +245,7 @@ impl<T: Data> Bag<T> {
                 }
             }
         }
-        Ok(Bag::new(groups.into_iter().enumerate().map(|(i, group)| cut.joined(i, group)).collect()))
+        Ok(Bag::new(groups.into_iter().enumerate().map(|(i, group)| cut.joined(i, group)).collect::<Chunks<_>>()))
     }
 
     /// One partition of several neighbours.
@@ -254,10 +253,13 @@ impl<T: Data> Bag<T> {
         fn repartition<T: Clone>(lists: Arc<Vec<Vec<T>>>, _: Arc<()>) -> impl Iterator<Item = T> {
             Arc::unwrap_or_clone(lists).into_iter().flatten()
         }
-        let lists = &self.partitions[group.start as usize..group.end as usize];
-        match lists {
-            [one] => one.clone(),
-            lists => layer::named(repartition::<T>, i, lists.into_arg(), layer::nothing()),
+        let group = self.partitions.select(group.start as usize..group.end as usize);
+        match group.len() {
+            1 => group.into_delayed(),
+            _ => {
+                let inputs = (Input::all(&group), Input::shared(()));
+                Layer::over(inputs).in_partitions().at(i).elements(repartition::<T>).into_delayed()
+            }
         }
     }
 
@@ -269,14 +271,15 @@ impl<T: Data> Bag<T> {
             (at(part)..at(part + 1)).map(move |i| list[i].clone())
         }
         let mut cut = Vec::new();
-        for (list, n) in self.partitions.iter().zip(parts) {
+        for (list, n) in self.partitions.to_delayed().into_iter().zip(parts) {
             if n == 1 {
-                cut.push(list.clone());
+                cut.push(list);
                 continue;
             }
             for part in 0..n {
-                let list: Arg = list.into_arg();
-                cut.push(layer::named(repartition::<T>, cut.len(), list, (part, n).into_arg()));
+                let inputs = (Input::shared(&list), Input::shared((part, n)));
+                let layer = Layer::over(inputs).in_partitions().at(cut.len());
+                cut.push(layer.elements(repartition::<T>).into_delayed());
             }
         }
         Bag::new(cut)

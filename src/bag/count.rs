@@ -3,8 +3,7 @@
 use super::Bag;
 use super::reduce::one;
 use super::table::Table;
-use crate::collection::elements::Elements;
-use crate::delayed::Delayed;
+use crate::collection::{Chunks, Elements};
 use crate::task::Data;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Borrow;
@@ -197,7 +196,7 @@ impl<T: Data> Bag<T> {
             merge(counters).into_iter().collect()
         }
         let counters = self.each((), frequencies::<T>);
-        Bag::from_delayed([self.tree_then::<Self, _, _>(counters, merge::<T>, counts::<T>)])
+        Bag::from_delayed([counters.tree_then::<Self, _, _, _>(merge::<T>, counts::<T>)])
     }
 
     /// Each element once, in the order in which they are met, as a bag of one partition.
@@ -216,7 +215,7 @@ impl<T: Data> Bag<T> {
         fn of_all<T: Eq + Hash>(lists: Vec<Vec<T>>) -> Vec<T> {
             distinct(lists.into_iter().flatten())
         }
-        Bag::from_delayed([self.combined(self.each((), of_partition::<T>), of_all::<T>)])
+        Bag::from_delayed([self.each((), of_partition::<T>).tree(of_all::<T>)])
     }
 
     /// The first element with each key, in the order in which they are met, as a bag of one partition.
@@ -239,7 +238,7 @@ impl<T: Data> Bag<T> {
         };
         let lists = self.each_with::<F, (), Vec<T>>((), move |mut elements, _| distinct(&mut elements));
         let join = move |lists: Vec<Vec<T>>| distinct(&mut lists.into_iter().flatten());
-        Bag::from_delayed([self.tree::<F, Vec<T>, _>(lists, join)])
+        Bag::from_delayed([lists.tree_named_after::<F, _>(join)])
     }
 
     /// Folds the elements of each key: [`groupby`](Self::groupby) and a fold of each group, without moving the elements.
@@ -267,7 +266,7 @@ impl<T: Data> Bag<T> {
             let begin = |e| binop(A::clone(&initial), e);
             fold_by(elements.map(|e| (key(&e), e)), begin, binop)
         };
-        self.folded::<F, K, A, H>(self.each_with::<F, A, _>(initial, fold), combine)
+        folded::<F, K, A, H>(&self.each_with::<F, A, _>(initial, fold), combine)
     }
 
     /// [`foldby`](Self::foldby) with keys that are parts of the elements: each is copied only when it is met for the first
@@ -299,17 +298,18 @@ impl<T: Data> Bag<T> {
             });
             rows(table)
         };
-        self.folded::<F, Q::Owned, A, H>(self.each_with::<F, A, _>(initial, fold), combine)
+        folded::<F, Q::Owned, A, H>(&self.each_with::<F, A, _>(initial, fold), combine)
     }
+}
 
-    /// Puts the folds of partitions together.
-    fn folded<N, K, A, H>(&self, tables: Vec<Delayed<Vec<(K, A)>>>, combine: H) -> Bag<(K, A)>
-    where
-        K: Data + Eq + Hash,
-        A: Data,
-        H: Fn(A, A) -> A + Copy + Send + 'static,
-    {
-        let join = move |tables: Vec<Vec<(K, A)>>| fold_by(tables.into_iter().flatten(), |a| a, combine);
-        Bag::from_delayed([self.tree::<N, Vec<(K, A)>, _>(tables, join)])
-    }
+/// Puts the folds of partitions together.
+fn folded<N, K, A, H>(tables: &Chunks<Vec<(K, A)>>, combine: H) -> Bag<(K, A)>
+where
+    N: 'static,
+    K: Data + Eq + Hash,
+    A: Data,
+    H: Fn(A, A) -> A + Copy + Send + 'static,
+{
+    let join = move |tables: Vec<Vec<(K, A)>>| fold_by(tables.into_iter().flatten(), |a| a, combine);
+    Bag::from_delayed([tables.tree_named_after::<N, _>(join)])
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with the elements of a bag.
 
+use crate::collection::ShuffleError;
+use crate::collection::shuffle::store::remedy;
 use serde::{Deserialize, Serialize};
 
 /// Why a step of a bag fails by itself, not by the user's function. Comes back typed from
@@ -20,12 +22,14 @@ pub enum BagError {
         shorter: String,
     },
     /// Elements could not be written to disk, to be grouped.
-    #[error("elements cannot be kept in {directory} while they are grouped: {reason}; TMPDIR names another directory")]
+    #[error("elements cannot be kept in {directory} while they are grouped: {reason}; {}", remedy(.setting))]
     Spool {
-        /// The directory for temporary files.
+        /// The spill directory, where one was set; else that for temporary files.
         directory: String,
         /// What the system or the elements' `Serialize` says.
         reason: String,
+        /// The setting that changes this: `TMPDIR`, `spill_directory` or `spill_limit`.
+        setting: String,
     },
     /// Elements that were written to disk could not be read back.
     #[error("elements that were kept on disk cannot be read back: {reason}")]
@@ -33,4 +37,13 @@ pub enum BagError {
         /// What the system or the elements' `Deserialize` says.
         reason: String,
     },
+}
+
+impl From<ShuffleError> for BagError {
+    fn from(error: ShuffleError) -> Self {
+        match error {
+            ShuffleError::Write { directory, reason, setting } => Self::Spool { directory, reason, setting },
+            ShuffleError::Read { reason } => Self::Unspool { reason },
+        }
+    }
 }

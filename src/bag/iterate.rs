@@ -2,7 +2,7 @@
 
 use super::Bag;
 use crate::client::Client;
-use crate::client::buffered::Buffered;
+use crate::collection::ChunkIter;
 use crate::error::Result;
 use crate::task::Data;
 use std::fmt;
@@ -31,13 +31,13 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn iter(&self, client: &Client) -> Result<BagIter<T>> {
-        Ok(BagIter { partitions: client.buffered(self.partitions.clone())?, current: Vec::new().into_iter() })
+        Ok(BagIter { partitions: self.partitions.iter(client)?, current: Vec::new().into_iter() })
     }
 }
 
 /// The elements of a bag in order, see [`Bag::iter`].
 pub struct BagIter<T> {
-    partitions: Buffered<Vec<T>>,
+    partitions: ChunkIter<Vec<T>>,
     current: std::vec::IntoIter<T>,
 }
 

@@ -1,8 +1,7 @@
 //! Where bags come from.
 
 use super::Bag;
-use crate::collection::elements::Elements;
-use crate::collection::{layer, pass};
+use crate::collection::{Chunks, Elements, Input, Layer, pass};
 use crate::delayed::{Delayed, IntoArg};
 use crate::task::Data;
 use std::fmt::Display;
@@ -47,8 +46,8 @@ impl<T: Data> Bag<T> {
         if partitions.is_empty() {
             partitions.push(Vec::new());
         }
-        let partition = |(i, part): (usize, Vec<T>)| layer::named(sequence::<T>, i, part.into_arg(), layer::nothing());
-        Self::new(partitions.into_iter().enumerate().map(partition).collect())
+        let inputs = (Input::elements_each(partitions), Input::shared(()));
+        Self::new(Layer::over(inputs).in_partitions().elements(sequence::<T>))
     }
 
     /// One partition for each lazy list.
@@ -60,7 +59,7 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn from_delayed(partitions: impl IntoIterator<Item = Delayed<Vec<T>>>) -> Self {
-        Self::new(partitions.into_iter().collect())
+        Self::new(partitions.into_iter().collect::<Chunks<_>>())
     }
 
     /// One partition for each argument, with the elements that `function` makes of it.
@@ -82,8 +81,8 @@ impl<T: Data> Bag<T> {
         I: IntoIterator<Item = T, IntoIter: Send + 'static> + 'static,
     {
         let make = move |argument: Arc<A>, _: Arc<()>| function(Arc::unwrap_or_clone(argument));
-        let arguments = arguments.into_iter().map(IntoArg::into_arg).enumerate();
-        Self::new(arguments.map(|(i, a)| layer::partition::<F, _, _, _, _>(make, i, a, layer::nothing())).collect())
+        let inputs = (Input::each(arguments), Input::shared(()));
+        Self::new(Layer::over(inputs).in_partitions().named_after::<F>().elements(make))
     }
 
     /// [`generate`](Self::generate) with a function that may fail, at the start or at any element.
@@ -101,8 +100,8 @@ impl<T: Data> Bag<T> {
             let elements = function(Arc::unwrap_or_clone(argument)).map_err(pass::fail).ok().map(I::into_iter);
             pass::unfailing(elements.into_iter().flatten())
         };
-        let arguments = arguments.into_iter().map(IntoArg::into_arg).enumerate();
-        Self::new(arguments.map(|(i, a)| layer::partition::<F, _, _, _, _>(make, i, a, layer::nothing())).collect())
+        let inputs = (Input::each(arguments), Input::shared(()));
+        Self::new(Layer::over(inputs).in_partitions().named_after::<F>().elements(make))
     }
 }
 

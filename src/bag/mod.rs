@@ -16,22 +16,19 @@ mod transform;
 mod write;
 
 pub use crate::collection::elements::Elements;
-pub use crate::files::formats::Csv;
+pub use crate::files::formats::csv::Csv;
 pub use crate::files::formats::json_value::{Json, JsonError};
 pub use count::Counter;
 pub use error::BagError;
 pub use iterate::BagIter;
 pub use pluck::Pluck;
 
-use crate::client::{Client, Computable, Results};
+use crate::client::Client;
+use crate::collection::{Chunks, Collection, Lowering, TaskOption};
 use crate::delayed::Delayed;
 use crate::error::Result;
-use crate::graph::node::Node;
-use crate::graph::options::Options;
-use crate::submission::handle::ResultHandle;
 use crate::task::Data;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A lazy sequence in partitions, which are worked on in parallel.
@@ -64,30 +61,29 @@ use std::time::Duration;
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub struct Bag<T> {
-    partitions: Arc<[Delayed<Vec<T>>]>,
-    /// How many values its reductions put together at once.
-    split_every: usize,
+    partitions: Chunks<Vec<T>>,
 }
 
 impl<T> Clone for Bag<T> {
     fn clone(&self) -> Self {
-        Self { partitions: Arc::clone(&self.partitions), split_every: self.split_every }
+        Self { partitions: self.partitions.clone() }
     }
 }
 
 impl<T> fmt::Debug for Bag<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bag({}, {} partitions)", self.partitions[0].node().name(), self.partitions.len())
+        write!(f, "Bag({}, {} partitions)", self.partitions.task_name(), self.partitions.len())
     }
 }
 
 impl<T: Data> Bag<T> {
     /// A bag has at least one partition, so that every reduction has a task.
-    fn new(partitions: Vec<Delayed<Vec<T>>>) -> Self {
-        if partitions.is_empty() {
+    fn new(partitions: impl Into<Chunks<Vec<T>>>) -> Self {
+        let partitions = partitions.into();
+        if partitions.is_empty() && partitions.check().is_ok() {
             return Self::from_partitions([]);
         }
-        Self { partitions: partitions.into(), split_every: reduce::SPLIT_EVERY }
+        Self { partitions: partitions.in_partitions() }
     }
 
     /// How many partitions it has; at least one.
@@ -97,7 +93,7 @@ impl<T: Data> Bag<T> {
 
     /// The partitions as lazy values.
     pub fn to_delayed(&self) -> Vec<Delayed<Vec<T>>> {
-        self.partitions.to_vec()
+        self.partitions.to_delayed()
     }
 
     /// The bag of some of the partitions, in the order given.
@@ -105,7 +101,7 @@ impl<T: Data> Bag<T> {
     /// # Panics
     /// Where there is no partition of that number.
     pub fn select(&self, partitions: impl IntoIterator<Item = usize>) -> Self {
-        Self::new(partitions.into_iter().map(|i| self.partitions[i].clone()).collect())
+        Self::new(self.partitions.select(partitions))
     }
 
     /// Computes all elements, in order: [`Client::compute`] of this bag.
@@ -132,9 +128,8 @@ impl<T: Data> Bag<T> {
         client.persist(self)
     }
 
-    fn with_options(&self, set: impl Fn(&mut Options)) -> Self {
-        let partition = |p: &Delayed<Vec<T>>| p.node().with_options(&set).map_or_else(|| p.clone(), Delayed::from_node);
-        Self { partitions: self.partitions.iter().map(partition).collect(), ..*self }
+    fn with(&self, option: TaskOption) -> Self {
+        Self { partitions: self.partitions.set(&option) }
     }
 
     /// Names the tasks that make the partitions. Default: the name of the last function.
@@ -142,47 +137,49 @@ impl<T: Data> Bag<T> {
     /// This and the other options are those of [`delayed`](crate::delayed) functions. They hold for the tasks that make
     /// the partitions of this bag, with all the steps that become one task with them.
     pub fn name(&self, name: impl Into<String>) -> Self {
-        let name = name.into();
-        self.with_options(|o| o.name = Some(name.clone()))
+        self.with(TaskOption::Name(name.into()))
     }
 
     /// Runs before ready tasks of lower priority, see [`DelayedFn::priority`](crate::DelayedFn::priority).
     pub fn priority(&self, priority: i32) -> Self {
-        self.with_options(|o| o.priority = priority)
+        self.with(TaskOption::Priority(priority))
     }
 
     /// Repeats failed tasks, see [`DelayedFn::retries`](crate::DelayedFn::retries).
     pub fn retries(&self, retries: u32) -> Self {
-        self.with_options(|o| o.retries = retries)
+        self.with(TaskOption::Retries(retries))
     }
 
     /// Fails tasks that take longer, see [`DelayedFn::timeout`](crate::DelayedFn::timeout).
     pub fn timeout(&self, timeout: Duration) -> Self {
-        self.with_options(|o| o.timeout = Some(timeout))
+        self.with(TaskOption::Timeout(timeout))
     }
 
     /// Bytes that one task is expected to need, see [`DelayedFn::memory`](crate::DelayedFn::memory).
     pub fn memory(&self, bytes: u64) -> Self {
-        self.with_options(|o| o.memory = Some(bytes))
+        self.with(TaskOption::Memory(bytes))
     }
 
     /// Runs only on workers that carry the tag, see [`DelayedFn::tag`](crate::DelayedFn::tag).
     pub fn tag(&self, tag: impl Into<String>) -> Self {
-        let tag = tag.into();
-        self.with_options(|o| o.tag = Some(tag.clone()))
+        self.with(TaskOption::Tag(tag.into()))
     }
 }
 
-impl<T: Data> Computable for Bag<T> {
+impl<T: Data> Collection for Bag<T> {
+    type Chunk = Vec<T>;
     type Output = Vec<T>;
-    type Persisted = Bag<T>;
 
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        self.partitions.roots(roots);
+    fn nchunks(&self) -> usize {
+        self.partitions.len()
     }
 
-    fn output(&self, results: &mut Results<'_>) -> Result<Vec<T>> {
-        let mut partitions = self.partitions.output(results)?.into_iter();
+    fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+        self.partitions.lower(lowering)
+    }
+
+    fn assemble(&self, chunks: Vec<Vec<T>>) -> Result<Vec<T>> {
+        let mut partitions = chunks.into_iter();
         // The first is often the only one.
         let mut all = partitions.next().unwrap_or_default();
         all.reserve(partitions.as_slice().iter().map(Vec::len).sum());
@@ -190,7 +187,9 @@ impl<T: Data> Computable for Bag<T> {
         Ok(all)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Bag<T> {
-        Bag::new(self.partitions.persisted(outputs))
+    fn with_chunks(&self, chunks: Chunks<Vec<T>>) -> Self {
+        Bag::new(chunks)
     }
 }
+
+crate::computable!([T: Data] Bag<T>);

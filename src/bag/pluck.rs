@@ -2,8 +2,7 @@
 
 use super::Bag;
 use super::error::BagError;
-use crate::collection::elements::Elements;
-use crate::collection::pass;
+use crate::collection::{Elements, pass};
 use crate::files::formats::json_value::Json;
 use crate::task::Data;
 use std::borrow::Borrow;

@@ -2,9 +2,11 @@
 
 use super::Bag;
 use crate::Result;
-use crate::collection::layer;
-use crate::delayed::IntoArg;
-use crate::files::formats::{Csv, CsvOf, Format, Found, JsonLines, Records, Text};
+use crate::collection::{Input, Layer, unfailing};
+use crate::files::formats::csv::{Csv, CsvFormat};
+use crate::files::formats::json::JsonLines;
+use crate::files::formats::text::Text;
+use crate::files::formats::{Format, Found, Records};
 use crate::files::{BadRecord, Block, FileError, Files, Lines};
 use crate::task::Data;
 use std::marker::PhantomData;
@@ -38,7 +40,7 @@ impl Bag<String> {
     ///
     /// The lines have no line ends, unless [`Files::keep_line_ends`] asks for them. A line that is not text in the files'
     /// encoding fails the task, with a [`FileError`]: see also [`Files::lossy`] and
-    /// [`read_text_aside`](Self::read_text_aside). Where a function only looks at the lines,
+    /// [`read_text_with_bad_records`](Self::read_text_with_bad_records). Where a function only looks at the lines,
     /// [`read_with`](Bag::read_with) spares a string for each.
     ///
     /// # Errors
@@ -61,15 +63,24 @@ impl Bag<String> {
     }
 
     /// The lines of text files, and those that are not text in the files' encoding; see
-    /// [`read_json_aside`](Bag::read_json_aside).
+    /// [`read_json_with_bad_records`](Bag::read_json_with_bad_records).
     ///
     /// # Errors
     /// As [`read_text`](Self::read_text).
-    pub fn read_text_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
+    pub fn read_text_with_bad_records(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
         fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<String>, FileError>>> {
             Ok(any(blocks, Text))
         }
         Ok(Bag::try_generate(read_text, files.into().partitions()?).sift())
+    }
+
+    /// The old name of [`read_text_with_bad_records`](Self::read_text_with_bad_records).
+    ///
+    /// # Errors
+    /// As [`read_text`](Self::read_text).
+    #[deprecated(since = "0.1.0", note = "it is called `read_text_with_bad_records` now")]
+    pub fn read_text_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
+        Self::read_text_with_bad_records(files)
     }
 }
 
@@ -78,7 +89,7 @@ impl<T: Data> Bag<T> {
     ///
     /// `T` is any type with `Deserialize`, or [`Json`](crate::Json) for any value (not `serde_json::Value` itself, which cannot be
     /// read back in another process). A line that is no such value fails the task
-    /// with a [`FileError`], which tells file, line and byte; [`read_json_aside`](Self::read_json_aside) does not fail.
+    /// with a [`FileError`], which tells file, line and byte; [`read_json_with_bad_records`](Self::read_json_with_bad_records) does not fail.
     ///
     /// # Errors
     /// Where the files cannot be listed or split, see [`Files::blocks`].
@@ -121,25 +132,34 @@ impl<T: Data> Bag<T> {
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("numbers.jsonl");
     /// std::fs::write(&path, "1\ntwo\n3\n")?;
-    /// let (numbers, bad) = Bag::<i64>::read_json_aside(&path)?;
+    /// let (numbers, bad) = Bag::<i64>::read_json_with_bad_records(&path)?;
     /// let (total, skipped) = Client::sync().compute((&numbers.sum(), &bad.count()))?;
     /// assert_eq!((total, skipped), (4, 1));
     /// let bad = bad.compute(&Client::sync())?;
     /// assert_eq!((bad[0].text.as_str(), bad[0].error.place().line), ("two", Some(2)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn read_json_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
+    pub fn read_json_with_bad_records(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
         fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
             Ok(any(blocks, JsonLines(PhantomData)))
         }
         Ok(Bag::try_generate(read_json::<T>, files.into().partitions()?).sift())
     }
 
+    /// The old name of [`read_json_with_bad_records`](Self::read_json_with_bad_records).
+    ///
+    /// # Errors
+    /// As [`read_json`](Self::read_json).
+    #[deprecated(since = "0.1.0", note = "it is called `read_json_with_bad_records` now")]
+    pub fn read_json_aside(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
+        Self::read_json_with_bad_records(files)
+    }
+
     /// The records of CSV files.
     ///
     /// `T` is any type with `Deserialize`: a struct with the names of columns, a map, or a tuple or list of fields in their
     /// order. A record that is none fails the task with a [`FileError`], which tells file, line and byte;
-    /// [`read_csv_aside`](Self::read_csv_aside) does not fail.
+    /// [`read_csv_with_bad_records`](Self::read_csv_with_bad_records) does not fail.
     ///
     /// With a blocksize the files are split at line ends, so fields must not contain any, and each task reads the first
     /// line of its file for the names.
@@ -168,25 +188,34 @@ impl<T: Data> Bag<T> {
         fn read_csv<T: Data>(
             (blocks, format): (Vec<Block>, Csv),
         ) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
-            Ok(all(blocks, CsvOf(format, PhantomData)))
+            Ok(all(blocks, CsvFormat(format, PhantomData)))
         }
         let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
         Ok(Self::try_generate(read_csv::<T>, partitions))
     }
 
     /// The records of CSV files, and those that are bad: they are none of the type, or have too few or too many fields, or
-    /// are not text in the files' encoding. See [`read_json_aside`](Self::read_json_aside).
+    /// are not text in the files' encoding. See [`read_json_with_bad_records`](Self::read_json_with_bad_records).
     ///
     /// # Errors
     /// As [`read_csv`](Self::read_csv).
-    pub fn read_csv_aside(files: impl Into<Files>, format: Csv) -> Result<(Self, Bag<BadRecord>)> {
+    pub fn read_csv_with_bad_records(files: impl Into<Files>, format: Csv) -> Result<(Self, Bag<BadRecord>)> {
         fn read_csv<T: Data>(
             (blocks, format): (Vec<Block>, Csv),
         ) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
-            Ok(any(blocks, CsvOf(format, PhantomData)))
+            Ok(any(blocks, CsvFormat(format, PhantomData)))
         }
         let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
         Ok(Bag::try_generate(read_csv::<T>, partitions).sift())
+    }
+
+    /// The old name of [`read_csv_with_bad_records`](Self::read_csv_with_bad_records).
+    ///
+    /// # Errors
+    /// As [`read_csv`](Self::read_csv).
+    #[deprecated(since = "0.1.0", note = "it is called `read_csv_with_bad_records` now")]
+    pub fn read_csv_aside(files: impl Into<Files>, format: Csv) -> Result<(Self, Bag<BadRecord>)> {
+        Self::read_csv_with_bad_records(files, format)
     }
 
     /// What a function makes of the lines of each block of text files.
@@ -230,11 +259,10 @@ impl<T: Data> Bag<T> {
         let read = move |block: Block| block.lines().and_then(|mut lines| function(&mut lines));
         let stage = move |blocks: Arc<Vec<Block>>, _: Arc<()>| {
             let made = Arc::unwrap_or_clone(blocks).into_iter().map(read);
-            crate::collection::pass::unfailing(made).flatten()
+            unfailing(made).flatten()
         };
-        let partitions = files.into().partitions()?.into_iter().map(IntoArg::<Vec<Block>>::into_arg).enumerate();
-        let partition = |(i, blocks)| layer::partition::<F, _, _, _, _>(stage, i, blocks, layer::nothing());
-        Ok(Self::new(partitions.map(partition).collect()))
+        let inputs = (Input::each(files.into().partitions()?), Input::shared(()));
+        Ok(Self::new(Layer::over(inputs).in_partitions().named_after::<F>().elements(stage)))
     }
 }
 

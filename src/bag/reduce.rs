@@ -1,17 +1,12 @@
 //! From all elements to one value: each partition by itself, then a tree.
 
 use super::Bag;
-use crate::collection::elements::Elements;
-use crate::collection::layer;
-use crate::collection::layer::Stage;
+use crate::collection::{Chunks, Elements, Input, Layer};
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::task::Data;
 use std::cmp::Ordering;
 use std::iter::Sum;
 use std::sync::Arc;
-
-/// How many values are put together at once, if nobody says.
-pub(super) const SPLIT_EVERY: usize = 8;
 
 impl<T: Data> Bag<T> {
     /// At most so many values are put together in one task when this bag is reduced; default 8, and at least 2.
@@ -25,66 +20,25 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn split_every(&self, values: usize) -> Self {
-        Self { split_every: values.max(2), ..self.clone() }
+        Self { partitions: self.partitions.clone().split_every(values) }
     }
 
     /// A value of each partition, by a function with an argument that is the same for all, named after `N`.
-    pub(super) fn each_with<N, X: Data, R: Data>(
+    pub(super) fn each_with<N: 'static, X: Data, R: Data>(
         &self,
         x: impl IntoArg<X>,
-        stage: impl Stage<Elements<T>, Arc<X>, R>,
-    ) -> Vec<Delayed<R>> {
-        let x = x.into_arg();
-        let partitions = self.partitions.iter().enumerate();
-        partitions.map(|(i, p)| layer::value::<N, _, _, _, _>(stage, i, layer::stream(p), x.clone())).collect()
+        function: impl Fn(Elements<T>, Arc<X>) -> R + Copy + Send + 'static,
+    ) -> Chunks<R> {
+        let layer = Layer::over((Input::elements(&self.partitions), Input::shared(x)));
+        layer.named_after::<N>().chunks(function).split_every(self.partitions.most_at_once())
     }
 
     /// A value of each partition, by a function with an argument that is the same for all.
-    pub(super) fn each<X: Data, R: Data, F>(&self, x: impl IntoArg<X>, stage: F) -> Vec<Delayed<R>>
+    pub(super) fn each<X: Data, R: Data, F>(&self, x: impl IntoArg<X>, function: F) -> Chunks<R>
     where
-        F: Stage<Elements<T>, Arc<X>, R>,
+        F: Fn(Elements<T>, Arc<X>) -> R + Copy + Send + 'static,
     {
-        self.each_with::<F, X, R>(x, stage)
-    }
-
-    /// Puts values together, some at a time, until there is one. The tasks are named after `N`.
-    pub(super) fn tree<N, R, G>(&self, mut values: Vec<Delayed<R>>, aggregate: G) -> Delayed<R>
-    where
-        R: Data,
-        G: Fn(Vec<R>) -> R + Copy + 'static,
-    {
-        while values.len() > 1 {
-            let some = values.chunks(self.split_every);
-            values = some.map(|some| layer::aggregate::<N, G, R, R>(aggregate, some)).collect();
-        }
-        values.remove(0)
-    }
-
-    /// [`tree`](Self::tree) whose last task makes something else of the values, also of a single one.
-    pub(super) fn tree_then<N, R, S>(
-        &self,
-        mut values: Vec<Delayed<R>>,
-        aggregate: impl Fn(Vec<R>) -> R + Copy + 'static,
-        last: impl Fn(Vec<R>) -> S + Copy + 'static,
-    ) -> Delayed<S>
-    where
-        R: Data,
-        S: Data,
-    {
-        while values.len() > self.split_every {
-            let some = values.chunks(self.split_every);
-            values = some.map(|some| layer::aggregate::<N, _, R, R>(aggregate, some)).collect();
-        }
-        layer::aggregate::<N, _, R, S>(last, &values)
-    }
-
-    /// [`tree`](Self::tree), named after the function itself.
-    pub(super) fn combined<R, G>(&self, values: Vec<Delayed<R>>, aggregate: G) -> Delayed<R>
-    where
-        R: Data,
-        G: Fn(Vec<R>) -> R + Copy + 'static,
-    {
-        self.tree::<G, R, G>(values, aggregate)
+        self.each_with::<F, X, R>(x, function)
     }
 
     /// A value of each partition, and one of all these.
@@ -113,7 +67,7 @@ impl<T: Data> Bag<T> {
         };
         let last = move |values: Vec<Option<R>>| aggregate(values.into_iter().flatten().collect());
         let join = move |values: Vec<Option<R>>| values.iter().any(Option::is_some).then(|| last(values));
-        self.tree_then::<F, _, _>(self.each_with::<F, bool, _>(self.npartitions() == 1, value), join, last)
+        self.each_with::<F, bool, _>(self.npartitions() == 1, value).tree_then::<F, _, _, _>(join, last)
     }
 
     /// A value of each partition, also of one without elements, and one of all these.
@@ -124,7 +78,7 @@ impl<T: Data> Bag<T> {
         R: Data,
     {
         let values = self.each_with::<F, (), R>((), move |elements, _| partition(elements));
-        self.tree::<F, R, G>(values, aggregate)
+        values.tree_named_after::<F, G>(aggregate)
     }
 
     /// Folds each partition from `initial`, and combines the results.
@@ -157,7 +111,7 @@ impl<T: Data> Bag<T> {
             (false, _) => b,
         };
         let join = move |values: Vec<(A, bool)>| one(values.into_iter().reduce(both));
-        self.tree_then::<F, _, _>(self.each_with::<F, A, _>(initial, fold), join, move |values| join(values).0)
+        self.each_with::<F, A, _>(initial, fold).tree_then::<F, _, _, _>(join, move |values| join(values).0)
     }
 
     /// Combines all elements by an associative function, in their order. `None` where there is none.
@@ -175,7 +129,7 @@ impl<T: Data> Bag<T> {
     {
         let values = self.each_with::<N, (), Option<T>>((), move |mut elements, _| function(&mut elements));
         let join = move |some: Vec<Option<T>>| function(&mut some.into_iter().flatten());
-        self.tree::<N, Option<T>, _>(values, join)
+        values.tree_named_after::<N, _>(join)
     }
 
     /// How many elements there are.
@@ -183,11 +137,11 @@ impl<T: Data> Bag<T> {
         fn count(counts: Vec<usize>) -> usize {
             counts.into_iter().sum()
         }
-        self.combined(self.counts(), count)
+        self.counts().tree(count)
     }
 
     /// How many elements each partition has.
-    pub(super) fn counts(&self) -> Vec<Delayed<usize>> {
+    pub(super) fn counts(&self) -> Chunks<usize> {
         fn count<T>(elements: Elements<T>, _: Arc<()>) -> usize {
             elements.count()
         }
@@ -301,7 +255,7 @@ impl<T: Data> Bag<T> {
             some
         }
         let lists = self.select(0..npartitions.clamp(1, self.npartitions())).each(k, take::<T>);
-        delayed(first::<T>).pure().call(lists, k)
+        delayed(first::<T>).pure().call(lists.to_delayed(), k)
     }
 }
 

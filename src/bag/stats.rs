@@ -1,7 +1,7 @@
 //! Means and variances.
 
 use super::Bag;
-use crate::collection::elements::Elements;
+use crate::collection::Elements;
 use crate::delayed::{Delayed, delayed};
 use crate::task::Data;
 use num_traits::ToPrimitive;
@@ -48,7 +48,7 @@ impl<T: Data + ToPrimitive> Bag<T> {
         fn moments_of(parts: Vec<Moments>) -> Moments {
             parts.into_iter().fold(Moments::default(), Moments::and)
         }
-        self.combined(self.each((), moments::<T>), moments_of)
+        self.each((), moments::<T>).tree(moments_of)
     }
 
     /// The arithmetic mean. NaN where there is no element.

@@ -1,7 +1,7 @@
 //! The largest elements.
 
 use super::Bag;
-use crate::collection::elements::Elements;
+use crate::collection::Elements;
 use crate::task::Data;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl<T: Data> Bag<T> {
     }
 
     /// What a function finds, in each partition and then among what was found there. The tasks are named after `N`.
-    fn topk_of<N>(
+    fn topk_of<N: 'static>(
         &self,
         k: usize,
         top: impl Fn(&mut dyn Iterator<Item = T>, usize) -> Vec<T> + Copy + Send + 'static,
@@ -82,6 +82,6 @@ impl<T: Data> Bag<T> {
             (k, top(&mut parts.into_iter().flat_map(|(_, list)| list), k))
         };
         let parts = self.each_with::<N, usize, (usize, Vec<T>)>(k, topk);
-        Bag::from_delayed([self.tree_then::<N, _, _>(parts, join, move |parts| join(parts).1)])
+        Bag::from_delayed([parts.tree_then::<N, _, _, _>(join, move |parts| join(parts).1)])
     }
 }

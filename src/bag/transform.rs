@@ -1,11 +1,8 @@
 //! What is done to each element, or to each partition.
 
 use super::Bag;
-use crate::collection::elements::Elements;
-use crate::collection::layer;
-use crate::collection::layer::Stage;
-use crate::collection::pass;
-use crate::collection::pass::Wanted;
+use crate::collection::pass::{self, Wanted};
+use crate::collection::{Elements, Input, Layer};
 use crate::delayed::IntoArg;
 use crate::error::Error;
 use crate::task::Data;
@@ -13,37 +10,34 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 impl<T: Data> Bag<T> {
-    /// A layer of stages without an argument, named after `N`.
-    fn layer<N, I>(&self, stage: impl Stage<Elements<T>, Arc<()>, I>) -> Bag<I::Item>
+    /// A layer of functions without an argument, named after `N`.
+    fn layer<N: 'static, I>(&self, function: impl Fn(Elements<T>, Arc<()>) -> I + Copy + Send + 'static) -> Bag<I::Item>
     where
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        self.layer_with::<N, (), I>((), stage)
+        self.layer_with::<N, (), I>((), function)
     }
 
-    /// A layer of stages that share an argument, named after their function.
-    pub(super) fn steps<X: Data, F, I>(&self, x: impl IntoArg<X>, stage: F) -> Bag<I::Item>
+    /// A layer of functions that share an argument, named after themselves.
+    pub(super) fn steps<X: Data, F, I>(&self, x: impl IntoArg<X>, function: F) -> Bag<I::Item>
     where
-        F: Stage<Elements<T>, Arc<X>, I>,
+        F: Fn(Elements<T>, Arc<X>) -> I + Copy + Send + 'static,
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        self.layer_with::<F, X, I>(x, stage)
+        self.layer_with::<F, X, I>(x, function)
     }
 
-    /// A layer of stages that share an argument, named after `N`.
-    pub(super) fn layer_with<N, X: Data, I>(
+    /// A layer of functions that share an argument, named after `N`.
+    pub(super) fn layer_with<N: 'static, X: Data, I>(
         &self,
         x: impl IntoArg<X>,
-        stage: impl Stage<Elements<T>, Arc<X>, I>,
+        function: impl Fn(Elements<T>, Arc<X>) -> I + Copy + Send + 'static,
     ) -> Bag<I::Item>
     where
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
     {
-        let x = x.into_arg();
-        let partitions = self.partitions.iter().enumerate();
-        Bag::new(
-            partitions.map(|(i, p)| layer::partition::<N, _, _, _, _>(stage, i, layer::stream(p), x.clone())).collect(),
-        )
+        let layer = Layer::over((Input::elements(&self.partitions), Input::shared(x)));
+        Bag::new(layer.named_after::<N>().elements(function))
     }
 
     /// The function of each element.
@@ -206,12 +200,9 @@ impl<T: Data> Bag<T> {
             return Err(Error::invalid("probability", format!("{probability}; it is from 0 to 1")));
         }
         let mut seeds = seed.into().map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let partitions = self.partitions.iter().enumerate();
-        let sample = |(i, p)| {
-            let dice = (probability, seeds.u64(..)).into_arg();
-            layer::named(random_sample::<T>, i, layer::stream(p), dice)
-        };
-        Ok(Bag::new(partitions.map(sample).collect()))
+        let dice = (0..self.npartitions()).map(|_| (probability, seeds.u64(..)));
+        let inputs = (Input::elements(&self.partitions), Input::each(dice));
+        Ok(Bag::new(Layer::over(inputs).elements(random_sample::<T>)))
     }
 
     /// What the function makes of the elements of each partition.

@@ -2,14 +2,11 @@
 
 use super::Bag;
 use crate::Result;
-use crate::collection::elements::Elements;
-use crate::collection::layer;
-use crate::collection::layer::Stage;
-use crate::collection::pass;
-use crate::delayed::{Delayed, IntoArg, delayed};
+use crate::collection::{Elements, Input, Layer, pass};
+use crate::delayed::{Delayed, delayed};
+use crate::files::formats::{json, text, write_lines};
 use crate::files::{FileError, Output, OutputFile, Writer};
 use crate::task::Data;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 impl<T: Data> Bag<T> {
@@ -35,11 +32,8 @@ impl<T: Data> Bag<T> {
     where
         T: AsRef<str>,
     {
-        fn line<T: AsRef<str>>(element: &T, file: &mut Writer) -> io::Result<()> {
-            file.write_all(element.as_ref().as_bytes())
-        }
         fn write_text<T: AsRef<str>>(elements: Elements<T>, file: Arc<OutputFile>) -> String {
-            write(elements, &file, line)
+            write(elements, &file, text::write_line)
         }
         self.write(write_text::<T>, output.into())
     }
@@ -60,24 +54,19 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_json(&self, output: impl Into<Output>) -> Result<Delayed<Vec<String>>> {
-        fn json<T: Data>(element: &T, file: &mut Writer) -> io::Result<()> {
-            Ok(serde_json::to_writer(file, element)?)
-        }
         fn write_json<T: Data>(elements: Elements<T>, file: Arc<OutputFile>) -> String {
-            write(elements, &file, json)
+            write(elements, &file, json::write_line)
         }
         self.write(write_json::<T>, output.into())
     }
 
-    fn write<F: Stage<Elements<T>, Arc<OutputFile>, String>>(
+    fn write<F: Fn(Elements<T>, Arc<OutputFile>) -> String + Copy + Send + 'static>(
         &self,
-        stage: F,
+        function: F,
         output: Output,
     ) -> Result<Delayed<Vec<String>>> {
-        let files = output.files(self.npartitions())?.into_iter().map(IntoArg::<OutputFile>::into_arg);
-        let parts = self.partitions.iter().zip(files).enumerate();
-        let paths: Vec<_> =
-            parts.map(|(i, (p, file))| layer::value::<F, _, _, _, _>(stage, i, layer::stream(p), file)).collect();
+        let inputs = (Input::elements(&self.partitions), Input::each(output.files(self.npartitions())?));
+        let paths = Layer::over(inputs).chunks(function).to_delayed();
         Ok(delayed(|paths: Vec<String>| paths).name("paths").call(paths))
     }
 }
@@ -86,17 +75,10 @@ impl<T: Data> Bag<T> {
 fn write<T>(
     elements: Elements<T>,
     file: &OutputFile,
-    mut line: impl FnMut(&T, &mut Writer) -> io::Result<()>,
+    line: impl FnMut(&T, &mut Writer) -> std::io::Result<()>,
 ) -> String {
-    let written = file.write(|to| {
-        for element in elements {
-            line(&element, to)?;
-            to.write_all(b"\n")?;
-        }
-        // The elements also end where one before failed; then there is to be no file.
-        if pass::is_over() { Err(io::Error::other("the elements are not complete")) } else { Ok(()) }
-    });
-    if let Err(e) = written {
+    // The elements also end where one before failed; then there is to be no file.
+    if let Err(e) = write_lines(elements, file, line, || !pass::is_over()) {
         // If an element failed that is the error, not this.
         pass::fail::<FileError>(e);
     }

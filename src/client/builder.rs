@@ -221,13 +221,14 @@ impl Builder {
     /// Where workers move results to that do not fit into memory: a directory on a real disk. Default: `/var/tmp`, or the
     /// directory for temporary files where there is none.
     ///
-    /// Each worker has one file there, without a name, so that nothing is left of it however the worker ends.
+    /// Each worker has one file there, without a name, so that nothing is left of it however the worker ends. Where the
+    /// directory is set, the pieces that [`groupby`](crate::Bag::groupby) moves lie there, too; else they are in `TMPDIR`.
     pub fn spill_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.spill_directory = Some(path.into());
         self
     }
 
-    /// How much all workers together may move to disk. Default: as much as there is room.
+    /// How much all workers together may move to the spill directory. Default: as much as there is room.
     pub fn spill_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.spill_limit = limit.into();
         self
@@ -423,6 +424,7 @@ impl Builder {
             spill_directory: (spills && memory_limit.is_some())
                 .then(|| self.spill_directory.clone().unwrap_or_else(spill_directory)),
             spill_limit: self.spill_limit.bytes()?,
+            shuffle_directory: self.spill_directory.clone(),
             recycle_after: self.recycle_after,
             recycle_unmanaged: self.recycle_unmanaged,
             shared_memory,

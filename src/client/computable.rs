@@ -1,16 +1,27 @@
 //! What can be computed in one go.
 
+use super::lowering::Lowering;
 use crate::client::{Client, Future};
 use crate::delayed::Delayed;
 use crate::error::{Result, TaskError};
 use crate::graph::node::Node;
 use crate::submission::handle::{LocalValue, ResultHandle, Submission};
 use crate::task::Data;
+use std::fmt;
 use std::sync::Arc;
 
-/// The results of the roots that a [`Computable`] named, in the same order.
+/// The results of the tasks that a [`Computable`] named, in the same order.
 pub struct Results<'a> {
     pub(super) next: Box<dyn FnMut() -> (std::result::Result<LocalValue, TaskError>, ResultRef<'a>) + 'a>,
+    /// How many belong to each collection.
+    pub(super) counts: std::vec::IntoIter<usize>,
+}
+
+/// Handles of the results of the tasks that a [`Computable`] named, in the same order.
+pub struct Handles<'a> {
+    pub(super) next: &'a mut dyn Iterator<Item = ResultHandle>,
+    /// How many belong to each collection.
+    pub(super) counts: std::vec::IntoIter<usize>,
 }
 
 /// An output of a run.
@@ -23,6 +34,42 @@ impl Results<'_> {
     fn typed<T: Data>(&mut self) -> Result<T> {
         let (here, place) = (self.next)();
         here?.into_typed(|| place.run.label(place.slot))
+    }
+
+    /// The results of the next collection.
+    #[doc(hidden)]
+    pub fn chunks<T: Data>(&mut self) -> Result<Vec<T>> {
+        let count = self.counts.next().unwrap_or_default();
+        let mut chunks = Vec::with_capacity(count);
+        for _ in 0..count {
+            chunks.push(self.typed()?);
+        }
+        Ok(chunks)
+    }
+}
+
+impl Handles<'_> {
+    fn handle<T>(&mut self, or: &Arc<Node>) -> Delayed<T> {
+        self.next.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
+    }
+
+    /// Handles of the results of the next collection.
+    #[doc(hidden)]
+    pub fn chunks<T>(&mut self) -> Vec<Delayed<T>> {
+        let count = self.counts.next().unwrap_or_default();
+        self.next.take(count).map(|output| Delayed::from_node(Node::held(output))).collect()
+    }
+}
+
+impl fmt::Debug for Results<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Results(..)")
+    }
+}
+
+impl fmt::Debug for Handles<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handles(..)")
     }
 }
 
@@ -40,7 +87,7 @@ pub trait Computable {
 
     /// Names the tasks it stands for.
     #[doc(hidden)]
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>);
+    fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()>;
 
     /// Puts the results together.
     #[doc(hidden)]
@@ -48,11 +95,7 @@ pub trait Computable {
 
     /// Puts handles of the results together.
     #[doc(hidden)]
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted;
-}
-
-fn handle<T>(outputs: &mut dyn Iterator<Item = ResultHandle>, or: &Arc<Node>) -> Delayed<T> {
-    outputs.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
+    fn persisted(&self, handles: &mut Handles<'_>) -> Self::Persisted;
 }
 
 macro_rules! handles {
@@ -61,16 +104,17 @@ macro_rules! handles {
             type Output = T;
             type Persisted = Delayed<T>;
 
-            fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-                roots.push(self.node());
+            fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+                lowering.node(self.node());
+                Ok(())
             }
 
             fn output(&self, results: &mut Results<'_>) -> Result<T> {
                 results.typed()
             }
 
-            fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Delayed<T> {
-                handle(outputs, self.node())
+            fn persisted(&self, handles: &mut Handles<'_>) -> Delayed<T> {
+                handles.handle(self.node())
             }
         }
     )*};
@@ -82,16 +126,16 @@ impl<C: Computable + ?Sized> Computable for &C {
     type Output = C::Output;
     type Persisted = C::Persisted;
 
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        (**self).roots(roots);
+    fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+        (**self).lower(lowering)
     }
 
     fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
         (**self).output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
-        (**self).persisted(outputs)
+    fn persisted(&self, handles: &mut Handles<'_>) -> Self::Persisted {
+        (**self).persisted(handles)
     }
 }
 
@@ -99,16 +143,16 @@ impl<C: Computable> Computable for [C] {
     type Output = Vec<C::Output>;
     type Persisted = Vec<C::Persisted>;
 
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        self.iter().for_each(|c| c.roots(roots));
+    fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+        self.iter().try_for_each(|c| c.lower(lowering))
     }
 
     fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
         self.iter().map(|c| c.output(results)).collect()
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
-        self.iter().map(|c| c.persisted(outputs)).collect()
+    fn persisted(&self, handles: &mut Handles<'_>) -> Self::Persisted {
+        self.iter().map(|c| c.persisted(handles)).collect()
     }
 }
 
@@ -116,16 +160,16 @@ impl<C: Computable> Computable for Vec<C> {
     type Output = Vec<C::Output>;
     type Persisted = Vec<C::Persisted>;
 
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        self.as_slice().roots(roots);
+    fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+        self.as_slice().lower(lowering)
     }
 
     fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
         self.as_slice().output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
-        self.as_slice().persisted(outputs)
+    fn persisted(&self, handles: &mut Handles<'_>) -> Self::Persisted {
+        self.as_slice().persisted(handles)
     }
 }
 
@@ -133,16 +177,16 @@ impl<C: Computable, const N: usize> Computable for [C; N] {
     type Output = Vec<C::Output>;
     type Persisted = Vec<C::Persisted>;
 
-    fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-        self.as_slice().roots(roots);
+    fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+        self.as_slice().lower(lowering)
     }
 
     fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
         self.as_slice().output(results)
     }
 
-    fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
-        self.as_slice().persisted(outputs)
+    fn persisted(&self, handles: &mut Handles<'_>) -> Self::Persisted {
+        self.as_slice().persisted(handles)
     }
 }
 
@@ -152,16 +196,17 @@ macro_rules! tuples {
             type Output = ($($c::Output,)*);
             type Persisted = ($($c::Persisted,)*);
 
-            fn roots<'a>(&'a self, roots: &mut Vec<&'a Arc<Node>>) {
-                $(self.$i.roots(roots);)*
+            fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
+                $(self.$i.lower(lowering)?;)*
+                Ok(())
             }
 
             fn output(&self, results: &mut Results<'_>) -> Result<Self::Output> {
                 Ok(($(self.$i.output(results)?,)*))
             }
 
-            fn persisted(&self, outputs: &mut dyn Iterator<Item = ResultHandle>) -> Self::Persisted {
-                ($(self.$i.persisted(outputs),)*)
+            fn persisted(&self, handles: &mut Handles<'_>) -> Self::Persisted {
+                ($(self.$i.persisted(handles),)*)
             }
         }
     };

@@ -7,6 +7,7 @@ mod computable;
 mod durable;
 mod future;
 mod in_async;
+mod lowering;
 mod map;
 mod replay;
 mod wait;
@@ -17,8 +18,9 @@ use crate::Progress;
 use crate::WorkerInfo;
 use crate::submission::reply::Asked;
 pub use builder::Builder;
-pub use computable::{Computable, Results};
+pub use computable::{Computable, Handles, Results};
 pub use future::{Awaited, Future, Status};
+pub use lowering::{Lowered, Lowering, Plan, PlanContext};
 pub use wait::{AsCompleted, WaitFor};
 
 use crate::delayed::Delayed;
@@ -71,6 +73,15 @@ pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 /// ```
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
+
+/// A graph that has been submitted for a [`Computable`].
+struct Started {
+    run: Arc<Submission>,
+    /// For each root, its slot.
+    slots: Vec<u32>,
+    /// How many roots each collection has.
+    counts: Vec<usize>,
+}
 
 struct Inner {
     backend: Arc<dyn Backend>,
@@ -211,22 +222,22 @@ impl Client {
         Ok(graph)
     }
 
-    /// Submits what `what` needs; answers with the run and, for each root, its slot.
-    fn start<C: Computable + ?Sized>(
-        &self,
-        what: &C,
-        want: Want,
-        permit: Permit,
-    ) -> Result<(Arc<Submission>, Vec<u32>)> {
-        let mut roots = Vec::new();
-        what.roots(&mut roots);
-        let graph = self.graph(&roots)?;
+    /// The picture of the graph that computes `what`.
+    pub(crate) fn dot<C: Computable + ?Sized>(what: &C) -> Result<String> {
+        Ok(Lowering::of(what, None, false)?.with(crate::graph::dot::dot))
+    }
+
+    /// Submits what `what` needs.
+    fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<Started> {
+        let roots = Lowering::of(what, Some(self), matches!(want, Want::Handles))?;
+        let graph = roots.with(|roots| self.graph(roots))?;
+        let counts = roots.counts;
         let outputs = graph.outputs();
         let slots = match outputs == graph.roots {
             true => (0..outputs.len() as u32).collect(),
             false => graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect(),
         };
-        Ok((self.run(graph, want, permit)?, slots))
+        Ok(Started { run: self.run(graph, want, permit)?, slots, counts })
     }
 
     /// Submits a graph.
@@ -247,7 +258,12 @@ impl Client {
         Ok(run)
     }
 
-    fn finish<C: Computable + ?Sized>(what: &C, run: &AllResults, slots: Vec<u32>) -> Result<C::Output> {
+    fn finish<C: Computable + ?Sized>(
+        what: &C,
+        run: &AllResults,
+        slots: Vec<u32>,
+        counts: Vec<usize>,
+    ) -> Result<C::Output> {
         let mut left = vec![0_u32; run.0.len()];
         slots.iter().for_each(|&s| left[s as usize] += 1);
         let mut slots = slots.into_iter();
@@ -264,7 +280,7 @@ impl Client {
             };
             (here, computable::ResultRef { run: &run.0, slot })
         };
-        what.output(&mut Results { next: Box::new(next) })
+        what.output(&mut Results { next: Box::new(next), counts: counts.into_iter() })
     }
 
     /// Computes lazy values and waits for them. Parts that several of them share run once.
@@ -281,10 +297,10 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values, self.0.gate.acquire())?;
+        let Started { run, slots, counts } = self.start(&what, Want::Values, self.0.gate.acquire())?;
         let run = AllResults(run);
         run.0.wait_all(None);
-        Self::finish(&what, &run, slots)
+        Self::finish(&what, &run, slots, counts)
     }
 
     /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
@@ -295,12 +311,12 @@ impl Client {
         let deadline = Instant::now().checked_add(timeout);
         let late = Error::Timeout { waited: timeout };
         let Some(permit) = self.0.gate.enter_until(deadline) else { return Err(late) };
-        let (run, slots) = self.start(&what, Want::Values, permit)?;
+        let Started { run, slots, counts } = self.start(&what, Want::Values, permit)?;
         let run = AllResults(run);
         if !run.0.wait_all(deadline) {
             return Err(late);
         }
-        Self::finish(&what, &run, slots)
+        Self::finish(&what, &run, slots, counts)
     }
 
     /// [`compute`](Self::compute) for async code. Dropping the future cancels the work.
@@ -308,14 +324,14 @@ impl Client {
     /// # Errors
     /// As [`compute`](Self::compute).
     pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let (run, slots) = self.start(&what, Want::Values, self.0.gate.enter_async().await)?;
+        let Started { run, slots, counts } = self.start(&what, Want::Values, self.0.gate.enter_async().await)?;
         let run = AllResults(run);
         std::future::poll_fn(|cx| match run.0.poll_all(cx.waker()) {
             true => std::task::Poll::Ready(()),
             false => std::task::Poll::Pending,
         })
         .await;
-        Self::finish(&what, &run, slots)
+        Self::finish(&what, &run, slots, counts)
     }
 
     /// The first handle of an output of a run.
@@ -379,9 +395,10 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
-        let (run, slots) = self.start(&what, Want::Handles, self.0.gate.acquire())?;
+        let Started { run, slots, counts } = self.start(&what, Want::Handles, self.0.gate.acquire())?;
         let outputs = self.outputs(&run);
-        Ok(what.persisted(&mut slots.into_iter().map(|s| outputs[s as usize].clone())))
+        let next = &mut slots.into_iter().map(|s| outputs[s as usize].clone());
+        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
     }
 
     /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
@@ -389,9 +406,10 @@ impl Client {
     /// # Errors
     /// As [`persist`](Self::persist).
     pub async fn persist_async<C: Computable>(&self, what: C) -> Result<C::Persisted> {
-        let (run, slots) = self.start(&what, Want::Handles, self.0.gate.enter_async().await)?;
+        let Started { run, slots, counts } = self.start(&what, Want::Handles, self.0.gate.enter_async().await)?;
         let outputs = self.outputs(&run);
-        Ok(what.persisted(&mut slots.into_iter().map(|s| outputs[s as usize].clone())))
+        let next = &mut slots.into_iter().map(|s| outputs[s as usize].clone());
+        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
     }
 
     /// Starts computing a lazy value. Does not wait for it.
@@ -418,7 +436,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
-        let (run, slots) = self.start(what, Want::Handles, self.0.gate.acquire())?;
+        let Started { run, slots, .. } = self.start(what, Want::Handles, self.0.gate.acquire())?;
         Ok(self.handles(&run, &slots))
     }
 
@@ -427,7 +445,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub async fn submit_all_async<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
-        let (run, slots) = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
+        let Started { run, slots, .. } = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
         Ok(self.handles(&run, &slots))
     }
 

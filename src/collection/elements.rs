@@ -1,8 +1,7 @@
-//! The elements of a partition, one after the other.
+//! The elements of a chunk that is a list, one after the other.
 
 use super::pass::Counted;
 use crate::task::Data;
-use crate::task::function::{Args, CallError};
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,7 +44,7 @@ impl<T: 'static> Elements<T> {
     }
 
     /// With one before them that has been taken already.
-    pub(crate) fn behind(self, first: Option<T>) -> Self
+    pub fn behind(self, first: Option<T>) -> Self
     where
         T: Send,
     {
@@ -53,7 +52,7 @@ impl<T: 'static> Elements<T> {
     }
 
     /// The elements of a list. Where others have it too they are cloned one by one.
-    fn of(list: Arc<Vec<T>>) -> Self
+    pub(super) fn of(list: Arc<Vec<T>>) -> Self
     where
         T: Data,
     {
@@ -89,32 +88,5 @@ impl<T> Iterator for Elements<T> {
 impl<T> fmt::Debug for Elements<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Elements(..)")
-    }
-}
-
-/// How a stage takes one of its arguments.
-pub(crate) trait Take: Sized + Send + 'static {
-    /// Whether it is the elements of a partition.
-    const IS_STREAM: bool;
-
-    fn take(args: &mut Args<'_, '_>, i: usize) -> Result<Self, CallError>;
-}
-
-impl<T: Data> Take for Elements<T> {
-    const IS_STREAM: bool = true;
-
-    fn take(args: &mut Args<'_, '_>, i: usize) -> Result<Self, CallError> {
-        match args.passed(i) {
-            Some(elements) => Ok(elements),
-            None => args.share(i).map(Self::of),
-        }
-    }
-}
-
-impl<T: Data> Take for Arc<T> {
-    const IS_STREAM: bool = false;
-
-    fn take(args: &mut Args<'_, '_>, i: usize) -> Result<Self, CallError> {
-        args.share(i)
     }
 }

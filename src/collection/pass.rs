@@ -1,8 +1,9 @@
-//! One pass over a partition: it knows which element it is at, and which error has ended it.
+//! One pass over a chunk: it knows which element it is at, and which error has ended it.
 //!
 //! Stages are plain iterators, so they have no way to hand an error or their place to each other. Both lie beside them, in
 //! the thread that runs the pass.
 
+use super::chunk_id::ChunkId;
 use crate::task::Data;
 use crate::task::call::message;
 use crate::task::context::cancelled;
@@ -82,7 +83,8 @@ impl<I: Iterator> Iterator for Counted<I> {
 
 /// The elements of an iterator of the user's, as long as the pass has not failed: whoever takes all elements at once cannot
 /// stop it.
-pub(crate) struct Wanted<I>(pub(crate) I);
+#[derive(Debug)]
+pub struct Wanted<I>(pub I);
 
 impl<I: Iterator> Iterator for Wanted<I> {
     type Item = I::Item;
@@ -108,8 +110,10 @@ impl<I: Iterator> Iterator for Wanted<I> {
     }
 }
 
-/// Ends the pass of this thread with an error: the stage that calls gives no more elements.
-pub(crate) fn fail<E: Data + Display>(error: E) {
+/// Inside a function of a layer: ends the pass of this thread with an error. The function gives no more elements, or any
+/// value; the task fails with the first error, which comes back typed from
+/// [`TaskError::downcast`](crate::TaskError::downcast), and the error's text says at which element of which chunk.
+pub fn fail<E: Data + Display>(error: E) {
     fault(returned(error));
 }
 
@@ -121,18 +125,25 @@ pub(crate) fn fault(error: CallError) {
     FAILED.set(true);
 }
 
-/// Whether the pass of this thread has failed or is not wanted any more: then the elements have ended too early.
-pub(crate) fn is_over() -> bool {
+/// For a pass that ended without a value and without an error.
+pub(super) fn nothing() -> CallError {
+    CallError::Decode { type_name: "chunk".to_string(), reason: "the function gave nothing".to_string() }
+}
+
+/// Inside a function of a layer: whether the pass of this thread has failed or is not wanted any more. Then the elements
+/// have ended too early.
+pub fn is_over() -> bool {
     FAILED.get() || cancelled()
 }
 
-/// The elements of fallible ones, up to the first error, which ends the pass.
-pub(crate) fn unfailing<T, E: Data + Display, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
+/// The elements of fallible ones, up to the first error, which ends the pass (see [`fail`]).
+pub fn unfailing<T, E: Data + Display, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
     Unfailing { items, ended: false }
 }
 
 /// See [`unfailing`].
-pub(crate) struct Unfailing<I> {
+#[derive(Debug)]
+pub struct Unfailing<I> {
     items: I,
     ended: bool,
 }
@@ -168,11 +179,11 @@ impl<T, E: Data + Display, I: Iterator<Item = Result<T, E>>> Iterator for Unfail
     }
 }
 
-/// Where in a partition something happened.
-fn place(partition: u64, at: u64) -> String {
+/// Where in a chunk something happened.
+fn place(chunk: &ChunkId, at: u64) -> String {
     match at {
-        NONE => format!("in partition {partition}"),
-        at => format!("at element {at} of partition {partition}"),
+        NONE => format!("in {chunk}"),
+        at => format!("at element {at} of {chunk}"),
     }
 }
 
@@ -198,15 +209,15 @@ impl Drop for Before {
     }
 }
 
-/// Makes a pass over partition number `partition`. Panics and errors of its stages are told with the element's place.
-pub(crate) fn run<R>(partition: u64, pass: impl FnOnce() -> R) -> Result<R, CallError> {
+/// Makes a pass over a chunk. Panics and errors of its stages are told with the element's place.
+pub(crate) fn run<R>(chunk: &ChunkId, pass: impl FnOnce() -> R) -> Result<R, CallError> {
     let _before = Before::replaced();
     match catch_unwind(AssertUnwindSafe(pass)) {
-        Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), place(partition, AT.get())))),
+        Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), place(chunk, AT.get())))),
         Ok(result) => match FAULT.take() {
             None => Ok(result),
             Some((at, CallError::Returned { message, error, codec })) => {
-                Err(CallError::Returned { message: format!("{message} ({})", place(partition, at)), error, codec })
+                Err(CallError::Returned { message: format!("{message} ({})", place(chunk, at)), error, codec })
             }
             Some((_, other)) => Err(other),
         },

@@ -7,6 +7,7 @@ pub(crate) mod task;
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 pub use task::{Cause, ReturnedError, TaskError};
 
@@ -105,6 +106,9 @@ pub enum Error {
     /// A file cannot be listed, or not be used as asked.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A collection cannot be computed, or its chunks cannot be put together: an error of its own type.
+    #[error(transparent)]
+    Collection(Arc<dyn std::error::Error + Send + Sync>),
     /// Operation that this mode does not have.
     #[error("{operation} is not available in {mode} mode")]
     Unsupported {
@@ -120,6 +124,30 @@ impl Error {
     pub fn task(&self) -> Option<&TaskError> {
         match self {
             Self::Task(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// An error of a collection's own type, see [`collection`](crate::collection).
+    ///
+    /// ```
+    /// #[derive(Debug, thiserror::Error, PartialEq)]
+    /// #[error("{0} axes are too many")]
+    /// struct TooManyAxes(usize);
+    ///
+    /// let error = swath::Error::collection(TooManyAxes(40));
+    /// assert_eq!(error.to_string(), "40 axes are too many");
+    /// assert_eq!(error.downcast_ref::<TooManyAxes>(), Some(&TooManyAxes(40)));
+    /// ```
+    pub fn collection(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Collection(Arc::new(error))
+    }
+
+    /// The error of a collection, if it is an `E`. For what a task function returned there is
+    /// [`TaskError::downcast`].
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Collection(error) => error.downcast_ref(),
             _ => None,
         }
     }

@@ -11,17 +11,19 @@ use crate::ipc::ledger::{Ledger, QuotaError};
 use crate::ipc::out_of_band::{Layout, layout_with};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentError};
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::uio::{pread, pwrite};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Parts begin and end at multiples of this, so that each can be mapped.
 const PAGE: u64 = 4096;
@@ -34,16 +36,16 @@ const CHUNK: usize = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
     #[error("the spill directory {0} does not exist: create it, or choose another with `spill_directory`", .directory.display())]
-    Missing { directory: PathBuf },
+    Missing { directory: PathBuf, source: io::Error },
     #[error("the spill directory {0} cannot be written to: choose another with `spill_directory`", .directory.display())]
-    Denied { directory: PathBuf },
+    Denied { directory: PathBuf, source: io::Error },
     #[error(
         "the file system of the spill directory {0} is full: free space there, or choose another with `spill_directory`",
         .directory.display()
     )]
-    Full { directory: PathBuf },
+    Full { directory: PathBuf, source: io::Error },
     #[error("a file in the spill directory {0} is over the file size limit: raise it with `ulimit -f`", .directory.display())]
-    FileSize { directory: PathBuf },
+    FileSize { directory: PathBuf, source: io::Error },
     #[error(transparent)]
     Quota(#[from] QuotaError),
     #[error("the spill directory {0}: {source}", .directory.display())]
@@ -60,7 +62,8 @@ pub(crate) struct Disk(Arc<Shared>);
 
 struct Shared {
     directory: PathBuf,
-    ledger: Ledger,
+    /// None: what is written counts nowhere.
+    ledger: Option<Ledger>,
     file: Mutex<Option<Opened>>,
     room: Mutex<Room>,
 }
@@ -146,6 +149,25 @@ impl Extent {
         (&self.file.fd, self.offset as i64, self.len)
     }
 
+    /// Where it begins in the file.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len.get() as u64
+    }
+
+    /// Keeps the first bytes, at least one page, and gives back the pages behind them.
+    pub(crate) fn shrink(&mut self, len: u64) {
+        let (len, before) = (len.max(1).next_multiple_of(PAGE), self.len());
+        if let Some(kept) = usize::try_from(len).ok().and_then(NonZeroUsize::new).filter(|_| len < before) {
+            self.len = kept;
+            let (disk, at) = (Arc::clone(&self.disk), self.offset + len);
+            let _ = self.file.freed.send(Freed::Part { disk, at, len: before - len });
+        }
+    }
+
     fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut at = self.offset + at;
         for chunk in bytes.chunks(CHUNK) {
@@ -173,7 +195,9 @@ impl Shared {
             log::debug!("space on disk is not given back at once: {e}");
         }
         self.room.lock().give(at, len);
-        self.ledger.release_disk(len);
+        if let Some(ledger) = &self.ledger {
+            ledger.release_disk(len);
+        }
     }
 
     /// Frees what is dropped, as long as anybody has a part of the file or may get one.
@@ -184,6 +208,44 @@ impl Shared {
             }
         }
     }
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match pwrite(file, &bytes[..bytes.len().min(CHUNK)], at as i64) {
+            Ok(n) => (bytes, at) = (&bytes[n..], at + n as u64),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A disk as long as anything lies there.
+pub(crate) struct WeakDisk(Weak<Shared>);
+
+impl WeakDisk {
+    pub(crate) const fn new() -> Self {
+        Self(Weak::new())
+    }
+
+    pub(crate) fn upgrade(&self) -> Option<Disk> {
+        self.0.upgrade().map(Disk)
+    }
+}
+
+/// Where the pieces of shuffles go that tasks of this process write.
+static FOR_SHUFFLES: OnceLock<Disk> = OnceLock::new();
+
+/// Has the pieces of shuffles go to `disk`, for as long as the process lives.
+pub(crate) fn use_for_shuffles(disk: Disk) {
+    // A process is a worker once.
+    let _ = FOR_SHUFFLES.set(disk);
+}
+
+/// Where the pieces of shuffles go, if that has been said.
+pub(crate) fn for_shuffles() -> Option<Disk> {
+    FOR_SHUFFLES.get().cloned()
 }
 
 /// A value on disk.
@@ -230,7 +292,48 @@ impl Disk {
 
     /// What is written goes to a file in `directory` and is counted in `ledger`.
     pub(crate) fn new(directory: PathBuf, ledger: Ledger) -> Self {
+        Self::with(directory, Some(ledger))
+    }
+
+    /// What is written goes to a file in `directory` and is not counted.
+    pub(crate) fn uncounted(directory: PathBuf) -> Self {
+        Self::with(directory, None)
+    }
+
+    fn with(directory: PathBuf, ledger: Option<Ledger>) -> Self {
         Self(Arc::new(Shared { directory, ledger, file: Mutex::default(), room: Mutex::default() }))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakDisk {
+        WeakDisk(Arc::downgrade(&self.0))
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// The file's descriptor in this process, as long as anything lies there. The file is made where there is none.
+    pub(crate) fn descriptor(&self) -> Result<RawFd, DiskError> {
+        self.open().map(|file| file.fd.as_raw_fd())
+    }
+
+    /// Writes bytes into a part, which the caller reads back with [`read_at`](Self::read_at).
+    pub(crate) fn write_at(&self, extent: &Extent, bytes: &[u8], at: u64) -> Result<(), DiskError> {
+        self.io(write_all(&extent.file.fd, bytes, extent.offset + at))
+    }
+
+    /// Reads bytes of the file.
+    pub(crate) fn read_at(&self, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+        let file = self.open().map_err(io::Error::other)?;
+        while !bytes.is_empty() {
+            match pread(&file.fd, bytes, at as i64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => (bytes, at) = (&mut bytes[n..], at + n as u64),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Writes a value that `encode` encodes. Takes as long as the disk does; nothing changes where it fails.
@@ -259,15 +362,21 @@ impl Disk {
         Ok(Arc::new(extent))
     }
 
-    fn extent(&self, len: u64) -> Result<Extent, DiskError> {
+    /// A part of the file of at least so many bytes, to be written by the caller.
+    pub(crate) fn extent(&self, len: u64) -> Result<Extent, DiskError> {
         let len = len.next_multiple_of(PAGE);
         let whole = usize::try_from(len).ok().and_then(NonZeroUsize::new);
-        let whole = whole.ok_or_else(|| DiskError::Full { directory: self.0.directory.clone() })?;
+        let whole = whole.ok_or_else(|| DiskError::Full {
+            directory: self.0.directory.clone(),
+            source: io::ErrorKind::StorageFull.into(),
+        })?;
         let file = self.open()?;
-        if self.0.ledger.reserve_disk(len).is_err() {
+        if let Some(ledger) = &self.0.ledger
+            && ledger.reserve_disk(len).is_err()
+        {
             // What has been dropped may be on its way.
             file.settle();
-            self.0.ledger.reserve_disk(len)?;
+            ledger.reserve_disk(len)?;
         }
         let offset = self.0.room.lock().take(len);
         let extent = Extent { disk: Arc::clone(&self.0), file, offset, len: whole };
@@ -311,10 +420,10 @@ impl Disk {
             let directory = self.0.directory.clone();
             use io::ErrorKind;
             match source.kind() {
-                ErrorKind::NotFound | ErrorKind::NotADirectory => DiskError::Missing { directory },
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => DiskError::Denied { directory },
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskError::Full { directory },
-                ErrorKind::FileTooLarge => DiskError::FileSize { directory },
+                ErrorKind::NotFound | ErrorKind::NotADirectory => DiskError::Missing { directory, source },
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => DiskError::Denied { directory, source },
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskError::Full { directory, source },
+                ErrorKind::FileTooLarge => DiskError::FileSize { directory, source },
                 _ => DiskError::Io { directory, source },
             }
         })

@@ -114,6 +114,8 @@ pub(crate) struct Welcome {
     pub(crate) other_program: bool,
     /// Owners of segments that have ended before.
     pub(crate) ended_owners: Vec<u32>,
+    /// Where pieces of shuffles go, if that was said.
+    pub(crate) shuffle_directory: Option<PathBuf>,
 }
 
 /// One task to run.

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) forward_output: bool,
     /// Task runs that each worker records.
     pub(crate) events: usize,
+    /// Where pieces of shuffles go: the spill directory, where one was set.
+    pub(crate) shuffle_directory: Option<PathBuf>,
 }
 
 impl Settings {

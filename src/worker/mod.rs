@@ -21,7 +21,7 @@ mod watcher;
 
 use crate::ids::TaskId;
 use crate::ipc::clock::{self, monotonic_ms};
-use crate::ipc::disk::Disk;
+use crate::ipc::disk::{self, Disk};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
@@ -148,7 +148,12 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         cap_memory(limit, threads);
     }
     let policy = welcome.memory_limit.map(|limit| Policy::new(welcome.thresholds.levels(limit)));
-    let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger));
+    let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger.clone()));
+    if let Some(directory) = welcome.shuffle_directory.clone() {
+        // The same file, if it is the same directory.
+        let spilling = disk.clone().filter(|disk| disk.directory() == directory);
+        disk::use_for_shuffles(spilling.unwrap_or_else(|| Disk::new(directory, ledger)));
+    }
     let store = Store::new(policy, disk, threads, pool.clone(), Arc::clone(&page));
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         supervisor,

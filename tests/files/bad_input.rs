@@ -22,7 +22,7 @@ pub fn files_that_went_away(client: &Client) {
     let file = path(&dir, "a.txt");
     fs::write(&file, "1\n2\n").unwrap();
     let text = Bag::read_text(&file).unwrap();
-    let (numbers, bad) = Bag::<i64>::read_json_aside(&file).unwrap();
+    let (numbers, bad) = Bag::<i64>::read_json_with_bad_records(&file).unwrap();
     let with = Bag::read_with(&file, |lines| Ok(lines.next_line()?.map(str::len))).unwrap();
     fs::remove_file(&file).unwrap();
     // Not a bad record, so nothing to be set aside.
@@ -73,7 +73,7 @@ pub fn half_a_compressed_file(client: &Client) {
             let error = failure(lines.count().compute(client));
             assert!(matches!(error.problem(), FileProblem::Corrupt { .. }), "{extension}: {error}");
             assert!(error.to_string().starts_with(&file), "{error}");
-            let (lines, bad) = Bag::read_text_aside(&file).unwrap();
+            let (lines, bad) = Bag::read_text_with_bad_records(&file).unwrap();
             let error = failure(client.compute((&lines.count(), &bad.count())));
             assert!(matches!(error.problem(), FileProblem::Corrupt { .. }), "{extension}: {error}");
         }
@@ -91,7 +91,7 @@ pub fn lines_that_are_no_text(client: &Client) {
     let lossy = Bag::read_text(Files::new(&file).lossy()).unwrap();
     assert_eq!(lossy.compute(client).unwrap(), ["one", "tw\u{fffd}o", "three", "fo\u{fffd}"]);
     for blocksize in [1, 5, 100] {
-        let (lines, bad) = Bag::read_text_aside(Files::new(&file).blocksize(blocksize)).unwrap();
+        let (lines, bad) = Bag::read_text_with_bad_records(Files::new(&file).blocksize(blocksize)).unwrap();
         let (lines, bad) = client.compute((&lines, &bad)).unwrap();
         assert_eq!(lines, ["one", "three"]);
         assert_eq!(bad.iter().map(|b| b.text.as_str()).collect::<Vec<_>>(), ["tw\u{fffd}o", "fo\u{fffd}"]);
@@ -109,7 +109,7 @@ pub fn bad_json(client: &Client) {
     let error = failure(Bag::<(i64, i64)>::read_json(&file).unwrap().compute(client));
     assert_eq!(place(&error), (Some(2), Some(6)));
     assert!(error.to_string().contains("bad JSON record: EOF while parsing"), "{error}");
-    let (good, bad) = Bag::<(i64, i64)>::read_json_aside(&file).unwrap();
+    let (good, bad) = Bag::<(i64, i64)>::read_json_with_bad_records(&file).unwrap();
     // Skipped,
     assert_eq!(good.compute(client).unwrap(), [(1, 2), (7, 8)]);
     // counted,
@@ -129,7 +129,7 @@ pub fn bad_csv(client: &Client) {
     let error = failure(Bag::<(String, i64)>::read_csv(&file, Csv::new()).unwrap().compute(client));
     assert_eq!(place(&error), (Some(3), Some(11)));
     assert!(error.to_string().contains("bad CSV record: column `n` is \"two\""), "{error}");
-    let (good, bad) = Bag::<(String, i64)>::read_csv_aside(&file, Csv::new()).unwrap();
+    let (good, bad) = Bag::<(String, i64)>::read_csv_with_bad_records(&file, Csv::new()).unwrap();
     let (good, bad) = client.compute((&good.map(|(_, n)| n), &bad)).unwrap();
     assert_eq!(good, [1, 4]);
     assert_eq!(bad.iter().map(|b| b.text.as_str()).collect::<Vec<_>>(), ["b,two", "c"]);
@@ -157,7 +157,7 @@ pub fn bad_headers(client: &Client) {
     {
         fs::write(&file, text).unwrap();
         let (good, bad) =
-            Bag::<(i64, i64)>::read_csv_aside(Files::new(&file).blocksize(blocksize), Csv::new()).unwrap();
+            Bag::<(i64, i64)>::read_csv_with_bad_records(Files::new(&file).blocksize(blocksize), Csv::new()).unwrap();
         let error = failure(client.compute((&good, &bad)));
         assert!(matches!(error.problem(), FileProblem::BadHeader { .. }), "{error}");
     }

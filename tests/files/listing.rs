@@ -73,7 +73,7 @@ fn what_is_not_there() {
     let errors = [
         Bag::read_text(&missing).map(drop),
         Bag::<i64>::read_json(&missing).map(drop),
-        Bag::<i64>::read_csv_aside(&missing, Csv::new()).map(drop),
+        Bag::<i64>::read_csv_with_bad_records(&missing, Csv::new()).map(drop),
     ];
     for error in errors.map(Result::unwrap_err) {
         assert_eq!(error.to_string(), format!("{missing}: no such file"));

@@ -8,8 +8,8 @@ use swath::{Buffer, Cause, Client, Future, delayed};
 
 /// A role in a mount namespace of its own, in which `setup` has prepared the directory that `SWATH_TEST_DIR` names. None
 /// where that is not permitted. When the role has ended, `after` is run.
-fn with_directory(dir: &Path, setup: &str, after: &str, role_name: &str) -> Option<Command> {
-    let inner = role("memory::disks::roles", role_name);
+pub fn with_directory(dir: &Path, setup: &str, after: &str, (entry, name): (&str, &str)) -> Option<Command> {
+    let inner = role(entry, name);
     let command = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", script]).arg(inner.get_program()).args(inner.get_args());
@@ -135,7 +135,9 @@ fn a_full_directory_is_said_and_used_again_when_there_is_room() {
     let _clean = Clean::start();
     let dir = directory();
     let mount = "mount -t tmpfs -o size=70m tmpfs \"$SWATH_TEST_DIR\"";
-    let Some(mut command) = with_directory(dir.path(), mount, "true", "refused") else { return };
+    let Some(mut command) = with_directory(dir.path(), mount, "true", ("memory::disks::roles", "refused")) else {
+        return;
+    };
     command.env("SWATH_TEST_MEND", "mount -o remount,size=1g \"$SWATH_TEST_DIR\"");
     let words = play(command);
     // 8 on disk, and up to 80 % of the limit in memory.
@@ -149,7 +151,9 @@ fn a_read_only_directory_is_said_and_used_again_when_it_can_be_written_to() {
     let _clean = Clean::start();
     let dir = directory();
     let mount = "mount --bind \"$SWATH_TEST_DIR\" \"$SWATH_TEST_DIR\" && mount -o remount,bind,ro \"$SWATH_TEST_DIR\"";
-    let Some(mut command) = with_directory(dir.path(), mount, "true", "refused") else { return };
+    let Some(mut command) = with_directory(dir.path(), mount, "true", ("memory::disks::roles", "refused")) else {
+        return;
+    };
     command.env("SWATH_TEST_MEND", "mount -o remount,bind,rw \"$SWATH_TEST_DIR\"");
     let words = play(command);
     assert!((9..=14).contains(&words[0].parse::<usize>().unwrap()), "{words:?}");
@@ -185,6 +189,10 @@ fn a_disk_that_is_stuck_keeps_nobody_waiting_who_needs_no_room() {
     // Whatever happens, nothing may stay frozen: who writes there could not even be killed.
     let after = "fsfreeze -u \"$SWATH_TEST_DIR\" 2>/dev/null; umount -l \"$SWATH_TEST_DIR\"";
     let try_out = "fsfreeze -f \"$SWATH_TEST_DIR\" && fsfreeze -u \"$SWATH_TEST_DIR\"";
-    let Some(command) = with_directory(&there, &format!("{mount} && {try_out}"), after, "frozen") else { return };
+    let Some(command) =
+        with_directory(&there, &format!("{mount} && {try_out}"), after, ("memory::disks::roles", "frozen"))
+    else {
+        return;
+    };
     assert_eq!(play(command), ["well"]);
 }

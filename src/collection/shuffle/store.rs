@@ -1,65 +1,117 @@
-//! Pieces of partitions on disk: written by the task that makes them, read by others, in other processes too.
+//! Pieces of chunks on disk: written by the task that makes them, read by others, in other processes too.
 //!
 //! All pieces that a process writes lie in one file without a name, so nothing is left when the process ends, however that
-//! happens. Who else wants to read opens it through `/proc` as long as the process lives. When a piece is dropped, its
-//! room in the file is given back; when the last one is, the file is closed. A result that consists of pieces is bound to
-//! its process ([`Record::bound`](crate::task::function::Record::bound)): if that dies, it is made again.
+//! happens. It is the file of the process's spilled results where a spill directory was set; else one in the directory for
+//! temporary files, which is closed when the last piece is dropped. Who else wants to read opens it through `/proc` as long
+//! as the process lives. When a piece is dropped, its room in the file is given back. A result that consists of pieces is
+//! bound to its process ([`Record::bound`](crate::task::function::Record::bound)): if that dies, it is made again.
 
-use crate::bag::error::BagError;
 use crate::files::open_file;
+use crate::ipc::disk::{self, Disk, DiskError, Extent, WeakDisk};
 use crate::task::Data;
 use crate::task::codec;
 use crate::task::codec::Refused;
 use crate::task::function::CallError;
-use nix::fcntl::{FallocateFlags, fallocate};
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Most bytes that one write of pieces keeps in memory.
 const IN_MEMORY: usize = 16 << 20;
 /// A piece is written in blocks of at least so many bytes, unless it ends before.
 const BLOCK: usize = 4 << 10;
+/// Room is taken from the file in parts of so many bytes, where there is so much.
+const STEP: u64 = 1 << 20;
 /// Bytes of a range as it is written.
 const RANGE: u64 = 16;
+/// Bytes of the number before a table of pieces, by which it is known.
+const TOKEN: u64 = 8;
 /// How long a task waits that has lost an input.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The file of this process.
-struct Spool {
-    file: File,
-    end: AtomicU64,
-    /// Tells this process from another one that has got its number.
-    token: u64,
+/// Why elements cannot be moved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ShuffleError {
+    /// Elements could not be written to disk.
+    #[error("elements cannot be kept in {directory}: {reason}; {}", remedy(.setting))]
+    Write {
+        /// The directory.
+        directory: String,
+        /// What the system or the elements' `Serialize` says.
+        reason: String,
+        /// The setting that changes this: `TMPDIR`, `spill_directory` or `spill_limit`.
+        setting: String,
+    },
+    /// Elements that were written to disk could not be read back.
+    #[error("elements that were kept on disk cannot be read back: {reason}")]
+    Read {
+        /// What the system or the elements' `Deserialize` says.
+        reason: String,
+    },
 }
 
-static SPOOL: Mutex<Weak<Spool>> = Mutex::new(Weak::new());
-
-impl Spool {
-    /// The file of this process, made if there is none.
-    fn current() -> Result<Arc<Self>, BagError> {
-        let mut current = SPOOL.lock();
-        if let Some(spool) = current.upgrade() {
-            return Ok(spool);
-        }
-        static TOKEN: LazyLock<u64> = LazyLock::new(|| fastrand::Rng::new().u64(..));
-        let file = tempfile::tempfile().map_err(no_room)?;
-        file.write_all_at(&TOKEN.to_le_bytes(), 0).map_err(no_room)?;
-        let spool = Arc::new(Self { file, end: AtomicU64::new(8), token: *TOKEN });
-        *current = Arc::downgrade(&spool);
-        Ok(spool)
+/// What to do about a failed write.
+pub(crate) fn remedy(setting: &str) -> String {
+    match setting {
+        "spill_limit" => "raise `spill_limit`".to_string(),
+        "spill_directory" => "`spill_directory` names another directory".to_string(),
+        other => format!("{other} names another directory"),
     }
 }
 
-fn no_room(e: io::Error) -> BagError {
-    BagError::Spool { directory: std::env::temp_dir().display().to_string(), reason: e.to_string() }
+/// The file of this process.
+#[derive(Clone)]
+struct ShuffleFile {
+    disk: Disk,
+    setting: &'static str,
+}
+
+/// The file in the directory for temporary files, as long as there are pieces in it.
+static TEMPORARY: Mutex<WeakDisk> = Mutex::new(WeakDisk::new());
+/// Tells this process from another one that has got its number.
+static PROCESS: LazyLock<u64> = LazyLock::new(|| fastrand::Rng::new().u64(..));
+
+impl ShuffleFile {
+    fn current() -> Self {
+        if let Some(disk) = disk::for_shuffles() {
+            return Self { disk, setting: "spill_directory" };
+        }
+        let mut temporary = TEMPORARY.lock();
+        let disk = temporary.upgrade().unwrap_or_else(|| {
+            let disk = Disk::uncounted(std::env::temp_dir());
+            *temporary = disk.downgrade();
+            disk
+        });
+        Self { disk, setting: "TMPDIR" }
+    }
+
+    fn refused(&self, reason: String, setting: &str) -> ShuffleError {
+        let directory = self.disk.directory().display().to_string();
+        ShuffleError::Write { directory, reason, setting: setting.to_string() }
+    }
+
+    fn no_room(&self, error: DiskError) -> ShuffleError {
+        match error {
+            DiskError::Quota(quota) => {
+                let reason = format!(
+                    "{} bytes are to be written and {} of {} are on disk",
+                    quota.wanted, quota.used, quota.limit
+                );
+                self.refused(reason, "spill_limit")
+            }
+            DiskError::Missing { source, .. }
+            | DiskError::Denied { source, .. }
+            | DiskError::Full { source, .. }
+            | DiskError::FileSize { source, .. }
+            | DiskError::Io { source, .. } => self.refused(source.to_string(), self.setting),
+            other @ (DiskError::Thread(_) | DiskError::Encode(_)) => self.refused(other.to_string(), self.setting),
+        }
+    }
 }
 
 /// A part of the file: where it begins, and its length.
@@ -67,44 +119,46 @@ type Range = (u64, u64);
 
 /// Room in the file, given back when this is dropped.
 struct Room {
-    spool: Arc<Spool>,
-    ranges: Vec<Range>,
+    file: ShuffleFile,
+    extents: Vec<Extent>,
+    /// How much of the last one has been written to.
+    used: u64,
 }
 
 impl Room {
-    fn write(&mut self, bytes: &[u8]) -> Result<u64, BagError> {
-        if bytes.is_empty() {
-            // Nothing is read there, and nothing could be given back.
+    fn write(&mut self, bytes: &[u8]) -> Result<u64, ShuffleError> {
+        let len = bytes.len() as u64;
+        if len == 0 {
+            // Nothing is read there.
             return Ok(0);
         }
-        let (at, len) = (self.spool.end.fetch_add(bytes.len() as u64, Ordering::Relaxed), bytes.len() as u64);
-        match self.ranges.last_mut() {
-            Some(last) if last.0 + last.1 == at => last.1 += len,
-            _ => self.ranges.push((at, len)),
+        if self.extents.last().is_none_or(|extent| extent.len() - self.used < len) {
+            self.close();
+            let disk = &self.file.disk;
+            let extent = match disk.extent(len.max(STEP)) {
+                Err(DiskError::Quota(_)) => disk.extent(len),
+                extent => extent,
+            };
+            self.extents.push(extent.map_err(|e| self.file.no_room(e))?);
+            self.used = 0;
         }
-        self.spool.file.write_all_at(bytes, at).map_err(no_room)?;
+        let Some(extent) = self.extents.last() else { unreachable!("one has been pushed") };
+        self.file.disk.write_at(extent, bytes, self.used).map_err(|e| self.file.no_room(e))?;
+        let at = extent.offset() + self.used;
+        self.used += len;
         Ok(at)
     }
-}
 
-impl Drop for Room {
-    fn drop(&mut self) {
-        if Arc::strong_count(&self.spool) == 1 {
-            // The file goes as a whole.
-            return;
-        }
-        for &(at, len) in &self.ranges {
-            let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            if let Err(e) = fallocate(&self.spool.file, how, at as i64, len as i64) {
-                log::debug!("the room of pieces on disk is not given back before the file is closed: {e}");
-                return;
-            }
+    /// Gives back what is left of the last part.
+    fn close(&mut self) {
+        if let Some(extent) = self.extents.last_mut() {
+            extent.shrink(self.used);
         }
     }
 }
 
 /// What a task writes: several pieces, each of which grows bit by bit.
-pub(crate) struct Writer {
+pub(crate) struct PieceWriter {
     room: Room,
     pieces: Vec<Piece>,
     in_memory: usize,
@@ -117,20 +171,25 @@ struct Piece {
     written: Vec<Range>,
 }
 
-impl Writer {
-    pub(crate) fn new(pieces: usize) -> Result<Self, BagError> {
-        let room = Room { spool: Spool::current()?, ranges: Vec::new() };
+impl PieceWriter {
+    pub(crate) fn new(pieces: usize) -> Result<Self, ShuffleError> {
+        let room = Room { file: ShuffleFile::current(), extents: Vec::new(), used: 0 };
+        // Where there can be no file, that is said before anything is read.
+        room.file.disk.descriptor().map_err(|e| room.file.no_room(e))?;
         Ok(Self { room, pieces: vec![Piece::default(); pieces], in_memory: 0 })
     }
 
     /// Appends a value to a piece.
-    pub(crate) fn append<T: Data>(&mut self, piece: usize, value: &T) -> Result<(), BagError> {
+    pub(crate) fn append<T: Data>(&mut self, piece: usize, value: &T) -> Result<(), ShuffleError> {
         let most = (IN_MEMORY / self.pieces.len()).max(BLOCK);
         let end = &mut self.pieces[piece].end;
         let before = end.len();
-        codec::encode(value, end, usize::MAX).map_err(|e| match e {
-            Refused::TooLong => no_room(io::Error::other("an element is too long")),
-            Refused::Failed(reason) => no_room(io::Error::other(reason)),
+        codec::encode(value, end, usize::MAX).map_err(|e| {
+            let reason = match e {
+                Refused::TooLong => "an element is too long".to_string(),
+                Refused::Failed(reason) => reason,
+            };
+            self.room.file.refused(reason, self.room.file.setting)
         })?;
         self.in_memory += end.len() - before;
         if end.len() >= most {
@@ -142,7 +201,7 @@ impl Writer {
         Ok(())
     }
 
-    fn flush(&mut self, piece: usize) -> Result<(), BagError> {
+    fn flush(&mut self, piece: usize) -> Result<(), ShuffleError> {
         let Piece { end, written } = &mut self.pieces[piece];
         if !end.is_empty() {
             written.push((self.room.write(end)?, end.len() as u64));
@@ -153,7 +212,7 @@ impl Writer {
     }
 
     /// The pieces, written as a whole.
-    pub(crate) fn finish(mut self) -> Result<Pieces, BagError> {
+    pub(crate) fn finish(mut self) -> Result<Pieces, ShuffleError> {
         (0..self.pieces.len()).try_for_each(|piece| self.flush(piece))?;
         let mut lists = Vec::new();
         let mut ends = vec![0];
@@ -162,10 +221,11 @@ impl Writer {
             ends.push(lists.len() as u64);
         }
         let lists_at = self.room.write(&lists)?;
-        let mut table = Vec::new();
+        let mut table = PROCESS.to_le_bytes().to_vec();
         ends.windows(2).for_each(|ends| put(&mut table, (lists_at + ends[0], ends[1] - ends[0])));
-        let table = self.room.write(&table)?;
-        Ok(Pieces { table, place: Place::Here(Arc::new(self.room)) })
+        let table = self.room.write(&table)? + TOKEN;
+        self.room.close();
+        Ok(Pieces { table, place: PiecesAt::Here(Arc::new(self.room)) })
     }
 }
 
@@ -177,13 +237,13 @@ fn put(out: &mut Vec<u8>, range: Range) {
 /// What a task has written.
 #[derive(Clone)]
 pub(crate) struct Pieces {
-    /// Where the list of each piece's ranges is, one range after the other.
+    /// Where the list of each piece's ranges is, one range after the other. The process's number stands before it.
     table: u64,
-    place: Place,
+    place: PiecesAt,
 }
 
 #[derive(Clone)]
-enum Place {
+enum PiecesAt {
     Here(Arc<Room>),
     /// In the file that another process has open.
     There(Address),
@@ -199,14 +259,14 @@ struct Address {
 impl Pieces {
     /// For a task that has failed.
     pub(crate) fn none() -> Self {
-        Self { table: 0, place: Place::There(Address::default()) }
+        Self { table: 0, place: PiecesAt::There(Address::default()) }
     }
 
     /// Opens them for reading.
     pub(crate) fn open(&self) -> Result<Reader, CallError> {
         let address = match &self.place {
-            Place::Here(room) => return Ok(Reader { table: self.table, file: Opened::Here(Arc::clone(room)) }),
-            Place::There(address) => address,
+            PiecesAt::Here(room) => return Ok(Reader { table: self.table, file: Opened::Here(Arc::clone(room)) }),
+            PiecesAt::There(address) => address,
         };
         let lost = |reason: String| {
             // The supervisor hears of the death at the same time; the next try must not come before that.
@@ -216,8 +276,8 @@ impl Pieces {
         // By now the number may be that of anything, in another process too.
         let path = format!("/proc/{}/fd/{}", address.pid, address.descriptor);
         let (file, _) = open_file(Path::new(&path)).map_err(|e| lost(e.to_string()))?;
-        let mut token = [0; 8];
-        match file.read_exact_at(&mut token, 0) {
+        let mut token = [0; TOKEN as usize];
+        match file.read_exact_at(&mut token, self.table.saturating_sub(TOKEN)) {
             Ok(()) if u64::from_le_bytes(token) == address.token => {
                 Ok(Reader { table: self.table, file: Opened::There(file) })
             }
@@ -230,9 +290,11 @@ impl Pieces {
 impl Serialize for Pieces {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let address = match &self.place {
-            Place::There(address) => *address,
-            Place::Here(room) => {
-                Address { pid: std::process::id(), descriptor: room.spool.file.as_raw_fd(), token: room.spool.token }
+            PiecesAt::There(address) => *address,
+            PiecesAt::Here(room) => {
+                // There is a file, since something has been written to it.
+                let descriptor = room.file.disk.descriptor().unwrap_or(-1);
+                Address { pid: std::process::id(), descriptor, token: *PROCESS }
             }
         };
         (self.table, address).serialize(serializer)
@@ -242,7 +304,7 @@ impl Serialize for Pieces {
 impl<'de> Deserialize<'de> for Pieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (table, address) = Deserialize::deserialize(deserializer)?;
-        Ok(Self { table, place: Place::There(address) })
+        Ok(Self { table, place: PiecesAt::There(address) })
     }
 }
 
@@ -258,28 +320,46 @@ enum Opened {
 }
 
 impl Reader {
-    fn read(&self, (at, len): Range) -> Result<Vec<u8>, BagError> {
-        let file = match &self.file {
-            Opened::Here(room) => &room.spool.file,
-            Opened::There(file) => file,
-        };
+    fn read(&self, (at, len): Range) -> Result<Vec<u8>, ShuffleError> {
         let mut bytes = vec![0; len as usize];
-        file.read_exact_at(&mut bytes, at).map_err(|e| BagError::Unspool { reason: e.to_string() })?;
+        let read = match &self.file {
+            Opened::Here(room) => room.file.disk.read_at(&mut bytes, at),
+            Opened::There(file) => file.read_exact_at(&mut bytes, at),
+        };
+        read.map_err(|e| ShuffleError::Read { reason: e.to_string() })?;
         Ok(bytes)
     }
 
-    /// Calls `each` with the values of a piece, in the order in which they were written.
-    pub(crate) fn values<T: Data>(&self, piece: usize, mut each: impl FnMut(T)) -> Result<(), BagError> {
+    /// The values of a piece, in the order in which they were written.
+    pub(crate) fn piece(self, piece: usize) -> Result<PieceReader, ShuffleError> {
+        let mut written = Vec::new();
         for list in ranges(&self.read((self.table + RANGE * piece as u64, RANGE))?) {
-            for range in ranges(&self.read(list)?) {
-                let block = self.read(range)?;
-                let mut left = &block[..];
-                while !left.is_empty() {
-                    each(codec::decode_next(&mut left).map_err(|reason| BagError::Unspool { reason })?);
-                }
-            }
+            written.extend(ranges(&self.read(list)?));
         }
-        Ok(())
+        Ok(PieceReader { reader: self, ranges: written.into_iter(), block: Vec::new(), at: 0 })
+    }
+}
+
+/// Reads the values of one piece.
+pub(crate) struct PieceReader {
+    reader: Reader,
+    ranges: std::vec::IntoIter<Range>,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl PieceReader {
+    /// The next value; none at the end.
+    #[inline]
+    pub(crate) fn next_value<T: Data>(&mut self) -> Result<Option<T>, ShuffleError> {
+        while self.at == self.block.len() {
+            let Some(range) = self.ranges.next() else { return Ok(None) };
+            (self.block, self.at) = (self.reader.read(range)?, 0);
+        }
+        let mut left = &self.block[self.at..];
+        let value = codec::decode_next(&mut left).map_err(|reason| ShuffleError::Read { reason })?;
+        self.at = self.block.len() - left.len();
+        Ok(Some(value))
     }
 }
 
@@ -292,9 +372,10 @@ fn ranges(bytes: &[u8]) -> impl Iterator<Item = Range> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::os::fd::AsRawFd;
 
     fn written(pieces: usize, values: usize, len: usize) -> Pieces {
-        let mut writer = Writer::new(pieces).unwrap();
+        let mut writer = PieceWriter::new(pieces).unwrap();
         for i in 0..values {
             writer.append(i % pieces, &(i, "x".repeat(len))).unwrap();
         }
@@ -303,7 +384,10 @@ mod tests {
 
     fn read(pieces: &Pieces, piece: usize) -> Vec<usize> {
         let mut all = Vec::new();
-        pieces.open().unwrap().values(piece, |(i, _): (usize, String)| all.push(i)).unwrap();
+        let mut reader = pieces.open().unwrap().piece(piece).unwrap();
+        while let Some((i, _)) = reader.next_value::<(usize, String)>().unwrap() {
+            all.push(i);
+        }
         all
     }
 
@@ -313,7 +397,7 @@ mod tests {
         let mut bytes = Vec::new();
         codec::encode(&pieces, &mut bytes, usize::MAX).unwrap();
         let there: Pieces = codec::decode(&bytes).unwrap();
-        assert!(matches!(there.place, Place::There(_)));
+        assert!(matches!(there.place, PiecesAt::There(_)));
         for piece in 0..7 {
             let expected: Vec<_> = (piece..20_000).step_by(7).collect();
             assert_eq!(read(&pieces, piece), expected);
@@ -328,24 +412,26 @@ mod tests {
     #[test]
     fn room_is_given_back() {
         let (first, second) = (written(3, 1000, 5000), written(3, 10, 10));
-        let Place::Here(room) = &second.place else { unreachable!() };
-        let spool = Arc::clone(&room.spool);
-        let blocks = || std::os::unix::fs::MetadataExt::blocks(&spool.file.metadata().unwrap());
+        let PiecesAt::Here(room) = &second.place else { unreachable!() };
+        let disk = room.file.disk.clone();
+        let path = format!("/proc/self/fd/{}", disk.descriptor().unwrap());
+        let blocks = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap());
         let before = blocks();
         drop(first);
+        disk.settle();
         assert!(blocks() + 4_500_000 / 512 < before, "{} of {before} blocks left", blocks());
         assert_eq!(read(&second, 1), [1, 4, 7]);
     }
 
     #[test]
     fn a_process_that_is_gone_is_a_lost_input() {
-        let gone = Pieces { table: 0, place: Place::There(Address { pid: u32::MAX, descriptor: 3, token: 1 }) };
+        let gone = Pieces { table: 0, place: PiecesAt::There(Address { pid: u32::MAX, descriptor: 3, token: 1 }) };
         assert!(matches!(gone.open(), Err(CallError::InputLost { .. })));
         // The number has become that of a pipe to which nobody writes.
         let (pipe, writer) = nix::unistd::pipe().unwrap();
         drop(writer);
         let address = Address { pid: std::process::id(), descriptor: pipe.as_raw_fd(), token: 1 };
-        let gone = Pieces { table: 0, place: Place::There(address) };
+        let gone = Pieces { table: 0, place: PiecesAt::There(address) };
         assert!(matches!(gone.open(), Err(CallError::InputLost { .. })));
     }
 }

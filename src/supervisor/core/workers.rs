@@ -97,6 +97,7 @@ impl Core {
             counter: clock::uses_counter(),
             other_program: !self.program.is_own,
             ended_owners,
+            shuffle_directory: self.settings.shuffle_directory.clone(),
         };
         self.note(slot, pid, ProcessStep::Ready);
         self.send(worker, &ToWorker::Welcome(welcome), fx);
