@@ -153,7 +153,7 @@ impl World {
 
     pub(super) fn release(&mut self, id: SessionId, job: JobId, outputs: Vec<u32>) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            outputs.iter().for_each(|&index| drop(session.claims.remove(&TaskId { job, index })));
+            session.claims.retain(|id, _| id.job != job || !outputs.contains(&id.index));
         }
         self.ask(id, Request::Release { number: job.number, outputs });
     }
