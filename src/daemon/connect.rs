@@ -389,11 +389,11 @@ fn listen(line: &ClusterLink, remote: &Weak<Remote>, cluster: &str) {
         }
         match line.read(&mut decoder) {
             Ok(None) => break line.ended(cluster),
-            Ok(Some(words)) => {
+            Ok(Some(messages)) => {
                 let Some(remote) = remote.upgrade() else { return line.hang_up() };
-                for FromCluster { done, word } in words {
+                for FromCluster { done, message } in messages {
                     remote.counters.done.fetch_add(done, Ordering::Relaxed);
-                    remote.receive(word);
+                    remote.receive(message);
                 }
             }
             Err(e) => break format!("the connection to the local cluster `{cluster}` failed: {e}"),

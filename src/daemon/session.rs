@@ -34,7 +34,7 @@ impl Handler<SessionMessage> for Session {
     type Result = ();
 
     fn handle(&mut self, msg: SessionMessage, ctx: &mut Context<Self>) {
-        if let Err(e) = self.pipe.send(&FromCluster { done: msg.done, word: msg.message }) {
+        if let Err(e) = self.pipe.send(&FromCluster { done: msg.done, message: msg.message }) {
             log::error!("session {} is closed: a message to it cannot be sent: {e}", self.id.0);
             ctx.stop();
         }

@@ -50,8 +50,8 @@ pub(crate) enum ToWorker {
     Return(Vec<(SegmentId, u32)>),
     /// These were with a program that has left, and may still read them.
     Abandon(Vec<SegmentId>),
-    /// Makers of segments that have ended.
-    Gone(Vec<u32>),
+    /// These owners of segments have ended.
+    OwnersEnded(Vec<u32>),
     /// A message to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
@@ -111,9 +111,9 @@ pub(crate) struct Welcome {
     /// Whether time stamps are the processor's counter's.
     pub(crate) counter: bool,
     /// Whether the supervisor is another program, which does not know the functions of this one.
-    pub(crate) stranger: bool,
-    /// Makers of segments that have ended before.
-    pub(crate) gone: Vec<u32>,
+    pub(crate) other_program: bool,
+    /// Owners of segments that have ended before.
+    pub(crate) ended_owners: Vec<u32>,
 }
 
 /// One task to run.
@@ -218,7 +218,7 @@ pub(crate) enum Attached {
 pub(crate) struct FromCluster {
     /// How many of its tasks have been done since the last message.
     pub(crate) done: u64,
-    pub(crate) word: ToSession,
+    pub(crate) message: ToSession,
 }
 
 /// A payload as it is written.

@@ -43,7 +43,7 @@ impl Worker {
                     self.wake_watcher();
                 }
                 ToWorker::Abandon(segments) => self.pool.forsake(&segments),
-                ToWorker::Gone(owners) => self.attachments().forget(&owners),
+                ToWorker::OwnersEnded(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
                         client.receive(word);
@@ -97,7 +97,7 @@ impl Worker {
     /// Tells a supervisor of another program the name of a function, before the function runs for the first time.
     pub(super) fn introduce(&self, record: &'static Record) {
         let place = record.log_id();
-        if self.welcome.stranger && self.introduced.lock().insert(place) {
+        if self.welcome.other_program && self.introduced.lock().insert(place) {
             self.supervisor.send(&FromWorker::Function { place, name: short_name(record.path()) });
         }
     }

@@ -180,7 +180,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         welcome,
     }));
     worker.supervisor.attachments().keep(budget);
-    worker.supervisor.attachments().forget(&worker.welcome.gone);
+    worker.supervisor.attachments().forget(&worker.welcome.ended_owners);
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));

@@ -106,7 +106,7 @@ impl Core {
     pub(super) fn forget_owner<E: Effects>(&mut self, owner: u32, fx: &mut E) {
         fx.forget_owner(owner);
         let ready: Vec<_> = self.fleet.ready().collect();
-        ready.into_iter().for_each(|id| self.send(id, &ToWorker::Gone(vec![owner]), fx));
+        ready.into_iter().for_each(|id| self.send(id, &ToWorker::OwnersEnded(vec![owner]), fx));
     }
 
     /// Gives segments back to their owners that nobody here uses any more.

@@ -79,7 +79,7 @@ impl Core {
             return Err("it is another build of the program".to_string());
         }
         let dead = |w: &WorkerId| !self.fleet.workers.contains_key(w);
-        let gone = (0..self.fleet.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
+        let ended_owners = (0..self.fleet.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return Ok(()) };
         process.phase = Phase::Ready;
         let (slot, pid) = (process.slot, process.pid);
@@ -95,8 +95,8 @@ impl Core {
             own_page: self.program.pages.sibling(owner_of(worker)),
             session: session_of(worker),
             counter: clock::uses_counter(),
-            stranger: !self.program.is_own,
-            gone,
+            other_program: !self.program.is_own,
+            ended_owners,
         };
         self.note(slot, pid, ProcessStep::Ready);
         self.send(worker, &ToWorker::Welcome(welcome), fx);

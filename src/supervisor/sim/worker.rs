@@ -187,7 +187,7 @@ impl SimWorker {
             }
             ToWorker::Return(segments) => segments.into_iter().for_each(|(id, n)| self.pool.returned(id, n)),
             ToWorker::Abandon(segments) => self.pool.forsake(&segments),
-            ToWorker::Gone(owners) => self.attachments.forget(&owners),
+            ToWorker::OwnersEnded(owners) => self.attachments.forget(&owners),
             ToWorker::Session(message) => self.mail.push_back(message),
             ToWorker::Shutdown => self.die(DeathCause::Exited(0)),
         }
