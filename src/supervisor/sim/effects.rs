@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The time of the simulation, which all of it sees.
@@ -32,6 +33,8 @@ pub(super) struct SimEffects {
     began: Instant,
     pub(super) workers: BTreeMap<WorkerId, SimWorker>,
     pub(super) attachments: Attachments,
+    /// Segments have been released since the actor has last returned any.
+    pub(super) released: Arc<AtomicBool>,
     pub(super) timers: Vec<(Duration, Timer)>,
     pub(super) mail: BTreeMap<SessionId, VecDeque<Mail>>,
     /// Tasks that sessions have been told are done, by number alone.
@@ -48,12 +51,16 @@ pub(super) struct SimEffects {
 
 impl SimEffects {
     pub(super) fn new(rng: Rng, threads: usize) -> Self {
+        let (attachments, released) = (Attachments::new(), Arc::new(AtomicBool::new(false)));
+        let notified = Arc::clone(&released);
+        attachments.set_notifier(Box::new(move || notified.store(true, Ordering::Relaxed)));
         Self {
             rng,
             clock: Clock::default(),
             began: Instant::now(),
             workers: BTreeMap::new(),
-            attachments: Attachments::new(),
+            attachments,
+            released,
             timers: Vec::new(),
             mail: BTreeMap::new(),
             done: 0,

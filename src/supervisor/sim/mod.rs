@@ -36,6 +36,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use session::{Known, SimSession};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Kinds of tasks. A body is the kind, a number for it, and eight bytes that the value begins with.
@@ -251,10 +252,19 @@ impl World {
         true
     }
 
-    fn return_segments(&mut self) {
-        self.fx.in_actor = true;
-        self.core.return_segments(&mut self.fx);
-        self.follow_as_actor();
+    /// The actor does what it has been called for; whether it has.
+    fn answer_calls(&mut self) -> bool {
+        if self.called {
+            self.follow_as_actor();
+            return true;
+        }
+        let released = self.fx.released.swap(false, Ordering::Relaxed);
+        if released {
+            self.fx.in_actor = true;
+            self.core.return_segments(&mut self.fx);
+            self.follow_as_actor();
+        }
+        released
     }
 
     fn some_worker(&mut self) -> Option<WorkerId> {
@@ -341,16 +351,15 @@ impl World {
             (58..64, _) => drop(self.read_session(session)),
             (64..72, _) => drop(self.hear(session)),
             (72..75, _) => drop(self.let_go(session)),
-            (75..77, _) => self.return_segments(),
+            (75..77, _) => drop(self.answer_calls()),
             (77..81, Some(worker)) => self.unusual(worker),
             (81..83, Some(worker)) => self.hurt(worker),
             (83..86, Some(worker)) => drop(self.reap(worker)),
             (86..89, _) => drop(self.ring()),
-            (89..92, _) => {
+            (89..94, _) => {
                 let time = self.rng.choice([1, 5, 60, 400, 3100]).unwrap();
                 self.pass(Duration::from_millis(time));
             }
-            (92..94, _) if self.called => self.follow_as_actor(),
             (94, Some(worker)) => {
                 if let Some(session) = self.session_of(worker) {
                     self.act(session);
@@ -421,7 +430,7 @@ impl World {
                 }
                 moved |= self.let_go(id);
             }
-            self.return_segments();
+            moved |= self.answer_calls();
             if moved || self.fx.workers.values().any(|w| w.moves() && !w.inbox.is_empty()) {
                 continue;
             }
