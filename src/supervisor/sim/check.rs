@@ -28,7 +28,8 @@ impl World {
             Cause::TimedOut { .. } => assert!(task.kind == HANGS || task.kind == STUCK, "{failed}"),
             Cause::Cancelled => assert!(self.cancelled.contains(&failed), "{failed}"),
             Cause::WorkerDied(records) => {
-                assert!(records.len() >= self.allowed_deaths && self.blamed >= self.allowed_deaths, "{failed}");
+                let deaths = self.deaths.get(&failed).copied().unwrap_or(0);
+                assert!(records.len() >= self.allowed_deaths && deaths >= self.allowed_deaths, "{failed}: {deaths}");
             }
             Cause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
             Cause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),

@@ -44,6 +44,8 @@ pub(super) struct SimEffects {
     pub(super) stopped: bool,
     /// Of a hundred starts, so many fail, one way or another.
     pub(super) bad_starts: u32,
+    /// Workers that are killed now are so for no fault of their tasks.
+    pub(super) blameless: bool,
     /// The next message cannot be put into a frame.
     pub(super) next_is_too_large: bool,
     pub(super) threads: usize,
@@ -67,6 +69,7 @@ impl SimEffects {
             in_actor: true,
             stopped: false,
             bad_starts: 0,
+            blameless: false,
             next_is_too_large: false,
             threads,
         }
@@ -108,7 +111,9 @@ impl Effects for SimEffects {
     }
 
     fn kill(&mut self, worker: WorkerId) {
-        self.workers.get_mut(&worker).expect("a worker that is killed is there").die(DeathCause::Signal(9));
+        let worker = self.workers.get_mut(&worker).expect("a worker that is killed is there");
+        worker.die(DeathCause::Signal(9));
+        worker.blameless |= self.blameless;
     }
 
     fn kill_family(&mut self, worker: WorkerId) {
@@ -122,6 +127,9 @@ impl Effects for SimEffects {
 
     fn send(&mut self, worker: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed> {
         if std::mem::take(&mut self.next_is_too_large) {
+            if let Some(worker) = self.workers.get_mut(&worker) {
+                worker.blameless = true;
+            }
             return Err(Malformed("it is too large".to_string()));
         }
         let (body, segments) = message::encode(message)?;

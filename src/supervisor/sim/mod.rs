@@ -26,7 +26,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
-use crate::message::FromWorker;
+use crate::message::{FromWorker, Question, Request};
 use crate::settings::{RestartPolicy, Settings};
 use crate::task::image;
 use effects::SimEffects;
@@ -49,6 +49,8 @@ const FLAKY: u8 = 2;
 const HANGS: u8 = 3;
 /// Like that, and ignores cancellation.
 const STUCK: u8 = 4;
+/// Its result is its first input, with the segments that this lies in.
+const SAME: u8 = 5;
 
 /// Every so many events everything is validated.
 const VALIDATED: u32 = 16;
@@ -75,8 +77,8 @@ struct World {
     trouble: u8,
     full_messages: bool,
     allowed_deaths: usize,
-    /// Deaths that were blamed on tasks.
-    blamed: usize,
+    /// Under how many dying workers a task ran that it may be blamed for.
+    deaths: FxHashMap<TaskId, usize>,
     has_limit: bool,
     /// Workers that have died are not replaced.
     never: bool,
@@ -86,6 +88,11 @@ struct World {
 
 fn combine(a: u64, b: u64) -> u64 {
     (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
+/// Whether it ends all workers, for no fault of their tasks.
+fn is_restart(request: &Request) -> bool {
+    matches!(request, Request::Ask { question: Question::Restart, .. })
 }
 
 fn value_of(payload: &Payload) -> u64 {
@@ -148,9 +155,9 @@ impl World {
             called: false,
             events: 0,
             trouble: rng.u8(0..40),
-            full_messages: rng.u8(..) < 4,
+            full_messages: rng.u8(..) < 10,
             allowed_deaths,
-            blamed: 0,
+            deaths: FxHashMap::default(),
             has_limit,
             never,
             may_give_up: never,
@@ -211,6 +218,7 @@ impl World {
         let Some(frame) = worker.outbox.pop_front() else { return false };
         self.fx.in_actor = false;
         let message = decode_from_worker(self.core.loans(), &self.fx.attachments, id, frame);
+        self.fx.blameless = matches!(&message, Ok(FromWorker::Session(request)) if is_restart(request));
         if let Err(reason) = message.and_then(|message| self.core.receive(id, message, &mut self.fx)) {
             // Its connection is closed.
             if let Some(worker) = self.fx.workers.get_mut(&id) {
@@ -218,6 +226,7 @@ impl World {
             }
             self.core.misunderstood(id, reason, &mut self.fx);
         }
+        self.fx.blameless = false;
         self.follow();
         true
     }
@@ -231,7 +240,9 @@ impl World {
         }
         let worker = &self.fx.workers[&id];
         self.may_give_up |= !worker.welcomed || self.fx.bad_starts > 0;
-        self.blamed += worker.page.running.len();
+        for id in worker.page.running.iter().filter(|_| !worker.blameless) {
+            *self.deaths.entry(*id).or_default() += 1;
+        }
         self.sessions.remove(&SessionId::of_tasks(id));
         self.fx.in_actor = true;
         self.core.print_last_output(id, &mut self.fx);
@@ -379,7 +390,9 @@ impl World {
             },
             (98, _) if self.rng.u8(0..3) == 0 => {
                 self.may_give_up = true;
+                self.fx.blameless = true;
                 self.core.restart(&mut self.fx);
+                self.fx.blameless = false;
                 self.follow();
             }
             (99, _) if self.rng.u8(0..3) == 0 => {

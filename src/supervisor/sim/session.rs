@@ -2,7 +2,7 @@
 
 use super::effects::{Mail, frame};
 use super::worker::payload;
-use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, STUCK, World, combine, value_of};
+use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, SAME, STUCK, World, combine, is_restart, value_of};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
 use crate::ipc::ledger::Ledger;
@@ -93,7 +93,9 @@ impl World {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.end {
             SessionEnd::Client => {
+                self.fx.blameless = is_restart(&request);
                 self.core.request(id, request, &mut self.fx);
+                self.fx.blameless = false;
                 self.follow();
             }
             SessionEnd::Attached => {
@@ -225,16 +227,22 @@ impl World {
 
     fn add_task(&mut self, id: TaskId, spec: &mut JobSpec, kind: u8, times: u8, inputs: Vec<TaskId>, picky: bool) {
         let tag = self.rng.u64(..);
-        let value = inputs.iter().fold(tag, |value, input| combine(value, self.known[input].value));
+        let value = match inputs.first() {
+            Some(first) if kind == SAME => self.known[first].value,
+            _ => inputs.iter().fold(tag, |value, input| combine(value, self.known[input].value)),
+        };
         spec.bodies.extend([kind, times]);
         spec.bodies.extend(tag.to_le_bytes());
         self.known.insert(id, Known { kind, value, inputs, picky });
     }
 
     fn add_data(&mut self, id: TaskId, index: u32, spec: &mut JobSpec, in_segment: bool) {
-        let value = self.rng.u64(..);
-        let pool = &self.sessions[&id.job.session].pool;
-        spec.data.push((index, payload(pool, value, in_segment)));
+        let session = &self.sessions[&id.job.session];
+        // It may have been sent the value, and be the maker of none of its segments.
+        let given = self.rng.choice(&session.values).filter(|_| self.rng.bool()).cloned();
+        let given = given.unwrap_or_else(|| payload(&session.pool, self.rng.u64(..), in_segment));
+        let value = value_of(&given);
+        spec.data.push((index, given));
         self.known.insert(id, Known { kind: PLAIN, value, inputs: Vec::new(), picky: false });
     }
 
@@ -270,7 +278,7 @@ impl World {
                 };
                 let inputs: Vec<TaskId> = deps.iter().map(input).collect();
                 let mut options = WireOptions::default();
-                let mut kind = PLAIN;
+                let mut kind = if self.rng.u8(..) < 60 { SAME } else { PLAIN };
                 if self.rng.u8(0..100) < self.trouble {
                     kind = if open { BAD } else { self.rng.choice([BAD, FLAKY, HANGS, STUCK]).unwrap() };
                     options.retries = self.rng.u32(0..3) + u32::from(kind == FLAKY);
@@ -307,11 +315,11 @@ impl World {
         spec
     }
 
-    /// A task with so many inputs in segments that they fill several messages, or, if seldom, more than any may have.
+    /// Tasks with so many inputs in segments that they fill several messages; seldom one with more than any may have.
     fn describe_full(&mut self, job: JobId) -> JobSpec {
         // What is sent through a socket could not have more in the first place.
         let too_many = job.session == SessionId::CLIENT && self.rng.u8(..) < 40;
-        let many = if too_many { MOST_FDS as u32 + 1 } else { self.rng.u32(2..2 * MAX_FDS as u32) };
+        let many = if too_many { MOST_FDS as u32 + 1 } else { self.rng.u32(2..MAX_FDS as u32 + 50) };
         let mut spec = JobSpec::default();
         let value = self.rng.u64(..);
         let shared = payload(&self.sessions[&job.session].pool, value, true);
@@ -321,16 +329,19 @@ impl World {
             self.known.insert(TaskId { job, index }, Known { kind: PLAIN, value, inputs: Vec::new(), picky: false });
             spec.dep_ends.push(0);
             spec.body_ends.push(0);
-            if deliver && many < MOST_FDS as u32 {
+            if deliver && !too_many {
                 spec.outputs.push(WantedResult { index, deliver });
             }
         }
-        let inputs = (0..many).map(|index| TaskId { job, index }).collect();
-        spec.deps = (0..many).collect();
-        self.add_task(TaskId { job, index: many }, &mut spec, PLAIN, 0, inputs, false);
-        spec.dep_ends.push(many);
-        spec.body_ends.push(spec.bodies.len() as u32);
-        spec.outputs.push(WantedResult { index: many, deliver });
+        let inputs: Vec<TaskId> = (0..many).map(|index| TaskId { job, index }).collect();
+        let tasks = if too_many { 1 } else { self.rng.u32(1..4) };
+        for index in many..many + tasks {
+            spec.deps.extend(0..many);
+            self.add_task(TaskId { job, index }, &mut spec, PLAIN, 0, inputs.clone(), false);
+            spec.dep_ends.push(spec.deps.len() as u32);
+            spec.body_ends.push(spec.bodies.len() as u32);
+            spec.outputs.push(WantedResult { index, deliver });
+        }
         self.claim(job, 0, &spec);
         spec
     }
@@ -348,7 +359,10 @@ impl World {
         };
         let request =
             crate::supervisor::shared_core::decode_request(self.core.loans(), &self.fx.attachments, id, frame);
-        self.core.request(id, request.unwrap(), &mut self.fx);
+        let request = request.unwrap();
+        self.fx.blameless = is_restart(&request);
+        self.core.request(id, request, &mut self.fx);
+        self.fx.blameless = false;
         self.follow();
         true
     }

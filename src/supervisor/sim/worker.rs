@@ -1,7 +1,7 @@
 //! The workers of the simulation: they understand every message, and their segments are real.
 
 use super::effects::{Clock, frame};
-use super::{BAD, FLAKY, HANGS, STUCK, combine, value_of};
+use super::{BAD, FLAKY, HANGS, SAME, STUCK, combine, value_of};
 use crate::error::{Cause, DeathCause, ReturnedError};
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
@@ -55,6 +55,8 @@ pub(super) struct SimWorker {
     start: Option<Start>,
     threads: usize,
     pub(super) ended: Option<DeathCause>,
+    /// Its tasks are not to blame for its end.
+    pub(super) blameless: bool,
     pub(super) inbox: VecDeque<Frame>,
     pub(super) outbox: VecDeque<Frame>,
     pub(super) queue: VecDeque<Task>,
@@ -80,6 +82,7 @@ impl SimWorker {
             start: Some(start),
             threads,
             ended: None,
+            blameless: false,
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             queue: VecDeque::new(),
@@ -285,7 +288,10 @@ impl SimWorker {
                     other => panic!("{id} runs without {other:?}"),
                 });
                 let value = inputs.fold(u64::from_le_bytes(task.body[2..10].try_into().unwrap()), combine);
-                let payload = payload(&self.pool, value, rng.u8(..) < 60);
+                let payload = match task.inputs.first() {
+                    Some(Input::Payload(same)) if kind == SAME => same.clone(),
+                    _ => payload(&self.pool, value, rng.u8(..) < 60),
+                };
                 match task.deliver || rng.u8(..) < 100 {
                     true => Outcome::Value(payload),
                     false => {
