@@ -4,7 +4,7 @@
 //! turns samples into decisions, [`size`] finds out how large a value is, [`process`] reads what the kernel says,
 //! [`leak`] tells what stays from what comes and goes, [`oom`] whether the kernel killed somebody for memory, and
 //! [`report`] is what users see. The worker
-//! (`worker::store`) and the supervisor (`cluster::supervisor::memory`) carry the decisions out.
+//! (`worker::store`) and the supervisor (`supervisor::core::memory`) carry the decisions out.
 
 pub(crate) mod leak;
 pub(crate) mod limit;

@@ -222,6 +222,7 @@ impl World {
         if let Err(reason) = message.and_then(|message| self.core.receive(id, message, &mut self.fx)) {
             // Its connection is closed.
             if let Some(worker) = self.fx.workers.get_mut(&id) {
+                assert!(worker.rude, "{id:?} keeps to the protocol, and is told: {reason}");
                 worker.outbox.clear();
             }
             self.core.misunderstood(id, reason, &mut self.fx);
@@ -345,6 +346,7 @@ impl World {
             }
             _ if worker.is_up() => {
                 self.may_give_up = true;
+                worker.rude = true;
                 worker.post(&FromWorker::Hello { version: 0, build: image::build_id().clone() });
             }
             _ => {}

@@ -55,6 +55,8 @@ pub(super) struct SimWorker {
     start: Option<Start>,
     threads: usize,
     pub(super) ended: Option<DeathCause>,
+    /// It breaks the protocol.
+    pub(super) rude: bool,
     /// Its tasks are not to blame for its end.
     pub(super) blameless: bool,
     pub(super) inbox: VecDeque<Frame>,
@@ -82,6 +84,7 @@ impl SimWorker {
             start: Some(start),
             threads,
             ended: None,
+            rude: matches!(start, Start::OldVersion | Start::Rude),
             blameless: false,
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
