@@ -63,6 +63,8 @@ mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor, current_client};
+#[expect(deprecated, reason = "the old name stays for one release")]
+pub use delayed::Lazy;
 pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature, delayed, try_delayed, value};
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
@@ -102,6 +104,11 @@ pub mod bench {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// So are those of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/GUIDE.md")]
+pub struct GuidePage;
 
 /// So are those of the page on memory.
 #[cfg(doctest)]

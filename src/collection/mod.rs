@@ -69,6 +69,49 @@
 //! # Ok::<(), swath::Error>(())
 //! ```
 
+// How it works:
+//
+// A collection is a list of lazy chunks and nothing else: `Bag<T>` is `[Delayed<Vec<T>>]`. So its type is nameable,
+// its partitions can be taken out and put in (`to_delayed`, `from_delayed`), `compute`, `persist` and several results
+// at once are those of the client (`Computable`), and every scheduler runs it without knowing of collections.
+//
+// - **A layer is one task for each chunk**, made by `layer.rs` from a function without a size. Closures of ours that
+//   capture a function of the user's have no size either, so `bag.map(f)` is a task function like any other: no
+//   program is interpreted, and adapters inside a step are compiled into one loop.
+// - **Steps become one task.** The task of a step reads its input as `Arg::Elements`. Its record has two forms: one
+//   collects a `Vec`, the other (`Record::stream`) gives an iterator. When a graph is built (`graph/inline.rs`), a
+//   step whose only user reads it as a stream becomes a part of that user (`Arg::Inline`, with the second form): one
+//   task, one pass, no list in between, at the cost of one indirect call for each element and step. What two tasks
+//   read stays a task: it runs once and its list is in memory, as in Dask. The same rule will serve any collection.
+// - **Sources are steps without an input**: `Bag::generate` and `Bag::try_generate` take a function from an argument
+//   (a block of a file, say) to an iterator, so that readers stream as well. What is shared by all chunks (`map_with`)
+//   is one more argument, read without cloning it.
+// - **Tasks of collections are pure**: their keys are hashes of function and inputs, so the same steps described twice
+//   are one task. Options (`retries`, `memory`, …) set on a collection hold for the tasks that make its chunks, and a
+//   task that takes in another takes on its options; steps with different places (`tag`) stay apart.
+// - **The last step drives.** What takes all elements at once (a fold, a count, a list) hands its function down
+//   through the steps to the source, whose loop it becomes (`Elements::fold`): faster than asking for one element
+//   after the other. What may stop early (`take`, `any`) asks.
+// - **Errors pass beside the iterators.** `pass.rs` keeps, for the thread that makes a pass, the number of the element
+//   that was read last and the first error. A step that fails ends its iterator, or lets pass nothing more, and the
+//   source stops; the pass then fails with that error, its type kept, and the place added. A panic gets its place the
+//   same way.
+//
+// - **Reductions are trees**: a value of each partition, then as many at once as `split_every` says. Tables keep the
+//   order in which keys are met, so that every mode gives the same.
+// - **A shuffle is two layers.** The first cuts each partition into pieces by a hash of the keys and writes them to
+//   the one nameless file of its process (`shuffle/store.rs`); the second reads its piece of every partition. What the
+//   first layer's tasks give is an address in that file, which others open through `/proc`, and so it is *bound* to
+//   its worker (`Record::bound`): it stays in the store, its drop gives the room back, and when the worker dies it is
+//   lost even if the supervisor has a copy, and made again. A reader that finds it gone fails with `InputLost` and is
+//   run again.
+// - **Reading in the client** (`client/buffered.rs`) submits each partition by itself, a few ahead. What several need
+//   is found in the graph of all, kept from the first that needs it until the last has been taken.
+//
+// Why not a type parameter for the chain of steps, like an iterator's? It would save the indirect call (2 ns an
+// element), and cost names that nobody can write, no bag in a struct or a loop, and a compilation for every chain.
+// Where each nanosecond counts, `map_partitions` takes a chain of iterator adapters.
+
 pub(crate) mod chunk_id;
 pub(crate) mod chunks;
 pub(crate) mod elements;

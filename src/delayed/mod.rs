@@ -78,6 +78,10 @@ pub struct DelayedFn<F, S> {
     _function: PhantomData<(F, fn() -> S)>,
 }
 
+/// The old name of [`DelayedFn`].
+#[deprecated(since = "0.1.0", note = "it is called `DelayedFn` now")]
+pub type Lazy<F, S> = DelayedFn<F, S>;
+
 /// Marks the signature of a function that may fail.
 pub struct Fallible<S>(PhantomData<S>);
 

@@ -26,6 +26,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// How it works:
+//
+// - **Described by the client, read by tasks.** Patterns are expanded and sizes looked at when a reader is called;
+//   what goes to a task is a `Block`: file, range, size and version as listed, and settings. A task that finds another
+//   size or version fails, since the blocks of one file would no longer be parts of one text.
+// - **Blocks agree without talking.** A block has the lines that begin in its range. Both ends are found by one rule
+//   (the first end of a line that ends at the cut or behind it), so neighbours find the same place. Where a delimiter
+//   can overlap itself that rule depends on where one starts, so such files are not split; nor are compressed ones.
+// - **Lines are slices of a chunk.** A chunk of whole lines is checked to be UTF-8 at once and handed out in slices.
+//   Only where that fails, and in other encodings, lines are decoded one by one, so that the bad one is told with its
+//   place and reading goes on behind it. CSV goes through the same lines, and remembers where those of the current
+//   record came from.
+// - **Nobody counts lines in advance.** A block in the middle of a file counts the lines before it when an error needs
+//   the number.
+// - **A file is there as a whole or not at all.** Writers write to a file that has no name before the end (a hidden
+//   one, `.swath-…`, where the file system cannot do that), or to an upload that is completed; a pass that has failed
+//   looks to the writer like the end of the elements, so it asks before it finishes.
+// - **Object stores have an event loop of their own**, one thread for each process that uses one: see the head of
+//   `files/object.rs`.
+
 mod block;
 mod codec;
 mod delimiter;

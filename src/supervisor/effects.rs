@@ -6,11 +6,13 @@
 use crate::error::Result;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
+use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::SegmentId;
 use crate::memory::oom::Verdict;
 use crate::message::{Malformed, ToSession, ToWorker};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the core asks to be reminded of.
@@ -36,8 +38,8 @@ pub(crate) trait Effects {
     /// Kills the process of a worker with all processes that its tasks have started.
     fn kill_family(&mut self, worker: WorkerId);
 
-    /// Forgets a worker whose process has ended, with its page and what it still had of the shared memory.
-    fn forget(&mut self, worker: WorkerId);
+    /// Forgets a worker whose process has ended, with what it still had of the shared memory. Its page goes with the answer.
+    fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>>;
 
     /// Has a message sent to a worker when the core is done. An error: it cannot be put into one frame.
     fn send(&mut self, worker: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed>;

@@ -277,10 +277,10 @@ impl Effects for LiveEffects {
         }
     }
 
-    fn forget(&mut self, worker: WorkerId) {
-        if let Some(worker) = self.workers.remove(&worker) {
-            self.shared.ledger.forgive(&worker.page);
-        }
+    fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>> {
+        let worker = self.workers.remove(&worker)?;
+        self.shared.ledger.forgive(&worker.page);
+        Some(worker.page)
     }
 
     fn send(&mut self, id: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed> {

@@ -175,7 +175,8 @@ impl Core {
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
         self.scheduler.worker_lost(worker, if process.blame { &ran } else { &[] }, record);
-        fx.forget(worker);
+        // Its page stays until the end of this: the first attempt to replace it does not count on that memory.
+        let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
         self.forget_owner(owner_of(worker), fx);
         let pause = if expected {

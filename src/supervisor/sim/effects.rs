@@ -4,6 +4,7 @@ use super::worker::{SimPage, SimWorker, Start};
 use crate::error::{DeathCause, Error, Result};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
+use crate::ipc::page::ControlPage;
 use crate::ipc::segment::{Attachments, Segment, SegmentId};
 use crate::memory::oom::Verdict;
 use crate::message::{self, Malformed, ToSession, ToWorker};
@@ -120,9 +121,10 @@ impl Effects for SimEffects {
         self.kill(worker);
     }
 
-    fn forget(&mut self, worker: WorkerId) {
+    fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>> {
         let worker = self.workers.remove(&worker).expect("a worker that is forgotten was there");
         assert!(worker.ended.is_some(), "{:?} is forgotten while it runs", worker.id);
+        None
     }
 
     fn send(&mut self, worker: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed> {
