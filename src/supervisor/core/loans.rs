@@ -54,7 +54,7 @@ impl Loans {
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.values().all(FxHashMap::is_empty)
     }
 

@@ -12,6 +12,7 @@
 
 mod check;
 mod effects;
+mod found;
 mod session;
 mod worker;
 
@@ -113,9 +114,8 @@ fn machine() -> &'static (Settings, PageName) {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let (settings, page) = machine();
+        let (settings, _) = machine();
         let workers = rng.usize(1..4);
-        let allowed_deaths = rng.usize(1..5);
         let has_limit = rng.u8(..) < 100;
         let never = rng.u8(..) < 20;
         let tags = |worker: usize| if worker == 0 { vec!["even".to_string()] } else { Vec::new() };
@@ -129,12 +129,19 @@ impl World {
             start_timeout: Duration::from_secs(3),
             worker_timeout: Duration::from_secs(2),
             cancel_grace: Duration::from_millis(50),
-            allowed_deaths: allowed_deaths as u32,
+            allowed_deaths: rng.u32(1..5),
             restart: if never { RestartPolicy::Never } else { RestartPolicy::Always },
             forward_output: rng.bool(),
             events: 4,
             ..settings.clone()
         };
+        Self::with(settings, rng)
+    }
+
+    fn with(settings: Settings, mut rng: Rng) -> Self {
+        let (_, page) = machine();
+        let allowed_deaths = settings.allowed_deaths as usize;
+        let (has_limit, never) = (settings.memory_limit.is_some(), settings.restart == RestartPolicy::Never);
         let program = Program {
             build: image::build_id().clone(),
             // Bodies of these tasks are no programs.

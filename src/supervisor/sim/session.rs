@@ -189,7 +189,13 @@ impl World {
         let full = self.full_messages && self.rng.u8(..) < 60;
         let open = !full && self.rng.u8(..) < 30;
         let spec = match full {
-            true => self.describe_full(JobId { session: id, number }),
+            true => {
+                // What is sent through a socket could not have too many in the first place.
+                let too_many = id == SessionId::CLIENT && self.rng.u8(..) < 40;
+                let many = if too_many { MOST_FDS + 1 } else { self.rng.usize(2..MAX_FDS + 50) };
+                let tasks = if too_many { 1 } else { self.rng.u32(1..4) };
+                self.describe_full(JobId { session: id, number }, many as u32, tasks)
+            }
             false => self.describe(JobId { session: id, number }, 0, open),
         };
         if open && let Some(session) = self.sessions.get_mut(&id) {
@@ -315,11 +321,8 @@ impl World {
         spec
     }
 
-    /// Tasks with so many inputs in segments that they fill several messages; seldom one with more than any may have.
-    fn describe_full(&mut self, job: JobId) -> JobSpec {
-        // What is sent through a socket could not have more in the first place.
-        let too_many = job.session == SessionId::CLIENT && self.rng.u8(..) < 40;
-        let many = if too_many { MOST_FDS as u32 + 1 } else { self.rng.u32(2..MAX_FDS as u32 + 50) };
+    /// Tasks that each have so many inputs in segments: they fill several messages, or more than there may be.
+    pub(super) fn describe_full(&mut self, job: JobId, many: u32, tasks: u32) -> JobSpec {
         let mut spec = JobSpec::default();
         let value = self.rng.u64(..);
         let shared = payload(&self.sessions[&job.session].pool, value, true);
@@ -329,12 +332,11 @@ impl World {
             self.known.insert(TaskId { job, index }, Known { kind: PLAIN, value, inputs: Vec::new(), picky: false });
             spec.dep_ends.push(0);
             spec.body_ends.push(0);
-            if deliver && !too_many {
+            if deliver && many <= MOST_FDS as u32 {
                 spec.outputs.push(WantedResult { index, deliver });
             }
         }
         let inputs: Vec<TaskId> = (0..many).map(|index| TaskId { job, index }).collect();
-        let tasks = if too_many { 1 } else { self.rng.u32(1..4) };
         for index in many..many + tasks {
             spec.deps.extend(0..many);
             self.add_task(TaskId { job, index }, &mut spec, PLAIN, 0, inputs.clone(), false);
