@@ -14,7 +14,7 @@ use crate::task::call::{Fault, call, guarded};
 use crate::task::context;
 use crate::task::function::{Argument, CallError};
 use smallvec::SmallVec;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A task of a graph, and the thread that runs it.
 pub(super) struct GraphTask<'a> {
@@ -48,50 +48,89 @@ pub(super) trait Inputs {
     fn is_cancelled(&self) -> bool;
 }
 
+/// Why an attempt gave no result.
+enum Failed {
+    Fault(Fault),
+    /// It took longer than this limit.
+    Late(Duration),
+}
+
 /// Runs a task until an attempt succeeds or none is left, and uses up its inputs. The task begins at `now`, by
 /// [`ticks`]; afterwards `now` is its end: so tasks in a row need one reading of the clock each.
-pub(super) fn execute(
-    task: &GraphTask<'_>,
-    inputs: &mut impl Inputs,
-    now: &mut u64,
-) -> std::result::Result<Value, TaskError> {
-    let refs = task.graph.refs(task.id);
+#[inline]
+pub(super) fn execute(task: &GraphTask<'_>, inputs: &mut impl Inputs, now: &mut u64) -> Result<Value, TaskError> {
     if let Some(error) = inputs.refusal() {
-        refs.iter().for_each(|&input| inputs.release(input));
+        task.graph.refs(task.id).iter().for_each(|&input| inputs.release(input));
         return Err(error);
     }
-    let (retries, timeout) = task.graph.options(task.id).map_or((0, None), |o| (o.retries, o.timeout));
-    let mut attempt = 0;
-    loop {
-        let last = attempt == retries;
-        let began = timeout.map(|_| Instant::now());
-        let deadline = timeout.zip(began).and_then(|(limit, began)| began.checked_add(limit));
-        let token = task.begin(*now);
-        let mut used = 0;
-        let result = context::with_deadline(deadline, || {
-            evaluate(task.graph, task.id, &mut || {
-                let input = refs[used];
-                used += 1;
-                if last { inputs.take(input) } else { inputs.copy(input) }
-            })
-        });
-        let late = timeout.zip(began).filter(|(limit, began)| began.elapsed() > *limit).map(|(limit, _)| limit);
-        *now = ticks();
-        task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now);
-        let over = last || (result.is_ok() && late.is_none());
-        if over {
-            // A fault while arguments were put together leaves some of them unused.
-            let unused = if last { &refs[used..] } else { refs };
-            unused.iter().for_each(|&input| inputs.release(input));
+    let result = match task.graph.options(task.id) {
+        Some(o) if o.retries > 0 || o.timeout.is_some() => limited(task, inputs, o.retries, o.timeout, now),
+        // Most tasks: what they do not need costs them nothing.
+        _ => attempt(task, inputs, true, None, now),
+    };
+    result.map_err(|failed| error(task, failed))
+}
+
+/// Runs a task that has retries or a time limit.
+#[cold]
+fn limited(
+    task: &GraphTask<'_>,
+    inputs: &mut impl Inputs,
+    retries: u32,
+    timeout: Option<Duration>,
+    now: &mut u64,
+) -> Result<Value, Failed> {
+    for _ in 0..retries {
+        if let Ok(value) = attempt(task, inputs, false, timeout, now) {
+            task.graph.refs(task.id).iter().for_each(|&input| inputs.release(input));
+            return Ok(value);
         }
-        match (result, late) {
-            (Ok(value), None) => return Ok(value),
-            _ if !last => attempt += 1,
-            (_, Some(limit)) => {
-                let (label, cause) = (task.label(), Cause::TimedOut { limit });
-                return Err(TaskError::new(label.key(), label.name(), Some(task.worker.to_string()), None, cause));
-            }
-            (Err(fault), None) => return Err(task_error(&task.label(), task.worker, fault)),
+    }
+    attempt(task, inputs, true, timeout, now)
+}
+
+/// Calls the function of a task once, and records that. The last attempt uses up the inputs; others copy them.
+#[inline]
+fn attempt(
+    task: &GraphTask<'_>,
+    inputs: &mut impl Inputs,
+    last: bool,
+    timeout: Option<Duration>,
+    now: &mut u64,
+) -> Result<Value, Failed> {
+    let refs = task.graph.refs(task.id);
+    let began = timeout.map(|limit| (limit, Instant::now()));
+    let deadline = began.and_then(|(limit, began)| began.checked_add(limit));
+    let token = task.begin(*now);
+    let mut used = 0;
+    let result = context::with_deadline(deadline, || {
+        evaluate(task.graph, task.id, &mut || {
+            let input = refs[used];
+            used += 1;
+            if last { inputs.take(input) } else { inputs.copy(input) }
+        })
+    });
+    let late = began.filter(|(limit, began)| began.elapsed() > *limit);
+    *now = ticks();
+    task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now);
+    if last {
+        // A fault while arguments were put together leaves some of them unused.
+        refs[used..].iter().for_each(|&input| inputs.release(input));
+    }
+    match late {
+        Some((limit, _)) => Err(Failed::Late(limit)),
+        None => result.map_err(Failed::Fault),
+    }
+}
+
+#[cold]
+fn error(task: &GraphTask<'_>, failed: Failed) -> TaskError {
+    let label = task.label();
+    match failed {
+        Failed::Fault(fault) => task_error(&label, task.worker, fault),
+        Failed::Late(limit) => {
+            let cause = Cause::TimedOut { limit };
+            TaskError::new(label.key(), label.name(), Some(task.worker.to_string()), None, cause)
         }
     }
 }
@@ -102,6 +141,7 @@ impl GraphTask<'_> {
     }
 
     /// Records that an attempt begins.
+    #[inline]
     fn begin(&self, now: u64) -> Token {
         let (ring, graph) = (self.ring, self.graph);
         let task = TaskId { job: JobId { session: SessionId::CLIENT, number: self.submission }, index: self.id };
@@ -125,7 +165,7 @@ impl GraphTask<'_> {
 }
 
 /// A result of an earlier submission, which is done.
-pub(super) fn held_result(held: &ResultHandle) -> std::result::Result<Value, TaskError> {
+pub(super) fn held_result(held: &ResultHandle) -> Result<Value, TaskError> {
     held.submission.with_state(held.index, |state| match state {
         ResultState::Value(value) => Ok(value.clone()),
         ResultState::Failed(e) => Err(e.clone()),
