@@ -6,7 +6,7 @@
 use super::Client;
 use crate::delayed::Delayed;
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::Dag;
 use crate::graph::node::Node;
 use crate::status::Mode;
 use crate::submission::backend::Want;
@@ -26,7 +26,7 @@ struct SharedInput {
 }
 
 /// Finds what several of the graph's roots need.
-fn shared(graph: &Graph) -> Vec<SharedInput> {
+fn shared(graph: &Dag) -> Vec<SharedInput> {
     const NOBODY: usize = usize::MAX;
     let (mut first, mut last) = (vec![NOBODY; graph.len()], vec![NOBODY; graph.len()]);
     let mut stack = Vec::new();

@@ -1,5 +1,6 @@
 //! Every option of a client.
 
+use super::blocking::spawn_blocking;
 use super::{Client, MOST_GRAPHS};
 use crate::RestartPolicy;
 use crate::StartMethod;
@@ -371,6 +372,14 @@ impl Builder {
             },
             Mode::Processes => Ok(Client::with_limit(supervisor::start_here(self.settings()?)?, self.max_graphs)),
         }
+    }
+
+    /// [`build`](Self::build) for async code: a thread of its own starts or reaches the workers.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); [`Error::Resource`] where there can be no thread.
+    pub async fn build_async(self) -> Result<Client> {
+        spawn_blocking(|| self.build()).await?
     }
 
     pub(crate) fn given_name(&self) -> Option<&str> {

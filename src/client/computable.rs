@@ -50,14 +50,14 @@ impl Results<'_> {
 
 impl Handles<'_> {
     fn handle<T>(&mut self, or: &Arc<Node>) -> Delayed<T> {
-        self.next.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o)))
+        self.next.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o.held())))
     }
 
     /// Handles of the results of the next collection.
     #[doc(hidden)]
     pub fn chunks<T>(&mut self) -> Vec<Delayed<T>> {
         let count = self.counts.next().unwrap_or_default();
-        self.next.take(count).map(|output| Delayed::from_node(Node::held(output))).collect()
+        self.next.take(count).map(|output| Delayed::from_node(Node::held(output.held()))).collect()
     }
 }
 
@@ -244,11 +244,27 @@ impl<T: Data> Delayed<T> {
         client.persist(self)
     }
 
+    /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist).
+    pub async fn persist_async(&self, client: &Client) -> Result<Delayed<T>> {
+        client.persist_async(self).await
+    }
+
     /// Starts computing: [`Client::submit`] of this one.
     ///
     /// # Errors
     /// Where the graph cannot be submitted.
     pub fn submit(&self, client: &Client) -> Result<Future<T>> {
         client.submit(self)
+    }
+
+    /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async(&self, client: &Client) -> Result<Future<T>> {
+        client.submit_async(self).await
     }
 }

@@ -5,9 +5,11 @@
 //! damaged, cut short, or of another build counts as missing. It gets its name when all of it is on disk.
 
 use super::Client;
+use super::blocking::spawn_blocking;
 use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{Error, Result};
 use crate::graph::node::{Kind, Node};
+use crate::submission::handle::ResultHandle;
 use crate::task::{Data, codec, image};
 use rustc_hash::FxHashSet;
 use std::any::type_name;
@@ -76,6 +78,19 @@ impl Client {
             .collect();
         self.persist(&tasks)
     }
+
+    /// [`persist_to`](Self::persist_to) for async code: a thread of its own looks at the files that are there.
+    ///
+    /// # Errors
+    /// As [`persist_to`](Self::persist_to).
+    pub async fn persist_to_async<T: Data>(
+        &self,
+        directory: impl AsRef<Path>,
+        what: &[Delayed<T>],
+    ) -> Result<Vec<Delayed<T>>> {
+        let (client, directory, what) = (self.clone(), directory.as_ref().to_path_buf(), what.to_vec());
+        spawn_blocking(move || client.persist_to(directory, &what)).await?
+    }
 }
 
 fn file_of(directory: &Path, node: &Node) -> String {
@@ -92,16 +107,18 @@ fn check_pure(root: &Arc<Node>, known: &mut FxHashSet<*const Node>) -> Result<()
         match &node.kind {
             Kind::Call { .. } if node.is_pure() => node.each_input(&mut |input| open.push(Arc::clone(input))),
             // The result of an earlier graph is as good as what computed it.
-            Kind::Held(output) if output.submission.node(output.index).is_some() => {
-                open.extend(output.submission.node(output.index))
-            }
-            _ => {
-                let why = "it may give another result each time; say that its function is `.pure()`";
-                return Err(Error::invalid(node.key(), why));
-            }
+            Kind::Held(held) => match ResultHandle::of(held).and_then(|h| h.submission.node(h.index)) {
+                Some(computes) => open.push(computes),
+                None => return Err(impure(&node)),
+            },
+            Kind::Call { .. } => return Err(impure(&node)),
         }
     }
     Ok(())
+}
+
+fn impure(node: &Node) -> Error {
+    Error::invalid(node.key(), "it may give another result each time; say that its function is `.pure()`")
 }
 
 /// What a file of this build for a `T` begins with.

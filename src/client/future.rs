@@ -1,5 +1,6 @@
 //! Handles of results that are being made.
 
+use super::blocking;
 use crate::delayed::Delayed;
 use crate::delayed::arg::{IntoArg, lists};
 use crate::error::{Error, Result, TaskError};
@@ -74,7 +75,7 @@ impl<T> Future<T> {
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {
-        self.node.get_or_init(|| Box::new(Arc::new(Node::held(self.output.clone()))))
+        self.node.get_or_init(|| Box::new(Arc::new(Node::held(self.output.held()))))
     }
 
     pub(crate) fn to_node(&self) -> Arc<Node> {
@@ -144,6 +145,16 @@ impl<T: Data> Future<T> {
             Some(here) => self.typed(here),
             None => Err(Error::Timeout { waited: timeout }),
         }
+    }
+
+    /// [`result_timeout`](Self::result_timeout) for async code. It needs no runtime's timer: a thread of its own keeps the
+    /// time. Where there is a timer, one around the awaited future does the same, without the thread.
+    ///
+    /// # Errors
+    /// As [`result_timeout`](Self::result_timeout).
+    pub async fn result_timeout_async(&self, timeout: Duration) -> Result<T> {
+        let awaited = std::future::IntoFuture::into_future(self);
+        blocking::timeout(timeout, awaited).await?.unwrap_or(Err(Error::Timeout { waited: timeout }))
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<T>> {

@@ -4,7 +4,6 @@ use super::future::Future;
 use super::{Client, wait};
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
-use crate::graph::Graph;
 use crate::graph::map::MapTasks;
 use crate::graph::node::Node;
 use crate::submission::handle::{ResultHandle, Submission};
@@ -139,7 +138,7 @@ impl Client {
         I::Item: IntoArg<A>,
     {
         match calls(function, items) {
-            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.acquire()),
+            Calls::OfValues(map) => self.submit_map(map, self.0.gate.acquire()),
             Calls::Each(calls) => self.submit_all(&calls),
         }
     }
@@ -152,18 +151,18 @@ impl Client {
         I::Item: IntoArg<A>,
     {
         match calls(function, items) {
-            Calls::OfValues(layer) => self.submit_layer(layer, self.0.gate.enter_async().await),
+            Calls::OfValues(map) => self.submit_map(map, self.0.gate.enter_async().await),
             Calls::Each(calls) => self.submit_all_async(&calls).await,
         }
     }
 
-    fn submit_layer<R: Data>(&self, layer: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
+    fn submit_map<R: Data>(&self, map: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
         let mut futures = Vec::new();
-        self.noted(permit, layer.len(), || {
+        self.noted(permit, map.len(), || {
             let mut shown = |run: &Arc<Submission>| {
                 futures = (0..run.len() as u32).map(|slot| Future::new(ResultHandle::new(run, slot))).collect();
             };
-            self.backend().submit_layer(Graph::of_layer(layer), &mut shown)
+            self.backend().submit_map(Arc::new(map), &mut shown)
         })?;
         Ok(futures)
     }

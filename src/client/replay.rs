@@ -1,9 +1,10 @@
 //! Runs a failed task again where a debugger can see it.
 
 use super::Client;
+use super::blocking::spawn_blocking;
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind, Node};
 use crate::submission::backend::Want;
@@ -31,7 +32,7 @@ impl Client {
             Err(Error::Task(error)) => error,
             Err(other) => return Err(other),
         };
-        let graph = Graph::of(&[what.node()]);
+        let graph = Dag::of(&[what.node()]);
         let Some(failed) = graph.nodes.iter().find(|n| n.key() == error.key()) else {
             return Err(Error::Task(error));
         };
@@ -50,6 +51,18 @@ impl Client {
         }
     }
 
+    /// [`replay`](Self::replay) for async code: the task is repeated in a thread of its own.
+    ///
+    /// # Errors
+    /// As [`replay`](Self::replay).
+    ///
+    /// # Panics
+    /// As the task does.
+    pub async fn replay_async<T: Data>(&self, what: &Delayed<T>) -> Result<T> {
+        let (client, what) = (self.clone(), what.clone());
+        spawn_blocking(move || client.replay(&what)).await?
+    }
+
     /// Computes what is left when the value of one of its tasks is given.
     fn compute_with<T: Data>(
         &self,
@@ -60,8 +73,8 @@ impl Client {
     ) -> Result<T> {
         let run = self.backend().scatter(vec![(value, function.result(), TaskLabel::of(given))], false)?;
         let output = ResultHandle::new(&run, 0);
-        let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| output.clone());
-        let graph = Graph::with_known(&[what.node()], Some(&known));
+        let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| output.held());
+        let graph = Dag::with_known(&[what.node()], Some(&known));
         let run = AllResults(self.backend().submit(graph, Want::Values)?);
         run.0.wait_all(None);
         run.0.take(0)?.into_typed(|| run.0.label(0))

@@ -137,7 +137,7 @@ fn error(task: &GraphTask<'_>, failed: Failed) -> TaskError {
 
 impl GraphTask<'_> {
     fn label(&self) -> TaskLabel {
-        TaskLabel::in_graph(self.graph, self.id)
+        self.graph.label(self.id)
     }
 
     /// Records that an attempt begins.
@@ -145,17 +145,14 @@ impl GraphTask<'_> {
     fn begin(&self, now: u64) -> Token {
         let (ring, graph) = (self.ring, self.graph);
         let task = TaskId { job: JobId { session: SessionId::CLIENT, number: self.submission }, index: self.id };
-        if let Some(layer) = &graph.layer {
-            return ring.begin(
-                task,
-                layer.function().log_id(),
-                (layer.hash(self.id) >> 64) as u64,
-                self.thread,
-                None,
-                now,
-            );
-        }
-        let node = &graph.nodes[self.id as usize];
+        let dag = match graph {
+            Graph::Dag(dag) => dag,
+            Graph::Map(map) => {
+                let hash = (map.hash(self.id) >> 64) as u64;
+                return ring.begin(task, map.function().log_id(), hash, self.thread, None, now);
+            }
+        };
+        let node = &dag.nodes[self.id as usize];
         let Kind::Call { function, options, .. } = &node.kind else {
             return ring.begin(task, 0, 0, self.thread, None, now);
         };
@@ -164,12 +161,12 @@ impl GraphTask<'_> {
     }
 }
 
-/// A result of an earlier submission, which is done.
-pub(super) fn held_result(held: &ResultHandle) -> Result<Value, TaskError> {
-    held.submission.with_state(held.index, |state| match state {
+/// The result of an earlier submission, which is done.
+pub(super) fn result_of(handle: &ResultHandle) -> Result<Value, TaskError> {
+    handle.submission.with_state(handle.index, |state| match state {
         ResultState::Value(value) => Ok(value.clone()),
         ResultState::Failed(e) => Err(e.clone()),
-        _ => Err(cancelled(&held.label())),
+        _ => Err(cancelled(&handle.label())),
     })
 }
 
@@ -184,11 +181,14 @@ fn ended<T, E>(result: &Result<T, E>, cancelled: bool) -> Ended {
 
 /// Calls the function of a task. `next` gives the results of tasks among its arguments, one after the other.
 fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
-    if let Some(layer) = &graph.layer {
-        // Cloning the value runs its own code, too.
-        return guarded(|| layer.function().run(&mut [Argument::Value(layer.value(id))]).map_err(Fault::Call));
-    }
-    match &graph.nodes[id as usize].kind {
+    let dag = match graph {
+        Graph::Dag(dag) => dag,
+        Graph::Map(map) => {
+            // Cloning the value runs its own code, too.
+            return guarded(|| map.function().run(&mut [Argument::Value(map.value(id))]).map_err(Fault::Call));
+        }
+    };
+    match &dag.nodes[id as usize].kind {
         Kind::Call { function, args, .. } => {
             let mut slots: SmallVec<[Argument<'_>; 4]> = SmallVec::with_capacity(args.len());
             for arg in args {

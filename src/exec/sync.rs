@@ -1,19 +1,19 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::attempt::{GraphTask, Inputs, execute, held_result};
+use super::attempt::{GraphTask, Inputs, execute, result_of};
 use super::queries::answer_in_process;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
-use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
-use crate::graph::node::Kind;
+use crate::graph::map::MapTasks;
+use crate::graph::{Dag, Graph};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
-use crate::submission::backend::{Backend, Want};
+use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::{ResultState, Submission};
+use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -49,7 +49,7 @@ impl BackendScope for SyncScope {
 
 impl TaskScope for SyncScope {
     fn info(&self) -> TaskInfo {
-        let label = TaskLabel::in_graph(&self.graph, self.task.get());
+        let label = self.graph.label(self.task.get());
         TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() }
     }
 
@@ -85,9 +85,28 @@ impl SyncExecutor {
         })
     }
 
-    /// The results of `graph.outputs()`.
+    /// Runs a graph, and settles what it was submitted as.
+    fn start(self: Arc<Self>, graph: Graph) -> Result<Arc<Submission>> {
+        self.check_open()?;
+        let graph = Rc::new(graph);
+        self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let results = self.run(submission.number, &graph);
+        submission.settle(
+            results
+                .into_iter()
+                .enumerate()
+                .map(|(i, r)| (i as u32, r.map_or_else(ResultState::Failed, ResultState::Value))),
+        );
+        Ok(submission)
+    }
+
+    /// The results of the graph's outputs.
     fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>) -> Vec<Done> {
-        let mut uses = graph.uses();
+        let mut uses = match &**graph {
+            Graph::Dag(dag) => dag.uses(),
+            Graph::Map(map) => vec![1; map.len()],
+        };
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(graph.len(), || None);
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
@@ -107,7 +126,11 @@ impl SyncExecutor {
         self.done.fetch_add(graph.len() as u64 - failed, Ordering::Relaxed);
         self.failed.fetch_add(failed, Ordering::Relaxed);
         let missing = || TaskError::new(String::new(), String::new(), None, None, Cause::Cancelled);
-        graph.outputs().into_iter().map(|id| done[id as usize].take().unwrap_or_else(|| Err(missing()))).collect()
+        let output = |id: u32| done[id as usize].take().unwrap_or_else(|| Err(missing()));
+        match &**graph {
+            Graph::Dag(dag) => dag.outputs().into_iter().map(output).collect(),
+            Graph::Map(map) => (0..map.len() as u32).map(output).collect(),
+        }
     }
 
     fn task(
@@ -119,10 +142,10 @@ impl SyncExecutor {
         done: &mut [Option<Done>],
         now: &mut u64,
     ) -> Done {
-        if graph.is_held(id)
-            && let Kind::Held(output) = &graph.nodes[id as usize].kind
+        if let Graph::Dag(dag) = graph
+            && let Some(held) = dag.held(id)
         {
-            return held_result(output);
+            return ResultHandle::of(held).map_or_else(|| Err(cancelled(&held.label())), |handle| result_of(&handle));
         }
         let task = GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: HERE };
         execute(&task, &mut Results { graph, id, uses, done }, now)
@@ -142,7 +165,7 @@ impl Inputs for Results<'_> {
     fn refusal(&self) -> Option<TaskError> {
         let failed = |&input: &u32| self.done[input as usize].as_ref()?.as_ref().err();
         let error = self.graph.refs(self.id).iter().find_map(failed)?;
-        Some(error.clone().needed(TaskLabel::in_graph(self.graph, self.id).key()))
+        Some(error.clone().needed(self.graph.label(self.id).key()))
     }
 
     fn copy(&mut self, input: u32) -> Value {
@@ -181,18 +204,13 @@ impl Backend for SyncExecutor {
         format!("sync client: tasks run in the calling thread, {state}")
     }
 
-    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Submission>> {
-        self.check_open()?;
-        let graph = Rc::new(graph);
-        self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        let results = self.run(submission.number, &graph);
-        submission.settle(
-            results
-                .into_iter()
-                .enumerate()
-                .map(|(i, r)| (i as u32, r.map_or_else(ResultState::Failed, ResultState::Value))),
-        );
+    fn submit(self: Arc<Self>, dag: Dag, _want: Want) -> Result<Arc<Submission>> {
+        self.start(Graph::Dag(dag))
+    }
+
+    fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
+        let submission = self.start(Graph::Map(map))?;
+        shown(&submission);
         Ok(submission)
     }
 
@@ -218,7 +236,7 @@ impl Backend for SyncExecutor {
         self.check_open()?;
         let Some(node) = submission.node(index) else { return Ok(()) };
         if submission.reopen(index) {
-            let graph = Rc::new(Graph::of(&[&node]));
+            let graph = Rc::new(Graph::Dag(Dag::of(&[&node])));
             self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
             let result = self
                 .run(submission.number, &graph)

@@ -1,13 +1,13 @@
 //! Pictures of graphs.
 
-use super::Graph;
+use super::dag::Dag;
 use super::node::Node;
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// The graph that computes `roots` in Graphviz's language. Data flows upwards, as in Dask's pictures.
 pub(crate) fn dot(roots: &[&Arc<Node>]) -> String {
-    let graph = Graph::of(roots);
+    let graph = Dag::of(roots);
     let mut out = String::from("digraph {\n  rankdir=BT;\n  node [fontname=\"sans-serif\"];\n");
     for (id, node) in graph.nodes.iter().enumerate() {
         let id = id as u32;

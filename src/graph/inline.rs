@@ -5,7 +5,7 @@
 //! task, in the form that gives an iterator. So a chain of stages is one task and one pass, and what two tasks read is
 //! still computed once.
 
-use super::Graph;
+use super::dag::Dag;
 use super::node::{Arg, Kind, Node};
 use crate::graph::options::Options;
 use smallvec::SmallVec;
@@ -24,7 +24,7 @@ struct InlinedTask {
 
 impl InlinedTask {
     /// The task of a node when it has taken in the stages that `stage` gives it.
-    fn new(graph: &Graph, id: u32, mut stage: impl FnMut(u32, Option<&Options>) -> Option<InlinedTask>) -> Self {
+    fn new(graph: &Dag, id: u32, mut stage: impl FnMut(u32, Option<&Options>) -> Option<InlinedTask>) -> Self {
         let node = &graph.nodes[id as usize];
         let mut inputs = graph.refs(id).iter().copied();
         let (function, args, options) = match &node.kind {
@@ -62,7 +62,7 @@ impl InlinedTask {
     }
 }
 
-impl Graph {
+impl Dag {
     /// Makes one task of each task and the stages that only it reads.
     pub(super) fn inline_streams(self) -> Self {
         let uses = self.uses();
@@ -80,7 +80,7 @@ impl Graph {
             });
             parts.push(Some(part));
         }
-        let mut graph = Self { roots: super::Ids::with_capacity(self.roots.len()), ..Self::default() };
+        let mut graph = Self::default();
         let mut place = vec![0; self.len()];
         for (id, part) in parts.into_iter().enumerate() {
             if let Some(part) = part {

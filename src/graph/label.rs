@@ -1,6 +1,5 @@
 //! What a task is called, without the graph that it is in.
 
-use crate::graph::Graph;
 use crate::graph::node;
 use crate::graph::node::{Kind, Node};
 use crate::graph::options::Options;
@@ -23,15 +22,7 @@ impl TaskLabel {
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
             Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
-            Kind::Held(output) => output.label(),
-        }
-    }
-
-    /// Of one of a graph's tasks. The values of a layer are left alone: copying and dropping them is their own code.
-    pub(crate) fn in_graph(graph: &Graph, id: u32) -> Self {
-        match &graph.layer {
-            Some(layer) => Self::new(layer.function(), None, layer.hash(id)),
-            None => Self::of(&graph.nodes[id as usize]),
+            Kind::Held(held) => held.label(),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct MapTasks {
     values: Box<dyn Values>,
 }
 
-/// What the calls of a layer are called.
+/// What the calls of a map are called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MapNames {
     pub(crate) function: &'static Record,
@@ -80,7 +80,7 @@ impl<A: Data> Values for Given<A> {
     }
 }
 
-/// Some calls of a layer as a part of a job, see [`Layer::wire`].
+/// Some calls of a map as a part of a job, see [`MapTasks::wire`].
 #[derive(Default)]
 pub(crate) struct WiredPart {
     pub(crate) spec: JobSpec,
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!((a.hash, b.hash), (layer.hash(0), layer.hash(2)));
         assert_ne!(a.hash, b.hash);
         let nodes: Vec<_> = (0..3).map(|id| layer.node(id)).collect();
-        let described = crate::graph::Graph::of(&nodes.iter().collect::<Vec<_>>()).wire(None, false).expect("encodes");
+        let described = crate::graph::Dag::of(&nodes.iter().collect::<Vec<_>>()).wire(None, false).expect("encodes");
         let part = layer.wire(0..3, None, |_| false).expect("encodes");
         assert_eq!(part.spec.bodies, described.spec.bodies);
         assert_eq!(part.spec.body_ends, described.spec.body_ends);

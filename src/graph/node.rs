@@ -1,7 +1,7 @@
 //! The lazy graph as it is built: immutable nodes that share what they have in common.
 
-use crate::graph::options::Options;
-use crate::submission::handle::ResultHandle;
+use super::held::Held;
+use super::options::Options;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
@@ -21,7 +21,7 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) enum Kind {
     Call { function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>> },
-    Held(ResultHandle),
+    Held(Held),
 }
 
 /// One argument of a call.
@@ -51,9 +51,9 @@ impl Node {
         Self { kind: Kind::Call { function, args, options }, hash }
     }
 
-    pub(crate) fn held(output: ResultHandle) -> Self {
-        let hash = output.hash();
-        Self { kind: Kind::Held(output), hash }
+    pub(crate) fn held(held: Held) -> Self {
+        let hash = held.hash();
+        Self { kind: Kind::Held(held), hash }
     }
 
     /// The same task with other options.
@@ -104,7 +104,7 @@ impl Node {
                 Some(name) => name.to_string(),
                 None => short_name(function.path()),
             },
-            Kind::Held(output) => output.name(),
+            Kind::Held(held) => held.label().name(),
         }
     }
 
@@ -112,7 +112,7 @@ impl Node {
     pub(crate) fn key(&self) -> String {
         match &self.kind {
             Kind::Call { .. } => key(&self.name(), self.key_hash()),
-            Kind::Held(output) => output.key(),
+            Kind::Held(held) => held.label().key(),
         }
     }
 

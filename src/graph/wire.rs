@@ -1,12 +1,11 @@
 //! From a graph to a job for other processes: chains of calls become one task, arguments become bytes.
 
-use super::Graph;
+use super::dag::Dag;
 use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
 use crate::job::WantedResult;
 use crate::job::{EXTERNAL, JobSpec};
-use crate::submission::handle::{ResultHandle, ResultState};
 use crate::task::codec::{Codec, Refused};
 use crate::task::encode::EncodeError;
 use crate::task::encode::encode;
@@ -44,7 +43,7 @@ pub(crate) fn argument_error(e: EncodeError, key: String, codec: &Codec) -> Erro
 
 /// What is being written.
 struct JobWriter<'a> {
-    graph: &'a Graph,
+    graph: &'a Dag,
     pool: Option<&'a SegmentPool>,
     spec: JobSpec,
     ends: Vec<u32>,
@@ -62,7 +61,7 @@ struct JobWriter<'a> {
     scratch: Vec<u8>,
 }
 
-impl Graph {
+impl Dag {
     /// Makes a job of the graph. `deliver`: the results are wanted here.
     ///
     /// # Errors
@@ -87,10 +86,9 @@ impl Graph {
         for id in 0..n as u32 {
             let node = &self.nodes[id as usize];
             match &node.kind {
-                Kind::Held(output) => {
+                Kind::Held(held) => {
                     writer.place[id as usize] = EXTERNAL | writer.spec.externals.len() as u32;
-                    let task = output.submission.task_sent(output.index);
-                    writer.spec.externals.push(task.ok_or_else(|| unsent(output))?);
+                    writer.spec.externals.push(held.task_sent()?);
                 }
                 Kind::Call { .. } if writer.inner[id as usize] => {}
                 Kind::Call { .. } => writer.task(id, &mut last)?,
@@ -292,14 +290,6 @@ impl JobWriter<'_> {
             }
         }
     }
-}
-
-/// Why there is no task that makes an output.
-fn unsent(output: &ResultHandle) -> Error {
-    output.submission.with_state(output.index, |slot| match slot {
-        ResultState::Failed(e) => Error::Task(e.clone()),
-        _ => Error::OtherClient { key: output.key() },
-    })
 }
 
 #[derive(Clone, Copy)]

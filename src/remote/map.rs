@@ -1,11 +1,11 @@
-//! How the calls of a layer get to the workers: a few at once, by the caller, so that they start; the others in growing
+//! How the calls of a map get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
 use super::{Remote, RunEntry, closed, forward};
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::graph::Graph;
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
+use crate::graph::{Dag, Graph};
 use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::backend::{Backend, Shown, Want};
@@ -20,30 +20,33 @@ const FIRST: u32 = 256;
 /// How many make one message at most.
 const MOST: u32 = 4096;
 
-/// A layer on its way to the workers.
+/// A map on its way to the workers.
 struct MapSender {
     remote: Arc<Remote>,
     run: Arc<Submission>,
-    layer: Arc<MapTasks>,
+    map: Arc<MapTasks>,
     /// The first call that has not been sent, and how many tasks have been.
     next: u32,
     tasks: u32,
 }
 
 impl Remote {
-    /// Starts the run of a layer. The first calls are sent before it is `shown`, so that the workers begin meanwhile.
-    pub(crate) fn submit_map(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
+    /// Starts the calls of a map. The first calls are sent before it is `shown`, so that the workers begin meanwhile.
+    pub(super) fn send_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let graph = Graph::Map(Arc::clone(&map));
         let run = Submission::new(number, self.clone(), &graph);
         run.set_task_map(TaskMap::unsent(self.job(number)));
-        let Some(layer) = graph.layer.clone().filter(|layer| layer.len() > 0) else { return Ok(run) };
-        self.total.fetch_add(layer.len() as u64, Ordering::Relaxed);
+        if map.len() == 0 {
+            return Ok(run);
+        }
+        self.total.fetch_add(map.len() as u64, Ordering::Relaxed);
         let entry = RunEntry { claims: 1, ..RunEntry::new(&run, graph) };
         self.runs.lock().insert(number, entry);
-        let mut feed = MapSender { remote: Arc::clone(&self), run: Arc::clone(&run), layer, next: 0, tasks: 0 };
-        let begun = feed.send_some(FIRST, true);
-        if begun.is_err() || feed.is_over() {
-            feed.end();
+        let mut sender = MapSender { remote: Arc::clone(&self), run: Arc::clone(&run), map, next: 0, tasks: 0 };
+        let begun = sender.send_some(FIRST, true);
+        if begun.is_err() || sender.is_over() {
+            sender.end();
             if begun.is_err() {
                 // Nobody will ever release what it counts.
                 let entry = self.runs.lock().remove(&number);
@@ -55,13 +58,13 @@ impl Remote {
             });
         }
         shown(&run);
-        let feed = Arc::new(Mutex::new(feed));
-        let feeder = Arc::clone(&feed);
+        let sender = Arc::new(Mutex::new(sender));
+        let here = Arc::clone(&sender);
         let spawned =
-            std::thread::Builder::new().name("swath-feeder".to_string()).spawn(move || feeder.lock().send_rest());
+            std::thread::Builder::new().name("swath-map-sender".to_string()).spawn(move || here.lock().send_rest());
         if let Err(e) = spawned {
             log::warn!("no thread to send the tasks of a map: {e}; the caller does it");
-            feed.lock().send_rest();
+            sender.lock().send_rest();
         }
         Ok(run)
     }
@@ -73,7 +76,7 @@ impl Remote {
         made.wait_sent(slot);
         let failed = run.with_state(slot, |slot| matches!(slot, ResultState::Failed(_)));
         let Some(node) = run.node(slot).filter(|_| failed) else { return Ok(()) };
-        let again = self.submit(Graph::of(&[&node]), Want::Values)?;
+        let again = self.submit(Dag::of(&[&node]), Want::Values)?;
         if run.reopen(slot) {
             let again = ResultHandle::new(&again, 0);
             made.set_again(slot, again.clone());
@@ -85,7 +88,7 @@ impl Remote {
 
 impl MapSender {
     fn is_over(&self) -> bool {
-        self.next as usize >= self.layer.len()
+        self.next as usize >= self.map.len()
     }
 
     /// Sends what is left, in parts that grow.
@@ -110,21 +113,21 @@ impl MapSender {
     fn send_some(&mut self, n: u32, caller: bool) -> Result<()> {
         self.remote.check_open()?;
         let Some(made) = self.run.task_map() else { return Ok(()) };
-        let ids = self.next..self.next.saturating_add(n).min(self.layer.len() as u32);
+        let ids = self.next..self.next.saturating_add(n).min(self.map.len() as u32);
         let gone = made.gone(ids.clone());
         let skip = |id: u32| !gone.is_empty() && gone.binary_search(&id).is_ok();
-        let part = self.layer.wire(ids.clone(), Some(&self.remote.pool), skip)?;
+        let part = self.map.wire(ids.clone(), Some(&self.remote.pool), skip)?;
         let WiredPart { mut spec, ends, refused, next } = part;
         let mut failed = Vec::new();
         for (id, e) in refused {
-            let error = argument_error(e, self.run.label(id).key(), self.layer.codec());
+            let error = argument_error(e, self.run.label(id).key(), self.map.codec());
             if caller {
                 return Err(error);
             }
             failed.push((id, ResultState::Failed(self.refused(id, error))));
         }
         failed.extend(gone.iter().map(|&id| (id, ResultState::Failed(cancelled(&self.run.label(id))))));
-        spec.open = (next as usize) < self.layer.len();
+        spec.open = (next as usize) < self.map.len();
         let (number, first, tasks) = (self.run.number, self.tasks, ends.len() as u32);
         {
             let mut runs = self.remote.runs.lock();

@@ -6,11 +6,11 @@
 pub(crate) mod map;
 
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
+use crate::graph::map::MapTasks;
 use crate::graph::node;
-use crate::graph::node::{Kind, Node};
 use crate::graph::wire::argument_error;
+use crate::graph::{Dag, Graph};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::job::{Delivered, Delivery, Failure, JobSpec, WantedResult};
@@ -243,10 +243,10 @@ impl Remote {
                 let runs = self.runs.lock();
                 let its = runs.get(&failure.task.job.number).and_then(|entry| {
                     let end = *entry.ends.get(failure.task.index as usize)?;
-                    let label = ((end as usize) < entry.graph.len()).then(|| TaskLabel::in_graph(&entry.graph, end))?;
+                    let label = ((end as usize) < entry.graph.len()).then(|| entry.graph.label(end))?;
                     Some((label.key(), label.name()))
                 });
-                its.or_else(|| runs.get(&number)?.graph.nodes.iter().find_map(|node| handle_of(node, failure.task)))
+                its.or_else(|| label_of_held(&runs.get(&number)?.graph, failure.task))
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
@@ -337,12 +337,12 @@ impl Remote {
     }
 }
 
-/// Key and name of a task, if the node is a handle of its result.
-fn handle_of(node: &Node, task: TaskId) -> Option<(String, String)> {
-    match &node.kind {
-        Kind::Held(output) if output.submission.task(output.index) == Some(task) => Some((node.key(), node.name())),
-        _ => None,
-    }
+/// Key and name of a task of an earlier submission whose result a graph uses.
+fn label_of_held(graph: &Graph, task: TaskId) -> Option<(String, String)> {
+    let Graph::Dag(dag) = graph else { return None };
+    let mut handles = dag.all_held().filter_map(ResultHandle::of);
+    let handle = handles.find(|handle| handle.submission.task(handle.index) == Some(task))?;
+    Some((handle.key(), handle.name()))
 }
 
 /// Hands the result of an earlier output on to a slot of a later run.
@@ -386,21 +386,20 @@ impl Backend for Remote {
         self.uplink.look();
     }
 
-    fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>> {
+    fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let wired = graph.wire(Some(&self.pool), want == Want::Values)?;
+        let wired = dag.wire(Some(&self.pool), want == Want::Values)?;
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let graph = Graph::Dag(dag);
         let run = Submission::new(number, self.clone(), &graph);
         let mut rows = IndexRanges::default();
         wired.slots.iter().zip(&wired.spec.outputs).for_each(|(slot, output)| rows.push(*slot, output.index));
-        let aliases: Vec<_> = if wired.slots.len() == run.len() {
-            Vec::new()
-        } else {
-            let held = |(slot, id): (u32, u32)| match &graph.nodes[id as usize].kind {
-                Kind::Held(output) => Some((slot, output.clone())),
-                Kind::Call { .. } => None,
-            };
-            (0..).zip(graph.outputs()).filter_map(held).collect()
+        let aliases = match &graph {
+            Graph::Dag(dag) if wired.slots.len() < run.len() => {
+                let held = |(index, id): (u32, u32)| Some((index, ResultHandle::of(dag.held(id)?)?));
+                (0..).zip(dag.outputs()).filter_map(held).collect()
+            }
+            _ => Vec::new(),
         };
         let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
         run.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
@@ -411,9 +410,9 @@ impl Backend for Remote {
         Ok(run)
     }
 
-    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
+    fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        self.submit_map(graph, shown)
+        self.send_map(map, shown)
     }
 
     fn scatter(

@@ -3,8 +3,9 @@
 use super::handle::Submission;
 use super::reply::Reply;
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
+use crate::graph::map::MapTasks;
 use crate::message::Question;
 use crate::status::{Mode, Progress};
 use crate::task::Value;
@@ -38,16 +39,12 @@ pub(crate) trait Backend: Send + Sync {
     fn poll(&self) {}
 
     /// Starts running a graph.
-    fn submit(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>>;
+    fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>>;
 
-    /// Starts running a graph that is a layer, to keep its results. Modes that run it elsewhere call `shown` before the tasks
+    /// Starts running the calls of a map, to keep their results. Modes that run them elsewhere call `shown` before the tasks
     /// take the cores: a caller who makes a hundred thousand handles meanwhile would be kept from it for longer than the
     /// first result takes.
-    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        let run = self.submit(graph, Want::Handles)?;
-        shown(&run);
-        Ok(run)
-    }
+    fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>>;
 
     /// Gives values to the workers; to each of them at once, or to those that ask.
     fn scatter(

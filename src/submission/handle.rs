@@ -3,10 +3,13 @@
 pub(crate) use super::Submission;
 pub(crate) use super::waiter::{Waiter, wait_polling};
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::held::{Held, HeldResults};
 use crate::graph::label::TaskLabel;
+use crate::ids::TaskId;
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
 use crate::task::{Data, Value, codec};
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -93,6 +96,19 @@ impl ResultHandle {
         Arc::ptr_eq(&self.submission, &other.submission) && self.index + 1 == other.index
     }
 
+    /// A handle of a held result, if it is one of a submission's; all are.
+    pub(crate) fn of(held: &Held) -> Option<Self> {
+        let results: Arc<dyn Any + Send + Sync> = Arc::clone(held.results()) as _;
+        let submission = results.downcast::<Submission>().ok()?;
+        submission.handles(held.index()).add();
+        Some(Self { submission, index: held.index() })
+    }
+
+    /// The same result as a node of later graphs.
+    pub(crate) fn held(&self) -> Held {
+        Held::new(Arc::clone(&self.submission) as _, self.index)
+    }
+
     pub(crate) fn label(&self) -> TaskLabel {
         self.submission.label(self.index)
     }
@@ -143,8 +159,36 @@ impl fmt::Debug for ResultHandle {
 
 impl Drop for ResultHandle {
     fn drop(&mut self) {
-        if self.submission.handles(self.index).remove() {
-            self.submission.backend().release(&self.submission, &[self.index]);
+        self.submission.drop_handle(self.index);
+    }
+}
+
+impl HeldResults for Submission {
+    fn label(&self, index: u32) -> TaskLabel {
+        Submission::label(self, index)
+    }
+
+    fn hash(&self, index: u32) -> u128 {
+        Submission::hash(self, index)
+    }
+
+    fn task_sent(&self, index: u32) -> Result<TaskId> {
+        let unsent = || {
+            self.with_state(index, |state| match state {
+                ResultState::Failed(e) => Error::Task(e.clone()),
+                _ => Error::OtherClient { key: self.label(index).key() },
+            })
+        };
+        Submission::task_sent(self, index).ok_or_else(unsent)
+    }
+
+    fn add_handle(&self, index: u32) {
+        self.handles(index).add();
+    }
+
+    fn drop_handle(&self, index: u32) {
+        if self.handles(index).remove() {
+            self.backend().release(self, &[index]);
         }
     }
 }

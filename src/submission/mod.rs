@@ -34,7 +34,7 @@ type Watchers = SmallVec<[Waiter; 1]>;
 /// What the outputs are called.
 enum Labels {
     Each(SmallVec<[TaskLabel; 1]>),
-    Layer(MapNames),
+    Map(MapNames),
 }
 
 /// How many handles an output has, without the first. It is gone when that one is.
@@ -121,11 +121,11 @@ impl ResultStates {
 
 struct State {
     slots: ResultStates,
-    /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a layer, and
+    /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a map, and
     /// for values that were given.
     nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-    /// The layer that it is, as long as an output of it may still fail.
-    layer: Option<Arc<MapTasks>>,
+    /// The map that it is, as long as an output of it may still fail.
+    map: Option<Arc<MapTasks>>,
     watchers: FxHashMap<u32, Watchers>,
     groups: Vec<Subscriber>,
     /// Outputs that are not done.
@@ -159,17 +159,20 @@ impl fmt::Debug for Submission {
 }
 
 impl Submission {
-    /// The run of a graph, one slot for each of `Graph::outputs`.
+    /// The run of a graph, one slot for each output of a DAG, or each call of a map.
     pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph) -> Arc<Self> {
-        if let Some(layer) = &graph.layer {
-            let labels = Labels::Layer(layer.names);
-            return Self::with(number, backend, layer.len(), labels, SmallVec::new(), Some(Arc::clone(layer)));
+        match graph {
+            Graph::Dag(dag) => {
+                let outputs = dag.outputs();
+                let nodes = || outputs.iter().map(|&id| &dag.nodes[id as usize]);
+                let labels = nodes().map(|n| TaskLabel::of(n)).collect();
+                let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
+                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None)
+            }
+            Graph::Map(map) => {
+                Self::with(number, backend, map.len(), Labels::Map(map.names), SmallVec::new(), Some(Arc::clone(map)))
+            }
         }
-        let outputs = graph.outputs();
-        let nodes = || outputs.iter().map(|&id| &graph.nodes[id as usize]);
-        let labels = nodes().map(|n| TaskLabel::of(n)).collect();
-        let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
-        Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None)
     }
 
     /// The run of values that are given.
@@ -183,12 +186,12 @@ impl Submission {
         n: usize,
         labels: Labels,
         nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-        layer: Option<Arc<MapTasks>>,
+        map: Option<Arc<MapTasks>>,
     ) -> Arc<Self> {
         let state = State {
             slots: ResultStates::new(n),
             nodes,
-            layer,
+            map,
             watchers: FxHashMap::default(),
             groups: Vec::new(),
             pending: n,
@@ -259,14 +262,14 @@ impl Submission {
     pub(crate) fn label(&self, slot: u32) -> TaskLabel {
         match &self.labels {
             Labels::Each(labels) => labels[slot as usize].clone(),
-            Labels::Layer(names) => TaskLabel::new(names.function, None, names.hash(slot)),
+            Labels::Map(names) => TaskLabel::new(names.function, None, names.hash(slot)),
         }
     }
 
     pub(crate) fn hash(&self, slot: u32) -> u128 {
         match &self.labels {
             Labels::Each(labels) => labels[slot as usize].hash,
-            Labels::Layer(names) => names.hash(slot),
+            Labels::Map(names) => names.hash(slot),
         }
     }
 
@@ -274,20 +277,20 @@ impl Submission {
     pub(crate) fn may_be_pure(&self, slot: u32) -> bool {
         match &self.labels {
             Labels::Each(labels) => labels[slot as usize].is_pure(),
-            Labels::Layer(_) => false,
+            Labels::Map(_) => false,
         }
     }
 
     /// The graph of an output that has not succeeded.
     pub(crate) fn node(&self, slot: u32) -> Option<Arc<Node>> {
-        let layer = {
+        let map = {
             let state = self.state.0.lock();
-            let Some(layer) = &state.layer else { return state.nodes.get(slot as usize)?.clone() };
+            let Some(map) = &state.map else { return state.nodes.get(slot as usize)?.clone() };
             let may_fail = matches!(state.slots.get(slot), ResultState::Pending { .. } | ResultState::Failed(_));
-            may_fail.then(|| Arc::clone(layer))?
+            may_fail.then(|| Arc::clone(map))?
         };
         // The value's own code runs here.
-        Some(layer.node(slot))
+        Some(map.node(slot))
     }
 
     /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
@@ -296,7 +299,7 @@ impl Submission {
         let mut fire = Watchers::new();
         let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
         let mut guard = self.state.0.lock();
-        let State { slots, nodes, layer, watchers, groups, pending, failed, missing, when_all } = &mut *guard;
+        let State { slots, nodes, map, watchers, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
             if at as usize >= slots.len {
                 continue;
@@ -331,7 +334,7 @@ impl Submission {
             fire.append(when_all);
         }
         let all_done = *pending == 0;
-        let needless = if all_done && *failed == 0 { layer.take() } else { None };
+        let needless = if all_done && *failed == 0 { map.take() } else { None };
         let arrived = Self::arrived(groups);
         drop(guard);
         drop(needless);

@@ -4,9 +4,10 @@ use super::PoolThread;
 use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
+use crate::graph::Graph;
+use crate::graph::dag::Ids;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
-use crate::graph::{Graph, Ids};
 use crate::submission::handle::{Submission, cancelled};
 use crate::task::Value;
 use parking_lot::Mutex;
@@ -70,7 +71,7 @@ impl PoolJob {
     }
 
     pub(super) fn label(&self, id: u32) -> TaskLabel {
-        TaskLabel::in_graph(&self.graph, id)
+        self.graph.label(id)
     }
 
     pub(super) fn skipped(&self, id: u32) -> bool {
@@ -79,9 +80,8 @@ impl PoolJob {
 
     /// Notes that some outputs are not wanted any more, and marks the tasks that only they need.
     pub(super) fn drop_outputs(&self, indices: &[u32]) {
-        if self.graph.layer.is_some() {
-            let skip =
-                self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(self.graph.len()).collect());
+        if let Graph::Map(map) = &self.graph {
+            let skip = self.skip.get_or_init(|| std::iter::repeat_with(AtomicBool::default).take(map.len()).collect());
             indices.iter().for_each(|&index| skip[index as usize].store(true, Ordering::Relaxed));
             return;
         }

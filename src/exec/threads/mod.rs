@@ -26,19 +26,20 @@ mod queue;
 
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
-use crate::exec::attempt::held_result;
+use crate::exec::attempt::result_of;
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
+use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
-use crate::graph::node::Kind;
-use crate::graph::{Graph, Ids, row};
+use crate::graph::map::MapTasks;
+use crate::graph::{Dag, Graph};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::{ResultState, Submission, Waiter, cancelled};
+use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -93,7 +94,7 @@ impl BackendScope for ThreadScope {
 impl TaskScope for ThreadScope {
     fn info(&self) -> TaskInfo {
         let task = self.task.borrow();
-        let label = task.as_ref().map(|job| TaskLabel::in_graph(&job.graph, self.id.get()));
+        let label = task.as_ref().map(|job| job.graph.label(self.id.get()));
         TaskInfo {
             key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
             name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
@@ -227,7 +228,7 @@ impl ThreadPool {
     fn finish(&self, job: &Arc<PoolJob>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
         let counter = if result.is_ok() { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
-        if job.graph.layer.is_some() {
+        if let Graph::Map(_) = job.graph {
             // No other task uses it.
             if !job.is_cancelled(id, id) {
                 job.submission.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
@@ -288,23 +289,36 @@ impl ThreadPool {
         };
     }
 
+    /// Starts running a graph, once its submission has been shown.
+    fn run(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
+        self.check_open()?;
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        shown(&submission);
+        self.start(graph, Arc::clone(&submission));
+        Ok(submission)
+    }
+
     /// Makes a job of a graph and starts it.
     fn start(self: &Arc<Self>, graph: Graph, submission: Arc<Submission>) -> Arc<PoolJob> {
         let n = graph.len();
-        // The tasks of a layer neither wait nor are waited for.
-        let waiting = if graph.layer.is_some() { 0 } else { n };
-        let outputs = if waiting > 0 { graph.outputs() } else { Ids::new() };
+        // The calls of a map neither wait nor are waited for.
+        let none = Dag::default();
+        let dag = match &graph {
+            Graph::Dag(dag) => dag,
+            Graph::Map(_) => &none,
+        };
+        let waiting = dag.len() as u32;
         let job = Arc::new(PoolJob {
             position: queue_position(submission.number),
-            outputs,
-            missing: (0..waiting as u32).map(|id| AtomicU32::new(graph.refs(id).len() as u32)).collect(),
-            uses: if waiting > 0 { graph.uses().into_iter().map(AtomicU32::new).collect() } else { Vec::new() },
-            cells: std::iter::repeat_with(|| Mutex::new(TaskCell::Empty)).take(waiting).collect(),
+            outputs: dag.outputs(),
+            missing: (0..waiting).map(|id| AtomicU32::new(dag.refs(id).len() as u32)).collect(),
+            uses: dag.uses().into_iter().map(AtomicU32::new).collect(),
+            cells: (0..waiting).map(|_| Mutex::new(TaskCell::Empty)).collect(),
             budget: self
                 .budget
                 .as_ref()
-                .map(|budget| (Arc::clone(budget), std::iter::repeat_with(AtomicU64::default).take(waiting).collect())),
-            dependents: if waiting > 0 { graph.dependents() } else { Default::default() },
+                .map(|budget| (Arc::clone(budget), (0..waiting).map(|_| AtomicU64::default()).collect())),
+            dependents: dag.dependents(),
             left: AtomicUsize::new(n),
             skip: OnceLock::new(),
             dropped: Mutex::default(),
@@ -327,42 +341,39 @@ impl ThreadPool {
         }
         let mut held = Vec::new();
         let mut sources: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-        for id in 0..waiting as u32 {
-            if job.graph.is_held(id) {
-                held.push(id);
-            } else if job.graph.refs(id).is_empty() {
-                sources.entry(job.graph.priority(id)).or_default().push(id);
+        if let Graph::Dag(dag) = &job.graph {
+            for id in 0..waiting {
+                if let Some(result) = dag.held(id) {
+                    held.extend(ResultHandle::of(result).map(|handle| (id, handle)));
+                } else if dag.refs(id).is_empty() {
+                    sources.entry(job.graph.priority(id)).or_default().push(id);
+                }
             }
         }
-        let layer = (n > waiting).then(|| (0, SourceQueue::of_layer(&job)));
-        if layer.is_some() || !sources.is_empty() {
-            let sources =
-                sources.into_iter().map(|(priority, ids)| (priority, SourceQueue::of(&job, ids))).chain(layer);
+        let map = matches!(job.graph, Graph::Map(_)).then(|| (0, SourceQueue::of_map(&job)));
+        if map.is_some() || !sources.is_empty() {
+            let sources = sources.into_iter().map(|(priority, ids)| (priority, SourceQueue::of(&job, ids))).chain(map);
             let mut queue = self.queue.lock();
             queue.sources.extend(sources.map(|(priority, source)| ((Reverse(priority), job.position), source)));
             self.wake(&queue);
         }
-        for id in held {
-            self.await_held(&job, id);
+        for (id, handle) in held {
+            self.await_held(&job, id, handle);
         }
         job
     }
 
     /// Finishes a task that stands for a result of an earlier graph as soon as that is done.
-    fn await_held(self: &Arc<Self>, job: &Arc<PoolJob>, id: u32) {
-        let node = job.node(id);
-        let Kind::Held(output) = &node.kind else { return };
-        let (pool, job_) = (Arc::downgrade(self), Arc::clone(job));
+    fn await_held(self: &Arc<Self>, job: &Arc<PoolJob>, id: u32, handle: ResultHandle) {
+        let (pool, job) = (Arc::downgrade(self), Arc::clone(job));
+        let (submission, index) = (Arc::clone(&handle.submission), handle.index);
         let done = Box::new(move || {
             let Some(pool) = pool.upgrade() else { return };
-            let node = job_.node(id);
-            let Kind::Held(output) = &node.kind else { return };
-            let result = held_result(output);
-            if let Some(next) = pool.finish(&job_, id, result) {
-                pool.push(&job_, [next]);
+            if let Some(next) = pool.finish(&job, id, result_of(&handle)) {
+                pool.push(&job, [next]);
             }
         });
-        output.submission.when_done(output.index, Waiter::Call(done));
+        submission.when_done(index, Waiter::Call(done));
     }
 }
 
@@ -384,16 +395,12 @@ impl Backend for ThreadPool {
         format!("threads client: {} thread{s} in this process, {state}", self.threads)
     }
 
-    fn submit(self: Arc<Self>, graph: Graph, _want: Want) -> Result<Arc<Submission>> {
-        self.submit_layer(graph, &mut |_| ())
+    fn submit(self: Arc<Self>, dag: Dag, _want: Want) -> Result<Arc<Submission>> {
+        self.run(Graph::Dag(dag), &mut |_| ())
     }
 
-    fn submit_layer(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        self.check_open()?;
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        shown(&submission);
-        self.start(graph, Arc::clone(&submission));
-        Ok(submission)
+    fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
+        self.run(Graph::Map(map), shown)
     }
 
     fn scatter(
@@ -430,7 +437,7 @@ impl Backend for ThreadPool {
         self.check_open()?;
         let Some(node) = submission.node(index) else { return Ok(()) };
         if submission.reopen(index) {
-            let graph = Graph::of(&[&node]);
+            let graph = Graph::Dag(Dag::of(&[&node]));
             let again = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
             self.start(graph, Arc::clone(&again));
             let (from, to) = (Arc::clone(&again), Arc::clone(submission));

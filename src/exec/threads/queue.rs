@@ -26,7 +26,7 @@ pub(super) struct SourceQueue {
 }
 
 impl SourceQueue {
-    pub(super) fn of_layer(job: &Arc<PoolJob>) -> Self {
+    pub(super) fn of_map(job: &Arc<PoolJob>) -> Self {
         Self { job: Arc::clone(job), listed: Vec::new(), left: 0..job.graph.len() as u32 }
     }
 

@@ -1,0 +1,210 @@
+//! What a client asks of its workers and about them.
+
+use super::{Client, Future};
+use crate::error::{DeathRecord, Error, Result};
+use crate::events::EventLog;
+use crate::memory::report::MemoryReport;
+use crate::message::{Ask, question};
+use crate::status::{Explanation, LogLine, WorkerInfo};
+use crate::submission::reply::Asked;
+use std::time::Duration;
+
+impl Client {
+    /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::threads(1);
+    /// let future = client.submit(&delayed(|x: i64| x + 1).call(1))?;
+    /// println!("{}", client.explain(&future)?);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn explain<T>(&self, future: &Future<T>) -> Result<Explanation> {
+        self.explanation_of(future).wait()
+    }
+
+    /// [`explain`](Self::explain) for async code.
+    ///
+    /// # Errors
+    /// As [`explain`](Self::explain).
+    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<Explanation> {
+        self.explanation_of(future).await
+    }
+
+    fn explanation_of<T>(&self, future: &Future<T>) -> Asked<question::Explain> {
+        let output = future.output();
+        Asked::new(self.0.backend.explain(&output.submission, output.index))
+    }
+
+    fn ask<A: Ask>(&self, question: A) -> Asked<A> {
+        Asked::new(self.0.backend.ask_supervisor(question.question()))
+    }
+
+    /// The workers. In the in-process modes, the threads that run tasks.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        self.ask(question::Workers).wait()
+    }
+
+    /// [`workers`](Self::workers) for async code.
+    ///
+    /// # Errors
+    /// As [`workers`](Self::workers).
+    pub async fn workers_async(&self) -> Result<Vec<WorkerInfo>> {
+        self.ask(question::Workers).await
+    }
+
+    /// Waits until `n` workers have answered.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over before, [`Error::Invalid`] where there are never to be so many.
+    pub fn wait_for_workers(&self, n: usize, timeout: Duration) -> Result<()> {
+        let ready = self.ask(question::WaitForWorkers { n, timeout }).wait()?;
+        if ready { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
+    }
+
+    /// [`wait_for_workers`](Self::wait_for_workers) for async code.
+    ///
+    /// # Errors
+    /// As [`wait_for_workers`](Self::wait_for_workers).
+    pub async fn wait_for_workers_async(&self, n: usize, timeout: Duration) -> Result<()> {
+        let ready = self.ask(question::WaitForWorkers { n, timeout }).await?;
+        if ready { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
+    }
+
+    /// Has `n` workers from now on: starts new ones, or retires some once their work and results have moved.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in the in-process modes.
+    pub fn scale(&self, n: usize) -> Result<()> {
+        self.ask(question::Scale(n)).wait()
+    }
+
+    /// [`scale`](Self::scale) for async code.
+    ///
+    /// # Errors
+    /// As [`scale`](Self::scale).
+    pub async fn scale_async(&self, n: usize) -> Result<()> {
+        self.ask(question::Scale(n)).await
+    }
+
+    /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] in the in-process modes.
+    pub fn restart(&self) -> Result<()> {
+        self.ask(question::Restart).wait()
+    }
+
+    /// [`restart`](Self::restart) for async code.
+    ///
+    /// # Errors
+    /// As [`restart`](Self::restart).
+    pub async fn restart_async(&self) -> Result<()> {
+        self.ask(question::Restart).await
+    }
+
+    /// What is known about workers that died, oldest first. The last hundred are kept.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn deaths(&self) -> Result<Vec<DeathRecord>> {
+        self.ask(question::Deaths).wait()
+    }
+
+    /// [`deaths`](Self::deaths) for async code.
+    ///
+    /// # Errors
+    /// As [`deaths`](Self::deaths).
+    pub async fn deaths_async(&self) -> Result<Vec<DeathRecord>> {
+        self.ask(question::Deaths).await
+    }
+
+    /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 4096 runs of each worker
+    /// or thread are kept, if [`Builder::events`] does not say otherwise.
+    ///
+    /// The same program has the same events of graphs and tasks in every mode; their times and order differ.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn events(&self) -> Result<EventLog> {
+        self.ask(question::Events).wait().map(|records| self.0.log.log(records))
+    }
+
+    /// [`events`](Self::events) for async code.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    pub async fn events_async(&self) -> Result<EventLog> {
+        self.ask(question::Events).await.map(|records| self.0.log.log(records))
+    }
+
+    /// How the workers use memory and disk: what is compared with their limits, and of what it consists.
+    ///
+    /// In the in-process modes there is one entry, this process.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// let kept = client.persist(&delayed(|n: usize| vec![1_u8; n]).call(1_000_000_usize))?;
+    /// client.compute(&kept.map(|bytes: Vec<u8>| bytes.len()))?;
+    /// let memory = client.memory()?;
+    /// assert!(memory.workers.iter().map(|w| w.managed).sum::<u64>() > 1_000_000);
+    /// println!("{memory}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn memory(&self) -> Result<MemoryReport> {
+        self.ask(question::Memory).wait()
+    }
+
+    /// [`memory`](Self::memory) for async code.
+    ///
+    /// # Errors
+    /// As [`memory`](Self::memory).
+    pub async fn memory_async(&self) -> Result<MemoryReport> {
+        self.ask(question::Memory).await
+    }
+
+    /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
+    /// of each worker's are kept. In the in-process modes tasks write to the program's own streams, and there are none.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn logs(&self) -> Result<Vec<LogLine>> {
+        self.ask(question::Logs).wait()
+    }
+
+    /// [`logs`](Self::logs) for async code.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn logs_async(&self) -> Result<Vec<LogLine>> {
+        self.ask(question::Logs).await
+    }
+
+    /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub fn logs_of<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
+        let key = future.key();
+        Ok(self.logs()?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+    }
+
+    /// [`logs_of`](Self::logs_of) for async code.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn logs_of_async<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
+        let key = future.key();
+        Ok(self.logs_async().await?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+    }
+}

@@ -1,0 +1,439 @@
+//! What a client does with lazy values: compute, persist, submit, scatter; wait for results, cancel and repeat tasks.
+
+use super::blocking::spawn_blocking;
+use super::computable::{Handles, ResultRef, Results};
+use super::{AsCompleted, Client, Computable, Future, Lowering, WaitFor, blocking, wait};
+use crate::delayed::Delayed;
+use crate::error::{Error, Result};
+use crate::graph::label::TaskLabel;
+use crate::graph::node::{Node, serial_hash};
+use crate::graph::{Dag, dot};
+use crate::ipc::clock::ticks;
+use crate::submission::backend::Want;
+use crate::submission::handle::{AllResults, ResultHandle, Submission, Waiter, WeakHandle};
+use crate::submission::limit::Permit;
+use crate::task::codec::CodecOf;
+use crate::task::function::{Record, TaskFunction};
+use crate::task::{Data, Value};
+use parking_lot::MutexGuard;
+use rustc_hash::FxHashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// A graph that has been submitted for a [`Computable`].
+struct Started {
+    run: Arc<Submission>,
+    /// For each root, its slot.
+    slots: Vec<u32>,
+    /// How many roots each collection has.
+    counts: Vec<usize>,
+}
+
+impl Client {
+    pub(super) fn graph(&self, roots: &[&Arc<Node>]) -> Result<Dag> {
+        self.graph_with(roots, &FxHashMap::default())
+    }
+
+    /// The graph of what `roots` need, without the results that are `held`, by their hashes.
+    pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
+        let pure = self.0.pure.lock();
+        let known = |node: &Arc<Node>| match held.get(&node.hash) {
+            Some(output) => Some(output.held()),
+            None => node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?.map(|output| output.held()),
+        };
+        let any = !(pure.is_empty() && held.is_empty());
+        let graph = Dag::with_known(roots, any.then_some(&known));
+        drop(pure);
+        let foreign = |handle: &ResultHandle| !Arc::ptr_eq(handle.submission.backend(), &self.0.backend);
+        if let Some(handle) = graph.all_held().filter_map(ResultHandle::of).find(foreign) {
+            return Err(Error::OtherClient { key: handle.key() });
+        }
+        Ok(graph)
+    }
+
+    /// The picture of the graph that computes `what`.
+    pub(crate) fn dot<C: Computable + ?Sized>(what: &C) -> Result<String> {
+        Ok(Lowering::of(what, None, false)?.with(dot::dot))
+    }
+
+    /// Submits what `what` needs.
+    fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<Started> {
+        let roots = Lowering::of(what, Some(self), matches!(want, Want::Handles))?;
+        let graph = roots.with(|roots| self.graph(roots))?;
+        let counts = roots.counts;
+        let outputs = graph.outputs();
+        let slots = match outputs == graph.roots {
+            true => (0..outputs.len() as u32).collect(),
+            false => graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect(),
+        };
+        Ok(Started { run: self.run(graph, want, permit)?, slots, counts })
+    }
+
+    /// Submits a graph.
+    pub(super) fn run(&self, graph: Dag, want: Want, permit: Permit) -> Result<Arc<Submission>> {
+        self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
+    }
+
+    /// Submits some tasks, and notes when that began and, later, when they were done.
+    pub(super) fn noted(
+        &self,
+        permit: Permit,
+        tasks: usize,
+        submit: impl FnOnce() -> Result<Arc<Submission>>,
+    ) -> Result<Arc<Submission>> {
+        let began = ticks();
+        let run = submit()?;
+        run.keep_until_done(permit.submitted(&self.0.log, run.number, tasks, began));
+        Ok(run)
+    }
+
+    fn finish<C: Computable + ?Sized>(
+        what: &C,
+        run: &AllResults,
+        slots: Vec<u32>,
+        counts: Vec<usize>,
+    ) -> Result<C::Output> {
+        let mut left = vec![0_u32; run.0.len()];
+        slots.iter().for_each(|&s| left[s as usize] += 1);
+        let mut slots = slots.into_iter();
+        let next = || {
+            let slot = slots.next().unwrap_or_default();
+            left[slot as usize] -= 1;
+            let here = if left[slot as usize] == 0 {
+                run.0.take(slot)
+            } else {
+                // All outputs are here by now, so nobody is ever told.
+                run.0.poll_here(slot, || Waiter::Call(Box::new(|| ()))).unwrap_or_else(|| run.0.take(slot))
+            };
+            (here, ResultRef { run: &run.0, slot })
+        };
+        what.output(&mut Results { next: Box::new(next), counts: counts.into_iter() })
+    }
+
+    /// Computes lazy values and waits for them. Parts that several of them share run once.
+    ///
+    /// # Errors
+    /// Where a task fails: the failure of the first of `what` that has one. All of the graph has ended by then.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let x = delayed(|x: i64| x + 1).call(1);
+    /// let (a, b) = (&x * 10, &x + 5);
+    /// assert_eq!(Client::sync().compute((&a, &b))?, (20, 7));
+    /// assert_eq!(Client::sync().compute(&vec![a, b])?, [20, 7]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
+        let Started { run, slots, counts } = self.start(&what, Want::Values, self.0.gate.acquire())?;
+        let run = AllResults(run);
+        run.0.wait_all(None);
+        Self::finish(&what, &run, slots, counts)
+    }
+
+    /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
+    pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
+        let deadline = Instant::now().checked_add(timeout);
+        let late = Error::Timeout { waited: timeout };
+        let Some(permit) = self.0.gate.enter_until(deadline) else { return Err(late) };
+        let Started { run, slots, counts } = self.start(&what, Want::Values, permit)?;
+        let run = AllResults(run);
+        if !run.0.wait_all(deadline) {
+            return Err(late);
+        }
+        Self::finish(&what, &run, slots, counts)
+    }
+
+    /// [`compute`](Self::compute) for async code. Dropping the future cancels the work.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute).
+    pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
+        let Started { run, slots, counts } = self.start(&what, Want::Values, self.0.gate.enter_async().await)?;
+        let run = AllResults(run);
+        poll_fn(|cx| match run.0.poll_all(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        Self::finish(&what, &run, slots, counts)
+    }
+
+    /// [`compute_timeout`](Self::compute_timeout) for async code. It needs no runtime's timer: a thread of its own keeps
+    /// the time. Where there is a timer, one around [`compute_async`](Self::compute_async) does the same, without the
+    /// thread.
+    ///
+    /// # Errors
+    /// As [`compute_timeout`](Self::compute_timeout).
+    pub async fn compute_timeout_async<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
+        let computed = blocking::timeout(timeout, self.compute_async(what)).await?;
+        computed.unwrap_or(Err(Error::Timeout { waited: timeout }))
+    }
+
+    /// The first handle of an output of a run.
+    pub(super) fn output(run: &Arc<Submission>, slot: u32) -> ResultHandle {
+        match run.alias(slot) {
+            Some(earlier) => earlier.clone(),
+            None => ResultHandle::new(run, slot),
+        }
+    }
+
+    /// The first handles of a run's outputs.
+    pub(super) fn outputs(&self, run: &Arc<Submission>) -> Vec<ResultHandle> {
+        let outputs: Vec<_> = (0..run.len() as u32).map(|slot| Self::output(run, slot)).collect();
+        self.remember(&outputs);
+        outputs
+    }
+
+    /// Has later graphs use the results of pure tasks.
+    fn remember(&self, outputs: &[ResultHandle]) {
+        let mut pure: Option<MutexGuard<'_, FxHashMap<u128, WeakHandle>>> = None;
+        for output in outputs.iter().filter(|output| output.submission.may_be_pure(output.index)) {
+            let known = pure.get_or_insert_with(|| {
+                let mut known = self.0.pure.lock();
+                known.retain(|_, output| !output.is_gone());
+                known
+            });
+            known.insert(output.hash(), output.downgrade());
+        }
+    }
+
+    /// A handle for each root, of the output in its slot.
+    fn handles<T>(&self, run: &Arc<Submission>, slots: &[u32]) -> Vec<Future<T>> {
+        let outputs = self.outputs(run);
+        match slots.iter().copied().eq(0..outputs.len() as u32) {
+            true => outputs.into_iter().map(Future::new).collect(),
+            false => slots.iter().map(|&slot| Future::new(outputs[slot as usize].clone())).collect(),
+        }
+    }
+
+    /// Submits what one value needs.
+    fn submit_one<T>(&self, what: &Delayed<T>, permit: Permit) -> Result<Future<T>> {
+        let run = self.run(self.graph(&[what.node()])?, Want::Handles, permit)?;
+        let output = Self::output(&run, 0);
+        self.remember(std::slice::from_ref(&output));
+        Ok(Future::new(output))
+    }
+
+    /// Starts computing lazy values and keeps the results where the tasks run. Does not wait.
+    ///
+    /// The handles are lazy values again, to describe more work with; a graph that uses them does not run those tasks
+    /// again. When the last handle goes, the result is released.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted. A task that fails shows when its result is used.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let parsed = delayed(|s: String| s.len()).call("costly").persist(&client)?;
+    /// assert_eq!(client.compute((&(&parsed * 2), &(&parsed + 1)))?, (12, 7));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
+        let Started { run, slots, counts } = self.start(&what, Want::Handles, self.0.gate.acquire())?;
+        let outputs = self.outputs(&run);
+        let next = &mut slots.into_iter().map(|s| outputs[s as usize].clone());
+        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
+    }
+
+    /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`persist`](Self::persist).
+    pub async fn persist_async<C: Computable>(&self, what: C) -> Result<C::Persisted> {
+        let Started { run, slots, counts } = self.start(&what, Want::Handles, self.0.gate.enter_async().await)?;
+        let outputs = self.outputs(&run);
+        let next = &mut slots.into_iter().map(|s| outputs[s as usize].clone());
+        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
+    }
+
+    /// Starts computing a lazy value. Does not wait for it.
+    ///
+    /// When very much is under way already (see [`Builder::max_graphs`]), it waits for room first: that slows down whoever
+    /// submits faster than the workers can work.
+    ///
+    /// # Errors
+    /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
+    pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
+        self.submit_one(what, self.0.gate.acquire())
+    }
+
+    /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
+        self.submit_one(what, self.0.gate.enter_async().await)
+    }
+
+    /// Starts computing many lazy values. Does not wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
+        let Started { run, slots, .. } = self.start(what, Want::Handles, self.0.gate.acquire())?;
+        Ok(self.handles(&run, &slots))
+    }
+
+    /// [`submit_all`](Self::submit_all) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_all_async<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
+        let Started { run, slots, .. } = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
+        Ok(self.handles(&run, &slots))
+    }
+
+    fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
+        fn scattered<T>(value: T) -> T {
+            value
+        }
+        fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
+            F::RECORD
+        }
+        let record = record::<T, _>(scattered::<T>);
+        let values = values
+            .into_iter()
+            .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, TaskLabel::new(record, None, serial_hash(record))))
+            .collect();
+        let backend = self.backend();
+        if let Some(room) = backend.room() {
+            room.wait()?;
+        }
+        let run = backend.scatter(values, broadcast)?;
+        Ok(self.outputs(&run).into_iter().map(Future::new).collect())
+    }
+
+    /// Gives a value to the workers, to be an argument of many tasks: it is sent once, not with each task.
+    ///
+    /// In processes mode its large buffers are copied once, into shared memory, which all workers then read.
+    ///
+    /// # Errors
+    /// Where the value cannot be encoded, or there is no room for it.
+    pub fn scatter<T: Data>(&self, value: T) -> Result<Future<T>> {
+        self.scatter_one(value, false)
+    }
+
+    /// [`scatter`](Self::scatter) for async code: a thread of its own encodes and copies the value.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub async fn scatter_async<T: Data>(&self, value: T) -> Result<Future<T>> {
+        let client = self.clone();
+        spawn_blocking(move || client.scatter(value)).await?
+    }
+
+    fn scatter_one<T: Data>(&self, value: T, broadcast: bool) -> Result<Future<T>> {
+        let mut futures = self.scatter_values(vec![value], broadcast)?;
+        futures.pop().ok_or_else(|| Error::Closed { reason: "nothing was scattered".to_string() })
+    }
+
+    /// Gives several values to the workers, each with its own handle.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub fn scatter_all<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
+        self.scatter_values(values, false)
+    }
+
+    /// [`scatter_all`](Self::scatter_all) for async code.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub async fn scatter_all_async<T: Data>(&self, values: Vec<T>) -> Result<Vec<Future<T>>> {
+        let client = self.clone();
+        spawn_blocking(move || client.scatter_all(values)).await?
+    }
+
+    /// Gives a value to all workers at once: each has it in reach before its first task asks for it, also those that start
+    /// later.
+    ///
+    /// Large buffers are copied once, into shared memory, however many workers there are; each maps them now, and keeps
+    /// them mapped until the last handle of the value goes. [`scatter`](Self::scatter) leaves that to the first
+    /// task that uses the value on a worker.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub fn broadcast<T: Data>(&self, value: T) -> Result<Future<T>> {
+        self.scatter_one(value, true)
+    }
+
+    /// [`broadcast`](Self::broadcast) for async code.
+    ///
+    /// # Errors
+    /// As [`scatter`](Self::scatter).
+    pub async fn broadcast_async<T: Data>(&self, value: T) -> Result<Future<T>> {
+        let client = self.clone();
+        spawn_blocking(move || client.broadcast(value)).await?
+    }
+
+    /// Waits until all, or any, of the futures are done (finished, failed or cancelled).
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when `timeout` is over before.
+    pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Option<Duration>) -> Result<()> {
+        match wait::wait(futures, how, timeout.and_then(|t| Instant::now().checked_add(t))) {
+            true => Ok(()),
+            false => Err(Error::Timeout { waited: timeout.unwrap_or_default() }),
+        }
+    }
+
+    /// [`wait`](Self::wait) for async code, without a time limit: that is up to a runtime's timer, or to
+    /// [`wait_timeout_async`](Self::wait_timeout_async).
+    pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) {
+        wait::wait_async(futures, how).await;
+    }
+
+    /// [`wait`](Self::wait) with a time limit for async code; a thread of its own keeps the time.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_timeout_async<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Duration) -> Result<()> {
+        blocking::timeout(timeout, wait::wait_async(futures, how)).await?.ok_or(Error::Timeout { waited: timeout })
+    }
+
+    /// The futures, each as soon as it is done.
+    ///
+    /// ```
+    /// use swath::Client;
+    /// let client = Client::threads(2);
+    /// let futures = client.map(|x: u64| x * x, 0..5_u64)?;
+    /// let mut squares: Vec<u64> = client.as_completed(futures).map(|f| f.result()).collect::<Result<_, _>>()?;
+    /// squares.sort();
+    /// assert_eq!(squares, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn as_completed<T>(&self, futures: Vec<Future<T>>) -> AsCompleted<T> {
+        AsCompleted::new(futures)
+    }
+
+    /// Cancels a task: it fails as cancelled at once, with all that need it. What is needed only by it does not run; if
+    /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)).
+    pub fn cancel<T>(&self, future: &Future<T>) {
+        let output = future.output();
+        self.0.backend.cancel(&output.submission, &[output.index]);
+    }
+
+    /// Runs a failed or cancelled task again, with the failed ones it needs.
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn retry<T>(&self, future: &Future<T>) -> Result<()> {
+        let output = future.output();
+        self.backend().retry(&output.submission, output.index)
+    }
+
+    /// [`retry`](Self::retry) for async code. In sync mode the task runs in a thread of its own.
+    ///
+    /// # Errors
+    /// As [`retry`](Self::retry).
+    pub async fn retry_async<T>(&self, future: &Future<T>) -> Result<()> {
+        let (backend, output) = (self.backend(), future.output().clone());
+        spawn_blocking(move || backend.retry(&output.submission, output.index)).await?
+    }
+}
