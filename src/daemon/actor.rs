@@ -60,7 +60,7 @@ const TURN: Duration = Duration::from_secs(3);
 const SESSIONS: u32 = 1 << 30;
 
 pub(crate) struct Daemon {
-    place: ClusterPaths,
+    paths: ClusterPaths,
     settings: Settings,
     shared: SharedMemory,
     began: Instant,
@@ -132,10 +132,10 @@ struct Leaving(Vec<Addr<Supervisor>>);
 impl Daemon {
     fn status(&self) -> ClusterStatus {
         ClusterStatus {
-            name: self.place.name.clone(),
+            name: self.paths.name.clone(),
             pid: std::process::id(),
             uptime_seconds: self.began.elapsed().as_secs_f64(),
-            socket: self.place.socket.clone(),
+            socket: self.paths.socket.clone(),
             directory: std::env::current_dir().unwrap_or_default(),
             workers: self.settings.workers,
             threads: self.settings.threads,
@@ -290,10 +290,10 @@ impl Handler<End> for Daemon {
 
     fn handle(&mut self, _: End, _: &mut Context<Self>) -> Leaving {
         self.stopping = true;
-        if let Err(e) = std::fs::remove_file(&self.place.socket)
+        if let Err(e) = std::fs::remove_file(&self.paths.socket)
             && e.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("{} cannot be removed: {e}", self.place.socket.display());
+            log::warn!("{} cannot be removed: {e}", self.paths.socket.display());
         }
         for group in self.groups.drain(..) {
             group.supervisor.do_send(Stop);
@@ -304,36 +304,36 @@ impl Handler<End> for Daemon {
 }
 
 /// Runs the cluster until it is told to stop.
-pub(crate) fn serve(place: ClusterPaths, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     let dir = paths::directory();
     paths::make_directory(&dir)?;
-    let mut lock = take_lock(&place)?;
-    paths::remove_stale_socket(&place)?;
+    let mut lock = take_lock(&paths)?;
+    paths::remove_stale_socket(&paths)?;
     paths::sweep(&dir);
-    let failed = |what: &str, e: &dyn std::fmt::Display| place.error(format!("{what}: {e}"));
+    let failed = |what: &str, e: &dyn std::fmt::Display| paths.error(format!("{what}: {e}"));
     lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
     raise_descriptor_limit();
-    let janitor = Janitor::start(&place);
-    let outcome = run(&place, settings, ready, &failed);
+    let janitor = Janitor::start(&paths);
+    let outcome = run(&paths, settings, ready, &failed);
     lock.remove();
     drop(janitor);
     outcome
 }
 
 fn run(
-    place: &ClusterPaths,
+    paths: &ClusterPaths,
     settings: Settings,
     ready: impl FnOnce(&ClusterStatus),
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
 ) -> Result<()> {
     let shared = SharedMemory::new(&settings)?;
-    let listener = bind(place).map_err(|e| failed("its socket cannot be made", &e))?;
+    let listener = bind(paths).map_err(|e| failed("its socket cannot be made", &e))?;
     let signals = signals().map_err(|e| failed("signals cannot be waited for", &e))?;
     let system = System::new();
     let status = system.block_on(async {
         let listener = UnixListener::from_std(listener)?;
         let cluster = Daemon {
-            place: place.clone(),
+            paths: paths.clone(),
             settings,
             shared,
             began: Instant::now(),
@@ -357,32 +357,32 @@ fn run(
         io::Result::Ok(status)
     });
     let status = status.map_err(|e| failed("its event loop cannot be made", &e))?;
-    log::info!("local cluster `{}` waits at {}", place.name, place.socket.display());
+    log::info!("local cluster `{}` waits at {}", paths.name, paths.socket.display());
     ready(&status);
     system.run().map_err(|e| failed("its event loop failed", &e))
 }
 
-fn take_lock(place: &ClusterPaths) -> Result<Lock> {
+fn take_lock(paths: &ClusterPaths) -> Result<Lock> {
     let until = Instant::now() + TURN;
     loop {
-        if let Some(lock) = Lock::take(place)? {
+        if let Some(lock) = Lock::take(paths)? {
             return Ok(lock);
         }
-        if paths::is_listening(place) || Instant::now() > until {
-            let pid = paths::pid(place).map_or_else(String::new, |pid| format!(" (process {pid})"));
-            return Err(place.error(format!(
+        if paths::is_listening(paths) || Instant::now() > until {
+            let pid = paths::pid(paths).map_or_else(String::new, |pid| format!(" (process {pid})"));
+            return Err(paths.error(format!(
                 "it is already running{pid}; connect to it, stop it with `local-cluster stop --name {}`, or choose \
                  another name",
-                place.name
+                paths.name
             )));
         }
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
-fn bind(place: &ClusterPaths) -> io::Result<StdListener> {
+fn bind(paths: &ClusterPaths) -> io::Result<StdListener> {
     let options = ListenerOptions::new()
-        .name(place.socket.as_os_str().to_fs_name::<GenericFilePath>()?)
+        .name(paths.socket.as_os_str().to_fs_name::<GenericFilePath>()?)
         .mode(0o600)
         .nonblocking(ListenerNonblockingMode::Accept)
         .reclaim_name(false);
@@ -432,19 +432,19 @@ fn admits(uid: u32) -> std::result::Result<(), String> {
 /// Finds out who has connected, and what for.
 async fn greet(socket: Socket, cluster: Addr<Daemon>) {
     let came = socket.peer_uid().map_err(|e| e.to_string()).and_then(admits);
-    let pipe = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
-        Ok(pipe) => pipe,
+    let connection = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
+        Ok(connection) => connection,
         // Not a word to strangers.
         Err(reason) => return log::warn!("a connection was closed: {reason}"),
     };
-    let first = tokio::time::timeout(FIRST_WORD, first_word(&pipe)).await;
+    let first = tokio::time::timeout(FIRST_WORD, first_word(&connection)).await;
     let first = first.unwrap_or_else(|_| Err(format!("it said nothing within {FIRST_WORD:?}")));
     let refused = match first {
         Ok(None) => return,
-        Ok(Some((Attach::Control(command), _))) => return obey(command, &pipe, &cluster).await,
+        Ok(Some((Attach::Control(command), _))) => return obey(command, &connection, &cluster).await,
         Ok(Some((Attach::Program { build, name }, Some(executable)))) => {
             match cluster.send(Admit { build, program: name, executable }).await {
-                Ok(Ok(admitted)) => return open(pipe, admitted, cluster),
+                Ok(Ok(admitted)) => return open(connection, admitted, cluster),
                 Ok(Err(reason)) => reason,
                 Err(e) => e.to_string(),
             }
@@ -453,15 +453,15 @@ async fn greet(socket: Socket, cluster: Addr<Daemon>) {
         Err(reason) => reason,
     };
     log::warn!("a connection was refused: {refused}");
-    if let Err(e) = pipe.send_frame(REFUSED, refused.into_bytes(), Vec::new()) {
+    if let Err(e) = connection.send_frame(REFUSED, refused.into_bytes(), Vec::new()) {
         log::debug!("it was not told: {e}");
     }
 }
 
 /// The first frame. None: the connection ended without one.
-async fn first_word(pipe: &Connection) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
+async fn first_word(connection: &Connection) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
     let mut decoder = Decoder::new(FIRST_FRAME);
-    let Some(frames) = pipe.receive(&mut decoder).await? else {
+    let Some(frames) = connection.receive(&mut decoder).await? else {
         return decoder.finish().map(|()| None).map_err(|e| e.to_string());
     };
     decoder.finish().map_err(|e| e.to_string())?;
@@ -474,17 +474,17 @@ async fn first_word(pipe: &Connection) -> std::result::Result<Option<(Attach, Op
     Ok(Some((message::decode_first(frame)?, fd)))
 }
 
-fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
+fn open(connection: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
     let Admitted { welcome, session: id, supervisor } = admitted;
-    if let Err(e) = pipe.send(&welcome) {
+    if let Err(e) = connection.send(&welcome) {
         log::error!("session {} cannot be welcomed: {e}", id.0);
         return cluster.do_send(Left(id));
     }
-    let session = Session { id, pipe, supervisor: supervisor.clone(), cluster }.start();
+    let session = Session { id, connection, supervisor: supervisor.clone(), cluster }.start();
     supervisor.do_send(OpenSession { session: id, link: session.recipient() });
 }
 
-async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Daemon>) {
+async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
     log::debug!("command: {command:?}");
     let stop = command == Control::Stop;
     let answer = match command {
@@ -499,16 +499,16 @@ async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Daemon>) 
             Ok(Attached::Done)
         }
     };
-    if let Err(e) = pipe.send(&answer.unwrap_or_else(Attached::Refused)) {
+    if let Err(e) = connection.send(&answer.unwrap_or_else(Attached::Refused)) {
         log::error!("a command cannot be answered: {e}");
     }
     if stop {
         System::current().stop();
-        // Whoever gave the command sees by the end of the connection that this process has gone.
+        // Whoever gave the command sees by the end of the connection that this process has ended.
         return std::future::pending().await;
     }
     // A long answer may still be on its way.
-    let over = tokio::time::timeout(FIRST_WORD, pipe.receive(&mut Decoder::new(0))).await;
+    let over = tokio::time::timeout(FIRST_WORD, connection.receive(&mut Decoder::new(0))).await;
     log::trace!("a command's connection ended: {}", over.is_ok());
 }
 
@@ -518,9 +518,9 @@ async fn status(cluster: &Addr<Daemon>) -> std::result::Result<(ClusterStatus, V
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.
-        if let Ok(Some(look)) = supervisor.send(Snapshot).await {
-            (program.workers, program.deaths) = (look.workers, look.deaths);
-            logs.extend(look.logs.into_iter().map(|mut line| {
+        if let Ok(Some(overview)) = supervisor.send(Snapshot).await {
+            (program.workers, program.deaths) = (overview.workers, overview.deaths);
+            logs.extend(overview.logs.into_iter().map(|mut line| {
                 line.worker = format!("{}/{}", program.program, line.worker);
                 line
             }));
