@@ -282,7 +282,7 @@ impl ClientLog {
 
 fn push_run(worker: &str, record: RingRecord, ruler: &Ruler, events: &mut Vec<Event>) {
     let run = record.run;
-    let name = run.name.unwrap_or_else(|| match Function::at(run.place) {
+    let name = run.name.unwrap_or_else(|| match Function::at(run.log_id) {
         Some(function) => short_name(function.path()),
         // It is in a shared library, which only an in-process mode can call.
         None => "task".to_string(),

@@ -145,7 +145,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Where it is, for mapping it.
-    pub(super) fn place(&self) -> (&Arc<OwnedFd>, i64, NonZeroUsize) {
+    pub(super) fn location(&self) -> (&Arc<OwnedFd>, i64, NonZeroUsize) {
         (&self.file.fd, self.offset as i64, self.len)
     }
 
@@ -526,8 +526,8 @@ mod tests {
         drop(dir);
         assert_eq!(read::<Buffer>(&there), value);
         write(&disk, &value).unwrap();
-        let gone = Disk::new("/nonexistent/swath".into(), ledger.clone());
-        let error = write(&gone, &value).err().unwrap();
+        let missing = Disk::new("/nonexistent/swath".into(), ledger.clone());
+        let error = write(&missing, &value).err().unwrap();
         assert!(matches!(error, DiskError::Missing { .. }) && error.to_string().contains("spill_directory"), "{error}");
         let denied = Disk::new("/proc/self".into(), ledger);
         let error = write(&denied, &value).err().unwrap();

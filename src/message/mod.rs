@@ -72,12 +72,13 @@ pub(crate) enum FromWorker {
     Released(Vec<(SegmentId, u32)>),
     /// A function that it calls for the first time, for a supervisor that cannot look it up.
     Function {
-        place: u64,
+        /// As in [`RecordedRun`](crate::ipc::ring::RecordedRun).
+        log_id: u64,
         name: String,
     },
     /// What tasks of these keys have written to standard output or error.
     Printed {
-        /// As in [`Piece`](crate::ipc::captured::Piece).
+        /// As in [`OutputChunk`](crate::ipc::captured::OutputChunk).
         number: u64,
         stderr: bool,
         bytes: Bytes,
@@ -88,7 +89,7 @@ pub(crate) enum FromWorker {
     /// It starts no tasks for want of memory, or does so again.
     Paused(bool),
     /// It found no room in shared memory.
-    Crowded,
+    NoRoomNow,
     Session(Request),
 }
 

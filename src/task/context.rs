@@ -21,7 +21,7 @@ pub(crate) trait TaskScope {
     fn info(&self) -> TaskInfo;
     fn cancelled(&self) -> bool;
     fn set_progress(&self, fraction: f64);
-    /// The task is about to wait for other tasks: let somebody else use its place. Called again when it is over.
+    /// The task is about to wait for other tasks: let another task use its thread. Called again when it is over.
     fn waiting(&self, begins: bool);
 }
 

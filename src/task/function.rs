@@ -157,7 +157,7 @@ impl Args<'_, '_> {
     /// Takes argument number `i`.
     pub(crate) fn take<T: Data>(&mut self, i: usize) -> Result<T, CallError> {
         let undecodable = undecodable::<T>;
-        match self.0.get_mut(i).map(|slot| std::mem::replace(slot, Argument::Taken)) {
+        match self.0.get_mut(i).map(|argument| std::mem::replace(argument, Argument::Taken)) {
             Some(Argument::Value(value)) => {
                 unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
             }
@@ -181,7 +181,7 @@ pub(crate) enum CallError {
     Returned { message: String, error: Value, codec: &'static Codec },
     /// An argument could not be decoded.
     Decode { type_name: String, reason: String },
-    /// An input named another process, which is gone.
+    /// An input named another process, which has ended.
     InputLost { reason: String },
 }
 

@@ -31,7 +31,7 @@ const HEADER: u64 = 24;
 /// assert!(swath::size_of_value(&(&rows, &rows)) < 8_001_000); // one buffer, met twice
 /// ```
 pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
-    let (bytes, beside) = out_of_band::sizing_scope(|| {
+    let (bytes, beside) = out_of_band::size_with(|| {
         let mut bytes = 0;
         // A type may refuse to be serialised; what was met until then is still the best estimate.
         let _ = value.serialize(Sizer(&mut bytes));

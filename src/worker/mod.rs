@@ -165,8 +165,8 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
             active: threads,
             cancelled: FxHashSet::default(),
             running: Vec::new(),
-            next_slot: threads,
-            free_slots: Vec::new(),
+            next_thread: threads,
+            free_threads: Vec::new(),
         }),
         work: Condvar::new(),
         store,
@@ -196,8 +196,8 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     if worker.store.is_limited() {
         spawn("mover".to_string(), Box::new(|| worker.store.pay_debts(|| worker.eased())))?;
     }
-    for slot in 1..threads {
-        spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
+    for thread in 1..threads {
+        spawn(format!("executor-{thread}"), Box::new(move || worker.work_as_thread(thread)))?;
     }
     Ok(worker)
 }

@@ -52,10 +52,10 @@ struct Page {
     log: [AtomicU8; LOG],
     /// Whether the process reads its own output now.
     listens: AtomicU64,
-    carried: CapturedOutput,
+    captured: CapturedOutput,
     run_cursor: AtomicU64,
-    /// Slots of the ring behind the page: a power of two, or none.
-    run_slots: AtomicU64,
+    /// Entries of the ring behind the page: a power of two, or none.
+    run_entries: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 << 10);
@@ -83,8 +83,8 @@ impl RunningTaskCell {
     }
 
     fn get(&self) -> Option<TaskId> {
-        // A slot that changes as it is read belongs to a worker that is alive; what it runs right now is gone by the
-        // time the answer is used, so a few tries are enough.
+        // A cell that changes as it is read belongs to a worker that is alive. Its task may have ended by the time the
+        // answer is used, so a few tries are enough.
         for _ in 0..8 {
             let task = self.task.load(Ordering::Acquire);
             let job = self.job.load(Ordering::Acquire);
@@ -113,7 +113,7 @@ pub(crate) enum PageError {
 pub(crate) struct ControlPage {
     name: PageName,
     shmem: Shmem,
-    /// Slots of the ring behind the page.
+    /// Entries of the ring behind the page.
     runs: usize,
     /// Held by the creator, so that a sweep sees it alive even from where its process id means nothing.
     _lock: Option<File>,
@@ -150,7 +150,7 @@ impl ControlPage {
         // Nobody can hold it: the name is new and unguessable. A sweep that does for a moment does no harm.
         let lock = file.try_lock().is_ok().then_some(file);
         let page = Self { name: name.clone(), shmem, runs, _lock: lock };
-        page.page().run_slots.store(runs as u64, Ordering::Relaxed);
+        page.page().run_entries.store(runs as u64, Ordering::Relaxed);
         page.page().magic.store(MAGIC, Ordering::Release);
         Ok(page)
     }
@@ -169,7 +169,7 @@ impl ControlPage {
         if page.page().magic.load(Ordering::Acquire) != MAGIC {
             return Err(foreign("it has the layout of another version"));
         }
-        let runs = page.page().run_slots.load(Ordering::Relaxed);
+        let runs = page.page().run_entries.load(Ordering::Relaxed);
         page.runs = usize::try_from(runs).unwrap_or(usize::MAX);
         if page.runs > room / size_of::<RingEntry>() || (page.runs > 0 && !page.runs.is_power_of_two()) {
             return Err(foreign("it is too small"));
@@ -198,17 +198,19 @@ impl ControlPage {
         self.page().listens.load(Ordering::Relaxed) != 0
     }
 
-    /// Its output between pipe and message.
-    pub(crate) fn carried(&self) -> &CapturedOutput {
-        &self.page().carried
+    /// Output that it has read of its pipes and not yet sent.
+    pub(crate) fn captured(&self) -> &CapturedOutput {
+        &self.page().captured
     }
 
     /// The runs of tasks that its process has recorded.
     pub(crate) fn ring(&self) -> Ring<'_> {
-        // SAFETY: `create` made the mapping `RING + runs * size_of::<Slot>()` bytes long and `open` checked that it is; `RING` is a multiple of a slot's alignment and the mapping starts at a page. As in `page`, any bytes are
-        // valid slots, all of them atomics, and the mapping lives as long as `self`.
-        let slots = unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<RingEntry>(), self.runs) };
-        Ring::new(&self.page().run_cursor, slots)
+        // SAFETY: `create` made the mapping `RING + runs * size_of::<RingEntry>()` bytes long and `open` checked that it is.
+        // `RING` is a multiple of an entry's alignment, and the mapping starts at a page. As in `page`, any bytes are valid
+        // entries, all of them atomics, and the mapping lives as long as `self`.
+        let entries =
+            unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<RingEntry>(), self.runs) };
+        Ring::new(&self.page().run_cursor, entries)
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -237,28 +239,28 @@ impl ControlPage {
         self.shm_used().load(Ordering::Relaxed)
     }
 
-    /// A sign of life at `now_ms`, on the clock of [`monotonic_ms`](crate::ipc::clock::monotonic_ms).
+    /// A heartbeat at `now_ms`, on the clock of [`monotonic_ms`](crate::ipc::clock::monotonic_ms).
     pub(crate) fn beat(&self, now_ms: u64) {
         self.page().heartbeat_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// When the last sign of life was. 0: never.
+    /// When the last heartbeat was. 0: never.
     pub(crate) fn heartbeat(&self) -> u64 {
         self.page().heartbeat_ms.load(Ordering::Relaxed)
     }
 
-    /// Notes what executor thread `slot` runs. Threads past [`SLOTS`] are not shown.
-    pub(crate) fn set_running(&self, slot: usize, task: Option<TaskId>) {
-        if let Some(s) = self.page().running.get(slot) {
-            self.page().progress[slot].store(0, Ordering::Relaxed);
-            self.gauges().restart_peak(slot);
+    /// Notes what an executor thread runs. Threads past [`MOST_THREADS`] are not shown.
+    pub(crate) fn set_running(&self, thread: usize, task: Option<TaskId>) {
+        if let Some(s) = self.page().running.get(thread) {
+            self.page().progress[thread].store(0, Ordering::Relaxed);
+            self.gauges().restart_peak(thread);
             s.set(task);
         }
     }
 
-    /// Notes how far the task of `slot` is, in thousandths.
-    pub(crate) fn set_progress(&self, slot: usize, per_mille: u32) {
-        if let Some(p) = self.page().progress.get(slot) {
+    /// Notes how far the task of an executor thread is, in thousandths.
+    pub(crate) fn set_progress(&self, thread: usize, per_mille: u32) {
+        if let Some(p) = self.page().progress.get(thread) {
             p.store(per_mille, Ordering::Relaxed);
         }
     }
@@ -270,8 +272,8 @@ impl ControlPage {
 
     /// The same with the most memory that the process used meanwhile.
     pub(crate) fn peaks(&self) -> Vec<(TaskId, u64)> {
-        let slots = self.page().running.iter().enumerate();
-        slots.filter_map(|(slot, s)| Some((s.get()?, self.gauges().peak(slot)))).collect()
+        let cells = self.page().running.iter().enumerate();
+        cells.filter_map(|(thread, s)| Some((s.get()?, self.gauges().peak(thread)))).collect()
     }
 
     /// The same with their progress in thousandths.
@@ -299,7 +301,7 @@ impl ControlPage {
             .collect()
     }
 
-    /// Adds to the log. Threads that write at once get places of their own.
+    /// Adds to the log. Threads that write at the same time write to different parts of it.
     pub(crate) fn log(&self, bytes: &[u8]) {
         let page = self.page();
         let bytes = &bytes[bytes.len().saturating_sub(LOG)..];
@@ -396,7 +398,7 @@ impl PageName {
         (self.pid, self.start) == (other.pid, other.start)
     }
 
-    /// Removes pages of our user whose owner is gone, and says which. For the start of a supervisor: what is left is
+    /// Removes pages of our user whose owner has ended, and says which. For the start of a supervisor: what is left is
     /// from a crash nobody survived.
     pub(crate) fn sweep() -> Vec<Self> {
         remove_where(|name| {
@@ -406,14 +408,14 @@ impl PageName {
     }
 }
 
-fn remove_where(gone: impl Fn(&PageName) -> bool) -> Vec<PageName> {
+fn remove_where(orphaned: impl Fn(&PageName) -> bool) -> Vec<PageName> {
     let mut removed = Vec::new();
     let Ok(entries) = fs::read_dir(SHM_DIR) else { return removed };
     let us = geteuid().as_raw();
     for entry in entries.flatten() {
         let Some(name) = entry.file_name().to_str().and_then(|s| s.parse::<PageName>().ok()) else { continue };
         let ours = entry.metadata().is_ok_and(|m| m.is_file() && m.uid() == us);
-        if ours && gone(&name) && fs::remove_file(entry.path()).is_ok() {
+        if ours && orphaned(&name) && fs::remove_file(entry.path()).is_ok() {
             removed.push(name);
         }
     }
@@ -539,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_read_while_it_changes_shows_a_task_that_ran() {
+    fn a_cell_read_while_it_changes_shows_a_task_that_ran() {
         let page = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
         thread::scope(|s| {
             let writer = s.spawn(|| {
