@@ -40,7 +40,7 @@ pub(crate) use attachments::Attachments;
 pub(crate) use pool::SegmentPool;
 
 use crate::ipc::disk::Extent;
-use crate::ipc::ledger::LedgerError;
+use crate::ipc::page::account::LedgerError;
 use attachments::AttachShared;
 use memory::{Mapping, Memory};
 use nix::errno::Errno;
