@@ -39,7 +39,7 @@ pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()>
     crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.name(name.clone()).forward_output(false).settings()?;
-    crate::daemon::actor::serve(ClusterPaths::named(&name)?, settings, ready)
+    crate::daemon::serve::serve(ClusterPaths::named(&name)?, settings, ready)
 }
 
 fn control(cluster: impl AsRef<Path>, command: Control) -> Result<(ClusterPaths, Attached)> {

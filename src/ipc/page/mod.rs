@@ -23,7 +23,7 @@ use nix::unistd::geteuid;
 use shared_memory::{Shmem, ShmemConf};
 use std::fmt;
 use std::fs::File;
-use std::io::{self};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
