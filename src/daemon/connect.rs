@@ -319,7 +319,7 @@ impl ClusterLink {
     }
 
     fn tell_released(&self) {
-        // Emptied before it is looked what there is, so that nothing is missed.
+        // Emptied before the list is read, so that nothing is missed.
         while self.rung.recv_nonblocking(&mut [0; 64], &mut Vec::new()).is_ok_and(|n| n == 64) {}
         let released = self.attachments.take_released();
         if !released.is_empty()

@@ -1,6 +1,6 @@
 //! What processes say to each other, and how it becomes frames.
 //!
-//! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local scope
+//! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local list
 //! collects them while a message is encoded, and hands them out again while it is decoded.
 
 mod packed;
@@ -193,7 +193,7 @@ pub(crate) enum ToSession {
 pub(crate) enum Attach {
     /// Run my tasks.
     Program { build: BuildId, name: String },
-    /// Only look at the cluster, or control it.
+    /// Only read the state of the cluster, or control it.
     Control(Control),
 }
 

@@ -33,7 +33,7 @@ impl Writer for Sink<'_> {
 pub(crate) enum Refused {
     /// More bytes than the caller allowed.
     TooLong,
-    /// The type's own `Serialize` refused, or a buffer found no place.
+    /// The type's own `Serialize` refused, or a buffer found no room.
     Failed(String),
 }
 

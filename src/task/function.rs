@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 const MAGIC: u64 = 0x7377_6174_685f_666e;
 
-/// One function as the runtime sees it. There is one constant record per function and signature; its place in the
-/// image is its name on the wire.
+/// One function as the runtime sees it. There is one constant record per function and signature; its offset
+/// in the image is its name on the wire.
 #[repr(C)]
 pub struct Record {
     magic: u64,
@@ -22,7 +22,7 @@ pub struct Record {
     result: &'static Codec,
     /// The function that gives the elements of this one's result one after the other, as a [`Passing`] value.
     stream: Option<&'static Record>,
-    /// Whether the result is worth something only as long as the process lives that made it.
+    /// Whether the result is of use only until the process that made it ends.
     bound: bool,
 }
 
@@ -82,9 +82,9 @@ impl Record {
         image::offset_of(self)
     }
 
-    /// The record's place for the log of events: its offset where it has one.
+    /// Names the record in the log of events: its offset where it has one.
     pub(crate) fn log_id(&'static self) -> u64 {
-        image::place_of(self)
+        image::log_id_of(self)
     }
 
     /// The record at an offset that came from another process of the same build.

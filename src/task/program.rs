@@ -151,7 +151,7 @@ impl<'a> Iterator for Ops<'a> {
     }
 }
 
-/// The place of the function that gives a program's result, whichever build it is of; 0 where there is none.
+/// The offset of the function that gives a program's result, whichever build it is of; 0 where there is none.
 pub(crate) fn function(mut body: &[u8]) -> u64 {
     let mut last = 0;
     while let Some(step) = Step::read(&mut body) {

@@ -63,7 +63,7 @@ impl Worker {
         self.end()
     }
 
-    /// The supervisor is gone.
+    /// The supervisor has ended.
     pub(super) fn end(&self) -> ! {
         clean_up_after(&self.welcome.supervisor_page);
         exit_now(0)

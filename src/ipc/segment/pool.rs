@@ -220,7 +220,7 @@ impl Surplus {
 
 /// Gives back memory that no segment uses any more.
 fn discard(memory: Memory) {
-    // SAFETY: it comes from the list of the unused, or would have gone there: our own last reference is dropped, and every
+    // SAFETY: it comes from the list of the unused, or would have been put there: our own last reference is dropped, and every
     // delivery to others has been returned.
     unsafe { memory.discard() }
 }

@@ -186,7 +186,7 @@ impl Sim {
         self.s.submit(self.jobs[number as usize], Arc::new(spec), self.now).unwrap();
     }
 
-    /// A job that is open gets more tasks, unless its session has gone.
+    /// A job that is open gets more tasks, unless its session has closed.
     fn grow(&mut self, number: u32, open: bool) {
         let job = self.jobs[number as usize];
         let part = match self.vanished.contains(&job.session) || self.rng.chance(20) {

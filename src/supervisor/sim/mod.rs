@@ -3,7 +3,7 @@
 //!
 //! Workers fail to start in all the ways there are, answer late, stop, print, run out of memory, break the protocol, die in
 //! every phase, are replaced, recycled, scaled and restarted. Sessions submit, grow, release, cancel, retry, ask, and vanish with
-//! segments lent to them and by them. Timers come late; messages are full, or too large. The core is driven as in life: by the
+//! segments lent to them and by them. Timers come late; messages are full, or too large. The core is driven as in production: by the
 //! actor, or by another thread that leaves the actor what only the actor may do.
 //!
 //! In the end every session has been told of each of its outputs, and nothing is waiting, lent or running anywhere. A seed that

@@ -45,7 +45,7 @@ pub(super) struct SimSession {
     /// Questions that have not been answered.
     pub(super) tickets: BTreeSet<u64>,
     next_ticket: u64,
-    /// Values that it has and may still look at.
+    /// Values that it has and may still read.
     pub(super) values: Vec<Payload>,
     /// It has been told that nothing will come any more.
     pub(super) closed: bool,

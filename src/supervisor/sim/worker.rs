@@ -122,7 +122,7 @@ impl SimWorker {
         self.ended.is_none() && !self.is_stopped()
     }
 
-    /// Whether it has been welcomed, and lives.
+    /// Whether it has been welcomed, and has not ended.
     pub(super) fn is_up(&self) -> bool {
         self.welcomed && self.moves()
     }
