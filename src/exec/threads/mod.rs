@@ -415,7 +415,7 @@ impl Backend for ThreadPool {
         Ok(submission)
     }
 
-    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
+    fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
     fn release(&self, submission: &Submission, indices: &[u32]) {
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
@@ -464,7 +464,7 @@ impl Backend for ThreadPool {
         }
     }
 
-    fn ask_supervisor(&self, question: Question) -> Reply {
+    fn ask(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let threads = self.queue.lock().threads.clone();
             let runs =
