@@ -208,6 +208,26 @@ fn idle_workers_that_are_killed_are_replaced() {
     }
 }
 
+/// Started from a shell in the background, for one.
+#[test]
+fn a_client_may_be_started_where_signals_are_ignored() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let role = role("roles", "idle");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT QUIT ALRM; exec \"$0\" \"$@\""]).arg(role.get_program()).args(role.get_args());
+    command.envs(role.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("SWATH_TEST_DIR", dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    for worker in Player::start(command).pids() {
+        let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        let ignores = |signal: Signal| ignored & (1 << (signal as i32 - 1)) != 0;
+        assert!(!ignores(Signal::SIGALRM), "it ends a worker whose client has gone");
+        assert!(ignores(Signal::SIGINT), "whoever interrupts others does not mean this program");
+    }
+}
+
 #[test]
 fn busy_workers_that_are_killed_are_replaced() {
     let _clean = Clean::start();

@@ -104,16 +104,16 @@ impl<T: Data> Buffered<T> {
     fn share(&mut self, permit: Permit) -> Result<()> {
         let nodes: Vec<_> = self.shared.iter().filter(|s| s.first == self.started).map(|s| &s.node).collect();
         let graph = self.client.graph_with(&nodes, &self.held)?;
-        let run = self.client.run(graph, Want::Handles, permit)?;
-        self.held.extend(self.client.outputs(&run).into_iter().map(|output| (output.hash(), output)));
+        let submission = self.client.run(graph, Want::Handles, permit)?;
+        self.held.extend(self.client.outputs(&submission).into_iter().map(|output| (output.hash(), output)));
         Ok(())
     }
 
-    /// What a finished run has made; lets go of what no later one needs.
-    fn take(&mut self, run: Result<AllResults>) -> Result<T> {
+    /// What a finished submission has made; lets go of what no later one needs.
+    fn take(&mut self, submission: Result<AllResults>) -> Result<T> {
         let i = self.taken;
         self.taken += 1;
-        let value = run.and_then(|run| run.0.take(0)?.into_typed(|| run.0.label(0)));
+        let value = submission.and_then(|submission| submission.0.take(0)?.into_typed(|| submission.0.label(0)));
         for shared in self.shared.iter().filter(|s| s.last == i) {
             self.held.remove(&shared.node.hash);
         }
@@ -122,32 +122,32 @@ impl<T: Data> Buffered<T> {
 
     pub(crate) fn next(&mut self) -> Option<Result<T>> {
         while self.wants_more() {
-            let gate = Arc::clone(&self.client.0.gate);
+            let limit = Arc::clone(&self.client.0.limit);
             // One permit at a time: whoever holds one while waiting for another could wait for itself.
-            let shared = if self.shares() { self.share(gate.acquire()) } else { Ok(()) };
-            self.start(shared, gate.acquire());
+            let shared = if self.shares() { self.share(limit.acquire()) } else { Ok(()) };
+            self.start(shared, limit.acquire());
         }
-        let run = self.under_way.pop_front()?;
-        if let Ok(run) = &run {
-            run.0.wait_all(None);
+        let submission = self.under_way.pop_front()?;
+        if let Ok(submission) = &submission {
+            submission.0.wait_all(None);
         }
-        Some(self.take(run))
+        Some(self.take(submission))
     }
 
     pub(crate) async fn next_async(&mut self) -> Option<Result<T>> {
         while self.wants_more() {
-            let gate = Arc::clone(&self.client.0.gate);
-            let shared = if self.shares() { self.share(gate.enter_async().await) } else { Ok(()) };
-            let permit = gate.enter_async().await;
+            let limit = Arc::clone(&self.client.0.limit);
+            let shared = if self.shares() { self.share(limit.acquire_async().await) } else { Ok(()) };
+            let permit = limit.acquire_async().await;
             self.start(shared, permit);
         }
         // It stays in the queue while it is waited for: this future may be dropped.
         std::future::poll_fn(|cx| match self.under_way.front() {
-            Some(Ok(run)) if !run.0.poll_all(cx.waker()) => Poll::Pending,
+            Some(Ok(submission)) if !submission.0.poll_all(cx.waker()) => Poll::Pending,
             _ => Poll::Ready(()),
         })
         .await;
-        let run = self.under_way.pop_front()?;
-        Some(self.take(run))
+        let submission = self.under_way.pop_front()?;
+        Some(self.take(submission))
     }
 }

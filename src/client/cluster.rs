@@ -40,7 +40,7 @@ impl Client {
     }
 
     fn ask<A: Ask>(&self, question: A) -> Asked<A> {
-        Asked::new(self.0.backend.ask_supervisor(question.question()))
+        Asked::new(self.0.backend.ask(question.question()))
     }
 
     /// The workers. In the in-process modes, the threads that run tasks.

@@ -24,16 +24,16 @@ pub struct Handles<'a> {
     pub(super) counts: std::vec::IntoIter<usize>,
 }
 
-/// An output of a run.
+/// An output of a submission.
 pub(super) struct ResultRef<'a> {
-    pub(super) run: &'a Submission,
-    pub(super) slot: u32,
+    pub(super) submission: &'a Submission,
+    pub(super) index: u32,
 }
 
 impl Results<'_> {
     fn typed<T: Data>(&mut self) -> Result<T> {
-        let (here, place) = (self.next)();
-        here?.into_typed(|| place.run.label(place.slot))
+        let (here, from) = (self.next)();
+        here?.into_typed(|| from.submission.label(from.index))
     }
 
     /// The results of the next collection.

@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 /// A graph that has been submitted for a [`Computable`].
 struct Started {
-    run: Arc<Submission>,
-    /// For each root, its slot.
-    slots: Vec<u32>,
+    submission: Arc<Submission>,
+    /// For each root, its index.
+    indices: Vec<u32>,
     /// How many roots each collection has.
     counts: Vec<usize>,
 }
@@ -64,11 +64,11 @@ impl Client {
         let graph = roots.with(|roots| self.graph(roots))?;
         let counts = roots.counts;
         let outputs = graph.outputs();
-        let slots = match outputs == graph.roots {
+        let indices = match outputs == graph.roots {
             true => (0..outputs.len() as u32).collect(),
             false => graph.roots.iter().map(|r| outputs.binary_search(r).map_or(0, |s| s as u32)).collect(),
         };
-        Ok(Started { run: self.run(graph, want, permit)?, slots, counts })
+        Ok(Started { submission: self.run(graph, want, permit)?, indices, counts })
     }
 
     /// Submits a graph.
@@ -84,30 +84,33 @@ impl Client {
         submit: impl FnOnce() -> Result<Arc<Submission>>,
     ) -> Result<Arc<Submission>> {
         let began = ticks();
-        let run = submit()?;
-        run.keep_until_done(permit.submitted(&self.0.log, run.number, tasks, began));
-        Ok(run)
+        let submission = submit()?;
+        submission.keep_until_done(permit.submitted(&self.0.log, submission.number, tasks, began));
+        Ok(submission)
     }
 
     fn finish<C: Computable + ?Sized>(
         what: &C,
-        run: &AllResults,
-        slots: Vec<u32>,
+        submission: &AllResults,
+        indices: Vec<u32>,
         counts: Vec<usize>,
     ) -> Result<C::Output> {
-        let mut left = vec![0_u32; run.0.len()];
-        slots.iter().for_each(|&s| left[s as usize] += 1);
-        let mut slots = slots.into_iter();
+        let mut left = vec![0_u32; submission.0.len()];
+        indices.iter().for_each(|&s| left[s as usize] += 1);
+        let mut indices = indices.into_iter();
         let next = || {
-            let slot = slots.next().unwrap_or_default();
-            left[slot as usize] -= 1;
-            let here = if left[slot as usize] == 0 {
-                run.0.take(slot)
+            let index = indices.next().unwrap_or_default();
+            left[index as usize] -= 1;
+            let here = if left[index as usize] == 0 {
+                submission.0.take(index)
             } else {
                 // All outputs are here by now, so nobody is ever told.
-                run.0.poll_here(slot, || Waiter::Call(Box::new(|| ()))).unwrap_or_else(|| run.0.take(slot))
+                submission
+                    .0
+                    .poll_here(index, || Waiter::Call(Box::new(|| ())))
+                    .unwrap_or_else(|| submission.0.take(index))
             };
-            (here, ResultRef { run: &run.0, slot })
+            (here, ResultRef { submission: &submission.0, index })
         };
         what.output(&mut Results { next: Box::new(next), counts: counts.into_iter() })
     }
@@ -126,10 +129,10 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let Started { run, slots, counts } = self.start(&what, Want::Values, self.0.gate.acquire())?;
-        let run = AllResults(run);
-        run.0.wait_all(None);
-        Self::finish(&what, &run, slots, counts)
+        let Started { submission, indices, counts } = self.start(&what, Want::Values, self.0.limit.acquire())?;
+        let submission = AllResults(submission);
+        submission.0.wait_all(None);
+        Self::finish(&what, &submission, indices, counts)
     }
 
     /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
@@ -139,13 +142,13 @@ impl Client {
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
         let deadline = Instant::now().checked_add(timeout);
         let late = Error::Timeout { waited: timeout };
-        let Some(permit) = self.0.gate.enter_until(deadline) else { return Err(late) };
-        let Started { run, slots, counts } = self.start(&what, Want::Values, permit)?;
-        let run = AllResults(run);
-        if !run.0.wait_all(deadline) {
+        let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late) };
+        let Started { submission, indices, counts } = self.start(&what, Want::Values, permit)?;
+        let submission = AllResults(submission);
+        if !submission.0.wait_all(deadline) {
             return Err(late);
         }
-        Self::finish(&what, &run, slots, counts)
+        Self::finish(&what, &submission, indices, counts)
     }
 
     /// [`compute`](Self::compute) for async code. Dropping the future cancels the work.
@@ -153,14 +156,15 @@ impl Client {
     /// # Errors
     /// As [`compute`](Self::compute).
     pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let Started { run, slots, counts } = self.start(&what, Want::Values, self.0.gate.enter_async().await)?;
-        let run = AllResults(run);
-        poll_fn(|cx| match run.0.poll_all(cx.waker()) {
+        let Started { submission, indices, counts } =
+            self.start(&what, Want::Values, self.0.limit.acquire_async().await)?;
+        let submission = AllResults(submission);
+        poll_fn(|cx| match submission.0.poll_all(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })
         .await;
-        Self::finish(&what, &run, slots, counts)
+        Self::finish(&what, &submission, indices, counts)
     }
 
     /// [`compute_timeout`](Self::compute_timeout) for async code. It needs no runtime's timer: a thread of its own keeps
@@ -174,17 +178,17 @@ impl Client {
         computed.unwrap_or(Err(Error::Timeout { waited: timeout }))
     }
 
-    /// The first handle of an output of a run.
-    pub(super) fn output(run: &Arc<Submission>, slot: u32) -> ResultHandle {
-        match run.alias(slot) {
+    /// The first handle of an output of a submission.
+    pub(super) fn output(submission: &Arc<Submission>, index: u32) -> ResultHandle {
+        match submission.alias(index) {
             Some(earlier) => earlier.clone(),
-            None => ResultHandle::new(run, slot),
+            None => ResultHandle::new(submission, index),
         }
     }
 
-    /// The first handles of a run's outputs.
-    pub(super) fn outputs(&self, run: &Arc<Submission>) -> Vec<ResultHandle> {
-        let outputs: Vec<_> = (0..run.len() as u32).map(|slot| Self::output(run, slot)).collect();
+    /// The first handles of a submission's outputs.
+    pub(super) fn outputs(&self, submission: &Arc<Submission>) -> Vec<ResultHandle> {
+        let outputs: Vec<_> = (0..submission.len() as u32).map(|index| Self::output(submission, index)).collect();
         self.remember(&outputs);
         outputs
     }
@@ -195,26 +199,26 @@ impl Client {
         for output in outputs.iter().filter(|output| output.submission.may_be_pure(output.index)) {
             let known = pure.get_or_insert_with(|| {
                 let mut known = self.0.pure.lock();
-                known.retain(|_, output| !output.is_gone());
+                known.retain(|_, output| !output.is_released());
                 known
             });
             known.insert(output.hash(), output.downgrade());
         }
     }
 
-    /// A handle for each root, of the output in its slot.
-    fn handles<T>(&self, run: &Arc<Submission>, slots: &[u32]) -> Vec<Future<T>> {
-        let outputs = self.outputs(run);
-        match slots.iter().copied().eq(0..outputs.len() as u32) {
+    /// A handle for each root, of the output with its index.
+    fn handles<T>(&self, submission: &Arc<Submission>, indices: &[u32]) -> Vec<Future<T>> {
+        let outputs = self.outputs(submission);
+        match indices.iter().copied().eq(0..outputs.len() as u32) {
             true => outputs.into_iter().map(Future::new).collect(),
-            false => slots.iter().map(|&slot| Future::new(outputs[slot as usize].clone())).collect(),
+            false => indices.iter().map(|&index| Future::new(outputs[index as usize].clone())).collect(),
         }
     }
 
     /// Submits what one value needs.
     fn submit_one<T>(&self, what: &Delayed<T>, permit: Permit) -> Result<Future<T>> {
-        let run = self.run(self.graph(&[what.node()])?, Want::Handles, permit)?;
-        let output = Self::output(&run, 0);
+        let submission = self.run(self.graph(&[what.node()])?, Want::Handles, permit)?;
+        let output = Self::output(&submission, 0);
         self.remember(std::slice::from_ref(&output));
         Ok(Future::new(output))
     }
@@ -235,9 +239,9 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
-        let Started { run, slots, counts } = self.start(&what, Want::Handles, self.0.gate.acquire())?;
-        let outputs = self.outputs(&run);
-        let next = &mut slots.into_iter().map(|s| outputs[s as usize].clone());
+        let Started { submission, indices, counts } = self.start(&what, Want::Handles, self.0.limit.acquire())?;
+        let outputs = self.outputs(&submission);
+        let next = &mut indices.into_iter().map(|s| outputs[s as usize].clone());
         Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
     }
 
@@ -246,9 +250,10 @@ impl Client {
     /// # Errors
     /// As [`persist`](Self::persist).
     pub async fn persist_async<C: Computable>(&self, what: C) -> Result<C::Persisted> {
-        let Started { run, slots, counts } = self.start(&what, Want::Handles, self.0.gate.enter_async().await)?;
-        let outputs = self.outputs(&run);
-        let next = &mut slots.into_iter().map(|s| outputs[s as usize].clone());
+        let Started { submission, indices, counts } =
+            self.start(&what, Want::Handles, self.0.limit.acquire_async().await)?;
+        let outputs = self.outputs(&submission);
+        let next = &mut indices.into_iter().map(|s| outputs[s as usize].clone());
         Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
     }
 
@@ -260,7 +265,7 @@ impl Client {
     /// # Errors
     /// Where the graph cannot be submitted: a closed client, an argument that cannot be encoded.
     pub fn submit<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        self.submit_one(what, self.0.gate.acquire())
+        self.submit_one(what, self.0.limit.acquire())
     }
 
     /// [`submit`](Self::submit) for async code: if too much is under way, it waits for room without blocking.
@@ -268,7 +273,7 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub async fn submit_async<T: Data>(&self, what: &Delayed<T>) -> Result<Future<T>> {
-        self.submit_one(what, self.0.gate.enter_async().await)
+        self.submit_one(what, self.0.limit.acquire_async().await)
     }
 
     /// Starts computing many lazy values. Does not wait.
@@ -276,8 +281,8 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn submit_all<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
-        let Started { run, slots, .. } = self.start(what, Want::Handles, self.0.gate.acquire())?;
-        Ok(self.handles(&run, &slots))
+        let Started { submission, indices, .. } = self.start(what, Want::Handles, self.0.limit.acquire())?;
+        Ok(self.handles(&submission, &indices))
     }
 
     /// [`submit_all`](Self::submit_all) for async code: if too much is under way, it waits for room without blocking.
@@ -285,8 +290,9 @@ impl Client {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub async fn submit_all_async<T: Data>(&self, what: &[Delayed<T>]) -> Result<Vec<Future<T>>> {
-        let Started { run, slots, .. } = self.start(what, Want::Handles, self.0.gate.enter_async().await)?;
-        Ok(self.handles(&run, &slots))
+        let Started { submission, indices, .. } =
+            self.start(what, Want::Handles, self.0.limit.acquire_async().await)?;
+        Ok(self.handles(&submission, &indices))
     }
 
     fn scatter_values<T: Data>(&self, values: Vec<T>, broadcast: bool) -> Result<Vec<Future<T>>> {
@@ -305,8 +311,8 @@ impl Client {
         if let Some(room) = backend.room() {
             room.wait()?;
         }
-        let run = backend.scatter(values, broadcast)?;
-        Ok(self.outputs(&run).into_iter().map(Future::new).collect())
+        let submission = backend.scatter(values, broadcast)?;
+        Ok(self.outputs(&submission).into_iter().map(Future::new).collect())
     }
 
     /// Gives a value to the workers, to be an argument of many tasks: it is sent once, not with each task.

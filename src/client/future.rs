@@ -95,7 +95,7 @@ impl<T> Future<T> {
     /// How far the task is.
     pub fn status(&self) -> Status {
         use crate::submission::handle::ResultState;
-        self.output.submission.with_state(self.output.index, |slot| match slot {
+        self.output.submission.with_state(self.output.index, |state| match state {
             ResultState::Pending { .. } => Status::Pending,
             ResultState::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
             ResultState::Failed(_) => Status::Failed,
@@ -107,7 +107,7 @@ impl<T> Future<T> {
     /// `None` before, in the in-process modes, and for a task that failed.
     pub fn nbytes(&self) -> Option<u64> {
         use crate::submission::handle::ResultState;
-        self.output.submission.with_state(self.output.index, |slot| match slot {
+        self.output.submission.with_state(self.output.index, |state| match state {
             ResultState::Remote { nbytes, .. } => Some(*nbytes),
             ResultState::Payload(payload) => Some(payload.nbytes()),
             _ => None,

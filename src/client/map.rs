@@ -45,8 +45,8 @@ where
 
 /// Asks for all results before anybody waits for one.
 fn want_here<T>(futures: &[Future<T>]) {
-    for (run, places) in wait::by_run(futures) {
-        run.want_here(places.each().map(|(slot, _)| slot));
+    for (submission, places) in wait::by_submission(futures) {
+        submission.want_here(places.each().map(|(index, _)| index));
     }
 }
 
@@ -138,7 +138,7 @@ impl Client {
         I::Item: IntoArg<A>,
     {
         match calls(function, items) {
-            Calls::OfValues(map) => self.submit_map(map, self.0.gate.acquire()),
+            Calls::OfValues(map) => self.submit_map(map, self.0.limit.acquire()),
             Calls::Each(calls) => self.submit_all(&calls),
         }
     }
@@ -151,7 +151,7 @@ impl Client {
         I::Item: IntoArg<A>,
     {
         match calls(function, items) {
-            Calls::OfValues(map) => self.submit_map(map, self.0.gate.enter_async().await),
+            Calls::OfValues(map) => self.submit_map(map, self.0.limit.acquire_async().await),
             Calls::Each(calls) => self.submit_all_async(&calls).await,
         }
     }
@@ -159,8 +159,10 @@ impl Client {
     fn submit_map<R: Data>(&self, map: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
         let mut futures = Vec::new();
         self.noted(permit, map.len(), || {
-            let mut shown = |run: &Arc<Submission>| {
-                futures = (0..run.len() as u32).map(|slot| Future::new(ResultHandle::new(run, slot))).collect();
+            let mut shown = |submission: &Arc<Submission>| {
+                futures = (0..submission.len() as u32)
+                    .map(|index| Future::new(ResultHandle::new(submission, index)))
+                    .collect();
             };
             self.backend().submit_map(Arc::new(map), &mut shown)
         })?;

@@ -65,7 +65,7 @@ struct Inner {
     backend: Arc<dyn Backend>,
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
-    gate: Arc<SubmissionLimit>,
+    limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<FxHashMap<u128, WeakHandle>>,
@@ -106,8 +106,8 @@ impl Client {
     }
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
-        let (gate, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(Arc::new(Inner { backend, owner, gate, log, pure: Mutex::default() }))
+        let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
+        Self(Arc::new(Inner { backend, owner, limit, log, pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.

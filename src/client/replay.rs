@@ -40,11 +40,11 @@ impl Client {
         let mut inputs = Vec::new();
         failed.each_input(&mut |input| inputs.push(Arc::clone(input)));
         let mut values = self.values_of(&inputs)?.into_iter();
-        let mut slots: SmallVec<[Argument<'_>; 4]> = SmallVec::new();
+        let mut arguments: SmallVec<[Argument<'_>; 4]> = SmallVec::new();
         for arg in args {
-            slots.push(Argument::Value(self.argument(arg, &mut values)?));
+            arguments.push(Argument::Value(self.argument(arg, &mut values)?));
         }
-        match function.run(&mut slots) {
+        match function.run(&mut arguments) {
             Ok(value) if failed.hash == what.node().hash => unwrap_value(value).ok_or(Error::Task(error)),
             Ok(value) => self.compute_with(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),
@@ -71,13 +71,13 @@ impl Client {
         value: Value,
         function: &'static Record,
     ) -> Result<T> {
-        let run = self.backend().scatter(vec![(value, function.result(), TaskLabel::of(given))], false)?;
-        let output = ResultHandle::new(&run, 0);
+        let submission = self.backend().scatter(vec![(value, function.result(), TaskLabel::of(given))], false)?;
+        let output = ResultHandle::new(&submission, 0);
         let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| output.held());
         let graph = Dag::with_known(&[what.node()], Some(&known));
-        let run = AllResults(self.backend().submit(graph, Want::Values)?);
-        run.0.wait_all(None);
-        run.0.take(0)?.into_typed(|| run.0.label(0))
+        let submission = AllResults(self.backend().submit(graph, Want::Values)?);
+        submission.0.wait_all(None);
+        submission.0.take(0)?.into_typed(|| submission.0.label(0))
     }
 
     fn argument(&self, arg: &Arg, values: &mut dyn Iterator<Item = Value>) -> Result<Value> {
@@ -86,11 +86,11 @@ impl Client {
             Arg::Value(value, _) => value.clone(),
             Arg::Task(_) | Arg::Elements(_) => values.next().ok_or_else(missing)?,
             Arg::Inline(record, args) => {
-                let mut slots = Vec::with_capacity(args.len());
+                let mut arguments = Vec::with_capacity(args.len());
                 for arg in args {
-                    slots.push(Argument::Value(self.argument(arg, values)?));
+                    arguments.push(Argument::Value(self.argument(arg, values)?));
                 }
-                record.run(&mut slots).map_err(|_| missing())?
+                record.run(&mut arguments).map_err(|_| missing())?
             }
         })
     }
@@ -100,13 +100,13 @@ impl Client {
         let roots: Vec<_> = nodes.iter().collect();
         let graph = self.graph(&roots)?;
         let outputs = graph.outputs();
-        let slots: Vec<_> = graph.roots.iter().map(|r| outputs.binary_search(r).unwrap_or_default() as u32).collect();
-        let run = AllResults(self.backend().submit(graph, Want::Values)?);
-        run.0.wait_all(None);
-        slots
+        let indices: Vec<_> = graph.roots.iter().map(|r| outputs.binary_search(r).unwrap_or_default() as u32).collect();
+        let submission = AllResults(self.backend().submit(graph, Want::Values)?);
+        submission.0.wait_all(None);
+        indices
             .into_iter()
-            .map(|slot| {
-                let output = ResultHandle::new(&run.0, slot);
+            .map(|index| {
+                let output = ResultHandle::new(&submission.0, index);
                 match output.wait_here(None) {
                     Some(here) => here?.into_value(&output.label()),
                     None => Err(Error::Closed { reason: "the inputs did not come".to_string() }),

@@ -18,22 +18,22 @@ pub enum WaitFor {
     Any,
 }
 
-/// The outputs behind some futures, by run, each with its place in the list.
-pub(super) fn by_run<T>(futures: &[Future<T>]) -> Vec<(&Arc<Submission>, ListPositions)> {
-    let mut runs: Vec<(&Arc<Submission>, ListPositions)> = Vec::new();
+/// The outputs behind some futures, by submission, each with its place in the list.
+pub(super) fn by_submission<T>(futures: &[Future<T>]) -> Vec<(&Arc<Submission>, ListPositions)> {
+    let mut submissions: Vec<(&Arc<Submission>, ListPositions)> = Vec::new();
     let mut known: FxHashMap<*const Submission, usize> = FxHashMap::default();
     let mut place = 0;
-    // Futures of one run mostly follow each other.
+    // Futures of one submission mostly follow each other.
     for stretch in futures.chunk_by(|a, b| a.output().is_before(b.output())) {
-        let ResultHandle { submission: run, index: slot } = stretch[0].output();
-        let at = *known.entry(Arc::as_ptr(run)).or_insert_with(|| {
-            runs.push((run, ListPositions::default()));
-            runs.len() - 1
+        let ResultHandle { submission, index } = stretch[0].output();
+        let at = *known.entry(Arc::as_ptr(submission)).or_insert_with(|| {
+            submissions.push((submission, ListPositions::default()));
+            submissions.len() - 1
         });
-        runs[at].1.push(*slot, stretch.len(), place);
+        submissions[at].1.push(*index, stretch.len(), place);
         place += stretch.len();
     }
-    runs
+    submissions
 }
 
 /// How many of the futures must be done.
@@ -45,12 +45,12 @@ fn wanted(n: usize, how: WaitFor) -> usize {
 }
 
 pub(super) fn wait<T>(futures: &[Future<T>], how: WaitFor, deadline: Option<Instant>) -> bool {
-    let arrivals = CompletionQueue::of(by_run(futures));
+    let arrivals = CompletionQueue::of(by_submission(futures));
     (0..wanted(futures.len(), how)).all(|_| arrivals.pop(deadline).is_some())
 }
 
 pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
-    let arrivals = CompletionQueue::of(by_run(futures));
+    let arrivals = CompletionQueue::of(by_submission(futures));
     for _ in 0..wanted(futures.len(), how) {
         std::future::poll_fn(|cx| arrivals.poll(cx.waker())).await;
     }
@@ -65,7 +65,7 @@ pub struct AsCompleted<T> {
 
 impl<T> AsCompleted<T> {
     pub(super) fn new(futures: Vec<Future<T>>) -> Self {
-        let arrivals = CompletionQueue::of(by_run(&futures));
+        let arrivals = CompletionQueue::of(by_submission(&futures));
         Self { left: futures.len(), futures: futures.into_iter().map(Some).collect(), arrivals }
     }
 
@@ -120,16 +120,16 @@ mod tests {
             F::RECORD
         }
         let label = |at| TaskLabel::new(record(|x: u64| x), None, at);
-        let run = Submission::of_values(0, SyncExecutor::new(0), (0..3).map(label).collect());
-        let failed = || ResultState::Failed(cancelled(&run.label(0)));
-        run.settle([(0, failed())]);
-        let futures = (0..3).map(|slot| Future::<u64>::new(ResultHandle::new(&run, slot))).collect();
+        let submission = Submission::of_values(0, SyncExecutor::new(0), (0..3).map(label).collect());
+        let failed = || ResultState::Failed(cancelled(&submission.label(0)));
+        submission.settle([(0, failed())]);
+        let futures = (0..3).map(|index| Future::<u64>::new(ResultHandle::new(&submission, index))).collect();
         let mut completed = AsCompleted::new(futures);
-        run.settle([(1, failed())]);
+        submission.settle([(1, failed())]);
         let done: Vec<u32> = completed.by_ref().take(2).map(|future| future.output().index).collect();
         assert_eq!(done, [0, 1]);
-        assert!(run.reopen(0) && run.reopen(1));
-        run.settle((0..3).map(|slot| (slot, ResultState::Value(Arc::new(u64::from(slot))))));
+        assert!(submission.reopen(0) && submission.reopen(1));
+        submission.settle((0..3).map(|index| (index, ResultState::Value(Arc::new(u64::from(index))))));
         assert_eq!(completed.map(|future| future.output().index).collect::<Vec<_>>(), [2]);
     }
 }

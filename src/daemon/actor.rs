@@ -18,6 +18,7 @@ use crate::status::ProgramStatus;
 use crate::supervisor::Executable;
 use crate::supervisor::SharedMemory;
 use crate::supervisor::actor::CloseSession;
+use crate::supervisor::actor::Health;
 use crate::supervisor::actor::OpenSession;
 use crate::supervisor::actor::RestartAll;
 use crate::supervisor::actor::ScaleTo;
@@ -52,7 +53,7 @@ pub(crate) struct Daemon {
     shared: SharedMemory,
     began: Instant,
     groups: Vec<BuildGroup>,
-    /// Supervisors that have been told to stop.
+    /// Supervisors that have been told to stop, or whose core has panicked.
     leaving: Vec<Addr<Supervisor>>,
     sessions: FxHashMap<SessionId, Arc<ControlPage>>,
     next_session: u32,
@@ -64,6 +65,7 @@ struct BuildGroup {
     build: BuildId,
     program: String,
     supervisor: Addr<Supervisor>,
+    health: Health,
     sessions: Vec<SessionId>,
     /// Since when there is none.
     idle: Instant,
@@ -159,7 +161,10 @@ impl Daemon {
 
     /// The supervisor for programs of that build.
     fn group(&mut self, admit: &Admit) -> std::result::Result<usize, String> {
-        self.groups.retain(|group| group.supervisor.connected());
+        // One whose core has panicked goes on until its workers have ended, but it is of no use to anybody.
+        let of_use = |group: &BuildGroup| group.supervisor.connected() && group.health.is_sound();
+        let unsound = self.groups.extract_if(.., |group| !of_use(group));
+        self.leaving.extend(unsound.map(|group| group.supervisor).filter(Addr::connected));
         if let Some(known) = self.groups.iter().position(|group| group.build == admit.build) {
             return Ok(known);
         }
@@ -175,8 +180,9 @@ impl Daemon {
             show(&admit.build)
         );
         let (build, program) = (admit.build.clone(), admit.program.clone());
+        let health = supervisor.health();
         let (supervisor, sessions, idle) = (supervisor.start(), Vec::new(), Instant::now());
-        self.groups.push(BuildGroup { build, program, supervisor, sessions, idle });
+        self.groups.push(BuildGroup { build, program, supervisor, health, sessions, idle });
         Ok(self.groups.len() - 1)
     }
 
@@ -440,12 +446,45 @@ pub(super) async fn end(cluster: &Addr<Daemon>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::supervisor::actor::FromSocket;
+    use crate::supervisor::core::provoke::panic_at;
+    use crate::supervisor::tests::request;
+    use crate::task::image;
+    use crate::{Client, Mode};
 
     #[test]
     fn only_our_own_user_comes_in() {
         let us = geteuid().as_raw();
         admits(us).unwrap();
         assert!(admits(us + 1).unwrap_err().contains(&format!("user {}", us + 1)));
+    }
+
+    #[test]
+    fn nobody_is_let_in_to_a_supervisor_whose_core_has_panicked() {
+        let settings = Client::builder().mode(Mode::Processes).workers(1).threads(1).settings().unwrap();
+        let (paths, shared) = (ClusterPaths::named("unused").unwrap(), SharedMemory::new(&settings).unwrap());
+        System::new().block_on(async move {
+            let mut daemon = Daemon::new(paths, settings, shared);
+            let executable = std::fs::File::open("/proc/self/exe").unwrap().into();
+            let admit = Admit { build: image::build_id().clone(), program: "program".to_string(), executable };
+            let mut group = || {
+                let at = daemon.group(&admit).unwrap();
+                daemon.groups[at].supervisor.clone()
+            };
+            let broken = group();
+            assert_eq!(group(), broken, "programs of a build have one supervisor");
+            let frames = vec![request(1, Some(panic_at("submission", "any thread")))];
+            assert!(broken.send(FromSocket { session: SessionId(1), frames }).await.unwrap().is_err());
+            let next = group();
+            assert_ne!(next, broken);
+            assert!(daemon.leaving.contains(&broken), "the cluster waits for its end when it stops");
+            next.do_send(Stop);
+            let until = Instant::now() + Duration::from_secs(60);
+            while [&next, &broken].into_iter().any(Addr::connected) {
+                assert!(Instant::now() < until, "both end");
+                actix_rt::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
     }
 
     #[test]

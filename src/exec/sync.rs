@@ -226,7 +226,7 @@ impl Backend for SyncExecutor {
         Ok(submission)
     }
 
-    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
+    fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
     fn release(&self, _submission: &Submission, _indices: &[u32]) {}
 
@@ -255,7 +255,7 @@ impl Backend for SyncExecutor {
         }
     }
 
-    fn ask_supervisor(&self, question: Question) -> Reply {
+    fn ask(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));

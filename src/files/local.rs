@@ -1,7 +1,7 @@
 //! Files of this machine.
 
 use super::location::{Listed, Location, Sink};
-use super::pattern::{Pattern, Segment, is_pattern};
+use super::pattern::{Pattern, PatternPart, is_pattern};
 use crate::error::file::{FileError, FileProblem};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
@@ -39,17 +39,17 @@ pub(super) fn list(path: &str) -> Result<Vec<Listed>, FileError> {
 /// Goes down level by level, so that only what can match is looked at.
 fn matching(pattern: &Pattern) -> Result<BTreeSet<PathBuf>, FileError> {
     let mut found = BTreeSet::from([PathBuf::from("/")]);
-    for (i, segment) in pattern.segments().iter().enumerate() {
-        let is_last = i + 1 == pattern.segments().len();
+    for (i, part) in pattern.parts().iter().enumerate() {
+        let is_last = i + 1 == pattern.parts().len();
         let mut below = BTreeSet::new();
         for folder in found {
-            if segment.is_any_depth() {
+            if part.is_any_depth() {
                 walk(folder, is_last, &mut below)?;
-            } else if let Some(name) = segment.literal() {
+            } else if let Some(name) = part.literal() {
                 below.extend(Some(folder.join(name)).filter(|path| path.symlink_metadata().is_ok()));
             } else {
                 let entries = entries(&folder)?.into_iter().map(|entry| entry.path());
-                below.extend(entries.filter(|path| matches(segment, path) && (is_last || path.is_dir())));
+                below.extend(entries.filter(|path| matches(part, path) && (is_last || path.is_dir())));
             }
         }
         found = below;
@@ -57,8 +57,8 @@ fn matching(pattern: &Pattern) -> Result<BTreeSet<PathBuf>, FileError> {
     Ok(found)
 }
 
-fn matches(segment: &Segment, path: &Path) -> bool {
-    path.file_name().is_some_and(|name| segment.matches(&name.to_string_lossy()))
+fn matches(part: &PatternPart, path: &Path) -> bool {
+    path.file_name().is_some_and(|name| part.matches(&name.to_string_lossy()))
 }
 
 /// The directory and all below it that are not hidden, without those behind links, which may lead in a circle; or the files

@@ -293,20 +293,20 @@ pub(super) fn list(url: &str, options: &StoreOptions) -> Result<Vec<Listed>, Fil
 async fn matching(pattern: &Pattern, store: &dyn ObjectStore) -> object_store::Result<Vec<ObjectMeta>> {
     let mut found = Vec::new();
     let mut folders = vec![Path::ROOT];
-    for (i, segment) in pattern.segments().iter().enumerate() {
-        let is_last = i + 1 == pattern.segments().len();
-        let matches = |path: &Path| path.filename().is_some_and(|name| segment.matches(name));
+    for (i, part) in pattern.parts().iter().enumerate() {
+        let is_last = i + 1 == pattern.parts().len();
+        let matches = |path: &Path| path.filename().is_some_and(|name| part.matches(name));
         let mut below = Vec::new();
         for folder in folders {
             let prefix = (!folder.is_root()).then_some(&folder);
-            if segment.is_any_depth() {
+            if part.is_any_depth() {
                 let mut objects = store.list(prefix);
                 while let Some(object) = objects.try_next().await? {
                     if pattern.matches(object.location.as_ref()) {
                         found.push(object);
                     }
                 }
-            } else if let (false, Some(name)) = (is_last, segment.literal()) {
+            } else if let (false, Some(name)) = (is_last, part.literal()) {
                 below.push(Path::parse(format!("{folder}/{name}"))?);
             } else {
                 let level = store.list_with_delimiter(prefix).await?;

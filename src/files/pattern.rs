@@ -14,11 +14,11 @@ pub(super) fn is_pattern(text: &str) -> bool {
 
 pub(super) struct Pattern {
     whole: glob::Pattern,
-    segments: Vec<Segment>,
+    parts: Vec<PatternPart>,
 }
 
 /// What stands between two `/`.
-pub(super) struct Segment {
+pub(super) struct PatternPart {
     text: String,
     pattern: glob::Pattern,
 }
@@ -29,8 +29,8 @@ impl Pattern {
         let parse = |text: &str| {
             glob::Pattern::new(text).map_err(|e| FileProblem::unsupported(format!("the pattern is wrong: {e}")))
         };
-        let segment = |text: &str| parse(text).map(|pattern| Segment { text: text.to_string(), pattern });
-        Ok(Self { whole: parse(text)?, segments: text.split('/').map(segment).collect::<Result<_, _>>()? })
+        let part = |text: &str| parse(text).map(|pattern| PatternPart { text: text.to_string(), pattern });
+        Ok(Self { whole: parse(text)?, parts: text.split('/').map(part).collect::<Result<_, _>>()? })
     }
 
     #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "local files are matched name by name"))]
@@ -38,12 +38,12 @@ impl Pattern {
         self.whole.matches_with(path, OPTIONS)
     }
 
-    pub(super) fn segments(&self) -> &[Segment] {
-        &self.segments
+    pub(super) fn parts(&self) -> &[PatternPart] {
+        &self.parts
     }
 }
 
-impl Segment {
+impl PatternPart {
     pub(super) fn matches(&self, name: &str) -> bool {
         self.pattern.matches_with(name, OPTIONS)
     }

@@ -30,7 +30,7 @@ pub(crate) struct Wired {
     /// For each task of the job, the task of the graph whose result it has; `u32::MAX` for an argument.
     pub(crate) ends: Vec<u32>,
     /// For each of the job's outputs, its place among the graph's.
-    pub(crate) slots: Vec<u32>,
+    pub(crate) indices: Vec<u32>,
 }
 
 /// The error of an argument that cannot be encoded.
@@ -57,7 +57,7 @@ struct JobWriter<'a> {
     deps: Vec<u32>,
     /// Where in `deps` each one is, once there are many.
     many: FxHashMap<u32, u32>,
-    slots: Vec<u32>,
+    indices: Vec<u32>,
     scratch: Vec<u8>,
 }
 
@@ -78,7 +78,7 @@ impl Dag {
             length: vec![1; n],
             deps: Vec::new(),
             many: FxHashMap::default(),
-            slots: Vec::new(),
+            indices: Vec::new(),
             scratch: Vec::new(),
         };
         writer.find_chains();
@@ -95,7 +95,7 @@ impl Dag {
             }
         }
         writer.outputs(deliver);
-        Ok(Wired { spec: writer.spec, ends: writer.ends, slots: writer.slots })
+        Ok(Wired { spec: writer.spec, ends: writer.ends, indices: writer.indices })
     }
 }
 
@@ -282,11 +282,11 @@ impl JobWriter<'_> {
 
     /// Names the results asked for, apart from those that are there already.
     fn outputs(&mut self, deliver: bool) {
-        for (slot, id) in self.graph.outputs().into_iter().enumerate() {
+        for (number, id) in self.graph.outputs().into_iter().enumerate() {
             let index = self.place[id as usize];
             if index & EXTERNAL == 0 {
                 self.spec.outputs.push(WantedResult { index, deliver });
-                self.slots.push(slot as u32);
+                self.indices.push(number as u32);
             }
         }
     }

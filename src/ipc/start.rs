@@ -195,10 +195,13 @@ static PARENT: AtomicI32 = AtomicI32::new(0);
 /// supervisor has left behind.
 pub(crate) fn die_with_parent() {
     PARENT.store(getppid().as_raw(), Ordering::Release);
+    // The alarm's signal may be ignored where the program was started, which all its processes inherit.
+    // SAFETY: this installs no code that could run at a bad moment.
+    let ends = unsafe { signal(Signal::SIGALRM, SigHandler::SigDfl) };
     let action = SigAction::new(SigHandler::Handler(continued), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler does nothing that a handler may not do.
     let handled = unsafe { sigaction(Signal::SIGCONT, &action) };
-    if let Err(e) = handled.and_then(|_| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)) {
+    if let Err(e) = ends.and(handled).and_then(|_| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)) {
         log::debug!("no parent-death signal: {e}");
     }
 }

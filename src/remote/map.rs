@@ -1,7 +1,7 @@
 //! How the calls of a map get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::{Remote, RunEntry, closed, forward};
+use super::{Remote, SubmissionEntry, closed, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
@@ -10,7 +10,7 @@ use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
-use crate::submission::task_map::{Gone, TaskMap};
+use crate::submission::task_map::{Dropped, TaskMap};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ const MOST: u32 = 4096;
 /// A map on its way to the workers.
 struct MapSender {
     remote: Arc<Remote>,
-    run: Arc<Submission>,
+    submission: Arc<Submission>,
     map: Arc<MapTasks>,
     /// The first call that has not been sent, and how many tasks have been.
     next: u32,
@@ -33,31 +33,32 @@ struct MapSender {
 impl Remote {
     /// Starts the calls of a map. The first calls are sent before it is `shown`, so that the workers begin meanwhile.
     pub(super) fn send_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Map(Arc::clone(&map));
-        let run = Submission::new(number, self.clone(), &graph);
-        run.set_task_map(TaskMap::unsent(self.job(number)));
+        let submission = Submission::new(number, self.clone(), &graph);
+        submission.set_task_map(TaskMap::unsent(self.job(number)));
         if map.len() == 0 {
-            return Ok(run);
+            return Ok(submission);
         }
         self.total.fetch_add(map.len() as u64, Ordering::Relaxed);
-        let entry = RunEntry { claims: 1, ..RunEntry::new(&run, graph) };
-        self.runs.lock().insert(number, entry);
-        let mut sender = MapSender { remote: Arc::clone(&self), run: Arc::clone(&run), map, next: 0, tasks: 0 };
+        let entry = SubmissionEntry { unreleased: 1, ..SubmissionEntry::new(&submission, graph) };
+        self.submissions.lock().insert(number, entry);
+        let mut sender =
+            MapSender { remote: Arc::clone(&self), submission: Arc::clone(&submission), map, next: 0, tasks: 0 };
         let begun = sender.send_some(FIRST, true);
         if begun.is_err() || sender.is_over() {
             sender.end();
             if begun.is_err() {
                 // Nobody will ever release what it counts.
-                let entry = self.runs.lock().remove(&number);
+                let entry = self.submissions.lock().remove(&number);
                 drop(entry);
             }
             return begun.map(|()| {
-                shown(&run);
-                run
+                shown(&submission);
+                submission
             });
         }
-        shown(&run);
+        shown(&submission);
         let sender = Arc::new(Mutex::new(sender));
         let here = Arc::clone(&sender);
         let spawned =
@@ -66,21 +67,21 @@ impl Remote {
             log::warn!("no thread to send the tasks of a map: {e}; the caller does it");
             sender.lock().send_rest();
         }
-        Ok(run)
+        Ok(submission)
     }
 
     /// Runs an output again for which no task was ever sent.
-    pub(crate) fn retry_unsent(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
-        let Some(made) = run.task_map() else { return Ok(()) };
+    pub(crate) fn retry_unsent(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
+        let Some(task_map) = submission.task_map() else { return Ok(()) };
         // Until then somebody may still fail it as cancelled.
-        made.wait_sent(slot);
-        let failed = run.with_state(slot, |slot| matches!(slot, ResultState::Failed(_)));
-        let Some(node) = run.node(slot).filter(|_| failed) else { return Ok(()) };
+        task_map.wait_sent(index);
+        let failed = submission.with_state(index, |state| matches!(state, ResultState::Failed(_)));
+        let Some(node) = submission.node(index).filter(|_| failed) else { return Ok(()) };
         let again = self.submit(Dag::of(&[&node]), Want::Values)?;
-        if run.reopen(slot) {
+        if submission.reopen(index) {
             let again = ResultHandle::new(&again, 0);
-            made.set_again(slot, again.clone());
-            forward(again, Arc::downgrade(run), slot);
+            task_map.set_replacement(index, again.clone());
+            forward(again, Arc::downgrade(submission), index);
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl MapSender {
             }
             if let Err(e) = self.send_some(n, false) {
                 let reason = e.to_string();
-                self.run.fail_rest(|label| closed(label, &reason));
+                self.submission.fail_rest(|label| closed(label, &reason));
                 break;
             }
             n = (2 * n).min(MOST);
@@ -112,38 +113,38 @@ impl MapSender {
     /// Sends about `n` calls. The first to be refused is an error of the caller's, if it is he who sends them.
     fn send_some(&mut self, n: u32, caller: bool) -> Result<()> {
         self.remote.check_open()?;
-        let Some(made) = self.run.task_map() else { return Ok(()) };
+        let Some(task_map) = self.submission.task_map() else { return Ok(()) };
         let ids = self.next..self.next.saturating_add(n).min(self.map.len() as u32);
-        let gone = made.gone(ids.clone());
-        let skip = |id: u32| !gone.is_empty() && gone.binary_search(&id).is_ok();
+        let dropped = task_map.dropped(ids.clone());
+        let skip = |id: u32| !dropped.is_empty() && dropped.binary_search(&id).is_ok();
         let part = self.map.wire(ids.clone(), Some(&self.remote.pool), skip)?;
         let WiredPart { mut spec, ends, refused, next } = part;
         let mut failed = Vec::new();
         for (id, e) in refused {
-            let error = argument_error(e, self.run.label(id).key(), self.map.codec());
+            let error = argument_error(e, self.submission.label(id).key(), self.map.codec());
             if caller {
                 return Err(error);
             }
             failed.push((id, ResultState::Failed(self.refused(id, error))));
         }
-        failed.extend(gone.iter().map(|&id| (id, ResultState::Failed(cancelled(&self.run.label(id))))));
+        failed.extend(dropped.iter().map(|&id| (id, ResultState::Failed(cancelled(&self.submission.label(id))))));
         spec.open = (next as usize) < self.map.len();
-        let (number, first, tasks) = (self.run.number, self.tasks, ends.len() as u32);
+        let (number, first, tasks) = (self.submission.number, self.tasks, ends.len() as u32);
         {
-            let mut runs = self.remote.runs.lock();
-            // Without an entry, the run has been closed, or a part of it refused.
-            let Some(entry) = runs.get_mut(&number) else {
-                drop(runs);
+            let mut submissions = self.remote.submissions.lock();
+            // Without an entry, the submission has been closed, or a part of it refused.
+            let Some(entry) = submissions.get_mut(&number) else {
+                drop(submissions);
                 self.remote.check_open()?;
                 return Err(Error::Closed { reason: "a part of the map has been refused".to_string() });
             };
-            entry.claims += spec.outputs.len();
+            entry.unreleased += spec.outputs.len();
             entry.ends.extend_from_slice(&ends);
         }
         // Before anybody may take them as sent.
-        self.run.settle(failed);
+        self.submission.settle(failed);
         let rows = (first..).zip(ends).filter(|(_, id)| *id != u32::MAX).map(|(task, id)| (id, task));
-        let late = made.sent(next, rows, || {
+        let late = task_map.sent(next, rows, || {
             self.remote.uplink.send(match first == 0 && self.next == 0 {
                 true => Request::Submit { number, spec },
                 false => Request::Grow { number, part: spec },
@@ -151,7 +152,7 @@ impl MapSender {
         })?;
         (self.next, self.tasks) = (next, first + tasks);
         let of = |how| late.iter().filter(move |(_, h)| *h == how).map(|(task, _)| *task).collect::<Vec<_>>();
-        let (released, cancelled) = (of(Gone::Released), of(Gone::Cancelled));
+        let (released, cancelled) = (of(Dropped::Released), of(Dropped::Cancelled));
         if !cancelled.is_empty() {
             self.remote.cancel_tasks(number, cancelled);
         }
@@ -162,7 +163,7 @@ impl MapSender {
     }
 
     fn refused(&self, id: u32, error: Error) -> TaskError {
-        let label = self.run.label(id);
+        let label = self.submission.label(id);
         let cause = match error {
             Error::Encode { type_name, reason, .. } => Cause::Encode { type_name, reason },
             other => Cause::Resource { reason: other.to_string() },
@@ -174,24 +175,24 @@ impl MapSender {
     fn end(&self) {
         if self.next > 0 && !self.is_over() {
             // The job would wait for the rest as long as the client lives.
-            self.remote.send_quietly(Request::Grow { number: self.run.number, part: JobSpec::default() });
+            self.remote.send_quietly(Request::Grow { number: self.submission.number, part: JobSpec::default() });
         }
-        if let Some(made) = self.run.task_map() {
-            made.close();
+        if let Some(task_map) = self.submission.task_map() {
+            task_map.close();
         }
         let forgotten = {
-            let mut runs = self.remote.runs.lock();
-            match runs.get_mut(&self.run.number) {
+            let mut submissions = self.remote.submissions.lock();
+            match submissions.get_mut(&self.submission.number) {
                 Some(entry) => {
-                    entry.claims -= 1;
-                    if entry.claims == 0 { runs.remove(&self.run.number) } else { None }
+                    entry.unreleased -= 1;
+                    if entry.unreleased == 0 { submissions.remove(&self.submission.number) } else { None }
                 }
                 None => None,
             }
         };
         // What was released last may have been kept back.
         if let Some(entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
-            self.remote.send_quietly(Request::Release { number: self.run.number, outputs: entry.released });
+            self.remote.send_quietly(Request::Release { number: self.submission.number, outputs: entry.released });
         }
     }
 }

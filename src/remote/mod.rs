@@ -3,17 +3,19 @@
 //! It is the same for a supervisor in this process, for a local cluster behind a socket, and inside a task of a worker;
 //! only the [`Uplink`] differs.
 
+mod failure;
 pub(crate) mod map;
 
-use crate::error::{Cause, Error, Result, TaskError};
+use failure::closed;
+
+use crate::error::{Cause, Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
-use crate::graph::node;
 use crate::graph::wire::argument_error;
 use crate::graph::{Dag, Graph};
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::ipc::segment::{SegmentError, SegmentPool};
-use crate::job::{Delivered, Delivery, Failure, JobSpec, WantedResult};
+use crate::ipc::segment::SegmentPool;
+use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
@@ -23,7 +25,7 @@ use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::cancelled;
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::reply::Reply;
-use crate::submission::task_map::{Gone, IndexRanges, TaskMap};
+use crate::submission::task_map::{Dropped, IndexRanges, TaskMap};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::encode::encode;
@@ -60,25 +62,32 @@ pub(crate) struct Counters {
 /// Word of so many outputs that nobody holds any more is sent together, if nothing waits for it.
 const RELEASES: usize = 256;
 
-/// What is remembered of a run while outputs of it are to come.
-pub(crate) struct RunEntry {
-    pub(crate) run: Weak<Submission>,
+/// What is remembered of a submission while outputs of it are to come.
+pub(crate) struct SubmissionEntry {
+    pub(crate) submission: Weak<Submission>,
     /// To name what fails. Empty when nothing can fail any more: it may hold the last handles of other results.
     pub(crate) graph: Graph,
     /// For each task of the job, the last of the graph's tasks it stands for.
     pub(crate) ends: Vec<u32>,
     /// Outputs that have not been released, and one more while there are outputs that have not been sent.
-    pub(crate) claims: usize,
+    pub(crate) unreleased: usize,
     /// Tasks that have been released, of which the supervisor has not been told.
     pub(crate) released: Vec<u32>,
     /// Tasks that this side has cancelled, and of which the supervisor may still say so.
     pub(crate) cancelled: FxHashSet<u32>,
 }
 
-impl RunEntry {
-    pub(crate) fn new(run: &Arc<Submission>, graph: Graph) -> Self {
-        let run = Arc::downgrade(run);
-        Self { run, graph, ends: Vec::new(), claims: 0, released: Vec::new(), cancelled: FxHashSet::default() }
+impl SubmissionEntry {
+    pub(crate) fn new(submission: &Arc<Submission>, graph: Graph) -> Self {
+        let submission = Arc::downgrade(submission);
+        Self {
+            submission,
+            graph,
+            ends: Vec::new(),
+            unreleased: 0,
+            released: Vec::new(),
+            cancelled: FxHashSet::default(),
+        }
     }
 }
 
@@ -116,8 +125,8 @@ pub(crate) struct Remote {
     session: SessionId,
     pub(crate) pool: SegmentPool,
     description: Description,
-    pub(crate) runs: Mutex<FxHashMap<u32, RunEntry>>,
-    pub(crate) next_run: AtomicU32,
+    pub(crate) submissions: Mutex<FxHashMap<u32, SubmissionEntry>>,
+    pub(crate) next_number: AtomicU32,
     replies: Mutex<FxHashMap<u64, Reply>>,
     next_ticket: AtomicU64,
     pub(crate) total: AtomicU64,
@@ -138,8 +147,8 @@ impl Remote {
             session,
             pool,
             description,
-            runs: Mutex::default(),
-            next_run: AtomicU32::new(0),
+            submissions: Mutex::default(),
+            next_number: AtomicU32::new(0),
             replies: Mutex::default(),
             next_ticket: AtomicU64::new(0),
             total: AtomicU64::new(0),
@@ -172,9 +181,9 @@ impl Remote {
             }
             ToSession::Closed { reason } => self.close(&reason),
             ToSession::Refused { number, reason } => {
-                let run = self.runs.lock().remove(&number).and_then(|e| e.run.upgrade());
-                if let Some(run) = run {
-                    run.fail_rest(|label| closed(label, &reason));
+                let submission = self.submissions.lock().remove(&number).and_then(|e| e.submission.upgrade());
+                if let Some(submission) = submission {
+                    submission.fail_rest(|label| closed(label, &reason));
                 }
             }
         }
@@ -184,37 +193,37 @@ impl Remote {
         let mut deliveries = deliveries.into_iter().peekable();
         while let Some(first) = deliveries.next() {
             let number = first.job.number;
-            let run = self.runs.lock().get(&number).and_then(|entry| entry.run.upgrade());
-            let Some(run) = run else { continue };
-            let Some(made) = run.task_map() else { continue };
+            let submission = self.submissions.lock().get(&number).and_then(|entry| entry.submission.upgrade());
+            let Some(submission) = submission else { continue };
+            let Some(task_map) = submission.task_map() else { continue };
             let mut next = Some(first);
             let words = std::iter::from_fn(|| {
                 let word = next.take().or_else(|| deliveries.next_if(|d| d.job.number == number))?;
                 Some((word.index, word.result))
             });
             let mut failed = 0;
-            let news: Vec<_> = made
-                .slots(words)
+            let news: Vec<_> = task_map
+                .outputs(words)
                 .into_iter()
-                .filter_map(|(slot, result)| match result {
-                    Ok(Delivered::Value(payload)) => Some((slot, ResultState::Payload(payload))),
-                    Ok(Delivered::Ready { nbytes }) => Some((slot, ResultState::Remote { nbytes, asked: false })),
+                .filter_map(|(index, result)| match result {
+                    Ok(Delivered::Value(payload)) => Some((index, ResultState::Payload(payload))),
+                    Ok(Delivered::Ready { nbytes }) => Some((index, ResultState::Remote { nbytes, asked: false })),
                     Err(failure) => {
                         failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
-                        let own = run.task(slot) == Some(failure.task);
+                        let own = submission.task(index) == Some(failure.task);
                         if own && matches!(failure.cause, Cause::Cancelled) && self.knew(failure.task) {
                             return None;
                         }
-                        Some((slot, ResultState::Failed(self.error(number, &failure, &run.label(slot), own))))
+                        Some((index, ResultState::Failed(self.error(number, &failure, &submission.label(index), own))))
                     }
                 })
                 .collect();
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
-            run.settle(news);
-            // What failed is the failure of later runs, too, which must be able to name it.
-            if failed == 0 && run.has_succeeded() {
-                let graph = self.runs.lock().get_mut(&number).map(|entry| std::mem::take(&mut entry.graph));
+            submission.settle(news);
+            // What failed is the failure of later submissions, too, which must be able to name it.
+            if failed == 0 && submission.has_succeeded() {
+                let graph = self.submissions.lock().get_mut(&number).map(|entry| std::mem::take(&mut entry.graph));
                 drop(graph);
             }
         }
@@ -222,7 +231,7 @@ impl Remote {
 
     /// Cancels tasks that have been sent.
     pub(crate) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
-        if let Some(entry) = self.runs.lock().get_mut(&number) {
+        if let Some(entry) = self.submissions.lock().get_mut(&number) {
             entry.cancelled.extend(&outputs);
         }
         self.send_quietly(Request::Cancel { number, outputs });
@@ -230,27 +239,7 @@ impl Remote {
 
     /// Whether this side has cancelled the task, which is said only once: it may have been told to run again since.
     fn knew(&self, task: TaskId) -> bool {
-        self.runs.lock().get_mut(&task.job.number).is_some_and(|entry| entry.cancelled.remove(&task.index))
-    }
-
-    /// The error that a failure is, with the names that this side knows: of an output, whose `own` it is or that needed
-    /// what failed.
-    fn error(&self, number: u32, failure: &Failure, output: &TaskLabel, own: bool) -> TaskError {
-        let named = match &failure.call {
-            Some((name, hash)) => Some((node::key(name, *hash), name.clone())),
-            None if own => Some((output.key(), output.name())),
-            None => {
-                let runs = self.runs.lock();
-                let its = runs.get(&failure.task.job.number).and_then(|entry| {
-                    let end = *entry.ends.get(failure.task.index as usize)?;
-                    let label = ((end as usize) < entry.graph.len()).then(|| entry.graph.label(end))?;
-                    Some((label.key(), label.name()))
-                });
-                its.or_else(|| label_of_held(&runs.get(&number)?.graph, failure.task))
-            }
-        };
-        let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));
-        TaskError::new(key, name, failure.worker.clone(), Some(output.key()), failure.cause.clone())
+        self.submissions.lock().get_mut(&task.job.number).is_some_and(|entry| entry.cancelled.remove(&task.index))
     }
 
     /// Closes this side: nothing will come any more.
@@ -262,9 +251,9 @@ impl Remote {
             }
             *closed = Some(reason.to_string());
         }
-        let runs = std::mem::take(&mut *self.runs.lock());
-        for run in runs.into_values().filter_map(|e| e.run.upgrade()) {
-            run.fail_rest(|label| crate::remote::closed(label, reason));
+        let submissions = std::mem::take(&mut *self.submissions.lock());
+        for submission in submissions.into_values().filter_map(|e| e.submission.upgrade()) {
+            submission.fail_rest(|label| closed(label, reason));
         }
         for reply in std::mem::take(&mut *self.replies.lock()).into_values() {
             reply.set(Err(Error::Closed { reason: reason.to_string() }));
@@ -275,8 +264,8 @@ impl Remote {
         JobId { session: self.session, number }
     }
 
-    /// Registers a run and sends its job.
-    fn send(&self, number: u32, entry: RunEntry, spec: JobSpec) -> Result<()> {
+    /// Registers a submission and sends its job.
+    fn send(&self, number: u32, entry: SubmissionEntry, spec: JobSpec) -> Result<()> {
         self.check_open()?;
         let (tasks, data) = (spec.len(), spec.data.len());
         self.total.fetch_add((tasks - data) as u64, Ordering::Relaxed);
@@ -284,20 +273,20 @@ impl Remote {
             return Ok(());
         }
         {
-            let mut runs = self.runs.lock();
+            let mut submissions = self.submissions.lock();
             // What is put there after the end would never hear of it.
             self.check_open()?;
-            runs.insert(number, entry);
+            submissions.insert(number, entry);
         }
         self.uplink.send(Request::Submit { number, spec }).inspect_err(|_| {
-            self.runs.lock().remove(&number);
+            self.submissions.lock().remove(&number);
         })
     }
 
-    /// The tasks of some outputs of a run that have been sent.
-    fn tasks(run: &Submission, slots: &[u32]) -> Vec<u32> {
-        let Some(made) = run.task_map() else { return Vec::new() };
-        let mut tasks: Vec<u32> = slots.iter().filter_map(|&slot| made.task(slot)).collect();
+    /// The tasks of some outputs of a submission that have been sent.
+    fn tasks(submission: &Submission, indices: &[u32]) -> Vec<u32> {
+        let Some(task_map) = submission.task_map() else { return Vec::new() };
+        let mut tasks: Vec<u32> = indices.iter().filter_map(|&index| task_map.task(index)).collect();
         tasks.sort_unstable();
         tasks
     }
@@ -306,20 +295,20 @@ impl Remote {
     pub(crate) fn released(&self, number: u32, outputs: Vec<u32>, light: bool) {
         let mut forgotten = None;
         let outputs = {
-            let mut runs = self.runs.lock();
-            let Some(entry) = runs.get_mut(&number) else { return };
-            entry.claims = entry.claims.saturating_sub(outputs.len());
+            let mut submissions = self.submissions.lock();
+            let Some(entry) = submissions.get_mut(&number) else { return };
+            entry.unreleased = entry.unreleased.saturating_sub(outputs.len());
             let outputs = if entry.released.is_empty() && !light {
                 outputs
             } else {
                 entry.released.extend(outputs);
-                if light && entry.claims > 0 && entry.released.len() < RELEASES {
+                if light && entry.unreleased > 0 && entry.released.len() < RELEASES {
                     return;
                 }
                 std::mem::take(&mut entry.released)
             };
-            if entry.claims == 0 {
-                forgotten = runs.remove(&number);
+            if entry.unreleased == 0 {
+                forgotten = submissions.remove(&number);
             }
             outputs
         };
@@ -337,20 +326,12 @@ impl Remote {
     }
 }
 
-/// Key and name of a task of an earlier submission whose result a graph uses.
-fn label_of_held(graph: &Graph, task: TaskId) -> Option<(String, String)> {
-    let Graph::Dag(dag) = graph else { return None };
-    let mut handles = dag.all_held().filter_map(ResultHandle::of);
-    let handle = handles.find(|handle| handle.submission.task(handle.index) == Some(task))?;
-    Some((handle.key(), handle.name()))
-}
-
-/// Hands the result of an earlier output on to a slot of a later run.
-pub(crate) fn forward(from: ResultHandle, to: Weak<Submission>, slot: u32) {
-    let Some(run) = to.upgrade() else { return };
+/// Hands the result of an earlier output on to an output of a later submission.
+pub(crate) fn forward(from: ResultHandle, to: Weak<Submission>, index: u32) {
+    let Some(submission) = to.upgrade() else { return };
     let again = || {
         let from = from.clone();
-        Waiter::Call(Box::new(move || forward(from, to, slot)))
+        Waiter::Call(Box::new(move || forward(from, to, index)))
     };
     if let Some(here) = from.submission.poll_here(from.index, again) {
         let new = match here {
@@ -358,12 +339,8 @@ pub(crate) fn forward(from: ResultHandle, to: Weak<Submission>, slot: u32) {
             Ok(super::submission::handle::LocalValue::Payload(payload)) => ResultState::Payload(payload),
             Err(e) => ResultState::Failed(e),
         };
-        run.settle([(slot, new)]);
+        submission.settle([(index, new)]);
     }
-}
-
-pub(crate) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
-    TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
 }
 
 impl Backend for Remote {
@@ -389,25 +366,25 @@ impl Backend for Remote {
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
         let wired = dag.wire(Some(&self.pool), want == Want::Values)?;
-        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Dag(dag);
-        let run = Submission::new(number, self.clone(), &graph);
+        let submission = Submission::new(number, self.clone(), &graph);
         let mut rows = IndexRanges::default();
-        wired.slots.iter().zip(&wired.spec.outputs).for_each(|(slot, output)| rows.push(*slot, output.index));
+        wired.indices.iter().zip(&wired.spec.outputs).for_each(|(index, output)| rows.push(*index, output.index));
         let aliases = match &graph {
-            Graph::Dag(dag) if wired.slots.len() < run.len() => {
+            Graph::Dag(dag) if wired.indices.len() < submission.len() => {
                 let held = |(index, id): (u32, u32)| Some((index, ResultHandle::of(dag.held(id)?)?));
                 (0..).zip(dag.outputs()).filter_map(held).collect()
             }
             _ => Vec::new(),
         };
         let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
-        run.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
-        let claims = wired.spec.outputs.len();
-        let entry = RunEntry { claims, ends: wired.ends, ..RunEntry::new(&run, graph) };
+        submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
+        let unreleased = wired.spec.outputs.len();
+        let entry = SubmissionEntry { unreleased, ends: wired.ends, ..SubmissionEntry::new(&submission, graph) };
         self.send(number, entry, wired.spec)?;
-        forwarded.into_iter().for_each(|(slot, from)| forward(from, Arc::downgrade(&run), slot));
-        Ok(run)
+        forwarded.into_iter().for_each(|(index, from)| forward(from, Arc::downgrade(&submission), index));
+        Ok(submission)
     }
 
     fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
@@ -431,49 +408,54 @@ impl Backend for Remote {
             spec.outputs.push(WantedResult { index, deliver: false });
             labels.push(label);
         }
-        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let run = Submission::of_values(number, self.clone(), labels);
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let submission = Submission::of_values(number, self.clone(), labels);
         let mut rows = IndexRanges::default();
         (0..n).for_each(|i| rows.push(i, i));
-        run.set_task_map(TaskMap::whole(self.job(number), rows, Vec::new()));
+        submission.set_task_map(TaskMap::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
-        run.settle(spec.data.iter().map(|(index, payload)| (*index, ResultState::Payload(payload.clone()))));
-        let entry = RunEntry { claims: n as usize, ..RunEntry::new(&run, Graph::default()) };
+        submission.settle(spec.data.iter().map(|(index, payload)| (*index, ResultState::Payload(payload.clone()))));
+        let entry = SubmissionEntry { unreleased: n as usize, ..SubmissionEntry::new(&submission, Graph::default()) };
         self.send(number, entry, spec)?;
-        Ok(run)
+        Ok(submission)
     }
 
-    fn ask(&self, run: &Submission, slots: &[u32]) {
-        self.send_quietly(Request::Deliver { number: run.number, outputs: Self::tasks(run, slots) });
+    fn fetch(&self, submission: &Submission, indices: &[u32]) {
+        self.send_quietly(Request::Deliver { number: submission.number, outputs: Self::tasks(submission, indices) });
     }
 
-    fn release(&self, run: &Submission, slots: &[u32]) {
-        let Some(made) = run.task_map() else { return };
-        let outputs = made.let_go(slots, Gone::Released);
+    fn release(&self, submission: &Submission, indices: &[u32]) {
+        let Some(task_map) = submission.task_map() else { return };
+        let outputs = task_map.drop_outputs(indices, Dropped::Released);
         if outputs.is_empty() {
             return;
         }
         // What is here and small takes no room elsewhere that is worth a message of its own.
-        let light = slots.len() == 1
-            && run.with_state(slots[0], |slot| matches!(slot, ResultState::Payload(payload) if payload.is_small()));
-        self.released(run.number, outputs, light);
+        let light = indices.len() == 1
+            && submission
+                .with_state(indices[0], |state| matches!(state, ResultState::Payload(payload) if payload.is_small()));
+        self.released(submission.number, outputs, light);
     }
 
-    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]) {
-        let outputs = run.task_map().map(|made| made.let_go(slots, Gone::Cancelled)).unwrap_or_default();
+    fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
+        let outputs = submission
+            .task_map()
+            .map(|task_map| task_map.drop_outputs(indices, Dropped::Cancelled))
+            .unwrap_or_default();
         if !outputs.is_empty() {
-            self.cancel_tasks(run.number, outputs);
+            self.cancel_tasks(submission.number, outputs);
         }
-        run.settle(slots.iter().map(|&s| (s, ResultState::Failed(cancelled(&run.label(s))))));
+        submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
     }
 
-    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()> {
+    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        if run.task_map().is_some_and(|made| made.task(slot).is_none()) {
-            return self.retry_unsent(run, slot);
+        if submission.task_map().is_some_and(|task_map| task_map.task(index).is_none()) {
+            return self.retry_unsent(submission, index);
         }
-        if run.reopen(slot) {
-            self.uplink.send(Request::Retry { number: run.number, outputs: Self::tasks(run, &[slot]) })?;
+        if submission.reopen(index) {
+            self.uplink
+                .send(Request::Retry { number: submission.number, outputs: Self::tasks(submission, &[index]) })?;
         }
         Ok(())
     }
@@ -486,7 +468,7 @@ impl Backend for Remote {
         }
     }
 
-    fn ask_supervisor(&self, question: Question) -> Reply {
+    fn ask(&self, question: Question) -> Reply {
         let reply = Reply::new();
         if let Err(e) = self.check_open() {
             return Reply::ready(Err(e));
@@ -511,13 +493,13 @@ impl Backend for Remote {
         reply
     }
 
-    fn explain(&self, run: &Submission, slot: u32) -> Reply {
-        let why = match run.task(slot) {
-            Some(task) => return self.ask_supervisor(Explain(task).question()),
-            None if !run.is_done(slot) => Why::NotSent,
+    fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        let why = match submission.task(index) {
+            Some(task) => return self.ask(Explain(task).question()),
+            None if !submission.is_done(index) => Why::NotSent,
             None => Why::GivenHere,
         };
-        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(run.label(slot).key(), why)))))
+        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(submission.label(index).key(), why)))))
     }
 
     fn shutdown(&self) {
@@ -530,11 +512,5 @@ impl Backend for Remote {
 
     fn is_closed(&self) -> bool {
         self.closed.lock().is_some()
-    }
-}
-
-impl From<SegmentError> for Error {
-    fn from(e: SegmentError) -> Self {
-        Error::Resource { resource: "shared memory".to_string(), reason: e.to_string() }
     }
 }

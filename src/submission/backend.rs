@@ -21,7 +21,7 @@ pub(crate) enum Want {
     Handles,
 }
 
-/// Is shown a run, to make what is needed for each of its outputs.
+/// Is shown a submission, to make what is needed for each of its outputs.
 pub(crate) type Shown<'a> = &'a mut dyn FnMut(&Arc<Submission>);
 
 /// One of the three modes, as a client's operations see it.
@@ -54,24 +54,24 @@ pub(crate) trait Backend: Send + Sync {
     ) -> Result<Arc<Submission>>;
 
     /// Brings the values of outputs that are done, but not here.
-    fn ask(&self, run: &Submission, slots: &[u32]);
+    fn fetch(&self, submission: &Submission, indices: &[u32]);
 
     /// Nobody wants these outputs any more; what only they need is cancelled. Unknown and repeated ones are ignored.
-    fn release(&self, run: &Submission, slots: &[u32]);
+    fn release(&self, submission: &Submission, indices: &[u32]);
 
     /// Fails these outputs as cancelled, and cancels what only they need.
-    fn cancel(&self, run: &Arc<Submission>, slots: &[u32]);
+    fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]);
 
     /// Runs a failed output's graph again.
-    fn retry(self: Arc<Self>, run: &Arc<Submission>, slot: u32) -> Result<()>;
+    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()>;
 
     fn progress(&self) -> Progress;
 
     /// Asks about or for workers.
-    fn ask_supervisor(&self, question: Question) -> Reply;
+    fn ask(&self, question: Question) -> Reply;
 
     /// Why an output is not there yet.
-    fn explain(&self, run: &Submission, slot: u32) -> Reply;
+    fn explain(&self, submission: &Submission, index: u32) -> Reply;
 
     /// Cancels what runs and stops the workers. May wait for them.
     fn shutdown(&self);

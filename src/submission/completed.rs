@@ -11,18 +11,18 @@ use std::time::Instant;
 /// Outputs that follow each other, as their futures do in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    slot: u32,
+    index: u32,
     len: u32,
     place: usize,
 }
 
 impl Stretch {
     fn end(&self) -> u32 {
-        self.slot + self.len
+        self.index + self.len
     }
 
     fn each(self) -> impl Iterator<Item = (u32, usize)> {
-        (self.slot..self.end()).zip(self.place..)
+        (self.index..self.end()).zip(self.place..)
     }
 }
 
@@ -34,9 +34,9 @@ pub(crate) struct ListPositions {
 }
 
 impl ListPositions {
-    pub(crate) fn push(&mut self, slot: u32, len: usize, place: usize) {
+    pub(crate) fn push(&mut self, index: u32, len: usize, place: usize) {
         self.len += len;
-        self.stretches.push(Stretch { slot, len: len as u32, place });
+        self.stretches.push(Stretch { index, len: len as u32, place });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -50,25 +50,25 @@ impl ListPositions {
 
     /// The same, so that they can be found by their outputs.
     pub(crate) fn in_order(mut self) -> Self {
-        self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
-        if self.stretches.windows(2).any(|pair| pair[0].end() > pair[1].slot) {
+        self.stretches.sort_unstable_by_key(|stretch| stretch.index);
+        if self.stretches.windows(2).any(|pair| pair[0].end() > pair[1].index) {
             // Some outputs are in the list more than once.
-            self.stretches = self.each().map(|(slot, place)| Stretch { slot, len: 1, place }).collect();
-            self.stretches.sort_unstable_by_key(|stretch| stretch.slot);
+            self.stretches = self.each().map(|(index, place)| Stretch { index, len: 1, place }).collect();
+            self.stretches.sort_unstable_by_key(|stretch| stretch.index);
         }
         self
     }
 
     /// Where an output is in the list. They must be in order.
-    pub(crate) fn of(&self, slot: u32) -> impl Iterator<Item = usize> {
-        let first = self.stretches.partition_point(|stretch| stretch.end() <= slot);
-        let found = self.stretches[first..].iter().take_while(move |stretch| stretch.slot <= slot);
-        found.map(move |stretch| stretch.place + (slot - stretch.slot) as usize)
+    pub(crate) fn of(&self, index: u32) -> impl Iterator<Item = usize> {
+        let first = self.stretches.partition_point(|stretch| stretch.end() <= index);
+        let found = self.stretches[first..].iter().take_while(move |stretch| stretch.index <= index);
+        found.map(move |stretch| stretch.place + (index - stretch.index) as usize)
     }
 
     /// The outputs before `end`, and their places. They must be in order.
     pub(crate) fn before(&self, end: u32) -> impl Iterator<Item = (u32, usize)> {
-        self.each().take_while(move |(slot, _)| *slot < end)
+        self.each().take_while(move |(index, _)| *index < end)
     }
 }
 
@@ -128,30 +128,30 @@ impl CompletionQueue {
 mod tests {
     use super::*;
 
-    fn places(slots: &[u32]) -> ListPositions {
+    fn places(indices: &[u32]) -> ListPositions {
         let (mut places, mut place) = (ListPositions::default(), 0);
-        for stretch in slots.chunk_by(|a, b| a + 1 == *b) {
+        for stretch in indices.chunk_by(|a, b| a + 1 == *b) {
             places.push(stretch[0], stretch.len(), place);
             place += stretch.len();
         }
         places.in_order()
     }
 
-    fn of(places: &ListPositions, slot: u32) -> Vec<usize> {
-        let mut found: Vec<_> = places.of(slot).collect();
+    fn of(places: &ListPositions, index: u32) -> Vec<usize> {
+        let mut found: Vec<_> = places.of(index).collect();
         found.sort_unstable();
         found
     }
 
     #[test]
     fn places_are_found_whatever_the_order_of_the_list() {
-        for slots in [&[0, 1, 2, 3][..], &[3, 2, 1, 0], &[5, 6, 7, 1, 2], &[1, 2, 3, 2, 3, 4, 2], &[4, 4, 4], &[]] {
-            let places = places(slots);
-            assert_eq!(places.len(), slots.len());
-            for slot in 0..9 {
-                let wanted: Vec<_> = (0..slots.len()).filter(|&place| slots[place] == slot).collect();
-                assert_eq!(of(&places, slot), wanted, "{slot} in {slots:?}");
-                assert_eq!(places.before(slot).count(), slots.iter().filter(|&&s| s < slot).count());
+        for indices in [&[0, 1, 2, 3][..], &[3, 2, 1, 0], &[5, 6, 7, 1, 2], &[1, 2, 3, 2, 3, 4, 2], &[4, 4, 4], &[]] {
+            let places = places(indices);
+            assert_eq!(places.len(), indices.len());
+            for index in 0..9 {
+                let wanted: Vec<_> = (0..indices.len()).filter(|&place| indices[place] == index).collect();
+                assert_eq!(of(&places, index), wanted, "{index} in {indices:?}");
+                assert_eq!(places.before(index).count(), indices.iter().filter(|&&s| s < index).count());
             }
         }
         assert_eq!(places(&[5, 6, 7, 1, 2]).stretches.len(), 2);

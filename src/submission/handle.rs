@@ -79,7 +79,7 @@ impl LocalValue {
     }
 }
 
-/// The handle of one output. The last clone that goes lets the result go.
+/// The handle of one output. The last clone that is dropped releases the result.
 pub struct ResultHandle {
     pub(crate) submission: Arc<Submission>,
     pub(crate) index: u32,
@@ -87,11 +87,11 @@ pub struct ResultHandle {
 
 impl ResultHandle {
     /// The first handle of an output.
-    pub(crate) fn new(run: &Arc<Submission>, slot: u32) -> Self {
-        Self { submission: Arc::clone(run), index: slot }
+    pub(crate) fn new(submission: &Arc<Submission>, index: u32) -> Self {
+        Self { submission: Arc::clone(submission), index }
     }
 
-    /// Whether the other is the next of the same run.
+    /// Whether the other is the next of the same submission.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.submission, &other.submission) && self.index + 1 == other.index
     }
@@ -126,7 +126,7 @@ impl ResultHandle {
     }
 
     pub(crate) fn downgrade(&self) -> WeakHandle {
-        WeakHandle { run: Arc::downgrade(&self.submission), slot: self.index }
+        WeakHandle { submission: Arc::downgrade(&self.submission), index: self.index }
     }
 
     /// Waits for the value. `None`: the time was over before.
@@ -195,22 +195,22 @@ impl HeldResults for Submission {
 
 /// An output that somebody may still hold.
 pub(crate) struct WeakHandle {
-    run: Weak<Submission>,
-    slot: u32,
+    submission: Weak<Submission>,
+    index: u32,
 }
 
 impl WeakHandle {
     pub(crate) fn upgrade(&self) -> Option<ResultHandle> {
-        let run = self.run.upgrade()?;
-        run.handles(self.slot).add_to_some().then_some(ResultHandle { submission: run, index: self.slot })
+        let submission = self.submission.upgrade()?;
+        submission.handles(self.index).add_to_some().then_some(ResultHandle { submission, index: self.index })
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.run.upgrade().is_none_or(|run| run.handles(self.slot).is_gone())
+    pub(crate) fn is_released(&self) -> bool {
+        self.submission.upgrade().is_none_or(|submission| submission.handles(self.index).is_released())
     }
 }
 
-/// Lets go of all outputs of a run at once.
+/// Releases all outputs of a submission at once.
 pub(crate) struct AllResults(pub(crate) Arc<Submission>);
 
 impl Drop for AllResults {

@@ -16,8 +16,8 @@ pub(crate) struct SubmissionLimit {
 
 /// The right to have one graph under way; given back when dropped.
 pub(crate) struct Permit {
-    /// Always there, as the gate is never closed.
-    _place: Option<OwnedSemaphorePermit>,
+    /// Always there, as the limit is never closed.
+    _permit: Option<OwnedSemaphorePermit>,
     /// Where the end of the graph is to be noted: its number, and when it was submitted.
     note: Option<(Arc<ClientLog>, u32, u64)>,
 }
@@ -41,32 +41,32 @@ impl Drop for Permit {
 
 impl SubmissionLimit {
     pub(crate) fn new(limit: usize, backend: Arc<dyn Backend>) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Arc::new(Self { permits: places, backend })
+        let permits = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
+        Arc::new(Self { permits, backend })
     }
 
     /// Waits for room.
     pub(crate) fn acquire(&self) -> Permit {
         loop {
-            if let Some(permit) = self.enter_until(None) {
+            if let Some(permit) = self.acquire_until(None) {
                 return permit;
             }
         }
     }
 
     /// Waits for room. `None`: the time was over before.
-    pub(crate) fn enter_until(&self, deadline: Option<Instant>) -> Option<Permit> {
-        drive(deadline, self.enter_async())
+    pub(crate) fn acquire_until(&self, deadline: Option<Instant>) -> Option<Permit> {
+        drive(deadline, self.acquire_async())
     }
 
     /// Waits for room. Who is dropped while it waits leaves no gap.
-    pub(crate) async fn enter_async(&self) -> Permit {
-        let place = Arc::clone(&self.permits).acquire_owned().await;
+    pub(crate) async fn acquire_async(&self) -> Permit {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         if let Some(room) = self.backend.room() {
             // If it says that the client is closed, submitting says so, too.
             drop(room.await);
         }
-        Permit { _place: place.ok(), note: None }
+        Permit { _permit: permit.ok(), note: None }
     }
 }
 
@@ -82,20 +82,20 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    fn gate(limit: usize) -> Arc<SubmissionLimit> {
-        SubmissionLimit::new(limit, SyncExecutor::new(0))
+    fn limit_of(graphs: usize) -> Arc<SubmissionLimit> {
+        SubmissionLimit::new(graphs, SyncExecutor::new(0))
     }
 
     /// Somebody who waits, or may go in and has not noticed.
     struct Waiting(Pin<Box<dyn Future<Output = Permit>>>);
 
     impl Waiting {
-        fn at(gate: &Arc<SubmissionLimit>) -> Self {
-            let gate = Arc::clone(gate);
-            Self(Box::pin(async move { gate.enter_async().await }))
+        fn at(limit: &Arc<SubmissionLimit>) -> Self {
+            let limit = Arc::clone(limit);
+            Self(Box::pin(async move { limit.acquire_async().await }))
         }
 
-        fn look(&mut self) -> Option<Permit> {
+        fn poll(&mut self) -> Option<Permit> {
             match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(permit) => Some(permit),
                 Poll::Pending => None,
@@ -106,7 +106,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Come,
-        Look(usize),
+        Poll(usize),
         GiveUp(usize),
         Leave(usize),
     }
@@ -114,7 +114,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             2 => Just(Step::Come),
-            2 => any::<usize>().prop_map(Step::Look),
+            2 => any::<usize>().prop_map(Step::Poll),
             1 => any::<usize>().prop_map(Step::GiveUp),
             2 => any::<usize>().prop_map(Step::Leave),
         ];
@@ -131,25 +131,25 @@ mod tests {
     proptest! {
         #[test]
         fn first_come_first_served(limit in 1_usize..4, steps in steps()) {
-            let gate = gate(limit);
+            let limiter = limit_of(limit);
             let mut inside = Vec::new();
             let mut waiting: Vec<(Waiting, bool)> = Vec::new();
             for step in steps {
                 let taken = inside.len() + waiting.iter().filter(|(_, may)| *may).count();
                 match step {
                     Step::Come => {
-                        let mut one = Waiting::at(&gate);
-                        let permit = one.look();
+                        let mut one = Waiting::at(&limiter);
+                        let permit = one.poll();
                         prop_assert_eq!(permit.is_some(), taken < limit);
                         match permit {
                             Some(permit) => inside.push(permit),
                             None => waiting.push((one, false)),
                         }
                     }
-                    Step::Look(i) if !waiting.is_empty() => {
+                    Step::Poll(i) if !waiting.is_empty() => {
                         let at = i % waiting.len();
                         let (one, may) = &mut waiting[at];
-                        let permit = one.look();
+                        let permit = one.poll();
                         prop_assert_eq!(permit.is_some(), *may);
                         if let Some(permit) = permit {
                             inside.push(permit);
@@ -170,13 +170,13 @@ mod tests {
                 }
             }
             drop((inside, waiting));
-            prop_assert_eq!(gate.permits.available_permits(), limit);
+            prop_assert_eq!(limiter.permits.available_permits(), limit);
         }
     }
 
     #[test]
-    fn threads_and_async_callers_share_the_places() {
-        let (gate, inside, passed) = (gate(3), AtomicUsize::new(0), AtomicUsize::new(0));
+    fn threads_and_async_callers_share_the_permits() {
+        let (limit, inside, passed) = (limit_of(3), AtomicUsize::new(0), AtomicUsize::new(0));
         let pass = |permit: Permit| {
             assert!(inside.fetch_add(1, Ordering::SeqCst) < 3);
             std::thread::yield_now();
@@ -186,48 +186,48 @@ mod tests {
         };
         std::thread::scope(|scope| {
             for t in 0..8 {
-                let (gate, pass) = (&gate, &pass);
+                let (limit, pass) = (&limit, &pass);
                 scope.spawn(move || {
                     for _ in 0..200 {
                         match t % 2 {
-                            0 => pass(gate.acquire()),
-                            _ => drive(None, async { pass(gate.enter_async().await) }).unwrap(),
+                            0 => pass(limit.acquire()),
+                            _ => drive(None, async { pass(limit.acquire_async().await) }).unwrap(),
                         }
                     }
                 });
             }
         });
         assert_eq!(passed.into_inner(), 8 * 200);
-        assert_eq!(gate.permits.available_permits(), 3);
+        assert_eq!(limit.permits.available_permits(), 3);
     }
 
     #[test]
     fn who_waits_too_long_leaves_no_gap() {
-        let gate = gate(1);
-        let first = gate.acquire();
-        assert!(gate.enter_until(Some(Instant::now() + Duration::from_millis(1))).is_none());
+        let limit = limit_of(1);
+        let first = limit.acquire();
+        assert!(limit.acquire_until(Some(Instant::now() + Duration::from_millis(1))).is_none());
         drop(first);
-        gate.acquire();
-        assert_eq!(gate.permits.available_permits(), 1);
+        limit.acquire();
+        assert_eq!(limit.permits.available_permits(), 1);
     }
 
     #[test]
     fn blocking_callers_get_in_inside_a_runtime_whose_budget_is_spent() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let gate = gate(1);
-        let other = Arc::clone(&gate);
+        let limit = limit_of(1);
+        let other = Arc::clone(&limit);
         runtime.block_on(async move {
             // More than a task of tokio's may do before it lets others run.
             for _ in 0..300 {
-                let held = gate.acquire();
-                let (there, gate) = (std::sync::Barrier::new(2), &gate);
+                let held = limit.acquire();
+                let (there, limit) = (std::sync::Barrier::new(2), &limit);
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
                         there.wait();
                         drop(held);
                     });
                     there.wait();
-                    drop(gate.acquire());
+                    drop(limit.acquire());
                 });
             }
         });

@@ -29,7 +29,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
-type Watchers = SmallVec<[Waiter; 1]>;
+type Waiters = SmallVec<[Waiter; 1]>;
 
 /// What the outputs are called.
 enum Labels {
@@ -37,12 +37,12 @@ enum Labels {
     Map(MapNames),
 }
 
-/// How many handles an output has, without the first. It is gone when that one is.
+/// How many handles an output has, without the first. It is released when that one is.
 #[derive(Default)]
 pub(crate) struct HandleCount(AtomicU32);
 
 impl HandleCount {
-    const GONE: u32 = u32::MAX;
+    const RELEASED: u32 = u32::MAX;
 
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl HandleCount {
 
     /// Adds one if there is another one.
     pub(crate) fn add_to_some(&self) -> bool {
-        let more = |n| (n != Self::GONE).then_some(n + 1);
+        let more = |n| (n != Self::RELEASED).then_some(n + 1);
         self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
     }
 
@@ -60,8 +60,8 @@ impl HandleCount {
         self.0.fetch_sub(1, Ordering::AcqRel) == 0
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::GONE
+    pub(crate) fn is_released(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::RELEASED
     }
 }
 
@@ -77,10 +77,10 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn settled(&mut self, slot: u32) {
-        if !self.told.contains(&slot) {
+    fn settled(&mut self, index: u32) {
+        if !self.told.contains(&index) {
             let before = self.done.len();
-            self.done.extend(self.places.of(slot));
+            self.done.extend(self.places.of(index));
             self.left -= self.done.len() - before;
         }
     }
@@ -88,7 +88,7 @@ impl Subscriber {
 
 static PENDING: ResultState = ResultState::Pending { wanted: false };
 
-/// What is known of each output. A slot takes memory as soon as something is known of it, or of one behind it, so that
+/// What is known of each output. A state takes memory as soon as something is known of it, or of one behind it, so that
 /// describing many costs the caller nothing.
 struct ResultStates {
     known: SmallVec<[ResultState; 1]>,
@@ -100,12 +100,12 @@ impl ResultStates {
         Self { known: SmallVec::with_capacity(len), len }
     }
 
-    fn get(&self, slot: u32) -> &ResultState {
-        self.known.get(slot as usize).unwrap_or(&PENDING)
+    fn get(&self, index: u32) -> &ResultState {
+        self.known.get(index as usize).unwrap_or(&PENDING)
     }
 
-    fn get_mut(&mut self, slot: u32) -> &mut ResultState {
-        let at = slot as usize;
+    fn get_mut(&mut self, index: u32) -> &mut ResultState {
+        let at = index as usize;
         if at >= self.known.len() {
             // Several at once: growing takes longer than filling.
             let some = self.len.min((at + 1).next_multiple_of(64));
@@ -120,20 +120,20 @@ impl ResultStates {
 }
 
 struct State {
-    slots: ResultStates,
+    results: ResultStates,
     /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a map, and
     /// for values that were given.
     nodes: SmallVec<[Option<Arc<Node>>; 1]>,
     /// The map that it is, as long as an output of it may still fail.
     map: Option<Arc<MapTasks>>,
-    watchers: FxHashMap<u32, Watchers>,
+    waiters: FxHashMap<u32, Waiters>,
     groups: Vec<Subscriber>,
     /// Outputs that are not done.
     pending: usize,
     failed: usize,
     /// Outputs whose value is not here.
     missing: usize,
-    when_all: Watchers,
+    when_all: Waiters,
 }
 
 /// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
@@ -154,12 +154,12 @@ pub(crate) struct Submission {
 
 impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Run({}, {} outputs)", self.number, self.len())
+        write!(f, "Submission({}, {} outputs)", self.number, self.len())
     }
 }
 
 impl Submission {
-    /// The run of a graph, one slot for each output of a DAG, or each call of a map.
+    /// The submission of a graph, one result for each output of a DAG, or each call of a map.
     pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph) -> Arc<Self> {
         match graph {
             Graph::Dag(dag) => {
@@ -175,7 +175,7 @@ impl Submission {
         }
     }
 
-    /// The run of values that are given.
+    /// The submission of values that are given.
     pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
         Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None)
     }
@@ -189,10 +189,10 @@ impl Submission {
         map: Option<Arc<MapTasks>>,
     ) -> Arc<Self> {
         let state = State {
-            slots: ResultStates::new(n),
+            results: ResultStates::new(n),
             nodes,
             map,
-            watchers: FxHashMap::default(),
+            waiters: FxHashMap::default(),
             groups: Vec::new(),
             pending: n,
             failed: 0,
@@ -214,14 +214,14 @@ impl Submission {
         &self.backend
     }
 
-    pub(crate) fn handles(&self, slot: u32) -> &HandleCount {
-        &self.handles[slot as usize]
+    pub(crate) fn handles(&self, index: u32) -> &HandleCount {
+        &self.handles[index as usize]
     }
 
-    /// Says where the outputs are made. To be said once, before anybody sees the run.
-    pub(crate) fn set_task_map(&self, made: TaskMap) {
-        if self.task_map.set(made).is_err() {
-            log::error!("run {} is at two places", self.number);
+    /// Says where the outputs are made. To be said once, before anybody sees the submission.
+    pub(crate) fn set_task_map(&self, task_map: TaskMap) {
+        if self.task_map.set(task_map).is_err() {
+            log::error!("submission {} has two task maps", self.number);
         }
     }
 
@@ -231,80 +231,80 @@ impl Submission {
     }
 
     /// The task that makes an output, if it is a task of another process and has been sent there.
-    pub(crate) fn task(&self, slot: u32) -> Option<TaskId> {
-        let made = self.task_map.get()?;
-        match made.alias(slot) {
+    pub(crate) fn task(&self, index: u32) -> Option<TaskId> {
+        let task_map = self.task_map.get()?;
+        match task_map.alias(index) {
             Some(output) => output.submission.task(output.index),
-            None => match made.task(slot) {
-                Some(index) => Some(TaskId { job: made.job, index }),
-                None => made.replacement(slot).and_then(|again| again.submission.task(again.index)),
+            None => match task_map.task(index) {
+                Some(index) => Some(TaskId { job: task_map.job, index }),
+                None => task_map.replacement(index).and_then(|again| again.submission.task(again.index)),
             },
         }
     }
 
     /// The same, once it has been sent.
-    pub(crate) fn task_sent(&self, slot: u32) -> Option<TaskId> {
-        if let Some(made) = self.task_map.get() {
-            made.wait_sent(slot);
+    pub(crate) fn task_sent(&self, index: u32) -> Option<TaskId> {
+        if let Some(task_map) = self.task_map.get() {
+            task_map.wait_sent(index);
         }
-        self.task(slot)
+        self.task(index)
     }
 
     /// The earlier output that an output is.
-    pub(crate) fn alias(&self, slot: u32) -> Option<&ResultHandle> {
-        self.task_map.get()?.alias(slot)
+    pub(crate) fn alias(&self, index: u32) -> Option<&ResultHandle> {
+        self.task_map.get()?.alias(index)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.handles.len()
     }
 
-    pub(crate) fn label(&self, slot: u32) -> TaskLabel {
+    pub(crate) fn label(&self, index: u32) -> TaskLabel {
         match &self.labels {
-            Labels::Each(labels) => labels[slot as usize].clone(),
-            Labels::Map(names) => TaskLabel::new(names.function, None, names.hash(slot)),
+            Labels::Each(labels) => labels[index as usize].clone(),
+            Labels::Map(names) => TaskLabel::new(names.function, None, names.hash(index)),
         }
     }
 
-    pub(crate) fn hash(&self, slot: u32) -> u128 {
+    pub(crate) fn hash(&self, index: u32) -> u128 {
         match &self.labels {
-            Labels::Each(labels) => labels[slot as usize].hash,
-            Labels::Map(names) => names.hash(slot),
+            Labels::Each(labels) => labels[index as usize].hash,
+            Labels::Map(names) => names.hash(index),
         }
     }
 
     /// Whether outputs may be those of pure tasks, which others find by their hashes.
-    pub(crate) fn may_be_pure(&self, slot: u32) -> bool {
+    pub(crate) fn may_be_pure(&self, index: u32) -> bool {
         match &self.labels {
-            Labels::Each(labels) => labels[slot as usize].is_pure(),
+            Labels::Each(labels) => labels[index as usize].is_pure(),
             Labels::Map(_) => false,
         }
     }
 
     /// The graph of an output that has not succeeded.
-    pub(crate) fn node(&self, slot: u32) -> Option<Arc<Node>> {
+    pub(crate) fn node(&self, index: u32) -> Option<Arc<Node>> {
         let map = {
             let state = self.state.0.lock();
-            let Some(map) = &state.map else { return state.nodes.get(slot as usize)?.clone() };
-            let may_fail = matches!(state.slots.get(slot), ResultState::Pending { .. } | ResultState::Failed(_));
+            let Some(map) = &state.map else { return state.nodes.get(index as usize)?.clone() };
+            let may_fail = matches!(state.results.get(index), ResultState::Pending { .. } | ResultState::Failed(_));
             may_fail.then(|| Arc::clone(map))?
         };
         // The value's own code runs here.
-        Some(map.node(slot))
+        Some(map.node(index))
     }
 
     /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
     /// [`reopen`](Self::reopen); later word about a failed output is ignored.
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
-        let mut fire = Watchers::new();
+        let mut fire = Waiters::new();
         let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
         let mut guard = self.state.0.lock();
-        let State { slots, nodes, map, watchers, groups, pending, failed, missing, when_all } = &mut *guard;
+        let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
-            if at as usize >= slots.len {
+            if at as usize >= results.len {
                 continue;
             }
-            let old = slots.get_mut(at);
+            let old = results.get_mut(at);
             if old.is_here() {
                 continue;
             }
@@ -324,8 +324,8 @@ impl Submission {
                 _ => drop(nodes.get_mut(at as usize).and_then(Option::take)),
             }
             *old = new;
-            if !watchers.is_empty()
-                && let Some(waiting) = watchers.remove(&at)
+            if !waiters.is_empty()
+                && let Some(waiting) = waiters.remove(&at)
             {
                 fire.extend(waiting);
             }
@@ -343,7 +343,7 @@ impl Submission {
             drop(permit);
         }
         if !ask.is_empty() {
-            self.backend.ask(self, &ask);
+            self.backend.fetch(self, &ask);
         }
         arrived.into_iter().for_each(|(to, places)| to.arrive(places));
         fire.into_iter().for_each(Waiter::fire);
@@ -364,9 +364,9 @@ impl Submission {
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
         let mut state = self.state.0.lock();
         // Nothing is known of those behind.
-        let known = places.before(state.slots.known.len() as u32);
+        let known = places.before(state.results.known.len() as u32);
         let done: Vec<usize> =
-            known.filter(|(slot, _)| state.slots.get(*slot).is_done()).map(|(_, place)| place).collect();
+            known.filter(|(index, _)| state.results.get(*index).is_done()).map(|(_, place)| place).collect();
         let left = places.len() - done.len();
         if left > 0 {
             state.groups.retain(|group| group.to.strong_count() > 0);
@@ -389,15 +389,15 @@ impl Submission {
     }
 
     /// Makes a failed output pending again.
-    pub(crate) fn reopen(&self, slot: u32) -> bool {
+    pub(crate) fn reopen(&self, index: u32) -> bool {
         let mut state = self.state.0.lock();
-        let State { slots, groups, .. } = &mut *state;
-        let place = slots.get_mut(slot);
+        let State { results, groups, .. } = &mut *state;
+        let place = results.get_mut(index);
         let failed = matches!(place, ResultState::Failed(_));
         if failed {
             *place = ResultState::Pending { wanted: false };
             for group in groups.iter_mut() {
-                group.told.insert(slot);
+                group.told.insert(index);
             }
             state.pending += 1;
             state.failed -= 1;
@@ -410,14 +410,14 @@ impl Submission {
     pub(crate) fn fail_rest(&self, error: impl Fn(&TaskLabel) -> TaskError) {
         let left: Vec<u32> = {
             let state = self.state.0.lock();
-            (0..).zip(state.slots.iter()).filter(|(_, slot)| !slot.is_here()).map(|(at, _)| at).collect()
+            (0..).zip(state.results.iter()).filter(|(_, index)| !index.is_here()).map(|(at, _)| at).collect()
         };
         self.settle(left.into_iter().map(|at| (at, ResultState::Failed(error(&self.label(at))))));
     }
 
     /// Looks at an output.
-    pub(crate) fn with_state<R>(&self, slot: u32, f: impl FnOnce(&ResultState) -> R) -> R {
-        f(self.state.0.lock().slots.get(slot))
+    pub(crate) fn with_state<R>(&self, index: u32, f: impl FnOnce(&ResultState) -> R) -> R {
+        f(self.state.0.lock().results.get(index))
     }
 
     pub(crate) fn is_all_done(&self) -> bool {
@@ -430,72 +430,72 @@ impl Submission {
         state.pending == 0 && state.failed == 0
     }
 
-    pub(crate) fn is_done(&self, slot: u32) -> bool {
-        self.with_state(slot, ResultState::is_done)
+    pub(crate) fn is_done(&self, index: u32) -> bool {
+        self.with_state(index, ResultState::is_done)
     }
 
     /// Calls back when the output is done; at once, if it is.
-    pub(crate) fn when_done(&self, slot: u32, watcher: Waiter) {
+    pub(crate) fn when_done(&self, index: u32, waiter: Waiter) {
         let mut state = self.state.0.lock();
-        if state.slots.get(slot).is_done() {
+        if state.results.get(index).is_done() {
             drop(state);
-            return watcher.fire();
+            return waiter.fire();
         }
-        state.watchers.entry(slot).or_default().push(watcher);
+        state.waiters.entry(index).or_default().push(waiter);
     }
 
     /// Has the values of these outputs sent here, each as soon as it is there.
-    pub(crate) fn want_here(&self, slots: impl IntoIterator<Item = u32>) {
+    pub(crate) fn want_here(&self, indices: impl IntoIterator<Item = u32>) {
         let mut ask = Vec::new();
         let mut state = self.state.0.lock();
-        for slot in slots {
-            match state.slots.get_mut(slot) {
+        for index in indices {
+            match state.results.get_mut(index) {
                 ResultState::Pending { wanted } => *wanted = true,
                 ResultState::Remote { asked: asked @ false, .. } => {
                     *asked = true;
-                    ask.push(slot);
+                    ask.push(index);
                 }
                 _ => {}
             }
         }
         drop(state);
         if !ask.is_empty() {
-            self.backend.ask(self, &ask);
+            self.backend.fetch(self, &ask);
         }
     }
 
-    /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `watcher` is told.
+    /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `waiter` is told.
     pub(crate) fn poll_here(
         &self,
-        slot: u32,
-        watcher: impl FnOnce() -> Waiter,
+        index: u32,
+        waiter: impl FnOnce() -> Waiter,
     ) -> Option<Result<LocalValue, TaskError>> {
         let mut state = self.state.0.lock();
-        match state.slots.get_mut(slot) {
+        match state.results.get_mut(index) {
             ResultState::Value(value) => return Some(Ok(LocalValue::Value(Arc::clone(value)))),
             ResultState::Payload(payload) => return Some(Ok(LocalValue::Payload(payload.clone()))),
             ResultState::Failed(e) => return Some(Err(e.clone())),
-            ResultState::Taken => return Some(Err(cancelled(&self.label(slot)))),
+            ResultState::Taken => return Some(Err(cancelled(&self.label(index)))),
             ResultState::Remote { asked, .. } => {
                 let ask = !std::mem::replace(asked, true);
-                Self::watch(&mut state, slot, watcher());
+                Self::add_waiter(&mut state, index, waiter());
                 drop(state);
                 if ask {
-                    self.backend.ask(self, &[slot]);
+                    self.backend.fetch(self, &[index]);
                 }
             }
             ResultState::Pending { wanted } => {
                 *wanted = true;
-                Self::watch(&mut state, slot, watcher());
+                Self::add_waiter(&mut state, index, waiter());
             }
         }
         None
     }
 
-    fn watch(state: &mut MutexGuard<'_, State>, slot: u32, watcher: Waiter) {
-        let watchers = state.watchers.entry(slot).or_default();
-        if !watchers.iter().any(|other| other.is_same(&watcher)) {
-            watchers.push(watcher);
+    fn add_waiter(state: &mut MutexGuard<'_, State>, index: u32, waiter: Waiter) {
+        let waiters = state.waiters.entry(index).or_default();
+        if !waiters.iter().any(|other| other.is_same(&waiter)) {
+            waiters.push(waiter);
         }
     }
 
@@ -528,18 +528,18 @@ impl Submission {
     }
 
     /// Takes an output that is here, for the last time.
-    pub(crate) fn take(&self, slot: u32) -> Result<LocalValue, TaskError> {
+    pub(crate) fn take(&self, index: u32) -> Result<LocalValue, TaskError> {
         let mut state = self.state.0.lock();
-        let place = state.slots.get_mut(slot);
+        let place = state.results.get_mut(index);
         if !place.is_here() {
-            return Err(cancelled(&self.label(slot)));
+            return Err(cancelled(&self.label(index)));
         }
         match std::mem::replace(place, ResultState::Taken) {
             ResultState::Value(value) => Ok(LocalValue::Value(value)),
             ResultState::Payload(payload) => Ok(LocalValue::Payload(payload)),
             ResultState::Failed(e) => Err(e),
             ResultState::Pending { .. } | ResultState::Remote { .. } | ResultState::Taken => {
-                Err(cancelled(&self.label(slot)))
+                Err(cancelled(&self.label(index)))
             }
         }
     }

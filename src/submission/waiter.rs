@@ -155,7 +155,7 @@ impl Drop for SpinTurn {
     }
 }
 
-/// Waits until `done` says so. Before it says no, it has seen to it that [`Watcher::here`] is fired when it may say yes.
+/// Waits until `done` says so. Before it says no, it has seen to it that [`Waiter::here`] is fired when it may say yes.
 /// `false`: the time was over before.
 ///
 /// A task that waits gives its place in the pool to another one meanwhile.
@@ -219,12 +219,12 @@ mod tests {
 
     impl Question {
         fn answer(&self, with: u32) {
-            let watchers = {
+            let waiters = {
                 let mut state = self.0.lock();
                 state.0 = Some(with);
                 std::mem::take(&mut state.1)
             };
-            watchers.into_iter().for_each(Waiter::fire);
+            waiters.into_iter().for_each(Waiter::fire);
         }
 
         fn wait(&self, deadline: Option<Instant>) -> Option<u32> {

@@ -7,6 +7,7 @@ pub(crate) use super::fast_path::FastPath;
 pub(crate) use super::messages::{
     CloseSession, FromSocket, OpenSession, RestartAll, ScaleTo, SessionMessage, Snapshot, Stop,
 };
+pub(crate) use super::shared_core::Health;
 
 use super::core::{Core, Program};
 use super::effects::Effects;
@@ -66,6 +67,10 @@ impl Supervisor {
     pub(crate) fn open(self) -> FastPath {
         let shared_core = Arc::clone(&self.shared_core);
         FastPath::new(self.start(), &shared_core)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health::of(&self.shared_core)
     }
 
     /// Does something with the core and sees to what follows from it. None: the core has panicked, now or before.

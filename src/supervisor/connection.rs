@@ -90,7 +90,7 @@ impl Connection {
                 out.draining = true;
                 self.runtime.spawn(Arc::clone(self).drain());
             }
-            Err(_) => self.set_broken(),
+            Err(e) => self.fail(&e),
         }
     }
 
@@ -98,13 +98,9 @@ impl Connection {
         self.broken.load(Ordering::Relaxed)
     }
 
-    fn set_broken(&self) {
-        self.broken.store(true, Ordering::Relaxed);
-    }
-
     /// Ends the connection, whatever waits to be sent. The reader, here and there, finds its end.
     pub(crate) fn close(&self) {
-        self.set_broken();
+        self.broken.store(true, Ordering::Relaxed);
         if let Err(e) = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both) {
             log::debug!("a connection was closed already: {e}");
         }
@@ -117,7 +113,7 @@ impl Connection {
             Ok(twin) => twin,
             Err(e) => {
                 log::error!("a full socket cannot be waited for: {e}");
-                return self.set_broken();
+                return self.close();
             }
         };
         while let Ok(mut ready) = twin.writable().await {
@@ -128,10 +124,16 @@ impl Connection {
                     return;
                 }
                 Ok(false) => ready.clear_ready(),
-                Err(_) => break,
+                Err(e) => return self.fail(&e),
             }
         }
-        self.set_broken();
+        self.close();
+    }
+
+    /// What waits cannot be sent. The peer may be there all the same, and silent: then its reader would not be woken.
+    fn fail(&self, e: &io::Error) {
+        log::debug!("a connection is ended, since nothing can be sent: {e}");
+        self.close();
     }
 
     /// Waits until something has arrived, or the connection has ended.
@@ -201,4 +203,28 @@ pub(super) enum Received {
     },
     Nothing,
     End,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_reader_hears_that_nothing_can_be_sent_though_the_peer_is_silent() {
+        actix::System::new().block_on(async {
+            let (ours, _theirs) = Socket::pair().unwrap();
+            shutdown(ours.as_raw_fd(), Shutdown::Write).unwrap();
+            let connection = Connection::new(ours).unwrap();
+            let mut decoder = Decoder::new(1 << 10);
+            let read = connection.receive(&mut decoder);
+            let send = async {
+                tokio::task::yield_now().await;
+                connection.send_frame(message::KIND, vec![1], Vec::new()).unwrap();
+            };
+            let heard = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(read, send).0 });
+            assert!(matches!(heard.await, Ok(Ok(None))), "the connection has ended, and its reader is not told");
+        });
+    }
 }

@@ -18,6 +18,9 @@ use std::sync::{Arc, Weak};
 /// The client's own thread serves requests about up to this many tasks. More are worth waking the actor's thread.
 const FEW: usize = 256;
 
+/// What a client is told whose supervisor was gone before it could be there.
+pub(crate) const ENDED_EARLY: &str = "the supervisor ended while it started";
+
 pub(crate) struct FastPath {
     pub(crate) supervisor: Addr<Supervisor>,
     /// The actor owns the core; a client that outlives the actor must not keep it.
@@ -33,8 +36,10 @@ impl FastPath {
 
     /// Opens the session of the client in this process, before its first request.
     pub(crate) fn belongs_to(&self, client: &Arc<Remote>) {
-        if let Some(shared_core) = self.shared_core.upgrade() {
-            shared_core.open_client(client);
+        match self.shared_core.upgrade() {
+            Some(shared_core) if shared_core.open_client(client) => self.supervisor.do_send(Wake),
+            Some(_) => {}
+            None => client.close(ENDED_EARLY),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
 use crate::settings::Settings;
 use crate::supervisor::actor::{CloseSession, FastPath, Stop, Supervisor};
+use crate::supervisor::fast_path::ENDED_EARLY;
 use crate::supervisor::shared_core::is_notifying;
 use crate::supervisor::{Executable, SharedMemory};
 use std::sync::{Arc, mpsc};
@@ -80,7 +81,7 @@ pub(crate) fn start_here(settings: Settings) -> Result<Arc<Remote>> {
             resource: "threads".to_string(),
             reason: format!("none can be started for the supervisor: {e}; raise the limit with `ulimit -u`"),
         })?;
-    let closed = || Error::Spawn { reason: "the supervisor ended while it started".to_string() };
+    let closed = || Error::Spawn { reason: ENDED_EARLY.to_string() };
     let fast_path = Arc::new(told.recv().map_err(|_| closed())??);
     let thread = parking_lot::Mutex::new(Some(thread));
     let uplink = InProcess { fast_path: Arc::clone(&fast_path), thread, timeout: Duration::from_secs(10) };

@@ -193,15 +193,20 @@ impl LiveEffects {
     pub(super) fn break_off(&mut self, reason: &str) {
         let workers: Vec<_> = self.workers.keys().copied().collect();
         workers.into_iter().for_each(|worker| self.kill(worker));
-        let closed = || ToSession::Closed { reason: reason.to_string() };
         for link in std::mem::take(&mut self.links).into_values() {
-            link.do_send(SessionMessage { done: 0, message: closed() });
+            let message = ToSession::Closed { reason: reason.to_string() };
+            link.do_send(SessionMessage { done: 0, message });
         }
-        if let Some(client) = &self.client {
-            self.outgoing.push((client.clone(), closed()));
-        }
+        self.close_client(reason.to_string());
         self.timers.clear();
         self.stopping = self.workers.is_empty();
+    }
+
+    /// Tells the client in this process, if there is one, that nothing will come any more.
+    pub(super) fn close_client(&mut self, reason: String) {
+        if let Some(client) = &self.client {
+            self.outgoing.push((client.clone(), ToSession::Closed { reason }));
+        }
     }
 
     fn new_page(&self, worker: WorkerId) -> Result<ControlPage> {

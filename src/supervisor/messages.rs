@@ -1,7 +1,7 @@
 //! The messages to the supervisor actor, and how it handles each.
 
 use super::actor::Supervisor;
-use super::core::{Core, Overview, SessionEnd};
+use super::core::{Core, Overview};
 use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -137,10 +137,7 @@ impl Handler<OpenSession> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, OpenSession { session, link }: OpenSession, ctx: &mut Context<Self>) {
-        self.turn(ctx, |turn| {
-            turn.effects().open_link(session, link);
-            turn.with(|core, effects| core.open_session(session, SessionEnd::Attached, effects));
-        });
+        self.turn(ctx, |turn| turn.open_session(session, link));
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod shared_core;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod worker_link;
 mod worker_slot;
 

@@ -7,26 +7,28 @@
 //! # A panic in the core
 //! [`Turn::with`] is the only door to the core, for the actor's thread and for the client's threads that do the actor's
 //! work. It catches a panic there: what the core knows may be half changed then, so nobody uses it any more. The workers are
-//! killed, all sessions are told `Closed` with the panic's text, and the actor stops when the last worker has ended. The
-//! thread goes on, whoever's it is.
+//! killed, all sessions are told `Closed` with the panic's text, also those that are opened later, and the actor stops when
+//! the last worker has ended. The thread goes on, whoever's it is.
 
 use super::connection::Received;
 use super::core::{Borrower, Core, Loans, SessionEnd, owner_of};
 use super::effects::{Effects, Timer};
 use super::live_effects::{LiveEffects, Outgoing, PendingSends};
+use super::messages::SessionMessage;
 use super::most_segments;
 use crate::error::{Error, Result};
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::segment::{Attachments, SegmentId};
 use crate::message;
-use crate::message::{FromWorker, Request};
+use crate::message::{FromWorker, Request, ToSession};
 use crate::remote::Remote;
+use actix::Recipient;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 pub(crate) struct SharedCore {
@@ -39,8 +41,8 @@ pub(crate) struct SharedCore {
 struct State {
     core: Core,
     effects: LiveEffects,
-    /// The core has panicked.
-    broken: bool,
+    /// The core has panicked, and what sessions are told of that.
+    broken: Option<String>,
     /// The actor has been called to do what nobody else can, and has not come yet.
     called: bool,
 }
@@ -71,7 +73,7 @@ pub(super) enum ReadEnd {
 
 impl SharedCore {
     pub(super) fn new(core: Core, effects: LiveEffects) -> Arc<Self> {
-        let state = State { core, effects, broken: false, called: false };
+        let state = State { core, effects, broken: None, called: false };
         let shared = Arc::new(Self { state: Mutex::new(state), notifying: Mutex::new(()), requests: Mutex::default() });
         shared.state.lock().effects.belongs_to(&shared);
         shared
@@ -98,11 +100,21 @@ impl SharedCore {
         Some(Turn { shared: self, state: self.state.try_lock()? })
     }
 
-    /// The client in this process is this one.
-    pub(super) fn open_client(&self, client: &Arc<Remote>) {
-        let mut turn = self.turn();
-        turn.state.effects.open_client(client);
-        turn.with(|core, effects| core.open_session(SessionId::CLIENT, SessionEnd::Client, effects));
+    /// The client in this process is this one. The answer: whether the actor must be called to do the rest.
+    pub(super) fn open_client(&self, client: &Arc<Remote>) -> bool {
+        let left = {
+            let mut turn = self.turn();
+            turn.state.effects.open_client(client);
+            match turn.state.broken.clone() {
+                Some(reason) => turn.state.effects.close_client(reason),
+                None => {
+                    turn.with(|core, effects| core.open_session(SessionId::CLIENT, SessionEnd::Client, effects));
+                }
+            }
+            turn.calls_actor()
+        };
+        self.notify_client();
+        left
     }
 
     /// Puts a request of the client in this process behind those that wait to be served; whether it is the first.
@@ -177,20 +189,34 @@ impl SharedCore {
     }
 }
 
+/// Tells whether the core of a supervisor is of use, for those who bring it sessions.
+pub(crate) struct Health(Weak<SharedCore>);
+
+impl Health {
+    pub(super) fn of(shared_core: &Arc<SharedCore>) -> Self {
+        Self(Arc::downgrade(shared_core))
+    }
+
+    /// It has neither panicked nor gone with its actor.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.0.upgrade().is_some_and(|shared_core| shared_core.state.lock().broken.is_none())
+    }
+}
+
 impl Turn<'_> {
     /// Does something with the core. None: it has panicked, now or before.
     pub(super) fn with<R>(&mut self, f: impl FnOnce(&mut Core, &mut LiveEffects) -> R) -> Option<R> {
         let State { core, effects, broken, .. } = &mut *self.state;
-        if *broken {
+        if broken.is_some() {
             return None;
         }
         match catch_unwind(AssertUnwindSafe(|| f(core, effects))) {
             Ok(result) => Some(result),
             Err(panic) => {
-                *broken = true;
                 let reason = format!("the supervisor panicked: {}", text_of(&*panic));
                 log::error!("{reason}");
                 effects.break_off(&reason);
+                *broken = Some(reason);
                 None
             }
         }
@@ -199,6 +225,16 @@ impl Turn<'_> {
     /// What is known only here of workers and sessions.
     pub(super) fn effects(&mut self) -> &mut LiveEffects {
         &mut self.state.effects
+    }
+
+    /// A program has come, whose socket that actor owns.
+    pub(super) fn open_session(&mut self, session: SessionId, link: Recipient<SessionMessage>) {
+        if let Some(reason) = self.state.broken.clone() {
+            // Those that were there have been told.
+            return link.do_send(SessionMessage { done: 0, message: ToSession::Closed { reason } });
+        }
+        self.state.effects.open_link(session, link);
+        self.with(|core, effects| core.open_session(session, SessionEnd::Attached, effects));
     }
 
     /// Takes in frames of a program behind a socket. An error ends its session.
@@ -237,7 +273,7 @@ impl Turn<'_> {
 
     /// Ends a turn of the actor. The answer is what it has to do besides.
     pub(super) fn conclude_actor(mut self) -> ForActor {
-        self.state.called = self.state.broken;
+        self.state.called = self.state.broken.is_some();
         self.with(Core::after);
         let effects = &mut self.state.effects;
         let left = ForActor { timers: effects.take_timers(), stop: effects.is_stopping() };
@@ -248,7 +284,7 @@ impl Turn<'_> {
     /// The process of a worker has ended. If the core has panicked, nobody else will see to that.
     pub(super) fn forget(&mut self, worker: WorkerId) {
         let State { effects, broken, .. } = &mut *self.state;
-        if *broken {
+        if broken.is_some() {
             effects.forget(worker);
             if !effects.has_workers() {
                 effects.stop();
@@ -259,7 +295,7 @@ impl Turn<'_> {
     /// Whether the actor must be called, which has not been before, to do what is left.
     fn calls_actor(&mut self) -> bool {
         let state = &mut *self.state;
-        let left = state.broken || state.effects.has_outgoing() || state.core.needs_actor();
+        let left = state.broken.is_some() || state.effects.has_outgoing() || state.core.needs_actor();
         left && !std::mem::replace(&mut state.called, true)
     }
 

@@ -11,12 +11,13 @@ use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::job::{JobSpec, WireOptions};
 use crate::message::{self, Control, Request, ToSession};
+use crate::remote::{Description, Remote, Uplink};
 use crate::supervisor::actor::FromSocket;
 use crate::task::image;
 use crate::{Client, Delayed, Error, Mode, Result, delayed, local};
 use actix::prelude::*;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -164,7 +165,7 @@ impl Handler<SessionMessage> for Ear {
 }
 
 /// A request as it comes from a socket: given values, of which one has that name.
-fn request(number: u32, name: Option<String>) -> Frame {
+pub(crate) fn request(number: u32, name: Option<String>) -> Frame {
     let mut spec = JobSpec {
         body_ends: vec![0],
         dep_ends: vec![0],
@@ -177,6 +178,52 @@ fn request(number: u32, name: Option<String>) -> Frame {
     }
     let (body, _) = message::encode(&Request::Submit { number, spec }).unwrap();
     Frame { kind: message::KIND, body, fds: Vec::new() }
+}
+
+/// A way to the supervisor that nobody goes.
+struct Nowhere;
+
+impl Uplink for Nowhere {
+    fn send(&self, _: Request) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(&self) {}
+}
+
+#[test]
+fn who_comes_after_a_panic_is_told_of_it() {
+    let settings = Client::builder().mode(Mode::Processes).workers(1).threads(1).settings().unwrap();
+    let shared = SharedMemory::new(&settings).unwrap();
+    System::new().block_on(async move {
+        let (build, pool) = (image::build_id().clone(), shared.pool.clone());
+        let supervisor = Supervisor::of_build(settings, Executable::Own, build, shared).unwrap();
+        // A client finds the core as long as it is there.
+        let shared_core = Arc::clone(&supervisor.shared_core);
+        let fast_path = supervisor.open();
+        let supervisor = &fast_path.supervisor;
+        let frames = vec![request(1, Some(panic_at("submission", "any thread")))];
+        let panics = supervisor.send(FromSocket { session: SessionId(1), frames });
+        let (tell, told) = mpsc::channel();
+        supervisor.do_send(OpenSession { session: SessionId(2), link: Ear(tell).start().recipient() });
+        assert!(panics.await.unwrap().is_err());
+        let client =
+            || Remote::new(Box::new(Nowhere), SessionId::CLIENT, pool.clone(), Description::new(String::new(), None));
+        let (late, later) = (client(), client());
+        fast_path.belongs_to(&late);
+        let reason = |client: &Remote| client.check_open().unwrap_err().to_string();
+        assert!(reason(&late).contains("provoked"), "{}", reason(&late));
+        let until = Instant::now() + LONG;
+        while supervisor.connected() {
+            assert!(Instant::now() < until, "the actor stops when its workers have ended");
+            actix_rt::time::sleep(Duration::from_millis(2)).await;
+        }
+        let closed = told.try_iter().any(|m| matches!(m, ToSession::Closed { reason } if reason.contains("provoked")));
+        assert!(closed);
+        drop(shared_core);
+        fast_path.belongs_to(&later);
+        assert!(reason(&later).contains("ended while it started"), "{}", reason(&later));
+    });
 }
 
 /// As for programs of two builds in a local cluster: two supervisors in one event loop.

@@ -120,11 +120,20 @@ impl Clean {
     pub fn start() -> Self {
         let alone = ONE_AT_A_TIME.lock();
         log_if_asked();
+        heed_interrupts();
         // Actix and tokio keep two descriptors for signals in each process, from their first use on.
         static FIRST: Once = Once::new();
         FIRST.call_once(|| drop(std::thread::spawn(|| drop(actix_rt::System::new())).join()));
         Self { before: Holdings::now(), _alone: alone }
     }
+}
+
+/// Has SIGINT end this process, and what it starts. Shells have it ignored by what a script runs in the background, and
+/// workers inherit that: a test that sends it to one would wait in vain.
+fn heed_interrupts() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: this installs no code that could run at a bad moment.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.unwrap();
 }
 
 impl Drop for Clean {

@@ -43,8 +43,8 @@ pub(super) struct PoolJob {
     pub(super) skip: OnceLock<Vec<AtomicBool>>,
     /// Whether an output is not wanted any more, by index.
     pub(super) dropped: Mutex<Vec<bool>>,
-    /// Outputs that were cancelled.
-    pub(super) cancelled: Mutex<FxHashSet<u32>>,
+    /// Outputs that were cancelled. Empty until some are.
+    pub(super) cancelled: OnceLock<Mutex<FxHashSet<u32>>>,
     /// Running mean of a source's run time in nanoseconds; 0: unknown.
     pub(super) cost: AtomicU64,
     /// Whether a task of this job has failed, so that tasks must check their inputs.
@@ -65,9 +65,9 @@ impl PoolJob {
         self.graph.node(id)
     }
 
-    /// Whether the output of a task has been cancelled. Then its state must not change: it may run again by now.
-    pub(super) fn is_cancelled(&self, id: u32, index: u32) -> bool {
-        self.skipped(id) && self.cancelled.lock().contains(&index)
+    /// Whether an output has been cancelled. Then its state must not change: it may run again by now.
+    pub(super) fn is_cancelled(&self, index: u32) -> bool {
+        self.cancelled.get().is_some_and(|cancelled| cancelled.lock().contains(&index))
     }
 
     pub(super) fn label(&self, id: u32) -> TaskLabel {

@@ -23,6 +23,8 @@
 
 mod job;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
@@ -230,9 +232,7 @@ impl ThreadPool {
         counter.fetch_add(1, Ordering::Relaxed);
         if let Graph::Map(_) = job.graph {
             // No other task uses it.
-            if !job.is_cancelled(id, id) {
-                job.submission.settle([(id, result.map_or_else(ResultState::Failed, ResultState::Value))]);
-            }
+            self.settle(job, id, result.map_or_else(ResultState::Failed, ResultState::Value));
             return self.ended(job, None);
         }
         if let Ok(index) = job.outputs.binary_search(&id) {
@@ -245,9 +245,7 @@ impl ThreadPool {
             if kept {
                 self.store(job, id, result);
             }
-            if !job.is_cancelled(id, index as u32) {
-                job.submission.settle([(index as u32, news)]);
-            }
+            self.settle(job, index as u32, news);
         } else {
             self.store(job, id, result);
         }
@@ -265,6 +263,19 @@ impl ThreadPool {
             self.push(job, others);
         }
         self.ended(job, next)
+    }
+
+    /// Notes what became of an output, unless it has been cancelled: then it may run again by now.
+    fn settle(&self, job: &PoolJob, index: u32, news: ResultState) {
+        if job.is_cancelled(index) {
+            return;
+        }
+        // A task that saw the pool closed gave up, and what it answered is no result.
+        let news = match self.is_closed() {
+            true => ResultState::Failed(cancelled(&job.submission.label(index))),
+            false => news,
+        };
+        job.submission.settle([(index, news)]);
     }
 
     /// Counts a task of a job as ended.
@@ -322,7 +333,7 @@ impl ThreadPool {
             left: AtomicUsize::new(n),
             skip: OnceLock::new(),
             dropped: Mutex::default(),
-            cancelled: Mutex::default(),
+            cancelled: OnceLock::new(),
             cost: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             submission,
@@ -334,7 +345,7 @@ impl ThreadPool {
         }
         self.jobs.lock().insert(job.submission.number, Arc::downgrade(&job));
         if self.is_closed() {
-            // No thread will run it. `shutdown` sets its flag before it looks at the jobs: one of the two sees the other.
+            // No thread will run it. `shutdown` sets its flag while it has the jobs: one of the two sees the other.
             self.jobs.lock().remove(&job.submission.number);
             job.submission.fail_rest(cancelled);
             return job;
@@ -415,7 +426,7 @@ impl Backend for ThreadPool {
         Ok(submission)
     }
 
-    fn ask(&self, _submission: &Submission, _indices: &[u32]) {}
+    fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
     fn release(&self, submission: &Submission, indices: &[u32]) {
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
@@ -426,11 +437,15 @@ impl Backend for ThreadPool {
 
     fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
-        if let Some(job) = job {
-            job.cancelled.lock().extend(indices);
+        if let Some(job) = &job {
+            job.cancelled.get_or_init(Mutex::default).lock().extend(indices);
         }
-        self.release(submission, indices);
+        // Before the tasks are told: one that stops leaves its thread to other work, and what waits for its failure must
+        // be in the queue by then, or a thread of a small pool takes what comes behind it.
         submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
+        if let Some(job) = job {
+            job.drop_outputs(indices);
+        }
     }
 
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
@@ -464,7 +479,7 @@ impl Backend for ThreadPool {
         }
     }
 
-    fn ask_supervisor(&self, question: Question) -> Reply {
+    fn ask(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let threads = self.queue.lock().threads.clone();
             let runs =
@@ -496,9 +511,16 @@ impl Backend for ThreadPool {
     }
 
     fn shutdown(&self) {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return;
-        }
+        let jobs: Vec<_> = {
+            let mut jobs = self.jobs.lock();
+            if self.is_closed() {
+                return;
+            }
+            // Before anybody sees the flag: threads and the queue let go of jobs then, which must be failed all the same.
+            let left = jobs.drain().filter_map(|(_, job)| job.upgrade()).collect();
+            self.closed.store(true, Ordering::Release);
+            left
+        };
         {
             let mut queue = self.queue.lock();
             queue.closed = true;
@@ -506,7 +528,6 @@ impl Backend for ThreadPool {
             queue.sources.clear();
         }
         self.work.notify_all();
-        let jobs: Vec<_> = self.jobs.lock().drain().filter_map(|(_, job)| job.upgrade()).collect();
         for job in jobs {
             job.submission.fail_rest(cancelled);
         }
