@@ -4,6 +4,7 @@
 //! each thread of the threads mode, one on each worker's control page (which outlives the worker), one for the sync
 //! mode. Graphs and workers change seldom and have a [`journal`]. [`Client::events`] puts them together.
 //!
+//! [`ring`]: crate::ipc::ring
 //! [`Client::events`]: crate::Client::events
 
 pub(crate) mod journal;
