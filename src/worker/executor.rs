@@ -238,7 +238,7 @@ impl Worker {
         if queue.idle > 0 {
             self.work.notify_one();
         } else {
-            // Slots are used again, because the control page shows only the first ones.
+            // Numbers are used again, because the control page shows only the first ones.
             let thread = queue.free_threads.pop().unwrap_or_else(|| {
                 queue.next_thread += 1;
                 queue.next_thread - 1

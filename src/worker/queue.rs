@@ -26,7 +26,7 @@ pub(super) struct Queue {
     /// A list, since it is never longer than the number of threads.
     pub(super) running: Vec<TaskId>,
     pub(super) next_thread: usize,
-    /// Slots of threads that have left.
+    /// Numbers of threads that have left.
     pub(super) free_threads: Vec<usize>,
 }
 
