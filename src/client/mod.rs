@@ -29,6 +29,7 @@ use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
 use crate::submission::handle::WeakHandle;
 use crate::submission::limit::SubmissionLimit;
+use crate::task::context::current_task;
 use blocking::spawn_blocking;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -208,12 +209,30 @@ impl Client {
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
+    ///
+    /// The client that a task has of [`current_client`] is not the task's to close, since other tasks use what it stands
+    /// for: there this does nothing but log a warning, in every mode.
     pub fn shutdown(&self) {
+        if !self.is_to_close() {
+            return;
+        }
         self.0.backend.shutdown();
+    }
+
+    /// Whether this client is its holder's to close; warns if it is not.
+    fn is_to_close(&self) -> bool {
+        if !self.0.owner {
+            let task = current_task().map_or_else(|| "a task".to_string(), |task| format!("task {}", task.key));
+            log::warn!("{task} called `shutdown` on the client it runs under, which does nothing: other tasks use it");
+        }
+        self.0.owner
     }
 
     /// [`shutdown`](Self::shutdown) for async code: a thread of its own waits for the workers.
     pub async fn shutdown_async(&self) {
+        if !self.is_to_close() {
+            return;
+        }
         let backend = self.backend();
         if let Err(e) = spawn_blocking(move || backend.shutdown()).await {
             log::warn!("{e}; this thread waits for the workers");
