@@ -41,6 +41,13 @@ pub(crate) struct TaskId {
     pub(crate) index: u32,
 }
 
+/// One attempt at a task: each time a task is sent to a worker, its attempt gets the next number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Attempt {
+    pub(crate) task: TaskId,
+    pub(crate) number: u16,
+}
+
 /// One life of a worker process. A replacement gets a new one; they are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct WorkerId(pub(crate) u32);

@@ -34,6 +34,9 @@ pub struct DeathRecord {
     pub input_bytes: Vec<u64>,
     /// The most bytes that the process was seen to use while each of those tasks ran, in the same order.
     pub peak_bytes: Vec<u64>,
+    /// Keys of tasks that had ended on it since the last word that arrived from there: one of them may have ended it, with
+    /// a thread that it left behind, for example.
+    pub ended: Vec<String>,
     /// The last lines it wrote to standard error.
     pub last_lines: Vec<String>,
 }
@@ -67,6 +70,9 @@ pub enum DeathCause {
     Unresponsive(u64),
     /// A cancelled or overdue task would not stop, so the worker was replaced.
     CancelIgnored,
+    /// A task had closed descriptors that the worker needs: its connection, or its standard input, output or error. A task
+    /// may close only what it has opened.
+    DescriptorsClosed,
     /// It spoke out of turn: a malformed frame, or another build.
     Protocol(String),
     /// Nothing is known.
@@ -124,6 +130,10 @@ impl fmt::Display for DeathCause {
             Self::OutOfMemory => write!(f, "was killed by the kernel, which had run out of memory"),
             Self::Unresponsive(ms) => write!(f, "gave no sign of life for {ms} ms"),
             Self::CancelIgnored => write!(f, "replaced because a cancelled task would not stop"),
+            Self::DescriptorsClosed => write!(
+                f,
+                "ended because a task had closed file descriptors of the worker's: a task may close only what it has opened"
+            ),
             Self::Protocol(why) => write!(f, "broke the protocol: {why}"),
             Self::Unknown => write!(f, "ended for an unknown reason"),
         }
@@ -154,6 +164,9 @@ impl fmt::Display for DeathRecord {
                 Some(&inputs) if inputs > 0 => write!(f, " (inputs of {})", HumanBytes(inputs))?,
                 _ => {}
             }
+        }
+        for (at, key) in self.ended.iter().enumerate() {
+            write!(f, "{}{key}", if at == 0 { "; just after " } else { ", " })?;
         }
         if let Some(line) = self.last_lines.last() {
             write!(f, "; last line on stderr: {line}")?;

@@ -5,7 +5,7 @@ use crate::error::{Cause, ReturnedError, TaskError};
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
-use crate::ids::{JobId, SessionId, TaskId};
+use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Ring, Token};
 use crate::submission::handle::{ResultHandle, ResultState, cancelled};
@@ -145,19 +145,20 @@ impl GraphTask<'_> {
     fn begin(&self, now: u64) -> Token {
         let (ring, graph) = (self.ring, self.graph);
         let task = TaskId { job: JobId { session: SessionId::CLIENT, number: self.submission }, index: self.id };
+        let attempt = Attempt { task, number: 0 };
         let dag = match graph {
             Graph::Dag(dag) => dag,
             Graph::Map(map) => {
                 let hash = (map.hash(self.id) >> 64) as u64;
-                return ring.begin(task, map.function().log_id(), hash, self.thread, None, now);
+                return ring.begin(attempt, map.function().log_id(), hash, self.thread, None, now);
             }
         };
         let node = &dag.nodes[self.id as usize];
         let Kind::Call { function, options, .. } = &node.kind else {
-            return ring.begin(task, 0, 0, self.thread, None, now);
+            return ring.begin(attempt, 0, 0, self.thread, None, now);
         };
         let name = options.as_deref().and_then(|o| o.name.as_deref());
-        ring.begin(task, function.log_id(), node.key_hash(), self.thread, name, now)
+        ring.begin(attempt, function.log_id(), node.key_hash(), self.thread, name, now)
     }
 }
 

@@ -6,7 +6,7 @@
 //! a reader that finds the same sequence before and after has words that belong together. A writer that is interrupted
 //! for so long that the others have come round to its entry finds it taken, or they do: then the later one records nothing.
 
-use crate::ids::{JobId, SessionId, TaskId};
+use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -31,6 +31,8 @@ const KEY: usize = 4;
 const JOB: usize = 5;
 /// The task's index, the executor thread, and how many entries its name takes.
 const DETAIL: usize = 6;
+/// The length of its name in bytes, and the number of the attempt.
+const LENGTH: usize = 7;
 
 /// In the low bits of `END`; the rest is the time stamp, or while it runs the entry's number.
 const RUNNING: u64 = 0;
@@ -120,7 +122,7 @@ impl<'a> Ring<'a> {
     #[inline]
     pub(crate) fn begin(
         &self,
-        task: TaskId,
+        attempt: Attempt,
         log_id: u64,
         key: u64,
         thread: usize,
@@ -133,9 +135,11 @@ impl<'a> Ring<'a> {
         let name = name.map_or(&[][..], |n| &n.as_bytes()[..n.floor_char_boundary(NAME * MOST_NAME)]);
         let more = name.len().div_ceil(NAME);
         let number = self.cursor.fetch_add(1 + more as u64, Ordering::Relaxed);
+        let Attempt { task, number: attempt } = attempt;
         let job = u64::from(task.job.session.0) << 32 | u64::from(task.job.number);
         let detail = u64::from(task.index) | (thread as u64 & 0xffff) << 32 | (more as u64) << 48;
-        let written = self.write(number, 0, [now, number << 2 | RUNNING, log_id, key, job, detail, name.len() as u64]);
+        let length = name.len() as u64 | u64::from(attempt) << 16;
+        let written = self.write(number, 0, [now, number << 2 | RUNNING, log_id, key, job, detail, length]);
         for (i, part) in name.chunks(NAME).enumerate() {
             let mut words = [0; WORDS - 1];
             for (word, bytes) in words.iter_mut().zip(part.chunks(8)) {
@@ -196,6 +200,15 @@ impl<'a> Ring<'a> {
         found.and_then(|(number, words)| self.record(number, &words))
     }
 
+    /// The attempts at tasks that are recorded to have begun, oldest first: once for each call of theirs.
+    pub(crate) fn attempts(&self) -> Vec<Attempt> {
+        if self.is_off() {
+            return Vec::new();
+        }
+        let attempt = |words: [u64; WORDS]| Attempt { task: task_of(&words), number: (words[LENGTH] >> 16) as u16 };
+        self.numbers().filter_map(|number| self.words(number, 0).map(attempt)).collect()
+    }
+
     /// The numbers of the entries that are there, oldest first.
     fn numbers(&self) -> std::ops::Range<u64> {
         let end = self.cursor.load(Ordering::Acquire);
@@ -204,7 +217,7 @@ impl<'a> Ring<'a> {
 
     /// What the words of a run say, with the name behind them.
     fn record(&self, number: u64, words: &[u64; WORDS]) -> Option<RingRecord> {
-        let (more, length) = (words[DETAIL] >> 48, words[WORDS - 1] as usize);
+        let (more, length) = (words[DETAIL] >> 48, (words[LENGTH] & 0xffff) as usize);
         let mut name = Vec::with_capacity(length);
         for i in 0..more {
             let part = self.words(number + 1 + i, IS_NAME)?;
@@ -261,12 +274,16 @@ mod tests {
         TaskId { job: JobId { session: SessionId(3), number: 5 }, index }
     }
 
+    fn attempt(index: u32) -> Attempt {
+        Attempt { task: task(index), number: 1 }
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let own = OwnRing::new(8);
         let ring = own.ring();
-        let first = ring.begin(task(1), 100, 7, 2, None, 10);
-        let second = ring.begin(task(2), 200, 8, 3, Some("named"), 20);
+        let first = ring.begin(attempt(1), 100, 7, 2, None, 10);
+        let second = ring.begin(attempt(2), 200, 8, 3, Some("named"), 20);
         ring.end(second, Ended::Failed, 30);
         let records = ring.read();
         assert_eq!(records.len(), 2);
@@ -276,7 +293,7 @@ mod tests {
         assert_eq!((records[1].start, records[1].end), (20, Some((30, Ended::Failed))));
         ring.end(first, Ended::Finished, 40);
         assert_eq!(ring.read()[0].end, Some((40, Ended::Finished)));
-        ring.begin(task(2), 300, 9, 3, Some("named again"), 50);
+        ring.begin(attempt(2), 300, 9, 3, Some("named again"), 50);
         assert_eq!(ring.latest(task(2)), ring.read().pop());
         assert_eq!(ring.latest(task(1)), Some(ring.read().remove(0)));
         assert_eq!(ring.latest(task(3)), None);
@@ -286,8 +303,8 @@ mod tests {
     fn long_names_are_cut_at_a_character() {
         let own = OwnRing::new(16);
         let long = "ä".repeat(400);
-        own.ring().begin(task(1), 1, 1, 0, Some(&long), 1);
-        own.ring().begin(task(2), 1, 1, 0, None, 2);
+        own.ring().begin(attempt(1), 1, 1, 0, Some(&long), 1);
+        own.ring().begin(attempt(2), 1, 1, 0, None, 2);
         let records = own.ring().read();
         assert_eq!(records.len(), 2);
         let name = records[0].run.name.as_deref().unwrap_or_default();
@@ -298,9 +315,9 @@ mod tests {
     fn the_oldest_are_overwritten_and_a_late_end_spoils_nothing() {
         let own = OwnRing::new(4);
         let ring = own.ring();
-        let old = ring.begin(task(0), 1, 1, 0, None, 1);
+        let old = ring.begin(attempt(0), 1, 1, 0, None, 1);
         for i in 1..=4 {
-            let token = ring.begin(task(i), 1, 1, 0, None, u64::from(i));
+            let token = ring.begin(attempt(i), 1, 1, 0, None, u64::from(i));
             ring.end(token, Ended::Finished, 100 + u64::from(i));
         }
         ring.end(old, Ended::Failed, 999);
@@ -310,9 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn attempts_are_told_apart_also_where_the_task_has_a_name() {
+        let own = OwnRing::new(8);
+        let attempts = [7, u16::MAX, 0].map(|number| Attempt { number, ..attempt(1) });
+        for attempt in attempts {
+            let token = own.ring().begin(attempt, 1, 1, 0, (attempt.number == 7).then_some("named"), 1);
+            own.ring().end(token, Ended::Finished, 2);
+        }
+        assert_eq!(own.ring().attempts(), attempts);
+        assert_eq!(own.ring().read()[0].run.name.as_deref(), Some("named"));
+        assert!(own.ring().read()[1..].iter().all(|record| record.run.name.is_none()));
+    }
+
+    #[test]
     fn nothing_is_kept_where_it_is_off() {
         let own = OwnRing::new(0);
-        let token = own.ring().begin(task(0), 1, 1, 0, None, 1);
+        let token = own.ring().begin(attempt(0), 1, 1, 0, None, 1);
         own.ring().end(token, Ended::Finished, 2);
         assert!(own.ring().read().is_empty());
     }
@@ -329,7 +359,7 @@ mod tests {
                     while !stop.load(Ordering::Relaxed) {
                         n += 2;
                         let name = n.is_multiple_of(5).then(|| format!("name-{n}"));
-                        let token = own.ring().begin(task(n as u32), n, n, w as usize, name.as_deref(), n);
+                        let token = own.ring().begin(attempt(n as u32), n, n, w as usize, name.as_deref(), n);
                         own.ring().end(token, Ended::Finished, n);
                     }
                 })

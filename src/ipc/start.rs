@@ -144,11 +144,21 @@ fn clean_up_when_it_ends<R: Roles>() -> ! {
     exit_now(0)
 }
 
-/// Moves the socket away from standard input, so that tasks which read that find nothing.
+/// The socket of a worker has a number near the limit, but none that makes the kernel's table of descriptors large.
+const HIGHEST: u64 = 4096;
+/// How far below the limit it is looked for.
+const BELOW: u64 = 16;
+
+/// Moves the socket away from standard input, so that tasks which read that find nothing: to a high number, which tasks
+/// that close a range of numbers, as programs do that become daemons, leave alone.
 fn take_stdin() -> nix::Result<Socket> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+    use nix::sys::resource::{Resource, getrlimit};
     let stdin = std::io::stdin();
-    let moved = fcntl(&stdin, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let high = limit.min(HIGHEST).saturating_sub(BELOW).max(3) as c_int;
+    let moved =
+        fcntl(&stdin, FcntlArg::F_DUPFD_CLOEXEC(high)).or_else(|_| fcntl(&stdin, FcntlArg::F_DUPFD_CLOEXEC(3)))?;
     // SAFETY: the descriptor was made just now, and nobody else knows of it.
     let socket = unsafe { OwnedFd::from_raw_fd(moved) };
     let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;

@@ -128,6 +128,8 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) deliver: bool,
     /// It is to have the worker's memory for itself.
     pub(crate) alone: bool,
+    /// It may have ended a worker before.
+    pub(crate) suspect: bool,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
 }

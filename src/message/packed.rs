@@ -28,6 +28,7 @@ const SAME_JOB: u8 = 1;
 const BESIDE: u8 = 2;
 const DELIVER: u8 = 4;
 const ALONE: u8 = 8;
+const SUSPECT: u8 = 16;
 
 impl Packed {
     fn begin(&mut self, flags: u8, id: TaskId) {
@@ -129,10 +130,11 @@ impl Tasks {
     }
 
     pub(crate) fn push(&mut self, task: Task<&[u8]>) {
-        let Task { id, name, attempt, deliver, alone, body, inputs } = task;
+        let Task { id, name, attempt, deliver, alone, suspect, body, inputs } = task;
         let beside = name.is_some() || !inputs.is_empty();
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-        self.packed.begin(flag(beside, BESIDE) | flag(deliver, DELIVER) | flag(alone, ALONE), id);
+        let care = flag(alone, ALONE) | flag(suspect, SUSPECT);
+        self.packed.begin(flag(beside, BESIDE) | flag(deliver, DELIVER) | care, id);
         self.packed.put(attempt.to_le_bytes());
         self.packed.put_slice(body);
         if beside {
@@ -146,7 +148,8 @@ impl Tasks {
             let attempt = u16::from_le_bytes(reader.get()?);
             let body = reader.slice()?.into();
             let (name, inputs) = if flags & BESIDE == 0 { Default::default() } else { beside.next()? };
-            Some(Task { id, name, attempt, deliver: flags & DELIVER != 0, alone: flags & ALONE != 0, body, inputs })
+            let [deliver, alone, suspect] = [DELIVER, ALONE, SUSPECT].map(|flag| flags & flag != 0);
+            Some(Task { id, name, attempt, deliver, alone, suspect, body, inputs })
         })
     }
 }
@@ -208,6 +211,7 @@ mod tests {
             attempt: 7,
             deliver: true,
             alone: false,
+            suspect: false,
             body: &b"body"[..],
             inputs: Vec::new(),
         };
@@ -215,7 +219,7 @@ mod tests {
             [
                 plain(id(1, 0)),
                 Task { inputs: vec![Input::Pending { id: id(1, 0) }], deliver: false, ..plain(id(1, u32::MAX)) },
-                Task { name: Some("n".to_string()), alone: true, ..plain(id(2, 0)) },
+                Task { name: Some("n".to_string()), alone: true, suspect: true, ..plain(id(2, 0)) },
                 Task { body: &[1; 5000], ..plain(id(2, 1)) },
             ]
         };

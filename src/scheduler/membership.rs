@@ -4,7 +4,7 @@ use super::Scheduler;
 use super::job::{State, TaskRef, flag};
 use super::worker::{Leaving, WorkerIndex, WorkerSpec};
 use crate::error::{Cause, DeathRecord};
-use crate::ids::{TaskId, WorkerId};
+use crate::ids::{Attempt, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::Failure;
 use std::sync::Arc;
@@ -66,6 +66,27 @@ impl Scheduler {
         let Some(index) = self.workers.find(worker) else { return };
         let w = &mut self.workers[index];
         w.blocked = w.blocked.saturating_add_signed(delta).min(w.in_flight());
+    }
+
+    /// Whether a worker has been sent that attempt, and no word of its end has come.
+    pub(crate) fn awaits(&mut self, id: WorkerId, attempt: Attempt) -> bool {
+        let Some(worker) = self.workers.find(id) else { return false };
+        let found = self.jobs.find_task(attempt.task);
+        found.is_some_and(|r| {
+            let job = &self.jobs[r.job];
+            let here = matches!(job.state(r.index), State::Assigned { worker: at, .. } if at == worker);
+            here && job.tasks[r.index as usize].attempt == attempt.number
+        })
+    }
+
+    /// These may have ended a worker, though others are more likely to have done so. It does not count against them, but
+    /// when they run again, that will be told from others.
+    pub(crate) fn suspect(&mut self, tasks: &[TaskId]) {
+        for &task in tasks {
+            if let Some(r) = self.jobs.find_task(task) {
+                self.jobs[r.job].deaths.entry(r.index).or_default();
+            }
+        }
     }
 
     /// A worker has ended. What it was `running` is blamed, unless it was ended for a cancelled task; what it had queued

@@ -117,6 +117,9 @@ pub(crate) struct RunTask {
     pub(crate) deliver: bool,
     /// A worker ran out of memory under it: this one is to give it all it has.
     pub(crate) alone: bool,
+    /// It may have ended a worker before: word of what ran before it is to be sent before it begins, and of its own end at
+    /// once.
+    pub(crate) suspect: bool,
     /// In the order of the task's dependencies.
     pub(crate) inputs: Vec<Input>,
 }

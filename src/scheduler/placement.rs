@@ -313,6 +313,7 @@ impl Scheduler {
         }
         let deliver = task.has(flag::WANTED);
         let alone = task.has(flag::ALONE);
+        let suspect = !job.deaths.is_empty() && job.deaths.contains_key(&r.index);
         w.alone += u32::from(alone);
         w.outbox.run.push(RunTask {
             id: job.task_id(r.index),
@@ -320,6 +321,7 @@ impl Scheduler {
             attempt: task.attempt,
             deliver,
             alone,
+            suspect,
             inputs,
         });
     }

@@ -4,7 +4,7 @@
 //! does these for it, and the simulation in `sim` plays them.
 
 use crate::error::Result;
-use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ids::{Attempt, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
@@ -100,7 +100,16 @@ pub(crate) trait WorkerPage {
     /// The tasks that it runs.
     fn running(&self) -> Vec<TaskId>;
 
-    /// The same, each with the most memory that the process used since it began.
+    /// Whether it has ever begun a task.
+    fn has_begun(&self) -> bool;
+
+    /// The attempts at tasks that it is known to have begun, whether they have ended or not.
+    fn begun(&self) -> Vec<Attempt>;
+
+    /// Whether it has found descriptors of its own closed, and ended for that.
+    fn is_robbed(&self) -> bool;
+
+    /// Those that it runs, each with the most memory that the process used since it began.
     fn peaks(&self) -> Vec<(TaskId, u64)>;
 
     /// The same, each with how far it has come, in thousandths.

@@ -8,7 +8,7 @@ use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, Result};
-use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ids::{Attempt, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
@@ -384,6 +384,18 @@ impl WorkerPage for ControlPage {
 
     fn running(&self) -> Vec<TaskId> {
         ControlPage::running(self)
+    }
+
+    fn has_begun(&self) -> bool {
+        ControlPage::has_begun(self)
+    }
+
+    fn begun(&self) -> Vec<Attempt> {
+        ControlPage::begun(self)
+    }
+
+    fn is_robbed(&self) -> bool {
+        ControlPage::is_robbed(self)
     }
 
     fn peaks(&self) -> Vec<(TaskId, u64)> {

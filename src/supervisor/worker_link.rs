@@ -10,6 +10,7 @@ use crate::ipc::page::ControlPage;
 use crate::ipc::start;
 use crate::supervisor::connection::Connection;
 use actix::prelude::*;
+use nix::sys::signal::Signal;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
@@ -68,7 +69,7 @@ impl Actor for WorkerLink {
             supervisor.do_send(ProcessEnded { worker });
             // What it wrote last belongs to the record of its death, and is in the pipes by now.
             streams.iter().flatten().for_each(|stream| stream.drain());
-            supervisor.do_send(WorkerEnded { worker, cause: cause_of(status) });
+            supervisor.do_send(WorkerEnded { worker, cause: status });
         };
         ctx.spawn(service.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
@@ -107,37 +108,40 @@ async fn serve(
     }
 }
 
-/// Waits for the end of a process that has closed its connection; ends it if it does not.
-async fn last_breath(child: &mut Child) -> Option<ExitStatus> {
+/// Waits for the end of a process that has closed its connection; ends it if it does not. The answer is how it ended.
+async fn last_breath(child: &mut Child) -> DeathCause {
     let began = std::time::Instant::now();
     let mut pause = Duration::from_micros(200);
+    let mut killed = false;
     loop {
         match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
+            // It has closed its connection and run on.
+            Ok(Some(status)) if killed && status.signal() == Some(Signal::SIGKILL as i32) => {
+                return DeathCause::DescriptorsClosed;
+            }
+            Ok(Some(status)) => return cause_of(status),
             Ok(None) => {}
             Err(e) => {
                 log::warn!("a worker's end cannot be waited for: {e}");
-                return None;
+                return DeathCause::Unknown;
             }
         }
-        if began.elapsed() > LAST_BREATH
-            && let Err(e) = child.kill()
-        {
-            log::warn!("a worker cannot be killed: {e}");
+        if began.elapsed() > LAST_BREATH {
+            killed = true;
+            if let Err(e) = child.kill() {
+                log::warn!("a worker cannot be killed: {e}");
+            }
         }
         actix_rt::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 
-fn cause_of(status: Option<ExitStatus>) -> DeathCause {
-    match status {
-        Some(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => DeathCause::Exited(code),
-            (None, Some(signal)) => DeathCause::Signal(signal),
-            (None, None) => DeathCause::Unknown,
-        },
-        None => DeathCause::Unknown,
+fn cause_of(status: ExitStatus) -> DeathCause {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => DeathCause::Exited(code),
+        (None, Some(signal)) => DeathCause::Signal(signal),
+        (None, None) => DeathCause::Unknown,
     }
 }
 

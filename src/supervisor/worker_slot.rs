@@ -3,7 +3,7 @@
 use crate::ids::WorkerId;
 use std::time::{Duration, Instant};
 
-/// A worker that dies sooner than this after its start is started again after a pause.
+/// A worker that has been there for so long has come to work, whether there was any or not.
 const EARLY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -47,13 +47,12 @@ impl WorkerSlot {
         self.worker = None;
     }
 
-    /// Its worker has died; answers how long to wait before the next is started.
-    pub(super) fn end(&mut self, now: Instant) -> Duration {
+    /// Its worker has died; answers how long to wait before the next is started. One that `worked` was no failed start: a
+    /// task may have ended it, and others wait for the next.
+    pub(super) fn end(&mut self, worked: bool) -> Duration {
         self.worker = None;
-        let early = self.is_early(now);
-        // The first early death is replaced at once: a task may have caused it. Workers that never live long wait longer.
-        let pause = self.pause;
-        self.pause = if early { (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) } else { Duration::ZERO };
+        let pause = if worked { Duration::ZERO } else { self.pause };
+        self.pause = if worked { Duration::ZERO } else { (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE) };
         pause
     }
 }
@@ -63,20 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn early_deaths_are_followed_by_longer_and_longer_pauses() {
+    fn failed_starts_are_followed_by_longer_and_longer_pauses_and_nothing_else_is() {
         let mut slot = WorkerSlot::new(0, Vec::new());
-        let mut now = Instant::now();
-        let mut pauses = Vec::new();
-        for i in 0..10 {
-            slot.begin(WorkerId(i), now);
-            now += Duration::from_millis(1);
-            pauses.push(slot.end(now).as_millis());
-        }
+        let pauses: Vec<_> = (0..10).map(|_| slot.end(false).as_millis()).collect();
         assert_eq!(pauses, [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        slot.begin(WorkerId(11), now);
-        now += Duration::from_secs(10);
-        slot.end(now);
-        slot.begin(WorkerId(12), now);
-        assert_eq!(slot.end(now), Duration::ZERO, "a long worker is forgiven");
+        assert_eq!(slot.end(true), Duration::ZERO, "a task ended it");
+        assert_eq!(slot.end(false), Duration::ZERO, "one that came to work is forgiven what was before");
+        assert_eq!(slot.end(false), FIRST_PAUSE);
+        assert!((0..100).all(|_| slot.end(true).is_zero()), "tasks that end their workers hold nobody up");
     }
 }

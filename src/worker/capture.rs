@@ -5,6 +5,7 @@
 //! when no task is left, and by the watcher while a task runs. The tasks that ran since the pipes were read last are
 //! those that may have printed. While there is output, the pipes are read after every task.
 
+use super::descriptors::{self, Closed, Descriptors};
 use crate::graph::node;
 use crate::ipc::captured::{CHUNK, CapturedOutput, OutputChunk};
 use crate::ipc::clock::ticks;
@@ -36,6 +37,7 @@ const CHUNKS: usize = 16;
 
 pub(super) struct OutputCapture {
     state: Mutex<CaptureState>,
+    descriptors: Descriptors,
     /// Tasks that ended since the pipes were read.
     unseen: AtomicU64,
 }
@@ -56,7 +58,7 @@ impl OutputCapture {
             end.metadata().is_ok_and(|m| m.file_type().is_fifo()).then_some(end)
         };
         let state = CaptureState { ends: [end(1), end(2)], read_at: ticks(), chatty: None };
-        Self { state: Mutex::new(state), unseen: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), descriptors: Descriptors::new(), unseen: AtomicU64::new(0) }
     }
 
     /// Counts a task that took so long. Returns whether the pipes should be read now.
@@ -76,13 +78,14 @@ impl OutputCapture {
         let _ = std::io::stdout().flush();
     }
 
-    /// Reads what has been printed, and passes it on in order, with the keys of the tasks that may have printed it.
+    /// Reads what has been printed, and passes it on in order, with the keys of the tasks that may have printed it. The
+    /// answer: what tasks have closed that is not theirs.
     pub(super) fn read(
         &self,
         ring: Ring<'_>,
         captured: &CapturedOutput,
         mut found: impl FnMut(OutputChunk, Vec<String>),
-    ) {
+    ) -> Closed {
         let mut state = self.state.lock();
         self.unseen.store(0, Ordering::Relaxed);
         let since = std::mem::replace(&mut state.read_at, ticks());
@@ -90,15 +93,21 @@ impl OutputCapture {
             state.chatty = None;
         }
         let CaptureState { ends, chatty, .. } = &mut *state;
-        let [out, err] = ends;
+        let [out, err] = &*ends;
         let ready: smallvec::SmallVec<[(bool, &File); 2]> =
             [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_ref()?))).collect();
-        let mut fds: smallvec::SmallVec<[PollFd<'_>; 2]> =
+        let mut fds: smallvec::SmallVec<[PollFd<'_>; 6]> =
             ready.iter().map(|(_, end)| PollFd::new(end.as_fd(), PollFlags::POLLIN)).collect();
+        fds.extend(self.descriptors.polled());
         if !poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0) {
-            return;
+            return Closed::Nothing;
         }
+        let closed = descriptors::closed(&fds);
         drop(fds);
+        let closed = descriptors::reopen(&closed, ends);
+        if closed == Closed::ForGood {
+            return closed;
+        }
         let mut tasks = None;
         for (stderr, end) in &ready {
             for _ in 0..CHUNKS {
@@ -112,6 +121,7 @@ impl OutputCapture {
                 }
             }
         }
+        closed
     }
 }
 

@@ -5,7 +5,7 @@ use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
 use super::{Worker, encode};
 use crate::error::Cause;
-use crate::ids::TaskId;
+use crate::ids::{Attempt, TaskId};
 use crate::job::{Completion, Input, Outcome};
 use crate::message::{FromWorker, Task};
 use crate::task::Value;
@@ -34,10 +34,15 @@ impl Worker {
             match self.next(thread, &mut now) {
                 Next::Leave => return,
                 Next::Run(task) => {
+                    let suspect = task.suspect;
+                    if suspect {
+                        // If it ends this process, nobody else is to be blamed for that.
+                        self.send_finished();
+                    }
                     let began = now.unwrap_or_else(Instant::now);
                     let (waiting, ended) = self.run(task, began, &scope);
                     now = Some(ended);
-                    if waiting >= BATCH || ended.duration_since(sent) > LINGER {
+                    if suspect || waiting >= BATCH || ended.duration_since(sent) > LINGER {
                         self.send_finished();
                         sent = ended;
                         now = None;
@@ -63,8 +68,9 @@ impl Worker {
         if task.alone {
             self.store.clear_out();
         }
-        self.page.set_running(scope.thread, Some(id));
-        scope.begin(id, task.name.take());
+        let attempt = Attempt { task: id, number: task.attempt };
+        self.page.begin_task(scope.thread, attempt);
+        scope.begin(attempt, task.name.take());
         // Code of the user's runs also when values are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
             let (name, key) = scope.call();
@@ -72,7 +78,7 @@ impl Worker {
         });
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
-        self.page.set_running(scope.thread, None);
+        self.page.end_task(scope.thread);
         let mut queue = self.queue.lock();
         queue.running.retain(|other| *other != id);
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);

@@ -1,5 +1,6 @@
 //! Messages from the supervisor, and small ones to it.
 
+use super::descriptors::Closed;
 use super::{Worker, clean_up_after, encode};
 use crate::error::Cause;
 use crate::ids::TaskId;
@@ -89,9 +90,23 @@ impl Worker {
     }
 
     pub(super) fn send_printed(&self) {
-        self.capture.read(self.page.ring(), self.page.captured(), |OutputChunk { number, stderr, bytes }, tasks| {
-            self.supervisor.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
-        });
+        let closed = self.capture.read(
+            self.page.ring(),
+            self.page.captured(),
+            |OutputChunk { number, stderr, bytes }, tasks| {
+                self.supervisor.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
+            },
+        );
+        // Told without the lock on the pipes: whoever logs may have to wait until somebody empties them.
+        match closed {
+            Closed::Nothing => {}
+            Closed::OpenAgain => {
+                log::warn!(
+                    "a task that ran here has closed standard input, output or error; they have been opened again"
+                );
+            }
+            Closed::ForGood => self.supervisor.end_robbed(),
+        }
     }
 
     /// Tells a supervisor of another program the name of a function, before the function runs for the first time.

@@ -8,6 +8,7 @@
 //! threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock alone.
 
 mod capture;
+mod descriptors;
 mod encode;
 mod executor;
 mod export;
@@ -133,6 +134,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     };
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;
+    supervisor.set_page(&page);
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
     // As many as the budget allows: a mapping costs only its page tables, a five-hundredth of its size.
     let budget = usize::try_from(ledger.limit()).unwrap_or(usize::MAX);

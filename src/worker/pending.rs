@@ -105,6 +105,7 @@ mod tests {
             attempt: 0,
             deliver: false,
             alone: false,
+            suspect: false,
             body: Bytes::default(),
             inputs: after.iter().map(|&i| Input::Pending { id: id(i) }).collect(),
         }

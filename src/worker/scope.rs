@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::graph::node;
-use crate::ids::TaskId;
+use crate::ids::Attempt;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Token};
 use crate::job::Outcome;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) struct WorkerScope {
     worker: &'static Worker,
     pub(super) thread: usize,
-    task: Cell<Option<TaskId>>,
+    task: Cell<Option<Attempt>>,
     /// The name that the user gave the task, if any.
     name: RefCell<Option<String>>,
     step: Cell<Option<(&'static Record, u64)>>,
@@ -36,7 +36,7 @@ impl WorkerScope {
         }
     }
 
-    pub(super) fn begin(&self, task: TaskId, name: Option<String>) {
+    pub(super) fn begin(&self, task: Attempt, name: Option<String>) {
         self.task.set(Some(task));
         if name.is_some() || self.name.borrow().is_some() {
             self.name.replace(name);
@@ -95,7 +95,7 @@ impl TaskScope for WorkerScope {
     }
 
     fn cancelled(&self) -> bool {
-        self.task.get().is_some_and(|id| self.worker.is_cancelled(id))
+        self.task.get().is_some_and(|attempt| self.worker.is_cancelled(attempt.task))
     }
 
     fn set_progress(&self, fraction: f64) {

@@ -3,17 +3,25 @@
 use super::Worker;
 use crate::error::{Error, Result as SwathResult};
 use crate::ipc::frame::{Decoder, MAX_FRAME, Outgoing};
+use crate::ipc::page::ControlPage;
 use crate::ipc::segment::Attachments;
 use crate::ipc::socket::Socket;
 use crate::ipc::start::exit_now;
 use crate::message;
 use crate::message::{FromWorker, Request, ToWorker};
 use crate::remote;
+use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// How a worker exits that cannot tell its supervisor anything.
+const UNHEARD: i32 = 73;
 
 pub(super) struct SupervisorSocket {
     socket: Socket,
+    /// Where the supervisor finds why this process has ended, once it is known.
+    page: OnceLock<Arc<ControlPage>>,
     out: Mutex<Outgoing>,
     input: Mutex<Decoder>,
     attachments: Attachments,
@@ -24,11 +32,28 @@ impl SupervisorSocket {
     pub(super) fn new(socket: Socket) -> Self {
         Self {
             socket,
+            page: OnceLock::new(),
             out: Mutex::new(Outgoing::new()),
             input: Mutex::new(Decoder::new(MAX_FRAME)),
             attachments: Attachments::new(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    pub(super) fn set_page(&self, page: &Arc<ControlPage>) {
+        let _ = self.page.set(Arc::clone(page));
+    }
+
+    /// Ends the process: descriptors that it needs have been closed, and what has their numbers now is not known.
+    pub(super) fn end_robbed(&self) -> ! {
+        if let Some(page) = self.page.get() {
+            page.set_robbed();
+        }
+        log::error!(
+            "a task that ran here has closed file descriptors of this worker, which therefore ends: a task may close only \
+             what it has opened"
+        );
+        exit_now(UNHEARD)
     }
 
     pub(super) fn attachments(&self) -> &Attachments {
@@ -49,13 +74,14 @@ impl SupervisorSocket {
                 Err(e) if matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
                     Ok(())
                 }
+                Err(e) if is_robbed(&e) => self.end_robbed(),
                 Err(e) => Err(e.to_string()),
             }
         });
         if let Err(reason) = sent {
             // Otherwise the supervisor would wait for ever; a dead worker is replaced.
             log::error!("a message to the supervisor cannot be sent: {reason}");
-            exit_now(73);
+            exit_now(UNHEARD);
         }
     }
 
@@ -73,6 +99,8 @@ impl SupervisorSocket {
         let read = match self.socket.recv(input.spare_mut(), &mut fds) {
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            // The supervisor has not ended, and does not know of this.
+            Err(e) if is_robbed(&e) => self.end_robbed(),
             Err(e) => return Err(e.to_string()),
         };
         if read == 0 {
@@ -103,6 +131,11 @@ impl SupervisorSocket {
             }
         }
     }
+}
+
+/// Whether the error says that a descriptor is not what it was.
+fn is_robbed(e: &std::io::Error) -> bool {
+    matches!(Errno::from_raw(e.raw_os_error().unwrap_or(0)), Errno::EBADF | Errno::ENOTSOCK)
 }
 
 /// How the client inside a task sends requests to the supervisor.

@@ -10,7 +10,7 @@ mod name;
 
 pub(crate) use name::{PageName, start_time};
 
-use crate::ids::{JobId, SessionId, TaskId};
+use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::captured::CapturedOutput;
 use crate::ipc::ring::{Ring, RingEntry};
 use crate::version::VERSION;
@@ -53,6 +53,8 @@ struct Page {
     log: [AtomicU8; LOG],
     /// Whether the process reads its own output now.
     listens: AtomicU64,
+    /// Whether the process has found descriptors of its own closed, and ends for that.
+    robbed: AtomicU64,
     captured: CapturedOutput,
     run_cursor: AtomicU64,
     /// Entries of the ring behind the page: a power of two, or none.
@@ -64,7 +66,15 @@ const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 <
 /// Where the ring of task runs begins.
 const RING: usize = size_of::<Page>().next_multiple_of(align_of::<RingEntry>());
 
-/// A task id in two words. `task` is its index plus one, 0 where there is none.
+/// In a cell: the attempt has ended.
+const ENDED: u64 = 1 << 63;
+/// Where in a cell the number of the attempt begins.
+const ATTEMPT: u32 = 40;
+/// The bits of a cell in which the task's index lies, plus one.
+const INDEX: u64 = (1 << ATTEMPT) - 1;
+
+/// The last attempt at a task of one thread, in two words. `task` is its index plus one, with its number and whether it has
+/// ended; 0 where there has been none.
 #[repr(C)]
 struct RunningTaskCell {
     job: AtomicU64,
@@ -72,30 +82,39 @@ struct RunningTaskCell {
 }
 
 impl RunningTaskCell {
-    fn set(&self, task: Option<TaskId>) {
+    fn begin(&self, Attempt { task, number }: Attempt) {
         // Emptied first, and each store seen by whoever sees a later one: a reader that finds the same task word before
         // and after has a job word that belongs to it, or to another task of the same index that ran here too.
         self.task.store(0, Ordering::Relaxed);
-        if let Some(id) = task {
-            let job = u64::from(id.job.session.0) << 32 | u64::from(id.job.number);
-            self.job.store(job, Ordering::Release);
-            self.task.store(u64::from(id.index) + 1, Ordering::Release);
-        }
+        let job = u64::from(task.job.session.0) << 32 | u64::from(task.job.number);
+        self.job.store(job, Ordering::Release);
+        self.task.store((u64::from(task.index) + 1) | u64::from(number) << ATTEMPT, Ordering::Release);
     }
 
-    fn get(&self) -> Option<TaskId> {
+    /// Only the thread itself may call it.
+    fn end(&self) {
+        self.task.store(self.task.load(Ordering::Relaxed) | ENDED, Ordering::Release);
+    }
+
+    /// The attempt, and whether it has ended.
+    fn get(&self) -> Option<(Attempt, bool)> {
         // A cell that changes as it is read belongs to a worker that is alive. Its task may have ended by the time the
         // answer is used, so a few tries are enough.
         for _ in 0..8 {
             let task = self.task.load(Ordering::Acquire);
             let job = self.job.load(Ordering::Acquire);
             if self.task.load(Ordering::Relaxed) == task {
-                let index = u32::try_from(task.checked_sub(1)?).ok()?;
+                let index = u32::try_from((task & INDEX).checked_sub(1)?).ok()?;
                 let job = JobId { session: SessionId((job >> 32) as u32), number: job as u32 };
-                return Some(TaskId { job, index });
+                let number = (task >> ATTEMPT) as u16;
+                return Some((Attempt { task: TaskId { job, index }, number }, task & ENDED != 0));
             }
         }
         None
+    }
+
+    fn running(&self) -> Option<TaskId> {
+        self.get().filter(|(_, ended)| !ended).map(|(attempt, _)| attempt.task)
     }
 }
 
@@ -251,12 +270,42 @@ impl ControlPage {
     }
 
     /// Notes what an executor thread runs. Threads past [`MOST_THREADS`] are not shown.
-    pub(crate) fn set_running(&self, thread: usize, task: Option<TaskId>) {
-        if let Some(s) = self.page().running.get(thread) {
+    pub(crate) fn begin_task(&self, thread: usize, attempt: Attempt) {
+        if let Some(cell) = self.page().running.get(thread) {
             self.page().progress[thread].store(0, Ordering::Relaxed);
             self.gauges().restart_peak(thread);
-            s.set(task);
+            cell.begin(attempt);
         }
+    }
+
+    /// Notes that it has ended. What it was stays until the thread begins another one.
+    pub(crate) fn end_task(&self, thread: usize) {
+        if let Some(cell) = self.page().running.get(thread) {
+            cell.end();
+        }
+    }
+
+    /// The process has found descriptors of its own closed, and ends for that.
+    pub(crate) fn set_robbed(&self) {
+        self.page().robbed.store(1, Ordering::Release);
+    }
+
+    pub(crate) fn is_robbed(&self) -> bool {
+        self.page().robbed.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the process has ever begun a task.
+    pub(crate) fn has_begun(&self) -> bool {
+        let begun = |cell: &RunningTaskCell| cell.task.load(Ordering::Acquire) != 0;
+        self.page().running.iter().any(begun) || self.page().run_cursor.load(Ordering::Acquire) > 0
+    }
+
+    /// The attempts at tasks that are known to have begun, whether they have ended or not: the last one of each thread,
+    /// and those in the ring. Some are there more than once.
+    pub(crate) fn begun(&self) -> Vec<Attempt> {
+        let mut begun = self.ring().attempts();
+        begun.extend(self.page().running.iter().filter_map(RunningTaskCell::get).map(|(attempt, _)| attempt));
+        begun
     }
 
     /// Notes how far the task of an executor thread is, in thousandths.
@@ -268,20 +317,20 @@ impl ControlPage {
 
     /// The tasks that run, or ran when the process died.
     pub(crate) fn running(&self) -> Vec<TaskId> {
-        self.page().running.iter().filter_map(RunningTaskCell::get).collect()
+        self.page().running.iter().filter_map(RunningTaskCell::running).collect()
     }
 
     /// The same with the most memory that the process used meanwhile.
     pub(crate) fn peaks(&self) -> Vec<(TaskId, u64)> {
         let cells = self.page().running.iter().enumerate();
-        cells.filter_map(|(thread, s)| Some((s.get()?, self.gauges().peak(thread)))).collect()
+        cells.filter_map(|(thread, s)| Some((s.running()?, self.gauges().peak(thread)))).collect()
     }
 
     /// The same with their progress in thousandths.
     pub(crate) fn progress(&self) -> Vec<(TaskId, u32)> {
         let page = self.page();
         let both = page.running.iter().zip(&page.progress);
-        both.filter_map(|(s, p)| Some((s.get()?, p.load(Ordering::Relaxed)))).collect()
+        both.filter_map(|(s, p)| Some((s.running()?, p.load(Ordering::Relaxed)))).collect()
     }
 
     /// Adds a sample of the memory that the process uses, in bytes.
@@ -346,6 +395,10 @@ mod tests {
         TaskId { job: JobId { session: SessionId(session), number }, index }
     }
 
+    fn attempt(session: u32, number: u32, index: u32) -> Attempt {
+        Attempt { task: task(session, number, index), number: 1 }
+    }
+
     #[test]
     fn the_other_side_reads_what_was_written_and_still_does_afterwards() {
         let name = PageName::new().unwrap();
@@ -355,23 +408,25 @@ mod tests {
         let now = monotonic_ms();
         assert_eq!(theirs.heartbeat(), 0);
         mine.beat(now);
-        mine.set_running(0, Some(task(u32::MAX, 7, u32::MAX)));
-        mine.set_running(MOST_THREADS - 1, Some(task(1, u32::MAX, 0)));
-        mine.set_running(MOST_THREADS, Some(task(1, 2, 3)));
+        mine.begin_task(0, attempt(u32::MAX, 7, u32::MAX));
+        mine.begin_task(MOST_THREADS - 1, attempt(1, u32::MAX, 0));
+        mine.begin_task(MOST_THREADS, attempt(1, 2, 3));
         mine.set_progress(MOST_THREADS - 1, 250);
         mine.set_progress(MOST_THREADS, 250);
-        mine.set_running(1, Some(task(1, 2, 3)));
-        mine.set_running(1, None);
+        mine.begin_task(1, attempt(1, 2, 3));
+        mine.end_task(1);
         for i in 0..20 {
             mine.add_sample(i * 100);
         }
         mine.log(b"last words\n");
-        let token = mine.ring().begin(task(1, 2, 3), 16, 7, 0, Some("named"), 50);
+        let token = mine.ring().begin(attempt(1, 2, 3), 16, 7, 0, Some("named"), 50);
         drop(mine);
         assert!(!name.path().exists());
         assert!(matches!(ControlPage::open(&name), Err(PageError::Io { .. })));
         assert_eq!(theirs.heartbeat(), now);
         assert_eq!(theirs.running(), [task(u32::MAX, 7, u32::MAX), task(1, u32::MAX, 0)]);
+        assert_eq!(theirs.begun().len(), 4, "that of the ring, and the last one of each thread");
+        assert_eq!(theirs.begun()[2], attempt(1, 2, 3), "also one that has ended");
         assert_eq!(theirs.progress()[1], (task(1, u32::MAX, 0), 250));
         assert_eq!(theirs.samples(), (4..20).map(|i| i * 100).collect::<Vec<_>>());
         assert_eq!(theirs.last_log(), b"last words\n");
@@ -412,9 +467,9 @@ mod tests {
             let writer = s.spawn(|| {
                 for i in 0..50_000u32 {
                     // Neighbours never share an index, so a mix of two would show.
-                    page.set_running(3, Some(task(i, i, i)));
+                    page.begin_task(3, attempt(i, i, i));
                     if i % 3 == 0 {
-                        page.set_running(3, None);
+                        page.end_task(3);
                     }
                 }
             });

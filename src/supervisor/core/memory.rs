@@ -112,6 +112,9 @@ impl Core {
                 (Verdict::Unknown, available) => (cause, available),
             };
         }
+        if fx.page(process.id).is_some_and(WorkerPage::is_robbed) {
+            return (DeathCause::DescriptorsClosed, None);
+        }
         (self.out_of_its_own(process, cause), None)
     }
 

@@ -4,6 +4,7 @@
 //! in decoded. The caller has the core's lock, see [`shared_core`](super::shared_core), calls one function for each event,
 //! and then [`Core::settle`], or [`Core::after`] in the actor's thread: only there may processes be started and timers set.
 
+mod blame;
 #[cfg(test)]
 mod check;
 mod fleet;

@@ -53,6 +53,7 @@ impl Core {
                 attempt: task.attempt,
                 deliver: task.deliver,
                 alone: task.alone,
+                suspect: task.suspect,
                 body,
                 inputs: task.inputs,
             });

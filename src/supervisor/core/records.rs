@@ -1,5 +1,6 @@
 //! What is remembered of workers: their deaths, their output, their runs of tasks, and what the tasks were called.
 
+use super::blame::Suspects;
 use super::{Core, WorkerProcess};
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::{Journal, WorkerStep};
@@ -73,11 +74,12 @@ impl Core {
     pub(super) fn record<E: Effects>(
         &self,
         process: &WorkerProcess,
-        running: &[TaskId],
+        suspects: &Suspects,
         cause: DeathCause,
         fx: &E,
     ) -> DeathRecord {
         let page = fx.page(process.id);
+        let running = &suspects.running;
         // Its log lines are on its page too, where they survive what the pipe could not carry.
         let mut last_lines = self.history.last_lines(process);
         if last_lines.is_empty() {
@@ -98,6 +100,7 @@ impl Core {
             spilled: gauges.map_or(0, |gauges| gauges.spilled),
             peak_bytes: running.iter().map(peak_of).collect(),
             running: running.iter().map(|id| self.key(process, *id, fx)).collect(),
+            ended: suspects.ended.iter().map(|id| self.key(process, *id, fx)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
             last_lines,
         }

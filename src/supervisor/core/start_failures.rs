@@ -8,13 +8,13 @@ use crate::settings::StartMethod;
 use crate::supervisor::effects::{Effects, WorkerPage};
 
 impl Core {
-    /// Whether a worker has come to work: it has been welcomed, and then has stayed for a while or taken up a task. That a
-    /// task ended it is no fault of its start.
+    /// Whether a worker has come to work: it has been welcomed, and then has stayed for a while or begun a task, whatever
+    /// became of that. That a task ended it is no fault of its start.
     pub(super) fn has_worked<E: Effects>(&self, process: &WorkerProcess, fx: &E) -> bool {
         let welcomed = !matches!(process.phase, Phase::Starting(_));
         let stayed = !self.fleet.slots[process.slot].is_early(fx.now());
-        let runs = || fx.page(process.id).is_some_and(|page| !page.running().is_empty());
-        welcomed && (stayed || process.done > 0 || runs())
+        let begun = || fx.page(process.id).is_some_and(WorkerPage::has_begun);
+        welcomed && (stayed || process.done > 0 || begun())
     }
 
     /// A worker could not be started, or has ended before it came to work. Where there has been no other for as long as a

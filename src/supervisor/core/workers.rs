@@ -157,10 +157,10 @@ impl Core {
         let Some(process) = self.fleet.workers.remove(&worker) else { return };
         let slot = process.slot;
         let worked = self.has_worked(&process, fx);
-        let ran = fx.page(worker).map(WorkerPage::running).unwrap_or_default();
         let expected = process.phase == Phase::Retiring || self.agenda.stopping.is_some();
         let (cause, available) = self.explained(&process, cause, fx);
-        let mut record = self.record(&process, &ran, cause, fx);
+        let suspects = self.suspects(&process, &cause, fx);
+        let mut record = self.record(&process, &suspects, cause, fx);
         record.machine_available = available;
         let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
         self.note(slot, process.pid, step);
@@ -174,7 +174,12 @@ impl Core {
         let end = record.to_string();
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
-        self.scheduler.worker_lost(worker, if process.blame { &ran } else { &[] }, record);
+        if process.blame {
+            self.scheduler.suspect(&suspects.ended);
+            self.scheduler.worker_lost(worker, &suspects.blamed(), record);
+        } else {
+            self.scheduler.worker_lost(worker, &[], record);
+        }
         // Its page stays until the end of this: the first attempt to replace it does not count on that memory.
         let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
@@ -183,7 +188,7 @@ impl Core {
             self.fleet.slots[slot].leave();
             Duration::ZERO
         } else {
-            self.fleet.slots[slot].end(fx.now())
+            self.fleet.slots[slot].end(worked)
         };
         if worked {
             self.fleet.failing_since = None;

@@ -3,7 +3,7 @@
 use super::effects::{Clock, frame};
 use super::{BAD, FLAKY, HANGS, SAME, STUCK, combine, value_of};
 use crate::error::{Cause, DeathCause, ReturnedError};
-use crate::ids::{TaskId, WorkerId};
+use crate::ids::{Attempt, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::frame::Frame;
 use crate::ipc::ledger::Ledger;
@@ -40,6 +40,9 @@ pub(super) struct SimPage {
     /// By a signal: it does nothing, and what is sent to it piles up.
     stopped: Option<Duration>,
     pub(super) running: Vec<TaskId>,
+    /// All attempts that it has begun.
+    pub(super) begun: Vec<Attempt>,
+    pub(super) robbed: bool,
     pub(super) left: Option<OutputChunk>,
     pub(super) spilled: u64,
 }
@@ -96,7 +99,15 @@ impl SimWorker {
             welcomed: false,
             pool: SegmentPool::new(owner_of(id), Ledger::in_memory(1 << 30), 1 << 20),
             attachments: Attachments::new(),
-            page: SimPage { clock, stopped: None, running: Vec::new(), left: None, spilled: 0 },
+            page: SimPage {
+                clock,
+                stopped: None,
+                running: Vec::new(),
+                begun: Vec::new(),
+                robbed: false,
+                left: None,
+                spilled: 0,
+            },
             private: 0,
             blocked: 0,
             paused: false,
@@ -262,6 +273,7 @@ impl SimWorker {
             }
         }
         self.page.running.push(task.id);
+        self.page.begun.push(Attempt { task: task.id, number: task.attempt });
         self.running.push(Running { task, cancelled: false });
         true
     }
@@ -356,6 +368,18 @@ impl WorkerPage for SimPage {
 
     fn running(&self) -> Vec<TaskId> {
         self.running.clone()
+    }
+
+    fn has_begun(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    fn begun(&self) -> Vec<Attempt> {
+        self.begun.clone()
+    }
+
+    fn is_robbed(&self) -> bool {
+        self.robbed
     }
 
     fn peaks(&self) -> Vec<(TaskId, u64)> {

@@ -1,0 +1,44 @@
+//! Which tasks are blamed for the end of a worker.
+
+use super::{Core, WorkerProcess};
+use crate::error::DeathCause;
+use crate::ids::TaskId;
+use crate::supervisor::effects::{Effects, WorkerPage};
+use rustc_hash::FxHashSet;
+
+/// What a worker did since the last word of it: one of these may have ended it.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    /// What ran when it ended.
+    pub(super) running: Vec<TaskId>,
+    /// What had ended, and word of that had not arrived: a thread, a drop or an alarm of such a task may outlive it.
+    pub(super) ended: Vec<TaskId>,
+    /// Whether the death counts against those that had ended, too.
+    ended_count: bool,
+}
+
+impl Suspects {
+    /// Those against whom the death counts. At least one, if there are any: no task ends workers for ever.
+    pub(super) fn blamed(&self) -> Vec<TaskId> {
+        let ended = self.ended.iter().filter(|_| self.ended_count);
+        self.running.iter().chain(ended).copied().collect()
+    }
+}
+
+impl Core {
+    /// Who may have ended a worker that has ended so.
+    ///
+    /// What ran when it crashed is the likely cause, and the death counts against that. Against what had ended before, it
+    /// counts where nothing ran; and where descriptors had been closed, which shows only when the worker uses them next.
+    pub(super) fn suspects<E: Effects>(&mut self, process: &WorkerProcess, cause: &DeathCause, fx: &E) -> Suspects {
+        let Some(page) = fx.page(process.id) else { return Suspects::default() };
+        let running = page.running();
+        // A task of which there has been word is no more under way, or with the number of another attempt.
+        let mut seen: FxHashSet<TaskId> = running.iter().copied().collect();
+        let begun = page.begun().into_iter();
+        let untold = begun.filter(|attempt| self.scheduler.awaits(process.id, *attempt) && seen.insert(attempt.task));
+        let ended: Vec<TaskId> = untold.map(|attempt| attempt.task).collect();
+        let ended_count = running.is_empty() || *cause == DeathCause::DescriptorsClosed;
+        Suspects { running, ended, ended_count }
+    }
+}

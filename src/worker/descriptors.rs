@@ -1,0 +1,97 @@
+//! Whether this process has its descriptors still, or tasks have closed some that are not theirs.
+//!
+//! Programs that become daemons, for one, close all numbers up to some limit. That is seen by the way when the pipes of
+//! standard output and error are polled, and costs no call of its own. Standard input, output and error are opened again,
+//! before a file takes such a number and gets what tasks print. Of any other number nobody knows what is behind it now, so
+//! the process must end.
+
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::Mode;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+use smallvec::SmallVec;
+use std::fs::File;
+use std::io::{self, Stderr, Stdin, Stdout};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+
+pub(super) struct Descriptors {
+    standard: (Stdin, Stdout, Stderr),
+    /// It has one of the lowest numbers, which whoever closes a range closes, too.
+    sentinel: Option<OwnedFd>,
+}
+
+impl Descriptors {
+    pub(super) fn new() -> Self {
+        let sentinel = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok();
+        Self { standard: (io::stdin(), io::stdout(), io::stderr()), sentinel }
+    }
+
+    /// What is to be polled: nothing is asked of these but whether they are open.
+    pub(super) fn polled(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let (stdin, stdout, stderr) = &self.standard;
+        let all =
+            [Some(stdin.as_fd()), Some(stdout.as_fd()), Some(stderr.as_fd()), self.sentinel.as_ref().map(AsFd::as_fd)];
+        all.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::empty()))
+    }
+}
+
+/// The numbers among these that are closed.
+pub(super) fn closed(polled: &[PollFd<'_>]) -> SmallVec<[i32; 4]> {
+    let is_closed = |fd: &&PollFd<'_>| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLNVAL));
+    polled.iter().filter(is_closed).map(|fd| fd.as_fd().as_raw_fd()).collect()
+}
+
+/// What tasks have closed that is not theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    Nothing,
+    /// What could be opened again, and has been.
+    OpenAgain,
+    /// Something of which nobody knows what it was.
+    ForGood,
+}
+
+/// Opens these again, where that is possible: output goes where it went before, into the pipes whose reading `ends` these are.
+pub(super) fn reopen(closed: &[i32], ends: &[Option<File>; 2]) -> Closed {
+    if closed.iter().any(|number| *number > 2) {
+        return Closed::ForGood;
+    }
+    for &number in closed {
+        let opened = match number.checked_sub(1).and_then(|at| ends[at as usize].as_ref()) {
+            Some(end) => open(format!("/proc/self/fd/{}", end.as_raw_fd()).as_str(), OFlag::O_WRONLY, Mode::empty()),
+            None => open("/dev/null", OFlag::O_RDWR, Mode::empty()),
+        };
+        let moved = opened.and_then(|fd| match number {
+            // It has got that number by itself, the lowest that was free, and is to stay open.
+            _ if fd.as_raw_fd() == number => {
+                let _ = fd.into_raw_fd();
+                Ok(())
+            }
+            0 => dup2_stdin(&fd),
+            1 => dup2_stdout(&fd),
+            _ => dup2_stderr(&fd),
+        });
+        if moved.is_err() {
+            return Closed::ForGood;
+        }
+    }
+    if closed.is_empty() { Closed::Nothing } else { Closed::OpenAgain }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use nix::poll::{PollTimeout, poll};
+
+    #[test]
+    fn what_is_open_is_not_told_to_be_closed() {
+        let descriptors = Descriptors::new();
+        let mut polled: Vec<_> = descriptors.polled().collect();
+        poll(&mut polled, PollTimeout::ZERO).unwrap();
+        assert_eq!(polled.len(), 4);
+        assert!(closed(&polled).is_empty());
+        assert_eq!(reopen(&[], &[None, None]), Closed::Nothing);
+        assert_eq!(reopen(&[0, 5], &[None, None]), Closed::ForGood);
+    }
+}
