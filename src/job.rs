@@ -28,6 +28,8 @@ pub(crate) struct JobSpec {
     pub(crate) options: Vec<(u32, WireOptions)>,
     /// The given values go to every worker at once, not with the first task that uses them.
     pub(crate) broadcast: bool,
+    /// The worker-local state whose building it is a part of.
+    pub(crate) building: Vec<u64>,
     /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
     pub(crate) open: bool,
 }

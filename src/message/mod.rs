@@ -130,6 +130,8 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) alone: bool,
     /// It may have ended a worker before.
     pub(crate) suspect: bool,
+    /// The worker-local state whose building it is a part of.
+    pub(crate) building: Vec<u64>,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
 }

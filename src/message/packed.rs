@@ -29,6 +29,8 @@ const BESIDE: u8 = 2;
 const DELIVER: u8 = 4;
 const ALONE: u8 = 8;
 const SUSPECT: u8 = 16;
+/// What the task helps to build follows.
+const BUILDING: u8 = 32;
 
 impl Packed {
     fn begin(&mut self, flags: u8, id: TaskId) {
@@ -90,6 +92,11 @@ impl<'a> Reader<'a> {
         Some(*bytes)
     }
 
+    fn states(&mut self) -> Option<Vec<u64>> {
+        let count = u32::from_le_bytes(self.get()?);
+        (0..count).map(|_| self.get().map(u64::from_le_bytes)).collect()
+    }
+
     fn slice(&mut self) -> Option<&'a [u8]> {
         let len = u32::from_le_bytes(self.get()?) as usize;
         let (bytes, rest) = self.bytes.split_at_checked(len)?;
@@ -130,12 +137,16 @@ impl Tasks {
     }
 
     pub(crate) fn push(&mut self, task: Task<&[u8]>) {
-        let Task { id, name, attempt, deliver, alone, suspect, body, inputs } = task;
+        let Task { id, name, attempt, deliver, alone, suspect, building, body, inputs } = task;
         let beside = name.is_some() || !inputs.is_empty();
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-        let care = flag(alone, ALONE) | flag(suspect, SUSPECT);
+        let care = flag(alone, ALONE) | flag(suspect, SUSPECT) | flag(!building.is_empty(), BUILDING);
         self.packed.begin(flag(beside, BESIDE) | flag(deliver, DELIVER) | care, id);
         self.packed.put(attempt.to_le_bytes());
+        if !building.is_empty() {
+            self.packed.put((building.len() as u32).to_le_bytes());
+            building.iter().for_each(|state| self.packed.put(state.to_le_bytes()));
+        }
         self.packed.put_slice(body);
         if beside {
             self.beside.push((name, inputs));
@@ -146,10 +157,11 @@ impl Tasks {
         unpack(&self.packed, self.beside, |reader, beside| {
             let (flags, id) = reader.begin()?;
             let attempt = u16::from_le_bytes(reader.get()?);
+            let building = if flags & BUILDING == 0 { Vec::new() } else { reader.states()? };
             let body = reader.slice()?.into();
             let (name, inputs) = if flags & BESIDE == 0 { Default::default() } else { beside.next()? };
             let [deliver, alone, suspect] = [DELIVER, ALONE, SUSPECT].map(|flag| flags & flag != 0);
-            Some(Task { id, name, attempt, deliver, alone, suspect, body, inputs })
+            Some(Task { id, name, attempt, deliver, alone, suspect, building, body, inputs })
         })
     }
 }
@@ -212,6 +224,7 @@ mod tests {
             deliver: true,
             alone: false,
             suspect: false,
+            building: Vec::new(),
             body: &b"body"[..],
             inputs: Vec::new(),
         };
@@ -219,7 +232,13 @@ mod tests {
             [
                 plain(id(1, 0)),
                 Task { inputs: vec![Input::Pending { id: id(1, 0) }], deliver: false, ..plain(id(1, u32::MAX)) },
-                Task { name: Some("n".to_string()), alone: true, suspect: true, ..plain(id(2, 0)) },
+                Task {
+                    name: Some("n".to_string()),
+                    alone: true,
+                    suspect: true,
+                    building: vec![1, u64::MAX],
+                    ..plain(id(2, 0))
+                },
                 Task { body: &[1; 5000], ..plain(id(2, 1)) },
             ]
         };

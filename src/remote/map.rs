@@ -11,6 +11,7 @@ use crate::message::Request;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
 use crate::submission::task_map::{Dropped, TaskMap};
+use crate::task::building::Building;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -129,6 +130,8 @@ impl MapSender {
         }
         failed.extend(dropped.iter().map(|&id| (id, ResultState::Failed(cancelled(&self.submission.label(id))))));
         spec.open = (next as usize) < self.map.len();
+        // The caller's, which sends the first part; what is in others is not looked at.
+        spec.building = Building::current().states().to_vec();
         let (number, first, tasks) = (self.submission.number, self.tasks, ends.len() as u32);
         {
             let mut submissions = self.remote.submissions.lock();

@@ -27,6 +27,7 @@ use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::reply::Reply;
 use crate::submission::task_map::{Dropped, IndexRanges, TaskMap};
 use crate::task::Value;
+use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::encode::encode;
 use parking_lot::Mutex;
@@ -265,7 +266,8 @@ impl Remote {
     }
 
     /// Registers a submission and sends its job.
-    fn send(&self, number: u32, entry: SubmissionEntry, spec: JobSpec) -> Result<()> {
+    fn send(&self, number: u32, entry: SubmissionEntry, mut spec: JobSpec) -> Result<()> {
+        spec.building = Building::current().states().to_vec();
         self.check_open()?;
         let (tasks, data) = (spec.len(), spec.data.len());
         self.total.fetch_add((tasks - data) as u64, Ordering::Relaxed);

@@ -130,6 +130,11 @@ pub(crate) fn log_id_of<T>(record: &'static T) -> u64 {
     (record as *const T as usize).wrapping_sub(base()) as u64
 }
 
+/// The same for what need not be a record: in all processes of this build it is the same for the same static.
+pub(crate) fn place_of<T>(what: &T) -> u64 {
+    (what as *const T as usize).wrapping_sub(base()) as u64
+}
+
 /// The address of a record at an offset, if one could lie there. What is there is for the caller to check.
 pub(crate) fn address_of<T>(offset: u64) -> Option<*const T> {
     let at = usize::try_from(offset).ok()?;

@@ -9,6 +9,7 @@ use crate::ids::{Attempt, TaskId};
 use crate::job::{Completion, Input, Outcome};
 use crate::message::{FromWorker, Task};
 use crate::task::Value;
+use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::program::{self, Op, Ops};
@@ -71,6 +72,8 @@ impl Worker {
         let attempt = Attempt { task: id, number: task.attempt };
         self.page.begin_task(scope.thread, attempt);
         scope.begin(attempt, task.name.take());
+        let building = Building::of(&task.building);
+        let _inside = building.enter();
         // Code of the user's runs also when values are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
             let (name, key) = scope.call();

@@ -106,6 +106,7 @@ mod tests {
             deliver: false,
             alone: false,
             suspect: false,
+            building: Vec::new(),
             body: Bytes::default(),
             inputs: after.iter().map(|&i| Input::Pending { id: id(i) }).collect(),
         }

@@ -10,6 +10,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
 use crate::submission::handle::{Submission, cancelled};
 use crate::task::Value;
+use crate::task::building::Building;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
@@ -35,6 +36,8 @@ pub(super) struct PoolJob {
     /// Per task: uses of its result that are to come.
     pub(super) uses: Vec<AtomicU32>,
     pub(super) cells: Vec<Mutex<TaskCell>>,
+    /// The worker-local state whose building it is a part of.
+    pub(super) building: Building,
     /// The budget that counts the results, and the size of each.
     pub(super) budget: Option<(Arc<Budget>, Vec<AtomicU64>)>,
     pub(super) dependents: (Vec<u32>, Vec<u32>),
@@ -160,6 +163,7 @@ impl PoolJob {
             thread: thread.number,
             worker: &thread.name,
         };
+        let _inside = self.building.enter();
         execute(&task, &mut JobInputs { job: self, id }, now)
     }
 }

@@ -44,6 +44,7 @@ use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
+use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
@@ -329,6 +330,7 @@ impl ThreadPool {
                 .budget
                 .as_ref()
                 .map(|budget| (Arc::clone(budget), (0..waiting).map(|_| AtomicU64::default()).collect())),
+            building: Building::current(),
             dependents: dag.dependents(),
             left: AtomicUsize::new(n),
             skip: OnceLock::new(),

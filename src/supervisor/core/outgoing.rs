@@ -54,6 +54,7 @@ impl Core {
                 deliver: task.deliver,
                 alone: task.alone,
                 suspect: task.suspect,
+                building: task.spec.building.clone(),
                 body,
                 inputs: task.inputs,
             });
