@@ -95,14 +95,15 @@ macro_rules! suite {
             options: names retries_until_it_works retries_run_out time_limits options_of_place_are_harmless
                 options_hold_for_each_call;
             nested: fibonacci deep_waiting errors_of_inner_tasks handles_inside_tasks context_is_restored
-                inner_tasks_of_many wide_inner_graphs;
+                inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_are_read_in_place memory_is_released;
             maps: of_many_items as_they_are_done retried_as_they_are_done cancelled_and_retried_at_once
                 values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
-            state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again;
+            state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again
+                built_with_tasks one_that_needs_itself_is_an_error two_that_need_each_other_are_an_error;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             concurrent: many_threads_one_client clones_and_drops;
         }

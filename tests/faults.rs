@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod faults {
+    mod crashes;
+}
 
 use common::*;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

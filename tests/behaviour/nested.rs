@@ -86,3 +86,19 @@ pub fn wide_inner_graphs(client: &Client) {
     let wanted: u64 = (0..2000).map(|x| x % 7).sum();
     assert_eq!(client.compute(&delayed(outer).map([2000_u64; 3])).unwrap(), [wanted; 3]);
 }
+
+/// The client of a task is not the task's to close.
+pub fn shutting_down_inside_a_task(client: &Client) {
+    fn shuts_down(x: i64) -> i64 {
+        let inside = current_client().unwrap();
+        inside.shutdown();
+        crate::common::block_on(inside.shutdown_async());
+        let twice = delayed(|x: i64| x * 2).call(x).compute(&inside).unwrap();
+        current_client().unwrap().shutdown();
+        twice
+    }
+    let futures: Vec<Future<i64>> = client.map(shuts_down, 0..10_i64).unwrap();
+    assert_eq!(client.gather(&futures).unwrap(), (0..10).map(|x| x * 2).collect::<Vec<_>>());
+    assert_eq!(delayed(fib).call(5).compute(client).unwrap(), 5, "later tasks may still submit tasks");
+    assert_eq!(client.compute(&delayed(|x: i64| x + 1).map(0..10)).unwrap(), (1..11).collect::<Vec<_>>());
+}

@@ -50,6 +50,8 @@ pub(super) struct SimEffects {
     /// The next message cannot be put into a frame.
     pub(super) next_is_too_large: bool,
     pub(super) threads: usize,
+    /// How often no process could be started.
+    pub(super) failed_starts: u32,
 }
 
 impl SimEffects {
@@ -73,7 +75,13 @@ impl SimEffects {
             blameless: false,
             next_is_too_large: false,
             threads,
+            failed_starts: 0,
         }
+    }
+
+    /// Slots that are to be filled later.
+    pub(super) fn pauses(&self) -> usize {
+        self.timers.iter().filter(|(_, timer)| matches!(timer, Timer::Refill(_))).count()
     }
 
     /// The timer that is due first.
@@ -100,7 +108,10 @@ impl Effects for SimEffects {
         let bad = self.rng.u32(0..100) < self.bad_starts;
         let start = match self.rng.u8(0..6) {
             _ if !bad => Start::Good,
-            0 => return Err(Error::Spawn { reason: "there is no process left".to_string() }),
+            0 => {
+                self.failed_starts += 1;
+                return Err(Error::Spawn { reason: "there is no process left".to_string() });
+            }
             1 => Start::Silent,
             2 => Start::OldVersion,
             3 => Start::Rude,

@@ -3,11 +3,12 @@
 use super::session::Heard;
 use super::{World, machine};
 use crate::error::DeathCause;
-use crate::ids::{JobId, SessionId};
+use crate::ids::{JobId, SessionId, WorkerId};
 use crate::ipc::frame::MOST_FDS;
 use crate::message::Request;
 use crate::settings::{RestartPolicy, Settings};
 use fastrand::Rng;
+use std::time::Duration;
 
 fn world(workers: usize, restart: RestartPolicy) -> World {
     let settings = Settings { workers, tags: vec![Vec::new(); workers], restart, ..machine().0.clone() };
@@ -61,4 +62,124 @@ fn a_program_that_attaches_when_all_workers_have_died_for_good_is_told() {
     world.attach();
     hear_all(&mut world);
     assert!(world.sessions[&SessionId(before)].closed);
+}
+
+/// Submits so many plain tasks that nothing comes before, and has the only worker get them.
+fn with_tasks(world: &mut World, tasks: u32) {
+    let job = JobId { session: SessionId::CLIENT, number: 1 };
+    let spec = world.describe_full(job, 0, tasks);
+    world.ask(SessionId::CLIENT, Request::Submit { number: 1, spec });
+    world.follow_as_actor();
+}
+
+/// The only worker, once it is there, with what it has been sent.
+fn the_worker(world: &mut World) -> WorkerId {
+    let id = *world.fx.workers.keys().next().unwrap();
+    let worker = world.fx.workers.get_mut(&id).unwrap();
+    worker.begin();
+    world.read_worker(id);
+    let worker = world.fx.workers.get_mut(&id).unwrap();
+    while !worker.inbox.is_empty() {
+        worker.obey();
+    }
+    id
+}
+
+fn run_one(world: &mut World, id: WorkerId) {
+    let worker = world.fx.workers.get_mut(&id).unwrap();
+    assert!(worker.start_task());
+    assert!(worker.end_task(&mut world.rng, &mut world.fails));
+}
+
+fn lose(world: &mut World, id: WorkerId) {
+    let worker = world.fx.workers.get_mut(&id).unwrap();
+    // What it had said has not arrived.
+    worker.cut_off();
+    worker.die(DeathCause::Signal(6));
+    world.reap(id);
+}
+
+#[test]
+fn a_task_that_ends_its_worker_before_word_of_its_end_fails_and_the_client_lives() {
+    let mut world = world(1, RestartPolicy::Always);
+    with_tasks(&mut world, 1);
+    for death in 1..=world.allowed_deaths {
+        let id = the_worker(&mut world);
+        run_one(&mut world, id);
+        // Longer than a start may take, again and again.
+        world.pass(Duration::from_millis(900));
+        lose(&mut world, id);
+        assert_eq!(world.fx.pauses(), 0, "it came to work, and is replaced at once");
+        assert_eq!(world.deaths.values().copied().collect::<Vec<_>>(), [death]);
+    }
+    hear_all(&mut world);
+    let session = &world.sessions[&SessionId::CLIENT];
+    assert!(!session.closed && session.wanted.values().all(|heard| *heard == Heard::Failed), "{:?}", session.wanted);
+}
+
+#[test]
+fn what_ended_before_a_crash_runs_again_to_be_told_from_others_and_is_not_blamed() {
+    let mut world = world(1, RestartPolicy::Always);
+    with_tasks(&mut world, 2);
+    let id = the_worker(&mut world);
+    run_one(&mut world, id);
+    assert!(world.fx.workers.get_mut(&id).unwrap().start_task());
+    let running = world.fx.workers[&id].page.running.clone();
+    lose(&mut world, id);
+    assert_eq!(world.deaths.keys().copied().collect::<Vec<_>>(), running);
+    let id = the_worker(&mut world);
+    let queue = &world.fx.workers[&id].queue;
+    assert_eq!(queue.iter().map(|task| task.suspect).collect::<Vec<_>>(), [true, true]);
+    run_one(&mut world, id);
+    run_one(&mut world, id);
+    while world.read_worker(id) {}
+    hear_all(&mut world);
+    let session = &world.sessions[&SessionId::CLIENT];
+    assert!(session.wanted.values().all(|heard| *heard != Heard::Failed), "{:?}", session.wanted);
+}
+
+#[test]
+fn a_task_that_closed_descriptors_and_ended_is_blamed_with_what_runs() {
+    let mut world = world(1, RestartPolicy::Always);
+    with_tasks(&mut world, 2);
+    let id = the_worker(&mut world);
+    run_one(&mut world, id);
+    let worker = world.fx.workers.get_mut(&id).unwrap();
+    assert!(worker.start_task());
+    worker.page.robbed = true;
+    lose(&mut world, id);
+    assert_eq!(world.deaths.values().copied().collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn a_task_that_is_sent_again_is_not_blamed_for_an_attempt_that_has_been_told() {
+    let mut world = world(1, RestartPolicy::Always);
+    with_tasks(&mut world, 1);
+    let id = the_worker(&mut world);
+    run_one(&mut world, id);
+    while world.read_worker(id) {}
+    // It is done: an idle worker that dies now is nobody's fault.
+    lose(&mut world, id);
+    assert!(world.deaths.is_empty());
+    hear_all(&mut world);
+}
+
+#[test]
+fn failed_starts_are_followed_by_pauses_and_crashing_tasks_by_none() {
+    let mut world = world(1, RestartPolicy::Always);
+    with_tasks(&mut world, 30);
+    for _ in 0..30 {
+        let id = the_worker(&mut world);
+        world.fx.workers.get_mut(&id).unwrap().start_task();
+        lose(&mut world, id);
+        assert_eq!((world.fx.pauses(), world.fx.workers.len()), (0, 1), "at once, though no time has passed");
+    }
+    assert_eq!(world.now(), world.fx.clock.get());
+    // A worker that ends before it has begun anything may be the first of many: the second of them waits.
+    for pauses in [0, 1] {
+        let id = *world.fx.workers.keys().next().unwrap();
+        world.fx.workers.get_mut(&id).unwrap().die(DeathCause::Exited(1));
+        world.reap(id);
+        assert_eq!(world.fx.pauses(), pauses);
+    }
 }

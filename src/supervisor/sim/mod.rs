@@ -222,7 +222,7 @@ impl World {
     /// The core takes in the next message of a worker; whether there was one.
     fn read_worker(&mut self, id: WorkerId) -> bool {
         let Some(worker) = self.fx.workers.get_mut(&id) else { return false };
-        let Some(frame) = worker.outbox.pop_front() else { return false };
+        let Some(frame) = worker.next_message() else { return false };
         self.fx.in_actor = false;
         let message = decode_from_worker(self.core.loans(), &self.fx.attachments, id, frame);
         self.fx.blameless = matches!(&message, Ok(FromWorker::Session(request)) if is_restart(request));
@@ -230,7 +230,7 @@ impl World {
             // Its connection is closed.
             if let Some(worker) = self.fx.workers.get_mut(&id) {
                 assert!(worker.rude, "{id:?} keeps to the protocol, and is told: {reason}");
-                worker.outbox.clear();
+                worker.cut_off();
             }
             self.core.misunderstood(id, reason, &mut self.fx);
         }
@@ -248,13 +248,19 @@ impl World {
         }
         let worker = &self.fx.workers[&id];
         self.may_give_up |= !worker.welcomed || self.fx.bad_starts > 0;
-        for id in worker.page.running.iter().filter(|_| !worker.blameless) {
-            *self.deaths.entry(*id).or_default() += 1;
+        let came_to_work = worker.welcomed && !worker.page.begun.is_empty();
+        for id in worker.blamed().into_iter().filter(|_| !worker.blameless) {
+            *self.deaths.entry(id).or_default() += 1;
         }
+        let pauses = self.fx.pauses();
         self.sessions.remove(&SessionId::of_tasks(id));
         self.fx.in_actor = true;
         self.core.print_last_output(id, &mut self.fx);
+        let fails = self.fx.failed_starts;
         self.core.ended(id, cause, &mut self.fx);
+        if came_to_work && self.fx.failed_starts == fails {
+            assert_eq!(self.fx.pauses(), pauses, "{id:?} came to work, and is not replaced at once");
+        }
         self.follow_as_actor();
         assert!(!self.fx.workers.contains_key(&id), "{id:?} has ended and is not forgotten");
         true
@@ -342,7 +348,11 @@ impl World {
     /// Something bad happens to a worker.
     fn hurt(&mut self, id: WorkerId) {
         let Some(worker) = self.fx.workers.get_mut(&id) else { return };
-        match self.rng.u8(0..8) {
+        match self.rng.u8(0..9) {
+            7 if worker.is_up() => {
+                worker.page.robbed = true;
+                worker.die(DeathCause::Exited(73));
+            }
             0..2 => worker.die(DeathCause::Signal(9)),
             2 => worker.die(DeathCause::Exited(3)),
             3 => worker.die(DeathCause::Signal(6)),

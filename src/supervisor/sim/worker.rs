@@ -64,6 +64,10 @@ pub(super) struct SimWorker {
     pub(super) blameless: bool,
     pub(super) inbox: VecDeque<Frame>,
     pub(super) outbox: VecDeque<Frame>,
+    /// For each message in it, the attempt of whose end it is word.
+    words: VecDeque<Option<Attempt>>,
+    /// Attempts that it has begun, and that the core has had no word of.
+    pub(super) untold: Vec<Attempt>,
     pub(super) queue: VecDeque<Task>,
     pub(super) running: Vec<Running>,
     pub(super) store: BTreeMap<TaskId, Payload>,
@@ -91,6 +95,8 @@ impl SimWorker {
             blameless: false,
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
+            words: VecDeque::new(),
+            untold: Vec::new(),
             queue: VecDeque::new(),
             running: Vec::new(),
             store: BTreeMap::new(),
@@ -144,12 +150,38 @@ impl SimWorker {
             self.pool.lend(segment);
         }
         self.outbox.push_back(frame(body, &segments));
+        self.words.push_back(None);
+    }
+
+    /// The next message that has arrived at the core.
+    pub(super) fn next_message(&mut self) -> Option<Frame> {
+        if let Some(told) = self.words.pop_front().flatten() {
+            self.untold.retain(|attempt| *attempt != told);
+        }
+        self.outbox.pop_front()
+    }
+
+    /// Its connection has ended, with what was on its way.
+    pub(super) fn cut_off(&mut self) {
+        self.outbox.clear();
+        self.words.clear();
+    }
+
+    /// The tasks whose end, or whose run, may have ended it, as its end will be counted.
+    pub(super) fn blamed(&self) -> Vec<TaskId> {
+        let running = &self.page.running;
+        let ended = self.untold.iter().map(|attempt| attempt.task).filter(|task| !running.contains(task));
+        let counts = running.is_empty() || self.page.robbed;
+        running.iter().copied().chain(ended.filter(|_| counts)).collect()
     }
 
     fn post_done(&mut self, completion: Completion) {
         let mut done = Completions::default();
+        let told = Attempt { task: completion.id, number: completion.attempt };
         done.push(completion);
         self.post(&FromWorker::Done(done));
+        self.words.pop_back();
+        self.words.push_back(Some(told));
     }
 
     /// It begins, if it has not; whether that was so.
@@ -273,7 +305,9 @@ impl SimWorker {
             }
         }
         self.page.running.push(task.id);
-        self.page.begun.push(Attempt { task: task.id, number: task.attempt });
+        let attempt = Attempt { task: task.id, number: task.attempt };
+        self.page.begun.push(attempt);
+        self.untold.push(attempt);
         self.running.push(Running { task, cancelled: false });
         true
     }
