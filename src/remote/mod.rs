@@ -182,8 +182,9 @@ impl Remote {
             }
             ToSession::Closed { reason } => self.close(&reason),
             ToSession::Refused { number, reason } => {
-                let submission = self.submissions.lock().remove(&number).and_then(|e| e.submission.upgrade());
-                if let Some(submission) = submission {
+                // With its graph go values of the user's: not under the lock.
+                let entry = self.submissions.lock().remove(&number);
+                if let Some(submission) = entry.and_then(|e| e.submission.upgrade()) {
                     submission.fail_rest(|label| closed(label, &reason));
                 }
             }
@@ -256,7 +257,8 @@ impl Remote {
         for submission in submissions.into_values().filter_map(|e| e.submission.upgrade()) {
             submission.fail_rest(|label| closed(label, reason));
         }
-        for reply in std::mem::take(&mut *self.replies.lock()).into_values() {
+        let replies = std::mem::take(&mut *self.replies.lock());
+        for reply in replies.into_values() {
             reply.set(Err(Error::Closed { reason: reason.to_string() }));
         }
     }
@@ -281,7 +283,8 @@ impl Remote {
             submissions.insert(number, entry);
         }
         self.uplink.send(Request::Submit { number, spec }).inspect_err(|_| {
-            self.submissions.lock().remove(&number);
+            let entry = self.submissions.lock().remove(&number);
+            drop(entry);
         })
     }
 
@@ -489,7 +492,8 @@ impl Backend for Remote {
             replies.insert(ticket, reply.clone());
         }
         if let Err(e) = self.uplink.send(Request::Ask { ticket, question }) {
-            self.replies.lock().remove(&ticket);
+            let asked = self.replies.lock().remove(&ticket);
+            drop(asked);
             reply.set(Err(e));
         }
         reply

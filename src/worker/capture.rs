@@ -61,6 +61,11 @@ impl OutputCapture {
         Self { state: Mutex::new(state), descriptors: Descriptors::new(), unseen: AtomicU64::new(0) }
     }
 
+    /// Whether a task that took so long has left this process its descriptors.
+    pub(super) fn is_intact(&self, took: Duration) -> bool {
+        took < LONG || self.descriptors.is_intact()
+    }
+
     /// Counts a task that took so long. Returns whether the pipes should be read now.
     pub(super) fn ran(&self, took: Duration) -> bool {
         let unseen = self.unseen.fetch_add(1, Ordering::Relaxed);

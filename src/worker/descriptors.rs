@@ -1,11 +1,12 @@
 //! Whether this process has its descriptors still, or tasks have closed some that are not theirs.
 //!
-//! Programs that become daemons, for one, close all numbers up to some limit. That is seen by the way when the pipes of
-//! standard output and error are polled, and costs no call of its own. Standard input, output and error are opened again,
+//! Programs that become daemons, for one, close all numbers up to some limit. After a task that was long enough for that, a
+//! look at one number tells, before word of its end goes out; the others are looked at by the way, when the pipes of
+//! standard output and error are polled. Standard input, output and error are opened again,
 //! before a file takes such a number and gets what tasks print. Of any other number nobody knows what is behind it now, so
 //! the process must end.
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -24,6 +25,11 @@ impl Descriptors {
     pub(super) fn new() -> Self {
         let sentinel = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok();
         Self { standard: (io::stdin(), io::stdout(), io::stderr()), sentinel }
+    }
+
+    /// Whether nobody has closed a range of numbers.
+    pub(super) fn is_intact(&self) -> bool {
+        self.sentinel.as_ref().is_none_or(|sentinel| fcntl(sentinel, FcntlArg::F_GETFD).is_ok())
     }
 
     /// What is to be polled: nothing is asked of these but whether they are open.
@@ -57,7 +63,11 @@ pub(super) fn reopen(closed: &[i32], ends: &[Option<File>; 2]) -> Closed {
         return Closed::ForGood;
     }
     for &number in closed {
-        let opened = match number.checked_sub(1).and_then(|at| ends[at as usize].as_ref()) {
+        let end = match number {
+            1 | 2 => ends[number as usize - 1].as_ref(),
+            _ => None,
+        };
+        let opened = match end {
             Some(end) => open(format!("/proc/self/fd/{}", end.as_raw_fd()).as_str(), OFlag::O_WRONLY, Mode::empty()),
             None => open("/dev/null", OFlag::O_RDWR, Mode::empty()),
         };
@@ -90,7 +100,7 @@ mod tests {
         let mut polled: Vec<_> = descriptors.polled().collect();
         poll(&mut polled, PollTimeout::ZERO).unwrap();
         assert_eq!(polled.len(), 4);
-        assert!(closed(&polled).is_empty());
+        assert!(closed(&polled).is_empty() && descriptors.is_intact());
         assert_eq!(reopen(&[], &[None, None]), Closed::Nothing);
         assert_eq!(reopen(&[0, 5], &[None, None]), Closed::ForGood);
     }

@@ -81,6 +81,10 @@ impl Worker {
         });
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
+        // While the task still counts as running: it is the one to blame.
+        if !self.capture.is_intact(ended.duration_since(began)) {
+            self.supervisor.end_robbed();
+        }
         self.page.end_task(scope.thread);
         let mut queue = self.queue.lock();
         queue.running.retain(|other| *other != id);

@@ -215,6 +215,8 @@ fn thirty_tasks(how: &str) {
         .memory_limit("256MiB")
         .forward_output(false)
         .allowed_deaths(1)
+        // To look up a backtrace takes longer than a start.
+        .worker_env("RUST_BACKTRACE", "0")
         .build()
         .unwrap();
     client.wait_for_workers(2, LONG).unwrap();

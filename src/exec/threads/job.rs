@@ -136,7 +136,9 @@ impl PoolJob {
 
     fn release(&self, id: u32) {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *self.cells[id as usize].lock() = TaskCell::Empty;
+            let gone = std::mem::replace(&mut *self.cells[id as usize].lock(), TaskCell::Empty);
+            // The value's own code runs here, and not under the lock.
+            drop(gone);
             self.uncount(id);
         }
     }

@@ -498,9 +498,11 @@ impl Backend for ThreadPool {
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {
         let key = submission.label(index).key();
+        // Not looked at under the lock: it may be the last handle of the job, with the values in that.
+        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         let why = if submission.is_done(index) {
             Why::DoneHere
-        } else if let Some(job) = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade) {
+        } else if let Some(job) = job {
             let id = job.outputs.get(index as usize).copied().unwrap_or(index);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
                 0 => Why::ReadyHere { threads: self.threads },
