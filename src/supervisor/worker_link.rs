@@ -189,7 +189,15 @@ impl OutputPipe {
             match self.take() {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    // A pipe that all writers had left for a moment counts as closed from then on, and would be read
+                    // again and again at once.
+                    let was_closed = ready.ready().is_read_closed();
+                    ready.clear_ready();
+                    if was_closed {
+                        actix_rt::time::sleep(LEFT_ALONE).await;
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }

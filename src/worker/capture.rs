@@ -109,7 +109,7 @@ impl OutputCapture {
         }
         let closed = descriptors::closed(&fds);
         drop(fds);
-        let closed = descriptors::reopen(&closed, ends);
+        let closed = self.descriptors.reopen(&closed);
         if closed == Closed::ForGood {
             return closed;
         }

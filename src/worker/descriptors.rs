@@ -11,7 +11,6 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use smallvec::SmallVec;
-use std::fs::File;
 use std::io::{self, Stderr, Stdin, Stdout};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 
@@ -19,12 +18,15 @@ pub(super) struct Descriptors {
     standard: (Stdin, Stdout, Stderr),
     /// It has one of the lowest numbers, which whoever closes a range closes, too.
     sentinel: Option<OwnedFd>,
+    /// Standard output and error once more. While these are open, whoever reads the pipes does not see their end.
+    spare: [Option<OwnedFd>; 2],
 }
 
 impl Descriptors {
     pub(super) fn new() -> Self {
         let sentinel = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok();
-        Self { standard: (io::stdin(), io::stdout(), io::stderr()), sentinel }
+        let spare = [io::stdout().as_fd().try_clone_to_owned().ok(), io::stderr().as_fd().try_clone_to_owned().ok()];
+        Self { standard: (io::stdin(), io::stdout(), io::stderr()), sentinel, spare }
     }
 
     /// Whether nobody has closed a range of numbers.
@@ -39,6 +41,31 @@ impl Descriptors {
             [Some(stdin.as_fd()), Some(stdout.as_fd()), Some(stderr.as_fd()), self.sentinel.as_ref().map(AsFd::as_fd)];
         all.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::empty()))
     }
+
+    /// Opens these again, where that is possible: output goes where it went before.
+    pub(super) fn reopen(&self, closed: &[i32]) -> Closed {
+        let reopened = closed.iter().all(|number| match (number, &self.spare) {
+            (0, _) => reopen_input().is_ok(),
+            (1, [Some(spare), _]) => dup2_stdout(spare).is_ok(),
+            (2, [_, Some(spare)]) => dup2_stderr(spare).is_ok(),
+            _ => false,
+        });
+        match (reopened, closed.is_empty()) {
+            (false, _) => Closed::ForGood,
+            (true, true) => Closed::Nothing,
+            (true, false) => Closed::OpenAgain,
+        }
+    }
+}
+
+fn reopen_input() -> nix::Result<()> {
+    let null = open("/dev/null", OFlag::O_RDONLY, Mode::empty())?;
+    if null.as_raw_fd() == 0 {
+        // It has got that number by itself, the lowest that was free, and is to stay open.
+        let _ = null.into_raw_fd();
+        return Ok(());
+    }
+    dup2_stdin(&null)
 }
 
 /// The numbers among these that are closed.
@@ -57,37 +84,6 @@ pub(super) enum Closed {
     ForGood,
 }
 
-/// Opens these again, where that is possible: output goes where it went before, into the pipes whose reading `ends` these are.
-pub(super) fn reopen(closed: &[i32], ends: &[Option<File>; 2]) -> Closed {
-    if closed.iter().any(|number| *number > 2) {
-        return Closed::ForGood;
-    }
-    for &number in closed {
-        let end = match number {
-            1 | 2 => ends[number as usize - 1].as_ref(),
-            _ => None,
-        };
-        let opened = match end {
-            Some(end) => open(format!("/proc/self/fd/{}", end.as_raw_fd()).as_str(), OFlag::O_WRONLY, Mode::empty()),
-            None => open("/dev/null", OFlag::O_RDWR, Mode::empty()),
-        };
-        let moved = opened.and_then(|fd| match number {
-            // It has got that number by itself, the lowest that was free, and is to stay open.
-            _ if fd.as_raw_fd() == number => {
-                let _ = fd.into_raw_fd();
-                Ok(())
-            }
-            0 => dup2_stdin(&fd),
-            1 => dup2_stdout(&fd),
-            _ => dup2_stderr(&fd),
-        });
-        if moved.is_err() {
-            return Closed::ForGood;
-        }
-    }
-    if closed.is_empty() { Closed::Nothing } else { Closed::OpenAgain }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -101,7 +97,7 @@ mod tests {
         poll(&mut polled, PollTimeout::ZERO).unwrap();
         assert_eq!(polled.len(), 4);
         assert!(closed(&polled).is_empty() && descriptors.is_intact());
-        assert_eq!(reopen(&[], &[None, None]), Closed::Nothing);
-        assert_eq!(reopen(&[0, 5], &[None, None]), Closed::ForGood);
+        assert_eq!(descriptors.reopen(&[]), Closed::Nothing);
+        assert_eq!(descriptors.reopen(&[5]), Closed::ForGood);
     }
 }
