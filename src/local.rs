@@ -39,21 +39,21 @@ pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()>
     crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.name(name.clone()).forward_output(false).settings()?;
-    crate::daemon::actor::serve(ClusterPaths::named(&name)?, settings, ready)
+    crate::daemon::serve::serve(ClusterPaths::named(&name)?, settings, ready)
 }
 
 fn control(cluster: impl AsRef<Path>, command: Control) -> Result<(ClusterPaths, Attached)> {
-    let place = ClusterPaths::of(cluster.as_ref())?;
-    match crate::daemon::connect::control(&place, command)? {
-        Attached::Refused(reason) => Err(place.error(reason)),
-        answer => Ok((place, answer)),
+    let paths = ClusterPaths::of(cluster.as_ref())?;
+    match crate::daemon::connect::control(&paths, command)? {
+        Attached::Refused(reason) => Err(paths.error(reason)),
+        answer => Ok((paths, answer)),
     }
 }
 
 fn done(cluster: impl AsRef<Path>, command: Control) -> Result<()> {
     match control(cluster, command)? {
         (_, Attached::Done) => Ok(()),
-        (place, _) => Err(place.error("it answered beside the point")),
+        (paths, _) => Err(paths.error("it answered beside the point")),
     }
 }
 
@@ -70,7 +70,7 @@ pub fn version() -> String {
 pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
     match control(cluster, Control::Status)? {
         (_, Attached::Status(status)) => Ok(*status),
-        (place, _) => Err(place.error("it answered beside the point")),
+        (paths, _) => Err(paths.error("it answered beside the point")),
     }
 }
 
@@ -80,16 +80,16 @@ pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
 /// As [`status`].
 pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
     match control(cluster, Control::Logs)? {
-        (place, Attached::Logs(workers)) => {
+        (paths, Attached::Logs(workers)) => {
             let own = |text| Log { source: "cluster".to_string(), text, lines: Vec::new() };
-            let mut logs: Vec<_> = crate::daemon::paths::last_lines(&place.log()).map(own).into_iter().collect();
+            let mut logs: Vec<_> = crate::daemon::paths::last_lines(&paths.log()).map(own).into_iter().collect();
             for lines in workers.chunk_by(|a, b| a.worker == b.worker) {
                 let text = lines.iter().flat_map(|l| [l.text.as_str(), "\n"]).collect();
                 logs.push(Log { source: lines[0].worker.clone(), text, lines: lines.to_vec() });
             }
             Ok(logs)
         }
-        (place, _) => Err(place.error("it answered beside the point")),
+        (paths, _) => Err(paths.error("it answered beside the point")),
     }
 }
 
@@ -109,7 +109,7 @@ pub fn restart(cluster: impl AsRef<Path>) -> Result<()> {
     done(cluster, Control::Restart)
 }
 
-/// Stops a cluster: programs that are connected lose it, its workers end, its files are removed. Returns when it is gone.
+/// Stops a cluster: programs that are connected lose it, its workers end, its files are removed. Returns when it has ended.
 ///
 /// # Errors
 /// As [`status`], and where it does not end.
@@ -122,7 +122,7 @@ pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`](crate::Error::Invalid) for a bad name, or a runtime directory that others can reach.
 pub fn log_file(name: &str) -> Result<PathBuf> {
-    let place = ClusterPaths::named(name)?;
+    let paths = ClusterPaths::named(name)?;
     crate::daemon::paths::make_directory(&crate::daemon::paths::directory())?;
-    Ok(place.log())
+    Ok(paths.log())
 }

@@ -60,7 +60,7 @@ impl<K: Eq + Hash> Counter<K> {
     /// Counts `count` more of `key`.
     #[inline]
     pub fn add_owned(&mut self, key: K, count: usize) {
-        *self.0.slot(key) += count;
+        *self.0.entry(key) += count;
     }
 
     /// How often `key` has been counted.
@@ -152,14 +152,14 @@ fn fold_by<K: Eq + Hash, V, T>(
     fold: impl Fn(V, T) -> V,
 ) -> Vec<(K, V)> {
     let mut table = Table::<K, Option<V>>::default();
-    items.for_each(|(key, item)| put(table.slot(key), item, &initial, &fold));
+    items.for_each(|(key, item)| put(table.entry(key), item, &initial, &fold));
     rows(table)
 }
 
 /// Folds a value into what there is of its key.
 #[inline]
-fn put<V, T>(slot: &mut Option<V>, item: T, initial: impl Fn(T) -> V, fold: impl Fn(V, T) -> V) {
-    *slot = Some(match slot.take() {
+fn put<V, T>(entry: &mut Option<V>, item: T, initial: impl Fn(T) -> V, fold: impl Fn(V, T) -> V) {
+    *entry = Some(match entry.take() {
         Some(value) => fold(value, item),
         None => initial(item),
     });
@@ -206,7 +206,7 @@ impl<T: Data> Bag<T> {
     {
         fn distinct<T: Eq + Hash>(elements: impl Iterator<Item = T>) -> Vec<T> {
             let mut table = Table::<T, ()>::default();
-            elements.for_each(|e| *table.slot(e) = ());
+            elements.for_each(|e| *table.entry(e) = ());
             table.into_vec().into_iter().map(|(e, ())| e).collect()
         }
         fn of_partition<T: Eq + Hash>(elements: Elements<T>, _: Arc<()>) -> Vec<T> {
@@ -292,8 +292,8 @@ impl<T: Data> Bag<T> {
             elements.for_each(|e| {
                 let begin = |e| binop(A::clone(&initial), e);
                 match table.get_mut(key(&e)) {
-                    Some(slot) => put(slot, e, begin, binop),
-                    None => put(table.slot(key(&e).to_owned()), e, begin, binop),
+                    Some(entry) => put(entry, e, begin, binop),
+                    None => put(table.entry(key(&e).to_owned()), e, begin, binop),
                 }
             });
             rows(table)

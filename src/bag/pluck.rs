@@ -39,8 +39,8 @@ impl<Q: Ord + Borrow<K>, K: Ord + ?Sized, V: Data> Pluck<K> for BTreeMap<Q, V> {
 impl<V: Data> Pluck<usize> for Vec<V> {
     type Part = V;
 
-    fn part(mut self, place: &usize) -> Option<V> {
-        (*place < self.len()).then(|| self.swap_remove(*place))
+    fn part(mut self, index: &usize) -> Option<V> {
+        (*index < self.len()).then(|| self.swap_remove(*index))
     }
 }
 
@@ -55,8 +55,8 @@ impl Pluck<str> for Json {
 impl Pluck<usize> for Json {
     type Part = Json;
 
-    fn part(mut self, place: &usize) -> Option<Json> {
-        self.0.get_mut(place).map(|v| Json(v.take()))
+    fn part(mut self, index: &usize) -> Option<Json> {
+        self.0.get_mut(index).map(|v| Json(v.take()))
     }
 }
 

@@ -36,7 +36,7 @@ impl<T: Data> Bag<T> {
         let shuffle = Shuffle::<T, BagError>::by_key(&self.partitions, n, key);
         let group = move |elements: Shuffled<T, BagError>| {
             let mut groups = Table::<K, Vec<T>>::default();
-            elements.for_each(|e| groups.slot(key(&e)).push(e));
+            elements.for_each(|e| groups.entry(key(&e)).push(e));
             groups.into_vec()
         };
         Bag::new(Layer::over((Input::shuffled(&shuffle),)).named_after::<F>().elements(group))

@@ -55,7 +55,7 @@ impl<K: Eq + Hash, V> Table<K, V> {
 
     /// The value of a key; a default one where there is none.
     #[inline]
-    pub(super) fn slot(&mut self, key: K) -> &mut V
+    pub(super) fn entry(&mut self, key: K) -> &mut V
     where
         V: Default,
     {

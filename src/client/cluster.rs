@@ -126,7 +126,7 @@ impl Client {
     }
 
     /// What has happened since this client was opened: graphs, runs of tasks, workers. The last 4096 runs of each worker
-    /// or thread are kept, if [`Builder::events`] does not say otherwise.
+    /// or thread are kept, if [`Builder::events`](crate::Builder::events) does not say otherwise.
     ///
     /// The same program has the same events of graphs and tasks in every mode; their times and order differ.
     ///

@@ -259,7 +259,7 @@ impl Client {
 
     /// Starts computing a lazy value. Does not wait for it.
     ///
-    /// When very much is under way already (see [`Builder::max_graphs`]), it waits for room first: that slows down whoever
+    /// When very much is under way already (see [`Builder::max_graphs`](crate::Builder::max_graphs)), it waits for room first: that slows down whoever
     /// submits faster than the workers can work.
     ///
     /// # Errors

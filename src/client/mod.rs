@@ -116,7 +116,8 @@ impl Client {
     /// [`MemoryLimit::None`]. Returns when the workers have been started; tasks wait until one has answered.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a bad size, [`Error::Spawn`] or [`Error::Resource`] where the system refuses.
+    /// [`Error::Invalid`](crate::Error::Invalid) for a bad size, [`Error::Spawn`](crate::Error::Spawn) or
+    /// [`Error::Resource`](crate::Error::Resource) where the system refuses.
     ///
     /// ```
     /// use swath::{Client, delayed};
@@ -162,7 +163,8 @@ impl Client {
     /// | `SWATH_MEMORY_LIMIT` | memory limit of each worker | none |
     ///
     /// # Errors
-    /// [`Error::Invalid`] names a variable whose value makes no sense; otherwise as [`local`](Self::local).
+    /// [`Error::Invalid`](crate::Error::Invalid) names a variable whose value makes no sense; otherwise as
+    /// [`local`](Self::local).
     pub fn from_env() -> Result<Self> {
         Builder::from_env()?.build()
     }
@@ -178,7 +180,7 @@ impl Client {
     /// Connects to a running local cluster, by its name or the path of its socket.
     ///
     /// # Errors
-    /// [`Error::Connect`] where none answers there, or it refuses: another user's, or another version.
+    /// [`Error::Connect`](crate::Error::Connect) where none answers there, or it refuses: another user's, or another version.
     pub fn connect(name_or_path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().cluster(name_or_path.as_ref()).build()
     }

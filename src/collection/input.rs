@@ -137,7 +137,7 @@ pub trait LayerInput: Sized + Send + 'static {
 
     /// Takes it out of a task's arguments.
     #[doc(hidden)]
-    fn take(args: &mut Args<'_, '_>, i: usize, place: &ChunkId) -> Result<Self, Refused>;
+    fn take(args: &mut Args<'_, '_>, i: usize, chunk: &ChunkId) -> Result<Self, Refused>;
 }
 
 /// Why a task's argument cannot be taken.
@@ -173,8 +173,8 @@ impl<C: Data> LayerInput for Arc<C> {
 impl LayerInput for ChunkId {
     const IS_STREAM: bool = false;
 
-    fn take(_: &mut Args<'_, '_>, _: usize, place: &ChunkId) -> Result<Self, Refused> {
-        Ok(place.clone())
+    fn take(_: &mut Args<'_, '_>, _: usize, chunk: &ChunkId) -> Result<Self, Refused> {
+        Ok(chunk.clone())
     }
 }
 
@@ -186,7 +186,7 @@ pub trait Parameters: Sized + Send + 'static {
     const IS_STREAM: bool;
 
     #[doc(hidden)]
-    fn take(args: &mut Args<'_, '_>, place: &ChunkId) -> Result<Self, Refused>;
+    fn take(args: &mut Args<'_, '_>, chunk: &ChunkId) -> Result<Self, Refused>;
 }
 
 /// Inputs for all parameters of a layer's function, as a tuple of [`Input`]s.
@@ -214,8 +214,8 @@ macro_rules! parameters {
             const COUNT: usize = [$($i),*].len();
             const IS_STREAM: bool = $($p::IS_STREAM)||*;
 
-            fn take(args: &mut Args<'_, '_>, place: &ChunkId) -> Result<Self, Refused> {
-                Ok(($($p::take(args, $i, place)?,)*))
+            fn take(args: &mut Args<'_, '_>, chunk: &ChunkId) -> Result<Self, Refused> {
+                Ok(($($p::take(args, $i, chunk)?,)*))
             }
         }
 

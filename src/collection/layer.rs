@@ -240,8 +240,8 @@ where
     const STREAM: &'static Record = &Record::new::<(F, P, I)>(
         type_name::<N>,
         |args| {
-            let place = place::<P>(args)?;
-            Ok(Passing::value(Self::elements(args, &place)?))
+            let chunk = chunk_id::<P>(args)?;
+            Ok(Passing::value(Self::elements(args, &chunk)?))
         },
         // The value never leaves its task.
         CodecOf::<()>::CODEC,
@@ -251,16 +251,16 @@ where
     const RECORD: &'static Record = &Record::new::<(F, P, I)>(
         type_name::<N>,
         |args| {
-            let place = place::<P>(args)?;
-            let elements = Self::elements(args, &place)?;
-            Ok(Arc::new(pass::run(&place, || list(elements))?))
+            let chunk = chunk_id::<P>(args)?;
+            let elements = Self::elements(args, &chunk)?;
+            Ok(Arc::new(pass::run(&chunk, || list(elements))?))
         },
         CodecOf::<Vec<I::Item>>::CODEC,
     )
     .with_stream(Self::STREAM);
 
-    fn elements(args: &mut Args<'_, '_>, place: &ChunkId) -> Result<Elements<I::Item>, CallError> {
-        let (function, parameters) = (conjure::<F>(), P::take(args, place).map_err(|refused| refused.0)?);
+    fn elements(args: &mut Args<'_, '_>, chunk: &ChunkId) -> Result<Elements<I::Item>, CallError> {
+        let (function, parameters) = (conjure::<F>(), P::take(args, chunk).map_err(|refused| refused.0)?);
         Ok(if P::IS_STREAM {
             Elements::stage(move || function.call(parameters))
         } else {
@@ -269,8 +269,8 @@ where
     }
 }
 
-/// The place of a task's chunk, which comes behind its inputs.
-fn place<P: Parameters>(args: &mut Args<'_, '_>) -> Result<Arc<ChunkId>, CallError> {
+/// The id of a task's chunk, which comes behind its inputs.
+fn chunk_id<P: Parameters>(args: &mut Args<'_, '_>) -> Result<Arc<ChunkId>, CallError> {
     args.share(P::COUNT)
 }
 
@@ -293,9 +293,9 @@ where
     const VALUE: Record = Record::new::<(F, P, R)>(
         type_name::<N>,
         |args| {
-            let place = place::<P>(args)?;
-            let parameters = P::take(args, &place).map_err(|refused| refused.0)?;
-            Ok(Arc::new(pass::run(&place, || conjure::<F>().call(parameters))?))
+            let chunk = chunk_id::<P>(args)?;
+            let parameters = P::take(args, &chunk).map_err(|refused| refused.0)?;
+            Ok(Arc::new(pass::run(&chunk, || conjure::<F>().call(parameters))?))
         },
         CodecOf::<R>::CODEC,
     );
@@ -316,9 +316,9 @@ where
     const RECORD: &'static Record = &Record::new::<(F, P, R, E)>(
         type_name::<N>,
         |args| {
-            let place = place::<P>(args)?;
-            let parameters = P::take(args, &place).map_err(|refused| refused.0)?;
-            let value = pass::run(&place, || conjure::<F>().call(parameters).map_err(pass::fail).ok())?;
+            let chunk = chunk_id::<P>(args)?;
+            let parameters = P::take(args, &chunk).map_err(|refused| refused.0)?;
+            let value = pass::run(&chunk, || conjure::<F>().call(parameters).map_err(pass::fail).ok())?;
             value.map(|value| Arc::new(value) as Value).ok_or_else(pass::nothing)
         },
         CodecOf::<R>::CODEC,

@@ -103,7 +103,7 @@
 //   the one nameless file of its process (`shuffle/store.rs`); the second reads its piece of every partition. What the
 //   first layer's tasks give is an address in that file, which others open through `/proc`, and so it is *bound* to
 //   its worker (`Record::bound`): it stays in the store, its drop gives the room back, and when the worker dies it is
-//   lost even if the supervisor has a copy, and made again. A reader that finds it gone fails with `InputLost` and is
+//   lost even if the supervisor has a copy, and made again. A reader that finds it lost fails with `InputLost` and is
 //   run again.
 // - **Reading in the client** (`client/buffered.rs`) submits each partition by itself, a few ahead. What several need
 //   is found in the graph of all, kept from the first that needs it until the last has been taken.

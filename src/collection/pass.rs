@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// No element has been read, or there is none left.
 const NONE: u64 = u64::MAX;
-/// How many elements are read before a pass looks whether it is still wanted.
-const LOOK: u64 = 1 << 12;
+/// How many elements a pass reads before it checks whether it has been cancelled.
+const CHECK_EVERY: u64 = 1 << 12;
 
 thread_local! {
     /// The element that was read last.
@@ -45,7 +45,7 @@ impl<I: Iterator> Iterator for Counted<I> {
     #[inline]
     fn next(&mut self) -> Option<I::Item> {
         AT.set(self.next);
-        if FAILED.get() || self.next % LOOK == LOOK - 1 && cancelled() {
+        if FAILED.get() || self.next % CHECK_EVERY == CHECK_EVERY - 1 && cancelled() {
             return None;
         }
         self.next += 1;
@@ -66,7 +66,7 @@ impl<I: Iterator> Iterator for Counted<I> {
             let folded = f(before, element);
             self.next += 1;
             AT.set(self.next);
-            match FAILED.get() || self.next.is_multiple_of(LOOK) && cancelled() {
+            match FAILED.get() || self.next.is_multiple_of(CHECK_EVERY) && cancelled() {
                 true => Break(folded),
                 false => Continue(folded),
             }
@@ -180,7 +180,7 @@ impl<T, E: Data + Display, I: Iterator<Item = Result<T, E>>> Iterator for Unfail
 }
 
 /// Where in a chunk something happened.
-fn place(chunk: &ChunkId, at: u64) -> String {
+fn position(chunk: &ChunkId, at: u64) -> String {
     match at {
         NONE => format!("in {chunk}"),
         at => format!("at element {at} of {chunk}"),
@@ -213,11 +213,11 @@ impl Drop for Before {
 pub(crate) fn run<R>(chunk: &ChunkId, pass: impl FnOnce() -> R) -> Result<R, CallError> {
     let _before = Before::replaced();
     match catch_unwind(AssertUnwindSafe(pass)) {
-        Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), place(chunk, AT.get())))),
+        Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), position(chunk, AT.get())))),
         Ok(result) => match FAULT.take() {
             None => Ok(result),
             Some((at, CallError::Returned { message, error, codec })) => {
-                Err(CallError::Returned { message: format!("{message} ({})", place(chunk, at)), error, codec })
+                Err(CallError::Returned { message: format!("{message} ({})", position(chunk, at)), error, codec })
             }
             Some((_, other)) => Err(other),
         },

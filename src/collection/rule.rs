@@ -82,8 +82,8 @@ impl Rule {
     fn make(&self) -> Vec<Arc<Node>> {
         let made: SmallVec<[Made<'_>; 2]> = self.inputs.iter().map(Source::made).collect();
         let task = |i: usize| {
-            let place = IntoArg::into_arg(self.places.id(self.first + i as u64));
-            let args = made.iter().map(|input| input.arg(i)).chain([place]).collect();
+            let chunk = IntoArg::into_arg(self.places.id(self.first + i as u64));
+            let args = made.iter().map(|input| input.arg(i)).chain([chunk]).collect();
             Arc::new(Node::call(self.function, args, Some(Arc::clone(&self.options))))
         };
         (0..self.len).map(task).collect()

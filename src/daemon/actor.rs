@@ -1,14 +1,10 @@
 //! The cluster's own process: an actor that lets programs in and keeps supervisors for them.
 
 use super::executable;
-use super::janitor::Janitor;
-use super::paths;
-use super::paths::{ClusterPaths, Lock};
+use super::paths::ClusterPaths;
 use super::session::Session;
-use crate::error::Result;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
-use crate::ipc::event_loop::register;
 use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
@@ -32,19 +28,12 @@ use crate::supervisor::actor::Supervisor;
 use crate::supervisor::connection::Connection;
 use crate::task::image::BuildId;
 use actix::prelude::*;
-use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};
-use interprocess::os::unix::local_socket::ListenerOptionsExt;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::geteuid;
 use rustc_hash::FxHashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
 use tokio::net::UnixListener;
 
 /// How long a program may take to say who it is.
@@ -55,13 +44,11 @@ const FIRST_FRAME: u64 = 1 << 20;
 const KEEP: Duration = Duration::from_secs(5);
 /// How long supervisors may take to stop.
 const STOP: Duration = Duration::from_secs(5);
-/// How long a start waits for another start or stop of the same name.
-const TURN: Duration = Duration::from_secs(3);
 /// Sessions are numbered below this; above are those of tasks.
 const SESSIONS: u32 = 1 << 30;
 
 pub(crate) struct Daemon {
-    place: ClusterPaths,
+    paths: ClusterPaths,
     settings: Settings,
     shared: SharedMemory,
     began: Instant,
@@ -132,12 +119,26 @@ struct End;
 struct Leaving(Vec<Addr<Supervisor>>);
 
 impl Daemon {
-    fn status(&self) -> ClusterStatus {
+    pub(super) fn new(paths: ClusterPaths, settings: Settings, shared: SharedMemory) -> Self {
+        Self {
+            paths,
+            settings,
+            shared,
+            began: Instant::now(),
+            groups: Vec::new(),
+            leaving: Vec::new(),
+            sessions: FxHashMap::default(),
+            next_session: 1,
+            stopping: false,
+        }
+    }
+
+    pub(super) fn status(&self) -> ClusterStatus {
         ClusterStatus {
-            name: self.place.name.clone(),
+            name: self.paths.name.clone(),
             pid: std::process::id(),
             uptime_seconds: self.began.elapsed().as_secs_f64(),
-            socket: self.place.socket.clone(),
+            socket: self.paths.socket.clone(),
             directory: std::env::current_dir().unwrap_or_default(),
             workers: self.settings.workers,
             threads: self.settings.threads,
@@ -296,10 +297,10 @@ impl Handler<End> for Daemon {
 
     fn handle(&mut self, _: End, _: &mut Context<Self>) -> Leaving {
         self.stopping = true;
-        if let Err(e) = std::fs::remove_file(&self.place.socket)
+        if let Err(e) = std::fs::remove_file(&self.paths.socket)
             && e.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("{} cannot be removed: {e}", self.place.socket.display());
+            log::warn!("{} cannot be removed: {e}", self.paths.socket.display());
         }
         for group in self.groups.drain(..) {
             group.supervisor.do_send(Stop);
@@ -309,110 +310,7 @@ impl Handler<End> for Daemon {
     }
 }
 
-/// Runs the cluster until it is told to stop.
-pub(crate) fn serve(place: ClusterPaths, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
-    let dir = paths::directory();
-    paths::make_directory(&dir)?;
-    let mut lock = take_lock(&place)?;
-    paths::remove_stale_socket(&place)?;
-    paths::sweep(&dir);
-    let failed = |what: &str, e: &dyn std::fmt::Display| place.error(format!("{what}: {e}"));
-    lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
-    raise_descriptor_limit();
-    let janitor = Janitor::start(&place);
-    let outcome = run(&place, settings, ready, &failed);
-    lock.remove();
-    drop(janitor);
-    outcome
-}
-
-fn run(
-    place: &ClusterPaths,
-    settings: Settings,
-    ready: impl FnOnce(&ClusterStatus),
-    failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
-) -> Result<()> {
-    let shared = SharedMemory::new(&settings)?;
-    let listener = bind(place).map_err(|e| failed("its socket cannot be made", &e))?;
-    let signals = signals().map_err(|e| failed("signals cannot be waited for", &e))?;
-    let system = System::new();
-    let status = system.block_on(async {
-        let listener = UnixListener::from_std(listener)?;
-        let cluster = Daemon {
-            place: place.clone(),
-            settings,
-            shared,
-            began: Instant::now(),
-            groups: Vec::new(),
-            leaving: Vec::new(),
-            sessions: FxHashMap::default(),
-            next_session: 1,
-            stopping: false,
-        };
-        let status = cluster.status();
-        let cluster = cluster.start();
-        actix::spawn(accept(listener, cluster.clone()));
-        let told = register(signals.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
-        actix::spawn(async move {
-            if told.readable().await.is_ok() {
-                log::info!("stopping: a signal came");
-                end(&cluster).await;
-                System::current().stop();
-            }
-        });
-        io::Result::Ok(status)
-    });
-    let status = status.map_err(|e| failed("its event loop cannot be made", &e))?;
-    log::info!("local cluster `{}` waits at {}", place.name, place.socket.display());
-    ready(&status);
-    system.run().map_err(|e| failed("its event loop failed", &e))
-}
-
-fn take_lock(place: &ClusterPaths) -> Result<Lock> {
-    let until = Instant::now() + TURN;
-    loop {
-        if let Some(lock) = Lock::take(place)? {
-            return Ok(lock);
-        }
-        if paths::is_listening(place) || Instant::now() > until {
-            let pid = paths::pid(place).map_or_else(String::new, |pid| format!(" (process {pid})"));
-            return Err(place.error(format!(
-                "it is already running{pid}; connect to it, stop it with `local-cluster stop --name {}`, or choose \
-                 another name",
-                place.name
-            )));
-        }
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
-fn bind(place: &ClusterPaths) -> io::Result<StdListener> {
-    let options = ListenerOptions::new()
-        .name(place.socket.as_os_str().to_fs_name::<GenericFilePath>()?)
-        .mode(0o600)
-        .nonblocking(ListenerNonblockingMode::Accept)
-        .reclaim_name(false);
-    let Listener::UdSocket(listener) = options.create_sync()?;
-    Ok(listener.into())
-}
-
-/// Signals become something to read. Blocked in this thread, and in those that it starts.
-fn signals() -> nix::Result<SignalFd> {
-    let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
-    set.thread_block()?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
-
-/// Each worker, session and large value takes descriptors, and the usual soft limit is meant for programs that `select`.
-fn raise_descriptor_limit() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(e) = raised {
-        log::debug!("the limit of file descriptors stays: {e}");
-    }
-}
-
-async fn accept(listener: UnixListener, cluster: Addr<Daemon>) {
+pub(super) async fn accept(listener: UnixListener, cluster: Addr<Daemon>) {
     loop {
         match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => {
@@ -438,19 +336,19 @@ fn admits(uid: u32) -> std::result::Result<(), String> {
 /// Finds out who has connected, and what for.
 async fn greet(socket: Socket, cluster: Addr<Daemon>) {
     let came = socket.peer_uid().map_err(|e| e.to_string()).and_then(admits);
-    let pipe = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
-        Ok(pipe) => pipe,
+    let connection = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
+        Ok(connection) => connection,
         // Not a word to strangers.
         Err(reason) => return log::warn!("a connection was closed: {reason}"),
     };
-    let first = tokio::time::timeout(FIRST_WORD, first_word(&pipe)).await;
+    let first = tokio::time::timeout(FIRST_WORD, first_word(&connection)).await;
     let first = first.unwrap_or_else(|_| Err(format!("it said nothing within {FIRST_WORD:?}")));
     let refused = match first {
         Ok(None) => return,
-        Ok(Some((Attach::Control(command), _))) => return obey(command, &pipe, &cluster).await,
+        Ok(Some((Attach::Control(command), _))) => return obey(command, &connection, &cluster).await,
         Ok(Some((Attach::Program { build, name }, Some(executable)))) => {
             match cluster.send(Admit { build, program: name, executable }).await {
-                Ok(Ok(admitted)) => return open(pipe, admitted, cluster),
+                Ok(Ok(admitted)) => return open(connection, admitted, cluster),
                 Ok(Err(reason)) => reason,
                 Err(e) => e.to_string(),
             }
@@ -459,15 +357,15 @@ async fn greet(socket: Socket, cluster: Addr<Daemon>) {
         Err(reason) => reason,
     };
     log::warn!("a connection was refused: {refused}");
-    if let Err(e) = pipe.send_frame(REFUSED, refused.into_bytes(), Vec::new()) {
+    if let Err(e) = connection.send_frame(REFUSED, refused.into_bytes(), Vec::new()) {
         log::debug!("it was not told: {e}");
     }
 }
 
 /// The first frame. None: the connection ended without one.
-async fn first_word(pipe: &Connection) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
+async fn first_word(connection: &Connection) -> std::result::Result<Option<(Attach, Option<OwnedFd>)>, String> {
     let mut decoder = Decoder::new(FIRST_FRAME);
-    let Some(frames) = pipe.receive(&mut decoder).await? else {
+    let Some(frames) = connection.receive(&mut decoder).await? else {
         return decoder.finish().map(|()| None).map_err(|e| e.to_string());
     };
     decoder.finish().map_err(|e| e.to_string())?;
@@ -480,17 +378,17 @@ async fn first_word(pipe: &Connection) -> std::result::Result<Option<(Attach, Op
     Ok(Some((message::decode_first(frame)?, fd)))
 }
 
-fn open(pipe: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
+fn open(connection: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
     let Admitted { welcome, session: id, supervisor } = admitted;
-    if let Err(e) = pipe.send(&welcome) {
+    if let Err(e) = connection.send(&welcome) {
         log::error!("session {} cannot be welcomed: {e}", id.0);
         return cluster.do_send(Left(id));
     }
-    let session = Session { id, pipe, supervisor: supervisor.clone(), cluster }.start();
+    let session = Session { id, connection, supervisor: supervisor.clone(), cluster }.start();
     supervisor.do_send(OpenSession { session: id, link: session.recipient() });
 }
 
-async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Daemon>) {
+async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
     log::debug!("command: {command:?}");
     let stop = command == Control::Stop;
     let answer = match command {
@@ -505,16 +403,16 @@ async fn obey(command: Control, pipe: &Arc<Connection>, cluster: &Addr<Daemon>) 
             Ok(Attached::Done)
         }
     };
-    if let Err(e) = pipe.send(&answer.unwrap_or_else(Attached::Refused)) {
+    if let Err(e) = connection.send(&answer.unwrap_or_else(Attached::Refused)) {
         log::error!("a command cannot be answered: {e}");
     }
     if stop {
         System::current().stop();
-        // Whoever gave the command sees by the end of the connection that this process has gone.
+        // Whoever gave the command sees by the end of the connection that this process has ended.
         return std::future::pending().await;
     }
     // A long answer may still be on its way.
-    let over = tokio::time::timeout(FIRST_WORD, pipe.receive(&mut Decoder::new(0))).await;
+    let over = tokio::time::timeout(FIRST_WORD, connection.receive(&mut Decoder::new(0))).await;
     log::trace!("a command's connection ended: {}", over.is_ok());
 }
 
@@ -524,9 +422,9 @@ async fn status(cluster: &Addr<Daemon>) -> std::result::Result<(ClusterStatus, V
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.
-        if let Ok(Some(look)) = supervisor.send(Snapshot).await {
-            (program.workers, program.deaths) = (look.workers, look.deaths);
-            logs.extend(look.logs.into_iter().map(|mut line| {
+        if let Ok(Some(overview)) = supervisor.send(Snapshot).await {
+            (program.workers, program.deaths) = (overview.workers, overview.deaths);
+            logs.extend(overview.logs.into_iter().map(|mut line| {
                 line.worker = format!("{}/{}", program.program, line.worker);
                 line
             }));
@@ -536,7 +434,7 @@ async fn status(cluster: &Addr<Daemon>) -> std::result::Result<(ClusterStatus, V
 }
 
 /// Ends all workers.
-async fn end(cluster: &Addr<Daemon>) {
+pub(super) async fn end(cluster: &Addr<Daemon>) {
     let Ok(Leaving(supervisors)) = cluster.send(End).await else { return };
     let until = Instant::now() + STOP;
     while supervisors.iter().any(Addr::connected) && Instant::now() < until {
@@ -564,19 +462,9 @@ mod tests {
     #[test]
     fn nobody_is_let_in_to_a_supervisor_whose_core_has_panicked() {
         let settings = Client::builder().mode(Mode::Processes).workers(1).threads(1).settings().unwrap();
-        let (place, shared) = (ClusterPaths::named("unused").unwrap(), SharedMemory::new(&settings).unwrap());
+        let (paths, shared) = (ClusterPaths::named("unused").unwrap(), SharedMemory::new(&settings).unwrap());
         System::new().block_on(async move {
-            let mut daemon = Daemon {
-                place,
-                settings,
-                shared,
-                began: Instant::now(),
-                groups: Vec::new(),
-                leaving: Vec::new(),
-                sessions: FxHashMap::default(),
-                next_session: 1,
-                stopping: false,
-            };
+            let mut daemon = Daemon::new(paths, settings, shared);
             let executable = std::fs::File::open("/proc/self/exe").unwrap().into();
             let admit = Admit { build: image::build_id().clone(), program: "program".to_string(), executable };
             let mut group = || {

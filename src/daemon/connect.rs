@@ -39,9 +39,9 @@ const END: Duration = Duration::from_secs(10);
 
 /// Connects to the cluster as a program that runs tasks.
 pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> {
-    let place = ClusterPaths::of(target)?;
-    let failed = |reason: String| Error::Connect { path: place.socket.clone(), reason };
-    let socket = dial(&place)?;
+    let paths = ClusterPaths::of(target)?;
+    let failed = |reason: String| Error::Connect { path: paths.socket.clone(), reason };
+    let socket = dial(&paths)?;
     let executable =
         File::open("/proc/self/exe").map_err(|e| failed(format!("/proc/self/exe cannot be opened: {e}")))?;
     let program = std::env::current_exe().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
@@ -75,28 +75,28 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
 }
 
 /// Sends one command, and answers with what the cluster says.
-pub(crate) fn control(place: &ClusterPaths, command: Control) -> Result<Attached> {
-    let socket = dial(place)?;
+pub(crate) fn control(paths: &ClusterPaths, command: Control) -> Result<Attached> {
+    let socket = dial(paths)?;
     exchange(&socket, &Attach::Control(command), Vec::new())
-        .map_err(|reason| Error::Connect { path: place.socket.clone(), reason })
+        .map_err(|reason| Error::Connect { path: paths.socket.clone(), reason })
 }
 
-/// Stops a cluster and waits until it is gone.
-pub(crate) fn stop(place: &ClusterPaths) -> Result<()> {
+/// Stops a cluster and waits until it has ended.
+pub(crate) fn stop(paths: &ClusterPaths) -> Result<()> {
     // Together they name one process; a number alone may be another's a moment later.
-    let process = paths::pid(place).and_then(|pid| Some((pid, start_time(pid)?)));
-    let socket = dial(place)?;
+    let process = paths::pid(paths).and_then(|pid| Some((pid, start_time(pid)?)));
+    let socket = dial(paths)?;
     let attach = Attach::Control(Control::Stop);
-    let failed = |reason| Error::Connect { path: place.socket.clone(), reason };
+    let failed = |reason| Error::Connect { path: paths.socket.clone(), reason };
     if let Attached::Refused(reason) = exchange(&socket, &attach, Vec::new()).map_err(failed)? {
-        return Err(place.error(reason));
+        return Err(paths.error(reason));
     }
     let until = Instant::now() + END;
     while let Some((pid, since)) = process
         && start_time(pid) == Some(since)
     {
         if Instant::now() > until {
-            return Err(place.error(format!("it was told to stop and does not end; its process id is {pid}")));
+            return Err(paths.error(format!("it was told to stop and does not end; its process id is {pid}")));
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
@@ -104,17 +104,17 @@ pub(crate) fn stop(place: &ClusterPaths) -> Result<()> {
 }
 
 /// Connects to the socket, if there is a cluster of our own user behind it.
-fn dial(place: &ClusterPaths) -> Result<Socket> {
-    let failed = |reason: String| Error::Connect { path: place.socket.clone(), reason };
-    let name = place.socket.as_os_str().to_fs_name::<GenericFilePath>().map_err(|e| failed(e.to_string()))?;
+fn dial(paths: &ClusterPaths) -> Result<Socket> {
+    let failed = |reason: String| Error::Connect { path: paths.socket.clone(), reason };
+    let name = paths.socket.as_os_str().to_fs_name::<GenericFilePath>().map_err(|e| failed(e.to_string()))?;
     let stream = Stream::connect(name).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            let log = place.log();
+            let log = paths.log();
             let words = match log.exists() {
                 true => format!(" (the last one did not stop in order; its log is {})", log.display()),
                 false => String::new(),
             };
-            failed(format!("none runs there{words}; start one with `local-cluster start --name {}`", place.name))
+            failed(format!("none runs there{words}; start one with `local-cluster start --name {}`", paths.name))
         }
         io::ErrorKind::PermissionDenied => failed("it belongs to another user".to_string()),
         _ => failed(e.to_string()),
@@ -262,7 +262,7 @@ impl ClusterLink {
 
     /// Nothing more can be written; whoever reads finds the end, too.
     fn break_off(&self, out: &mut Outbox, why: io::Error) {
-        // What has arrived from a cluster that is gone can still be read.
+        // What has arrived from a cluster that has ended can still be read.
         if !is_end(&why) {
             self.shut();
         }
@@ -319,7 +319,7 @@ impl ClusterLink {
     }
 
     fn tell_released(&self) {
-        // Emptied before it is looked what there is, so that nothing is missed.
+        // Emptied before the list is read, so that nothing is missed.
         while self.rung.recv_nonblocking(&mut [0; 64], &mut Vec::new()).is_ok_and(|n| n == 64) {}
         let released = self.attachments.take_released();
         if !released.is_empty()

@@ -20,8 +20,8 @@ const DYING: Duration = Duration::from_secs(5);
 pub(crate) struct Janitor(Option<(Child, PipeWriter)>);
 
 impl Janitor {
-    pub(crate) fn start(place: &ClusterPaths) -> Self {
-        let started = start::spawn_janitor(&place.socket);
+    pub(crate) fn start(paths: &ClusterPaths) -> Self {
+        let started = start::spawn_janitor(&paths.socket);
         Self(started.inspect_err(|e| log::warn!("files of this cluster will stay if it is killed: {e}")).ok())
     }
 }
@@ -37,7 +37,7 @@ impl Drop for Janitor {
 
 /// In the janitor: the cluster of that process has ended. Its log is kept: it may say why.
 pub(crate) fn clean_up_after(process: u32, socket: &Path) {
-    let Ok(place) = ClusterPaths::of(socket) else { return };
+    let Ok(paths) = ClusterPaths::of(socket) else { return };
     let began = Instant::now();
     let is_dying = || {
         std::thread::sleep(Duration::from_millis(1));
@@ -46,8 +46,8 @@ pub(crate) fn clean_up_after(process: u32, socket: &Path) {
     // A dying process closes its descriptors a little before its end.
     while start_time(process).is_some() && is_dying() {}
     // Another cluster may have begun there already. It cleans up itself.
-    while paths::pid(&place) == Some(process) {
-        match Lock::of_dead(&place) {
+    while paths::pid(&paths) == Some(process) {
+        match Lock::of_dead(&paths) {
             Ok(Some(lock)) => lock.remove_but_log(),
             Ok(None) if is_dying() => {}
             _ => break,

@@ -5,4 +5,5 @@ pub(crate) mod connect;
 pub(crate) mod executable;
 pub(crate) mod janitor;
 pub(crate) mod paths;
+pub(crate) mod serve;
 pub(crate) mod session;

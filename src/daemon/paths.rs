@@ -102,22 +102,22 @@ fn check_directory(is_dir: bool, owner: u32, mode: u32) -> std::result::Result<(
 /// Held by a cluster as long as it runs. Its files are removed with [`remove`](Self::remove).
 pub(crate) struct Lock {
     file: File,
-    place: ClusterPaths,
+    paths: ClusterPaths,
 }
 
 impl Lock {
     /// The lock of a cluster that has ended without giving it back. None: somebody has it.
-    pub(crate) fn of_dead(place: &ClusterPaths) -> io::Result<Option<Self>> {
-        Self::lock_file(place, false)
+    pub(crate) fn of_dead(paths: &ClusterPaths) -> io::Result<Option<Self>> {
+        Self::lock_file(paths, false)
     }
 
     /// None: another process has it.
-    pub(crate) fn take(place: &ClusterPaths) -> Result<Option<Self>> {
-        Self::lock_file(place, true).map_err(|e| place.error(format!("{}: {e}", place.pid_file().display())))
+    pub(crate) fn take(paths: &ClusterPaths) -> Result<Option<Self>> {
+        Self::lock_file(paths, true).map_err(|e| paths.error(format!("{}: {e}", paths.pid_file().display())))
     }
 
-    fn lock_file(place: &ClusterPaths, create: bool) -> io::Result<Option<Self>> {
-        let path = place.pid_file();
+    fn lock_file(paths: &ClusterPaths, create: bool) -> io::Result<Option<Self>> {
+        let path = paths.pid_file();
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(create).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
@@ -131,7 +131,7 @@ impl Lock {
             let locked = file.metadata()?;
             match fs::symlink_metadata(&path) {
                 Ok(there) if (there.dev(), there.ino()) == (locked.dev(), locked.ino()) => {
-                    return Ok(Some(Self { file, place: place.clone() }));
+                    return Ok(Some(Self { file, paths: paths.clone() }));
                 }
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound && create => {}
@@ -148,19 +148,19 @@ impl Lock {
     /// Removes the files of the cluster and gives the name free.
     pub(crate) fn remove(self) {
         // The file that carries the lock goes last, while it is still held.
-        let place = &self.place;
-        place.remove(&[place.socket.clone(), place.log(), place.pid_file()]);
+        let paths = &self.paths;
+        paths.remove(&[paths.socket.clone(), paths.log(), paths.pid_file()]);
     }
 
     /// The same for a cluster that was killed: what it said last is worth reading.
     pub(crate) fn remove_but_log(self) {
-        self.place.remove(&[self.place.socket.clone(), self.place.pid_file()]);
+        self.paths.remove(&[self.paths.socket.clone(), self.paths.pid_file()]);
     }
 }
 
 /// The process id that a cluster wrote down.
-pub(crate) fn pid(place: &ClusterPaths) -> Option<u32> {
-    fs::read_to_string(place.pid_file()).ok()?.trim().parse().ok()
+pub(crate) fn pid(paths: &ClusterPaths) -> Option<u32> {
+    fs::read_to_string(paths.pid_file()).ok()?.trim().parse().ok()
 }
 
 /// How much of the cluster's own log is shown.
@@ -184,8 +184,8 @@ pub(crate) fn last_lines(path: &Path) -> Option<String> {
 ///
 /// One that was killed does not, though its socket may still be open for a moment: in a process that it was just starting,
 /// which has all its descriptors until it becomes a worker.
-pub(crate) fn is_listening(place: &ClusterPaths) -> bool {
-    let Ok(stream) = UnixStream::connect(&place.socket) else { return false };
+pub(crate) fn is_listening(paths: &ClusterPaths) -> bool {
+    let Ok(stream) = UnixStream::connect(&paths.socket) else { return false };
     match Socket::from(OwnedFd::from(stream)).peer_process() {
         Ok(pid) if pid != 0 => start_time(pid).is_some(),
         _ => true,
@@ -193,16 +193,16 @@ pub(crate) fn is_listening(place: &ClusterPaths) -> bool {
 }
 
 /// Makes room for a socket. The lock is held, so what is there can only be left over.
-pub(crate) fn remove_stale_socket(place: &ClusterPaths) -> Result<()> {
-    match fs::symlink_metadata(&place.socket) {
+pub(crate) fn remove_stale_socket(paths: &ClusterPaths) -> Result<()> {
+    match fs::symlink_metadata(&paths.socket) {
         Err(_) => Ok(()),
         Ok(meta) if !meta.file_type().is_socket() => {
-            Err(place.error(format!("{} is in the way: it is no socket", place.socket.display())))
+            Err(paths.error(format!("{} is in the way: it is no socket", paths.socket.display())))
         }
-        Ok(_) if is_listening(place) => {
-            Err(place.error("it is already running, and its lock file was removed; stop it first"))
+        Ok(_) if is_listening(paths) => {
+            Err(paths.error("it is already running, and its lock file was removed; stop it first"))
         }
-        Ok(_) => fs::remove_file(&place.socket).map_err(|e| place.error(format!("its old socket stays: {e}"))),
+        Ok(_) => fs::remove_file(&paths.socket).map_err(|e| paths.error(format!("its old socket stays: {e}"))),
     }
 }
 
@@ -214,12 +214,12 @@ pub(crate) fn sweep(dir: &Path) {
         if path.extension() != Some(OsStr::new("pid")) {
             continue;
         }
-        let place = path.file_stem().and_then(OsStr::to_str).and_then(|name| ClusterPaths::named(name).ok());
-        let Some(place) = place.map(|p| ClusterPaths { socket: dir.join(format!("{}.sock", p.name)), ..p }) else {
+        let paths = path.file_stem().and_then(OsStr::to_str).and_then(|name| ClusterPaths::named(name).ok());
+        let Some(paths) = paths.map(|p| ClusterPaths { socket: dir.join(format!("{}.sock", p.name)), ..p }) else {
             continue;
         };
-        if let Ok(Some(lock)) = Lock::of_dead(&place) {
-            log::info!("removing what local cluster `{}` left when it died", place.name);
+        if let Ok(Some(lock)) = Lock::of_dead(&paths) {
+            log::info!("removing what local cluster `{}` left when it died", paths.name);
             lock.remove_but_log();
         }
     }
@@ -239,11 +239,11 @@ mod tests {
         for bad in ["", ".hidden", "a b", "ä", "x\0", &"x".repeat(41)] {
             assert!(ClusterPaths::of(Path::new(bad)).is_err(), "{bad:?}");
         }
-        let place = ClusterPaths::of(Path::new("my-cluster_1.2")).unwrap();
-        assert_eq!(place.socket, directory().join("my-cluster_1.2.sock"));
-        let place = ClusterPaths::of(Path::new("/run/x/y.sock")).unwrap();
-        assert_eq!((place.name.as_str(), place.socket.as_path()), ("y", Path::new("/run/x/y.sock")));
-        assert_eq!(place.pid_file(), Path::new("/run/x/y.pid"));
+        let paths = ClusterPaths::of(Path::new("my-cluster_1.2")).unwrap();
+        assert_eq!(paths.socket, directory().join("my-cluster_1.2.sock"));
+        let paths = ClusterPaths::of(Path::new("/run/x/y.sock")).unwrap();
+        assert_eq!((paths.name.as_str(), paths.socket.as_path()), ("y", Path::new("/run/x/y.sock")));
+        assert_eq!(paths.pid_file(), Path::new("/run/x/y.pid"));
     }
 
     #[test]
@@ -267,23 +267,23 @@ mod tests {
     #[test]
     fn a_lock_is_had_once_and_survives_removal_of_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let place = at(dir.path(), "a");
-        let mut first = Lock::take(&place).unwrap().unwrap();
+        let paths = at(dir.path(), "a");
+        let mut first = Lock::take(&paths).unwrap().unwrap();
         first.write_pid().unwrap();
-        assert_eq!(pid(&place), Some(std::process::id()));
-        assert!(Lock::take(&place).unwrap().is_none());
+        assert_eq!(pid(&paths), Some(std::process::id()));
+        assert!(Lock::take(&paths).unwrap().is_none());
         first.remove();
-        assert!(!place.pid_file().exists());
-        assert!(Lock::take(&place).unwrap().is_some());
+        assert!(!paths.pid_file().exists());
+        assert!(Lock::take(&paths).unwrap().is_some());
     }
 
     #[test]
     fn a_sweep_takes_the_dead_and_leaves_the_living() {
         let dir = tempfile::tempdir().unwrap();
         let (dead, alive) = (at(dir.path(), "dead"), at(dir.path(), "alive"));
-        for place in [&dead, &alive] {
-            fs::write(place.log(), "words").unwrap();
-            fs::write(&place.socket, "").unwrap();
+        for paths in [&dead, &alive] {
+            fs::write(paths.log(), "words").unwrap();
+            fs::write(&paths.socket, "").unwrap();
         }
         drop(Lock::take(&dead).unwrap().unwrap());
         let lock = Lock::take(&alive).unwrap().unwrap();
@@ -302,15 +302,15 @@ mod tests {
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let place = at(dir.path(), "a");
-        remove_stale_socket(&place).unwrap();
-        let listener = std::os::unix::net::UnixListener::bind(&place.socket).unwrap();
-        assert!(remove_stale_socket(&place).unwrap_err().to_string().contains("already running"));
+        let paths = at(dir.path(), "a");
+        remove_stale_socket(&paths).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&paths.socket).unwrap();
+        assert!(remove_stale_socket(&paths).unwrap_err().to_string().contains("already running"));
         drop(listener);
-        remove_stale_socket(&place).unwrap();
-        assert!(!place.socket.exists());
-        fs::write(&place.socket, "a file").unwrap();
-        assert!(remove_stale_socket(&place).unwrap_err().to_string().contains("no socket"));
-        assert!(place.socket.exists());
+        remove_stale_socket(&paths).unwrap();
+        assert!(!paths.socket.exists());
+        fs::write(&paths.socket, "a file").unwrap();
+        assert!(remove_stale_socket(&paths).unwrap_err().to_string().contains("no socket"));
+        assert!(paths.socket.exists());
     }
 }

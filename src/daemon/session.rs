@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) pipe: Arc<Connection>,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) supervisor: Addr<Supervisor>,
     pub(crate) cluster: Addr<Daemon>,
 }
@@ -20,12 +20,12 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let reading = read(self.id, Arc::clone(&self.pipe), self.supervisor.clone());
+        let reading = read(self.id, Arc::clone(&self.connection), self.supervisor.clone());
         ctx.spawn(reading.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
-        self.pipe.close();
+        self.connection.close();
         self.cluster.do_send(Left(self.id));
     }
 }
@@ -34,7 +34,7 @@ impl Handler<SessionMessage> for Session {
     type Result = ();
 
     fn handle(&mut self, msg: SessionMessage, ctx: &mut Context<Self>) {
-        if let Err(e) = self.pipe.send(&FromCluster { done: msg.done, message: msg.message }) {
+        if let Err(e) = self.connection.send(&FromCluster { done: msg.done, message: msg.message }) {
             log::error!("session {} is closed: a message to it cannot be sent: {e}", self.id.0);
             ctx.stop();
         }
@@ -42,10 +42,10 @@ impl Handler<SessionMessage> for Session {
 }
 
 /// Brings requests to the supervisor until the connection ends. The next are read only when it has taken the last.
-async fn read(id: SessionId, pipe: Arc<Connection>, supervisor: Addr<Supervisor>) {
+async fn read(id: SessionId, connection: Arc<Connection>, supervisor: Addr<Supervisor>) {
     let mut decoder = Decoder::new(MAX_FRAME);
     loop {
-        let reason = match pipe.receive(&mut decoder).await {
+        let reason = match connection.receive(&mut decoder).await {
             Ok(None) => return,
             Ok(Some(frames)) => match supervisor.send(FromSocket { session: id, frames }).await {
                 Ok(Ok(())) => continue,

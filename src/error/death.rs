@@ -21,7 +21,7 @@ pub struct DeathRecord {
     pub memory_limit: Option<u64>,
     /// The last samples of the memory it used in bytes, oldest first: private memory and shared segments in use.
     pub memory_samples: Vec<u64>,
-    /// What the machine had available when it was last looked at, in bytes: where the kernel ended the worker for want of
+    /// What the machine had available when that was read last, in bytes: where the kernel ended the worker for want of
     /// memory, or may have.
     pub machine_available: Option<u64>,
     /// Bytes of results it kept in memory.
@@ -63,7 +63,7 @@ pub enum DeathCause {
     /// The kernel ended it because a control group, or the machine, had run out of memory. It is told from other kills by
     /// the kernel's count of them.
     OutOfMemory,
-    /// It gave no sign of life for this many milliseconds and was replaced.
+    /// It sent no heartbeat for this many milliseconds and was replaced.
     Unresponsive(u64),
     /// A cancelled or overdue task would not stop, so the worker was replaced.
     CancelIgnored,

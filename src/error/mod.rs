@@ -27,7 +27,7 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
-    /// The client has been shut down, or its cluster is gone.
+    /// The client has been shut down, or its cluster has ended.
     #[error("the client is closed: {reason}")]
     Closed {
         /// Why.

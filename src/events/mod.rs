@@ -4,6 +4,7 @@
 //! each thread of the threads mode, one on each worker's control page (which outlives the worker), one for the sync
 //! mode. Graphs and workers change seldom and have a [`journal`]. [`Client::events`] puts them together.
 //!
+//! [`ring`]: crate::ipc::ring
 //! [`Client::events`]: crate::Client::events
 
 pub(crate) mod journal;
@@ -282,7 +283,7 @@ impl ClientLog {
 
 fn push_run(worker: &str, record: RingRecord, ruler: &Ruler, events: &mut Vec<Event>) {
     let run = record.run;
-    let name = run.name.unwrap_or_else(|| match Function::at(run.place) {
+    let name = run.name.unwrap_or_else(|| match Function::at(run.log_id) {
         Some(function) => short_name(function.path()),
         // It is in a shared library, which only an in-process mode can call.
         None => "task".to_string(),

@@ -126,7 +126,7 @@ impl Block {
 
 /// The bytes of a block, decompressed.
 ///
-/// With `line(x)` for the place where the first line begins that does so at `x` or behind, a block from `a` to `b` has the
+/// With `line(x)` for the offset of the first line that begins at `x` or behind, a block from `a` to `b` has the
 /// bytes from `line(a)` to `line(b)`. Both are found in the same way, by looking for the first end of a line that ends at
 /// `x` or behind, so neighbours agree on it whoever reads first, and each line is in exactly one block.
 pub(super) struct Contents {
@@ -137,12 +137,12 @@ pub(super) struct Contents {
     /// Where the next byte of `data` lies.
     position: u64,
     /// From where on to look for the end of the last line.
-    look_from: u64,
+    search_from: u64,
     /// The end of the last line, once found.
-    tail: Option<Cursor<Vec<u8>>>,
+    last_line: Option<Cursor<Vec<u8>>>,
 }
 
-/// So much is read at once where the end of a line is looked for.
+/// So much is read at once where the end of a line is searched for.
 const STEP: u64 = 16 << 10;
 
 impl Contents {
@@ -154,12 +154,12 @@ impl Contents {
         let wanted = if block.is_last() { block.file.size } else { block.file.size.min(block.end + STEP) };
         let data = block.file.open(from, wanted, &block.settings.options)?;
         let data = block.compression.decoder(data)?;
-        let look_from = if block.is_last() { u64::MAX } else { before(block.end) };
-        let mut contents = Self { data, delimiter, first: from, position: from, look_from, tail: None };
+        let search_from = if block.is_last() { u64::MAX } else { before(block.end) };
+        let mut contents = Self { data, delimiter, first: from, position: from, search_from, last_line: None };
         if block.start > 0 {
             contents.skip_line()?;
             if contents.first >= block.end {
-                contents.tail = Some(Cursor::default());
+                contents.last_line = Some(Cursor::default());
             }
         }
         Ok(contents)
@@ -182,7 +182,7 @@ impl Contents {
             if !more {
                 // No line begins here.
                 self.first += bytes.len() as u64;
-                self.tail = Some(Cursor::default());
+                self.last_line = Some(Cursor::default());
                 return Ok(());
             }
             // The end may have begun in the last bytes.
@@ -193,13 +193,13 @@ impl Contents {
     }
 
     /// The rest of the last line.
-    fn find_tail(&mut self) -> io::Result<Vec<u8>> {
+    fn find_line_end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         loop {
-            let looked = bytes.len().saturating_sub(self.delimiter.len() - 1);
+            let searched = bytes.len().saturating_sub(self.delimiter.len() - 1);
             let more = read_some(&mut self.data, &mut bytes)?;
-            if let Some(at) = self.delimiter.find(&bytes[looked..]) {
-                bytes.truncate(looked + at + self.delimiter.len());
+            if let Some(at) = self.delimiter.find(&bytes[searched..]) {
+                bytes.truncate(searched + at + self.delimiter.len());
                 return Ok(bytes);
             }
             if !more {
@@ -211,17 +211,17 @@ impl Contents {
 
 impl Read for Contents {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.tail.is_none() && self.position < self.look_from {
-            let most = usize::try_from(self.look_from - self.position).unwrap_or(usize::MAX).min(buf.len());
+        if self.last_line.is_none() && self.position < self.search_from {
+            let most = usize::try_from(self.search_from - self.position).unwrap_or(usize::MAX).min(buf.len());
             let got = self.data.read(&mut buf[..most])?;
             self.position += got as u64;
             return Ok(got);
         }
-        if self.tail.is_none() {
-            let tail = self.find_tail()?;
-            self.tail = Some(Cursor::new(tail));
+        if self.last_line.is_none() {
+            let last_line = self.find_line_end()?;
+            self.last_line = Some(Cursor::new(last_line));
         }
-        self.tail.as_mut().map_or(Ok(0), |tail| tail.read(buf))
+        self.last_line.as_mut().map_or(Ok(0), |last_line| last_line.read(buf))
     }
 }
 

@@ -229,7 +229,7 @@ impl Lines {
     /// Appends to `bytes` up to the end of a line, or the file's; what comes behind goes to the rest.
     fn read_lines(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         bytes.reserve(CHUNK);
-        let mut looked = bytes.len();
+        let mut searched = bytes.len();
         self.read_more(bytes)?;
         if self.chunk_offset == 0 {
             let (encoding, mark) = self.encoding.marked(bytes);
@@ -241,13 +241,13 @@ impl Lines {
         }
         while !self.ended {
             // An end of a line may have begun in the last bytes; units of two bytes count from the beginning.
-            let from = looked.saturating_sub(self.delimiter.len() - 1);
+            let from = searched.saturating_sub(self.delimiter.len() - 1);
             let from = from - from % self.encoding.unit();
             if let Some(end) = self.delimiter.last_end(&bytes[from..]) {
                 self.rest = bytes.split_off(from + end);
                 break;
             }
-            looked = bytes.len();
+            searched = bytes.len();
             self.read_more(bytes)?;
         }
         Ok(())

@@ -25,12 +25,12 @@ pub(super) fn name(path: PathBuf) -> Result<String, FileError> {
 pub(super) fn list(path: &str) -> Result<Vec<Listed>, FileError> {
     // A file may have a name that looks like a pattern.
     if !is_pattern(path) || Path::new(path).is_file() {
-        return Ok(vec![look(path.to_string())?.ok_or_else(|| FileError::of(path, FileProblem::Directory))?]);
+        return Ok(vec![stat(path.to_string())?.ok_or_else(|| FileError::of(path, FileProblem::Directory))?]);
     }
     let pattern = Pattern::new(path.trim_start_matches('/')).map_err(|problem| FileError::of(path, problem))?;
     let mut found = Vec::new();
     for path in matching(&pattern)? {
-        found.extend(look(name(path)?)?);
+        found.extend(stat(name(path)?)?);
     }
     found.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(found)
@@ -91,7 +91,7 @@ fn entries(folder: &Path) -> Result<Vec<DirEntry>, FileError> {
 }
 
 /// What is there; `None` for a directory.
-fn look(path: String) -> Result<Option<Listed>, FileError> {
+fn stat(path: String) -> Result<Option<Listed>, FileError> {
     let metadata = fs::metadata(&path).map_err(|e| FileError::io(&path, e))?;
     if !metadata.is_dir() && !metadata.is_file() {
         return Err(FileError::of(path, not_a_file()));

@@ -28,7 +28,7 @@
 
 // How it works:
 //
-// - **Described by the client, read by tasks.** Patterns are expanded and sizes looked at when a reader is called;
+// - **Described by the client, read by tasks.** Patterns are expanded and sizes read when a reader is called;
 //   what goes to a task is a `Block`: file, range, size and version as listed, and settings. A task that finds another
 //   size or version fails, since the blocks of one file would no longer be parts of one text.
 // - **Blocks agree without talking.** A block has the lines that begin in its range. Both ends are found by one rule

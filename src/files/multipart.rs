@@ -174,9 +174,9 @@ mod tests {
         let mut parts = MultipartUpload::send(begin_later).expect("begun");
         parts.step(UploadStep::Part(vec![1])).expect("taken");
         std::thread::scope(|scope| {
-            let gone = scope.spawn(|| drop(parts));
+            let dropping = scope.spawn(|| drop(parts));
             begin.send(()).expect("awaited");
-            gone.join().expect("no panic");
+            dropping.join().expect("no panic");
         });
         assert!(is_aborted.load(Ordering::SeqCst));
     }

@@ -42,8 +42,8 @@ const PART: usize = 16 << 20;
 const BEHIND: u64 = 1 << 20;
 /// No request takes longer, with its repetitions, nor does the next part of a stream.
 const LIMIT: Duration = Duration::from_secs(300);
-/// A waiting task looks so often whether it is still wanted.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a waiting task checks whether it has been cancelled.
+const POLL: Duration = Duration::from_millis(100);
 
 /// The event loop of this process.
 pub(super) fn event_loop() -> io::Result<Handle> {
@@ -70,7 +70,7 @@ where
         let _ = send.send(future.await);
     });
     loop {
-        match receive.recv_timeout(LOOK) {
+        match receive.recv_timeout(POLL) {
             Ok(output) => return Ok(output),
             Err(RecvTimeoutError::Timeout) if crate::cancelled() => {
                 task.abort();

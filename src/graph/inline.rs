@@ -1,7 +1,7 @@
 //! Tasks that are read element by element become parts of the task that reads them.
 //!
 //! A stage of a collection is a task like any other, whose result is a list. Where its only user asks for the elements
-//! one after the other ([`Arg::Stream`]), the list need not be: the stage's function is called as a part of its user's
+//! one after the other ([`Arg::Elements`]), the list need not be: the stage's function is called as a part of its user's
 //! task, in the form that gives an iterator. So a chain of stages is one task and one pass, and what two tasks read is
 //! still computed once.
 

@@ -235,7 +235,7 @@ impl JobWriter<'_> {
                 }
                 let offset =
                     record.offset().ok_or_else(|| Error::NotInExecutable { function: record.path().to_string() })?;
-                program::gather_step(body, offset, items.len());
+                program::inline_step(body, offset, items.len());
                 Ok(())
             }
         }

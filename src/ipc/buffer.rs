@@ -531,8 +531,8 @@ impl<T: Element> Serialize for Buffer<T> {
         }
         let large = self.as_bytes().len() >= LARGE;
         let bytes = || self.clone().cast().expect("everything is a whole number of bytes, and they lie anywhere");
-        let wire = match large.then(|| out_of_band::place(bytes)).flatten() {
-            Some(place) => Wire::Segment { index: place.index, offset: place.offset, len: self.len as u64 },
+        let wire = match large.then(|| out_of_band::add(bytes)).flatten() {
+            Some(at) => Wire::Segment { index: at.index, offset: at.offset, len: self.len as u64 },
             None => self.serialized_inline(),
         };
         wire.serialize(serializer)

@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Most bytes at a time.
-pub(crate) const PIECE: usize = 4 << 10;
+pub(crate) const CHUNK: usize = 4 << 10;
 
-/// The length of a piece that is being read.
+/// The length of a chunk that is being read.
 const UNKNOWN: u64 = 0xffff;
 
-/// A piece of output, numbered from 1, so that whoever is told of it in two ways takes it once.
+/// A chunk of output, numbered from 1, so that whoever is told of it in two ways takes it once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OutputChunk {
     pub(crate) number: u64,
@@ -24,12 +24,12 @@ pub(crate) struct OutputChunk {
 /// One writer at a time; readers come when it is dead.
 #[repr(C)]
 pub(crate) struct CapturedOutput {
-    /// The piece's number, then a bit for its stream, then its length in 16 bits. 0 in the length: nothing is carried.
+    /// The chunk's number, then a bit for its stream, then its length in 16 bits. 0 in the length: nothing is captured.
     state: AtomicU64,
-    bytes: [AtomicU8; PIECE],
+    bytes: [AtomicU8; CHUNK],
 }
 
-const _: () = assert!((PIECE as u64) < UNKNOWN);
+const _: () = assert!((CHUNK as u64) < UNKNOWN);
 
 impl CapturedOutput {
     /// Reads what is in a pipe, straight into this memory. `None`: nothing is there, or nothing more will come.
@@ -39,9 +39,9 @@ impl CapturedOutput {
         self.bytes.iter().for_each(|byte| byte.store(0, Ordering::Relaxed));
         // Seen before the bytes are, so that they are not lost with a process that dies behind the read.
         self.state.store(state(UNKNOWN), Ordering::Release);
-        // SAFETY: the memory is `PIECE` bytes long, lives as long as `self`, and consists of atomics, so it may change
+        // SAFETY: the memory is `CHUNK` bytes long, lives as long as `self`, and consists of atomics, so it may change
         // while references to it exist. The kernel writes bytes, of which any are valid.
-        let read = unsafe { libc::read(pipe.as_fd().as_raw_fd(), self.bytes[0].as_ptr().cast(), PIECE) };
+        let read = unsafe { libc::read(pipe.as_fd().as_raw_fd(), self.bytes[0].as_ptr().cast(), CHUNK) };
         match Errno::result(read) {
             Ok(n @ 1..) => {
                 self.state.store(state(n as u64), Ordering::Release);
@@ -55,12 +55,12 @@ impl CapturedOutput {
         }
     }
 
-    /// The piece has been told of.
+    /// The chunk has been told of.
     pub(crate) fn told(&self) {
         self.state.store(self.state.load(Ordering::Relaxed) & !0xffff, Ordering::Release);
     }
 
-    /// What was carried when the process died.
+    /// What was captured, and not yet told of, when the process died.
     pub(crate) fn left(&self) -> Option<OutputChunk> {
         let state = self.state.load(Ordering::Acquire);
         let (number, stderr) = (state >> 17, state >> 16 & 1 == 1);
@@ -81,38 +81,38 @@ mod tests {
     use std::io::Write;
 
     fn empty() -> CapturedOutput {
-        CapturedOutput { state: AtomicU64::new(0), bytes: [const { AtomicU8::new(0) }; PIECE] }
+        CapturedOutput { state: AtomicU64::new(0), bytes: [const { AtomicU8::new(0) }; CHUNK] }
     }
 
     #[test]
     fn a_piece_is_there_until_it_is_told() {
         let (from, mut to) = io::pipe().unwrap();
-        let carried = empty();
-        assert_eq!(carried.left(), None);
+        let captured = empty();
+        assert_eq!(captured.left(), None);
         to.write_all(b"one").unwrap();
-        let piece = carried.take(&from, true).unwrap();
-        assert_eq!(piece, Some(OutputChunk { number: 1, stderr: true, bytes: b"one".to_vec() }));
-        assert_eq!(carried.left(), piece);
-        carried.told();
-        assert_eq!(carried.left(), None);
-        to.write_all(&[b'x'; PIECE + 1]).unwrap();
-        let whole = carried.take(&from, false).unwrap().unwrap();
-        assert_eq!((whole.number, whole.stderr, whole.bytes.len()), (2, false, PIECE));
-        assert_eq!(carried.take(&from, false).unwrap().unwrap().bytes, b"x");
+        let chunk = captured.take(&from, true).unwrap();
+        assert_eq!(chunk, Some(OutputChunk { number: 1, stderr: true, bytes: b"one".to_vec() }));
+        assert_eq!(captured.left(), chunk);
+        captured.told();
+        assert_eq!(captured.left(), None);
+        to.write_all(&[b'x'; CHUNK + 1]).unwrap();
+        let whole = captured.take(&from, false).unwrap().unwrap();
+        assert_eq!((whole.number, whole.stderr, whole.bytes.len()), (2, false, CHUNK));
+        assert_eq!(captured.take(&from, false).unwrap().unwrap().bytes, b"x");
         drop(to);
-        assert_eq!(carried.take(&from, false).unwrap(), None);
-        assert_eq!(carried.left(), None);
+        assert_eq!(captured.take(&from, false).unwrap(), None);
+        assert_eq!(captured.left(), None);
     }
 
     #[test]
     fn what_was_read_when_the_process_died_is_left() {
-        let carried = empty();
-        carried.state.store(7 << 17 | UNKNOWN, Ordering::Relaxed);
-        assert_eq!(carried.left(), None, "it died before the read");
-        b"so long\n".iter().zip(&carried.bytes).for_each(|(byte, at)| at.store(*byte, Ordering::Relaxed));
-        assert_eq!(carried.left(), Some(OutputChunk { number: 7, stderr: false, bytes: b"so long\n".to_vec() }));
+        let captured = empty();
+        captured.state.store(7 << 17 | UNKNOWN, Ordering::Relaxed);
+        assert_eq!(captured.left(), None, "it died before the read");
+        b"so long\n".iter().zip(&captured.bytes).for_each(|(byte, at)| at.store(*byte, Ordering::Relaxed));
+        assert_eq!(captured.left(), Some(OutputChunk { number: 7, stderr: false, bytes: b"so long\n".to_vec() }));
         // Nonsense of a process that went wild.
-        carried.state.store(u64::MAX - 1, Ordering::Relaxed);
-        assert_eq!(carried.left().unwrap().bytes.len(), PIECE);
+        captured.state.store(u64::MAX - 1, Ordering::Relaxed);
+        assert_eq!(captured.left().unwrap().bytes.len(), CHUNK);
     }
 }

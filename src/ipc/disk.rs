@@ -3,7 +3,7 @@
 //! The file never has a name that stays, so nothing is left of it when the process ends, however that happens, and
 //! what happens to the directory later does not matter. A value is written as it would be sent, its large buffers first
 //! and the rest behind them or in memory; reading it back is mapping it. A part is free again when the last mapping of
-//! it is gone: giving its space back may take as long as the disk likes, so a thread of its own does that, and whoever
+//! it is dropped: giving its space back may take as long as the disk likes, so a thread of its own does that, and whoever
 //! drops a value goes on.
 
 use crate::bytes::Bytes;
@@ -145,7 +145,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Where it is, for mapping it.
-    pub(super) fn place(&self) -> (&Arc<OwnedFd>, i64, NonZeroUsize) {
+    pub(super) fn location(&self) -> (&Arc<OwnedFd>, i64, NonZeroUsize) {
         (&self.file.fd, self.offset as i64, self.len)
     }
 
@@ -275,7 +275,7 @@ impl Opened {
     fn settle(&self) {
         let (held, let_go) = channel();
         if self.freed.send(Freed::Mark { _held: held }).is_ok() {
-            // An error: the other end is gone, which is the answer.
+            // An error means that the other end has been dropped, which is the answer.
             let _ = let_go.recv();
         }
     }
@@ -387,7 +387,7 @@ impl Disk {
 
     /// Makes the file at least so long.
     fn grow(&self, file: &OwnedFd, end: u64) -> io::Result<()> {
-        // Under the lock: between another writer's look at the length and its change, this would be cut off again.
+        // Under the lock: otherwise another writer could read the length before this and cut it off again.
         let _file = self.0.file.lock();
         if (nix::sys::stat::fstat(file)?.st_size as u64) < end {
             nix::unistd::ftruncate(file, end as i64)?;
@@ -526,8 +526,8 @@ mod tests {
         drop(dir);
         assert_eq!(read::<Buffer>(&there), value);
         write(&disk, &value).unwrap();
-        let gone = Disk::new("/nonexistent/swath".into(), ledger.clone());
-        let error = write(&gone, &value).err().unwrap();
+        let missing = Disk::new("/nonexistent/swath".into(), ledger.clone());
+        let error = write(&missing, &value).err().unwrap();
         assert!(matches!(error, DiskError::Missing { .. }) && error.to_string().contains("spill_directory"), "{error}");
         let denied = Disk::new("/proc/self".into(), ledger);
         let error = write(&denied, &value).err().unwrap();

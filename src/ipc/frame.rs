@@ -327,7 +327,7 @@ impl Decoder {
         self.wait_with(header.fds)
     }
 
-    /// Every byte there is has been looked at, so at most the descriptors of the frame that is arriving may be here.
+    /// Every byte there is has been read, so at most the descriptors of the frame that is arriving may be here.
     fn wait_with(&self, claimed: usize) -> Result<Option<Part>, FrameError> {
         match self.fds.len() {
             n if n > claimed => Err(FrameError::StrayDescriptors(n - claimed)),
@@ -375,7 +375,7 @@ struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     queue: VecDeque<Item>,
-    /// Bytes of the front frame that are gone already, and its descriptors with them.
+    /// Bytes of the front frame that have been sent, and its descriptors with them.
     sent: usize,
     bytes: usize,
 }
@@ -459,10 +459,10 @@ impl Outgoing {
                 break;
             }
             for part in [&item.header[..], &item.body[..]] {
-                let gone = skip.min(part.len());
-                skip -= gone;
-                if gone < part.len() {
-                    slices.push(IoSlice::new(&part[gone..]));
+                let sent = skip.min(part.len());
+                skip -= sent;
+                if sent < part.len() {
+                    slices.push(IoSlice::new(&part[sent..]));
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! How buffers inside any serde value find their segments: thread-local scopes around encoding and decoding.
+//! How large buffers inside any serde value travel out of band: in segments, beside the encoded bytes.
 //!
-//! serde has no place for a context, so [`encode_scope`] and [`decode_scope`] put one beside it. Inside an encoding
-//! scope a large [`Buffer`] writes only a place (segment, offset, length). One that lies in a segment already is
-//! referred to; one on the heap is copied, once, when encoding is done and all sizes are known: small ones share a
-//! segment, since each segment costs a file descriptor on its way.
+//! serde passes no context on, so [`encode_with`] and [`decode_with`] keep one in a thread-local. Within `encode_with` a
+//! large [`Buffer`] writes only a reference (segment, offset, length). One that lies in a segment already is referred to;
+//! one on the heap is copied, once, when encoding is done and all sizes are known: small ones share a segment, since
+//! each segment costs a file descriptor on its way.
 
 use crate::ipc::buffer::Buffer;
 use crate::ipc::frame::MAX_FDS;
@@ -32,28 +32,29 @@ pub(crate) struct BufferRef {
     pub(crate) offset: u64,
 }
 
-enum Slot {
+/// One segment of an encoding.
+enum SegmentPlan {
     Existing(Arc<Segment>),
     /// To be allocated, with this many bytes.
-    Planned(usize),
+    New(usize),
 }
 
 #[derive(Default)]
 struct Encoding {
-    slots: Vec<Slot>,
-    /// Slots of existing segments, by address of the segment.
+    plans: Vec<SegmentPlan>,
+    /// Plans of existing segments, by address of the segment.
     existing: FxHashMap<*const Segment, u32>,
     /// Heap buffers met, by address and length. `copies` keeps them alive, so an address can't come to mean another.
     placed: FxHashMap<(*const u8, usize), BufferRef>,
     copies: Vec<(Buffer<u8>, BufferRef)>,
-    /// The planned slot that takes further small buffers.
+    /// The plan of a new segment that takes further small buffers.
     shared: Option<u32>,
     /// All buffers are laid out one after the other, wherever they are; so many bytes have been given away.
     flat: Option<u64>,
 }
 
 impl Encoding {
-    fn place(&mut self, bytes: Buffer<u8>) -> BufferRef {
+    fn add(&mut self, bytes: Buffer<u8>) -> BufferRef {
         if self.flat.is_none()
             && let Some((segment, offset)) = bytes.in_segment()
         {
@@ -61,21 +62,21 @@ impl Encoding {
             if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
                 return BufferRef { index, offset };
             }
-            if self.slots.len() < MANY {
-                let index = self.slots.len() as u32;
+            if self.plans.len() < MANY {
+                let index = self.plans.len() as u32;
                 self.existing.insert(Arc::as_ptr(segment), index);
-                self.slots.push(Slot::Existing(segment.clone()));
+                self.plans.push(SegmentPlan::Existing(segment.clone()));
                 return BufferRef { index, offset };
             }
         }
         let key = (bytes.as_ptr(), bytes.len());
-        if let Some(&place) = self.placed.get(&key) {
-            return place;
+        if let Some(&reference) = self.placed.get(&key) {
+            return reference;
         }
-        let place = self.plan(bytes.len());
-        self.placed.insert(key, place);
-        self.copies.push((bytes, place));
-        place
+        let reference = self.plan(bytes.len());
+        self.placed.insert(key, reference);
+        self.copies.push((bytes, reference));
+        reference
     }
 
     fn plan(&mut self, len: usize) -> BufferRef {
@@ -84,13 +85,13 @@ impl Encoding {
             *used = offset + len as u64;
             return BufferRef { index: 0, offset };
         }
-        let full = self.slots.len() >= MANY;
+        let full = self.plans.len() >= MANY;
         if len >= ALONE && !full {
-            self.slots.push(Slot::Planned(len));
-            return BufferRef { index: self.slots.len() as u32 - 1, offset: 0 };
+            self.plans.push(SegmentPlan::New(len));
+            return BufferRef { index: self.plans.len() as u32 - 1, offset: 0 };
         }
         if let Some(index) = self.shared
-            && let Slot::Planned(used) = &mut self.slots[index as usize]
+            && let SegmentPlan::New(used) = &mut self.plans[index as usize]
         {
             let offset = used.next_multiple_of(ALIGN);
             if full || offset + len <= SHARED_MAX {
@@ -98,8 +99,8 @@ impl Encoding {
                 return BufferRef { index, offset: offset as u64 };
             }
         }
-        let index = self.slots.len() as u32;
-        self.slots.push(Slot::Planned(len));
+        let index = self.plans.len() as u32;
+        self.plans.push(SegmentPlan::New(len));
         self.shared = Some(index);
         BufferRef { index, offset: 0 }
     }
@@ -109,14 +110,14 @@ impl Encoding {
             Existing(Arc<Segment>),
             New(SegmentMut),
         }
-        let make = |slot| match slot {
-            Slot::Existing(segment) => Ok(Made::Existing(segment)),
-            Slot::Planned(len) => pool.alloc(len).map(Made::New),
+        let make = |plan| match plan {
+            SegmentPlan::Existing(segment) => Ok(Made::Existing(segment)),
+            SegmentPlan::New(len) => pool.alloc(len).map(Made::New),
         };
-        let mut made = self.slots.into_iter().map(make).collect::<Result<Vec<_>, SegmentError>>()?;
-        for (bytes, place) in &self.copies {
-            if let Made::New(segment) = &mut made[place.index as usize] {
-                let start = place.offset as usize;
+        let mut made = self.plans.into_iter().map(make).collect::<Result<Vec<_>, SegmentError>>()?;
+        for (bytes, reference) in &self.copies {
+            if let Made::New(segment) = &mut made[reference.index as usize] {
+                let start = reference.offset as usize;
                 segment[start..start + bytes.len()].copy_from_slice(bytes);
             }
         }
@@ -153,48 +154,48 @@ thread_local! {
     static DECODING: RefCell<Vec<Arc<Segment>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Puts the surrounding scope back, also when the closure panics.
+/// Puts the state of the surrounding call back, also when the closure panics.
 struct Restore<T: 'static> {
-    slot: &'static std::thread::LocalKey<RefCell<T>>,
+    cell: &'static std::thread::LocalKey<RefCell<T>>,
     outer: Option<T>,
 }
 
 impl<T> Restore<T> {
-    fn enter(slot: &'static std::thread::LocalKey<RefCell<T>>, inner: T) -> Self {
-        Self { slot, outer: Some(slot.replace(inner)) }
+    fn enter(cell: &'static std::thread::LocalKey<RefCell<T>>, inner: T) -> Self {
+        Self { cell, outer: Some(cell.replace(inner)) }
     }
 
     fn leave(mut self) -> T {
         let outer = self.outer.take().expect("left once, as it takes self");
-        self.slot.replace(outer)
+        self.cell.replace(outer)
     }
 }
 
 impl<T> Drop for Restore<T> {
     fn drop(&mut self) {
         if let Some(outer) = self.outer.take() {
-            self.slot.replace(outer);
+            self.cell.replace(outer);
         }
     }
 }
 
 /// Runs `f`, which encodes values; large buffers in them go to segments, which are returned in the order that
-/// [`decode_scope`] wants them. Without a pool everything is written inline. A value takes at most as many segments as a
+/// [`decode_with`] wants them. Without a pool everything is written inline. A value takes at most as many segments as a
 /// frame carries descriptors.
 pub(crate) fn encode_with<R>(
     pool: Option<&SegmentPool>,
     f: impl FnOnce() -> R,
 ) -> Result<(R, Vec<Arc<Segment>>), SegmentError> {
-    let scope = Restore::enter(&ENCODING, pool.map(|_| Encoding::default()));
+    let context = Restore::enter(&ENCODING, pool.map(|_| Encoding::default()));
     let result = f();
-    let segments = match (scope.leave(), pool) {
-        (Some(encoding), Some(pool)) if !encoding.slots.is_empty() => encoding.finish(pool)?,
+    let segments = match (context.leave(), pool) {
+        (Some(encoding), Some(pool)) if !encoding.plans.is_empty() => encoding.finish(pool)?,
         _ => Vec::new(),
     };
     Ok((result, segments))
 }
 
-/// Where the buffers of a value go that is written to one place.
+/// Where the buffers of a value go, one after the other.
 pub(crate) struct Layout {
     /// Each with its first byte, ascending, with gaps for alignment.
     pub(crate) buffers: Vec<(Buffer<u8>, u64)>,
@@ -202,20 +203,20 @@ pub(crate) struct Layout {
     pub(crate) len: u64,
 }
 
-/// Runs `f`, which encodes a value; large buffers in it are copied nowhere, but given a place in one segment to come.
+/// Runs `f`, which encodes a value; large buffers in it are not copied, but laid out in one segment to come.
 pub(crate) fn layout_with<R>(f: impl FnOnce() -> R) -> (R, Layout) {
-    let scope = Restore::enter(&ENCODING, Some(Encoding { flat: Some(0), ..Encoding::default() }));
+    let context = Restore::enter(&ENCODING, Some(Encoding { flat: Some(0), ..Encoding::default() }));
     let result = f();
-    let encoding = scope.leave().unwrap_or_default();
-    let buffers = encoding.copies.into_iter().map(|(bytes, place)| (bytes, place.offset)).collect();
+    let encoding = context.leave().unwrap_or_default();
+    let buffers = encoding.copies.into_iter().map(|(bytes, reference)| (bytes, reference.offset)).collect();
     (result, Layout { buffers, len: encoding.flat.unwrap_or(0) })
 }
 
 /// Runs `f`, which walks a value, and says what that met beside what is written.
-pub(crate) fn sizing_scope<R>(f: impl FnOnce() -> R) -> (R, Beside) {
-    let scope = Restore::enter(&SIZING, Some(Sizing::default()));
+pub(crate) fn size_with<R>(f: impl FnOnce() -> R) -> (R, Beside) {
+    let context = Restore::enter(&SIZING, Some(Sizing::default()));
     let result = f();
-    (result, scope.leave().unwrap_or_default().beside)
+    (result, context.leave().unwrap_or_default().beside)
 }
 
 /// What the surrounding sizing has met so far.
@@ -244,24 +245,24 @@ pub(super) fn counts(bytes: &[u8], on_disk: bool) -> Option<bool> {
     })
 }
 
-/// Runs `f`, which decodes what [`encode_scope`] made; buffers in it become views of `segments`.
+/// Runs `f`, which decodes what [`encode_with`] made; buffers in it become views of `segments`.
 pub(crate) fn decode_with<R>(segments: &[Arc<Segment>], f: impl FnOnce() -> R) -> R {
     // Most values have no segments and lie in no other value.
     if segments.is_empty() && DECODING.with_borrow(Vec::is_empty) {
         return f();
     }
-    let scope = Restore::enter(&DECODING, segments.to_vec());
+    let context = Restore::enter(&DECODING, segments.to_vec());
     let result = f();
-    drop(scope.leave());
+    drop(context.leave());
     result
 }
 
-/// Finds a place for the bytes of a large buffer. `None` outside of a scope: write them inline.
-pub(super) fn place(bytes: impl FnOnce() -> Buffer<u8>) -> Option<BufferRef> {
-    ENCODING.with_borrow_mut(|encoding| Some(encoding.as_mut()?.place(bytes())))
+/// Has a large buffer travel out of band, and says where. `None` outside of [`encode_with`]: it is written inline.
+pub(super) fn add(bytes: impl FnOnce() -> Buffer<u8>) -> Option<BufferRef> {
+    ENCODING.with_borrow_mut(|encoding| Some(encoding.as_mut()?.add(bytes())))
 }
 
-/// The segment that a place names.
+/// The segment of that index, within [`decode_with`].
 pub(super) fn segment(index: u32) -> Option<Arc<Segment>> {
     DECODING.with_borrow(|segments| segments.get(index as usize).cloned())
 }
@@ -430,7 +431,7 @@ mod tests {
         .unwrap();
         assert!(inner_segments.is_empty() && inner.len() > 80_000);
         assert_eq!(outer.len(), 1);
-        assert!(place(|| numbers(1).cast().unwrap()).is_none());
+        assert!(add(|| numbers(1).cast().unwrap()).is_none());
         decode_with(&outer, || {
             decode_with(&[], || assert!(segment(0).is_none()));
             assert!(segment(0).is_some());

@@ -1,38 +1,38 @@
 //! A bounded ring of task runs, in memory of this process or of a control page.
 //!
-//! A writer reserves a slot with one addition, so threads never wait for each other; when the ring is full the oldest
-//! run is overwritten. Everything in a slot is an atomic word, so a reader in another process, or after the writer's
-//! death, sees numbers and never a torn value: the slot's *sequence* is marked before its words change and set after, and
+//! A writer reserves an entry with one addition, so threads never wait for each other; when the ring is full the oldest
+//! run is overwritten. Everything in an entry is an atomic word, so a reader in another process, or after the writer's
+//! death, sees numbers and never a torn value: the entry's *sequence* is marked before its words change and set after, and
 //! a reader that finds the same sequence before and after has words that belong together. A writer that is interrupted
-//! for so long that the others have come round to its slot finds it taken, or they do: then the later one records nothing.
+//! for so long that the others have come round to its entry finds it taken, or they do: then the later one records nothing.
 
 use crate::ids::{JobId, SessionId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Words of a slot: one cache line.
+/// Words of an entry: one cache line.
 const WORDS: usize = 8;
-/// Bytes of a name in one slot: all but its sequence.
+/// Bytes of a name in one entry: all but its sequence.
 const NAME: usize = (WORDS - 1) * 8;
-/// Slots that a name may take, after that of its run.
+/// Entries that a name may take, after that of its run.
 const MOST_NAME: usize = 4;
 
 const SEQUENCE: usize = 0;
-/// In the sequence of a slot that holds a part of a name.
+/// In the sequence of an entry that holds a part of a name.
 const IS_NAME: u64 = 1 << 63;
-/// In the sequence of a slot that is being written.
+/// In the sequence of an entry that is being written.
 const BUSY: u64 = 1 << 62;
 /// The number of a run that is not recorded.
 const NOWHERE: u64 = u64::MAX;
 const START: usize = 1;
 const END: usize = 2;
-const PLACE: usize = 3;
+const LOG_ID: usize = 3;
 const KEY: usize = 4;
 const JOB: usize = 5;
-/// The task's index, the executor thread, and how many slots its name takes.
+/// The task's index, the executor thread, and how many entries its name takes.
 const DETAIL: usize = 6;
 
-/// In the low bits of `END`; the rest is the time stamp, or while it runs the slot's number.
+/// In the low bits of `END`; the rest is the time stamp, or while it runs the entry's number.
 const RUNNING: u64 = 0;
 const ENDED: u64 = 2;
 
@@ -53,8 +53,8 @@ pub(crate) enum Ended {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordedRun {
     pub(crate) task: TaskId,
-    /// The place of the function's record in the image.
-    pub(crate) place: u64,
+    /// Names the function: the number that its record gives for the log of events.
+    pub(crate) log_id: u64,
     /// The hash in the task's key.
     pub(crate) key: u64,
     pub(crate) thread: u16,
@@ -79,40 +79,40 @@ pub(crate) struct Token(u64);
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
     cursor: &'a AtomicU64,
-    slots: &'a [RingEntry],
+    entries: &'a [RingEntry],
 }
 
 impl<'a> Ring<'a> {
-    /// `slots.len()` is a power of two, or nothing, which turns recording off.
-    pub(crate) fn new(cursor: &'a AtomicU64, slots: &'a [RingEntry]) -> Self {
-        debug_assert!(slots.is_empty() || slots.len().is_power_of_two());
-        Self { cursor, slots }
+    /// `entries.len()` is a power of two, or nothing, which turns recording off.
+    pub(crate) fn new(cursor: &'a AtomicU64, entries: &'a [RingEntry]) -> Self {
+        debug_assert!(entries.is_empty() || entries.len().is_power_of_two());
+        Self { cursor, entries }
     }
 
     pub(crate) fn is_off(&self) -> bool {
-        self.slots.is_empty()
+        self.entries.is_empty()
     }
 
-    fn slot(&self, number: u64) -> &'a RingEntry {
-        &self.slots[number as usize & (self.slots.len() - 1)]
+    fn entry(&self, number: u64) -> &'a RingEntry {
+        &self.entries[number as usize & (self.entries.len() - 1)]
     }
 
-    /// Writes a slot, if nobody else does and nothing newer is there.
+    /// Writes an entry, if nobody else does and nothing newer is there.
     fn write(&self, number: u64, kind: u64, words: [u64; WORDS - 1]) -> bool {
-        let slot = &self.slot(number).0;
-        let before = slot[SEQUENCE].load(Ordering::Relaxed);
+        let entry = &self.entry(number).0;
+        let before = entry[SEQUENCE].load(Ordering::Relaxed);
         let free = before & BUSY == 0 && before & !IS_NAME <= number;
         // Acquired, so that the words of whoever was here before are not written after ours.
-        let take = |to| slot[SEQUENCE].compare_exchange(before, to, Ordering::Acquire, Ordering::Relaxed);
+        let take = |to| entry[SEQUENCE].compare_exchange(before, to, Ordering::Acquire, Ordering::Relaxed);
         if !free || take(BUSY | number).is_err() {
             return false;
         }
         // Whoever sees one of the words below sees the mark too.
         fence(Ordering::Release);
-        for (word, value) in slot[1..].iter().zip(words) {
+        for (word, value) in entry[1..].iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
-        slot[SEQUENCE].store((number + 1) | kind, Ordering::Release);
+        entry[SEQUENCE].store((number + 1) | kind, Ordering::Release);
         true
     }
 
@@ -121,7 +121,7 @@ impl<'a> Ring<'a> {
     pub(crate) fn begin(
         &self,
         task: TaskId,
-        place: u64,
+        log_id: u64,
         key: u64,
         thread: usize,
         name: Option<&str>,
@@ -135,7 +135,7 @@ impl<'a> Ring<'a> {
         let number = self.cursor.fetch_add(1 + more as u64, Ordering::Relaxed);
         let job = u64::from(task.job.session.0) << 32 | u64::from(task.job.number);
         let detail = u64::from(task.index) | (thread as u64 & 0xffff) << 32 | (more as u64) << 48;
-        let written = self.write(number, 0, [now, number << 2 | RUNNING, place, key, job, detail, name.len() as u64]);
+        let written = self.write(number, 0, [now, number << 2 | RUNNING, log_id, key, job, detail, name.len() as u64]);
         for (i, part) in name.chunks(NAME).enumerate() {
             let mut words = [0; WORDS - 1];
             for (word, bytes) in words.iter_mut().zip(part.chunks(8)) {
@@ -159,18 +159,18 @@ impl<'a> Ring<'a> {
             Ended::Failed => ENDED | 1,
             Ended::Cancelled => 1,
         };
-        let end = &self.slot(token.0).0[END];
-        // The running mark carries the slot's number: of another run in the same slot it differs.
+        let end = &self.entry(token.0).0[END];
+        // The running mark carries the entry's number: of another run in the same entry it differs.
         let _ = end.compare_exchange(token.0 << 2 | RUNNING, now << 2 | how, Ordering::Release, Ordering::Relaxed);
     }
 
     fn words(&self, number: u64, kind: u64) -> Option<[u64; WORDS]> {
-        let slot = &self.slot(number).0;
-        let before = slot[SEQUENCE].load(Ordering::Acquire);
-        let words = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
-        // The words above are read before the sequence is looked at again.
+        let entry = &self.entry(number).0;
+        let before = entry[SEQUENCE].load(Ordering::Acquire);
+        let words = std::array::from_fn(|i| entry[i].load(Ordering::Relaxed));
+        // The words above are read before the sequence is read again.
         fence(Ordering::Acquire);
-        let after = slot[SEQUENCE].load(Ordering::Relaxed);
+        let after = entry[SEQUENCE].load(Ordering::Relaxed);
         (before == (number + 1) | kind && after == before).then_some(words)
     }
 
@@ -196,10 +196,10 @@ impl<'a> Ring<'a> {
         found.and_then(|(number, words)| self.record(number, &words))
     }
 
-    /// The numbers of the slots that are there, oldest first.
+    /// The numbers of the entries that are there, oldest first.
     fn numbers(&self) -> std::ops::Range<u64> {
         let end = self.cursor.load(Ordering::Acquire);
-        end.saturating_sub(self.slots.len() as u64)..end
+        end.saturating_sub(self.entries.len() as u64)..end
     }
 
     /// What the words of a run say, with the name behind them.
@@ -219,7 +219,7 @@ impl<'a> Ring<'a> {
         };
         let run = RecordedRun {
             task: task_of(words),
-            place: words[PLACE],
+            log_id: words[LOG_ID],
             key: words[KEY],
             thread: (words[DETAIL] >> 32) as u16,
             name: (length > 0).then(|| String::from_utf8_lossy(&name).into_owned()),
@@ -236,18 +236,18 @@ fn task_of(words: &[u64; WORDS]) -> TaskId {
 /// A ring in memory of its own.
 pub(crate) struct OwnRing {
     cursor: AtomicU64,
-    slots: Box<[RingEntry]>,
+    entries: Box<[RingEntry]>,
 }
 
 impl OwnRing {
     /// For so many runs, rounded up to a power of two; 0 turns recording off.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = if capacity == 0 { 0 } else { capacity.next_power_of_two() };
-        Self { cursor: AtomicU64::new(0), slots: std::iter::repeat_with(RingEntry::default).take(capacity).collect() }
+        Self { cursor: AtomicU64::new(0), entries: std::iter::repeat_with(RingEntry::default).take(capacity).collect() }
     }
 
     pub(crate) fn ring(&self) -> Ring<'_> {
-        Ring::new(&self.cursor, &self.slots)
+        Ring::new(&self.cursor, &self.entries)
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
         let records = ring.read();
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].end, None);
-        assert_eq!(records[0].run, RecordedRun { task: task(1), place: 100, key: 7, thread: 2, name: None });
+        assert_eq!(records[0].run, RecordedRun { task: task(1), log_id: 100, key: 7, thread: 2, name: None });
         assert_eq!(records[1].run.name.as_deref(), Some("named"));
         assert_eq!((records[1].start, records[1].end), (20, Some((30, Ended::Failed))));
         ring.end(first, Ended::Finished, 40);
@@ -338,7 +338,7 @@ mod tests {
         let mut seen = 0;
         while seen < 100_000 {
             for record in own.ring().read() {
-                let n = record.run.place;
+                let n = record.run.log_id;
                 assert_eq!((record.run.key, record.start, record.run.task), (n, n, task(n as u32)));
                 if let Some(name) = &record.run.name {
                     assert_eq!(name, &format!("name-{n}"));

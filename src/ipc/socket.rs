@@ -173,7 +173,7 @@ const _: () = assert!(align_of::<ControlSpace>() >= align_of::<libc::cmsghdr>())
 /// Appends the descriptors a received message carries.
 ///
 /// # Safety
-/// `message` was filled by a successful `recvmsg` that has not been looked at yet, and its control space is alive.
+/// `message` was filled by a successful `recvmsg` that has not been read yet, and its control space is alive.
 unsafe fn take_rights(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) {
     // SAFETY: (of each call) the control space is initialised up to msg_controllen, and the CMSG macros stay within it.
     // CMSG_FIRSTHDR and CMSG_NXTHDR return null or an aligned header inside it.

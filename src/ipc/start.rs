@@ -214,7 +214,7 @@ extern "C" fn continued(_: c_int) {
     }
 }
 
-/// Has the workers of dead supervisors, which these pages were of, go on if they are stopped: they see then that it is gone.
+/// Has the workers of dead supervisors, which these pages were of, go on if they are stopped: they see then that it has ended.
 ///
 /// [`die_with_parent`] does so for each, but not for one that was stopped in the moments before it was called.
 pub(crate) fn wake_orphans(pages: &[PageName]) {

@@ -24,7 +24,7 @@ pub enum MemoryLimit {
     Bytes(u64),
     /// This part of the machine's memory, above 0 and at most 1.
     Fraction(f64),
-    /// A text that is looked at when the client starts.
+    /// A text that is parsed when the client starts.
     Text(String),
 }
 

@@ -1,9 +1,8 @@
 //! What memory is used for, and what is to be done about it.
 //!
 //! [`thresholds`] are the four shares of a worker's limit as users set them, [`policy`] is the pure state machine that
-//! turns samples into decisions, [`size`] finds out how large a value is, [`process`] reads what the kernel says,
-//! [`leak`] tells what stays from what comes and goes, [`oom`] whether the kernel killed somebody for memory, and
-//! [`report`] is what users see. The worker
+//! turns samples into decisions, [`process`] reads what the kernel says, [`leak`] tells what stays from what comes and
+//! goes, [`oom`] whether the kernel killed a process for memory, and [`report`] is what users see. The worker
 //! (`worker::store`) and the supervisor (`supervisor::core::memory`) carry the decisions out.
 
 pub(crate) mod leak;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long a kill that has been counted waits for the death it belongs to.
 const LAG: Duration = Duration::from_secs(1);
-/// How often the machine's memory is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the machine's memory is read.
+const POLL: Duration = Duration::from_millis(100);
 
 /// What is known of a death by SIGKILL that nobody has owned up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,9 @@ impl Killer {
     }
 
     /// To be called now and then.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn poll(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.available.1) >= LOOK {
+        if now.duration_since(self.available.1) >= POLL {
             self.available = (available_memory().ok(), now);
         }
         if now.duration_since(self.lately.1) >= LAG {
@@ -66,7 +66,7 @@ impl Killer {
         self.lately = (kills.unwrap_or(self.lately.0), now);
     }
 
-    /// What the machine had available at the last look, in bytes.
+    /// What the machine had available at the last poll, in bytes.
     pub(crate) fn available(&self) -> Option<u64> {
         self.available.0
     }
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(killer.verdict(), Verdict::Unknown);
         fs::remove_file(&file).unwrap();
         assert_eq!(killer.verdict(), Verdict::Unknown);
-        killer.look();
+        killer.poll();
         assert!(killer.available().unwrap() > 0);
     }
 }

@@ -75,7 +75,7 @@ impl Policy {
     }
 
     /// A result that took `bytes` is no longer in memory: dropped, taken, or moved to disk.
-    pub(crate) fn gone(&mut self, bytes: u64) {
+    pub(crate) fn freed(&mut self, bytes: u64) {
         self.managed = self.managed.saturating_sub(bytes);
         // The next sample tells the truth; until then this is the best guess.
         self.sampled(self.process.saturating_sub(bytes));
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(p.debt(), 0);
         p.kept(50);
         assert_eq!((p.debt(), p.may_start(0)), (50, Ok(())));
-        p.gone(50);
+        p.freed(50);
         assert_eq!(p.debt(), 0);
     }
 
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(p.debt(), 0, "and does not begin again before the level of spilling");
         p.sampled(990);
         assert_eq!(p.debt(), 390);
-        p.gone(300);
+        p.freed(300);
         assert_eq!(p.debt(), 90, "no more than there is");
     }
 
@@ -188,7 +188,7 @@ mod tests {
         let mut p = policy();
         p.kept(700);
         assert_eq!(p.may_start(0), Err(Wait::Spilling { debt: 100 }));
-        p.gone(50);
+        p.freed(50);
         assert_eq!(p.may_start(0), Ok(()));
         assert!(p.may_start(1).is_err(), "what runs is likely to add as much as others did");
     }
@@ -268,8 +268,8 @@ mod tests {
                         results.push(bytes);
                         p.kept(bytes);
                     }
-                    Event::Move if p.debt() > 0 && !results.is_empty() => p.gone(results.remove(0)),
-                    Event::Drop if !results.is_empty() => p.gone(results.remove(0)),
+                    Event::Move if p.debt() > 0 && !results.is_empty() => p.freed(results.remove(0)),
+                    Event::Drop if !results.is_empty() => p.freed(results.remove(0)),
                     Event::Sample(extra) => p.sampled(results.iter().sum::<u64>() + extra),
                     // A disk that takes nothing is no reason to keep the level.
                     Event::Stuck if results.is_empty() => p.stuck(),

@@ -1,6 +1,6 @@
 //! What processes say to each other, and how it becomes frames.
 //!
-//! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local scope
+//! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local list
 //! collects them while a message is encoded, and hands them out again while it is decoded.
 
 mod packed;
@@ -72,12 +72,13 @@ pub(crate) enum FromWorker {
     Released(Vec<(SegmentId, u32)>),
     /// A function that it calls for the first time, for a supervisor that cannot look it up.
     Function {
-        place: u64,
+        /// As in [`RecordedRun`](crate::ipc::ring::RecordedRun).
+        log_id: u64,
         name: String,
     },
     /// What tasks of these keys have written to standard output or error.
     Printed {
-        /// As in [`Piece`](crate::ipc::captured::Piece).
+        /// As in [`OutputChunk`](crate::ipc::captured::OutputChunk).
         number: u64,
         stderr: bool,
         bytes: Bytes,
@@ -88,7 +89,7 @@ pub(crate) enum FromWorker {
     /// It starts no tasks for want of memory, or does so again.
     Paused(bool),
     /// It found no room in shared memory.
-    Crowded,
+    NoRoomNow,
     Session(Request),
 }
 
@@ -192,7 +193,7 @@ pub(crate) enum ToSession {
 pub(crate) enum Attach {
     /// Run my tasks.
     Program { build: BuildId, name: String },
-    /// Only look at the cluster, or control it.
+    /// Only read the state of the cluster, or control it.
     Control(Control),
 }
 

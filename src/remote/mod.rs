@@ -45,8 +45,8 @@ pub(crate) trait Uplink: Send + Sync {
         None
     }
 
-    /// Looks for word of the supervisor, for a thread that waits for some and holds no lock.
-    fn look(&self) {}
+    /// Takes in messages of the supervisor, for a thread that waits for one and holds no lock.
+    fn poll(&self) {}
 
     /// Ends the connection, and what it was for; waits for that.
     fn close(&self);
@@ -175,7 +175,7 @@ impl Remote {
                     reply.set(Ok(answer));
                 }
             }
-            ToSession::Abandon(segments) => self.pool.forsake(&segments),
+            ToSession::Abandon(segments) => self.pool.abandon(&segments),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
             }
@@ -360,7 +360,7 @@ impl Backend for Remote {
     }
 
     fn poll(&self) {
-        self.uplink.look();
+        self.uplink.poll();
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {

@@ -149,7 +149,7 @@ impl Scheduler {
                 }
             }
         }
-        let name = |slot| self.workers.get(slot).map(|w| w.spec.name.clone());
+        let name = |worker| self.workers.get(worker).map(|w| w.spec.name.clone());
         let why = match state {
             State::Idle => Why::NotNeeded,
             State::Waiting { .. } if count == 0 => Why::CancelledRunEnding,

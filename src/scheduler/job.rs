@@ -39,7 +39,7 @@ pub(super) enum State {
         seq: u32,
         ahead: u8,
     },
-    /// `last` is the worker that ran it: a hint, that worker may be gone.
+    /// `last` is the worker that ran it: a hint, for that worker may have ended.
     Done {
         value: u32,
         last: WorkerIndex,
@@ -449,7 +449,7 @@ impl Jobs {
         Some(job)
     }
 
-    /// The state of a task that may be long gone.
+    /// The state of a task whose job may have been freed.
     pub(super) fn state_of(&self, r: TaskRef) -> Option<State> {
         let job = self.slots.get(r.job as usize)?.as_deref()?;
         Some(job.tasks.get(r.index as usize)?.state)

@@ -19,8 +19,8 @@ impl Scheduler {
         self.workers.insert(id, spec, self.now);
         let broadcast = self.jobs.iter().filter(|job| job.spec.broadcast);
         let values: Vec<_> = broadcast.flat_map(|job| job.given()).collect();
-        if let Some(slot) = self.workers.find(id) {
-            self.workers[slot].outbox.share = values;
+        if let Some(worker) = self.workers.find(id) {
+            self.workers[worker].outbox.share = values;
         }
         for w in self.workers.iter_mut() {
             w.futile = false;
@@ -30,8 +30,8 @@ impl Scheduler {
     /// The worker is to go: it finishes what runs, gets nothing new, and its results are fetched before
     /// [`Command::Retire`](super::Command::Retire).
     pub(crate) fn worker_retiring(&mut self, id: WorkerId) {
-        let Some(slot) = self.workers.find(id) else { return };
-        let w = &mut self.workers[slot];
+        let Some(worker) = self.workers.find(id) else { return };
+        let w = &mut self.workers[worker];
         if w.leaving == Leaving::No {
             w.leaving = Leaving::Draining { asked_back: false };
         }
@@ -63,21 +63,21 @@ impl Scheduler {
 
     /// A task there starts (+1) or stops (-1) waiting for tasks of its own, and so needs no thread meanwhile.
     pub(crate) fn blocked(&mut self, worker: WorkerId, delta: i32) {
-        let Some(slot) = self.workers.find(worker) else { return };
-        let w = &mut self.workers[slot];
+        let Some(index) = self.workers.find(worker) else { return };
+        let w = &mut self.workers[index];
         w.blocked = w.blocked.saturating_add_signed(delta).min(w.in_flight());
     }
 
-    /// A worker is gone. What it was `running` is blamed, unless it was ended for a cancelled task; what it had queued
+    /// A worker has ended. What it was `running` is blamed, unless it was ended for a cancelled task; what it had queued
     /// is not. Values only it held are computed again where they are needed.
     pub(crate) fn worker_lost(&mut self, id: WorkerId, running: &[TaskId], record: DeathRecord) {
-        let Some(slot) = self.workers.find(id) else { return };
-        let flight: Vec<TaskRef> = self.workers[slot].flight.iter().collect();
-        let zombies = std::mem::take(&mut self.workers[slot].zombies);
-        let blame = !self.workers[slot].killed;
+        let Some(worker) = self.workers.find(id) else { return };
+        let flight: Vec<TaskRef> = self.workers[worker].flight.iter().collect();
+        let zombies = std::mem::take(&mut self.workers[worker].zombies);
+        let blame = !self.workers[worker].killed;
 
         // First only bring all states in line with what is left; nothing is started or failed before that is so.
-        for (r, payload_left) in self.held_by(slot) {
+        for (r, payload_left) in self.held_by(worker) {
             if payload_left {
                 self.let_go(r);
             } else {
@@ -88,7 +88,7 @@ impl Scheduler {
             let missing = self.lacks(r).missing;
             self.jobs[r.job].set(r.index, State::Waiting { missing }, &mut self.ready);
         }
-        self.workers.remove(slot);
+        self.workers.remove(worker);
 
         self.settle();
         for r in flight {
@@ -116,18 +116,18 @@ impl Scheduler {
     }
 
     /// The tasks whose value is in that worker's store, and whether the supervisor has it too for good.
-    fn held_by(&mut self, slot: WorkerIndex) -> Vec<(TaskRef, bool)> {
+    fn held_by(&mut self, worker: WorkerIndex) -> Vec<(TaskRef, bool)> {
         let mut held = Vec::new();
         for job in self.jobs.iter_mut() {
-            let slot_of_job = job.slot;
-            for value in job.values.iter_mut().filter(|v| v.holder == slot) {
-                held.push((TaskRef { job: slot_of_job, index: value.owner }, value.payload.is_some() && !value.bound));
+            let job_slot = job.slot;
+            for value in job.values.iter_mut().filter(|v| v.holder == worker) {
+                held.push((TaskRef { job: job_slot, index: value.owner }, value.payload.is_some() && !value.bound));
             }
         }
         held
     }
 
-    /// The store's copy is gone, but not the supervisor's.
+    /// The worker's store has lost its copy; the supervisor still has one.
     fn let_go(&mut self, r: TaskRef) {
         let State::Done { value, .. } = self.jobs[r.job].state(r.index) else { return };
         let claimed = self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED);
@@ -136,7 +136,7 @@ impl Scheduler {
         value.holder = WorkerIndex::NONE;
     }
 
-    /// A value is gone for good.
+    /// A value is lost for good.
     fn lose(&mut self, r: TaskRef) {
         let job = &mut self.jobs[r.job];
         match job.state(r.index) {
@@ -155,21 +155,21 @@ impl Scheduler {
 
     /// These tasks have not started and will not. Named are only those that a retraction asked for.
     pub(crate) fn retracted(&mut self, worker: WorkerId, tasks: &[TaskId]) {
-        let Some(slot) = self.workers.find(worker) else { return };
-        let w = &mut self.workers[slot];
+        let Some(index) = self.workers.find(worker) else { return };
+        let w = &mut self.workers[index];
         w.retracting = false;
         w.futile = tasks.is_empty();
         for &id in tasks {
             let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
             match found {
-                Some((r, State::Assigned { worker, seq, .. })) if worker == slot => {
-                    self.land(r, slot, seq);
+                Some((r, State::Assigned { worker, seq, .. })) if worker == index => {
+                    self.land(r, index, seq);
                     self.return_lent(r);
                     self.jobs[r.job].tasks[r.index as usize].put(flag::ROAMS, true);
                     self.admit(r);
                 }
                 _ => {
-                    if !self.end_zombie(slot, id, None) {
+                    if !self.end_zombie(index, id, None) {
                         self.stale += 1;
                     }
                 }
@@ -181,18 +181,18 @@ impl Scheduler {
 
     /// The answer to a fetch. A value that cannot be sent fails its task, and what depends on it, even where it is.
     pub(crate) fn exported(&mut self, worker: WorkerId, id: TaskId, result: Result<Payload, Box<Failure>>) {
-        let asked = self.workers.find(worker).and_then(|slot| {
+        let asked = self.workers.find(worker).and_then(|index| {
             let r = self.jobs.find_task(id)?;
             let job = &mut self.jobs[r.job];
             let State::Done { value, .. } = job.state(r.index) else { return None };
             let value = &mut job.values[value];
-            (value.holder == slot && std::mem::take(&mut value.exporting)).then_some((r, slot))
+            (value.holder == index && std::mem::take(&mut value.exporting)).then_some((r, index))
         });
-        let Some((r, slot)) = asked else {
+        let Some((r, index)) = asked else {
             self.stale += 1;
             return;
         };
-        self.workers[slot].exporting -= 1;
+        self.workers[index].exporting -= 1;
         let job = &mut self.jobs[r.job];
         job.exporting -= 1;
         self.leaving.push(r.job);
@@ -212,7 +212,7 @@ impl Scheduler {
                 self.arrived(r);
             }
             // The worker goes anyway: another one computes it again.
-            Err(_) if self.workers[slot].leaving == Leaving::Exporting => {
+            Err(_) if self.workers[index].leaving == Leaving::Exporting => {
                 self.forget_value(r, true);
                 self.withdraw(r);
                 self.restart.push(r);
@@ -224,7 +224,7 @@ impl Scheduler {
                 let mut stopped = Vec::new();
                 for d in self.dependents(r) {
                     if let State::Assigned { worker, seq, .. } = self.jobs[d.job].state(d.index)
-                        && worker == slot
+                        && worker == index
                     {
                         self.cancel_run(d, worker, seq);
                         self.jobs[d.job].set(d.index, State::Waiting { missing: 1 }, &mut self.ready);
@@ -244,7 +244,7 @@ impl Scheduler {
         self.sweep();
     }
 
-    /// A value that had to be fetched is here: who waited for it is ready, unless it waits for another one too.
+    /// A fetched value has arrived: a task that waited for it is ready, unless it waits for another one too.
     fn arrived(&mut self, r: TaskRef) {
         for d in self.dependents(r) {
             if self.jobs[d.job].state(d.index) == State::Fetching && !self.awaits_transfer(d) {
@@ -298,27 +298,31 @@ impl Scheduler {
 
     /// Leads retiring workers through the steps of their end.
     pub(super) fn wind_down(&mut self) {
-        let leaving: Vec<WorkerIndex> =
-            self.workers.slots().filter(|(_, w)| w.leaving != Leaving::No && !w.killed).map(|(slot, _)| slot).collect();
-        for slot in leaving {
-            if let Leaving::Draining { asked_back } = self.workers[slot].leaving {
-                if self.workers[slot].in_flight() == 0 {
-                    for (r, here) in self.held_by(slot) {
+        let leaving: Vec<WorkerIndex> = self
+            .workers
+            .with_index()
+            .filter(|(_, w)| w.leaving != Leaving::No && !w.killed)
+            .map(|(worker, _)| worker)
+            .collect();
+        for worker in leaving {
+            if let Leaving::Draining { asked_back } = self.workers[worker].leaving {
+                if self.workers[worker].in_flight() == 0 {
+                    for (r, here) in self.held_by(worker) {
                         if !here {
                             self.fetch(r);
                         }
                     }
-                    self.workers[slot].leaving = Leaving::Exporting;
-                } else if !asked_back && !self.workers[slot].retracting {
+                    self.workers[worker].leaving = Leaving::Exporting;
+                } else if !asked_back && !self.workers[worker].retracting {
                     let tasks: Vec<TaskId> =
-                        self.workers[slot].flight.iter().map(|r| self.jobs[r.job].task_id(r.index)).collect();
-                    let w = &mut self.workers[slot];
+                        self.workers[worker].flight.iter().map(|r| self.jobs[r.job].task_id(r.index)).collect();
+                    let w = &mut self.workers[worker];
                     w.leaving = Leaving::Draining { asked_back: true };
                     w.retracting = !tasks.is_empty();
                     w.outbox.retract = tasks;
                 }
             }
-            let w = &mut self.workers[slot];
+            let w = &mut self.workers[worker];
             if w.leaving == Leaving::Exporting && w.exporting == 0 {
                 w.leaving = Leaving::Told;
                 w.outbox.retire = true;

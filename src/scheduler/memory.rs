@@ -11,8 +11,8 @@ use std::sync::Arc;
 impl Scheduler {
     /// A worker stops starting tasks until it has less in memory, or starts them again. What runs there goes on.
     pub(crate) fn paused(&mut self, id: WorkerId, paused: bool) {
-        let Some(slot) = self.workers.find(id) else { return };
-        let w = &mut self.workers[slot];
+        let Some(worker) = self.workers.find(id) else { return };
+        let w = &mut self.workers[worker];
         w.paused = paused;
         w.futile = false;
         if paused {
@@ -22,22 +22,22 @@ impl Scheduler {
 
     /// So much of what a worker holds is on disk.
     pub(crate) fn spilled(&mut self, id: WorkerId, bytes: u64) {
-        if let Some(slot) = self.workers.find(id) {
-            self.workers[slot].spilled = bytes;
+        if let Some(worker) = self.workers.find(id) {
+            self.workers[worker].spilled = bytes;
         }
     }
 
     /// A worker that was to go stays, if it has not finished what runs: it turned out that something there waits for others.
     pub(crate) fn worker_staying(&mut self, id: WorkerId) {
-        if let Some(slot) = self.workers.find(id)
-            && let Leaving::Draining { .. } = self.workers[slot].leaving
+        if let Some(worker) = self.workers.find(id)
+            && let Leaving::Draining { .. } = self.workers[worker].leaving
         {
-            self.workers[slot].leaving = Leaving::No;
+            self.workers[worker].leaving = Leaving::No;
         }
     }
 
     /// Shared memory is short: gives up the copies that the supervisor has of values which their workers have too, as far
-    /// as no task is about to use them. Who needs one later asks again.
+    /// as no task is about to use them. A task that needs one later has it fetched again.
     pub(crate) fn relieve(&mut self) {
         let mut copies = Vec::new();
         for job in self.jobs.iter() {

@@ -21,22 +21,22 @@ const MOST_PIPELINED: usize = 64;
 impl Scheduler {
     /// A task was sent: sends along the first of its successors that lacks nothing but results of this worker's tasks,
     /// and after that the first successor of the successor, and so on.
-    pub(super) fn send_follower(&mut self, mut last: TaskRef, slot: WorkerIndex) {
+    pub(super) fn send_follower(&mut self, mut last: TaskRef, worker: WorkerIndex) {
         loop {
             let job = &self.jobs[last.job];
             let no_successor = job.dependents.is_empty() && !job.tasks[last.index as usize].has(flag::SHARED);
             if no_successor || job.bulky || !(1..=SHORT).contains(&job.estimate) {
                 return;
             }
-            let next = self.successors(last).take(MOST_INPUTS).find_map(|r| Some((r, self.ahead_of(r, slot)?)));
+            let next = self.successors(last).take(MOST_INPUTS).find_map(|r| Some((r, self.ahead_of(r, worker)?)));
             let Some((r, ahead)) = next else { return };
             // What takes another job's result may be of another function. One that is not known is taken to be as short; as
             // it counts for a full queue then, nothing follows it.
             let estimate = job.estimate.max(self.jobs[r.job].estimate);
-            if estimate > SHORT || !self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
+            if estimate > SHORT || !self.workers[worker].can_send_ahead(estimate, self.config.prefetch) {
                 return;
             }
-            self.send(r, slot, ahead);
+            self.send(r, worker, ahead);
             last = r;
         }
     }
@@ -56,7 +56,7 @@ impl Scheduler {
     }
 
     /// How many inputs a task would be sent ahead of, if it can be sent to this worker now.
-    fn ahead_of(&self, r: TaskRef, slot: WorkerIndex) -> Option<u8> {
+    fn ahead_of(&self, r: TaskRef, worker: WorkerIndex) -> Option<u8> {
         let job = &self.jobs[r.job];
         let task = &job.tasks[r.index as usize];
         let State::Waiting { .. } = task.state else { return None };
@@ -70,7 +70,7 @@ impl Scheduler {
             let owner = &self.jobs[target.job];
             match owner.state(target.index) {
                 // One with a time limit may end for its task, and go on in its worker.
-                State::Assigned { worker, .. } if worker == slot => {
+                State::Assigned { worker: at, .. } if at == worker => {
                     if owner.bulky || owner.tasks[target.index as usize].has(flag::LANED) {
                         return None;
                     }
@@ -78,7 +78,7 @@ impl Scheduler {
                 }
                 State::Done { value, .. } => {
                     let value = &owner.values[value];
-                    if value.payload.is_none() && value.holder != slot {
+                    if value.payload.is_none() && value.holder != worker {
                         return None;
                     }
                 }
@@ -120,33 +120,33 @@ impl Scheduler {
             State::Assigned { worker, .. } => Some((worker, self.jobs[t.job].estimate)),
             _ => None,
         });
-        let Some((slot, before)) = flying.next() else { return };
+        let Some((worker, before)) = flying.next() else { return };
         // A task sent ahead starts before everything in the worker's queue. A program that submits a task for each result as it
         // comes would keep all others waiting; as long as there are others, no thread is idle without it.
-        if self.ready.total > 0 || self.workers[slot].queued() > 0 {
+        if self.ready.total > 0 || self.workers[worker].queued() > 0 {
             return;
         }
         // Where it is not known what its own function takes, that of its input is the best guess.
         let estimate = before.max(job.estimate);
-        let Some(ahead) = self.ahead_of(r, slot) else { return };
-        if before > 0 && estimate <= SHORT && self.workers[slot].can_send_ahead(estimate, self.config.prefetch) {
-            self.send(r, slot, ahead);
-            self.send_follower(r, slot);
+        let Some(ahead) = self.ahead_of(r, worker) else { return };
+        if before > 0 && estimate <= SHORT && self.workers[worker].can_send_ahead(estimate, self.config.prefetch) {
+            self.send(r, worker, ahead);
+            self.send_follower(r, worker);
         }
     }
 
     /// The worker sends these tasks back: an input that they were sent ahead of has no result there.
     pub(crate) fn bounced(&mut self, worker: WorkerId, tasks: &[TaskId]) {
-        let Some(slot) = self.workers.find(worker) else { return };
+        let Some(index) = self.workers.find(worker) else { return };
         for &id in tasks {
             let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
             match found {
-                Some((r, State::Assigned { worker, seq, .. })) if worker == slot => {
-                    self.land(r, slot, seq);
+                Some((r, State::Assigned { worker, seq, .. })) if worker == index => {
+                    self.land(r, index, seq);
                     self.admit(r);
                 }
                 _ => {
-                    if !self.end_zombie(slot, id, None) {
+                    if !self.end_zombie(index, id, None) {
                         self.stale += 1;
                     }
                 }

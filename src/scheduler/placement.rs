@@ -30,7 +30,7 @@ const STALLED: Duration = Duration::from_millis(1);
 
 /// Tasks next to each other that go to one worker.
 struct Stretch {
-    slot: WorkerIndex,
+    worker: WorkerIndex,
     left: u32,
     lane: u32,
     /// What each is expected to leave with the worker.
@@ -39,7 +39,7 @@ struct Stretch {
 
 impl Default for Stretch {
     fn default() -> Self {
-        Self { slot: WorkerIndex::NONE, left: 0, lane: 0, leaves: 0 }
+        Self { worker: WorkerIndex::NONE, left: 0, lane: 0, leaves: 0 }
     }
 }
 
@@ -90,8 +90,8 @@ impl Scheduler {
             let Some(mut head) = heads.peek_mut() else { return Some(last) };
             let Reverse((index, lane)) = *head;
             let r = TaskRef { job: first.job, index };
-            if let Some(slot) = self.pick(r, lane, accepting, &mut stretch) {
-                self.assign(r, slot);
+            if let Some(worker) = self.pick(r, lane, accepting, &mut stretch) {
+                self.assign(r, worker);
                 match self.jobs[first.job].next_ready(lane) {
                     Some(index) => *head = Reverse((index, lane)),
                     None => {
@@ -145,13 +145,13 @@ impl Scheduler {
         let leaves = self.leaves(r);
         if stretch.left == 0
             || (stretch.lane, stretch.leaves) != (lane, leaves)
-            || !self.workers[stretch.slot].fits(memory)
+            || !self.workers[stretch.worker].fits(memory)
         {
-            let (slot, left) = self.next_stretch(rule, job.estimate, leaves, accepting)?;
-            *stretch = Stretch { slot, left, lane, leaves };
+            let (worker, left) = self.next_stretch(rule, job.estimate, leaves, accepting)?;
+            *stretch = Stretch { worker, left, lane, leaves };
         }
         stretch.left -= 1;
-        Some(stretch.slot)
+        Some(stretch.worker)
     }
 
     /// The next worker for tasks that could run anywhere, and how many of them.
@@ -162,17 +162,17 @@ impl Scheduler {
         leaves: u64,
         accepting: u32,
     ) -> Option<(WorkerIndex, u32)> {
-        let slot = self.least_loaded(rule, estimate, Some(leaves))?;
-        let w = &self.workers[slot];
+        let worker = self.least_loaded(rule, estimate, Some(leaves))?;
+        let w = &self.workers[worker];
         let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
         let ready = self.ready.total.min(u32::MAX as usize) as u32;
         let batch = (ready / (2 * accepting)).clamp(1, MAX_BATCH);
         if rule.is_some_and(|rule| rule.alone) {
-            return Some((slot, 1));
+            return Some((worker, 1));
         }
         let share = w.free_threads().min(ready.div_ceil(accepting));
         let room = room.min(self.sources(w, leaves));
-        Some((slot, room.min(batch.max(share)).max(1)))
+        Some((worker, room.min(batch.max(share)).max(1)))
     }
 
     /// How many more tasks without inputs that leave so many bytes each a worker may get.
@@ -180,8 +180,8 @@ impl Scheduler {
         w.sources(bytes, self.config.source_share, self.calm)
     }
 
-    fn usable(&self, slot: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
-        let w = self.workers.get(slot)?;
+    fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
+        let w = self.workers.get(worker)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
         (w.accepting() && allowed && w.admits(rule.is_some_and(|rule| rule.alone))).then_some(w)
@@ -192,8 +192,8 @@ impl Scheduler {
     fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, leaves: Option<u64>) -> Option<WorkerIndex> {
         let timed = rule.is_some_and(|rule| rule.timed);
         let mut best: Option<(u64, u32, WorkerIndex)> = None;
-        for (slot, _) in self.workers.slots() {
-            let Some(w) = self.usable(slot, rule) else { continue };
+        for (worker, _) in self.workers.with_index() {
+            let Some(w) = self.usable(worker, rule) else { continue };
             if w.room(estimate, timed, self.config.prefetch) == 0
                 || leaves.is_some_and(|bytes| self.sources(w, bytes) == 0)
             {
@@ -201,10 +201,10 @@ impl Scheduler {
             }
             let (wait, free) = (w.wait(), w.free_threads());
             if best.is_none_or(|(least, most, _)| wait < least || (wait == least && free > most)) {
-                best = Some((wait, free, slot));
+                best = Some((wait, free, worker));
             }
         }
-        best.map(|(_, _, slot)| slot)
+        best.map(|(_, _, worker)| worker)
     }
 
     /// The worker where a task with inputs would be done first: waiting for a thread, and for what must be moved there.
@@ -225,7 +225,7 @@ impl Scheduler {
                 let value = &owner.values[value];
                 if value.payload.is_none() {
                     total += value.nbytes;
-                    match held.iter_mut().find(|(slot, _)| *slot == value.holder) {
+                    match held.iter_mut().find(|(worker, _)| *worker == value.holder) {
                         Some((_, bytes)) => *bytes += value.nbytes,
                         None => held.push((value.holder, value.nbytes)),
                     }
@@ -233,7 +233,7 @@ impl Scheduler {
             }
         }
         let timed = rule.is_some_and(|rule| rule.timed);
-        let most = held.iter().max_by_key(|(_, bytes)| *bytes).map_or(WorkerIndex::NONE, |(slot, _)| *slot);
+        let most = held.iter().max_by_key(|(_, bytes)| *bytes).map_or(WorkerIndex::NONE, |(worker, _)| *worker);
         if (most == last || most == WorkerIndex::NONE) && held.len() <= 1 {
             // The usual case, in which nowhere else can be better.
             if self.usable(last, rule).is_some_and(|w| w.free_threads() > 0) {
@@ -242,20 +242,20 @@ impl Scheduler {
         }
         let least = self.least_loaded(rule, estimate, None);
         let mut best: Option<(u64, WorkerIndex)> = None;
-        for slot in [most, last].into_iter().chain(least) {
-            let Some(w) = self.usable(slot, rule) else { continue };
+        for worker in [most, last].into_iter().chain(least) {
+            let Some(w) = self.usable(worker, rule) else { continue };
             // Where the bulk of its inputs lies it may queue up, if the wait is shorter than the transfer elsewhere.
-            let queue_up = slot == most && least.is_some() && !timed && w.can_queue();
+            let queue_up = worker == most && least.is_some() && !timed && w.can_queue();
             if !queue_up && w.room(estimate, timed, self.config.prefetch) == 0 {
                 continue;
             }
-            let here = held.iter().find(|(at, _)| *at == slot).map_or(0, |(_, bytes)| *bytes);
-            let cost = w.wait() + transfer(total - here) + if slot == last { 0 } else { AWAY };
+            let here = held.iter().find(|(at, _)| *at == worker).map_or(0, |(_, bytes)| *bytes);
+            let cost = w.wait() + transfer(total - here) + if worker == last { 0 } else { AWAY };
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, slot));
+                best = Some((cost, worker));
             }
         }
-        best.map(|(_, slot)| slot)
+        best.map(|(_, worker)| worker)
     }
 
     /// Keeps the memory of one worker for a task that waits for it: lanes that come later cannot starve it.
@@ -276,30 +276,30 @@ impl Scheduler {
     }
 
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
-    fn assign(&mut self, r: TaskRef, slot: WorkerIndex) {
+    fn assign(&mut self, r: TaskRef, worker: WorkerIndex) {
         self.calm = false;
-        if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, slot) {
+        if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, worker) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
-            self.workers[slot].incoming.push(r);
+            self.workers[worker].incoming.push(r);
             return;
         }
-        self.send(r, slot, 0);
-        self.send_follower(r, slot);
+        self.send(r, worker, 0);
+        self.send_follower(r, worker);
     }
 
     /// Sends a task, ahead of so many of its inputs.
-    pub(super) fn send(&mut self, r: TaskRef, slot: WorkerIndex, ahead: u8) {
-        let inputs = self.gather(r, slot, ahead == 0);
+    pub(super) fn send(&mut self, r: TaskRef, worker: WorkerIndex, ahead: u8) {
+        let inputs = self.inputs_of(r, worker, ahead == 0);
         let leaves = self.leaves(r);
         let job = &mut self.jobs[r.job];
-        let w = &mut self.workers[slot];
+        let w = &mut self.workers[worker];
         if w.free_threads() > 0 {
             w.progress = self.now;
         }
         w.ahead += u32::from(ahead > 0);
         w.futile = false;
         let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch), leaves);
-        job.set(r.index, State::Assigned { worker: slot, seq, ahead }, &mut self.ready);
+        job.set(r.index, State::Assigned { worker, seq, ahead }, &mut self.ready);
         let timeout_ms = job.options(r.index).and_then(|o| o.timeout_ms);
         let task = &mut job.tasks[r.index as usize];
         task.attempt = task.attempt.wrapping_add(1);
@@ -325,7 +325,7 @@ impl Scheduler {
     }
 
     /// Asks for the inputs that neither this worker nor the supervisor has. False if there are none.
-    fn fetch_inputs(&mut self, r: TaskRef, slot: WorkerIndex) -> bool {
+    fn fetch_inputs(&mut self, r: TaskRef, worker: WorkerIndex) -> bool {
         let mut some = false;
         for k in self.jobs[r.job].dep_range(r.index) {
             let job = &self.jobs[r.job];
@@ -333,7 +333,7 @@ impl Scheduler {
             let owner = &self.jobs[target.job];
             let State::Done { value, .. } = owner.state(target.index) else { continue };
             let value = &owner.values[value];
-            if value.payload.is_none() && value.holder != slot {
+            if value.payload.is_none() && value.holder != worker {
                 self.fetch(target);
                 some = true;
             }
@@ -342,7 +342,7 @@ impl Scheduler {
     }
 
     /// What a task is sent of its inputs. A value may be lent to it if it is sure to run.
-    fn gather(&mut self, r: TaskRef, slot: WorkerIndex, sure: bool) -> Vec<Input> {
+    fn inputs_of(&mut self, r: TaskRef, worker: WorkerIndex, sure: bool) -> Vec<Input> {
         let range = self.jobs[r.job].dep_range(r.index);
         let mut inputs = Vec::with_capacity(range.len());
         let may_take = sure && !range.is_empty() && self.jobs[r.job].retries(r.index) == 0;
@@ -357,7 +357,7 @@ impl Scheduler {
                     let value = &mut owner.values[at];
                     match &value.payload {
                         // The store's own copy costs nothing to use.
-                        Some(payload) if value.holder != slot => payload.clone(),
+                        Some(payload) if value.holder != worker => payload.clone(),
                         payload => {
                             let take = sole && payload.is_none() && !value.exporting;
                             if take {
@@ -389,25 +389,25 @@ impl Scheduler {
         for w in self.workers.iter_mut() {
             w.probe = None;
         }
-        for (slot, w) in self.workers.slots() {
+        for (worker, w) in self.workers.with_index() {
             if w.accepting() && w.free_threads() > 0 {
                 wanted += w.free_threads();
-                idle.push(slot);
+                idle.push(worker);
             }
         }
         let mut busy: SmallVec<[(u32, WorkerIndex); 16]> = SmallVec::new();
-        for (slot, w) in self.workers.slots() {
+        for (worker, w) in self.workers.with_index() {
             if w.accepting() && w.queued() > 0 && !w.retracting && !w.futile {
-                busy.push((w.queued(), slot));
+                busy.push((w.queued(), worker));
             }
         }
         busy.sort_by_key(|(queued, _)| std::cmp::Reverse(*queued));
-        for (queued, slot) in busy {
+        for (queued, worker) in busy {
             if wanted == 0 {
                 return;
             }
-            let tasks = self.worth_moving(slot, queued.div_ceil(2), &idle);
-            let w = &mut self.workers[slot];
+            let tasks = self.worth_moving(worker, queued.div_ceil(2), &idle);
+            let w = &mut self.workers[worker];
             if tasks.is_empty() {
                 w.futile = w.probe.is_none();
                 continue;
@@ -420,24 +420,24 @@ impl Scheduler {
 
     /// The tasks sent last to a worker that an idle one would have done earlier. Where that depends on how long
     /// the worker stays busy, sets the time to check again.
-    fn worth_moving(&mut self, slot: WorkerIndex, most: u32, idle: &[WorkerIndex]) -> Vec<TaskId> {
-        let w = &self.workers[slot];
+    fn worth_moving(&mut self, worker: WorkerIndex, most: u32, idle: &[WorkerIndex]) -> Vec<TaskId> {
+        let w = &self.workers[worker];
         let stalled = self.now.saturating_sub(w.progress);
         if stalled < STALLED && w.wait() < SHORT_QUEUE {
             let probe = w.progress + STALLED;
-            self.workers[slot].probe = Some(probe);
+            self.workers[worker].probe = Some(probe);
             return Vec::new();
         }
         let mut tasks = Vec::new();
         let mut cheapest = None;
-        let mut place = u64::from(w.flight.len());
-        let length = place.max(1);
+        let mut position = u64::from(w.flight.len());
+        let length = position.max(1);
         for r in w.flight.iter().rev().take(w.queued() as usize) {
             if tasks.len() as u32 == most {
                 break;
             }
-            let wait = w.wait() * place / length;
-            place -= 1;
+            let wait = w.wait() * position / length;
+            position -= 1;
             let job = &self.jobs[r.job];
             let rule: Option<&Arc<Rule>> = job.lanes[job.lane_of(r.index) as usize].rule.as_ref();
             // Where a task would not be sent it must not be taken back for, or it would come and go for ever.
@@ -449,7 +449,7 @@ impl Scheduler {
             if job.is_ahead(r.index) {
                 continue;
             }
-            let cost = transfer(self.bytes_there(r, slot));
+            let cost = transfer(self.bytes_there(r, worker));
             if cost <= wait.max(stalled.as_nanos() as u64) {
                 tasks.push(job.task_id(r.index));
             } else {
@@ -458,13 +458,13 @@ impl Scheduler {
         }
         if let (true, Some(cost)) = (tasks.is_empty(), cheapest) {
             let probe = w.progress + Duration::from_nanos(cost);
-            self.workers[slot].probe = Some(probe);
+            self.workers[worker].probe = Some(probe);
         }
         tasks
     }
 
     /// Bytes of a task's inputs that only this worker has.
-    fn bytes_there(&self, r: TaskRef, slot: WorkerIndex) -> u64 {
+    fn bytes_there(&self, r: TaskRef, worker: WorkerIndex) -> u64 {
         let job = &self.jobs[r.job];
         let deps = job.spec.deps(r.index).iter();
         deps.map(|&dep| {
@@ -472,7 +472,7 @@ impl Scheduler {
             let owner = &self.jobs[target.job];
             let (State::Done { value, .. } | State::Lent { value, .. }) = owner.state(target.index) else { return 0 };
             let value = &owner.values[value];
-            if value.holder == slot && value.payload.is_none() { value.nbytes } else { 0 }
+            if value.holder == worker && value.payload.is_none() { value.nbytes } else { 0 }
         })
         .sum()
     }

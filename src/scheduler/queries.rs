@@ -9,17 +9,19 @@ use std::sync::Arc;
 impl Scheduler {
     /// Tasks sent to a worker that have not ended, cancelled ones included.
     pub(crate) fn in_flight(&self, worker: WorkerId) -> usize {
-        self.workers.find(worker).map_or(0, |slot| self.workers[slot].in_flight() as usize)
+        self.workers.find(worker).map_or(0, |index| self.workers[index].in_flight() as usize)
     }
 
     /// Whether a worker has been sent a command that it has to answer: to run a task, or to send a value.
     pub(crate) fn owes(&self, worker: WorkerId) -> bool {
-        self.workers.find(worker).is_some_and(|slot| self.workers[slot].in_flight() + self.workers[slot].exporting > 0)
+        self.workers
+            .find(worker)
+            .is_some_and(|index| self.workers[index].in_flight() + self.workers[index].exporting > 0)
     }
 
     /// Tasks of a worker that wait for tasks of their own.
     pub(crate) fn blocked_on(&self, worker: WorkerId) -> u32 {
-        self.workers.find(worker).map_or(0, |slot| self.workers[slot].blocked)
+        self.workers.find(worker).map_or(0, |index| self.workers[index].blocked)
     }
 
     pub(crate) fn spec(&self, job: JobId) -> Option<&Arc<JobSpec>> {

@@ -90,7 +90,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Takes in more tasks of a job that is open. If that is gone, with its session, they are of no use.
+    /// Takes in more tasks of a job that is open. A job that has been freed, with its session, ignores them.
     pub(crate) fn grow(&mut self, id: JobId, part: JobSpec, now: Duration) -> Result<(), SubmitError> {
         self.now = self.now.max(now);
         let Some(slot) = self.jobs.find(id).filter(|slot| self.jobs[*slot].spec.open) else { return Ok(()) };

@@ -37,60 +37,60 @@ impl Scheduler {
     /// Takes in how runs ended. What nobody waits for is counted and ignored.
     pub(crate) fn finished(&mut self, worker: WorkerId, completions: Vec<Completion>, now: Duration) {
         self.now = self.now.max(now);
-        let Some(slot) = self.workers.find(worker) else {
+        let Some(index) = self.workers.find(worker) else {
             self.stale += completions.len() as u64;
             return;
         };
-        let w = &mut self.workers[slot];
+        let w = &mut self.workers[index];
         w.progress = self.now;
         w.futile = false;
         for completion in completions {
-            self.finish(slot, completion);
+            self.finish(index, completion);
         }
         self.settle();
         self.sweep();
     }
 
-    fn finish(&mut self, slot: WorkerIndex, completion: Completion) {
+    fn finish(&mut self, worker: WorkerIndex, completion: Completion) {
         let Completion { id, attempt, run_us, outcome } = completion;
         let running = self.jobs.find_task(id).and_then(|r| {
             let task = &self.jobs[r.job].tasks[r.index as usize];
             match task.state {
-                State::Assigned { worker, seq, .. } if worker == slot && task.attempt == attempt => Some((r, seq)),
+                State::Assigned { worker: at, seq, .. } if at == worker && task.attempt == attempt => Some((r, seq)),
                 _ => None,
             }
         });
         let Some((r, seq)) = running else {
             let held = matches!(outcome, Outcome::Held { .. });
-            if !self.end_zombie(slot, id, Some(attempt)) {
+            if !self.end_zombie(worker, id, Some(attempt)) {
                 self.stale += 1;
             } else if held {
-                self.workers[slot].outbox.drop.push(id);
+                self.workers[worker].outbox.drop.push(id);
             }
             self.settle();
             return;
         };
-        self.land(r, slot, seq);
+        self.land(r, worker, seq);
         let succeeded = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
         self.learn_time(r, run_us, succeeded);
-        let limited = self.workers[slot].spec.memory_limit.is_some();
+        let limited = self.workers[worker].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {
                 let nbytes = payload.nbytes();
                 if limited {
                     self.learn_size(r, nbytes, false);
                 }
-                self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, slot);
+                self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, worker);
             }
             Outcome::Held { nbytes, bound } => {
                 if limited {
                     self.learn_size(r, nbytes, true);
                 }
-                self.complete(r, None, nbytes, slot, bound, slot);
+                self.complete(r, None, nbytes, worker, bound, worker);
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
             Outcome::Cancelled => {
-                let failure = self.failure_of(r, Some(slot), Cause::Cancelled);
+                let failure = self.failure_of(r, Some(worker), Cause::Cancelled);
                 self.fail(r, Arc::new(failure));
             }
         }
@@ -98,9 +98,9 @@ impl Scheduler {
     }
 
     /// Takes a task out of what its worker has in flight. Its state is still `Assigned`, for the caller to change.
-    pub(super) fn land(&mut self, r: TaskRef, slot: WorkerIndex, seq: u32) {
+    pub(super) fn land(&mut self, r: TaskRef, worker: WorkerIndex, seq: u32) {
         let job = &self.jobs[r.job];
-        let w = &mut self.workers[slot];
+        let w = &mut self.workers[worker];
         w.flight.remove(seq);
         w.ahead -= u32::from(job.is_ahead(r.index));
         if job.tasks[r.index as usize].has(flag::LANED) {
@@ -345,7 +345,7 @@ impl Scheduler {
 
     /// Decides again about a task with a failed input, now that another input has ended.
     fn judge(&mut self, r: TaskRef) {
-        // Its job may be gone by now, or another one in its place.
+        // Its job may have been freed by now, and its slot may have another job.
         if self.jobs.is_live(r.job) && self.jobs[r.job].tasks.get(r.index as usize).is_some_and(|t| t.has(flag::DOOMED))
         {
             self.admit(r);
@@ -518,22 +518,22 @@ impl Scheduler {
     }
 
     /// Cancels the run of an assigned task. The worker keeps it as a zombie; the caller changes the task's state.
-    pub(super) fn cancel_run(&mut self, r: TaskRef, slot: WorkerIndex, seq: u32) {
+    pub(super) fn cancel_run(&mut self, r: TaskRef, worker: WorkerIndex, seq: u32) {
         let memory = self.jobs[r.job].memory(r.index);
-        self.land(r, slot, seq);
+        self.land(r, worker, seq);
         let job = &mut self.jobs[r.job];
         let id = job.task_id(r.index);
         let task = &mut job.tasks[r.index as usize];
         task.put(flag::ZOMBIE, true);
-        let w = &mut self.workers[slot];
+        let w = &mut self.workers[worker];
         w.memory += memory;
         w.zombies.push(Zombie { id, attempt: task.attempt, memory, kill_at: None });
         w.outbox.cancel.push(id);
     }
 
     /// A cancelled run has ended. False if there is no such.
-    pub(super) fn end_zombie(&mut self, slot: WorkerIndex, id: TaskId, attempt: Option<u16>) -> bool {
-        let w = &mut self.workers[slot];
+    pub(super) fn end_zombie(&mut self, worker: WorkerIndex, id: TaskId, attempt: Option<u16>) -> bool {
+        let w = &mut self.workers[worker];
         let found = w.zombies.iter().position(|z| z.id == id && attempt.is_none_or(|a| a == z.attempt));
         let Some(at) = found else { return false };
         let zombie = w.zombies.swap_remove(at);

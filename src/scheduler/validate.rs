@@ -47,8 +47,9 @@ impl Scheduler {
         let mut zombies: Vec<TaskId> = self.workers.iter().flat_map(|w| w.zombies.iter().map(|z| z.id)).collect();
         zombies.sort_unstable();
         assert!(zombies.windows(2).all(|pair| pair[0] != pair[1]), "a task has two cancelled runs");
-        // Values, bytes and fetches, by worker slot.
-        let mut held: Held = vec![(0, 0, 0, 0); self.workers.slots().map(|(s, _)| s.0 as usize + 1).max().unwrap_or(0)];
+        // Values, bytes and fetches, by a worker's index.
+        let mut held: Held =
+            vec![(0, 0, 0, 0); self.workers.with_index().map(|(s, _)| s.0 as usize + 1).max().unwrap_or(0)];
         for job in self.jobs.iter() {
             assert_eq!(job.refs, refs[job.slot as usize], "{:?}: references from other jobs", job.id);
             self.validate_job(job.slot, &uses[job.slot as usize], &zombies, &mut held);
@@ -179,9 +180,9 @@ impl Scheduler {
     }
 
     fn validate_workers(&self, held: &Held) {
-        for (slot, w) in self.workers.slots() {
+        for (index, w) in self.workers.with_index() {
             let name = &w.spec.name;
-            assert_eq!(self.workers.find(w.id), Some(slot), "{name}: found by its id");
+            assert_eq!(self.workers.find(w.id), Some(index), "{name}: found by its id");
             let ahead = w.flight.iter().filter(|r| self.jobs[r.job].is_ahead(r.index)).count();
             assert_eq!(w.ahead as usize, ahead, "{name}: tasks sent ahead of their inputs");
             let mut memory: u64 = w.zombies.iter().map(|z| z.memory).sum();
@@ -191,7 +192,7 @@ impl Scheduler {
             for r in w.flight.iter() {
                 let job = &self.jobs[r.job];
                 seen.push((r.job, r.index));
-                let here = matches!(job.state(r.index), State::Assigned { worker, .. } if worker == slot);
+                let here = matches!(job.state(r.index), State::Assigned { worker, .. } if worker == index);
                 assert!(here, "{name}: {} is in the flight list only", job.task_id(r.index));
                 memory += job.memory(r.index);
                 alone += u32::from(job.tasks[r.index as usize].has(flag::ALONE));
@@ -207,7 +208,7 @@ impl Scheduler {
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert_eq!(w.alone, alone, "{name}: tasks that run alone");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");
-            let (values, bytes, exporting, claimed) = held[slot.0 as usize];
+            let (values, bytes, exporting, claimed) = held[index.0 as usize];
             assert_eq!((w.held_values, w.held_bytes), (values, bytes), "{name}: held values");
             assert_eq!(w.claimed_bytes, claimed, "{name}: what is there to stay");
             assert_eq!(w.exporting, exporting, "{name}: fetches under way");

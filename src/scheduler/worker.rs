@@ -412,7 +412,7 @@ impl Worker {
 /// All live workers.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
-    slots: Vec<Option<Worker>>,
+    workers: Vec<Option<Worker>>,
     by_id: FxHashMap<WorkerId, WorkerIndex>,
 }
 
@@ -421,51 +421,51 @@ impl Workers {
         self.by_id.get(&id).copied()
     }
 
-    pub(super) fn get(&self, slot: WorkerIndex) -> Option<&Worker> {
-        self.slots.get(slot.0 as usize)?.as_ref()
+    pub(super) fn get(&self, worker: WorkerIndex) -> Option<&Worker> {
+        self.workers.get(worker.0 as usize)?.as_ref()
     }
 
     pub(super) fn insert(&mut self, id: WorkerId, spec: WorkerSpec, now: Duration) {
-        let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        let slot = WorkerIndex(u16::try_from(at).expect("no machine runs 65535 workers"));
-        if at == self.slots.len() {
-            self.slots.push(None);
+        let at = self.workers.iter().position(Option::is_none).unwrap_or(self.workers.len());
+        let index = WorkerIndex(u16::try_from(at).expect("no machine runs 65535 workers"));
+        if at == self.workers.len() {
+            self.workers.push(None);
         }
-        self.slots[at] = Some(Worker::new(id, spec, now));
-        self.by_id.insert(id, slot);
+        self.workers[at] = Some(Worker::new(id, spec, now));
+        self.by_id.insert(id, index);
     }
 
-    pub(super) fn remove(&mut self, slot: WorkerIndex) {
-        if let Some(worker) = self.slots[slot.0 as usize].take() {
+    pub(super) fn remove(&mut self, index: WorkerIndex) {
+        if let Some(worker) = self.workers[index.0 as usize].take() {
             self.by_id.remove(&worker.id);
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Worker> {
-        self.slots.iter().flatten()
+        self.workers.iter().flatten()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
-        self.slots.iter_mut().flatten()
+        self.workers.iter_mut().flatten()
     }
 
-    /// All live workers with their slots, in the order of slots.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (WorkerIndex, &Worker)> {
-        self.slots.iter().enumerate().filter_map(|(i, w)| Some((WorkerIndex(i as u16), w.as_ref()?)))
+    /// All live workers with their indices, in order.
+    pub(super) fn with_index(&self) -> impl Iterator<Item = (WorkerIndex, &Worker)> {
+        self.workers.iter().enumerate().filter_map(|(i, w)| Some((WorkerIndex(i as u16), w.as_ref()?)))
     }
 }
 
 impl Index<WorkerIndex> for Workers {
     type Output = Worker;
     #[inline]
-    fn index(&self, slot: WorkerIndex) -> &Worker {
-        self.slots[slot.0 as usize].as_ref().expect("states name live workers")
+    fn index(&self, worker: WorkerIndex) -> &Worker {
+        self.workers[worker.0 as usize].as_ref().expect("states name live workers")
     }
 }
 
 impl IndexMut<WorkerIndex> for Workers {
     #[inline]
-    fn index_mut(&mut self, slot: WorkerIndex) -> &mut Worker {
-        self.slots[slot.0 as usize].as_mut().expect("states name live workers")
+    fn index_mut(&mut self, worker: WorkerIndex) -> &mut Worker {
+        self.workers[worker.0 as usize].as_mut().expect("states name live workers")
     }
 }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// What the core asks to be reminded of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// To look for deadlines, and for workers that do not answer.
-    Look,
+    /// To check deadlines, and workers that do not answer.
+    Check,
     /// To start a worker in the slot of that number.
     Refill(usize),
 }
@@ -68,7 +68,7 @@ pub(crate) trait Effects {
     fn is_stopped(&self, worker: WorkerId) -> bool;
 
     /// Reads what the machine's memory is like. To be called now and then.
-    fn look_at_machine(&mut self);
+    fn poll_machine(&mut self);
 
     /// Who killed a process that the core has not killed, and what memory the machine had.
     fn verdict(&mut self) -> (Verdict, Option<u64>);
@@ -94,7 +94,7 @@ pub(crate) trait Effects {
 
 /// What a worker shows of itself in shared memory, also when it does not answer, or has died.
 pub(crate) trait WorkerPage {
-    /// How long ago it has shown that it lives.
+    /// How long ago its last heartbeat was.
     fn silence(&self) -> Duration;
 
     /// The tasks that it runs.

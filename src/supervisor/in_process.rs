@@ -26,7 +26,7 @@ impl Uplink for InProcess {
         Ok(())
     }
 
-    fn look(&self) {
+    fn poll(&self) {
         self.fast_path.poll();
     }
 

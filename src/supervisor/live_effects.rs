@@ -33,7 +33,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Connections to workers on which something waits to be sent.
-pub(crate) type Unsent = smallvec::SmallVec<[(WorkerId, Arc<Connection>); 2]>;
+pub(crate) type PendingSends = smallvec::SmallVec<[(WorkerId, Arc<Connection>); 2]>;
 
 /// Where messages to the client in this process go.
 pub(crate) type Outgoing = Vec<(Weak<Remote>, ToSession)>;
@@ -49,7 +49,7 @@ pub(crate) struct LiveEffects {
     links: FxHashMap<SessionId, Recipient<SessionMessage>>,
     /// What the client in this process is to be told.
     outgoing: Outgoing,
-    unsent: Unsent,
+    pending: PendingSends,
     /// What the kernel does when memory runs out.
     killer: Killer,
     /// What only the actor can do.
@@ -101,7 +101,7 @@ impl LiveEffects {
             client: None,
             links: FxHashMap::default(),
             outgoing: Vec::new(),
-            unsent: Unsent::new(),
+            pending: PendingSends::new(),
             killer: Killer::new(),
             timers: Vec::new(),
             stopping: false,
@@ -123,7 +123,7 @@ impl LiveEffects {
         workers.into_iter().for_each(|worker| self.link(worker));
     }
 
-    /// Has an actor look after the process and the connection of a worker, if there is an event loop for it.
+    /// Has an actor own the process and the connection of a worker, if there is an event loop for it.
     fn link(&mut self, id: WorkerId) {
         let (Some(worker), Some(supervisor)) = (self.workers.get_mut(&id), &self.supervisor) else { return };
         let Some(child) = worker.child.take() else { return };
@@ -169,8 +169,8 @@ impl LiveEffects {
         !self.workers.is_empty()
     }
 
-    pub(super) fn take_unsent(&mut self) -> Unsent {
-        std::mem::take(&mut self.unsent)
+    pub(super) fn take_pending(&mut self) -> PendingSends {
+        std::mem::take(&mut self.pending)
     }
 
     pub(super) fn has_outgoing(&self) -> bool {
@@ -291,7 +291,7 @@ impl Effects for LiveEffects {
     fn send(&mut self, id: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed> {
         let Some(worker) = self.workers.get(&id) else { return Ok(()) };
         if worker.connection.push(message)? {
-            self.unsent.push((id, Arc::clone(&worker.connection)));
+            self.pending.push((id, Arc::clone(&worker.connection)));
         }
         Ok(())
     }
@@ -338,8 +338,8 @@ impl Effects for LiveEffects {
         stat.is_ok_and(|s| s.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
     }
 
-    fn look_at_machine(&mut self) {
-        self.killer.look();
+    fn poll_machine(&mut self) {
+        self.killer.poll();
     }
 
     fn verdict(&mut self) -> (Verdict, Option<u64>) {
@@ -403,7 +403,7 @@ impl WorkerPage for ControlPage {
     }
 
     fn left_output(&self) -> Option<OutputChunk> {
-        self.carried().left()
+        self.captured().left()
     }
 
     fn segment_bytes(&self) -> u64 {

@@ -77,17 +77,17 @@ mod tests {
     use super::*;
     use OutputStream::{Stderr, Stdout};
 
-    fn seen(tail: &RecentLines) -> Vec<(OutputStream, String, String)> {
-        tail.lines("w").into_iter().map(|l| (l.stream, l.tasks.join("+"), l.text)).collect()
+    fn seen(recent: &RecentLines) -> Vec<(OutputStream, String, String)> {
+        recent.lines("w").into_iter().map(|l| (l.stream, l.tasks.join("+"), l.text)).collect()
     }
 
     #[test]
     fn lines_in_pieces_are_put_together() {
-        let mut tail = RecentLines::default();
+        let mut recent = RecentLines::default();
         let task = |name: &str| vec![name.to_string()];
-        tail.push(Stdout, &task("a"), b"one\ntw");
-        tail.push(Stderr, &task("a"), b"other\n");
-        tail.push(Stdout, &task("b"), b"o\n\nthree");
+        recent.push(Stdout, &task("a"), b"one\ntw");
+        recent.push(Stderr, &task("a"), b"other\n");
+        recent.push(Stdout, &task("b"), b"o\n\nthree");
         let wanted = [
             (Stdout, "a", "one"),
             (Stdout, "a+b", "two"),
@@ -95,24 +95,24 @@ mod tests {
             (Stdout, "b", ""),
             (Stdout, "b", "three"),
         ];
-        assert_eq!(seen(&tail), wanted.map(|(s, t, l)| (s, t.to_string(), l.to_string())));
-        assert_eq!(tail.last(2), ["", "three"]);
+        assert_eq!(seen(&recent), wanted.map(|(s, t, l)| (s, t.to_string(), l.to_string())));
+        assert_eq!(recent.last(2), ["", "three"]);
     }
 
     #[test]
     fn only_the_end_is_kept() {
-        let mut tail = RecentLines::default();
+        let mut recent = RecentLines::default();
         for i in 0..100_000 {
-            tail.push(Stdout, &[], format!("line {i}\n").as_bytes());
+            recent.push(Stdout, &[], format!("line {i}\n").as_bytes());
         }
-        let lines = seen(&tail);
+        let lines = seen(&recent);
         assert_eq!(lines.last().map(|l| l.2.as_str()), Some("line 99999"));
         let total: usize = lines.iter().map(|l| l.2.len()).sum();
         assert!(total <= ROOM && total > ROOM / 2, "{total}");
         for _ in 0..3 {
-            tail.push(Stdout, &[], "ä".repeat(ROOM).as_bytes());
+            recent.push(Stdout, &[], "ä".repeat(ROOM).as_bytes());
         }
-        let lines = seen(&tail);
+        let lines = seen(&recent);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].2.len() <= ROOM && lines[0].2.len() > ROOM - 4);
     }

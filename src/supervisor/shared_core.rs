@@ -13,7 +13,7 @@
 use super::connection::Received;
 use super::core::{Borrower, Core, Loans, SessionEnd, owner_of};
 use super::effects::{Effects, Timer};
-use super::live_effects::{LiveEffects, Outgoing, Unsent};
+use super::live_effects::{LiveEffects, Outgoing, PendingSends};
 use super::messages::SessionMessage;
 use super::most_segments;
 use crate::error::{Error, Result};
@@ -127,8 +127,8 @@ impl SharedCore {
     /// Serves what the client in this process has asked for, if it suits and no other thread has the core. Nothing is told
     /// to the client, so that its thread may hold its locks. The answer: whether the actor need not be called, and where
     /// a message has been sent last.
-    pub(super) fn try_serve(&self, suits: impl FnOnce(&[Request]) -> bool) -> (bool, Unsent) {
-        let Some(mut turn) = self.try_turn() else { return (false, Unsent::new()) };
+    pub(super) fn try_serve(&self, suits: impl FnOnce(&[Request]) -> bool) -> (bool, PendingSends) {
+        let Some(mut turn) = self.try_turn() else { return (false, PendingSends::new()) };
         let served = turn.with(|core, effects| {
             let served = self.serve(core, effects, suits);
             if served {
@@ -137,7 +137,7 @@ impl SharedCore {
             served
         });
         if served == Some(false) {
-            return (false, Unsent::new());
+            return (false, PendingSends::new());
         }
         let left = turn.calls_actor();
         (!left, turn.send_out())
@@ -300,11 +300,11 @@ impl Turn<'_> {
     }
 
     /// Releases the core and sends the messages to workers. The answer is where to.
-    fn send_out(mut self) -> Unsent {
-        let unsent = self.state.effects.take_unsent();
+    fn send_out(mut self) -> PendingSends {
+        let pending = self.state.effects.take_pending();
         drop(self);
-        unsent.iter().for_each(|(_, connection)| connection.flush());
-        unsent
+        pending.iter().for_each(|(_, connection)| connection.flush());
+        pending
     }
 }
 

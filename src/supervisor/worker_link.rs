@@ -173,7 +173,7 @@ impl OutputPipe {
     }
 
     /// Brings it all, as it comes. While the worker itself `listens`, it is left to that, which can say whose words they
-    /// are. Processes that a task started may go on to write when the worker is gone.
+    /// are. Processes that a task started may go on to write when the worker has ended.
     async fn follow(self: Rc<Self>, listens: Rc<dyn Fn() -> bool>) {
         loop {
             let Ok(mut ready) = self.pipe.readable().await else { return };

@@ -21,7 +21,7 @@ pub(crate) trait TaskScope {
     fn info(&self) -> TaskInfo;
     fn cancelled(&self) -> bool;
     fn set_progress(&self, fraction: f64);
-    /// The task is about to wait for other tasks: let somebody else use its place. Called again when it is over.
+    /// The task is about to wait for other tasks: let another task use its thread. Called again when it is over.
     fn waiting(&self, begins: bool);
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
 
 /// Inside a task: whether its result is not wanted any more, because it was cancelled or is overdue.
 ///
-/// A long task should look from time to time and return early. Elsewhere `false`.
+/// A long task should check from time to time and return early. Elsewhere `false`.
 pub fn cancelled() -> bool {
     current().is_some_and(|s| s.cancelled()) || DEADLINE.get().is_some_and(|at| Instant::now() >= at)
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 const MAGIC: u64 = 0x7377_6174_685f_666e;
 
-/// One function as the runtime sees it. There is one constant record per function and signature; its place in the
-/// image is its name on the wire.
+/// One function as the runtime sees it. There is one constant record per function and signature; its offset
+/// in the image is its name on the wire.
 #[repr(C)]
 pub struct Record {
     magic: u64,
@@ -22,7 +22,7 @@ pub struct Record {
     result: &'static Codec,
     /// The function that gives the elements of this one's result one after the other, as a [`Passing`] value.
     stream: Option<&'static Record>,
-    /// Whether the result is worth something only as long as the process lives that made it.
+    /// Whether the result is of use only until the process that made it ends.
     bound: bool,
 }
 
@@ -82,9 +82,9 @@ impl Record {
         image::offset_of(self)
     }
 
-    /// The record's place for the log of events: its offset where it has one.
+    /// Names the record in the log of events: its offset where it has one.
     pub(crate) fn log_id(&'static self) -> u64 {
-        image::place_of(self)
+        image::log_id_of(self)
     }
 
     /// The record at an offset that came from another process of the same build.
@@ -157,7 +157,7 @@ impl Args<'_, '_> {
     /// Takes argument number `i`.
     pub(crate) fn take<T: Data>(&mut self, i: usize) -> Result<T, CallError> {
         let undecodable = undecodable::<T>;
-        match self.0.get_mut(i).map(|slot| std::mem::replace(slot, Argument::Taken)) {
+        match self.0.get_mut(i).map(|argument| std::mem::replace(argument, Argument::Taken)) {
             Some(Argument::Value(value)) => {
                 unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
             }
@@ -181,7 +181,7 @@ pub(crate) enum CallError {
     Returned { message: String, error: Value, codec: &'static Codec },
     /// An argument could not be decoded.
     Decode { type_name: String, reason: String },
-    /// An input named another process, which is gone.
+    /// An input named another process, which has ended.
     InputLost { reason: String },
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn offset_of<T>(record: &'static T) -> Option<u64> {
 }
 
 /// Where a record lies, counted from the start of the image, whether it belongs to the image or not.
-pub(crate) fn place_of<T>(record: &'static T) -> u64 {
+pub(crate) fn log_id_of<T>(record: &'static T) -> u64 {
     (record as *const T as usize).wrapping_sub(base()) as u64
 }
 

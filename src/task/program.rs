@@ -11,7 +11,7 @@ const LITERAL: u8 = 0;
 const DEPENDENCY: u8 = 1;
 const CALL: u8 = 2;
 /// A call that only gathers arguments into a list, tuple or map. It is no step of its own.
-const GATHER: u8 = 3;
+const INLINE: u8 = 3;
 
 /// Appends the numbers of a program, seven bits a byte.
 fn put(out: &mut Vec<u8>, mut n: u64) {
@@ -53,10 +53,10 @@ pub(crate) fn literal<E>(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>) ->
     Ok(())
 }
 
-/// Writes the use of a dependency: its place among the task's dependencies.
-pub(crate) fn dependency(out: &mut Vec<u8>, place: u32) {
+/// Writes the use of a dependency: its position among the task's dependencies.
+pub(crate) fn dependency(out: &mut Vec<u8>, position: u32) {
     out.push(DEPENDENCY);
-    put(out, u64::from(place));
+    put(out, u64::from(position));
 }
 
 /// Writes a call with the last `args` operands. `key` is the hash in the call's user-visible key.
@@ -67,9 +67,9 @@ pub(crate) fn call_step(out: &mut Vec<u8>, offset: u64, args: usize, key: u64) {
     out.extend_from_slice(&key.to_le_bytes());
 }
 
-/// Writes the gathering of the last `args` operands into one.
-pub(crate) fn gather_step(out: &mut Vec<u8>, offset: u64, args: usize) {
-    out.push(GATHER);
+/// Writes a call inside the task that makes one value of the last `args` operands. It has no key of its own.
+pub(crate) fn inline_step(out: &mut Vec<u8>, offset: u64, args: usize) {
+    out.push(INLINE);
     put(out, offset);
     put(out, args as u64);
 }
@@ -80,7 +80,7 @@ pub(crate) enum Op<'a> {
     Literal(&'a [u8]),
     Dependency(usize),
     Call { record: &'static Record, args: usize, key: u64 },
-    Gather { record: &'static Record, args: usize },
+    Inline { record: &'static Record, args: usize },
 }
 
 /// Reads the instructions of a body.
@@ -94,9 +94,9 @@ impl<'a> Ops<'a> {
     fn read(&mut self) -> Option<Op<'a>> {
         Some(match Step::read(&mut self.0)? {
             Step::Literal(bytes) => Op::Literal(bytes),
-            Step::Dependency(place) => Op::Dependency(place),
+            Step::Dependency(position) => Op::Dependency(position),
             Step::Call { offset, args, key } => Op::Call { record: Record::at(offset)?, args, key },
-            Step::Gather { offset, args } => Op::Gather { record: Record::at(offset)?, args },
+            Step::Inline { offset, args } => Op::Inline { record: Record::at(offset)?, args },
         })
     }
 }
@@ -106,7 +106,7 @@ enum Step<'a> {
     Literal(&'a [u8]),
     Dependency(usize),
     Call { offset: u64, args: usize, key: u64 },
-    Gather { offset: u64, args: usize },
+    Inline { offset: u64, args: usize },
 }
 
 impl<'a> Step<'a> {
@@ -121,11 +121,11 @@ impl<'a> Step<'a> {
                 Self::Literal(bytes)
             }
             DEPENDENCY => Self::Dependency(usize::try_from(get(body)?).ok()?),
-            CALL | GATHER => {
+            CALL | INLINE => {
                 let offset = get(body)?;
                 let args = usize::try_from(get(body)?).ok()?;
-                if tag == GATHER {
-                    return Some(Self::Gather { offset, args });
+                if tag == INLINE {
+                    return Some(Self::Inline { offset, args });
                 }
                 let (key, rest) = body.split_first_chunk::<8>()?;
                 *body = rest;
@@ -151,7 +151,7 @@ impl<'a> Iterator for Ops<'a> {
     }
 }
 
-/// The place of the function that gives a program's result, whichever build it is of; 0 where there is none.
+/// The offset of the function that gives a program's result, whichever build it is of; 0 where there is none.
 pub(crate) fn function(mut body: &[u8]) -> u64 {
     let mut last = 0;
     while let Some(step) = Step::read(&mut body) {
@@ -213,7 +213,7 @@ pub(crate) fn run<'a>(
                 last = Some(record);
                 step += 1;
             }
-            Op::Gather { record, args } => {
+            Op::Inline { record, args } => {
                 let first = stack.len().checked_sub(args).ok_or_else(|| broken(step))?;
                 let value = call(record, &mut stack[first..]).map_err(|fault| StepFault { step, call: None, fault })?;
                 stack.truncate(first);

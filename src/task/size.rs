@@ -8,16 +8,16 @@ use crate::ipc::out_of_band;
 use serde::ser::{self, Serialize};
 use std::fmt;
 
-/// How many elements of a sequence are looked at; the others are taken to be like them.
-const LOOKED_AT: usize = 1024;
+/// How many elements of a sequence are sampled; the others are taken to be like them.
+const SAMPLED: usize = 1024;
 /// What a list, a text or a map takes beside its contents.
 const HEADER: u64 = 24;
 
 /// About how many bytes of memory a value takes, with everything it owns.
 ///
 /// Exact for numbers, texts, [`Buffer`](crate::Buffer)s and lists of them that are short; of a list of more than 1024
-/// elements, about as many are looked at, spread over all of it, and the others taken to be like them. Elements with
-/// large buffers are all looked at. A buffer that occurs several times in a value counts once. What lies in a file, as
+/// elements, about as many are sampled, spread over all of it, and the others taken to be like them. Elements with
+/// large buffers are all measured. A buffer that occurs several times in a value counts once. What lies in a file, as
 /// results that were moved to disk and are read from there, counts nothing.
 ///
 /// Takes microseconds, and about a nanosecond for each element of a long list. The value is walked with its
@@ -31,7 +31,7 @@ const HEADER: u64 = 24;
 /// assert!(swath::size_of_value(&(&rows, &rows)) < 8_001_000); // one buffer, met twice
 /// ```
 pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
-    let (bytes, beside) = out_of_band::sizing_scope(|| {
+    let (bytes, beside) = out_of_band::size_with(|| {
         let mut bytes = 0;
         // A type may refuse to be serialised; what was met until then is still the best estimate.
         let _ = value.serialize(Sizer(&mut bytes));
@@ -221,7 +221,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
     }
 }
 
-/// The fields of a struct or tuple: all are looked at.
+/// The fields of a struct or tuple: all are measured.
 struct PartsSizer<'a>(&'a mut u64);
 
 macro_rules! parts {
@@ -260,18 +260,18 @@ macro_rules! fields {
 }
 fields!(SerializeStruct, SerializeStructVariant);
 
-/// The elements of a list, or the entries of a map. Looked at are the first two, and then one of every `stride`, at a place
-/// that follows no pattern, so that a pattern in the list does not decide which are seen.
+/// The elements of a list, or the entries of a map. The first two are sampled, and then one of every `stride`, at a
+/// random index, so that a pattern in the list does not decide which are sampled.
 struct ElementsSizer<'a> {
     total: &'a mut u64,
     stride: usize,
     seen: usize,
-    looked_at: usize,
-    /// The number of the next one to be looked at.
+    sampled: usize,
+    /// The index of the next one to be sampled.
     next: usize,
-    /// Whether the one that was met last is looked at.
-    looking: bool,
-    /// Where the choice of places has come to.
+    /// Whether the one that was met last is sampled.
+    sampling: bool,
+    /// The state of the random choice.
     dice: u32,
     bytes: u64,
     /// What had been met beside the written values before this list.
@@ -282,36 +282,36 @@ impl<'a> ElementsSizer<'a> {
     fn new(total: &'a mut u64, len: Option<usize>) -> Self {
         Self {
             total,
-            stride: len.unwrap_or(0).div_ceil(LOOKED_AT).max(1),
+            stride: len.unwrap_or(0).div_ceil(SAMPLED).max(1),
             seen: 0,
-            looked_at: 0,
+            sampled: 0,
             next: 0,
-            looking: false,
+            sampling: false,
             dice: 1,
             bytes: 0,
             before: out_of_band::beside(),
         }
     }
 
-    /// Whether the next element is looked at.
+    /// Whether the next element is sampled.
     #[inline]
     fn turn(&mut self) -> bool {
-        self.looking = self.seen == self.next;
-        if self.looking {
-            self.looked_at += 1;
+        self.sampling = self.seen == self.next;
+        if self.sampling {
+            self.sampled += 1;
             self.choose();
         }
         self.seen += 1;
-        self.looking
+        self.sampling
     }
 
     fn choose(&mut self) {
-        // Nobody has so many elements with large buffers that looking at all of them takes long, and only so it is known
-        // which of the buffers are the same.
-        if self.looked_at == 2 && out_of_band::beside().large > self.before.large {
+        // Nobody has so many elements with large buffers that measuring all of them takes long, and only that
+        // tells which of the buffers are the same.
+        if self.sampled == 2 && out_of_band::beside().large > self.before.large {
             self.stride = 1;
         }
-        if self.stride == 1 || self.looked_at == 1 {
+        if self.stride == 1 || self.sampled == 1 {
             self.next += 1;
             return;
         }
@@ -321,7 +321,7 @@ impl<'a> ElementsSizer<'a> {
     }
 
     fn close(self) -> Result<(), NotSizable> {
-        let (n, seen) = (self.looked_at as u64, self.seen as u64);
+        let (n, seen) = (self.sampled as u64, self.seen as u64);
         let extended = |bytes: u64| (bytes as f64 / n as f64 * seen as f64) as u64;
         *self.total += HEADER;
         if n == seen {
@@ -359,7 +359,7 @@ impl ser::SerializeMap for ElementsSizer<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
-        if self.looking { value.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
+        if self.sampling { value.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
     }
 
     fn end(self) -> Result<(), NotSizable> {

@@ -6,7 +6,7 @@
 //! those that may have printed. While there is output, the pipes are read after every task.
 
 use crate::graph::node;
-use crate::ipc::captured::{CapturedOutput, OutputChunk, PIECE};
+use crate::ipc::captured::{CHUNK, CapturedOutput, OutputChunk};
 use crate::ipc::clock::ticks;
 use crate::ipc::page::ControlPage;
 use crate::ipc::ring::Ring;
@@ -31,8 +31,8 @@ const SHARED: u64 = 32;
 const CHATTY: Duration = Duration::from_millis(100);
 /// Most tasks that are named as the origin of an output.
 const NAMED: usize = 16;
-/// Most pieces that are read of one pipe at a time: what a full pipe holds.
-const PIECES: usize = 16;
+/// Most chunks that are read of one pipe at a time: what a full pipe holds.
+const CHUNKS: usize = 16;
 
 pub(super) struct OutputCapture {
     state: Mutex<CaptureState>,
@@ -101,11 +101,11 @@ impl OutputCapture {
         drop(fds);
         let mut tasks = None;
         for (stderr, end) in &ready {
-            for _ in 0..PIECES {
-                let Ok(Some(piece)) = captured.take(*end, *stderr) else { break };
-                let full = piece.bytes.len() == PIECE;
+            for _ in 0..CHUNKS {
+                let Ok(Some(chunk)) = captured.take(*end, *stderr) else { break };
+                let full = chunk.bytes.len() == CHUNK;
                 *chatty = Some(Instant::now());
-                found(piece, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
+                found(chunk, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
                 captured.told();
                 if !full {
                     break;
@@ -122,7 +122,7 @@ fn running_since(ring: Ring<'_>, since: u64) -> Vec<String> {
         if record.end.is_some_and(|(end, _)| end < since) {
             continue;
         }
-        let named = || Some(short_name(Record::at(record.run.place)?.path()));
+        let named = || Some(short_name(Record::at(record.run.log_id)?.path()));
         let Some(name) = record.run.name.or_else(named) else { continue };
         tasks.push(node::key(&name, record.run.key));
         if tasks.len() == NAMED {

@@ -24,14 +24,14 @@ const BATCH: usize = 128;
 const LINGER: Duration = Duration::from_micros(500);
 
 impl Worker {
-    pub(super) fn work_as_thread(&'static self, slot: usize) {
-        let scope = Rc::new(WorkerScope::new(self, slot));
+    pub(super) fn work_as_thread(&'static self, thread: usize) {
+        let scope = Rc::new(WorkerScope::new(self, thread));
         let _entered = crate::submission::context::enter(scope.clone());
         let mut sent = Instant::now();
         // When the last task ended, if the next one was queued already: one reading of the clock serves both.
         let mut now = None;
         loop {
-            match self.next(slot, &mut now) {
+            match self.next(thread, &mut now) {
                 Next::Leave => return,
                 Next::Run(task) => {
                     let began = now.unwrap_or_else(Instant::now);
@@ -63,7 +63,7 @@ impl Worker {
         if task.alone {
             self.store.clear_out();
         }
-        self.page.set_running(scope.slot, Some(id));
+        self.page.set_running(scope.thread, Some(id));
         scope.begin(id, task.name.take());
         // Code of the user's runs also when values are decoded, encoded, sized and dropped.
         let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
@@ -72,7 +72,7 @@ impl Worker {
         });
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
-        self.page.set_running(scope.slot, None);
+        self.page.set_running(scope.thread, None);
         let mut queue = self.queue.lock();
         queue.running.retain(|other| *other != id);
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
@@ -147,10 +147,10 @@ impl Worker {
         let mut input = |i: usize| {
             let left = uses.get_mut(i)?;
             *left -= 1;
-            let slot = inputs.get_mut(i)?;
-            Some(match slot {
+            let argument = inputs.get_mut(i)?;
+            Some(match argument {
                 // The last use moves the value out, so that the function may own it without a copy.
-                _ if *left == 0 => std::mem::replace(slot, Argument::Taken),
+                _ if *left == 0 => std::mem::replace(argument, Argument::Taken),
                 Argument::Value(value) => Argument::Value(value.clone()),
                 Argument::Payload(payload) => Argument::Payload(payload.clone()),
                 Argument::Bytes(bytes) => Argument::Bytes(bytes),
@@ -224,7 +224,7 @@ impl Worker {
         }
     }
 
-    /// A task begins or ends to wait for tasks of its own; meanwhile another thread runs in its place.
+    /// A task begins or ends to wait for tasks of its own; meanwhile another thread runs tasks instead.
     pub(crate) fn waiting(&'static self, begins: bool) {
         let mut queue = self.queue.lock();
         if !begins {
@@ -238,17 +238,18 @@ impl Worker {
         if queue.idle > 0 {
             self.work.notify_one();
         } else {
-            // Slots are used again, because the control page shows only the first ones.
-            let slot = queue.free_slots.pop().unwrap_or_else(|| {
-                queue.next_slot += 1;
-                queue.next_slot - 1
+            // Numbers are used again, because the control page shows only the first ones.
+            let thread = queue.free_threads.pop().unwrap_or_else(|| {
+                queue.next_thread += 1;
+                queue.next_thread - 1
             });
             queue.active += 1;
-            let spawned =
-                std::thread::Builder::new().name(format!("executor-{slot}")).spawn(move || self.work_as_thread(slot));
+            let spawned = std::thread::Builder::new()
+                .name(format!("executor-{thread}"))
+                .spawn(move || self.work_as_thread(thread));
             if spawned.is_err() {
                 queue.active -= 1;
-                queue.free_slots.push(slot);
+                queue.free_threads.push(thread);
             }
             failed = spawned.err();
         }

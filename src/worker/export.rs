@@ -70,7 +70,7 @@ impl Worker {
         deferred.into_iter().for_each(|(id, since)| self.export(id, since));
         // One message for all of them: the supervisor may have copies elsewhere dropped.
         if !self.deferred.lock().is_empty() && !self.store.ask_for_room() {
-            self.supervisor.send(&FromWorker::Crowded);
+            self.supervisor.send(&FromWorker::NoRoomNow);
         }
     }
 
@@ -82,7 +82,7 @@ impl Worker {
             match encode::encode(&self.pool, value, record) {
                 Err(NotSent::NoRoomNow(_)) if self.store.move_one() => {}
                 Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
-                    self.supervisor.send(&FromWorker::Crowded);
+                    self.supervisor.send(&FromWorker::NoRoomNow);
                     std::thread::sleep(TICK);
                 }
                 encoded => return encoded,

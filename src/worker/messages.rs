@@ -42,7 +42,7 @@ impl Worker {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
                     self.wake_watcher();
                 }
-                ToWorker::Abandon(segments) => self.pool.forsake(&segments),
+                ToWorker::Abandon(segments) => self.pool.abandon(&segments),
                 ToWorker::OwnersEnded(owners) => self.attachments().forget(&owners),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
@@ -63,7 +63,7 @@ impl Worker {
         self.end()
     }
 
-    /// The supervisor is gone.
+    /// The supervisor has ended.
     pub(super) fn end(&self) -> ! {
         clean_up_after(&self.welcome.supervisor_page);
         exit_now(0)
@@ -89,16 +89,16 @@ impl Worker {
     }
 
     pub(super) fn send_printed(&self) {
-        self.capture.read(self.page.ring(), self.page.carried(), |OutputChunk { number, stderr, bytes }, tasks| {
+        self.capture.read(self.page.ring(), self.page.captured(), |OutputChunk { number, stderr, bytes }, tasks| {
             self.supervisor.send(&FromWorker::Printed { number, stderr, bytes: bytes.into(), tasks });
         });
     }
 
     /// Tells a supervisor of another program the name of a function, before the function runs for the first time.
     pub(super) fn introduce(&self, record: &'static Record) {
-        let place = record.log_id();
-        if self.welcome.other_program && self.introduced.lock().insert(place) {
-            self.supervisor.send(&FromWorker::Function { place, name: short_name(record.path()) });
+        let log_id = record.log_id();
+        if self.welcome.other_program && self.introduced.lock().insert(log_id) {
+            self.supervisor.send(&FromWorker::Function { log_id, name: short_name(record.path()) });
         }
     }
 

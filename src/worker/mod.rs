@@ -3,7 +3,7 @@
 //! No thread only reads. A thread without a task to run reads the socket, unless another thread does, and runs the task
 //! that it reads: so a task is not handed from thread to thread. While all threads run tasks, the *watcher* reads: it
 //! polls every few milliseconds as long as anything runs, and sleeps otherwise. It also sends heartbeats, sends results
-//! that wait behind a long task, and ends the process when the supervisor is gone. Where there is a memory limit, the
+//! that wait behind a long task, and ends the process when the supervisor has ended. Where there is a memory limit, the
 //! *mover* writes results to disk ([`store`]); while no task may start for want of memory, the watcher reads as if all
 //! threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock alone.
 
@@ -165,8 +165,8 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
             active: threads,
             cancelled: FxHashSet::default(),
             running: Vec::new(),
-            next_slot: threads,
-            free_slots: Vec::new(),
+            next_thread: threads,
+            free_threads: Vec::new(),
         }),
         work: Condvar::new(),
         store,
@@ -196,8 +196,8 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     if worker.store.is_limited() {
         spawn("mover".to_string(), Box::new(|| worker.store.pay_debts(|| worker.eased())))?;
     }
-    for slot in 1..threads {
-        spawn(format!("executor-{slot}"), Box::new(move || worker.work_as_thread(slot)))?;
+    for thread in 1..threads {
+        spawn(format!("executor-{thread}"), Box::new(move || worker.work_as_thread(thread)))?;
     }
     Ok(worker)
 }

@@ -25,9 +25,9 @@ pub(super) struct Queue {
     pub(super) cancelled: FxHashSet<TaskId>,
     /// A list, since it is never longer than the number of threads.
     pub(super) running: Vec<TaskId>,
-    pub(super) next_slot: usize,
-    /// Slots of threads that have left.
-    pub(super) free_slots: Vec<usize>,
+    pub(super) next_thread: usize,
+    /// Numbers of threads that have left.
+    pub(super) free_threads: Vec<usize>,
 }
 
 /// What a thread without a task does next.
@@ -38,13 +38,13 @@ pub(super) enum Next {
 }
 
 impl Worker {
-    pub(super) fn next(&self, slot: usize, now: &mut Option<Instant>) -> Next {
+    pub(super) fn next(&self, thread: usize, now: &mut Option<Instant>) -> Next {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
             if queue.active > self.welcome.threads {
                 queue.active -= 1;
-                queue.free_slots.push(slot);
+                queue.free_threads.push(thread);
                 // A thread that stays must look for work.
                 self.work.notify_one();
                 return Next::Leave;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 pub(super) struct WorkerScope {
     worker: &'static Worker,
-    pub(super) slot: usize,
+    pub(super) thread: usize,
     task: Cell<Option<TaskId>>,
     /// The name that the user gave the task, if any.
     name: RefCell<Option<String>>,
@@ -25,10 +25,10 @@ pub(super) struct WorkerScope {
 }
 
 impl WorkerScope {
-    pub(super) fn new(worker: &'static Worker, slot: usize) -> Self {
+    pub(super) fn new(worker: &'static Worker, thread: usize) -> Self {
         Self {
             worker,
-            slot,
+            thread,
             task: Cell::new(None),
             name: RefCell::new(None),
             step: Cell::new(None),
@@ -53,7 +53,7 @@ impl WorkerScope {
             ring.end(token, Ended::Finished, now);
         }
         let name = self.name.borrow();
-        self.token.set(Some(ring.begin(task, record.log_id(), key, self.slot, name.as_deref(), now)));
+        self.token.set(Some(ring.begin(task, record.log_id(), key, self.thread, name.as_deref(), now)));
     }
 
     pub(super) fn end(&self, outcome: &Outcome) {
@@ -99,7 +99,7 @@ impl TaskScope for WorkerScope {
     }
 
     fn set_progress(&self, fraction: f64) {
-        self.worker.page.set_progress(self.slot, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
+        self.worker.page.set_progress(self.thread, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
     }
 
     fn waiting(&self, begins: bool) {

@@ -39,7 +39,7 @@ impl SupervisorSocket {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Sends a message, waiting for room. The thread that reads notices that the supervisor is gone.
+    /// Sends a message, waiting for room. The thread that reads notices when the supervisor has ended.
     pub(super) fn send(&self, message: &FromWorker) {
         let sent = message::encode(message).map_err(|e| e.to_string()).and_then(|(body, segments)| {
             let mut out = self.out.lock();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(super) const TICK: Duration = Duration::from_millis(2);
 /// How long the worker must have been idle before the watcher sleeps.
 const CALM: Duration = Duration::from_millis(100);
-/// How long the watcher waits for a message before it looks whether another thread could read.
+/// How long the watcher waits for a message before it checks whether another thread could read.
 const TURN_MS: u64 = 10;
 /// How often memory is sampled while tasks run.
 const SAMPLE: Duration = Duration::from_millis(100);

@@ -109,8 +109,8 @@ impl Plane<'_> {
 fn swath(report: &Report, system: &str, options: &Options, mib: usize) -> Outcome {
     let workers = options.width().max(2);
     let client = systems::open(system, workers)?;
-    let place = |name: &str| delayed(pid).on_worker(name).call().compute(&client);
-    let (a, b): (u32, u32) = (place("worker-0")?, place("worker-1")?);
+    let pid_of = |name: &str| delayed(pid).on_worker(name).call().compute(&client);
+    let (a, b): (u32, u32) = (pid_of("worker-0")?, pid_of("worker-1")?);
     require((a != b) == (system == "swath-processes"), "A and B are two processes")?;
 
     let plane = Plane { client: &client, n: elements(mib), workers };

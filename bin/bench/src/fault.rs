@@ -13,8 +13,8 @@ use swath::{Client, WorkerState, delayed};
 
 /// How long a worker may take to come back, before it is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks whether it is back.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often it is checked whether it is back.
+const POLL: Duration = Duration::from_millis(1);
 
 const TIME: Metric = Metric::new("time", "s");
 
@@ -39,7 +39,7 @@ fn killer(client: &Client, kills: u32, ideal: Duration, over: Receiver<()>) -> R
             if due.elapsed() > PATIENCE {
                 return Err("the first worker did not come back".to_string());
             }
-            if over_within(LOOK) {
+            if over_within(POLL) {
                 return Ok(killed);
             }
         };

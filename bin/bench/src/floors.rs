@@ -55,7 +55,7 @@ fn each(n: u64, workers: usize, run: impl Fn(u64) + Sync) {
     });
 }
 
-/// A grid with a fixed place for each column, and threads that look again and again whether their inputs are done.
+/// A grid with a fixed thread for each column, and threads that spin until their inputs are done.
 pub(crate) fn grid(grid: Grid, workers: usize, rounds: u64) -> Vec<u64> {
     let column = || (AtomicUsize::new(0), (0..grid.steps).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
     let columns: Vec<_> = (0..grid.width).map(|_| column()).collect();

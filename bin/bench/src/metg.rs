@@ -24,9 +24,9 @@ fn compute(grid: Grid, client: &Client, rounds: u64) -> Outcome<Vec<u64>> {
     for step in 0..grid.steps {
         let mut needed = vec![false; row.len()];
         let mut inputs = |i| {
-            let places = grid.inputs(step, i);
-            places.iter().for_each(|&j| needed[j] = true);
-            places.into_iter().map(|j| row[j].clone()).collect::<Vec<_>>()
+            let inputs = grid.inputs(step, i);
+            inputs.iter().for_each(|&j| needed[j] = true);
+            inputs.into_iter().map(|j| row[j].clone()).collect::<Vec<_>>()
         };
         let next = (0..grid.width_at(step)).map(|i| task.call(rounds, inputs(i))).collect();
         let before = std::mem::replace(&mut row, next);

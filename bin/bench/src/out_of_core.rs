@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use swath::{Buffer, Client, Delayed, Future, WaitFor, delayed};
 
-/// Between two looks at the workers' memory.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often the workers' memory is read.
+const POLL: Duration = Duration::from_millis(5);
 /// Rounds, at most: each moves gigabytes.
 const ROUNDS: usize = 2;
 
@@ -119,10 +119,10 @@ impl Case {
         let (stop, over) = channel();
         let (held, most) = std::thread::scope(|scope| {
             let there = &client;
-            let watch = scope.spawn(move || most_memory(there, over));
+            let watcher = scope.spawn(move || most_memory(there, over));
             let held = self.steps(&client);
             drop(stop);
-            Outcome::Ok((held?, watch.join().map_err(|_| "the watch panicked")??))
+            Outcome::Ok((held?, watcher.join().map_err(|_| "the watch panicked")??))
         })?;
         require(most <= self.limit, &format!("a worker used {most} B of {} B", self.limit))?;
         require(client.deaths()?.is_empty(), "a worker was ended")?;
@@ -195,7 +195,7 @@ fn most_memory(client: &Client, over: Receiver<()>) -> Result<u64, String> {
     loop {
         let memory = client.memory().map_err(|e| e.to_string())?;
         most = memory.workers.iter().map(|w| w.process()).fold(most, u64::max);
-        if over.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+        if over.recv_timeout(POLL) != Err(RecvTimeoutError::Timeout) {
             return Ok(most);
         }
     }

@@ -5,13 +5,13 @@ use crate::tasks::stencil;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pattern {
-    /// Those beside and at its place; the edges have two.
+    /// Those beside it and its own column; the edges have two.
     Stencil,
     /// Starts with one task, each of which has two that need it, until the grid is as wide as it gets.
     Tree,
-    /// A butterfly: its own place and those a distance away that doubles from row to row.
+    /// A butterfly: its own column and those a distance away that doubles from row to row.
     Fft,
-    /// Its own place, and each of the two on either side with a chance of one in four.
+    /// Its own column, and each of the two on either side with a chance of one in four.
     Random,
 }
 
@@ -49,7 +49,7 @@ impl Grid {
         }
     }
 
-    /// Places in the row before that a task needs.
+    /// Columns of the row before that a task needs.
     pub(crate) fn inputs(self, step: usize, i: usize) -> Vec<usize> {
         if step == 0 {
             return Vec::new();

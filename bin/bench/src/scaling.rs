@@ -23,9 +23,9 @@ fn costs(report: &Report, system: &str, params: &Value, n: u64, took: &[f64]) {
 
 /// Seconds of the scheduler by itself.
 fn scheduler_alone(options: &Options, n: u64, workers: usize) -> Outcome<Vec<f64>> {
-    let (tasks, places) = (u32::try_from(n)?, u32::try_from(workers)?);
+    let (tasks, fleet) = (u32::try_from(n)?, u32::try_from(workers)?);
     let check = |delivered| require(delivered == n, "results are missing");
-    seconds(repeats(options, n), || Ok(swath::bench::drive_noops(tasks, places)), check)
+    seconds(repeats(options, n), || Ok(swath::bench::drive_noops(tasks, fleet)), check)
 }
 
 fn tasks(report: &Report, system: &str, options: &Options) -> Outcome {

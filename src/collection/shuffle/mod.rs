@@ -134,8 +134,8 @@ pub struct Shuffled<T, E = ShuffleError> {
 impl<T: 'static, E: 'static> LayerInput for Shuffled<T, E> {
     const IS_STREAM: bool = false;
 
-    fn take(args: &mut Args<'_, '_>, i: usize, place: &ChunkId) -> Result<Self, Refused> {
-        let piece = place.number() as usize;
+    fn take(args: &mut Args<'_, '_>, i: usize, chunk: &ChunkId) -> Result<Self, Refused> {
+        let piece = chunk.number() as usize;
         Ok(Self { pieces: args.share(i)?, piece, next: 0, current: None, _elements: PhantomData })
     }
 }

@@ -225,7 +225,7 @@ impl PieceWriter {
         ends.windows(2).for_each(|ends| put(&mut table, (lists_at + ends[0], ends[1] - ends[0])));
         let table = self.room.write(&table)? + TOKEN;
         self.room.close();
-        Ok(Pieces { table, place: PiecesAt::Here(Arc::new(self.room)) })
+        Ok(Pieces { table, at: PiecesAt::Local(Arc::new(self.room)) })
     }
 }
 
@@ -239,14 +239,14 @@ fn put(out: &mut Vec<u8>, range: Range) {
 pub(crate) struct Pieces {
     /// Where the list of each piece's ranges is, one range after the other. The process's number stands before it.
     table: u64,
-    place: PiecesAt,
+    at: PiecesAt,
 }
 
 #[derive(Clone)]
 enum PiecesAt {
-    Here(Arc<Room>),
+    Local(Arc<Room>),
     /// In the file that another process has open.
-    There(Address),
+    Remote(Address),
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -259,14 +259,14 @@ struct Address {
 impl Pieces {
     /// For a task that has failed.
     pub(crate) fn none() -> Self {
-        Self { table: 0, place: PiecesAt::There(Address::default()) }
+        Self { table: 0, at: PiecesAt::Remote(Address::default()) }
     }
 
     /// Opens them for reading.
     pub(crate) fn open(&self) -> Result<Reader, CallError> {
-        let address = match &self.place {
-            PiecesAt::Here(room) => return Ok(Reader { table: self.table, file: Opened::Here(Arc::clone(room)) }),
-            PiecesAt::There(address) => address,
+        let address = match &self.at {
+            PiecesAt::Local(room) => return Ok(Reader { table: self.table, file: Opened::Local(Arc::clone(room)) }),
+            PiecesAt::Remote(address) => address,
         };
         let lost = |reason: String| {
             // The supervisor hears of the death at the same time; the next try must not come before that.
@@ -279,7 +279,7 @@ impl Pieces {
         let mut token = [0; TOKEN as usize];
         match file.read_exact_at(&mut token, self.table.saturating_sub(TOKEN)) {
             Ok(()) if u64::from_le_bytes(token) == address.token => {
-                Ok(Reader { table: self.table, file: Opened::There(file) })
+                Ok(Reader { table: self.table, file: Opened::Remote(file) })
             }
             Ok(()) => Err(lost("it has gone, and another has got its number".to_string())),
             Err(e) => Err(lost(e.to_string())),
@@ -289,9 +289,9 @@ impl Pieces {
 
 impl Serialize for Pieces {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let address = match &self.place {
-            PiecesAt::There(address) => *address,
-            PiecesAt::Here(room) => {
+        let address = match &self.at {
+            PiecesAt::Remote(address) => *address,
+            PiecesAt::Local(room) => {
                 // There is a file, since something has been written to it.
                 let descriptor = room.file.disk.descriptor().unwrap_or(-1);
                 Address { pid: std::process::id(), descriptor, token: *PROCESS }
@@ -304,7 +304,7 @@ impl Serialize for Pieces {
 impl<'de> Deserialize<'de> for Pieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (table, address) = Deserialize::deserialize(deserializer)?;
-        Ok(Self { table, place: PiecesAt::There(address) })
+        Ok(Self { table, at: PiecesAt::Remote(address) })
     }
 }
 
@@ -315,16 +315,16 @@ pub(crate) struct Reader {
 }
 
 enum Opened {
-    Here(Arc<Room>),
-    There(File),
+    Local(Arc<Room>),
+    Remote(File),
 }
 
 impl Reader {
     fn read(&self, (at, len): Range) -> Result<Vec<u8>, ShuffleError> {
         let mut bytes = vec![0; len as usize];
         let read = match &self.file {
-            Opened::Here(room) => room.file.disk.read_at(&mut bytes, at),
-            Opened::There(file) => file.read_exact_at(&mut bytes, at),
+            Opened::Local(room) => room.file.disk.read_at(&mut bytes, at),
+            Opened::Remote(file) => file.read_exact_at(&mut bytes, at),
         };
         read.map_err(|e| ShuffleError::Read { reason: e.to_string() })?;
         Ok(bytes)
@@ -397,14 +397,14 @@ mod tests {
         let mut bytes = Vec::new();
         codec::encode(&pieces, &mut bytes, usize::MAX).unwrap();
         let there: Pieces = codec::decode(&bytes).unwrap();
-        assert!(matches!(there.place, PiecesAt::There(_)));
+        assert!(matches!(there.at, PiecesAt::Remote(_)));
         for piece in 0..7 {
             let expected: Vec<_> = (piece..20_000).step_by(7).collect();
             assert_eq!(read(&pieces, piece), expected);
             assert_eq!(read(&there, piece), expected);
         }
         drop(pieces);
-        // Its process may still have other pieces; if not, the file is gone.
+        // Its process may still have other pieces; if not, the file has been removed.
         let left = there.open().map(|_| ());
         assert!(matches!(left, Ok(()) | Err(CallError::InputLost { .. })));
     }
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn room_is_given_back() {
         let (first, second) = (written(3, 1000, 5000), written(3, 10, 10));
-        let PiecesAt::Here(room) = &second.place else { unreachable!() };
+        let PiecesAt::Local(room) = &second.at else { unreachable!() };
         let disk = room.file.disk.clone();
         let path = format!("/proc/self/fd/{}", disk.descriptor().unwrap());
         let blocks = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap());
@@ -425,13 +425,13 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_a_lost_input() {
-        let gone = Pieces { table: 0, place: PiecesAt::There(Address { pid: u32::MAX, descriptor: 3, token: 1 }) };
-        assert!(matches!(gone.open(), Err(CallError::InputLost { .. })));
+        let lost = Pieces { table: 0, at: PiecesAt::Remote(Address { pid: u32::MAX, descriptor: 3, token: 1 }) };
+        assert!(matches!(lost.open(), Err(CallError::InputLost { .. })));
         // The number has become that of a pipe to which nobody writes.
         let (pipe, writer) = nix::unistd::pipe().unwrap();
         drop(writer);
         let address = Address { pid: std::process::id(), descriptor: pipe.as_raw_fd(), token: 1 };
-        let gone = Pieces { table: 0, place: PiecesAt::There(address) };
-        assert!(matches!(gone.open(), Err(CallError::InputLost { .. })));
+        let lost = Pieces { table: 0, at: PiecesAt::Remote(address) };
+        assert!(matches!(lost.open(), Err(CallError::InputLost { .. })));
     }
 }

@@ -77,7 +77,7 @@ impl Csv {
             .delimiter(self.delimiter)
             .quote(self.quote)
             .trim(if self.trim { Trim::All } else { Trim::None })
-            // Their number is looked at here, so that each bad record is told in the same way.
+            // Their number is checked here, so that each bad record is told in the same way.
             .flexible(true)
             .has_headers(false)
             .from_reader(data)
@@ -199,7 +199,7 @@ impl<T: DeserializeOwned> Iterator for CsvRecords<T> {
 }
 
 /// The lines of a block as UTF-8 text, for a parser that finds the records itself. It remembers where the lines came from
-/// until their records have been looked at.
+/// until their records have been read.
 struct LineText {
     lines: Lines,
     text: String,
@@ -208,7 +208,7 @@ struct LineText {
     /// Bytes of text made.
     made: u64,
     lines_read: u64,
-    /// Of the lines whose records have not been looked at.
+    /// Of the lines whose records have not been read.
     positions: VecDeque<LinePosition>,
     /// Number and offset of the first line of the current record.
     record: (u64, u64),

@@ -62,14 +62,14 @@ impl Gauges {
         self.segments.load(Ordering::Relaxed)
     }
 
-    /// Another task runs in `slot`.
-    pub(crate) fn restart_peak(&self, slot: usize) {
-        self.peaks[slot].store(0, Ordering::Relaxed);
+    /// Another task runs on an executor thread.
+    pub(crate) fn restart_peak(&self, thread: usize) {
+        self.peaks[thread].store(0, Ordering::Relaxed);
     }
 
-    /// The most that the process used since the task in `slot` began.
-    pub(crate) fn peak(&self, slot: usize) -> u64 {
-        self.peaks[slot].load(Ordering::Relaxed)
+    /// The most that the process used since the task of an executor thread began.
+    pub(crate) fn peak(&self, thread: usize) -> u64 {
+        self.peaks[thread].load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_waits(&self, waits: Waits) {

@@ -4,25 +4,27 @@
 //! Only atomics are in a page, so a mapping of it is sound whatever the other side does; what is read from it is
 //! numbers, and may be nonsense if a process went wild before it died.
 
+pub(crate) mod account;
 pub(crate) mod gauges;
+mod name;
+
+pub(crate) use name::{PageName, start_time};
 
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::captured::CapturedOutput;
-use crate::ipc::ledger::Account;
 use crate::ipc::ring::{Ring, RingEntry};
 use crate::version::VERSION;
+use account::Account;
 use gauges::Gauges;
+use name::SHM_DIR;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, posix_fallocate};
+use nix::fcntl::posix_fallocate;
 use nix::unistd::geteuid;
-use serde::{Deserialize, Serialize};
-use shared_memory::{Shmem, ShmemConf, ShmemError};
+use shared_memory::{Shmem, ShmemConf};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Executor threads of one worker whose tasks a page can show.
@@ -32,7 +34,6 @@ pub(crate) const SAMPLES: usize = 16;
 /// Bytes of log kept.
 pub(crate) const LOG: usize = 2048;
 
-const SHM_DIR: &str = "/dev/shm";
 /// Changes with the layout.
 const MAGIC: u64 = VERSION;
 
@@ -52,10 +53,10 @@ struct Page {
     log: [AtomicU8; LOG],
     /// Whether the process reads its own output now.
     listens: AtomicU64,
-    carried: CapturedOutput,
+    captured: CapturedOutput,
     run_cursor: AtomicU64,
-    /// Slots of the ring behind the page: a power of two, or none.
-    run_slots: AtomicU64,
+    /// Entries of the ring behind the page: a power of two, or none.
+    run_entries: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 << 10);
@@ -83,8 +84,8 @@ impl RunningTaskCell {
     }
 
     fn get(&self) -> Option<TaskId> {
-        // A slot that changes as it is read belongs to a worker that is alive; what it runs right now is gone by the
-        // time the answer is used, so a few tries are enough.
+        // A cell that changes as it is read belongs to a worker that is alive. Its task may have ended by the time the
+        // answer is used, so a few tries are enough.
         for _ in 0..8 {
             let task = self.task.load(Ordering::Acquire);
             let job = self.job.load(Ordering::Acquire);
@@ -113,7 +114,7 @@ pub(crate) enum PageError {
 pub(crate) struct ControlPage {
     name: PageName,
     shmem: Shmem,
-    /// Slots of the ring behind the page.
+    /// Entries of the ring behind the page.
     runs: usize,
     /// Held by the creator, so that a sweep sees it alive even from where its process id means nothing.
     _lock: Option<File>,
@@ -150,7 +151,7 @@ impl ControlPage {
         // Nobody can hold it: the name is new and unguessable. A sweep that does for a moment does no harm.
         let lock = file.try_lock().is_ok().then_some(file);
         let page = Self { name: name.clone(), shmem, runs, _lock: lock };
-        page.page().run_slots.store(runs as u64, Ordering::Relaxed);
+        page.page().run_entries.store(runs as u64, Ordering::Relaxed);
         page.page().magic.store(MAGIC, Ordering::Release);
         Ok(page)
     }
@@ -169,7 +170,7 @@ impl ControlPage {
         if page.page().magic.load(Ordering::Acquire) != MAGIC {
             return Err(foreign("it has the layout of another version"));
         }
-        let runs = page.page().run_slots.load(Ordering::Relaxed);
+        let runs = page.page().run_entries.load(Ordering::Relaxed);
         page.runs = usize::try_from(runs).unwrap_or(usize::MAX);
         if page.runs > room / size_of::<RingEntry>() || (page.runs > 0 && !page.runs.is_power_of_two()) {
             return Err(foreign("it is too small"));
@@ -198,17 +199,19 @@ impl ControlPage {
         self.page().listens.load(Ordering::Relaxed) != 0
     }
 
-    /// Its output between pipe and message.
-    pub(crate) fn carried(&self) -> &CapturedOutput {
-        &self.page().carried
+    /// Output that it has read of its pipes and not yet sent.
+    pub(crate) fn captured(&self) -> &CapturedOutput {
+        &self.page().captured
     }
 
     /// The runs of tasks that its process has recorded.
     pub(crate) fn ring(&self) -> Ring<'_> {
-        // SAFETY: `create` made the mapping `RING + runs * size_of::<Slot>()` bytes long and `open` checked that it is; `RING` is a multiple of a slot's alignment and the mapping starts at a page. As in `page`, any bytes are
-        // valid slots, all of them atomics, and the mapping lives as long as `self`.
-        let slots = unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<RingEntry>(), self.runs) };
-        Ring::new(&self.page().run_cursor, slots)
+        // SAFETY: `create` made the mapping `RING + runs * size_of::<RingEntry>()` bytes long and `open` checked that it is.
+        // `RING` is a multiple of an entry's alignment, and the mapping starts at a page. As in `page`, any bytes are valid
+        // entries, all of them atomics, and the mapping lives as long as `self`.
+        let entries =
+            unsafe { std::slice::from_raw_parts(self.shmem.as_ptr().add(RING).cast::<RingEntry>(), self.runs) };
+        Ring::new(&self.page().run_cursor, entries)
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -237,28 +240,28 @@ impl ControlPage {
         self.shm_used().load(Ordering::Relaxed)
     }
 
-    /// A sign of life at `now_ms`, on the clock of [`monotonic_ms`](crate::ipc::clock::monotonic_ms).
+    /// A heartbeat at `now_ms`, on the clock of [`monotonic_ms`](crate::ipc::clock::monotonic_ms).
     pub(crate) fn beat(&self, now_ms: u64) {
         self.page().heartbeat_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// When the last sign of life was. 0: never.
+    /// When the last heartbeat was. 0: never.
     pub(crate) fn heartbeat(&self) -> u64 {
         self.page().heartbeat_ms.load(Ordering::Relaxed)
     }
 
-    /// Notes what executor thread `slot` runs. Threads past [`SLOTS`] are not shown.
-    pub(crate) fn set_running(&self, slot: usize, task: Option<TaskId>) {
-        if let Some(s) = self.page().running.get(slot) {
-            self.page().progress[slot].store(0, Ordering::Relaxed);
-            self.gauges().restart_peak(slot);
+    /// Notes what an executor thread runs. Threads past [`MOST_THREADS`] are not shown.
+    pub(crate) fn set_running(&self, thread: usize, task: Option<TaskId>) {
+        if let Some(s) = self.page().running.get(thread) {
+            self.page().progress[thread].store(0, Ordering::Relaxed);
+            self.gauges().restart_peak(thread);
             s.set(task);
         }
     }
 
-    /// Notes how far the task of `slot` is, in thousandths.
-    pub(crate) fn set_progress(&self, slot: usize, per_mille: u32) {
-        if let Some(p) = self.page().progress.get(slot) {
+    /// Notes how far the task of an executor thread is, in thousandths.
+    pub(crate) fn set_progress(&self, thread: usize, per_mille: u32) {
+        if let Some(p) = self.page().progress.get(thread) {
             p.store(per_mille, Ordering::Relaxed);
         }
     }
@@ -270,8 +273,8 @@ impl ControlPage {
 
     /// The same with the most memory that the process used meanwhile.
     pub(crate) fn peaks(&self) -> Vec<(TaskId, u64)> {
-        let slots = self.page().running.iter().enumerate();
-        slots.filter_map(|(slot, s)| Some((s.get()?, self.gauges().peak(slot)))).collect()
+        let cells = self.page().running.iter().enumerate();
+        cells.filter_map(|(thread, s)| Some((s.get()?, self.gauges().peak(thread)))).collect()
     }
 
     /// The same with their progress in thousandths.
@@ -299,7 +302,7 @@ impl ControlPage {
             .collect()
     }
 
-    /// Adds to the log. Threads that write at once get places of their own.
+    /// Adds to the log. Threads that write at the same time write to different parts of it.
     pub(crate) fn log(&self, bytes: &[u8]) {
         let page = self.page();
         let bytes = &bytes[bytes.len().saturating_sub(LOG)..];
@@ -326,143 +329,6 @@ impl ControlPage {
     }
 }
 
-/// Name of a page: `swath-<pid>-<start time>-<16 hex digits>-<number>`. Process id and start time tell its owner, the
-/// random part keeps it from being guessed, the number tells the pages of one owner apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct PageName {
-    pid: u32,
-    start: u64,
-    token: u64,
-    number: u32,
-}
-
-impl PageName {
-    /// A new name of this process's, numbered 0.
-    pub(crate) fn new() -> io::Result<Self> {
-        let pid = std::process::id();
-        let start = start_time(pid).ok_or_else(|| io::Error::other("/proc/self/stat can't be read: mount /proc"))?;
-        let mut token = [0; 8];
-        File::open("/dev/urandom")?.read_exact(&mut token)?;
-        Ok(Self { pid, start, token: u64::from_le_bytes(token), number: 0 })
-    }
-
-    /// Another page of the same owner.
-    pub(crate) fn sibling(&self, number: u32) -> Self {
-        Self { number, ..self.clone() }
-    }
-
-    /// Process id of its owner.
-    pub(crate) fn owner(&self) -> u32 {
-        self.pid
-    }
-
-    fn path(&self) -> PathBuf {
-        Path::new(SHM_DIR).join(self.to_string())
-    }
-
-    fn open_file(&self) -> io::Result<File> {
-        // Anyone may make names in that directory, so a link is not followed.
-        OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(self.path())
-    }
-
-    fn io_error(&self, source: io::Error, size: usize) -> PageError {
-        match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
-            Errno::ENOSPC => PageError::NoSpace(size),
-            _ => PageError::Io { name: self.to_string(), source },
-        }
-    }
-
-    fn shmem_error(&self, error: ShmemError, size: usize) -> PageError {
-        match error {
-            ShmemError::MapCreateFailed(n) | ShmemError::MapOpenFailed(n) | ShmemError::UnknownOsError(n) => {
-                self.io_error(io::Error::from_raw_os_error(n as i32), size)
-            }
-            e => self.io_error(io::Error::other(e), size),
-        }
-    }
-
-    /// Removes all pages of that name, whatever their number. For their owner, which may have others.
-    pub(crate) fn unlink_all(&self) {
-        remove_where(|other| other.has_owner_of(self) && other.token == self.token);
-    }
-
-    /// Removes all pages of this name's owner. For whoever survives it.
-    pub(crate) fn unlink_orphans(&self) {
-        remove_where(|other| other.has_owner_of(self));
-    }
-
-    /// Whether both belong to the same process.
-    pub(crate) fn has_owner_of(&self, other: &Self) -> bool {
-        (self.pid, self.start) == (other.pid, other.start)
-    }
-
-    /// Removes pages of our user whose owner is gone, and says which. For the start of a supervisor: what is left is
-    /// from a crash nobody survived.
-    pub(crate) fn sweep() -> Vec<Self> {
-        remove_where(|name| {
-            let unlocked = || name.open_file().is_ok_and(|file| file.try_lock().is_ok());
-            start_time(name.pid) != Some(name.start) && unlocked()
-        })
-    }
-}
-
-fn remove_where(gone: impl Fn(&PageName) -> bool) -> Vec<PageName> {
-    let mut removed = Vec::new();
-    let Ok(entries) = fs::read_dir(SHM_DIR) else { return removed };
-    let us = geteuid().as_raw();
-    for entry in entries.flatten() {
-        let Some(name) = entry.file_name().to_str().and_then(|s| s.parse::<PageName>().ok()) else { continue };
-        let ours = entry.metadata().is_ok_and(|m| m.is_file() && m.uid() == us);
-        if ours && gone(&name) && fs::remove_file(entry.path()).is_ok() {
-            removed.push(name);
-        }
-    }
-    removed
-}
-
-impl fmt::Display for PageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "swath-{}-{}-{:016x}-{}", self.pid, self.start, self.token, self.number)
-    }
-}
-
-/// The text is no name of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the name of a control page")]
-pub(crate) struct BadPageName;
-
-impl FromStr for PageName {
-    type Err = BadPageName;
-
-    fn from_str(s: &str) -> Result<Self, BadPageName> {
-        let parse = || {
-            let mut parts = s.strip_prefix("swath-")?.split('-');
-            let name = Self {
-                pid: parts.next()?.parse().ok()?,
-                start: parts.next()?.parse().ok()?,
-                token: u64::from_str_radix(parts.next()?, 16).ok()?,
-                number: parts.next()?.parse().ok()?,
-            };
-            // Numbers have other spellings (signs, leading zeroes); only ours is a name of ours.
-            (name.to_string() == s).then_some(name)
-        };
-        parse().ok_or(BadPageName)
-    }
-}
-
-/// When a process started, in ticks since boot. `None` where there is no such process.
-pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the command's name in parentheses, and may contain anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    // Dead, though nobody has waited for it: where the first process of a container does not, it stays so for ever.
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(22 - 4)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -470,6 +336,7 @@ mod tests {
     use crate::ipc::clock::monotonic_ms;
     use crate::ipc::ring::Ended;
     use crate::ipc::testing;
+    use std::fs;
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use std::process::{Command, Stdio};
@@ -539,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_read_while_it_changes_shows_a_task_that_ran() {
+    fn a_cell_read_while_it_changes_shows_a_task_that_ran() {
         let page = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
         thread::scope(|s| {
             let writer = s.spawn(|| {
@@ -557,79 +424,6 @@ mod tests {
                 }
             }
         });
-    }
-
-    #[test]
-    fn names_come_back_and_others_are_refused() {
-        let name = PageName { pid: 4, start: 88, token: 0xab, number: 3 };
-        assert_eq!(name.to_string(), "swath-4-88-00000000000000ab-3");
-        assert_eq!(name.to_string().parse(), Ok(name.clone()));
-        for bad in [
-            "",
-            "swath",
-            "swath-4-88-ab-3",
-            "swath-4-88-00000000000000ab",
-            "swath-4-88-00000000000000ab-3-4",
-            "swath-04-88-00000000000000ab-3",
-            "swath-+4-88-00000000000000ab-3",
-            "swath-4-88-00000000000000AB-3",
-            "swath-4-88-00000000000000ab-../x",
-            "xswath-4-88-00000000000000ab-3",
-        ] {
-            assert_eq!(bad.parse::<PageName>(), Err(BadPageName), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_sweep_takes_what_the_dead_left_and_nothing_else() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let alive = PageName {
-            pid: child.id(),
-            start: start_time(child.id()).unwrap(),
-            token: PageName::new().unwrap().token,
-            number: 0,
-        };
-        let page = |name: &PageName| fs::write(name.path(), [0; 64]).unwrap();
-        // Same process id, other start time: the id has been used again.
-        let dead = PageName { start: alive.start.wrapping_add(1), ..alive.clone() };
-        let held = PageName { number: 1, ..dead.clone() };
-        let mine = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
-        page(&alive);
-        page(&dead);
-        page(&held);
-        // Locked by a process we can't see: one of another pid namespace.
-        let lock = held.open_file().unwrap();
-        lock.try_lock().unwrap();
-        PageName::sweep();
-        assert!(alive.path().exists() && mine.name().path().exists() && held.path().exists());
-        assert!(!dead.path().exists());
-        drop(lock);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // A process that another test is starting has the lock until it is another program.
-        testing::until(|| {
-            PageName::sweep();
-            !alive.path().exists() && !held.path().exists()
-        });
-        assert!(mine.name().path().exists());
-    }
-
-    #[test]
-    fn an_owner_removes_pages_of_one_name_and_a_survivor_all() {
-        let name = PageName::new().unwrap();
-        let other = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
-        let pages: Vec<_> = (0..3).map(|i| ControlPage::create(&name.sibling(i), 0).unwrap()).collect();
-        name.unlink_all();
-        assert!(pages.iter().all(|p| !p.name().path().exists()));
-        assert!(other.name().path().exists());
-
-        let of_the_dead = |token| PageName { pid: 4, start: 88, token, number: 0 };
-        let (page, sibling) = (of_the_dead(1), of_the_dead(2));
-        for name in [&page, &sibling] {
-            fs::write(name.path(), [0; 64]).unwrap();
-        }
-        page.unlink_orphans();
-        assert!(!page.path().exists() && !sibling.path().exists() && other.name().path().exists());
     }
 
     #[test]

@@ -30,14 +30,14 @@ pub(super) struct AttachShared {
 struct AttachState {
     live: FxHashMap<SegmentId, Attached>,
     released: Vec<(SegmentId, u32)>,
-    lives: u64,
+    generations: u64,
     kept: Kept,
 }
 
 struct Attached {
     segment: Weak<Segment>,
     /// Tells this mapping from an earlier one of the same id whose `Drop` has not got the lock yet.
-    life: u64,
+    generation: u64,
     deliveries: u32,
 }
 
@@ -95,13 +95,13 @@ impl Attachments {
                 return Err(e);
             }
         };
-        let life = state.lives;
-        state.lives += 1;
-        let home = Home::Abroad { attachments: self.0.clone(), life };
+        let generation = state.generations;
+        state.generations += 1;
+        let home = Home::Abroad { attachments: self.0.clone(), generation };
         let segment = Arc::new(Segment { id, memory: ManuallyDrop::new(memory), home });
         // An entry that is still here is of a mapping being dropped right now. Its deliveries pass over to this one.
         let before = state.live.get(&id).map_or(0, |old| old.deliveries);
-        let attached = Attached { segment: Arc::downgrade(&segment), life, deliveries: before.saturating_add(1) };
+        let attached = Attached { segment: Arc::downgrade(&segment), generation, deliveries: before.saturating_add(1) };
         state.live.insert(id, attached);
         Ok(segment)
     }
@@ -129,11 +129,11 @@ impl fmt::Debug for Attachments {
 }
 
 impl AttachShared {
-    pub(super) fn release(&self, id: SegmentId, life: u64, memory: Memory) {
+    pub(super) fn release(&self, id: SegmentId, generation: u64, memory: Memory) {
         let (notify, unmap) = {
             let mut state = self.state.lock();
             let notify = match state.live.get(&id) {
-                Some(entry) if entry.life == life => {
+                Some(entry) if entry.generation == generation => {
                     let deliveries = entry.deliveries;
                     state.live.remove(&id);
                     state.push_released(id, deliveries)
@@ -172,7 +172,7 @@ struct Kept {
     bytes: usize,
     most: usize,
     /// Owners that have ended. Numbers are not used again.
-    gone: FxHashSet<u32>,
+    ended: FxHashSet<u32>,
 }
 
 impl Kept {
@@ -185,7 +185,7 @@ impl Kept {
 
     /// Keeps a mapping if that makes sense. Answers with what is to be dropped.
     fn put(&mut self, owner: u32, memory: Memory) -> (Option<Memory>, Vec<Mapping>) {
-        let Some(identity) = memory.identity.filter(|_| memory.capacity() <= self.most && !self.gone.contains(&owner))
+        let Some(identity) = memory.identity.filter(|_| memory.capacity() <= self.most && !self.ended.contains(&owner))
         else {
             return (Some(memory), Vec::new());
         };
@@ -201,10 +201,10 @@ impl Kept {
     }
 
     fn forget(&mut self, owners: &[u32]) -> Vec<Mapping> {
-        self.gone.extend(owners);
-        let (gone, stay) = std::mem::take(&mut self.mappings).into_iter().partition(|(o, ..)| owners.contains(o));
+        self.ended.extend(owners);
+        let (unused, stay) = std::mem::take(&mut self.mappings).into_iter().partition(|(o, ..)| owners.contains(o));
         self.mappings = stay;
-        let unmap: Vec<_> = VecDeque::into_iter(gone).map(|(_, _, mapping)| mapping).collect();
+        let unmap: Vec<_> = VecDeque::into_iter(unused).map(|(_, _, mapping)| mapping).collect();
         self.bytes -= unmap.iter().map(|m: &Mapping| m.len.get()).sum::<usize>();
         unmap
     }

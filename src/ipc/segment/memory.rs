@@ -105,7 +105,7 @@ impl Identity {
     }
 }
 
-/// What a segment consists of. Fields are dropped in order: the budget gets its bytes back when the memory is gone.
+/// What a segment consists of. Fields are dropped in order: the budget gets its bytes back when the memory is freed.
 pub(super) struct Memory {
     pub(super) mapping: Mapping,
     pub(super) fd: Arc<OwnedFd>,

@@ -1,16 +1,16 @@
 //! Shared-memory segments: where bulk data lies so that processes need not copy it to each other.
 //!
 //! # Who may write when
-//! A segment is made by one process, its owner, from that process's [`SegmentPool`]. Its life:
+//! A segment is made by one process, its owner, from that process's [`SegmentPool`]. It goes through these steps:
 //!
 //! 1. `SegmentMut`: the owner fills it. Nobody else knows of it.
 //! 2. `freeze` makes it an `Arc<Segment>`. From here on nobody writes.
 //! 3. The owner may [`lend`](SegmentPool::lend) it: its descriptor goes to another process, which maps it read-only
-//!    ([`Attachments`]), may pass it on, and says when its last reference is gone ([`Attachments::take_released`]).
-//! 4. When the owner's last `Arc` is gone *and* every delivery has been [`returned`](SegmentPool::returned), in whatever
+//!    ([`Attachments`]), may pass it on, and says when its last reference is dropped ([`Attachments::take_released`]).
+//! 4. When the owner's last `Arc` is dropped *and* every delivery has been [`returned`](SegmentPool::returned), in whatever
 //!    order, the memory goes back to the pool, under a new number, and 1 is possible again.
 //! 5. A program that has left a local cluster may still read what it had. Its owner is told to
-//!    [`forsake`](SegmentPool::forsake) that: it ends with 4, but its memory is neither used again nor emptied.
+//!    [`abandon`](SegmentPool::abandon) that: it ends with 4, but its memory is neither used again nor emptied.
 //!
 //! Deliveries are counted, not flagged: the owner may send a segment again while word of the return of an earlier
 //! delivery is still under way, and that word must not free it.
@@ -20,9 +20,9 @@
 //!
 //! # Mappings that stay
 //! A process that has let go of a segment keeps it mapped for a while ([`Attachments::keep`]): memory that comes again,
-//! in a later life, then costs no page faults, which otherwise cost more than reading it. Nobody refers to such
+//! as another segment, then costs no page faults, which otherwise cost more than reading it. Nobody refers to such
 //! a mapping, so the owner may write meanwhile. Nor does it keep memory from the machine: an owner that gives a segment up
-//! empties it, whoever has it mapped, unless it is forsaken; and when an owner ends, the others are told to
+//! empties it, whoever has it mapped, unless it is abandoned; and when an owner ends, the others are told to
 //! [`forget`](Attachments::forget) it.
 //!
 //! # What makes it safe
@@ -40,7 +40,7 @@ pub(crate) use attachments::Attachments;
 pub(crate) use pool::SegmentPool;
 
 use crate::ipc::disk::Extent;
-use crate::ipc::ledger::LedgerError;
+use crate::ipc::page::account::LedgerError;
 use attachments::AttachShared;
 use memory::{Mapping, Memory};
 use nix::errno::Errno;
@@ -54,7 +54,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::slice;
 use std::sync::{Arc, OnceLock};
 
-/// Names one life of a segment, within one supervisor.
+/// Names a segment, within one supervisor. Its memory gets a new id when it is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SegmentId {
     /// The process that made it.
@@ -111,14 +111,14 @@ pub(crate) struct Segment {
     home: Home,
 }
 
-/// Who hears of the last reference's end.
+/// What takes the memory when the last reference is dropped.
 enum Home {
     Pool(Arc<PoolShared>),
     Abroad {
         attachments: Arc<AttachShared>,
-        life: u64,
+        generation: u64,
     },
-    /// The place in the file, which is free again when it is dropped.
+    /// The part of the file, which is free again when it is dropped.
     Disk {
         _extent: Arc<Extent>,
     },
@@ -136,7 +136,7 @@ impl Segment {
 
     /// Maps a part of a file of this process, all of which has been written.
     pub(crate) fn on_disk(extent: &Arc<Extent>) -> Result<Arc<Self>, SegmentError> {
-        let (fd, offset, len) = extent.place();
+        let (fd, offset, len) = extent.location();
         let mapping = Mapping::at(fd, offset, len, ProtFlags::PROT_READ)
             .map_err(|errno| SegmentError::from_errno(errno, len.get()))?;
         mapping.will_need();
@@ -184,8 +184,8 @@ impl Drop for Segment {
         // SAFETY: drop runs once, and nothing uses the field after this line.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         match &self.home {
-            Home::Pool(pool) => pool.take_back(self.id.number, memory),
-            Home::Abroad { attachments, life } => attachments.release(self.id, *life, memory),
+            Home::Pool(pool) => pool.reclaim(self.id.number, memory),
+            Home::Abroad { attachments, generation } => attachments.release(self.id, *generation, memory),
             Home::Disk { .. } => drop(memory),
         }
     }

@@ -32,20 +32,20 @@ pub(super) struct PoolState {
     free_bytes: usize,
     parked_bytes: usize,
     /// Every number in use.
-    live: FxHashMap<u32, Life>,
+    live: FxHashMap<u32, LiveSegment>,
     pub(super) next_number: u32,
     created: u64,
     reused: u64,
 }
 
 #[derive(Default)]
-struct Life {
+struct LiveSegment {
     /// Deliveries to other processes not yet returned.
     lent: u32,
-    /// Here once our own last reference is gone and deliveries are outstanding.
+    /// The memory, once our own last reference is dropped while deliveries are outstanding.
     parked: Option<Memory>,
     /// Somebody who had it can no longer be asked whether it still reads it.
-    forsaken: bool,
+    abandoned: bool,
 }
 
 /// What a pool holds.
@@ -93,7 +93,7 @@ impl SegmentPool {
                 made => made?,
             },
         };
-        let number = self.0.state.lock().begin_life(reused);
+        let number = self.0.state.lock().begin(reused);
         let id = SegmentId { owner: self.0.owner, number };
         let segment = Segment { id, memory: ManuallyDrop::new(memory), home: Home::Pool(self.0.clone()) };
         Ok((SegmentMut { segment, len }, reused))
@@ -106,18 +106,18 @@ impl SegmentPool {
             return false;
         }
         let mut state = self.0.state.lock();
-        let life = state.live.get_mut(&segment.id.number).expect("a referenced segment has a life");
-        life.lent = life.lent.saturating_add(1);
+        let entry = state.live.get_mut(&segment.id.number).expect("a referenced segment is live");
+        entry.lent = entry.lent.saturating_add(1);
         true
     }
 
-    /// Whoever had these has gone without a word, and may read them for as long as it likes: they are not used again,
-    /// and stay in memory until the last process that has them mapped lets go. To be said before they are returned.
-    pub(crate) fn forsake(&self, ids: &[SegmentId]) {
+    /// A program that had these has left, and may still read them. So their memory is not used again, and stays until the
+    /// last process that has them mapped lets go. To be called before they are returned.
+    pub(crate) fn abandon(&self, ids: &[SegmentId]) {
         let mut state = self.0.state.lock();
         for id in ids.iter().filter(|id| id.owner == self.0.owner) {
-            if let Some(life) = state.live.get_mut(&id.number) {
-                life.forsaken = true;
+            if let Some(entry) = state.live.get_mut(&id.number) {
+                entry.abandoned = true;
             }
         }
     }
@@ -126,18 +126,18 @@ impl SegmentPool {
     pub(crate) fn returned(&self, id: SegmentId, deliveries: u32) {
         let surplus = {
             let mut state = self.0.state.lock();
-            let life = (id.owner == self.0.owner).then(|| state.live.get_mut(&id.number)).flatten();
-            let Some(life) = life.filter(|life| life.lent > 0) else {
+            let entry = (id.owner == self.0.owner).then(|| state.live.get_mut(&id.number)).flatten();
+            let Some(entry) = entry.filter(|entry| entry.lent > 0) else {
                 log::debug!("segment {id} was returned, but is not lent");
                 return;
             };
-            life.lent = life.lent.saturating_sub(deliveries);
-            if life.lent > 0 {
+            entry.lent = entry.lent.saturating_sub(deliveries);
+            if entry.lent > 0 {
                 return;
             }
-            let Some(memory) = life.parked.take() else { return };
+            let Some(memory) = entry.parked.take() else { return };
             state.parked_bytes -= memory.capacity();
-            state.end_life(id.number, memory, self.0.max_free_bytes)
+            state.end(id.number, memory, self.0.max_free_bytes)
         };
         surplus.discard();
     }
@@ -183,17 +183,17 @@ impl fmt::Debug for SegmentPool {
 }
 
 impl PoolShared {
-    pub(super) fn take_back(&self, number: u32, memory: Memory) {
+    pub(super) fn reclaim(&self, number: u32, memory: Memory) {
         let surplus = {
             let mut state = self.state.lock();
             match state.live.get_mut(&number) {
-                Some(life) if life.lent > 0 => {
+                Some(entry) if entry.lent > 0 => {
                     let bytes = memory.capacity();
-                    life.parked = Some(memory);
+                    entry.parked = Some(memory);
                     state.parked_bytes += bytes;
                     Surplus::None
                 }
-                _ => state.end_life(number, memory, self.max_free_bytes),
+                _ => state.end(number, memory, self.max_free_bytes),
             }
         };
         surplus.discard();
@@ -204,7 +204,7 @@ impl PoolShared {
 enum Surplus {
     None,
     Unused(Memory),
-    Forsaken(Memory),
+    Abandoned(Memory),
 }
 
 impl Surplus {
@@ -213,14 +213,14 @@ impl Surplus {
             Self::None => {}
             Self::Unused(memory) => discard(memory),
             // Only our own mapping of it goes.
-            Self::Forsaken(memory) => drop(memory),
+            Self::Abandoned(memory) => drop(memory),
         }
     }
 }
 
-/// Gives back memory that is of no life any more.
+/// Gives back memory that no segment uses any more.
 fn discard(memory: Memory) {
-    // SAFETY: it comes from the list of the unused, or would have gone there: our own last reference is gone, and every
+    // SAFETY: it comes from the list of the unused, or would have been put there: our own last reference is dropped, and every
     // delivery to others has been returned.
     unsafe { memory.discard() }
 }
@@ -238,11 +238,11 @@ impl PoolState {
         memory
     }
 
-    /// Keeps the memory of a life that is over for later, or hands it back where that would be wrong or too much.
-    fn end_life(&mut self, number: u32, memory: Memory, max_free_bytes: usize) -> Surplus {
+    /// Keeps the memory of a segment that has ended for later, or hands it back where that would be wrong or too much.
+    fn end(&mut self, number: u32, memory: Memory, max_free_bytes: usize) -> Surplus {
         let capacity = memory.capacity();
-        if self.live.remove(&number).is_some_and(|life| life.forsaken) {
-            return Surplus::Forsaken(memory);
+        if self.live.remove(&number).is_some_and(|entry| entry.abandoned) {
+            return Surplus::Abandoned(memory);
         }
         if self.free_bytes.saturating_add(capacity) > max_free_bytes {
             return Surplus::Unused(memory);
@@ -252,7 +252,7 @@ impl PoolState {
         Surplus::None
     }
 
-    fn begin_life(&mut self, reused: bool) -> u32 {
+    fn begin(&mut self, reused: bool) -> u32 {
         if reused {
             self.reused += 1;
         } else {
@@ -263,7 +263,7 @@ impl PoolState {
             let number = self.next_number;
             self.next_number = number.wrapping_add(1);
             if let std::collections::hash_map::Entry::Vacant(free) = self.live.entry(number) {
-                free.insert(Life::default());
+                free.insert(LiveSegment::default());
                 return number;
             }
         }

@@ -166,19 +166,19 @@ fn a_lent_segment_waits_for_its_return() {
 
 #[test]
 fn what_somebody_may_still_read_is_neither_used_again_nor_emptied() {
-    for forsaken_first in [true, false] {
+    for abandoned_first in [true, false] {
         let (pool, ledger) = pool(u64::MAX);
         let segment = filled(&pool, MIB, 7);
         let id = segment.id();
         pool.lend(&segment);
         let theirs = Attachments::new().attach(id, fd_of(&segment), MIB).unwrap();
-        if forsaken_first {
-            pool.forsake(&[id]);
+        if abandoned_first {
+            pool.abandon(&[id]);
             pool.returned(id, 1);
             drop(segment);
         } else {
             drop(segment);
-            pool.forsake(&[id, SegmentId { owner: 2, number: id.number }]);
+            pool.abandon(&[id, SegmentId { owner: 2, number: id.number }]);
             pool.returned(id, 1);
         }
         assert_eq!((pool.stats().live, pool.stats().free, ledger.used()), (0, 0, 0));

@@ -35,7 +35,7 @@ impl Sim {
             Ok(Delivered::Ready { .. }) => {}
             Err(failure) => self.justify(id, failure),
         }
-        if let Some(claim) = self.claims.get_mut(&id) {
+        if let Some(claim) = self.wanted.get_mut(&id) {
             *claim = Some(delivery.clone());
         }
     }
@@ -63,7 +63,7 @@ impl Sim {
     }
 
     pub(super) fn check_end(&mut self) {
-        for (id, heard) in &self.claims {
+        for (id, heard) in &self.wanted {
             let state = self.s.explain(*id);
             if heard.is_none() {
                 let mut reasons = vec![state.clone()];
@@ -77,7 +77,7 @@ impl Sim {
         }
         // Everything that is ready can be had.
         let ready: Vec<TaskId> = self
-            .claims
+            .wanted
             .iter()
             .filter(|(_, d)| matches!(d, Some(Delivery { result: Ok(Delivered::Ready { .. }), .. })))
             .map(|(id, _)| *id)
@@ -88,7 +88,7 @@ impl Sim {
         self.run_out();
         for id in &ready {
             // A worker that had to be killed meanwhile took the session of its tasks along.
-            let Some(heard) = self.claims.get(id) else { continue };
+            let Some(heard) = self.wanted.get(id) else { continue };
             let full = matches!(heard, Some(Delivery { result: Ok(Delivered::Value(_)) | Err(_), .. }));
             assert!(full, "{id} was asked for and not sent");
         }
@@ -104,7 +104,7 @@ impl Sim {
                     }
                 }
             }
-            for (id, heard) in &self.claims {
+            for (id, heard) in &self.wanted {
                 match heard {
                     // Whether it had to be moved is a matter of luck.
                     Some(Delivery { result: Err(failure), .. })
@@ -115,12 +115,12 @@ impl Sim {
                 }
             }
         }
-        let all: Vec<TaskId> = self.claims.keys().copied().collect();
+        let all: Vec<TaskId> = self.wanted.keys().copied().collect();
         for id in all {
             self.s.release(id.job, &[id.index]);
             self.s.validate();
         }
-        self.claims.clear();
+        self.wanted.clear();
         // Those that are stopped and owe nothing have to drop what they hold.
         self.workers.iter_mut().for_each(|w| w.stopped = false);
         self.run_out();

@@ -54,8 +54,8 @@ struct Sim {
     now: Duration,
     workers: Vec<SimWorker>,
     next_worker: u32,
-    /// How many places for workers there are to be, of two: `w0` and `w1`.
-    places: u32,
+    /// How many workers there are to be, of two: `w0` and `w1`.
+    fleet: u32,
     /// Whether there was only one for a time.
     was_small: bool,
     /// Those of programs that are there.
@@ -68,7 +68,7 @@ struct Sim {
     /// Values of a serial evaluation, failures aside.
     values: FxHashMap<TaskId, u64>,
     /// What each claimed output heard last, if anything.
-    claims: BTreeMap<TaskId, Option<Delivery>>,
+    wanted: BTreeMap<TaskId, Option<Delivery>>,
     cancelled: FxHashSet<TaskId>,
     deaths: FxHashMap<TaskId, usize>,
     /// How often a worker ran out of memory under a task, and whether the task was alone once.
@@ -106,7 +106,7 @@ impl Sim {
             now: Duration::ZERO,
             workers: Vec::new(),
             next_worker: 0,
-            places: 2,
+            fleet: 2,
             was_small: false,
             sessions: vec![SessionId(0), SessionId(1)],
             next_session: 2,
@@ -114,7 +114,7 @@ impl Sim {
             jobs: Vec::new(),
             specs: BTreeMap::new(),
             values: FxHashMap::default(),
-            claims: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             cancelled: FxHashSet::default(),
             deaths: FxHashMap::default(),
             memory_deaths: FxHashMap::default(),
@@ -130,25 +130,25 @@ impl Sim {
     }
 
     fn tell_fleet(&mut self) {
-        let spec = |place| WorkerSpec { threads: 1, ..named(place) };
-        self.s.set_fleet((0..self.places).map(spec).collect());
+        let spec = |number| WorkerSpec { threads: 1, ..named(number) };
+        self.s.set_fleet((0..self.fleet).map(spec).collect());
     }
 
     fn join_any(&mut self) {
-        let place = self.rng.below(self.places as usize) as u32;
-        self.join(place);
+        let number = self.rng.below(self.fleet as usize) as u32;
+        self.join(number);
     }
 
-    /// Has workers at so many places from now on, as the supervisor does it.
-    fn scale(&mut self, places: u32) {
-        let more = places > self.places;
-        self.places = places;
-        self.was_small |= places < 2;
+    /// Changes the number of workers, as the supervisor does it.
+    fn scale(&mut self, n: u32) {
+        let more = n > self.fleet;
+        self.fleet = n;
+        self.was_small |= n < 2;
         self.tell_fleet();
         if more {
-            self.join(places - 1);
+            self.join(n - 1);
         }
-        for w in self.workers.iter().filter(|w| w.id.0 % 2 >= places) {
+        for w in self.workers.iter().filter(|w| w.id.0 % 2 >= n) {
             self.s.worker_retiring(w.id);
         }
     }
@@ -157,7 +157,7 @@ impl Sim {
         TaskId { job: self.jobs[number as usize], index }
     }
 
-    /// A program connects in place of one that has gone.
+    /// A program connects instead of one that has left.
     fn connect(&mut self) {
         self.sessions.push(SessionId(self.next_session));
         self.next_session += 1;
@@ -166,7 +166,7 @@ impl Sim {
     /// A session vanishes, without a word about what it had.
     fn vanish(&mut self, session: SessionId) {
         self.s.session_closed(session);
-        self.claims.retain(|id, _| id.job.session != session);
+        self.wanted.retain(|id, _| id.job.session != session);
         self.sessions.retain(|s| *s != session);
         self.vanished.insert(session);
     }
@@ -186,7 +186,7 @@ impl Sim {
         self.s.submit(self.jobs[number as usize], Arc::new(spec), self.now).unwrap();
     }
 
-    /// A job that is open gets more tasks, unless its session has gone.
+    /// A job that is open gets more tasks, unless its session has closed.
     fn grow(&mut self, number: u32, open: bool) {
         let job = self.jobs[number as usize];
         let part = match self.vanished.contains(&job.session) || self.rng.chance(20) {
@@ -207,7 +207,7 @@ impl Sim {
         let n = 1 + self.rng.below(16) as u32;
         let first = self.specs.get(&number).map_or(0, JobSpec::len) as u32;
         let mut spec = JobSpec { open, ..JobSpec::default() };
-        let claimed: Vec<TaskId> = self.claims.keys().copied().filter(|id| id.job.session == session).collect();
+        let claimed: Vec<TaskId> = self.wanted.keys().copied().filter(|id| id.job.session == session).collect();
         if !claimed.is_empty() && !open {
             for _ in 0..self.rng.below(3) {
                 spec.externals.push(claimed[self.rng.below(claimed.len())]);
@@ -290,7 +290,7 @@ impl Sim {
             }
         }
         for output in &spec.outputs {
-            self.claims.insert(self.task(number, first + output.index), None);
+            self.wanted.insert(self.task(number, first + output.index), None);
         }
         spec
     }
@@ -346,8 +346,8 @@ impl Sim {
         killed.into_iter().for_each(|worker| self.lose(worker, Loss::Killed));
     }
 
-    fn some_claims(&mut self) -> Option<(JobId, Vec<u32>)> {
-        let all: Vec<TaskId> = self.claims.keys().copied().collect();
+    fn some_wanted(&mut self) -> Option<(JobId, Vec<u32>)> {
+        let all: Vec<TaskId> = self.wanted.keys().copied().collect();
         let job = all.get(self.rng.below(all.len()))?.job;
         let mut of_job: Vec<u32> = all.iter().filter(|t| t.job == job).map(|t| t.index).collect();
         of_job.truncate(1 + self.rng.below(of_job.len()));
@@ -417,9 +417,9 @@ impl Sim {
                 self.vanish(session);
                 self.connect();
             }
-            106 if self.rng.chance(50) => self.scale(3 - self.places),
-            // As the supervisor does it: not one whose place is closed.
-            107 if self.workers[at].id.0 % 2 < self.places => self.s.worker_staying(self.workers[at].id),
+            106 if self.rng.chance(50) => self.scale(3 - self.fleet),
+            // As the supervisor does it: not one whose slot is closed.
+            107 if self.workers[at].id.0 % 2 < self.fleet => self.s.worker_staying(self.workers[at].id),
             92..94 => {
                 let w = &mut self.workers[at];
                 let delta = if w.blocked > 0 { -1 } else { i32::from(!w.running.is_empty()) };
@@ -427,13 +427,13 @@ impl Sim {
                 self.s.blocked(w.id, delta);
             }
             94..99 => {
-                let Some((job, outputs)) = self.some_claims() else { return };
+                let Some((job, outputs)) = self.some_wanted() else { return };
                 let ids: Vec<TaskId> = outputs.iter().map(|&index| TaskId { job, index }).collect();
                 match self.rng.below(5) {
                     0 => {
                         self.s.release(job, &outputs);
                         for id in ids {
-                            self.claims.remove(&id);
+                            self.wanted.remove(&id);
                         }
                     }
                     1 => {
@@ -442,8 +442,8 @@ impl Sim {
                     }
                     2 => {
                         for id in ids {
-                            if let Some(Some(Delivery { result: Err(_), .. })) = self.claims.get(&id) {
-                                self.claims.insert(id, None);
+                            if let Some(Some(Delivery { result: Err(_), .. })) = self.wanted.get(&id) {
+                                self.wanted.insert(id, None);
                             }
                         }
                         // What was not told yet is told before it is forgotten.
@@ -473,7 +473,7 @@ impl Sim {
             self.grow(number, false);
         }
         // All names and the tag are there.
-        (0..self.places).for_each(|place| self.join(place));
+        (0..self.fleet).for_each(|number| self.join(number));
         for at in 0..self.workers.len() {
             let w = &mut self.workers[at];
             w.slowness = 0;

@@ -42,16 +42,16 @@ pub(super) struct SimWorker {
 
 impl SimWorker {
     /// Sends back what was to run after these, which give no result, and what was to run after that.
-    fn bounce_followers(&mut self, gone: &[TaskId]) {
-        let mut gone: Vec<TaskId> =
-            gone.iter().copied().filter(|id| !self.running.iter().any(|r| r.task.id == *id)).collect();
+    fn bounce_followers(&mut self, ended: &[TaskId]) {
+        let mut ended: Vec<TaskId> =
+            ended.iter().copied().filter(|id| !self.running.iter().any(|r| r.task.id == *id)).collect();
         let mut back = Vec::new();
-        while let Some(id) = gone.pop() {
+        while let Some(id) = ended.pop() {
             let follows =
                 |t: &RunTask| t.inputs.iter().any(|i| matches!(i, Input::Pending { id: ahead } if *ahead == id));
-            while let Some(place) = self.queue.iter().position(follows) {
-                let task = self.queue.remove(place).unwrap();
-                gone.push(task.id);
+            while let Some(position) = self.queue.iter().position(follows) {
+                let task = self.queue.remove(position).unwrap();
+                ended.push(task.id);
                 back.push(task.id);
             }
         }
@@ -71,21 +71,21 @@ pub(super) enum Loss {
     Retired,
 }
 
-/// The worker of a place, apart from its size.
-pub(super) fn named(place: u32) -> WorkerSpec {
-    let tags = if place == 0 { vec!["even".into()] } else { vec![] };
-    WorkerSpec { name: format!("w{place}"), tags, ..WorkerSpec::default() }
+/// The spec of the worker `w{number}`, apart from its size.
+pub(super) fn named(number: u32) -> WorkerSpec {
+    let tags = if number == 0 { vec!["even".into()] } else { vec![] };
+    WorkerSpec { name: format!("w{number}"), tags, ..WorkerSpec::default() }
 }
 
 impl Sim {
-    /// A worker joins at that place; its number tells which.
-    pub(super) fn join(&mut self, place: u32) {
+    /// The worker `w{number}` joins. Whether its id is even or odd tells its number.
+    pub(super) fn join(&mut self, number: u32) {
         let threads = 1 + self.rng.below(3);
-        self.next_worker += u32::from(self.next_worker % 2 != place);
+        self.next_worker += u32::from(self.next_worker % 2 != number);
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
         let memory_limit = self.rng.chance(50).then_some(100);
-        let spec = WorkerSpec { threads: threads as u32, memory_limit, ..named(place) };
+        let spec = WorkerSpec { threads: threads as u32, memory_limit, ..named(number) };
         self.s.worker_joined(id, spec);
         self.workers.push(SimWorker {
             id,
@@ -136,8 +136,8 @@ impl Sim {
                 let mut dropped = Vec::new();
                 let named = tasks.clone();
                 for id in tasks {
-                    if let Some(place) = w.queue.iter().position(|t| t.id == id) {
-                        let run = w.queue.remove(place).unwrap();
+                    if let Some(position) = w.queue.iter().position(|t| t.id == id) {
+                        let run = w.queue.remove(position).unwrap();
                         dropped.push(Completion { id, attempt: run.attempt, run_us: 0, outcome: Outcome::Cancelled });
                     } else if let Some(running) = w.running.iter_mut().find(|r| r.task.id == id) {
                         running.cancelled = true;
@@ -171,8 +171,8 @@ impl Sim {
             Command::Retract { tasks, .. } => {
                 let mut back = Vec::new();
                 for id in tasks {
-                    if let Some(place) = w.queue.iter().position(|t| t.id == id) {
-                        w.queue.remove(place);
+                    if let Some(position) = w.queue.iter().position(|t| t.id == id) {
+                        w.queue.remove(position);
                         back.push(id);
                     }
                 }
@@ -194,8 +194,8 @@ impl Sim {
             return;
         }
         let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Pending { .. }));
-        let Some(place) = w.queue.iter().position(runnable) else { return };
-        let run = w.queue.remove(place).unwrap();
+        let Some(position) = w.queue.iter().position(runnable) else { return };
+        let run = w.queue.remove(position).unwrap();
         let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
         for (input, &dep) in run.inputs.iter().zip(run.spec.deps(run.id.index)) {
             let own = TaskId { job: run.id.job, index: dep };
@@ -221,8 +221,8 @@ impl Sim {
         if self.workers[at].running.is_empty() {
             return;
         }
-        let place = self.rng.below(self.workers[at].running.len());
-        let running = &self.workers[at].running[place];
+        let position = self.rng.below(self.workers[at].running.len());
+        let running = &self.workers[at].running[position];
         let id = running.task.id;
         let body = running.task.spec.body(id.index).to_vec();
         let runs = *self.runs.get(&id).unwrap_or(&0);
@@ -248,7 +248,7 @@ impl Sim {
             *self.runs.entry(id).or_default() += 1;
         }
         let w = &mut self.workers[at];
-        let running = w.running.swap_remove(place);
+        let running = w.running.swap_remove(position);
         if let Outcome::Held { .. } = outcome {
             w.store.insert(id, running.value);
         }
@@ -313,10 +313,10 @@ impl Sim {
         }
         self.vanish(SessionId::of_tasks(w.id));
         self.s.worker_lost(w.id, &running, record);
-        // The supervisor replaces what is gone, name and tags included.
-        let place = w.id.0 % 2;
-        if place < self.places && !self.workers.iter().any(|other| other.id.0 % 2 == place) {
-            self.join(place);
+        // The supervisor replaces a worker that has ended, name and tags included.
+        let number = w.id.0 % 2;
+        if number < self.fleet && !self.workers.iter().any(|other| other.id.0 % 2 == number) {
+            self.join(number);
         } else if self.workers.is_empty() {
             self.join_any();
         }

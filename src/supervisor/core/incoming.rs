@@ -35,14 +35,14 @@ impl Core {
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.loans.take_back(Borrower::Worker(worker), segments),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
-            FromWorker::Crowded => self.scheduler.relieve(),
+            FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {
                 self.scheduler.blocked(worker, delta);
                 if delta > 0 {
                     self.stay(worker);
                 }
             }
-            FromWorker::Function { place, name } => self.history.add_function(place, name),
+            FromWorker::Function { log_id, name } => self.history.add_function(log_id, name),
             FromWorker::Printed { number, stderr, bytes, tasks } => {
                 if let Some(process) = self.fleet.workers.get_mut(&worker) {
                     process.told = number;

@@ -19,7 +19,7 @@ impl Core {
     /// what the processes use that its tasks have started.
     pub(super) fn guard_memory<E: Effects>(&mut self, fx: &mut E) {
         self.agenda.tight = false;
-        fx.look_at_machine();
+        fx.poll_machine();
         for &id in self.fleet.workers.keys() {
             self.scheduler.spilled(id, fx.page(id).map_or(0, |page| page.gauges().spilled));
         }
@@ -57,7 +57,7 @@ impl Core {
         for (&id, process) in &mut self.fleet.workers {
             let Some(gauges) = fx.page(id).map(WorkerPage::gauges) else { continue };
             let used = fx.private_memory(id).unwrap_or(0) + gauges.segments;
-            process.unmanaged.look(used.saturating_sub(gauges.managed));
+            process.unmanaged.sample(used.saturating_sub(gauges.managed));
             if process.unmanaged.bytes().is_some_and(|floor| floor as f64 > limit as f64 * share) {
                 leaking.push(id);
             }

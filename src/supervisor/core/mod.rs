@@ -38,10 +38,10 @@ use records::History;
 use sessions::Sessions;
 use std::time::{Duration, Instant};
 
-/// How often workers are looked at while they run something.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often workers are checked while they run something.
+const CHECK: Duration = Duration::from_millis(100);
 /// How often when one of them is near its memory limit.
-const CLOSE_LOOK: Duration = Duration::from_millis(10);
+const CLOSE_CHECK: Duration = Duration::from_millis(10);
 /// How long workers may take to stop before they are killed.
 const STOP_GRACE: Duration = Duration::from_millis(500);
 /// The first number of a worker's segments' owner: the supervisor's process is 0.
@@ -77,9 +77,9 @@ struct Agenda {
     unsettled: bool,
     /// Slots have been opened.
     to_fill: bool,
-    /// The timer that looks at the workers has been set.
+    /// The timer that checks the workers has been set.
     watching: bool,
-    /// A worker is so near its limit that it must be looked at often.
+    /// A worker is so near its limit that it must be checked often.
     tight: bool,
     /// Since when the workers are to end, and nothing else is to begin.
     stopping: Option<Instant>,
@@ -160,36 +160,36 @@ impl Core {
 
     /// Whether something is left to do that only the actor can do.
     pub(crate) fn needs_actor(&self) -> bool {
-        self.agenda.to_fill || (!self.agenda.watching && self.must_look())
+        self.agenda.to_fill || (!self.agenda.watching && self.must_check())
     }
 
-    /// Lets the scheduler decide, does what it says, and sees to it that somebody looks again in time.
+    /// Lets the scheduler decide, carries its commands out, and sets the timer for the next check.
     pub(crate) fn after<E: Effects>(&mut self, fx: &mut E) {
         if std::mem::take(&mut self.agenda.to_fill) {
             self.refill_open(fx);
         }
         self.settle(fx);
-        if !self.agenda.watching && self.must_look() {
+        if !self.agenda.watching && self.must_check() {
             self.agenda.watching = true;
             let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now(fx)));
-            let longest = if self.agenda.tight { CLOSE_LOOK } else { LOOK };
+            let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
             let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
-            fx.call_later(pause, Timer::Look);
+            fx.call_later(pause, Timer::Check);
         }
     }
 
     /// It is time for something.
     pub(crate) fn timer<E: Effects>(&mut self, timer: Timer, fx: &mut E) {
         match timer {
-            Timer::Look => {
+            Timer::Check => {
                 self.agenda.watching = false;
-                self.look(fx);
+                self.check_all(fx);
             }
             Timer::Refill(slot) => self.refill(slot, fx),
         }
     }
 
-    fn must_look(&self) -> bool {
+    fn must_check(&self) -> bool {
         !self.sessions.waiting.is_empty()
             || !self.sessions.done.is_empty()
             || self.agenda.stopping.is_some()
@@ -197,8 +197,8 @@ impl Core {
             || self.fleet.workers.iter().any(|(id, w)| w.phase != Phase::Ready || self.scheduler.owes(*id))
     }
 
-    /// Looks for workers that do not answer and for deadlines.
-    fn look<E: Effects>(&mut self, fx: &mut E) {
+    /// Checks deadlines, workers that do not answer, and memory.
+    fn check_all<E: Effects>(&mut self, fx: &mut E) {
         self.scheduler.tick(self.now(fx));
         let done: Vec<_> = self.sessions.done.keys().copied().collect();
         for session in done {

@@ -26,9 +26,9 @@ pub(super) struct History {
     pub(super) last_end: Option<String>,
     /// By slot.
     pub(super) recent_lines: Vec<RecentLines>,
-    /// By slot: what workers that are gone had recorded.
+    /// By slot: what the workers that have ended had recorded.
     pub(super) past_runs: Vec<Vec<RingRecord>>,
-    /// By place: names of functions of a program that is not ours, as its workers have told them.
+    /// By log id: names of functions of a program that is not ours, as its workers have told them.
     functions: FxHashMap<u64, String>,
     pub(super) steps: Journal<WorkerStep>,
 }
@@ -57,9 +57,9 @@ impl History {
         }
     }
 
-    pub(super) fn add_function(&mut self, place: u64, name: String) {
+    pub(super) fn add_function(&mut self, log_id: u64, name: String) {
         if self.functions.len() < MOST_FUNCTIONS {
-            self.functions.insert(place, name);
+            self.functions.insert(log_id, name);
         }
     }
 
@@ -108,17 +108,17 @@ impl Core {
     pub(super) fn key<E: Effects>(&self, process: &WorkerProcess, id: TaskId, fx: &E) -> String {
         let recorded = fx.page(process.id).and_then(|page| page.latest_run(id)).map(|record| record.run);
         let key = match recorded {
-            Some(run) => run.name.or_else(|| self.function(run.place)).map(|name| node::key(&name, run.key)),
+            Some(run) => run.name.or_else(|| self.function(run.log_id)).map(|name| node::key(&name, run.key)),
             // It has not called anything yet, or nothing is recorded.
             None => self.last_call(id),
         };
         key.unwrap_or_else(|| format!("task-{id}"))
     }
 
-    fn function(&self, place: u64) -> Option<String> {
+    fn function(&self, log_id: u64) -> Option<String> {
         match self.program.is_own {
-            true => Record::at(place).map(|record| short_name(record.path())),
-            false => self.history.functions.get(&place).cloned(),
+            true => Record::at(log_id).map(|record| short_name(record.path())),
+            false => self.history.functions.get(&log_id).cloned(),
         }
     }
 

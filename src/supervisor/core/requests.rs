@@ -187,7 +187,7 @@ impl Core {
         }
     }
 
-    /// The client or the program that had the session has gone.
+    /// The client or the program that had the session has left.
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
         self.sessions.close(session);
         fx.close(session);

@@ -42,7 +42,7 @@ impl World {
     pub(super) fn check_end(&mut self) {
         self.run_out();
         for session in self.sessions.values() {
-            let untold: Vec<_> = session.claims.iter().filter(|(_, heard)| **heard == Heard::Nothing).collect();
+            let untold: Vec<_> = session.wanted.iter().filter(|(_, heard)| **heard == Heard::Nothing).collect();
             assert!(untold.is_empty(), "{:?} was never told of {untold:?}: {}", session.id, self.core.state());
             assert!(session.tickets.is_empty(), "{:?} was never answered {:?}", session.id, session.tickets);
         }
@@ -50,11 +50,11 @@ impl World {
         for id in ids {
             let session = self.sessions.get_mut(&id).unwrap();
             session.values.clear();
-            let claims: Vec<TaskId> = session.claims.keys().copied().collect();
+            let wanted: Vec<TaskId> = session.wanted.keys().copied().collect();
             if session.closed || (id != SessionId::CLIENT && !id.is_of_tasks() && self.rng.bool()) {
                 self.vanish(id);
             } else {
-                claims.into_iter().for_each(|claim| self.release(id, claim.job, vec![claim.index]));
+                wanted.into_iter().for_each(|claim| self.release(id, claim.job, vec![claim.index]));
             }
         }
         self.run_out();

@@ -24,7 +24,7 @@ pub(super) type Clock = Rc<Cell<Duration>>;
 /// A message on its way to a session.
 pub(super) enum Mail {
     /// In the same process.
-    Here(ToSession),
+    Local(ToSession),
     Frame(Frame),
 }
 
@@ -145,7 +145,7 @@ impl Effects for SimEffects {
         let Some(mail) = self.mail.get_mut(&session) else { return };
         self.done += done;
         if session == SessionId::CLIENT {
-            return mail.push_back(Mail::Here(message));
+            return mail.push_back(Mail::Local(message));
         }
         let (body, segments) = message::encode(&message).expect("a message to a session fits into a frame");
         mail.push_back(Mail::Frame(frame(body, &segments)));
@@ -175,7 +175,7 @@ impl Effects for SimEffects {
         self.workers.get(&worker).is_some_and(SimWorker::is_stopped)
     }
 
-    fn look_at_machine(&mut self) {}
+    fn poll_machine(&mut self) {}
 
     fn verdict(&mut self) -> (Verdict, Option<u64>) {
         (self.rng.choice([Verdict::Kernel, Verdict::SomebodyElse, Verdict::Unknown]).unwrap(), Some(1))

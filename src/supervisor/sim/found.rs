@@ -31,7 +31,7 @@ fn a_task_with_too_many_segments_is_refused_at_once_and_leaves_none_lent() {
     let spec = world.describe_full(job, MOST_FDS as u32 + 1, 1);
     world.ask(SessionId::CLIENT, Request::Submit { number: 1, spec });
     hear_all(&mut world);
-    assert!(world.sessions[&SessionId::CLIENT].claims.values().all(|heard| *heard == Heard::Failed));
+    assert!(world.sessions[&SessionId::CLIENT].wanted.values().all(|heard| *heard == Heard::Failed));
     assert!(world.core.loans().is_empty());
 }
 

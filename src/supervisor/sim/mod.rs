@@ -3,7 +3,7 @@
 //!
 //! Workers fail to start in all the ways there are, answer late, stop, print, run out of memory, break the protocol, die in
 //! every phase, are replaced, recycled, scaled and restarted. Sessions submit, grow, release, cancel, retry, ask, and vanish with
-//! segments lent to them and by them. Timers come late; messages are full, or too large. The core is driven as in life: by the
+//! segments lent to them and by them. Timers come late; messages are full, or too large. The core is driven as in production: by the
 //! actor, or by another thread that leaves the actor what only the actor may do.
 //!
 //! In the end every session has been told of each of its outputs, and nothing is waiting, lent or running anywhere. A seed that
@@ -317,7 +317,7 @@ impl World {
                 worker.paused = !worker.paused;
                 worker.post(&FromWorker::Paused(worker.paused));
             }
-            1 => worker.post(&FromWorker::Crowded),
+            1 => worker.post(&FromWorker::NoRoomNow),
             2 => {
                 let delta = if worker.blocked > 0 { -1 } else { i32::from(!worker.running.is_empty()) };
                 worker.blocked += delta;
@@ -333,7 +333,7 @@ impl World {
                 worker.page.left = Some(OutputChunk { number: worker.printed, stderr: true, bytes: b"last".to_vec() });
             }
             5 => self.core.print_of_running(id, true, b"half a line", &mut self.fx),
-            6 => worker.post(&FromWorker::Function { place: 1, name: "f".to_string() }),
+            6 => worker.post(&FromWorker::Function { log_id: 1, name: "f".to_string() }),
             7 => worker.page.spilled = self.rng.choice([0, 10, 1_000_000]).unwrap(),
             _ => worker.private = self.rng.choice([0, LIMIT / 2, LIMIT * 2]).unwrap(),
         }

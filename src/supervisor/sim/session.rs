@@ -39,13 +39,13 @@ pub(super) struct SimSession {
     pub(super) attachments: Attachments,
     /// What an attached program has sent.
     pub(super) outbox: VecDeque<Frame>,
-    pub(super) claims: BTreeMap<TaskId, Heard>,
+    pub(super) wanted: BTreeMap<TaskId, Heard>,
     /// Jobs that may grow, with how many tasks they have.
     open: Vec<(u32, u32)>,
     /// Questions that have not been answered.
     pub(super) tickets: BTreeSet<u64>,
     next_ticket: u64,
-    /// Values that it has and may still look at.
+    /// Values that it has and may still read.
     pub(super) values: Vec<Payload>,
     /// It has been told that nothing will come any more.
     pub(super) closed: bool,
@@ -59,7 +59,7 @@ impl SimSession {
             pool,
             attachments: Attachments::new(),
             outbox: VecDeque::new(),
-            claims: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             open: Vec::new(),
             tickets: BTreeSet::new(),
             next_ticket: 0,
@@ -117,14 +117,14 @@ impl World {
     pub(super) fn act(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id).filter(|session| !session.closed) else { return };
         let some = |rng: &mut fastrand::Rng| -> Option<(JobId, Vec<u32>)> {
-            let all: Vec<TaskId> = session.claims.keys().copied().collect();
+            let all: Vec<TaskId> = session.wanted.keys().copied().collect();
             let job = rng.choice(&all)?.job;
             let mut outputs: Vec<u32> = all.iter().filter(|id| id.job == job).map(|id| id.index).collect();
             outputs.truncate(1 + rng.usize(0..outputs.len()));
             Some((job, outputs))
         };
-        let claims = some(&mut self.rng);
-        match (self.rng.u8(0..16), claims) {
+        let some_wanted = some(&mut self.rng);
+        match (self.rng.u8(0..16), some_wanted) {
             (0..5, _) if self.jobs < self.most_jobs => self.submit(id),
             (5, _) => self.question(id),
             (6, _) => self.grow(id),
@@ -135,10 +135,10 @@ impl World {
             }
             (10, Some((job, outputs))) => {
                 let Some(session) = self.sessions.get_mut(&id) else { return };
-                let failed = |index: &u32| session.claims.get(&TaskId { job, index: *index }) == Some(&Heard::Failed);
+                let failed = |index: &u32| session.wanted.get(&TaskId { job, index: *index }) == Some(&Heard::Failed);
                 let outputs: Vec<u32> = outputs.into_iter().filter(failed).collect();
                 for &index in &outputs {
-                    session.claims.insert(TaskId { job, index }, Heard::Nothing);
+                    session.wanted.insert(TaskId { job, index }, Heard::Nothing);
                 }
                 if !outputs.is_empty() {
                     self.ask(id, Request::Retry { number: job.number, outputs });
@@ -155,7 +155,7 @@ impl World {
 
     pub(super) fn release(&mut self, id: SessionId, job: JobId, outputs: Vec<u32>) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.claims.retain(|id, _| id.job != job || !outputs.contains(&id.index));
+            session.wanted.retain(|id, _| id.job != job || !outputs.contains(&id.index));
         }
         self.ask(id, Request::Release { number: job.number, outputs });
     }
@@ -165,7 +165,7 @@ impl World {
         let ticket = session.next_ticket;
         session.next_ticket += 1;
         session.tickets.insert(ticket);
-        let claimed = session.claims.keys().next().copied();
+        let claimed = session.wanted.keys().next().copied();
         let question = match self.rng.u8(0..9) {
             0 => Question::Workers,
             1 => Question::Deaths,
@@ -255,7 +255,7 @@ impl World {
     /// Tasks of a job, from that number on.
     fn describe(&mut self, job: JobId, first: u32, open: bool) -> JobSpec {
         let mut spec = JobSpec { open, ..JobSpec::default() };
-        let claimed: Vec<TaskId> = self.sessions[&job.session].claims.keys().copied().collect();
+        let claimed: Vec<TaskId> = self.sessions[&job.session].wanted.keys().copied().collect();
         if !open && !claimed.is_empty() {
             let picked: BTreeSet<TaskId> =
                 (0..self.rng.u8(0..3)).map(|_| claimed[self.rng.usize(0..claimed.len())]).collect();
@@ -351,7 +351,7 @@ impl World {
     fn claim(&mut self, job: JobId, first: u32, spec: &JobSpec) {
         let Some(session) = self.sessions.get_mut(&job.session) else { return };
         let outputs = spec.outputs.iter().map(|output| TaskId { job, index: first + output.index });
-        session.claims.extend(outputs.map(|id| (id, Heard::Nothing)));
+        session.wanted.extend(outputs.map(|id| (id, Heard::Nothing)));
     }
 
     /// The core takes in the next frame of an attached program; whether there was one.
@@ -374,13 +374,13 @@ impl World {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let mail = match session.end {
             SessionEnd::Worker(worker) => {
-                self.fx.workers.get_mut(&worker).and_then(|w| w.mail.pop_front()).map(Mail::Here)
+                self.fx.workers.get_mut(&worker).and_then(|w| w.mail.pop_front()).map(Mail::Local)
             }
             _ => self.fx.mail.get_mut(&id).and_then(VecDeque::pop_front),
         };
         let message = match mail {
             None => return false,
-            Some(Mail::Here(message)) => message,
+            Some(Mail::Local(message)) => message,
             Some(Mail::Frame(frame)) => {
                 let attachments = &session.attachments;
                 let resolve = &mut |id, fd, len| attachments.attach(id, fd, len).map_err(|e| e.to_string());
@@ -396,11 +396,11 @@ impl World {
                 assert!(asked || session.closed, "{answer:?} answers nothing that was asked");
             }
             ToSession::Return(segments) => segments.into_iter().for_each(|(id, n)| session.pool.returned(id, n)),
-            ToSession::Abandon(segments) => session.pool.forsake(&segments),
+            ToSession::Abandon(segments) => session.pool.abandon(&segments),
             ToSession::Closed { reason } => {
                 assert!(self.may_give_up, "{id:?} is closed for no reason: {reason}");
                 session.closed = true;
-                session.claims.clear();
+                session.wanted.clear();
                 session.tickets.clear();
                 session.open.clear();
             }
@@ -426,7 +426,7 @@ impl World {
                 Heard::Failed
             }
         };
-        if let Some(claim) = self.sessions.get_mut(&session).and_then(|session| session.claims.get_mut(&id)) {
+        if let Some(claim) = self.sessions.get_mut(&session).and_then(|session| session.wanted.get_mut(&id)) {
             *claim = heard;
         }
     }

@@ -122,7 +122,7 @@ impl SimWorker {
         self.ended.is_none() && !self.is_stopped()
     }
 
-    /// Whether it has been welcomed, and lives.
+    /// Whether it has been welcomed, and has not ended.
     pub(super) fn is_up(&self) -> bool {
         self.welcomed && self.moves()
     }
@@ -149,7 +149,7 @@ impl SimWorker {
             Start::Good => self.post(&FromWorker::Hello { version: VERSION, build }),
             Start::Silent => return false,
             Start::OldVersion => self.post(&FromWorker::Hello { version: VERSION ^ 1, build }),
-            Start::Rude => self.post(&FromWorker::Crowded),
+            Start::Rude => self.post(&FromWorker::NoRoomNow),
             Start::Dies => self.die(DeathCause::Exited(1)),
         }
         true
@@ -192,7 +192,7 @@ impl SimWorker {
                 self.bounce_followers(back);
             }
             ToWorker::Return(segments) => segments.into_iter().for_each(|(id, n)| self.pool.returned(id, n)),
-            ToWorker::Abandon(segments) => self.pool.forsake(&segments),
+            ToWorker::Abandon(segments) => self.pool.abandon(&segments),
             ToWorker::OwnersEnded(owners) => self.attachments.forget(&owners),
             ToWorker::Session(message) => self.mail.push_back(message),
             ToWorker::Shutdown => self.die(DeathCause::Exited(0)),
@@ -231,13 +231,13 @@ impl SimWorker {
     }
 
     /// Sends back what was to run after these, which give no result, and what was to run after that.
-    fn bounce_followers(&mut self, mut gone: Vec<TaskId>) {
+    fn bounce_followers(&mut self, mut ended: Vec<TaskId>) {
         let mut back = Vec::new();
-        while let Some(id) = gone.pop() {
+        while let Some(id) = ended.pop() {
             let follows = |task: &Task| task.inputs.iter().any(|i| matches!(i, Input::Pending { id: of } if *of == id));
             while let Some(at) = self.queue.iter().position(follows) {
                 let task = self.queue.remove(at).unwrap();
-                gone.push(task.id);
+                ended.push(task.id);
                 back.push(task.id);
             }
         }

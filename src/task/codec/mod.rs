@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(crate) enum Refused {
     /// More bytes than the caller allowed.
     TooLong,
-    /// The type's own `Serialize` refused, or a buffer found no place.
+    /// The type's own `Serialize` refused, or a buffer found no room.
     Failed(String),
 }
 

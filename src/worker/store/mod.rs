@@ -57,7 +57,7 @@ struct StoreState {
     failing: Option<(String, Instant)>,
     trimmed: Option<Instant>,
     /// Shared memory has no room for a value that is to be sent.
-    crowded: bool,
+    no_room_now: bool,
     /// Bytes of segments when room was asked for last.
     asked: Option<u64>,
     /// A task waits for memory.
@@ -108,7 +108,7 @@ impl Store {
             policy: policy.unwrap_or_else(Policy::unlimited),
             failing: None,
             trimmed: None,
-            crowded: false,
+            no_room_now: false,
             asked: None,
             pausing: false,
         };
@@ -280,7 +280,7 @@ impl Store {
         let taken = self.page.segment_bytes();
         let mut state = self.state.lock();
         let helped = state.asked.replace(taken).is_none_or(|before| taken < before);
-        state.crowded = self.disk.is_some();
+        state.no_room_now = self.disk.is_some();
         // A disk that failed is tried again only after `RETRY`.
         if state.failing.is_none() {
             state.policy.try_again();
@@ -331,10 +331,10 @@ impl Store {
                         state.trimmed = Some(Instant::now());
                     }
                     if trim || state.owes() {
-                        state.crowded &= trim;
+                        state.no_room_now &= trim;
                         break trim;
                     }
-                    if state.failing.is_some() && (state.policy.debt() > 0 || state.crowded) {
+                    if state.failing.is_some() && (state.policy.debt() > 0 || state.no_room_now) {
                         self.debts.wait_for(&mut state, RETRY);
                     } else {
                         self.debts.wait(&mut state);
@@ -481,7 +481,7 @@ fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
 impl StoreState {
     /// Whether a result should be moved, and one can be.
     fn owes(&self) -> bool {
-        (self.policy.debt() > 0 || self.crowded) && !self.policy.is_stuck()
+        (self.policy.debt() > 0 || self.no_room_now) && !self.policy.is_stuck()
     }
 
     /// Makes a result the one used last.
@@ -502,7 +502,7 @@ impl StoreState {
         if entry.value.is_some() {
             self.order.remove(&entry.used);
             self.managed -= entry.bytes;
-            self.policy.gone(entry.bytes);
+            self.policy.freed(entry.bytes);
         }
         self.spilled -= entry.disk.as_ref().map_or(0, |d| d.len());
         Some(entry)
@@ -514,7 +514,7 @@ impl StoreState {
         let value = entry.value.take()?;
         self.order.remove(&entry.used);
         self.managed -= entry.bytes;
-        self.policy.gone(entry.bytes);
+        self.policy.freed(entry.bytes);
         Some(value)
     }
 

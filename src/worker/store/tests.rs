@@ -304,9 +304,9 @@ thread_local! {
 }
 
 /// Notes what is logged while the watched store is locked.
-struct Watcher;
+struct Collecting;
 
-impl log::Log for Watcher {
+impl log::Log for Collecting {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -327,7 +327,7 @@ impl log::Log for Watcher {
 #[test]
 fn nothing_is_logged_while_the_store_is_locked() {
     // A line waits for whoever reads standard error, and that one may need the store.
-    log::set_logger(&Watcher).unwrap();
+    log::set_logger(&Collecting).unwrap();
     log::set_max_level(log::LevelFilter::Info);
     let rig = Box::leak(Box::new(rig()));
     WATCHED.set(Some((&rig.store, Vec::new(), 0)));
