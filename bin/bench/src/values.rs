@@ -112,7 +112,18 @@ fn measure<T: Data + PartialEq + Debug>(
 ) -> Outcome {
     let repeat = options.repeat.max(options.quick_or(1, 11));
     let params = |part: &str| json!({"type": kind, "bytes": bytes, "part": part});
-    let clone = seconds(repeat, || Ok(value.clone()), |clone| require(&clone == value, "clone"))?;
+    // All of them are kept, so that each meets memory that was never used, as the first clone of a value does.
+    let mut clones = Vec::with_capacity(repeat);
+    let clone = seconds(
+        repeat,
+        || Ok(value.clone()),
+        |clone| {
+            clones.push(clone);
+            Ok(())
+        },
+    )?;
+    require(clones.iter().all(|clone| clone == value), "clone")?;
+    drop(clones);
     let millis = |times: &[f64]| times.iter().map(|t| t * 1000.0).collect::<Vec<_>>();
     let Some(client) = client else {
         report.emit_runs(system, &params("clone"), Metric::new("time", "ms"), &millis(&clone));

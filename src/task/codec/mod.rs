@@ -9,7 +9,7 @@
 //! The format is that of one build of a program: nothing is kept readable for another one.
 
 mod de;
-mod run;
+pub(crate) mod run;
 mod ser;
 
 use super::{Data, Value};
@@ -33,6 +33,7 @@ pub struct Codec {
     pub(crate) type_name: fn() -> &'static str,
     encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>, usize) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
+    flat: fn(&(dyn Any + Send + Sync)) -> Option<(usize, &[u8])>,
     size: fn(&(dyn Any + Send + Sync)) -> u64,
 }
 
@@ -53,6 +54,7 @@ impl<T: Data> CodecOf<T> {
             None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
         },
         decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
+        flat: |value| run::flat(value.downcast_ref::<T>()?),
         size: |value| value.downcast_ref::<T>().map_or(0, size_of_value),
     };
 }
@@ -61,6 +63,12 @@ impl Codec {
     /// Appends the encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
     pub(crate) fn encode(&self, value: &Value, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
         (self.encode)(&**value, out, limit)
+    }
+
+    /// What is to be copied for a value that is nothing but a text or a list of numbers.
+    pub(crate) fn flat<'a>(&self, value: &'a Value) -> Option<Flat<'a>> {
+        let (len, bytes) = (self.flat)(&**value)?;
+        Some(Flat { head: ser::varint(len as u64), bytes })
     }
 
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<Value, String> {
@@ -74,6 +82,25 @@ impl Codec {
 
     pub(crate) fn name(&self) -> &'static str {
         (self.type_name)()
+    }
+}
+
+/// A text or a list of numbers, encoded: its length, and the bytes that it has in memory.
+pub(crate) struct Flat<'a> {
+    head: ([u8; 10], usize),
+    bytes: &'a [u8],
+}
+
+impl Flat<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.head.1 + self.bytes.len()
+    }
+
+    /// Copies all of it, to as many bytes as it is long.
+    pub(crate) fn write(&self, to: &mut [u8]) {
+        let (head, bytes) = to.split_at_mut(self.head.1);
+        head.copy_from_slice(&self.head.0[..self.head.1]);
+        bytes.copy_from_slice(self.bytes);
     }
 }
 

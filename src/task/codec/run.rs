@@ -6,9 +6,10 @@
 //! about such a list is different: its length and its elements are written as for any other list.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::convert::Infallible;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 /// Numbers of a fixed width, whose bytes in memory are those that are written, but for their order on big-endian machines.
 ///
@@ -54,10 +55,51 @@ pub(super) fn as_slice<I, T: Number>(list: &I) -> Option<&[T]> {
     }
 }
 
+/// The bytes of a list, if it is a list of numbers that lie one after the other.
+pub(crate) fn number_bytes<I>(list: &I) -> Option<usize> {
+    macro_rules! any_of {
+        ($($t:ty),*) => {$(
+            if let Some(numbers) = as_slice::<I, $t>(list) {
+                return Some(size_of_val(numbers));
+            }
+        )*};
+    }
+    any_of!(u8, f64, f32, i64, u64, i32, u32, bool, u16, i16, i8, u128, i128, usize, isize);
+    None
+}
+
+/// The length and the bytes of a value that is nothing but a text or a list of numbers, as they are written.
+pub(super) fn flat<T: 'static>(value: &T) -> Option<(usize, &[u8])> {
+    let value: &dyn Any = value;
+    if let Some(text) = value.downcast_ref::<String>() {
+        return Some((text.len(), text.as_bytes()));
+    }
+    if cfg!(target_endian = "big") {
+        return None;
+    }
+    macro_rules! list_of {
+        ($($t:ty),*) => {$(
+            let list = None
+                .or_else(|| value.downcast_ref::<Vec<$t>>().map(|list| &list[..]))
+                .or_else(|| value.downcast_ref::<Box<[$t]>>().map(|list| &list[..]))
+                .or_else(|| value.downcast_ref::<Arc<[$t]>>().map(|list| &list[..]));
+            if let Some(list) = list {
+                return Some((list.len(), bytes_of(list)));
+            }
+        )*};
+    }
+    list_of!(u8, f64, f32, i64, u64, i32, u32, bool, u16, i16, i8, u128, i128, usize, isize);
+    None
+}
+
+fn bytes_of<T: Number>(numbers: &[T]) -> &[u8] {
+    // SAFETY: a number has no padding, so all its bytes are initialised; and they are as long as `numbers` borrowed.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) }
+}
+
 /// Hands on the bytes of numbers as they are written: the least significant first.
 pub(super) fn put<T: Number, E>(numbers: &[T], mut put: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    // SAFETY: a number has no padding, so all its bytes are initialised; and they are as long as `numbers` borrowed.
-    let bytes = unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), size_of_val(numbers)) };
+    let bytes = bytes_of(numbers);
     if cfg!(target_endian = "little") || size_of::<T>() == 1 {
         return put(bytes);
     }

@@ -62,17 +62,9 @@ impl<O: Output> Encoder<'_, O> {
         self.varint(n as u64)
     }
 
-    /// Seven bits a byte, the lowest first (LEB128).
-    fn varint(&mut self, mut n: u64) -> Result<(), Refused> {
-        let mut bytes = [0; 10];
-        let mut len = 0;
-        while n >= 0x80 {
-            bytes[len] = n as u8 | 0x80;
-            len += 1;
-            n >>= 7;
-        }
-        bytes[len] = n as u8;
-        self.0.put(&bytes[..=len])
+    fn varint(&mut self, n: u64) -> Result<(), Refused> {
+        let (bytes, len) = varint(n);
+        self.0.put(&bytes[..len])
     }
 
     fn known(len: Option<usize>) -> Result<usize, Refused> {
@@ -86,6 +78,20 @@ impl<O: Output> Encoder<'_, O> {
         self.length(numbers.len())?;
         run::put(numbers, |bytes| self.0.put(bytes))
     }
+}
+
+/// Seven bits a byte, the lowest first (LEB128): the bytes, and how many there are.
+#[inline]
+pub(super) fn varint(mut n: u64) -> ([u8; 10], usize) {
+    let mut bytes = [0; 10];
+    let mut len = 0;
+    while n >= 0x80 {
+        bytes[len] = n as u8 | 0x80;
+        len += 1;
+        n >>= 7;
+    }
+    bytes[len] = n as u8;
+    (bytes, len + 1)
 }
 
 macro_rules! numbers {
