@@ -28,12 +28,15 @@ pub(crate) enum Refused {
     Failed(String),
 }
 
+/// Gives the length and the bytes of a value that is nothing but a text or a list of numbers.
+type FlatParts = fn(&(dyn Any + Send + Sync)) -> Option<(usize, &[u8])>;
+
 /// The table of functions for one type.
 pub struct Codec {
     pub(crate) type_name: fn() -> &'static str,
     encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>, usize) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
-    flat: fn(&(dyn Any + Send + Sync)) -> Option<(usize, &[u8])>,
+    flat: FlatParts,
     size: fn(&(dyn Any + Send + Sync)) -> u64,
 }
 
