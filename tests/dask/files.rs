@@ -69,13 +69,13 @@ fn files_are_read_as_pandas_and_dask_read_them() {
         .enumerate()
         .map(|(i, text)| (keep(format!("{i}.csv"), text.as_bytes()), text))
         .collect();
-    let delimiters = ["\n", ";", "|x|", "öl"];
+    let delimiters = ["\n", ";", "|x", "öl"];
     let texts: Vec<(String, String, &str, &str)> = (0..40)
         .map(|i| {
             let delimiter = delimiters[i % delimiters.len()];
             let encoding = ["utf-8", "latin-1"][i / 4 % 2];
             let count = 1 + dice.next(20);
-            let text: String = (0..count).map(|_| dice.pick(&["a", "ö", ";", "\n", "|", "x", "|x|", "öl"])).collect();
+            let text: String = (0..count).map(|_| dice.pick(&["a", "ö", ";", "\n", "|", "x", "|x", "öl"])).collect();
             let bytes = if encoding == "utf-8" { text.clone().into() } else { text.chars().map(|c| c as u8).collect() };
             let bytes: Vec<u8> = bytes;
             (keep(format!("{i}.txt"), &bytes), text, encoding, delimiter)
@@ -97,9 +97,15 @@ fn files_are_read_as_pandas_and_dask_read_them() {
         }
     }
     for ((file, text, encoding, end), theirs) in texts.iter().zip(theirs["text"].as_array().unwrap()) {
+        let mut theirs = theirs.clone();
+        let found = theirs["value"].as_array_mut().unwrap();
+        if *end != "\n" && text.ends_with(end) {
+            // Behind the last delimiter Dask finds an empty line.
+            assert_eq!(found.pop(), Some(json!("")), "Dask does no longer, so docs/DASK.md is wrong");
+        }
         for blocksize in sizes(text.chars().count()) {
             let files = Files::new(file).encoding(*encoding).delimiter(*end).keep_line_ends().blocksize(blocksize);
-            differ("text", text, theirs, Bag::read_text(files).unwrap().compute(&client).map(|rows| json!(rows)));
+            differ("text", text, &theirs, Bag::read_text(files).unwrap().compute(&client).map(|rows| json!(rows)));
         }
     }
     for ((file, text), theirs) in lines.iter().zip(theirs["lines"].as_array().unwrap()) {

@@ -586,8 +586,19 @@ mod tests {
             let format = Csv::new().headers(false).flexible();
             let found: Vec<Found<Vec<String>>> = csv(text.as_bytes(), |files| files, format.clone());
             prop_assert_eq!(found.len(), wanted.len());
-            for (found, wanted) in found.iter().zip(&wanted) {
-                prop_assert_eq!(found.as_ref().ok(), Some(&wanted.iter().map(String::from).collect()));
+            let found_len = found.len();
+            // More text shows whether a quoted field is open at the end, which the parser takes for one that ends there.
+            let more = format!("{text}\nZ");
+            let more = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(more.as_bytes());
+            let last = more.into_records().last().map(|r| r.expect("a record"));
+            let is_open = last.is_some_and(|last| last.iter().next_back().is_some_and(|field| field.ends_with("\nZ")));
+            for (i, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+                if is_open && i + 1 == found_len {
+                    let told = found.as_ref().map_err(|bad| bad.to_string().contains("has no end"));
+                    prop_assert_eq!(told.err(), Some(true));
+                } else {
+                    prop_assert_eq!(found.as_ref().ok(), Some(&wanted.iter().map(String::from).collect()));
+                }
             }
             // The same again, with a type that none of them is.
             let bad: Vec<Found<Vec<u8>>> = csv(text.as_bytes(), |files| files, format);
