@@ -91,7 +91,7 @@ pub mod internal {
     pub use crate::task::function::{Args, Record};
 }
 
-/// For the benchmark program of this package; no part of the interface.
+/// For the benchmark program of this workspace; no part of the interface.
 #[doc(hidden)]
 pub mod bench {
     /// Runs `n` tasks that do nothing through the scheduler alone, with so many workers; gives the number of results.

@@ -21,7 +21,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
 /// whoever awaits it.
 pub(super) async fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (tell, told) = oneshot::channel();
-    spawn("swath-aside", move || {
+    spawn("swath-blocking", move || {
         // Whoever asked may be gone.
         drop(tell.send(catch_unwind(AssertUnwindSafe(work))));
     })?;

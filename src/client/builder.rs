@@ -224,6 +224,7 @@ impl Builder {
     ///
     /// Each worker has one file there, without a name, so that nothing is left of it however the worker ends. Where the
     /// directory is set, the pieces that [`groupby`](crate::Bag::groupby) moves lie there, too; else they are in `TMPDIR`.
+    /// The modes in this process have no workers: they do not use the directory, and put such pieces into `TMPDIR`.
     pub fn spill_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.spill_directory = Some(path.into());
         self

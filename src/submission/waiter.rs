@@ -1,9 +1,9 @@
 //! Waiting for word of other threads: who waits, and how.
 //!
 //! A thread that sleeps is woken by the kernel, which takes some microseconds, more where its core sleeps too: as long
-//! as a small task takes altogether. So a caller looks for the answer for a moment before it sleeps. As that takes a core
-//! from whoever makes the answer, one thread of the process does it at a time, none where there is one core only, no
-//! task (its thread's core is needed for what it waits for), and after it was in vain, the next waits go without.
+//! as a small task takes altogether. So a caller spins for a moment before it parks. As spinning takes a core from
+//! whoever makes the answer, one thread of the process spins at a time; none does where there is one core only, and no task
+//! does, since its thread's core is needed for what it waits for. After spinning in vain, the next waits park at once.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,13 +13,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long a caller looks before it sleeps: the round trip of a short task through another process, on a busy machine.
+/// How long a caller spins before it parks: the round trip of a short task through another process, on a busy machine.
 const SPIN: Duration = Duration::from_micros(60);
-/// How often it looks before it does something itself that may bring the answer: every microsecond or so.
+/// How often it checks before it does something itself that may bring the answer: every microsecond or so.
 const SPINS: u32 = 64;
 /// How often it does so before it offers its core to others.
 const TRIES: u32 = 4;
-/// At least one in 2^this waits begins with a look.
+/// At least one in 2^this waits begins by spinning.
 const SELDOM: u32 = 6;
 
 /// Who wants to know when something is done.
@@ -37,7 +37,7 @@ impl Waiter {
 
     pub(crate) fn fire(self) {
         match self {
-            Self::Thread(sleeper) => sleeper.call(),
+            Self::Thread(thread) => thread.call(),
             Self::Waker(w) => w.wake(),
             Self::Call(f) => f(),
         }
@@ -119,13 +119,13 @@ impl Wake for ParkedThread {
     }
 }
 
-/// The right to look, which one thread has at a time.
+/// The right to spin, which one thread has at a time.
 struct SpinTurn(());
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// Waits that are to begin without a look.
+/// Waits that are to park at once.
 static SKIP: AtomicU32 = AtomicU32::new(0);
-/// Looks in vain since the last one that was not, up to [`SELDOM`].
+/// Times of spinning in vain since the last one that was not, up to [`SELDOM`].
 static VAIN: AtomicU32 = AtomicU32::new(0);
 
 impl SpinTurn {
@@ -135,7 +135,7 @@ impl SpinTurn {
         if cores < 2 || crate::task::context::is_task() {
             return None;
         }
-        // Only how often is looked depends on these numbers, so their order with other memory does not matter.
+        // Only how often threads spin depends on these numbers, so their order with other memory does not matter.
         if SKIP.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
             return None;
         }

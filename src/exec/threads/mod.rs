@@ -11,9 +11,9 @@
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
 //! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
 //!
-//! - Work is put in: [`ThreadPool::wake`] wakes as many sleepers as there is work, so none is left that could take
+//! - Work is put in: [`ThreadPool::wake`] wakes as many parked threads as there is work, so none is left that could take
 //!   some. One that is woken may find that another thread was faster, and sleeps again by the same rule.
-//! - A thread stops being busy: it looks for work itself. Its task begins to wait for others: a sleeper is woken or a
+//! - A thread stops being busy: it looks for work itself. Its task begins to wait for others: a parked thread is woken or a
 //!   thread started.
 //! - The budget admits sources again: it always admits one when no thread is busy, so a thread looks when that changes;
 //!   one that takes some wakes the next, which looks whether there is room for more.
