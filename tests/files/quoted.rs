@@ -146,12 +146,12 @@ pub fn json_values_over_two_lines(client: &Client) {
 const PARTS: [&str; 12] = ["a", "é", ",", ",", "\"", "\"", "\"\"", "\n", "\n", "\r\n", "\r", "\u{feff}"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_block_size_gives_the_records_of_the_parser(
         first in "[a\",\n]{0,4}",
-        parts in prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..30),
+        parts in prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..20),
         names in any::<bool>(),
     ) {
         let (dir, client) = (directory(), Client::sync());
@@ -173,7 +173,9 @@ proptest! {
             let (good, bad) = Bag::<Vec<u8>>::read_csv_with_bad_records(&file, csv.clone()).unwrap();
             client.compute((&good, &bad)).unwrap()
         };
-        let headed = text.starts_with(|c| c != '\n' && c != '\r') && names && (!is_open || !wanted.is_empty());
+        // A blank first line is refused where a later block looks for names.
+        let start = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let headed = !start.starts_with(['\n', '\r']) && names && (!is_open || !wanted.is_empty());
         let with_names = headed.then(|| rows(&file, Csv::new().flexible(), &client));
         for blocksize in 1..=text.len() as u64 {
             let files = Files::new(&file).blocksize(blocksize);
