@@ -4,6 +4,7 @@
 mod behaviour {
     pub mod arguments;
     pub mod calls;
+    pub mod chains;
     pub mod concurrent;
     pub mod errors;
     pub mod events;
@@ -88,7 +89,10 @@ macro_rules! suite {
                 foreign_and_closed_clients describing task_context status_and_debug cancelling_before_others_use_it
                 a_mix_of_ready_and_failed;
             sharing: shared_parts_run_once pure_calls_run_once pure_results_that_are_held_are_used
-                persisted_tasks_do_not_run_again moved_and_cloned_values keys_and_names;
+                persisted_tasks_do_not_run_again moved_and_cloned_values keys_and_names
+                what_returned_an_error_answers_no_equal_call what_took_too_long_answers_no_equal_call
+                what_was_cancelled_answers_no_equal_call calls_with_other_options_are_not_equal;
+            chains: long_chains_of_futures;
             errors: typed_errors_are_kept typed_errors_reach_dependents panics_tell_where other_panics
                 others_go_on the_first_failure_counts try_map_and_chains results_as_plain_values
                 failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values;
@@ -136,4 +140,27 @@ mod one_process_of_three_threads {
 
 mod local_cluster {
     suite!(crate::run_in_cluster);
+}
+
+mod a_million_futures {
+    use crate::behaviour::chains::chains_of_a_million_futures;
+    use crate::common::suite::run;
+
+    #[test]
+    #[ignore = "full runtime: a million futures in a chain"]
+    fn sync() {
+        run(swath::Client::sync, chains_of_a_million_futures);
+    }
+
+    #[test]
+    #[ignore = "full runtime: a million futures in a chain"]
+    fn threads() {
+        run(|| swath::Client::threads(2), chains_of_a_million_futures);
+    }
+
+    #[test]
+    #[ignore = "full runtime: a million futures in a chain"]
+    fn processes() {
+        run(|| crate::common::processes(2, 1), chains_of_a_million_futures);
+    }
 }

@@ -4,5 +4,6 @@
 mod common;
 mod dask {
     pub mod bag;
+    pub mod files;
     pub mod python;
 }

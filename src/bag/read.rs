@@ -2,8 +2,9 @@
 
 use super::Bag;
 use crate::Result;
-use crate::collection::{Input, Layer, unfailing};
-use crate::files::formats::csv::{Csv, CsvFormat};
+use crate::collection::{Input, Layer, pass, unfailing};
+use crate::delayed::{Delayed, delayed, try_delayed, value};
+use crate::files::formats::csv::{Csv, CsvFormat, QuoteEffect};
 use crate::files::formats::json::JsonLines;
 use crate::files::formats::text::Text;
 use crate::files::formats::{Format, Found, Records};
@@ -161,8 +162,9 @@ impl<T: Data> Bag<T> {
     /// order. A record that is none fails the task with a [`FileError`], which tells file, line and byte;
     /// [`read_csv_with_bad_records`](Self::read_csv_with_bad_records) does not fail.
     ///
-    /// With a blocksize the files are split at line ends, so fields must not contain any, and each task reads the first
-    /// line of its file for the names.
+    /// A quoted field may contain line ends, also with a blocksize: then a task for each block counts its quotes first, so
+    /// that the next one knows where its records begin ([`Csv::single_lines`] spares that), and each block reads the
+    /// first record of its file for the names. A field whose closing quote is missing makes its record bad.
     ///
     /// # Errors
     /// Where the files cannot be listed or split, see [`Files::blocks`].
@@ -186,12 +188,12 @@ impl<T: Data> Bag<T> {
     /// ```
     pub fn read_csv(files: impl Into<Files>, format: Csv) -> Result<Self> {
         fn read_csv<T: Data>(
-            (blocks, format): (Vec<Block>, Csv),
+            blocks: Vec<Block>,
+            format: CsvFormat<T>,
         ) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
-            Ok(all(blocks, CsvFormat(format, PhantomData)))
+            Ok(all(blocks, format))
         }
-        let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
-        Ok(Self::try_generate(read_csv::<T>, partitions))
+        Self::of_csv(read_csv::<T>, &files.into(), format)
     }
 
     /// The records of CSV files, and those that are bad: they are none of the type, or have too few or too many fields, or
@@ -201,12 +203,12 @@ impl<T: Data> Bag<T> {
     /// As [`read_csv`](Self::read_csv).
     pub fn read_csv_with_bad_records(files: impl Into<Files>, format: Csv) -> Result<(Self, Bag<BadRecord>)> {
         fn read_csv<T: Data>(
-            (blocks, format): (Vec<Block>, Csv),
+            blocks: Vec<Block>,
+            format: CsvFormat<T>,
         ) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
-            Ok(any(blocks, CsvFormat(format, PhantomData)))
+            Ok(any(blocks, format))
         }
-        let partitions = files.into().csv_partitions()?.into_iter().map(|blocks| (blocks, format.clone()));
-        Ok(Bag::try_generate(read_csv::<T>, partitions).sift())
+        Ok(Bag::of_csv(read_csv::<T>, &files.into(), format)?.sift())
     }
 
     /// The old name of [`read_csv_with_bad_records`](Self::read_csv_with_bad_records).
@@ -264,6 +266,56 @@ impl<T: Data> Bag<T> {
         let inputs = (Input::each(files.into().partitions()?), Input::shared(()));
         Ok(Self::new(Layer::over(inputs).in_partitions().named_after::<F>().elements(stage)))
     }
+}
+
+impl<E: Data> Bag<E> {
+    /// What a function reads from each partition of CSV files.
+    fn of_csv<T, F, I>(function: F, files: &Files, csv: Csv) -> Result<Self>
+    where
+        T: Data,
+        F: Fn(Vec<Block>, CsvFormat<T>) -> Reading<I> + Copy + Send + 'static,
+        I: Iterator<Item = Result<E, FileError>> + Send + 'static,
+    {
+        let partitions = files.csv_partitions()?;
+        let read = move |blocks: Arc<Vec<Block>>, csv: Arc<Csv>, in_quotes: Arc<bool>| {
+            let format = CsvFormat::new(Arc::unwrap_or_clone(csv), *in_quotes);
+            let elements = function(Arc::unwrap_or_clone(blocks), format).map_err(pass::fail).ok();
+            unfailing(elements.into_iter().flatten())
+        };
+        let in_quotes = match csv.needs_scan() && partitions.iter().flatten().any(|block| block.range().start > 0) {
+            true => Input::each(quotes_before(&partitions, &csv)),
+            false => Input::shared(false),
+        };
+        let inputs = (Input::each(partitions), Input::shared(csv), in_quotes);
+        Ok(Self::new(Layer::over(inputs).in_partitions().named_after::<F>().elements(read)))
+    }
+}
+
+/// Whether a quoted field is open before each block of files that are split. A block needs only those before it, so the first
+/// ones are read at once.
+fn quotes_before(partitions: &[Vec<Block>], csv: &Csv) -> Vec<Delayed<bool>> {
+    fn count_quotes((block, csv): (Block, Csv)) -> Result<QuoteEffect, FileError> {
+        csv.scan(&block)
+    }
+    fn quotes_behind(is_open: bool, (after_closed, after_open): QuoteEffect) -> bool {
+        if is_open { after_open } else { after_closed }
+    }
+    let none = value(false);
+    let mut before = none.clone();
+    let mut all = Vec::with_capacity(partitions.len());
+    let mut blocks = partitions.iter().flatten().peekable();
+    while let Some(block) = blocks.next() {
+        all.push(before.clone());
+        // The one behind it belongs to the same file where it does not begin one.
+        before = match blocks.peek().is_some_and(|next| next.range().start > 0) {
+            true => {
+                let effect = try_delayed(count_quotes).pure().call((block.clone(), csv.clone()));
+                delayed(quotes_behind).pure().call(&before, effect)
+            }
+            false => none.clone(),
+        };
+    }
+    all
 }
 
 impl<T: Data> Bag<Found<T>> {

@@ -3,7 +3,7 @@
 use super::Bag;
 use crate::Result;
 use crate::collection::{Elements, Input, Layer, pass};
-use crate::delayed::{Delayed, delayed};
+use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::files::formats::{json, text, write_lines};
 use crate::files::{FileError, Output, OutputFile, Writer};
 use crate::task::Data;
@@ -41,6 +41,10 @@ impl<T: Data> Bag<T> {
     /// Writes files of JSON lines: each element a line, each partition a file, in order. Otherwise as
     /// [`write_text`](Self::write_text).
     ///
+    /// JSON has no form for a number that is NaN or infinite. An element with one fails the writing, with a
+    /// [`FileError`]; it is not written as `null`, which could not be read as a number again. What may be missing is an
+    /// `Option`. (`serde_json` itself makes `null` of such a number where a [`Json`](crate::Json) is made of it.)
+    ///
     /// # Errors
     /// As [`write_text`](Self::write_text).
     ///
@@ -65,9 +69,17 @@ impl<T: Data> Bag<T> {
         function: F,
         output: Output,
     ) -> Result<Delayed<Vec<String>>> {
-        let inputs = (Input::elements(&self.partitions), Input::each(output.files(self.npartitions())?));
+        fn remove(paths: Vec<String>, old: Vec<OutputFile>) -> Result<Vec<String>, FileError> {
+            old.iter().try_for_each(OutputFile::remove).map(|()| paths)
+        }
+        let n = self.npartitions();
+        let inputs = (Input::elements(&self.partitions), Input::each(output.files(n)?));
         let paths = Layer::over(inputs).chunks(function).to_delayed();
-        Ok(delayed(|paths: Vec<String>| paths).name("paths").call(paths))
+        // Known to nobody before all of the new ones are there.
+        Ok(match output.old_parts(n)? {
+            old if old.is_empty() => delayed(|paths: Vec<String>| paths).name("paths").call(paths),
+            old => try_delayed(remove).name("paths").call(paths, old),
+        })
     }
 }
 

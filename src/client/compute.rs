@@ -1,5 +1,6 @@
 //! What a client does with lazy values: compute, persist, submit, scatter; wait for results, cancel and repeat tasks.
 
+use super::PureResults;
 use super::blocking::spawn_blocking;
 use super::computable::{Handles, ResultRef, Results};
 use super::{AsCompleted, Client, Computable, Future, Lowering, WaitFor, blocking, wait};
@@ -10,13 +11,14 @@ use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, dot};
 use crate::ipc::clock::ticks;
 use crate::submission::backend::Want;
-use crate::submission::handle::{AllResults, ResultHandle, Submission, Waiter, WeakHandle};
+use crate::submission::handle::{AllResults, ResultHandle, Submission, Waiter};
 use crate::submission::limit::Permit;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
 use parking_lot::MutexGuard;
 use rustc_hash::FxHashMap;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -39,13 +41,21 @@ impl Client {
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
     pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
         let pure = self.0.pure.lock();
-        let known = |node: &Arc<Node>| match held.get(&node.hash) {
-            Some(output) => Some(output.held()),
-            None => node.is_pure().then(|| pure.get(&node.hash)?.upgrade())?.map(|output| output.held()),
+        // Handles that are not used: the drop of the last one of a result runs other code, so it must not happen under the lock.
+        let unused = RefCell::new(Vec::new());
+        let known = |node: &Arc<Node>| {
+            if let Some(output) = held.get(&node.hash) {
+                return Some(output.held());
+            }
+            let output = node.is_pure().then(|| pure.results.get(&node.hash)?.upgrade())??;
+            let held = output.answers(node).then(|| output.held());
+            unused.borrow_mut().push(output);
+            held
         };
-        let any = !(pure.is_empty() && held.is_empty());
+        let any = !(pure.results.is_empty() && held.is_empty());
         let graph = Dag::with_known(roots, any.then_some(&known));
         drop(pure);
+        drop(unused);
         let foreign = |handle: &ResultHandle| !Arc::ptr_eq(handle.submission.backend(), &self.0.backend);
         if let Some(handle) = graph.all_held().filter_map(ResultHandle::of).find(foreign) {
             return Err(Error::OtherClient { key: handle.key() });
@@ -195,14 +205,9 @@ impl Client {
 
     /// Has later graphs use the results of pure tasks.
     fn remember(&self, outputs: &[ResultHandle]) {
-        let mut pure: Option<MutexGuard<'_, FxHashMap<u128, WeakHandle>>> = None;
+        let mut pure: Option<MutexGuard<'_, PureResults>> = None;
         for output in outputs.iter().filter(|output| output.submission.may_be_pure(output.index)) {
-            let known = pure.get_or_insert_with(|| {
-                let mut known = self.0.pure.lock();
-                known.retain(|_, output| !output.is_released());
-                known
-            });
-            known.insert(output.hash(), output.downgrade());
+            pure.get_or_insert_with(|| self.0.pure.lock()).insert(output);
         }
     }
 

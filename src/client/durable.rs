@@ -8,22 +8,21 @@ use super::Client;
 use super::blocking::spawn_blocking;
 use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{Error, Result};
+use crate::files::{open_file, write_whole};
 use crate::graph::node::{Kind, Node};
 use crate::submission::handle::ResultHandle;
 use crate::task::{Data, codec, image};
 use rustc_hash::FxHashSet;
 use std::any::type_name;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: &[u8; 8] = b"swathkp1";
 /// What follows the value: its length and its checksum.
 const FOOTER: usize = 8 + 16;
-/// What is read or written at once.
-const CHUNK: usize = 1 << 20;
 
 impl Client {
     /// [`persist`](Self::persist), with a copy of each result in a file of `directory`, which is made where there is none.
@@ -150,42 +149,27 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-/// Writes a value to a file and hands it on.
+/// Writes a value to a file and hands it on. Where two write at once, each writes a file of its own, and both say the same.
 fn keep<T: Data>(file: String, value: T) -> std::result::Result<T, String> {
-    let path = PathBuf::from(&file);
-    // Where two write at once, each writes a file of its own, and both say the same.
-    let draft = path.with_extension(format!("{}-{:?}.draft", std::process::id(), std::thread::current().id()));
-    let written = write(&draft, &value).and_then(|()| fs::rename(&draft, &path)).and_then(|()| {
-        // The name is there for good only when the directory is on disk too.
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    });
-    match written {
+    match write_whole(Path::new(&file), true, |out| write(out, &value)) {
         Ok(()) => Ok(value),
-        Err(e) => {
-            // It may not be there at all.
-            let _ = fs::remove_file(&draft);
-            Err(format!("its result cannot be kept in {file}: {e}"))
-        }
+        Err(e) => Err(format!("its result cannot be kept in {file}: {e}")),
     }
 }
 
-fn write<T: Data>(path: &Path, value: &T) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(&head::<T>())?;
-    let mut out = Summing { to: BufWriter::with_capacity(CHUNK, &mut file), hasher: Xxh3::new(), len: 0 };
-    codec::encode_to(value, &mut out).map_err(io::Error::other)?;
-    out.flush()?;
-    let (len, sum) = (out.len, out.hasher.digest128());
-    drop(out);
-    file.write_all(&len.to_le_bytes())?;
-    file.write_all(&sum.to_le_bytes())?;
-    file.sync_all()
+fn write<T: Data>(out: &mut dyn Write, value: &T) -> io::Result<()> {
+    out.write_all(&head::<T>())?;
+    let mut summing = Summing { to: &mut *out, hasher: Xxh3::new(), len: 0 };
+    codec::encode_to(value, &mut summing).map_err(io::Error::other)?;
+    let (len, sum) = (summing.len, summing.hasher.digest128());
+    out.write_all(&len.to_le_bytes())?;
+    out.write_all(&sum.to_le_bytes())
 }
 
 /// The encoded value in a file, if the file is what it should be.
 fn read<T: Data>(file: &str) -> std::result::Result<Vec<u8>, String> {
     let wrong = |what: &str| format!("{file} {what}");
-    let mut from = File::open(file).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
+    let (mut from, _) = open_file(Path::new(file)).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
     let head = head::<T>();

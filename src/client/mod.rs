@@ -27,7 +27,7 @@ use crate::memory::limit::MemoryLimit;
 use crate::status::{Mode, Progress};
 use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
-use crate::submission::handle::WeakHandle;
+use crate::submission::handle::{ResultHandle, WeakHandle};
 use crate::submission::limit::SubmissionLimit;
 use crate::task::context::current_task;
 use blocking::spawn_blocking;
@@ -69,7 +69,26 @@ struct Inner {
     limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
-    pure: Mutex<FxHashMap<u128, WeakHandle>>,
+    pure: Mutex<PureResults>,
+}
+
+/// Results of pure tasks, by the hashes of the tasks.
+#[derive(Default)]
+struct PureResults {
+    results: FxHashMap<u128, WeakHandle>,
+    /// How many there may be before those are removed that nobody holds any more.
+    most: usize,
+}
+
+impl PureResults {
+    /// Takes the same time however many there are, but for one call in many.
+    fn insert(&mut self, output: &ResultHandle) {
+        if self.results.len() >= self.most {
+            self.results.retain(|_, output| !output.is_released());
+            self.most = (2 * self.results.len()).max(64);
+        }
+        self.results.insert(output.hash(), output.downgrade());
+    }
 }
 
 impl Drop for Inner {

@@ -133,6 +133,15 @@ pub enum FileProblem {
     /// It was there already, and was not to be replaced.
     #[error("exists already")]
     Exists,
+    /// It is a part of an earlier writing, and would be read with those that are written now.
+    #[error(
+        "is left of an earlier writing, and {written} files would be written beside it, to be read with it: remove it, \
+         write elsewhere, or say `Output::replace_all`"
+    )]
+    OldParts {
+        /// How many files would be written.
+        written: usize,
+    },
     /// It has changed since it was listed.
     #[error("has changed since it was listed: {}", changed(*listed, *found))]
     Changed {
@@ -191,6 +200,11 @@ pub enum FileProblem {
 fn changed(listed: u64, found: u64) -> String {
     match listed == found {
         true => "it has other contents".to_string(),
+        false if listed < found => {
+            format!(
+                "it had {listed} bytes, now {found}; if something is being written to its end, say `Files::growing`"
+            )
+        }
         false => format!("it had {listed} bytes, now {found}"),
     }
 }

@@ -10,13 +10,14 @@
 pub(crate) mod journal;
 
 use crate::error::{DeathCause, Error, Result};
+use crate::files::write_whole;
 use crate::graph::node;
 use crate::ipc::clock::{Clock, Ruler};
 use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
 use journal::{GraphStep, JournalEntry, ProcessStep, WorkerStep};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -165,23 +166,23 @@ impl EventLog {
         &self.events
     }
 
-    /// Writes the log to a file, as one JSON object a line.
+    /// Writes the log to a file, as one JSON object a line: all of it, or nothing. A file that was there is replaced, as by
+    /// [`Output`](crate::files::Output).
     ///
     /// # Errors
     /// [`Error::Resource`] where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let write = || -> std::io::Result<()> {
-            let mut out = BufWriter::new(std::fs::File::create(path)?);
-            serde_json::to_writer(&mut out, &LogHeader { swath_events: FORMAT, started: self.started })?;
+        let write = |out: &mut dyn Write| -> std::io::Result<()> {
+            serde_json::to_writer(&mut *out, &LogHeader { swath_events: FORMAT, started: self.started })?;
             for event in &self.events {
                 out.write_all(b"\n")?;
-                serde_json::to_writer(&mut out, event)?;
+                serde_json::to_writer(&mut *out, event)?;
             }
-            out.write_all(b"\n")?;
-            out.flush()
+            out.write_all(b"\n")
         };
-        write().map_err(|e| Error::Resource { resource: path.display().to_string(), reason: e.to_string() })
+        write_whole(path, false, write)
+            .map_err(|e| Error::Resource { resource: path.display().to_string(), reason: e.to_string() })
     }
 
     /// Reads a log that [`save`](Self::save) wrote.

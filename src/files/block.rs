@@ -101,6 +101,16 @@ impl Block {
         Ok(bytes)
     }
 
+    /// The bytes that lie in the block, to be read one chunk after the other.
+    pub(crate) fn contents(&self) -> io::Result<impl Read + use<>> {
+        Contents::open(self)
+    }
+
+    /// Whether each byte below 128 is the ASCII character, wherever it stands.
+    pub(crate) fn is_like_ascii(&self) -> bool {
+        self.settings.encoding.is_self_synchronizing() && self.settings.encoding.unit() == 1
+    }
+
     /// The first line of the file alone.
     pub(crate) fn head(&self) -> Self {
         self.until(1)
@@ -116,6 +126,11 @@ impl Block {
     /// The lines of the file that begin before a byte.
     pub(super) fn until(&self, end: u64) -> Self {
         Self { start: 0, end: end.min(self.file.size), ..self.clone() }
+    }
+
+    /// The lines of the file behind the block; `None` where there are none.
+    pub(crate) fn behind(&self) -> Option<Self> {
+        (!self.is_last()).then(|| Self { start: self.end, end: self.file.size, ..self.clone() })
     }
 
     /// Whether it reads to the end of the file. The lengths of what is compressed are not known.

@@ -2,6 +2,10 @@
 
 use crate::error::file::FileProblem;
 use crate::units::Compression;
+#[cfg(feature = "compression")]
+use flate2::bufread::GzDecoder;
+#[cfg(feature = "compression")]
+use std::io::BufRead;
 use std::io::{self, Read, Write};
 
 impl Compression {
@@ -38,7 +42,7 @@ impl Compression {
         let plain: Box<dyn Read + Send> = match self {
             Self::None => return Ok(data),
             #[cfg(feature = "compression")]
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered(data))),
+            Self::Gzip => Box::new(GzipMembers { current: Some(GzDecoder::new(buffered(data))) }),
             #[cfg(feature = "compression")]
             Self::Zstd => Box::new(zstd::Decoder::with_buffer(buffered(data))?),
             #[cfg(feature = "compression")]
@@ -69,8 +73,48 @@ impl Compression {
 }
 
 #[cfg(feature = "compression")]
-fn buffered(data: Box<dyn Read + Send>) -> io::BufReader<Box<dyn Read + Send>> {
+type Buffered = io::BufReader<Box<dyn Read + Send>>;
+
+#[cfg(feature = "compression")]
+fn buffered(data: Box<dyn Read + Send>) -> Buffered {
     io::BufReader::with_capacity(64 << 10, data)
+}
+
+/// The members of a gzip file, one after the other. Zeroes behind one are no data, but what fills a block of a tape or of
+/// a device.
+#[cfg(feature = "compression")]
+struct GzipMembers {
+    /// `None` behind the last one.
+    current: Option<GzDecoder<Buffered>>,
+}
+
+#[cfg(feature = "compression")]
+impl Read for GzipMembers {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.current {
+            let got = member.read(buf)?;
+            if got > 0 || buf.is_empty() {
+                return Ok(got);
+            }
+            skip_zeroes(member.get_mut())?;
+            let is_last = member.get_mut().fill_buf()?.is_empty();
+            self.current = self.current.take().filter(|_| !is_last).map(|member| GzDecoder::new(member.into_inner()));
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(feature = "compression")]
+fn skip_zeroes(data: &mut Buffered) -> io::Result<()> {
+    loop {
+        let bytes = data.fill_buf()?;
+        let zeroes = bytes.iter().take_while(|byte| **byte == 0).count();
+        let is_all = zeroes == bytes.len() && zeroes > 0;
+        data.consume(zeroes);
+        if !is_all {
+            return Ok(());
+        }
+    }
 }
 
 /// A decoder whose complaints name the compression.
@@ -172,6 +216,21 @@ mod tests {
             data.extend(packed(compression, b"two\n"));
             assert_eq!(unpacked(compression, data).as_deref(), Ok(&b"one\ntwo\n"[..]), "{compression}");
         }
+    }
+
+    #[test]
+    fn zeroes_behind_gzip_members_are_left_out_and_nothing_else_is() {
+        let member = packed(Compression::Gzip, b"one\n");
+        for zeroes in [1, 7, 512, 200_000] {
+            let mut data = member.clone();
+            data.resize(data.len() + zeroes, 0);
+            assert_eq!(unpacked(Compression::Gzip, data.clone()).as_deref(), Ok(&b"one\n"[..]), "{zeroes}");
+            data.extend(packed(Compression::Gzip, b"two\n"));
+            assert_eq!(unpacked(Compression::Gzip, data.clone()).as_deref(), Ok(&b"one\ntwo\n"[..]), "{zeroes}");
+            data.extend_from_slice(b"\0\0more");
+            assert!(matches!(unpacked(Compression::Gzip, data), Err(FileProblem::Corrupt { .. })), "{zeroes}");
+        }
+        assert!(unpacked(Compression::Gzip, vec![0; 512]).is_err(), "no member at all");
     }
 
     #[test]

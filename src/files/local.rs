@@ -1,25 +1,32 @@
-//! Files of this machine.
+//! Files of this machine: finding them, and reading them.
 
-use super::location::{Listed, Location, Sink};
+use super::location::{Listed, ListedSize, Location};
 use super::pattern::{Pattern, PatternPart, is_pattern};
 use crate::error::file::{FileError, FileProblem};
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::sys::stat::Mode;
-use nix::unistd::linkat;
+use nix::fcntl::OFlag;
+use nix::sys::statfs;
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry, File, Metadata, Permissions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirEntry, File, Metadata};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// A path as text. One that is not UTF-8 could not be written in an error, nor sent to a worker.
 pub(super) fn name(path: PathBuf) -> Result<String, FileError> {
     path.into_os_string().into_string().map_err(|path| {
         FileError::of(path.to_string_lossy(), FileProblem::unsupported("the name of the file is not UTF-8 text"))
     })
+}
+
+/// The number of a file.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().filter(Metadata::is_file).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// The paths of what matches a pattern, but directories.
+pub(super) fn names(pattern: &str) -> Result<Vec<String>, FileError> {
+    let pattern = Pattern::new(pattern.trim_start_matches('/')).map_err(|problem| FileError::of(pattern, problem))?;
+    matching(&pattern)?.into_iter().filter(|path| !path.is_dir()).map(name).collect()
 }
 
 pub(super) fn list(path: &str) -> Result<Vec<Listed>, FileError> {
@@ -96,8 +103,37 @@ fn stat(path: String) -> Result<Option<Listed>, FileError> {
     if !metadata.is_dir() && !metadata.is_file() {
         return Err(FileError::of(path, not_a_file()));
     }
-    let listed = Listed { size: metadata.len(), tag: tag(&metadata), location: Location::Local(path) };
+    // What takes no room on a disk may be made by the kernel while it is read, and its size is then made up.
+    let is_sized = metadata.len() > 0 && (metadata.blocks() > 0 || !is_made_up(Path::new(&path)));
+    let size_is = if is_sized { ListedSize::Exact } else { ListedSize::Unknown };
+    let listed = Listed { size: metadata.len(), size_is, tag: tag(&metadata), location: Location::Local(path) };
     Ok((!metadata.is_dir()).then_some(listed))
+}
+
+/// Takes a file for one that grows: only that it is another one will be a change.
+pub(super) fn grows(path: &str, listed: &mut Listed) -> Result<(), FileError> {
+    let metadata = fs::metadata(path).map_err(|e| FileError::io(path, e))?;
+    if listed.size_is == ListedSize::Exact || listed.size == 0 && !is_made_up(Path::new(path)) {
+        (listed.size_is, listed.tag) = (ListedSize::AtLeast, Some(metadata.ino().to_string()));
+    }
+    Ok(())
+}
+
+/// Whether a path is on a file system of the kernel's own, such as `/proc`, whose files say nothing true of their sizes
+/// and times.
+pub(super) fn is_made_up(path: &Path) -> bool {
+    const KINDS: [statfs::FsType; 9] = [
+        statfs::PROC_SUPER_MAGIC,
+        statfs::SYSFS_MAGIC,
+        statfs::DEBUGFS_MAGIC,
+        statfs::TRACEFS_MAGIC,
+        statfs::CGROUP_SUPER_MAGIC,
+        statfs::CGROUP2_SUPER_MAGIC,
+        statfs::SECURITYFS_MAGIC,
+        statfs::SELINUX_MAGIC,
+        statfs::BPF_FS_MAGIC,
+    ];
+    statfs::statfs(path).is_ok_and(|system| KINDS.contains(&system.filesystem_type()))
 }
 
 /// Tells one version of the contents from another: when they were written.
@@ -124,94 +160,18 @@ fn not_a_file() -> FileProblem {
 
 pub(super) fn open(path: &str, from: u64, listed: &Listed) -> io::Result<File> {
     let (mut file, metadata) = open_file(Path::new(path))?;
-    if metadata.len() != listed.size || tag(&metadata) != listed.tag {
+    let is_the_same = match listed.size_is {
+        ListedSize::Exact => metadata.len() == listed.size && tag(&metadata) == listed.tag,
+        ListedSize::AtLeast => metadata.len() >= listed.size && Some(metadata.ino().to_string()) == listed.tag,
+        ListedSize::Unknown => metadata.len() == listed.size,
+    };
+    if !is_the_same {
         return Err(FileProblem::Changed { listed: listed.size, found: metadata.len() }.into());
     }
     if from > 0 {
         file.seek(SeekFrom::Start(from))?;
     }
     Ok(file)
-}
-
-/// A file that gets its name at the end.
-///
-/// Before it has none at all, so that nothing is left even of a process that is killed; but it gets a hidden one for the
-/// moment before its own, and a process that is killed just then leaves that. On a file system that has no files without a
-/// name it has the hidden one all the time.
-pub(super) enum TemporaryFile {
-    Nameless { file: File, path: PathBuf },
-    Hidden { file: NamedTempFile, path: PathBuf },
-}
-
-/// What hidden names begin with.
-const HIDDEN: &str = ".swath-";
-
-impl TemporaryFile {
-    pub(super) fn create(path: &str) -> io::Result<Self> {
-        let path = PathBuf::from(path);
-        if path.is_dir() {
-            return Err(FileProblem::Directory.into());
-        }
-        fs::create_dir_all(directory(&path))?;
-        match Self::nameless(&path) {
-            Ok(file) => Ok(Self::Nameless { file, path }),
-            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL | Errno::ENOENT) => Self::hidden(path),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    fn nameless(path: &Path) -> nix::Result<File> {
-        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        nix::fcntl::open(directory(path), flags, Mode::from_bits_truncate(NEW)).map(File::from)
-    }
-
-    fn hidden(path: PathBuf) -> io::Result<Self> {
-        let permissions = Permissions::from_mode(NEW);
-        let mut builder = tempfile::Builder::new();
-        let file = builder.prefix(HIDDEN).permissions(permissions).tempfile_in(directory(&path))?;
-        Ok(Self::Hidden { file, path })
-    }
-
-    fn file(&mut self) -> &mut File {
-        match self {
-            Self::Nameless { file, .. } => file,
-            Self::Hidden { file, .. } => file.as_file_mut(),
-        }
-    }
-}
-
-/// The permissions of any new file; the process's mask is taken from them.
-const NEW: u32 = 0o666;
-
-fn directory(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
-}
-
-impl Write for TemporaryFile {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file().write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file().flush()
-    }
-}
-
-impl Sink for TemporaryFile {
-    fn finish(self: Box<Self>) -> io::Result<()> {
-        match *self {
-            Self::Hidden { file, path } => file.persist(path).map(drop).map_err(|e| e.error),
-            Self::Nameless { file, path } => {
-                // A name can be given to a file only where there is none, so it gets another one first.
-                let from = format!("/proc/self/fd/{}", file.as_raw_fd());
-                let link = |to: &Path| {
-                    linkat(AT_FDCWD, from.as_str(), AT_FDCWD, to, AtFlags::AT_SYMLINK_FOLLOW).map_err(io::Error::from)
-                };
-                let hidden = tempfile::Builder::new().prefix(HIDDEN).make_in(directory(&path), link)?;
-                hidden.persist(path).map_err(|e| e.error)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -222,34 +182,12 @@ mod tests {
     fn only_files_are_opened_and_nothing_is_waited_for() {
         let dir = tempfile::tempdir().expect("a directory");
         let pipe = dir.path().join("pipe");
-        nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).expect("made");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
         let refused = |path: &Path| open_file(path).map(drop).map_err(FileProblem::from);
         assert_eq!(refused(&pipe), Err(not_a_file()));
         assert_eq!(refused(Path::new("/dev/null")), Err(not_a_file()));
         assert_eq!(refused(dir.path()), Err(FileProblem::Directory));
         fs::write(dir.path().join("a"), "text").expect("written");
         assert_eq!(refused(&dir.path().join("a")), Ok(()));
-    }
-
-    #[test]
-    fn files_appear_when_they_are_finished_with_and_without_a_hidden_name() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("a.txt");
-        let names = || {
-            let entries = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("an entry").file_name());
-            entries.collect::<Vec<_>>()
-        };
-        let nameless =
-            || TemporaryFile::nameless(&path).map(|file| TemporaryFile::Nameless { file, path: path.clone() });
-        let (first, second) = (nameless().expect("created"), TemporaryFile::hidden(path.clone()).expect("created"));
-        assert_eq!(names().len(), 1, "only one of them has a name");
-        drop(TemporaryFile::hidden(path.clone()).expect("created"));
-        drop(nameless().expect("created"));
-        for (mut file, text) in [(first, "one"), (second, "two")] {
-            file.write_all(text.as_bytes()).expect("written");
-            Box::new(file).finish().expect("finished");
-            assert_eq!(fs::read_to_string(&path).expect("there"), text);
-        }
-        assert_eq!(names(), ["a.txt"]);
     }
 }

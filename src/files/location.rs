@@ -1,14 +1,15 @@
 //! Where a file is, as people write it.
 
-use super::local;
 #[cfg(feature = "object-store")]
 use super::object;
+use super::{local, replace};
 use crate::error::file::{FileError, FileProblem};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 /// What an object store is told: credentials, endpoint, region, …
 pub(super) type StoreOptions = BTreeMap<String, String>;
@@ -35,12 +36,24 @@ impl fmt::Display for Location {
 pub(super) struct Listed {
     pub(super) location: Location,
     pub(super) size: u64,
+    pub(super) size_is: ListedSize,
     /// Tells this version of the contents from others: what an object store calls it, or when it was written.
     pub(super) tag: Option<String>,
 }
 
+/// What the size of a listed file says of how much there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ListedSize {
+    /// All of it, and what has another size has changed.
+    Exact,
+    /// That much is read, even if there is more by then.
+    AtLeast,
+    /// Nothing: it is read to its end.
+    Unknown,
+}
+
 /// A file that is being written. Nothing is there under its name before it is finished, and nothing is left of it if
-/// it is dropped before.
+/// it is dropped before; but what is no ordinary file (a device, a pipe) is written at once.
 pub(super) trait Sink: Write + Send {
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
@@ -104,6 +117,40 @@ impl Location {
         }
     }
 
+    /// What is there and matches the pattern.
+    pub(super) fn names(&self, options: &StoreOptions) -> Result<Vec<Location>, FileError> {
+        match self {
+            Self::Local(pattern) => Ok(local::names(pattern)?.into_iter().map(Self::Local).collect()),
+            Self::Remote(_) => match self.list(options) {
+                Ok(found) => Ok(found.into_iter().map(|listed| listed.location).collect()),
+                Err(e) if *e.problem() == FileProblem::NotFound => Ok(Vec::new()),
+                Err(e) => Err(e),
+            },
+        }
+    }
+
+    /// What two paths have in common that lead to one file of this machine.
+    pub(super) fn file_id(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Local(path) => local::file_id(Path::new(path)),
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// Removes the file.
+    pub(super) fn remove(&self, options: &StoreOptions) -> io::Result<()> {
+        match self {
+            Self::Local(path) => std::fs::remove_file(path),
+            #[cfg(feature = "object-store")]
+            Self::Remote(url) => object::remove(url, options),
+            #[cfg(not(feature = "object-store"))]
+            Self::Remote(_) => {
+                let _ = options;
+                Err(FileProblem::NotFound.into())
+            }
+        }
+    }
+
     /// Whether there is a file.
     pub(super) fn exists(&self, options: &StoreOptions) -> Result<bool, FileError> {
         let found = match self {
@@ -123,7 +170,10 @@ impl Location {
     /// Creates the file, with its parent directories, or replaces it.
     pub(super) fn create(&self, options: &StoreOptions) -> io::Result<Box<dyn Sink>> {
         match self {
-            Self::Local(path) => Ok(Box::new(local::TemporaryFile::create(path)?)),
+            Self::Local(path) => {
+                std::fs::create_dir_all(replace::directory(Path::new(path)))?;
+                Ok(Box::new(replace::LocalOutput::create(Path::new(path))?))
+            }
             #[cfg(feature = "object-store")]
             Self::Remote(url) => Ok(Box::new(object::Upload::create(url, options)?)),
             #[cfg(not(feature = "object-store"))]
@@ -148,6 +198,9 @@ impl Listed {
                 return Err(FileProblem::NotFound.into());
             }
         };
+        if self.size_is == ListedSize::Unknown {
+            return Ok(data);
+        }
         Ok(Box::new(Exactly { data, size: self.size, left: self.size.saturating_sub(from) }))
     }
 }

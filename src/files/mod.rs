@@ -38,11 +38,15 @@
 //   Only where that fails, and in other encodings, lines are decoded one by one, so that the bad one is told with its
 //   place and reading goes on behind it. CSV goes through the same lines, and remembers where those of the current
 //   record came from.
+// - **Quotes are counted in advance.** A quoted field of CSV may hold line ends, so where a record begins depends on all
+//   quotes before. One task for each block says what the block does to a quoted field that is or is not open before it,
+//   and a chain of tiny ones puts that together, so that each block is read only once it is known, the first at once.
 // - **Nobody counts lines in advance.** A block in the middle of a file counts the lines before it when an error needs
 //   the number.
 // - **A file is there as a whole or not at all.** Writers write to a file that has no name before the end (a hidden
 //   one, `.swath-…`, where the file system cannot do that), or to an upload that is completed; a pass that has failed
-//   looks to the writer like the end of the elements, so it asks before it finishes.
+//   looks to the writer like the end of the elements, so it asks before it finishes. What cannot be replaced, a device, a
+//   pipe or a socket, is written through.
 // - **Object stores have an event loop of their own**, one thread for each process that uses one: see the head of
 //   `files/object.rs`.
 
@@ -60,6 +64,7 @@ mod multipart;
 mod object;
 mod output;
 mod pattern;
+mod replace;
 mod source;
 
 pub use crate::error::file::{BadRecord, FileError, FileProblem, Place};
@@ -68,4 +73,5 @@ pub use block::Block;
 pub use lines::Lines;
 pub(crate) use local::open_file;
 pub use output::{Output, OutputFile, Writer};
+pub(crate) use replace::write_whole;
 pub use source::Files;

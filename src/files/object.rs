@@ -5,7 +5,7 @@
 //! the process, and it works the same from plain threads and from within somebody's async runtime, where one could not
 //! block on another. Requests take milliseconds, so a hop from one thread to the other does not count.
 
-use super::location::{Listed, Location, Sink, StoreOptions};
+use super::location::{Listed, ListedSize, Location, Sink, StoreOptions};
 use super::multipart::{MultipartUpload, UploadStep};
 use super::pattern::{Pattern, is_pattern};
 use crate::error::file::{FileError, FileProblem};
@@ -222,7 +222,8 @@ impl StorePlace {
             true => self.base.clone(),
             false => format!("{}/{}", self.base, object.location),
         };
-        Listed { location: Location::Remote(url), size: object.size, tag: object.e_tag.as_deref().map(plain_tag) }
+        let tag = object.e_tag.as_deref().map(plain_tag);
+        Listed { location: Location::Remote(url), size: object.size, size_is: ListedSize::Exact, tag }
     }
 }
 
@@ -319,6 +320,12 @@ async fn matching(pattern: &Pattern, store: &dyn ObjectStore) -> object_store::R
         folders = below;
     }
     Ok(found)
+}
+
+/// Removes an object.
+pub(super) fn remove(url: &str, options: &StoreOptions) -> io::Result<()> {
+    let Object { store, path } = Object::of(url, options)?;
+    Ok(wait(limited(async move { store.delete(&path).await.map_err(problem) }))??)
 }
 
 type Chunks = mpsc::Receiver<Result<Vec<u8>, FileProblem>>;

@@ -3,6 +3,7 @@
 use super::Compression;
 use super::codec::Encoder;
 use super::location::{Location, Sink, StoreOptions};
+use super::pattern::escape;
 use crate::error::file::{FileError, FileProblem};
 use crate::error::{Error, Result};
 use rustc_hash::FxHashSet;
@@ -19,10 +20,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// which means `directory/*.part`; or from a list of paths, one for each partition.
 ///
 /// A file appears under its name when all of it has been written; before, it is a file without a name in the same
-/// directory, or an upload that the object store does not show. A file that was there is replaced then. If writing fails
-/// nothing is left. If the process is killed, an upload in parts waits to be removed by the rules of its store, and a hidden
+/// directory, or an upload that the object store does not show. A file that was there is replaced then: its mode stays, its
+/// owner where the system lets it, and one that could not be opened for writing is refused. Links are followed to their
+/// end; a file that has several names gets the new contents under all of them. If writing fails nothing is left. If the process is killed, an upload in parts waits to be removed by the rules of its store, and a hidden
 /// file (`.swath-…`) may stay: where that happens just before the file gets its name, or at any time on a file system that
 /// knows no files without a name. Missing directories are made.
+///
+/// A device, a pipe or a socket is not replaced but written through, while the elements come: so what fails may have written
+/// a part, and a task that runs again writes again. Writing to a pipe waits for somebody who reads it.
+///
+/// Where numbered files of more partitions are there already, writing fewer would leave some of them among the new ones, to
+/// be read with them. That is refused; [`replace_all`](Self::replace_all) removes them.
 ///
 /// ```
 /// use swath::files::{Compression, Output};
@@ -39,6 +47,7 @@ pub struct Output {
     names: Option<Arc<dyn Fn(usize) -> String + Send + Sync>>,
     compression: Option<Compression>,
     only_new: bool,
+    replace_all: bool,
     options: StoreOptions,
 }
 
@@ -61,7 +70,14 @@ impl Output {
     }
 
     fn of(target: Target) -> Self {
-        Self { target, names: None, compression: None, only_new: false, options: StoreOptions::new() }
+        Self {
+            target,
+            names: None,
+            compression: None,
+            only_new: false,
+            replace_all: false,
+            options: StoreOptions::new(),
+        }
     }
 
     /// What the `*` becomes for each partition, from 0 on. Called by the client. Names in the order of their partitions
@@ -83,6 +99,27 @@ impl Output {
         self
     }
 
+    /// Removes the files that match the pattern and are not written, once all others have been: numbered ones, or where there
+    /// are [`names`](Self::names), any. `write_text` and `write_json` do so; who writes [`files`](Self::files) in tasks of
+    /// their own finds them in [`old_parts`](Self::old_parts).
+    ///
+    /// ```
+    /// # use swath::{Bag, Client, files::Output};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path();
+    /// let client = Client::sync();
+    /// Bag::range(0..100, 6).map(|i| i.to_string()).write_text(folder)?.compute(&client)?;
+    /// let fewer = Bag::range(0..50, 3).map(|i| i.to_string());
+    /// assert!(fewer.write_text(folder).is_err()); // 3.part, 4.part and 5.part would stay
+    /// fewer.write_text(Output::new(folder).replace_all())?.compute(&client)?;
+    /// assert_eq!(Bag::read_text(folder.join("*.part"))?.count().compute(&client)?, 50);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn replace_all(mut self) -> Self {
+        self.replace_all = true;
+        self
+    }
+
     /// Something for the object store, as [`Files::option`](super::Files::option).
     pub fn option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.insert(key.into(), value.into());
@@ -93,46 +130,96 @@ impl Output {
     ///
     /// # Errors
     /// [`Error::Invalid`] where there are not as many paths as partitions, two partitions have the same name, or the
-    /// pattern has more than one `*`; [`Error::File`] for an unknown kind of URL, or where
-    /// [`only_new`](Self::only_new) meets a file.
+    /// pattern has more than one `*`; [`Error::File`] for an unknown kind of URL, where
+    /// [`only_new`](Self::only_new) meets a file, or with [`FileProblem::OldParts`] where numbered files would be left of
+    /// another writing and [`replace_all`](Self::replace_all) was not said.
     pub fn files(&self, n: usize) -> Result<Vec<OutputFile>> {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let options = Arc::new(self.options.clone());
-        let mut known = FxHashSet::default();
-        let mut files = Vec::with_capacity(n);
-        for path in self.paths(n)? {
-            let location = Location::parse(&path)?;
-            if !known.insert(location.clone()) {
-                return Err(Error::invalid("output", format!("two partitions would be written to {location}")));
+        let files = self.describe(self.paths(n)?)?;
+        for file in files.iter().filter(|_| self.only_new) {
+            if file.location.exists(&self.options)? {
+                return Err(FileError::of(file.path(), FileProblem::Exists).into());
             }
-            let compression = self.compression.unwrap_or_else(|| Compression::of_name(&path));
-            compression.check().map_err(|problem| FileError::of(&path, problem))?;
-            if self.only_new && location.exists(&self.options)? {
-                return Err(FileError::of(location.to_string(), FileProblem::Exists).into());
-            }
-            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            files.push(OutputFile { location, compression, options: Arc::clone(&options), serial });
+        }
+        if !self.replace_all
+            && self.names.is_none()
+            && let Some(old) = self.old_parts_beside(&files)?.first()
+        {
+            return Err(FileError::of(old.path(), FileProblem::OldParts { written: n }).into());
         }
         Ok(files)
     }
 
-    fn paths(&self, n: usize) -> Result<Vec<String>> {
-        let text = |path: &Path| {
-            let path = path.to_str().map(String::from);
-            path.ok_or_else(|| Error::invalid("output", "the path is not UTF-8 text"))
+    /// What [`replace_all`](Self::replace_all) removes where `n` partitions are written: the files that are there now and
+    /// are not among those. Without `replace_all`, nothing.
+    ///
+    /// # Errors
+    /// As [`files`](Self::files), and [`Error::File`] where a directory cannot be read.
+    pub fn old_parts(&self, n: usize) -> Result<Vec<OutputFile>> {
+        match self.replace_all {
+            true => self.old_parts_beside(&self.describe(self.paths(n)?)?),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn old_parts_beside(&self, files: &[OutputFile]) -> Result<Vec<OutputFile>> {
+        let Target::Pattern(pattern) = &self.target else { return Ok(Vec::new()) };
+        let location = Location::parse(&starred(pattern)?)?;
+        let whole = location.to_string();
+        // A web server lists nothing.
+        let is_web = matches!(location, Location::Remote(_)) && whole.starts_with("http");
+        let Some((before, after)) = whole.rsplit_once('*').filter(|_| !is_web) else { return Ok(Vec::new()) };
+        let pattern = Location::parse(&format!("{}*{}", escape(before), escape(after)))?;
+        let found = match pattern.names(&self.options) {
+            Ok(found) => found,
+            // Who may write there need not be able to list what is there; and what else is wrong writing will tell.
+            Err(e) if !self.replace_all => {
+                log::warn!("whether old parts will stay beside those that are written is not known: {e}");
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(e.into()),
         };
+        let written: FxHashSet<&Location> = files.iter().map(|file| &file.location).collect();
+        let is_part = |location: &Location| {
+            let path = location.to_string();
+            let name = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).unwrap_or_default();
+            self.names.is_some() || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let old = found.into_iter().filter(|location| !written.contains(location) && is_part(location));
+        old.map(|location| self.file(location).map_err(Into::into)).collect()
+    }
+
+    fn describe(&self, paths: Vec<String>) -> Result<Vec<OutputFile>> {
+        let (mut known, mut known_files) = (FxHashSet::default(), FxHashSet::default());
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            let location = Location::parse(&path)?;
+            // Also by two names of one file.
+            let is_known = location.file_id().is_some_and(|id| !known_files.insert(id));
+            if !known.insert(location.clone()) || is_known {
+                return Err(Error::invalid("output", format!("two partitions would be written to {location}")));
+            }
+            files.push(self.file(location)?);
+        }
+        Ok(files)
+    }
+
+    fn file(&self, location: Location) -> Result<OutputFile, FileError> {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let path = location.to_string();
+        let compression = self.compression.unwrap_or_else(|| Compression::of_name(&path));
+        compression.check().map_err(|problem| FileError::of(path, problem))?;
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Ok(OutputFile { location, compression, options: Arc::new(self.options.clone()), serial })
+    }
+
+    fn paths(&self, n: usize) -> Result<Vec<String>> {
         let pattern = match &self.target {
-            Target::Paths(paths) if paths.len() == n => return paths.iter().map(|p| text(p)).collect(),
+            Target::Paths(paths) if paths.len() == n => return paths.iter().map(|path| text(path)).collect(),
             Target::Paths(paths) => {
                 let why = format!("{} paths for {n} partitions", paths.len());
                 return Err(Error::invalid("output", why));
             }
-            Target::Pattern(pattern) => text(pattern)?,
-        };
-        let pattern = match pattern.matches('*').count() {
-            0 => format!("{}/*.part", pattern.trim_end_matches('/')),
-            1 => pattern,
-            _ => return Err(Error::invalid("output", format!("`{pattern}` has more than one `*`"))),
+            Target::Pattern(pattern) => starred(pattern)?,
         };
         let digits = n.saturating_sub(1).to_string().len();
         let name = |i| match &self.names {
@@ -141,6 +228,20 @@ impl Output {
         };
         Ok((0..n).map(|i| pattern.replacen('*', &name(i), 1)).collect())
     }
+}
+
+/// What the paths are made of, with one `*`.
+fn starred(pattern: &Path) -> Result<String> {
+    let pattern = text(pattern)?;
+    match pattern.matches('*').count() {
+        0 => Ok(format!("{}/*.part", pattern.trim_end_matches('/'))),
+        1 => Ok(pattern),
+        _ => Err(Error::invalid("output", format!("`{pattern}` has more than one `*`"))),
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(String::from).ok_or_else(|| Error::invalid("output", "the path is not UTF-8 text"))
 }
 
 impl From<&str> for Output {
@@ -204,6 +305,17 @@ impl OutputFile {
     /// How it will be compressed.
     pub fn compression(&self) -> Compression {
         self.compression
+    }
+
+    /// Removes the file, if there is one.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn remove(&self) -> Result<(), FileError> {
+        match self.location.remove(&self.options).map_err(FileProblem::from) {
+            Ok(()) | Err(FileProblem::NotFound) => Ok(()),
+            Err(problem) => Err(FileError::of(self.path(), problem)),
+        }
     }
 
     /// Writes the file: all of it, or nothing.

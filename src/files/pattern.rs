@@ -12,6 +12,11 @@ pub(super) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
+/// A pattern that only a text matches.
+pub(super) fn escape(text: &str) -> String {
+    glob::Pattern::escape(text)
+}
+
 pub(super) struct Pattern {
     whole: glob::Pattern,
     parts: Vec<PatternPart>,

@@ -4,7 +4,7 @@ use super::Compression;
 use super::block::{Block, ReadSettings};
 use super::encoding::Encoding;
 use super::local;
-use super::location::{Listed, Location};
+use super::location::{Listed, ListedSize, Location};
 use crate::error::file::{FileError, FileProblem};
 use crate::error::{Error, Result};
 use std::fmt;
@@ -23,7 +23,8 @@ const REQUESTS: usize = 16;
 /// after the other.
 ///
 /// Everything that reads files takes this, or a path, or a list of paths. The files are listed when it is used, by the
-/// client; they are read by tasks. A file that has changed by then is an error.
+/// client; they are read by tasks. A file that has changed by then is an error (see also [`growing`](Self::growing)). What
+/// says nothing true of its size, as the files of `/proc` and `/sys` do, is read to its end, and not split.
 ///
 /// ```
 /// use swath::files::Files;
@@ -47,6 +48,7 @@ pub struct Files {
     compression: Option<Compression>,
     /// As the user wrote it; looked at when it is used.
     encoding: Option<String>,
+    growing: bool,
     settings: ReadSettings,
 }
 
@@ -70,6 +72,7 @@ impl Files {
             files_per_partition: 1,
             compression: None,
             encoding: None,
+            growing: false,
             settings: ReadSettings::default(),
         }
     }
@@ -118,6 +121,27 @@ impl Files {
     /// Leaves their ends on the lines.
     pub fn keep_line_ends(mut self) -> Self {
         self.settings.keep_ends = true;
+        self
+    }
+
+    /// Says that something is being written to the end of the files, as to logs: each is read up to the size that it had when
+    /// it was listed, and that it is larger by then is no error. That it is smaller, or another file, is one. The last line
+    /// may be a part of what it will be.
+    ///
+    /// ```
+    /// # use std::{fs::File, io::Write};
+    /// # use swath::{Bag, Client, files::Files};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("a.log");
+    /// let mut log = File::create(&path)?;
+    /// writeln!(log, "one")?;
+    /// let lines = Bag::read_text(Files::new(&path).growing())?;
+    /// writeln!(log, "two")?;
+    /// assert_eq!(lines.compute(&Client::sync())?, ["one"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn growing(mut self) -> Self {
+        self.growing = true;
         self
     }
 
@@ -228,6 +252,11 @@ impl Files {
                 files.extend(found?);
             }
         }
+        for file in files.iter_mut().filter(|_| self.growing) {
+            if let Location::Local(path) = file.location.clone() {
+                local::grows(&path, file)?;
+            }
+        }
         Ok(files)
     }
 
@@ -248,7 +277,9 @@ impl Files {
                 let name = settings.encoding.name();
                 return Err(unsplittable(format!("{name} cannot be split: leave out the blocksize")).into());
             }
-            parts = file.size.div_ceil(blocksize).max(1);
+            if file.size_is != ListedSize::Unknown {
+                parts = file.size.div_ceil(blocksize).max(1);
+            }
         }
         // All of about the same size, lest the last one be tiny.
         let cut = |i: u64| (u128::from(file.size) * u128::from(i) / u128::from(parts)) as u64;

@@ -39,19 +39,27 @@ enum Visit<'a> {
 #[derive(Default)]
 struct Met {
     by_place: FxHashMap<*const Node, u32>,
-    by_hash: FxHashMap<u128, u32>,
+    /// Pure calls, which are one task if they have the same options.
+    by_hash: FxHashMap<(u128, u64), u32>,
+    /// Results of earlier graphs.
+    by_result: FxHashMap<(*const (), u32), u32>,
 }
 
 impl Met {
     fn get(&self, node: &Arc<Node>) -> Option<u32> {
-        let id = self.by_place.get(&Arc::as_ptr(node)).copied();
-        if id.is_none() && node.is_one_of_many() { self.by_hash.get(&node.hash).copied() } else { id }
+        self.by_place.get(&Arc::as_ptr(node)).copied().or_else(|| match &node.kind {
+            Kind::Held(held) => self.by_result.get(&held.identity()).copied(),
+            Kind::Call { .. } if node.is_pure() => self.by_hash.get(&(node.hash, node.options_hash())).copied(),
+            Kind::Call { .. } => None,
+        })
     }
 
     fn put(&mut self, node: &Arc<Node>, id: u32) {
         self.by_place.insert(Arc::as_ptr(node), id);
-        if node.is_one_of_many() {
-            self.by_hash.insert(node.hash, id);
+        match &node.kind {
+            Kind::Held(held) => drop(self.by_result.insert(held.identity(), id)),
+            Kind::Call { .. } if node.is_pure() => drop(self.by_hash.insert((node.hash, node.options_hash()), id)),
+            Kind::Call { .. } => {}
         }
     }
 }
@@ -104,7 +112,9 @@ impl Dag {
                         if let Some(known) = known
                             && let Some(held) = known(node)
                         {
-                            let id = graph.add(Arc::new(Node::held(held)));
+                            let result = Arc::new(Node::held(held));
+                            let id = met.get(&result).unwrap_or_else(|| graph.add(Arc::clone(&result)));
+                            met.put(&result, id);
                             met.put(node, id);
                             done.push(id);
                             continue;

@@ -37,6 +37,11 @@ impl TaskLabel {
         node::key(&self.name(), (self.hash >> 64) as u64)
     }
 
+    /// Whether the task has the options of a node.
+    pub(crate) fn has_options_of(&self, node: &Node) -> bool {
+        self.options.as_deref() == node.options()
+    }
+
     pub(crate) fn is_pure(&self) -> bool {
         self.options.as_deref().is_some_and(|o| o.pure)
     }

@@ -6,6 +6,7 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
 use smallvec::SmallVec;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3;
@@ -89,7 +90,12 @@ impl Node {
         self.options().is_some_and(|o| o.pure)
     }
 
-    /// Whether there may be other nodes for the same task: equal hashes tell.
+    /// Equal for equal options.
+    pub(super) fn options_hash(&self) -> u64 {
+        self.options().map_or(0, |options| rustc_hash::FxBuildHasher.hash_one(options))
+    }
+
+    /// Whether there may be other nodes for the same task.
     pub(super) fn is_one_of_many(&self) -> bool {
         match &self.kind {
             Kind::Call { options, .. } => options.as_deref().is_some_and(|o| o.pure),

@@ -4,7 +4,7 @@ use crate::job::WireOptions;
 use std::time::Duration;
 
 /// Options of one task.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Options {
     pub(crate) name: Option<String>,
     pub(crate) pure: bool,

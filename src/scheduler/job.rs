@@ -241,6 +241,9 @@ pub(super) struct Job {
     pub(super) option_lanes: Vec<u32>,
     /// Failed runs of the tasks that may be repeated.
     pub(super) tries: FxHashMap<u32, u32>,
+    /// Doomed tasks, of which an input has failed: at most so many of their other inputs have not ended. When as many have,
+    /// it is found out from scratch; so a task with many failing inputs is not looked at anew for each of them.
+    pub(super) open: FxHashMap<u32, u32>,
     /// The lanes of the tasks that are to run alone.
     pub(super) alone: FxHashMap<u32, u32>,
     /// The workers that died under a task.
@@ -290,6 +293,30 @@ impl Job {
                 self.list(at, ready);
             }
         }
+    }
+
+    /// Notes that a task is doomed, with so many inputs that have not ended; or that it is not.
+    pub(super) fn doom(&mut self, index: u32, open: Option<u32>) {
+        let task = &mut self.tasks[index as usize];
+        match open {
+            Some(open) => {
+                task.put(flag::DOOMED, true);
+                self.open.insert(index, open);
+            }
+            None if task.has(flag::DOOMED) => {
+                task.put(flag::DOOMED, false);
+                self.open.remove(&index);
+            }
+            None => {}
+        }
+    }
+
+    /// An input of a doomed task has ended. Whether others certainly have not.
+    pub(super) fn one_less_open(&mut self, index: u32) -> bool {
+        self.open.get_mut(&index).is_some_and(|open| {
+            *open = open.saturating_sub(1);
+            *open > 0
+        })
     }
 
     pub(super) fn list(&mut self, at: u32, ready: &mut ReadyLanes) {

@@ -68,6 +68,7 @@ impl Scheduler {
             lanes: vec![Lane::default()],
             option_lanes: Vec::with_capacity(spec.options.len()),
             tries: FxHashMap::default(),
+            open: FxHashMap::default(),
             alone: FxHashMap::default(),
             deaths: FxHashMap::default(),
             claims: spec.outputs.len() as u32,

@@ -169,9 +169,12 @@ impl Scheduler {
             match &mut job.tasks[index as usize].state {
                 State::Waiting { missing } => {
                     *missing -= 1;
+                    let missing = *missing;
                     if doomed {
-                        self.verdicts.push(TaskRef { job: job.slot, index });
-                    } else if *missing == 0 {
+                        if !job.one_less_open(index) {
+                            self.verdicts.push(TaskRef { job: job.slot, index });
+                        }
+                    } else if missing == 0 {
                         job.set(index, State::Ready, &mut self.ready);
                     }
                 }
@@ -260,7 +263,7 @@ impl Scheduler {
         let state = if lacks.missing == 0 { State::Ready } else { State::Waiting { missing: lacks.missing } };
         let job = &mut self.jobs[r.job];
         job.set(r.index, state, &mut self.ready);
-        job.tasks[r.index as usize].put(flag::DOOMED, lacks.failed.is_some());
+        job.doom(r.index, lacks.failed.is_some().then_some(lacks.open));
     }
 
     /// How much a task waits for, and the failure of its inputs that counts: that of the first that failed.
@@ -318,6 +321,7 @@ impl Scheduler {
     /// sent ahead of some is cancelled.
     pub(super) fn fail(&mut self, r: TaskRef, failure: Arc<Failure>) {
         self.fail_one(r, &failure);
+        let mut cancelled = matches!(failure.cause, Cause::Cancelled);
         let mut stack = self.dependents(r);
         while let Some(d) = stack.pop() {
             match self.jobs[d.job].state(d.index) {
@@ -325,19 +329,27 @@ impl Scheduler {
                     self.cancel_run(d, worker, seq);
                     self.jobs[d.job].set(d.index, State::Waiting { missing: 0 }, &mut self.ready);
                 }
-                state if state.pending() => {}
+                state if state.pending() => {
+                    let job = &mut self.jobs[d.job];
+                    let doomed = job.tasks[d.index as usize].has(flag::DOOMED);
+                    // It has been looked at since another input failed; what is left of its inputs is counted.
+                    if doomed && job.one_less_open(d.index) && !cancelled {
+                        continue;
+                    }
+                }
                 _ => continue,
             }
             let lacks = self.lacks(d);
             match lacks.verdict() {
                 Some(failure) => {
                     self.fail_one(d, &failure);
+                    cancelled |= matches!(failure.cause, Cause::Cancelled);
                     stack.extend(self.dependents(d));
                 }
                 None => {
                     let job = &mut self.jobs[d.job];
                     job.set(d.index, State::Waiting { missing: lacks.missing }, &mut self.ready);
-                    job.tasks[d.index as usize].put(flag::DOOMED, true);
+                    job.doom(d.index, Some(lacks.open));
                 }
             }
         }
@@ -356,10 +368,11 @@ impl Scheduler {
         let job = &mut self.jobs[r.job];
         let active = job.state(r.index).active();
         let number = job.remember(failure);
+        job.doom(r.index, None);
         job.set(r.index, State::Failed { failure: number }, &mut self.ready);
         let task = &mut job.tasks[r.index as usize];
         task.put(flag::WANTED, false);
-        task.put(flag::ROAMS | flag::DOOMED, false);
+        task.put(flag::ROAMS, false);
         if task.has(flag::CLAIMED) {
             task.put(flag::TOLD, true);
             self.deliver_failure(TaskId { job: self.jobs[r.job].id, index: r.index }, failure);
@@ -504,7 +517,7 @@ impl Scheduler {
             State::Waiting { .. } | State::Ready | State::Fetching => {
                 let job = &mut self.jobs[r.job];
                 job.set(r.index, State::Idle, &mut self.ready);
-                job.tasks[r.index as usize].put(flag::DOOMED, false);
+                job.doom(r.index, None);
                 self.drop_inputs(r, false);
             }
             State::Assigned { worker, seq, .. } => {

@@ -118,6 +118,12 @@ impl Scheduler {
             }
             if state.pending() {
                 assert!(failed.is_none() || task.has(flag::DOOMED), "{id} waits, but an input has failed");
+                let counted = job.open.get(&index).copied();
+                assert_eq!(counted.is_some(), task.has(flag::DOOMED), "{id}: open inputs are counted of doomed tasks");
+                assert!(
+                    counted.is_none_or(|counted| counted <= open),
+                    "{id}: {counted:?} inputs count as open of {open}"
+                );
                 assert!(failed.is_none() || open > 0, "{id} waits, but an input has failed and nothing is open");
                 assert!(
                     job.lanes[job.lane_of(index) as usize].infeasible.is_none(),

@@ -5,6 +5,7 @@ pub(crate) use super::waiter::{Waiter, wait_polling};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::held::{Held, HeldResults};
 use crate::graph::label::TaskLabel;
+use crate::graph::node::Node;
 use crate::ids::TaskId;
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
@@ -125,6 +126,16 @@ impl ResultHandle {
         self.submission.hash(self.index)
     }
 
+    /// Whether this is the answer to a later call that is equal to this one: a result, or a run under way with the same options.
+    /// What has failed or was cancelled answers nobody but its own handles.
+    pub(crate) fn answers(&self, node: &Node) -> bool {
+        self.submission.with_state(self.index, |state| match state {
+            ResultState::Remote { .. } | ResultState::Value(_) | ResultState::Payload(_) => true,
+            ResultState::Pending { .. } => self.label().has_options_of(node),
+            ResultState::Failed(_) | ResultState::Taken => false,
+        })
+    }
+
     pub(crate) fn downgrade(&self) -> WeakHandle {
         WeakHandle { submission: Arc::downgrade(&self.submission), index: self.index }
     }
@@ -202,7 +213,9 @@ pub(crate) struct WeakHandle {
 impl WeakHandle {
     pub(crate) fn upgrade(&self) -> Option<ResultHandle> {
         let submission = self.submission.upgrade()?;
-        submission.handles(self.index).add_to_some().then_some(ResultHandle { submission, index: self.index })
+        // Only then is there a handle: the drop of one that was never counted would take another one's count.
+        let counted = submission.handles(self.index).add_to_some();
+        counted.then(|| ResultHandle { submission, index: self.index })
     }
 
     pub(crate) fn is_released(&self) -> bool {
@@ -223,4 +236,29 @@ impl Drop for AllResults {
 /// The error of a task, for the user.
 pub(crate) fn cancelled(label: &TaskLabel) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Cancelled)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::exec::sync::SyncExecutor;
+    use crate::task::function::{Record, TaskFunction};
+
+    #[test]
+    fn a_released_result_is_not_held_again() {
+        fn record<F: TaskFunction<(u64,), u64>>(_: F) -> &'static Record {
+            F::RECORD
+        }
+        let label = TaskLabel::new(record(|x: u64| x), None, 1);
+        let submission = Submission::of_values(0, SyncExecutor::new(0), vec![label]);
+        let handle = ResultHandle::new(&submission, 0);
+        let weak = handle.downgrade();
+        drop(weak.upgrade().unwrap());
+        assert!(!weak.is_released());
+        drop(handle);
+        for _ in 0..3 {
+            assert!(weak.upgrade().is_none() && weak.is_released());
+        }
+    }
 }

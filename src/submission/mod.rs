@@ -50,8 +50,8 @@ impl HandleCount {
 
     /// Adds one if there is another one.
     pub(crate) fn add_to_some(&self) -> bool {
-        let more = |n| (n != Self::RELEASED).then_some(n + 1);
-        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
+        // There is no number above that of a released one.
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |n: u32| n.checked_add(1)).is_ok()
     }
 
     /// Takes one away; whether it was the last.

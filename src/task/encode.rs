@@ -1,30 +1,59 @@
 //! A value as a payload: its bytes, and its large buffers in shared segments.
 
 use crate::bytes::Bytes;
+use crate::ipc::out_of_band::{encode_with, write_large};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::task::Value;
-use crate::task::codec::{Codec, Refused};
+use crate::task::codec::Codec;
+use std::cell::Cell;
 
 /// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
 pub(crate) const IN_FRAME: usize = 64 << 10;
 
+/// Longest encoding for which a thread keeps room, so that the next one is written to memory that is there.
+const KEPT: usize = 4 << 20;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Encodes a value with its large buffers in segments of `pool`.
+///
+/// A long text or list of numbers is copied once, into a segment; what has a structure is written to memory of this thread
+/// and copied from there, since its length is not known before.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
-    let mut bytes = Vec::new();
+    if let Some(pool) = pool
+        && let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME)
+    {
+        let mut segment = pool.alloc(flat.len()).map_err(EncodeError::NoRoom)?;
+        flat.write(&mut segment);
+        return Ok(Payload::new(Bytes::default(), vec![segment.freeze()], Some(flat.len() as u64)));
+    }
+    let mut bytes = SCRATCH.take();
+    bytes.clear();
+    let payload = encode_by(pool, value, codec, &mut bytes);
+    if bytes.capacity() <= KEPT {
+        SCRATCH.set(bytes);
+    }
+    payload
+}
+
+fn encode_by(
+    pool: Option<&SegmentPool>,
+    value: &Value,
+    codec: &Codec,
+    bytes: &mut Vec<u8>,
+) -> Result<Payload, EncodeError> {
     let (encoded, mut segments) =
-        crate::ipc::out_of_band::encode_with(pool, || codec.encode(value, &mut bytes, usize::MAX))
-            .map_err(EncodeError::NoRoom)?;
-    encoded.map_err(|refused| match refused {
-        Refused::TooLong => EncodeError::Refused("it is too long".to_string()),
-        Refused::Failed(reason) => EncodeError::Refused(reason),
-    })?;
+        encode_with(pool, || codec.encode(value, bytes, usize::MAX)).map_err(EncodeError::NoRoom)?;
+    encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
     match pool {
         Some(pool) if bytes.len() > IN_FRAME => {
-            segments.push(crate::ipc::out_of_band::write_large(pool, &bytes).map_err(EncodeError::NoRoom)?);
+            segments.push(write_large(pool, bytes).map_err(EncodeError::NoRoom)?);
             Ok(Payload::new(Bytes::default(), segments, Some(bytes.len() as u64)))
         }
-        _ => Ok(Payload::new(bytes, segments, None)),
+        _ => Ok(Payload::new(&bytes[..], segments, None)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! type that serialises as less than it holds says so with [`report_size`].
 
 use crate::ipc::out_of_band;
+use crate::task::codec::run::number_bytes;
 use serde::ser::{self, Serialize};
 use std::fmt;
 
@@ -163,6 +164,27 @@ impl<'a> ser::Serializer for Sizer<'a> {
 
     fn serialize_seq(self, len: Option<usize>) -> Result<ElementsSizer<'a>, NotSizable> {
         Ok(ElementsSizer::new(self.0, len))
+    }
+
+    fn collect_seq<I>(self, items: I) -> Result<(), NotSizable>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        if let Some(bytes) = number_bytes(&items) {
+            *self.0 += HEADER + bytes as u64;
+            return Ok(());
+        }
+        let items = items.into_iter();
+        let len = match items.size_hint() {
+            (low, Some(high)) if low == high => Some(low),
+            _ => None,
+        };
+        let mut list = self.serialize_seq(len)?;
+        for item in items {
+            ser::SerializeSeq::serialize_element(&mut list, &item)?;
+        }
+        ser::SerializeSeq::end(list)
     }
 
     fn serialize_tuple(self, _: usize) -> Result<PartsSizer<'a>, NotSizable> {

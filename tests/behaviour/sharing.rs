@@ -1,7 +1,8 @@
 //! What runs once, what is named how.
 
-use crate::common::{directory, note, notes, path};
-use swath::{Client, Delayed, delayed};
+use crate::common::{directory, is_sync, note, notes, path, touch};
+use std::time::Duration;
+use swath::{Client, Delayed, delayed, try_delayed};
 
 /// Leaves a line for each run.
 fn counted(file: String, x: i64) -> i64 {
@@ -135,4 +136,84 @@ pub fn keys_and_names(client: &Client) {
     let closures = (delayed(|x: i64| x + 1).pure().call(1), delayed(|x: i64| x + 2).pure().call(1));
     assert_ne!(closures.0.key(), closures.1.key());
     assert_eq!(client.compute((&closures.0, &closures.1)).unwrap(), (2, 3));
+}
+
+/// The contents of a file, as soon as there is one.
+fn contents(file: String) -> Result<String, String> {
+    std::fs::read_to_string(&file).map_err(|e| e.to_string())
+}
+
+/// Waits for a file, or until nobody wants the result any more.
+fn waits_for(file: String, x: i64) -> Result<i64, String> {
+    while !swath::cancelled() {
+        if std::path::Path::new(&file).exists() {
+            return Ok(x);
+        }
+        std::thread::yield_now();
+    }
+    Err("it was not to wait any longer".to_string())
+}
+
+pub fn what_returned_an_error_answers_no_equal_call(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "late");
+    let call = || try_delayed(contents).pure().call(&*file);
+    let failed = client.submit(&call()).unwrap();
+    assert!(failed.result().is_err());
+    std::fs::write(&file, "here").unwrap();
+    assert_eq!(call().compute(client).unwrap(), "here");
+    assert_eq!(client.submit(&call()).unwrap().result().unwrap(), "here");
+    let kept = call().persist(client).unwrap();
+    assert_eq!(kept.compute(client).unwrap(), "here");
+    assert_eq!(delayed(|text: String| text.len()).call(call()).compute(client).unwrap(), 4);
+    // One handle's failure and another one's value, in one graph.
+    let both = delayed(|a: String, b: String| a + &b);
+    assert_eq!(both.call(&kept, call()).compute(client).unwrap(), "herehere");
+    assert!(both.call(&failed, call()).compute(client).is_err());
+    assert!(both.call(&kept, &failed).compute(client).is_err());
+    // A failure stays that of its own handles, until they are told to try again.
+    assert!(failed.result().is_err() && failed.clone().result().is_err());
+    client.retry(&failed).unwrap();
+    assert_eq!(failed.result().unwrap(), "here");
+}
+
+pub fn what_took_too_long_answers_no_equal_call(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "late");
+    let wait = try_delayed(waits_for).pure();
+    let late = client.submit(&wait.clone().timeout(Duration::from_millis(20)).call(&*file, 3)).unwrap();
+    assert!(late.result().is_err());
+    touch(&file);
+    assert_eq!(wait.call(&*file, 3).compute(client).unwrap(), 3);
+    assert!(late.result().is_err());
+}
+
+pub fn what_was_cancelled_answers_no_equal_call(client: &Client) {
+    if is_sync(client) {
+        return;
+    }
+    let dir = directory();
+    let file = path(&dir, "late");
+    let call = || try_delayed(waits_for).pure().call(&*file, 3);
+    let cancelled = client.submit(&call()).unwrap();
+    client.cancel(&cancelled);
+    assert!(cancelled.result().unwrap_err().is_cancelled());
+    touch(&file);
+    assert_eq!(call().compute(client).unwrap(), 3);
+    let bag = swath::Bag::from_delayed(vec![delayed(|x: i64| vec![x]).pure().call(call())]);
+    assert_eq!(bag.compute(client).unwrap(), [3]);
+    assert!(cancelled.result().unwrap_err().is_cancelled());
+}
+
+pub fn calls_with_other_options_are_not_equal(client: &Client) {
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let call = |retries| delayed(counted).pure().retries(retries).call(&*file, 1);
+    assert_eq!(client.compute((&call(0), &call(2), &call(0), &call(2))).unwrap(), (1, 1, 1, 1));
+    assert_eq!(notes(&file).len(), 2);
+    // A result is one, whatever was said about how to get it.
+    let held = client.submit(&call(3)).unwrap();
+    assert_eq!(held.result().unwrap(), 1);
+    assert_eq!(client.compute((&call(4), &call(5))).unwrap(), (1, 1));
+    assert_eq!(notes(&file).len(), 3);
 }

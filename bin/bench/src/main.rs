@@ -39,6 +39,7 @@ mod sleep_loop;
 mod startup;
 mod systems;
 mod tasks;
+mod values;
 
 use options::{Options, Request};
 use report::{Outcome, Report};
@@ -52,7 +53,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 17] = [
+const WORKLOADS: [Workload; 18] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -102,6 +103,12 @@ const WORKLOADS: [Workload; 17] = [
         about: "a large array between workers and client, and given to all workers (--mib, --workers)",
         systems: &["swath-processes", "swath-threads", "floor-memcpy"],
         run: data_plane::run,
+    },
+    Workload {
+        name: "values",
+        about: "values that are no buffer, as argument and result, beside a clone of them (--part, --mib)",
+        systems: &["swath-processes", "floor-clone"],
+        run: values::run,
     },
     Workload {
         name: "fault",

@@ -1,5 +1,6 @@
 //! JSON lines: each line a record.
 
+use super::finite::Finite;
 use super::text::bad_line;
 use super::{Format, Found};
 use crate::files::{Block, FileError, FileProblem, Lines, Writer};
@@ -48,13 +49,17 @@ impl<T: DeserializeOwned> Iterator for JsonRecords<T> {
 /// What serde says of one line: its number is not 1.
 fn in_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.strip_suffix(&format!(" at line {} column {}", error.line(), error.column())) {
+    let reason = match text.strip_suffix(&format!(" at line {} column {}", error.line(), error.column())) {
         Some(reason) => format!("{reason} at column {}", error.column()),
         None => text,
+    };
+    match error.is_eof() {
+        true => format!("{reason}; each value has to be on one line"),
+        false => reason,
     }
 }
 
-/// Writes a record as a line of JSON, without its end.
+/// Writes a record as a line of JSON, without its end. A number that is not finite is an error: JSON has none.
 pub(crate) fn write_line<T: Serialize>(record: &T, file: &mut Writer) -> io::Result<()> {
-    Ok(serde_json::to_writer(file, record)?)
+    Ok(serde_json::to_writer(file, &Finite(record))?)
 }

@@ -1,8 +1,10 @@
 //! Record formats of files: readers of blocks and writers of lines, as iterators that know no collection.
 
 pub(crate) mod csv;
+mod finite;
 pub(crate) mod json;
 pub(crate) mod json_value;
+mod quotes;
 pub(crate) mod text;
 
 use crate::files::{BadRecord, Block, FileError, OutputFile, Writer};

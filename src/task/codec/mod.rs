@@ -1,0 +1,142 @@
+//! How a value of a type becomes bytes and comes back.
+//!
+//! # Format
+//! What a value is made of, one after the other, as its `Serialize` names it; the bytes do not say what comes next. Numbers
+//! have their own width, least significant byte first; a `bool` is 0 or 1, a `char` a `u32`. A text, bytes, a list or a map
+//! begins with its length, a variant with its number, both in LEB128; an `Option` with 0 or 1. Tuples, structs and units
+//! add nothing. Lists of numbers are copied as a whole ([`run`]).
+//!
+//! The format is that of one build of a program: nothing is kept readable for another one.
+
+mod de;
+pub(crate) mod run;
+mod ser;
+
+use super::{Data, Value};
+use crate::task::size::size_of_value;
+use de::Decoder;
+use ser::{Encoder, Memory, Stream};
+use std::any::Any;
+use std::sync::Arc;
+
+/// What a codec says when it cannot encode.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Refused {
+    /// More bytes than the caller allowed.
+    TooLong,
+    /// The type's own `Serialize` refused, or a buffer found no room.
+    Failed(String),
+}
+
+/// Gives the length and the bytes of a value that is nothing but a text or a list of numbers.
+type FlatParts = fn(&(dyn Any + Send + Sync)) -> Option<(usize, &[u8])>;
+
+/// The table of functions for one type.
+pub struct Codec {
+    pub(crate) type_name: fn() -> &'static str,
+    encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>, usize) -> Result<(), Refused>,
+    decode: fn(&[u8]) -> Result<Value, String>,
+    flat: FlatParts,
+    size: fn(&(dyn Any + Send + Sync)) -> u64,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Codec({})", (self.type_name)())
+    }
+}
+
+/// Carries the codec of `T` as a constant.
+pub(crate) struct CodecOf<T>(std::marker::PhantomData<T>);
+
+impl<T: Data> CodecOf<T> {
+    pub(crate) const CODEC: &'static Codec = &Codec {
+        type_name: std::any::type_name::<T>,
+        encode: |value, out, limit| match value.downcast_ref::<T>() {
+            Some(value) => encode(value, out, limit),
+            None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
+        },
+        decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
+        flat: |value| run::flat(value.downcast_ref::<T>()?),
+        size: |value| value.downcast_ref::<T>().map_or(0, size_of_value),
+    };
+}
+
+impl Codec {
+    /// Appends the encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
+    pub(crate) fn encode(&self, value: &Value, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
+        (self.encode)(&**value, out, limit)
+    }
+
+    /// What is to be copied for a value that is nothing but a text or a list of numbers.
+    pub(crate) fn flat<'a>(&self, value: &'a Value) -> Option<Flat<'a>> {
+        let (len, bytes) = (self.flat)(&**value)?;
+        Some(Flat { head: ser::varint(len as u64), bytes })
+    }
+
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<Value, String> {
+        (self.decode)(bytes)
+    }
+
+    /// About how many bytes of memory the value takes, see [`size_of_value`].
+    pub(crate) fn size(&self, value: &Value) -> u64 {
+        (self.size)(&**value)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        (self.type_name)()
+    }
+}
+
+/// A text or a list of numbers, encoded: its length, and the bytes that it has in memory.
+pub(crate) struct Flat<'a> {
+    head: ([u8; 10], usize),
+    bytes: &'a [u8],
+}
+
+impl Flat<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.head.1 + self.bytes.len()
+    }
+
+    /// Copies all of it, to as many bytes as it is long.
+    pub(crate) fn write(&self, to: &mut [u8]) {
+        let (head, bytes) = to.split_at_mut(self.head.1);
+        head.copy_from_slice(&self.head.0[..self.head.1]);
+        bytes.copy_from_slice(self.bytes);
+    }
+}
+
+/// Appends an encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
+pub(crate) fn encode<T: Data>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
+    let start = out.len();
+    let mut memory = Memory { end: start.saturating_add(limit), out };
+    let encoded = value.serialize(Encoder(&mut memory));
+    if encoded.is_err() {
+        out.truncate(start);
+    }
+    encoded
+}
+
+/// Writes an encoded value, all of it in one place whatever buffers it has.
+pub(crate) fn encode_to<T: Data>(value: &T, out: &mut impl std::io::Write) -> Result<(), String> {
+    value.serialize(Encoder(&mut Stream(out))).map_err(|e| e.to_string())
+}
+
+/// Reads a value that fills `bytes` exactly. Never allocates much more than `bytes` can fill.
+pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
+    let mut left = bytes;
+    let value = decode_next(&mut left)?;
+    if left.is_empty() { Ok(value) } else { Err(format!("{} bytes are left over", left.len())) }
+}
+
+/// Reads one of several values that follow each other.
+pub(crate) fn decode_next<T: Data>(bytes: &mut &[u8]) -> Result<T, String> {
+    let mut decoder = Decoder(bytes);
+    let value = T::deserialize(&mut decoder).map_err(|e| e.to_string())?;
+    *bytes = decoder.0;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;
