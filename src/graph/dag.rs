@@ -113,8 +113,12 @@ impl Dag {
                             && let Some(held) = known(node)
                         {
                             let result = Arc::new(Node::held(held));
-                            let id = met.get(&result).unwrap_or_else(|| graph.add(Arc::clone(&result)));
-                            met.put(&result, id);
+                            let id = met.get(&result).unwrap_or_else(|| {
+                                // Only what the graph keeps is noted by its address, which another node may get otherwise.
+                                let id = graph.add(Arc::clone(&result));
+                                met.put(&result, id);
+                                id
+                            });
                             met.put(node, id);
                             done.push(id);
                             continue;
