@@ -250,6 +250,11 @@ pub(crate) fn row<'a>(ends: &[u32], items: &'a [u32], i: u32) -> &'a [u32] {
 mod tests {
     use super::*;
     use crate::delayed::{Delayed, delayed};
+    use crate::error::{Error, Result};
+    use crate::graph::held::HeldResults;
+    use crate::graph::label::TaskLabel;
+    use crate::ids::TaskId;
+    use crate::task::function::{Record, TaskFunction};
 
     fn inc(x: i64) -> i64 {
         x + 1
@@ -347,5 +352,52 @@ mod tests {
         let deep = (0..200).fold(Bag::range(0..1, 1), |bag, _| bag.map(|x| x + 1));
         assert_eq!(graph(&deep).len(), 2);
         assert_eq!(graph(&deep).refs(1), [0]);
+    }
+
+    /// Results that are known, and of which the graph needs nothing but a name.
+    struct Known;
+
+    impl HeldResults for Known {
+        fn label(&self, index: u32) -> TaskLabel {
+            fn record<F: TaskFunction<(i64,), i64>>(_: F) -> &'static Record {
+                F::RECORD
+            }
+            TaskLabel::new(record(inc), None, index.into())
+        }
+
+        fn hash(&self, index: u32) -> u128 {
+            index.into()
+        }
+
+        fn task_sent(&self, _: u32) -> Result<TaskId> {
+            Err(Error::invalid("task", "none makes it"))
+        }
+
+        fn add_handle(&self, _: u32) {}
+
+        fn drop_handle(&self, _: u32) {}
+    }
+
+    #[test]
+    fn known_results_are_not_taken_for_each_other() {
+        let results: Arc<dyn HeldResults> = Arc::new(Known);
+        // All calls of one hash have the same result, the others one each.
+        let calls: Vec<Delayed<i64>> = (0..100)
+            .map(|i| match i % 2 {
+                0 => delayed(inc).pure().priority(i).call(0),
+                _ => delayed(inc).pure().call(i64::from(i)),
+            })
+            .collect();
+        let same = calls[0].node().hash;
+        let numbers: FxHashMap<u128, u32> = calls.iter().zip(0..).map(|(call, i)| (call.node().hash, i)).collect();
+        let known = |node: &Arc<Node>| Some(Held::new(Arc::clone(&results), numbers[&node.hash]));
+        let roots: Vec<&Arc<Node>> = calls.iter().map(Delayed::node).collect();
+        let graph = Dag::with_known(&roots, Some(&known));
+        assert_eq!(graph.len(), 51);
+        for (call, &root) in calls.iter().zip(&graph.roots) {
+            assert_eq!(graph.held(root).map(Held::index), Some(numbers[&call.node().hash]));
+        }
+        assert_eq!(graph.roots[0], graph.roots[98]);
+        assert_eq!(calls[98].node().hash, same);
     }
 }
