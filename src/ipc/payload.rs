@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Longest encoded result that is sent along with the word that its task is done.
 pub(crate) const SMALL: usize = 1 << 10;
 
-/// An encoded value: bincode bytes, and the shared segments its large buffers lie in.
+/// An encoded value: its bytes, and the shared segments that its large buffers lie in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Payload {
     /// The bytes, where they are not in a segment.
