@@ -110,8 +110,9 @@ impl<F, S> DelayedFn<F, S> {
 
     /// Says that the function depends on nothing but its arguments and has no effect but its result.
     ///
-    /// Equal calls then have equal keys, run once in a graph, and use a result that the client still holds. Arguments
-    /// are encoded when the call is described, to compare them.
+    /// Equal calls with the same options then have equal keys, run once in a graph, and use a result that the client still
+    /// holds; what failed or was cancelled answers none of them. Arguments are encoded when the call is described, and
+    /// compared by that: what a type does not serialise (`#[serde(skip)]`) does not count.
     pub fn pure(self) -> Self {
         self.with(|o| o.pure = true)
     }

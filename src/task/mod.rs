@@ -24,7 +24,8 @@ use std::sync::Arc;
 ///
 /// The bytes between processes do not say what comes next, so a type that asks them cannot be read from there, and the
 /// task fails: `serde_json::Value`, for which there is [`Json`](crate::Json), and types with `#[serde(untagged)]` or
-/// `#[serde(flatten)]`.
+/// `#[serde(flatten)]`. A list or map has to say its length before its elements. What a type does not serialise
+/// (`#[serde(skip)]`) stays with values that never leave their process, and is lost with others.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross from one process to another",
     label = "not a type that tasks can take or return",

@@ -7,7 +7,7 @@ use std::fmt::{self, Display};
 /// What keeps bytes from being read as a value.
 #[derive(Debug)]
 pub(super) enum Unreadable {
-    /// The bytes end inside of a value.
+    /// The bytes end inside of a value, or a length says more than they, or any list, can hold.
     End,
     /// The type asks the bytes what comes next.
     Asks,
@@ -18,7 +18,7 @@ pub(super) enum Unreadable {
 impl Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unreadable::End => f.write_str("the bytes end inside of a value"),
+            Unreadable::End => f.write_str("the bytes end inside of a value, or it has a list of more elements than bytes can tell"),
             Unreadable::Asks => f.write_str(
                 "the type can be read only where the data say what comes next, as JSON does and these bytes do not: \
                  `serde_json::Value` (take `swath::Json`), untagged enums, flattened fields",
@@ -38,7 +38,7 @@ impl de::Error for Unreadable {
     }
 }
 
-/// Most elements of a list that takes no bytes at all, as that of a `Vec<()>`.
+/// Most elements of a list that takes no bytes at all, as that of a `Vec<()>`: more would be counted for minutes.
 const MOST_EMPTY: u64 = 1 << 32;
 
 /// The bytes that have not been read.
