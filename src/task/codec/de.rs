@@ -18,7 +18,7 @@ pub(super) enum Unreadable {
 impl Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unreadable::End => f.write_str("the bytes end inside of a value, or it has a list of more elements than bytes can tell"),
+            Unreadable::End => f.write_str("the bytes end inside of a value, or a list in it is too long"),
             Unreadable::Asks => f.write_str(
                 "the type can be read only where the data say what comes next, as JSON does and these bytes do not: \
                  `serde_json::Value` (take `swath::Json`), untagged enums, flattened fields",
