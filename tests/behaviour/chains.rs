@@ -1,6 +1,8 @@
 //! Chains of futures, each of which is described with the one before.
 
-use crate::common::{directory, is_sync, path, touch, wait_for_file};
+use crate::common::{comes_true, directory, is_sync, path, touch};
+use std::path::Path;
+use std::time::Duration;
 use swath::{Client, Future, delayed, try_delayed};
 
 /// What a thread's stack holds while it drops a chain. It is not enough for one call in another for each future.
@@ -14,8 +16,10 @@ fn fails(_: i64) -> Result<i64, String> {
     Err("no".to_string())
 }
 
+/// Waits for a file, or until it is cancelled: longer than the longest chain takes to be described.
 fn waits(file: String) -> i64 {
-    i64::from(wait_for_file(&file))
+    let there = || Path::new(&file).exists();
+    i64::from(comes_true(Duration::from_secs(3600), || there() || swath::cancelled()) && there())
 }
 
 /// So many futures, each with the one before as its argument; the last one.
