@@ -9,7 +9,7 @@ use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::message;
-use crate::message::{Attach, Attached, Control, FIRST, FromCluster, KIND, REFUSED, Request, no_segments};
+use crate::message::{Attach, Attached, Control, FIRST, FromCluster, KIND, NoSegments, REFUSED, Request, ToSession};
 use crate::remote::{Description, Remote, Uplink};
 use crate::submission::reply::Reply;
 use crate::task::image;
@@ -142,7 +142,7 @@ fn exchange(socket: &Socket, attach: &Attach, fds: Vec<Descriptor>) -> std::resu
             if frame.kind == REFUSED {
                 return Ok(Attached::Refused(String::from_utf8_lossy(&frame.body).into_owned()));
             }
-            return message::decode(frame, &mut no_segments).map_err(|e| e.to_string());
+            return message::decode(frame, &mut NoSegments).map_err(|e| e.to_string());
         }
         let left = until.saturating_duration_since(Instant::now());
         if !socket.poll_readable(Some(left.as_millis() as u64)).map_err(|e| e.to_string())? {
@@ -229,7 +229,10 @@ impl ClusterLink {
         for segment in &segments {
             self.pool.lend(segment);
         }
-        out.frames.push(KIND, body, message::descriptors(segments)).map_err(|e| refused(e.to_string()))?;
+        out.frames.push_message(KIND, body, &segments).map_err(|e| refused(e.to_string()))?;
+        if let Request::FilesEnded(files) = request {
+            out.frames.forget(files);
+        }
         if waiting > 0 {
             return Ok(());
         }
@@ -340,8 +343,7 @@ impl ClusterLink {
         }
         let mut words = Vec::new();
         while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
-            let attach = &mut |id, fd, len| self.attachments.attach(id, fd, len).map_err(|e| e.to_string());
-            words.push(message::decode(frame, attach).map_err(|e| e.to_string())?);
+            words.push(message::decode(frame, &mut self.attachments.arrival()).map_err(|e| e.to_string())?);
         }
         Ok(Some(words))
     }
@@ -393,6 +395,9 @@ fn listen(line: &ClusterLink, remote: &Weak<Remote>, cluster: &str) {
                 let Some(remote) = remote.upgrade() else { return line.hang_up() };
                 for FromCluster { done, message } in messages {
                     remote.counters.done.fetch_add(done, Ordering::Relaxed);
+                    if let ToSession::FilesEnded(files) = &message {
+                        line.attachments.end_files(files);
+                    }
                     remote.receive(message);
                 }
             }

@@ -3,7 +3,7 @@
 use super::actor::{Daemon, Left};
 use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
-use crate::message::FromCluster;
+use crate::message::{FromCluster, ToSession};
 use crate::supervisor::actor::{FromSocket, SessionMessage, Supervisor};
 use crate::supervisor::connection::Connection;
 use actix::prelude::*;
@@ -34,9 +34,13 @@ impl Handler<SessionMessage> for Session {
     type Result = ();
 
     fn handle(&mut self, msg: SessionMessage, ctx: &mut Context<Self>) {
-        if let Err(e) = self.connection.send(&FromCluster { done: msg.done, message: msg.message }) {
+        let message = FromCluster { done: msg.done, message: msg.message };
+        if let Err(e) = self.connection.send(&message) {
             log::error!("session {} is closed: a message to it cannot be sent: {e}", self.id.0);
             ctx.stop();
+        }
+        if let ToSession::FilesEnded(files) = &message.message {
+            self.connection.forget(files);
         }
     }
 }

@@ -8,7 +8,8 @@
 //! A frame may have more descriptors than the kernel takes in one message. The first of them then go ahead in *carriers*:
 //! headers marked as such, without a body, whose descriptors belong to the frame behind them.
 
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::claims::{self, Shown};
+use crate::ipc::segment::{FileId, MemoryFile, Segment};
 use crate::ipc::socket::Socket;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -336,11 +337,12 @@ impl Decoder {
     }
 }
 
-/// A descriptor to be sent: one to give away, or that of a segment.
+/// A descriptor to be sent: one to give away, or that of a memory file.
 #[derive(Debug)]
 pub(crate) enum Descriptor {
     Owned(OwnedFd),
-    Segment(Arc<Segment>),
+    /// One that has a descriptor.
+    File(Arc<MemoryFile>),
 }
 
 impl From<OwnedFd> for Descriptor {
@@ -349,17 +351,11 @@ impl From<OwnedFd> for Descriptor {
     }
 }
 
-impl From<Arc<Segment>> for Descriptor {
-    fn from(segment: Arc<Segment>) -> Self {
-        Self::Segment(segment)
-    }
-}
-
-impl AsFd for Descriptor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl Descriptor {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Owned(fd) => fd.as_fd(),
-            Self::Segment(segment) => segment.as_fd(),
+            Self::Owned(fd) => Some(fd.as_fd()),
+            Self::File(file) => file.fd(),
         }
     }
 }
@@ -378,6 +374,7 @@ pub(crate) struct Outgoing {
     /// Bytes of the front frame that have been sent, and its descriptors with them.
     sent: usize,
     bytes: usize,
+    shown: Shown,
 }
 
 impl Outgoing {
@@ -392,6 +389,28 @@ impl Outgoing {
     /// Bytes that wait, headers included.
     pub(crate) fn len_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Adds a message with its segments: their list goes behind its bytes, and the descriptors of the files that the peer
+    /// has not been shown go along. Nothing is sent before [`flush`](Self::flush).
+    pub(crate) fn push_message(
+        &mut self,
+        kind: u8,
+        mut body: Vec<u8>,
+        segments: &[Arc<Segment>],
+    ) -> Result<(), FrameError> {
+        // What cannot be sent shows nothing.
+        let len = body.len().saturating_add(claims::most_len(segments.len())) as u64;
+        if len > MAX_FRAME {
+            return Err(FrameError::TooLong { len, max: MAX_FRAME });
+        }
+        let files = self.shown.append(&mut body, segments);
+        self.push(kind, body, files.into_iter().map(Descriptor::File).collect())
+    }
+
+    /// These files have ended, and none of their segments is sent again.
+    pub(crate) fn forget(&mut self, files: &[FileId]) {
+        self.shown.forget(files);
     }
 
     /// Adds a frame. Nothing is sent before [`flush`](Self::flush).
@@ -453,7 +472,7 @@ impl Outgoing {
         for (i, item) in self.queue.iter().enumerate() {
             if i == 0 {
                 if skip == 0 {
-                    fds.extend(item.fds.iter().map(AsFd::as_fd));
+                    fds.extend(item.fds.iter().filter_map(Descriptor::fd));
                 }
             } else if !item.fds.is_empty() || slices.len() + 2 > MAX_SLICES {
                 break;

@@ -3,10 +3,9 @@
 //! serde passes no context on, so [`encode_with`] and [`decode_with`] keep one in a thread-local. Within `encode_with` a
 //! large [`Buffer`] writes only a reference (segment, offset, length). One that lies in a segment already is referred to;
 //! one on the heap is copied, once, when encoding is done and all sizes are known: small ones share a segment, since
-//! each segment costs a file descriptor on its way.
+//! each segment is counted wherever it goes.
 
 use crate::ipc::buffer::Buffer;
-use crate::ipc::frame::MAX_FDS;
 use crate::ipc::segment::{Segment, SegmentError, SegmentMut, SegmentPool};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
@@ -21,9 +20,6 @@ const ALIGN: usize = 64;
 const ALONE: usize = 4 << 20;
 /// Shared segments are begun anew at this size, for the same reason.
 const SHARED_MAX: usize = 64 << 20;
-/// With so many segments in one value, everything else goes into a last one, so that the value fits a frame.
-const MANY: usize = 200;
-const _: () = assert!(MANY + 2 < MAX_FDS);
 
 /// Where a buffer was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +58,10 @@ impl Encoding {
             if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
                 return BufferRef { index, offset };
             }
-            if self.plans.len() < MANY {
-                let index = self.plans.len() as u32;
-                self.existing.insert(Arc::as_ptr(segment), index);
-                self.plans.push(SegmentPlan::Existing(segment.clone()));
-                return BufferRef { index, offset };
-            }
+            let index = self.plans.len() as u32;
+            self.existing.insert(Arc::as_ptr(segment), index);
+            self.plans.push(SegmentPlan::Existing(segment.clone()));
+            return BufferRef { index, offset };
         }
         let key = (bytes.as_ptr(), bytes.len());
         if let Some(&reference) = self.placed.get(&key) {
@@ -85,8 +79,7 @@ impl Encoding {
             *used = offset + len as u64;
             return BufferRef { index: 0, offset };
         }
-        let full = self.plans.len() >= MANY;
-        if len >= ALONE && !full {
+        if len >= ALONE {
             self.plans.push(SegmentPlan::New(len));
             return BufferRef { index: self.plans.len() as u32 - 1, offset: 0 };
         }
@@ -94,7 +87,7 @@ impl Encoding {
             && let SegmentPlan::New(used) = &mut self.plans[index as usize]
         {
             let offset = used.next_multiple_of(ALIGN);
-            if full || offset + len <= SHARED_MAX {
+            if offset + len <= SHARED_MAX {
                 *used = offset + len;
                 return BufferRef { index, offset: offset as u64 };
             }
@@ -180,8 +173,7 @@ impl<T> Drop for Restore<T> {
 }
 
 /// Runs `f`, which encodes values; large buffers in them go to segments, which are returned in the order that
-/// [`decode_with`] wants them. Without a pool everything is written inline. A value takes at most as many segments as a
-/// frame carries descriptors.
+/// [`decode_with`] wants them. Without a pool everything is written inline.
 pub(crate) fn encode_with<R>(
     pool: Option<&SegmentPool>,
     f: impl FnOnce() -> R,
@@ -280,9 +272,9 @@ mod tests {
     use super::*;
     use crate::ipc::ledger::Ledger;
     use crate::ipc::segment::Attachments;
+    use crate::ipc::segment::claims::{self, Shown};
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
-    use std::os::fd::AsFd;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     const MIB: usize = 1 << 20;
@@ -310,9 +302,7 @@ mod tests {
 
     /// What another process gets of them.
     fn attach(segments: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
-        let there = Attachments::new();
-        let fd = |s: &Arc<Segment>| s.as_fd().try_clone_to_owned().unwrap();
-        segments.iter().map(|s| there.attach(s.id(), fd(s), s.len()).unwrap()).collect()
+        claims::testing::deliver(&mut Shown::default(), &Attachments::new(), segments).unwrap()
     }
 
     fn numbers(len: usize) -> Buffer<f64> {
@@ -400,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn no_value_takes_more_segments_than_a_frame_can_carry() {
+    fn a_value_refers_to_as_many_segments_as_there_are() {
         let pool = pool();
-        let existing: Vec<Buffer> = (0..MAX_FDS + 50)
+        let existing: Vec<Buffer> = (0..1000_usize)
             .map(|i| Buffer::from_segment(write_large(&pool, &[i as u8; LARGE]).unwrap(), 0, LARGE as u64).unwrap())
             .collect();
         let value = (existing, Buffer::from(vec![1u8; ALONE]), Buffer::from(vec![2u8; LARGE]));
         let (bytes, segments) = encode(Some(&pool), &value);
-        assert!(segments.len() <= MAX_FDS, "{}", segments.len());
+        assert_eq!(segments.len(), 1002);
         assert_eq!(decode::<(Vec<Buffer>, Buffer, Buffer)>(&bytes, &segments).unwrap(), value);
     }
 

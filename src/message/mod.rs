@@ -1,17 +1,18 @@
 //! What processes say to each other, and how it becomes frames.
 //!
-//! Messages are bincode. A [`Payload`] in one leaves its segments' descriptors with the frame: a thread-local list
-//! collects them while a message is encoded, and hands them out again while it is decoded.
+//! Messages are bincode. A [`Payload`] in one leaves its segments beside it: a thread-local list collects them while a
+//! message is encoded, to be listed behind it ([`claims`]), and hands them out again while it is decoded.
 
 mod packed;
 pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
+use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::ipc::segment::{Segment, SegmentId};
+use crate::ipc::segment::claims::{self, Claim, FileClaim, Parts, Shown};
+use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
@@ -50,8 +51,8 @@ pub(crate) enum ToWorker {
     Return(Vec<(SegmentId, u32)>),
     /// These were with a program that has left, and may still read them.
     Abandon(Vec<SegmentId>),
-    /// These owners of segments have ended.
-    OwnersEnded(Vec<u32>),
+    /// These memory files of others have ended.
+    FilesEnded(Vec<FileId>),
     /// A message to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
@@ -70,6 +71,8 @@ pub(crate) enum FromWorker {
     Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
     Released(Vec<(SegmentId, u32)>),
+    /// These memory files of the worker's have ended.
+    FilesEnded(Vec<FileId>),
     /// A function that it calls for the first time, for a supervisor that cannot look it up.
     Function {
         /// As in [`RecordedRun`](crate::ipc::ring::RecordedRun).
@@ -113,8 +116,6 @@ pub(crate) struct Welcome {
     pub(crate) counter: bool,
     /// Whether the supervisor is another program, which does not know the functions of this one.
     pub(crate) other_program: bool,
-    /// Owners of segments that have ended before.
-    pub(crate) ended_owners: Vec<u32>,
     /// Where pieces of shuffles go, if that was said.
     pub(crate) shuffle_directory: Option<PathBuf>,
 }
@@ -167,6 +168,8 @@ pub(crate) enum Request {
     },
     /// Segments of others that the client no longer uses.
     Released(Vec<(SegmentId, u32)>),
+    /// These memory files of the client's have ended.
+    FilesEnded(Vec<FileId>),
     Ask {
         ticket: u64,
         question: Question,
@@ -181,6 +184,8 @@ pub(crate) enum ToSession {
     Return(Vec<(SegmentId, u32)>),
     /// These were with another program that has left, and may still read them.
     Abandon(Vec<SegmentId>),
+    /// These memory files of others have ended.
+    FilesEnded(Vec<FileId>),
     /// Nothing will come any more.
     Closed {
         reason: String,
@@ -244,8 +249,23 @@ struct PayloadIn {
     segments: Vec<SegmentId>,
 }
 
-/// Turns what came with a frame into a segment: its id, its descriptor, and the length the sender claims.
-pub(crate) type Resolve<'a> = &'a mut dyn FnMut(SegmentId, OwnedFd, usize) -> Result<Arc<Segment>, String>;
+/// Takes in what comes with a message beside its bytes.
+pub(crate) trait Receive {
+    /// A memory file that is shown.
+    fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> Result<(), String>;
+    /// A segment that belongs to the message.
+    fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, String>;
+}
+
+impl Receive for Arrival<'_> {
+    fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> Result<(), String> {
+        Arrival::file(self, claim, fd).map_err(|e| e.to_string())
+    }
+
+    fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, String> {
+        Arrival::segment(self, claim).map_err(|e| e.to_string())
+    }
+}
 
 thread_local! {
     static OUT: RefCell<Vec<Arc<Segment>>> = const { RefCell::new(Vec::new()) };
@@ -298,31 +318,21 @@ impl Writer for Body<'_> {
     }
 }
 
-/// The body of a frame: the message, behind the list of the segments whose descriptors ride along.
+/// A message, and the segments that belong to it, which are to be listed behind it.
 pub(crate) fn encode<M: Serialize>(message: &M) -> Result<(Vec<u8>, Vec<Arc<Segment>>), Malformed> {
     OUT.with_borrow_mut(Vec::clear);
     let mut body = Vec::with_capacity(64);
     let encoded = bincode::serde::encode_into_writer(message, Body(&mut body), config());
     let segments = OUT.with_borrow_mut(std::mem::take);
     encoded.map_err(|e| Malformed(e.to_string()))?;
-    if segments.len() > MOST_FDS {
-        return Err(Malformed(format!("{} segments in one message", segments.len())));
-    }
-    // The list stands behind the message, with its length in the last two bytes, so that the message is written in place.
-    let start = body.len();
-    for s in &segments {
-        body.extend_from_slice(&s.id().owner.to_le_bytes());
-        body.extend_from_slice(&s.id().number.to_le_bytes());
-        body.extend_from_slice(&(s.len() as u64).to_le_bytes());
-    }
-    debug_assert_eq!(body.len() - start, segments.len() * CLAIM);
-    body.extend_from_slice(&(segments.len() as u16).to_le_bytes());
     Ok((body, segments))
 }
 
 /// The body of a first message. It carries no segments.
 pub(crate) fn encode_first(word: &Attach) -> Result<Vec<u8>, Malformed> {
-    Ok([VERSION.to_le_bytes().as_slice(), &encode(word)?.0].concat())
+    let mut body = [VERSION.to_le_bytes().as_slice(), &encode(word)?.0].concat();
+    Shown::default().append(&mut body, &[]);
+    Ok(body)
 }
 
 /// Reads a first message, if it is of our version.
@@ -340,37 +350,21 @@ pub(crate) fn decode_first(mut frame: Frame) -> Result<Attach, String> {
     }
     frame.body.drain(..size_of_val(&version));
     frame.kind = KIND;
-    decode(frame, &mut no_segments).map_err(|e| e.to_string())
+    decode(frame, &mut NoSegments).map_err(|e| e.to_string())
 }
 
-const CLAIM: usize = 16;
-
-/// Descriptors for [`Outgoing::push`](crate::ipc::frame::Outgoing::push).
-pub(crate) fn descriptors(segments: Vec<Arc<Segment>>) -> Vec<Descriptor> {
-    segments.into_iter().map(Descriptor::Segment).collect()
-}
-
-/// Reads a message. Each segment that came with the frame goes through `resolve`.
-pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, resolve: Resolve<'_>) -> Result<M, Malformed> {
-    let short = || Malformed("it ends too early".to_string());
+/// Reads a message. The segments that come with it go through `receive`.
+pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, receive: &mut dyn Receive) -> Result<M, Malformed> {
     if frame.kind != KIND {
         return Err(Malformed(format!("a frame of kind {}", frame.kind)));
     }
-    let (rest, count) = frame.body.split_last_chunk::<2>().ok_or_else(short)?;
-    let count = usize::from(u16::from_le_bytes(*count));
-    let split = rest.len().checked_sub(count * CLAIM).ok_or_else(short)?;
-    let (body, claims) = rest.split_at(split);
-    if frame.fds.len() != count {
-        return Err(Malformed(format!("{count} segments with {} descriptors", frame.fds.len())));
+    let Parts { body, files, segments: claims } = claims::split(&frame.body, frame.fds).map_err(Malformed)?;
+    for (claim, fd) in files {
+        receive.file(claim, fd).map_err(Malformed)?;
     }
-    let word = |b: &[u8]| b.iter().rev().fold(0_u64, |n, &byte| n << 8 | u64::from(byte));
-    let mut segments = Vec::with_capacity(count);
-    for (claim, fd) in claims.chunks_exact(CLAIM).zip(frame.fds) {
-        let id = SegmentId { owner: word(&claim[..4]) as u32, number: word(&claim[4..8]) as u32 };
-        let len = usize::try_from(word(&claim[8..])).map_err(|_| short())?;
-        segments.push(resolve(id, fd, len).map_err(Malformed)?);
-    }
-    segments.reverse();
+    // Backwards: the list is emptied from its end. All of them are taken, also where one is refused, so that each counts.
+    let segments: Vec<_> = claims.into_iter().map(|claim| receive.segment(claim)).collect();
+    let segments = segments.into_iter().rev().collect::<Result<Vec<_>, _>>().map_err(Malformed)?;
     IN.replace(segments);
     let decoded = bincode::serde::borrow_decode_from_slice::<M, _>(body, config());
     let left = IN.take();
@@ -381,7 +375,15 @@ pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, resolve: Resolve<'_>) ->
     }
 }
 
-/// Refuses every segment: for peers that have none to send.
-pub(crate) fn no_segments(id: SegmentId, _fd: OwnedFd, _len: usize) -> Result<Arc<Segment>, String> {
-    Err(format!("segment {id} is not expected here"))
+/// For peers that have no segments to send: refuses them all.
+pub(crate) struct NoSegments;
+
+impl Receive for NoSegments {
+    fn file(&mut self, claim: FileClaim, _: OwnedFd) -> Result<(), String> {
+        Err(format!("memory file {} is not expected here", claim.id))
+    }
+
+    fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, String> {
+        Err(format!("segment {} is not expected here", claim.id))
+    }
 }

@@ -203,6 +203,7 @@ impl Completions {
 mod tests {
     use super::*;
     use crate::ipc::frame::Frame;
+    use crate::ipc::segment::claims::Shown;
     use crate::message::{self, KIND};
 
     fn id(number: u32, index: u32) -> TaskId {
@@ -211,8 +212,9 @@ mod tests {
 
     /// As the other side of a wire has it.
     fn sent<M: Serialize + serde::de::DeserializeOwned>(message: &M) -> M {
-        let (body, _) = message::encode(message).expect("encodes");
-        message::decode(Frame { kind: KIND, body, fds: Vec::new() }, &mut message::no_segments).expect("decodes")
+        let (mut body, _) = message::encode(message).expect("encodes");
+        Shown::default().append(&mut body, &[]);
+        message::decode(Frame { kind: KIND, body, fds: Vec::new() }, &mut message::NoSegments).expect("decodes")
     }
 
     #[test]

@@ -179,7 +179,15 @@ impl Remote {
             ToSession::Abandon(segments) => self.pool.abandon(&segments),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
+                let ended = self.pool.take_ended();
+                if !ended.is_empty()
+                    && let Err(e) = self.uplink.send(Request::FilesEnded(ended))
+                {
+                    log::debug!("others keep memory files mapped that have ended: {e}");
+                }
             }
+            // Whoever reads what is sent from elsewhere has what it mapped.
+            ToSession::FilesEnded(_) => {}
             ToSession::Closed { reason } => self.close(&reason),
             ToSession::Refused { number, reason } => {
                 // With its graph go values of the user's: not under the lock.

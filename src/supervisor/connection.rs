@@ -1,7 +1,8 @@
 //! A connection of the supervisor to a worker or a program: frames out, by any thread; frames in, as they come.
 
 use crate::ipc::event_loop::register;
-use crate::ipc::frame::{Decoder, Descriptor, Frame, Outgoing};
+use crate::ipc::frame::{Decoder, Descriptor, Frame, FrameError, Outgoing};
+use crate::ipc::segment::FileId;
 use crate::ipc::socket::Socket;
 use crate::message;
 use nix::sys::socket::{Shutdown, shutdown};
@@ -59,19 +60,27 @@ impl Connection {
         body: Vec<u8>,
         fds: Vec<Descriptor>,
     ) -> Result<(), message::Malformed> {
-        self.push_frame(kind, body, fds).map(|_| self.flush())
+        self.push_with(|waiting| waiting.push(kind, body, fds)).map(|_| self.flush())
     }
 
     /// Puts a message behind those that wait to be sent; whether it is the first.
     pub(crate) fn push<M: Serialize>(&self, message: &M) -> Result<bool, message::Malformed> {
         let (body, segments) = message::encode(message)?;
-        self.push_frame(message::KIND, body, message::descriptors(segments))
+        self.push_with(|waiting| waiting.push_message(message::KIND, body, &segments))
     }
 
-    fn push_frame(&self, kind: u8, body: Vec<u8>, fds: Vec<Descriptor>) -> Result<bool, message::Malformed> {
+    /// These memory files have ended, and the peer has been told.
+    pub(crate) fn forget(&self, files: &[FileId]) {
+        self.out.lock().waiting.forget(files);
+    }
+
+    fn push_with(
+        &self,
+        push: impl FnOnce(&mut Outgoing) -> Result<(), FrameError>,
+    ) -> Result<bool, message::Malformed> {
         let mut out = self.out.lock();
         let first = out.waiting.is_empty();
-        out.waiting.push(kind, body, fds).map_err(|e| message::Malformed(e.to_string()))?;
+        push(&mut out.waiting).map_err(|e| message::Malformed(e.to_string()))?;
         if out.waiting.len_bytes() > MOST_WAITING {
             self.close();
         }

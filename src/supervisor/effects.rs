@@ -9,7 +9,7 @@ use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::ring::RingRecord;
-use crate::ipc::segment::SegmentId;
+use crate::ipc::segment::{FileId, SegmentId};
 use crate::memory::oom::Verdict;
 use crate::message::{Malformed, ToSession, ToWorker};
 use std::sync::Arc;
@@ -76,8 +76,11 @@ pub(crate) trait Effects {
     /// Bytes of shared memory in use, and how many may be.
     fn shared_memory(&self) -> (u64, u64);
 
-    /// Nothing that this process has made comes again: it need not stay mapped.
-    fn forget_owner(&mut self, owner: u32);
+    /// A process that made segments has ended: its memory files need not stay mapped. The answer is which there were.
+    fn owner_ended(&mut self, owner: u32) -> Vec<FileId>;
+
+    /// Nobody has a segment of these memory files any more: they need not stay mapped.
+    fn files_ended(&mut self, files: &[FileId]);
 
     /// Segments that nobody here uses any more since the last call, with how often they had been delivered.
     fn take_released(&mut self) -> Vec<(SegmentId, u32)>;

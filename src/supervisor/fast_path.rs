@@ -82,7 +82,7 @@ fn is_quick(request: &Request) -> bool {
         | Request::Cancel { outputs, .. }
         | Request::Deliver { outputs, .. }
         | Request::Retry { outputs, .. } => outputs.len(),
-        Request::Grow { .. } | Request::Released(_) | Request::Ask { .. } => return false,
+        Request::Grow { .. } | Request::Released(_) | Request::FilesEnded(_) | Request::Ask { .. } => return false,
     };
     tasks <= FEW
 }

@@ -14,7 +14,7 @@ use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::ring::RingRecord;
-use crate::ipc::segment::{Attachments, SegmentId};
+use crate::ipc::segment::{Attachments, FileId, SegmentId};
 use crate::ipc::start;
 use crate::memory::oom::{Killer, Verdict};
 use crate::memory::process::{Statm, descendants, with_descendants};
@@ -84,9 +84,7 @@ pub(super) struct LiveWorker {
 
 impl LiveEffects {
     pub(crate) fn new(settings: &Settings, executable: Executable, shared: SharedMemory) -> Self {
-        let attachments = Attachments::new();
-        // A client in this process reads results again and again from the same memory.
-        attachments.keep(usize::try_from(settings.shared_memory).unwrap_or(usize::MAX));
+        let attachments = Attachments::passing_on();
         Self {
             start: StartOptions {
                 executable,
@@ -293,6 +291,9 @@ impl Effects for LiveEffects {
         if worker.connection.push(message)? {
             self.pending.push((id, Arc::clone(&worker.connection)));
         }
+        if let ToWorker::FilesEnded(files) = message {
+            worker.connection.forget(files);
+        }
         Ok(())
     }
 
@@ -350,8 +351,12 @@ impl Effects for LiveEffects {
         (self.shared.ledger.used(), self.shared.ledger.limit())
     }
 
-    fn forget_owner(&mut self, owner: u32) {
-        self.attachments.forget(&[owner]);
+    fn owner_ended(&mut self, owner: u32) -> Vec<FileId> {
+        self.attachments.end_owner(owner)
+    }
+
+    fn files_ended(&mut self, files: &[FileId]) {
+        self.attachments.end_files(files);
     }
 
     fn take_released(&mut self) -> Vec<(SegmentId, u32)> {

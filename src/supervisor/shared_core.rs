@@ -19,14 +19,16 @@ use super::most_segments;
 use crate::error::{Error, Result};
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
-use crate::ipc::segment::{Attachments, SegmentId};
+use crate::ipc::segment::claims::{Claim, FileClaim};
+use crate::ipc::segment::{Arrival, Attachments, Segment};
 use crate::message;
-use crate::message::{FromWorker, Request, ToSession};
+use crate::message::{FromWorker, Receive, Request, ToSession};
 use crate::remote::Remote;
 use actix::Recipient;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -349,11 +351,9 @@ pub(super) fn decode_from_worker(
     worker: WorkerId,
     frame: Frame,
 ) -> std::result::Result<FromWorker, String> {
-    let resolve = &mut |id: SegmentId, fd, len| match id.owner == owner_of(worker) {
-        true => attachments.attach(id, fd, len).map_err(|e| e.to_string()),
-        false => loans.held(Borrower::Worker(worker), id),
-    };
-    message::decode(frame, resolve).map_err(|e| e.to_string())
+    let (borrower, owner) = (Borrower::Worker(worker), owner_of(worker));
+    let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival() };
+    message::decode(frame, &mut from).map_err(|e| e.to_string())
 }
 
 /// Decodes a request of an attached program, and maps the segments that it brings.
@@ -363,11 +363,34 @@ pub(super) fn decode_request(
     session: SessionId,
     frame: Frame,
 ) -> std::result::Result<Request, String> {
-    let resolve = &mut |id: SegmentId, fd, len| match id.owner == ATTACHED_OWNERS + session.0 {
-        true => attachments.attach(id, fd, len).map_err(|e| e.to_string()),
-        false => loans.held(Borrower::Session(session), id),
-    };
-    message::decode(frame, resolve).map_err(|e| e.to_string())
+    let (borrower, owner) = (Borrower::Session(session), ATTACHED_OWNERS + session.0);
+    let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival() };
+    message::decode(frame, &mut from).map_err(|e| e.to_string())
+}
+
+/// Takes in the segments of somebody who may send its own, and those that it was lent.
+struct FromBorrower<'a> {
+    loans: &'a Loans,
+    borrower: Borrower,
+    /// The number under which it makes segments.
+    owner: u32,
+    arrival: Arrival<'a>,
+}
+
+impl Receive for FromBorrower<'_> {
+    fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> std::result::Result<(), String> {
+        if claim.id.owner != self.owner {
+            return Err(format!("memory file {} is not its own", claim.id));
+        }
+        Receive::file(&mut self.arrival, claim, fd)
+    }
+
+    fn segment(&mut self, claim: Claim) -> std::result::Result<Arc<Segment>, String> {
+        match claim.id.owner == self.owner {
+            true => Receive::segment(&mut self.arrival, claim),
+            false => self.loans.held(self.borrower, claim.id),
+        }
+    }
 }
 
 /// What a panic says.

@@ -9,6 +9,7 @@ use crate::ids::SessionId;
 use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
+use crate::ipc::segment::claims::Shown;
 use crate::job::{JobSpec, WireOptions};
 use crate::message::{self, Control, Request, ToSession};
 use crate::remote::{Description, Remote, Uplink};
@@ -176,7 +177,8 @@ pub(crate) fn request(number: u32, name: Option<String>) -> Frame {
     if name.is_some() {
         spec.options.push((0, WireOptions { name, ..WireOptions::default() }));
     }
-    let (body, _) = message::encode(&Request::Submit { number, spec }).unwrap();
+    let (mut body, _) = message::encode(&Request::Submit { number, spec }).unwrap();
+    Shown::default().append(&mut body, &[]);
     Frame { kind: message::KIND, body, fds: Vec::new() }
 }
 

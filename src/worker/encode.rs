@@ -70,7 +70,7 @@ pub(super) fn cause(fault: Fault) -> Cause {
     }
 }
 
-/// Puts results into messages, none too large or with too many descriptors.
+/// Puts results into messages, none too large.
 pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
     let mut done = done.peekable();
     let mut size = Batch::default();
@@ -79,18 +79,18 @@ pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<I
         let mut batch = Completions::default();
         size.clear();
         while let Some(one) = done.next_if(|one| {
-            let (fds, bytes) = message_size(one);
-            size.fits(fds, bytes)
+            let (segments, bytes) = message_size(one);
+            size.fits(segments, bytes)
         }) {
-            let (fds, bytes) = message_size(&one);
-            size.add(fds, bytes);
+            let (segments, bytes) = message_size(&one);
+            size.add(segments, bytes);
             batch.push(one);
         }
         Some(batch)
     })
 }
 
-/// Descriptors and bytes of a completion. One without a value takes next to nothing.
+/// Segments and bytes of a completion. One without a value takes next to nothing.
 fn message_size(one: &Completion) -> (usize, usize) {
     match &one.outcome {
         Outcome::Value(payload) => (payload.segments().len(), payload.bytes.len()),

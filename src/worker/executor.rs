@@ -1,6 +1,7 @@
 //! The threads that run tasks: from an input to a result that is kept or sent.
 
 use super::capture::OutputCapture;
+use super::encode::NotSent;
 use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
 use super::{Worker, encode};
@@ -214,7 +215,7 @@ impl Worker {
             .collect()
     }
 
-    /// Makes an outcome of a result: sent with it if it is small or asked for, else kept in the store.
+    /// Makes an outcome of a result: sent with it if it is small or asked for and there is room, else kept in the store.
     pub(super) fn keep(&self, task: &Task, value: Value, record: &'static Record) -> Outcome {
         let failed = |cause| {
             let name = Some(short_name(record.path()));
@@ -224,16 +225,18 @@ impl Worker {
         if !bound && let Some(payload) = encode::encode_small(&value, record) {
             return Outcome::Value(payload);
         }
-        if !task.deliver {
-            let nbytes = record.result().size(&value);
-            return match self.store.put(task.id, value, record, nbytes) {
-                Ok(()) => Outcome::Held { nbytes, bound },
-                Err(reason) => failed(Cause::Resource { reason }),
-            };
+        if task.deliver {
+            match encode::encode(&self.pool, &value, record) {
+                Ok(payload) => return Outcome::Value(payload),
+                // It is kept, and sent once there is room, so that no thread waits for that.
+                Err(NotSent::NoRoomNow(_)) => {}
+                Err(NotSent::Never(cause)) => return failed(cause),
+            }
         }
-        match self.encode_patiently(&value, record) {
-            Ok(payload) => Outcome::Value(payload),
-            Err(e) => failed(e.into()),
+        let nbytes = record.result().size(&value);
+        match self.store.put(task.id, value, record, nbytes) {
+            Ok(()) => Outcome::Held { nbytes, bound },
+            Err(reason) => failed(Cause::Resource { reason }),
         }
     }
 

@@ -1,15 +1,13 @@
 //! Sends results that this worker holds to clients and other workers.
 
 use super::encode::NotSent;
-use super::watcher::TICK;
 use super::{Worker, encode};
 use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
 use crate::message::FromWorker;
-use crate::task::Value;
 use crate::task::call::discard;
-use crate::task::function::{Record, short_name};
+use crate::task::function::short_name;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -71,22 +69,6 @@ impl Worker {
         // One message for all of them: the supervisor may have copies elsewhere dropped.
         if !self.deferred.lock().is_empty() && !self.store.ask_for_room() {
             self.supervisor.send(&FromWorker::NoRoomNow);
-        }
-    }
-
-    /// Encodes a value for others. While shared memory has no room, moves results to disk; when none is left to move,
-    /// asks the supervisor to drop copies that can be made again, and retries until `PATIENCE` is over.
-    pub(super) fn encode_patiently(&self, value: &Value, record: &'static Record) -> Result<Payload, NotSent> {
-        let since = Instant::now();
-        loop {
-            match encode::encode(&self.pool, value, record) {
-                Err(NotSent::NoRoomNow(_)) if self.store.move_one() => {}
-                Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
-                    self.supervisor.send(&FromWorker::NoRoomNow);
-                    std::thread::sleep(TICK);
-                }
-                encoded => return encoded,
-            }
         }
     }
 

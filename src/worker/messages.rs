@@ -41,10 +41,11 @@ impl Worker {
                 ToWorker::Share(values) => self.store.share(values),
                 ToWorker::Return(segments) => {
                     segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
+                    self.send_ended_files();
                     self.wake_watcher();
                 }
                 ToWorker::Abandon(segments) => self.pool.abandon(&segments),
-                ToWorker::OwnersEnded(owners) => self.attachments().forget(&owners),
+                ToWorker::FilesEnded(files) => self.attachments().end_files(&files),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
                         client.receive(word);
@@ -121,6 +122,14 @@ impl Worker {
         let released = self.attachments().take_released();
         if !released.is_empty() {
             self.supervisor.send(&FromWorker::Released(released));
+        }
+    }
+
+    /// Tells which memory files of this worker others need not keep mapped.
+    pub(super) fn send_ended_files(&self) {
+        let files = self.pool.take_ended();
+        if !files.is_empty() {
+            self.supervisor.send(&FromWorker::FilesEnded(files));
         }
     }
 

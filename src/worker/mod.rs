@@ -136,8 +136,6 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let page = open(&welcome.own_page)?;
     supervisor.set_page(&page);
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
-    // As many as the budget allows: a mapping costs only its page tables, a five-hundredth of its size.
-    let budget = usize::try_from(ledger.limit()).unwrap_or(usize::MAX);
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
     let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
@@ -186,8 +184,6 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         exporter: OnceLock::new(),
         welcome,
     }));
-    worker.supervisor.attachments().keep(budget);
-    worker.supervisor.attachments().forget(&worker.welcome.ended_owners);
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));

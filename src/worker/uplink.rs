@@ -68,7 +68,10 @@ impl SupervisorSocket {
     pub(super) fn send(&self, message: &FromWorker) {
         let sent = message::encode(message).map_err(|e| e.to_string()).and_then(|(body, segments)| {
             let mut out = self.out.lock();
-            out.push(message::KIND, body, message::descriptors(segments)).map_err(|e| e.to_string())?;
+            out.push_message(message::KIND, body, &segments).map_err(|e| e.to_string())?;
+            if let FromWorker::FilesEnded(files) = message {
+                out.forget(files);
+            }
             match out.flush_all(&self.socket) {
                 Ok(()) => Ok(()),
                 Err(e) if matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset) => {
@@ -113,8 +116,7 @@ impl SupervisorSocket {
         input.advance(read, fds);
         let mut messages = Vec::new();
         while let Some(frame) = input.next().map_err(|e| e.to_string())? {
-            let attach = &mut |id, fd, len| self.attachments.attach(id, fd, len).map_err(|e| e.to_string());
-            messages.push(message::decode(frame, attach).map_err(|e| e.to_string())?);
+            messages.push(message::decode(frame, &mut self.attachments.arrival()).map_err(|e| e.to_string())?);
         }
         Ok(messages)
     }

@@ -18,8 +18,10 @@ const SAMPLE: Duration = Duration::from_millis(100);
 const LASTING: Duration = Duration::from_millis(50);
 
 impl Worker {
-    /// Wakes a thread if a task that waited for memory may start now.
+    /// There is more memory: wakes a thread if a task that waited for it may start now.
     pub(super) fn eased(&self) {
+        // Where memory was given back, files may have ended with it.
+        self.send_ended_files();
         let queue = self.queue.lock();
         if !queue.tasks.is_empty() && queue.idle > 0 && self.pause_reason(&queue).is_none() {
             self.work.notify_one();

@@ -1,60 +1,56 @@
-//! The segments of other processes that this one has mapped.
+//! The memory files and segments of other processes that this one has mapped.
 
-use super::memory::{Identity, Mapping, Memory};
-use super::{Home, Segment, SegmentError, SegmentId};
+use super::claims::{Claim, FileClaim};
+use super::memory::{FileId, MemoryFile, Refused};
+use super::{Home, PAGE, Segment, SegmentError, SegmentId};
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::VecDeque;
+use rustc_hash::FxHashMap;
 use std::fmt;
-use std::mem::ManuallyDrop;
-use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// Most mappings that are kept unused.
-const MOST_KEPT: usize = 64;
-
-/// The segments of other processes that this one has mapped.
-#[derive(Clone, Default)]
+/// What of other processes this one has mapped.
+#[derive(Clone)]
 pub(crate) struct Attachments(Arc<AttachShared>);
 
 type Notifier = Box<dyn Fn() + Send + Sync>;
 
-#[derive(Default)]
 pub(super) struct AttachShared {
     state: Mutex<AttachState>,
     notifier: OnceLock<Notifier>,
+    /// Descriptors of files stay open, so that others can be shown them.
+    pass_on: bool,
 }
 
 #[derive(Default)]
 struct AttachState {
+    /// What peers have shown, until its owner ends it. A segment has its file by itself.
+    files: FxHashMap<FileId, Arc<MemoryFile>>,
     live: FxHashMap<SegmentId, Attached>,
     released: Vec<(SegmentId, u32)>,
     generations: u64,
-    kept: Kept,
 }
 
 struct Attached {
     segment: Weak<Segment>,
-    /// Tells this mapping from an earlier one of the same id whose `Drop` has not got the lock yet.
+    /// Tells this segment from an earlier one of the same id whose `Drop` has not got the lock yet.
     generation: u64,
     deliveries: u32,
 }
 
 impl Attachments {
+    /// For a process that is shown everything by a supervisor.
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self::with(false)
     }
 
-    /// Has mappings of up to so many bytes stay when nobody refers to them any more, in case that the memory comes again.
-    pub(crate) fn keep(&self, bytes: usize) {
-        self.0.state.lock().kept.most = bytes;
+    /// For a supervisor, which shows what it has been shown to others.
+    pub(crate) fn passing_on() -> Self {
+        Self::with(true)
     }
 
-    /// These owners have ended: their memory does not come again, and must not be kept from the machine.
-    pub(crate) fn forget(&self, owners: &[u32]) {
-        let unmap = self.0.state.lock().kept.forget(owners);
-        drop(unmap);
+    fn with(pass_on: bool) -> Self {
+        Self(Arc::new(AttachShared { state: Mutex::default(), notifier: OnceLock::new(), pass_on }))
     }
 
     /// `notifier` is called whenever there is something to take after there was nothing, on whichever thread drops the
@@ -65,45 +61,27 @@ impl Attachments {
         }
     }
 
-    /// Takes one delivery of a segment of which the sender says that it has `len` bytes. A delivery that is refused
-    /// counts as released at once, so that an honest owner gets its segment back.
-    pub(crate) fn attach(&self, id: SegmentId, fd: OwnedFd, len: usize) -> Result<Arc<Segment>, SegmentError> {
+    /// Takes in what comes with one message.
+    pub(crate) fn arrival(&self) -> Arrival<'_> {
+        Arrival { shared: &self.0, transient: Vec::new() }
+    }
+
+    /// These files have ended: nobody sends segments of them any more. Segments that are there can still be read.
+    pub(crate) fn end_files(&self, files: &[FileId]) {
         let mut state = self.0.state.lock();
-        if let Some(known) = state.live.get_mut(&id)
-            && let Some(segment) = known.segment.upgrade()
-        {
-            known.deliveries = known.deliveries.saturating_add(1);
-            drop(state);
-            if segment.len() < len {
-                return Err(SegmentError::Foreign { id, reason: "it is smaller than claimed" });
-            }
-            return Ok(segment);
-        }
-        let memory = match NonZeroUsize::new(len) {
-            Some(len) => Memory::attach(fd, len, |known| state.kept.take(known)).map_err(|reason| match reason {
-                Ok(reason) => SegmentError::Foreign { id, reason },
-                Err(errno) => SegmentError::from_errno(errno, len.get()),
-            }),
-            None => Err(SegmentError::Foreign { id, reason: "it is empty" }),
-        };
-        let memory = match memory {
-            Ok(memory) => memory,
-            Err(e) => {
-                let notify = state.push_released(id, 1);
-                drop(state);
-                self.0.notify(notify);
-                return Err(e);
-            }
-        };
-        let generation = state.generations;
-        state.generations += 1;
-        let home = Home::Abroad { attachments: self.0.clone(), generation };
-        let segment = Arc::new(Segment { id, memory: ManuallyDrop::new(memory), home });
-        // An entry that is still here is of a mapping being dropped right now. Its deliveries pass over to this one.
-        let before = state.live.get(&id).map_or(0, |old| old.deliveries);
-        let attached = Attached { segment: Arc::downgrade(&segment), generation, deliveries: before.saturating_add(1) };
-        state.live.insert(id, attached);
-        Ok(segment)
+        let ended: Vec<_> = files.iter().filter_map(|id| state.files.remove(id)).collect();
+        drop(state);
+        drop(ended);
+    }
+
+    /// This owner of segments has ended. The answer is which files it had. Who is shown one of them from now on maps it
+    /// only while it is used, so that none keeps memory from the machine.
+    pub(crate) fn end_owner(&self, owner: u32) -> Vec<FileId> {
+        let mut state = self.0.state.lock();
+        let ended: Vec<_> = state.files.extract_if(|id, _| id.owner == owner).collect();
+        drop(state);
+        ended.iter().for_each(|(_, file)| file.set_orphaned());
+        ended.iter().map(|(id, _)| *id).collect()
     }
 
     /// What is no longer used here since the last call, with the number of deliveries to return to the owner.
@@ -111,14 +89,15 @@ impl Attachments {
         std::mem::take(&mut self.0.state.lock().released)
     }
 
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
-        self.0.state.lock().kept.mappings.len()
-    }
-
-    /// Number of segments mapped.
+    /// Number of segments that are used.
     pub(crate) fn len(&self) -> usize {
         self.0.state.lock().live.len()
+    }
+
+    /// Number of files mapped that have not ended.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> usize {
+        self.0.state.lock().files.len()
     }
 }
 
@@ -128,24 +107,97 @@ impl fmt::Debug for Attachments {
     }
 }
 
+/// What comes with one message.
+pub(crate) struct Arrival<'a> {
+    shared: &'a Arc<AttachShared>,
+    /// Files that are mapped for the segments of this message alone.
+    transient: Vec<Arc<MemoryFile>>,
+}
+
+impl Arrival<'_> {
+    /// Maps a file that is shown, unless it is mapped already.
+    pub(crate) fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> Result<(), SegmentError> {
+        let FileClaim { id, len, transient } = claim;
+        let mut state = self.shared.state.lock();
+        if !transient && state.files.get(&id).is_some_and(|known| known.len() as u64 == len) {
+            return Ok(());
+        }
+        let len = usize::try_from(len).map_err(|_| SegmentError::ForeignFile { id, reason: "it is too long" })?;
+        let file = MemoryFile::attach(id, fd, len, self.shared.pass_on).map_err(|refused| match refused {
+            Refused::For(reason) => SegmentError::ForeignFile { id, reason },
+            Refused::Os(errno) => SegmentError::from_errno(errno, len),
+        })?;
+        match transient {
+            true => {
+                file.set_orphaned();
+                self.transient.push(Arc::new(file));
+            }
+            false => drop(state.files.insert(id, Arc::new(file))),
+        }
+        Ok(())
+    }
+
+    /// Takes one delivery of a segment. One that is refused counts as released at once, so that an honest owner gets its
+    /// segment back.
+    pub(crate) fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, SegmentError> {
+        let id = claim.id;
+        let mut state = self.shared.state.lock();
+        if let Some(known) = state.live.get_mut(&id)
+            && let Some(segment) = known.segment.upgrade()
+        {
+            known.deliveries = known.deliveries.saturating_add(1);
+            drop(state);
+            if (segment.len() as u64) < claim.len {
+                return Err(SegmentError::Foreign { id, reason: "it is smaller than claimed" });
+            }
+            return Ok(segment);
+        }
+        let (file, start, len) = match self.locate(&state, claim) {
+            Ok(located) => located,
+            Err(reason) => {
+                let notify = state.push_released(id, 1);
+                drop(state);
+                self.shared.notify(notify);
+                return Err(SegmentError::Foreign { id, reason });
+            }
+        };
+        let generation = state.generations;
+        state.generations += 1;
+        let home = Home::Abroad { attachments: Arc::clone(self.shared), generation };
+        let segment = Arc::new(Segment { id, file, start, len, home });
+        // An entry that is still here is of a segment being dropped right now. Its deliveries pass over to this one.
+        let before = state.live.get(&id).map_or(0, |old| old.deliveries);
+        let attached = Attached { segment: Arc::downgrade(&segment), generation, deliveries: before.saturating_add(1) };
+        state.live.insert(id, attached);
+        Ok(segment)
+    }
+
+    fn locate(&self, state: &AttachState, claim: Claim) -> Result<(Arc<MemoryFile>, usize, usize), &'static str> {
+        let id = FileId { owner: claim.id.owner, number: claim.file };
+        let transient = self.transient.iter().find(|file| file.id() == id);
+        let file = transient.or_else(|| state.files.get(&id)).ok_or("its memory file has not been shown")?;
+        let start = (claim.page as usize).checked_mul(PAGE);
+        let len = usize::try_from(claim.len).ok().filter(|len| *len > 0).ok_or("it is empty")?;
+        let start = start.filter(|start| start.checked_add(len).is_some_and(|end| end <= file.len()));
+        Ok((Arc::clone(file), start.ok_or("it reaches past the end of its memory file")?, len))
+    }
+}
+
 impl AttachShared {
-    pub(super) fn release(&self, id: SegmentId, generation: u64, memory: Memory) {
-        let (notify, unmap) = {
+    pub(super) fn release(&self, id: SegmentId, generation: u64) {
+        let notify = {
             let mut state = self.state.lock();
-            let notify = match state.live.get(&id) {
+            match state.live.get(&id) {
                 Some(entry) if entry.generation == generation => {
                     let deliveries = entry.deliveries;
                     state.live.remove(&id);
                     state.push_released(id, deliveries)
                 }
-                // Mapped anew meanwhile: that mapping reports our deliveries too.
+                // Attached anew meanwhile: that segment reports our deliveries too.
                 _ => false,
-            };
-            (notify, state.kept.put(id.owner, memory))
+            }
         };
         self.notify(notify);
-        // Outside of the lock, and when the owner has been told: this takes twenty microseconds a MiB.
-        drop(unmap);
     }
 
     /// Not under the lock: the notifier may call back.
@@ -161,51 +213,5 @@ impl AttachState {
     fn push_released(&mut self, id: SegmentId, deliveries: u32) -> bool {
         self.released.push((id, deliveries));
         self.released.len() == 1
-    }
-}
-
-/// Mappings that nobody refers to.
-#[derive(Default)]
-struct Kept {
-    /// With their owners, oldest first.
-    mappings: VecDeque<(u32, Identity, Mapping)>,
-    bytes: usize,
-    most: usize,
-    /// Owners that have ended. Numbers are not used again.
-    ended: FxHashSet<u32>,
-}
-
-impl Kept {
-    fn take(&mut self, known: Identity) -> Option<Mapping> {
-        let at = self.mappings.iter().rposition(|(_, identity, _)| *identity == known)?;
-        let (_, _, mapping) = self.mappings.remove(at)?;
-        self.bytes -= mapping.len.get();
-        Some(mapping)
-    }
-
-    /// Keeps a mapping if that makes sense. Answers with what is to be dropped.
-    fn put(&mut self, owner: u32, memory: Memory) -> (Option<Memory>, Vec<Mapping>) {
-        let Some(identity) = memory.identity.filter(|_| memory.capacity() <= self.most && !self.ended.contains(&owner))
-        else {
-            return (Some(memory), Vec::new());
-        };
-        let mut unmap = Vec::new();
-        self.bytes += memory.capacity();
-        self.mappings.push_back((owner, identity, memory.mapping));
-        while self.bytes > self.most || self.mappings.len() > MOST_KEPT {
-            let Some((_, _, oldest)) = self.mappings.pop_front() else { break };
-            self.bytes -= oldest.len.get();
-            unmap.push(oldest);
-        }
-        (None, unmap)
-    }
-
-    fn forget(&mut self, owners: &[u32]) -> Vec<Mapping> {
-        self.ended.extend(owners);
-        let (unused, stay) = std::mem::take(&mut self.mappings).into_iter().partition(|(o, ..)| owners.contains(o));
-        self.mappings = stay;
-        let unmap: Vec<_> = VecDeque::into_iter(unused).map(|(_, _, mapping)| mapping).collect();
-        self.bytes -= unmap.iter().map(|m: &Mapping| m.len.get()).sum::<usize>();
-        unmap
     }
 }

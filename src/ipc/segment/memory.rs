@@ -1,16 +1,32 @@
-//! What a segment is made of: a sealed memory file and a mapping of it.
+//! Memory files, sealed and mapped: what segments lie in.
 
 use super::{Errno, SegmentError};
 use crate::ipc::ledger::Ledger;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::ftruncate;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Names a memory file, within one supervisor. Numbers are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct FileId {
+    /// The process that made it.
+    pub(crate) owner: u32,
+    pub(crate) number: u32,
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.owner, self.number)
+    }
+}
 
 /// A mapped file, unmapped when dropped.
 pub(super) struct Mapping {
@@ -24,11 +40,11 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    pub(super) fn new(fd: &OwnedFd, len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
+    pub(super) fn new(fd: impl AsFd, len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
         Self::at(fd, 0, len, protection)
     }
 
-    pub(super) fn at(fd: &OwnedFd, offset: i64, len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
+    pub(super) fn at(fd: impl AsFd, offset: i64, len: NonZeroUsize, protection: ProtFlags) -> nix::Result<Self> {
         // SAFETY: the kernel chooses a place that is free, so no memory in use is changed.
         let ptr = unsafe { mmap(None, len, protection, MapFlags::MAP_SHARED, fd, offset) }?;
         Ok(Self { ptr: ptr.cast(), len })
@@ -36,30 +52,15 @@ impl Mapping {
 
     /// Asks the kernel to read ahead.
     pub(super) fn will_need(&self) {
-        self.advise(MmapAdvise::MADV_WILLNEED);
+        self.advise(0, self.len.get(), MmapAdvise::MADV_WILLNEED);
     }
 
-    /// Fills the page tables. Without effect on kernels before 5.14.
-    pub(super) fn populate(&self) {
-        self.advise(MmapAdvise::MADV_POPULATE_READ);
-    }
-
-    /// Advice that changes no contents.
-    fn advise(&self, advice: MmapAdvise) {
-        // SAFETY: the range is this mapping, which lives as long as `self`.
-        if let Err(e) = unsafe { madvise(self.ptr.cast(), self.len.get(), advice) } {
+    /// Advice that changes no contents, about a range that lies within.
+    fn advise(&self, start: usize, len: usize, advice: MmapAdvise) {
+        debug_assert!(start.checked_add(len).is_some_and(|end| end <= self.len.get()));
+        // SAFETY: the range lies in this mapping, which lives as long as `self`.
+        if let Err(e) = unsafe { madvise(self.ptr.add(start).cast(), len, advice) } {
             log::debug!("advice on a mapping is not taken: {e}");
-        }
-    }
-
-    /// Gives the pages back to the machine, whoever else has them mapped; they read as zeroes then.
-    ///
-    /// # Safety
-    /// Nobody, in whatever process, refers to the bytes.
-    unsafe fn empty(&self) {
-        // SAFETY: the range is this mapping. Its contents change, which nobody sees: that is the caller's promise.
-        if let Err(e) = unsafe { madvise(self.ptr.cast(), self.len.get(), MmapAdvise::MADV_REMOVE) } {
-            log::debug!("a shared segment is given back when the last process lets go of it: {e}");
         }
     }
 }
@@ -73,71 +74,51 @@ impl Drop for Mapping {
     }
 }
 
-/// Bytes taken out of the budget, given back when dropped.
-struct Grant {
-    ledger: Ledger,
-    bytes: u64,
-}
+/// One of the files that there may be, given back when dropped.
+struct Piece(Ledger);
 
-impl Drop for Grant {
+impl Drop for Piece {
     fn drop(&mut self) {
-        self.ledger.release(self.bytes);
-        self.ledger.release_piece();
+        self.0.release_piece();
     }
 }
 
-/// Tells memory files apart, for as long as one has a mapping of the file: that keeps its inode, and so its number. Where
-/// the numbers of the kernel have wrapped, times differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    made: (i64, i64),
-}
-
-impl Identity {
-    /// None for a descriptor that is good for writing: the kernel then lets nobody empty the file, see
-    /// [`Memory::create`]. What it has stays there until the last mapping of it goes.
-    fn of(fd: &OwnedFd, stat: &FileStat) -> nix::Result<Option<Self>> {
-        let mode = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
-        let made = (stat.st_ctime, stat.st_ctime_nsec);
-        Ok((mode == OFlag::O_RDONLY).then_some(Self { device: stat.st_dev, inode: stat.st_ino, made }))
-    }
-}
-
-/// What a segment consists of. Fields are dropped in order: the budget gets its bytes back when the memory is freed.
-pub(super) struct Memory {
+/// A mapped memory file, or a mapped part of a file on disk.
+pub(crate) struct MemoryFile {
+    pub(super) id: FileId,
     pub(super) mapping: Mapping,
-    pub(super) fd: Arc<OwnedFd>,
-    /// Of another process's memory: how to know it again.
-    pub(super) identity: Option<Identity>,
-    grant: Option<Grant>,
+    /// For processes that are to map it, too. None where nobody is shown it from here.
+    fd: Option<OwnedFd>,
+    /// Parts of it can be given back to the machine, whoever has it mapped.
+    pub(super) can_be_emptied: bool,
+    /// Its owner has ended.
+    orphaned: AtomicBool,
+    _piece: Option<Piece>,
 }
 
-impl Memory {
-    /// A new, zeroed, writable one.
-    pub(super) fn create(capacity: NonZeroUsize, ledger: &Ledger) -> Result<Self, SegmentError> {
-        let bytes = capacity.get() as u64;
+impl MemoryFile {
+    /// A new one, which reads as zeroes, can be written by this process, and takes no memory where nothing was written.
+    pub(super) fn create(id: FileId, len: NonZeroUsize, ledger: &Ledger) -> Result<Self, SegmentError> {
         if !ledger.reserve_piece() {
             return Err(SegmentError::Descriptors);
         }
-        ledger.reserve(bytes).inspect_err(|_| ledger.release_piece())?;
-        let grant = Grant { ledger: ledger.clone(), bytes };
-        Self::create_granted(capacity, grant).map_err(|e| SegmentError::from_errno(e, capacity.get()))
+        let piece = Piece(ledger.clone());
+        let made = Self::create_counted(id, len, piece);
+        made.map_err(|e| SegmentError::from_errno(e, len.get()))
     }
 
-    fn create_granted(capacity: NonZeroUsize, grant: Grant) -> nix::Result<Self> {
+    fn create_counted(id: FileId, len: NonZeroUsize, piece: Piece) -> nix::Result<Self> {
         let fd = memfd_create(c"swath", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        ftruncate(&fd, i64::try_from(capacity.get()).map_err(|_| Errno::ENOMEM)?)?;
-        let mapping = Mapping::new(&fd, capacity, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        ftruncate(&fd, i64::try_from(len.get()).map_err(|_| Errno::ENOMEM)?)?;
+        let mapping = Mapping::new(&fd, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
         let size = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         // Others get a descriptor that is good for reading only. A seal against writing would do as well, but it would
         // also keep us from emptying the file while others have it mapped.
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let shown = match open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+        let (fd, can_be_emptied) = match open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(reading) => {
                 fcntl(&fd, FcntlArg::F_ADD_SEALS(size))?;
-                reading
+                (reading, true)
             }
             Err(Errno::EMFILE | Errno::ENFILE) => return Err(Errno::EMFILE),
             // Some sandboxes have no /proc. We have mapped it, so our mapping stays writable; and some don't know the seal,
@@ -147,53 +128,90 @@ impl Memory {
                     Err(Errno::EINVAL) => fcntl(&fd, FcntlArg::F_ADD_SEALS(size))?,
                     sealed => sealed?,
                 };
-                fd
+                (fd, false)
             }
         };
-        Ok(Self { mapping, fd: Arc::new(shown), identity: None, grant: Some(grant) })
+        Ok(Self { id, mapping, fd: Some(fd), can_be_emptied, orphaned: AtomicBool::new(false), _piece: Some(piece) })
     }
 
-    /// A part of a file of this process, mapped for reading.
-    pub(super) fn of_file(mapping: Mapping, fd: Arc<OwnedFd>) -> Self {
-        Self { mapping, fd, identity: None, grant: None }
+    /// A part of a file of this process on disk, mapped for reading.
+    pub(super) fn on_disk(mapping: Mapping) -> Self {
+        let id = FileId { owner: u32::MAX, number: 0 };
+        Self { id, mapping, fd: None, can_be_emptied: false, orphaned: AtomicBool::new(false), _piece: None }
     }
 
-    /// Another process's, mapped for reading: by the mapping of it that `kept` gives, if any. Nothing about `fd` is taken
-    /// on trust.
-    pub(super) fn attach(
-        fd: OwnedFd,
-        len: NonZeroUsize,
-        kept: impl FnOnce(Identity) -> Option<Mapping>,
-    ) -> Result<Self, Result<&'static str, Errno>> {
+    /// Another process's, mapped for reading. Nothing about `fd` is taken on trust. It stays open where the file is to be
+    /// shown to others.
+    pub(super) fn attach(id: FileId, fd: OwnedFd, len: usize, pass_on: bool) -> Result<Self, Refused> {
         // Only memory files can be sealed, so this refuses everything else too: disk files, pipes, devices.
-        let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(|_| Ok("it is not a memory file"))?;
+        let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(|_| Refused::For("it is not a memory file"))?;
         let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
         if !SealFlag::from_bits_retain(seals).contains(fixed) {
-            return Err(Ok("its size is not sealed"));
+            return Err(Refused::For("its size is not sealed"));
         }
-        let stat = fstat(&fd).map_err(Err)?;
+        let len = NonZeroUsize::new(len).ok_or(Refused::For("it is empty"))?;
+        let stat = fstat(&fd).map_err(Refused::Os)?;
         if u64::try_from(stat.st_size).map_or(true, |size| size < len.get() as u64) {
-            return Err(Ok("it is smaller than claimed"));
+            return Err(Refused::For("it is smaller than claimed"));
         }
-        let identity = Identity::of(&fd, &stat).map_err(Err)?;
-        let mapping = match identity.and_then(kept).filter(|kept| kept.len == len) {
-            Some(kept) => kept,
-            None => Mapping::new(&fd, len, ProtFlags::PROT_READ).map_err(Err)?,
-        };
-        Ok(Self { mapping, fd: Arc::new(fd), identity, grant: None })
+        let mapping = Mapping::new(&fd, len, ProtFlags::PROT_READ).map_err(Refused::Os)?;
+        let fd = pass_on.then_some(fd);
+        Ok(Self { id, mapping, fd, can_be_emptied: false, orphaned: AtomicBool::new(false), _piece: None })
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Bytes of the file, of which only those that were written take memory.
+    pub(crate) fn len(&self) -> usize {
         self.mapping.len.get()
     }
 
-    /// Gives the memory of this process back to the machine, also where others still have it mapped.
+    /// What others map. None where nobody is shown the file from here: whoever needs it knows it already.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Its owner has ended: whoever is shown it maps it for as long as it is used, and is shown it each time.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_orphaned(&self) {
+        self.orphaned.store(true, Ordering::Relaxed);
+    }
+
+    /// Fills the page tables of a range that lies within. Without effect on kernels before 5.14.
+    pub(super) fn populate(&self, start: usize, len: usize) {
+        self.mapping.advise(start, len, MmapAdvise::MADV_POPULATE_READ);
+    }
+
+    /// Gives the pages of a range back to the machine, whoever else has them mapped; they read as zeroes then. Whether that
+    /// was possible.
     ///
     /// # Safety
-    /// Nobody, in whatever process, refers to the bytes.
-    pub(super) unsafe fn discard(self) {
-        debug_assert!(self.grant.is_some());
-        // SAFETY: the caller's promise.
-        unsafe { self.mapping.empty() };
+    /// The range lies within, and nobody, in whatever process, refers to its bytes.
+    pub(super) unsafe fn empty(&self, start: usize, len: usize) -> bool {
+        debug_assert!(start.checked_add(len).is_some_and(|end| end <= self.len()));
+        // SAFETY: the range lies in this mapping. Its contents change, which nobody sees: both are the caller's promise.
+        let emptied = unsafe { madvise(self.mapping.ptr.add(start).cast(), len, MmapAdvise::MADV_REMOVE) };
+        if let Err(e) = emptied {
+            log::debug!("a shared segment is given back when the last process lets go of it: {e}");
+        }
+        emptied.is_ok()
     }
+}
+
+impl fmt::Debug for MemoryFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryFile({}, {} B)", self.id, self.len())
+    }
+}
+
+/// Why a file of another process is not mapped.
+#[derive(Debug)]
+pub(super) enum Refused {
+    For(&'static str),
+    Os(Errno),
 }

@@ -1,29 +1,37 @@
 //! Shared-memory segments: where bulk data lies so that processes need not copy it to each other.
 //!
+//! # Where segments lie
+//! A segment is a range of pages of a *memory file*. A process makes few files, each of 64 MiB or as long as its longest
+//! segment ([`SegmentPool`]), maps each of them once, and has one descriptor for each; what has not been written of a file
+//! takes no memory. Other processes are shown a file with the first message that names a segment of it, map all of it for
+//! reading, and need no descriptor then ([`claims`], [`Attachments`]). So descriptors and mappings are as many as there
+//! are multiples of 64 MiB, not as there are values.
+//!
 //! # Who may write when
-//! A segment is made by one process, its owner, from that process's [`SegmentPool`]. It goes through these steps:
+//! A segment is made by one process, its owner, from that process's pool. It goes through these steps:
 //!
 //! 1. `SegmentMut`: the owner fills it. Nobody else knows of it.
 //! 2. `freeze` makes it an `Arc<Segment>`. From here on nobody writes.
-//! 3. The owner may [`lend`](SegmentPool::lend) it: its descriptor goes to another process, which maps it read-only
-//!    ([`Attachments`]), may pass it on, and says when its last reference is dropped ([`Attachments::take_released`]).
+//! 3. The owner may [`lend`](SegmentPool::lend) it: other processes are told where it lies, may pass it on, and say when
+//!    their last reference is dropped ([`Attachments::take_released`]).
 //! 4. When the owner's last `Arc` is dropped *and* every delivery has been [`returned`](SegmentPool::returned), in whatever
-//!    order, the memory goes back to the pool, under a new number, and 1 is possible again.
+//!    order, its range is unused, and 1 is possible again, under a new number.
 //! 5. A program that has left a local cluster may still read what it had. Its owner is told to
-//!    [`abandon`](SegmentPool::abandon) that: it ends with 4, but its memory is neither used again nor emptied.
+//!    [`abandon`](SegmentPool::abandon) that: it ends with 4, but its range is neither used again nor emptied.
 //!
 //! Deliveries are counted, not flagged: the owner may send a segment again while word of the return of an earlier
 //! delivery is still under way, and that word must not free it.
 //!
-//! A segment can also be a part of a file that this process wrote ([`Segment::on_disk`]): never lent, and by the same
-//! rule never written while it is referred to.
+//! A segment can also be a part of a file that this process wrote to disk ([`Segment::on_disk`]): never lent, and by the
+//! same rule never written while it is referred to.
 //!
 //! # Mappings that stay
-//! A process that has let go of a segment keeps it mapped for a while ([`Attachments::keep`]): memory that comes again,
-//! as another segment, then costs no page faults, which otherwise cost more than reading it. Nobody refers to such
-//! a mapping, so the owner may write meanwhile. Nor does it keep memory from the machine: an owner that gives a segment up
-//! empties it, whoever has it mapped, unless it is abandoned; and when an owner ends, the others are told to
-//! [`forget`](Attachments::forget) it.
+//! A process keeps a file of another one mapped until it is told that the file has ended
+//! ([`Attachments::end_files`]), whether it uses a segment of it or not: a mapping costs no memory, and a segment that comes
+//! again at the same place costs no page faults, which otherwise cost more than reading it. Nobody refers to what is unused,
+//! so the owner may write meanwhile. Nor does a mapping keep memory from the machine: an owner that gives a range up empties
+//! it, whoever has it mapped, unless it is abandoned; and when an owner ends, the others are told
+//! ([`Attachments::end_owner`]).
 //!
 //! # What makes it safe
 //! So while a `&[u8]` into a segment exists in any process, the memory does not change. The kernel enforces most of it:
@@ -33,28 +41,30 @@
 //! it is believed: types read from it have no invalid bit patterns.
 
 mod attachments;
+pub(crate) mod claims;
 mod memory;
 mod pool;
+mod ranges;
 
-pub(crate) use attachments::Attachments;
+pub(crate) use attachments::{Arrival, Attachments};
+pub(crate) use memory::{FileId, MemoryFile};
 pub(crate) use pool::SegmentPool;
 
 use crate::ipc::disk::Extent;
 use crate::ipc::page::account::LedgerError;
 use attachments::AttachShared;
-use memory::{Mapping, Memory};
+use memory::Mapping;
 use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
-use pool::PoolShared;
+use pool::{PAGE, PoolShared};
+use ranges::Range;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::slice;
 use std::sync::{Arc, OnceLock};
 
-/// Names a segment, within one supervisor. Its memory gets a new id when it is used again.
+/// Names a segment, within one supervisor. A number comes again once nobody has the segment any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SegmentId {
     /// The process that made it.
@@ -74,8 +84,8 @@ pub(crate) enum SegmentError {
     #[error(transparent)]
     Budget(#[from] LedgerError),
     #[error(
-        "no file descriptor left for a shared segment, of which there are as many as half the limit of descriptors \
-         allows: raise it with `ulimit -n`, use fewer and larger values, or release results earlier"
+        "no file descriptor left for shared memory, which takes one for each 64 MiB, up to half of those that the limit \
+         allows: raise it with `ulimit -n`, or release results earlier"
     )]
     Descriptors,
     #[error("a shared segment of {wanted} bytes is over the file size limit: raise it with `ulimit -f`")]
@@ -84,6 +94,8 @@ pub(crate) enum SegmentError {
     Memory { wanted: usize },
     #[error("segment {id} from another process can't be used: {reason}")]
     Foreign { id: SegmentId, reason: &'static str },
+    #[error("memory file {id} from another process can't be used: {reason}")]
+    ForeignFile { id: FileId, reason: &'static str },
     #[error("shared segment: {0}")]
     Os(Errno),
 }
@@ -107,7 +119,10 @@ impl SegmentError {
 /// A frozen segment: its bytes don't change while anyone has it.
 pub(crate) struct Segment {
     id: SegmentId,
-    memory: ManuallyDrop<Memory>,
+    file: Arc<MemoryFile>,
+    /// Its first byte there, and its length; both lie within the file.
+    start: usize,
+    len: usize,
     home: Home,
 }
 
@@ -129,9 +144,9 @@ impl Segment {
         self.id
     }
 
-    /// Bytes mapped. May be more than was asked for.
+    /// Bytes. May be more than was asked for.
     pub(crate) fn len(&self) -> usize {
-        self.memory.capacity()
+        self.len
     }
 
     /// Maps a part of a file of this process, all of which has been written.
@@ -140,10 +155,10 @@ impl Segment {
         let mapping = Mapping::at(fd, offset, len, ProtFlags::PROT_READ)
             .map_err(|errno| SegmentError::from_errno(errno, len.get()))?;
         mapping.will_need();
-        let memory = Memory::of_file(mapping, Arc::clone(fd));
+        let file = Arc::new(MemoryFile::on_disk(mapping));
         let home = Home::Disk { _extent: Arc::clone(extent) };
         let id = SegmentId { owner: u32::MAX, number: 0 };
-        Ok(Arc::new(Self { id, memory: ManuallyDrop::new(memory), home }))
+        Ok(Arc::new(Self { id, file, start: 0, len: len.get(), home }))
     }
 
     /// Whether its bytes lie in a file, which no other process can map.
@@ -157,43 +172,39 @@ impl Segment {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        let mapping = &self.memory.mapping;
-        // SAFETY: the mapping is that long and lives as long as `self`. All of it is initialised, since files read as
-        // zeroes where nothing was written, and backed by the file to its end, which is sealed or our own. Nobody writes
+        let mapping = &self.file.mapping;
+        // SAFETY: the range lies in the mapping, which lives as long as `self`. All of it is initialised, since files read
+        // as zeroes where nothing was written, and backed by the file to its end, which is sealed or our own. Nobody writes
         // while a frozen segment is referred to: the module's text says why. A `SegmentMut` holds a `Segment` too, but
         // then its borrow rules apply.
-        unsafe { slice::from_raw_parts(mapping.ptr.as_ptr(), mapping.len.get()) }
+        unsafe { slice::from_raw_parts(mapping.ptr.add(self.start).as_ptr(), self.len) }
     }
 
     /// Fills the mapping, so that the first reader meets no page faults.
     pub(crate) fn populate(&self) {
-        self.memory.mapping.populate();
+        self.file.populate(self.start, self.len);
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         debug_assert!(self.is_own());
-        let mapping = &self.memory.mapping;
-        // SAFETY: as for `bytes`. Only a `SegmentMut` gives out `&mut Segment`: it is of the pool, so mapped writable;
-        // not frozen, so no process but ours knows the memory; and the borrow makes it ours alone here.
-        unsafe { slice::from_raw_parts_mut(mapping.ptr.as_ptr(), mapping.len.get()) }
+        let mapping = &self.file.mapping;
+        // SAFETY: as for `bytes`. Only a `SegmentMut` gives out `&mut Segment`: it is of the pool, so mapped writable, and
+        // no other segment has a part of its range; not frozen, so nobody else reads it; and the borrow makes it ours alone
+        // here.
+        unsafe { slice::from_raw_parts_mut(mapping.ptr.add(self.start).as_ptr(), self.len) }
     }
 }
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // SAFETY: drop runs once, and nothing uses the field after this line.
-        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         match &self.home {
-            Home::Pool(pool) => pool.reclaim(self.id.number, memory),
-            Home::Abroad { attachments, generation } => attachments.release(self.id, *generation, memory),
-            Home::Disk { .. } => drop(memory),
+            Home::Pool(pool) => {
+                let range = Range { file: self.file.id().number, start: self.start, len: self.len };
+                pool.reclaim(self.id.number, range);
+            }
+            Home::Abroad { attachments, generation } => attachments.release(self.id, *generation),
+            Home::Disk { .. } => {}
         }
-    }
-}
-
-impl AsFd for Segment {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.memory.fd.as_fd()
     }
 }
 

@@ -1,20 +1,31 @@
-//! The segments that this process has made.
+//! The segments that this process has made, and the memory files that they lie in.
 
-use super::memory::Memory;
+use super::memory::{FileId, MemoryFile};
+use super::ranges::{Pages, Range, Ranges};
 use super::{Home, Segment, SegmentError, SegmentId, SegmentMut};
 use crate::ipc::ledger::Ledger;
+use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Capacities are multiples of this; mappings are aligned to it.
+/// Segments begin at multiples of this, and so do their capacities.
 pub(super) const PAGE: usize = 4096;
 
-/// Makes segments and keeps unused ones: a new one costs ten times a used one, all of it page faults and zeroing.
+/// Length of a memory file, but for one that is made for a longer segment. So a process has about one descriptor for each
+/// so many bytes that it shares, however small its segments are.
+pub(super) const FILE: usize = 64 << 20;
+
+/// Makes segments, and keeps the memory of unused ones: new memory costs ten times as much as used, all of it page faults
+/// and zeroing.
+///
+/// # Waste
+/// A segment takes at most an eighth more than was asked for, or a page. Beyond that the memory of a process is what it
+/// uses, and at most `max_free_bytes` that are kept: what else is unused of a file has been given back to the machine,
+/// page by page, so that a file of which one segment is used takes the memory of that one.
 #[derive(Clone)]
 pub(crate) struct SegmentPool(pub(super) Arc<PoolShared>);
 
@@ -27,9 +38,11 @@ pub(super) struct PoolShared {
 
 #[derive(Default)]
 pub(super) struct PoolState {
-    /// By capacity; the last used is used first, since it may still be in the cache.
-    free: BTreeMap<usize, Vec<Memory>>,
-    free_bytes: usize,
+    ranges: Ranges,
+    pub(super) files: FxHashMap<u32, OwnFile>,
+    next_file: u32,
+    /// Files that are no more, of which others are to be told.
+    ended: Vec<FileId>,
     parked_bytes: usize,
     /// Every number in use.
     live: FxHashMap<u32, LiveSegment>,
@@ -38,12 +51,22 @@ pub(super) struct PoolState {
     reused: u64,
 }
 
+pub(super) struct OwnFile {
+    pub(super) file: Arc<MemoryFile>,
+    /// Ranges that segments have, or that are being emptied.
+    used: usize,
+    /// Bytes of it that are taken out of the budget.
+    charged: usize,
+    /// Somebody may still read a part of it that no segment has any more: nothing of it is used again.
+    closing: bool,
+}
+
 #[derive(Default)]
 struct LiveSegment {
     /// Deliveries to other processes not yet returned.
     lent: u32,
-    /// The memory, once our own last reference is dropped while deliveries are outstanding.
-    parked: Option<Memory>,
+    /// Where it lies, once our own last reference is dropped while deliveries are outstanding.
+    parked: Option<Range>,
     /// Somebody who had it can no longer be asked whether it still reads it.
     abandoned: bool,
 }
@@ -55,11 +78,22 @@ pub(crate) struct PoolStats {
     pub(crate) live: usize,
     /// Those of them used elsewhere only.
     pub(crate) parked: usize,
+    /// Memory files.
+    pub(crate) files: usize,
+    /// Unused parts of them whose memory is kept.
     pub(crate) free: usize,
     pub(crate) free_bytes: usize,
-    /// Segments made since the start, and times that one was used again instead.
+    /// Segments with new memory since the start, and with used.
     pub(crate) created: u64,
     pub(crate) reused: u64,
+}
+
+/// A segment's number and memory.
+struct Place {
+    number: u32,
+    file: Arc<MemoryFile>,
+    range: Range,
+    reused: bool,
 }
 
 impl SegmentPool {
@@ -84,18 +118,13 @@ impl SegmentPool {
 
     fn alloc_inner(&self, len: usize) -> Result<(SegmentMut, bool), SegmentError> {
         let capacity = size_class(len).ok_or(SegmentError::Memory { wanted: len })?;
-        let pooled = self.0.state.lock().take_free(capacity.get());
-        let reused = pooled.is_some();
-        let memory = match pooled {
-            Some(memory) => memory,
-            None => match Memory::create(capacity, &self.0.ledger) {
-                Err(e) if e.eased_by_trim() && self.trim() > 0 => Memory::create(capacity, &self.0.ledger)?,
-                made => made?,
-            },
+        let made = match self.0.make(capacity) {
+            Err(e) if e.eased_by_trim() && self.trim() > 0 => self.0.make(capacity),
+            made => made,
         };
-        let number = self.0.state.lock().begin(reused);
+        let Place { number, file, range, reused } = made?;
         let id = SegmentId { owner: self.0.owner, number };
-        let segment = Segment { id, memory: ManuallyDrop::new(memory), home: Home::Pool(self.0.clone()) };
+        let segment = Segment { id, file, start: range.start, len: range.len, home: Home::Pool(self.0.clone()) };
         Ok((SegmentMut { segment, len }, reused))
     }
 
@@ -112,7 +141,8 @@ impl SegmentPool {
     }
 
     /// A program that had these has left, and may still read them. So their memory is not used again, and stays until the
-    /// last process that has them mapped lets go. To be called before they are returned.
+    /// file that they lie in has no other use and the last process that has it mapped lets go. To be called before they
+    /// are returned.
     pub(crate) fn abandon(&self, ids: &[SegmentId]) {
         let mut state = self.0.state.lock();
         for id in ids.iter().filter(|id| id.owner == self.0.owner) {
@@ -135,32 +165,45 @@ impl SegmentPool {
             if entry.lent > 0 {
                 return;
             }
-            let Some(memory) = entry.parked.take() else { return };
-            state.parked_bytes -= memory.capacity();
-            state.end(id.number, memory, self.0.max_free_bytes)
+            let Some(range) = entry.parked.take() else { return };
+            state.parked_bytes -= range.len;
+            self.0.end(&mut state, id.number, range)
         };
-        surplus.discard();
+        self.0.discard(surplus);
     }
 
-    /// Gives all unused segments back to the machine, and says how many bytes that was.
+    /// Gives all unused memory back to the machine, and says how many bytes that was.
     pub(crate) fn trim(&self) -> usize {
-        let (free, bytes) = {
+        let mut surplus = Surplus::default();
+        {
             let mut state = self.0.state.lock();
-            (std::mem::take(&mut state.free), std::mem::take(&mut state.free_bytes))
-        };
-        free.into_values().flatten().for_each(discard);
-        bytes
+            let state = &mut *state;
+            let parts = state.ranges.take_resident(|file| state.files[&file].can_be_emptied());
+            parts.into_iter().for_each(|range| state.set_aside(range, &mut surplus));
+            // What cannot be emptied in parts is given back whole.
+            let whole =
+                state.files.iter().filter(|(number, own)| !own.can_be_emptied() && state.ranges.is_unused(**number));
+            let whole: Vec<u32> = whole.map(|(number, _)| *number).collect();
+            whole.into_iter().for_each(|file| self.0.end_file(state, file, &mut surplus));
+        }
+        self.0.discard(surplus)
+    }
+
+    /// The memory files that have ended since the last call, of which nobody has a segment: other processes need not have
+    /// them mapped.
+    pub(crate) fn take_ended(&self) -> Vec<FileId> {
+        std::mem::take(&mut self.0.state.lock().ended)
     }
 
     /// Bytes of segments that this process has and does not use: kept for later, or used by others only.
     pub(crate) fn idle_bytes(&self) -> u64 {
         let state = self.0.state.lock();
-        (state.free_bytes + state.parked_bytes) as u64
+        (state.ranges.resident_bytes() + state.parked_bytes) as u64
     }
 
     /// Bytes of segments that wait to be used again.
     pub(crate) fn free_bytes(&self) -> u64 {
-        self.0.state.lock().free_bytes as u64
+        self.0.state.lock().ranges.resident_bytes() as u64
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
@@ -168,8 +211,9 @@ impl SegmentPool {
         PoolStats {
             live: state.live.len(),
             parked: state.live.values().filter(|l| l.parked.is_some()).count(),
-            free: state.free.values().map(Vec::len).sum(),
-            free_bytes: state.free_bytes,
+            files: state.files.len(),
+            free: state.ranges.resident_parts(),
+            free_bytes: state.ranges.resident_bytes(),
             created: state.created,
             reused: state.reused,
         }
@@ -183,73 +227,171 @@ impl fmt::Debug for SegmentPool {
 }
 
 impl PoolShared {
-    pub(super) fn reclaim(&self, number: u32, memory: Memory) {
+    /// Begins a segment, with memory that is there, or else with new.
+    fn make(&self, capacity: NonZeroUsize) -> Result<Place, SegmentError> {
+        let mut state = self.state.lock();
+        let (range, reused) = match state.ranges.take(capacity.get(), Pages::Resident) {
+            Some(range) => (range, true),
+            None => (self.new_range(&mut state, capacity)?, false),
+        };
+        let number = state.begin(reused);
+        let own = state.own(range.file);
+        own.used += 1;
+        Ok(Place { number, file: Arc::clone(&own.file), range, reused })
+    }
+
+    fn new_range(&self, state: &mut PoolState, capacity: NonZeroUsize) -> Result<Range, SegmentError> {
+        let bytes = capacity.get();
+        self.ledger.reserve(bytes as u64)?;
+        let range = match state.ranges.take(bytes, Pages::Empty) {
+            Some(range) => Ok(range),
+            None => self.add_file(state, capacity),
+        };
+        match &range {
+            Ok(range) => state.own(range.file).charged += bytes,
+            Err(_) => self.ledger.release(bytes as u64),
+        }
+        range
+    }
+
+    /// Makes a file and takes its beginning. Where the process may not have one of the usual length, it is as short as it
+    /// can be.
+    fn add_file(&self, state: &mut PoolState, capacity: NonZeroUsize) -> Result<Range, SegmentError> {
+        let (bytes, longest) = (capacity.get(), longest_file());
+        if bytes > longest {
+            return Err(SegmentError::FileSize { wanted: bytes });
+        }
+        let id = FileId { owner: self.owner, number: state.next_file };
+        let usual = NonZeroUsize::new(FILE.min(longest).max(bytes)).unwrap_or(capacity);
+        let file = match MemoryFile::create(id, usual, &self.ledger) {
+            Err(SegmentError::Memory { .. }) if usual != capacity => MemoryFile::create(id, capacity, &self.ledger)?,
+            made => made?,
+        };
+        state.next_file = state.next_file.wrapping_add(1);
+        state.ranges.add_file(id.number, file.len());
+        state.files.insert(id.number, OwnFile { file: Arc::new(file), used: 0, charged: 0, closing: false });
+        state.ranges.take(bytes, Pages::Empty).ok_or(SegmentError::Memory { wanted: bytes })
+    }
+
+    /// The last reference of this process is dropped.
+    pub(super) fn reclaim(&self, number: u32, range: Range) {
         let surplus = {
             let mut state = self.state.lock();
             match state.live.get_mut(&number) {
                 Some(entry) if entry.lent > 0 => {
-                    let bytes = memory.capacity();
-                    entry.parked = Some(memory);
-                    state.parked_bytes += bytes;
-                    Surplus::None
+                    entry.parked = Some(range);
+                    state.parked_bytes += range.len;
+                    return;
                 }
-                _ => state.end(number, memory, self.max_free_bytes),
+                _ => self.end(&mut state, number, range),
             }
         };
-        surplus.discard();
+        self.discard(surplus);
     }
-}
 
-/// What is to be given back. Not under a lock: it takes a third of a millisecond a MiB.
-enum Surplus {
-    None,
-    Unused(Memory),
-    Abandoned(Memory),
-}
+    /// Keeps the memory of a segment that has ended for later, or sets it aside where that would be wrong or too much.
+    fn end(&self, state: &mut PoolState, number: u32, range: Range) -> Surplus {
+        let mut surplus = Surplus::default();
+        let abandoned = state.live.remove(&number).is_some_and(|entry| entry.abandoned);
+        let much = state.ranges.resident_bytes().saturating_add(range.len) > self.max_free_bytes;
+        let own = state.own(range.file);
+        own.used -= 1;
+        if abandoned {
+            own.charged -= range.len;
+            self.ledger.release(range.len as u64);
+            if !std::mem::replace(&mut own.closing, true) {
+                let unused = state.ranges.remove_file(range.file);
+                unused.into_iter().for_each(|range| state.set_aside(range, &mut surplus));
+            }
+        } else if own.closing || (much && own.can_be_emptied()) {
+            state.set_aside(range, &mut surplus);
+        } else {
+            state.ranges.put(range, Pages::Resident);
+        }
+        let own = state.own(range.file);
+        if own.closing && own.used == 0 {
+            self.end_file(state, range.file, &mut surplus);
+        }
+        surplus
+    }
 
-impl Surplus {
-    fn discard(self) {
-        match self {
-            Self::None => {}
-            Self::Unused(memory) => discard(memory),
-            // Only our own mapping of it goes.
-            Self::Abandoned(memory) => drop(memory),
+    /// Ends a file of which nothing is used.
+    fn end_file(&self, state: &mut PoolState, file: u32, surplus: &mut Surplus) {
+        state.ranges.remove_file(file);
+        state.ended.push(FileId { owner: self.owner, number: file });
+        if let Some(own) = state.files.remove(&file) {
+            self.ledger.release(own.charged as u64);
+            surplus.files.push((own.file, own.charged));
         }
     }
+
+    /// Gives back what was set aside, and says how many bytes that was. Not under the lock: it takes a third of a
+    /// millisecond a MiB.
+    fn discard(&self, surplus: Surplus) -> usize {
+        let mut bytes = 0;
+        let mut ended = Surplus { files: surplus.files, ranges: SmallVec::new() };
+        for (file, range) in surplus.ranges {
+            // SAFETY: the range lies in the file, since it was taken from there. It was on the list of the unused, or would
+            // have been put there: our own last reference is dropped, and every delivery to others has been returned. It is
+            // on no list now, so nobody begins to use it.
+            let emptied = unsafe { file.empty(range.start, range.len) };
+            let mut state = self.state.lock();
+            let own = state.own(range.file);
+            own.used -= 1;
+            let closing = own.closing;
+            if emptied {
+                bytes += range.len;
+                own.charged -= range.len;
+                self.ledger.release(range.len as u64);
+            }
+            if !closing {
+                state.ranges.put(range, if emptied { Pages::Empty } else { Pages::Resident });
+            }
+            // One of the usual length stays, for the next segments.
+            let last = file.len() <= FILE && state.files.len() == 1;
+            let done =
+                if closing { state.own(range.file).used == 0 } else { state.ranges.is_empty(range.file) && !last };
+            if done {
+                self.end_file(&mut state, range.file, &mut ended);
+            }
+        }
+        bytes + ended.files.iter().map(|(_, charged)| charged).sum::<usize>()
+    }
 }
 
-/// Gives back memory that no segment uses any more.
-fn discard(memory: Memory) {
-    // SAFETY: it comes from the list of the unused, or would have been put there: our own last reference is dropped, and every
-    // delivery to others has been returned.
-    unsafe { memory.discard() }
+impl Drop for PoolShared {
+    fn drop(&mut self) {
+        let charged: usize = self.state.get_mut().files.values().map(|own| own.charged).sum();
+        self.ledger.release(charged as u64);
+    }
+}
+
+/// What is to be given back, without the lock.
+#[derive(Default)]
+struct Surplus {
+    /// To be emptied. Until that is done each counts as used.
+    ranges: SmallVec<[(Arc<MemoryFile>, Range); 1]>,
+    /// Files that have ended, with the bytes that they were charged for. They are not emptied, since somebody may still
+    /// read them: only our own mapping of each goes.
+    files: Vec<(Arc<MemoryFile>, usize)>,
+}
+
+impl OwnFile {
+    fn can_be_emptied(&self) -> bool {
+        self.file.can_be_emptied
+    }
 }
 
 impl PoolState {
-    /// The smallest unused segment that is large enough and not wastefully so.
-    fn take_free(&mut self, capacity: usize) -> Option<Memory> {
-        let (&found, _) = self.free.range(capacity..=capacity.saturating_mul(2)).next()?;
-        let of_that_size = self.free.get_mut(&found)?;
-        let memory = of_that_size.pop();
-        if of_that_size.is_empty() {
-            self.free.remove(&found);
-        }
-        self.free_bytes -= found;
-        memory
+    fn own(&mut self, file: u32) -> &mut OwnFile {
+        self.files.get_mut(&file).expect("a file of which a range is used is there")
     }
 
-    /// Keeps the memory of a segment that has ended for later, or hands it back where that would be wrong or too much.
-    fn end(&mut self, number: u32, memory: Memory, max_free_bytes: usize) -> Surplus {
-        let capacity = memory.capacity();
-        if self.live.remove(&number).is_some_and(|entry| entry.abandoned) {
-            return Surplus::Abandoned(memory);
-        }
-        if self.free_bytes.saturating_add(capacity) > max_free_bytes {
-            return Surplus::Unused(memory);
-        }
-        self.free_bytes += capacity;
-        self.free.entry(capacity).or_default().push(memory);
-        Surplus::None
+    /// A range that is unused is to be emptied.
+    fn set_aside(&mut self, range: Range, surplus: &mut Surplus) {
+        let own = self.own(range.file);
+        own.used += 1;
+        surplus.ranges.push((Arc::clone(&own.file), range));
     }
 
     fn begin(&mut self, reused: bool) -> u32 {
@@ -270,7 +412,13 @@ impl PoolState {
     }
 }
 
-/// Rounds up so that lengths which differ a little share their segments: eight sizes to each doubling.
+/// Bytes that a file of this process may have: with one that is longer it would be sent a signal.
+fn longest_file() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_FSIZE).ok().and_then(|(soft, _)| usize::try_from(soft).ok());
+    limit.unwrap_or(usize::MAX) / PAGE * PAGE
+}
+
+/// Rounds up so that lengths which differ a little share their places: eight sizes to each doubling.
 pub(super) fn size_class(len: usize) -> Option<NonZeroUsize> {
     let len = len.max(1);
     // The power of two above is at most twice the length, so a step is at most an eighth of it.

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
-use super::pool::{PAGE, size_class};
+use super::claims::testing::deliver;
+use super::claims::{FileClaim, Shown};
+use super::pool::{FILE, PAGE, size_class};
 use super::*;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::testing;
@@ -9,6 +11,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::fstat;
 use nix::unistd::ftruncate;
+use proptest::prelude::*;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -29,7 +32,17 @@ fn filled(pool: &SegmentPool, len: usize, byte: u8) -> Arc<Segment> {
 }
 
 fn fd_of(segment: &Segment) -> OwnedFd {
-    segment.as_fd().try_clone_to_owned().unwrap()
+    segment.file.fd().unwrap().try_clone_to_owned().unwrap()
+}
+
+/// Has a process get a segment that may be the first.
+fn attach(attachments: &Attachments, segment: &Arc<Segment>) -> Arc<Segment> {
+    deliver(&mut Shown::default(), attachments, std::slice::from_ref(segment)).unwrap().remove(0)
+}
+
+/// Bytes of a segment's file that take memory.
+fn resident(segment: &Segment) -> usize {
+    fstat(segment.file.fd().unwrap()).unwrap().st_blocks as usize * 512
 }
 
 #[test]
@@ -49,15 +62,15 @@ fn sizes_are_rounded_a_little() {
 #[test]
 fn another_mapping_sees_the_bytes() {
     let (pool, _) = pool(u64::MAX);
-    let attachments = Attachments::new();
+    let attachments = Attachments::passing_on();
     let segment = filled(&pool, 100_000, 7);
     assert!(pool.lend(&segment));
-    let theirs = attachments.attach(segment.id(), fd_of(&segment), segment.len()).unwrap();
+    let theirs = attach(&attachments, &segment);
     assert_eq!(theirs.bytes(), segment.bytes());
     assert_ne!(theirs.bytes().as_ptr(), segment.bytes().as_ptr());
     assert!(!theirs.is_own() && segment.is_own() && !pool.lend(&theirs));
     // Passed on, by a process that only has it mapped.
-    let third = Attachments::new().attach(theirs.id(), fd_of(&theirs), theirs.len()).unwrap();
+    let third = attach(&Attachments::new(), &theirs);
     assert_eq!(third.bytes()[99_999], 7);
 }
 
@@ -100,16 +113,14 @@ fn used_segments_are_used_again_under_a_new_number() {
     assert_ne!(third.id(), id);
     assert_eq!((pool.stats().created, pool.stats().reused), (1, 2));
     drop(third);
-    // Half as large: too wasteful.
-    drop(pool.alloc(MIB / 4).unwrap());
-    assert_eq!(pool.stats().created, 2);
-    // The closest fit is taken.
-    let small = filled(&pool, MIB / 8, 0);
-    assert_eq!(small.len(), MIB / 4);
+    // A smaller one takes a part.
+    let small = filled(&pool, MIB / 4, 0);
+    assert_eq!((pool.stats().reused, pool.stats().free_bytes), (3, MIB - MIB / 4));
     drop(small);
+    assert_eq!(pool.stats().free, 1, "parts that touch become one");
     assert!(ledger.used() > 0);
-    assert_eq!(pool.trim(), MIB + MIB / 4);
-    assert_eq!(ledger.used(), 0);
+    assert_eq!(pool.trim(), MIB);
+    assert_eq!((ledger.used(), pool.stats().files), (0, 1));
 }
 
 #[test]
@@ -119,7 +130,7 @@ fn free_segments_are_bounded() {
     let held: Vec<_> = (0..5).map(|_| filled(&pool, MIB, 1)).collect();
     assert_eq!(pool.stats().live, 5);
     drop(held);
-    assert_eq!((pool.stats().free_bytes, pool.stats().live), (2 * MIB, 0));
+    assert_eq!((pool.stats().free_bytes, pool.stats().live, pool.stats().files), (2 * MIB, 0, 1));
     assert_eq!(ledger.used(), 2 * MIB as u64);
     drop(pool);
     assert_eq!(ledger.used(), 0);
@@ -171,7 +182,8 @@ fn what_somebody_may_still_read_is_neither_used_again_nor_emptied() {
         let segment = filled(&pool, MIB, 7);
         let id = segment.id();
         pool.lend(&segment);
-        let theirs = Attachments::new().attach(id, fd_of(&segment), MIB).unwrap();
+        let other = filled(&pool, MIB, 9);
+        let theirs = attach(&Attachments::new(), &segment);
         if abandoned_first {
             pool.abandon(&[id]);
             pool.returned(id, 1);
@@ -181,8 +193,16 @@ fn what_somebody_may_still_read_is_neither_used_again_nor_emptied() {
             pool.abandon(&[id, SegmentId { owner: 2, number: id.number }]);
             pool.returned(id, 1);
         }
-        assert_eq!((pool.stats().live, pool.stats().free, ledger.used()), (0, 0, 0));
+        assert_eq!((pool.stats().live, pool.stats().free, ledger.used()), (1, 0, MIB as u64));
         filled(&pool, MIB, 8);
+        pool.trim();
+        assert!(theirs.bytes().iter().all(|b| *b == 7));
+        // Its file goes when nothing else is in use there.
+        let file = other.file.id();
+        assert!(!pool.take_ended().contains(&file));
+        assert!(other.bytes().iter().all(|b| *b == 9));
+        drop(other);
+        assert_eq!((pool.take_ended(), ledger.used()), (vec![file], 0));
         assert!(theirs.bytes().iter().all(|b| *b == 7));
     }
 }
@@ -211,11 +231,12 @@ fn attached_segments_are_mapped_once_and_reported_with_their_count() {
         counter.fetch_add(1, Ordering::Relaxed);
     }));
     let segments = [filled(&pool, MIB, 1), filled(&pool, MIB, 2)];
-    let attach = |s: &Arc<Segment>| attachments.attach(s.id(), fd_of(s), s.len()).unwrap();
+    let attach = |s: &Arc<Segment>| attach(&attachments, s);
     let a = attach(&segments[0]);
     let b = attach(&segments[0]);
     assert!(Arc::ptr_eq(&a, &b));
     let c = attach(&segments[1]);
+    assert_eq!(attachments.files(), 1, "both lie in one file");
     assert_eq!(attachments.len(), 2);
     drop(a);
     assert_eq!(attachments.take_released(), []);
@@ -230,7 +251,7 @@ fn attached_segments_are_mapped_once_and_reported_with_their_count() {
 /// Lends a segment and has it attached.
 fn delivered(pool: &SegmentPool, attachments: &Attachments, segment: &Arc<Segment>) -> Arc<Segment> {
     assert!(pool.lend(segment));
-    attachments.attach(segment.id(), fd_of(segment), segment.len()).unwrap()
+    attach(attachments, segment)
 }
 
 fn give_back(pool: &SegmentPool, attachments: &Attachments) {
@@ -241,7 +262,6 @@ fn give_back(pool: &SegmentPool, attachments: &Attachments) {
 fn memory_that_comes_again_is_mapped_still() {
     let (pool, _) = pool(u64::MAX);
     let attachments = Attachments::new();
-    attachments.keep(2 * MIB);
     let mut before = None;
     for byte in 1..4 {
         let segment = filled(&pool, MIB, byte);
@@ -250,82 +270,175 @@ fn memory_that_comes_again_is_mapped_still() {
         let at = theirs.bytes().as_ptr() as usize;
         assert!(before.replace((at, segment.id())).is_none_or(|(was, id)| was == at && id != segment.id()));
         drop((theirs, segment));
-        assert_eq!((attachments.len(), attachments.kept()), (0, 1));
+        assert_eq!((attachments.len(), attachments.files()), (0, 1));
         give_back(&pool, &attachments);
-        assert_eq!(pool.stats().free, 1, "a kept mapping is no use of the segment");
+        assert_eq!(pool.stats().free, 1, "a mapping is no use of the segment");
     }
     assert_eq!(pool.stats().created, 1);
 }
 
 #[test]
-fn kept_mappings_are_bounded_and_the_oldest_go_first() {
-    let (pool, _) = pool(u64::MAX);
-    let attachments = Attachments::new();
-    let segments: Vec<_> = (0..4).map(|i| filled(&pool, MIB, i)).collect();
-    let attach = |i: usize| delivered(&pool, &attachments, &segments[i]);
-    drop(attach(0));
-    assert_eq!(attachments.kept(), 0, "none without being told to");
-    attachments.keep(2 * MIB);
-    let at: Vec<_> = (0..3).map(|i| attach(i).bytes().as_ptr()).collect();
-    assert_eq!(attachments.kept(), 2);
-    assert_eq!([attach(2).bytes().as_ptr(), attach(1).bytes().as_ptr()], [at[2], at[1]]);
-    drop(attach(3));
-    assert_eq!((attach(1).bytes().as_ptr(), attachments.kept()), (at[1], 2));
-    let large = filled(&pool, 3 * MIB, 9);
-    drop(delivered(&pool, &attachments, &large));
-    assert_eq!(attachments.kept(), 2, "what is larger than all that may be kept is not");
-}
-
-#[test]
-fn a_kept_mapping_keeps_no_memory_from_the_machine() {
+fn a_mapping_keeps_no_memory_from_the_machine() {
     let (pool, ledger) = pool(u64::MAX);
     let attachments = Attachments::new();
-    attachments.keep(64 * MIB);
-    let segment = filled(&pool, MIB, 7);
-    let fd = fd_of(&segment);
-    let in_use = || fstat(&fd).unwrap().st_blocks * 512;
+    let (segment, other) = (filled(&pool, MIB, 7), filled(&pool, 10, 1));
     drop(delivered(&pool, &attachments, &segment));
     drop(segment);
     pool.trim();
-    assert_eq!((in_use(), pool.stats().parked), (MIB as i64, 1), "it is lent still");
+    assert_eq!((resident(&other), pool.stats().parked), (MIB + PAGE, 1), "it is lent still");
     give_back(&pool, &attachments);
-    assert_eq!((in_use(), pool.stats().free, attachments.kept()), (MIB as i64, 1, 1));
+    assert_eq!((resident(&other), pool.stats().free), (MIB + PAGE, 1));
     assert_eq!(pool.trim(), MIB);
-    assert_eq!((in_use(), ledger.used(), attachments.kept()), (0, 0, 1));
+    assert_eq!((resident(&other), ledger.used() as usize, attachments.files()), (PAGE, PAGE, 1));
 }
 
 #[test]
-fn nothing_of_an_owner_that_has_ended_is_kept() {
+fn nothing_of_an_owner_that_has_ended_stays_mapped() {
     let (pool, _) = pool(u64::MAX);
     let others = SegmentPool::new(2, Ledger::in_memory(u64::MAX), MIB);
     let attachments = Attachments::new();
-    attachments.keep(64 * MIB);
     let (a, b, other) = (filled(&pool, MIB, 1), filled(&pool, MIB, 2), filled(&others, MIB, 3));
     drop((delivered(&pool, &attachments, &a), delivered(&others, &attachments, &other)));
     let late = delivered(&pool, &attachments, &b);
-    assert_eq!(attachments.kept(), 2);
-    attachments.forget(&[1]);
-    assert_eq!((attachments.kept(), late.bytes()[0]), (1, 2));
-    drop(late);
-    assert_eq!(attachments.kept(), 1);
+    assert_eq!(attachments.files(), 2);
+    assert_eq!(attachments.end_owner(1), [b.file.id()]);
+    assert_eq!((attachments.files(), late.bytes()[0]), (1, 2));
 }
 
 #[test]
-fn what_its_owner_could_not_empty_is_not_kept() {
+fn small_segments_share_files_and_a_long_one_has_its_own() {
+    let (pool, ledger) = pool(u64::MAX);
+    let small: Vec<_> = (0..5000).map(|i| filled(&pool, 66_000, i as u8)).collect();
+    let files = (5000 * small[0].len()).div_ceil(FILE / small[0].len() * small[0].len());
+    assert_eq!(pool.stats().files, files, "{:?}", pool.stats());
     let attachments = Attachments::new();
-    attachments.keep(MIB);
-    let fd = memfd_create(c"x", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
-    ftruncate(&fd, 4096).unwrap();
-    fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW)).unwrap();
-    drop(attachments.attach(SegmentId { owner: 3, number: 4 }, fd, 4096).unwrap());
-    assert_eq!(attachments.kept(), 0);
+    let there = deliver(&mut Shown::default(), &attachments, &small).unwrap();
+    assert_eq!((attachments.files(), attachments.len()), (files, 5000));
+    assert!(there.iter().zip(0..).all(|(segment, i)| segment.bytes()[65_999] == i as u8));
+    let long = filled(&pool, FILE + 1, 1);
+    assert_eq!(pool.stats().files, files + 1);
+    drop((there, small));
+    assert!(pool.stats().free_bytes <= 64 * MIB && pool.stats().files <= 3, "{:?}", pool.stats());
+    pool.trim();
+    assert_eq!(pool.stats().files, 1, "files of which nothing is used end");
+    assert_eq!(pool.take_ended().len(), files);
+    assert_eq!(ledger.used() as usize, long.len());
+}
+
+#[test]
+fn a_file_of_which_one_segment_is_used_takes_the_memory_of_that_one() {
+    let ledger = Ledger::in_memory(u64::MAX);
+    let pool = SegmentPool::new(1, ledger.clone(), 0);
+    let mut held: Vec<_> = (0..200).map(|i| filled(&pool, 64 << 10, i)).collect();
+    assert_eq!(resident(&held[0]), 200 << 16);
+    held.retain(|segment| segment.bytes()[0] == 77);
+    assert_eq!((resident(&held[0]), ledger.used()), (1 << 16, 1 << 16));
+    assert!(held[0].bytes().iter().all(|b| *b == 77));
+}
+
+#[test]
+fn a_file_that_cannot_be_emptied_is_kept_until_nothing_of_it_is_used() {
+    let ledger = Ledger::in_memory(u64::MAX);
+    let pool = SegmentPool::new(1, ledger.clone(), 0);
+    drop(filled(&pool, MIB, 1));
+    {
+        let mut state = pool.0.state.lock();
+        for own in state.files.values_mut() {
+            Arc::get_mut(&mut own.file).unwrap().can_be_emptied = false;
+        }
+    }
+    let (a, b) = (filled(&pool, MIB, 1), filled(&pool, MIB, 2));
+    drop(a);
+    assert_eq!((pool.trim(), ledger.used()), (0, 2 * MIB as u64));
+    assert_eq!(b.bytes()[5], 2);
+    drop(b);
+    assert_eq!((pool.trim(), ledger.used(), pool.stats().files), (2 * MIB, 0, 0));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Make(usize),
+    Lend(usize),
+    Drop(usize),
+    Return(usize),
+    Trim,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1..400_000_usize).prop_map(Step::Make),
+        2 => any::<usize>().prop_map(Step::Lend),
+        4 => any::<usize>().prop_map(Step::Drop),
+        2 => any::<usize>().prop_map(Step::Return),
+        1 => Just(Step::Trim),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// After any workload: what is taken out of the budget, and what the kernel has given, is at most twice what is in use
+    /// and what may be kept; and no segment's bytes change while anybody has it.
+    #[test]
+    fn memory_is_bounded_by_what_is_used(steps in steps()) {
+        const KEPT: usize = MIB;
+        let ledger = Ledger::in_memory(u64::MAX);
+        let pool = SegmentPool::new(1, ledger.clone(), KEPT);
+        let attachments = Attachments::new();
+        let mut shown = Shown::default();
+        let (mut own, mut lent) = (Vec::<(Arc<Segment>, usize, u8)>::new(), Vec::<(Arc<Segment>, usize, u8)>::new());
+        let mut byte = 0_u8;
+        for step in steps {
+            match step {
+                Step::Make(len) => {
+                    byte = byte.wrapping_add(1);
+                    own.push((filled(&pool, len, byte), len, byte));
+                }
+                Step::Lend(at) if !own.is_empty() => {
+                    let (segment, len, byte) = &own[at % own.len()];
+                    pool.lend(segment);
+                    let there = deliver(&mut shown, &attachments, std::slice::from_ref(segment)).unwrap().remove(0);
+                    lent.push((there, *len, *byte));
+                }
+                Step::Drop(at) if !own.is_empty() => drop(own.swap_remove(at % own.len())),
+                Step::Return(at) if !lent.is_empty() => {
+                    drop(lent.swap_remove(at % lent.len()));
+                    give_back(&pool, &attachments);
+                }
+                Step::Trim => drop(pool.trim()),
+                _ => {}
+            }
+            let ended = pool.take_ended();
+            attachments.end_files(&ended);
+            shown.forget(&ended);
+            let mut used: Vec<_> = own.iter().chain(&lent).map(|(segment, len, _)| (segment.id(), *len)).collect();
+            used.sort();
+            used.dedup();
+            let used: usize = used.iter().map(|(_, len)| len.next_multiple_of(PAGE)).sum();
+            prop_assert!(ledger.used() as usize <= 2 * used + KEPT, "{} of {used}", ledger.used());
+            let memory: usize = pool.0.state.lock().files.values().map(|own| {
+                fstat(own.file.fd().unwrap()).unwrap().st_blocks as usize * 512
+            }).sum();
+            prop_assert!(memory <= 2 * used + KEPT, "{memory} of {used}");
+            prop_assert_eq!(attachments.files() <= pool.stats().files, true);
+        }
+        for (segment, len, byte) in own.iter().chain(&lent) {
+            prop_assert!(segment.bytes()[..*len].iter().all(|b| b == byte));
+        }
+        own.clear();
+        lent.clear();
+        give_back(&pool, &attachments);
+        pool.trim();
+        prop_assert_eq!((ledger.used(), pool.stats().live), (0, 0));
+        prop_assert!(pool.stats().files <= 1);
+    }
 }
 
 #[test]
 fn racing_deliveries_and_drops_lose_no_count() {
     let (pool, _) = pool(u64::MAX);
     let attachments = Attachments::new();
-    attachments.keep(MIB);
     let segment = filled(&pool, 1000, 9);
     const EACH: u32 = 2000;
     thread::scope(|s| {
@@ -333,7 +446,7 @@ fn racing_deliveries_and_drops_lose_no_count() {
             s.spawn(|| {
                 for _ in 0..EACH {
                     pool.lend(&segment);
-                    let got = attachments.attach(segment.id(), fd_of(&segment), segment.len()).unwrap();
+                    let got = attach(&attachments, &segment);
                     assert_eq!(got.bytes()[0], 9);
                 }
             });
@@ -351,11 +464,13 @@ fn racing_deliveries_and_drops_lose_no_count() {
 #[test]
 fn hostile_descriptors_are_refused() {
     let attachments = Attachments::new();
-    let id = SegmentId { owner: 3, number: 4 };
+    let id = FileId { owner: 3, number: 4 };
     let refused = |fd: OwnedFd, len, why: &str| {
-        let error = attachments.attach(id, fd, len).unwrap_err();
-        assert!(error.to_string().contains(why), "{error}");
-        assert_eq!(attachments.take_released(), [(id, 1)]);
+        for transient in [false, true] {
+            let fd = fd.try_clone().unwrap();
+            let error = attachments.arrival().file(FileClaim { id, len, transient }, fd).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
     };
     let memfd = |seals: SealFlag, len| {
         let fd = memfd_create(c"x", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
@@ -367,14 +482,42 @@ fn hostile_descriptors_are_refused() {
     refused(memfd(SealFlag::F_SEAL_GROW, 4096), 4096, "not sealed");
     refused(memfd(SealFlag::F_SEAL_SHRINK, 4096), 4096, "not sealed");
     refused(memfd(fixed, 4096), 4097, "smaller");
-    refused(memfd(fixed, 4096), usize::MAX, "smaller");
+    refused(memfd(fixed, 4096), u64::MAX, "smaller");
     refused(memfd(fixed, 0), 0, "empty");
     refused(tempfile::tempfile().unwrap().into(), 1, "not a memory file");
     refused(nix::unistd::pipe().unwrap().0, 1, "not a memory file");
+    assert_eq!(attachments.files(), 0);
+}
+
+#[test]
+fn segments_that_lie_nowhere_are_refused_and_count_as_released() {
     let (pool, _) = pool(u64::MAX);
     let good = filled(&pool, 4096, 1);
-    let kept = attachments.attach(good.id(), fd_of(&good), good.len()).unwrap();
-    assert!(attachments.attach(good.id(), fd_of(&good), good.len() + 1).is_err());
+    let attachments = Attachments::new();
+    let at = |file, page, len| {
+        let claim = claims::Claim { id: good.id(), file, page, len };
+        attachments.arrival().segment(claim).map(|segment| segment.len())
+    };
+    let refused = |answer: Result<usize, SegmentError>, why: &str| {
+        let error = answer.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(attachments.take_released(), [(good.id(), 1)]);
+    };
+    refused(at(0, 0, 4096), "has not been shown");
+    drop(attach(&attachments, &good));
+    assert_eq!(attachments.take_released(), [(good.id(), 1)]);
+    let pages = (FILE / PAGE) as u32;
+    refused(at(1, 0, 4096), "has not been shown");
+    refused(at(0, 0, 0), "empty");
+    refused(at(0, pages, 1), "past the end");
+    refused(at(0, pages - 1, 4097), "past the end");
+    refused(at(0, 1, FILE as u64), "past the end");
+    refused(at(0, u32::MAX, 1), "past the end");
+    refused(at(0, 0, u64::MAX), "past the end");
+    assert_eq!(at(0, pages - 1, 4096), Ok(4096));
+    assert_eq!(attachments.take_released(), [(good.id(), 1)]);
+    let kept = attach(&attachments, &good);
+    assert!(at(0, 0, good.len() as u64 + 1).unwrap_err().to_string().contains("smaller"));
     drop(kept);
     assert_eq!(attachments.take_released(), [(good.id(), 2)]);
     assert_eq!(attachments.len(), 0);

@@ -2,7 +2,7 @@
 
 use super::fleet::Phase;
 use super::loans::Borrower;
-use super::{Core, SessionEnd, session_of};
+use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
 use crate::ids::{SessionId, WorkerId};
 use crate::job::{Completion, Outcome};
@@ -34,6 +34,7 @@ impl Core {
             FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
             FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
             FromWorker::Released(segments) => self.loans.take_back(Borrower::Worker(worker), segments),
+            FromWorker::FilesEnded(files) => self.files_ended(files, owner_of(worker), fx),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
             FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {

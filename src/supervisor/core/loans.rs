@@ -1,9 +1,9 @@
 //! Which segments are lent to whom, and how their owners get them back.
 
-use super::{Core, FIRST_OWNER};
+use super::{Core, FIRST_OWNER, OWN, SessionEnd, owner_of};
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::ipc::segment::{Segment, SegmentId};
+use crate::ipc::segment::{FileId, Segment, SegmentId};
 use crate::message::{ToSession, ToWorker};
 use crate::supervisor::effects::Effects;
 use rustc_hash::FxHashMap;
@@ -84,7 +84,7 @@ fn by_owner<T>(all: impl IntoIterator<Item = T>, owner: impl Fn(&T) -> u32) -> V
         sorted.entry(owner(&one)).or_default().push(one);
     }
     let named = |(owner, all)| match owner {
-        0 => None,
+        OWN => None,
         ATTACHED_OWNERS.. => Some((Owner::Session(SessionId(owner - ATTACHED_OWNERS)), all)),
         _ => Some((Owner::Worker(WorkerId(owner - FIRST_OWNER)), all)),
     };
@@ -102,11 +102,29 @@ impl Core {
         }
     }
 
-    /// Nothing that this process has made comes again: nobody is to keep it mapped.
-    pub(super) fn forget_owner<E: Effects>(&mut self, owner: u32, fx: &mut E) {
-        fx.forget_owner(owner);
-        let ready: Vec<_> = self.fleet.ready().collect();
-        ready.into_iter().for_each(|id| self.send(id, &ToWorker::OwnersEnded(vec![owner]), fx));
+    /// A process that has made segments has ended: nobody is to keep its memory files mapped.
+    pub(super) fn owner_ended<E: Effects>(&mut self, owner: u32, fx: &mut E) {
+        let files = fx.owner_ended(owner);
+        self.tell_files_ended(files, owner, fx);
+    }
+
+    /// An owner has given up memory files of which nobody has a segment: nobody is to keep them mapped.
+    pub(super) fn files_ended<E: Effects>(&mut self, mut files: Vec<FileId>, owner: u32, fx: &mut E) {
+        files.retain(|file| file.owner == owner);
+        fx.files_ended(&files);
+        self.tell_files_ended(files, owner, fx);
+    }
+
+    fn tell_files_ended<E: Effects>(&mut self, files: Vec<FileId>, owner: u32, fx: &mut E) {
+        if files.is_empty() {
+            return;
+        }
+        let others: Vec<_> = self.fleet.ready().filter(|worker| owner_of(*worker) != owner).collect();
+        others.into_iter().for_each(|id| self.send(id, &ToWorker::FilesEnded(files.clone()), fx));
+        let attached = self.sessions.ends.iter().filter(|(_, end)| matches!(end, SessionEnd::Attached));
+        let others: Vec<_> =
+            attached.map(|(session, _)| *session).filter(|id| ATTACHED_OWNERS + id.0 != owner).collect();
+        others.into_iter().for_each(|id| self.tell_session(id, ToSession::FilesEnded(files.clone()), fx));
     }
 
     /// Gives segments back to their owners that nobody here uses any more.

@@ -45,7 +45,8 @@ const CHECK: Duration = Duration::from_millis(100);
 const CLOSE_CHECK: Duration = Duration::from_millis(10);
 /// How long workers may take to stop before they are killed.
 const STOP_GRACE: Duration = Duration::from_millis(500);
-/// The first number of a worker's segments' owner: the supervisor's process is 0.
+/// The number under which the supervisor's own process makes segments, and the first number of a worker.
+const OWN: u32 = 0;
 const FIRST_OWNER: u32 = 1;
 
 pub(crate) struct Core {

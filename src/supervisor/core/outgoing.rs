@@ -2,12 +2,11 @@
 
 use super::loans::Borrower;
 use super::{Core, SessionEnd};
-use crate::error::{Cause, DeathCause};
+use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::batch::Batch;
-use crate::ipc::frame::MOST_FDS;
 use crate::ipc::payload::Payload;
-use crate::job::{Completion, Delivered, Delivery, Failure, Input, Outcome};
+use crate::job::{Delivered, Delivery, Input};
 use crate::message::{Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::RunTask;
 use crate::supervisor::effects::Effects;
@@ -23,27 +22,22 @@ impl Core {
 
     pub(super) fn run<E: Effects>(&mut self, worker: WorkerId, tasks: Vec<RunTask>, fx: &mut E) {
         let (mut batch, mut size) = (Tasks::default(), Batch::default());
-        let mut refused = Vec::new();
         for task in tasks {
             let payloads = task.inputs.iter().filter_map(|input| match input {
                 Input::Payload(payload) => Some(payload),
                 _ => None,
             });
-            let (more_fds, mut more_bytes) = payloads
+            let (segments, mut more_bytes) = payloads
                 .clone()
-                .fold((0, 0), |(fds, bytes), payload| (fds + payload.segments().len(), bytes + payload.bytes.len()));
-            if more_fds > MOST_FDS {
-                refused.push(Self::too_many_segments(&task, more_fds));
-                continue;
-            }
+                .fold((0, 0), |(n, bytes), payload| (n + payload.segments().len(), bytes + payload.bytes.len()));
             payloads.for_each(|payload| self.loans.lend(Borrower::Worker(worker), payload));
             let body = task.spec.body(task.id.index);
             more_bytes += body.len();
-            if !size.fits(more_fds, more_bytes) {
+            if !size.fits(segments, more_bytes) {
                 self.send(worker, &ToWorker::Run(std::mem::take(&mut batch)), fx);
                 size.clear();
             }
-            size.add(more_fds, more_bytes);
+            size.add(segments, more_bytes);
             let options = &task.spec.options;
             let name =
                 (options.binary_search_by_key(&task.id.index, |o| o.0).ok()).and_then(|at| options[at].1.name.clone());
@@ -62,33 +56,14 @@ impl Core {
         if !batch.is_empty() {
             self.send(worker, &ToWorker::Run(batch), fx);
         }
-        if !refused.is_empty() {
-            self.scheduler.finished(worker, refused, self.now(fx));
-            self.agenda.unsettled = true;
-        }
     }
 
     /// Gives values to a worker that are to stay in its reach.
     pub(super) fn share<E: Effects>(&mut self, worker: WorkerId, values: Vec<(TaskId, Payload)>, fx: &mut E) {
         for value in values {
-            // One that does not fit a message can't be an input either, which whoever uses it is told.
-            if value.1.segments().len() <= MOST_FDS {
-                self.loans.lend(Borrower::Worker(worker), &value.1);
-                self.send(worker, &ToWorker::Share(vec![value]), fx);
-            }
+            self.loans.lend(Borrower::Worker(worker), &value.1);
+            self.send(worker, &ToWorker::Share(vec![value]), fx);
         }
-    }
-
-    /// What becomes of a task whose inputs lie in more segments than a message can carry.
-    fn too_many_segments(task: &RunTask, segments: usize) -> Completion {
-        let reason = format!(
-            "its inputs lie in {segments} shared segments and a worker takes at most {MOST_FDS} at a time: \
-             put the large values together in steps, as a tree"
-        );
-        let cause = Cause::Resource { reason };
-        let failure = Failure { task: task.id, step: 0, call: None, worker: None, cause };
-        let outcome = Outcome::Failed(Box::new(failure));
-        Completion { id: task.id, attempt: task.attempt, run_us: 0, outcome }
     }
 
     pub(super) fn deliver<E: Effects>(&mut self, session: SessionId, deliveries: Vec<Delivery>, fx: &mut E) {
@@ -98,12 +73,12 @@ impl Core {
                 let (mut batch, mut size) = (Vec::new(), Batch::default());
                 for delivery in deliveries {
                     if let Ok(Delivered::Value(payload)) = &delivery.result {
-                        let (fds, bytes) = (payload.segments().len(), payload.bytes.len());
-                        if !size.fits(fds, bytes) {
+                        let (segments, bytes) = (payload.segments().len(), payload.bytes.len());
+                        if !size.fits(segments, bytes) {
                             self.tell_session(session, ToSession::Deliveries(std::mem::take(&mut batch)), fx);
                             size.clear();
                         }
-                        size.add(fds, bytes);
+                        size.add(segments, bytes);
                     }
                     batch.push(delivery);
                 }

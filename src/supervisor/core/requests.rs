@@ -3,7 +3,7 @@
 use super::loans::Borrower;
 use super::memory::pause_of;
 use super::sessions::Waiting;
-use super::{Core, Phase, SessionEnd, WorkerProcess};
+use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
 use crate::message::{Answer, Question, Request, ToSession};
@@ -43,6 +43,14 @@ impl Core {
             Request::Deliver { number, outputs } => self.scheduler.deliver(job(number), &outputs),
             Request::Retry { number, outputs } => self.scheduler.retry(job(number), &outputs),
             Request::Released(segments) => self.loans.take_back(Borrower::Session(session), segments),
+            Request::FilesEnded(files) => {
+                let owner = match self.sessions.ends.get(&session) {
+                    Some(SessionEnd::Attached) => ATTACHED_OWNERS + session.0,
+                    Some(SessionEnd::Worker(worker)) => owner_of(*worker),
+                    Some(SessionEnd::Client) | None => OWN,
+                };
+                self.files_ended(files, owner, fx);
+            }
             Request::Ask { ticket, question } => {
                 if let Some(answer) = self.answer(session, ticket, question, fx) {
                     self.tell_session(session, ToSession::Answer(ticket, answer), fx);
@@ -196,7 +204,7 @@ impl Core {
         if session != SessionId::CLIENT {
             // The connection has ended, not the program.
             self.abandon(lent, fx);
-            self.forget_owner(ATTACHED_OWNERS + session.0, fx);
+            self.owner_ended(ATTACHED_OWNERS + session.0, fx);
         }
     }
 }

@@ -78,8 +78,6 @@ impl Core {
         if *build != self.program.build {
             return Err("it is another build of the program".to_string());
         }
-        let dead = |w: &WorkerId| !self.fleet.workers.contains_key(w);
-        let ended_owners = (0..self.fleet.next_worker).map(WorkerId).filter(dead).map(owner_of).collect();
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return Ok(()) };
         process.phase = Phase::Ready;
         let (slot, pid) = (process.slot, process.pid);
@@ -96,7 +94,6 @@ impl Core {
             session: session_of(worker),
             counter: clock::uses_counter(),
             other_program: !self.program.is_own,
-            ended_owners,
             shuffle_directory: self.settings.shuffle_directory.clone(),
         };
         self.note(slot, pid, ProcessStep::Ready);
@@ -183,7 +180,7 @@ impl Core {
         // Its page stays until the end of this: the first attempt to replace it does not count on that memory.
         let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
-        self.forget_owner(owner_of(worker), fx);
+        self.owner_ended(owner_of(worker), fx);
         let pause = if expected {
             self.fleet.slots[slot].leave();
             Duration::ZERO

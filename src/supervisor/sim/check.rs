@@ -4,7 +4,6 @@ use super::session::Heard;
 use super::{BAD, HANGS, STUCK, World};
 use crate::error::Cause;
 use crate::ids::{SessionId, TaskId};
-use crate::ipc::frame::MOST_FDS;
 use crate::job::Failure;
 use std::collections::BTreeSet;
 
@@ -33,7 +32,6 @@ impl World {
             }
             Cause::MemoryLimit { records, .. } => assert!(self.has_limit && !records.is_empty(), "{failed}"),
             Cause::Infeasible { .. } => assert!(task.picky || self.never, "{failed}"),
-            Cause::Resource { .. } => assert!(task.inputs.len() > MOST_FDS, "{failed}"),
             other => panic!("{other:?}"),
         }
     }

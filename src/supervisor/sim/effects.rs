@@ -5,14 +5,14 @@ use crate::error::{DeathCause, Error, Result};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::page::ControlPage;
-use crate::ipc::segment::{Attachments, Segment, SegmentId};
+use crate::ipc::segment::claims::Shown;
+use crate::ipc::segment::{Attachments, FileId, Segment, SegmentId};
 use crate::memory::oom::Verdict;
 use crate::message::{self, Malformed, ToSession, ToWorker};
 use crate::supervisor::effects::{Effects, Timer};
 use fastrand::Rng;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +38,8 @@ pub(super) struct SimEffects {
     pub(super) released: Arc<AtomicBool>,
     pub(super) timers: Vec<(Duration, Timer)>,
     pub(super) mail: BTreeMap<SessionId, VecDeque<Mail>>,
+    /// What each attached session has been shown.
+    shown: BTreeMap<SessionId, Shown>,
     /// Tasks that sessions have been told are done, by number alone.
     pub(super) done: u64,
     /// Only the actor starts processes, sets timers and stops.
@@ -56,7 +58,7 @@ pub(super) struct SimEffects {
 
 impl SimEffects {
     pub(super) fn new(rng: Rng, threads: usize) -> Self {
-        let (attachments, released) = (Attachments::new(), Arc::new(AtomicBool::new(false)));
+        let (attachments, released) = (Attachments::passing_on(), Arc::new(AtomicBool::new(false)));
         let notified = Arc::clone(&released);
         attachments.set_notifier(Box::new(move || notified.store(true, Ordering::Relaxed)));
         Self {
@@ -68,6 +70,7 @@ impl SimEffects {
             released,
             timers: Vec::new(),
             mail: BTreeMap::new(),
+            shown: BTreeMap::new(),
             done: 0,
             in_actor: true,
             stopped: false,
@@ -90,9 +93,10 @@ impl SimEffects {
     }
 }
 
-/// A message as it arrives, with descriptors of its segments.
-pub(super) fn frame(body: Vec<u8>, segments: &[Arc<Segment>]) -> Frame {
-    let fds = segments.iter().map(|segment| segment.as_fd().try_clone_to_owned().unwrap()).collect();
+/// A message as it arrives, with the descriptors that go along, where the receiver has been shown `shown`.
+pub(super) fn frame(shown: &mut Shown, mut body: Vec<u8>, segments: &[Arc<Segment>]) -> Frame {
+    let files = shown.append(&mut body, segments);
+    let fds = files.iter().map(|file| file.fd().unwrap().try_clone_to_owned().unwrap()).collect();
     Frame { kind: message::KIND, body, fds }
 }
 
@@ -147,7 +151,7 @@ impl Effects for SimEffects {
         }
         let (body, segments) = message::encode(message)?;
         if let Some(worker) = self.workers.get_mut(&worker).filter(|worker| worker.ended.is_none()) {
-            worker.inbox.push_back(frame(body, &segments));
+            worker.inbox.push_back(frame(&mut worker.shown, body, &segments));
         }
         Ok(())
     }
@@ -159,7 +163,8 @@ impl Effects for SimEffects {
             return mail.push_back(Mail::Local(message));
         }
         let (body, segments) = message::encode(&message).expect("a message to a session fits into a frame");
-        mail.push_back(Mail::Frame(frame(body, &segments)));
+        let shown = self.shown.entry(session).or_default();
+        mail.push_back(Mail::Frame(frame(shown, body, &segments)));
     }
 
     fn count_done(&mut self, tasks: u64) {
@@ -196,8 +201,12 @@ impl Effects for SimEffects {
         (0, 1 << 30)
     }
 
-    fn forget_owner(&mut self, owner: u32) {
-        self.attachments.forget(&[owner]);
+    fn owner_ended(&mut self, owner: u32) -> Vec<FileId> {
+        self.attachments.end_owner(owner)
+    }
+
+    fn files_ended(&mut self, files: &[FileId]) {
+        self.attachments.end_files(files);
     }
 
     fn take_released(&mut self) -> Vec<(SegmentId, u32)> {

@@ -4,9 +4,10 @@ use super::effects::{Mail, frame};
 use super::worker::payload;
 use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, SAME, STUCK, World, combine, is_restart, value_of};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
-use crate::ipc::frame::{Frame, MAX_FDS, MOST_FDS};
+use crate::ipc::frame::Frame;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
+use crate::ipc::segment::claims::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
@@ -37,6 +38,8 @@ pub(super) struct SimSession {
     pub(super) end: SessionEnd,
     pub(super) pool: SegmentPool,
     pub(super) attachments: Attachments,
+    /// What it has shown.
+    shows: Shown,
     /// What an attached program has sent.
     pub(super) outbox: VecDeque<Frame>,
     pub(super) wanted: BTreeMap<TaskId, Heard>,
@@ -58,6 +61,7 @@ impl SimSession {
             end,
             pool,
             attachments: Attachments::new(),
+            shows: Shown::default(),
             outbox: VecDeque::new(),
             wanted: BTreeMap::new(),
             open: Vec::new(),
@@ -103,7 +107,7 @@ impl World {
                 for segment in &segments {
                     session.pool.lend(segment);
                 }
-                session.outbox.push_back(frame(body, &segments));
+                session.outbox.push_back(frame(&mut session.shows, body, &segments));
             }
             SessionEnd::Worker(worker) => {
                 if let Some(worker) = self.fx.workers.get_mut(&worker).filter(|worker| worker.ended.is_none()) {
@@ -190,11 +194,8 @@ impl World {
         let open = !full && self.rng.u8(..) < 30;
         let spec = match full {
             true => {
-                // What is sent through a socket could not have too many in the first place.
-                let too_many = id == SessionId::CLIENT && self.rng.u8(..) < 40;
-                let many = if too_many { MOST_FDS + 1 } else { self.rng.usize(2..MAX_FDS + 50) };
-                let tasks = if too_many { 1 } else { self.rng.u32(1..4) };
-                self.describe_full(JobId { session: id, number }, many as u32, tasks)
+                let (many, tasks) = (self.rng.u32(2..300), self.rng.u32(1..4));
+                self.describe_full(JobId { session: id, number }, many, tasks)
             }
             false => self.describe(JobId { session: id, number }, 0, open),
         };
@@ -332,7 +333,7 @@ impl World {
             self.known.insert(TaskId { job, index }, Known { kind: PLAIN, value, inputs: Vec::new(), picky: false });
             spec.dep_ends.push(0);
             spec.body_ends.push(0);
-            if deliver && many <= MOST_FDS as u32 {
+            if deliver {
                 spec.outputs.push(WantedResult { index, deliver });
             }
         }
@@ -381,11 +382,7 @@ impl World {
         let message = match mail {
             None => return false,
             Some(Mail::Local(message)) => message,
-            Some(Mail::Frame(frame)) => {
-                let attachments = &session.attachments;
-                let resolve = &mut |id, fd, len| attachments.attach(id, fd, len).map_err(|e| e.to_string());
-                message::decode(frame, resolve).unwrap()
-            }
+            Some(Mail::Frame(frame)) => message::decode(frame, &mut session.attachments.arrival()).unwrap(),
         };
         match message {
             ToSession::Deliveries(deliveries) => {
@@ -395,7 +392,14 @@ impl World {
                 let asked = session.tickets.remove(&ticket);
                 assert!(asked || session.closed, "{answer:?} answers nothing that was asked");
             }
-            ToSession::Return(segments) => segments.into_iter().for_each(|(id, n)| session.pool.returned(id, n)),
+            ToSession::Return(segments) => {
+                segments.into_iter().for_each(|(id, n)| session.pool.returned(id, n));
+                let ended = session.pool.take_ended();
+                if !ended.is_empty() {
+                    self.ask(id, Request::FilesEnded(ended));
+                }
+            }
+            ToSession::FilesEnded(files) => session.attachments.end_files(&files),
             ToSession::Abandon(segments) => session.pool.abandon(&segments),
             ToSession::Closed { reason } => {
                 assert!(self.may_give_up, "{id:?} is closed for no reason: {reason}");

@@ -10,6 +10,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::payload::Payload;
 use crate::ipc::ring::RingRecord;
+use crate::ipc::segment::claims::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Completion, Failure, Input, Outcome};
 use crate::message::{self, Completions, FromWorker, Task, ToSession, ToWorker};
@@ -77,6 +78,9 @@ pub(super) struct SimWorker {
     pub(super) welcomed: bool,
     pub(super) pool: SegmentPool,
     pub(super) attachments: Attachments,
+    /// What it has been shown, and what it has shown.
+    pub(super) shown: Shown,
+    shows: Shown,
     pub(super) page: SimPage,
     pub(super) private: u64,
     pub(super) blocked: i32,
@@ -105,6 +109,8 @@ impl SimWorker {
             welcomed: false,
             pool: SegmentPool::new(owner_of(id), Ledger::in_memory(1 << 30), 1 << 20),
             attachments: Attachments::new(),
+            shown: Shown::default(),
+            shows: Shown::default(),
             page: SimPage {
                 clock,
                 stopped: None,
@@ -149,7 +155,7 @@ impl SimWorker {
         for segment in &segments {
             self.pool.lend(segment);
         }
-        self.outbox.push_back(frame(body, &segments));
+        self.outbox.push_back(frame(&mut self.shows, body, &segments));
         self.words.push_back(None);
     }
 
@@ -201,9 +207,8 @@ impl SimWorker {
     /// It obeys the next message.
     pub(super) fn obey(&mut self) {
         let Some(frame) = self.inbox.pop_front() else { return };
-        let attachments = &self.attachments;
-        let resolve = &mut |id, fd, len| attachments.attach(id, fd, len).map_err(|e| e.to_string());
-        match message::decode(frame, resolve).unwrap() {
+        let message = message::decode(frame, &mut self.attachments.arrival()).unwrap();
+        match message {
             ToWorker::Welcome(welcome) => {
                 assert_eq!((welcome.id, welcome.owner), (self.id, owner_of(self.id)));
                 assert!(!std::mem::replace(&mut self.welcomed, true), "{:?} is welcomed twice", self.id);
@@ -234,9 +239,15 @@ impl SimWorker {
                 self.post(&FromWorker::Retracted(back.clone()));
                 self.bounce_followers(back);
             }
-            ToWorker::Return(segments) => segments.into_iter().for_each(|(id, n)| self.pool.returned(id, n)),
+            ToWorker::Return(segments) => {
+                segments.into_iter().for_each(|(id, n)| self.pool.returned(id, n));
+                let ended = self.pool.take_ended();
+                if !ended.is_empty() {
+                    self.post(&FromWorker::FilesEnded(ended));
+                }
+            }
             ToWorker::Abandon(segments) => self.pool.abandon(&segments),
-            ToWorker::OwnersEnded(owners) => self.attachments.forget(&owners),
+            ToWorker::FilesEnded(files) => self.attachments.end_files(&files),
             ToWorker::Session(message) => self.mail.push_back(message),
             ToWorker::Shutdown => self.die(DeathCause::Exited(0)),
         }
