@@ -4,6 +4,7 @@
 mod common;
 mod faults {
     mod crashes;
+    pub(crate) mod descriptors;
 }
 
 use common::*;
@@ -602,6 +603,9 @@ fn forever() -> ! {
 #[test]
 fn roles() {
     let Some(role) = my_role() else { return };
+    if let Some(role) = role.strip_prefix("few descriptors: ") {
+        return faults::descriptors::play_role(role);
+    }
     let dir = std::env::var("SWATH_TEST_DIR").unwrap_or_default();
     let file = |name: &str| format!("{dir}/{name}");
     match &*role {

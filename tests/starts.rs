@@ -125,14 +125,14 @@ fn a_worker_that_breaks_the_protocol_is_replaced_and_its_task_done_again() {
     let _clean = Clean::start();
     let client = Client::builder().workers(2).forward_output(false).build().unwrap();
     let beside = client.submit(&delayed(inc).call(1)).unwrap();
-    let hello = [&[0, 99, 0, 3][..], &[1, 2, 3], &[0, 0]].concat();
+    let hello = [&[0, 99, 0, 3][..], &[1, 2, 3], &[0; 8]].concat();
     let hostile = [
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "no frame of swath"),
         (frame(1, 0, u64::MAX, &[]), "longer than"),
         (frame(1, 0, 8, &[0xff; 8]), "malformed"),
         (frame(7, 0, 2, &[0, 0]), "a frame of kind 7"),
         (frame(1, 3, 2, &[0, 0]), "descriptors"),
-        (frame(1, 0, 18, &[[0; 16].as_slice(), &[1, 0]].concat()), "1 segments with 0 descriptors"),
+        (frame(1, 0, 25, &[[0; 21].as_slice(), &[1, 0, 0, 0]].concat()), "1 memory files with 0 descriptors"),
         (frame(1, 0, hello.len() as u64, &hello), "a second hello"),
         (frame(1, 0, 1000, b"cut off"), "ended inside a frame"),
     ];
@@ -230,21 +230,10 @@ fn few_processes() {
 fn processes_that_may_not_be_started_are_an_error() {
     let _clean = Clean::start();
     // The limit does not hold for root, and counts all that a user runs.
-    let Some(wrapper) = permitted::as_another_user() else {
+    let dir = directory();
+    let Some(command) = permitted::role_as_another_user(&dir, "roles", "few processes") else {
         return permitted::skip("no process can be started as another user");
     };
-    // Where the test was built may be closed to others.
-    let dir = directory();
-    let copy = dir.path().join("program");
-    let installed = Command::new("install").args(["-m", "755"]).args([&executable(), &copy]).status().unwrap();
-    assert!(installed.success());
-    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let inner = role_of(&copy, "roles", "few processes");
-    let mut command = Command::new(wrapper[0]);
-    command.args(&wrapper[1..]).arg(inner.get_program()).args(inner.get_args()).current_dir("/");
-    for (name, value) in inner.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
     let words = play(command);
     assert!(words[0].contains("threads") && words[1].contains("processes"), "{words:?}");
     assert!(words[..2].iter().all(|w| w.starts_with("Resource") && w.contains("ulimit -u")), "{words:?}");

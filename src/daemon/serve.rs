@@ -8,13 +8,13 @@ use crate::daemon::actor::accept;
 use crate::daemon::actor::end;
 use crate::error::Result;
 use crate::ipc::event_loop::register;
+use crate::ipc::start;
 use crate::settings::Settings;
 use crate::status::ClusterStatus;
 use crate::supervisor::SharedMemory;
 use actix::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
@@ -36,7 +36,7 @@ pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(
     paths::sweep(&dir);
     let failed = |what: &str, e: &dyn std::fmt::Display| paths.error(format!("{what}: {e}"));
     lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
-    raise_descriptor_limit();
+    start::raise_descriptor_limit();
     let janitor = Janitor::start(&paths);
     let outcome = run(&paths, settings, ready, &failed);
     lock.remove();
@@ -109,13 +109,4 @@ fn signals() -> nix::Result<SignalFd> {
     let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
-
-/// Each worker, session and large value takes descriptors, and the usual soft limit is meant for programs that `select`.
-fn raise_descriptor_limit() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(e) = raised {
-        log::debug!("the limit of file descriptors stays: {e}");
-    }
 }

@@ -13,6 +13,14 @@ use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+/// Why what has arrived cannot be read: for want of something in this process, and by no fault of the peer's.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "file descriptors sent by another process could not be received, since this one has none left: raise the limit with \
+     `ulimit -n`"
+)]
+pub(crate) struct NoDescriptor;
+
 /// One end of a connection. Knows nothing of frames.
 #[derive(Debug)]
 pub(crate) struct Socket(OwnedFd);
@@ -98,9 +106,7 @@ impl Socket {
         if message.msg_flags & libc::MSG_CTRUNC != 0 {
             // There is room for all that one message may carry, so what is missing is room in our descriptor table.
             fds.truncate(before);
-            return Err(io::Error::other(
-                "file descriptors sent by another process could not be received: raise the limit with `ulimit -n`",
-            ));
+            return Err(io::Error::other(NoDescriptor));
         }
         Ok(received)
     }

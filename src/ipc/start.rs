@@ -7,6 +7,7 @@
 use super::page::PageName;
 use super::socket::Socket;
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
 use nix::unistd::{Pid, getppid};
 use std::ffi::{c_char, c_int};
@@ -32,6 +33,16 @@ const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCK
 
 /// What the loader calls before `main`, with the arguments of `main`.
 pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
+
+/// Has this process, which is one of ours alone, open as many descriptors as it may: the usual soft limit is meant for
+/// programs that `select`.
+pub(crate) fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(e) = raised {
+        log::debug!("the limit of file descriptors stays: {e}");
+    }
+}
 
 /// What a process becomes that was started as one of these.
 pub(crate) trait Roles {

@@ -3,7 +3,7 @@
 use crate::ipc::event_loop::register;
 use crate::ipc::frame::{Decoder, Descriptor, Frame, FrameError, Outgoing};
 use crate::ipc::segment::FileId;
-use crate::ipc::socket::Socket;
+use crate::ipc::socket::{NoDescriptor, Socket};
 use crate::message;
 use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::Mutex;
@@ -165,7 +165,7 @@ impl Connection {
                         return Ok(Some(frames));
                     }
                 }
-                Err(e) => return Err(e),
+                Err(e) => return Err(e.reason),
             }
         }
     }
@@ -176,7 +176,7 @@ impl Connection {
     }
 
     /// Takes what has arrived.
-    pub(super) fn take(&self, decoder: &mut Decoder) -> Result<Received, String> {
+    pub(super) fn take(&self, decoder: &mut Decoder) -> Result<Received, Unreadable> {
         if self.is_broken() {
             return Ok(Received::End);
         }
@@ -184,7 +184,7 @@ impl Connection {
         let spare = decoder.spare_mut();
         let room = spare.len();
         let all = match self.fd.get_ref().recv_nonblocking(spare, &mut fds) {
-            Ok(0) => return decoder.finish().map(|()| Received::End).map_err(|e| e.to_string()),
+            Ok(0) => return decoder.finish().map(|()| Received::End).map_err(Unreadable::broken),
             Ok(n) => {
                 // A stream that gives less than there is room for has no more, unless it stopped behind descriptors.
                 let all = n < room && fds.is_empty();
@@ -193,13 +193,29 @@ impl Connection {
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
-            Err(e) => return Err(e.to_string()),
+            Err(e) => {
+                let is_ours = e.get_ref().is_some_and(|inner| inner.is::<NoDescriptor>());
+                return Err(Unreadable { reason: e.to_string(), is_ours });
+            }
         };
         let mut frames = Vec::new();
-        while let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
+        while let Some(frame) = decoder.next().map_err(Unreadable::broken)? {
             frames.push(frame);
         }
         Ok(Received::Frames { frames, all })
+    }
+}
+
+/// Why what has arrived cannot be read.
+pub(super) struct Unreadable {
+    pub(super) reason: String,
+    /// For want of something in this process: the peer is not to blame.
+    pub(super) is_ours: bool,
+}
+
+impl Unreadable {
+    fn broken(e: FrameError) -> Self {
+        Self { reason: e.to_string(), is_ours: false }
     }
 }
 

@@ -10,7 +10,7 @@
 //! killed, all sessions are told `Closed` with the panic's text, also those that are opened later, and the actor stops when
 //! the last worker has ended. The thread goes on, whoever's it is.
 
-use super::connection::Received;
+use super::connection::{Received, Unreadable};
 use super::core::{Borrower, Core, Loans, SessionEnd, owner_of};
 use super::effects::{Effects, Timer};
 use super::live_effects::{LiveEffects, Outgoing, PendingSends};
@@ -321,7 +321,7 @@ fn read(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId) -> ReadEnd
             live.connection.close();
             return ReadEnd::End;
         }
-        Err(reason) => return misunderstood(core, effects, worker, reason),
+        Err(e) => return misunderstood(core, effects, worker, e),
     };
     for frame in frames {
         if !frame.fds.is_empty() {
@@ -330,17 +330,20 @@ fn read(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId) -> ReadEnd
         }
         let message = decode_from_worker(core.loans(), &effects.attachments, worker, frame);
         if let Err(reason) = message.and_then(|message| core.receive(worker, message, effects)) {
-            return misunderstood(core, effects, worker, reason);
+            return misunderstood(core, effects, worker, Unreadable { reason, is_ours: false });
         }
     }
     read
 }
 
-fn misunderstood(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId, reason: String) -> ReadEnd {
+fn misunderstood(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId, why: Unreadable) -> ReadEnd {
     if let Some(live) = effects.worker_mut(worker) {
         live.connection.close();
     }
-    core.misunderstood(worker, reason, effects);
+    match why.is_ours {
+        true => core.unheard(worker, why.reason, effects),
+        false => core.misunderstood(worker, why.reason, effects),
+    }
     ReadEnd::End
 }
 

@@ -65,6 +65,12 @@ impl Core {
         self.kill(worker, DeathCause::Protocol(reason), true, fx);
     }
 
+    /// What a worker has sent cannot be read, for want of something in this process.
+    pub(crate) fn unheard<E: Effects>(&mut self, worker: WorkerId, reason: String, fx: &mut E) {
+        log::error!("a worker is replaced, and its tasks run again: {reason}");
+        self.kill(worker, DeathCause::Protocol(reason), false, fx);
+    }
+
     /// Keeps the counts of clients.
     fn count<E: Effects>(&mut self, done: &[Completion], fx: &mut E) {
         let mut counted = None;
