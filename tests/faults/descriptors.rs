@@ -3,7 +3,7 @@
 use crate::common::*;
 use nix::sys::resource::{Resource, setrlimit};
 use std::fs::File;
-use swath::{Buffer, Client, delayed, value};
+use swath::{Buffer, Client, Status, delayed, value};
 
 const MANY: u64 = 5_000;
 const FEW: u64 = 600;
