@@ -10,8 +10,7 @@ use nix::sys::socket::{MsgFlags, send};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::RawFd;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use swath::{Builder, Cause, Client, DeathCause, Error, MemoryLimit, RestartPolicy, delayed, local};
 

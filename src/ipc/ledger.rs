@@ -38,7 +38,7 @@ impl Ledger {
     pub(crate) fn in_memory(limit: u64) -> Self {
         let ledger = Self(Book::Local(Arc::default()));
         ledger.set_limit(limit);
-        ledger.set_most_pieces(u64::MAX);
+        ledger.set_most_files(u64::MAX);
         ledger.set_disk_limit(u64::MAX);
         ledger
     }
@@ -61,31 +61,31 @@ impl Ledger {
         self.account().limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Changes how many segments there may be.
-    pub(crate) fn set_most_pieces(&self, most: u64) {
-        self.account().most_pieces.store(most, Ordering::Relaxed);
+    /// Changes how many memory files there may be.
+    pub(crate) fn set_most_files(&self, most: u64) {
+        self.account().most_files.store(most, Ordering::Relaxed);
     }
 
-    /// Counts one segment, unless there are too many.
-    pub(crate) fn reserve_piece(&self) -> bool {
-        let reserved = self.account().reserve_piece();
+    /// Counts one memory file, unless there are too many.
+    pub(crate) fn reserve_file(&self) -> bool {
+        let reserved = self.account().reserve_file();
         match &self.0 {
             #[cfg(test)]
             Book::Local(_) => {}
-            Book::Paged { own, .. } if reserved => drop(own.shm_pieces().fetch_add(1, Ordering::Relaxed)),
+            Book::Paged { own, .. } if reserved => drop(own.shm_files().fetch_add(1, Ordering::Relaxed)),
             Book::Paged { .. } => {}
         }
         reserved
     }
 
-    /// Gives back what [`reserve_piece`](Self::reserve_piece) took.
-    pub(crate) fn release_piece(&self) {
+    /// Gives back what [`reserve_file`](Self::reserve_file) took.
+    pub(crate) fn release_file(&self) {
         match &self.0 {
             #[cfg(test)]
             Book::Local(_) => {}
-            Book::Paged { own, .. } => subtract(own.shm_pieces(), 1),
+            Book::Paged { own, .. } => subtract(own.shm_files(), 1),
         }
-        subtract(&self.account().pieces, 1);
+        subtract(&self.account().files, 1);
     }
 
     /// Changes how much may be moved to disk.
@@ -157,7 +157,7 @@ impl Ledger {
     pub(crate) fn forgive(&self, dead: &ControlPage) -> u64 {
         let held = dead.shm_used().swap(0, Ordering::Relaxed);
         self.account().release(held);
-        subtract(&self.account().pieces, dead.shm_pieces().swap(0, Ordering::Relaxed));
+        subtract(&self.account().files, dead.shm_files().swap(0, Ordering::Relaxed));
         subtract(&self.account().disk_used, dead.disk_used().swap(0, Ordering::Relaxed));
         held
     }

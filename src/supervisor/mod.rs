@@ -65,7 +65,7 @@ impl SharedMemory {
         let page = Arc::new(ControlPage::create(&name, 0).map_err(|e| resource(&e))?);
         let ledger = Ledger::shared(Arc::clone(&page), Arc::clone(&page));
         ledger.set_limit(settings.shared_memory);
-        ledger.set_most_pieces(most_segments());
+        ledger.set_most_files(most_memory_files());
         ledger.set_disk_limit(settings.spill_limit.unwrap_or(u64::MAX));
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
@@ -73,8 +73,8 @@ impl SharedMemory {
     }
 }
 
-/// How many shared segments there may be: each that is in use costs the supervisor's process a descriptor, and half of
-/// those it may open are left for everything else.
-pub(crate) fn most_segments() -> u64 {
+/// How many memory files there may be: each costs the supervisor's process a descriptor, and half of those it may open are
+/// left for everything else.
+pub(crate) fn most_memory_files() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(512, |(soft, _)| soft / 2)
 }

@@ -15,7 +15,7 @@ use super::core::{Borrower, Core, Loans, SessionEnd, owner_of};
 use super::effects::{Effects, Timer};
 use super::live_effects::{LiveEffects, Outgoing, PendingSends};
 use super::messages::SessionMessage;
-use super::most_segments;
+use super::most_memory_files;
 use crate::error::{Error, Result};
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -326,7 +326,7 @@ fn read(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId) -> ReadEnd
     for frame in frames {
         if !frame.fds.is_empty() {
             // The limit of descriptors may have been changed since the start.
-            effects.shared.ledger.set_most_pieces(most_segments());
+            effects.shared.ledger.set_most_files(most_memory_files());
         }
         let message = decode_from_worker(core.loans(), &effects.attachments, worker, frame);
         if let Err(reason) = message.and_then(|message| core.receive(worker, message, effects)) {

@@ -21,8 +21,8 @@ pub(in crate::ipc) struct Account {
     pub(in crate::ipc) limit: AtomicU64,
     pub(in crate::ipc) used: AtomicU64,
     /// The same for the number of segments: the supervisor has a descriptor of each that is in use.
-    pub(in crate::ipc) most_pieces: AtomicU64,
-    pub(in crate::ipc) pieces: AtomicU64,
+    pub(in crate::ipc) most_files: AtomicU64,
+    pub(in crate::ipc) files: AtomicU64,
     /// The same for results on disk.
     pub(in crate::ipc) disk_limit: AtomicU64,
     pub(in crate::ipc) disk_used: AtomicU64,
@@ -45,8 +45,8 @@ impl Account {
         subtract(&self.used, bytes);
     }
 
-    pub(in crate::ipc) fn reserve_piece(&self) -> bool {
-        add(&self.pieces, 1, self.most_pieces.load(Ordering::Relaxed)).is_ok()
+    pub(in crate::ipc) fn reserve_file(&self) -> bool {
+        add(&self.files, 1, self.most_files.load(Ordering::Relaxed)).is_ok()
     }
 }
 

@@ -42,7 +42,7 @@ struct Page {
     magic: AtomicU64,
     heartbeat_ms: AtomicU64,
     shm_used: AtomicU64,
-    shm_pieces: AtomicU64,
+    shm_files: AtomicU64,
     sample_cursor: AtomicU64,
     samples: [AtomicU64; SAMPLES],
     account: Account,
@@ -241,8 +241,8 @@ impl ControlPage {
         &self.page().shm_used
     }
 
-    pub(super) fn shm_pieces(&self) -> &AtomicU64 {
-        &self.page().shm_pieces
+    pub(super) fn shm_files(&self) -> &AtomicU64 {
+        &self.page().shm_files
     }
 
     pub(super) fn disk_used(&self) -> &AtomicU64 {

@@ -75,11 +75,11 @@ impl Drop for Mapping {
 }
 
 /// One of the files that there may be, given back when dropped.
-struct Piece(Ledger);
+struct Counted(Ledger);
 
-impl Drop for Piece {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.release_piece();
+        self.0.release_file();
     }
 }
 
@@ -93,21 +93,21 @@ pub(crate) struct MemoryFile {
     pub(super) can_be_emptied: bool,
     /// Its owner has ended.
     orphaned: AtomicBool,
-    _piece: Option<Piece>,
+    _counted: Option<Counted>,
 }
 
 impl MemoryFile {
     /// A new one, which reads as zeroes, can be written by this process, and takes no memory where nothing was written.
     pub(super) fn create(id: FileId, len: NonZeroUsize, ledger: &Ledger) -> Result<Self, SegmentError> {
-        if !ledger.reserve_piece() {
+        if !ledger.reserve_file() {
             return Err(SegmentError::Descriptors);
         }
-        let piece = Piece(ledger.clone());
-        let made = Self::create_counted(id, len, piece);
+        let counted = Counted(ledger.clone());
+        let made = Self::create_counted(id, len, counted);
         made.map_err(|e| SegmentError::from_errno(e, len.get()))
     }
 
-    fn create_counted(id: FileId, len: NonZeroUsize, piece: Piece) -> nix::Result<Self> {
+    fn create_counted(id: FileId, len: NonZeroUsize, counted: Counted) -> nix::Result<Self> {
         let fd = memfd_create(c"swath", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         ftruncate(&fd, i64::try_from(len.get()).map_err(|_| Errno::ENOMEM)?)?;
         let mapping = Mapping::new(&fd, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
@@ -131,13 +131,20 @@ impl MemoryFile {
                 (fd, false)
             }
         };
-        Ok(Self { id, mapping, fd: Some(fd), can_be_emptied, orphaned: AtomicBool::new(false), _piece: Some(piece) })
+        Ok(Self {
+            id,
+            mapping,
+            fd: Some(fd),
+            can_be_emptied,
+            orphaned: AtomicBool::new(false),
+            _counted: Some(counted),
+        })
     }
 
     /// A part of a file of this process on disk, mapped for reading.
     pub(super) fn on_disk(mapping: Mapping) -> Self {
         let id = FileId { owner: u32::MAX, number: 0 };
-        Self { id, mapping, fd: None, can_be_emptied: false, orphaned: AtomicBool::new(false), _piece: None }
+        Self { id, mapping, fd: None, can_be_emptied: false, orphaned: AtomicBool::new(false), _counted: None }
     }
 
     /// Another process's, mapped for reading. Nothing about `fd` is taken on trust. It stays open where the file is to be
@@ -156,7 +163,7 @@ impl MemoryFile {
         }
         let mapping = Mapping::new(&fd, len, ProtFlags::PROT_READ).map_err(Refused::Os)?;
         let fd = pass_on.then_some(fd);
-        Ok(Self { id, mapping, fd, can_be_emptied: false, orphaned: AtomicBool::new(false), _piece: None })
+        Ok(Self { id, mapping, fd, can_be_emptied: false, orphaned: AtomicBool::new(false), _counted: None })
     }
 
     pub(crate) fn id(&self) -> FileId {
