@@ -2,7 +2,7 @@
 
 use super::claims::{Claim, FileClaim};
 use super::memory::{FileId, MemoryFile, Refused};
-use super::{Home, PAGE, Segment, SegmentError, SegmentId};
+use super::{Home, PAGE, Segment, SegmentError, SegmentId, places};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -169,6 +169,8 @@ impl Arrival<'_> {
         let before = state.live.get(&id).map_or(0, |old| old.deliveries);
         let attached = Attached { segment: Arc::downgrade(&segment), generation, deliveries: before.saturating_add(1) };
         state.live.insert(id, attached);
+        drop(state);
+        places::enter(&segment);
         Ok(segment)
     }
 

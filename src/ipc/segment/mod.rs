@@ -43,6 +43,7 @@
 mod attachments;
 pub(crate) mod claims;
 mod memory;
+mod places;
 mod pool;
 mod ranges;
 
@@ -158,7 +159,14 @@ impl Segment {
         let file = Arc::new(MemoryFile::on_disk(mapping));
         let home = Home::Disk { _extent: Arc::clone(extent) };
         let id = SegmentId { owner: u32::MAX, number: 0 };
-        Ok(Arc::new(Self { id, file, start: 0, len: len.get(), home }))
+        let segment = Arc::new(Self { id, file, start: 0, len: len.get(), home });
+        places::enter(&segment);
+        Ok(segment)
+    }
+
+    /// The segment that bytes lie in, and where, if they lie in one.
+    pub(crate) fn around(bytes: &[u8]) -> Option<(Arc<Self>, usize)> {
+        places::find(bytes)
     }
 
     /// Whether its bytes lie in a file, which no other process can map.
@@ -197,6 +205,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
+        places::leave(self);
         match &self.home {
             Home::Pool(pool) => {
                 let range = Range { file: self.file.id().number, start: self.start, len: self.len };
@@ -222,7 +231,9 @@ pub(crate) struct SegmentMut {
 
 impl SegmentMut {
     pub(crate) fn freeze(self) -> Arc<Segment> {
-        Arc::new(self.segment)
+        let segment = Arc::new(self.segment);
+        places::enter(&segment);
+        segment
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::ipc::out_of_band;
 use crate::ipc::out_of_band::LARGE;
 use crate::ipc::segment::{Segment, SegmentMut, SegmentPool, installed};
-use serde::de::{DeserializeOwned, Error as _, Visitor};
+use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::alloc::{Layout, alloc_zeroed};
 use std::any::{Any, type_name};
@@ -16,28 +16,9 @@ use std::sync::Arc;
 
 const _: () = assert!(cfg!(target_endian = "little"), "swath writes numbers as they lie in memory, little endian");
 
-mod sealed {
-    /// Keeps [`Element`](super::Element) to the types below.
-    pub trait Sealed {}
-}
+mod element;
 
-/// A number that a [`Buffer`] can hold: `u8` to `u64`, `i8` to `i64`, `f32` and `f64`.
-///
-/// # Safety
-/// Any bytes are a valid value, there is no padding, and there is nothing to drop. The trait is sealed.
-pub unsafe trait Element:
-    sealed::Sealed + Copy + Default + PartialEq + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
-{
-}
-
-macro_rules! elements {
-    ($($t:ty)*) => { $(
-        impl sealed::Sealed for $t {}
-        // SAFETY: a primitive number: every bit pattern is a value, no padding, no drop.
-        unsafe impl Element for $t {}
-    )* };
-}
-elements!(u8 u16 u32 u64 i8 i16 i32 i64 f32 f64);
+pub use element::Element;
 
 /// Why a [`Buffer`] could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +38,9 @@ pub enum BufferError {
         /// What the type asked for needs.
         align: usize,
     },
+    /// Some bytes are no elements: a `bool` is 0 or 1.
+    #[error("some of the bytes are no value of an element")]
+    Value,
     /// There is no memory of that size to be had.
     #[error("no memory for a buffer of {len} elements of {element} bytes")]
     Memory {
@@ -71,7 +55,7 @@ pub enum BufferError {
 #[derive(Clone)]
 enum Owner {
     Nobody,
-    /// A `Vec<T>` of some element type: after a cast not the type of the view.
+    /// A `Vec<T>` of some element type, after a cast not the type of the view; or what a user gave.
     Heap(Arc<dyn Any + Send + Sync>),
     Segment(Arc<Segment>),
 }
@@ -92,7 +76,8 @@ enum Owner {
 /// ```
 pub struct Buffer<T: Element = u8> {
     owner: Owner,
-    /// Aligned, and valid for reads of `len` elements as long as `owner` lives, in which nothing changes.
+    /// Aligned, and valid for reads of `len` elements as long as `owner` lives, in which nothing changes. Where `len` is not 0,
+    /// the bytes there are values.
     ptr: NonNull<T>,
     len: usize,
 }
@@ -108,14 +93,70 @@ impl<T: Element> Buffer<T> {
         Self { owner: Owner::Nobody, ptr: NonNull::dangling(), len: 0 }
     }
 
-    /// Copies a slice.
+    /// Copies a slice. In a worker, a large one is copied to where other processes can read it.
     ///
     /// ```
     /// use swath::Buffer;
     /// assert_eq!(&Buffer::from_slice(&[1u32, 2, 3])[..], [1, 2, 3]);
     /// ```
     pub fn from_slice(values: &[T]) -> Self {
-        values.to_vec().into()
+        match BufferMut::<T>::segment(installed(), values.len(), SegmentPool::alloc) {
+            Some(mut segment) => {
+                let bytes = bytes_of(values);
+                segment[..bytes.len()].copy_from_slice(bytes);
+                BufferMut(Store::Segment(segment, values.len())).freeze()
+            }
+            None => values.to_vec().into(),
+        }
+    }
+
+    /// Any memory as a buffer, without a copy: a memory map, an array of another library. It is kept until the last view of
+    /// the buffer is dropped. Where it crosses a process border, it is copied once, into shared memory.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use swath::Buffer;
+    ///
+    /// let numbers: Arc<[f64]> = vec![1.0, 2.0, 3.0].into();
+    /// let at = numbers.as_ptr();
+    /// let buffer = Buffer::from_owner(numbers);
+    /// assert_eq!(buffer.as_ptr(), at);
+    /// assert_eq!(buffer.iter().sum::<f64>(), 6.0);
+    /// ```
+    pub fn from_owner(owner: impl AsRef<[T]> + Send + Sync + 'static) -> Self {
+        let owner = Arc::new(owner);
+        // What `as_ref` borrows from lies in the `Arc`, does not move, and is borrowed for as long as that lives: nobody gets
+        // `&mut` to it. Only a `Vec` is taken out again, by the last user.
+        let elements = NonNull::from((*owner).as_ref());
+        if elements.is_empty() {
+            return Self::new();
+        }
+        Self { ptr: elements.cast(), len: elements.len(), owner: Owner::Heap(owner) }
+    }
+
+    /// The buffer that a slice lies in, as a view of those elements: where it lies in memory that processes share, as the
+    /// contents of a [`Buffer`] do that came from another process or was made large in a worker. So what only has a slice can
+    /// be handed on without a copy. `None` for other memory, and for an empty slice.
+    ///
+    /// Costs a search among the segments of this process: less than a microsecond.
+    ///
+    /// ```
+    /// use swath::{Buffer, Client, delayed};
+    ///
+    /// # fn main() -> swath::Result<()> {
+    /// let client = Client::local(1, 1, "200MB")?;
+    /// let there = client.compute(&delayed(|n: usize| Buffer::from_fn(n, |i| i as f64)).call(100_000))?;
+    /// let column: &[f64] = &there[1_000..51_000];
+    /// let buffer = Buffer::around(column).expect("it lies in shared memory");
+    /// assert_eq!(buffer.as_ptr(), column.as_ptr());
+    /// assert!(Buffer::around(&[1.0, 2.0]).is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn around(slice: &[T]) -> Option<Self> {
+        let (segment, offset) = Segment::around(bytes_of(slice))?;
+        // The bytes are those of a slice of elements, so they are values.
+        Self::in_place(segment, offset as u64, slice.len() as u64).ok()
     }
 
     /// A buffer of `len` elements, each computed from its index. In a worker, a large one is written where other
@@ -148,14 +189,13 @@ impl<T: Element> Buffer<T> {
 
     /// The elements.
     pub fn as_slice(&self) -> &[T] {
-        // SAFETY: the invariant of `ptr`; `Element` makes whatever bytes are there valid.
+        // SAFETY: the invariant of `ptr`.
         unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
     }
 
     /// The elements as they lie in memory, little endian.
     pub fn as_bytes(&self) -> &[u8] {
-        // SAFETY: the same memory seen as bytes, of which elements consist without padding.
-        unsafe { slice::from_raw_parts(self.ptr.as_ptr().cast(), size_of_val(self.as_slice())) }
+        bytes_of(self)
     }
 
     /// A view of some of the elements. It shares the memory, all of which lives as long as any view of it.
@@ -195,7 +235,7 @@ impl<T: Element> Buffer<T> {
     /// ```
     ///
     /// # Errors
-    /// If the length is no multiple of the new type's size, or the start is not aligned for it.
+    /// If the length is no multiple of the new type's size, or the start is not aligned for it, or the bytes are no `bool`s.
     pub fn cast<U: Element>(self) -> Result<Buffer<U>, BufferError> {
         let bytes = self.as_bytes().len();
         let ptr = self.ptr.cast::<U>();
@@ -207,6 +247,9 @@ impl<T: Element> Buffer<T> {
         }
         if !ptr.is_aligned() {
             return Err(BufferError::Alignment { align: align_of::<U>() });
+        }
+        if !U::are_values(self.as_bytes()) {
+            return Err(BufferError::Value);
         }
         Ok(Buffer { owner: self.owner, ptr, len: bytes / size_of::<U>() })
     }
@@ -260,6 +303,15 @@ impl<T: Element> Buffer<T> {
 
     /// A view of `len` elements in a segment, the first of them `offset` bytes from its start. Trusts nothing.
     pub(crate) fn from_segment(segment: Arc<Segment>, offset: u64, len: u64) -> Result<Self, &'static str> {
+        let view = Buffer::<u8>::in_place(Arc::clone(&segment), offset, len.saturating_mul(size_of::<T>() as u64))?;
+        if !T::are_values(&view) {
+            return Err("some of its bytes are no values of its elements");
+        }
+        Self::in_place(segment, offset, len)
+    }
+
+    /// The same, for bytes that are known to be values.
+    fn in_place(segment: Arc<Segment>, offset: u64, len: u64) -> Result<Self, &'static str> {
         let range = || {
             let start = usize::try_from(offset).ok()?;
             let len = usize::try_from(len).ok()?;
@@ -447,7 +499,9 @@ impl<T: Element> BufferMut<T> {
     }
 
     fn from_fn_in(pool: Option<&SegmentPool>, len: usize, mut f: impl FnMut(usize) -> T) -> Result<Self, BufferError> {
-        if let Some(segment) = Self::segment(pool, len, SegmentPool::alloc) {
+        // Elements are written over what an earlier user left, which must be elements.
+        let alloc = if T::ANY_BYTES { SegmentPool::alloc } else { SegmentPool::alloc_zeroed };
+        if let Some(segment) = Self::segment(pool, len, alloc) {
             let mut buffer = Self(Store::Segment(segment, len));
             for (i, x) in buffer.iter_mut().enumerate() {
                 *x = f(i);
@@ -476,7 +530,7 @@ impl<T: Element> BufferMut<T> {
     pub fn freeze(self) -> Buffer<T> {
         match self.0 {
             Store::Heap(values) => values.into(),
-            Store::Segment(segment, len) => Buffer::from_segment(segment.freeze(), 0, len as u64)
+            Store::Segment(segment, len) => Buffer::in_place(segment.freeze(), 0, len as u64)
                 .expect("allocated for that many elements, and aligned to a page"),
         }
     }
@@ -489,7 +543,7 @@ impl<T: Element> Deref for BufferMut<T> {
         match &self.0 {
             Store::Heap(values) => values,
             // SAFETY: the segment has at least `len` elements' bytes, starts at a page, and is borrowed with `self`.
-            // `Element` makes any bytes valid.
+            // They are values: zeroes, what was written, or whatever is there of a type of which any bytes are values.
             Store::Segment(segment, len) => unsafe { slice::from_raw_parts(segment.as_ptr().cast(), *len) },
         }
     }
@@ -555,6 +609,12 @@ impl<'de, T: Element> Deserialize<'de> for Buffer<T> {
     }
 }
 
+/// Elements as they lie in memory.
+fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
+    // SAFETY: the same memory seen as bytes, of which elements consist without padding.
+    unsafe { slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
+}
+
 struct Bytes<'a>(&'a [u8]);
 
 impl Serialize for Bytes<'_> {
@@ -579,10 +639,13 @@ impl<'de, T: Element> Deserialize<'de> for Elements<T> {
                 if !bytes.len().is_multiple_of(size_of::<T>()) {
                     return Err(E::invalid_length(bytes.len(), &self));
                 }
+                if !T::are_values(bytes) {
+                    return Err(E::invalid_value(Unexpected::Bytes(&bytes[..bytes.len().min(8)]), &self));
+                }
                 let len = bytes.len() / size_of::<T>();
                 let mut values = Vec::<T>::with_capacity(len);
                 // SAFETY: there is room for `len` elements, which is as many bytes as are copied; the allocation is new,
-                // so they don't overlap; and any bytes are valid elements.
+                // so they don't overlap; and the bytes are values.
                 unsafe {
                     ptr::copy_nonoverlapping(bytes.as_ptr(), values.as_mut_ptr().cast::<u8>(), bytes.len());
                     values.set_len(len);
@@ -706,6 +769,96 @@ mod tests {
         let fill = || BufferMut::<u8>::from_fn_in(Some(&pool), LARGE, |i| if i == 9 { panic!("nine") } else { 1 });
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(fill)).is_err());
         assert_eq!((pool.stats().live, pool.stats().free), (0, 1));
+    }
+
+    #[test]
+    fn bytes_that_are_no_bool_are_refused_wherever_they_come_from() {
+        let flags: Buffer<bool> = (0..200_000).map(|i| i % 3 == 0).collect();
+        assert_eq!(flags.clone().cast::<u8>().unwrap().cast::<bool>().unwrap(), flags);
+        assert_eq!(Buffer::from_slice(&[0_u8, 1, 2]).cast::<bool>().unwrap_err(), BufferError::Value);
+        assert_eq!(
+            Buffer::from_slice(&[256_u32]).cast::<u8>().unwrap().cast::<bool>().unwrap().into_vec(),
+            [false, true, false, false]
+        );
+        let config = bincode::config::standard();
+        let mut bytes = bincode::serde::encode_to_vec(Buffer::from_slice(&[true, false]), config).unwrap();
+        let decode = |bytes: &[u8]| bincode::serde::borrow_decode_from_slice::<Buffer<bool>, _>(bytes, config);
+        assert_eq!(decode(&bytes).unwrap().0.into_vec(), [true, false]);
+        *bytes.last_mut().unwrap() = 3;
+        assert!(decode(&bytes).is_err());
+        // In a segment, where an earlier user left other bytes.
+        let pool = SegmentPool::new(1, Ledger::in_memory(u64::MAX), 1 << 20);
+        pool.alloc(LARGE).unwrap().fill(7);
+        let made = BufferMut::<bool>::from_fn_in(Some(&pool), LARGE, |i| i == 5).unwrap().freeze();
+        assert!(made.is_shared() && made[5] && pool.stats().reused == 1);
+        let mut segment = pool.alloc(LARGE).unwrap();
+        segment.fill(1);
+        segment[77] = 2;
+        let segment = segment.freeze();
+        assert!(Buffer::<bool>::from_segment(Arc::clone(&segment), 0, LARGE as u64).is_err());
+        assert!(Buffer::<bool>::from_segment(Arc::clone(&segment), 0, u64::MAX).is_err());
+        assert!(Buffer::<bool>::from_segment(segment, 100, 1000).unwrap().iter().all(|flag| *flag));
+    }
+
+    #[test]
+    fn any_memory_becomes_a_buffer_and_is_kept_as_long_as_a_view_of_it() {
+        struct Counted(Box<[u16]>, #[expect(dead_code, reason = "it is counted")] Arc<()>);
+        impl AsRef<[u16]> for Counted {
+            fn as_ref(&self) -> &[u16] {
+                &self.0
+            }
+        }
+        let users = Arc::new(());
+        let owner = Counted((0..100).collect(), Arc::clone(&users));
+        let at = owner.0.as_ptr();
+        let view = Buffer::from_owner(owner).slice(10..);
+        assert_eq!((view.as_ptr(), view[0], Arc::strong_count(&users)), (at.wrapping_add(10), 10, 2));
+        assert_eq!(view.clone().into_vec()[89], 99);
+        drop(view);
+        assert_eq!(Arc::strong_count(&users), 1);
+        assert!(Buffer::from_owner(Counted(Box::default(), users)).is_empty());
+        let vec = vec![1.5, 2.5];
+        let at = vec.as_ptr();
+        let same = Buffer::from_owner(vec).into_vec();
+        assert_eq!(same.as_ptr(), at);
+        // An array lies in its owner.
+        assert_eq!(Buffer::from_owner([7_u8; 5]).into_vec(), [7; 5]);
+    }
+
+    #[test]
+    fn a_slice_of_shared_memory_is_a_buffer_again_and_others_are_not() {
+        let pool = SegmentPool::new(1, Ledger::in_memory(u64::MAX), 1 << 20);
+        let make = |x: f64| BufferMut::<f64>::from_fn_in(Some(&pool), 20_000, |i| x + i as f64).unwrap().freeze();
+        let (first, second) = (make(0.0), make(1e6));
+        for buffer in [&first, &second] {
+            let part = &buffer[5_000..20_000];
+            let again = Buffer::around(part).unwrap();
+            assert_eq!((again.as_ptr(), again.len()), (part.as_ptr(), 15_000));
+            assert_eq!(again.in_segment().unwrap().0.id(), buffer.in_segment().unwrap().0.id());
+        }
+        assert!(Buffer::around(&first[..0]).is_none());
+        assert!(Buffer::around(&[1_u8, 2]).is_none());
+        let kept = Buffer::around(&first[1..2]).unwrap();
+        drop(first);
+        assert_eq!((kept[0], pool.stats().live), (1.0, 2));
+        drop(kept);
+        assert_eq!(pool.stats().live, 1);
+        // What is being written is nobody else's.
+        let writing = BufferMut::<u8>::zeroed_in(Some(&pool), LARGE).unwrap();
+        assert!(Buffer::around(&writing).is_none());
+    }
+
+    #[cfg(feature = "complex")]
+    #[test]
+    fn complex_numbers_are_elements() {
+        use num_complex::Complex;
+        let values: Buffer<Complex<f64>> = (0..10_000).map(|i| Complex::new(f64::from(i), -1.0)).collect();
+        let parts = values.clone().cast::<f64>().unwrap();
+        assert_eq!((parts.len(), parts[200], parts[201]), (20_000, 100.0, -1.0));
+        let config = bincode::config::standard();
+        let bytes = bincode::serde::encode_to_vec(&values, config).unwrap();
+        let (back, _): (Buffer<Complex<f64>>, _) = bincode::serde::borrow_decode_from_slice(&bytes, config).unwrap();
+        assert_eq!(back, values);
     }
 
     #[test]
