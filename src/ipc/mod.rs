@@ -19,6 +19,7 @@ pub(crate) mod page;
 pub(crate) mod payload;
 pub(crate) mod ring;
 pub(crate) mod segment;
+pub(crate) mod sink;
 pub(crate) mod socket;
 pub(crate) mod start;
 

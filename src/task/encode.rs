@@ -4,6 +4,7 @@ use crate::bytes::Bytes;
 use crate::ipc::out_of_band::{encode_with, write_large};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{SegmentError, SegmentPool};
+use crate::ipc::sink::{ByteSink, Written};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use std::cell::Cell;
@@ -11,50 +12,51 @@ use std::cell::Cell;
 /// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
 pub(crate) const IN_FRAME: usize = 64 << 10;
 
-/// Longest encoding for which a thread keeps room, so that the next one is written to memory that is there.
-const KEPT: usize = 4 << 20;
-
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Encodes a value with its large buffers in segments of `pool`.
 ///
-/// A long text or list of numbers is copied once, into a segment; what has a structure is written to memory of this thread
-/// and copied from there, since its length is not known before.
+/// A long text or list of numbers is copied once, into a segment; what has a structure is written to memory of this thread,
+/// and from some MiB on to a segment.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
-    if let Some(pool) = pool
-        && let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME)
-    {
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let Some(pool) = pool else {
+        let (encoded, _) = encode_with(None, || codec.encode(value, &mut scratch, usize::MAX)).map_err(EncodeError::NoRoom)?;
+        encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
+        return Ok(Payload::new(scratch, Vec::new(), None));
+    };
+    if let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME) {
+        SCRATCH.set(scratch);
         let mut segment = pool.alloc(flat.len()).map_err(EncodeError::NoRoom)?;
         flat.write(&mut segment);
         return Ok(Payload::new(Bytes::default(), vec![segment.freeze()], Some(flat.len() as u64)));
     }
-    let mut bytes = SCRATCH.take();
-    bytes.clear();
-    let payload = encode_by(pool, value, codec, &mut bytes);
-    if bytes.capacity() <= KEPT {
-        SCRATCH.set(bytes);
-    }
-    payload
-}
-
-fn encode_by(
-    pool: Option<&SegmentPool>,
-    value: &Value,
-    codec: &Codec,
-    bytes: &mut Vec<u8>,
-) -> Result<Payload, EncodeError> {
+    let guess = || codec.size(value);
+    let mut sink = ByteSink::to_segment(&mut scratch, pool, &guess);
     let (encoded, mut segments) =
-        encode_with(pool, || codec.encode(value, bytes, usize::MAX)).map_err(EncodeError::NoRoom)?;
-    encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
-    match pool {
-        Some(pool) if bytes.len() > IN_FRAME => {
-            segments.push(write_large(pool, bytes).map_err(EncodeError::NoRoom)?);
-            Ok(Payload::new(Bytes::default(), segments, Some(bytes.len() as u64)))
-        }
-        _ => Ok(Payload::new(&bytes[..], segments, None)),
+        encode_with(Some(pool), || codec.encode_to(value, &mut sink)).map_err(EncodeError::NoRoom)?;
+    // A sink that found no room says so itself.
+    let refused = encoded.err();
+    let written = sink.finish().map_err(EncodeError::NoRoom)?;
+    if let Some(refused) = refused {
+        return Err(EncodeError::Refused(refused.to_string()));
     }
+    let payload = match written {
+        Written::Segment(segment, len) => {
+            segments.push(segment);
+            Payload::new(Bytes::default(), segments, Some(len as u64))
+        }
+        Written::InMemory if scratch.len() > IN_FRAME => {
+            segments.push(write_large(pool, &scratch).map_err(EncodeError::NoRoom)?);
+            Payload::new(Bytes::default(), segments, Some(scratch.len() as u64))
+        }
+        Written::InMemory => Payload::new(&scratch[..], segments, None),
+    };
+    SCRATCH.set(scratch);
+    Ok(payload)
 }
 
 /// Why a value cannot be encoded.

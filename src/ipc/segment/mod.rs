@@ -57,7 +57,7 @@ use attachments::AttachShared;
 use memory::Mapping;
 use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
-use pool::{PAGE, PoolShared};
+use pool::{PAGE, PoolShared, size_class};
 use ranges::Range;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -227,9 +227,27 @@ impl fmt::Debug for Segment {
 pub(crate) struct SegmentMut {
     segment: Segment,
     len: usize,
+    /// Its memory is that of an earlier one.
+    reused: bool,
 }
 
 impl SegmentMut {
+    /// Makes it `len` bytes long, if it is longer, and gives back what is beyond.
+    pub(crate) fn shrink(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        if let (Home::Pool(pool), Some(capacity)) = (&self.segment.home, size_class(self.len))
+            && capacity.get() < self.segment.len
+        {
+            let beyond = Range {
+                file: self.segment.file.id().number,
+                start: self.segment.start + capacity.get(),
+                len: self.segment.len - capacity.get(),
+            };
+            self.segment.len = capacity.get();
+            pool.give_back(beyond, self.reused);
+        }
+    }
+
     pub(crate) fn freeze(self) -> Arc<Segment> {
         let segment = Arc::new(self.segment);
         places::enter(&segment);

@@ -125,7 +125,7 @@ impl SegmentPool {
         let Place { number, file, range, reused } = made?;
         let id = SegmentId { owner: self.0.owner, number };
         let segment = Segment { id, file, start: range.start, len: range.len, home: Home::Pool(self.0.clone()) };
-        Ok((SegmentMut { segment, len }, reused))
+        Ok((SegmentMut { segment, len, reused }, reused))
     }
 
     /// To be called once for each time that `segment` is sent to another process, before it is sent. False for a segment
@@ -271,6 +271,16 @@ impl PoolShared {
         state.ranges.add_file(id.number, file.len());
         state.files.insert(id.number, OwnFile { file: Arc::new(file), used: 0, charged: 0, closing: false });
         state.ranges.take(bytes, Pages::Empty).ok_or(SegmentError::Memory { wanted: bytes })
+    }
+
+    /// The end of a range that is used, and that nobody has written to if its memory was new.
+    pub(super) fn give_back(&self, range: Range, reused: bool) {
+        let mut state = self.state.lock();
+        if !reused {
+            state.own(range.file).charged -= range.len;
+            self.ledger.release(range.len as u64);
+        }
+        state.ranges.put(range, if reused { Pages::Resident } else { Pages::Empty });
     }
 
     /// The last reference of this process is dropped.

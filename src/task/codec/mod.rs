@@ -13,9 +13,10 @@ pub(crate) mod run;
 mod ser;
 
 use super::{Data, Value};
+use crate::ipc::sink::ByteSink;
 use crate::task::size::size_of_value;
 use de::Decoder;
-use ser::{Encoder, Memory, Stream};
+use ser::{Encoder, Stream};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ type FlatParts = fn(&(dyn Any + Send + Sync)) -> Option<(usize, &[u8])>;
 /// The table of functions for one type.
 pub struct Codec {
     pub(crate) type_name: fn() -> &'static str,
-    encode: fn(&(dyn Any + Send + Sync), &mut Vec<u8>, usize) -> Result<(), Refused>,
+    encode: fn(&(dyn Any + Send + Sync), &mut ByteSink<'_>) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
     flat: FlatParts,
     size: fn(&(dyn Any + Send + Sync)) -> u64,
@@ -52,8 +53,8 @@ pub(crate) struct CodecOf<T>(std::marker::PhantomData<T>);
 impl<T: Data> CodecOf<T> {
     pub(crate) const CODEC: &'static Codec = &Codec {
         type_name: std::any::type_name::<T>,
-        encode: |value, out, limit| match value.downcast_ref::<T>() {
-            Some(value) => encode(value, out, limit),
+        encode: |value, sink| match value.downcast_ref::<T>() {
+            Some(value) => value.serialize(Encoder(sink)),
             None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
         },
         decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
@@ -65,7 +66,12 @@ impl<T: Data> CodecOf<T> {
 impl Codec {
     /// Appends the encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
     pub(crate) fn encode(&self, value: &Value, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
-        (self.encode)(&**value, out, limit)
+        into_memory(out, limit, |sink| (self.encode)(&**value, sink))
+    }
+
+    /// Writes the encoded value. On refusal the sink may have a part of it.
+    pub(crate) fn encode_to(&self, value: &Value, sink: &mut ByteSink<'_>) -> Result<(), Refused> {
+        (self.encode)(&**value, sink)
     }
 
     /// What is to be copied for a value that is nothing but a text or a list of numbers.
@@ -109,13 +115,18 @@ impl Flat<'_> {
 
 /// Appends an encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
 pub(crate) fn encode<T: Data>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
-    let start = out.len();
-    let mut memory = Memory { end: start.saturating_add(limit), out };
-    let encoded = value.serialize(Encoder(&mut memory));
-    if encoded.is_err() {
-        out.truncate(start);
-    }
-    encoded
+    into_memory(out, limit, |sink| value.serialize(Encoder(sink)))
+}
+
+fn into_memory(
+    out: &mut Vec<u8>,
+    limit: usize,
+    encode: impl FnOnce(&mut ByteSink<'_>) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    let mut sink = ByteSink::to_memory(out, limit);
+    // Dropped on refusal, the sink leaves all as it was.
+    encode(&mut sink)?;
+    sink.finish().map(drop).map_err(|e| Refused::Failed(e.to_string()))
 }
 
 /// Writes an encoded value, all of it in one place whatever buffers it has.

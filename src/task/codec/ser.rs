@@ -2,6 +2,7 @@
 
 use super::Refused;
 use super::run::{self, Number};
+use crate::ipc::sink::{ByteSink, Full};
 use serde::ser::{self, Serialize};
 use std::fmt::Display;
 
@@ -10,21 +11,13 @@ pub(super) trait Output {
     fn put(&mut self, bytes: &[u8]) -> Result<(), Refused>;
 }
 
-/// Memory, up to a limit.
-pub(super) struct Memory<'a> {
-    pub(super) out: &'a mut Vec<u8>,
-    /// The length that it must not exceed.
-    pub(super) end: usize,
-}
-
-impl Output for Memory<'_> {
+impl Output for ByteSink<'_> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        if bytes.len() > self.end - self.out.len() {
-            return Err(Refused::TooLong);
-        }
-        self.out.extend_from_slice(bytes);
-        Ok(())
+        ByteSink::put(self, bytes).map_err(|full| match full {
+            Full::TooLong => Refused::TooLong,
+            Full::NoRoom => Refused::Failed("there is no room for it in shared memory".to_string()),
+        })
     }
 }
 
