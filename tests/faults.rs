@@ -4,6 +4,7 @@
 mod common;
 mod faults {
     mod crashes;
+    mod printing;
 }
 
 use common::*;

@@ -6,6 +6,7 @@
 
 use super::page::PageName;
 use super::socket::Socket;
+use crate::host::report;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
 use nix::unistd::{Pid, getppid};
@@ -212,7 +213,7 @@ pub(crate) fn die_with_parent() {
     // SAFETY: the handler does nothing that a handler may not do.
     let handled = unsafe { sigaction(Signal::SIGCONT, &action) };
     if let Err(e) = ends.and(handled).and_then(|_| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)) {
-        log::debug!("no parent-death signal: {e}");
+        report!(Debug, "no parent-death signal: {e}");
     }
 }
 
@@ -244,7 +245,7 @@ pub(crate) fn wake_orphans(pages: &[PageName]) {
         if page.is_some_and(|page| pages.iter().any(|dead| dead.has_owner_of(&page)))
             && let Err(e) = kill(Pid::from_raw(pid), Signal::SIGCONT)
         {
-            log::debug!("process {pid} of a dead supervisor cannot be woken: {e}");
+            report!(Debug, "process {pid} of a dead supervisor cannot be woken: {e}");
         }
     }
 }

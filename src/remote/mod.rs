@@ -6,6 +6,7 @@
 mod failure;
 pub(crate) mod map;
 
+use crate::host::report;
 use failure::closed;
 
 use crate::error::{Cause, Error, Result};
@@ -326,7 +327,7 @@ impl Remote {
         if self.check_open().is_ok()
             && let Err(e) = self.uplink.send(request)
         {
-            log::debug!("the supervisor is not told: {e}");
+            report!(Debug, "the supervisor is not told: {e}");
         }
     }
 }

@@ -4,7 +4,9 @@ use super::actor::Supervisor;
 use super::messages::{ProcessEnded, Wake, WorkerEnded, WorkerOutput};
 use super::shared_core::{ReadEnd, SharedCore};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::WorkerId;
+use crate::ipc::captured::CHUNK;
 use crate::ipc::event_loop::register;
 use crate::ipc::page::ControlPage;
 use crate::ipc::start;
@@ -122,14 +124,14 @@ async fn last_breath(child: &mut Child) -> DeathCause {
             Ok(Some(status)) => return cause_of(status),
             Ok(None) => {}
             Err(e) => {
-                log::warn!("a worker's end cannot be waited for: {e}");
+                report!(Warn, "a worker's end cannot be waited for: {e}");
                 return DeathCause::Unknown;
             }
         }
         if began.elapsed() > LAST_BREATH {
             killed = true;
             if let Err(e) = child.kill() {
-                log::warn!("a worker cannot be killed: {e}");
+                report!(Warn, "a worker cannot be killed: {e}");
             }
         }
         actix_rt::time::sleep(pause).await;
@@ -159,7 +161,7 @@ impl OutputPipe {
         match pipe {
             Ok(pipe) => Some(Rc::new(Self { worker, supervisor, pipe, stderr })),
             Err(e) => {
-                log::warn!("the output of {worker:?} cannot be read: {e}");
+                report!(Warn, "the output of {worker:?} cannot be read: {e}");
                 None
             }
         }
@@ -167,7 +169,7 @@ impl OutputPipe {
 
     /// Brings a piece of it to the supervisor. The answer is how long it is; 0: there will be no more.
     fn take(&self) -> io::Result<usize> {
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; CHUNK];
         let n = self.pipe.get_ref().read(&mut bytes)?;
         if n > 0 {
             let (worker, stderr) = (self.worker, self.stderr);

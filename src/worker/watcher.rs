@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// How often the watcher polls while tasks run.
 pub(super) const TICK: Duration = Duration::from_millis(2);
+/// How often it empties the pipes while a task fills them as fast as it can.
+const FLOW: Duration = Duration::from_micros(100);
 /// How long the worker must have been idle before the watcher sleeps.
 const CALM: Duration = Duration::from_millis(100);
 /// How long the watcher waits for a message before it checks whether another thread could read.
@@ -50,7 +52,7 @@ impl Worker {
                     calm_since = Instant::now();
                 }
             }
-            std::thread::sleep(TICK);
+            self.rest();
             self.page.beat(monotonic_ms());
             let process = self.store.sample();
             if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
@@ -96,6 +98,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Sleeps until the next tick. A task that fills a pipe as fast as it can is not left to wait for that long.
+    fn rest(&self) {
+        let next = Instant::now() + TICK;
+        while self.capture.flows() && Instant::now() < next {
+            std::thread::sleep(FLOW);
+            self.send_printed();
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 
     /// Waits up to `TURN_MS` for messages, handles them, and lets another thread read.

@@ -2,6 +2,7 @@
 
 use super::memory::{Identity, Mapping, Memory};
 use super::{Home, Segment, SegmentError, SegmentId};
+use crate::host::report;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -61,7 +62,7 @@ impl Attachments {
     /// segment. Set once; a second one is ignored.
     pub(crate) fn set_notifier(&self, notifier: Notifier) {
         if self.0.notifier.set(notifier).is_err() {
-            log::debug!("the notifier of released segments is set already");
+            report!(Debug, "the notifier of released segments is set already");
         }
     }
 

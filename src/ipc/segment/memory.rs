@@ -1,6 +1,7 @@
 //! What a segment is made of: a sealed memory file and a mapping of it.
 
 use super::{Errno, SegmentError};
+use crate::host::report;
 use crate::ipc::ledger::Ledger;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -48,7 +49,7 @@ impl Mapping {
     fn advise(&self, advice: MmapAdvise) {
         // SAFETY: the range is this mapping, which lives as long as `self`.
         if let Err(e) = unsafe { madvise(self.ptr.cast(), self.len.get(), advice) } {
-            log::debug!("advice on a mapping is not taken: {e}");
+            report!(Debug, "advice on a mapping is not taken: {e}");
         }
     }
 
@@ -59,7 +60,7 @@ impl Mapping {
     unsafe fn empty(&self) {
         // SAFETY: the range is this mapping. Its contents change, which nobody sees: that is the caller's promise.
         if let Err(e) = unsafe { madvise(self.ptr.cast(), self.len.get(), MmapAdvise::MADV_REMOVE) } {
-            log::debug!("a shared segment is given back when the last process lets go of it: {e}");
+            report!(Debug, "a shared segment is given back when the last process lets go of it: {e}");
         }
     }
 }
@@ -68,7 +69,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: made by mmap with this length; whoever holds a reference into it keeps `self` alive.
         if let Err(e) = unsafe { munmap(self.ptr.cast(), self.len.get()) } {
-            log::warn!("a shared segment can't be unmapped: {e}");
+            report!(Warn, "a shared segment can't be unmapped: {e}");
         }
     }
 }

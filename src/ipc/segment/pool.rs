@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use super::{Home, Segment, SegmentError, SegmentId, SegmentMut};
+use crate::host::report;
 use crate::ipc::ledger::Ledger;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -128,7 +129,7 @@ impl SegmentPool {
             let mut state = self.0.state.lock();
             let entry = (id.owner == self.0.owner).then(|| state.live.get_mut(&id.number)).flatten();
             let Some(entry) = entry.filter(|entry| entry.lent > 0) else {
-                log::debug!("segment {id} was returned, but is not lent");
+                report!(Debug, "segment {id} was returned, but is not lent");
                 return;
             };
             entry.lent = entry.lent.saturating_sub(deliveries);

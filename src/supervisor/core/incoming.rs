@@ -4,6 +4,7 @@ use super::fleet::Phase;
 use super::loans::Borrower;
 use super::{Core, SessionEnd, session_of};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::{SessionId, WorkerId};
 use crate::job::{Completion, Outcome};
 use crate::message::FromWorker;
@@ -60,7 +61,7 @@ impl Core {
 
     /// What a worker has sent makes no sense.
     pub(crate) fn misunderstood<E: Effects>(&mut self, worker: WorkerId, reason: String, fx: &mut E) {
-        log::error!("a worker broke the protocol: {reason}");
+        report!(Error, "a worker broke the protocol: {reason}");
         self.kill(worker, DeathCause::Protocol(reason), true, fx);
     }
 
