@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 /// Bytes of each stream that may wait.
-const ROOM: usize = 64 << 20;
+const ROOM: usize = 16 << 20;
 /// Shorter pieces are put together up to this length.
 const BLOCK: usize = 64 << 10;
 /// How long a stream that takes nothing now, and does not wait, is left alone.
@@ -14,10 +14,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(super) static STDOUT: Queue<Text> = Queue::new("swath-stdout", ROOM, |text| write(&mut io::stdout(), &text.0));
 pub(super) static STDERR: Queue<Text> = Queue::new("swath-stderr", ROOM, |text| write(&mut io::stderr(), &text.0));
 
-/// Has bytes written to standard output or error.
-pub(crate) fn forward(stderr: bool, bytes: &[u8]) {
+/// Has bytes written to standard output or error. The answer is how long it would be better if no more came.
+pub(crate) fn forward(stderr: bool, bytes: &[u8]) -> Duration {
     let stream = if stderr { &STDERR } else { &STDOUT };
-    stream.push(Text(bytes.to_vec()));
+    stream.push(Text(bytes.to_vec()))
 }
 
 pub(super) struct Text(Vec<u8>);

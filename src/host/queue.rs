@@ -1,10 +1,14 @@
 //! A bounded queue that a thread of its own serves.
 
-use super::has_supervisor;
+use super::{STUCK, has_supervisor};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// How long whoever fills a queue should wait when it is nearly full.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What such a queue holds.
 pub(super) trait Item: Sized + Send + 'static {
@@ -45,6 +49,8 @@ struct State<T: Item> {
     serves: bool,
     /// How many have been served.
     served: u64,
+    /// When that was last.
+    moved: Option<Instant>,
 }
 
 /// How much there is to do.
@@ -65,12 +71,22 @@ pub(super) fn is_own_thread() -> bool {
 
 impl<T: Item> Queue<T> {
     pub(super) const fn new(name: &'static str, room: usize, serve: fn(T)) -> Self {
-        let state = State { items: VecDeque::new(), size: 0, dropped: None, runs: false, serves: false, served: 0 };
+        let state = State {
+            items: VecDeque::new(),
+            size: 0,
+            dropped: None,
+            runs: false,
+            serves: false,
+            served: 0,
+            moved: None,
+        };
         Self { name, room, serve, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Puts an item behind the others, or drops it if there is no room. Waits for nothing.
-    pub(super) fn push(&'static self, item: T) {
+    /// Puts an item behind the others, or drops it if there is no room. Waits for nothing. The answer is how long whoever
+    /// makes such items should make no more, so that none need be dropped: nothing, but where more than half of the room is
+    /// taken, and gets free.
+    pub(super) fn push(&'static self, item: T) -> Duration {
         let mut state = self.state.lock();
         // Once full, it takes nothing more until it is half empty: one gap is easier to read than many.
         let room = if state.dropped.is_some() { self.room / 2 } else { self.room };
@@ -82,7 +98,9 @@ impl<T: Item> Queue<T> {
             }
             state.put(item);
         }
+        let pause = state.pause(self.room);
         self.start(state);
+        pause
     }
 
     /// Has the thread look whether it should end.
@@ -128,6 +146,7 @@ impl<T: Item> Queue<T> {
             });
             state.serves = false;
             state.served += 1;
+            state.moved = Some(Instant::now());
         }
     }
 }
@@ -140,6 +159,15 @@ impl<T: Item> State<T> {
             None => Some(item),
         };
         self.items.extend(left);
+    }
+
+    fn pause(&self, room: usize) -> Duration {
+        let over = self.size.saturating_sub(room / 2);
+        let moves = || self.moved.is_some_and(|at| at.elapsed() < STUCK);
+        match over > 0 && moves() {
+            true => LONGEST_PAUSE.mul_f64((over as f64 / (room / 2) as f64).min(1.0)),
+            false => Duration::ZERO,
+        }
     }
 
     fn take(&mut self) -> Option<T> {
@@ -157,7 +185,6 @@ impl<T: Item> State<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::time::Duration;
 
     /// A word, and the number of those that were dropped.
     struct Word(String);
@@ -198,15 +225,33 @@ mod tests {
         let gate = GATE.lock();
         QUEUE.push(word("a"));
         until(|| QUEUE.state.lock().serves);
-        for text in ["bc", "de", "f", "g", "h"] {
+        for text in ["bc", "de", "f", "g"] {
             QUEUE.push(word(text));
         }
         assert_eq!(QUEUE.left().items, 4);
+        assert_eq!(QUEUE.push(word("h")), Duration::ZERO, "it is stuck");
         drop(gate);
         until(|| QUEUE.left().items == 0);
         QUEUE.push(word("i"));
         until(|| QUEUE.left().items == 0);
         assert_eq!(*SERVED.lock(), ["a", "bc", "de", "-3", "i"]);
+    }
+
+    #[test]
+    fn whoever_fills_it_faster_than_it_empties_is_told_to_pause() {
+        static GATE: Mutex<()> = Mutex::new(());
+        static QUEUE: Queue<Word> = Queue::new("swath-test", 8, |_| drop(GATE.lock()));
+        let _hosted = crate::host::Hosted::begin();
+        QUEUE.push(word("a"));
+        until(|| QUEUE.left().items == 0);
+        let gate = GATE.lock();
+        QUEUE.push(word("b"));
+        until(|| QUEUE.state.lock().serves);
+        assert_eq!(QUEUE.push(word("four")), Duration::ZERO);
+        assert_eq!(QUEUE.push(word("c")), LONGEST_PAUSE / 4);
+        assert_eq!(QUEUE.push(word("all")), LONGEST_PAUSE);
+        drop(gate);
+        until(|| QUEUE.left().items == 0);
     }
 
     #[test]

@@ -360,8 +360,13 @@ impl Effects for LiveEffects {
         self.attachments.take_released()
     }
 
-    fn print(&mut self, stderr: bool, bytes: &[u8]) {
-        host::forward(stderr, bytes);
+    fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]) {
+        let pause = host::forward(stderr, bytes);
+        if !pause.is_zero()
+            && let Some(worker) = self.workers.get(&worker)
+        {
+            worker.page.pause_output(monotonic_ms() + pause.as_millis() as u64);
+        }
     }
 
     fn call_later(&mut self, after: Duration, what: Timer) {

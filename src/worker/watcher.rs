@@ -62,7 +62,7 @@ impl Worker {
             self.send_finished();
             self.eased();
             self.export_deferred();
-            self.send_printed();
+            self.send_others_output();
             let busy = {
                 let mut queue = self.queue.lock();
                 let waits = self.pause_reason(&queue);
@@ -105,9 +105,16 @@ impl Worker {
         let next = Instant::now() + TICK;
         while self.capture.flows() && Instant::now() < next {
             std::thread::sleep(FLOW);
-            self.send_printed();
+            self.send_others_output();
         }
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+
+    /// Sends what tasks print that run, unless it comes faster than it is taken: then they are left to wait for room.
+    fn send_others_output(&self) {
+        if self.page.output_pause(monotonic_ms) == 0 {
+            self.send_printed();
+        }
     }
 
     /// Waits up to `TURN_MS` for messages, handles them, and lets another thread read.

@@ -297,7 +297,7 @@ fn roles() {
         "much" => {
             let locks = (stdout().lock(), stderr().lock());
             let client = processes(1, 1);
-            let total = client.compute(&delayed(counts).call(0, 80_usize << 20, 1000_usize)).unwrap();
+            let total = client.compute(&delayed(counts).call(0, 30_usize << 20, 1000_usize)).unwrap();
             let last = format!("{:01000}", total - 1);
             until("the last line has come", || client.logs().unwrap().iter().any(|line| line.text == last));
             said(&total.to_string());

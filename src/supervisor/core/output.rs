@@ -39,7 +39,7 @@ impl Core {
         fx: &mut E,
     ) {
         if self.settings.forward_output {
-            fx.print(stderr, bytes);
+            fx.print(worker, stderr, bytes);
         }
         if let Some(process) = self.fleet.workers.get_mut(&worker) {
             process.lines += bytes.iter().filter(|b| **b == b'\n').count();
