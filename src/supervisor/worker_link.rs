@@ -151,26 +151,30 @@ fn cause_of(status: ExitStatus) -> DeathCause {
 struct OutputPipe {
     worker: WorkerId,
     supervisor: Addr<Supervisor>,
-    pipe: AsyncFd<File>,
+    pipe: Rc<File>,
     stderr: bool,
 }
 
 impl OutputPipe {
     fn open(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) -> Option<Rc<Self>> {
-        let pipe = start::set_nonblocking(&pipe).and_then(|()| register(File::from(pipe), Interest::READABLE));
-        match pipe {
-            Ok(pipe) => Some(Rc::new(Self { worker, supervisor, pipe, stderr })),
-            Err(e) => {
-                report!(Warn, "the output of {worker:?} cannot be read: {e}");
-                None
-            }
+        if let Err(e) = start::set_nonblocking(&pipe) {
+            report!(Warn, "the output of {worker:?} cannot be read: {e}");
+            return None;
         }
+        Some(Rc::new(Self { worker, supervisor, pipe: Rc::new(File::from(pipe)), stderr }))
+    }
+
+    /// Has the event loop watch the pipe.
+    fn watch(&self) -> Option<AsyncFd<Rc<File>>> {
+        let worker = self.worker;
+        let unheard = |e: &io::Error| report!(Warn, "the output of {worker:?} cannot be waited for: {e}");
+        register(Rc::clone(&self.pipe), Interest::READABLE).inspect_err(unheard).ok()
     }
 
     /// Brings a piece of it to the supervisor. The answer is how long it is; 0: there will be no more.
     fn take(&self) -> io::Result<usize> {
         let mut bytes = [0; CHUNK];
-        let n = self.pipe.get_ref().read(&mut bytes)?;
+        let n = (&*self.pipe).read(&mut bytes)?;
         if n > 0 {
             let (worker, stderr) = (self.worker, self.stderr);
             self.supervisor.do_send(WorkerOutput { worker, stderr, bytes: bytes[..n].to_vec() });
@@ -181,11 +185,18 @@ impl OutputPipe {
     /// Brings it all, as it comes. While the worker itself `listens`, it is left to that, which can say whose words they
     /// are. Processes that a task started may go on to write when the worker has ended.
     async fn follow(self: Rc<Self>, listens: Rc<dyn Fn() -> bool>) {
+        let Some(mut pipe) = self.watch() else { return };
         loop {
-            let Ok(mut ready) = self.pipe.readable().await else { return };
+            let Ok(mut ready) = pipe.readable().await else { return };
             if listens() {
-                ready.retain_ready();
+                // While the pipe is watched, each write of a task wakes the event loop.
+                drop(ready);
+                drop(pipe);
                 actix_rt::time::sleep(LEFT_ALONE).await;
+                match self.watch() {
+                    Some(again) => pipe = again,
+                    None => return,
+                }
                 continue;
             }
             match self.take() {

@@ -117,9 +117,10 @@ impl Worker {
         }
     }
 
-    /// Waits up to `TURN_MS` for messages, handles them, and lets another thread read.
+    /// Waits up to `TURN_MS` for messages, handles them, and lets another thread read. Does not wait while the pipes are to
+    /// be emptied again.
     fn read_in_turn(&'static self) {
-        if self.supervisor.poll(TURN_MS) {
+        if self.supervisor.poll(if self.capture.flows() { 0 } else { TURN_MS }) {
             let frames = self.supervisor.read();
             self.handle(frames);
         }

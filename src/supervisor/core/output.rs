@@ -1,5 +1,6 @@
 //! What workers print: passed on, and the last of it kept.
 
+use super::records::LAST_LINES;
 use super::{Core, WorkerProcess};
 use crate::ids::WorkerId;
 use crate::status::OutputStream;
@@ -42,7 +43,9 @@ impl Core {
             fx.print(worker, stderr, bytes);
         }
         if let Some(process) = self.fleet.workers.get_mut(&worker) {
-            process.lines += bytes.iter().filter(|b| **b == b'\n').count();
+            if process.lines < LAST_LINES {
+                process.lines += bytes.iter().filter(|b| **b == b'\n').count();
+            }
             process.open_line = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
             self.history.recent_lines[process.slot].push(stream, tasks, bytes);
