@@ -11,7 +11,7 @@ mod output;
 mod queue;
 mod record;
 
-pub(crate) use output::forward;
+pub(crate) use output::{count_lines, forward};
 pub(crate) use record::{Origin, log_record};
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 /// Bytes of each stream that may wait.
 const ROOM: usize = 16 << 20;
-/// Shorter pieces are put together up to this length.
+/// Pieces that are so short are put together.
+const SHORT: usize = 4 << 10;
+/// Up to this length.
 const BLOCK: usize = 64 << 10;
 /// How long a stream that takes nothing now, and does not wait, is left alone.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -18,6 +20,13 @@ pub(super) static STDERR: Queue<Text> = Queue::new("swath-stderr", ROOM, |text| 
 pub(crate) fn forward(stderr: bool, bytes: &[u8]) -> Duration {
     let stream = if stderr { &STDERR } else { &STDOUT };
     stream.push(Text(bytes.to_vec()))
+}
+
+/// How many line ends there are.
+pub(crate) fn count_lines(bytes: &[u8]) -> usize {
+    // Sums of bytes, of which the processor makes many at a time.
+    let ends = |part: &[u8]| usize::from(part.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>());
+    bytes.chunks(usize::from(u8::MAX)).map(ends).sum()
 }
 
 pub(super) struct Text(Vec<u8>);
@@ -36,7 +45,7 @@ impl Item for Text {
     }
 
     fn append(&mut self, next: Self) -> Option<Self> {
-        if self.0.len() + next.0.len() > BLOCK {
+        if next.0.len() > SHORT || self.0.len() + next.0.len() > BLOCK {
             return Some(next);
         }
         self.0.extend(next.0);
@@ -44,7 +53,7 @@ impl Item for Text {
     }
 
     fn drop_into(self, dropped: &mut DroppedText) {
-        dropped.lines += self.0.iter().filter(|byte| **byte == b'\n').count() as u64;
+        dropped.lines += count_lines(&self.0) as u64;
         dropped.bytes += self.0.len() as u64;
     }
 
@@ -115,6 +124,13 @@ mod tests {
         let mut stream = Reluctant::default();
         write(&mut stream, b"one\ntwo\nthree");
         assert_eq!((&*stream.taken, stream.flushed), (&b"one\ntwo\nthree"[..], 2));
+    }
+
+    #[test]
+    fn lines_are_counted() {
+        for (text, lines) in [("", 0), ("a", 0), ("a\nb\n", 2), (&"\n".repeat(1000), 1000), (&"x\n".repeat(500), 500)] {
+            assert_eq!(count_lines(text.as_bytes()), lines);
+        }
     }
 
     #[test]

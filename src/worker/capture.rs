@@ -32,12 +32,10 @@ const SHARED: u64 = 32;
 const CHATTY: Duration = Duration::from_millis(100);
 /// Most tasks that are named as the origin of an output.
 const NAMED: usize = 16;
-/// Most bytes of one pipe that are read at a time.
-const MOST: usize = 1 << 20;
 /// With so much in a pipe, it is being filled by a task that prints as fast as it can.
 const MUCH: usize = CHUNK;
-/// What such a pipe is enlarged to, so that the task need not wait for whoever empties it.
-const LARGE_PIPE: i32 = 256 << 10;
+/// What such a pipe is enlarged to, so that the task need not wait for whoever empties it, and most that is read at a time.
+const LARGE_PIPE: usize = 256 << 10;
 
 pub(super) struct OutputCapture {
     state: Mutex<CaptureState>,
@@ -143,7 +141,7 @@ impl OutputCapture {
         let mut tasks = None;
         for (stderr, end) in &ready {
             let mut taken = 0;
-            while taken < MOST {
+            while taken < LARGE_PIPE {
                 let Ok(Some(chunk)) = captured.take(*end, *stderr) else { break };
                 let got = chunk.bytes.len();
                 let tasks = tasks.get_or_insert_with(|| names(&ring.running_in(since..now, runs, NAMED)));
@@ -161,7 +159,7 @@ impl OutputCapture {
                 self.flows.store(true, Ordering::Relaxed);
                 if !std::mem::replace(&mut large[usize::from(*stderr)], true) {
                     // With many workers the kernel may refuse, and the pipe stays as it is.
-                    let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(LARGE_PIPE));
+                    let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(LARGE_PIPE as i32));
                 }
             }
         }

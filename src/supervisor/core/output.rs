@@ -2,6 +2,7 @@
 
 use super::records::LAST_LINES;
 use super::{Core, WorkerProcess};
+use crate::host::count_lines;
 use crate::ids::WorkerId;
 use crate::status::OutputStream;
 use crate::supervisor::effects::{Effects, WorkerPage};
@@ -44,7 +45,7 @@ impl Core {
         }
         if let Some(process) = self.fleet.workers.get_mut(&worker) {
             if process.lines < LAST_LINES {
-                process.lines += bytes.iter().filter(|b| **b == b'\n').count();
+                process.lines += count_lines(bytes);
             }
             process.open_line = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
