@@ -43,6 +43,7 @@ mod events;
 mod exec;
 pub mod files;
 mod graph;
+mod host;
 mod ids;
 mod ipc;
 mod job;

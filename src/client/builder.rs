@@ -319,6 +319,12 @@ impl Builder {
 
     /// Whether what tasks print appears on this process's standard output and error. Default: yes. In either case the
     /// last lines are kept for [`Client::logs`] and for the records of deaths.
+    ///
+    /// Threads of the client's write it, so a line may appear a moment after the task's result is there. Nothing waits for
+    /// them, also where this process has a stream locked or nobody reads it: 16 MiB of each stream are kept until they are
+    /// taken, and the lines beyond are dropped, with a line that says how many. Tasks that print faster than a stream takes
+    /// it are slowed down before that. When the last handle of the client is dropped, what is left is written first, unless
+    /// the stream takes nothing for a second.
     pub fn forward_output(mut self, forward: bool) -> Self {
         self.forward_output = forward;
         self

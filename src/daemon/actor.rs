@@ -3,6 +3,7 @@
 use super::executable;
 use super::paths::ClusterPaths;
 use super::session::Session;
+use crate::host::report;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
 use crate::ipc::frame::Decoder;
@@ -173,7 +174,8 @@ impl Daemon {
         let shared = SharedMemory { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
         let supervisor = Supervisor::of_build(self.settings.clone(), program, admit.build.clone(), shared)
             .map_err(|e| e.to_string())?;
-        log::info!(
+        report!(
+            Info,
             "starting {} worker(s) for `{}`, build {}",
             self.settings.workers,
             admit.program,
@@ -191,7 +193,8 @@ impl Daemon {
         self.leaving.retain(Addr::connected);
         let idle = |group: &mut BuildGroup| group.sessions.is_empty() && group.idle.elapsed() >= KEEP;
         for group in self.groups.extract_if(.., idle) {
-            log::info!(
+            report!(
+                Info,
                 "stopping the workers of `{}`, build {}: no program uses them",
                 group.program,
                 show(&group.build)
@@ -242,7 +245,7 @@ impl Handler<Admit> for Daemon {
         self.sessions.insert(id, Arc::new(page));
         let group = &mut self.groups[at];
         group.sessions.push(id);
-        log::info!("session {}: `{}` has connected", id.0, msg.program);
+        report!(Info, "session {}: `{}` has connected", id.0, msg.program);
         Ok(Admitted { welcome, session: id, supervisor: group.supervisor.clone() })
     }
 }
@@ -252,7 +255,7 @@ impl Handler<Left> for Daemon {
 
     fn handle(&mut self, Left(id): Left, ctx: &mut Context<Self>) {
         let Some(page) = self.sessions.remove(&id) else { return };
-        log::info!("session {} has ended", id.0);
+        report!(Info, "session {} has ended", id.0);
         self.shared.ledger.forgive(&page);
         for group in &mut self.groups {
             if let Some(at) = group.sessions.iter().position(|s| *s == id) {
@@ -300,7 +303,7 @@ impl Handler<End> for Daemon {
         if let Err(e) = std::fs::remove_file(&self.paths.socket)
             && e.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("{} cannot be removed: {e}", self.paths.socket.display());
+            report!(Warn, "{} cannot be removed: {e}", self.paths.socket.display());
         }
         for group in self.groups.drain(..) {
             group.supervisor.do_send(Stop);
@@ -318,7 +321,7 @@ pub(super) async fn accept(listener: UnixListener, cluster: Addr<Daemon>) {
                 actix::spawn(async move { greet(Socket::from(OwnedFd::from(stream)), cluster).await });
             }
             Err(e) => {
-                log::error!("a program cannot be let in: {e}; raise `ulimit -n` if that is the reason");
+                report!(Error, "a program cannot be let in: {e}; raise `ulimit -n` if that is the reason");
                 actix_rt::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -339,7 +342,7 @@ async fn greet(socket: Socket, cluster: Addr<Daemon>) {
     let connection = match came.and_then(|()| Connection::new(socket).map_err(|e| e.to_string())) {
         Ok(connection) => connection,
         // Not a word to strangers.
-        Err(reason) => return log::warn!("a connection was closed: {reason}"),
+        Err(reason) => return report!(Warn, "a connection was closed: {reason}"),
     };
     let first = tokio::time::timeout(FIRST_WORD, first_word(&connection)).await;
     let first = first.unwrap_or_else(|_| Err(format!("it said nothing within {FIRST_WORD:?}")));
@@ -356,9 +359,9 @@ async fn greet(socket: Socket, cluster: Addr<Daemon>) {
         Ok(Some((Attach::Program { .. }, None))) => "it did not send its executable".to_string(),
         Err(reason) => reason,
     };
-    log::warn!("a connection was refused: {refused}");
+    report!(Warn, "a connection was refused: {refused}");
     if let Err(e) = connection.send_frame(REFUSED, refused.into_bytes(), Vec::new()) {
-        log::debug!("it was not told: {e}");
+        report!(Debug, "it was not told: {e}");
     }
 }
 
@@ -381,7 +384,7 @@ async fn first_word(connection: &Connection) -> std::result::Result<Option<(Atta
 fn open(connection: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) {
     let Admitted { welcome, session: id, supervisor } = admitted;
     if let Err(e) = connection.send(&welcome) {
-        log::error!("session {} cannot be welcomed: {e}", id.0);
+        report!(Error, "session {} cannot be welcomed: {e}", id.0);
         return cluster.do_send(Left(id));
     }
     let session = Session { id, connection, supervisor: supervisor.clone(), cluster }.start();
@@ -389,7 +392,7 @@ fn open(connection: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) 
 }
 
 async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
-    log::debug!("command: {command:?}");
+    report!(Debug, "command: {command:?}");
     let stop = command == Control::Stop;
     let answer = match command {
         Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
@@ -398,13 +401,13 @@ async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Dae
         Control::Scale(n) => cluster.send(Scale(n)).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
         Control::Restart => cluster.send(Restart).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
         Control::Stop => {
-            log::info!("stopping: told to");
+            report!(Info, "stopping: told to");
             end(cluster).await;
             Ok(Attached::Done)
         }
     };
     if let Err(e) = connection.send(&answer.unwrap_or_else(Attached::Refused)) {
-        log::error!("a command cannot be answered: {e}");
+        report!(Error, "a command cannot be answered: {e}");
     }
     if stop {
         System::current().stop();
@@ -413,7 +416,7 @@ async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Dae
     }
     // A long answer may still be on its way.
     let over = tokio::time::timeout(FIRST_WORD, connection.receive(&mut Decoder::new(0))).await;
-    log::trace!("a command's connection ended: {}", over.is_ok());
+    report!(Trace, "a command's connection ended: {}", over.is_ok());
 }
 
 /// The whole status, and the logs of all workers.

@@ -1,6 +1,7 @@
 //! Where a local cluster's files are: its socket, the file that holds its process id and lock, and its log.
 
 use crate::error::{Error, Result};
+use crate::host::report;
 use crate::ipc::page::start_time;
 use crate::ipc::socket::Socket;
 use nix::unistd::geteuid;
@@ -60,7 +61,7 @@ impl ClusterPaths {
             match fs::remove_file(path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => log::warn!("{} cannot be removed: {e}", path.display()),
+                Err(e) => report!(Warn, "{} cannot be removed: {e}", path.display()),
             }
         }
     }
@@ -219,7 +220,7 @@ pub(crate) fn sweep(dir: &Path) {
             continue;
         };
         if let Ok(Some(lock)) = Lock::of_dead(&paths) {
-            log::info!("removing what local cluster `{}` left when it died", paths.name);
+            report!(Info, "removing what local cluster `{}` left when it died", paths.name);
             lock.remove_but_log();
         }
     }

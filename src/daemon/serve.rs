@@ -7,6 +7,7 @@ use crate::daemon::actor::Daemon;
 use crate::daemon::actor::accept;
 use crate::daemon::actor::end;
 use crate::error::Result;
+use crate::host::{self, Hosted, report};
 use crate::ipc::event_loop::register;
 use crate::ipc::start;
 use crate::settings::Settings;
@@ -39,6 +40,7 @@ pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(
     start::raise_descriptor_limit();
     let janitor = Janitor::start(&paths);
     let outcome = run(&paths, settings, ready, &failed);
+    host::finish();
     lock.remove();
     drop(janitor);
     outcome
@@ -50,6 +52,7 @@ fn run(
     ready: impl FnOnce(&ClusterStatus),
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
 ) -> Result<()> {
+    let _hosted = Hosted::begin();
     let shared = SharedMemory::new(&settings)?;
     let listener = bind(paths).map_err(|e| failed("its socket cannot be made", &e))?;
     let signals = signals().map_err(|e| failed("signals cannot be waited for", &e))?;
@@ -63,7 +66,7 @@ fn run(
         let told = register(signals.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
         actix::spawn(async move {
             if told.readable().await.is_ok() {
-                log::info!("stopping: a signal came");
+                report!(Info, "stopping: a signal came");
                 end(&cluster).await;
                 System::current().stop();
             }
@@ -71,7 +74,7 @@ fn run(
         io::Result::Ok(status)
     });
     let status = status.map_err(|e| failed("its event loop cannot be made", &e))?;
-    log::info!("local cluster `{}` waits at {}", paths.name, paths.socket.display());
+    report!(Info, "local cluster `{}` waits at {}", paths.name, paths.socket.display());
     ready(&status);
     system.run().map_err(|e| failed("its event loop failed", &e))
 }

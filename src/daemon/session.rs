@@ -1,6 +1,7 @@
 //! The actor that owns one program's connection.
 
 use super::actor::{Daemon, Left};
+use crate::host::report;
 use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::message::{FromCluster, ToSession};
@@ -36,7 +37,7 @@ impl Handler<SessionMessage> for Session {
     fn handle(&mut self, msg: SessionMessage, ctx: &mut Context<Self>) {
         let message = FromCluster { done: msg.done, message: msg.message };
         if let Err(e) = self.connection.send(&message) {
-            log::error!("session {} is closed: a message to it cannot be sent: {e}", self.id.0);
+            report!(Error, "session {} is closed: a message to it cannot be sent: {e}", self.id.0);
             ctx.stop();
         }
         if let ToSession::FilesEnded(files) = &message.message {
@@ -58,6 +59,6 @@ async fn read(id: SessionId, connection: Arc<Connection>, supervisor: Addr<Super
             },
             Err(reason) => reason,
         };
-        return log::error!("session {} is closed: {reason}", id.0);
+        return report!(Error, "session {} is closed: {reason}", id.0);
     }
 }

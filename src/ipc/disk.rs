@@ -7,6 +7,7 @@
 //! drops a value goes on.
 
 use crate::bytes::Bytes;
+use crate::host::report;
 use crate::ipc::ledger::{Ledger, QuotaError};
 use crate::ipc::out_of_band::{Layout, layout_with};
 use crate::ipc::payload::Payload;
@@ -192,7 +193,7 @@ impl Shared {
         let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         // A file system that cannot do this keeps the space for what is written there next.
         if let Err(e) = fallocate(file, punch, at as i64, len as i64) {
-            log::debug!("space on disk is not given back at once: {e}");
+            report!(Debug, "space on disk is not given back at once: {e}");
         }
         self.room.lock().give(at, len);
         if let Some(ledger) = &self.ledger {

@@ -4,6 +4,7 @@ use super::socket::Socket;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -17,6 +18,8 @@ pub(crate) unsafe trait OwnsDescriptor: AsRawFd {}
 unsafe impl OwnsDescriptor for Socket {}
 // SAFETY: so is a file.
 unsafe impl OwnsDescriptor for File {}
+// SAFETY: and one that is shared, which nobody can change.
+unsafe impl OwnsDescriptor for Rc<File> {}
 // SAFETY: and this is what the others are made of.
 unsafe impl OwnsDescriptor for OwnedFd {}
 

@@ -8,6 +8,8 @@
 
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Words of an entry: one cache line.
@@ -76,6 +78,15 @@ pub(crate) struct RingRecord {
 /// Names a run that has begun.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Token(u64);
+
+/// How far a reader has come that asks again and again what has run.
+#[derive(Debug, Default)]
+pub(crate) struct RingReader {
+    /// All entries before this one have been seen.
+    next: u64,
+    /// Those of them that are to be seen again, oldest first.
+    again: Vec<u64>,
+}
 
 /// A ring somewhere in memory.
 #[derive(Clone, Copy)]
@@ -186,6 +197,44 @@ impl<'a> Ring<'a> {
         }
         records.extend(self.numbers().filter_map(|number| self.record(number, &self.words(number, 0)?)));
         records
+    }
+
+    /// The runs that have not ended before the window, oldest first; the last of them if there are more than `most`. What
+    /// the reader has seen to end before the end of a window, it does not look at again.
+    pub(crate) fn running_in(&self, window: Range<u64>, reader: &mut RingReader, most: usize) -> Vec<RingRecord> {
+        if self.is_off() {
+            return Vec::new();
+        }
+        let there = self.numbers();
+        let unseen = reader.next.max(there.start)..there.end;
+        reader.next = there.end;
+        let again = std::mem::take(&mut reader.again);
+        let mut found = VecDeque::new();
+        for number in again.into_iter().filter(|number| *number >= there.start).chain(unseen) {
+            let Some(words) = self.words(number, 0) else {
+                if self.is_unwritten(number) {
+                    reader.again.push(number);
+                }
+                continue;
+            };
+            let end = if words[END] & 3 == RUNNING { u64::MAX } else { words[END] >> 2 };
+            if end >= window.end {
+                reader.again.push(number);
+            }
+            if end >= window.start {
+                found.push_back((number, words));
+            }
+            if found.len() > most {
+                found.pop_front();
+            }
+        }
+        found.into_iter().filter_map(|(number, words)| self.record(number, &words)).collect()
+    }
+
+    /// Whether the run, or part of a name, that an entry is for is still to be written to it.
+    fn is_unwritten(&self, number: u64) -> bool {
+        let sequence = self.entry(number).0[SEQUENCE].load(Ordering::Relaxed);
+        sequence & !IS_NAME & !BUSY <= number
     }
 
     /// The run of a task that began last, if it is still recorded. Fast for one that began a short time ago.
@@ -337,6 +386,31 @@ mod tests {
         assert_eq!(own.ring().attempts(), attempts);
         assert_eq!(own.ring().read()[0].run.name.as_deref(), Some("named"));
         assert!(own.ring().read()[1..].iter().all(|record| record.run.name.is_none()));
+    }
+
+    #[test]
+    fn a_reader_sees_each_run_until_it_has_ended_for_good() {
+        let own = OwnRing::new(8);
+        let mut reader = RingReader::default();
+        let begin = |index, now| own.ring().begin(attempt(index), 1, 1, 0, (index == 2).then_some("named"), now);
+        let mut seen = |window| -> Vec<u32> {
+            own.ring().running_in(window, &mut reader, 2).iter().map(|record| record.run.task.index).collect()
+        };
+        let long = begin(1, 1);
+        own.ring().end(begin(2, 2), Ended::Finished, 3);
+        assert_eq!(seen(0..4), [1, 2]);
+        own.ring().end(begin(3, 4), Ended::Finished, 6);
+        assert_eq!(seen(4..6), [1, 3], "the third ended when the window did");
+        assert_eq!(seen(6..8), [1, 3]);
+        assert_eq!(seen(8..9), [1]);
+        own.ring().end(long, Ended::Finished, 9);
+        (4..7).for_each(|index| own.ring().end(begin(index, 9), Ended::Finished, 9));
+        assert_eq!(seen(9..10), [5, 6], "the last two");
+        assert_eq!(seen(10..11), [0; 0]);
+        for index in 7..40 {
+            begin(index, 11);
+        }
+        assert_eq!(seen(11..12), [38, 39], "others have been overwritten unseen");
     }
 
     #[test]

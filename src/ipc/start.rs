@@ -6,6 +6,7 @@
 
 use super::page::PageName;
 use super::socket::Socket;
+use crate::host::report;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
@@ -40,7 +41,7 @@ pub(crate) fn raise_descriptor_limit() {
     let raised =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(e) = raised {
-        log::debug!("the limit of file descriptors stays: {e}");
+        report!(Debug, "the limit of file descriptors stays: {e}");
     }
 }
 
@@ -223,7 +224,7 @@ pub(crate) fn die_with_parent() {
     // SAFETY: the handler does nothing that a handler may not do.
     let handled = unsafe { sigaction(Signal::SIGCONT, &action) };
     if let Err(e) = ends.and(handled).and_then(|_| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)) {
-        log::debug!("no parent-death signal: {e}");
+        report!(Debug, "no parent-death signal: {e}");
     }
 }
 
@@ -255,7 +256,7 @@ pub(crate) fn wake_orphans(pages: &[PageName]) {
         if page.is_some_and(|page| pages.iter().any(|dead| dead.has_owner_of(&page)))
             && let Err(e) = kill(Pid::from_raw(pid), Signal::SIGCONT)
         {
-            log::debug!("process {pid} of a dead supervisor cannot be woken: {e}");
+            report!(Debug, "process {pid} of a dead supervisor cannot be woken: {e}");
         }
     }
 }

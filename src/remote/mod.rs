@@ -6,6 +6,7 @@
 mod failure;
 pub(crate) mod map;
 
+use crate::host::report;
 use failure::closed;
 
 use crate::error::{Cause, Error, Result};
@@ -183,7 +184,7 @@ impl Remote {
                 if !ended.is_empty()
                     && let Err(e) = self.uplink.send(Request::FilesEnded(ended))
                 {
-                    log::debug!("others keep memory files mapped that have ended: {e}");
+                    report!(Debug, "others keep memory files mapped that have ended: {e}");
                 }
             }
             // Whoever reads what is sent from elsewhere has what it mapped.
@@ -334,7 +335,7 @@ impl Remote {
         if self.check_open().is_ok()
             && let Err(e) = self.uplink.send(request)
         {
-            log::debug!("the supervisor is not told: {e}");
+            report!(Debug, "the supervisor is not told: {e}");
         }
     }
 }

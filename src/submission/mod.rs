@@ -14,6 +14,7 @@ use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
+use crate::host::report;
 use crate::ids::TaskId;
 use crate::submission::backend::Backend;
 use crate::submission::completed::{CompletionQueue, ListPositions};
@@ -221,7 +222,7 @@ impl Submission {
     /// Says where the outputs are made. To be said once, before anybody sees the submission.
     pub(crate) fn set_task_map(&self, task_map: TaskMap) {
         if self.task_map.set(task_map).is_err() {
-            log::error!("submission {} has two task maps", self.number);
+            report!(Error, "submission {} has two task maps", self.number);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A connection of the supervisor to a worker or a program: frames out, by any thread; frames in, as they come.
 
+use crate::host::report;
 use crate::ipc::event_loop::register;
 use crate::ipc::frame::{Decoder, Descriptor, Frame, FrameError, Outgoing};
 use crate::ipc::segment::FileId;
@@ -111,7 +112,7 @@ impl Connection {
     pub(crate) fn close(&self) {
         self.broken.store(true, Ordering::Relaxed);
         if let Err(e) = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both) {
-            log::debug!("a connection was closed already: {e}");
+            report!(Debug, "a connection was closed already: {e}");
         }
     }
 
@@ -121,7 +122,7 @@ impl Connection {
         let twin = match twin {
             Ok(twin) => twin,
             Err(e) => {
-                log::error!("a full socket cannot be waited for: {e}");
+                report!(Error, "a full socket cannot be waited for: {e}");
                 return self.close();
             }
         };
@@ -141,7 +142,7 @@ impl Connection {
 
     /// What waits cannot be sent. The peer may be there all the same, and silent: then its reader would not be woken.
     fn fail(&self, e: &io::Error) {
-        log::debug!("a connection is ended, since nothing can be sent: {e}");
+        report!(Debug, "a connection is ended, since nothing can be sent: {e}");
         self.close();
     }
 

@@ -85,8 +85,8 @@ pub(crate) trait Effects {
     /// Segments that nobody here uses any more since the last call, with how often they had been delivered.
     fn take_released(&mut self) -> Vec<(SegmentId, u32)>;
 
-    /// Passes on what a worker has written.
-    fn print(&mut self, stderr: bool, bytes: &[u8]);
+    /// Passes on what a worker has written, and has it pause where that comes faster than it is taken.
+    fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]);
 
     /// Has [`Core::timer`](super::core::Core::timer) called after that time.
     fn call_later(&mut self, after: Duration, what: Timer);

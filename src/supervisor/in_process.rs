@@ -1,6 +1,7 @@
 //! A supervisor in a thread of the client's own process.
 
 use crate::error::{Error, Result};
+use crate::host;
 use crate::ids::SessionId;
 use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
@@ -44,6 +45,7 @@ impl Uplink for InProcess {
             if thread.is_finished() && thread.join().is_err() {
                 log::error!("the supervisor panicked");
             }
+            host::finish();
         }
     }
 }

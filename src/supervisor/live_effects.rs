@@ -8,6 +8,7 @@ use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, Result};
+use crate::host::{self, Hosted, report};
 use crate::ids::{Attempt, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
@@ -25,7 +26,6 @@ use actix::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustc_hash::FxHashMap;
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Child;
@@ -58,6 +58,7 @@ pub(crate) struct LiveEffects {
     /// The actor, once there is one: the workers' links need its event loop.
     supervisor: Option<Addr<Supervisor>>,
     shared_core: Weak<SharedCore>,
+    _hosted: Hosted,
 }
 
 /// How workers are started.
@@ -105,6 +106,7 @@ impl LiveEffects {
             stopping: false,
             supervisor: None,
             shared_core: Weak::new(),
+            _hosted: Hosted::begin(),
         }
     }
 
@@ -212,7 +214,7 @@ impl LiveEffects {
         let page = match ControlPage::create(&name, self.start.events) {
             // A worker that cannot be told about is better than none.
             Err(PageError::NoSpace(size)) => {
-                log::warn!("/dev/shm has not {size} bytes left: a worker starts without a record of its task runs");
+                report!(Warn, "/dev/shm has not {size} bytes left: a worker starts without a record of its task runs");
                 ControlPage::create(&name, 0)
             }
             page => page,
@@ -266,7 +268,7 @@ impl Effects for LiveEffects {
     fn kill(&mut self, worker: WorkerId) {
         let Some(worker) = self.workers.get(&worker) else { return };
         if let Err(e) = kill(Pid::from_raw(worker.pid as i32), Signal::SIGKILL) {
-            log::warn!("process {} cannot be killed: {e}", worker.pid);
+            report!(Warn, "process {} cannot be killed: {e}", worker.pid);
         }
     }
 
@@ -363,14 +365,13 @@ impl Effects for LiveEffects {
         self.attachments.take_released()
     }
 
-    fn print(&mut self, stderr: bool, bytes: &[u8]) {
-        // What tasks print is theirs to print. A stream of ours that is closed is no reason to stop.
-        let _ = if stderr {
-            std::io::stderr().write_all(bytes)
-        } else {
-            let mut out = std::io::stdout();
-            out.write_all(bytes).and_then(|()| out.flush())
-        };
+    fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]) {
+        let pause = host::forward(stderr, bytes);
+        if !pause.is_zero()
+            && let Some(worker) = self.workers.get(&worker)
+        {
+            worker.page.pause_output(monotonic_ms() + pause.as_millis() as u64);
+        }
     }
 
     fn call_later(&mut self, after: Duration, what: Timer) {

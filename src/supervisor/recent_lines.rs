@@ -1,4 +1,4 @@
-//! The most recent lines that a worker wrote.
+//! The most recent output of a worker: kept as it came, and cut into lines when somebody asks for them.
 
 use crate::LogLine;
 use crate::OutputStream;
@@ -6,70 +6,130 @@ use std::collections::VecDeque;
 
 /// How much of a worker's output is kept, in bytes.
 const ROOM: usize = 64 << 10;
+/// Most pieces of it: each has the names of tasks beside it.
+const PIECES: usize = 2048;
+/// Most lines that are told of: short ones take more room then than their bytes here.
+const LINES: usize = 4096;
+/// Most tasks that are named as the origin of a line.
+const NAMED: usize = 16;
+/// Pieces of the same tasks are put together up to this length.
+const PIECE: usize = 4 << 10;
 
-/// Takes in output as it comes, and keeps the last of it.
+/// Takes in output as it comes, and keeps the last of it. What that costs does not depend on what is kept.
 #[derive(Debug, Default)]
 pub(crate) struct RecentLines {
-    lines: VecDeque<Line>,
+    pieces: VecDeque<Piece>,
+    /// How much of the first piece is no longer kept.
+    gone: usize,
+    /// Bytes that are kept.
     bytes: usize,
+    /// Standard output and error: what is kept of it begins within a line.
+    cut: [bool; 2],
 }
 
 #[derive(Debug)]
-struct Line {
+struct Piece {
     stream: OutputStream,
     tasks: Vec<String>,
-    text: String,
+    bytes: Vec<u8>,
+}
+
+/// A line that is put together.
+struct Line<'a> {
+    stream: OutputStream,
+    tasks: Vec<&'a String>,
+    text: Vec<u8>,
     ended: bool,
+    /// Its beginning is no longer kept.
+    partial: bool,
 }
 
 impl RecentLines {
     pub(crate) fn push(&mut self, stream: OutputStream, tasks: &[String], bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|b| *b == b'\n') {
-            let text = String::from_utf8_lossy(piece);
-            let (text, ended) = match text.strip_suffix('\n') {
-                Some(text) => (text, true),
-                None => (&*text, false),
-            };
-            self.bytes += text.len();
-            // A line may come in pieces, and not all of the same task's.
-            match self.lines.iter_mut().rev().find(|l| l.stream == stream) {
-                Some(open) if !open.ended => {
-                    open.text.push_str(text);
-                    open.ended = ended;
-                    for task in tasks {
-                        if !open.tasks.contains(task) {
-                            open.tasks.push(task.clone());
-                        }
-                    }
-                }
-                _ => self.lines.push_back(Line { stream, tasks: tasks.to_vec(), text: text.to_string(), ended }),
+        self.bytes += bytes.len();
+        match self.pieces.back_mut() {
+            Some(last) if last.stream == stream && last.tasks == tasks && last.bytes.len() + bytes.len() <= PIECE => {
+                last.bytes.extend(bytes);
             }
+            _ => self.pieces.push_back(Piece { stream, tasks: tasks.to_vec(), bytes: bytes.to_vec() }),
         }
-        while self.bytes > ROOM && self.lines.len() > 1 {
-            self.bytes -= self.lines.pop_front().map_or(0, |l| l.text.len());
-        }
-        if let (true, Some(only)) = (self.bytes > ROOM, self.lines.front_mut()) {
-            let cut = only.text.ceil_char_boundary(only.text.len() - ROOM);
-            only.text.drain(..cut);
-            self.bytes = only.text.len();
+        while self.bytes > ROOM || self.pieces.len() > PIECES {
+            let Some(first) = self.pieces.front() else { return };
+            let left = first.bytes.len() - self.gone;
+            let over = if self.pieces.len() > PIECES { left } else { left.min(self.bytes - ROOM) };
+            self.gone += over;
+            self.bytes -= over;
+            if let Some(last) = self.gone.checked_sub(1).and_then(|last| first.bytes.get(last)) {
+                self.cut[first.stream as usize] = *last != b'\n';
+            }
+            if self.gone == first.bytes.len() {
+                self.pieces.pop_front();
+                self.gone = 0;
+            }
         }
     }
 
-    /// The lines, oldest first.
+    /// The lines, oldest first. Of those whose beginning is no longer kept, only one that is still open.
     pub(crate) fn lines(&self, worker: &str) -> Vec<LogLine> {
-        let line = |l: &Line| LogLine {
+        let lines = self.put_together().into_iter().map(|line| LogLine {
             worker: worker.to_string(),
-            stream: l.stream,
-            tasks: l.tasks.clone(),
-            text: l.text.clone(),
-        };
-        self.lines.iter().map(line).collect()
+            stream: line.stream,
+            tasks: line.tasks.into_iter().cloned().collect(),
+            text: text_of(&line.text, line.partial),
+        });
+        lines.collect()
     }
 
     /// The texts of the last lines.
     pub(crate) fn last(&self, n: usize) -> Vec<String> {
-        self.lines.iter().skip(self.lines.len().saturating_sub(n)).map(|l| l.text.clone()).collect()
+        let lines = self.put_together();
+        lines[lines.len().saturating_sub(n)..].iter().map(|line| text_of(&line.text, line.partial)).collect()
     }
+
+    fn put_together(&self) -> Vec<Line<'_>> {
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        let mut cut = self.cut;
+        // A line may come in pieces, not all of the same task's, and with the other stream's between them.
+        let mut open: [Option<usize>; 2] = [None; 2];
+        for (i, piece) in self.pieces.iter().enumerate() {
+            let kept = if i == 0 { &piece.bytes[self.gone..] } else { &piece.bytes[..] };
+            let stream = piece.stream as usize;
+            for bytes in kept.split_inclusive(|byte| *byte == b'\n') {
+                let at = *open[stream].get_or_insert_with(|| {
+                    let partial = std::mem::take(&mut cut[stream]);
+                    let (stream, tasks, text) = (piece.stream, Vec::new(), Vec::new());
+                    lines.push(Line { stream, tasks, text, ended: false, partial });
+                    lines.len() - 1
+                });
+                let line = &mut lines[at];
+                let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+                line.text.extend(text);
+                for task in &piece.tasks {
+                    if !line.tasks.contains(&task) {
+                        line.tasks.push(task);
+                    }
+                }
+                let most = line.tasks.len().saturating_sub(NAMED);
+                line.tasks.drain(..most);
+                if text.len() < bytes.len() {
+                    line.ended = true;
+                    open[stream] = None;
+                }
+            }
+        }
+        if lines.len() > 1 {
+            lines.retain(|line| !(line.partial && line.ended));
+        }
+        lines.drain(..lines.len().saturating_sub(LINES));
+        lines
+    }
+}
+
+/// The text of a line; one that is cut off before it may begin within a character.
+fn text_of(bytes: &[u8], partial: bool) -> String {
+    let within = |byte: &&u8| partial && **byte & 0xc0 == 0x80;
+    let skipped = bytes.iter().take(3).take_while(within).count();
+    String::from_utf8_lossy(&bytes[skipped..]).into_owned()
 }
 
 #[cfg(test)]
@@ -115,5 +175,43 @@ mod tests {
         let lines = seen(&recent);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].2.len() <= ROOM && lines[0].2.len() > ROOM - 4);
+    }
+
+    #[test]
+    fn a_line_without_end_names_the_last_of_its_tasks() {
+        let mut recent = RecentLines::default();
+        for i in 0..20_000 {
+            recent.push(Stdout, &[format!("dot-{i}")], b".");
+        }
+        let lines = recent.lines("w");
+        assert_eq!((lines.len(), lines[0].tasks.len()), (1, NAMED));
+        assert_eq!(lines[0].tasks.last().map(String::as_str), Some("dot-19999"));
+        assert!(recent.pieces.len() <= PIECES);
+        assert_eq!(lines[0].text.len(), recent.pieces.len());
+    }
+
+    #[test]
+    fn empty_lines_take_no_more_than_their_room() {
+        let mut recent = RecentLines::default();
+        for _ in 0..2_000 {
+            recent.push(Stdout, &[], &[b'\n'; 1000]);
+        }
+        let kept: usize = recent.pieces.iter().map(|piece| piece.bytes.capacity()).sum();
+        assert!(kept <= 2 * ROOM && recent.pieces.len() < 100, "{kept} bytes in {} pieces", recent.pieces.len());
+        assert_eq!(recent.last(usize::MAX), vec![""; LINES]);
+    }
+
+    #[test]
+    fn a_line_that_has_lost_its_beginning_is_told_while_it_is_open() {
+        let mut recent = RecentLines::default();
+        recent.push(Stdout, &[], b"lost ");
+        for _ in 0..ROOM / 4 {
+            recent.push(Stderr, &[], b"err\n");
+        }
+        recent.push(Stdout, &[], b"open");
+        let open = |recent: &RecentLines| recent.last(usize::MAX).iter().filter(|line| *line == "open").count();
+        assert_eq!(open(&recent), 1);
+        recent.push(Stdout, &[], b"\n");
+        assert_eq!(open(&recent), 0, "it looks as if it were whole");
     }
 }

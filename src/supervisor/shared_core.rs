@@ -17,6 +17,7 @@ use super::live_effects::{LiveEffects, Outgoing, PendingSends};
 use super::messages::SessionMessage;
 use super::most_memory_files;
 use crate::error::{Error, Result};
+use crate::host::report;
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::segment::claims::{Claim, FileClaim};
@@ -216,7 +217,7 @@ impl Turn<'_> {
             Ok(result) => Some(result),
             Err(panic) => {
                 let reason = format!("the supervisor panicked: {}", text_of(&*panic));
-                log::error!("{reason}");
+                report!(Error, "{reason}");
                 effects.break_off(&reason);
                 *broken = Some(reason);
                 None

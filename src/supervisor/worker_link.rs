@@ -4,7 +4,9 @@ use super::actor::Supervisor;
 use super::messages::{ProcessEnded, Wake, WorkerEnded, WorkerOutput};
 use super::shared_core::{ReadEnd, SharedCore};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::WorkerId;
+use crate::ipc::captured::CHUNK;
 use crate::ipc::event_loop::register;
 use crate::ipc::page::ControlPage;
 use crate::ipc::start;
@@ -122,14 +124,14 @@ async fn last_breath(child: &mut Child) -> DeathCause {
             Ok(Some(status)) => return cause_of(status),
             Ok(None) => {}
             Err(e) => {
-                log::warn!("a worker's end cannot be waited for: {e}");
+                report!(Warn, "a worker's end cannot be waited for: {e}");
                 return DeathCause::Unknown;
             }
         }
         if began.elapsed() > LAST_BREATH {
             killed = true;
             if let Err(e) = child.kill() {
-                log::warn!("a worker cannot be killed: {e}");
+                report!(Warn, "a worker cannot be killed: {e}");
             }
         }
         actix_rt::time::sleep(pause).await;
@@ -149,26 +151,30 @@ fn cause_of(status: ExitStatus) -> DeathCause {
 struct OutputPipe {
     worker: WorkerId,
     supervisor: Addr<Supervisor>,
-    pipe: AsyncFd<File>,
+    pipe: Rc<File>,
     stderr: bool,
 }
 
 impl OutputPipe {
     fn open(worker: WorkerId, supervisor: Addr<Supervisor>, pipe: OwnedFd, stderr: bool) -> Option<Rc<Self>> {
-        let pipe = start::set_nonblocking(&pipe).and_then(|()| register(File::from(pipe), Interest::READABLE));
-        match pipe {
-            Ok(pipe) => Some(Rc::new(Self { worker, supervisor, pipe, stderr })),
-            Err(e) => {
-                log::warn!("the output of {worker:?} cannot be read: {e}");
-                None
-            }
+        if let Err(e) = start::set_nonblocking(&pipe) {
+            report!(Warn, "the output of {worker:?} cannot be read: {e}");
+            return None;
         }
+        Some(Rc::new(Self { worker, supervisor, pipe: Rc::new(File::from(pipe)), stderr }))
+    }
+
+    /// Has the event loop watch the pipe.
+    fn watch(&self) -> Option<AsyncFd<Rc<File>>> {
+        let worker = self.worker;
+        let unheard = |e: &io::Error| report!(Warn, "the output of {worker:?} cannot be waited for: {e}");
+        register(Rc::clone(&self.pipe), Interest::READABLE).inspect_err(unheard).ok()
     }
 
     /// Brings a piece of it to the supervisor. The answer is how long it is; 0: there will be no more.
     fn take(&self) -> io::Result<usize> {
-        let mut bytes = [0; 4096];
-        let n = self.pipe.get_ref().read(&mut bytes)?;
+        let mut bytes = [0; CHUNK];
+        let n = (&*self.pipe).read(&mut bytes)?;
         if n > 0 {
             let (worker, stderr) = (self.worker, self.stderr);
             self.supervisor.do_send(WorkerOutput { worker, stderr, bytes: bytes[..n].to_vec() });
@@ -179,11 +185,18 @@ impl OutputPipe {
     /// Brings it all, as it comes. While the worker itself `listens`, it is left to that, which can say whose words they
     /// are. Processes that a task started may go on to write when the worker has ended.
     async fn follow(self: Rc<Self>, listens: Rc<dyn Fn() -> bool>) {
+        let Some(mut pipe) = self.watch() else { return };
         loop {
-            let Ok(mut ready) = self.pipe.readable().await else { return };
+            let Ok(mut ready) = pipe.readable().await else { return };
             if listens() {
-                ready.retain_ready();
+                // While the pipe is watched, each write of a task wakes the event loop.
+                drop(ready);
+                drop(pipe);
                 actix_rt::time::sleep(LEFT_ALONE).await;
+                match self.watch() {
+                    Some(again) => pipe = again,
+                    None => return,
+                }
                 continue;
             }
             match self.take() {

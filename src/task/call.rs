@@ -2,6 +2,7 @@
 
 use super::Value;
 use super::function::{Argument, CallError, Record};
+use crate::host::report;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
@@ -91,7 +92,7 @@ pub(crate) fn discard<T>(value: T) {
         Ok(())
     });
     if let Err(Fault::Panic { message, location, .. }) = dropped {
-        log::error!("a value panicked at {location} when it was dropped: {message}");
+        report!(Error, "a value panicked at {location} when it was dropped: {message}");
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -
     let mut scratch = SCRATCH.take();
     scratch.clear();
     let Some(pool) = pool else {
-        let (encoded, _) = encode_with(None, || codec.encode(value, &mut scratch, usize::MAX)).map_err(EncodeError::NoRoom)?;
+        let (encoded, _) =
+            encode_with(None, || codec.encode(value, &mut scratch, usize::MAX)).map_err(EncodeError::NoRoom)?;
         encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
         return Ok(Payload::new(scratch, Vec::new(), None));
     };

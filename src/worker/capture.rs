@@ -10,10 +10,10 @@ use crate::graph::node;
 use crate::ipc::captured::{CHUNK, CapturedOutput, OutputChunk};
 use crate::ipc::clock::ticks;
 use crate::ipc::page::ControlPage;
-use crate::ipc::ring::Ring;
+use crate::ipc::ring::{Ring, RingReader, RingRecord};
 use crate::task::context::current_task;
 use crate::task::function::{Record, short_name};
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// After a task that takes so long, the pipes are read.
@@ -32,20 +32,27 @@ const SHARED: u64 = 32;
 const CHATTY: Duration = Duration::from_millis(100);
 /// Most tasks that are named as the origin of an output.
 const NAMED: usize = 16;
-/// Most chunks that are read of one pipe at a time: what a full pipe holds.
-const CHUNKS: usize = 16;
+/// With so much in a pipe, it is being filled by a task that prints as fast as it can.
+const MUCH: usize = CHUNK;
+/// What such a pipe is enlarged to, so that the task need not wait for whoever empties it, and most that is read at a time.
+const LARGE_PIPE: usize = 256 << 10;
 
 pub(super) struct OutputCapture {
     state: Mutex<CaptureState>,
     descriptors: Descriptors,
     /// Tasks that ended since the pipes were read.
     unseen: AtomicU64,
+    /// There was much in a pipe when it was read last.
+    flows: AtomicBool,
 }
 
 struct CaptureState {
     /// Reading ends of standard output and error; none where these are no pipes.
     ends: [Option<File>; 2],
+    /// Which of the pipes have been enlarged.
+    large: [bool; 2],
     read_at: u64,
+    runs: RingReader,
     chatty: Option<Instant>,
 }
 
@@ -57,8 +64,19 @@ impl OutputCapture {
             use std::os::unix::fs::FileTypeExt;
             end.metadata().is_ok_and(|m| m.file_type().is_fifo()).then_some(end)
         };
-        let state = CaptureState { ends: [end(1), end(2)], read_at: ticks(), chatty: None };
-        Self { state: Mutex::new(state), descriptors: Descriptors::new(), unseen: AtomicU64::new(0) }
+        let state = CaptureState {
+            ends: [end(1), end(2)],
+            large: [false; 2],
+            read_at: ticks(),
+            runs: RingReader::default(),
+            chatty: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            descriptors: Descriptors::new(),
+            unseen: AtomicU64::new(0),
+            flows: AtomicBool::new(false),
+        }
     }
 
     /// Whether a task that took so long has left this process its descriptors.
@@ -77,6 +95,11 @@ impl OutputCapture {
         self.unseen.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether a task fills a pipe as fast as it can.
+    pub(super) fn flows(&self) -> bool {
+        self.flows.load(Ordering::Relaxed)
+    }
+
     /// Flushes output that does not end with a newline. Waits for a thread that is printing, and for room in the pipe.
     pub(super) fn flush() {
         // The task's own printing would have had the same error.
@@ -92,12 +115,14 @@ impl OutputCapture {
         mut found: impl FnMut(OutputChunk, Vec<String>),
     ) -> Closed {
         let mut state = self.state.lock();
+        let CaptureState { ends, large, read_at, runs, chatty } = &mut *state;
         self.unseen.store(0, Ordering::Relaxed);
-        let since = std::mem::replace(&mut state.read_at, ticks());
-        if state.chatty.is_some_and(|at| at.elapsed() > CHATTY) {
-            state.chatty = None;
+        self.flows.store(false, Ordering::Relaxed);
+        let now = ticks();
+        let since = std::mem::replace(read_at, now);
+        if chatty.is_some_and(|at| at.elapsed() > CHATTY) {
+            *chatty = None;
         }
-        let CaptureState { ends, chatty, .. } = &mut *state;
         let [out, err] = &*ends;
         let ready: smallvec::SmallVec<[(bool, &File); 2]> =
             [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_ref()?))).collect();
@@ -115,14 +140,26 @@ impl OutputCapture {
         }
         let mut tasks = None;
         for (stderr, end) in &ready {
-            for _ in 0..CHUNKS {
+            let mut taken = 0;
+            while taken < LARGE_PIPE {
                 let Ok(Some(chunk)) = captured.take(*end, *stderr) else { break };
-                let full = chunk.bytes.len() == CHUNK;
-                *chatty = Some(Instant::now());
-                found(chunk, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
+                let got = chunk.bytes.len();
+                let tasks = tasks.get_or_insert_with(|| names(&ring.running_in(since..now, runs, NAMED)));
+                found(chunk, tasks.clone());
                 captured.told();
-                if !full {
+                taken += got;
+                if got < CHUNK {
                     break;
+                }
+            }
+            if taken > 0 {
+                *chatty = Some(Instant::now());
+            }
+            if taken >= MUCH {
+                self.flows.store(true, Ordering::Relaxed);
+                if !std::mem::replace(&mut large[usize::from(*stderr)], true) {
+                    // With many workers the kernel may refuse, and the pipe stays as it is.
+                    let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(LARGE_PIPE as i32));
                 }
             }
         }
@@ -130,22 +167,13 @@ impl OutputCapture {
     }
 }
 
-/// The tasks that have run since a time stamp, or run now.
-fn running_since(ring: Ring<'_>, since: u64) -> Vec<String> {
-    let mut tasks = Vec::new();
-    for record in ring.read().into_iter().rev() {
-        if record.end.is_some_and(|(end, _)| end < since) {
-            continue;
-        }
+/// The keys of the tasks whose runs these are.
+fn names(runs: &[RingRecord]) -> Vec<String> {
+    let key = |record: &RingRecord| {
         let named = || Some(short_name(Record::at(record.run.log_id)?.path()));
-        let Some(name) = record.run.name.or_else(named) else { continue };
-        tasks.push(node::key(&name, record.run.key));
-        if tasks.len() == NAMED {
-            break;
-        }
-    }
-    tasks.reverse();
-    tasks
+        Some(node::key(&record.run.name.clone().or_else(named)?, record.run.key))
+    };
+    runs.iter().filter_map(key).collect()
 }
 
 /// Log lines of tasks go to standard error with the worker's and the task's name, and to the control page.

@@ -1,6 +1,5 @@
 //! The threads that run tasks: from an input to a result that is kept or sent.
 
-use super::capture::OutputCapture;
 use super::encode::NotSent;
 use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
@@ -119,8 +118,7 @@ impl Worker {
         }
         // Without the lock: this may wait until the watcher empties a full pipe, and the watcher needs the lock.
         if self.capture.ran(ended.duration_since(began)) {
-            OutputCapture::flush();
-            self.send_printed();
+            self.send_own_output();
         }
         (waiting, ended)
     }

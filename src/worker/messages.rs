@@ -1,16 +1,21 @@
 //! Messages from the supervisor, and small ones to it.
 
+use super::capture::OutputCapture;
 use super::descriptors::Closed;
 use super::{Worker, clean_up_after, encode};
 use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::captured::OutputChunk;
+use crate::ipc::clock::monotonic_ms;
 use crate::ipc::start::exit_now;
 use crate::job::Failure;
 use crate::message::{FromWorker, ToWorker};
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// No page is to be believed that asks for a longer pause of a worker's output, in milliseconds.
+const MOST_PAUSE: u64 = 1000;
 
 impl Worker {
     pub(super) fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
@@ -88,6 +93,16 @@ impl Worker {
         if queue.running.is_empty() && queue.tasks.is_empty() {
             self.page.set_listening(false);
         }
+    }
+
+    /// Sends what the task that ran on this thread has printed. Waits for a moment where that comes faster than it is taken.
+    pub(super) fn send_own_output(&self) {
+        let pause = self.page.output_pause(monotonic_ms).min(MOST_PAUSE);
+        if pause > 0 {
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+        OutputCapture::flush();
+        self.send_printed();
     }
 
     pub(super) fn send_printed(&self) {

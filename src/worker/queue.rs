@@ -1,6 +1,5 @@
 //! The queue of a worker: tasks that have not begun, and what a thread does next.
 
-use super::capture::OutputCapture;
 use super::pending::PendingTasks;
 use super::{Worker, pending};
 use crate::ids::TaskId;
@@ -66,8 +65,7 @@ impl Worker {
                 drop(queue);
                 self.send_finished();
                 if self.capture.unseen() {
-                    OutputCapture::flush();
-                    self.send_printed();
+                    self.send_own_output();
                 }
                 self.stop_listening();
                 flushed = true;

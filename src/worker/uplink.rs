@@ -14,9 +14,13 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// How a worker exits that cannot tell its supervisor anything.
 const UNHEARD: i32 = 73;
+
+/// How long a thread may take to say why the process ends.
+const SAYING: Duration = Duration::from_millis(100);
 
 pub(super) struct SupervisorSocket {
     socket: Socket,
@@ -26,6 +30,8 @@ pub(super) struct SupervisorSocket {
     input: Mutex<Decoder>,
     attachments: Attachments,
     closed: AtomicBool,
+    /// A thread has found that descriptors were closed, and ends the process.
+    robbed: AtomicBool,
 }
 
 impl SupervisorSocket {
@@ -37,6 +43,7 @@ impl SupervisorSocket {
             input: Mutex::new(Decoder::new(MAX_FRAME)),
             attachments: Attachments::new(),
             closed: AtomicBool::new(false),
+            robbed: AtomicBool::new(false),
         }
     }
 
@@ -49,10 +56,14 @@ impl SupervisorSocket {
         if let Some(page) = self.page.get() {
             page.set_robbed();
         }
-        log::error!(
-            "a task that ran here has closed file descriptors of this worker, which therefore ends: a task may close only \
-             what it has opened"
-        );
+        match self.robbed.swap(true, Ordering::Relaxed) {
+            false => log::error!(
+                "a task that ran here has closed file descriptors of this worker, which therefore ends: a task may close \
+                 only what it has opened"
+            ),
+            // Another thread says so now; it may have to wait for room in the pipe, which need not come.
+            true => std::thread::sleep(SAYING),
+        }
         exit_now(UNHEARD)
     }
 

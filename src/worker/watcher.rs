@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// How often the watcher polls while tasks run.
 pub(super) const TICK: Duration = Duration::from_millis(2);
+/// How often it empties the pipes while a task fills them as fast as it can.
+const FLOW: Duration = Duration::from_micros(100);
 /// How long the worker must have been idle before the watcher sleeps.
 const CALM: Duration = Duration::from_millis(100);
 /// How long the watcher waits for a message before it checks whether another thread could read.
@@ -52,7 +54,7 @@ impl Worker {
                     calm_since = Instant::now();
                 }
             }
-            std::thread::sleep(TICK);
+            self.rest();
             self.page.beat(monotonic_ms());
             let process = self.store.sample();
             if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
@@ -62,7 +64,7 @@ impl Worker {
             self.send_finished();
             self.eased();
             self.export_deferred();
-            self.send_printed();
+            self.send_others_output();
             let busy = {
                 let mut queue = self.queue.lock();
                 let waits = self.pause_reason(&queue);
@@ -100,9 +102,27 @@ impl Worker {
         }
     }
 
-    /// Waits up to `TURN_MS` for messages, handles them, and lets another thread read.
+    /// Sleeps until the next tick. A task that fills a pipe as fast as it can is not left to wait for that long.
+    fn rest(&self) {
+        let next = Instant::now() + TICK;
+        while self.capture.flows() && Instant::now() < next {
+            std::thread::sleep(FLOW);
+            self.send_others_output();
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+
+    /// Sends what tasks print that run, unless it comes faster than it is taken: then they are left to wait for room.
+    fn send_others_output(&self) {
+        if self.page.output_pause(monotonic_ms) == 0 {
+            self.send_printed();
+        }
+    }
+
+    /// Waits up to `TURN_MS` for messages, handles them, and lets another thread read. Does not wait while the pipes are to
+    /// be emptied again.
     fn read_in_turn(&'static self) {
-        if self.supervisor.poll(TURN_MS) {
+        if self.supervisor.poll(if self.capture.flows() { 0 } else { TURN_MS }) {
             let frames = self.supervisor.read();
             self.handle(frames);
         }

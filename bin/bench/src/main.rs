@@ -28,6 +28,7 @@ mod options;
 mod out_of_core;
 mod pattern;
 mod pool;
+mod printing;
 mod process;
 mod report;
 mod roundtrip;
@@ -53,7 +54,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 18] = [
+const WORKLOADS: [Workload; 19] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -157,6 +158,12 @@ const WORKLOADS: [Workload; 18] = [
         about: "more held than the workers' memory takes (--part, --gib, --directory)",
         systems: &["swath-processes", "floor-disk"],
         run: out_of_core::run,
+    },
+    Workload {
+        name: "printing",
+        about: "what tasks print, until this program's output has it (--part, --mib, --n)",
+        systems: &["swath-processes", "floor-pipe"],
+        run: printing::run,
     },
     Workload {
         name: "event_log",

@@ -84,11 +84,17 @@ pub(crate) enum Child {
     Pong,
     /// Starts a client and tells when its workers have answered.
     Startup,
+    /// Has tasks print.
+    Print,
 }
 
 impl Child {
-    pub(crate) const ALL: [(&'static str, Child); 3] =
-        [("exec-child", Child::Exec), ("pong-child", Child::Pong), ("startup-child", Child::Startup)];
+    pub(crate) const ALL: [(&'static str, Child); 4] = [
+        ("exec-child", Child::Exec),
+        ("pong-child", Child::Pong),
+        ("startup-child", Child::Startup),
+        ("print-child", Child::Print),
+    ];
 }
 
 #[derive(Debug, PartialEq)]

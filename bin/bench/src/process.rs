@@ -2,7 +2,7 @@
 
 use crate::options::{Child, Options};
 use crate::report::{Outcome, require};
-use crate::{floors, startup};
+use crate::{floors, printing, startup};
 use std::process::Command;
 
 /// This executable, also when its file has been replaced.
@@ -27,6 +27,7 @@ pub(crate) fn child(child: Child, options: &Options) -> Outcome {
         Child::Exec => Ok(()),
         Child::Pong => floors::pong(),
         Child::Startup => startup::child(options),
+        Child::Print => printing::child(options),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Immutable arrays of plain numbers that cost nothing to hand on, also to another process.
 
+use crate::host::report;
 use crate::ipc::out_of_band;
 use crate::ipc::out_of_band::LARGE;
 use crate::ipc::segment::{Segment, SegmentMut, SegmentPool, installed};
@@ -523,7 +524,7 @@ impl<T: Element> BufferMut<T> {
         let bytes = len.checked_mul(size_of::<T>()).filter(|n| *n >= LARGE)?;
         // Without shared memory there is still the heap. The value may never cross a border; if it does, that is where
         // the lack of shared memory is an error, with a name.
-        alloc(pool?, bytes).inspect_err(|e| log::debug!("a buffer of {bytes} bytes goes to the heap: {e}")).ok()
+        alloc(pool?, bytes).inspect_err(|e| report!(Debug, "a buffer of {bytes} bytes goes to the heap: {e}")).ok()
     }
 
     /// Ends the writing. Copies nothing.

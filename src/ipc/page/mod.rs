@@ -56,12 +56,14 @@ struct Page {
     /// Whether the process has found descriptors of its own closed, and ends for that.
     robbed: AtomicU64,
     captured: CapturedOutput,
+    /// Until when, in milliseconds, the process should leave its output in the pipes.
+    output_paused_ms: AtomicU64,
     run_cursor: AtomicU64,
     /// Entries of the ring behind the page: a power of two, or none.
     run_entries: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 << 10);
+const _: () = assert!(size_of::<Page>() <= 24 << 10 && align_of::<Page>() <= 4 << 10);
 
 /// Where the ring of task runs begins.
 const RING: usize = size_of::<Page>().next_multiple_of(align_of::<RingEntry>());
@@ -221,6 +223,20 @@ impl ControlPage {
     /// Output that it has read of its pipes and not yet sent.
     pub(crate) fn captured(&self) -> &CapturedOutput {
         &self.page().captured
+    }
+
+    /// Has the process leave its output in the pipes until then, by [`monotonic_ms`](crate::ipc::clock::monotonic_ms): it
+    /// comes faster than it is taken.
+    pub(crate) fn pause_output(&self, until_ms: u64) {
+        self.page().output_paused_ms.store(until_ms, Ordering::Relaxed);
+    }
+
+    /// How long the process should leave its output in the pipes, in milliseconds.
+    pub(crate) fn output_pause(&self, now_ms: impl FnOnce() -> u64) -> u64 {
+        match self.page().output_paused_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            until => until.saturating_sub(now_ms()),
+        }
     }
 
     /// The runs of tasks that its process has recorded.

@@ -3,6 +3,7 @@
 use super::claims::{Claim, FileClaim};
 use super::memory::{FileId, MemoryFile, Refused};
 use super::{Home, PAGE, Segment, SegmentError, SegmentId, places};
+use crate::host::report;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -57,7 +58,7 @@ impl Attachments {
     /// segment. Set once; a second one is ignored.
     pub(crate) fn set_notifier(&self, notifier: Notifier) {
         if self.0.notifier.set(notifier).is_err() {
-            log::debug!("the notifier of released segments is set already");
+            report!(Debug, "the notifier of released segments is set already");
         }
     }
 

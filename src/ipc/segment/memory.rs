@@ -1,6 +1,7 @@
 //! Memory files, sealed and mapped: what segments lie in.
 
 use super::{Errno, SegmentError};
+use crate::host::report;
 use crate::ipc::ledger::Ledger;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -60,7 +61,7 @@ impl Mapping {
         debug_assert!(start.checked_add(len).is_some_and(|end| end <= self.len.get()));
         // SAFETY: the range lies in this mapping, which lives as long as `self`.
         if let Err(e) = unsafe { madvise(self.ptr.add(start).cast(), len, advice) } {
-            log::debug!("advice on a mapping is not taken: {e}");
+            report!(Debug, "advice on a mapping is not taken: {e}");
         }
     }
 }
@@ -69,7 +70,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: made by mmap with this length; whoever holds a reference into it keeps `self` alive.
         if let Err(e) = unsafe { munmap(self.ptr.cast(), self.len.get()) } {
-            log::warn!("a shared segment can't be unmapped: {e}");
+            report!(Warn, "a shared segment can't be unmapped: {e}");
         }
     }
 }
@@ -204,7 +205,7 @@ impl MemoryFile {
         // SAFETY: the range lies in this mapping. Its contents change, which nobody sees: both are the caller's promise.
         let emptied = unsafe { madvise(self.mapping.ptr.add(start).cast(), len, MmapAdvise::MADV_REMOVE) };
         if let Err(e) = emptied {
-            log::debug!("a shared segment is given back when the last process lets go of it: {e}");
+            report!(Debug, "a shared segment is given back when the last process lets go of it: {e}");
         }
         emptied.is_ok()
     }

@@ -3,6 +3,7 @@
 use super::memory::{FileId, MemoryFile};
 use super::ranges::{Pages, Range, Ranges};
 use super::{Home, Segment, SegmentError, SegmentId, SegmentMut};
+use crate::host::report;
 use crate::ipc::ledger::Ledger;
 use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::Mutex;
@@ -158,7 +159,7 @@ impl SegmentPool {
             let mut state = self.0.state.lock();
             let entry = (id.owner == self.0.owner).then(|| state.live.get_mut(&id.number)).flatten();
             let Some(entry) = entry.filter(|entry| entry.lent > 0) else {
-                log::debug!("segment {id} was returned, but is not lent");
+                report!(Debug, "segment {id} was returned, but is not lent");
                 return;
             };
             entry.lent = entry.lent.saturating_sub(deliveries);

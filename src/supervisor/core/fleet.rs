@@ -37,7 +37,7 @@ pub(super) struct WorkerProcess {
     pub(super) killed: Option<DeathCause>,
     /// Whether its tasks are to blame for its death.
     pub(super) blame: bool,
-    /// How many of the last lines of its slot's output are its own.
+    /// How many of the last lines of its slot's output are its own, as far as a record of its death has room for them.
     pub(super) lines: usize,
     /// Whether the last of them has no end yet.
     pub(super) open_line: bool,

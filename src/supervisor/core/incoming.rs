@@ -4,6 +4,7 @@ use super::fleet::Phase;
 use super::loans::Borrower;
 use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::{SessionId, WorkerId};
 use crate::job::{Completion, Outcome};
 use crate::message::FromWorker;
@@ -61,13 +62,13 @@ impl Core {
 
     /// What a worker has sent makes no sense.
     pub(crate) fn misunderstood<E: Effects>(&mut self, worker: WorkerId, reason: String, fx: &mut E) {
-        log::error!("a worker broke the protocol: {reason}");
+        report!(Error, "a worker broke the protocol: {reason}");
         self.kill(worker, DeathCause::Protocol(reason), true, fx);
     }
 
     /// What a worker has sent cannot be read, for want of something in this process.
     pub(crate) fn unheard<E: Effects>(&mut self, worker: WorkerId, reason: String, fx: &mut E) {
-        log::error!("a worker is replaced, and its tasks run again: {reason}");
+        report!(Error, "a worker is replaced, and its tasks run again: {reason}");
         self.kill(worker, DeathCause::Protocol(reason), false, fx);
     }
 

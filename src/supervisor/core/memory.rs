@@ -2,6 +2,7 @@
 
 use super::{Core, Phase, WorkerProcess};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::WorkerId;
 use crate::ipc::page::gauges::Waits;
 use crate::memory::oom::Verdict;
@@ -82,7 +83,7 @@ impl Core {
             return;
         }
         process.recycling = true;
-        log::info!("{} is replaced: {why}", self.fleet.slots[process.slot].name);
+        report!(Info, "{} is replaced: {why}", self.fleet.slots[process.slot].name);
         self.scheduler.worker_retiring(id);
     }
 

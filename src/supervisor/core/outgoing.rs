@@ -3,6 +3,7 @@
 use super::loans::Borrower;
 use super::{Core, SessionEnd};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::batch::Batch;
 use crate::ipc::payload::Payload;
@@ -15,7 +16,7 @@ impl Core {
     pub(super) fn send<E: Effects>(&mut self, worker: WorkerId, message: &ToWorker, fx: &mut E) {
         if let Err(e) = fx.send(worker, message) {
             let slot = self.fleet.workers.get(&worker).map(|process| &self.fleet.slots[process.slot]);
-            log::error!("a message to {} cannot be sent: {e}", slot.map_or("a worker", |slot| slot.name.as_str()));
+            report!(Error, "a message to {} cannot be sent: {e}", slot.map_or("a worker", |slot| slot.name.as_str()));
             self.kill(worker, DeathCause::Protocol(e.to_string()), false, fx);
         }
     }
@@ -84,7 +85,7 @@ impl Core {
                 }
                 self.tell_session(session, ToSession::Deliveries(batch), fx);
             }
-            None => log::debug!("a message to session {} that is gone", session.0),
+            None => report!(Debug, "a message to session {} that is gone", session.0),
         }
     }
 

@@ -1,6 +1,8 @@
 //! What workers print: passed on, and the last of it kept.
 
+use super::records::LAST_LINES;
 use super::{Core, WorkerProcess};
+use crate::host::count_lines;
 use crate::ids::WorkerId;
 use crate::status::OutputStream;
 use crate::supervisor::effects::{Effects, WorkerPage};
@@ -39,10 +41,12 @@ impl Core {
         fx: &mut E,
     ) {
         if self.settings.forward_output {
-            fx.print(stderr, bytes);
+            fx.print(worker, stderr, bytes);
         }
         if let Some(process) = self.fleet.workers.get_mut(&worker) {
-            process.lines += bytes.iter().filter(|b| **b == b'\n').count();
+            if process.lines < LAST_LINES {
+                process.lines += count_lines(bytes);
+            }
             process.open_line = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
             self.history.recent_lines[process.slot].push(stream, tasks, bytes);

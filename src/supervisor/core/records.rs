@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 /// How many deaths are remembered.
 const DEATHS: usize = 100;
 /// How many of the last lines go into the record of a death.
-const LAST_LINES: usize = 100;
+pub(super) const LAST_LINES: usize = 100;
 /// How many functions a program may have; with more, something is wrong with it.
 const MOST_FUNCTIONS: usize = 1 << 16;
 

@@ -5,6 +5,7 @@ use super::loans::Borrower;
 use super::{Core, owner_of, session_of};
 use crate::error::{DeathCause, Result};
 use crate::events::journal::ProcessStep;
+use crate::host::report;
 use crate::ids::WorkerId;
 use crate::ipc::clock;
 use crate::message::{ToSession, ToWorker, Welcome};
@@ -31,7 +32,7 @@ impl Core {
         let pid = fx.spawn(id)?;
         let now = fx.now();
         self.fleet.slots[slot].begin(id, now);
-        log::debug!("{} started as process {pid}", self.fleet.slots[slot].name);
+        report!(Debug, "{} started as process {pid}", self.fleet.slots[slot].name);
         self.note(slot, pid, ProcessStep::Started);
         self.fleet.workers.insert(id, WorkerProcess::new(id, slot, pid, now));
         Ok(())
@@ -51,7 +52,7 @@ impl Core {
         }
         if let Err(e) = self.fill(slot, fx) {
             let name = self.fleet.slots[slot].name.clone();
-            log::error!("{name} cannot be started again: {e}; trying again");
+            report!(Error, "{name} cannot be started again: {e}; trying again");
             self.start_failed(&format!("{name} cannot be started: {e}"), fx);
             self.refill_later(slot, START_PAUSE, fx);
         }
@@ -165,7 +166,7 @@ impl Core {
         past.extend(fx.page(worker).map(WorkerPage::runs).unwrap_or_default());
         past.drain(..past.len().saturating_sub(self.settings.events));
         if !expected {
-            log::warn!("{record}");
+            report!(Warn, "{record}");
             self.history.add_death(record.clone());
         }
         let end = record.to_string();
@@ -241,7 +242,7 @@ impl Core {
 
     /// No worker is left and none will come.
     pub(super) fn give_up<E: Effects>(&mut self, reason: &str, fx: &mut E) {
-        log::error!("{reason}");
+        report!(Error, "{reason}");
         let sessions: Vec<_> = self.sessions.ends.keys().copied().collect();
         for session in sessions {
             self.tell_session(session, ToSession::Closed { reason: reason.to_string() }, fx);

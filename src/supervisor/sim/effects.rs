@@ -213,7 +213,7 @@ impl Effects for SimEffects {
         self.attachments.take_released()
     }
 
-    fn print(&mut self, _: bool, _: &[u8]) {}
+    fn print(&mut self, _: WorkerId, _: bool, _: &[u8]) {}
 
     fn call_later(&mut self, after: Duration, what: Timer) {
         assert!(self.in_actor, "a timer is set by a thread that has no event loop");
