@@ -96,8 +96,9 @@ macro_rules! suite {
             errors: typed_errors_are_kept typed_errors_reach_dependents panics_tell_where other_panics
                 others_go_on the_first_failure_counts try_map_and_chains results_as_plain_values
                 failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values;
-            options: names retries_until_it_works retries_run_out time_limits options_of_place_are_harmless
-                options_hold_for_each_call;
+            options: names retries_until_it_works retries_run_out time_limits a_run_over_its_limit_never_succeeds
+                a_limit_is_told_when_it_is_over what_took_too_long_is_tried_again functions_that_hang_are_in_nobodys_way
+                options_of_place_are_harmless options_hold_for_each_call;
             nested: fibonacci deep_waiting errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures

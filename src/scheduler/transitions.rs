@@ -73,6 +73,15 @@ impl Scheduler {
         self.land(r, worker, seq);
         let succeeded = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
         self.learn_time(r, run_us, succeeded);
+        if let Some(limit) = self.exceeded(r, run_us) {
+            // Its end was faster than the look at its deadline.
+            if let Outcome::Held { .. } = outcome {
+                self.workers[worker].outbox.drop.push(id);
+            }
+            let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit });
+            self.attempt_failed(r, failure);
+            return self.settle();
+        }
         let limited = self.workers[worker].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {
@@ -95,6 +104,14 @@ impl Scheduler {
             }
         }
         self.settle();
+    }
+
+    /// The time limit that a run has exceeded, if it has.
+    fn exceeded(&self, r: TaskRef, run_us: u32) -> Option<Duration> {
+        let job = &self.jobs[r.job];
+        let laned = job.tasks[r.index as usize].has(flag::LANED);
+        let limit = laned.then(|| job.time_limit(r.index)).flatten()?;
+        (Duration::from_micros(run_us.into()) > limit).then_some(limit)
     }
 
     /// Takes a task out of what its worker has in flight. Its state is still `Assigned`, for the caller to change.

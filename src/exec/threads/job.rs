@@ -1,6 +1,7 @@
 //! A submitted graph while the pool runs it: the state of its tasks and their results.
 
-use super::PoolThread;
+use super::deadlines::{Deadline, LimitedAttempt};
+use super::{PoolThread, ThreadPool};
 use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
@@ -12,10 +13,11 @@ use crate::submission::handle::{Submission, cancelled};
 use crate::task::Value;
 use crate::task::building::Building;
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The result of a task while other tasks need it.
 pub(super) enum TaskCell {
@@ -50,6 +52,10 @@ pub(super) struct PoolJob {
     pub(super) cancelled: OnceLock<Mutex<FxHashSet<u32>>>,
     /// Running mean of a source's run time in nanoseconds; 0: unknown.
     pub(super) cost: AtomicU64,
+    /// Whether a task has a time limit: then threads take one task at a time, since none must be stuck behind another.
+    pub(super) limited: bool,
+    /// How many attempts at a task have been given up, each over its limit.
+    pub(super) given_up: Mutex<FxHashMap<u32, u32>>,
     /// Whether a task of this job has failed, so that tasks must check their inputs.
     pub(super) failing: AtomicBool,
 }
@@ -155,30 +161,46 @@ impl PoolJob {
             _ => None,
         })
     }
+}
 
-    pub(super) fn execute(&self, id: u32, thread: &PoolThread, now: &mut u64) -> Result<Value, TaskError> {
+impl ThreadPool {
+    /// Runs a task. None: it had been given up by the time that its function returned.
+    pub(super) fn execute(
+        self: &Arc<Self>,
+        job: &Arc<PoolJob>,
+        id: u32,
+        thread: &Arc<PoolThread>,
+        now: &mut u64,
+    ) -> Option<Result<Value, TaskError>> {
         let task = GraphTask {
-            graph: &self.graph,
+            graph: &job.graph,
             id,
-            submission: self.submission.number,
+            submission: job.submission.number,
             ring: thread.runs.ring(),
             thread: thread.number,
             worker: &thread.name,
         };
-        let _inside = self.building.enter();
-        execute(&task, &mut JobInputs { job: self, id }, now)
+        let _inside = job.building.enter();
+        let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };
+        let result = execute(&task, &mut inputs, now);
+        (!inputs.given_up).then_some(result)
     }
 }
 
 /// The inputs of a task of a job.
 struct JobInputs<'a> {
-    job: &'a PoolJob,
+    pool: &'a Arc<ThreadPool>,
+    job: &'a Arc<PoolJob>,
     id: u32,
+    thread: &'a Arc<PoolThread>,
+    /// That of the attempt that runs.
+    deadline: Option<Deadline>,
+    given_up: bool,
 }
 
 impl Inputs for JobInputs<'_> {
     fn refusal(&self) -> Option<TaskError> {
-        let Self { job, id } = *self;
+        let Self { job, id, .. } = *self;
         if job.failing.load(Ordering::Acquire)
             && let Some(e) = job.failure(id)
         {
@@ -201,5 +223,19 @@ impl Inputs for JobInputs<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.job.skipped(self.id)
+    }
+
+    fn given_up(&self) -> u32 {
+        self.job.given_up.lock().get(&self.id).copied().unwrap_or(0)
+    }
+
+    fn begin(&mut self, by: Instant, number: u32) {
+        let (job, thread) = (Arc::clone(self.job), Arc::clone(self.thread));
+        self.deadline = Some(self.pool.begin_limited(by, LimitedAttempt { job, id: self.id, number, thread }));
+    }
+
+    fn end(&mut self) -> bool {
+        self.given_up = self.deadline.take().is_some_and(|deadline| !self.pool.end_limited(deadline, self.thread));
+        !self.given_up
     }
 }

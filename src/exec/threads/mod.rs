@@ -5,7 +5,8 @@
 //! order. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
 //! several at a time when they are short.
 //!
-//! While a task waits for other tasks, another thread runs in the place of its thread.
+//! While a task waits for other tasks, another thread runs in the place of its thread; so also while a function goes on whose
+//! task has failed as overdue ([`deadlines`]).
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
@@ -21,6 +22,7 @@
 //!
 //! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
+mod deadlines;
 mod job;
 mod queue;
 #[cfg(test)]
@@ -48,6 +50,7 @@ use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
+use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
 use queue::{Queue, SourceQueue, Work};
@@ -64,6 +67,8 @@ struct PoolThread {
     name: String,
     number: usize,
     runs: OwnRing,
+    /// For how many reasons another thread runs in its place. Changed under the queue's lock.
+    away: AtomicU32,
 }
 
 pub(crate) struct ThreadPool {
@@ -77,13 +82,14 @@ pub(crate) struct ThreadPool {
     total: AtomicU64,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
+    deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
 }
 
 struct ThreadScope {
     pool: Weak<ThreadPool>,
-    name: Rc<str>,
+    thread: Arc<PoolThread>,
     task: RefCell<Option<Arc<PoolJob>>>,
     id: Cell<u32>,
 }
@@ -101,7 +107,7 @@ impl TaskScope for ThreadScope {
         TaskInfo {
             key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
             name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
-            worker: self.name.to_string(),
+            worker: self.thread.name.clone(),
         }
     }
 
@@ -113,18 +119,10 @@ impl TaskScope for ThreadScope {
     fn set_progress(&self, _fraction: f64) {}
 
     fn waiting(&self, begins: bool) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        let mut queue = pool.queue.lock();
-        if begins {
-            queue.active -= 1;
-            queue.busy -= 1;
-            // If none sleeps, or those that do are woken already, a new thread is needed.
-            if !pool.work.notify_one() {
-                pool.spawn(&mut queue);
-            }
-        } else {
-            queue.active += 1;
-            queue.busy += 1;
+        match self.pool.upgrade() {
+            Some(pool) if begins => pool.step_aside(&self.thread),
+            Some(pool) => pool.step_back(&self.thread),
+            None => {}
         }
     }
 }
@@ -151,6 +149,7 @@ impl ThreadPool {
             total: AtomicU64::new(0),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
+            deadlines: Deadlines::default(),
             recorded,
         });
         let mut queue = pool.queue.lock();
@@ -165,9 +164,8 @@ impl ThreadPool {
     fn spawn(self: &Arc<Self>, queue: &mut Queue) {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
-            let thread =
-                PoolThread { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.recorded) };
-            let thread = Arc::new(thread);
+            let (name, runs) = (format!("swath-thread-{number}"), OwnRing::new(self.recorded));
+            let thread = Arc::new(PoolThread { name, number, runs, away: AtomicU32::new(0) });
             queue.threads.push(Arc::clone(&thread));
             thread
         });
@@ -184,10 +182,32 @@ impl ThreadPool {
         }
     }
 
+    /// Has another thread run in the place of one whose task goes on.
+    fn step_aside(self: &Arc<Self>, thread: &PoolThread) {
+        let mut queue = self.queue.lock();
+        if thread.away.fetch_add(1, Ordering::Relaxed) == 0 {
+            queue.active -= 1;
+            queue.busy -= 1;
+            // If none sleeps, or those that do are woken already, a new thread is needed.
+            if !self.work.notify_one() {
+                self.spawn(&mut queue);
+            }
+        }
+    }
+
+    /// A reason to step aside is over.
+    fn step_back(&self, thread: &PoolThread) {
+        let mut queue = self.queue.lock();
+        if thread.away.fetch_sub(1, Ordering::Relaxed) == 1 {
+            queue.active += 1;
+            queue.busy += 1;
+        }
+    }
+
     fn work(self: Arc<Self>, thread: Arc<PoolThread>) {
         let scope = Rc::new(ThreadScope {
             pool: Arc::downgrade(&self),
-            name: thread.name.as_str().into(),
+            thread: Arc::clone(&thread),
             task: RefCell::new(None),
             id: Cell::new(0),
         });
@@ -215,15 +235,21 @@ impl ThreadPool {
     }
 
     /// Runs a task, then one that its end made ready, and so on.
-    fn run_chain(&self, job: &Arc<PoolJob>, first: u32, thread: &PoolThread, scope: &ThreadScope, now: &mut u64) {
+    fn run_chain(
+        self: &Arc<Self>,
+        job: &Arc<PoolJob>,
+        first: u32,
+        thread: &Arc<PoolThread>,
+        scope: &ThreadScope,
+        now: &mut u64,
+    ) {
         let mut next = Some(first);
         while let Some(id) = next {
             if scope.task.borrow().is_none() {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
-            let result = job.execute(id, thread, now);
-            next = self.finish(job, id, result);
+            next = self.execute(job, id, thread, now).and_then(|result| self.finish(job, id, result));
         }
     }
 
@@ -337,6 +363,8 @@ impl ThreadPool {
             dropped: Mutex::default(),
             cancelled: OnceLock::new(),
             cost: AtomicU64::new(0),
+            limited: dag.nodes.iter().any(|node| node.options().is_some_and(|o| o.timeout.is_some())),
+            given_up: Mutex::default(),
             failing: AtomicBool::new(false),
             submission,
             graph,
@@ -532,6 +560,7 @@ impl Backend for ThreadPool {
             queue.sources.clear();
         }
         self.work.notify_all();
+        self.end_watch();
         for job in jobs {
             job.submission.fail_rest(cancelled);
         }

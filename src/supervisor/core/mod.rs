@@ -41,6 +41,8 @@ use std::time::{Duration, Instant};
 
 /// How often workers are checked while they run something.
 const CHECK: Duration = Duration::from_millis(100);
+/// The shortest time after which they are.
+const SOON: Duration = Duration::from_millis(1);
 /// How often when one of them is near its memory limit.
 const CLOSE_CHECK: Duration = Duration::from_millis(10);
 /// How long workers may take to stop before they are killed.
@@ -78,8 +80,8 @@ struct Agenda {
     unsettled: bool,
     /// Slots have been opened.
     to_fill: bool,
-    /// The timer that checks the workers has been set.
-    watching: bool,
+    /// When the workers are to be checked next: the timer for that has been set.
+    check: Option<Instant>,
     /// A worker is so near its limit that it must be checked often.
     tight: bool,
     /// Since when the workers are to end, and nothing else is to begin.
@@ -161,7 +163,11 @@ impl Core {
 
     /// Whether something is left to do that only the actor can do.
     pub(crate) fn needs_actor(&self) -> bool {
-        self.agenda.to_fill || (!self.agenda.watching && self.must_check())
+        let to_check = match self.agenda.check {
+            None => self.must_check(),
+            Some(at) => self.scheduler.next_time_limit().is_some_and(|limit| self.clock + limit < at),
+        };
+        self.agenda.to_fill || to_check
     }
 
     /// Lets the scheduler decide, carries its commands out, and sets the timer for the next check.
@@ -170,20 +176,34 @@ impl Core {
             self.refill_open(fx);
         }
         self.settle(fx);
-        if !self.agenda.watching && self.must_check() {
-            self.agenda.watching = true;
-            let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now(fx)));
-            let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
-            let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
-            fx.call_later(pause, Timer::Check);
+        let now = self.now(fx);
+        let pause = match self.agenda.check {
+            None if self.must_check() => {
+                let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(now));
+                let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
+                due.map_or(longest, |due| due.clamp(SOON, longest))
+            }
+            None => return,
+            // A task that has been sent since may have less time than was left until then.
+            Some(at) => match self.scheduler.next_time_limit() {
+                Some(limit) if self.clock + limit < at => limit.saturating_sub(now).max(SOON),
+                _ => return,
+            },
+        };
+        let at = fx.now() + pause;
+        if self.agenda.check.is_none_or(|before| at < before) {
+            self.agenda.check = Some(at);
+            fx.call_later(pause, Timer::Check(at));
         }
     }
 
     /// It is time for something.
     pub(crate) fn timer<E: Effects>(&mut self, timer: Timer, fx: &mut E) {
         match timer {
-            Timer::Check => {
-                self.agenda.watching = false;
+            // One that was set before a nearer one is not needed any more.
+            Timer::Check(at) if self.agenda.check != Some(at) => {}
+            Timer::Check(_) => {
+                self.agenda.check = None;
                 self.check_all(fx);
             }
             Timer::Refill(slot) => self.refill(slot, fx),
