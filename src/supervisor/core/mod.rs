@@ -80,8 +80,8 @@ struct Agenda {
     unsettled: bool,
     /// Slots have been opened.
     to_fill: bool,
-    /// When the workers are to be checked next: the timer for that has been set.
-    check: Option<Instant>,
+    /// When the workers are to be checked next: the timer for that has been set. And the nearest time limit by then.
+    check: Option<(Instant, Option<Duration>)>,
     /// A worker is so near its limit that it must be checked often.
     tight: bool,
     /// Since when the workers are to end, and nothing else is to begin.
@@ -163,11 +163,7 @@ impl Core {
 
     /// Whether something is left to do that only the actor can do.
     pub(crate) fn needs_actor(&self) -> bool {
-        let to_check = match self.agenda.check {
-            None => self.must_check(),
-            Some(at) => self.scheduler.next_time_limit().is_some_and(|limit| self.clock + limit < at),
-        };
-        self.agenda.to_fill || to_check
+        self.agenda.to_fill || self.must_set_timer()
     }
 
     /// Lets the scheduler decide, carries its commands out, and sets the timer for the next check.
@@ -176,24 +172,20 @@ impl Core {
             self.refill_open(fx);
         }
         self.settle(fx);
-        let now = self.now(fx);
-        let pause = match self.agenda.check {
-            None if self.must_check() => {
-                let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(now));
-                let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
-                due.map_or(longest, |due| due.clamp(SOON, longest))
-            }
-            None => return,
-            // A task that has been sent since may have less time than was left until then.
-            Some(at) => match self.scheduler.next_time_limit() {
-                Some(limit) if self.clock + limit < at => limit.saturating_sub(now).max(SOON),
-                _ => return,
-            },
-        };
+        if !self.must_set_timer() {
+            return;
+        }
+        let (now, limit) = (self.now(fx), self.scheduler.next_time_limit());
+        let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(now));
+        let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
+        let pause = due.map_or(longest, |due| due.clamp(SOON, longest));
         let at = fx.now() + pause;
-        if self.agenda.check.is_none_or(|before| at < before) {
-            self.agenda.check = Some(at);
-            fx.call_later(pause, Timer::Check(at));
+        match &mut self.agenda.check {
+            Some((before, known)) if *before <= at => *known = limit,
+            check => {
+                *check = Some((at, limit));
+                fx.call_later(pause, Timer::Check(at));
+            }
         }
     }
 
@@ -201,12 +193,22 @@ impl Core {
     pub(crate) fn timer<E: Effects>(&mut self, timer: Timer, fx: &mut E) {
         match timer {
             // One that was set before a nearer one is not needed any more.
-            Timer::Check(at) if self.agenda.check != Some(at) => {}
+            Timer::Check(at) if self.agenda.check.is_none_or(|(next, _)| next != at) => {}
             Timer::Check(_) => {
                 self.agenda.check = None;
                 self.check_all(fx);
             }
             Timer::Refill(slot) => self.refill(slot, fx),
+        }
+    }
+
+    /// Whether the timer for the next check is not set, or for later than a task that has been sent since may take.
+    fn must_set_timer(&self) -> bool {
+        match self.agenda.check {
+            None => self.must_check(),
+            Some((_, known)) => {
+                self.scheduler.next_time_limit().is_some_and(|limit| known.is_none_or(|known| limit < known))
+            }
         }
     }
 
