@@ -8,6 +8,7 @@ mod behaviour {
     pub mod concurrent;
     pub mod errors;
     pub mod events;
+    pub mod failing;
     pub mod large;
     pub mod maps;
     pub mod nested;
@@ -99,6 +100,9 @@ macro_rules! suite {
             options: names retries_until_it_works retries_run_out time_limits a_run_over_its_limit_never_succeeds
                 a_limit_is_told_when_it_is_over what_took_too_long_is_tried_again functions_that_hang_are_in_nobodys_way
                 options_of_place_are_harmless options_hold_for_each_call;
+            failing: the_first_failure_is_told_at_once_and_cancels_the_rest what_runs_is_told_that_nobody_waits_for_it
+                the_first_failure_names_the_first_that_needs_it what_does_not_fail_is_computed_as_ever
+                what_others_hold_is_not_cancelled;
             nested: fibonacci deep_waiting errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures

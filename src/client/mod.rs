@@ -7,6 +7,7 @@ mod cluster;
 mod computable;
 mod compute;
 mod durable;
+mod failing;
 mod future;
 mod lowering;
 mod map;
@@ -15,6 +16,7 @@ mod wait;
 
 pub use builder::Builder;
 pub use computable::{Computable, Handles, Results};
+pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
 pub use lowering::{Lowered, Lowering, Plan, PlanContext};
 pub use wait::{AsCompleted, WaitFor};
@@ -66,6 +68,8 @@ struct Inner {
     backend: Arc<dyn Backend>,
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
+    /// Whether the first failure cancels the rest of what is computed.
+    fail_fast: bool,
     limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
@@ -113,21 +117,21 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self::with_limit(backend, MOST_GRAPHS)
+        Self::with(backend, true, MOST_GRAPHS, false)
     }
 
     /// A client that has so many graphs under way at most.
-    pub(crate) fn with_limit(backend: Arc<dyn Backend>, graphs: usize) -> Self {
-        Self::with(backend, true, graphs)
+    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool) -> Self {
+        Self::with(backend, true, graphs, fail_fast)
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, false, MOST_GRAPHS)
+        Self::with(backend, false, MOST_GRAPHS, false)
     }
 
-    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
+    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(Arc::new(Inner { backend, owner, limit, log, pure: Mutex::default() }))
+        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.

@@ -36,7 +36,7 @@ impl Remote {
     pub(super) fn send_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Map(Arc::clone(&map));
-        let submission = Submission::new(number, self.clone(), &graph);
+        let submission = Submission::new(number, self.clone(), &graph, Want::Handles);
         submission.set_task_map(TaskMap::unsent(self.job(number)));
         if map.len() == 0 {
             return Ok(submission);

@@ -370,10 +370,11 @@ impl Backend for Remote {
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let wired = dag.wire(Some(&self.pool), want == Want::Values)?;
+        let mut wired = dag.wire(Some(&self.pool), want.here())?;
+        wired.spec.fails_fast = want == Want::ValuesOrFailure;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Dag(dag);
-        let submission = Submission::new(number, self.clone(), &graph);
+        let submission = Submission::new(number, self.clone(), &graph, want);
         let mut rows = IndexRanges::default();
         wired.indices.iter().zip(&wired.spec.outputs).for_each(|(index, output)| rows.push(*index, output.index));
         let aliases = match &graph {
@@ -383,7 +384,7 @@ impl Backend for Remote {
             }
             _ => Vec::new(),
         };
-        let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
+        let forwarded = if want.here() { aliases.clone() } else { Vec::new() };
         submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
         let unreleased = wired.spec.outputs.len();
         let entry = SubmissionEntry { unreleased, ends: wired.ends, ..SubmissionEntry::new(&submission, graph) };

@@ -18,6 +18,8 @@ pub(super) struct Lacks {
     pub(super) open: u32,
     /// The failure of the first input that has one.
     pub(super) failed: Option<Arc<Failure>>,
+    /// It does not wait for its other inputs then.
+    pub(super) fails_fast: bool,
 }
 
 impl Lacks {
@@ -26,7 +28,7 @@ impl Lacks {
     /// That is when nothing else is open. What was cancelled does not wait: nobody wants to know what else would fail.
     fn verdict(&self) -> Option<Arc<Failure>> {
         let cancelled = |f: &Arc<Failure>| matches!(f.cause, Cause::Cancelled);
-        self.failed.clone().filter(|f| self.open == 0 || cancelled(f))
+        self.failed.clone().filter(|f| self.open == 0 || self.fails_fast || cancelled(f))
     }
 }
 
@@ -299,7 +301,8 @@ impl Scheduler {
                 failed = failed.or(Some(&owner.failures[failure as usize]));
             }
         }
-        Lacks { missing, open: missing - zombie - hopeless, failed: failed.cloned() }
+        let fails_fast = job.spec.fails_fast;
+        Lacks { missing, open: missing - zombie - hopeless, failed: failed.cloned(), fails_fast }
     }
 
     fn infeasible(&self, r: TaskRef) -> Option<Failure> {

@@ -15,7 +15,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::ids::TaskId;
-use crate::submission::backend::Backend;
+use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
 use crate::submission::limit::Permit;
@@ -145,6 +145,8 @@ pub(crate) struct Submission {
     pub(crate) number: u32,
     backend: Arc<dyn Backend>,
     labels: Labels,
+    /// Whether it ends with the first failure.
+    fails_fast: bool,
     state: CacheLine<Mutex<State>>,
     handles: SmallVec<[HandleCount; 2]>,
     task_map: OnceLock<TaskMap>,
@@ -160,24 +162,26 @@ impl fmt::Debug for Submission {
 
 impl Submission {
     /// The submission of a graph, one result for each output of a DAG, or each call of a map.
-    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph) -> Arc<Self> {
+    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph, want: Want) -> Arc<Self> {
+        let fails_fast = want == Want::ValuesOrFailure;
         match graph {
             Graph::Dag(dag) => {
                 let outputs = dag.outputs();
                 let nodes = || outputs.iter().map(|&id| &dag.nodes[id as usize]);
                 let labels = nodes().map(|n| TaskLabel::of(n)).collect();
                 let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
-                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None)
+                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None, fails_fast)
             }
             Graph::Map(map) => {
-                Self::with(number, backend, map.len(), Labels::Map(map.names), SmallVec::new(), Some(Arc::clone(map)))
+                let labels = Labels::Map(map.names);
+                Self::with(number, backend, map.len(), labels, SmallVec::new(), Some(Arc::clone(map)), fails_fast)
             }
         }
     }
 
     /// The submission of values that are given.
     pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
-        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None)
+        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None, false)
     }
 
     fn with(
@@ -187,6 +191,7 @@ impl Submission {
         labels: Labels,
         nodes: SmallVec<[Option<Arc<Node>>; 1]>,
         map: Option<Arc<MapTasks>>,
+        fails_fast: bool,
     ) -> Arc<Self> {
         let state = State {
             results: ResultStates::new(n),
@@ -203,6 +208,7 @@ impl Submission {
             number,
             backend,
             labels,
+            fails_fast,
             state: CacheLine(Mutex::new(state)),
             handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             task_map: OnceLock::new(),
@@ -330,7 +336,7 @@ impl Submission {
                 fire.extend(waiting);
             }
         }
-        if *missing == 0 {
+        if *missing == 0 || (self.fails_fast && *failed > 0) {
             fire.append(when_all);
         }
         let all_done = *pending == 0;
@@ -499,7 +505,29 @@ impl Submission {
         }
     }
 
-    /// Waits until every output is here; `false` if the time is over before.
+    /// Whether it ends with the first failure.
+    pub(crate) fn fails_fast(&self) -> bool {
+        self.fails_fast
+    }
+
+    /// The failure that has ended it before all outputs were there: that of the first of these which has one.
+    pub(crate) fn early_failure(&self, indices: &[u32]) -> Option<TaskError> {
+        let state = self.state.0.lock();
+        if !self.fails_fast || state.failed == 0 {
+            return None;
+        }
+        indices.iter().find_map(|&index| match state.results.get(index) {
+            ResultState::Failed(e) => Some(e.clone()),
+            _ => None,
+        })
+    }
+
+    /// Whether nobody needs to wait any more.
+    fn is_over(&self, state: &State) -> bool {
+        state.missing == 0 || (self.fails_fast && state.failed > 0)
+    }
+
+    /// Waits until every output is here, or one has failed where that ends it; `false` if the time is over before.
     pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
         let mut told = false;
         wait_polling(
@@ -507,24 +535,26 @@ impl Submission {
             || self.backend.poll(),
             || {
                 let mut state = self.state.0.lock();
-                if state.missing > 0 && !std::mem::replace(&mut told, true) {
+                let over = self.is_over(&state);
+                if !over && !std::mem::replace(&mut told, true) {
                     let here = Waiter::here();
                     if !state.when_all.iter().any(|other| other.is_same(&here)) {
                         state.when_all.push(here);
                     }
                 }
-                state.missing == 0
+                over
             },
         )
     }
 
-    /// Whether every output is here; if not, the waker is told when it is.
+    /// Whether that is so; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
         let mut state = self.state.0.lock();
-        if state.missing > 0 && !state.when_all.iter().any(|w| w.will_wake(waker)) {
+        let over = self.is_over(&state);
+        if !over && !state.when_all.iter().any(|w| w.will_wake(waker)) {
             state.when_all.push(Waiter::Waker(waker.clone()));
         }
-        state.missing == 0
+        over
     }
 
     /// Takes an output that is here, for the last time.

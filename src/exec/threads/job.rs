@@ -6,10 +6,10 @@ use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
 use crate::graph::Graph;
-use crate::graph::dag::Ids;
+use crate::graph::dag::{Ids, row};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
-use crate::submission::handle::{Submission, cancelled};
+use crate::submission::handle::{ResultState, Submission, cancelled};
 use crate::task::Value;
 use crate::task::building::Building;
 use parking_lot::Mutex;
@@ -147,6 +147,19 @@ impl PoolJob {
             drop(gone);
             self.uncount(id);
         }
+    }
+
+    /// The failures of all outputs that need a task which has failed, or are that.
+    pub(super) fn failures(&self, id: u32, error: &TaskError) -> Vec<(u32, ResultState)> {
+        let mut needs = vec![false; self.graph.len()];
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut needs[id as usize], true) {
+                stack.extend(row(&self.dependents.0, &self.dependents.1, id));
+            }
+        }
+        let failed = (0..).zip(self.outputs.iter()).filter(|(_, id)| needs[**id as usize]);
+        failed.map(|(index, &id)| (index, ResultState::Failed(error.needed(self.label(id).key())))).collect()
     }
 
     fn uncount(&self, id: u32) {

@@ -262,6 +262,13 @@ impl ThreadPool {
             self.settle(job, id, result.map_or_else(ResultState::Failed, ResultState::Value));
             return self.ended(job, None);
         }
+        if let Err(e) = &result
+            && job.submission.fails_fast()
+            && !job.failing.swap(true, Ordering::AcqRel)
+            && !self.is_closed()
+        {
+            job.submission.settle(job.failures(id, e));
+        }
         if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
                 Ok(value) => {
@@ -328,9 +335,9 @@ impl ThreadPool {
     }
 
     /// Starts running a graph, once its submission has been shown.
-    fn run(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
+    fn run(self: Arc<Self>, graph: Graph, want: Want, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
         shown(&submission);
         self.start(graph, Arc::clone(&submission));
         Ok(submission)
@@ -436,12 +443,12 @@ impl Backend for ThreadPool {
         format!("threads client: {} thread{s} in this process, {state}", self.threads)
     }
 
-    fn submit(self: Arc<Self>, dag: Dag, _want: Want) -> Result<Arc<Submission>> {
-        self.run(Graph::Dag(dag), &mut |_| ())
+    fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
+        self.run(Graph::Dag(dag), want, &mut |_| ())
     }
 
     fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        self.run(Graph::Map(map), shown)
+        self.run(Graph::Map(map), Want::Handles, shown)
     }
 
     fn scatter(
@@ -483,7 +490,8 @@ impl Backend for ThreadPool {
         let Some(node) = submission.node(index) else { return Ok(()) };
         if submission.reopen(index) {
             let graph = Graph::Dag(Dag::of(&[&node]));
-            let again = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+            let number = self.submissions.fetch_add(1, Ordering::Relaxed);
+            let again = Submission::new(number, self.clone(), &graph, Want::Handles);
             self.start(graph, Arc::clone(&again));
             let (from, to) = (Arc::clone(&again), Arc::clone(submission));
             again.when_done(
