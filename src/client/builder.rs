@@ -438,7 +438,7 @@ impl Builder {
             return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
         }
         let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
-        let memory_limit = self.memory_limit.bytes()?.or(size.map(|s| s.memory_bytes));
+        let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
         let shared_memory = self.shared_memory_limit.bytes()?.unwrap_or(all.map_or(half, |all| all.min(half)));

@@ -13,6 +13,7 @@ use crate::ipc::clock::ticks;
 use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::limit::Permit;
+use crate::submission::waiter::waited_in_vain;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
@@ -41,15 +42,17 @@ impl Client {
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
     pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
         let pure = self.0.pure.lock();
-        // Handles that are not used: the drop of the last one of a result runs other code, so it must not happen under the lock.
+        // The drop of the last handle of a result, or of its submission, runs other code, so it must not happen under the lock.
         let unused = RefCell::new(Vec::new());
         let known = |node: &Arc<Node>| {
             if let Some(output) = held.get(&node.hash) {
                 return Some(output.held());
             }
-            let output = node.is_pure().then(|| pure.results.get(&node.hash)?.upgrade())??;
-            let held = output.answers(node).then(|| output.held());
-            unused.borrow_mut().push(output);
+            let known = node.is_pure().then(|| pure.results.get(&node.hash)).flatten()?;
+            let submission = known.submission()?;
+            let output = known.handle(&submission);
+            let held = output.as_ref().filter(|output| output.answers(node)).map(ResultHandle::held);
+            unused.borrow_mut().push((submission, output));
             held
         };
         let any = !(pure.results.is_empty() && held.is_empty());
@@ -164,7 +167,9 @@ impl Client {
         let want = self.want(&options);
         let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire())?;
         let submission = AllResults(submission);
-        submission.0.wait_all(None);
+        if !submission.0.wait_all(None) {
+            return Err(waited_in_vain(None));
+        }
         Self::finish(&what, &submission, indices, counts)
     }
 
@@ -183,13 +188,13 @@ impl Client {
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
         let deadline = Instant::now().checked_add(timeout);
-        let late = Error::Timeout { waited: timeout };
-        let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late) };
+        let late = || waited_in_vain(Some(timeout));
+        let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late()) };
         let want = self.want(&ComputeOptions::default());
         let Started { submission, indices, counts } = self.start(&what, want, permit)?;
         let submission = AllResults(submission);
         if !submission.0.wait_all(deadline) {
-            return Err(late);
+            return Err(late());
         }
         Self::finish(&what, &submission, indices, counts)
     }
@@ -246,10 +251,13 @@ impl Client {
 
     /// Has later graphs use the results of pure tasks.
     fn remember(&self, outputs: &[ResultHandle]) {
+        let mut unused = Vec::new();
         let mut pure: Option<MutexGuard<'_, PureResults>> = None;
         for output in outputs.iter().filter(|output| output.submission.may_be_pure(output.index)) {
-            pure.get_or_insert_with(|| self.0.pure.lock()).insert(output);
+            pure.get_or_insert_with(|| self.0.pure.lock()).insert(output, &mut unused);
         }
+        drop(pure);
+        drop(unused);
     }
 
     /// A handle for each root, of the output with its index.
@@ -431,7 +439,7 @@ impl Client {
     pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Option<Duration>) -> Result<()> {
         match wait::wait(futures, how, timeout.and_then(|t| Instant::now().checked_add(t))) {
             true => Ok(()),
-            false => Err(Error::Timeout { waited: timeout.unwrap_or_default() }),
+            false => Err(waited_in_vain(timeout)),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::memory::limit::MemoryLimit;
 use crate::status::{Mode, Progress};
 use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
-use crate::submission::handle::{ResultHandle, WeakHandle};
+use crate::submission::handle::{ResultHandle, Submission, WeakHandle};
 use crate::submission::limit::SubmissionLimit;
 use crate::task::context::current_task;
 use blocking::spawn_blocking;
@@ -48,6 +48,10 @@ pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 /// room, blocks the calling thread, and has a form for async code, `…_async`, that works under any runtime or none and
 /// does not block. Those without one, as [`cancel`](Self::cancel) and [`progress`](Self::progress), never wait. (In sync
 /// mode tasks run in the thread that submits them, also from async code.)
+///
+/// Code of yours that a client runs, as wakers, drops of values and `Serialize`, may ask the client: no lock is held around it.
+/// But in processes mode wakers and drops run where results are told, so that nothing can wait there: what would is
+/// [`Error::Unsupported`](crate::Error::Unsupported).
 ///
 /// Printing a client tells its mode, workers, limits and state. When the last clone is dropped the client shuts down: what
 /// still runs is cancelled, and its workers are stopped, which is waited for; async code calls
@@ -85,10 +89,16 @@ struct PureResults {
 }
 
 impl PureResults {
-    /// Takes the same time however many there are, but for one call in many.
-    fn insert(&mut self, output: &ResultHandle) {
+    /// Takes the same time however many there are, but for one call in many. What becomes `unused` is to be dropped when the
+    /// lock is released.
+    fn insert(&mut self, output: &ResultHandle, unused: &mut Vec<Arc<Submission>>) {
         if self.results.len() >= self.most {
-            self.results.retain(|_, output| !output.is_released());
+            self.results.retain(|_, output| {
+                let submission = output.submission();
+                let held = submission.as_ref().is_some_and(|submission| !output.is_released(submission));
+                unused.extend(submission);
+                held
+            });
             self.most = (2 * self.results.len()).max(64);
         }
         self.results.insert(output.hash(), output.downgrade());
@@ -137,7 +147,7 @@ impl Client {
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
     ///
     /// `mem_limit` is each worker's: `"2GB"`, `"512MiB"`, a number of bytes, a fraction of the machine's memory, or
-    /// [`MemoryLimit::None`]. Returns when the workers have been started; tasks wait until one has answered.
+    /// [`MemoryLimit::None`]. A worker needs at least 4 MB. Returns when the workers have been started; tasks wait until one has answered.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a bad size, [`Error::Spawn`](crate::Error::Spawn) or
@@ -231,7 +241,8 @@ impl Client {
         self.0.backend.progress()
     }
 
-    /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
+    /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail with
+    /// [`Cause::Closed`](crate::Cause::Closed).
     ///
     /// The client that a task has of [`current_client`] is not the task's to close, since other tasks use what it stands
     /// for: there this does nothing but log a warning, in every mode.

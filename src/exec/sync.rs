@@ -13,7 +13,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
+use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -68,7 +68,7 @@ type Done = std::result::Result<Value, TaskError>;
 impl SyncExecutor {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed { reason: "it was shut down".to_string() }),
+            true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
         }
     }

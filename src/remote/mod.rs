@@ -6,8 +6,6 @@
 mod failure;
 pub(crate) mod map;
 
-use failure::closed;
-
 use crate::error::{Cause, Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
@@ -22,10 +20,11 @@ use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
 use crate::submission::backend::{Backend, Shown, Want};
-use crate::submission::handle::cancelled;
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
+use crate::submission::handle::{SHUT_DOWN, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::submission::task_map::{Dropped, IndexRanges, TaskMap};
+use crate::submission::waiter::telling;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
@@ -168,6 +167,10 @@ impl Remote {
 
     /// Takes in a word of the supervisor.
     pub(crate) fn receive(&self, word: ToSession) {
+        telling(|| self.take_in(word));
+    }
+
+    fn take_in(&self, word: ToSession) {
         match word {
             ToSession::Deliveries(deliveries) => self.deliver(deliveries),
             ToSession::Answer(ticket, answer) => {
@@ -513,7 +516,7 @@ impl Backend for Remote {
         // Also where the supervisor has given up already: it still has to end.
         if !self.shut.swap(true, Ordering::AcqRel) {
             self.uplink.close();
-            self.close("it was shut down");
+            self.close(SHUT_DOWN);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
 use crate::submission::limit::Permit;
 use crate::submission::task_map::TaskMap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::fmt;
@@ -304,16 +304,17 @@ impl Submission {
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
         let mut fire = Waiters::new();
         let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
+        // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
+        let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
+        let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
         let mut guard = self.state.0.lock();
         let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
-            if at as usize >= results.len {
+            if at as usize >= results.len || results.get(at).is_here() {
+                unused.push(new);
                 continue;
             }
             let old = results.get_mut(at);
-            if old.is_here() {
-                continue;
-            }
             if let ResultState::Pending { wanted } = *old {
                 *pending -= 1;
                 groups.iter_mut().for_each(|group| group.settled(at));
@@ -327,7 +328,7 @@ impl Submission {
             *missing -= usize::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
-                _ => drop(nodes.get_mut(at as usize).and_then(Option::take)),
+                _ => succeeded.extend(nodes.get_mut(at as usize).and_then(Option::take)),
             }
             *old = new;
             if !waiters.is_empty()
@@ -343,7 +344,7 @@ impl Submission {
         let needless = if all_done && *failed == 0 { map.take() } else { None };
         let arrived = Self::arrived(groups);
         drop(guard);
-        drop(needless);
+        drop((needless, unused, succeeded));
         if all_done {
             let permit = self.permit.lock().take();
             drop(permit);
@@ -399,17 +400,20 @@ impl Submission {
         let mut state = self.state.0.lock();
         let State { results, groups, .. } = &mut *state;
         let place = results.get_mut(index);
-        let failed = matches!(place, ResultState::Failed(_));
-        if failed {
-            *place = ResultState::Pending { wanted: false };
-            for group in groups.iter_mut() {
-                group.told.insert(index);
-            }
-            state.pending += 1;
-            state.failed -= 1;
-            state.missing += 1;
+        if !matches!(place, ResultState::Failed(_)) {
+            return false;
         }
-        failed
+        let failure = std::mem::replace(place, ResultState::Pending { wanted: false });
+        for group in groups.iter_mut() {
+            group.told.insert(index);
+        }
+        state.pending += 1;
+        state.failed -= 1;
+        state.missing += 1;
+        drop(state);
+        // It may have an error of the user's.
+        drop(failure);
+        true
     }
 
     /// Fails every output that is not here.
@@ -476,33 +480,51 @@ impl Submission {
         index: u32,
         waiter: impl FnOnce() -> Waiter,
     ) -> Option<Result<LocalValue, TaskError>> {
+        if let Some(here) = self.here(&self.state.0.lock(), index) {
+            return Some(here);
+        }
+        // Cloning a waker runs the code of whoever made it, and so does dropping one.
+        let waiter = waiter();
         let mut state = self.state.0.lock();
-        match state.results.get_mut(index) {
-            ResultState::Value(value) => return Some(Ok(LocalValue::Value(Arc::clone(value)))),
-            ResultState::Payload(payload) => return Some(Ok(LocalValue::Payload(payload.clone()))),
-            ResultState::Failed(e) => return Some(Err(e.clone())),
-            ResultState::Taken => return Some(Err(cancelled(&self.label(index)))),
-            ResultState::Remote { asked, .. } => {
-                let ask = !std::mem::replace(asked, true);
-                Self::add_waiter(&mut state, index, waiter());
-                drop(state);
-                if ask {
-                    self.backend.fetch(self, &[index]);
-                }
-            }
+        let here = self.here(&state, index);
+        if here.is_some() {
+            drop(state);
+            return here;
+        }
+        let ask = match state.results.get_mut(index) {
+            ResultState::Remote { asked, .. } => !std::mem::replace(asked, true),
             ResultState::Pending { wanted } => {
                 *wanted = true;
-                Self::add_waiter(&mut state, index, waiter());
+                false
             }
+            _ => false,
+        };
+        let unused = Self::add_waiter(state.waiters.entry(index).or_default(), waiter);
+        drop(state);
+        drop(unused);
+        if ask {
+            self.backend.fetch(self, &[index]);
         }
         None
     }
 
-    fn add_waiter(state: &mut MutexGuard<'_, State>, index: u32, waiter: Waiter) {
-        let waiters = state.waiters.entry(index).or_default();
-        if !waiters.iter().any(|other| other.is_same(&waiter)) {
-            waiters.push(waiter);
+    fn here(&self, state: &State, index: u32) -> Option<Result<LocalValue, TaskError>> {
+        match state.results.get(index) {
+            ResultState::Value(value) => Some(Ok(LocalValue::Value(Arc::clone(value)))),
+            ResultState::Payload(payload) => Some(Ok(LocalValue::Payload(payload.clone()))),
+            ResultState::Failed(e) => Some(Err(e.clone())),
+            ResultState::Taken => Some(Err(cancelled(&self.label(index)))),
+            ResultState::Remote { .. } | ResultState::Pending { .. } => None,
         }
+    }
+
+    /// Adds one who waits; gives it back if it is among them already.
+    fn add_waiter(waiters: &mut Waiters, waiter: Waiter) -> Option<Waiter> {
+        if waiters.iter().any(|other| other.is_same(&waiter)) {
+            return Some(waiter);
+        }
+        waiters.push(waiter);
+        None
     }
 
     /// Whether it ends with the first failure.
@@ -537,10 +559,7 @@ impl Submission {
                 let mut state = self.state.0.lock();
                 let over = self.is_over(&state);
                 if !over && !std::mem::replace(&mut told, true) {
-                    let here = Waiter::here();
-                    if !state.when_all.iter().any(|other| other.is_same(&here)) {
-                        state.when_all.push(here);
-                    }
+                    Self::add_waiter(&mut state.when_all, Waiter::here());
                 }
                 over
             },
@@ -549,11 +568,22 @@ impl Submission {
 
     /// Whether that is so; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
+        {
+            let state = self.state.0.lock();
+            if self.is_over(&state) {
+                return true;
+            }
+            if state.when_all.iter().any(|waiter| waiter.will_wake(waker)) {
+                return false;
+            }
+        }
+        // Cloning it runs the code of whoever made it.
+        let waiter = Waiter::Waker(waker.clone());
         let mut state = self.state.0.lock();
         let over = self.is_over(&state);
-        if !over && !state.when_all.iter().any(|w| w.will_wake(waker)) {
-            state.when_all.push(Waiter::Waker(waker.clone()));
-        }
+        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut state.when_all, waiter) };
+        drop(state);
+        drop(unused);
         over
     }
 

@@ -5,6 +5,7 @@ use crate::ipc::out_of_band::{encode_with, write_large};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::task::Value;
+use crate::task::call::guarded_serde;
 use crate::task::codec::Codec;
 use std::cell::Cell;
 
@@ -22,6 +23,8 @@ thread_local! {
 ///
 /// A long text or list of numbers is copied once, into a segment; what has a structure is written to memory of this thread
 /// and copied from there, since its length is not known before.
+///
+/// Refused is also a value whose own code panics.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
     if let Some(pool) = pool
         && let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME)
@@ -32,11 +35,11 @@ pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -
     }
     let mut bytes = SCRATCH.take();
     bytes.clear();
-    let payload = encode_by(pool, value, codec, &mut bytes);
+    let payload = guarded_serde("Serialize", || encode_by(pool, value, codec, &mut bytes));
     if bytes.capacity() <= KEPT {
         SCRATCH.set(bytes);
     }
-    payload
+    payload.map_err(EncodeError::Refused)?
 }
 
 fn encode_by(

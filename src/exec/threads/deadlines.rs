@@ -89,8 +89,11 @@ impl ThreadPool {
             }
             let attempt = entry.remove();
             // Under the lock: its thread finds it gone, and takes its place again, only afterwards.
-            self.step_aside(&attempt.thread);
+            let refused = self.step_aside(&attempt.thread);
             drop(running);
+            if let Some(refused) = refused {
+                refused.log();
+            }
             self.give_up(&attempt);
             drop(attempt);
             running = self.deadlines.running.lock();

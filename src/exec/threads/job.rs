@@ -127,7 +127,9 @@ impl PoolJob {
             _ => Arc::new(()),
         };
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *cell = TaskCell::Empty;
+            let gone = std::mem::replace(&mut *cell, TaskCell::Empty);
+            drop(cell);
+            drop(gone);
             self.uncount(id);
         }
         value

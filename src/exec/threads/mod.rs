@@ -43,7 +43,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter, cancelled};
+use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::building::Building;
@@ -69,6 +69,18 @@ struct PoolThread {
     runs: OwnRing,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
+}
+
+/// The system gives the pool no more threads.
+struct NoThread {
+    error: std::io::Error,
+    running: usize,
+}
+
+impl NoThread {
+    fn log(&self) {
+        log::error!("cannot start a thread: {}; {} are running", self.error, self.running);
+    }
 }
 
 pub(crate) struct ThreadPool {
@@ -120,7 +132,11 @@ impl TaskScope for ThreadScope {
 
     fn waiting(&self, begins: bool) {
         match self.pool.upgrade() {
-            Some(pool) if begins => pool.step_aside(&self.thread),
+            Some(pool) if begins => {
+                if let Some(refused) = pool.step_aside(&self.thread) {
+                    refused.log();
+                }
+            }
             Some(pool) => pool.step_back(&self.thread),
             None => {}
         }
@@ -130,7 +146,7 @@ impl TaskScope for ThreadScope {
 impl ThreadPool {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed { reason: "it was shut down".to_string() }),
+            true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
         }
     }
@@ -153,15 +169,14 @@ impl ThreadPool {
             recorded,
         });
         let mut queue = pool.queue.lock();
-        for _ in 0..pool.threads {
-            pool.spawn(&mut queue);
-        }
+        let refused: Vec<_> = (0..pool.threads).filter_map(|_| pool.spawn(&mut queue)).collect();
         drop(queue);
+        refused.iter().for_each(NoThread::log);
         pool
     }
 
-    /// Starts a thread. If the system refuses, the pool goes on with those it has.
-    fn spawn(self: &Arc<Self>, queue: &mut Queue) {
+    /// Starts a thread. If the system refuses, the pool goes on with those it has; to be logged without the lock.
+    fn spawn(self: &Arc<Self>, queue: &mut Queue) -> Option<NoThread> {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
             let (name, runs) = (format!("swath-thread-{number}"), OwnRing::new(self.recorded));
@@ -174,25 +189,25 @@ impl ThreadPool {
             Ok(_) => {
                 queue.alive += 1;
                 queue.active += 1;
+                None
             }
-            Err(e) => {
+            Err(error) => {
                 queue.free_threads.push(thread);
-                log::error!("cannot start a thread: {e}; {} are running", queue.alive);
+                Some(NoThread { error, running: queue.alive })
             }
         }
     }
 
     /// Has another thread run in the place of one whose task goes on.
-    fn step_aside(self: &Arc<Self>, thread: &PoolThread) {
+    fn step_aside(self: &Arc<Self>, thread: &PoolThread) -> Option<NoThread> {
         let mut queue = self.queue.lock();
-        if thread.away.fetch_add(1, Ordering::Relaxed) == 0 {
-            queue.active -= 1;
-            queue.busy -= 1;
-            // If none sleeps, or those that do are woken already, a new thread is needed.
-            if !self.work.notify_one() {
-                self.spawn(&mut queue);
-            }
+        if thread.away.fetch_add(1, Ordering::Relaxed) > 0 {
+            return None;
         }
+        queue.active -= 1;
+        queue.busy -= 1;
+        // If none sleeps, or those that do are woken already, a new thread is needed.
+        if self.work.notify_one() { None } else { self.spawn(&mut queue) }
     }
 
     /// A reason to step aside is over.
@@ -306,7 +321,7 @@ impl ThreadPool {
         }
         // A task that saw the pool closed gave up, and what it answered is no result.
         let news = match self.is_closed() {
-            true => ResultState::Failed(cancelled(&job.submission.label(index))),
+            true => ResultState::Failed(closed(&job.submission.label(index), SHUT_DOWN)),
             false => news,
         };
         job.submission.settle([(index, news)]);
@@ -384,7 +399,7 @@ impl ThreadPool {
         if self.is_closed() {
             // No thread will run it. `shutdown` sets its flag while it has the jobs: one of the two sees the other.
             self.jobs.lock().remove(&job.submission.number);
-            job.submission.fail_rest(cancelled);
+            job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
             return job;
         }
         let mut held = Vec::new();
@@ -561,17 +576,18 @@ impl Backend for ThreadPool {
             self.closed.store(true, Ordering::Release);
             left
         };
-        {
+        let waiting = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            queue.ready.clear();
-            queue.sources.clear();
-        }
+            (std::mem::take(&mut queue.ready), std::mem::take(&mut queue.sources))
+        };
         self.work.notify_all();
         self.end_watch();
         for job in jobs {
-            job.submission.fail_rest(cancelled);
+            job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
         }
+        // With jobs go values of the user's.
+        drop(waiting);
     }
 
     fn is_closed(&self) -> bool {
