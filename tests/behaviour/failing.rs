@@ -132,16 +132,14 @@ fn clients_that_are_built_to_fail_fast() {
     let dir = directory();
     let build = |mode: Mode| Client::builder().mode(mode).workers(2).threads(1).fail_fast(true).build().unwrap();
     for client in [build(Mode::Sync), build(Mode::Threads), build(Mode::Processes)] {
-        let ask: [&dyn Fn(&Client, &Delayed<i64>, &Delayed<i64>) -> Error; 4] = [
-            &|client, bad, long| client.compute((bad, long)).unwrap_err(),
-            &|client, bad, long| client.compute_timeout((bad, long), LONG).unwrap_err(),
-            &|client, bad, long| block_on(client.compute_async((bad, long))).unwrap_err(),
-            &|client, bad, long| block_on(client.compute_timeout_async((bad, long), LONG)).unwrap_err(),
+        let both = || hopeless(&path(&dir, "stopped"));
+        let errors = [
+            client.compute(both()).unwrap_err(),
+            client.compute_timeout(both(), LONG).unwrap_err(),
+            block_on(client.compute_async(both())).unwrap_err(),
+            block_on(client.compute_timeout_async(both(), LONG)).unwrap_err(),
         ];
-        for ask in ask {
-            let (bad, long) = hopeless(&path(&dir, "stopped"));
-            assert_eq!(said(&ask(&client, &bad, &long)), "7 is odd", "{client}");
-        }
+        assert!(errors.iter().all(|error| said(error) == "7 is odd"), "{client}");
         // It can be said otherwise for one call.
         let file = path(&dir, &format!("all of {}", client.mode()));
         let good: Vec<_> = (0..10).map(|i| delayed(|f: String, i: i64| note(&f, i)).call(&*file, i)).collect();

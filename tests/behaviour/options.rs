@@ -107,7 +107,7 @@ pub fn a_limit_is_told_when_it_is_over(client: &Client) {
             took - limit
         };
         // The machine may be busy once, but not each time.
-        (0..10).map(|_| tell()).find(|late| *late <= Duration::from_millis(20)).unwrap_or_else(|| tell())
+        (0..10).map(|_| tell()).find(|late| *late <= Duration::from_millis(20)).unwrap_or_else(tell)
     };
     let over = || delayed(deaf).timeout(limit).call(300);
     let once = late(&|| over().compute(client).unwrap_err());
@@ -144,7 +144,7 @@ pub fn functions_that_hang_are_in_nobodys_way(client: &Client) {
     }
     let dir = directory();
     let hang = |i: u64, file: String, ended: String| {
-        if i % 3 == 0 {
+        if i.is_multiple_of(3) {
             // It does not look whether it is to stop.
             comes_true(LONG, || Path::new(&file).exists());
             note(&ended, i);

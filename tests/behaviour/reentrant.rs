@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::future::Future as _;
+use std::io::Write;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +43,7 @@ fn asking(what: impl Fn() + Send + Sync + 'static, case: impl FnOnce()) -> usize
     let (over, is_over) = channel::<()>();
     let watch = std::thread::spawn(move || {
         if is_over.recv_timeout(LONG).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("users' code that asks the client waits for itself");
+            let _ = std::io::stderr().write_all(b"users' code that asks the client waits for itself\n");
             std::process::abort();
         }
     });
