@@ -30,6 +30,8 @@ pub(crate) struct JobSpec {
     pub(crate) broadcast: bool,
     /// The worker-local state whose building it is a part of.
     pub(crate) building: Vec<u64>,
+    /// A task fails as soon as an input has failed, whatever becomes of the others.
+    pub(crate) fails_fast: bool,
     /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
     pub(crate) open: bool,
 }

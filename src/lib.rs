@@ -63,7 +63,10 @@ mod version;
 mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
-pub use client::{AsCompleted, Awaited, Builder, Client, Computable, Future, Results, Status, WaitFor, current_client};
+pub use client::{
+    AsCompleted, Awaited, Builder, Client, Computable, ComputeOptions, Failing, Future, Results, Status, WaitFor,
+    current_client,
+};
 #[expect(deprecated, reason = "the old name stays for one release")]
 pub use delayed::Lazy;
 pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature, delayed, try_delayed, value};

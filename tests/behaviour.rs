@@ -8,6 +8,8 @@ mod behaviour {
     pub mod concurrent;
     pub mod errors;
     pub mod events;
+    pub mod failing;
+    pub mod faults;
     pub mod large;
     pub mod maps;
     pub mod nested;
@@ -16,6 +18,7 @@ mod behaviour {
     pub mod pressure;
     pub mod processes;
     pub mod random;
+    pub mod reentrant;
     pub mod runtimes;
     pub mod same;
     pub mod sharing;
@@ -95,9 +98,15 @@ macro_rules! suite {
             chains: long_chains_of_futures;
             errors: typed_errors_are_kept typed_errors_reach_dependents panics_tell_where other_panics
                 others_go_on the_first_failure_counts try_map_and_chains results_as_plain_values
-                failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values;
-            options: names retries_until_it_works retries_run_out time_limits options_of_place_are_harmless
-                options_hold_for_each_call;
+                failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values
+                values_that_panic_when_they_are_encoded values_that_panic_when_they_are_decoded;
+            options: names retries_until_it_works retries_run_out time_limits a_run_over_its_limit_never_succeeds
+                a_limit_is_told_when_it_is_over what_took_too_long_is_tried_again functions_that_hang_are_in_nobodys_way
+                options_of_place_are_harmless options_hold_for_each_call;
+            failing: the_first_failure_is_told_at_once_and_cancels_the_rest what_runs_is_told_that_nobody_waits_for_it
+                the_first_failure_names_the_first_that_needs_it what_does_not_fail_is_computed_as_ever
+                what_others_hold_is_not_cancelled;
+            faults: failed a_missing_file panics timed_out cancelled died shut_down;
             nested: fibonacci deep_waiting errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
@@ -105,6 +114,7 @@ macro_rules! suite {
             maps: of_many_items as_they_are_done retried_as_they_are_done cancelled_and_retried_at_once
                 values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;
+            reentrant: drops_of_arguments drops_of_failures drops_of_results encoding_values wakers a_waker_that_is_replaced;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again
                 built_with_tasks one_that_needs_itself_is_an_error two_that_need_each_other_are_an_error;

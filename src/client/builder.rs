@@ -15,8 +15,10 @@ use crate::memory::thresholds::Thresholds;
 use crate::status::Mode;
 
 use crate::settings::{MOST_WORKERS, Settings};
+use crate::submission::backend::Backend;
 use crate::supervisor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All options of a [`Client`]. Those that a mode has no use for are ignored in it.
@@ -60,6 +62,7 @@ pub struct Builder {
     start_method: StartMethod,
     forward_output: bool,
     max_graphs: usize,
+    fail_fast: bool,
     events: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
@@ -90,6 +93,7 @@ impl Default for Builder {
             start_method: StartMethod::Automatic,
             forward_output: true,
             max_graphs: MOST_GRAPHS,
+            fail_fast: false,
             events: DEFAULT_CAPACITY,
             cluster: None,
             size: None,
@@ -338,6 +342,26 @@ impl Builder {
         self
     }
 
+    /// Whether the first task that fails ends [`Client::compute`] and its other forms: its failure is returned at once, and the
+    /// rest is cancelled. Default: no, a failing graph runs to its end. See [`Failing`](crate::Failing) for which error is
+    /// told, and [`Client::compute_with`] to say it for one call.
+    ///
+    /// It concerns what is computed, not what is persisted or submitted, and not the client that a task has of
+    /// [`current_client`](crate::current_client).
+    ///
+    /// ```
+    /// use swath::{Client, Mode, delayed};
+    /// let client = Client::builder().mode(Mode::Threads).threads(2).fail_fast(true).build()?;
+    /// let long = delayed(|| while !swath::cancelled() { std::thread::yield_now() }).call();
+    /// let wrong = delayed(|x: i64| 1 / x).call(0);
+    /// assert!(client.compute((&long, &wrong)).unwrap_err().to_string().contains("divide by zero"));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn fail_fast(mut self, fast: bool) -> Self {
+        self.fail_fast = fast;
+        self
+    }
+
     /// How many runs of tasks each worker or thread remembers for [`Client::events`], rounded up to a power of two.
     /// Default: 4096. Each takes 64 bytes, for a worker in /dev/shm. 0 turns recording off.
     ///
@@ -360,24 +384,23 @@ impl Builder {
     /// cannot be started or the cluster cannot be reached.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
+        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
         if let Some(cluster) = &self.cluster {
-            let remote = connect(Path::new(cluster), self.name.as_deref())?;
-            return Ok(Client::with_limit(remote, self.max_graphs));
+            return Ok(client(connect(Path::new(cluster), self.name.as_deref())?));
         }
         if self.events > events::MOST {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
         }
         match self.mode {
-            Mode::Sync => Ok(Client::with_limit(SyncExecutor::new(self.events), self.max_graphs)),
+            Mode::Sync => Ok(client(SyncExecutor::new(self.events))),
             Mode::Threads => match self.threads {
                 Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
                 n => {
                     let budget = self.memory_limit.bytes()?;
-                    let threads = ThreadPool::new(n.unwrap_or_else(cores), self.events, budget);
-                    Ok(Client::with_limit(threads, self.max_graphs))
+                    Ok(client(ThreadPool::new(n.unwrap_or_else(cores), self.events, budget)))
                 }
             },
-            Mode::Processes => Ok(Client::with_limit(supervisor::start_here(self.settings()?)?, self.max_graphs)),
+            Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
         }
     }
 
@@ -421,7 +444,7 @@ impl Builder {
             return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
         }
         let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
-        let memory_limit = self.memory_limit.bytes()?.or(size.map(|s| s.memory_bytes));
+        let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
         let shared_memory = self.shared_memory_limit.bytes()?.unwrap_or(all.map_or(half, |all| all.min(half)));

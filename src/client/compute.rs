@@ -3,7 +3,7 @@
 use super::PureResults;
 use super::blocking::spawn_blocking;
 use super::computable::{Handles, ResultRef, Results};
-use super::{AsCompleted, Client, Computable, Future, Lowering, WaitFor, blocking, wait};
+use super::{AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, WaitFor, blocking, wait};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::graph::label::TaskLabel;
@@ -11,8 +11,9 @@ use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, dot};
 use crate::ipc::clock::ticks;
 use crate::submission::backend::Want;
-use crate::submission::handle::{AllResults, ResultHandle, Submission, Waiter};
+use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::limit::Permit;
+use crate::submission::waiter::waited_in_vain;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
@@ -41,15 +42,17 @@ impl Client {
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
     pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
         let pure = self.0.pure.lock();
-        // Handles that are not used: the drop of the last one of a result runs other code, so it must not happen under the lock.
+        // The drop of the last handle of a result, or of its submission, runs other code, so it must not happen under the lock.
         let unused = RefCell::new(Vec::new());
         let known = |node: &Arc<Node>| {
             if let Some(output) = held.get(&node.hash) {
                 return Some(output.held());
             }
-            let output = node.is_pure().then(|| pure.results.get(&node.hash)?.upgrade())??;
-            let held = output.answers(node).then(|| output.held());
-            unused.borrow_mut().push(output);
+            let known = node.is_pure().then(|| pure.results.get(&node.hash)).flatten()?;
+            let submission = known.submission()?;
+            let output = known.handle(&submission);
+            let held = output.as_ref().filter(|output| output.answers(node)).map(ResultHandle::held);
+            unused.borrow_mut().push((submission, output));
             held
         };
         let any = !(pure.results.is_empty() && held.is_empty());
@@ -105,13 +108,18 @@ impl Client {
         indices: Vec<u32>,
         counts: Vec<usize>,
     ) -> Result<C::Output> {
+        let failure = submission.0.early_failure(&indices);
         let mut left = vec![0_u32; submission.0.len()];
         indices.iter().for_each(|&s| left[s as usize] += 1);
         let mut indices = indices.into_iter();
         let next = || {
             let index = indices.next().unwrap_or_default();
             left[index as usize] -= 1;
-            let here = if left[index as usize] == 0 {
+            let here = if let Some(failure) = &failure
+                && !submission.0.with_state(index, ResultState::is_here)
+            {
+                Err(failure.clone())
+            } else if left[index as usize] == 0 {
                 submission.0.take(index)
             } else {
                 // All outputs are here by now, so nobody is ever told.
@@ -128,7 +136,8 @@ impl Client {
     /// Computes lazy values and waits for them. Parts that several of them share run once.
     ///
     /// # Errors
-    /// Where a task fails: the failure of the first of `what` that has one. All of the graph has ended by then.
+    /// Where a task fails: the failure of the first of `what` that has one. All of the graph has ended by then, unless the
+    /// client [fails fast](crate::Builder::fail_fast).
     ///
     /// ```
     /// use swath::{Client, delayed};
@@ -139,10 +148,38 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn compute<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let Started { submission, indices, counts } = self.start(&what, Want::Values, self.0.limit.acquire())?;
+        self.compute_with(what, ComputeOptions::default())
+    }
+
+    /// [`compute`](Self::compute) with options.
+    ///
+    /// # Errors
+    /// As [`compute`](Self::compute); with [`Failing::Fast`] the first failure, at once.
+    ///
+    /// ```
+    /// use swath::{Client, ComputeOptions, Failing, delayed};
+    /// let client = Client::threads(2);
+    /// let parts: Vec<_> = (0..100).map(|i: u64| delayed(|i: u64| 10 / i).call(i)).collect();
+    /// let fast = ComputeOptions { failing: Failing::Fast, ..Default::default() };
+    /// assert!(client.compute_with(&parts, fast).unwrap_err().task().is_some());
+    /// ```
+    pub fn compute_with<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
+        let want = self.want(&options);
+        let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire())?;
         let submission = AllResults(submission);
-        submission.0.wait_all(None);
+        if !submission.0.wait_all(None) {
+            return Err(waited_in_vain(None));
+        }
         Self::finish(&what, &submission, indices, counts)
+    }
+
+    fn want(&self, options: &ComputeOptions) -> Want {
+        let fast = match options.failing {
+            Failing::AsBuilt => self.0.fail_fast,
+            Failing::Wait => false,
+            Failing::Fast => true,
+        };
+        if fast { Want::ValuesOrFailure } else { Want::Values }
     }
 
     /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
@@ -151,12 +188,13 @@ impl Client {
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
         let deadline = Instant::now().checked_add(timeout);
-        let late = Error::Timeout { waited: timeout };
-        let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late) };
-        let Started { submission, indices, counts } = self.start(&what, Want::Values, permit)?;
+        let late = || waited_in_vain(Some(timeout));
+        let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late()) };
+        let want = self.want(&ComputeOptions::default());
+        let Started { submission, indices, counts } = self.start(&what, want, permit)?;
         let submission = AllResults(submission);
         if !submission.0.wait_all(deadline) {
-            return Err(late);
+            return Err(late());
         }
         Self::finish(&what, &submission, indices, counts)
     }
@@ -166,8 +204,16 @@ impl Client {
     /// # Errors
     /// As [`compute`](Self::compute).
     pub async fn compute_async<C: Computable>(&self, what: C) -> Result<C::Output> {
-        let Started { submission, indices, counts } =
-            self.start(&what, Want::Values, self.0.limit.acquire_async().await)?;
+        self.compute_with_async(what, ComputeOptions::default()).await
+    }
+
+    /// [`compute_with`](Self::compute_with) for async code. Dropping the future cancels the work.
+    ///
+    /// # Errors
+    /// As [`compute_with`](Self::compute_with).
+    pub async fn compute_with_async<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
+        let want = self.want(&options);
+        let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire_async().await)?;
         let submission = AllResults(submission);
         poll_fn(|cx| match submission.0.poll_all(cx.waker()) {
             true => Poll::Ready(()),
@@ -205,10 +251,13 @@ impl Client {
 
     /// Has later graphs use the results of pure tasks.
     fn remember(&self, outputs: &[ResultHandle]) {
+        let mut unused = Vec::new();
         let mut pure: Option<MutexGuard<'_, PureResults>> = None;
         for output in outputs.iter().filter(|output| output.submission.may_be_pure(output.index)) {
-            pure.get_or_insert_with(|| self.0.pure.lock()).insert(output);
+            pure.get_or_insert_with(|| self.0.pure.lock()).insert(output, &mut unused);
         }
+        drop(pure);
+        drop(unused);
     }
 
     /// A handle for each root, of the output with its index.
@@ -390,7 +439,7 @@ impl Client {
     pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Option<Duration>) -> Result<()> {
         match wait::wait(futures, how, timeout.and_then(|t| Instant::now().checked_add(t))) {
             true => Ok(()),
-            false => Err(Error::Timeout { waited: timeout.unwrap_or_default() }),
+            false => Err(waited_in_vain(timeout)),
         }
     }
 

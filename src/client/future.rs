@@ -7,6 +7,7 @@ use crate::error::{Error, Result, TaskError};
 use crate::graph::node::Arg;
 use crate::graph::node::Node;
 use crate::submission::handle::{LocalValue, ResultHandle, Waiter};
+use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
 use once_cell::race::OnceBox;
 use std::fmt;
@@ -132,7 +133,7 @@ impl<T: Data> Future<T> {
     pub fn result(&self) -> Result<T> {
         match self.output.wait_here(None) {
             Some(here) => self.typed(here),
-            None => Err(Error::Timeout { waited: Duration::ZERO }),
+            None => Err(waited_in_vain(None)),
         }
     }
 
@@ -143,7 +144,7 @@ impl<T: Data> Future<T> {
     pub fn result_timeout(&self, timeout: Duration) -> Result<T> {
         match self.output.wait_here(Instant::now().checked_add(timeout)) {
             Some(here) => self.typed(here),
-            None => Err(Error::Timeout { waited: timeout }),
+            None => Err(waited_in_vain(Some(timeout))),
         }
     }
 

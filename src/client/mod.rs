@@ -7,6 +7,7 @@ mod cluster;
 mod computable;
 mod compute;
 mod durable;
+mod failing;
 mod future;
 mod lowering;
 mod map;
@@ -15,6 +16,7 @@ mod wait;
 
 pub use builder::Builder;
 pub use computable::{Computable, Handles, Results};
+pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
 pub use lowering::{Lowered, Lowering, Plan, PlanContext};
 pub use wait::{AsCompleted, WaitFor};
@@ -27,7 +29,7 @@ use crate::memory::limit::MemoryLimit;
 use crate::status::{Mode, Progress};
 use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
-use crate::submission::handle::{ResultHandle, WeakHandle};
+use crate::submission::handle::{ResultHandle, Submission, WeakHandle};
 use crate::submission::limit::SubmissionLimit;
 use crate::task::context::current_task;
 use blocking::spawn_blocking;
@@ -46,6 +48,10 @@ pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 /// room, blocks the calling thread, and has a form for async code, `…_async`, that works under any runtime or none and
 /// does not block. Those without one, as [`cancel`](Self::cancel) and [`progress`](Self::progress), never wait. (In sync
 /// mode tasks run in the thread that submits them, also from async code.)
+///
+/// Code of yours that a client runs, as wakers, drops of values and `Serialize`, may ask the client: no lock is held around it.
+/// But in processes mode wakers and drops run where results are told, so that nothing can wait there: what would is
+/// [`Error::Unsupported`](crate::Error::Unsupported).
 ///
 /// Printing a client tells its mode, workers, limits and state. When the last clone is dropped the client shuts down: what
 /// still runs is cancelled, and its workers are stopped, which is waited for; async code calls
@@ -66,6 +72,8 @@ struct Inner {
     backend: Arc<dyn Backend>,
     /// Whether the end of this handle is the end of the workers; not so for a client inside a task.
     owner: bool,
+    /// Whether the first failure cancels the rest of what is computed.
+    fail_fast: bool,
     limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
@@ -81,10 +89,16 @@ struct PureResults {
 }
 
 impl PureResults {
-    /// Takes the same time however many there are, but for one call in many.
-    fn insert(&mut self, output: &ResultHandle) {
+    /// Takes the same time however many there are, but for one call in many. What becomes `unused` is to be dropped when the
+    /// lock is released.
+    fn insert(&mut self, output: &ResultHandle, unused: &mut Vec<Arc<Submission>>) {
         if self.results.len() >= self.most {
-            self.results.retain(|_, output| !output.is_released());
+            self.results.retain(|_, output| {
+                let submission = output.submission();
+                let held = submission.as_ref().is_some_and(|submission| !output.is_released(submission));
+                unused.extend(submission);
+                held
+            });
             self.most = (2 * self.results.len()).max(64);
         }
         self.results.insert(output.hash(), output.downgrade());
@@ -113,27 +127,27 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self::with_limit(backend, MOST_GRAPHS)
+        Self::with(backend, true, MOST_GRAPHS, false)
     }
 
     /// A client that has so many graphs under way at most.
-    pub(crate) fn with_limit(backend: Arc<dyn Backend>, graphs: usize) -> Self {
-        Self::with(backend, true, graphs)
+    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool) -> Self {
+        Self::with(backend, true, graphs, fail_fast)
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, false, MOST_GRAPHS)
+        Self::with(backend, false, MOST_GRAPHS, false)
     }
 
-    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize) -> Self {
+    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(Arc::new(Inner { backend, owner, limit, log, pure: Mutex::default() }))
+        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default() }))
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
     ///
     /// `mem_limit` is each worker's: `"2GB"`, `"512MiB"`, a number of bytes, a fraction of the machine's memory, or
-    /// [`MemoryLimit::None`]. Returns when the workers have been started; tasks wait until one has answered.
+    /// [`MemoryLimit::None`]. A worker needs at least 4 MB. Returns when the workers have been started; tasks wait until one has answered.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a bad size, [`Error::Spawn`](crate::Error::Spawn) or
@@ -227,7 +241,8 @@ impl Client {
         self.0.backend.progress()
     }
 
-    /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail.
+    /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail with
+    /// [`Cause::Closed`](crate::Cause::Closed).
     ///
     /// The client that a task has of [`current_client`] is not the task's to close, since other tasks use what it stands
     /// for: there this does nothing but log a warning, in every mode.

@@ -46,7 +46,7 @@ impl Client {
         }
         match function.run(&mut arguments) {
             Ok(value) if failed.hash == what.node().hash => unwrap_value(value).ok_or(Error::Task(error)),
-            Ok(value) => self.compute_with(what, failed, value, function),
+            Ok(value) => self.compute_rest(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),
         }
     }
@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// Computes what is left when the value of one of its tasks is given.
-    fn compute_with<T: Data>(
+    fn compute_rest<T: Data>(
         &self,
         what: &Delayed<T>,
         given: &Arc<Node>,

@@ -287,7 +287,7 @@ impl TaskOption {
             Self::Name(name) => options.name = Some(name),
             Self::Priority(priority) => options.priority = priority,
             Self::Retries(retries) => options.retries = retries,
-            Self::Timeout(timeout) => options.timeout = Some(timeout),
+            Self::Timeout(timeout) => options.set_timeout(timeout),
             Self::Memory(bytes) => options.memory = Some(bytes),
             Self::Tag(tag) => options.tag = Some(tag),
         }

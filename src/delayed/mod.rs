@@ -127,12 +127,19 @@ impl<F, S> DelayedFn<F, S> {
         self.with(|o| o.retries = retries)
     }
 
-    /// Fails the task when one attempt takes longer.
+    /// Fails the task when one attempt takes longer, in whole milliseconds, rounded up. An attempt that took longer never
+    /// gives a result, in any mode.
     ///
-    /// In processes mode the function is asked to stop (see [`cancelled`](crate::cancelled)), and its worker is
-    /// replaced if it does not. In the other modes a function that does not stop runs to its end, its result unused.
+    /// The function is asked to stop (see [`cancelled`](crate::cancelled)). Where the task runs elsewhere, the caller is told
+    /// within some milliseconds of the limit, whatever the function does:
+    /// - In processes mode a worker whose function does not stop is replaced
+    ///   ([`cancel_grace`](crate::Builder::cancel_grace)).
+    /// - In threads mode nothing can stop a function: it goes on aside, beside the pool, until it returns, and what it
+    ///   returns is dropped. Another thread takes its place, also for the next attempt. Functions that never return
+    ///   keep a thread each.
+    /// - In sync mode the limit is looked at when the function returns.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.with(|o| o.timeout = Some(timeout))
+        self.with(|o| o.set_timeout(timeout))
     }
 
     /// Bytes the function is expected to need while it runs: only so many tasks share a worker as fit its limit. A task

@@ -1,6 +1,7 @@
 //! Why a task has no result: which task, where it ran, and what happened.
 
 use super::death::DeathRecord;
+use crate::task::call::guarded_serde;
 use crate::task::codec;
 use crate::task::{Data, Value};
 use crate::units::HumanBytes;
@@ -246,7 +247,9 @@ impl ReturnedError {
     pub fn downcast<E: Data>(&self) -> Option<E> {
         match &self.value {
             ReturnedValue::Local(value) => value.downcast_ref::<E>().cloned(),
-            ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => codec::decode(bytes).ok(),
+            ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => {
+                guarded_serde("Deserialize", || codec::decode(bytes).ok()).ok()?
+            }
             ReturnedValue::Encoded(_) => None,
         }
     }

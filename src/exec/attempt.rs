@@ -10,7 +10,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Ring, Token};
 use crate::submission::handle::{ResultHandle, ResultState, cancelled};
 use crate::task::Value;
-use crate::task::call::{Fault, call, guarded};
+use crate::task::call::{Fault, call, discard, guarded};
 use crate::task::context;
 use crate::task::function::{Argument, CallError};
 use smallvec::SmallVec;
@@ -46,6 +46,19 @@ pub(super) trait Inputs {
 
     /// Whether the task has been cancelled.
     fn is_cancelled(&self) -> bool;
+
+    /// How many attempts at the task have been given up before their functions returned.
+    fn given_up(&self) -> u32 {
+        0
+    }
+
+    /// An attempt begins that is to end by then; `number` others were before.
+    fn begin(&mut self, _by: Instant, _number: u32) {}
+
+    /// It has ended. `false`: it had been given up, and what becomes of the task is for others to say.
+    fn end(&mut self) -> bool {
+        true
+    }
 }
 
 /// Why an attempt gave no result.
@@ -53,6 +66,8 @@ enum Failed {
     Fault(Fault),
     /// It took longer than this limit.
     Late(Duration),
+    /// The same, and that has been told before the function returned.
+    GivenUp(Duration),
 }
 
 /// Runs a task until an attempt succeeds or none is left, and uses up its inputs. The task begins at `now`, by
@@ -66,7 +81,7 @@ pub(super) fn execute(task: &GraphTask<'_>, inputs: &mut impl Inputs, now: &mut 
     let result = match task.graph.options(task.id) {
         Some(o) if o.retries > 0 || o.timeout.is_some() => limited(task, inputs, o.retries, o.timeout, now),
         // Most tasks: what they do not need costs them nothing.
-        _ => attempt(task, inputs, true, None, now),
+        _ => attempt(task, inputs, None, true, now),
     };
     result.map_err(|failed| error(task, failed))
 }
@@ -80,37 +95,49 @@ fn limited(
     timeout: Option<Duration>,
     now: &mut u64,
 ) -> Result<Value, Failed> {
-    for _ in 0..retries {
-        if let Ok(value) = attempt(task, inputs, false, timeout, now) {
-            task.graph.refs(task.id).iter().for_each(|&input| inputs.release(input));
-            return Ok(value);
+    for number in inputs.given_up()..retries {
+        match attempt(task, inputs, timeout.map(|limit| (limit, number)), false, now) {
+            Ok(value) => {
+                task.graph.refs(task.id).iter().for_each(|&input| inputs.release(input));
+                return Ok(value);
+            }
+            Err(given_up @ Failed::GivenUp(_)) => return Err(given_up),
+            Err(_) => {}
         }
     }
-    attempt(task, inputs, true, timeout, now)
+    attempt(task, inputs, timeout.map(|limit| (limit, retries)), true, now)
 }
 
-/// Calls the function of a task once, and records that. The last attempt uses up the inputs; others copy them.
+/// Calls the function of a task once, and records that. The last attempt uses up the inputs; others copy them. `limit`: how
+/// long it may take, and how many attempts there were before.
 #[inline]
 fn attempt(
     task: &GraphTask<'_>,
     inputs: &mut impl Inputs,
+    limit: Option<(Duration, u32)>,
     last: bool,
-    timeout: Option<Duration>,
     now: &mut u64,
 ) -> Result<Value, Failed> {
     let refs = task.graph.refs(task.id);
-    let began = timeout.map(|limit| (limit, Instant::now()));
-    let deadline = began.and_then(|(limit, began)| began.checked_add(limit));
+    let began = limit.map(|(limit, number)| (limit, number, Instant::now()));
+    let deadline = began.and_then(|(limit, number, began)| Some((began.checked_add(limit)?, number)));
+    if let Some((by, number)) = deadline {
+        inputs.begin(by, number);
+    }
     let token = task.begin(*now);
     let mut used = 0;
-    let result = context::with_deadline(deadline, || {
+    let result = context::with_deadline(deadline.map(|(by, _)| by), || {
         evaluate(task.graph, task.id, &mut || {
             let input = refs[used];
             used += 1;
             if last { inputs.take(input) } else { inputs.copy(input) }
         })
     });
-    let late = began.filter(|(limit, began)| began.elapsed() > *limit);
+    let late = began.filter(|(limit, _, began)| began.elapsed() > *limit).map(|(limit, ..)| Failed::Late(limit));
+    let late = match limit {
+        Some((limit, _)) if !inputs.end() => Some(Failed::GivenUp(limit)),
+        _ => late,
+    };
     *now = ticks();
     task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now);
     if last {
@@ -118,7 +145,11 @@ fn attempt(
         refs[used..].iter().for_each(|&input| inputs.release(input));
     }
     match late {
-        Some((limit, _)) => Err(Failed::Late(limit)),
+        Some(late) => {
+            // The value's own code runs here.
+            discard(result);
+            Err(late)
+        }
         None => result.map_err(Failed::Fault),
     }
 }
@@ -128,7 +159,7 @@ fn error(task: &GraphTask<'_>, failed: Failed) -> TaskError {
     let label = task.label();
     match failed {
         Failed::Fault(fault) => task_error(&label, task.worker, fault),
-        Failed::Late(limit) => {
+        Failed::Late(limit) | Failed::GivenUp(limit) => {
             let cause = Cause::TimedOut { limit };
             TaskError::new(label.key(), label.name(), Some(task.worker.to_string()), None, cause)
         }

@@ -2,6 +2,7 @@
 
 use crate::graph::node::{Kind, Node};
 use crate::task::Value;
+use crate::task::call::guarded_serde;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many bytes results may take before tasks without inputs wait. Those with inputs never do: they free what they
@@ -22,7 +23,8 @@ impl Budget {
     /// Counts a result. Returns its size, for [`remove`](Self::remove).
     pub(super) fn add(&self, node: &Node, value: &Value, is_source: bool) -> u64 {
         let Kind::Call { function, .. } = &node.kind else { return 0 };
-        let bytes = function.result().size(value);
+        // A value whose own code panics when it is walked counts for nothing; it may still be what the task is to give.
+        let bytes = guarded_serde("Serialize", || function.result().size(value)).unwrap_or(0);
         self.live.fetch_add(bytes, Ordering::Relaxed);
         if !is_source {
             return bytes;

@@ -2,7 +2,7 @@
 
 use super::attempt::{GraphTask, Inputs, execute, result_of};
 use super::queries::answer_in_process;
-use crate::error::{Cause, Error, Result, TaskError};
+use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
@@ -13,7 +13,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
+use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -68,7 +68,7 @@ type Done = std::result::Result<Value, TaskError>;
 impl SyncExecutor {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed { reason: "it was shut down".to_string() }),
+            true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
         }
     }
@@ -86,23 +86,18 @@ impl SyncExecutor {
     }
 
     /// Runs a graph, and settles what it was submitted as.
-    fn start(self: Arc<Self>, graph: Graph) -> Result<Arc<Submission>> {
+    fn start(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
         let graph = Rc::new(graph);
         self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
-        let results = self.run(submission.number, &graph);
-        submission.settle(
-            results
-                .into_iter()
-                .enumerate()
-                .map(|(i, r)| (i as u32, r.map_or_else(ResultState::Failed, ResultState::Value))),
-        );
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
+        let results = self.run(submission.number, &graph, submission.fails_fast());
+        submission.settle(results);
         Ok(submission)
     }
 
-    /// The results of the graph's outputs.
-    fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>) -> Vec<Done> {
+    /// Runs a graph, or the part of it before the first failure if it `fails_fast`. Gives what its outputs are, with their indices.
+    fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>, fails_fast: bool) -> Vec<(u32, ResultState)> {
         let mut uses = match &**graph {
             Graph::Dag(dag) => dag.uses(),
             Graph::Map(map) => vec![1; map.len()],
@@ -116,6 +111,12 @@ impl SyncExecutor {
         let mut now = ticks();
         for id in 0..graph.len() as u32 {
             scope.task.set(id);
+            if fails_fast && failed > 0 {
+                // What needs the failed task fails with it; others do not run any more.
+                done[id as usize] = Results { graph, id, uses: &mut uses, done: &mut done }.refusal().map(Err);
+                failed += 1;
+                continue;
+            }
             let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
             failed += u64::from(result.is_err());
             // A result without uses (its future is gone) need not be kept.
@@ -125,11 +126,13 @@ impl SyncExecutor {
         }
         self.done.fetch_add(graph.len() as u64 - failed, Ordering::Relaxed);
         self.failed.fetch_add(failed, Ordering::Relaxed);
-        let missing = || TaskError::new(String::new(), String::new(), None, None, Cause::Cancelled);
-        let output = |id: u32| done[id as usize].take().unwrap_or_else(|| Err(missing()));
+        let mut output = |(index, id): (u32, u32)| match done[id as usize].take()? {
+            Ok(value) => Some((index, ResultState::Value(value))),
+            Err(e) => Some((index, ResultState::Failed(e))),
+        };
         match &**graph {
-            Graph::Dag(dag) => dag.outputs().into_iter().map(output).collect(),
-            Graph::Map(map) => (0..map.len() as u32).map(output).collect(),
+            Graph::Dag(dag) => (0..).zip(dag.outputs()).filter_map(output).collect(),
+            Graph::Map(map) => (0..map.len() as u32).filter_map(|id| output((id, id))).collect(),
         }
     }
 
@@ -204,12 +207,12 @@ impl Backend for SyncExecutor {
         format!("sync client: tasks run in the calling thread, {state}")
     }
 
-    fn submit(self: Arc<Self>, dag: Dag, _want: Want) -> Result<Arc<Submission>> {
-        self.start(Graph::Dag(dag))
+    fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
+        self.start(Graph::Dag(dag), want)
     }
 
     fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        let submission = self.start(Graph::Map(map))?;
+        let submission = self.start(Graph::Map(map), Want::Handles)?;
         shown(&submission);
         Ok(submission)
     }
@@ -238,10 +241,8 @@ impl Backend for SyncExecutor {
         if submission.reopen(index) {
             let graph = Rc::new(Graph::Dag(Dag::of(&[&node])));
             self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
-            let result = self
-                .run(submission.number, &graph)
-                .into_iter()
-                .map(|r| (index, r.map_or_else(ResultState::Failed, ResultState::Value)));
+            let result = self.run(submission.number, &graph, false);
+            let result = result.into_iter().map(|(_, state)| (index, state));
             submission.settle(result);
         }
         Ok(())

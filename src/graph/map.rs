@@ -4,12 +4,12 @@
 //! hundred thousand of them takes less time than running the first.
 
 use super::node::{Arg, Kind, Node, keyed_hash, serials};
-use super::wire::{INLINE, end};
+use super::wire::{INLINE, end, literal};
 use crate::error::{Error, Result};
 use crate::ipc::batch::Batch;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{JobSpec, WantedResult};
-use crate::task::call::{Fault, guarded};
+use crate::task::call::guarded_serde;
 use crate::task::codec;
 use crate::task::codec::{Codec, CodecOf, Refused};
 use crate::task::encode::{EncodeError, encode};
@@ -179,21 +179,11 @@ impl MapTasks {
     ) -> std::result::Result<(), EncodeError> {
         let start = spec.bodies.len();
         // The value's own code runs here, maybe in a thread that others depend on.
-        let encoded =
-            guarded(|| Ok(program::literal(&mut spec.bodies, |out| self.values.encode(id as usize, out, INLINE))));
-        let refused = match encoded {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(refused)) => refused,
-            Err(fault) => {
-                spec.bodies.truncate(start);
-                Refused::Failed(panicked(fault))
-            }
-        };
-        if let Refused::Failed(reason) = refused {
-            return Err(EncodeError::Refused(reason));
+        if literal(&mut spec.bodies, |out| self.values.encode(id as usize, out, INLINE))? {
+            return Ok(());
         }
-        let payload = guarded(|| Ok(encode(pool, &self.value(id), self.codec())))
-            .map_err(|fault| EncodeError::Refused(panicked(fault)))??;
+        let value = guarded_serde("Clone", || self.value(id)).map_err(EncodeError::Refused)?;
+        let payload = encode(pool, &value, self.codec())?;
         let index = ends.len() as u32;
         spec.body_ends.push(start as u32);
         spec.dep_ends.push(spec.deps.len() as u32);
@@ -202,13 +192,6 @@ impl MapTasks {
         spec.deps.push(index);
         program::dependency(&mut spec.bodies, 0);
         Ok(())
-    }
-}
-
-fn panicked(fault: Fault) -> String {
-    match fault {
-        Fault::Panic { message, location, .. } => format!("its `Serialize` panicked at {location}: {message}"),
-        Fault::Call(_) => "its `Serialize` failed".to_string(),
     }
 }
 

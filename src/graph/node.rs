@@ -3,6 +3,7 @@
 use super::held::Held;
 use super::options::Options;
 use crate::task::Value;
+use crate::task::call::guarded_serde;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
 use smallvec::SmallVec;
@@ -222,9 +223,8 @@ fn feed_function(function: &'static Record, hasher: &mut Xxh3) {
 fn content_hash(function: &'static Record, args: &[Arg]) -> Option<u128> {
     let mut hasher = Xxh3::new();
     feed_function(function, &mut hasher);
-    for arg in args {
-        arg.feed(&mut hasher)?;
-    }
+    // A value that panics is one that cannot be encoded; who sends it is told.
+    guarded_serde("Serialize", || args.iter().try_for_each(|arg| arg.feed(&mut hasher))).ok()??;
     Some(hasher.digest128())
 }
 

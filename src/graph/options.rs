@@ -17,6 +17,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Sets how long an attempt may take: in whole milliseconds, as processes tell each other.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        let whole = timeout.as_nanos().div_ceil(1_000_000).clamp(1, u64::MAX.into());
+        self.timeout = Some(Duration::from_millis(whole as u64));
+    }
+
     /// Whether the options change how the task is run, not only what it is called.
     pub(crate) fn matter(&self) -> bool {
         self.to_wire() != WireOptions::default()
@@ -49,7 +55,7 @@ impl Options {
             name: self.name.clone(),
             priority: self.priority,
             retries: self.retries,
-            timeout_ms: self.timeout.map(|t| t.as_millis().clamp(1, u64::MAX.into()) as u64),
+            timeout_ms: self.timeout.map(|t| t.as_millis() as u64),
             memory: self.memory,
             worker: self.worker.clone(),
             tag: self.tag.clone(),

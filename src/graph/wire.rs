@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
 use crate::job::WantedResult;
 use crate::job::{EXTERNAL, JobSpec};
+use crate::task::call::guarded_serde;
 use crate::task::codec::{Codec, Refused};
 use crate::task::encode::EncodeError;
 use crate::task::encode::encode;
@@ -262,15 +263,11 @@ impl JobWriter<'_> {
     }
 
     fn literal(&mut self, body: &mut Vec<u8>, node: &Arc<Node>, value: &Value, codec: &'static Codec) -> Result<()> {
-        let refused = match program::literal(body, |out| codec.encode(value, out, INLINE)) {
-            Ok(()) => return Ok(()),
-            Err(Refused::TooLong) => None,
-            Err(Refused::Failed(reason)) => Some(EncodeError::Refused(reason)),
-        };
-        if let Some(refused) = refused {
-            return Err(argument_error(refused, node.key(), codec));
+        let refused = |e| argument_error(e, node.key(), codec);
+        if literal(body, |out| codec.encode(value, out, INLINE)).map_err(refused)? {
+            return Ok(());
         }
-        let payload = encode(self.pool, value, codec).map_err(|e| argument_error(e, node.key(), codec))?;
+        let payload = encode(self.pool, value, codec).map_err(refused)?;
         let index = self.ends.len() as u32;
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
@@ -288,6 +285,23 @@ impl JobWriter<'_> {
                 self.spec.outputs.push(WantedResult { index, deliver });
                 self.indices.push(number as u32);
             }
+        }
+    }
+}
+
+/// Writes a literal into a body; `false` where it is too long for that. Its own code runs here.
+pub(super) fn literal(
+    body: &mut Vec<u8>,
+    encode: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), Refused>,
+) -> std::result::Result<bool, EncodeError> {
+    let start = body.len();
+    match guarded_serde("Serialize", || program::literal(body, encode)) {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(Refused::TooLong)) => Ok(false),
+        Ok(Err(Refused::Failed(reason))) => Err(EncodeError::Refused(reason)),
+        Err(panicked) => {
+            body.truncate(start);
+            Err(EncodeError::Refused(panicked))
         }
     }
 }

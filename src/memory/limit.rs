@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::memory::machine::total_memory;
+use crate::units::HumanBytes;
 
 /// How much memory each worker may use.
 ///
@@ -43,6 +44,29 @@ impl MemoryLimit {
                 Err(Error::invalid("memory limit", format!("{f} is not a part of the machine between 0 and 1")))
             }
             Self::Text(text) => parse(text)?.bytes(),
+        }
+    }
+}
+
+/// The least that a worker can be limited to: it takes about 1 MiB itself, and a task needs something beside that.
+const LEAST: u64 = 4_000_000;
+
+impl MemoryLimit {
+    /// The limit of a worker in bytes.
+    ///
+    /// # Errors
+    /// Also where no worker can live with it.
+    pub(crate) fn of_worker(&self) -> Result<Option<u64>> {
+        match self.bytes()? {
+            Some(bytes) if bytes < LEAST => Err(Error::invalid(
+                "memory limit",
+                format!(
+                    "{bytes} bytes are too few for a worker, which needs {} at least; a number without a unit is in bytes, \
+                     write for example `512MB` or `2GiB`",
+                    HumanBytes(LEAST)
+                ),
+            )),
+            limit => Ok(limit),
         }
     }
 }

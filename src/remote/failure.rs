@@ -1,7 +1,7 @@
 //! From failures, as the supervisor reports them, to errors with the names that the client knows.
 
 use super::Remote;
-use crate::error::{Cause, Error, TaskError};
+use crate::error::{Error, TaskError};
 use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node;
@@ -38,10 +38,6 @@ fn label_of_held(graph: &Graph, task: TaskId) -> Option<(String, String)> {
     let mut handles = dag.all_held().filter_map(ResultHandle::of);
     let handle = handles.find(|handle| handle.submission.task(handle.index) == Some(task))?;
     Some((handle.key(), handle.name()))
-}
-
-pub(super) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
-    TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
 }
 
 impl From<SegmentError> for Error {

@@ -1,7 +1,7 @@
 //! How the calls of a map get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::{Remote, SubmissionEntry, closed, forward};
+use super::{Remote, SubmissionEntry, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
@@ -9,7 +9,7 @@ use crate::graph::{Dag, Graph};
 use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::backend::{Backend, Shown, Want};
-use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled};
+use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled, closed};
 use crate::submission::task_map::{Dropped, TaskMap};
 use crate::task::building::Building;
 use parking_lot::Mutex;
@@ -36,7 +36,7 @@ impl Remote {
     pub(super) fn send_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Map(Arc::clone(&map));
-        let submission = Submission::new(number, self.clone(), &graph);
+        let submission = Submission::new(number, self.clone(), &graph, Want::Handles);
         submission.set_task_map(TaskMap::unsent(self.job(number)));
         if map.len() == 0 {
             return Ok(submission);
@@ -60,13 +60,21 @@ impl Remote {
             });
         }
         shown(&submission);
-        let sender = Arc::new(Mutex::new(sender));
+        // Taken out by whoever sends: the values' own code runs under no lock.
+        let sender = Arc::new(Mutex::new(Some(sender)));
         let here = Arc::clone(&sender);
-        let spawned =
-            std::thread::Builder::new().name("swath-map-sender".to_string()).spawn(move || here.lock().send_rest());
-        if let Err(e) = spawned {
+        let send = move || {
+            let sender = here.lock().take();
+            if let Some(mut sender) = sender {
+                sender.send_rest();
+            }
+        };
+        if let Err(e) = std::thread::Builder::new().name("swath-map-sender".to_string()).spawn(send) {
             log::warn!("no thread to send the tasks of a map: {e}; the caller does it");
-            sender.lock().send_rest();
+            let sender = sender.lock().take();
+            if let Some(mut sender) = sender {
+                sender.send_rest();
+            }
         }
         Ok(submission)
     }

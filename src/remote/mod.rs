@@ -6,14 +6,12 @@
 mod failure;
 pub(crate) mod map;
 
-use crate::host::report;
-use failure::closed;
-
 use crate::error::{Cause, Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::wire::argument_error;
 use crate::graph::{Dag, Graph};
+use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
@@ -23,10 +21,11 @@ use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
 use crate::submission::backend::{Backend, Shown, Want};
-use crate::submission::handle::cancelled;
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
+use crate::submission::handle::{SHUT_DOWN, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::submission::task_map::{Dropped, IndexRanges, TaskMap};
+use crate::submission::waiter::telling;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
@@ -169,6 +168,10 @@ impl Remote {
 
     /// Takes in a word of the supervisor.
     pub(crate) fn receive(&self, word: ToSession) {
+        telling(|| self.take_in(word));
+    }
+
+    fn take_in(&self, word: ToSession) {
         match word {
             ToSession::Deliveries(deliveries) => self.deliver(deliveries),
             ToSession::Answer(ticket, answer) => {
@@ -379,10 +382,11 @@ impl Backend for Remote {
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let wired = dag.wire(Some(&self.pool), want == Want::Values)?;
+        let mut wired = dag.wire(Some(&self.pool), want.here())?;
+        wired.spec.fails_fast = want == Want::ValuesOrFailure;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Dag(dag);
-        let submission = Submission::new(number, self.clone(), &graph);
+        let submission = Submission::new(number, self.clone(), &graph, want);
         let mut rows = IndexRanges::default();
         wired.indices.iter().zip(&wired.spec.outputs).for_each(|(index, output)| rows.push(*index, output.index));
         let aliases = match &graph {
@@ -392,7 +396,7 @@ impl Backend for Remote {
             }
             _ => Vec::new(),
         };
-        let forwarded = if want == Want::Values { aliases.clone() } else { Vec::new() };
+        let forwarded = if want.here() { aliases.clone() } else { Vec::new() };
         submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
         let unreleased = wired.spec.outputs.len();
         let entry = SubmissionEntry { unreleased, ends: wired.ends, ..SubmissionEntry::new(&submission, graph) };
@@ -521,7 +525,7 @@ impl Backend for Remote {
         // Also where the supervisor has given up already: it still has to end.
         if !self.shut.swap(true, Ordering::AcqRel) {
             self.uplink.close();
-            self.close("it was shut down");
+            self.close(SHUT_DOWN);
         }
     }
 

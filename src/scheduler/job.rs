@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A task by the slot of its job: valid as long as the job is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,6 +344,11 @@ impl Job {
             return None;
         }
         self.option_entry(index).map(|at| &self.spec.options[at].1)
+    }
+
+    /// How long one attempt may take.
+    pub(super) fn time_limit(&self, index: u32) -> Option<Duration> {
+        self.options(index)?.timeout_ms.map(Duration::from_millis)
     }
 
     pub(super) fn lane_of(&self, index: u32) -> u32 {

@@ -297,8 +297,8 @@ impl Scheduler {
         }
         for r in overdue {
             let State::Assigned { worker, seq, .. } = self.jobs[r.job].state(r.index) else { continue };
-            let limit_ms = self.jobs[r.job].options(r.index).and_then(|o| o.timeout_ms).unwrap_or_default();
-            let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit: Duration::from_millis(limit_ms) });
+            let limit = self.jobs[r.job].time_limit(r.index).unwrap_or_default();
+            let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit });
             self.cancel_run(r, worker, seq);
             self.attempt_failed(r, failure);
             self.settle();
@@ -308,11 +308,16 @@ impl Scheduler {
 
     /// When [`Scheduler::tick`] and [`Scheduler::dispatch`] are to be called again, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.workers.iter().filter_map(|w| w.probe).chain(self.next_time_limit()).min()
+    }
+
+    /// When the time of a task is over, or that of a worker to end a cancelled one.
+    pub(crate) fn next_time_limit(&self) -> Option<Duration> {
         let workers = self.workers.iter();
         workers
             .flat_map(|w| {
                 let kills = w.zombies.iter().filter(|_| !w.killed).filter_map(|z| z.kill_at);
-                w.deadlines.iter().map(|(at, _)| *at).chain(kills).chain(w.probe)
+                w.deadlines.iter().map(|(at, _)| *at).chain(kills)
             })
             .min()
     }

@@ -300,15 +300,14 @@ impl Scheduler {
         w.futile = false;
         let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch), leaves);
         job.set(r.index, State::Assigned { worker, seq, ahead }, &mut self.ready);
-        let timeout_ms = job.options(r.index).and_then(|o| o.timeout_ms);
         let task = &mut job.tasks[r.index as usize];
         task.attempt = task.attempt.wrapping_add(1);
         task.put(flag::ROAMS, false);
         let task = *task;
         if task.has(flag::LANED) {
             w.memory += job.memory(r.index);
-            if let Some(ms) = timeout_ms {
-                w.deadlines.push((self.now.saturating_add(Duration::from_millis(ms)), r));
+            if let Some(limit) = job.time_limit(r.index) {
+                w.deadlines.push((self.now.saturating_add(limit), r));
             }
         }
         let deliver = task.has(flag::WANTED);

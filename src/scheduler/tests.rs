@@ -737,6 +737,25 @@ fn an_overdue_task_fails_at_once() {
 }
 
 #[test]
+fn what_ended_after_its_limit_has_failed_though_nobody_had_looked() {
+    let mut rig = Rig::new(1, 1);
+    let options = WireOptions { timeout_ms: Some(50), retries: 1, ..WireOptions::default() };
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, options));
+    for outcome in [Outcome::Held { nbytes: 9, bound: false }, Outcome::Value(Payload::inline(&[0]))] {
+        assert_eq!(rig.on(0), [0]);
+        assert_eq!(rig.told(), []);
+        let run = rig.take(0, task(1, 0));
+        rig.end_run(0, &run, 50_001, outcome);
+    }
+    let error = rig.delivered[0].result.as_ref().unwrap_err();
+    assert!(matches!(error.cause, Cause::TimedOut { limit } if limit == ms(50)), "{error:?}");
+    rig.submit(2, with(graph(&[&[]], &[0]), 0, WireOptions { timeout_ms: Some(50), ..WireOptions::default() }));
+    let run = rig.take(0, task(2, 0));
+    rig.end_run(0, &run, 50_000, Outcome::Value(Payload::inline(&[0])));
+    assert!(rig.delivered.last().unwrap().result.is_ok());
+}
+
+#[test]
 fn tasks_with_a_time_limit_are_sent_to_free_threads_only() {
     let mut rig = Rig::new(1, 1);
     let options = WireOptions { timeout_ms: Some(50), ..WireOptions::default() };

@@ -18,6 +18,8 @@ pub(super) struct Lacks {
     pub(super) open: u32,
     /// The failure of the first input that has one.
     pub(super) failed: Option<Arc<Failure>>,
+    /// It does not wait for its other inputs then.
+    pub(super) fails_fast: bool,
 }
 
 impl Lacks {
@@ -26,7 +28,7 @@ impl Lacks {
     /// That is when nothing else is open. What was cancelled does not wait: nobody wants to know what else would fail.
     fn verdict(&self) -> Option<Arc<Failure>> {
         let cancelled = |f: &Arc<Failure>| matches!(f.cause, Cause::Cancelled);
-        self.failed.clone().filter(|f| self.open == 0 || cancelled(f))
+        self.failed.clone().filter(|f| self.open == 0 || self.fails_fast || cancelled(f))
     }
 }
 
@@ -73,6 +75,15 @@ impl Scheduler {
         self.land(r, worker, seq);
         let succeeded = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
         self.learn_time(r, run_us, succeeded);
+        if let Some(limit) = self.exceeded(r, run_us) {
+            // Its end was faster than the look at its deadline.
+            if let Outcome::Held { .. } = outcome {
+                self.workers[worker].outbox.drop.push(id);
+            }
+            let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit });
+            self.attempt_failed(r, failure);
+            return self.settle();
+        }
         let limited = self.workers[worker].spec.memory_limit.is_some();
         match outcome {
             Outcome::Value(payload) => {
@@ -95,6 +106,14 @@ impl Scheduler {
             }
         }
         self.settle();
+    }
+
+    /// The time limit that a run has exceeded, if it has.
+    fn exceeded(&self, r: TaskRef, run_us: u32) -> Option<Duration> {
+        let job = &self.jobs[r.job];
+        let laned = job.tasks[r.index as usize].has(flag::LANED);
+        let limit = laned.then(|| job.time_limit(r.index)).flatten()?;
+        (Duration::from_micros(run_us.into()) > limit).then_some(limit)
     }
 
     /// Takes a task out of what its worker has in flight. Its state is still `Assigned`, for the caller to change.
@@ -282,7 +301,8 @@ impl Scheduler {
                 failed = failed.or(Some(&owner.failures[failure as usize]));
             }
         }
-        Lacks { missing, open: missing - zombie - hopeless, failed: failed.cloned() }
+        let fails_fast = job.spec.fails_fast;
+        Lacks { missing, open: missing - zombie - hopeless, failed: failed.cloned(), fails_fast }
     }
 
     fn infeasible(&self, r: TaskRef) -> Option<Failure> {

@@ -76,7 +76,8 @@ impl Scheduler {
             assert_eq!(task.has(flag::ZOMBIE), zombie, "{id}: cancelled run in flight");
 
             let r = TaskRef { job: slot, index };
-            let Lacks { missing, open, failed } = self.lacks(r);
+            let Lacks { missing, open, failed, fails_fast } = self.lacks(r);
+            assert!(!fails_fast || !task.has(flag::DOOMED), "{id} waits for others, though it is to fail fast");
             match state {
                 State::Waiting { missing: counted } => {
                     assert!(missing > 0, "{id} waits for nothing");

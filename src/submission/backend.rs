@@ -17,8 +17,17 @@ use std::sync::Arc;
 pub(crate) enum Want {
     /// Bring them to the client.
     Values,
+    /// The same, until a task fails: nobody waits for the rest then.
+    ValuesOrFailure,
     /// Keep them where they are until they are asked for or released.
     Handles,
+}
+
+impl Want {
+    /// Whether the values are to come to the client as soon as they are there.
+    pub(crate) fn here(self) -> bool {
+        self != Self::Handles
+    }
 }
 
 /// Is shown a submission, to make what is needed for each of its outputs.

@@ -101,12 +101,21 @@ impl CompletionQueue {
     }
 
     fn pop_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<usize> {
+        let place = self.queue.lock().0.pop_front();
+        if place.is_some() {
+            return place;
+        }
+        // Cloning a waker runs the code of whoever made it, and so does dropping one: not under the lock.
+        let watcher = watcher();
         let mut queue = self.queue.lock();
         let place = queue.0.pop_front();
-        if place.is_none() {
+        let unused = match place {
+            Some(_) => Some(watcher),
             // Whoever asked before has gone, or is the same again.
-            queue.1 = Some(watcher());
-        }
+            None => queue.1.replace(watcher),
+        };
+        drop(queue);
+        drop(unused);
         place
     }
 

@@ -9,6 +9,7 @@ use crate::graph::node::Node;
 use crate::ids::TaskId;
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
+use crate::task::call::guarded_serde;
 use crate::task::{Data, Value, codec};
 use std::any::Any;
 use std::fmt;
@@ -57,11 +58,14 @@ impl LocalValue {
         match self {
             LocalValue::Value(value) => crate::task::unwrap_value(value)
                 .ok_or_else(|| wrong("the task made a value of another type".to_string())),
-            LocalValue::Payload(payload) => {
-                decode_with(payload.segments(), || codec::decode::<T>(payload.content())).map_err(wrong)
-            }
+            LocalValue::Payload(payload) => decoded(&payload, codec::decode::<T>).map_err(wrong),
         }
     }
+}
+
+/// Decodes a payload, whose type's own code may panic.
+fn decoded<T>(payload: &Payload, decode: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, String> {
+    guarded_serde("Deserialize", || decode_with(payload.segments(), || decode(payload.content())))?
 }
 
 impl LocalValue {
@@ -72,7 +76,7 @@ impl LocalValue {
             LocalValue::Payload(payload) => payload,
         };
         let codec = label.function.result();
-        decode_with(payload.segments(), || codec.decode(payload.content())).map_err(|reason| Error::WrongType {
+        decoded(&payload, |content| codec.decode(content)).map_err(|reason| Error::WrongType {
             key: label.key(),
             wanted: codec.name(),
             reason,
@@ -211,15 +215,21 @@ pub(crate) struct WeakHandle {
 }
 
 impl WeakHandle {
-    pub(crate) fn upgrade(&self) -> Option<ResultHandle> {
-        let submission = self.submission.upgrade()?;
-        // Only then is there a handle: the drop of one that was never counted would take another one's count.
-        let counted = submission.handles(self.index).add_to_some();
-        counted.then(|| ResultHandle { submission, index: self.index })
+    /// The submission, if it is there. Whoever has a lock keeps it until that is released: it may be the last to have it, and
+    /// values of the user's go with it.
+    pub(crate) fn submission(&self) -> Option<Arc<Submission>> {
+        self.submission.upgrade()
     }
 
-    pub(crate) fn is_released(&self) -> bool {
-        self.submission.upgrade().is_none_or(|submission| submission.handles(self.index).is_released())
+    /// A handle of the output, if there is another one.
+    pub(crate) fn handle(&self, submission: &Arc<Submission>) -> Option<ResultHandle> {
+        // Only then is there a handle: the drop of one that was never counted would take another one's count.
+        let counted = submission.handles(self.index).add_to_some();
+        counted.then(|| ResultHandle { submission: Arc::clone(submission), index: self.index })
+    }
+
+    pub(crate) fn is_released(&self, submission: &Submission) -> bool {
+        submission.handles(self.index).is_released()
     }
 }
 
@@ -238,6 +248,14 @@ pub(crate) fn cancelled(label: &TaskLabel) -> TaskError {
     TaskError::new(label.key(), label.name(), None, None, Cause::Cancelled)
 }
 
+/// The error of a task that has no result because its client was closed.
+pub(crate) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
+    TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
+}
+
+/// Why a client that was shut down is closed.
+pub(crate) const SHUT_DOWN: &str = "it was shut down";
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -254,11 +272,11 @@ mod tests {
         let submission = Submission::of_values(0, SyncExecutor::new(0), vec![label]);
         let handle = ResultHandle::new(&submission, 0);
         let weak = handle.downgrade();
-        drop(weak.upgrade().unwrap());
-        assert!(!weak.is_released());
+        drop(weak.handle(&submission).unwrap());
+        assert!(!weak.is_released(&submission));
         drop(handle);
         for _ in 0..3 {
-            assert!(weak.upgrade().is_none() && weak.is_released());
+            assert!(weak.handle(&submission).is_none() && weak.is_released(&submission));
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct SubmissionLimit {
 
 /// The right to have one graph under way; given back when dropped.
 pub(crate) struct Permit {
-    /// Always there, as the limit is never closed.
+    /// There but for those who got in without room.
     _permit: Option<OwnedSemaphorePermit>,
     /// Where the end of the graph is to be noted: its number, and when it was submitted.
     note: Option<(Arc<ClientLog>, u32, u64)>,
@@ -45,13 +45,9 @@ impl SubmissionLimit {
         Arc::new(Self { permits, backend })
     }
 
-    /// Waits for room.
+    /// Waits for room. What must not wait gets in without.
     pub(crate) fn acquire(&self) -> Permit {
-        loop {
-            if let Some(permit) = self.acquire_until(None) {
-                return permit;
-            }
-        }
+        self.acquire_until(None).unwrap_or(Permit { _permit: None, note: None })
     }
 
     /// Waits for room. `None`: the time was over before.

@@ -16,12 +16,12 @@ use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::host::report;
 use crate::ids::TaskId;
-use crate::submission::backend::Backend;
+use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
 use crate::submission::limit::Permit;
 use crate::submission::task_map::TaskMap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::fmt;
@@ -146,6 +146,8 @@ pub(crate) struct Submission {
     pub(crate) number: u32,
     backend: Arc<dyn Backend>,
     labels: Labels,
+    /// Whether it ends with the first failure.
+    fails_fast: bool,
     state: CacheLine<Mutex<State>>,
     handles: SmallVec<[HandleCount; 2]>,
     task_map: OnceLock<TaskMap>,
@@ -161,24 +163,26 @@ impl fmt::Debug for Submission {
 
 impl Submission {
     /// The submission of a graph, one result for each output of a DAG, or each call of a map.
-    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph) -> Arc<Self> {
+    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph, want: Want) -> Arc<Self> {
+        let fails_fast = want == Want::ValuesOrFailure;
         match graph {
             Graph::Dag(dag) => {
                 let outputs = dag.outputs();
                 let nodes = || outputs.iter().map(|&id| &dag.nodes[id as usize]);
                 let labels = nodes().map(|n| TaskLabel::of(n)).collect();
                 let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
-                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None)
+                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None, fails_fast)
             }
             Graph::Map(map) => {
-                Self::with(number, backend, map.len(), Labels::Map(map.names), SmallVec::new(), Some(Arc::clone(map)))
+                let labels = Labels::Map(map.names);
+                Self::with(number, backend, map.len(), labels, SmallVec::new(), Some(Arc::clone(map)), fails_fast)
             }
         }
     }
 
     /// The submission of values that are given.
     pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
-        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None)
+        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None, false)
     }
 
     fn with(
@@ -188,6 +192,7 @@ impl Submission {
         labels: Labels,
         nodes: SmallVec<[Option<Arc<Node>>; 1]>,
         map: Option<Arc<MapTasks>>,
+        fails_fast: bool,
     ) -> Arc<Self> {
         let state = State {
             results: ResultStates::new(n),
@@ -204,6 +209,7 @@ impl Submission {
             number,
             backend,
             labels,
+            fails_fast,
             state: CacheLine(Mutex::new(state)),
             handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             task_map: OnceLock::new(),
@@ -299,16 +305,17 @@ impl Submission {
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
         let mut fire = Waiters::new();
         let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
+        // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
+        let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
+        let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
         let mut guard = self.state.0.lock();
         let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
-            if at as usize >= results.len {
+            if at as usize >= results.len || results.get(at).is_here() {
+                unused.push(new);
                 continue;
             }
             let old = results.get_mut(at);
-            if old.is_here() {
-                continue;
-            }
             if let ResultState::Pending { wanted } = *old {
                 *pending -= 1;
                 groups.iter_mut().for_each(|group| group.settled(at));
@@ -322,7 +329,7 @@ impl Submission {
             *missing -= usize::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
-                _ => drop(nodes.get_mut(at as usize).and_then(Option::take)),
+                _ => succeeded.extend(nodes.get_mut(at as usize).and_then(Option::take)),
             }
             *old = new;
             if !waiters.is_empty()
@@ -331,14 +338,14 @@ impl Submission {
                 fire.extend(waiting);
             }
         }
-        if *missing == 0 {
+        if *missing == 0 || (self.fails_fast && *failed > 0) {
             fire.append(when_all);
         }
         let all_done = *pending == 0;
         let needless = if all_done && *failed == 0 { map.take() } else { None };
         let arrived = Self::arrived(groups);
         drop(guard);
-        drop(needless);
+        drop((needless, unused, succeeded));
         if all_done {
             let permit = self.permit.lock().take();
             drop(permit);
@@ -394,17 +401,20 @@ impl Submission {
         let mut state = self.state.0.lock();
         let State { results, groups, .. } = &mut *state;
         let place = results.get_mut(index);
-        let failed = matches!(place, ResultState::Failed(_));
-        if failed {
-            *place = ResultState::Pending { wanted: false };
-            for group in groups.iter_mut() {
-                group.told.insert(index);
-            }
-            state.pending += 1;
-            state.failed -= 1;
-            state.missing += 1;
+        if !matches!(place, ResultState::Failed(_)) {
+            return false;
         }
-        failed
+        let failure = std::mem::replace(place, ResultState::Pending { wanted: false });
+        for group in groups.iter_mut() {
+            group.told.insert(index);
+        }
+        state.pending += 1;
+        state.failed -= 1;
+        state.missing += 1;
+        drop(state);
+        // It may have an error of the user's.
+        drop(failure);
+        true
     }
 
     /// Fails every output that is not here.
@@ -471,36 +481,76 @@ impl Submission {
         index: u32,
         waiter: impl FnOnce() -> Waiter,
     ) -> Option<Result<LocalValue, TaskError>> {
+        if let Some(here) = self.here(&self.state.0.lock(), index) {
+            return Some(here);
+        }
+        // Cloning a waker runs the code of whoever made it, and so does dropping one.
+        let waiter = waiter();
         let mut state = self.state.0.lock();
-        match state.results.get_mut(index) {
-            ResultState::Value(value) => return Some(Ok(LocalValue::Value(Arc::clone(value)))),
-            ResultState::Payload(payload) => return Some(Ok(LocalValue::Payload(payload.clone()))),
-            ResultState::Failed(e) => return Some(Err(e.clone())),
-            ResultState::Taken => return Some(Err(cancelled(&self.label(index)))),
-            ResultState::Remote { asked, .. } => {
-                let ask = !std::mem::replace(asked, true);
-                Self::add_waiter(&mut state, index, waiter());
-                drop(state);
-                if ask {
-                    self.backend.fetch(self, &[index]);
-                }
-            }
+        let here = self.here(&state, index);
+        if here.is_some() {
+            drop(state);
+            return here;
+        }
+        let ask = match state.results.get_mut(index) {
+            ResultState::Remote { asked, .. } => !std::mem::replace(asked, true),
             ResultState::Pending { wanted } => {
                 *wanted = true;
-                Self::add_waiter(&mut state, index, waiter());
+                false
             }
+            _ => false,
+        };
+        let unused = Self::add_waiter(state.waiters.entry(index).or_default(), waiter);
+        drop(state);
+        drop(unused);
+        if ask {
+            self.backend.fetch(self, &[index]);
         }
         None
     }
 
-    fn add_waiter(state: &mut MutexGuard<'_, State>, index: u32, waiter: Waiter) {
-        let waiters = state.waiters.entry(index).or_default();
-        if !waiters.iter().any(|other| other.is_same(&waiter)) {
-            waiters.push(waiter);
+    fn here(&self, state: &State, index: u32) -> Option<Result<LocalValue, TaskError>> {
+        match state.results.get(index) {
+            ResultState::Value(value) => Some(Ok(LocalValue::Value(Arc::clone(value)))),
+            ResultState::Payload(payload) => Some(Ok(LocalValue::Payload(payload.clone()))),
+            ResultState::Failed(e) => Some(Err(e.clone())),
+            ResultState::Taken => Some(Err(cancelled(&self.label(index)))),
+            ResultState::Remote { .. } | ResultState::Pending { .. } => None,
         }
     }
 
-    /// Waits until every output is here; `false` if the time is over before.
+    /// Adds one who waits; gives it back if it is among them already.
+    fn add_waiter(waiters: &mut Waiters, waiter: Waiter) -> Option<Waiter> {
+        if waiters.iter().any(|other| other.is_same(&waiter)) {
+            return Some(waiter);
+        }
+        waiters.push(waiter);
+        None
+    }
+
+    /// Whether it ends with the first failure.
+    pub(crate) fn fails_fast(&self) -> bool {
+        self.fails_fast
+    }
+
+    /// The failure that has ended it before all outputs were there: that of the first of these which has one.
+    pub(crate) fn early_failure(&self, indices: &[u32]) -> Option<TaskError> {
+        let state = self.state.0.lock();
+        if !self.fails_fast || state.failed == 0 {
+            return None;
+        }
+        indices.iter().find_map(|&index| match state.results.get(index) {
+            ResultState::Failed(e) => Some(e.clone()),
+            _ => None,
+        })
+    }
+
+    /// Whether nobody needs to wait any more.
+    fn is_over(&self, state: &State) -> bool {
+        state.missing == 0 || (self.fails_fast && state.failed > 0)
+    }
+
+    /// Waits until every output is here, or one has failed where that ends it; `false` if the time is over before.
     pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
         let mut told = false;
         wait_polling(
@@ -508,24 +558,34 @@ impl Submission {
             || self.backend.poll(),
             || {
                 let mut state = self.state.0.lock();
-                if state.missing > 0 && !std::mem::replace(&mut told, true) {
-                    let here = Waiter::here();
-                    if !state.when_all.iter().any(|other| other.is_same(&here)) {
-                        state.when_all.push(here);
-                    }
+                let over = self.is_over(&state);
+                if !over && !std::mem::replace(&mut told, true) {
+                    Self::add_waiter(&mut state.when_all, Waiter::here());
                 }
-                state.missing == 0
+                over
             },
         )
     }
 
-    /// Whether every output is here; if not, the waker is told when it is.
+    /// Whether that is so; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
-        let mut state = self.state.0.lock();
-        if state.missing > 0 && !state.when_all.iter().any(|w| w.will_wake(waker)) {
-            state.when_all.push(Waiter::Waker(waker.clone()));
+        {
+            let state = self.state.0.lock();
+            if self.is_over(&state) {
+                return true;
+            }
+            if state.when_all.iter().any(|waiter| waiter.will_wake(waker)) {
+                return false;
+            }
         }
-        state.missing == 0
+        // Cloning it runs the code of whoever made it.
+        let waiter = Waiter::Waker(waker.clone());
+        let mut state = self.state.0.lock();
+        let over = self.is_over(&state);
+        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut state.when_all, waiter) };
+        drop(state);
+        drop(unused);
+        over
     }
 
     /// Takes an output that is here, for the last time.

@@ -1,7 +1,7 @@
 //! Answers on their way: to be waited for, or awaited.
 
-use super::waiter::{Waiter, wait_until};
-use crate::error::{Error, Result};
+use super::waiter::{Waiter, wait_until, waited_in_vain};
+use crate::error::Result;
 use crate::message::{Answer, Ask};
 use parking_lot::Mutex;
 use std::future::Future;
@@ -40,17 +40,31 @@ impl<T: Clone> Reply<T> {
         }
     }
 
+    fn answer(state: &ReplyState<T>) -> Option<Result<T>> {
+        match state {
+            ReplyState::Waiting(_) => None,
+            ReplyState::There(answer) => Some(answer.clone()),
+        }
+    }
+
     fn poll_or(&self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T>> {
-        match &mut *self.0.lock() {
+        let answer = Self::answer(&self.0.lock());
+        if answer.is_some() {
+            return answer;
+        }
+        // Cloning a waker runs the code of whoever made it, and so does dropping one: not under the lock.
+        let mut waiter = Some(waiter());
+        let answer = match &mut *self.0.lock() {
             ReplyState::Waiting(waiters) => {
-                let waiter = waiter();
-                if !waiters.iter().any(|other| other.wakes_as(&waiter)) {
-                    waiters.push(waiter);
+                if let Some(new) = waiter.take_if(|new| !waiters.iter().any(|other| other.wakes_as(new))) {
+                    waiters.push(new);
                 }
                 None
             }
-            ReplyState::There(answer) => Some(answer.clone()),
-        }
+            there @ ReplyState::There(_) => Self::answer(there),
+        };
+        drop(waiter);
+        answer
     }
 
     pub(crate) fn wait(&self) -> Result<T> {
@@ -59,7 +73,7 @@ impl<T: Clone> Reply<T> {
             found = self.poll_or(Waiter::here);
             found.is_some()
         });
-        found.unwrap_or_else(|| Err(Error::Closed { reason: "no answer came".to_string() }))
+        found.unwrap_or_else(|| Err(waited_in_vain(None)))
     }
 }
 

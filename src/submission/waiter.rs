@@ -5,6 +5,8 @@
 //! whoever makes the answer, one thread of the process spins at a time; none does where there is one core only, and no task
 //! does, since its thread's core is needed for what it waits for. After spinning in vain, the next waits park at once.
 
+use crate::error::Error;
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -155,8 +157,38 @@ impl Drop for SpinTurn {
     }
 }
 
+thread_local! {
+    static TELLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what tells a client of its results. Users' code runs in it, wakers and drops of values. Others wait for this thread
+/// to go on, so that nothing waits in it.
+pub(crate) fn telling<R>(tell: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            TELLING.set(self.0);
+        }
+    }
+    let _before = Before(TELLING.replace(true));
+    tell()
+}
+
+/// Whether this thread is telling a client of its results.
+pub(crate) fn is_telling() -> bool {
+    TELLING.get()
+}
+
+/// The error of a wait that gave nothing: its time was over, or it would have waited for itself.
+pub(crate) fn waited_in_vain(waited: Option<Duration>) -> Error {
+    match is_telling() {
+        true => Error::Unsupported { operation: "waiting in a waker or in the drop of a value", mode: "processes" },
+        false => Error::Timeout { waited: waited.unwrap_or_default() },
+    }
+}
+
 /// Waits until `done` says so. Before it says no, it has seen to it that [`Waiter::here`] is fired when it may say yes.
-/// `false`: the time was over before.
+/// `false`: the time was over before, or this thread must not wait ([`telling`]).
 ///
 /// A task that waits gives its place in the pool to another one meanwhile.
 pub(crate) fn wait_until(deadline: Option<Instant>, done: impl FnMut() -> bool) -> bool {
@@ -167,6 +199,9 @@ pub(crate) fn wait_until(deadline: Option<Instant>, done: impl FnMut() -> bool) 
 pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done: impl FnMut() -> bool) -> bool {
     if done() {
         return true;
+    }
+    if is_telling() {
+        return false;
     }
     let here = ParkedThread::here();
     if here.spin(help) {

@@ -100,7 +100,10 @@ impl Connection {
                 out.draining = true;
                 self.runtime.spawn(Arc::clone(self).drain());
             }
-            Err(e) => self.fail(&e),
+            Err(e) => {
+                drop(out);
+                self.fail(&e);
+            }
         }
     }
 
@@ -111,9 +114,8 @@ impl Connection {
     /// Ends the connection, whatever waits to be sent. The reader, here and there, finds its end.
     pub(crate) fn close(&self) {
         self.broken.store(true, Ordering::Relaxed);
-        if let Err(e) = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both) {
-            report!(Debug, "a connection was closed already: {e}");
-        }
+        // If it fails, the connection was closed already. Not logged: whoever closes may have a lock.
+        let _ = shutdown(self.fd.get_ref().as_raw_fd(), Shutdown::Both);
     }
 
     async fn drain(self: Arc<Self>) {
@@ -134,7 +136,10 @@ impl Connection {
                     return;
                 }
                 Ok(false) => ready.clear_ready(),
-                Err(e) => return self.fail(&e),
+                Err(e) => {
+                    drop(out);
+                    return self.fail(&e);
+                }
             }
         }
         self.close();

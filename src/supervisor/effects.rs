@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// What the core asks to be reminded of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// To check deadlines, and workers that do not answer.
-    Check,
+    /// To check deadlines, and workers that do not answer, then.
+    Check(Instant),
     /// To start a worker in the slot of that number.
     Refill(usize),
 }

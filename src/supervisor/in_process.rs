@@ -6,9 +6,9 @@ use crate::ids::SessionId;
 use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
 use crate::settings::Settings;
+use crate::submission::waiter::is_telling;
 use crate::supervisor::actor::{CloseSession, FastPath, Stop, Supervisor};
 use crate::supervisor::fast_path::ENDED_EARLY;
-use crate::supervisor::shared_core::is_notifying;
 use crate::supervisor::{Executable, SharedMemory};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -36,7 +36,7 @@ impl Uplink for InProcess {
         self.fast_path.supervisor.do_send(Stop);
         let thread = self.thread.lock().take();
         // The last handle may go where a client is told something, which the supervisor would wait for.
-        let awaited = is_notifying() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        let awaited = is_telling() || thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
         if let Some(thread) = thread.filter(|_| !awaited) {
             let began = std::time::Instant::now();
             while !thread.is_finished() && began.elapsed() < self.timeout {

@@ -25,10 +25,10 @@ use crate::ipc::segment::{Arrival, Attachments, Segment};
 use crate::message;
 use crate::message::{FromWorker, Receive, Request, ToSession};
 use crate::remote::Remote;
+use crate::submission::waiter::telling;
 use actix::Recipient;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
-use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -403,21 +403,12 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why")
 }
 
-thread_local! {
-    static NOTIFYING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is telling a client something, so that others wait for it to do so.
-pub(super) fn is_notifying() -> bool {
-    NOTIFYING.get()
-}
-
 fn notify(outgoing: Outgoing) {
-    let before = NOTIFYING.replace(true);
-    for (client, message) in outgoing {
-        if let Some(client) = client.upgrade() {
-            client.receive(message);
+    telling(|| {
+        for (client, message) in outgoing {
+            if let Some(client) = client.upgrade() {
+                client.receive(message);
+            }
         }
-    }
-    NOTIFYING.set(before);
+    });
 }

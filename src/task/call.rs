@@ -5,7 +5,7 @@ use super::function::{Argument, CallError, Record};
 use crate::host::report;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -34,16 +34,11 @@ impl From<CallError> for Fault {
     }
 }
 
-#[derive(Default)]
-struct Watch {
-    /// How many calls are under way on this thread, one inside the other.
-    depth: u32,
-    /// Where the last panic of such a call began.
-    last: Option<(String, String)>,
-}
-
 thread_local! {
-    static WATCH: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, last: None }) };
+    /// How many calls are under way on this thread, one inside the other.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Where the last panic of such a call began.
+    static LAST: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
 /// Notes where a panic inside a task begins. The unwinding itself only carries the message.
@@ -52,8 +47,7 @@ fn install_hook() {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let watched = WATCH.try_with(|w| w.try_borrow().is_ok_and(|w| w.depth > 0)).unwrap_or(false);
-            if !watched {
+            if DEPTH.get() == 0 {
                 return before(info);
             }
             let location = info.location().map(ToString::to_string).unwrap_or_default();
@@ -62,7 +56,7 @@ fn install_hook() {
                 BacktraceStatus::Captured => trace.to_string(),
                 _ => String::new(),
             };
-            WATCH.with(|w| w.borrow_mut().last = Some((location, trace)));
+            let _ = LAST.try_with(|last| last.replace(Some((location, trace))));
         }));
     });
 }
@@ -76,13 +70,18 @@ pub(crate) fn call(record: &'static Record, args: &mut [Argument<'_>]) -> Result
 /// Runs something that may panic.
 pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Fault> {
     install_hook();
-    WATCH.with(|w| w.borrow_mut().depth += 1);
+    DEPTH.set(DEPTH.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(f));
-    WATCH.with(|w| w.borrow_mut().depth -= 1);
+    DEPTH.set(DEPTH.get() - 1);
     result.unwrap_or_else(|payload| {
-        let (location, backtrace) = WATCH.with(|w| w.borrow_mut().last.take()).unwrap_or_default();
+        let (location, backtrace) = LAST.try_with(RefCell::take).ok().flatten().unwrap_or_default();
         Err(Fault::Panic { message: message(&*payload), location, backtrace })
     })
+}
+
+/// Runs a value's own code of that trait, `Serialize` or `Deserialize`. If it panics, the answer says how.
+pub(crate) fn guarded_serde<R>(name: &str, f: impl FnOnce() -> R) -> Result<R, String> {
+    guarded(|| Ok(f())).map_err(|fault| format!("its `{name}` {fault}"))
 }
 
 /// Drops a value, whose own code may panic: nobody else is to suffer from that.

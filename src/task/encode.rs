@@ -6,11 +6,15 @@ use crate::ipc::payload::Payload;
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::ipc::sink::{ByteSink, Written};
 use crate::task::Value;
+use crate::task::call::guarded_serde;
 use crate::task::codec::Codec;
 use std::cell::Cell;
 
 /// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
 pub(crate) const IN_FRAME: usize = 64 << 10;
+
+/// Longest encoding for which a thread keeps room, so that the next one is written to memory that is there.
+const KEPT: usize = 4 << 20;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -20,44 +24,54 @@ thread_local! {
 ///
 /// A long text or list of numbers is copied once, into a segment; what has a structure is written to memory of this thread,
 /// and from some MiB on to a segment.
+///
+/// Refused is also a value whose own code panics.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
-    let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let Some(pool) = pool else {
-        let (encoded, _) =
-            encode_with(None, || codec.encode(value, &mut scratch, usize::MAX)).map_err(EncodeError::NoRoom)?;
-        encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
-        return Ok(Payload::new(scratch, Vec::new(), None));
-    };
-    if let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME) {
-        SCRATCH.set(scratch);
+    if let Some(pool) = pool
+        && let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME)
+    {
         let mut segment = pool.alloc(flat.len()).map_err(EncodeError::NoRoom)?;
         flat.write(&mut segment);
         return Ok(Payload::new(Bytes::default(), vec![segment.freeze()], Some(flat.len() as u64)));
     }
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let payload = guarded_serde("Serialize", || match pool {
+        Some(pool) => encode_by(pool, value, codec, &mut scratch),
+        None => encode_inline(value, codec, &mut scratch),
+    });
+    // Without a pool it may have become long.
+    if scratch.capacity() <= KEPT {
+        SCRATCH.set(scratch);
+    }
+    payload.map_err(EncodeError::Refused)?
+}
+
+fn encode_inline(value: &Value, codec: &Codec, scratch: &mut Vec<u8>) -> Result<Payload, EncodeError> {
+    let (encoded, _) = encode_with(None, || codec.encode(value, scratch, usize::MAX)).map_err(EncodeError::NoRoom)?;
+    encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
+    Ok(Payload::new(&scratch[..], Vec::new(), None))
+}
+
+fn encode_by(pool: &SegmentPool, value: &Value, codec: &Codec, scratch: &mut Vec<u8>) -> Result<Payload, EncodeError> {
     let guess = || codec.size(value);
-    let mut sink = ByteSink::to_segment(&mut scratch, pool, &guess);
+    let mut sink = ByteSink::to_segment(scratch, pool, &guess);
     let (encoded, mut segments) =
         encode_with(Some(pool), || codec.encode_to(value, &mut sink)).map_err(EncodeError::NoRoom)?;
     // A sink that found no room says so itself.
-    let refused = encoded.err();
     let written = sink.finish().map_err(EncodeError::NoRoom)?;
-    if let Some(refused) = refused {
-        return Err(EncodeError::Refused(refused.to_string()));
-    }
-    let payload = match written {
+    encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
+    match written {
         Written::Segment(segment, len) => {
             segments.push(segment);
-            Payload::new(Bytes::default(), segments, Some(len as u64))
+            Ok(Payload::new(Bytes::default(), segments, Some(len as u64)))
         }
         Written::InMemory if scratch.len() > IN_FRAME => {
-            segments.push(write_large(pool, &scratch).map_err(EncodeError::NoRoom)?);
-            Payload::new(Bytes::default(), segments, Some(scratch.len() as u64))
+            segments.push(write_large(pool, scratch).map_err(EncodeError::NoRoom)?);
+            Ok(Payload::new(Bytes::default(), segments, Some(scratch.len() as u64)))
         }
-        Written::InMemory => Payload::new(&scratch[..], segments, None),
-    };
-    SCRATCH.set(scratch);
-    Ok(payload)
+        Written::InMemory => Ok(Payload::new(&scratch[..], segments, None)),
+    }
 }
 
 /// Why a value cannot be encoded.

@@ -7,7 +7,8 @@ use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::job::{Completion, Outcome};
 use crate::message::Completions;
 use crate::task::Value;
-use crate::task::call::{Fault, guarded};
+use crate::task::call::{Fault, guarded_serde};
+use crate::task::codec::Codec;
 use crate::task::encode::{EncodeError, encode as task_encode};
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
@@ -33,20 +34,25 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A value that is small once it is encoded.
-pub(super) fn encode_small(value: &Value, record: &Record) -> Option<Payload> {
+/// A value that is small once it is encoded. An error: its own code panics.
+pub(super) fn encode_small(value: &Value, record: &Record) -> Result<Option<Payload>, Cause> {
     let mut bytes = SCRATCH.take();
     bytes.clear();
-    let small = record.result().encode(value, &mut bytes, SMALL).is_ok().then(|| Payload::inline(&bytes));
+    let codec = record.result();
+    let encoded = own_code(codec, || codec.encode(value, &mut bytes, SMALL).is_ok())?;
+    let small = encoded.then(|| Payload::inline(&bytes));
     SCRATCH.set(bytes);
-    small
+    Ok(small)
+}
+
+/// Runs the own code of a value that is encoded, or walked for its size.
+pub(super) fn own_code<R>(codec: &Codec, f: impl FnOnce() -> R) -> Result<R, Cause> {
+    guarded_serde("Serialize", f).map_err(|reason| Cause::Encode { type_name: codec.name().to_string(), reason })
 }
 
 pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, NotSent> {
     let codec = record.result();
-    // The value's own code may panic, and the thread that reads messages must survive that.
-    let encoded = guarded(|| Ok(task_encode(Some(pool), value, codec)));
-    encoded.map_err(|fault| NotSent::Never(cause(fault)))?.map_err(|e| match e {
+    task_encode(Some(pool), value, codec).map_err(|e| match e {
         EncodeError::Refused(reason) => NotSent::Never(Cause::Encode { type_name: codec.name().to_string(), reason }),
         EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
             NotSent::Never(Cause::Resource { reason: e.to_string() })

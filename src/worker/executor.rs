@@ -220,8 +220,11 @@ impl Worker {
             Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
         };
         let bound = record.is_bound();
-        if !bound && let Some(payload) = encode::encode_small(&value, record) {
-            return Outcome::Value(payload);
+        let small = if bound { Ok(None) } else { encode::encode_small(&value, record) };
+        match small {
+            Ok(Some(payload)) => return Outcome::Value(payload),
+            Ok(None) => {}
+            Err(cause) => return failed(cause),
         }
         if task.deliver {
             match encode::encode(&self.pool, &value, record) {
@@ -231,7 +234,11 @@ impl Worker {
                 Err(NotSent::Never(cause)) => return failed(cause),
             }
         }
-        let nbytes = record.result().size(&value);
+        let codec = record.result();
+        let nbytes = match encode::own_code(codec, || codec.size(&value)) {
+            Ok(nbytes) => nbytes,
+            Err(cause) => return failed(cause),
+        };
         match self.store.put(task.id, value, record, nbytes) {
             Ok(()) => Outcome::Held { nbytes, bound },
             Err(reason) => failed(Cause::Resource { reason }),

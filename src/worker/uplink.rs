@@ -118,7 +118,9 @@ impl SupervisorSocket {
             Err(e) => return Err(e.to_string()),
         };
         if read == 0 {
-            if let Err(e) = input.finish() {
+            let finished = input.finish();
+            drop(input);
+            if let Err(e) = finished {
                 log::warn!("the supervisor's last message is cut short: {e}");
             }
             self.closed.store(true, Ordering::Release);

@@ -251,3 +251,132 @@ pub fn undecodable_values(client: &Client) {
     assert!(error.to_string().contains("fussy -100"), "{error}");
     assert_eq!(value(1).compute(client).unwrap(), 1);
 }
+
+/// Panics when it is encoded if it is negative, and when it is decoded if it is over 99.
+#[derive(Clone, Debug, PartialEq)]
+struct Touchy(i64);
+
+impl Serialize for Touchy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        assert!(self.0 >= 0, "too deep to be written");
+        to.serialize_i64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Touchy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let x = i64::deserialize(from)?;
+        assert!(x < 100, "too high to be read");
+        Ok(Self(x))
+    }
+}
+
+impl fmt::Display for Touchy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "touchy {}", self.0)
+    }
+}
+
+fn touchy(x: i64) -> Touchy {
+    Touchy(x)
+}
+
+fn touch(x: Touchy) -> i64 {
+    x.0
+}
+
+fn is_told_of_writing(type_name: &str, reason: &str) {
+    let told = reason.contains("`Serialize` panicked at") && reason.ends_with("too deep to be written");
+    assert!(told && reason.contains("errors.rs") && type_name.contains("Touchy"), "{type_name}: {reason}");
+}
+
+pub fn values_that_panic_when_they_are_encoded(client: &Client) {
+    let call = delayed(touch).call(Touchy(-1));
+    let pure = delayed(touch).pure().call(Touchy(-2));
+    let given = delayed(touch).call(value(Touchy(-3)));
+    if client.mode() != Mode::Processes {
+        assert_eq!(client.compute((&call, &pure, &given)).unwrap(), (-1, -2, -3));
+        assert_eq!(delayed(touchy).call(-1).compute(client).unwrap(), Touchy(-1));
+        assert_eq!(client.scatter(Touchy(-1)).unwrap().result().unwrap(), Touchy(-1));
+        return;
+    }
+    let refused = |error: Error| match error {
+        Error::Encode { type_name, reason, .. } => is_told_of_writing(&type_name, &reason),
+        other => panic!("{other}"),
+    };
+    refused(call.compute(client).unwrap_err());
+    refused(client.submit(&call).unwrap_err());
+    refused(client.persist(&call).unwrap_err());
+    refused(pure.compute(client).unwrap_err());
+    refused(given.compute(client).unwrap_err());
+    refused(client.scatter(Touchy(-1)).unwrap_err());
+    refused(client.broadcast(Touchy(-1)).unwrap_err());
+    refused(client.map(touch, [Touchy(1), Touchy(-1)]).unwrap_err());
+    let long = delayed(|xs: Vec<Touchy>| xs.len()).call((0..3_000).rev().map(|i| Touchy(i - 1)).collect::<Vec<_>>());
+    refused(long.compute(client).unwrap_err());
+    // What is sent later fails by itself.
+    let futures = client.map(touch, (0..2_000).map(|i| Touchy(if i == 1_500 { -1 } else { i % 100 }))).unwrap();
+    for (i, future) in (0..).zip(&futures) {
+        match future.result() {
+            Ok(x) => assert_eq!(x, i % 100),
+            Err(error) => match failed::<i64>(Err(error)).cause() {
+                Cause::Encode { type_name, reason } if i == 1_500 => is_told_of_writing(type_name, reason),
+                other => panic!("{i}: {other}"),
+            },
+        }
+    }
+    // Results, sent at once, and asked for later; a small one and a long one.
+    let bad = delayed(touchy).call(-1);
+    let many = delayed(|n: i64| (0..n).rev().map(|i| Touchy(i - 1)).collect::<Vec<_>>()).call(3_000);
+    let future = client.submit(&bad).unwrap();
+    for error in [bad.compute(client).err(), future.result().err(), many.compute(client).err()] {
+        match failed::<i64>(Err(error.unwrap())).cause() {
+            Cause::Encode { type_name, reason } if type_name.contains("Vec") => assert!(reason.contains("panicked")),
+            Cause::Encode { type_name, reason } => is_told_of_writing(type_name, reason),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(delayed(touch).call(Touchy(2)).compute(client).unwrap(), 2);
+    assert!(client.deaths().unwrap().is_empty());
+}
+
+pub fn values_that_panic_when_they_are_decoded(client: &Client) {
+    if client.mode() != Mode::Processes {
+        assert_eq!(delayed(touchy).call(100).compute(client).unwrap(), Touchy(100));
+        return;
+    }
+    let bad = delayed(touchy).call(100);
+    let future = client.submit(&bad).unwrap();
+    let list = client.compute(&vec![delayed(touchy).call(1), bad.clone()]).unwrap_err();
+    let errors = [
+        bad.compute(client).unwrap_err(),
+        future.result().unwrap_err(),
+        client.gather(std::slice::from_ref(&future)).unwrap_err(),
+        crate::common::block_on(client.compute_async(&bad)).unwrap_err(),
+        list,
+    ];
+    for error in errors {
+        let text = error.to_string();
+        assert!(matches!(error, Error::WrongType { .. }), "{text}");
+        assert!(text.contains("`Deserialize` panicked at") && text.ends_with("too high to be read"), "{text}");
+        assert!(text.contains(&bad.key()), "{text}");
+    }
+    // In the worker that is to read an argument it is a panic of that task.
+    let error = failed(delayed(touch).call(Touchy(100)).compute(client));
+    assert!(matches!(error.cause(), Cause::Panic { message, .. } if message == "too high to be read"), "{error}");
+    // An error that this side cannot read still has its text.
+    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Touchy(x))).call(100).compute(client));
+    assert!(error.downcast::<Touchy>().is_none());
+    assert!(error.to_string().ends_with("touchy 100"), "{error}");
+    assert_eq!(value(1).compute(client).unwrap(), 1);
+}
+
+/// In threads mode results are walked for their sizes where memory is limited.
+#[test]
+fn a_value_that_panics_when_its_size_is_taken() {
+    let _clean = crate::common::Clean::start();
+    let client = Client::builder().mode(Mode::Threads).threads(1).memory_limit("64MB").build().unwrap();
+    let made = delayed(touchy).call(-1);
+    assert_eq!(delayed(touch).call(&made).compute(&client).unwrap(), -1);
+    assert_eq!(made.compute(&client).unwrap(), Touchy(-1));
+}

@@ -325,6 +325,12 @@ fn bad_options_are_named() {
     assert!(what(Client::local(1, 1, "2 apples")).contains("apples"));
     assert!(what(Client::local(1, 1, 0_u64)).contains("memory limit"));
     assert!(what(Client::local(1, 1, 1.5)).contains("1.5"));
+    // Megabytes were meant.
+    for few in
+        [what(Client::local(1, 1, 512)), what(Client::local(1, 1, "512")), what(build().memory_limit(2e-9).build())]
+    {
+        assert!(few.contains("bytes are too few") && few.contains("`512MB`"), "{few}");
+    }
     assert!(what(Client::local(1, 1, -0.5)).contains("-0.5"));
     assert!(what(build().local_directory("/nowhere/at/all").build()).contains("/nowhere/at/all"));
     assert!(what(build().workers(1).worker_tags(1, ["x"]).build()).contains("worker 1"));

@@ -8,22 +8,21 @@ fn half(x: i64) -> Result<i64, String> {
     if x % 2 == 0 { Ok(x / 2) } else { Err(format!("{x} is odd")) }
 }
 
-/// What a user can see of an outcome, but for the worker.
+/// What a user can see of an error, but for the worker.
+pub fn told(error: &Error) -> String {
+    let Error::Task(e) = error else { return error.to_string() };
+    let cause = match e.cause() {
+        Cause::Panic { message, location, .. } => format!("panic {message} at {location}"),
+        Cause::Returned(r) => format!("returned {} {} {:?}", r.message(), r.type_name(), r.downcast::<String>()),
+        other => other.to_string(),
+    };
+    let text = error.to_string();
+    let text = e.worker().map_or(text.clone(), |worker| text.replacen(&format!(" on {worker} "), " on its worker ", 1));
+    format!("{} {} {:?} {cause}: {text}", e.key(), e.name(), e.needed_by())
+}
+
 fn seen(result: Result<i64, Error>) -> String {
-    match result {
-        Ok(x) => x.to_string(),
-        Err(Error::Task(e)) => {
-            let cause = match e.cause() {
-                Cause::Panic { message, location, .. } => format!("panic {message} at {location}"),
-                Cause::Returned(r) => {
-                    format!("returned {} {} {:?}", r.message(), r.type_name(), r.downcast::<String>())
-                }
-                other => other.to_string(),
-            };
-            format!("{} {} {:?} {cause}", e.key(), e.name(), e.needed_by())
-        }
-        Err(other) => other.to_string(),
-    }
+    result.map_or_else(|error| told(&error), |x| x.to_string())
 }
 
 fn lazies() -> Vec<Delayed<i64>> {

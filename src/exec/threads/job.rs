@@ -1,21 +1,23 @@
 //! A submitted graph while the pool runs it: the state of its tasks and their results.
 
-use super::PoolThread;
+use super::deadlines::{Deadline, LimitedAttempt};
+use super::{PoolThread, ThreadPool};
 use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
 use crate::graph::Graph;
-use crate::graph::dag::Ids;
+use crate::graph::dag::{Ids, row};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
-use crate::submission::handle::{Submission, cancelled};
+use crate::submission::handle::{ResultState, Submission, cancelled};
 use crate::task::Value;
 use crate::task::building::Building;
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The result of a task while other tasks need it.
 pub(super) enum TaskCell {
@@ -50,6 +52,10 @@ pub(super) struct PoolJob {
     pub(super) cancelled: OnceLock<Mutex<FxHashSet<u32>>>,
     /// Running mean of a source's run time in nanoseconds; 0: unknown.
     pub(super) cost: AtomicU64,
+    /// Whether a task has a time limit: then threads take one task at a time, since none must be stuck behind another.
+    pub(super) limited: bool,
+    /// How many attempts at a task have been given up, each over its limit.
+    pub(super) given_up: Mutex<FxHashMap<u32, u32>>,
     /// Whether a task of this job has failed, so that tasks must check their inputs.
     pub(super) failing: AtomicBool,
 }
@@ -121,7 +127,9 @@ impl PoolJob {
             _ => Arc::new(()),
         };
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-            *cell = TaskCell::Empty;
+            let gone = std::mem::replace(&mut *cell, TaskCell::Empty);
+            drop(cell);
+            drop(gone);
             self.uncount(id);
         }
         value
@@ -143,6 +151,19 @@ impl PoolJob {
         }
     }
 
+    /// The failures of all outputs that need a task which has failed, or are that.
+    pub(super) fn failures(&self, id: u32, error: &TaskError) -> Vec<(u32, ResultState)> {
+        let mut needs = vec![false; self.graph.len()];
+        let mut stack = vec![id];
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut needs[id as usize], true) {
+                stack.extend(row(&self.dependents.0, &self.dependents.1, id));
+            }
+        }
+        let failed = (0..).zip(self.outputs.iter()).filter(|(_, id)| needs[**id as usize]);
+        failed.map(|(index, &id)| (index, ResultState::Failed(error.needed(self.label(id).key())))).collect()
+    }
+
     fn uncount(&self, id: u32) {
         if let Some((budget, sizes)) = &self.budget {
             budget.remove(sizes[id as usize].swap(0, Ordering::Relaxed));
@@ -155,30 +176,46 @@ impl PoolJob {
             _ => None,
         })
     }
+}
 
-    pub(super) fn execute(&self, id: u32, thread: &PoolThread, now: &mut u64) -> Result<Value, TaskError> {
+impl ThreadPool {
+    /// Runs a task. None: it had been given up by the time that its function returned.
+    pub(super) fn execute(
+        self: &Arc<Self>,
+        job: &Arc<PoolJob>,
+        id: u32,
+        thread: &Arc<PoolThread>,
+        now: &mut u64,
+    ) -> Option<Result<Value, TaskError>> {
         let task = GraphTask {
-            graph: &self.graph,
+            graph: &job.graph,
             id,
-            submission: self.submission.number,
+            submission: job.submission.number,
             ring: thread.runs.ring(),
             thread: thread.number,
             worker: &thread.name,
         };
-        let _inside = self.building.enter();
-        execute(&task, &mut JobInputs { job: self, id }, now)
+        let _inside = job.building.enter();
+        let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };
+        let result = execute(&task, &mut inputs, now);
+        (!inputs.given_up).then_some(result)
     }
 }
 
 /// The inputs of a task of a job.
 struct JobInputs<'a> {
-    job: &'a PoolJob,
+    pool: &'a Arc<ThreadPool>,
+    job: &'a Arc<PoolJob>,
     id: u32,
+    thread: &'a Arc<PoolThread>,
+    /// That of the attempt that runs.
+    deadline: Option<Deadline>,
+    given_up: bool,
 }
 
 impl Inputs for JobInputs<'_> {
     fn refusal(&self) -> Option<TaskError> {
-        let Self { job, id } = *self;
+        let Self { job, id, .. } = *self;
         if job.failing.load(Ordering::Acquire)
             && let Some(e) = job.failure(id)
         {
@@ -201,5 +238,19 @@ impl Inputs for JobInputs<'_> {
 
     fn is_cancelled(&self) -> bool {
         self.job.skipped(self.id)
+    }
+
+    fn given_up(&self) -> u32 {
+        self.job.given_up.lock().get(&self.id).copied().unwrap_or(0)
+    }
+
+    fn begin(&mut self, by: Instant, number: u32) {
+        let (job, thread) = (Arc::clone(self.job), Arc::clone(self.thread));
+        self.deadline = Some(self.pool.begin_limited(by, LimitedAttempt { job, id: self.id, number, thread }));
+    }
+
+    fn end(&mut self) -> bool {
+        self.given_up = self.deadline.take().is_some_and(|deadline| !self.pool.end_limited(deadline, self.thread));
+        !self.given_up
     }
 }

@@ -5,7 +5,8 @@
 //! order. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
 //! several at a time when they are short.
 //!
-//! While a task waits for other tasks, another thread runs in the place of its thread.
+//! While a task waits for other tasks, another thread runs in the place of its thread; so also while a function goes on whose
+//! task has failed as overdue ([`deadlines`]).
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
@@ -21,6 +22,7 @@
 //!
 //! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
+mod deadlines;
 mod job;
 mod queue;
 #[cfg(test)]
@@ -41,13 +43,14 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
-use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter, cancelled};
+use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
+use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
 use queue::{Queue, SourceQueue, Work};
@@ -64,6 +67,20 @@ struct PoolThread {
     name: String,
     number: usize,
     runs: OwnRing,
+    /// For how many reasons another thread runs in its place. Changed under the queue's lock.
+    away: AtomicU32,
+}
+
+/// The system gives the pool no more threads.
+struct NoThread {
+    error: std::io::Error,
+    running: usize,
+}
+
+impl NoThread {
+    fn log(&self) {
+        log::error!("cannot start a thread: {}; {} are running", self.error, self.running);
+    }
 }
 
 pub(crate) struct ThreadPool {
@@ -77,13 +94,14 @@ pub(crate) struct ThreadPool {
     total: AtomicU64,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
+    deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
 }
 
 struct ThreadScope {
     pool: Weak<ThreadPool>,
-    name: Rc<str>,
+    thread: Arc<PoolThread>,
     task: RefCell<Option<Arc<PoolJob>>>,
     id: Cell<u32>,
 }
@@ -101,7 +119,7 @@ impl TaskScope for ThreadScope {
         TaskInfo {
             key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
             name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
-            worker: self.name.to_string(),
+            worker: self.thread.name.clone(),
         }
     }
 
@@ -113,18 +131,14 @@ impl TaskScope for ThreadScope {
     fn set_progress(&self, _fraction: f64) {}
 
     fn waiting(&self, begins: bool) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        let mut queue = pool.queue.lock();
-        if begins {
-            queue.active -= 1;
-            queue.busy -= 1;
-            // If none sleeps, or those that do are woken already, a new thread is needed.
-            if !pool.work.notify_one() {
-                pool.spawn(&mut queue);
+        match self.pool.upgrade() {
+            Some(pool) if begins => {
+                if let Some(refused) = pool.step_aside(&self.thread) {
+                    refused.log();
+                }
             }
-        } else {
-            queue.active += 1;
-            queue.busy += 1;
+            Some(pool) => pool.step_back(&self.thread),
+            None => {}
         }
     }
 }
@@ -132,7 +146,7 @@ impl TaskScope for ThreadScope {
 impl ThreadPool {
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed { reason: "it was shut down".to_string() }),
+            true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
         }
     }
@@ -151,23 +165,22 @@ impl ThreadPool {
             total: AtomicU64::new(0),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
+            deadlines: Deadlines::default(),
             recorded,
         });
         let mut queue = pool.queue.lock();
-        for _ in 0..pool.threads {
-            pool.spawn(&mut queue);
-        }
+        let refused: Vec<_> = (0..pool.threads).filter_map(|_| pool.spawn(&mut queue)).collect();
         drop(queue);
+        refused.iter().for_each(NoThread::log);
         pool
     }
 
-    /// Starts a thread. If the system refuses, the pool goes on with those it has.
-    fn spawn(self: &Arc<Self>, queue: &mut Queue) {
+    /// Starts a thread. If the system refuses, the pool goes on with those it has; to be logged without the lock.
+    fn spawn(self: &Arc<Self>, queue: &mut Queue) -> Option<NoThread> {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
-            let thread =
-                PoolThread { name: format!("swath-thread-{number}"), number, runs: OwnRing::new(self.recorded) };
-            let thread = Arc::new(thread);
+            let (name, runs) = (format!("swath-thread-{number}"), OwnRing::new(self.recorded));
+            let thread = Arc::new(PoolThread { name, number, runs, away: AtomicU32::new(0) });
             queue.threads.push(Arc::clone(&thread));
             thread
         });
@@ -176,18 +189,40 @@ impl ThreadPool {
             Ok(_) => {
                 queue.alive += 1;
                 queue.active += 1;
+                None
             }
-            Err(e) => {
+            Err(error) => {
                 queue.free_threads.push(thread);
-                log::error!("cannot start a thread: {e}; {} are running", queue.alive);
+                Some(NoThread { error, running: queue.alive })
             }
+        }
+    }
+
+    /// Has another thread run in the place of one whose task goes on.
+    fn step_aside(self: &Arc<Self>, thread: &PoolThread) -> Option<NoThread> {
+        let mut queue = self.queue.lock();
+        if thread.away.fetch_add(1, Ordering::Relaxed) > 0 {
+            return None;
+        }
+        queue.active -= 1;
+        queue.busy -= 1;
+        // If none sleeps, or those that do are woken already, a new thread is needed.
+        if self.work.notify_one() { None } else { self.spawn(&mut queue) }
+    }
+
+    /// A reason to step aside is over.
+    fn step_back(&self, thread: &PoolThread) {
+        let mut queue = self.queue.lock();
+        if thread.away.fetch_sub(1, Ordering::Relaxed) == 1 {
+            queue.active += 1;
+            queue.busy += 1;
         }
     }
 
     fn work(self: Arc<Self>, thread: Arc<PoolThread>) {
         let scope = Rc::new(ThreadScope {
             pool: Arc::downgrade(&self),
-            name: thread.name.as_str().into(),
+            thread: Arc::clone(&thread),
             task: RefCell::new(None),
             id: Cell::new(0),
         });
@@ -215,15 +250,21 @@ impl ThreadPool {
     }
 
     /// Runs a task, then one that its end made ready, and so on.
-    fn run_chain(&self, job: &Arc<PoolJob>, first: u32, thread: &PoolThread, scope: &ThreadScope, now: &mut u64) {
+    fn run_chain(
+        self: &Arc<Self>,
+        job: &Arc<PoolJob>,
+        first: u32,
+        thread: &Arc<PoolThread>,
+        scope: &ThreadScope,
+        now: &mut u64,
+    ) {
         let mut next = Some(first);
         while let Some(id) = next {
             if scope.task.borrow().is_none() {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
-            let result = job.execute(id, thread, now);
-            next = self.finish(job, id, result);
+            next = self.execute(job, id, thread, now).and_then(|result| self.finish(job, id, result));
         }
     }
 
@@ -235,6 +276,13 @@ impl ThreadPool {
             // No other task uses it.
             self.settle(job, id, result.map_or_else(ResultState::Failed, ResultState::Value));
             return self.ended(job, None);
+        }
+        if let Err(e) = &result
+            && job.submission.fails_fast()
+            && !job.failing.swap(true, Ordering::AcqRel)
+            && !self.is_closed()
+        {
+            job.submission.settle(job.failures(id, e));
         }
         if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
@@ -273,7 +321,7 @@ impl ThreadPool {
         }
         // A task that saw the pool closed gave up, and what it answered is no result.
         let news = match self.is_closed() {
-            true => ResultState::Failed(cancelled(&job.submission.label(index))),
+            true => ResultState::Failed(closed(&job.submission.label(index), SHUT_DOWN)),
             false => news,
         };
         job.submission.settle([(index, news)]);
@@ -302,9 +350,9 @@ impl ThreadPool {
     }
 
     /// Starts running a graph, once its submission has been shown.
-    fn run(self: Arc<Self>, graph: Graph, shown: Shown<'_>) -> Result<Arc<Submission>> {
+    fn run(self: Arc<Self>, graph: Graph, want: Want, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
         shown(&submission);
         self.start(graph, Arc::clone(&submission));
         Ok(submission)
@@ -337,6 +385,8 @@ impl ThreadPool {
             dropped: Mutex::default(),
             cancelled: OnceLock::new(),
             cost: AtomicU64::new(0),
+            limited: dag.nodes.iter().any(|node| node.options().is_some_and(|o| o.timeout.is_some())),
+            given_up: Mutex::default(),
             failing: AtomicBool::new(false),
             submission,
             graph,
@@ -349,7 +399,7 @@ impl ThreadPool {
         if self.is_closed() {
             // No thread will run it. `shutdown` sets its flag while it has the jobs: one of the two sees the other.
             self.jobs.lock().remove(&job.submission.number);
-            job.submission.fail_rest(cancelled);
+            job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
             return job;
         }
         let mut held = Vec::new();
@@ -408,12 +458,12 @@ impl Backend for ThreadPool {
         format!("threads client: {} thread{s} in this process, {state}", self.threads)
     }
 
-    fn submit(self: Arc<Self>, dag: Dag, _want: Want) -> Result<Arc<Submission>> {
-        self.run(Graph::Dag(dag), &mut |_| ())
+    fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
+        self.run(Graph::Dag(dag), want, &mut |_| ())
     }
 
     fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        self.run(Graph::Map(map), shown)
+        self.run(Graph::Map(map), Want::Handles, shown)
     }
 
     fn scatter(
@@ -455,7 +505,8 @@ impl Backend for ThreadPool {
         let Some(node) = submission.node(index) else { return Ok(()) };
         if submission.reopen(index) {
             let graph = Graph::Dag(Dag::of(&[&node]));
-            let again = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph);
+            let number = self.submissions.fetch_add(1, Ordering::Relaxed);
+            let again = Submission::new(number, self.clone(), &graph, Want::Handles);
             self.start(graph, Arc::clone(&again));
             let (from, to) = (Arc::clone(&again), Arc::clone(submission));
             again.when_done(
@@ -525,16 +576,18 @@ impl Backend for ThreadPool {
             self.closed.store(true, Ordering::Release);
             left
         };
-        {
+        let waiting = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            queue.ready.clear();
-            queue.sources.clear();
-        }
+            (std::mem::take(&mut queue.ready), std::mem::take(&mut queue.sources))
+        };
         self.work.notify_all();
+        self.end_watch();
         for job in jobs {
-            job.submission.fail_rest(cancelled);
+            job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
         }
+        // With jobs go values of the user's.
+        drop(waiting);
     }
 
     fn is_closed(&self) -> bool {

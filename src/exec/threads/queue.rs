@@ -157,7 +157,10 @@ impl ThreadPool {
         let tasks = entry.get_mut();
         let left = tasks.left.len();
         let cost = tasks.job.cost.load(Ordering::Relaxed);
-        let share = SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize);
+        let share = match tasks.job.limited {
+            true => 1,
+            false => SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize),
+        };
         let n = share.min(left.div_ceil(2 * threads));
         let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, tasks.declared())) {
             None => n,

@@ -159,6 +159,7 @@ impl SegmentPool {
             let mut state = self.0.state.lock();
             let entry = (id.owner == self.0.owner).then(|| state.live.get_mut(&id.number)).flatten();
             let Some(entry) = entry.filter(|entry| entry.lent > 0) else {
+                drop(state);
                 report!(Debug, "segment {id} was returned, but is not lent");
                 return;
             };

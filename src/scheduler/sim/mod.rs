@@ -206,7 +206,7 @@ impl Sim {
         let session = self.jobs[number as usize].session;
         let n = 1 + self.rng.below(16) as u32;
         let first = self.specs.get(&number).map_or(0, JobSpec::len) as u32;
-        let mut spec = JobSpec { open, ..JobSpec::default() };
+        let mut spec = JobSpec { open, fails_fast: self.rng.chance(10), ..JobSpec::default() };
         let claimed: Vec<TaskId> = self.wanted.keys().copied().filter(|id| id.job.session == session).collect();
         if !claimed.is_empty() && !open {
             for _ in 0..self.rng.below(3) {

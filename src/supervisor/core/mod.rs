@@ -41,6 +41,8 @@ use std::time::{Duration, Instant};
 
 /// How often workers are checked while they run something.
 const CHECK: Duration = Duration::from_millis(100);
+/// The shortest time after which they are.
+const SOON: Duration = Duration::from_millis(1);
 /// How often when one of them is near its memory limit.
 const CLOSE_CHECK: Duration = Duration::from_millis(10);
 /// How long workers may take to stop before they are killed.
@@ -79,8 +81,8 @@ struct Agenda {
     unsettled: bool,
     /// Slots have been opened.
     to_fill: bool,
-    /// The timer that checks the workers has been set.
-    watching: bool,
+    /// When the workers are to be checked next: the timer for that has been set. And the nearest time limit by then.
+    check: Option<(Instant, Option<Duration>)>,
     /// A worker is so near its limit that it must be checked often.
     tight: bool,
     /// Since when the workers are to end, and nothing else is to begin.
@@ -162,7 +164,7 @@ impl Core {
 
     /// Whether something is left to do that only the actor can do.
     pub(crate) fn needs_actor(&self) -> bool {
-        self.agenda.to_fill || (!self.agenda.watching && self.must_check())
+        self.agenda.to_fill || self.must_set_timer()
     }
 
     /// Lets the scheduler decide, carries its commands out, and sets the timer for the next check.
@@ -171,23 +173,43 @@ impl Core {
             self.refill_open(fx);
         }
         self.settle(fx);
-        if !self.agenda.watching && self.must_check() {
-            self.agenda.watching = true;
-            let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(self.now(fx)));
-            let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
-            let pause = due.map_or(longest, |due| due.clamp(Duration::from_millis(1), longest));
-            fx.call_later(pause, Timer::Check);
+        if !self.must_set_timer() {
+            return;
+        }
+        let (now, limit) = (self.now(fx), self.scheduler.next_time_limit());
+        let due = self.scheduler.next_deadline().map(|at| at.saturating_sub(now));
+        let longest = if self.agenda.tight { CLOSE_CHECK } else { CHECK };
+        let pause = due.map_or(longest, |due| due.clamp(SOON, longest));
+        let at = fx.now() + pause;
+        match &mut self.agenda.check {
+            Some((before, known)) if *before <= at => *known = limit,
+            check => {
+                *check = Some((at, limit));
+                fx.call_later(pause, Timer::Check(at));
+            }
         }
     }
 
     /// It is time for something.
     pub(crate) fn timer<E: Effects>(&mut self, timer: Timer, fx: &mut E) {
         match timer {
-            Timer::Check => {
-                self.agenda.watching = false;
+            // One that was set before a nearer one is not needed any more.
+            Timer::Check(at) if self.agenda.check.is_none_or(|(next, _)| next != at) => {}
+            Timer::Check(_) => {
+                self.agenda.check = None;
                 self.check_all(fx);
             }
             Timer::Refill(slot) => self.refill(slot, fx),
+        }
+    }
+
+    /// Whether the timer for the next check is not set, or for later than a task that has been sent since may take.
+    fn must_set_timer(&self) -> bool {
+        match self.agenda.check {
+            None => self.must_check(),
+            Some((_, known)) => {
+                self.scheduler.next_time_limit().is_some_and(|limit| known.is_none_or(|known| limit < known))
+            }
         }
     }
 

@@ -255,7 +255,7 @@ impl World {
 
     /// Tasks of a job, from that number on.
     fn describe(&mut self, job: JobId, first: u32, open: bool) -> JobSpec {
-        let mut spec = JobSpec { open, ..JobSpec::default() };
+        let mut spec = JobSpec { open, fails_fast: self.rng.u8(..) < 25, ..JobSpec::default() };
         let claimed: Vec<TaskId> = self.sessions[&job.session].wanted.keys().copied().collect();
         if !open && !claimed.is_empty() {
             let picked: BTreeSet<TaskId> =
