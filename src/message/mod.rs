@@ -12,7 +12,7 @@ use crate::ipc::frame::{Descriptor, Frame, MOST_FDS};
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{Segment, SegmentId};
-use crate::job::{Delivery, Failure, Input, JobSpec};
+use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
 use crate::status::LogLine;
@@ -44,7 +44,7 @@ pub(crate) enum ToWorker {
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
     /// Keep these values until told to drop them.
-    Share(Vec<(TaskId, Payload)>),
+    Share(Vec<SharedPayload>),
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),

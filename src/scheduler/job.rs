@@ -3,10 +3,11 @@
 use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
-use crate::ids::{JobId, TaskId};
+use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, JobSpec, WireOptions};
+use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WireOptions};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
@@ -235,6 +236,8 @@ pub(super) struct Job {
     /// Who uses tasks of this job from outside: job slot and external.
     pub(super) users: FxHashMap<u32, BTreeSet<(u32, u32)>>,
     pub(super) values: TaskValues,
+    /// The workers that were sent a value which several tasks use, and keep it, by its task.
+    pub(super) shared: FxHashMap<u32, SmallVec<[WorkerId; 4]>>,
     pub(super) failures: Vec<Arc<Failure>>,
     pub(super) lanes: Vec<Lane>,
     /// The lane of each entry of the spec's options.
@@ -366,9 +369,14 @@ impl Job {
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
     }
 
-    /// The values that came with it.
-    pub(super) fn given(&self) -> impl Iterator<Item = (TaskId, Payload)> {
-        self.spec.data.iter().map(|(index, payload)| (self.task_id(*index), payload.clone()))
+    /// The values that came with it, for workers to have before they are used.
+    pub(super) fn given(&self) -> impl Iterator<Item = SharedPayload> {
+        let shared = |(index, payload): &(u32, Payload)| SharedPayload {
+            id: self.task_id(*index),
+            payload: payload.clone(),
+            populate: true,
+        };
+        self.spec.data.iter().map(shared)
     }
 
     /// Whether a task is in flight, and waits there for the result of another one.

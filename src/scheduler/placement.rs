@@ -379,7 +379,7 @@ impl Scheduler {
                 // A ready task has all its inputs.
                 _ => Payload::default(),
             };
-            inputs.push(Input::Payload(payload));
+            inputs.push(self.give(r.job, k, payload, worker));
         }
         inputs
     }

@@ -6,6 +6,7 @@ use super::worker::{Flight, WorkerIndex};
 use super::*;
 use crate::error::{Cause, DeathRecord};
 use crate::ids::JobId;
+use crate::ipc::payload::Payload;
 use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
 use crate::status::TaskState;
 use proptest::prelude::*;

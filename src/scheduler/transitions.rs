@@ -485,6 +485,7 @@ impl Scheduler {
         let value = job.values.remove(value);
         let id = job.task_id(r.index);
         job.set(r.index, State::Released, &mut self.ready);
+        job.recall(r.index, &mut self.workers);
         if value.holder != WorkerIndex::NONE {
             let w = &mut self.workers[value.holder];
             w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
@@ -526,6 +527,7 @@ impl Scheduler {
                 self.drop_inputs(r, false);
             }
             State::Done { value, .. } if !self.jobs[r.job].values[value].exporting => self.forget_value(r, true),
+            State::Data { .. } => self.jobs[r.job].recall(r.index, &mut self.workers),
             _ => {}
         }
     }
@@ -588,7 +590,8 @@ impl Scheduler {
                     self.ready.lanes.remove(&job.lane_key(lane));
                 }
             }
-            let Some(job) = self.jobs.remove(slot) else { continue };
+            let Some(mut job) = self.jobs.remove(slot) else { continue };
+            job.recall_all(&mut self.workers);
             if job.spec.broadcast {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));

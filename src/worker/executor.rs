@@ -13,9 +13,11 @@ use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::program::{self, Op, Ops};
+use crate::task::shared_input::SharedInput;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -146,6 +148,11 @@ impl Worker {
             Ok(inputs) => inputs,
             Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
         };
+        let shared = |argument: &Argument<'_>| match argument {
+            Argument::Shared { input, .. } => Some(Arc::clone(input)),
+            _ => None,
+        };
+        let shared: SmallVec<[Arc<SharedInput>; 2]> = inputs.iter().filter_map(shared).collect();
         let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
         if !inputs.is_empty() {
@@ -166,6 +173,7 @@ impl Worker {
                 _ if *left == 0 => std::mem::replace(argument, Argument::Taken),
                 Argument::Value(value) => Argument::Value(value.clone()),
                 Argument::Payload(payload) => Argument::Payload(payload.clone()),
+                Argument::Shared { input, sole } => Argument::Shared { input: input.clone(), sole: *sole },
                 Argument::Bytes(bytes) => Argument::Bytes(bytes),
                 Argument::Taken => Argument::Taken,
             })
@@ -175,7 +183,11 @@ impl Worker {
             scope.step(record, key);
             true
         };
-        match program::run(body, &mut input, go_on) {
+        let ran = program::run(body, &mut input, go_on);
+        if !shared.is_empty() {
+            self.store.used(&shared);
+        }
+        match ran {
             Ok(Some((value, record))) => self.keep(task, value, record),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
@@ -197,6 +209,11 @@ impl Worker {
             .into_iter()
             .map(|input| match input {
                 Input::Payload(payload) => Ok(Argument::Payload(payload)),
+                Input::Found { input, sole } => Ok(Argument::Shared { input, sole }),
+                Input::Shared { id, .. } => Err(Cause::Decode {
+                    type_name: "input".to_string(),
+                    reason: format!("the result of task {id} should have been sent before it and was not"),
+                }),
                 Input::Pending { id } => Err(Cause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should be there and is not"),

@@ -3,11 +3,10 @@
 use super::loans::Borrower;
 use super::{Core, SessionEnd};
 use crate::error::{Cause, DeathCause};
-use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ids::{SessionId, WorkerId};
 use crate::ipc::batch::Batch;
 use crate::ipc::frame::MOST_FDS;
-use crate::ipc::payload::Payload;
-use crate::job::{Completion, Delivered, Delivery, Failure, Input, Outcome};
+use crate::job::{Completion, Delivered, Delivery, Failure, Input, Outcome, SharedPayload};
 use crate::message::{Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::RunTask;
 use crate::supervisor::effects::Effects;
@@ -69,11 +68,11 @@ impl Core {
     }
 
     /// Gives values to a worker that are to stay in its reach.
-    pub(super) fn share<E: Effects>(&mut self, worker: WorkerId, values: Vec<(TaskId, Payload)>, fx: &mut E) {
+    pub(super) fn share<E: Effects>(&mut self, worker: WorkerId, values: Vec<SharedPayload>, fx: &mut E) {
         for value in values {
             // One that does not fit a message can't be an input either, which whoever uses it is told.
-            if value.1.segments().len() <= MOST_FDS {
-                self.loans.lend(Borrower::Worker(worker), &value.1);
+            if value.payload.segments().len() <= MOST_FDS {
+                self.loans.lend(Borrower::Worker(worker), &value.payload);
                 self.send(worker, &ToWorker::Share(vec![value]), fx);
             }
         }

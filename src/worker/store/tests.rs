@@ -39,7 +39,7 @@ fn rig() -> Rig {
     let pool = SegmentPool::new(1, ledger.clone(), 0);
     let disk = Disk::new(dir.path().to_path_buf(), ledger.clone());
     let policy = Policy::new(Thresholds::default().levels(1000 * KIB));
-    Rig { store: Store::new(Some(policy), Some(disk), 1, pool, page), ledger, _dir: dir }
+    Rig { store: Store::new(Some(policy), Some(disk), u64::MAX, 1, pool, page), ledger, _dir: dir }
 }
 
 impl Rig {
