@@ -134,9 +134,11 @@ pub(crate) struct SharedPayload {
 pub(crate) enum Outcome {
     /// The value rides along: it is small, or somebody waits for it.
     Value(Payload),
-    /// The value stays in the worker's store. `bound`: what others are sent of it is worth nothing without the worker.
+    /// The value stays in the worker's store. `encoded` of its bytes are written and read when it is sent; the others lie in
+    /// buffers that are shared. `bound`: what others are sent of it is worth nothing without the worker.
     Held {
         nbytes: u64,
+        encoded: u64,
         bound: bool,
     },
     Failed(Box<Failure>),

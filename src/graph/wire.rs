@@ -1,6 +1,7 @@
 //! From a graph to a job for other processes: chains of calls become one task, arguments become bytes.
 
 use super::dag::Dag;
+use super::literals::Literals;
 use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
@@ -59,6 +60,7 @@ struct JobWriter<'a> {
     many: FxHashMap<u32, u32>,
     indices: Vec<u32>,
     scratch: Vec<u8>,
+    literals: Literals,
 }
 
 impl Dag {
@@ -80,6 +82,7 @@ impl Dag {
             many: FxHashMap::default(),
             indices: Vec::new(),
             scratch: Vec::new(),
+            literals: Literals::default(),
         };
         writer.find_chains();
         let mut last: Option<(*const Record, u64)> = None;
@@ -262,6 +265,10 @@ impl JobWriter<'_> {
     }
 
     fn literal(&mut self, body: &mut Vec<u8>, node: &Arc<Node>, value: &Value, codec: &'static Codec) -> Result<()> {
+        if let Some(index) = self.literals.of(value) {
+            self.dependency(body, index);
+            return Ok(());
+        }
         let refused = match program::literal(body, |out| codec.encode(value, out, INLINE)) {
             Ok(()) => return Ok(()),
             Err(Refused::TooLong) => None,
@@ -270,8 +277,18 @@ impl JobWriter<'_> {
         if let Some(refused) = refused {
             return Err(argument_error(refused, node.key(), codec));
         }
+        let flat = codec.flat(value);
+        let known = flat.and_then(|flat| self.literals.of_flat(value, codec, &flat, &self.spec.data));
+        if let Some(index) = known {
+            self.dependency(body, index);
+            return Ok(());
+        }
         let payload = encode(self.pool, value, codec).map_err(|e| argument_error(e, node.key(), codec))?;
         let index = self.ends.len() as u32;
+        if let Some(known) = self.literals.enter(value, codec, &payload, &self.spec.data, index) {
+            self.dependency(body, known);
+            return Ok(());
+        }
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
         self.spec.data.push((index, payload));

@@ -149,11 +149,16 @@ impl Task {
     }
 }
 
+/// So many bytes of a shared buffer are mapped in a nanosecond; others are written and read at 1 GB/s.
+const MAPPED: u64 = 64;
+
 /// A computed value: in the supervisor, in a worker's store, or both.
 #[derive(Debug)]
 pub(super) struct TaskValue {
     pub(super) payload: Option<Payload>,
     pub(super) nbytes: u64,
+    /// So many of them are written and read when the holder sends it; the others lie in shared buffers.
+    pub(super) encoded: u64,
     pub(super) owner: u32,
     /// The task it is lent to, in the state `Lent`.
     pub(super) taker: u32,
@@ -162,6 +167,25 @@ pub(super) struct TaskValue {
     pub(super) bound: bool,
     /// A fetch is under way; the value stays until that is answered.
     pub(super) exporting: bool,
+}
+
+impl TaskValue {
+    /// The value of task `owner`, in the supervisor.
+    pub(super) fn sent(owner: u32, payload: Payload) -> Self {
+        let nbytes = payload.nbytes();
+        let value = Self::held(owner, WorkerIndex::NONE, nbytes, 0, false);
+        Self { payload: Some(payload), ..value }
+    }
+
+    /// The value of task `owner`, in the store of a worker.
+    pub(super) fn held(owner: u32, holder: WorkerIndex, nbytes: u64, encoded: u64, bound: bool) -> Self {
+        Self { payload: None, nbytes, encoded, owner, taker: 0, holder, bound, exporting: false }
+    }
+
+    /// What it costs each of `users` to have it sent to them, in nanoseconds: it is sent once, for all of them.
+    pub(super) fn sending(&self, users: u32) -> u64 {
+        self.encoded / u64::from(users.max(1)) + self.nbytes.saturating_sub(self.encoded) / MAPPED
+    }
 }
 
 #[derive(Debug, Default)]
@@ -410,6 +434,16 @@ impl Job {
             TaskRef { job: self.slot, index: dep }
         } else {
             self.external_inputs[(dep & !EXTERNAL) as usize].target
+        }
+    }
+
+    /// How many tasks are known to use a dependency of this job, which is a task of `owner`.
+    pub(super) fn users_of(&self, dep: u32, owner: &Job) -> u32 {
+        if dep & EXTERNAL == 0 {
+            let task = &owner.tasks[dep as usize];
+            task.uses - u32::from(task.has(flag::CLAIMED))
+        } else {
+            self.external_inputs[(dep & !EXTERNAL) as usize].uses
         }
     }
 

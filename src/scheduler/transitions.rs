@@ -5,7 +5,6 @@ use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
 use crate::error::Cause;
 use crate::ids::{TaskId, WorkerId};
-use crate::ipc::payload::Payload;
 use crate::job::{Delivered, Delivery, EXTERNAL, Failure, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,13 +79,13 @@ impl Scheduler {
                 if limited {
                     self.learn_size(r, nbytes, false);
                 }
-                self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, worker);
+                self.complete(r, TaskValue::sent(r.index, payload), worker);
             }
-            Outcome::Held { nbytes, bound } => {
+            Outcome::Held { nbytes, encoded, bound } => {
                 if limited {
                     self.learn_size(r, nbytes, true);
                 }
-                self.complete(r, None, nbytes, worker, bound, worker);
+                self.complete(r, TaskValue::held(r.index, worker, nbytes, encoded, bound), worker);
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
             Outcome::Cancelled => {
@@ -119,23 +118,13 @@ impl Scheduler {
         }
     }
 
-    fn complete(
-        &mut self,
-        r: TaskRef,
-        payload: Option<Payload>,
-        nbytes: u64,
-        holder: WorkerIndex,
-        bound: bool,
-        last: WorkerIndex,
-    ) {
+    /// A task has ended with a value; `last` is the worker that ran it.
+    fn complete(&mut self, r: TaskRef, value: TaskValue, last: WorkerIndex) {
         let job = &mut self.jobs[r.job];
-        if payload.is_none() {
+        if value.holder != WorkerIndex::NONE {
             job.bulky = true;
+            self.workers[value.holder].hold(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
-        if holder != WorkerIndex::NONE {
-            self.workers[holder].hold(nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
-        }
-        let value = TaskValue { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
         if !job.tries.is_empty() {

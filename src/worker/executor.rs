@@ -14,6 +14,7 @@ use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::program::{self, Op, Ops};
 use crate::task::shared_input::SharedInput;
+use crate::task::size::Size;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -242,9 +243,9 @@ impl Worker {
             return Outcome::Value(payload);
         }
         if !task.deliver {
-            let nbytes = record.result().size(&value);
+            let Size { bytes: nbytes, encoded } = record.result().measure(&value);
             return match self.store.put(task.id, value, record, nbytes) {
-                Ok(()) => Outcome::Held { nbytes, bound },
+                Ok(()) => Outcome::Held { nbytes, encoded, bound },
                 Err(reason) => failed(Cause::Resource { reason }),
             };
         }

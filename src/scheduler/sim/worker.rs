@@ -246,7 +246,8 @@ impl Sim {
             _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
             _ => {
                 let nbytes = [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)];
-                Outcome::Held { nbytes, bound: self.rng.chance(20) }
+                let encoded = if self.rng.chance(50) { nbytes } else { 0 };
+                Outcome::Held { nbytes, encoded, bound: self.rng.chance(20) }
             }
         };
         if matches!(outcome, Outcome::Failed(_)) {

@@ -354,7 +354,9 @@ impl SimWorker {
                     true => Outcome::Value(payload),
                     false => {
                         self.store.insert(id, payload);
-                        Outcome::Held { nbytes: rng.choice([0, 10, 1_000_000]).unwrap(), bound: rng.u8(..) < 50 }
+                        let nbytes = rng.choice([0, 10, 1_000_000]).unwrap();
+                        let encoded = rng.choice([0, nbytes]).unwrap();
+                        Outcome::Held { nbytes, encoded, bound: rng.u8(..) < 50 }
                     }
                 }
             }
