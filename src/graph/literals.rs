@@ -121,13 +121,14 @@ mod tests {
                 }
                 found
             };
-            let first = make(n, 1);
-            assert_eq!(find(&first, 10), None);
-            assert_eq!(find(&first, 11), Some(10));
-            assert_eq!(find(&make(n, 1), 12), Some(10));
-            assert_eq!(find(&make(n, 2), 13), None);
-            assert_eq!(find(&make(n + 1, 1), 14), None);
-            assert_eq!(find(&make(n, 2), 15), Some(13));
+            // All of them live as long as the job is being made.
+            let all = [make(n, 1), make(n, 1), make(n, 2), make(n + 1, 1), make(n, 2)];
+            assert_eq!(find(&all[0], 10), None);
+            assert_eq!(find(&all[0], 11), Some(10));
+            assert_eq!(find(&all[1], 12), Some(10));
+            assert_eq!(find(&all[2], 13), None);
+            assert_eq!(find(&all[3], 14), None);
+            assert_eq!(find(&all[4], 15), Some(13));
         }
     }
 }
