@@ -148,8 +148,8 @@ impl Args<'_, '_> {
                 }
                 Err(_) => Err(undecodable::<T>("the value is of another type".to_string())),
             },
-            Some(Argument::Shared { input, .. }) => {
-                let value = input.share().map_err(undecodable::<T>);
+            Some(Argument::Shared { input, sole }) => {
+                let value = input.share(*sole).map_err(undecodable::<T>);
                 self.0[i] = Argument::Taken;
                 value
             }

@@ -45,13 +45,18 @@ impl SharedInput {
         self.id
     }
 
-    /// The value, for reading.
-    pub(crate) fn share<T: Data>(&self) -> Result<Arc<T>, String> {
+    /// The value, for reading. For the first task here, if it is the `sole` one that wants it, nothing is kept: the task
+    /// may own what it gets without a clone, and the memory is free again after it.
+    pub(crate) fn share<T: Data>(&self, sole: bool) -> Result<Arc<T>, String> {
         let Some(mut state) = self.state.try_lock_for(PATIENCE) else { return self.decode().map(Arc::new) };
         if let Some(decoded) = &state.decoded
             && let Ok(value) = Arc::clone(&decoded.value).downcast()
         {
             return Ok(value);
+        }
+        if sole && !std::mem::replace(&mut state.taken, true) {
+            drop(state);
+            return self.decode().map(Arc::new);
         }
         let value = Arc::new(self.decode::<T>()?);
         let bytes = size_of_value(&*value);
@@ -59,15 +64,9 @@ impl SharedInput {
         Ok(value)
     }
 
-    /// A value of one's own. For the first task here, if it is the `sole` one that wants it, nothing is kept: that would
-    /// cost a clone and the memory.
+    /// A value of one's own.
     pub(crate) fn take<T: Data>(&self, sole: bool) -> Result<T, String> {
-        if sole
-            && self.state.try_lock().is_some_and(|mut s| s.decoded.is_none() && !std::mem::replace(&mut s.taken, true))
-        {
-            return self.decode();
-        }
-        self.share::<T>().map(|value| (*value).clone())
+        self.share(sole).map(Arc::unwrap_or_clone)
     }
 
     fn decode<T: Data>(&self) -> Result<T, String> {
@@ -123,7 +122,7 @@ mod tests {
         assert_eq!(input.take::<Counted>(true), Ok(Counted(7)));
         assert_eq!((times(), input.decoded_bytes()), (1, 0), "nobody else was known to want it");
         assert_eq!(input.take::<Counted>(true), Ok(Counted(7)));
-        let held = input.share::<Counted>().expect("decodes");
+        let held = input.share::<Counted>(true).expect("decodes");
         assert_eq!(input.take::<Counted>(false), Ok(Counted(7)));
         assert_eq!((times(), input.decoded_bytes()), (2, 8));
         assert!(input.evict().is_none(), "it is in use");
@@ -132,7 +131,7 @@ mod tests {
         assert_eq!(input.decoded_bytes(), 0);
         assert_eq!(input.take::<Counted>(true), Ok(Counted(7)));
         assert_eq!((times(), input.decoded_bytes()), (3, 8));
-        assert!(input.share::<u32>().is_err(), "its bytes are too many");
+        assert!(input.share::<u32>(false).is_err(), "its bytes are too many");
         assert_eq!(input.take::<u64>(false), Ok(7), "another type is decoded anew");
     }
 }

@@ -122,7 +122,7 @@ const WORKLOADS: [Workload; 22] = [
     },
     Workload {
         name: "spread",
-        about: "tasks on one value that one worker holds (--mib, --n, --t-ms, --workers)",
+        about: "tasks that sleep over one value that one worker holds (--mib, --n, --t-ms, --workers)",
         systems: &["swath-processes", "swath-threads", "floor-threads"],
         run: spread::run,
     },

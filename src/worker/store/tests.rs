@@ -379,7 +379,7 @@ fn share(rig: &Rig, index: u32) -> Arc<SharedInput> {
 }
 
 fn read(rig: &Rig, input: &Arc<SharedInput>) {
-    assert_eq!(input.share::<Vec<u8>>().unwrap().len(), 100 << 10);
+    assert_eq!(input.share::<Vec<u8>>(false).unwrap().len(), 100 << 10);
     rig.store.used(std::slice::from_ref(input));
 }
 
@@ -393,7 +393,7 @@ fn what_is_decoded_counts_and_leaves_memory_before_any_result() {
     assert_eq!(managed(), before, "encoded it is not the worker's");
     inputs.iter().for_each(|input| read(&rig, input));
     assert!(managed() > before + 200 * KIB, "{}", managed());
-    let in_use = inputs[1].share::<Vec<u8>>().unwrap();
+    let in_use = inputs[1].share::<Vec<u8>>(false).unwrap();
     (3..6).for_each(|i| rig.put(i).unwrap());
     rig.pay();
     assert_eq!(rig.in_memory(), [2, 3, 4, 5], "one was not enough, and the other is in use");
@@ -425,7 +425,7 @@ fn what_is_decoded_and_idle_is_bounded_without_a_limit() {
     read(&rig, &inputs[1]);
     read(&rig, &inputs[3]);
     assert_eq!(decoded(), [0, 1, 0, 1], "what was used longest ago goes");
-    inputs.iter().for_each(|input| drop(input.share::<Vec<u8>>().unwrap()));
+    inputs.iter().for_each(|input| drop(input.share::<Vec<u8>>(false).unwrap()));
     rig.store.used(&inputs);
     assert_eq!(decoded(), [1; 4], "one task needs all of them");
     read(&rig, &inputs[0]);
