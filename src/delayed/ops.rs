@@ -197,7 +197,7 @@ impl<T: Data> Delayed<T> {
 }
 
 impl<T: Data> Delayed<Vec<T>> {
-    /// The item at a place, lazily. A place past the end fails the task.
+    /// The item at a place, lazily. A place past the end fails the task. Copies that item, and no others.
     pub fn at(&self, place: impl IntoArg<usize>) -> Delayed<T> {
         fn at<T: Clone>(items: Arc<Vec<T>>, place: usize) -> T {
             items[place].clone()
@@ -239,7 +239,8 @@ impl<T: Data> Delayed<Vec<T>> {
 macro_rules! unpack {
     ($tuple:ty; $($t:ident),*; $($part:ident $i:tt),*) => {
         impl<$($t: Data),*> Delayed<$tuple> {
-            /// The parts of the tuple as values of their own: for a function with several outputs.
+            /// The parts of the tuple as values of their own: for a function with several outputs. Of each that is used a
+            /// task copies that part, or moves it out where nobody else has the tuple.
             ///
             /// ```
             /// # use swath::{Client, delayed};
