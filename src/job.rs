@@ -3,7 +3,9 @@
 use crate::error::Cause;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
+use crate::task::shared_input::SharedInput;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A dependency that names an entry of [`JobSpec::externals`] instead of a task of the same job.
 pub(crate) const EXTERNAL: u32 = 1 << 31;
@@ -107,6 +109,26 @@ pub(crate) enum Input {
     Pending {
         id: TaskId,
     },
+    /// A [`SharedPayload`] that the worker has. `sole`: no other task is known that wants it.
+    Shared {
+        id: TaskId,
+        sole: bool,
+    },
+    /// The same, found in the worker.
+    #[serde(skip)]
+    Found {
+        input: Arc<SharedInput>,
+        sole: bool,
+    },
+}
+
+/// A value that a worker keeps until it is told to drop it, since several tasks read it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SharedPayload {
+    pub(crate) id: TaskId,
+    pub(crate) payload: Payload,
+    /// It is to be mapped, and the mapping filled, before a task asks for it.
+    pub(crate) populate: bool,
 }
 
 /// How one run of a task ended, as its worker tells it.
@@ -114,9 +136,11 @@ pub(crate) enum Input {
 pub(crate) enum Outcome {
     /// The value rides along: it is small, or somebody waits for it.
     Value(Payload),
-    /// The value stays in the worker's store. `bound`: what others are sent of it is worth nothing without the worker.
+    /// The value stays in the worker's store. `encoded` of its bytes are written and read when it is sent; the others lie in
+    /// buffers that are shared. `bound`: what others are sent of it is worth nothing without the worker.
     Held {
         nbytes: u64,
+        encoded: u64,
         bound: bool,
     },
     Failed(Box<Failure>),

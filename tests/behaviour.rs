@@ -6,6 +6,7 @@ mod behaviour {
     pub mod calls;
     pub mod chains;
     pub mod concurrent;
+    pub mod decoded;
     pub mod errors;
     pub mod events;
     pub mod failing;
@@ -119,6 +120,8 @@ macro_rules! suite {
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again
                 built_with_tasks one_that_needs_itself_is_an_error two_that_need_each_other_are_an_error;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
+            decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
+                a_part_of_a_held_value_is_all_that_is_copied;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };

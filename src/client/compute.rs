@@ -371,7 +371,23 @@ impl Client {
 
     /// Gives a value to the workers, to be an argument of many tasks: it is sent once, not with each task.
     ///
-    /// In processes mode its large buffers are copied once, into shared memory, which all workers then read.
+    /// In processes mode its large buffers are copied once, into shared memory, which all workers then read. What else is in it
+    /// is decoded once by each worker whose tasks read it, and kept there; a task that takes an `Arc<T>` shares that, one that
+    /// takes a `T` clones it:
+    ///
+    /// ```
+    /// use std::{collections::BTreeMap, sync::Arc};
+    /// use swath::{Client, delayed};
+    ///
+    /// fn price(prices: Arc<BTreeMap<String, u64>>, name: String) -> u64 {
+    ///     prices[&name]
+    /// }
+    /// let client = Client::sync();
+    /// let prices = client.scatter(Arc::new(BTreeMap::from([("tea".to_string(), 3), ("milk".to_string(), 1)])))?;
+    /// let calls: Vec<_> = ["tea", "milk", "tea"].iter().map(|&name| delayed(price).call(&prices, name)).collect();
+    /// assert_eq!(client.compute(&calls)?, [3, 1, 3]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Where the value cannot be encoded, or there is no room for it.

@@ -1,9 +1,10 @@
 //! Operators, indexing and taking apart.
 
-use super::{Delayed, IntoArg, delayed};
+use super::{Delayed, IntoArg, delayed, view};
 use crate::task::Data;
 use std::iter::{Product, Sum};
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
+use std::sync::Arc;
 
 macro_rules! binary {
     ($($trait:ident $method:ident),*) => {$(
@@ -196,15 +197,12 @@ impl<T: Data> Delayed<T> {
 }
 
 impl<T: Data> Delayed<Vec<T>> {
-    /// The item at a place, lazily. A place past the end fails the task.
+    /// The item at a place, lazily. A place past the end fails the task. Copies that item, and no others.
     pub fn at(&self, place: impl IntoArg<usize>) -> Delayed<T> {
-        fn at<T: Clone>(items: std::sync::Arc<Vec<T>>, place: usize) -> T {
+        fn at<T: Clone>(items: Arc<Vec<T>>, place: usize) -> T {
             items[place].clone()
         }
-        fn share<T>(items: Vec<T>) -> std::sync::Arc<Vec<T>> {
-            std::sync::Arc::new(items)
-        }
-        delayed(at::<T>).call(delayed(share::<T>).call(self), place)
+        view::at(at::<T>, self, place)
     }
 
     /// The first `n` items as values of their own: for a function with several outputs of one type.
@@ -223,25 +221,26 @@ impl<T: Data> Delayed<Vec<T>> {
 
     /// The number of items, lazily.
     pub fn len(&self) -> Delayed<usize> {
-        fn len<T>(items: Vec<T>) -> usize {
+        fn len<T>(items: Arc<Vec<T>>) -> usize {
             items.len()
         }
-        delayed(len::<T>).call(self)
+        view::of(len::<T>, self)
     }
 
     /// Whether there is no item, lazily.
     pub fn is_empty(&self) -> Delayed<bool> {
-        fn is_empty<T>(items: Vec<T>) -> bool {
+        fn is_empty<T>(items: Arc<Vec<T>>) -> bool {
             items.is_empty()
         }
-        delayed(is_empty::<T>).call(self)
+        view::of(is_empty::<T>, self)
     }
 }
 
 macro_rules! unpack {
     ($tuple:ty; $($t:ident),*; $($part:ident $i:tt),*) => {
         impl<$($t: Data),*> Delayed<$tuple> {
-            /// The parts of the tuple as values of their own: for a function with several outputs.
+            /// The parts of the tuple as values of their own: for a function with several outputs. Of each that is used a
+            /// task copies that part, or moves it out where nobody else has the tuple.
             ///
             /// ```
             /// # use swath::{Client, delayed};
@@ -250,7 +249,11 @@ macro_rules! unpack {
             /// # Ok::<(), swath::Error>(())
             /// ```
             pub fn unpack(&self) -> ($(Delayed<$part>,)*) {
-                ($(self.map(|tuple: $tuple| tuple.$i),)*)
+                ($(view::of(
+                    // Where nobody else has the tuple, the part is moved out of it.
+                    |tuple: Arc<$tuple>| Arc::try_unwrap(tuple).map_or_else(|tuple| tuple.$i.clone(), |tuple| tuple.$i),
+                    self,
+                ),)*)
             }
         }
     };

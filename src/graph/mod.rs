@@ -5,6 +5,7 @@ pub(crate) mod dot;
 pub(crate) mod held;
 mod inline;
 pub(crate) mod label;
+mod literals;
 pub(crate) mod map;
 pub(crate) mod node;
 pub(crate) mod options;

@@ -1,6 +1,7 @@
 //! From a graph to a job for other processes: chains of calls become one task, arguments become bytes.
 
 use super::dag::Dag;
+use super::literals::Literals;
 use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
 use crate::ipc::segment::SegmentPool;
@@ -60,6 +61,7 @@ struct JobWriter<'a> {
     many: FxHashMap<u32, u32>,
     indices: Vec<u32>,
     scratch: Vec<u8>,
+    literals: Literals,
 }
 
 impl Dag {
@@ -81,6 +83,7 @@ impl Dag {
             many: FxHashMap::default(),
             indices: Vec::new(),
             scratch: Vec::new(),
+            literals: Literals::default(),
         };
         writer.find_chains();
         let mut last: Option<(*const Record, u64)> = None;
@@ -263,12 +266,26 @@ impl JobWriter<'_> {
     }
 
     fn literal(&mut self, body: &mut Vec<u8>, node: &Arc<Node>, value: &Value, codec: &'static Codec) -> Result<()> {
+        if let Some(index) = self.literals.of(value) {
+            self.dependency(body, index);
+            return Ok(());
+        }
         let refused = |e| argument_error(e, node.key(), codec);
         if literal(body, |out| codec.encode(value, out, INLINE)).map_err(refused)? {
             return Ok(());
         }
+        let flat = codec.flat(value);
+        let known = flat.and_then(|flat| self.literals.of_flat(value, codec, &flat, &self.spec.data));
+        if let Some(index) = known {
+            self.dependency(body, index);
+            return Ok(());
+        }
         let payload = encode(self.pool, value, codec).map_err(refused)?;
         let index = self.ends.len() as u32;
+        if let Some(known) = self.literals.enter(value, codec, &payload, &self.spec.data, index) {
+            self.dependency(body, known);
+            return Ok(());
+        }
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
         self.spec.data.push((index, payload));

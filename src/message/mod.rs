@@ -13,7 +13,7 @@ use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::claims::{self, Claim, FileClaim, Parts, Shown};
 use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
-use crate::job::{Delivery, Failure, Input, JobSpec};
+use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
 use crate::status::LogLine;
@@ -45,7 +45,7 @@ pub(crate) enum ToWorker {
     Fetch(Vec<TaskId>),
     Drop(Vec<TaskId>),
     /// Keep these values until told to drop them.
-    Share(Vec<(TaskId, Payload)>),
+    Share(Vec<SharedPayload>),
     Retract(Vec<TaskId>),
     /// Segments of the worker's that others no longer use, with how often they had been delivered.
     Return(Vec<(SegmentId, u32)>),

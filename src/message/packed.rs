@@ -256,7 +256,7 @@ mod tests {
         let end = |index, outcome| Completion { id: id(1, index), attempt: 1, run_us: index, outcome };
         let all = [
             end(0, Outcome::Value(Payload::inline(&[1, 2]))),
-            end(9, Outcome::Held { nbytes: 5, bound: true }),
+            end(9, Outcome::Held { nbytes: 5, encoded: 4, bound: true }),
             end(1 << 30, Outcome::Cancelled),
             end(3, Outcome::Value(Payload::inline(&[]))),
         ];

@@ -3,10 +3,11 @@
 use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
-use crate::ids::{JobId, TaskId};
+use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, JobSpec, WireOptions};
+use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WireOptions};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
@@ -149,11 +150,16 @@ impl Task {
     }
 }
 
+/// So many bytes of a shared buffer are mapped in a nanosecond; others are written and read at 1 GB/s.
+const MAPPED: u64 = 64;
+
 /// A computed value: in the supervisor, in a worker's store, or both.
 #[derive(Debug)]
 pub(super) struct TaskValue {
     pub(super) payload: Option<Payload>,
     pub(super) nbytes: u64,
+    /// So many of them are written and read when the holder sends it; the others lie in shared buffers.
+    pub(super) encoded: u64,
     pub(super) owner: u32,
     /// The task it is lent to, in the state `Lent`.
     pub(super) taker: u32,
@@ -162,6 +168,25 @@ pub(super) struct TaskValue {
     pub(super) bound: bool,
     /// A fetch is under way; the value stays until that is answered.
     pub(super) exporting: bool,
+}
+
+impl TaskValue {
+    /// The value of task `owner`, in the supervisor.
+    pub(super) fn sent(owner: u32, payload: Payload) -> Self {
+        let nbytes = payload.nbytes();
+        let value = Self::held(owner, WorkerIndex::NONE, nbytes, 0, false);
+        Self { payload: Some(payload), ..value }
+    }
+
+    /// The value of task `owner`, in the store of a worker.
+    pub(super) fn held(owner: u32, holder: WorkerIndex, nbytes: u64, encoded: u64, bound: bool) -> Self {
+        Self { payload: None, nbytes, encoded, owner, taker: 0, holder, bound, exporting: false }
+    }
+
+    /// What it costs each of `users` to have it sent to them, in nanoseconds: it is sent once, for all of them.
+    pub(super) fn sending(&self, users: u32) -> u64 {
+        self.encoded / u64::from(users.max(1)) + self.nbytes.saturating_sub(self.encoded) / MAPPED
+    }
 }
 
 #[derive(Debug, Default)]
@@ -236,6 +261,8 @@ pub(super) struct Job {
     /// Who uses tasks of this job from outside: job slot and external.
     pub(super) users: FxHashMap<u32, BTreeSet<(u32, u32)>>,
     pub(super) values: TaskValues,
+    /// The workers that were sent a value which several tasks use, and keep it, by its task.
+    pub(super) shared: FxHashMap<u32, SmallVec<[WorkerId; 4]>>,
     pub(super) failures: Vec<Arc<Failure>>,
     pub(super) lanes: Vec<Lane>,
     /// The lane of each entry of the spec's options.
@@ -372,9 +399,14 @@ impl Job {
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
     }
 
-    /// The values that came with it.
-    pub(super) fn given(&self) -> impl Iterator<Item = (TaskId, Payload)> {
-        self.spec.data.iter().map(|(index, payload)| (self.task_id(*index), payload.clone()))
+    /// The values that came with it, for workers to have before they are used.
+    pub(super) fn given(&self) -> impl Iterator<Item = SharedPayload> {
+        let shared = |(index, payload): &(u32, Payload)| SharedPayload {
+            id: self.task_id(*index),
+            payload: payload.clone(),
+            populate: true,
+        };
+        self.spec.data.iter().map(shared)
     }
 
     /// Whether a task is in flight, and waits there for the result of another one.
@@ -408,6 +440,16 @@ impl Job {
             TaskRef { job: self.slot, index: dep }
         } else {
             self.external_inputs[(dep & !EXTERNAL) as usize].target
+        }
+    }
+
+    /// How many tasks are known to use a dependency of this job, which is a task of `owner`.
+    pub(super) fn users_of(&self, dep: u32, owner: &Job) -> u32 {
+        if dep & EXTERNAL == 0 {
+            let task = &owner.tasks[dep as usize];
+            task.uses - u32::from(task.has(flag::CLAIMED))
+        } else {
+            self.external_inputs[(dep & !EXTERNAL) as usize].uses
         }
     }
 

@@ -54,7 +54,9 @@ impl Scheduler {
                 continue;
             }
             if let State::Done { value, .. } = self.jobs[r.job].state(r.index) {
-                self.jobs[r.job].values[value].payload = None;
+                let job = &mut self.jobs[r.job];
+                job.values[value].payload = None;
+                job.recall(r.index, &mut self.workers);
             }
         }
     }

@@ -29,6 +29,7 @@ mod placement;
 mod queries;
 mod ready;
 mod sessions;
+mod shared;
 #[cfg(test)]
 mod sim;
 mod submit;
@@ -46,9 +47,8 @@ pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::ipc::payload::Payload;
 pub(crate) use crate::job::Completion;
-use crate::job::{Delivery, Input, JobSpec};
+use crate::job::{Delivery, Input, JobSpec, SharedPayload};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub(crate) struct Config {
     /// Tasks without inputs start as long as results, with those to come, take no more than this share of a worker's
     /// memory limit.
     pub(crate) source_share: f64,
+    /// A value of more bytes that several tasks use is sent to a worker once.
+    pub(crate) share_above: u64,
 }
 
 impl Default for Config {
@@ -79,6 +81,7 @@ impl Default for Config {
             prefetch: Duration::from_millis(4),
             large_copy: 64 << 10,
             source_share: 0.6,
+            share_above: 4 << 10,
         }
     }
 }
@@ -92,8 +95,8 @@ pub(crate) enum Command {
     Cancel { worker: WorkerId, tasks: Vec<TaskId> },
     /// Send these held values; each is answered with [`Scheduler::exported`].
     Fetch { worker: WorkerId, tasks: Vec<TaskId> },
-    /// Keep these given values until told to drop them.
-    Share { worker: WorkerId, values: Vec<(TaskId, Payload)> },
+    /// Keep these values until told to drop them: tasks will name them as [`Input::Shared`].
+    Share { worker: WorkerId, values: Vec<SharedPayload> },
     /// Forget these held or shared values, as far as they are there.
     Drop { worker: WorkerId, tasks: Vec<TaskId> },
     /// Give back those of these that have not started; answered with [`Scheduler::retracted`], also if none.

@@ -19,7 +19,7 @@ pub(super) type Heads = BinaryHeap<Reverse<(u32, u32)>>;
 
 /// Most tasks without inputs that go to one worker in a row.
 const MAX_BATCH: u32 = 512;
-/// A transfer costs this many nanoseconds, and one more for each byte (1 GB/s).
+/// A transfer costs this many nanoseconds, besides what its bytes do.
 const TRANSFER: u64 = 100_000;
 /// What it costs to run a task away from where its small inputs were made, in nanoseconds: waking another process.
 const AWAY: u64 = 20_000;
@@ -43,8 +43,27 @@ impl Default for Stretch {
     }
 }
 
-fn transfer(bytes: u64) -> u64 {
-    if bytes == 0 { 0 } else { TRANSFER + bytes }
+/// What is to be sent to a worker before a task can run there.
+#[derive(Clone, Copy, Default)]
+struct Transfer {
+    bytes: u64,
+    /// Nanoseconds that its bytes take.
+    time: u64,
+}
+
+impl Transfer {
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.time += other.time;
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self { bytes: self.bytes - other.bytes, time: self.time - other.time }
+    }
+
+    fn cost(self) -> u64 {
+        if self.bytes == 0 { 0 } else { TRANSFER + self.time }
+    }
 }
 
 impl Scheduler {
@@ -211,8 +230,8 @@ impl Scheduler {
     fn choose(&self, r: TaskRef, rule: Option<&Rule>) -> Option<WorkerIndex> {
         let job = &self.jobs[r.job];
         let estimate = job.estimate;
-        let mut held: SmallVec<[(WorkerIndex, u64); 4]> = SmallVec::new();
-        let mut total = 0;
+        let mut held: SmallVec<[(WorkerIndex, Transfer); 4]> = SmallVec::new();
+        let mut total = Transfer::default();
         let mut last = WorkerIndex::NONE;
         if !job.tasks[r.index as usize].has(flag::ROAMS) {
             for &dep in job.spec.deps(r.index) {
@@ -224,16 +243,17 @@ impl Scheduler {
                 }
                 let value = &owner.values[value];
                 if value.payload.is_none() {
-                    total += value.nbytes;
+                    let transfer = Transfer { bytes: value.nbytes, time: value.sending(job.users_of(dep, owner)) };
+                    total.add(transfer);
                     match held.iter_mut().find(|(worker, _)| *worker == value.holder) {
-                        Some((_, bytes)) => *bytes += value.nbytes,
-                        None => held.push((value.holder, value.nbytes)),
+                        Some((_, there)) => there.add(transfer),
+                        None => held.push((value.holder, transfer)),
                     }
                 }
             }
         }
         let timed = rule.is_some_and(|rule| rule.timed);
-        let most = held.iter().max_by_key(|(_, bytes)| *bytes).map_or(WorkerIndex::NONE, |(worker, _)| *worker);
+        let most = held.iter().max_by_key(|(_, there)| there.bytes).map_or(WorkerIndex::NONE, |(worker, _)| *worker);
         if (most == last || most == WorkerIndex::NONE) && held.len() <= 1 {
             // The usual case, in which nowhere else can be better.
             if self.usable(last, rule).is_some_and(|w| w.free_threads() > 0) {
@@ -249,8 +269,8 @@ impl Scheduler {
             if !queue_up && w.room(estimate, timed, self.config.prefetch) == 0 {
                 continue;
             }
-            let here = held.iter().find(|(at, _)| *at == worker).map_or(0, |(_, bytes)| *bytes);
-            let cost = w.wait() + transfer(total - here) + if worker == last { 0 } else { AWAY };
+            let here = held.iter().find(|(at, _)| *at == worker).map_or(Transfer::default(), |(_, there)| *there);
+            let cost = w.wait() + total.without(here).cost() + if worker == last { 0 } else { AWAY };
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, worker));
             }
@@ -378,7 +398,7 @@ impl Scheduler {
                 // A ready task has all its inputs.
                 _ => Payload::default(),
             };
-            inputs.push(Input::Payload(payload));
+            inputs.push(self.give(r.job, k, payload, worker));
         }
         inputs
     }
@@ -450,7 +470,7 @@ impl Scheduler {
             if job.is_ahead(r.index) {
                 continue;
             }
-            let cost = transfer(self.bytes_there(r, worker));
+            let cost = self.only_there(r, worker).cost();
             if cost <= wait.max(stalled.as_nanos() as u64) {
                 tasks.push(job.task_id(r.index));
             } else {
@@ -464,17 +484,21 @@ impl Scheduler {
         tasks
     }
 
-    /// Bytes of a task's inputs that only this worker has.
-    fn bytes_there(&self, r: TaskRef, worker: WorkerIndex) -> u64 {
+    /// What of a task's inputs only this worker has.
+    fn only_there(&self, r: TaskRef, worker: WorkerIndex) -> Transfer {
         let job = &self.jobs[r.job];
-        let deps = job.spec.deps(r.index).iter();
-        deps.map(|&dep| {
+        let mut there = Transfer::default();
+        for &dep in job.spec.deps(r.index) {
             let target = job.resolve(dep);
             let owner = &self.jobs[target.job];
-            let (State::Done { value, .. } | State::Lent { value, .. }) = owner.state(target.index) else { return 0 };
-            let value = &owner.values[value];
-            if value.holder == worker && value.payload.is_none() { value.nbytes } else { 0 }
-        })
-        .sum()
+            if let State::Done { value, .. } | State::Lent { value, .. } = owner.state(target.index)
+                && let value = &owner.values[value]
+                && value.holder == worker
+                && value.payload.is_none()
+            {
+                there.add(Transfer { bytes: value.nbytes, time: value.sending(job.users_of(dep, owner)) });
+            }
+        }
+        there
     }
 }

@@ -64,6 +64,7 @@ impl Scheduler {
             external_inputs,
             users: FxHashMap::default(),
             values: TaskValues::default(),
+            shared: FxHashMap::default(),
             failures: Vec::new(),
             lanes: vec![Lane::default()],
             option_lanes: Vec::with_capacity(spec.options.len()),

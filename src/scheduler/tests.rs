@@ -6,6 +6,7 @@ use super::worker::{Flight, WorkerIndex};
 use super::*;
 use crate::error::{Cause, DeathRecord};
 use crate::ids::JobId;
+use crate::ipc::payload::Payload;
 use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
 use crate::status::TaskState;
 use proptest::prelude::*;
@@ -160,7 +161,7 @@ impl Rig {
     }
 
     fn held(&mut self, worker: u32, id: TaskId, nbytes: u64) {
-        self.end(worker, id, Outcome::Held { nbytes, bound: false });
+        self.end(worker, id, Outcome::Held { nbytes, encoded: nbytes, bound: false });
     }
 
     fn fails(&mut self, worker: u32, id: TaskId) {
@@ -476,6 +477,88 @@ fn a_task_with_large_inputs_waits_for_their_worker_but_small_ones_move() {
 }
 
 #[test]
+fn what_lies_in_buffers_moves_at_the_price_of_a_message() {
+    for (encoded, moves) in [(0, true), (256 << 20, false)] {
+        let mut rig = Rig::new(2, 1);
+        let pinned = WireOptions { worker: Some("w0".into()), ..WireOptions::default() };
+        // 2 keeps worker 0 busy when 3 becomes ready. What a task takes is known by then: 10 ms.
+        let spec = graph(&[&[], &[], &[], &[1]], &[0, 2, 3]);
+        let spec = with(with(with(spec, 0, pinned.clone()), 1, pinned.clone()), 2, pinned);
+        rig.submit(1, spec);
+        let run = rig.take(0, task(1, 0));
+        rig.end_run(0, &run, 10_000, Outcome::Value(Payload::default()));
+        let run = rig.take(0, task(1, 1));
+        rig.end_run(0, &run, 10_000, Outcome::Held { nbytes: 256 << 20, encoded, bound: false });
+        if moves {
+            assert_eq!(rig.fetches(), [(0, 1)]);
+        } else {
+            assert_eq!(rig.on(0), [2, 3]);
+        }
+    }
+}
+
+#[test]
+fn many_tasks_on_one_value_do_not_wait_for_its_worker() {
+    let mut rig = Rig::new(4, 1);
+    let lists: Vec<&[u32]> = [&[][..]].into_iter().chain(std::iter::repeat_n(&[0][..], 40)).collect();
+    rig.submit(1, graph(&lists, &(1..41).collect::<Vec<_>>()));
+    let run = rig.take(0, task(1, 0));
+    rig.end_run(0, &run, 5000, Outcome::Held { nbytes: 16 << 20, encoded: 16 << 20, bound: false });
+    assert_eq!(rig.fetches(), [(0, 0)], "it is encoded once, for all of them");
+    let shared = Payload::inline(&[0; 5000]);
+    rig.s.exported(WorkerId(0), task(1, 0), Ok(shared));
+    rig.step();
+    assert!((0..4).all(|worker| !rig.on(worker).is_empty()), "{:?}", rig.runs);
+    let shares = |rig: &Rig| rig.commands.iter().filter(|c| matches!(c, Command::Share { .. })).count();
+    assert_eq!(shares(&rig), 3, "once for each worker that did not have it");
+    for worker in 1..4 {
+        let inputs = rig.runs[&worker].iter().flat_map(|run| &run.inputs);
+        assert!(inputs.into_iter().all(|input| matches!(input, Input::Shared { sole: false, .. })));
+    }
+    let (mut later, mut dropped) = (0, Vec::new());
+    while let Some(worker) = (0..4).find(|worker| !rig.on(*worker).is_empty()) {
+        let next = task(1, rig.on(worker)[0]);
+        rig.value(worker, next);
+        later += shares(&rig);
+        dropped.extend(rig.drops());
+    }
+    assert_eq!(later, 0);
+    dropped.sort_unstable();
+    assert_eq!(dropped, [(0, 0), (1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
+fn a_chain_of_large_buffers_stays_where_it_is() {
+    let mut rig = Rig::new(2, 1);
+    rig.submit(1, graph(&[&[], &[0], &[1], &[2]], &[3]));
+    for index in 0..3 {
+        let run = rig.take(0, task(1, index));
+        rig.end_run(0, &run, 10_000, Outcome::Held { nbytes: 1 << 30, encoded: 0, bound: false });
+        assert_eq!((rig.fetches(), rig.on(0)), (vec![], vec![index + 1]));
+    }
+}
+
+#[test]
+fn a_value_that_one_task_alone_uses_is_not_kept_for_others() {
+    let mut rig = Rig::new(1, 1);
+    let mut spec = graph(&[&[], &[0], &[], &[2], &[2]], &[1, 3, 4]);
+    spec.data.push((0, Payload::inline(&[1; 5000])));
+    spec.data.push((2, Payload::inline(&[2; 5000])));
+    rig.submit(1, spec);
+    let run = rig.take(0, task(1, 1));
+    assert!(matches!(&run.inputs[..], [Input::Payload(_)]));
+    rig.end_run(0, &run, 5, Outcome::Value(Payload::default()));
+    let run = rig.take(0, task(1, 3));
+    assert!(matches!(run.inputs[..], [Input::Shared { sole: false, .. }]));
+    rig.end_run(0, &run, 5, Outcome::Value(Payload::default()));
+    assert_eq!(rig.drops(), []);
+    let run = rig.take(0, task(1, 4));
+    assert!(matches!(run.inputs[..], [Input::Shared { .. }]), "it is there: nothing is sent");
+    rig.end_run(0, &run, 5, Outcome::Value(Payload::default()));
+    assert_eq!(rig.drops(), [(0, 2)]);
+}
+
+#[test]
 fn inline_inputs_leave_the_choice_but_prefer_the_same_worker() {
     let mut rig = Rig::new(2, 1);
     rig.submit(1, graph(&[&[], &[], &[1]], &[0, 2]));
@@ -647,7 +730,7 @@ fn release_cancels_what_is_needed_for_it_only() {
     rig.s.release(job(1), &[3, 3, 99]);
     rig.step();
     assert_eq!(rig.cancels(), [(0, 1)]);
-    rig.end(0, task(1, 1), Outcome::Held { nbytes: 5, bound: false });
+    rig.end(0, task(1, 1), Outcome::Held { nbytes: 5, encoded: 5, bound: false });
     assert_eq!(rig.drops(), [(0, 1)], "it came too late to be cancelled");
     rig.value(0, task(1, 0));
     rig.value(0, task(1, 2));
@@ -942,7 +1025,7 @@ fn long_tasks_and_large_results_are_not_followed_ahead() {
     assert_eq!(rig.on(0), [1]);
     let mut rig = Rig::new(1, 1);
     rig.submit(1, graph(&[&[], &[0], &[1]], &[2]));
-    rig.end(0, task(1, 0), Outcome::Held { nbytes: 1 << 20, bound: false });
+    rig.end(0, task(1, 0), Outcome::Held { nbytes: 1 << 20, encoded: 1 << 20, bound: false });
     assert_eq!(rig.on(0), [1]);
 }
 
@@ -1164,7 +1247,12 @@ fn a_retiring_worker_finishes_and_hands_over() {
 fn stale_words_are_counted_and_ignored() {
     let mut rig = Rig::new(1, 1);
     rig.submit(1, graph(&[&[]], &[0]));
-    let bad = |id, attempt| Completion { id, attempt, run_us: 0, outcome: Outcome::Held { nbytes: 1, bound: false } };
+    let bad = |id, attempt| Completion {
+        id,
+        attempt,
+        run_us: 0,
+        outcome: Outcome::Held { nbytes: 1, encoded: 1, bound: false },
+    };
     let all = vec![bad(task(1, 0), 7), bad(task(1, 5), 1), bad(task(2, 0), 1)];
     rig.s.finished(WorkerId(0), all, rig.now);
     rig.s.finished(WorkerId(5), vec![bad(task(1, 0), 1)], rig.now);
@@ -1508,7 +1596,7 @@ fn read_and_reduce(n: u32, threads: u32) -> (u64, usize) {
             let Some(run) = rig.runs.get(&worker).and_then(|runs| runs.first()).cloned() else { continue };
             rig.take(worker, run.id);
             let outcome = match leaves.binary_search(&run.id.index) {
-                Ok(_) => Outcome::Held { nbytes: PART, bound: false },
+                Ok(_) => Outcome::Held { nbytes: PART, encoded: PART, bound: false },
                 Err(_) => Outcome::Value(Payload::inline(&[0])),
             };
             let completion = Completion { id: run.id, attempt: run.attempt, run_us: 30_000, outcome };

@@ -5,7 +5,6 @@ use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
 use crate::error::Cause;
 use crate::ids::{TaskId, WorkerId};
-use crate::ipc::payload::Payload;
 use crate::job::{Delivered, Delivery, EXTERNAL, Failure, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,13 +90,13 @@ impl Scheduler {
                 if limited {
                     self.learn_size(r, nbytes, false);
                 }
-                self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, worker);
+                self.complete(r, TaskValue::sent(r.index, payload), worker);
             }
-            Outcome::Held { nbytes, bound } => {
+            Outcome::Held { nbytes, encoded, bound } => {
                 if limited {
                     self.learn_size(r, nbytes, true);
                 }
-                self.complete(r, None, nbytes, worker, bound, worker);
+                self.complete(r, TaskValue::held(r.index, worker, nbytes, encoded, bound), worker);
             }
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
             Outcome::Cancelled => {
@@ -138,23 +137,13 @@ impl Scheduler {
         }
     }
 
-    fn complete(
-        &mut self,
-        r: TaskRef,
-        payload: Option<Payload>,
-        nbytes: u64,
-        holder: WorkerIndex,
-        bound: bool,
-        last: WorkerIndex,
-    ) {
+    /// A task has ended with a value; `last` is the worker that ran it.
+    fn complete(&mut self, r: TaskRef, value: TaskValue, last: WorkerIndex) {
         let job = &mut self.jobs[r.job];
-        if payload.is_none() {
+        if value.holder != WorkerIndex::NONE {
             job.bulky = true;
+            self.workers[value.holder].hold(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
-        if holder != WorkerIndex::NONE {
-            self.workers[holder].hold(nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
-        }
-        let value = TaskValue { payload, nbytes, owner: r.index, taker: 0, holder, bound, exporting: false };
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
         if !job.tries.is_empty() {
@@ -505,6 +494,7 @@ impl Scheduler {
         let value = job.values.remove(value);
         let id = job.task_id(r.index);
         job.set(r.index, State::Released, &mut self.ready);
+        job.recall(r.index, &mut self.workers);
         if value.holder != WorkerIndex::NONE {
             let w = &mut self.workers[value.holder];
             w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
@@ -546,6 +536,7 @@ impl Scheduler {
                 self.drop_inputs(r, false);
             }
             State::Done { value, .. } if !self.jobs[r.job].values[value].exporting => self.forget_value(r, true),
+            State::Data { .. } => self.jobs[r.job].recall(r.index, &mut self.workers),
             _ => {}
         }
     }
@@ -608,7 +599,8 @@ impl Scheduler {
                     self.ready.lanes.remove(&job.lane_key(lane));
                 }
             }
-            let Some(job) = self.jobs.remove(slot) else { continue };
+            let Some(mut job) = self.jobs.remove(slot) else { continue };
+            job.recall_all(&mut self.workers);
             if job.spec.broadcast {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));

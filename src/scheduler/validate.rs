@@ -146,6 +146,17 @@ impl Scheduler {
         assert_eq!(job.claims, claims, "{:?}: claims", job.id);
         assert_eq!(job.exporting, exporting, "{:?}: fetches under way", job.id);
         assert!(job.claims + job.refs + job.exporting > 0 || job.spec.open, "{:?}: nobody needs this job", job.id);
+        for (&index, workers) in &job.shared {
+            let id = job.task_id(index);
+            let there = match job.state(index) {
+                State::Done { value, .. } => job.values[value].payload.is_some(),
+                State::Data { .. } => job.tasks[index as usize].uses > 0,
+                _ => false,
+            };
+            assert!(there, "{id}: workers keep a value that is not here");
+            let once = |at: usize| !workers[..at].contains(&workers[at]);
+            assert!((0..workers.len()).all(once), "{id}: a worker was sent it twice");
+        }
         let owned = job.values.enumerate().filter(|(at, value)| match job.state(value.owner) {
             State::Done { value, .. } | State::Lent { value, .. } => value == *at,
             _ => false,

@@ -4,7 +4,7 @@ use super::job::TaskRef;
 use super::{Command, RunTask};
 use crate::error::DeathCause;
 use crate::ids::{TaskId, WorkerId};
-use crate::ipc::payload::Payload;
+use crate::job::SharedPayload;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -203,7 +203,7 @@ pub(super) struct Worker {
 pub(super) struct Outbox {
     pub(super) cancel: Vec<TaskId>,
     pub(super) fetch: Vec<TaskId>,
-    pub(super) share: Vec<(TaskId, Payload)>,
+    pub(super) share: Vec<SharedPayload>,
     pub(super) drop: Vec<TaskId>,
     pub(super) run: Vec<RunTask>,
     pub(super) retract: Vec<TaskId>,
@@ -215,7 +215,7 @@ impl Outbox {
     /// Shared values are to be dropped; one that has not been sent is not sent at all.
     pub(super) fn forget(&mut self, shared: impl Iterator<Item = TaskId>) {
         for id in shared {
-            match self.share.iter().position(|(waiting, _)| *waiting == id) {
+            match self.share.iter().position(|waiting| waiting.id == id) {
                 Some(at) => drop(self.share.remove(at)),
                 None => self.drop.push(id),
             }

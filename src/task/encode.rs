@@ -54,7 +54,7 @@ fn encode_inline(value: &Value, codec: &Codec, scratch: &mut Vec<u8>) -> Result<
 }
 
 fn encode_by(pool: &SegmentPool, value: &Value, codec: &Codec, scratch: &mut Vec<u8>) -> Result<Payload, EncodeError> {
-    let guess = || codec.size(value);
+    let guess = || codec.measure(value).encoded;
     let mut sink = ByteSink::to_segment(scratch, pool, &guess);
     let (encoded, mut segments) =
         encode_with(Some(pool), || codec.encode_to(value, &mut sink)).map_err(EncodeError::NoRoom)?;

@@ -1,6 +1,7 @@
 //! Task functions as records that another process of the same build can find.
 
 use super::codec::{self, Codec, CodecOf};
+use super::shared_input::SharedInput;
 use super::{Data, Value, image, unwrap_value};
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
@@ -112,6 +113,11 @@ pub(crate) enum Argument<'a> {
     Bytes(&'a [u8]),
     /// Encoded, with large buffers in shared segments.
     Payload(Payload),
+    /// Other tasks of this process read it too. `sole`: none of them is known yet.
+    Shared {
+        input: Arc<SharedInput>,
+        sole: bool,
+    },
     Taken,
 }
 
@@ -142,6 +148,11 @@ impl Args<'_, '_> {
                 }
                 Err(_) => Err(undecodable::<T>("the value is of another type".to_string())),
             },
+            Some(Argument::Shared { input, sole }) => {
+                let value = input.share(*sole).map_err(undecodable::<T>);
+                self.0[i] = Argument::Taken;
+                value
+            }
             _ => self.take(i).map(Arc::new),
         }
     }
@@ -165,6 +176,7 @@ impl Args<'_, '_> {
             Some(Argument::Payload(payload)) => {
                 decode_with(payload.segments(), || codec::decode(payload.content())).map_err(undecodable)
             }
+            Some(Argument::Shared { input, sole }) => input.take(sole).map_err(undecodable),
             Some(Argument::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),
         }
     }

@@ -8,6 +8,7 @@ pub(crate) mod encode;
 pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod program;
+pub(crate) mod shared_input;
 pub(crate) mod size;
 pub(crate) mod worker_local;
 

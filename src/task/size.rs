@@ -7,6 +7,7 @@
 use crate::ipc::out_of_band;
 use crate::task::codec::run::number_bytes;
 use serde::ser::{self, Serialize};
+use std::cell::Cell;
 use std::fmt;
 
 /// How many elements of a sequence are sampled; the others are taken to be like them.
@@ -39,6 +40,28 @@ pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
         bytes
     });
     (bytes + beside.reported).max(size_of_val(value) as u64)
+}
+
+/// What a value takes, and what sending it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// As [`size_of_value`] tells.
+    pub(crate) bytes: u64,
+    /// Bytes that are written and read one by one when the value is sent: all but those of large buffers.
+    pub(crate) encoded: u64,
+}
+
+thread_local! {
+    /// Bytes of the large buffers that the surrounding sizing has met.
+    static IN_BUFFERS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The size of a value, and how much of it is not in large buffers.
+pub(crate) fn measure<T: Serialize + ?Sized>(value: &T) -> Size {
+    let outer = IN_BUFFERS.replace(0);
+    let bytes = size_of_value(value);
+    let in_buffers = IN_BUFFERS.replace(outer);
+    Size { bytes, encoded: bytes.saturating_sub(in_buffers) }
 }
 
 /// Adds to the size of the value that is being sized, from within its `Serialize`. Does nothing at other times.
@@ -124,6 +147,9 @@ impl<'a> ser::Serializer for Sizer<'a> {
 
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), NotSizable> {
         *self.0 += HEADER + bytes.len() as u64;
+        if bytes.len() >= out_of_band::LARGE {
+            IN_BUFFERS.set(IN_BUFFERS.get() + bytes.len() as u64);
+        }
         Ok(())
     }
 

@@ -13,9 +13,12 @@ use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::program::{self, Op, Ops};
+use crate::task::shared_input::SharedInput;
+use crate::task::size::Size;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -145,6 +148,11 @@ impl Worker {
             Ok(inputs) => inputs,
             Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
         };
+        let shared = |argument: &Argument<'_>| match argument {
+            Argument::Shared { input, .. } => Some(Arc::clone(input)),
+            _ => None,
+        };
+        let shared: SmallVec<[Arc<SharedInput>; 2]> = inputs.iter().filter_map(shared).collect();
         let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
         if !inputs.is_empty() {
@@ -165,6 +173,7 @@ impl Worker {
                 _ if *left == 0 => std::mem::replace(argument, Argument::Taken),
                 Argument::Value(value) => Argument::Value(value.clone()),
                 Argument::Payload(payload) => Argument::Payload(payload.clone()),
+                Argument::Shared { input, sole } => Argument::Shared { input: input.clone(), sole: *sole },
                 Argument::Bytes(bytes) => Argument::Bytes(bytes),
                 Argument::Taken => Argument::Taken,
             })
@@ -174,7 +183,11 @@ impl Worker {
             scope.step(record, key);
             true
         };
-        match program::run(body, &mut input, go_on) {
+        let ran = program::run(body, &mut input, go_on);
+        if !shared.is_empty() {
+            self.store.used(&shared);
+        }
+        match ran {
             Ok(Some((value, record))) => self.keep(task, value, record),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
@@ -196,6 +209,11 @@ impl Worker {
             .into_iter()
             .map(|input| match input {
                 Input::Payload(payload) => Ok(Argument::Payload(payload)),
+                Input::Found { input, sole } => Ok(Argument::Shared { input, sole }),
+                Input::Shared { id, .. } => Err(Cause::Decode {
+                    type_name: "input".to_string(),
+                    reason: format!("the result of task {id} should have been sent before it and was not"),
+                }),
                 Input::Pending { id } => Err(Cause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should be there and is not"),
@@ -235,12 +253,12 @@ impl Worker {
             }
         }
         let codec = record.result();
-        let nbytes = match encode::own_code(codec, || codec.size(&value)) {
-            Ok(nbytes) => nbytes,
+        let Size { bytes: nbytes, encoded } = match encode::own_code(codec, || codec.measure(&value)) {
+            Ok(size) => size,
             Err(cause) => return failed(cause),
         };
         match self.store.put(task.id, value, record, nbytes) {
-            Ok(()) => Outcome::Held { nbytes, bound },
+            Ok(()) => Outcome::Held { nbytes, encoded, bound },
             Err(reason) => failed(Cause::Resource { reason }),
         }
     }

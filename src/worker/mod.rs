@@ -155,7 +155,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         let spilling = disk.clone().filter(|disk| disk.directory() == directory);
         disk::use_for_shuffles(spilling.unwrap_or_else(|| Disk::new(directory, ledger)));
     }
-    let store = Store::new(policy, disk, threads, pool.clone(), Arc::clone(&page));
+    let store = Store::new(policy, disk, spare, threads, pool.clone(), Arc::clone(&page));
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         supervisor,
         queue: Mutex::new(Queue {

@@ -96,6 +96,7 @@ impl Worker {
         let mut bounced = Vec::new();
         let mut queue = self.queue.lock();
         for mut task in tasks {
+            self.find_shared(&mut task);
             if pending::missing(&task).next().is_none() {
                 queue.tasks.push_back(task);
                 continue;
@@ -122,6 +123,17 @@ impl Worker {
         }
         drop(queue);
         self.bounce(bounced);
+    }
+
+    /// Gives a task the shared inputs that it names. From then on it has them, also when they are to be dropped.
+    fn find_shared(&self, task: &mut Task) {
+        for input in &mut task.inputs {
+            if let Input::Shared { id, sole } = *input
+                && let Some(found) = self.store.shared(id)
+            {
+                *input = Input::Found { input: found, sole };
+            }
+        }
     }
 
     /// Sends back tasks that wait for results which this worker will not have.

@@ -18,6 +18,7 @@ mod bags;
 mod chain;
 mod data_plane;
 mod event_log;
+mod fan_in;
 mod fault;
 mod first_result;
 mod floors;
@@ -36,11 +37,14 @@ mod scaling;
 mod scheduler;
 mod service;
 mod shapes;
+mod shared_input;
 mod sleep_loop;
+mod spread;
 mod startup;
 mod systems;
 mod tasks;
 mod values;
+mod views;
 
 use options::{Options, Request};
 use report::{Outcome, Report};
@@ -54,7 +58,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 19] = [
+const WORKLOADS: [Workload; 23] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -107,9 +111,33 @@ const WORKLOADS: [Workload; 19] = [
     },
     Workload {
         name: "values",
-        about: "values that are no buffer, as argument and result, beside a clone of them (--part, --mib)",
+        about: "values that are no buffer, as argument and result, beside a clone of them (--part, --mib, --uses)",
         systems: &["swath-processes", "floor-clone"],
         run: values::run,
+    },
+    Workload {
+        name: "shared_input",
+        about: "many tasks that read one value, beside tasks that read a buffer (--n)",
+        systems: &["swath-processes", "swath-threads", "floor-clone"],
+        run: shared_input::run,
+    },
+    Workload {
+        name: "spread",
+        about: "tasks that sleep over one value that one worker holds (--mib, --n, --t-ms, --workers)",
+        systems: &["swath-processes", "swath-threads", "floor-threads"],
+        run: spread::run,
+    },
+    Workload {
+        name: "views",
+        about: "the length, an item and a part of a large value that is held (--mib)",
+        systems: &["swath-processes", "swath-threads", "swath-sync", "floor-memcpy"],
+        run: views::run,
+    },
+    Workload {
+        name: "fan_in",
+        about: "one task with many inputs, which succeed or fail (--n, --part failing)",
+        systems: &["swath-processes", "swath-threads", "swath-sync", "floor-serial"],
+        run: fan_in::run,
     },
     Workload {
         name: "fault",

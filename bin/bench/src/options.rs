@@ -13,7 +13,7 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
 sizes, for the workloads that have them:
   --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --pattern A,B,…  --steps N
   --width N  --rounds N  --mib N  --kills N  --callers N  --part A,B,…  --data FOLDER
-  --gib N  --directory FOLDER";
+  --gib N  --directory FOLDER  --uses N";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) gib: Option<f64>,
     /// Where results go that memory does not take.
     pub(crate) directory: Option<PathBuf>,
+    /// Calls of one graph that take the same value.
+    pub(crate) uses: Option<usize>,
     pub(crate) kills: Option<u32>,
     /// Threads that submit.
     pub(crate) callers: Option<usize>,
@@ -133,6 +135,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
             Long("gib") => options.gib = Some(parser.value()?.parse()?),
             Long("directory") => options.directory = Some(parser.value()?.into()),
             Long("mib") => options.mib = Some(parser.value()?.parse()?),
+            Long("uses") => options.uses = Some(parser.value()?.parse()?),
             Long("kills") => options.kills = Some(parser.value()?.parse()?),
             Long("callers") => options.callers = Some(parser.value()?.parse()?),
             Long("pattern") => options.pattern = Some(list(&parser.value()?.string()?)),
@@ -144,7 +147,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error
         return Err("say what to measure".into());
     }
     let sizes = [options.n, options.steps.map(|s| s as u64), options.mib.map(|s| s as u64)];
-    let counts = [options.workers, options.width, options.callers, Some(options.repeat)];
+    let counts = [options.workers, options.width, options.callers, options.uses, Some(options.repeat)];
     if sizes.contains(&Some(0)) || counts.contains(&Some(0)) {
         return Err("sizes and counts must be at least 1".into());
     }

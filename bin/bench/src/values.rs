@@ -75,6 +75,26 @@ fn taken<T>(value: T) -> bool {
 /// Seconds of each run: a value as an argument of a task, and a finished result that is fetched.
 type Ways<T> = fn(&Client, &T, usize) -> Outcome<[Vec<f64>; 2]>;
 
+/// The same, with the number of the call.
+fn taken_by<T>(value: T, call: u64) -> u64 {
+    drop(black_box(value));
+    call
+}
+
+/// Seconds of each run: one graph in which `uses` calls take a clone each.
+fn uses<T: Data>(client: &Client, value: &T, uses: usize, repeat: usize) -> Outcome<Vec<f64>> {
+    let mut clones = vec![value.clone(); uses * repeat];
+    seconds(
+        repeat,
+        || {
+            let clones = clones.drain(..uses).zip(0_u64..);
+            let calls: Vec<_> = clones.map(|(clone, call)| delayed(taken_by::<T>).call(clone, call)).collect();
+            Ok(client.compute(&calls)?)
+        },
+        |calls| require(calls.into_iter().eq(0..uses as u64), "all were taken"),
+    )
+}
+
 fn ways<T: Data + PartialEq>(client: &Client, value: &T, repeat: usize) -> Outcome<[Vec<f64>; 2]> {
     let there: T = delayed(same::<T>).call(value.clone()).compute(client)?;
     require(&there == value, "the value comes back")?;
@@ -129,6 +149,13 @@ fn measure<T: Data + PartialEq + Debug>(
         report.emit_runs(system, &params("clone"), Metric::new("time", "ms"), &millis(&clone));
         return Ok(());
     };
+    if let Some(n) = options.uses {
+        let took = uses(client, value, n, repeat)?;
+        let params = json!({"type": kind, "bytes": bytes, "part": "uses", "uses": n});
+        report.emit_runs(system, &params, Metric::new("time", "ms"), &millis(&took));
+        report.emit(system, &params, Metric::new("clones", "1"), median(&took) / median(&clone));
+        return Ok(());
+    }
     for (part, took) in ["argument", "result"].into_iter().zip(ways(client, value, repeat)?) {
         report.emit_runs(system, &params(part), Metric::new("time", "ms"), &millis(&took));
         report.emit(system, &params(part), Metric::new("clones", "1"), median(&took) / median(&clone));

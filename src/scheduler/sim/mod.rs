@@ -10,6 +10,7 @@ mod worker;
 use super::*;
 use crate::error::Cause;
 use crate::ids::JobId;
+use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, WantedResult, WireOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,7 @@ impl Sim {
             allowed_deaths: allowed_deaths as u32,
             cancel_grace: Duration::from_millis(50),
             large_copy: 0,
+            share_above: if rng.chance(70) { 0 } else { u64::MAX },
             ..Config::default()
         };
         let deaths_left = rng.below(8) as u32;

@@ -4,9 +4,9 @@ use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encod
 use crate::error::{Cause, DeathCause, DeathRecord, ReturnedError};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, Input, Outcome};
+use crate::job::{EXTERNAL, Failure, Input, Outcome, SharedPayload};
 use crate::scheduler::{Command, Completion, RunTask, WorkerSpec};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 pub(super) enum Word {
@@ -31,7 +31,7 @@ pub(super) struct SimWorker {
     pub(super) queue: VecDeque<RunTask>,
     pub(super) running: Vec<Running>,
     pub(super) store: FxHashMap<TaskId, u64>,
-    pub(super) shared: FxHashSet<TaskId>,
+    pub(super) shared: FxHashMap<TaskId, Payload>,
     pub(super) blocked: i32,
     pub(super) paused: bool,
     /// By a signal: it does nothing, and what is sent to it piles up.
@@ -95,7 +95,7 @@ impl Sim {
             queue: VecDeque::new(),
             running: Vec::new(),
             store: FxHashMap::default(),
-            shared: FxHashSet::default(),
+            shared: FxHashMap::default(),
             blocked: 0,
             paused: false,
             stopped: false,
@@ -118,6 +118,11 @@ impl Sim {
                 for mut task in tasks {
                     let mut lost = false;
                     for input in &mut task.inputs {
+                        if let Input::Shared { id, .. } = input {
+                            let there = w.shared.get(id);
+                            let there = there.unwrap_or_else(|| panic!("{} needs {id}, which was not sent", task.id));
+                            *input = Input::Payload(there.clone());
+                        }
                         let Input::Pending { id } = *input else { continue };
                         let known = |t: &RunTask| t.id == id;
                         if w.queue.iter().any(known) || w.running.iter().any(|r| known(&r.task)) {
@@ -163,9 +168,9 @@ impl Sim {
                 }
             }
             Command::Share { values, .. } => {
-                for (id, payload) in values {
+                for SharedPayload { id, payload, .. } in values {
                     assert_eq!(decode(&payload), self.values[&id], "shared value of {id}");
-                    w.shared.insert(id);
+                    assert!(w.shared.insert(id, payload).is_none(), "{id} is shared twice");
                 }
             }
             Command::Retract { tasks, .. } => {
@@ -207,7 +212,7 @@ impl Sim {
                     found.unwrap_or_else(|| panic!("{} needs {id}, which is not there", run.id))
                 }
                 Input::Payload(payload) => decode(payload),
-                Input::Pending { .. } => unreachable!("it is runnable"),
+                Input::Pending { .. } | Input::Shared { .. } | Input::Found { .. } => unreachable!("it is runnable"),
             };
             assert_eq!(found, self.values[&id], "input {id} of {}", run.id);
             value = combine(value, found);
@@ -241,7 +246,8 @@ impl Sim {
             _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
             _ => {
                 let nbytes = [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)];
-                Outcome::Held { nbytes, bound: self.rng.chance(20) }
+                let encoded = if self.rng.chance(50) { nbytes } else { 0 };
+                Outcome::Held { nbytes, encoded, bound: self.rng.chance(20) }
             }
         };
         if matches!(outcome, Outcome::Failed(_)) {

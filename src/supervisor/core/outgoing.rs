@@ -4,10 +4,9 @@ use super::loans::Borrower;
 use super::{Core, SessionEnd};
 use crate::error::DeathCause;
 use crate::host::report;
-use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::ids::{SessionId, WorkerId};
 use crate::ipc::batch::Batch;
-use crate::ipc::payload::Payload;
-use crate::job::{Delivered, Delivery, Input};
+use crate::job::{Delivered, Delivery, Input, SharedPayload};
 use crate::message::{Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::RunTask;
 use crate::supervisor::effects::Effects;
@@ -60,9 +59,9 @@ impl Core {
     }
 
     /// Gives values to a worker that are to stay in its reach.
-    pub(super) fn share<E: Effects>(&mut self, worker: WorkerId, values: Vec<(TaskId, Payload)>, fx: &mut E) {
+    pub(super) fn share<E: Effects>(&mut self, worker: WorkerId, values: Vec<SharedPayload>, fx: &mut E) {
         for value in values {
-            self.loans.lend(Borrower::Worker(worker), &value.1);
+            self.loans.lend(Borrower::Worker(worker), &value.payload);
             self.send(worker, &ToWorker::Share(vec![value]), fx);
         }
     }

@@ -12,7 +12,7 @@ use crate::ipc::payload::Payload;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::claims::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
-use crate::job::{Completion, Failure, Input, Outcome};
+use crate::job::{Completion, Failure, Input, Outcome, SharedPayload};
 use crate::message::{self, Completions, FromWorker, Task, ToSession, ToWorker};
 use crate::supervisor::core::owner_of;
 use crate::supervisor::effects::{GaugeValues, WorkerPage};
@@ -227,7 +227,11 @@ impl SimWorker {
                     self.shared.remove(&id);
                 }
             }
-            ToWorker::Share(values) => self.shared.extend(values),
+            ToWorker::Share(values) => {
+                for SharedPayload { id, payload, .. } in values {
+                    assert!(self.shared.insert(id, payload).is_none(), "{id} is shared twice");
+                }
+            }
             ToWorker::Retract(tasks) => {
                 let mut back = Vec::new();
                 for id in tasks {
@@ -259,6 +263,11 @@ impl SimWorker {
         };
         let mut lost = false;
         for input in &mut task.inputs {
+            if let Input::Shared { id, .. } = input {
+                let there = self.shared.get(id);
+                let there = there.unwrap_or_else(|| panic!("{} needs {id}, which was not sent", task.id));
+                *input = Input::Payload(there.clone());
+            }
             let Input::Pending { id } = *input else { continue };
             if !known(id) {
                 lost |= !self.store.contains_key(&id);
@@ -356,7 +365,9 @@ impl SimWorker {
                     true => Outcome::Value(payload),
                     false => {
                         self.store.insert(id, payload);
-                        Outcome::Held { nbytes: rng.choice([0, 10, 1_000_000]).unwrap(), bound: rng.u8(..) < 50 }
+                        let nbytes = rng.choice([0, 10, 1_000_000]).unwrap();
+                        let encoded = rng.choice([0, nbytes]).unwrap();
+                        Outcome::Held { nbytes, encoded, bound: rng.u8(..) < 50 }
                     }
                 }
             }
@@ -401,7 +412,7 @@ pub(super) fn payload(pool: &SegmentPool, value: u64, in_segment: bool) -> Paylo
     if !in_segment {
         return Payload::inline(&value.to_le_bytes());
     }
-    let mut segment = pool.alloc(64).unwrap();
+    let mut segment = pool.alloc(5000).unwrap();
     segment[..8].copy_from_slice(&value.to_le_bytes());
     Payload::new(Vec::new(), vec![segment.freeze()], Some(8))
 }

@@ -14,7 +14,7 @@ mod ser;
 
 use super::{Data, Value};
 use crate::ipc::sink::ByteSink;
-use crate::task::size::size_of_value;
+use crate::task::size::{Size, measure};
 use de::Decoder;
 use ser::{Encoder, Stream};
 use std::any::Any;
@@ -38,7 +38,7 @@ pub struct Codec {
     encode: fn(&(dyn Any + Send + Sync), &mut ByteSink<'_>) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
     flat: FlatParts,
-    size: fn(&(dyn Any + Send + Sync)) -> u64,
+    measure: fn(&(dyn Any + Send + Sync)) -> Size,
 }
 
 impl std::fmt::Debug for Codec {
@@ -59,7 +59,7 @@ impl<T: Data> CodecOf<T> {
         },
         decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
         flat: |value| run::flat(value.downcast_ref::<T>()?),
-        size: |value| value.downcast_ref::<T>().map_or(0, size_of_value),
+        measure: |value| value.downcast_ref::<T>().map_or(Size { bytes: 0, encoded: 0 }, measure),
     };
 }
 
@@ -86,7 +86,12 @@ impl Codec {
 
     /// About how many bytes of memory the value takes, see [`size_of_value`].
     pub(crate) fn size(&self, value: &Value) -> u64 {
-        (self.size)(&**value)
+        self.measure(value).bytes
+    }
+
+    /// The same, and how much of it is written one by one when it is sent.
+    pub(crate) fn measure(&self, value: &Value) -> Size {
+        (self.measure)(&**value)
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -103,6 +108,17 @@ pub(crate) struct Flat<'a> {
 impl Flat<'_> {
     pub(crate) fn len(&self) -> usize {
         self.head.1 + self.bytes.len()
+    }
+
+    /// All but its length.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    /// Whether these bytes are it.
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        let head = &self.head.0[..self.head.1];
+        bytes.strip_prefix(head).is_some_and(|rest| rest == self.bytes)
     }
 
     /// Copies all of it, to as many bytes as it is long.

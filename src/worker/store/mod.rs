@@ -4,6 +4,11 @@
 //! that fails loses nothing. One that was read back is dropped without being written again, since results never change.
 //! A thread of its own, the *mover*, writes; so does a thread that cannot go on without room. Reading back is mapping,
 //! done by the thread that needs the value.
+//!
+//! Values of elsewhere that several tasks read are here too, encoded and decoded ([`shared`]). What is decoded of them is
+//! the first to leave memory.
+
+mod shared;
 
 use crate::ids::TaskId;
 use crate::ipc::allocator;
@@ -11,16 +16,18 @@ use crate::ipc::disk::{Disk, DiskError, OnDisk};
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
-use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
+use crate::job::SharedPayload;
 use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
 use crate::task::Value;
 use crate::task::call::{discard, guarded};
 use crate::task::function::Record;
+use crate::task::shared_input::SharedInput;
 use log::Level;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
+use shared::SharedInputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +59,7 @@ struct StoreState {
     clock: u64,
     managed: u64,
     spilled: u64,
+    shared: SharedInputs,
     policy: Policy,
     /// Why the disk takes nothing, and since when that is known.
     failing: Option<(String, Instant)>,
@@ -74,8 +82,6 @@ struct Victim {
 
 pub(super) struct Store {
     state: Mutex<StoreState>,
-    /// Values of other workers that are to stay mapped.
-    shared: Mutex<FxHashMap<TaskId, Payload>>,
     /// Wakes the mover when a result should be moved.
     debts: Condvar,
     /// Whether any number of tasks may start; if not, the policy decides about each.
@@ -90,10 +96,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// A store that keeps to `policy`, if there is one, and moves results to `disk`, if there is one.
+    /// A store that keeps to `policy`, if there is one, and moves results to `disk`, if there is one. Decoded inputs that no
+    /// task reads take at most `idle` bytes, apart from the one that was used last.
     pub(super) fn new(
         policy: Option<Policy>,
         disk: Option<Disk>,
+        idle: u64,
         threads: usize,
         pool: SegmentPool,
         page: Arc<ControlPage>,
@@ -105,6 +113,7 @@ impl Store {
             clock: 0,
             managed: 0,
             spilled: 0,
+            shared: SharedInputs::new(idle),
             policy: policy.unwrap_or_else(Policy::unlimited),
             failing: None,
             trimmed: None,
@@ -114,7 +123,6 @@ impl Store {
         };
         Self {
             state: Mutex::new(state),
-            shared: Mutex::default(),
             debts: Condvar::new(),
             open: AtomicBool::new(true),
             threads,
@@ -233,23 +241,53 @@ impl Store {
 
     pub(super) fn forget(&self, ids: &[TaskId]) {
         // Dropping a value may take long or call the store, so it happens outside of the lock.
-        let dropped: Vec<StoredResult> = {
+        let dropped: (Vec<StoredResult>, Vec<Arc<SharedInput>>) = {
             let mut state = self.state.lock();
             let dropped = ids.iter().filter_map(|id| state.remove(*id)).collect();
+            let shared = ids.iter().filter_map(|id| state.remove_shared(*id)).collect();
             self.settle(&mut state);
-            dropped
+            (dropped, shared)
         };
-        dropped.into_iter().for_each(discard);
-        let mut shared = self.shared.lock();
-        if !shared.is_empty() {
-            ids.iter().for_each(|id| drop(shared.remove(id)));
-        }
+        dropped.0.into_iter().for_each(discard);
+        dropped.1.into_iter().for_each(discard);
     }
 
-    /// Keeps values ready for use: their segments mapped, and the mappings filled.
-    pub(super) fn share(&self, values: Vec<(TaskId, Payload)>) {
-        values.iter().flat_map(|(_, payload)| payload.segments()).for_each(|segment| segment.populate());
-        self.shared.lock().extend(values);
+    /// Keeps values of elsewhere for tasks that will name them.
+    pub(super) fn share(&self, values: Vec<SharedPayload>) {
+        let populated = values.iter().filter(|value| value.populate);
+        populated.flat_map(|value| value.payload.segments()).for_each(|segment| segment.populate());
+        let mut replaced = Vec::new();
+        let mut state = self.state.lock();
+        for SharedPayload { id, payload, .. } in values {
+            replaced.extend(state.remove_shared(id));
+            state.shared.insert(Arc::new(SharedInput::new(id, payload)));
+        }
+        drop(state);
+        replaced.into_iter().for_each(discard);
+    }
+
+    /// A value of elsewhere.
+    pub(super) fn shared(&self, id: TaskId) -> Option<Arc<SharedInput>> {
+        self.state.lock().shared.get(id)
+    }
+
+    /// A task has read these, and may have had them decoded: that counts as managed memory.
+    pub(super) fn used(&self, inputs: &[Arc<SharedInput>]) {
+        let mut idle = Vec::new();
+        let mut state = self.state.lock();
+        for input in inputs {
+            let (before, after) = state.shared.used(input);
+            state.uncount(before);
+            state.managed += after;
+            state.policy.came_back(after);
+        }
+        while let Some((value, bytes)) = state.shared.evict_over(inputs) {
+            state.uncount(bytes);
+            idle.push(value);
+        }
+        self.settle(&mut state);
+        drop(state);
+        idle.into_iter().for_each(discard);
     }
 
     /// Whether a task that is there may start beside `running` others.
@@ -368,8 +406,22 @@ impl Store {
         self.sample();
     }
 
-    /// Moves the result that has not been used for longest. False if none can be moved.
+    /// Drops what is decoded of a shared input, or else moves the result that has not been used for longest. False if none
+    /// can be moved.
     pub(super) fn move_one(&self) -> bool {
+        let decoded = {
+            let mut state = self.state.lock();
+            let evicted = state.shared.evict();
+            evicted.map(|(value, bytes)| {
+                state.uncount(bytes);
+                self.settle(&mut state);
+                value
+            })
+        };
+        if let Some(value) = decoded {
+            discard(value);
+            return true;
+        }
         let Some(disk) = &self.disk else {
             self.state.lock().policy.stuck();
             return false;
@@ -506,6 +558,20 @@ impl StoreState {
         }
         self.spilled -= entry.disk.as_ref().map_or(0, |d| d.len());
         Some(entry)
+    }
+
+    /// So much of what is kept is no longer in memory.
+    fn uncount(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.managed -= bytes;
+            self.policy.freed(bytes);
+        }
+    }
+
+    fn remove_shared(&mut self, id: TaskId) -> Option<Arc<SharedInput>> {
+        let (input, counted) = self.shared.remove(id)?;
+        self.uncount(counted);
+        Some(input)
     }
 
     /// Takes the value in memory of a result that is on disk.

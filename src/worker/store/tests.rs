@@ -4,7 +4,9 @@ use super::*;
 use crate::ids::{JobId, SessionId};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::PageName;
+use crate::ipc::payload::Payload;
 use crate::memory::thresholds::Thresholds;
+use crate::task::codec;
 use crate::task::function::TaskFunction;
 use crate::{Buffer, Data};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,7 +41,7 @@ fn rig() -> Rig {
     let pool = SegmentPool::new(1, ledger.clone(), 0);
     let disk = Disk::new(dir.path().to_path_buf(), ledger.clone());
     let policy = Policy::new(Thresholds::default().levels(1000 * KIB));
-    Rig { store: Store::new(Some(policy), Some(disk), 1, pool, page), ledger, _dir: dir }
+    Rig { store: Store::new(Some(policy), Some(disk), u64::MAX, 1, pool, page), ledger, _dir: dir }
 }
 
 impl Rig {
@@ -366,4 +368,66 @@ fn room_in_shared_memory_is_made_by_the_mover() {
     }
     // What this process uses may be a reason to move the others too.
     assert!(!rig.in_memory().contains(&0), "the oldest goes first");
+}
+
+/// A value of elsewhere that takes 100 KiB and a little once it is decoded.
+fn share(rig: &Rig, index: u32) -> Arc<SharedInput> {
+    let mut bytes = Vec::new();
+    codec::encode(&vec![1_u8; 100 << 10], &mut bytes, usize::MAX).unwrap();
+    rig.store.share(vec![SharedPayload { id: id(index), payload: Payload::inline(&bytes), populate: false }]);
+    rig.store.shared(id(index)).unwrap()
+}
+
+fn read(rig: &Rig, input: &Arc<SharedInput>) {
+    assert_eq!(input.share::<Vec<u8>>(false).unwrap().len(), 100 << 10);
+    rig.store.used(std::slice::from_ref(input));
+}
+
+#[test]
+fn what_is_decoded_counts_and_leaves_memory_before_any_result() {
+    let rig = rig();
+    let managed = || rig.store.state.lock().managed;
+    (0..3).for_each(|i| rig.put(i).unwrap());
+    let before = managed();
+    let inputs = [share(&rig, 10), share(&rig, 11)];
+    assert_eq!(managed(), before, "encoded it is not the worker's");
+    inputs.iter().for_each(|input| read(&rig, input));
+    assert!(managed() > before + 200 * KIB, "{}", managed());
+    let in_use = inputs[1].share::<Vec<u8>>(false).unwrap();
+    (3..6).for_each(|i| rig.put(i).unwrap());
+    rig.pay();
+    assert_eq!(rig.in_memory(), [2, 3, 4, 5], "one was not enough, and the other is in use");
+    assert_eq!(inputs.each_ref().map(|input| input.decoded_bytes() > 0), [false, true]);
+    drop(in_use);
+    rig.put(6).unwrap();
+    rig.pay();
+    assert_eq!(rig.in_memory(), [2, 3, 4, 5, 6]);
+    assert_eq!(inputs[1].decoded_bytes(), 0);
+    // It is decoded again when it is read again, and goes when it is to be dropped, though a task has it still.
+    read(&rig, &inputs[0]);
+    rig.store.forget(&[id(10)]);
+    assert!(rig.store.shared(id(10)).is_none());
+    read(&rig, &inputs[0]);
+    rig.store.forget(&(0..12).map(id).collect::<Vec<_>>());
+    assert_eq!((managed(), rig.store.page.gauges().managed()), (0, 0));
+}
+
+#[test]
+fn what_is_decoded_and_idle_is_bounded_without_a_limit() {
+    let page = Arc::new(ControlPage::create(&PageName::new().unwrap(), 0).unwrap());
+    let pool = SegmentPool::new(1, Ledger::in_memory(u64::MAX), 0);
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig { store: Store::new(None, None, 250 * KIB, 1, pool, page), ledger: Ledger::in_memory(0), _dir: dir };
+    let inputs: Vec<_> = (0..4).map(|i| share(&rig, i)).collect();
+    let decoded = || inputs.iter().map(|input| u32::from(input.decoded_bytes() > 0)).collect::<Vec<_>>();
+    inputs[..3].iter().for_each(|input| read(&rig, input));
+    assert_eq!(decoded(), [0, 1, 1, 0]);
+    read(&rig, &inputs[1]);
+    read(&rig, &inputs[3]);
+    assert_eq!(decoded(), [0, 1, 0, 1], "what was used longest ago goes");
+    inputs.iter().for_each(|input| drop(input.share::<Vec<u8>>(false).unwrap()));
+    rig.store.used(&inputs);
+    assert_eq!(decoded(), [1; 4], "one task needs all of them");
+    read(&rig, &inputs[0]);
+    assert_eq!(decoded().iter().sum::<u32>(), 2);
 }
