@@ -824,7 +824,7 @@ fn what_ended_after_its_limit_has_failed_though_nobody_had_looked() {
     let mut rig = Rig::new(1, 1);
     let options = WireOptions { timeout_ms: Some(50), retries: 1, ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[]], &[0]), 0, options));
-    for outcome in [Outcome::Held { nbytes: 9, bound: false }, Outcome::Value(Payload::inline(&[0]))] {
+    for outcome in [Outcome::Held { nbytes: 9, encoded: 9, bound: false }, Outcome::Value(Payload::inline(&[0]))] {
         assert_eq!(rig.on(0), [0]);
         assert_eq!(rig.told(), []);
         let run = rig.take(0, task(1, 0));
