@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most bytes at a time. Each control page has room for so many, and a quarter of what a pipe holds is enough for speed.
-pub(crate) const CHUNK: usize = 16 << 10;
+/// Most bytes at a time: as many as there is room for on a control page of three pages of memory.
+pub(crate) const CHUNK: usize = 7 << 10;
 /// They lie in words, of which as many as are needed are emptied and read.
 const WORD: usize = size_of::<AtomicU64>();
 

@@ -63,7 +63,7 @@ struct Page {
     run_entries: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Page>() <= 24 << 10 && align_of::<Page>() <= 4 << 10);
+const _: () = assert!(size_of::<Page>() <= 12 << 10 && align_of::<Page>() <= 4 << 10);
 
 /// Where the ring of task runs begins.
 const RING: usize = size_of::<Page>().next_multiple_of(align_of::<RingEntry>());
