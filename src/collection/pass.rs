@@ -119,10 +119,16 @@ pub fn fail<E: Data + Display>(error: E) {
 
 /// [`fail`] with what a call is told.
 pub(crate) fn fault(error: CallError) {
-    FAULT.with_borrow_mut(|fault| {
-        fault.get_or_insert_with(|| (AT.get(), error));
+    let later = FAULT.with_borrow_mut(|fault| match fault {
+        Some(_) => Some(error),
+        None => {
+            *fault = Some((AT.get(), error));
+            None
+        }
     });
     FAILED.set(true);
+    // Only the first counts. The error's own code runs here.
+    drop(later);
 }
 
 /// For a pass that ended without a value and without an error.

@@ -209,7 +209,8 @@ impl Source {
         match self {
             Self::Chunks(FromChunks { list: List::Rule(rule), .. }) => {
                 // Others that held them may have let them go meanwhile.
-                let tasks = rule.tasks.lock().upgrade().unwrap_or_else(|| rule.expand(&mut Vec::new()));
+                let known = rule.tasks.lock().upgrade();
+                let tasks = known.unwrap_or_else(|| rule.expand(&mut Vec::new()));
                 Made { source: self, tasks: Some(tasks) }
             }
             _ => Made { source: self, tasks: None },

@@ -100,16 +100,18 @@ pub fn a_limit_is_told_when_it_is_over(client: &Client) {
         let tell = || {
             let began = Instant::now();
             let error = ask();
-            assert!(matches!(error.task().unwrap().cause(), Cause::TimedOut { .. }), "{error}");
             let took = began.elapsed();
+            assert!(matches!(error.task().unwrap().cause(), Cause::TimedOut { .. }), "{error}");
             // The function goes on; it must not be in the way of the next.
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(160).saturating_sub(took));
             took - limit
         };
-        // The machine may be busy once, but not each time.
-        (0..10).map(|_| tell()).find(|late| *late <= Duration::from_millis(20)).unwrap_or_else(tell)
+        // The machine may be busy now and then.
+        let mut late: Vec<_> = (0..5).map(|_| tell()).collect();
+        late.sort();
+        late[2]
     };
-    let over = || delayed(deaf).timeout(limit).call(300);
+    let over = || delayed(deaf).timeout(limit).call(150);
     let once = late(&|| over().compute(client).unwrap_err());
     let submitted = late(&|| client.submit(&over()).unwrap().result().unwrap_err());
     let needed = late(&|| (over() + 1).compute(client).unwrap_err());
