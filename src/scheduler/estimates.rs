@@ -8,6 +8,7 @@ use super::job::TaskRef;
 use crate::job::JobSpec;
 use crate::task::program;
 use rustc_hash::FxHashMap;
+use std::time::Duration;
 
 /// By function, as a task's program names it: a moving average of run times in nanoseconds.
 ///
@@ -46,6 +47,47 @@ pub(super) struct ResultSizes(FxHashMap<u64, u64>);
 impl ResultSizes {
     fn learn(&mut self, function: u64, bytes: u64) {
         self.0.entry(function).and_modify(|old| *old = *old - *old / 4 + bytes / 4).or_insert(bytes);
+    }
+}
+
+/// What it takes to have a value encoded in one process and decoded in another: a moving average of what exports took.
+#[derive(Debug)]
+pub(super) struct SendingRate {
+    /// Nanoseconds for sixteen bytes.
+    rate: u64,
+    /// Since when the exports that have ended were awaited, and how many bytes they had to encode.
+    ended: Vec<(Duration, u64)>,
+}
+
+impl Default for SendingRate {
+    fn default() -> Self {
+        Self { rate: 16, ended: Vec::new() }
+    }
+}
+
+impl SendingRate {
+    /// Exports of less say more of messages than of bytes.
+    const TELLING: u64 = 1 << 20;
+
+    /// What sending so many bytes takes, in nanoseconds.
+    pub(super) fn time(&self, encoded: u64) -> u64 {
+        encoded / 16 * self.rate
+    }
+
+    /// An export that was asked for at `since` has ended.
+    pub(super) fn ended(&mut self, since: Duration, encoded: u64) {
+        if encoded >= Self::TELLING {
+            self.ended.push((since, encoded));
+        }
+    }
+
+    /// Learns from the exports that have ended, now that the time is known. Decoding takes about as long as encoding.
+    pub(super) fn learn(&mut self, now: Duration) {
+        for (since, encoded) in self.ended.drain(..) {
+            let took = now.saturating_sub(since).as_nanos() as u64;
+            let rate = (2 * took / (encoded / 16)).clamp(4, 256);
+            self.rate = (3 * self.rate + rate) / 4;
+        }
     }
 }
 

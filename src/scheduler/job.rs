@@ -1,5 +1,6 @@
 //! A job and the states of its tasks.
 
+use super::estimates::SendingRate;
 use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
@@ -150,7 +151,7 @@ impl Task {
     }
 }
 
-/// So many bytes of a shared buffer are mapped in a nanosecond; others are written and read at 1 GB/s.
+/// So many bytes of a shared buffer are mapped in a nanosecond.
 const MAPPED: u64 = 64;
 
 /// A computed value: in the supervisor, in a worker's store, or both.
@@ -184,8 +185,8 @@ impl TaskValue {
     }
 
     /// What it costs each of `users` to have it sent to them, in nanoseconds: it is sent once, for all of them.
-    pub(super) fn sending(&self, users: u32) -> u64 {
-        self.encoded / u64::from(users.max(1)) + self.nbytes.saturating_sub(self.encoded) / MAPPED
+    pub(super) fn sending(&self, users: u32, rate: &SendingRate) -> u64 {
+        rate.time(self.encoded) / u64::from(users.max(1)) + self.nbytes.saturating_sub(self.encoded) / MAPPED
     }
 }
 

@@ -213,7 +213,12 @@ impl Scheduler {
             self.stale += 1;
             return;
         };
-        self.workers[index].exporting -= 1;
+        let w = &mut self.workers[index];
+        w.exporting -= 1;
+        if let Some(at) = w.asked.iter().position(|(asked, ..)| *asked == id) {
+            let (_, since, encoded) = w.asked.swap_remove(at);
+            self.sending_rate.ended(since, encoded);
+        }
         let job = &mut self.jobs[r.job];
         job.exporting -= 1;
         self.leaving.push(r.job);

@@ -140,6 +140,7 @@ pub(crate) struct Scheduler {
     fleet: Option<Vec<WorkerSpec>>,
     result_sizes: estimates::ResultSizes,
     run_times: estimates::RunTimes,
+    sending_rate: estimates::SendingRate,
     /// No task runs anywhere, except those that wait for others. Set before tasks are placed, cleared by the first one.
     calm: bool,
     deliveries: Vec<Delivery>,
@@ -168,6 +169,7 @@ impl Scheduler {
     /// Decides what runs where, and hands over all commands that are due. To be called after each batch of events.
     pub(crate) fn dispatch(&mut self, now: Duration, out: &mut Vec<Command>) {
         self.now = self.now.max(now);
+        self.sending_rate.learn(self.now);
         self.settle();
         self.place_all();
         self.send_pipelined();

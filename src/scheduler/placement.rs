@@ -243,7 +243,10 @@ impl Scheduler {
                 }
                 let value = &owner.values[value];
                 if value.payload.is_none() {
-                    let transfer = Transfer { bytes: value.nbytes, time: value.sending(job.users_of(dep, owner)) };
+                    let transfer = Transfer {
+                        bytes: value.nbytes,
+                        time: value.sending(job.users_of(dep, owner), &self.sending_rate),
+                    };
                     total.add(transfer);
                     match held.iter_mut().find(|(worker, _)| *worker == value.holder) {
                         Some((_, there)) => there.add(transfer),
@@ -496,7 +499,10 @@ impl Scheduler {
                 && value.holder == worker
                 && value.payload.is_none()
             {
-                there.add(Transfer { bytes: value.nbytes, time: value.sending(job.users_of(dep, owner)) });
+                there.add(Transfer {
+                    bytes: value.nbytes,
+                    time: value.sending(job.users_of(dep, owner), &self.sending_rate),
+                });
             }
         }
         there

@@ -528,6 +528,31 @@ fn many_tasks_on_one_value_do_not_wait_for_its_worker() {
 }
 
 #[test]
+fn where_sending_turns_out_to_be_slow_less_is_sent() {
+    const BYTES: u64 = 16 << 20;
+    let mut rig = Rig::new(2, 1);
+    // Four tasks of 5 ms use a value that takes four milliseconds for each of them to send, if it goes as expected.
+    let send = |rig: &mut Rig, number: u32| {
+        rig.submit(number, graph(&[&[], &[0], &[0], &[0], &[0]], &[1, 2, 3, 4]));
+        let (worker, run) = (0..2).find_map(|w| Some((w, rig.runs.get(&w)?.first()?.clone()))).unwrap();
+        rig.take(worker, run.id);
+        rig.end_run(worker, &run, 5000, Outcome::Held { nbytes: BYTES, encoded: BYTES, bound: false });
+        let fetched = !rig.fetches().is_empty();
+        if fetched {
+            rig.now += ms(400);
+            rig.s.exported(WorkerId(worker), run.id, Ok(Payload::inline(&[0; 5000])));
+            rig.step();
+        }
+        while let Some((worker, run)) = (0..2).find_map(|w| Some((w, rig.runs.get(&w)?.first()?.clone()))) {
+            rig.take(worker, run.id);
+            rig.end_run(worker, &run, 5000, Outcome::Value(Payload::default()));
+        }
+        fetched
+    };
+    assert_eq!([1, 2, 3].map(|number| send(&mut rig, number)), [true, false, false]);
+}
+
+#[test]
 fn a_chain_of_large_buffers_stays_where_it_is() {
     let mut rig = Rig::new(2, 1);
     rig.submit(1, graph(&[&[], &[0], &[1], &[2]], &[3]));

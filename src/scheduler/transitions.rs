@@ -437,6 +437,7 @@ impl Scheduler {
         job.exporting += 1;
         let w = &mut self.workers[value.holder];
         w.exporting += 1;
+        w.asked.push((id, self.now, value.encoded));
         w.outbox.fetch.push(id);
     }
 

@@ -230,6 +230,7 @@ impl Scheduler {
             assert_eq!((w.held_values, w.held_bytes), (values, bytes), "{name}: held values");
             assert_eq!(w.claimed_bytes, claimed, "{name}: what is there to stay");
             assert_eq!(w.exporting, exporting, "{name}: fetches under way");
+            assert_eq!(w.asked.len(), exporting as usize, "{name}: times of fetches");
             if let Some(limit) = w.spec.memory_limit {
                 assert!(w.memory <= limit, "{name}: more memory promised than there is");
             }

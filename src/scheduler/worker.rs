@@ -183,6 +183,8 @@ pub(super) struct Worker {
     pub(super) spilled: u64,
     /// Fetches under way.
     pub(super) exporting: u32,
+    /// Since when these are awaited, and how many bytes of them are to be encoded.
+    pub(super) asked: Vec<(TaskId, Duration, u64)>,
     /// When the tasks with a time limit are overdue.
     pub(super) deadlines: Vec<(Duration, TaskRef)>,
     pub(super) leaving: Leaving,
@@ -244,6 +246,7 @@ impl Worker {
             claimed_bytes: 0,
             spilled: 0,
             exporting: 0,
+            asked: Vec::new(),
             deadlines: Vec::new(),
             leaving: Leaving::No,
             killed: false,
