@@ -1,6 +1,5 @@
 //! A job and the states of its tasks.
 
-use super::estimates::SendingRate;
 use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
@@ -151,9 +150,6 @@ impl Task {
     }
 }
 
-/// So many bytes of a shared buffer are mapped in a nanosecond.
-const MAPPED: u64 = 64;
-
 /// A computed value: in the supervisor, in a worker's store, or both.
 #[derive(Debug)]
 pub(super) struct TaskValue {
@@ -182,11 +178,6 @@ impl TaskValue {
     /// The value of task `owner`, in the store of a worker.
     pub(super) fn held(owner: u32, holder: WorkerIndex, nbytes: u64, encoded: u64, bound: bool) -> Self {
         Self { payload: None, nbytes, encoded, owner, taker: 0, holder, bound, exporting: false }
-    }
-
-    /// What it costs each of `users` to have it sent to them, in nanoseconds: it is sent once, for all of them.
-    pub(super) fn sending(&self, users: u32, rate: &SendingRate) -> u64 {
-        rate.time(self.encoded) / u64::from(users.max(1)) + self.nbytes.saturating_sub(self.encoded) / MAPPED
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which worker runs what, and when a worker's queue is relieved.
 
-use super::job::{State, TaskRef, flag};
+use super::job::{State, TaskRef, TaskValue, flag};
 use super::ready::{LaneKey, Rule};
 use super::worker::{Worker, WorkerIndex};
 use super::{RunTask, Scheduler};
@@ -21,6 +21,8 @@ pub(super) type Heads = BinaryHeap<Reverse<(u32, u32)>>;
 const MAX_BATCH: u32 = 512;
 /// A transfer costs this many nanoseconds, besides what its bytes do.
 const TRANSFER: u64 = 100_000;
+/// So many bytes of a shared buffer are mapped in a nanosecond.
+const MAPPED: u64 = 64;
 /// What it costs to run a task away from where its small inputs were made, in nanoseconds: waking another process.
 const AWAY: u64 = 20_000;
 /// A queue shorter than this, in nanoseconds, is not worth a message, as long as the worker ends tasks.
@@ -243,10 +245,7 @@ impl Scheduler {
                 }
                 let value = &owner.values[value];
                 if value.payload.is_none() {
-                    let transfer = Transfer {
-                        bytes: value.nbytes,
-                        time: value.sending(job.users_of(dep, owner), &self.sending_rate),
-                    };
+                    let transfer = self.transfer_of(value, job.users_of(dep, owner));
                     total.add(transfer);
                     match held.iter_mut().find(|(worker, _)| *worker == value.holder) {
                         Some((_, there)) => there.add(transfer),
@@ -487,6 +486,19 @@ impl Scheduler {
         tasks
     }
 
+    /// What it takes each of `users` to have a held value sent to them: it is sent once, for all of them.
+    fn transfer_of(&self, value: &TaskValue, users: u32) -> Transfer {
+        let holder = &self.workers[value.holder];
+        let shared = value.nbytes.saturating_sub(value.encoded);
+        // Which of its values a worker has on disk is not known. Those are read and written again to be sent.
+        let on_disk = match holder.spilled {
+            0 => 0,
+            spilled => (shared as f64 * (spilled as f64 / holder.held_bytes as f64).min(1.0)) as u64,
+        };
+        let time = self.sending_rate.time(value.encoded + on_disk) / u64::from(users.max(1)) + shared / MAPPED;
+        Transfer { bytes: value.nbytes, time }
+    }
+
     /// What of a task's inputs only this worker has.
     fn only_there(&self, r: TaskRef, worker: WorkerIndex) -> Transfer {
         let job = &self.jobs[r.job];
@@ -499,10 +511,7 @@ impl Scheduler {
                 && value.holder == worker
                 && value.payload.is_none()
             {
-                there.add(Transfer {
-                    bytes: value.nbytes,
-                    time: value.sending(job.users_of(dep, owner), &self.sending_rate),
-                });
+                there.add(self.transfer_of(value, job.users_of(dep, owner)));
             }
         }
         there

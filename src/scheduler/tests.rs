@@ -478,8 +478,9 @@ fn a_task_with_large_inputs_waits_for_their_worker_but_small_ones_move() {
 
 #[test]
 fn what_lies_in_buffers_moves_at_the_price_of_a_message() {
-    for (encoded, moves) in [(0, true), (256 << 20, false)] {
+    for (encoded, spilled, moves) in [(0, 0, true), (256 << 20, 0, false), (0, 200 << 20, false)] {
         let mut rig = Rig::new(2, 1);
+        rig.s.spilled(WorkerId(0), spilled);
         let pinned = WireOptions { worker: Some("w0".into()), ..WireOptions::default() };
         // 2 keeps worker 0 busy when 3 becomes ready. What a task takes is known by then: 10 ms.
         let spec = graph(&[&[], &[], &[], &[1]], &[0, 2, 3]);
