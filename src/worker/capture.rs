@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ const NAMED: usize = 16;
 const CHUNKS: usize = 16;
 
 pub(super) struct OutputCapture {
+    /// Reading ends of standard output and error; none where these are no pipes.
+    ends: [Option<File>; 2],
     state: Mutex<CaptureState>,
     descriptors: Descriptors,
     /// Tasks that ended since the pipes were read.
@@ -43,8 +45,6 @@ pub(super) struct OutputCapture {
 }
 
 struct CaptureState {
-    /// Reading ends of standard output and error; none where these are no pipes.
-    ends: [Option<File>; 2],
     read_at: u64,
     chatty: Option<Instant>,
 }
@@ -57,8 +57,18 @@ impl OutputCapture {
             use std::os::unix::fs::FileTypeExt;
             end.metadata().is_ok_and(|m| m.file_type().is_fifo()).then_some(end)
         };
-        let state = CaptureState { ends: [end(1), end(2)], read_at: ticks(), chatty: None };
-        Self { state: Mutex::new(state), descriptors: Descriptors::new(), unseen: AtomicU64::new(0) }
+        let state = CaptureState { read_at: ticks(), chatty: None };
+        Self {
+            ends: [end(1), end(2)],
+            state: Mutex::new(state),
+            descriptors: Descriptors::new(),
+            unseen: AtomicU64::new(0),
+        }
+    }
+
+    /// What becomes readable when tasks print.
+    pub(super) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ends.iter().flatten().map(AsFd::as_fd)
     }
 
     /// Whether a task that took so long has left this process its descriptors.
@@ -97,8 +107,7 @@ impl OutputCapture {
         if state.chatty.is_some_and(|at| at.elapsed() > CHATTY) {
             state.chatty = None;
         }
-        let CaptureState { ends, chatty, .. } = &mut *state;
-        let [out, err] = &*ends;
+        let [out, err] = &self.ends;
         let ready: smallvec::SmallVec<[(bool, &File); 2]> =
             [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_ref()?))).collect();
         let mut fds: smallvec::SmallVec<[PollFd<'_>; 6]> =
@@ -118,7 +127,7 @@ impl OutputCapture {
             for _ in 0..CHUNKS {
                 let Ok(Some(chunk)) = captured.take(*end, *stderr) else { break };
                 let full = chunk.bytes.len() == CHUNK;
-                *chatty = Some(Instant::now());
+                state.chatty = Some(Instant::now());
                 found(chunk, tasks.get_or_insert_with(|| running_since(ring, since)).clone());
                 captured.told();
                 if !full {
