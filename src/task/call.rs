@@ -1,9 +1,9 @@
 //! Runs one task function: catches panics, and lets the function know which task it is.
 
 use super::Value;
+use super::backtrace::TaskBacktrace;
 use super::function::{Argument, CallError, Record};
 use std::any::Any;
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use std::sync::Once;
 /// Why a call has no result.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    Panic { message: String, location: String, backtrace: String },
+    Panic { message: String, location: String, backtrace: TaskBacktrace },
     Call(CallError),
 }
 
@@ -37,12 +37,14 @@ impl From<CallError> for Fault {
 struct Watch {
     /// How many calls are under way on this thread, one inside the other.
     depth: u32,
+    /// An address in the stack frame of the innermost one.
+    frame: usize,
     /// Where the last panic of such a call began.
-    last: Option<(String, String)>,
+    last: Option<(String, TaskBacktrace)>,
 }
 
 thread_local! {
-    static WATCH: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, last: None }) };
+    static WATCH: RefCell<Watch> = const { RefCell::new(Watch { depth: 0, frame: 0, last: None }) };
 }
 
 /// Notes where a panic inside a task begins. The unwinding itself only carries the message.
@@ -51,16 +53,10 @@ fn install_hook() {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let watched = WATCH.try_with(|w| w.try_borrow().is_ok_and(|w| w.depth > 0)).unwrap_or(false);
-            if !watched {
-                return before(info);
-            }
+            let watched = WATCH.try_with(|w| Some(w.try_borrow().ok().filter(|w| w.depth > 0)?.frame));
+            let Ok(Some(frame)) = watched else { return before(info) };
             let location = info.location().map(ToString::to_string).unwrap_or_default();
-            let trace = Backtrace::capture();
-            let trace = match trace.status() {
-                BacktraceStatus::Captured => trace.to_string(),
-                _ => String::new(),
-            };
+            let trace = TaskBacktrace::capture(frame);
             WATCH.with(|w| w.borrow_mut().last = Some((location, trace)));
         }));
     });
@@ -75,9 +71,18 @@ pub(crate) fn call(record: &'static Record, args: &mut [Argument<'_>]) -> Result
 /// Runs something that may panic.
 pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Fault> {
     install_hook();
-    WATCH.with(|w| w.borrow_mut().depth += 1);
+    let here = 0_u8;
+    let enter = |w: &mut Watch| {
+        w.depth += 1;
+        std::mem::replace(&mut w.frame, &raw const here as usize)
+    };
+    let outer = WATCH.with(|w| enter(&mut w.borrow_mut()));
     let result = catch_unwind(AssertUnwindSafe(f));
-    WATCH.with(|w| w.borrow_mut().depth -= 1);
+    let leave = |w: &mut Watch| {
+        w.depth -= 1;
+        w.frame = outer;
+    };
+    WATCH.with(|w| leave(&mut w.borrow_mut()));
     result.unwrap_or_else(|payload| {
         let (location, backtrace) = WATCH.with(|w| w.borrow_mut().last.take()).unwrap_or_default();
         Err(Fault::Panic { message: message(&*payload), location, backtrace })
