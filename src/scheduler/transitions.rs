@@ -81,6 +81,7 @@ impl Scheduler {
                     self.learn_size(r, nbytes, false);
                 }
                 self.complete(r, Some(payload), nbytes, WorkerIndex::NONE, false, worker);
+                self.jobs[r.job].forget_program();
             }
             Outcome::Held { nbytes, bound } => {
                 if limited {
@@ -307,7 +308,7 @@ impl Scheduler {
             _ => job.retries(r.index),
         };
         if retries > 0 {
-            let tries = job.tries.entry(r.index).or_default();
+            let tries = job.tries.or_default(r.index);
             *tries += 1;
             if *tries <= retries {
                 return self.admit(r);

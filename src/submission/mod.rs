@@ -15,13 +15,14 @@ use crate::graph::label::TaskLabel;
 use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::ids::TaskId;
+use crate::lazy_map::LazyMap;
 use crate::submission::backend::Backend;
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
 use crate::submission::limit::Permit;
 use crate::submission::task_map::TaskMap;
 use parking_lot::{Mutex, MutexGuard};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -126,7 +127,7 @@ struct State {
     nodes: SmallVec<[Option<Arc<Node>>; 1]>,
     /// The map that it is, as long as an output of it may still fail.
     map: Option<Arc<MapTasks>>,
-    waiters: FxHashMap<u32, Waiters>,
+    waiters: LazyMap<u32, Waiters>,
     groups: Vec<Subscriber>,
     /// Outputs that are not done.
     pending: usize,
@@ -192,7 +193,7 @@ impl Submission {
             results: ResultStates::new(n),
             nodes,
             map,
-            waiters: FxHashMap::default(),
+            waiters: LazyMap::default(),
             groups: Vec::new(),
             pending: n,
             failed: 0,
@@ -357,6 +358,9 @@ impl Submission {
         let news = groups.iter_mut().filter(|group| !group.done.is_empty());
         let arrived = news.filter_map(|group| Some((group.to.upgrade()?, std::mem::take(&mut group.done)))).collect();
         groups.retain(|group| group.left > 0 && group.to.strong_count() > 0);
+        if groups.is_empty() {
+            *groups = Vec::new();
+        }
         arrived
     }
 
@@ -441,7 +445,7 @@ impl Submission {
             drop(state);
             return waiter.fire();
         }
-        state.waiters.entry(index).or_default().push(waiter);
+        state.waiters.or_default(index).push(waiter);
     }
 
     /// Has the values of these outputs sent here, each as soon as it is there.
@@ -493,7 +497,7 @@ impl Submission {
     }
 
     fn add_waiter(state: &mut MutexGuard<'_, State>, index: u32, waiter: Waiter) {
-        let waiters = state.waiters.entry(index).or_default();
+        let waiters = state.waiters.or_default(index);
         if !waiters.iter().any(|other| other.is_same(&waiter)) {
             waiters.push(waiter);
         }
