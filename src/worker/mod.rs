@@ -3,9 +3,10 @@
 //! No thread only reads. A thread without a task to run reads the socket, unless another thread does, and runs the task
 //! that it reads: so a task is not handed from thread to thread. While all threads run tasks, the *watcher* reads: it
 //! looks every few milliseconds while tasks start and end, and waits on descriptors otherwise. It also sends heartbeats,
-//! sends results that wait behind a long task, and ends the process when the supervisor has ended. Where there is a memory limit, the
-//! *mover* writes results to disk ([`store`]); while no task may start for want of memory, the watcher reads as if all
-//! threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock alone.
+//! sends results that wait behind a long task, and ends the process when the supervisor has ended. Where there is a
+//! memory limit, the *mover* writes results to disk ([`store`]); while no task may start for want of memory, the watcher
+//! reads as if all threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock
+//! alone.
 
 mod capture;
 mod descriptors;

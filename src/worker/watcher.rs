@@ -6,13 +6,13 @@
 
 use super::Worker;
 use crate::ipc::clock::monotonic_ms;
+use crate::ipc::poll_waker::PollWaker;
 use crate::message::FromWorker;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::poll::PollTimeout;
 use smallvec::SmallVec;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long between two rounds of the watcher while tasks start and end.
@@ -36,16 +36,13 @@ const LASTING: Duration = Duration::from_millis(50);
 pub(super) struct WatcherWaker {
     /// How much has happened that the watcher should know of.
     events: AtomicU64,
-    /// Whether the watcher waits on descriptors, or is about to.
-    waiting: AtomicBool,
-    descriptor: EventFd,
+    waker: PollWaker,
 }
 
 impl WatcherWaker {
     pub(super) fn new() -> Result<Self, String> {
-        let descriptor = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .map_err(|e| format!("no descriptor to wake a thread with: {e}"))?;
-        Ok(Self { events: AtomicU64::new(0), waiting: AtomicBool::new(false), descriptor })
+        let waker = PollWaker::new().map_err(|e| format!("no descriptor to wake a thread with: {e}"))?;
+        Ok(Self { events: AtomicU64::new(0), waker })
     }
 
     /// Something has happened that can wait until the watcher's next round.
@@ -55,12 +52,8 @@ impl WatcherWaker {
 
     /// Something has happened: a watcher that waits wakes up. An error: the descriptor is not what it was.
     fn wake(&self) -> Result<(), Errno> {
-        // In one order with what `wait` does: either it sees this event, or this sees that it waits.
-        self.events.fetch_add(1, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) && self.waiting.swap(false, Ordering::SeqCst) {
-            self.descriptor.write(1)?;
-        }
-        Ok(())
+        self.note();
+        self.waker.wake()
     }
 
     fn events(&self) -> u64 {
@@ -69,18 +62,7 @@ impl WatcherWaker {
 
     /// Waits until one of these can be read, or more than `seen` has happened. False: the time is up.
     fn wait(&self, seen: u64, others: &[BorrowedFd<'_>], timeout: PollTimeout) -> bool {
-        self.waiting.store(true, Ordering::SeqCst);
-        let mut ready = true;
-        if self.events.load(Ordering::SeqCst) == seen {
-            let all = std::iter::once(self.descriptor.as_fd()).chain(others.iter().copied());
-            let mut polled: SmallVec<[PollFd<'_>; 4]> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-            ready = poll(&mut polled, timeout) != Ok(0);
-        }
-        if !self.waiting.swap(false, Ordering::SeqCst) {
-            // Whoever has taken that away writes once; if that comes later still, it ends the next wait.
-            let _ = self.descriptor.read();
-        }
-        ready
+        self.waker.wait(|| self.events() == seen, others, timeout)
     }
 }
 
