@@ -8,7 +8,6 @@ use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, JobSpec, WantedResult, WireOptions};
 use crate::lazy_map::LazyMap;
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
@@ -173,7 +172,7 @@ pub(super) struct TaskValue {
 
 #[derive(Debug, Default)]
 pub(super) struct TaskValues {
-    entries: SmallVec<[Option<TaskValue>; 1]>,
+    entries: Vec<Option<TaskValue>>,
     free: Vec<u32>,
 }
 
@@ -182,6 +181,10 @@ impl TaskValues {
         if let Some(at) = self.free.pop() {
             self.entries[at as usize] = Some(value);
             return at;
+        }
+        if self.entries.is_empty() {
+            // Mostly there is no other: a future is a job.
+            self.entries.reserve_exact(1);
         }
         self.entries.push(Some(value));
         (self.entries.len() - 1) as u32
@@ -329,12 +332,12 @@ impl Job {
 
     /// Forgets how its only task is run, if there is a result that cannot be lost. Futures are many, and each is such a job.
     pub(super) fn forget_program(&mut self) {
-        let Some(State::Done { value, .. }) = self.tasks.first().map(|task| task.state) else { return };
+        let [Task { state: State::Done { value, .. }, .. }] = self.tasks[..] else { return };
         let value = &self.values[value];
         let spec = &*self.spec;
         let plain = spec.deps.is_empty() && spec.options.is_empty() && spec.building.is_empty();
         let safe = value.payload.is_some() && value.holder == WorkerIndex::NONE;
-        if safe && plain && self.tasks.len() == 1 && !spec.open && spec.outputs == DONE.outputs {
+        if safe && plain && !spec.open && spec.outputs == DONE.outputs {
             self.spec = Arc::clone(&DONE);
         }
     }

@@ -130,10 +130,10 @@ struct State {
     waiters: LazyMap<u32, Waiters>,
     groups: Vec<Subscriber>,
     /// Outputs that are not done.
-    pending: usize,
-    failed: usize,
+    pending: u32,
+    failed: u32,
     /// Outputs whose value is not here.
-    missing: usize,
+    missing: u32,
     when_all: Waiters,
 }
 
@@ -148,7 +148,7 @@ pub(crate) struct Submission {
     labels: Labels,
     state: CacheLine<Mutex<State>>,
     handles: SmallVec<[HandleCount; 2]>,
-    task_map: OnceLock<TaskMap>,
+    task_map: OnceLock<Box<TaskMap>>,
     /// Counts this graph as under way.
     permit: Mutex<Option<Permit>>,
 }
@@ -195,9 +195,9 @@ impl Submission {
             map,
             waiters: LazyMap::default(),
             groups: Vec::new(),
-            pending: n,
+            pending: n as u32,
             failed: 0,
-            missing: n,
+            missing: n as u32,
             when_all: SmallVec::new(),
         };
         Arc::new(Self {
@@ -221,14 +221,14 @@ impl Submission {
 
     /// Says where the outputs are made. To be said once, before anybody sees the submission.
     pub(crate) fn set_task_map(&self, task_map: TaskMap) {
-        if self.task_map.set(task_map).is_err() {
+        if self.task_map.set(Box::new(task_map)).is_err() {
             log::error!("submission {} has two task maps", self.number);
         }
     }
 
     /// Where the outputs are made, if that is in other processes.
     pub(crate) fn task_map(&self) -> Option<&TaskMap> {
-        self.task_map.get()
+        self.task_map.get().map(|task_map| &**task_map)
     }
 
     /// The task that makes an output, if it is a task of another process and has been sent there.
@@ -319,7 +319,7 @@ impl Submission {
                     ask.push(at);
                 }
             }
-            *missing -= usize::from(new.is_here());
+            *missing -= u32::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
                 _ => drop(nodes.get_mut(at as usize).and_then(Option::take)),
