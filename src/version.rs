@@ -32,6 +32,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("settings/mod.rs")) },
     const { hash(include_bytes!("status.rs")) },
     const { hash(include_bytes!("status/explanation.rs")) },
+    const { hash(include_bytes!("task/backtrace.rs")) },
     const { hash(include_bytes!("task/image.rs")) },
 ]);
 

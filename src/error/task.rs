@@ -1,6 +1,7 @@
 //! Why a task has no result: which task, where it ran, and what happened.
 
 use super::death::DeathRecord;
+use crate::task::backtrace::TaskBacktrace;
 use crate::task::call::guarded_serde;
 use crate::task::codec;
 use crate::task::{Data, Value};
@@ -118,7 +119,7 @@ pub enum Cause {
         /// File, line and column.
         location: String,
         /// The backtrace; empty unless `RUST_BACKTRACE=1` was set where it ran.
-        backtrace: String,
+        backtrace: TaskBacktrace,
     },
     /// Its function returned `Err`.
     Returned(ReturnedError),
@@ -308,7 +309,7 @@ mod tests {
     /// What is written for a cause, by variant and field. Processes of one version must agree on it.
     #[derive(Serialize)]
     enum Layout {
-        Panic { message: String, location: String, backtrace: String },
+        Panic { message: String, location: String, backtrace: Option<(u64, Vec<u64>)> },
         Returned { message: String, type_name: String, value: Vec<u8> },
         WorkerDied(Vec<DeathRecord>),
         MemoryLimit { limit: u64, peak: u64, records: Vec<DeathRecord> },
@@ -337,8 +338,8 @@ mod tests {
         let limit = Duration::from_millis(70_000);
         let all = [
             (
-                Cause::Panic { message: text("m"), location: text("l"), backtrace: text("b") },
-                Layout::Panic { message: text("m"), location: text("l"), backtrace: text("b") },
+                Cause::Panic { message: text("m"), location: text("l"), backtrace: TaskBacktrace::of(5, vec![300]) },
+                Layout::Panic { message: text("m"), location: text("l"), backtrace: Some((5, vec![300])) },
             ),
             (Cause::Returned(returned), Layout::Returned { message: text("m"), type_name: text("t"), value }),
             (Cause::WorkerDied(records()), Layout::WorkerDied(records())),

@@ -17,6 +17,7 @@ pub(crate) mod ledger;
 pub(crate) mod out_of_band;
 pub(crate) mod page;
 pub(crate) mod payload;
+pub(crate) mod poll_waker;
 pub(crate) mod ring;
 pub(crate) mod segment;
 pub(crate) mod sink;

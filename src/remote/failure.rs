@@ -20,11 +20,12 @@ impl Remote {
             None => {
                 let submissions = self.submissions.lock();
                 let its = submissions.get(&failure.task.job.number).and_then(|entry| {
-                    let end = *entry.ends.get(failure.task.index as usize)?;
-                    let label = ((end as usize) < entry.graph.len()).then(|| entry.graph.label(end))?;
+                    let names = entry.names.as_ref()?;
+                    let end = *names.ends.get(failure.task.index as usize)?;
+                    let label = ((end as usize) < names.graph.len()).then(|| names.graph.label(end))?;
                     Some((label.key(), label.name()))
                 });
-                its.or_else(|| label_of_held(&submissions.get(&number)?.graph, failure.task))
+                its.or_else(|| label_of_held(&submissions.get(&number)?.names.as_ref()?.graph, failure.task))
             }
         };
         let (key, name) = named.unwrap_or_else(|| (format!("task-{}", failure.task), "task".to_string()));

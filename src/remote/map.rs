@@ -1,7 +1,7 @@
 //! How the calls of a map get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::{Remote, SubmissionEntry, forward};
+use super::{FailureNames, Remote, SubmissionEntry, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
@@ -42,7 +42,7 @@ impl Remote {
             return Ok(submission);
         }
         self.total.fetch_add(map.len() as u64, Ordering::Relaxed);
-        let entry = SubmissionEntry { unreleased: 1, ..SubmissionEntry::new(&submission, graph) };
+        let entry = SubmissionEntry::new(&submission, Some(FailureNames { graph, ends: Vec::new() }), 1);
         self.submissions.lock().insert(number, entry);
         let mut sender =
             MapSender { remote: Arc::clone(&self), submission: Arc::clone(&submission), map, next: 0, tasks: 0 };
@@ -150,7 +150,9 @@ impl MapSender {
                 return Err(Error::Closed { reason: "a part of the map has been refused".to_string() });
             };
             entry.unreleased += spec.outputs.len();
-            entry.ends.extend_from_slice(&ends);
+            if let Some(names) = &mut entry.names {
+                names.ends.extend_from_slice(&ends);
+            }
         }
         // Before anybody may take them as sent.
         self.submission.settle(failed);

@@ -15,6 +15,7 @@ use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
+use crate::lazy_map::LazyMap;
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
@@ -31,7 +32,7 @@ use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::encode::encode;
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -66,28 +67,32 @@ const RELEASES: usize = 256;
 /// What is remembered of a submission while outputs of it are to come.
 pub(crate) struct SubmissionEntry {
     pub(crate) submission: Weak<Submission>,
-    /// To name what fails. Empty when nothing can fail any more: it may hold the last handles of other results.
-    pub(crate) graph: Graph,
-    /// For each task of the job, the last of the graph's tasks it stands for.
-    pub(crate) ends: Vec<u32>,
+    /// None when nothing can fail any more: it may hold the last handles of other results.
+    pub(crate) names: Option<Box<FailureNames>>,
     /// Outputs that have not been released, and one more while there are outputs that have not been sent.
     pub(crate) unreleased: usize,
     /// Tasks that have been released, of which the supervisor has not been told.
     pub(crate) released: Vec<u32>,
     /// Tasks that this side has cancelled, and of which the supervisor may still say so.
-    pub(crate) cancelled: FxHashSet<u32>,
+    pub(crate) cancelled: LazyMap<u32, ()>,
+}
+
+/// What is needed to name what fails.
+pub(crate) struct FailureNames {
+    pub(crate) graph: Graph,
+    /// For each task of the job, the last of the graph's tasks it stands for.
+    pub(crate) ends: Vec<u32>,
 }
 
 impl SubmissionEntry {
-    pub(crate) fn new(submission: &Arc<Submission>, graph: Graph) -> Self {
-        let submission = Arc::downgrade(submission);
+    /// `unreleased`: see there.
+    pub(crate) fn new(submission: &Arc<Submission>, names: Option<FailureNames>, unreleased: usize) -> Self {
         Self {
-            submission,
-            graph,
-            ends: Vec::new(),
-            unreleased: 0,
+            submission: Arc::downgrade(submission),
+            names: names.map(Box::new),
+            unreleased,
             released: Vec::new(),
-            cancelled: FxHashSet::default(),
+            cancelled: LazyMap::default(),
         }
     }
 }
@@ -237,8 +242,8 @@ impl Remote {
             submission.settle(news);
             // What failed is the failure of later submissions, too, which must be able to name it.
             if failed == 0 && submission.has_succeeded() {
-                let graph = self.submissions.lock().get_mut(&number).map(|entry| std::mem::take(&mut entry.graph));
-                drop(graph);
+                let names = self.submissions.lock().get_mut(&number).and_then(|entry| entry.names.take());
+                drop(names);
             }
         }
     }
@@ -246,14 +251,19 @@ impl Remote {
     /// Cancels tasks that have been sent.
     pub(crate) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
         if let Some(entry) = self.submissions.lock().get_mut(&number) {
-            entry.cancelled.extend(&outputs);
+            for &task in &outputs {
+                entry.cancelled.insert(task, ());
+            }
         }
         self.send_quietly(Request::Cancel { number, outputs });
     }
 
     /// Whether this side has cancelled the task, which is said only once: it may have been told to run again since.
     fn knew(&self, task: TaskId) -> bool {
-        self.submissions.lock().get_mut(&task.job.number).is_some_and(|entry| entry.cancelled.remove(&task.index))
+        self.submissions
+            .lock()
+            .get_mut(&task.job.number)
+            .is_some_and(|entry| entry.cancelled.remove(&task.index).is_some())
     }
 
     /// Closes this side: nothing will come any more.
@@ -399,7 +409,8 @@ impl Backend for Remote {
         let forwarded = if want.here() { aliases.clone() } else { Vec::new() };
         submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
         let unreleased = wired.spec.outputs.len();
-        let entry = SubmissionEntry { unreleased, ends: wired.ends, ..SubmissionEntry::new(&submission, graph) };
+        let names = FailureNames { graph, ends: wired.ends };
+        let entry = SubmissionEntry::new(&submission, Some(names), unreleased);
         self.send(number, entry, wired.spec)?;
         forwarded.into_iter().for_each(|(index, from)| forward(from, Arc::downgrade(&submission), index));
         Ok(submission)
@@ -433,7 +444,7 @@ impl Backend for Remote {
         submission.set_task_map(TaskMap::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
         submission.settle(spec.data.iter().map(|(index, payload)| (*index, ResultState::Payload(payload.clone()))));
-        let entry = SubmissionEntry { unreleased: n as usize, ..SubmissionEntry::new(&submission, Graph::default()) };
+        let entry = SubmissionEntry::new(&submission, None, n as usize);
         self.send(number, entry, spec)?;
         Ok(submission)
     }

@@ -5,14 +5,21 @@ use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WireOptions};
+use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WantedResult, WireOptions};
+use crate::lazy_map::LazyMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+/// The job of one task that has a result, without the task: all that is needed of it as long as somebody holds that.
+static DONE: LazyLock<Arc<JobSpec>> = LazyLock::new(|| {
+    let outputs = vec![WantedResult { index: 0, deliver: false }];
+    Arc::new(JobSpec { body_ends: vec![0], dep_ends: vec![0], outputs, ..JobSpec::default() })
+});
 
 /// A task by the slot of its job: valid as long as the job is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +200,10 @@ impl TaskValues {
             self.entries[at as usize] = Some(value);
             return at;
         }
+        if self.entries.is_empty() {
+            // Mostly there is no other: a future is a job.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push(Some(value));
         (self.entries.len() - 1) as u32
     }
@@ -251,7 +262,7 @@ pub(super) struct Job {
     pub(super) dependents: Vec<u32>,
     pub(super) external_inputs: Vec<ExternalInput>,
     /// Who uses tasks of this job from outside: job slot and external.
-    pub(super) users: FxHashMap<u32, BTreeSet<(u32, u32)>>,
+    pub(super) users: LazyMap<u32, BTreeSet<(u32, u32)>>,
     pub(super) values: TaskValues,
     /// The workers that were sent a value which several tasks use, and keep it, by its task.
     pub(super) shared: FxHashMap<u32, SmallVec<[WorkerId; 4]>>,
@@ -260,14 +271,14 @@ pub(super) struct Job {
     /// The lane of each entry of the spec's options.
     pub(super) option_lanes: Vec<u32>,
     /// Failed runs of the tasks that may be repeated.
-    pub(super) tries: FxHashMap<u32, u32>,
+    pub(super) tries: LazyMap<u32, u32>,
     /// Doomed tasks, of which an input has failed: at most so many of their other inputs have not ended. When as many have,
     /// it is found out from scratch; so a task with many failing inputs is not looked at anew for each of them.
-    pub(super) open: FxHashMap<u32, u32>,
+    pub(super) open: LazyMap<u32, u32>,
     /// The lanes of the tasks that are to run alone.
-    pub(super) alone: FxHashMap<u32, u32>,
+    pub(super) alone: LazyMap<u32, u32>,
     /// The workers that died under a task.
-    pub(super) deaths: FxHashMap<u32, Vec<DeathRecord>>,
+    pub(super) deaths: LazyMap<u32, Vec<DeathRecord>>,
     pub(super) claims: u32,
     /// Externals of other jobs that name a task of this one.
     pub(super) refs: u32,
@@ -337,6 +348,18 @@ impl Job {
             *open = open.saturating_sub(1);
             *open > 0
         })
+    }
+
+    /// Forgets how its only task is run, if there is a result that cannot be lost. Futures are many, and each is such a job.
+    pub(super) fn forget_program(&mut self) {
+        let [Task { state: State::Done { value, .. }, .. }] = self.tasks[..] else { return };
+        let value = &self.values[value];
+        let spec = &*self.spec;
+        let plain = spec.deps.is_empty() && spec.options.is_empty() && spec.building.is_empty();
+        let safe = value.payload.is_some() && value.holder == WorkerIndex::NONE;
+        if safe && plain && !spec.open && spec.outputs == DONE.outputs {
+            self.spec = Arc::clone(&DONE);
+        }
     }
 
     pub(super) fn list(&mut self, at: u32, ready: &mut ReadyLanes) {

@@ -84,7 +84,7 @@ impl Scheduler {
     pub(crate) fn suspect(&mut self, tasks: &[TaskId]) {
         for &task in tasks {
             if let Some(r) = self.jobs.find_task(task) {
-                self.jobs[r.job].deaths.entry(r.index).or_default();
+                self.jobs[r.job].deaths.or_default(r.index);
             }
         }
     }

@@ -67,7 +67,7 @@ impl Scheduler {
     /// first, and fails if that is not enough.
     pub(super) fn blame(&mut self, r: TaskRef, record: &DeathRecord) -> Option<Cause> {
         let job = &mut self.jobs[r.job];
-        let deaths = job.deaths.entry(r.index).or_default();
+        let deaths = job.deaths.or_default(r.index);
         deaths.push(record.clone());
         if record.cause.is_of_memory() {
             let was_alone = job.tasks[r.index as usize].has(flag::ALONE);

@@ -5,6 +5,7 @@ use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, fl
 use super::ready::{Lane, ReadyLanes, Rule};
 use crate::ids::{JobId, TaskId};
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
+use crate::lazy_map::LazyMap;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,16 +63,16 @@ impl Scheduler {
             dependent_ends: Vec::new(),
             dependents: Vec::new(),
             external_inputs,
-            users: FxHashMap::default(),
+            users: LazyMap::default(),
             values: TaskValues::default(),
             shared: FxHashMap::default(),
             failures: Vec::new(),
             lanes: vec![Lane::default()],
             option_lanes: Vec::with_capacity(spec.options.len()),
-            tries: FxHashMap::default(),
-            open: FxHashMap::default(),
-            alone: FxHashMap::default(),
-            deaths: FxHashMap::default(),
+            tries: LazyMap::default(),
+            open: LazyMap::default(),
+            alone: LazyMap::default(),
+            deaths: LazyMap::default(),
             claims: spec.outputs.len() as u32,
             refs: 0,
             exporting: 0,
@@ -144,7 +145,7 @@ impl Scheduler {
         for (at, external) in job.external_inputs.iter().enumerate() {
             let owner = &mut self.jobs[external.target.job];
             owner.refs += 1;
-            owner.users.entry(external.target.index).or_default().insert((job.slot, at as u32));
+            owner.users.or_default(external.target.index).insert((job.slot, at as u32));
             let task = &mut owner.tasks[external.target.index as usize];
             task.put(flag::SHARED, true);
             task.uses += u32::from(external.uses > 0);

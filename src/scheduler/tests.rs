@@ -48,7 +48,7 @@ fn with(mut spec: JobSpec, index: u32, options: WireOptions) -> JobSpec {
 }
 
 fn panicked(id: TaskId) -> Box<Failure> {
-    let cause = Cause::Panic { message: "no".into(), location: String::new(), backtrace: String::new() };
+    let cause = Cause::Panic { message: "no".into(), location: String::new(), backtrace: Default::default() };
     Box::new(Failure { task: id, step: 0, call: None, worker: None, cause })
 }
 

@@ -91,6 +91,7 @@ impl Scheduler {
                     self.learn_size(r, nbytes, false);
                 }
                 self.complete(r, TaskValue::sent(r.index, payload), worker);
+                self.jobs[r.job].forget_program();
             }
             Outcome::Held { nbytes, encoded, bound } => {
                 if limited {
@@ -316,7 +317,7 @@ impl Scheduler {
             _ => job.retries(r.index),
         };
         if retries > 0 {
-            let tries = job.tries.entry(r.index).or_default();
+            let tries = job.tries.or_default(r.index);
             *tries += 1;
             if *tries <= retries {
                 return self.admit(r);

@@ -16,13 +16,14 @@ use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::host::report;
 use crate::ids::TaskId;
+use crate::lazy_map::LazyMap;
 use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
 use crate::submission::limit::Permit;
 use crate::submission::task_map::TaskMap;
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -127,13 +128,13 @@ struct State {
     nodes: SmallVec<[Option<Arc<Node>>; 1]>,
     /// The map that it is, as long as an output of it may still fail.
     map: Option<Arc<MapTasks>>,
-    waiters: FxHashMap<u32, Waiters>,
+    waiters: LazyMap<u32, Waiters>,
     groups: Vec<Subscriber>,
     /// Outputs that are not done.
-    pending: usize,
-    failed: usize,
+    pending: u32,
+    failed: u32,
     /// Outputs whose value is not here.
-    missing: usize,
+    missing: u32,
     when_all: Waiters,
 }
 
@@ -150,7 +151,7 @@ pub(crate) struct Submission {
     fails_fast: bool,
     state: CacheLine<Mutex<State>>,
     handles: SmallVec<[HandleCount; 2]>,
-    task_map: OnceLock<TaskMap>,
+    task_map: OnceLock<Box<TaskMap>>,
     /// Counts this graph as under way.
     permit: Mutex<Option<Permit>>,
 }
@@ -198,11 +199,11 @@ impl Submission {
             results: ResultStates::new(n),
             nodes,
             map,
-            waiters: FxHashMap::default(),
+            waiters: LazyMap::default(),
             groups: Vec::new(),
-            pending: n,
+            pending: n as u32,
             failed: 0,
-            missing: n,
+            missing: n as u32,
             when_all: SmallVec::new(),
         };
         Arc::new(Self {
@@ -227,14 +228,14 @@ impl Submission {
 
     /// Says where the outputs are made. To be said once, before anybody sees the submission.
     pub(crate) fn set_task_map(&self, task_map: TaskMap) {
-        if self.task_map.set(task_map).is_err() {
+        if self.task_map.set(Box::new(task_map)).is_err() {
             report!(Error, "submission {} has two task maps", self.number);
         }
     }
 
     /// Where the outputs are made, if that is in other processes.
     pub(crate) fn task_map(&self) -> Option<&TaskMap> {
-        self.task_map.get()
+        self.task_map.get().map(|task_map| &**task_map)
     }
 
     /// The task that makes an output, if it is a task of another process and has been sent there.
@@ -326,7 +327,7 @@ impl Submission {
                     ask.push(at);
                 }
             }
-            *missing -= usize::from(new.is_here());
+            *missing -= u32::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
                 _ => succeeded.extend(nodes.get_mut(at as usize).and_then(Option::take)),
@@ -365,6 +366,9 @@ impl Submission {
         let news = groups.iter_mut().filter(|group| !group.done.is_empty());
         let arrived = news.filter_map(|group| Some((group.to.upgrade()?, std::mem::take(&mut group.done)))).collect();
         groups.retain(|group| group.left > 0 && group.to.strong_count() > 0);
+        if groups.is_empty() {
+            *groups = Vec::new();
+        }
         arrived
     }
 
@@ -452,7 +456,7 @@ impl Submission {
             drop(state);
             return waiter.fire();
         }
-        state.waiters.entry(index).or_default().push(waiter);
+        state.waiters.or_default(index).push(waiter);
     }
 
     /// Has the values of these outputs sent here, each as soon as it is there.
@@ -500,7 +504,7 @@ impl Submission {
             }
             _ => false,
         };
-        let unused = Self::add_waiter(state.waiters.entry(index).or_default(), waiter);
+        let unused = Self::add_waiter(state.waiters.or_default(index), waiter);
         drop(state);
         drop(unused);
         if ask {

@@ -5,8 +5,9 @@
 
 use super::handle::ResultHandle;
 use crate::ids::JobId;
+use crate::lazy_map::LazyMap;
 use parking_lot::{Condvar, Mutex};
-use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Outputs that follow each other, made by tasks that do.
@@ -19,7 +20,7 @@ struct IndexRange {
 
 /// Which task makes which output. Both ascend.
 #[derive(Debug, Default)]
-pub(crate) struct IndexRanges(Vec<IndexRange>);
+pub(crate) struct IndexRanges(SmallVec<[IndexRange; 1]>);
 
 impl IndexRanges {
     /// Adds an output, behind all there are.
@@ -55,9 +56,9 @@ struct Sent {
     rows: IndexRanges,
     /// The first output that has not been sent.
     next: u32,
-    dropped: FxHashMap<u32, Dropped>,
+    dropped: LazyMap<u32, Dropped>,
     /// What runs in place of outputs that have never been sent and are to be made after all.
-    replacements: FxHashMap<u32, ResultHandle>,
+    replacements: LazyMap<u32, ResultHandle>,
 }
 
 /// See the head of this module.
@@ -112,7 +113,8 @@ impl TaskMap {
         let mut tasks = Vec::with_capacity(indices.len());
         for &index in indices {
             if index >= sent.next {
-                sent.dropped.entry(index).and_modify(|old| *old = Dropped::Released).or_insert(how);
+                let how = if sent.dropped.contains_key(&index) { Dropped::Released } else { how };
+                sent.dropped.insert(index, how);
             } else {
                 tasks.extend(sent.rows.task(index));
             }
@@ -125,7 +127,7 @@ impl TaskMap {
     pub(crate) fn dropped(&self, indices: Range<u32>) -> Vec<u32> {
         let sent = self.sent.lock();
         let mut dropped: Vec<u32> = match sent.dropped.len() < indices.len() {
-            true => sent.dropped.keys().copied().filter(|index| indices.contains(index)).collect(),
+            true => sent.dropped.iter().map(|(index, _)| *index).filter(|index| indices.contains(index)).collect(),
             false => indices.filter(|index| sent.dropped.contains_key(index)).collect(),
         };
         dropped.sort_unstable();

@@ -1,10 +1,10 @@
 //! Runs one task function: catches panics, and lets the function know which task it is.
 
 use super::Value;
+use super::backtrace::TaskBacktrace;
 use super::function::{Argument, CallError, Record};
 use crate::host::report;
 use std::any::Any;
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use std::sync::Once;
 /// Why a call has no result.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    Panic { message: String, location: String, backtrace: String },
+    Panic { message: String, location: String, backtrace: TaskBacktrace },
     Call(CallError),
 }
 
@@ -37,8 +37,10 @@ impl From<CallError> for Fault {
 thread_local! {
     /// How many calls are under way on this thread, one inside the other.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// An address in the stack frame of the innermost one.
+    static FRAME: Cell<usize> = const { Cell::new(0) };
     /// Where the last panic of such a call began.
-    static LAST: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<(String, TaskBacktrace)>> = const { RefCell::new(None) };
 }
 
 /// Notes where a panic inside a task begins. The unwinding itself only carries the message.
@@ -51,11 +53,7 @@ fn install_hook() {
                 return before(info);
             }
             let location = info.location().map(ToString::to_string).unwrap_or_default();
-            let trace = Backtrace::capture();
-            let trace = match trace.status() {
-                BacktraceStatus::Captured => trace.to_string(),
-                _ => String::new(),
-            };
+            let trace = TaskBacktrace::capture(FRAME.get());
             let _ = LAST.try_with(|last| last.replace(Some((location, trace))));
         }));
     });
@@ -70,9 +68,12 @@ pub(crate) fn call(record: &'static Record, args: &mut [Argument<'_>]) -> Result
 /// Runs something that may panic.
 pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Fault> {
     install_hook();
+    let here = 0_u8;
+    let outer = FRAME.replace(&raw const here as usize);
     DEPTH.set(DEPTH.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(f));
     DEPTH.set(DEPTH.get() - 1);
+    FRAME.set(outer);
     result.unwrap_or_else(|payload| {
         let (location, backtrace) = LAST.try_with(RefCell::take).ok().flatten().unwrap_or_default();
         Err(Fault::Panic { message: message(&*payload), location, backtrace })

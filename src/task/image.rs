@@ -4,7 +4,9 @@
 //! image, which is the same wherever the loader put the image. Records are constants with relocations, so the linker
 //! places them in a data segment that is read-only after relocation; only offsets into such a segment are accepted.
 
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
+use std::hash::BuildHasher;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
@@ -140,6 +142,23 @@ pub(crate) fn address_of<T>(offset: u64) -> Option<*const T> {
     let at = usize::try_from(offset).ok()?;
     let address = image().base.checked_add(at)?;
     (holds::<T>(at) && address.is_multiple_of(align_of::<T>())).then_some(address as *const T)
+}
+
+/// Where an address of code is, counted from the start of the image. `None` where it belongs to a shared library.
+pub(crate) fn place_in_code(address: usize) -> Option<u64> {
+    let at = address.wrapping_sub(image().base);
+    holds::<u8>(at).then_some(at as u64)
+}
+
+/// The address of such a place.
+pub(crate) fn address_in_code(place: u64) -> Option<usize> {
+    address_of::<u8>(place).map(|address| address as usize)
+}
+
+/// A short form of [`build_id`].
+pub(crate) fn build_hash() -> u64 {
+    static HASH: OnceLock<u64> = OnceLock::new();
+    *HASH.get_or_init(|| FxBuildHasher.hash_one(build_id()))
 }
 
 fn holds<T>(at: usize) -> bool {

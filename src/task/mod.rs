@@ -1,5 +1,6 @@
 //! What a task is made of: functions that can be named in another process, values, and how they are encoded.
 
+pub(crate) mod backtrace;
 pub(crate) mod building;
 pub(crate) mod call;
 pub(crate) mod codec;

@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ const MUCH: usize = CHUNK;
 const LARGE_PIPE: usize = 256 << 10;
 
 pub(super) struct OutputCapture {
+    /// Reading ends of standard output and error; none where these are no pipes.
+    ends: [Option<File>; 2],
     state: Mutex<CaptureState>,
     descriptors: Descriptors,
     /// Tasks that ended since the pipes were read.
@@ -47,8 +49,6 @@ pub(super) struct OutputCapture {
 }
 
 struct CaptureState {
-    /// Reading ends of standard output and error; none where these are no pipes.
-    ends: [Option<File>; 2],
     /// Which of the pipes have been enlarged.
     large: [bool; 2],
     read_at: u64,
@@ -64,19 +64,19 @@ impl OutputCapture {
             use std::os::unix::fs::FileTypeExt;
             end.metadata().is_ok_and(|m| m.file_type().is_fifo()).then_some(end)
         };
-        let state = CaptureState {
-            ends: [end(1), end(2)],
-            large: [false; 2],
-            read_at: ticks(),
-            runs: RingReader::default(),
-            chatty: None,
-        };
+        let state = CaptureState { large: [false; 2], read_at: ticks(), runs: RingReader::default(), chatty: None };
         Self {
+            ends: [end(1), end(2)],
             state: Mutex::new(state),
             descriptors: Descriptors::new(),
             unseen: AtomicU64::new(0),
             flows: AtomicBool::new(false),
         }
+    }
+
+    /// What becomes readable when tasks print.
+    pub(super) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ends.iter().flatten().map(AsFd::as_fd)
     }
 
     /// Whether a task that took so long has left this process its descriptors.
@@ -115,7 +115,7 @@ impl OutputCapture {
         mut found: impl FnMut(OutputChunk, Vec<String>),
     ) -> Closed {
         let mut state = self.state.lock();
-        let CaptureState { ends, large, read_at, runs, chatty } = &mut *state;
+        let CaptureState { large, read_at, runs, chatty } = &mut *state;
         self.unseen.store(0, Ordering::Relaxed);
         self.flows.store(false, Ordering::Relaxed);
         let now = ticks();
@@ -123,7 +123,7 @@ impl OutputCapture {
         if chatty.is_some_and(|at| at.elapsed() > CHATTY) {
             *chatty = None;
         }
-        let [out, err] = &*ends;
+        let [out, err] = &self.ends;
         let ready: smallvec::SmallVec<[(bool, &File); 2]> =
             [(false, out), (true, err)].into_iter().filter_map(|(stderr, end)| Some((stderr, end.as_ref()?))).collect();
         let mut fds: smallvec::SmallVec<[PollFd<'_>; 6]> =

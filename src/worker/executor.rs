@@ -19,7 +19,6 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Most results that are collected for one message.
@@ -97,7 +96,7 @@ impl Worker {
         let gives = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
         // The end of a follower must not be reported before the end of this task: so the lock is kept.
         let queue = (followed && gives).then_some(queue);
-        self.activity.fetch_add(1, Ordering::Relaxed);
+        self.watcher.note();
         self.store.unpinned();
         scope.end(&outcome);
         match &outcome {

@@ -2,10 +2,11 @@
 //!
 //! No thread only reads. A thread without a task to run reads the socket, unless another thread does, and runs the task
 //! that it reads: so a task is not handed from thread to thread. While all threads run tasks, the *watcher* reads: it
-//! polls every few milliseconds as long as anything runs, and sleeps otherwise. It also sends heartbeats, sends results
-//! that wait behind a long task, and ends the process when the supervisor has ended. Where there is a memory limit, the
-//! *mover* writes results to disk ([`store`]); while no task may start for want of memory, the watcher reads as if all
-//! threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock alone.
+//! looks every few milliseconds while tasks start and end, and waits on descriptors otherwise. It also sends heartbeats,
+//! sends results that wait behind a long task, and ends the process when the supervisor has ended. Where there is a
+//! memory limit, the *mover* writes results to disk ([`store`]); while no task may start for want of memory, the watcher
+//! reads as if all threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock
+//! alone.
 
 mod capture;
 mod descriptors;
@@ -43,12 +44,13 @@ use queue::Queue;
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Store;
 use uplink::SupervisorSocket;
+use watcher::WatcherWaker;
 
 /// How long a dying supervisor may take from closing its connections to its end.
 const DYING: Duration = Duration::from_secs(5);
@@ -76,10 +78,7 @@ pub(crate) struct Worker {
     capture: OutputCapture,
     /// Functions whose names the supervisor has been told.
     introduced: Mutex<FxHashSet<u64>>,
-    /// Number of starts and ends of tasks: the watcher sees by it whether tasks run.
-    activity: AtomicU64,
-    watcher_awake: Mutex<bool>,
-    watcher_wake_up: Condvar,
+    watcher: WatcherWaker,
     client: OnceLock<Arc<crate::remote::Remote>>,
     /// The way to the exporter, the thread that sends results which must be read from disk first. Empty until needed.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
@@ -178,9 +177,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         finished: Mutex::default(),
         capture: OutputCapture::open(),
         introduced: Mutex::default(),
-        activity: AtomicU64::new(0),
-        watcher_awake: Mutex::new(false),
-        watcher_wake_up: Condvar::new(),
+        watcher: WatcherWaker::new()?,
         client: OnceLock::new(),
         exporter: OnceLock::new(),
         welcome,

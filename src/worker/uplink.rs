@@ -12,6 +12,7 @@ use crate::message::{FromWorker, Request, ToWorker};
 use crate::remote;
 use nix::errno::Errno;
 use parking_lot::Mutex;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -97,6 +98,11 @@ impl SupervisorSocket {
             log::error!("a message to the supervisor cannot be sent: {reason}");
             exit_now(UNHEARD);
         }
+    }
+
+    /// What becomes readable when there is something to read.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Waits until there is something to read.

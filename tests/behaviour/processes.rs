@@ -5,7 +5,7 @@ use crate::common::{
     until, wait_for_file,
 };
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use swath::{
     Buffer, Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, WorkerState, delayed, try_delayed, value,
 };
@@ -521,4 +521,43 @@ fn tasks_that_fill_the_pipe_and_are_followed_do_not_block_their_worker() {
     }
     let kept = client.persist(&links).unwrap();
     assert_eq!(client.compute_timeout(kept.last().unwrap(), LONG).unwrap(), 200);
+}
+
+/// How often the threads of a process have gone to sleep.
+fn sleeps_of(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let sleeps = threads.flatten().map(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.map_or(0, |count| count.trim().parse::<u64>().unwrap())
+    });
+    sleeps.sum()
+}
+
+#[test]
+fn a_worker_sleeps_while_its_task_does_and_hears_at_once_all_the_same() {
+    fn naps(seconds: u64) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(seconds) && !swath::cancelled() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        swath::cancelled()
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(1).build().unwrap();
+    let future = client.submit(&delayed(naps).call(30)).unwrap();
+    let running = || client.workers().unwrap().iter().any(|w| !w.running.is_empty());
+    until("the task runs", running);
+    let pid = client.workers().unwrap()[0].pid;
+    // It looks more often for a moment after a task has begun.
+    std::thread::sleep(Duration::from_millis(200));
+    let (before, began) = (sleeps_of(pid), Instant::now());
+    std::thread::sleep(Duration::from_secs(1));
+    let a_second = (sleeps_of(pid) - before) as f64 / began.elapsed().as_secs_f64();
+    // Ten of them are the task's own.
+    assert!(a_second < 60.0, "{a_second}");
+    client.cancel(&future);
+    let began = Instant::now();
+    until("the task has ended", || !running());
+    assert!(began.elapsed() < Duration::from_secs(5), "the cancellation has arrived, and the task listens");
 }

@@ -176,6 +176,49 @@ impl Drop for Thread {
     }
 }
 
+/// A number and room for what a future is for, each made for itself, given to another thread and answered by it; all of
+/// them when they are answered.
+pub(crate) fn messages(n: u64) -> Outcome<Vec<Arc<(AtomicU64, [u64; 12])>>> {
+    let (sender, given) = std::sync::mpsc::channel::<Arc<(AtomicU64, [u64; 12])>>();
+    let thread = std::thread::Builder::new().spawn(move || {
+        for message in given {
+            message.0.fetch_add(1, Ordering::AcqRel);
+        }
+    })?;
+    let messages = (0..n).map(|x| {
+        let message = Arc::new((AtomicU64::new(x), [x; 12]));
+        sender.send(Arc::clone(&message)).map(|()| message)
+    });
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    drop(sender);
+    thread.join().map_err(|_| "the thread has panicked")?;
+    require(messages.iter().map(|m| m.0.load(Ordering::Acquire)).eq(1..=n), "not 1 to N")?;
+    Ok(messages)
+}
+
+/// `n` times `n` numbers written to a file in `n` writes, and read from it again one by one; how many these were.
+pub(crate) fn exchange(n: u64) -> Outcome<u64> {
+    let file = tempfile::tempfile()?;
+    for chunk in 0..n {
+        let numbers: Vec<u8> = (chunk * n..(chunk + 1) * n).flat_map(u64::to_le_bytes).collect();
+        file.write_all_at(&numbers, chunk * n * 8)?;
+    }
+    let (mut seen, mut number) = (0, [0; 8]);
+    for i in 0..n {
+        for chunk in 0..n {
+            file.read_exact_at(&mut number, (chunk * n + i) * 8)?;
+            seen += u64::from(u64::from_le_bytes(number) == chunk * n + i);
+        }
+    }
+    Ok(seen)
+}
+
+/// Sleeps until the standard input ends.
+pub(crate) fn sleep() -> Outcome {
+    std::io::stdin().lock().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
 const MESSAGE: usize = 64;
 
 /// Another process at the other end of a socket.
@@ -235,6 +278,8 @@ mod tests {
             let (write, read) = disk(&std::env::temp_dir(), 3, 10_000, through).unwrap();
             assert!(write > 0.0 && read > 0.0);
         }
+        assert_eq!(messages(100).unwrap().len(), 100);
+        assert_eq!(exchange(10).unwrap(), 100);
         let mut thread = Thread::start().unwrap();
         assert!((0..100).all(|x| thread.inc(x).unwrap() == x + 1));
     }

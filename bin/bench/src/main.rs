@@ -18,11 +18,14 @@ mod bags;
 mod chain;
 mod data_plane;
 mod event_log;
+mod failing;
 mod fan_in;
 mod fault;
 mod first_result;
 mod floors;
+mod futures;
 mod graph;
+mod idle;
 mod metg;
 mod noop;
 mod options;
@@ -38,6 +41,7 @@ mod scheduler;
 mod service;
 mod shapes;
 mod shared_input;
+mod shuffle;
 mod sleep_loop;
 mod spread;
 mod startup;
@@ -58,7 +62,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 23] = [
+const WORKLOADS: [Workload; 27] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -198,6 +202,30 @@ const WORKLOADS: [Workload; 23] = [
         about: "tasks that do nothing, with the log of events and without (--n, --via)",
         systems: &["swath-sync", "swath-threads", "swath-processes"],
         run: event_log::run,
+    },
+    Workload {
+        name: "futures",
+        about: "calls submitted one by one, with futures that are held (--n, --via)",
+        systems: &["swath-sync", "swath-threads", "swath-processes", "floor-channel"],
+        run: futures::run,
+    },
+    Workload {
+        name: "failing",
+        about: "tasks that panic or return an error, with backtraces and without (--n, --part)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: failing::run,
+    },
+    Workload {
+        name: "shuffle",
+        about: "something from each of N partitions to each of N partitions (--n)",
+        systems: &["swath-threads", "swath-processes", "floor-file"],
+        run: shuffle::run,
+    },
+    Workload {
+        name: "idle",
+        about: "what workers cost that have nothing to do, or tasks that sleep (--busy: only these)",
+        systems: &["swath-processes", "floor-sleep"],
+        run: idle::run,
     },
     Workload {
         name: "scaling",

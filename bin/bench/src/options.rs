@@ -13,7 +13,7 @@ usage: bench WORKLOAD|all [--systems A,B,…] [--repeat K] [--workers W] [--quic
 sizes, for the workloads that have them:
   --n N  --d DEPTH  --t-ms MS  --via A,B,…  --shape merge,tree  --pattern A,B,…  --steps N
   --width N  --rounds N  --mib N  --kills N  --callers N  --part A,B,…  --data FOLDER
-  --gib N  --directory FOLDER  --uses N";
+  --gib N  --directory FOLDER  --uses N  --busy";
 
 /// What to measure, and how much of it. Sizes that are not given are the workload's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,6 +46,10 @@ pub(crate) struct Options {
     /// Threads that submit.
     pub(crate) callers: Option<usize>,
     pub(crate) pattern: Option<Vec<String>>,
+    /// Only what is so while tasks run.
+    pub(crate) busy: bool,
+    /// Whether `repeat` was asked for.
+    pub(crate) repeats: bool,
 }
 
 impl Options {
@@ -55,6 +59,11 @@ impl Options {
             Some(n) => vec![n],
             None => if self.quick { small } else { usual }.to_vec(),
         }
+    }
+
+    /// How many measurements, where the workload has a reason for a number of its own.
+    pub(crate) fn repeat_or(&self, usual: usize) -> usize {
+        if self.repeats || self.quick { self.repeat } else { usual }
     }
 
     /// How many workers, where the workload has no reason for another number.
@@ -88,14 +97,20 @@ pub(crate) enum Child {
     Startup,
     /// Has tasks print.
     Print,
+    /// Measures tasks that fail.
+    Failing,
+    /// Sleeps until its input ends.
+    Sleep,
 }
 
 impl Child {
-    pub(crate) const ALL: [(&'static str, Child); 4] = [
+    pub(crate) const ALL: [(&'static str, Child); 6] = [
         ("exec-child", Child::Exec),
         ("pong-child", Child::Pong),
         ("startup-child", Child::Startup),
         ("print-child", Child::Print),
+        ("failing-child", Child::Failing),
+        ("sleep-child", Child::Sleep),
     ];
 }
 
@@ -112,15 +127,16 @@ fn list(text: &str) -> Vec<String> {
 }
 
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Request, lexopt::Error> {
-    let repeat = std::env::var("SWATH_REPEAT").ok().and_then(|r| r.parse().ok()).unwrap_or(3);
-    let mut options = Options { repeat, ..Options::default() };
+    let repeat = std::env::var("SWATH_REPEAT").ok().and_then(|r| r.parse().ok());
+    let mut options = Options { repeat: repeat.unwrap_or(3), repeats: repeat.is_some(), ..Options::default() };
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Request::Help),
             Long("list") => return Ok(Request::List),
             Long("quick") => options.quick = true,
             Long("systems") => options.systems = Some(list(&parser.value()?.string()?)),
-            Long("repeat") => options.repeat = parser.value()?.parse()?,
+            Long("repeat") => (options.repeat, options.repeats) = (parser.value()?.parse()?, true),
+            Long("busy") => options.busy = true,
             Long("workers") => options.workers = Some(parser.value()?.parse()?),
             Long("n") => options.n = Some(parser.value()?.parse()?),
             Long("d" | "depth") | Short('d') => options.depth = Some(parser.value()?.parse()?),

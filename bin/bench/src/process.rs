@@ -2,8 +2,8 @@
 
 use crate::options::{Child, Options};
 use crate::report::{Outcome, require};
-use crate::{floors, printing, startup};
-use std::process::Command;
+use crate::{failing, floors, printing, startup};
+use std::process::{Command, Stdio};
 
 /// This executable, also when its file has been replaced.
 pub(crate) const SELF: &str = "/proc/self/exe";
@@ -28,11 +28,18 @@ pub(crate) fn child(child: Child, options: &Options) -> Outcome {
         Child::Pong => floors::pong(),
         Child::Startup => startup::child(options),
         Child::Print => printing::child(options),
+        Child::Failing => failing::child(options),
+        Child::Sleep => floors::sleep(),
     }
 }
 
 /// Measures one system of a workload in a process of its own, which tells its measurements by itself.
 pub(crate) fn again(workload: &str, system: &str, options: &Options) -> Outcome {
+    again_with(workload, system, options, |_| {})
+}
+
+/// As [`again`], started with more.
+pub(crate) fn again_with(workload: &str, system: &str, options: &Options, more: impl FnOnce(&mut Command)) -> Outcome {
     let mut command = Command::new(SELF);
     command.args([workload, "--systems", system, "--repeat", &options.repeat.to_string()]);
     if options.quick {
@@ -46,7 +53,17 @@ pub(crate) fn again(workload: &str, system: &str, options: &Options) -> Outcome 
     if let Some(parts) = &options.part {
         command.args(["--part", &parts.join(",")]);
     }
+    if let Some(via) = &options.via {
+        command.args(["--via", &via.join(",")]);
+    }
+    more(&mut command);
     require(command.status()?.success(), "the process failed")
+}
+
+/// A process that sleeps as long as this is kept.
+pub(crate) fn start_sleeper() -> Outcome<Guard> {
+    let name = Child::ALL.iter().find(|(_, c)| *c == Child::Sleep).map_or("", |(name, _)| name);
+    Ok(Guard(Command::new(SELF).arg(name).stdin(Stdio::piped()).spawn()?))
 }
 
 /// Bytes of memory this process has.
@@ -90,6 +107,17 @@ pub(crate) fn cpu_nanos(pid: u32) -> Option<u64> {
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         let Ok(text) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
         sum += text.split_whitespace().next().and_then(|w| w.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Some(sum)
+}
+
+/// How often the threads of a process have gone to sleep, and so were woken; `None` if it has ended.
+pub(crate) fn wake_ups(pid: u32) -> Option<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let Ok(text) = std::fs::read_to_string(thread.path().join("status")) else { continue };
+        let slept = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += slept.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or_default();
     }
     Some(sum)
 }
@@ -142,5 +170,6 @@ mod tests {
     fn processor_time_is_read() {
         assert!(cpu_nanos(std::process::id()).is_some());
         assert!(cpu_nanos(u32::MAX).is_none());
+        assert!(wake_ups(std::process::id()).is_some() && wake_ups(u32::MAX).is_none());
     }
 }

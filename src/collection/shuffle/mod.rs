@@ -4,6 +4,7 @@
 //! disk (see [`store`]); so it needs little memory, however large its chunk is. Each task of the second reads its pieces of
 //! all chunks, and has only the elements of its own keys in memory.
 
+mod blocks;
 pub(crate) mod store;
 
 use super::chunk_id::{ChunkId, Places};
@@ -23,7 +24,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 pub use store::ShuffleError;
-use store::{PieceReader, PieceWriter, Pieces};
+use store::{OpenFiles, PieceReader, PieceWriter, Pieces};
 
 /// In which of `n` parts a key belongs: the same in every process of a build.
 pub fn partition_of<K: Hash + ?Sized>(key: &K, n: usize) -> usize {
@@ -128,6 +129,7 @@ pub struct Shuffled<T, E = ShuffleError> {
     piece: usize,
     next: usize,
     current: Option<PieceReader>,
+    files: OpenFiles,
     _elements: PhantomData<fn() -> (T, E)>,
 }
 
@@ -136,7 +138,14 @@ impl<T: 'static, E: 'static> LayerInput for Shuffled<T, E> {
 
     fn take(args: &mut Args<'_, '_>, i: usize, chunk: &ChunkId) -> Result<Self, Refused> {
         let piece = chunk.number() as usize;
-        Ok(Self { pieces: args.share(i)?, piece, next: 0, current: None, _elements: PhantomData })
+        Ok(Self {
+            pieces: args.share(i)?,
+            piece,
+            next: 0,
+            current: None,
+            files: OpenFiles::default(),
+            _elements: PhantomData,
+        })
     }
 }
 
@@ -158,7 +167,7 @@ impl<T: Data, E: From<ShuffleError> + Data + Display> Iterator for Shuffled<T, E
             }
             let pieces = self.pieces.get(self.next)?;
             self.next += 1;
-            match pieces.open().map(|open| open.piece(self.piece)) {
+            match pieces.open(&mut self.files, self.pieces.len()).map(|open| open.piece(self.piece)) {
                 Ok(Ok(reader)) => self.current = Some(reader),
                 Ok(Err(error)) => {
                     pass::fail(E::from(error));

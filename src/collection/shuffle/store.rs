@@ -6,6 +6,7 @@
 //! as the process lives. When a piece is dropped, its room in the file is given back. A result that consists of pieces is
 //! bound to its process ([`Record::bound`](crate::task::function::Record::bound)): if that dies, it is made again.
 
+use super::blocks;
 use crate::files::open_file;
 use crate::ipc::disk::{self, Disk, DiskError, Extent, WeakDisk};
 use crate::task::Data;
@@ -14,20 +15,27 @@ use crate::task::codec::Refused;
 use crate::task::function::CallError;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Most bytes that one write of pieces keeps in memory.
 const IN_MEMORY: usize = 16 << 20;
-/// A piece is written in blocks of at least so many bytes, unless it ends before.
+/// A piece is written in blocks of at least so many bytes; what is left of all pieces in the end, in one go.
 const BLOCK: usize = 4 << 10;
 /// Room is taken from the file in parts of so many bytes, where there is so much.
 const STEP: u64 = 1 << 20;
 /// Bytes of a range as it is written.
 const RANGE: u64 = 16;
+/// Set in the length of a range that is a list of ranges.
+const LIST: u64 = 1 << 63;
+/// Most files that one reader of pieces keeps open.
+const MOST_OPEN: usize = 16;
 /// Bytes of the number before a table of pieces, by which it is known.
 const TOKEN: u64 = 8;
 /// How long a task waits that has lost an input.
@@ -127,11 +135,13 @@ struct Room {
 
 impl Room {
     fn write(&mut self, bytes: &[u8]) -> Result<u64, ShuffleError> {
-        let len = bytes.len() as u64;
-        if len == 0 {
-            // Nothing is read there.
-            return Ok(0);
-        }
+        let at = self.take(bytes.len() as u64)?;
+        self.fill(at, bytes)?;
+        Ok(at)
+    }
+
+    /// Takes room for so many bytes, which are to be written next.
+    fn take(&mut self, len: u64) -> Result<u64, ShuffleError> {
         if self.extents.last().is_none_or(|extent| extent.len() - self.used < len) {
             self.close();
             let disk = &self.file.disk;
@@ -143,10 +153,15 @@ impl Room {
             self.used = 0;
         }
         let Some(extent) = self.extents.last() else { unreachable!("one has been pushed") };
-        self.file.disk.write_at(extent, bytes, self.used).map_err(|e| self.file.no_room(e))?;
         let at = extent.offset() + self.used;
         self.used += len;
         Ok(at)
+    }
+
+    /// Writes to room that has been taken last.
+    fn fill(&self, at: u64, bytes: &[u8]) -> Result<(), ShuffleError> {
+        let Some(extent) = self.extents.last() else { unreachable!("it has been taken") };
+        self.file.disk.write_at(extent, bytes, at - extent.offset()).map_err(|e| self.file.no_room(e))
     }
 
     /// Gives back what is left of the last part.
@@ -213,19 +228,43 @@ impl PieceWriter {
 
     /// The pieces, written as a whole.
     pub(crate) fn finish(mut self) -> Result<Pieces, ShuffleError> {
-        (0..self.pieces.len()).try_for_each(|piece| self.flush(piece))?;
-        let mut lists = Vec::new();
-        let mut ends = vec![0];
-        for piece in &self.pieces {
-            piece.written.iter().for_each(|range| put(&mut lists, *range));
-            ends.push(lists.len() as u64);
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        for piece in 0..self.pieces.len() {
+            if self.pieces[piece].end.len() >= BLOCK {
+                self.flush(piece)?;
+            }
         }
-        let lists_at = self.room.write(&lists)?;
-        let mut table = PROCESS.to_le_bytes().to_vec();
-        ends.windows(2).for_each(|ends| put(&mut table, (lists_at + ends[0], ends[1] - ends[0])));
-        let table = self.room.write(&table)? + TOKEN;
+        let is_whole = self.room.extents.is_empty();
+        let most = |piece: &Piece| piece.end.len() as u64 + RANGE * (piece.written.len() as u64 + 2);
+        let len = TOKEN + self.pieces.iter().map(most).sum::<u64>();
+        let at = self.room.take(len)?;
+        let (mut bytes, mut table) = (Vec::with_capacity(len as usize), Vec::with_capacity(self.pieces.len() * 16));
+        for Piece { end, written } in &mut self.pieces {
+            let here = at + bytes.len() as u64;
+            if !end.is_empty() {
+                written.push((here, end.len() as u64));
+                bytes.append(end);
+            }
+            match written[..] {
+                [] => put(&mut table, (0, 0)),
+                [range] => put(&mut table, range),
+                _ => {
+                    put(&mut table, (at + bytes.len() as u64, RANGE * written.len() as u64 | LIST));
+                    written.iter().for_each(|range| put(&mut bytes, *range));
+                }
+            }
+        }
+        bytes.extend_from_slice(&PROCESS.to_le_bytes());
+        let table_at = at + bytes.len() as u64;
+        bytes.append(&mut table);
+        self.room.fill(at, &bytes)?;
         self.room.close();
-        Ok(Pieces { table, at: PiecesAt::Local(Arc::new(self.room)) })
+        let block = Block {
+            at,
+            len: if is_whole { bytes.len() as u64 } else { 0 },
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        };
+        Ok(Pieces { table: table_at, block, at: PiecesAt::Local(Arc::new(self.room)) })
     }
 }
 
@@ -237,9 +276,19 @@ fn put(out: &mut Vec<u8>, range: Range) {
 /// What a task has written.
 #[derive(Clone)]
 pub(crate) struct Pieces {
-    /// Where the list of each piece's ranges is, one range after the other. The process's number stands before it.
+    /// Where the range of each piece is, or of the list of its ranges. The process's number stands before it.
     table: u64,
+    block: Block,
     at: PiecesAt,
+}
+
+/// What has been written last, with the table; of length 0 where that is not all.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Block {
+    at: u64,
+    len: u64,
+    /// Tells it from all others of its process.
+    serial: u64,
 }
 
 #[derive(Clone)]
@@ -249,7 +298,7 @@ enum PiecesAt {
     Remote(Address),
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Address {
     pid: u32,
     descriptor: i32,
@@ -259,15 +308,42 @@ struct Address {
 impl Pieces {
     /// For a task that has failed.
     pub(crate) fn none() -> Self {
-        Self { table: 0, at: PiecesAt::Remote(Address::default()) }
+        Self { table: 0, block: Block::default(), at: PiecesAt::Remote(Address::default()) }
     }
 
-    /// Opens them for reading.
-    pub(crate) fn open(&self) -> Result<Reader, CallError> {
+    /// Opens them for reading. `files` are those that the caller has read from while it had these pieces, too; it reads
+    /// from `n` such outputs.
+    pub(crate) fn open(&self, files: &mut OpenFiles, n: usize) -> Result<Reader, CallError> {
+        let Block { at, len, serial } = self.block;
+        if len == 0 || !blocks::have_room(len, n) {
+            return self.open_file(files);
+        }
+        let key = match &self.at {
+            PiecesAt::Local(_) => (*PROCESS, serial),
+            PiecesAt::Remote(address) => (address.token, serial),
+        };
+        let block = match blocks::get(key) {
+            Some(block) => block,
+            None => {
+                let reader = self.open_file(files)?;
+                // What cannot be read now is told when it is needed.
+                let Ok(block) = reader.read((at, len)) else { return Ok(reader) };
+                let block = Arc::from(block);
+                blocks::put(key, &block);
+                block
+            }
+        };
+        Ok(Reader { table: self.table, file: Opened::Memory { block, at } })
+    }
+
+    fn open_file(&self, files: &mut OpenFiles) -> Result<Reader, CallError> {
         let address = match &self.at {
             PiecesAt::Local(room) => return Ok(Reader { table: self.table, file: Opened::Local(Arc::clone(room)) }),
             PiecesAt::Remote(address) => address,
         };
+        if let Some((_, file)) = files.0.iter().find(|(at, _)| at == address) {
+            return Ok(Reader { table: self.table, file: Opened::Remote(Arc::clone(file)) });
+        }
         let lost = |reason: String| {
             // The supervisor hears of the death at the same time; the next try must not come before that.
             std::thread::sleep(PAUSE);
@@ -279,6 +355,11 @@ impl Pieces {
         let mut token = [0; TOKEN as usize];
         match file.read_exact_at(&mut token, self.table.saturating_sub(TOKEN)) {
             Ok(()) if u64::from_le_bytes(token) == address.token => {
+                let file = Arc::new(file);
+                if files.0.len() == MOST_OPEN {
+                    files.0.clear();
+                }
+                files.0.push((*address, Arc::clone(&file)));
                 Ok(Reader { table: self.table, file: Opened::Remote(file) })
             }
             Ok(()) => Err(lost("it has gone, and another has got its number".to_string())),
@@ -297,16 +378,20 @@ impl Serialize for Pieces {
                 Address { pid: std::process::id(), descriptor, token: *PROCESS }
             }
         };
-        (self.table, address).serialize(serializer)
+        (self.table, self.block, address).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Pieces {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (table, address) = Deserialize::deserialize(deserializer)?;
-        Ok(Self { table, at: PiecesAt::Remote(address) })
+        let (table, block, address) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { table, block, at: PiecesAt::Remote(address) })
     }
 }
+
+/// Files of other processes, each opened once for all pieces in it.
+#[derive(Default)]
+pub(crate) struct OpenFiles(Vec<(Address, Arc<File>)>);
 
 /// Pieces that are open for reading.
 pub(crate) struct Reader {
@@ -316,25 +401,44 @@ pub(crate) struct Reader {
 
 enum Opened {
     Local(Arc<Room>),
-    Remote(File),
+    Remote(Arc<File>),
+    /// Not a file, but a copy of all that is needed of it.
+    Memory {
+        block: Arc<[u8]>,
+        at: u64,
+    },
 }
 
 impl Reader {
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<(), ShuffleError> {
+        let read = match &self.file {
+            Opened::Local(room) => room.file.disk.read_at(bytes, at),
+            Opened::Remote(file) => file.read_exact_at(bytes, at),
+            Opened::Memory { block, at: first } => {
+                let part = at.checked_sub(*first).and_then(|from| block.get(from as usize..)?.get(..bytes.len()));
+                part.map(|part| bytes.copy_from_slice(part)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            }
+        };
+        read.map_err(|e| ShuffleError::Read { reason: e.to_string() })
+    }
+
     fn read(&self, (at, len): Range) -> Result<Vec<u8>, ShuffleError> {
         let mut bytes = vec![0; len as usize];
-        let read = match &self.file {
-            Opened::Local(room) => room.file.disk.read_at(&mut bytes, at),
-            Opened::Remote(file) => file.read_exact_at(&mut bytes, at),
-        };
-        read.map_err(|e| ShuffleError::Read { reason: e.to_string() })?;
+        self.read_at(&mut bytes, at)?;
         Ok(bytes)
     }
 
     /// The values of a piece, in the order in which they were written.
     pub(crate) fn piece(self, piece: usize) -> Result<PieceReader, ShuffleError> {
-        let mut written = Vec::new();
-        for list in ranges(&self.read((self.table + RANGE * piece as u64, RANGE))?) {
-            written.extend(ranges(&self.read(list)?));
+        let mut entry = [0; RANGE as usize];
+        self.read_at(&mut entry, self.table + RANGE * piece as u64)?;
+        let mut written = SmallVec::<[Range; 1]>::new();
+        for (at, len) in ranges(&entry) {
+            if len & LIST != 0 {
+                written.extend(ranges(&self.read((at, len & !LIST))?));
+            } else if len > 0 {
+                written.push((at, len));
+            }
         }
         Ok(PieceReader { reader: self, ranges: written.into_iter(), block: Vec::new(), at: 0 })
     }
@@ -343,7 +447,7 @@ impl Reader {
 /// Reads the values of one piece.
 pub(crate) struct PieceReader {
     reader: Reader,
-    ranges: std::vec::IntoIter<Range>,
+    ranges: smallvec::IntoIter<[Range; 1]>,
     block: Vec<u8>,
     at: usize,
 }
@@ -364,7 +468,7 @@ impl PieceReader {
 }
 
 fn ranges(bytes: &[u8]) -> impl Iterator<Item = Range> {
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
+    let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     bytes.chunks_exact(RANGE as usize).map(move |b| (number(&b[..8]), number(&b[8..])))
 }
 
@@ -384,7 +488,7 @@ mod tests {
 
     fn read(pieces: &Pieces, piece: usize) -> Vec<usize> {
         let mut all = Vec::new();
-        let mut reader = pieces.open().unwrap().piece(piece).unwrap();
+        let mut reader = pieces.open(&mut OpenFiles::default(), 1).unwrap().piece(piece).unwrap();
         while let Some((i, _)) = reader.next_value::<(usize, String)>().unwrap() {
             all.push(i);
         }
@@ -405,8 +509,48 @@ mod tests {
         }
         drop(pieces);
         // Its process may still have other pieces; if not, the file has been removed.
-        let left = there.open().map(|_| ());
+        let left = there.open(&mut OpenFiles::default(), 1).map(|_| ());
         assert!(matches!(left, Ok(()) | Err(CallError::InputLost { .. })));
+    }
+
+    #[test]
+    fn pieces_of_all_lengths_come_back_from_a_file_that_is_opened_once() {
+        // Nothing, less than a block, several blocks, and so much that it is written bit by bit.
+        let lengths = [0, 1, 3000, 20_000, 10_000_000, 0, 5];
+        let mut writer = PieceWriter::new(lengths.len()).unwrap();
+        for (piece, len) in lengths.into_iter().enumerate() {
+            (0..len).try_for_each(|i| writer.append(piece, &(i, piece as u64))).unwrap();
+        }
+        let pieces = writer.finish().unwrap();
+        let mut bytes = Vec::new();
+        codec::encode(&pieces, &mut bytes, usize::MAX).unwrap();
+        let there: Pieces = codec::decode(&bytes).unwrap();
+        let mut files = OpenFiles::default();
+        for (piece, len) in lengths.into_iter().enumerate() {
+            for pieces in [&pieces, &there] {
+                let mut reader = pieces.open(&mut files, 1).unwrap().piece(piece).unwrap();
+                let mut next = || reader.next_value::<(i32, u64)>().unwrap();
+                assert!((0..len).all(|i| next() == Some((i, piece as u64))) && next().is_none(), "{piece}");
+            }
+        }
+        assert_eq!(files.0.len(), 1);
+    }
+
+    #[test]
+    fn many_small_pieces_are_read_at_once() {
+        let pieces = written(50, 1000, 3);
+        let mut bytes = Vec::new();
+        codec::encode(&pieces, &mut bytes, usize::MAX).unwrap();
+        let there: Pieces = codec::decode(&bytes).unwrap();
+        let in_memory = |reader: Reader| matches!(reader.file, Opened::Memory { .. });
+        assert!(!in_memory(there.open(&mut OpenFiles::default(), 1_000_000).unwrap()), "there is no room for so many");
+        assert!(in_memory(there.open(&mut OpenFiles::default(), 50).unwrap()));
+        assert_eq!(read(&there, 7), (7..1000).step_by(50).collect::<Vec<_>>());
+        // What is there is read without its file, and is not taken for what lies in the same place later.
+        drop(pieces);
+        assert_eq!(read(&there, 8), (8..1000).step_by(50).collect::<Vec<_>>());
+        let others = written(50, 100, 3);
+        assert_eq!(read(&others, 8), [8, 58]);
     }
 
     #[test]
@@ -425,13 +569,17 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_a_lost_input() {
-        let lost = Pieces { table: 0, at: PiecesAt::Remote(Address { pid: u32::MAX, descriptor: 3, token: 1 }) };
-        assert!(matches!(lost.open(), Err(CallError::InputLost { .. })));
+        let lost = Pieces {
+            table: 0,
+            block: Block::default(),
+            at: PiecesAt::Remote(Address { pid: u32::MAX, descriptor: 3, token: 1 }),
+        };
+        assert!(matches!(lost.open(&mut OpenFiles::default(), 1), Err(CallError::InputLost { .. })));
         // The number has become that of a pipe to which nobody writes.
         let (pipe, writer) = nix::unistd::pipe().unwrap();
         drop(writer);
         let address = Address { pid: std::process::id(), descriptor: pipe.as_raw_fd(), token: 1 };
-        let lost = Pieces { table: 0, at: PiecesAt::Remote(address) };
-        assert!(matches!(lost.open(), Err(CallError::InputLost { .. })));
+        let lost = Pieces { table: 0, block: Block::default(), at: PiecesAt::Remote(address) };
+        assert!(matches!(lost.open(&mut OpenFiles::default(), 1), Err(CallError::InputLost { .. })));
     }
 }
