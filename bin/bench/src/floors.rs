@@ -176,10 +176,13 @@ impl Drop for Thread {
     }
 }
 
+/// A number, and room for what a future needs.
+pub(crate) type Message = Arc<(AtomicU64, [u64; 12])>;
+
 /// A number and room for what a future is for, each made for itself, given to another thread and answered by it; all of
 /// them when they are answered.
-pub(crate) fn messages(n: u64) -> Outcome<Vec<Arc<(AtomicU64, [u64; 12])>>> {
-    let (sender, given) = std::sync::mpsc::channel::<Arc<(AtomicU64, [u64; 12])>>();
+pub(crate) fn messages(n: u64) -> Outcome<Vec<Message>> {
+    let (sender, given) = std::sync::mpsc::channel::<Message>();
     let thread = std::thread::Builder::new().spawn(move || {
         for message in given {
             message.0.fetch_add(1, Ordering::AcqRel);

@@ -249,7 +249,7 @@ impl PieceWriter {
                 [] => put(&mut table, (0, 0)),
                 [range] => put(&mut table, range),
                 _ => {
-                    put(&mut table, (at + bytes.len() as u64, RANGE * written.len() as u64 | LIST));
+                    put(&mut table, (at + bytes.len() as u64, (RANGE * written.len() as u64) | LIST));
                     written.iter().for_each(|range| put(&mut bytes, *range));
                 }
             }
