@@ -5,6 +5,7 @@ mod common;
 mod faults {
     mod crashes;
     pub(crate) mod descriptors;
+    mod mistakes;
     mod printing;
 }
 

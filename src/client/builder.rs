@@ -443,6 +443,12 @@ impl Builder {
         if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
         }
+        // Workers may run in another directory, and tasks may change it.
+        let absolute = |what: &str, dir: &Option<PathBuf>| {
+            let dir = dir.as_deref().map(std::path::absolute).transpose();
+            dir.map_err(|e| Error::invalid(what, format!("its absolute path is not known: {e}")))
+        };
+        let spill = absolute("spill_directory", &self.spill_directory)?;
         let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
         let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
@@ -460,17 +466,16 @@ impl Builder {
             threads,
             memory_limit,
             thresholds: self.thresholds,
-            spill_directory: (spills && memory_limit.is_some())
-                .then(|| self.spill_directory.clone().unwrap_or_else(spill_directory)),
+            spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
             spill_limit: self.spill_limit.bytes()?,
-            shuffle_directory: self.spill_directory.clone(),
+            shuffle_directory: spill,
             recycle_after: self.recycle_after,
             recycle_unmanaged: self.recycle_unmanaged,
             shared_memory,
             name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
             env: self.worker_env.clone(),
             tags,
-            directory: self.local_directory.clone(),
+            directory: absolute("local_directory", &self.local_directory)?,
             start_timeout: self.start_timeout,
             worker_timeout: self.worker_timeout,
             cancel_grace: self.cancel_grace,

@@ -32,6 +32,9 @@ const CLEANS: &str = "janitor";
 /// Tells such a process whose end it is: a process id, and the socket of that process.
 const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCKET");
 
+/// How a process exits that a task has forked and that comes back from the task.
+const FORK: i32 = 74;
+
 /// What the loader calls before `main`, with the arguments of `main`.
 pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
@@ -176,6 +179,34 @@ fn take_stdin() -> nix::Result<Socket> {
     let null = open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
     nix::unistd::dup2_stdin(&null)?;
     Ok(Socket::from(socket))
+}
+
+/// Set in processes that were forked from a worker, and nowhere else.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Has the processes that tasks fork from this one know that they are no workers.
+pub(crate) fn mark_forks() {
+    // SAFETY: the function may be called at any time; what it registers only stores a flag.
+    let marked = unsafe { libc::pthread_atfork(None, None, Some(mark_fork)) };
+    if marked != 0 {
+        report!(Debug, "forks of this process cannot be marked: {}", std::io::Error::from_raw_os_error(marked));
+    }
+}
+
+unsafe extern "C" fn mark_fork() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Ends a process that a task has forked: it has its worker's socket, pages and segments, and must not act for it. To be
+/// called where it comes out of the task's function.
+pub(crate) fn end_fork() {
+    if FORKED.load(Ordering::Relaxed) {
+        // Another thread may have held any lock when it was forked, so there is no log.
+        let words =
+            b"a process that a task had forked has come back from the task, and ends: only its worker goes on\n";
+        let _ = nix::unistd::write(std::io::stderr(), words);
+        exit_now(FORK)
+    }
 }
 
 /// Ends the process without running anything else of it.

@@ -57,6 +57,9 @@ pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Resu
         EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
             NotSent::Never(Cause::Resource { reason: e.to_string() })
         }
+        EncodeError::NoRoom(e @ SegmentError::FileSize { .. }) => {
+            NotSent::Never(Cause::Resource { reason: e.to_string() })
+        }
         EncodeError::NoRoom(e) => NotSent::NoRoomNow(e),
     })
 }

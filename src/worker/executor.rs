@@ -6,6 +6,7 @@ use super::scope::WorkerScope;
 use super::{Worker, encode};
 use crate::error::Cause;
 use crate::ids::{Attempt, TaskId};
+use crate::ipc::start::end_fork;
 use crate::job::{Completion, Input, Outcome};
 use crate::message::{FromWorker, Task};
 use crate::task::Value;
@@ -179,10 +180,12 @@ impl Worker {
         };
         let id = task.id;
         let go_on = |record: &'static Record, key: u64| {
+            end_fork();
             scope.step(record, key);
             true
         };
         let ran = program::run(body, &mut input, go_on);
+        end_fork();
         if !shared.is_empty() {
             self.store.used(&shared);
         }

@@ -2,6 +2,7 @@
 
 use super::capture::OutputCapture;
 use super::descriptors::Closed;
+use super::uplink::UNHEARD;
 use super::{Worker, clean_up_after, encode};
 use crate::error::Cause;
 use crate::ids::TaskId;
@@ -21,13 +22,13 @@ impl Worker {
     pub(super) fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
         let messages = match messages {
             Ok(messages) => messages,
-            Err(reason) => self.misunderstand(&reason),
+            Err(reason) => Self::misunderstand(&reason),
         };
         for message in messages {
             match message {
                 ToWorker::Run(tasks) => match tasks.unpack() {
                     Ok(tasks) => self.accept(tasks),
-                    Err(e) => self.misunderstand(&e.to_string()),
+                    Err(e) => Self::misunderstand(&e.to_string()),
                 },
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
@@ -65,9 +66,9 @@ impl Worker {
         }
     }
 
-    fn misunderstand(&self, reason: &str) -> ! {
+    fn misunderstand(reason: &str) -> ! {
         log::error!("the supervisor cannot be understood: {reason}");
-        self.end()
+        exit_now(UNHEARD)
     }
 
     /// The supervisor has ended.

@@ -28,7 +28,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{die_with_parent, exit_now, raise_descriptor_limit, wake_orphans};
+use crate::ipc::start::{die_with_parent, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
 use crate::memory::machine::available_memory;
 use crate::memory::policy::Policy;
@@ -132,6 +132,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         _ => return Err("the supervisor did not say welcome".to_string()),
     };
     raise_descriptor_limit();
+    mark_forks();
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;
     supervisor.set_page(&page);

@@ -6,7 +6,7 @@ use crate::ipc::frame::{Decoder, MAX_FRAME, Outgoing};
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::Attachments;
 use crate::ipc::socket::Socket;
-use crate::ipc::start::exit_now;
+use crate::ipc::start::{end_fork, exit_now};
 use crate::message;
 use crate::message::{FromWorker, Request, ToWorker};
 use crate::remote;
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How a worker exits that cannot tell its supervisor anything.
-const UNHEARD: i32 = 73;
+/// How a worker exits that can no more tell its supervisor anything, or understand it.
+pub(super) const UNHEARD: i32 = 73;
 
 /// How long a thread may take to say why the process ends.
 const SAYING: Duration = Duration::from_millis(100);
@@ -78,6 +78,7 @@ impl SupervisorSocket {
 
     /// Sends a message, waiting for room. The thread that reads notices when the supervisor has ended.
     pub(super) fn send(&self, message: &FromWorker) {
+        end_fork();
         let sent = message::encode(message).map_err(|e| e.to_string()).and_then(|(body, segments)| {
             let mut out = self.out.lock();
             out.push_message(message::KIND, body, &segments).map_err(|e| e.to_string())?;

@@ -64,18 +64,18 @@ pub fn cluster() {
 /// The role of a program: does what its standard input says, line by line, and says how it went.
 pub fn program() {
     let connect = || Client::connect(NAME).unwrap();
-    let (mut client, mut kept) = (connect(), Vec::new());
+    let (mut client, mut kept) = (connect(), Kept::default());
     say("ready");
     for line in std::io::stdin().lines().map(Result::unwrap) {
         let done = match *line.split(' ').collect::<Vec<_>>() {
             ["round", seed] => round(&client, Rng(seed.parse().unwrap()), &mut kept),
             ["fill"] => fill(&client),
             ["forget"] => {
-                kept.clear();
+                kept = Kept::default();
                 Ok(())
             }
             ["connect"] => {
-                kept.clear();
+                kept = Kept::default();
                 client = connect();
                 Ok(())
             }
@@ -89,7 +89,7 @@ pub fn program() {
     }
 }
 
-fn round(client: &Client, mut rng: Rng, kept: &mut Vec<Kept>) -> Result<(), Error> {
+fn round(client: &Client, mut rng: Rng, kept: &mut Kept) -> Result<(), Error> {
     if kept.is_empty() {
         // All programs together have more than fits into the memory of two workers.
         *kept = keep(client, 12)?;

@@ -1,9 +1,10 @@
 //! Graphs whose results are known beforehand.
 
 use super::faults::Rng;
-use crate::common::LONG;
+use crate::common::{LONG, comes_true};
+use std::io::{Write, stderr, stdout};
 use std::time::Duration;
-use swath::{Bag, Buffer, BufferMut, Cause, Client, Delayed, Error, Future, current_client, delayed};
+use swath::{Bag, Buffer, BufferMut, Cause, Client, Delayed, Error, Future, current_client, delayed, try_delayed};
 
 const KIB: usize = 1 << 10;
 
@@ -43,6 +44,49 @@ fn total(sums: Vec<u64>) -> u64 {
     sums.iter().fold(0, |a, b| a.wrapping_add(*b))
 }
 
+/// A buffer that is one of thousands: 66 or 80 kB.
+fn small(seed: u64) -> Buffer<u64> {
+    let n = if seed.is_multiple_of(2) { 8_250 } else { 10_000 };
+    let mut values = BufferMut::zeroed(n).unwrap();
+    values.fill(seed);
+    values.freeze()
+}
+
+/// That all of a small buffer is right, and its first number.
+fn ends(values: Buffer<u64>) -> u64 {
+    if values[..] == small(values[0])[..] { values[0] } else { 0 }
+}
+
+fn fails(x: u64) -> Result<u64, String> {
+    Err(refusal(x))
+}
+
+fn refusal(x: u64) -> String {
+    format!("{x:x} is refused")
+}
+
+/// Ends when it is cancelled, and not before.
+fn waits(x: u64) -> u64 {
+    comes_true(4 * LONG, swath::cancelled);
+    x
+}
+
+/// Prints lines, text without ends of lines, or much.
+fn prints(how: u64, x: u64) -> u64 {
+    let line = format!("{x:x}\n");
+    let text = match how % 4 {
+        0 => line,
+        1 => line.repeat(100),
+        2 => ".".repeat(100),
+        _ => line.repeat((128 << 10) / line.len()),
+    };
+    stdout().write_all(text.as_bytes()).unwrap();
+    if how.is_multiple_of(3) {
+        stderr().write_all(text.as_bytes()).unwrap();
+    }
+    x.rotate_left(7)
+}
+
 /// Takes far more than a worker has.
 fn glutton(mib: usize) -> usize {
     let mut held = Vec::new();
@@ -52,12 +96,27 @@ fn glutton(mib: usize) -> usize {
     held.len()
 }
 
-/// A result that stays, and its checksum.
-pub type Kept = (Delayed<Buffer<u64>>, u64);
+/// Results that stay.
+#[derive(Default)]
+pub struct Kept {
+    /// Blocks, and their checksums.
+    blocks: Vec<(Delayed<Buffer<u64>>, u64)>,
+    /// What failed, and how.
+    failures: Vec<(Future<u64>, String)>,
+}
 
-/// So many blocks of 4 MiB.
-pub fn keep(client: &Client, n: u64) -> Result<Vec<Kept>, Error> {
-    (0..n).map(|i| Ok((client.persist(&delayed(block).call(4096_usize, i))?, checksum(block(4096, i))))).collect()
+impl Kept {
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+}
+
+/// So many blocks of 4 MiB, and some hundred failures.
+pub fn keep(client: &Client, n: u64) -> Result<Kept, Error> {
+    let kept = |i| Ok((client.persist(&delayed(block).call(4096_usize, i))?, checksum(block(4096, i))));
+    let failed = |i| Ok((client.submit(&try_delayed(fails).pure().call(i))?, refusal(i)));
+    let blocks = (0..n).map(kept).collect::<Result<_, Error>>()?;
+    Ok(Kept { blocks, failures: (0..300).map(failed).collect::<Result<_, Error>>()? })
 }
 
 /// Fills a worker, whose task must fail for that reason.
@@ -74,16 +133,25 @@ pub fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Closed { .. }) || error.task().is_some_and(|t| matches!(t.cause(), Cause::Closed { .. }))
 }
 
+/// How a task is to end.
+#[derive(Debug)]
+enum Wanted {
+    Value(u64),
+    Failure(String),
+    Cancelled,
+}
+
+use Wanted::*;
+
 pub struct Work {
-    future: Future<u64>,
-    wanted: u64,
+    futures: Vec<(Future<u64>, Wanted)>,
     what: String,
 }
 
 impl Work {
-    pub fn submit(client: &Client, rng: &mut Rng, kept: &[Kept]) -> Result<Self, Error> {
+    pub fn submit(client: &Client, rng: &mut Rng, kept: &Kept) -> Result<Self, Error> {
         let seed = rng.next();
-        let (lazy, wanted, what) = match rng.below(7) {
+        let (lazy, wanted, what) = match rng.below(11) {
             0 => {
                 let n = 8 + rng.below(24) as u64;
                 let sums: Vec<_> =
@@ -125,23 +193,91 @@ impl Work {
                 let wanted = (0..n).map(|x| x as u64 % 101 + 1).sum();
                 (sizes, wanted, format!("{n} numbers in groups"))
             }
+            6 => {
+                let n = 10 + rng.below(40) as u64;
+                let parts: Vec<_> = (0..n).map(|i| delayed(prints).call(seed ^ i, i)).collect();
+                let wanted = total((0..n).map(|i| i.rotate_left(7)).collect());
+                (delayed(total).call(parts), wanted, format!("{n} tasks that print"))
+            }
+            7 => {
+                let n = 1000 + rng.below(500) as u64;
+                let ends: Vec<_> = (1..=n).map(|i| delayed(ends).call(delayed(small).call(i))).collect();
+                (delayed(total).call(ends), n * (n + 1) / 2, format!("{n} small buffers"))
+            }
+            8 => return Self::chain(client, rng),
+            9 => return Self::failures(client, rng, kept),
             _ => {
-                let sums: Vec<_> = kept.iter().map(|(block, _)| delayed(checksum).call(block)).collect();
-                let wanted = total(kept.iter().map(|(_, wanted)| *wanted).collect());
-                (delayed(total).call(sums), wanted, format!("sums of {} blocks that are kept", kept.len()))
+                let sums: Vec<_> = kept.blocks.iter().map(|(block, _)| delayed(checksum).call(block)).collect();
+                let wanted = total(kept.blocks.iter().map(|(_, wanted)| *wanted).collect());
+                (delayed(total).call(sums), wanted, format!("sums of {} blocks that are kept", kept.blocks.len()))
             }
         };
-        Ok(Self { future: client.submit(&lazy)?, wanted, what })
+        Ok(Self { futures: vec![(client.submit(&lazy)?, Value(wanted))], what })
     }
 
-    /// Waits for the result, which must be right. An error is that of a cluster that has gone; any other is a failure.
+    /// A chain of futures, of which one link may fail or be cancelled: what comes before is right, and what comes after ends
+    /// as that link does.
+    fn chain(client: &Client, rng: &mut Rng) -> Result<Self, Error> {
+        let (n, seed) = (10 + rng.below(100), rng.next());
+        let (bad, how) = (rng.below(n), rng.below(3));
+        let mut last = client.submit(&delayed(mix).call(seed, 0_u64))?;
+        let mut right = mix(seed, 0);
+        let mut futures = vec![(last.clone(), Value(right))];
+        let (mut broken, mut cancelled) = (None, None);
+        for i in 1..=n {
+            let lazy = match how {
+                1 if i == bad => {
+                    broken = Some(refusal(right));
+                    try_delayed(fails).call(&last)
+                }
+                2 if i == bad => delayed(waits).call(&last),
+                _ => delayed(mix).call(&last, i as u64),
+            };
+            last = client.submit(&lazy)?;
+            if how == 2 && i == bad {
+                cancelled = Some(last.clone());
+            }
+            right = mix(right, i as u64);
+            let wanted = match (&broken, &cancelled) {
+                (Some(text), _) => Failure(text.clone()),
+                (_, Some(_)) => Cancelled,
+                _ => Value(right),
+            };
+            futures.push((last.clone(), wanted));
+        }
+        cancelled.iter().for_each(|future| client.cancel(future));
+        Ok(Self { futures, what: format!("a chain of {n} futures, with end {how} at {bad}") })
+    }
+
+    /// Failures that are held, what needs them, and calls equal to them, which fail by themselves.
+    fn failures(client: &Client, rng: &mut Rng, kept: &Kept) -> Result<Self, Error> {
+        let some = (0..50).map(|_| &kept.failures[rng.below(kept.failures.len())]).collect::<Vec<_>>();
+        let mut futures: Vec<_> = some.iter().map(|(future, text)| (future.clone(), Failure(text.clone()))).collect();
+        for (i, (future, text)) in (0..).zip(&some) {
+            let lazy = if i % 2 == 0 { delayed(mix).call(future, i) } else { delayed(mix).call(i, future) };
+            futures.push((client.submit(&lazy)?, Failure(text.clone())));
+        }
+        let again = rng.below(300) as u64;
+        futures.push((client.submit(&try_delayed(fails).pure().call(again))?, Failure(refusal(again))));
+        Ok(Self { futures, what: format!("{} failures", kept.failures.len()) })
+    }
+
+    /// Waits for the results, which must be right. An error that is not wanted is that of a cluster that has gone; any other
+    /// is a failure.
     pub fn check(self, client: &Client, context: &str) -> Result<(), Error> {
-        match self.future.result_timeout(2 * LONG) {
-            Ok(found) => assert_eq!(found, self.wanted, "{}: {context}", self.what),
-            Err(error) if is_lost(&error) => return Err(error),
-            Err(error) => {
-                let (state, memory) = (client.explain(&self.future), client.memory());
-                panic!("{}: {context}: {error}; {state:?}; {memory:?}", self.what)
+        for (future, wanted) in self.futures {
+            let right = match (future.result_timeout(2 * LONG), &wanted) {
+                (Ok(found), Value(wanted)) => found == *wanted,
+                (Err(error), Failure(text)) if !is_lost(&error) => {
+                    error.task().and_then(|task| task.downcast::<String>()).as_ref() == Some(text)
+                }
+                (Err(error), Cancelled) if error.is_cancelled() => true,
+                (Err(error), _) if is_lost(&error) => return Err(error),
+                _ => false,
+            };
+            if !right {
+                let (found, state, memory) = (future.result_timeout(LONG), client.explain(&future), client.memory());
+                panic!("{}: {context}: {found:?}, not {wanted:?}; {state:?}; {memory:?}", self.what)
             }
         }
         Ok(())
