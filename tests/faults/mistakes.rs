@@ -1,7 +1,7 @@
 //! Tasks that change or use up what their worker process has once: they get their own result or an error of their own,
 //! what runs after them is right, and their client ends within its usual time.
 
-use super::super::AT_ONCE;
+use crate::AT_ONCE;
 use crate::common::*;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
@@ -395,6 +395,20 @@ fn a_task_uses_up_all_descriptors_of_its_worker() {
     }
     let _clean = Clean::start();
     has_no_descriptors(&delayed(takes).on_worker(WORKERS[0]).call());
+}
+
+#[test]
+fn a_large_result_of_a_worker_that_has_no_descriptors_is_an_error_that_says_so() {
+    let _clean = Clean::start();
+    let client = two_workers();
+    let limits = delayed(limits).on_worker(WORKERS[0]);
+    assert_eq!(there(&client, &limits.call("descriptors", 10_u64)).unwrap(), 7);
+    let error = large_value(&client).unwrap_err();
+    let cause = error.task().unwrap().cause();
+    assert!(matches!(cause, Cause::Resource { reason } if reason.contains("ulimit -n")), "{error}");
+    client.restart().unwrap();
+    large_value(&client).unwrap();
+    ends_at_once(client);
 }
 
 #[test]
