@@ -114,6 +114,21 @@ fn a_task_forks_and_the_child_returns_from_the_task_too() {
     a_task_forks("returns");
 }
 
+/// Calls in a row run as one task.
+#[test]
+fn a_task_forks_and_the_child_does_not_go_on_with_the_next_call() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let (file, calls) = (path(&dir, "children"), path(&dir, "calls"));
+    let forked = delayed(forks).on_worker(WORKERS[0]).call("returns", &*file);
+    let next = |x: i64, file: String| {
+        note(&file, std::process::id());
+        x
+    };
+    harms_nobody(&delayed(next).on_worker(WORKERS[0]).call(&forked, &*calls));
+    assert_eq!(notes(&calls).len(), 1);
+}
+
 #[test]
 fn a_task_forks_and_the_child_panics() {
     a_task_forks("panics");
