@@ -1,7 +1,7 @@
 //! Tasks that change or use up what their worker process has once: they get their own result or an error of their own,
 //! what runs after them is right, and their client ends within its usual time.
 
-use super::super::AT_ONCE;
+use crate::AT_ONCE;
 use crate::common::*;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
@@ -112,6 +112,21 @@ fn a_task_forks_and_the_child_exits() {
 #[test]
 fn a_task_forks_and_the_child_returns_from_the_task_too() {
     a_task_forks("returns");
+}
+
+/// Calls in a row run as one task.
+#[test]
+fn a_task_forks_and_the_child_does_not_go_on_with_the_next_call() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let (file, calls) = (path(&dir, "children"), path(&dir, "calls"));
+    let forked = delayed(forks).on_worker(WORKERS[0]).call("returns", &*file);
+    let next = |x: i64, file: String| {
+        note(&file, std::process::id());
+        x
+    };
+    harms_nobody(&delayed(next).on_worker(WORKERS[0]).call(&forked, &*calls));
+    assert_eq!(notes(&calls).len(), 1);
 }
 
 #[test]
@@ -395,6 +410,20 @@ fn a_task_uses_up_all_descriptors_of_its_worker() {
     }
     let _clean = Clean::start();
     has_no_descriptors(&delayed(takes).on_worker(WORKERS[0]).call());
+}
+
+#[test]
+fn a_large_result_of_a_worker_that_has_no_descriptors_is_an_error_that_says_so() {
+    let _clean = Clean::start();
+    let client = two_workers();
+    let limits = delayed(limits).on_worker(WORKERS[0]);
+    assert_eq!(there(&client, &limits.call("descriptors", 10_u64)).unwrap(), 7);
+    let error = large_value(&client).unwrap_err();
+    let cause = error.task().unwrap().cause();
+    assert!(matches!(cause, Cause::Resource { reason } if reason.contains("ulimit -n")), "{error}");
+    client.restart().unwrap();
+    large_value(&client).unwrap();
+    ends_at_once(client);
 }
 
 #[test]
