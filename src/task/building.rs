@@ -2,7 +2,8 @@
 //!
 //! A thread that builds a state carries its number, and so does every task that is submitted meanwhile, in whatever thread or
 //! process it runs: these are a part of the building. One that asks for that state, where it is not there yet, asks for what
-//! it is to help to make. Two that are built at the same time and wait for each other are found by who waits for what.
+//! it is to help to make. Two that are built at the same time and wait for each other are found by who waits for what, and across
+//! processes by the limit that such a wait has ([`WorkerLocal`](crate::WorkerLocal)).
 
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -37,6 +38,11 @@ impl Building {
     /// The same and one more.
     pub(crate) fn and(&self, state: u64) -> Self {
         Self(Some(self.states().iter().copied().chain([state]).collect()))
+    }
+
+    /// Whether it is no part of anything.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(crate) fn includes(&self, state: u64) -> bool {

@@ -7,6 +7,10 @@ use parking_lot::{Condvar, Mutex};
 use std::any::type_name;
 use std::fmt;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+/// For so long a task that is a part of another building waits for a state that somebody else builds.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A value that each worker process builds once, at its first use there, and that its tasks share: a model, a
 /// connection, a large table.
@@ -18,6 +22,8 @@ use std::sync::OnceLock;
 /// `build` may compute with [`current_client`](crate::current_client). A task that needs the value while another one builds
 /// it gives its place in the worker to others until it is there, as one that waits for tasks of its own does. What takes part
 /// in the building, in whichever worker it runs, must not ask for the value: that panics, which is the error of that task.
+/// A task that takes part in the building of one value, and has waited a second for another that somebody else builds, builds
+/// that one, too, and the first of both is kept: so two that need each other, in different workers, do not wait without end.
 ///
 /// ```
 /// use swath::{Client, WorkerLocal};
@@ -71,7 +77,10 @@ impl<T, E> WorkerLocal<T, E> {
     #[cold]
     fn build_or_wait(&self) -> Result<&T, E> {
         let (state, around) = (image::place_of(self), Building::current());
-        loop {
+        // What is a part of another building waits only for a while: across processes nobody sees two that wait for each
+        // other. Then it builds one itself, and finds out where that comes back to what it is a part of.
+        let patience = if around.is_outside() { None } else { Some(PATIENCE) };
+        let turn = loop {
             {
                 let mut building = self.building.lock();
                 if let Some(value) = self.value.get() {
@@ -82,15 +91,26 @@ impl<T, E> WorkerLocal<T, E> {
                     self.needs_itself();
                 }
                 if !std::mem::replace(&mut *building, true) {
-                    break;
+                    break Some(Turn(self));
                 }
             }
             let Some(waiting) = around.wait_for(state) else { self.needs_itself() };
-            blocking(|| self.built.wait_while(&mut self.building.lock(), |building| *building));
+            let in_vain = blocking(|| {
+                let mut building = self.building.lock();
+                match patience {
+                    Some(limit) => self.built.wait_while_for(&mut building, |building| *building, limit).timed_out(),
+                    None => {
+                        self.built.wait_while(&mut building, |building| *building);
+                        false
+                    }
+                }
+            });
             drop(waiting);
-        }
+            if in_vain {
+                break None;
+            }
+        };
         // No lock is held while the user's code runs.
-        let turn = Turn(self);
         let built = {
             let _inside = around.and(state).enter();
             (self.build)()?

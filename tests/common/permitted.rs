@@ -21,12 +21,15 @@ pub fn mount_namespace() -> Option<&'static str> {
     ["-m", "-Urm"].into_iter().find(may)
 }
 
+/// A command line before another, which then runs as a user who has no processes.
+pub fn as_another_user() -> Option<[&'static str; 4]> {
+    let wrapper = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"];
+    succeeds(Command::new(wrapper[0]).args(&wrapper[1..]).arg("true")).then_some(wrapper)
+}
+
 /// A role of this program, which plays it as a user who has no processes. The program is copied into `dir`.
 pub fn role_as_another_user(dir: &tempfile::TempDir, entry: &str, role: &str) -> Option<Command> {
-    let wrapper = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"];
-    if !succeeds(Command::new(wrapper[0]).args(&wrapper[1..]).arg("true")) {
-        return None;
-    }
+    let wrapper = as_another_user()?;
     // Where the test was built may be closed to others.
     let copy = dir.path().join("program");
     let installed = Command::new("install").args(["-m", "755"]).args([&executable(), &copy]).status().unwrap();
