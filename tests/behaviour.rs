@@ -111,7 +111,7 @@ macro_rules! suite {
             nested: fibonacci deep_waiting errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
-                buffers_are_read_in_place memory_is_released;
+                buffers_of_another_client buffers_are_read_in_place memory_is_released;
             maps: of_many_items as_they_are_done retried_as_they_are_done cancelled_and_retried_at_once
                 values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;

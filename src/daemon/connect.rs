@@ -199,6 +199,7 @@ fn ring(bell: &Socket) {
 impl ClusterLink {
     fn new(socket: Socket, pool: SegmentPool) -> io::Result<Arc<Self>> {
         let attachments = Attachments::new();
+        pool.joins(&attachments);
         let (bell, rung) = Socket::pair()?;
         let bell = Arc::new(bell);
         let notifier = Arc::clone(&bell);

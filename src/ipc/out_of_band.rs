@@ -37,6 +37,8 @@ enum SegmentPlan {
 
 #[derive(Default)]
 struct Encoding {
+    /// Where new segments come from. None where all buffers are laid out.
+    pool: Option<SegmentPool>,
     plans: Vec<SegmentPlan>,
     /// Plans of existing segments, by address of the segment.
     existing: FxHashMap<*const Segment, u32>,
@@ -51,8 +53,9 @@ struct Encoding {
 
 impl Encoding {
     fn add(&mut self, bytes: Buffer<u8>) -> BufferRef {
-        if self.flat.is_none()
+        if let Some(pool) = &self.pool
             && let Some((segment, offset)) = bytes.in_segment()
+            && pool.knows(segment)
         {
             let offset = offset as u64;
             if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
@@ -178,7 +181,8 @@ pub(crate) fn encode_with<R>(
     pool: Option<&SegmentPool>,
     f: impl FnOnce() -> R,
 ) -> Result<(R, Vec<Arc<Segment>>), SegmentError> {
-    let context = Restore::enter(&ENCODING, pool.map(|_| Encoding::default()));
+    let new = |pool: &SegmentPool| Encoding { pool: Some(pool.clone()), ..Encoding::default() };
+    let context = Restore::enter(&ENCODING, pool.map(new));
     let result = f();
     let segments = match (context.leave(), pool) {
         (Some(encoding), Some(pool)) if !encoding.plans.is_empty() => encoding.finish(pool)?,
@@ -300,11 +304,6 @@ mod tests {
         decoded.map(|(value, _)| value)
     }
 
-    /// What another process gets of them.
-    fn attach(segments: &[Arc<Segment>]) -> Vec<Arc<Segment>> {
-        claims::testing::deliver(&mut Shown::default(), &Attachments::new(), segments).unwrap()
-    }
-
     fn numbers(len: usize) -> Buffer<f64> {
         (0..len).map(|i| i as f64 * 0.5).collect()
     }
@@ -316,7 +315,9 @@ mod tests {
         let (bytes, segments) = encode(Some(&pool), &value);
         assert!(bytes.len() < 80, "{}", bytes.len());
         assert_eq!(segments.len(), 1);
-        let there = attach(&segments);
+        let others = Attachments::new();
+        pool.joins(&others);
+        let there = claims::testing::deliver(&mut Shown::default(), &others, &segments).unwrap();
         let back: (String, Buffer<f64>, Vec<Buffer<f64>>) = decode(&bytes, &there).unwrap();
         assert_eq!(back, value);
         assert!(back.1.is_shared() && !back.2[0].is_shared());
@@ -327,6 +328,11 @@ mod tests {
         let (bytes, again) = encode(Some(&pool), &mapped);
         assert_eq!(again[0].id(), segments[0].id());
         assert_eq!(decode::<Buffer<f64>>(&bytes, &again).unwrap(), value.1.slice(1000..));
+        // In another cluster its number would mean something else.
+        let elsewhere = SegmentPool::new(9, Ledger::in_memory(u64::MAX), 0);
+        let (bytes, copied) = encode(Some(&elsewhere), &mapped);
+        assert_eq!((copied.len(), copied[0].id().owner), (1, 9));
+        assert_eq!(decode::<Buffer<f64>>(&bytes, &copied).unwrap(), mapped);
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub(super) struct LiveWorker {
 impl LiveEffects {
     pub(crate) fn new(settings: &Settings, executable: Executable, shared: SharedMemory) -> Self {
         let attachments = Attachments::passing_on();
+        shared.pool.joins(&attachments);
         Self {
             start: StartOptions {
                 executable,

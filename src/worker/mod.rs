@@ -140,6 +140,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
     let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
+    pool.joins(supervisor.attachments());
     crate::ipc::segment::install(pool.clone());
     clock::use_counter(welcome.counter);
     page.beat(monotonic_ms());

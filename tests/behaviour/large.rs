@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use swath::{Buffer, BufferMut, Client, Delayed, Mode, delayed, value};
+use swath::{Buffer, BufferMut, Client, Delayed, MemoryLimit, Mode, delayed, value};
 
 fn inc(x: u64) -> u64 {
     x + 1
@@ -103,6 +103,31 @@ pub fn buffers_in_structures(client: &Client) {
     let many = vec![table(9000); 20];
     let count = delayed(|ts: Vec<Table>| ts.iter().map(|t| t.columns.len()).sum::<usize>());
     assert_eq!(count.call(many).compute(client).unwrap(), 60);
+}
+
+/// What one cluster has made, and numbered, is given to another one, and back.
+pub fn buffers_of_another_client(client: &Client) {
+    fn make(i: u64) -> Buffer<u64> {
+        Buffer::from_slice(&[i; 20_000])
+    }
+    fn sum(buffers: Vec<Buffer<u64>>) -> u64 {
+        buffers.iter().map(|buffer| buffer[19_999]).sum()
+    }
+    let other = Client::local(2, 1, MemoryLimit::None).unwrap();
+    let ours = client.compute(&delayed(make).map(0..20)).unwrap();
+    let theirs = other.compute(&delayed(make).map(100..120)).unwrap();
+    for (at, giver, values) in [(client, 100, &theirs), (&other, 0, &ours)] {
+        let own = at.persist(&delayed(make).map(200..220)).unwrap();
+        let lent = at.scatter(values[3].clone()).unwrap();
+        assert_eq!(at.compute(&delayed(sum).call(vec![value(values[3].clone())])).unwrap(), giver + 3);
+        assert_eq!(at.compute(&delayed(|there: Buffer<u64>| there[7]).call(&lent)).unwrap(), giver + 3);
+        let given: Vec<_> = values.iter().map(|buffer| value(buffer.clone())).collect();
+        let wanted: u64 = (0..20).map(|i| giver + i).sum();
+        assert_eq!(at.compute(&delayed(sum).call(given)).unwrap(), wanted);
+        let own = at.compute(&own).unwrap();
+        assert!(own.iter().zip(200..).all(|(buffer, i)| buffer[19_999] == i));
+    }
+    assert!(theirs.iter().zip(100..).all(|(buffer, i)| buffer[0] == i));
 }
 
 pub fn buffers_are_read_in_place(client: &Client) {

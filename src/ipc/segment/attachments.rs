@@ -62,6 +62,10 @@ impl Attachments {
         }
     }
 
+    pub(super) fn is(&self, shared: &Arc<AttachShared>) -> bool {
+        Arc::ptr_eq(&self.0, shared)
+    }
+
     /// Takes in what comes with one message.
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         Arrival { shared: &self.0, transient: Vec::new() }

@@ -2,7 +2,7 @@
 
 use super::memory::{FileId, MemoryFile};
 use super::ranges::{Pages, Range, Ranges};
-use super::{Home, Segment, SegmentError, SegmentId, SegmentMut};
+use super::{Attachments, Home, Segment, SegmentError, SegmentId, SegmentMut};
 use crate::host::report;
 use crate::ipc::ledger::Ledger;
 use nix::sys::resource::{Resource, getrlimit};
@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Segments begin at multiples of this, and so do their capacities.
 pub(super) const PAGE: usize = 4096;
@@ -34,6 +34,8 @@ pub(super) struct PoolShared {
     owner: u32,
     ledger: Ledger,
     max_free_bytes: usize,
+    /// The segments of the others in the same cluster.
+    others: OnceLock<Attachments>,
     pub(super) state: Mutex<PoolState>,
 }
 
@@ -100,7 +102,23 @@ struct Place {
 impl SegmentPool {
     /// A pool whose segments are named after `owner` and taken from `ledger`. It keeps at most `max_free_bytes` unused.
     pub(crate) fn new(owner: u32, ledger: Ledger, max_free_bytes: usize) -> Self {
-        Self(Arc::new(PoolShared { owner, ledger, max_free_bytes, state: Mutex::default() }))
+        Self(Arc::new(PoolShared { owner, ledger, max_free_bytes, others: OnceLock::new(), state: Mutex::default() }))
+    }
+
+    /// Says which segments of others can be sent where those of this pool are. Set once; a second one is ignored.
+    pub(crate) fn joins(&self, others: &Attachments) {
+        if self.0.others.set(others.clone()).is_err() {
+            report!(Debug, "a pool has joined the segments of others before");
+        }
+    }
+
+    /// Whether who gets segments of this pool can also be sent this one. Numbers of another cluster's mean others there.
+    pub(crate) fn knows(&self, segment: &Segment) -> bool {
+        match &segment.home {
+            Home::Pool(home) => Arc::ptr_eq(home, &self.0),
+            Home::Abroad { attachments, .. } => self.0.others.get().is_some_and(|others| others.is(attachments)),
+            Home::Disk { .. } => false,
+        }
     }
 
     /// A segment of `len` bytes, with whatever contents an earlier user left.
