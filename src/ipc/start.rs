@@ -32,7 +32,7 @@ const CLEANS: &str = "janitor";
 /// Tells such a process whose end it is: a process id, and the socket of that process.
 const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCKET");
 
-/// How a process exits that a task has forked and that comes back from the task.
+/// How a process exits that a task has forked and that would act for its worker.
 const FORK: i32 = 74;
 
 /// What the loader calls before `main`, with the arguments of `main`.
@@ -198,12 +198,12 @@ unsafe extern "C" fn mark_fork() {
 }
 
 /// Ends a process that a task has forked: it has its worker's socket, pages and segments, and must not act for it. To be
-/// called where it comes out of the task's function.
+/// called where it comes out of the task's function, or asks the client.
 pub(crate) fn end_fork() {
     if FORKED.load(Ordering::Relaxed) {
         // Another thread may have held any lock when it was forked, so there is no log.
         let words =
-            b"a process that a task had forked has come back from the task, and ends: only its worker goes on\n";
+            b"a process that a task had forked has returned from it, or asked the client, and ends: the worker alone goes on\n";
         let _ = nix::unistd::write(std::io::stderr(), words);
         exit_now(FORK)
     }

@@ -28,7 +28,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{die_with_parent, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
+use crate::ipc::start::{die_with_parent, end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
 use crate::memory::machine::available_memory;
 use crate::memory::policy::Policy;
@@ -219,6 +219,7 @@ impl Worker {
 
     /// A client of the supervisor, for tasks that submit tasks.
     pub(crate) fn client(&'static self) -> Arc<crate::remote::Remote> {
+        end_fork();
         Arc::clone(self.client.get_or_init(|| {
             crate::remote::Remote::new(
                 Box::new(uplink::TaskUplink(self)),

@@ -85,6 +85,7 @@ fn forks(child_does: String, file: String) -> i64 {
             "exits" => std::process::exit(0),
             "panics" => panic!("in the child"),
             "returns" => 8,
+            "asks the client" => swath::current_client().unwrap().compute(&delayed(inc).call(7)).unwrap(),
             _ => loop {
                 std::thread::park();
             },
@@ -132,6 +133,11 @@ fn a_task_forks_and_the_child_does_not_go_on_with_the_next_call() {
 #[test]
 fn a_task_forks_and_the_child_panics() {
     a_task_forks("panics");
+}
+
+#[test]
+fn a_task_forks_and_the_child_asks_the_client() {
+    a_task_forks("asks the client");
 }
 
 #[test]
