@@ -898,7 +898,7 @@ fn a_full_dev_shm_is_an_error() {
 #[test]
 fn a_dev_shm_that_fills_up_is_survived() {
     let _clean = Clean::start();
-    let Some(command) = with_small_shm("80k", "fills up") else { return };
+    let Some(command) = with_small_shm("64k", "fills up") else { return };
     assert_eq!(play(command), ["1", "recovered"]);
 }
 
