@@ -106,7 +106,7 @@ fn lacks_init() -> swath::Result<()> {
 fn hello(version: u64, build: &[u8]) -> Vec<u8> {
     // Integers that do not fit into one byte are marked with their size.
     let version = if version < 251 { vec![version as u8] } else { [&[253][..], &version.to_le_bytes()].concat() };
-    [&[0], version.as_slice(), &[0, build.len() as u8], build, &[0, 0]].concat()
+    [&[0], version.as_slice(), &[0, build.len() as u8], build, &[0; 8]].concat()
 }
 
 fn frame(kind: u8, len: usize, body: &[u8]) -> Vec<u8> {
@@ -122,7 +122,7 @@ fn impostors() -> swath::Result<()> {
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "no frame of swath"),
         (message(&hello(version ^ 1, &[1, 2, 3])), "it speaks protocol"),
         (message(&hello(version, &[1, 2, 3])), "another build of the program"),
-        (message(&[1, 0, 0, 0, 0]), "it did not begin with a hello"),
+        (message(&[&[1, 0, 0][..], &[0; 8]].concat()), "it did not begin with a hello"),
         (message(&[0xff; 40]), "malformed"),
         (frame(1, usize::MAX, &[]), "longer than"),
         (frame(1, 1000, b"cut off"), "ended inside a frame"),

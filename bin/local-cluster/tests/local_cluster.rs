@@ -722,7 +722,7 @@ fn protocol() -> u64 {
 
 /// The first word of a program: `Attach::Program { build: Note(build), name: "evil" }`.
 fn attach(version: u64, build: &[u8]) -> Vec<u8> {
-    [&version.to_le_bytes()[..], &[0, 0, build.len() as u8], build, &[4], b"evil", &[0, 0]].concat()
+    [&version.to_le_bytes()[..], &[0, 0, build.len() as u8], build, &[4], b"evil", &[0; 8]].concat()
 }
 
 /// What the cluster answers until it closes.
@@ -829,7 +829,7 @@ fn a_program_that_talks_nonsense_loses_its_connection_alone() {
         stream.read_exact(&mut welcome).unwrap();
         assert_eq!(welcome[0], 0, "{}", text(&welcome));
         let mut nonsense: Vec<u8> = (0..round).map(|_| random() % 16).collect();
-        nonsense.extend([0, 0]);
+        nonsense.extend([0; 8]);
         // Some of it are frames, some are cut off, some are not even that.
         let nonsense = match round % 3 {
             0 => frame(MESSAGE, 0, nonsense.len() as u64, &nonsense),
