@@ -3,8 +3,7 @@
 //! A thread that sleeps is woken by the kernel, which takes some microseconds, more where its core sleeps too: as long
 //! as a small task takes altogether. So a caller spins for a moment before it parks. As spinning takes a core from
 //! whoever makes the answer, one thread of the process spins at a time; none does where there is one core only, and no task
-//! does, since its thread's core is needed for what it waits for. After spinning in vain, the next waits park at once;
-//! unless the answer came a little later, as it does on a machine that wakes processes slowly: then they spin longer.
+//! does, since its thread's core is needed for what it waits for. After spinning in vain, the next waits park at once.
 
 use crate::error::Error;
 use std::cell::Cell;
@@ -18,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// How long a caller spins before it parks: the round trip of a short task through another process, on a busy machine.
 const SPIN: Duration = Duration::from_micros(60);
-/// How long it spins at most, where answers take that long.
-const LONGEST_SPIN: Duration = Duration::from_micros(250);
 /// How often it checks before it does something itself that may bring the answer: every microsecond or so.
 const SPINS: u32 = 64;
 /// How often it does so before it offers its core to others.
@@ -93,23 +90,23 @@ impl ParkedThread {
     }
 
     /// Looks for a call for a moment, if that may be worth it.
-    fn spin(&self, began: Instant, help: impl Fn()) -> bool {
+    fn spin(&self, help: impl Fn()) -> bool {
         let Some(turn) = SpinTurn::take() else { return false };
-        let limit = Duration::from_micros(LIMIT.load(Ordering::Relaxed).into());
+        let began = Instant::now();
         loop {
             for _ in 0..TRIES {
                 for _ in 0..SPINS {
                     if self.called.load(Ordering::Acquire) {
-                        turn.end(Some(began.elapsed()));
+                        turn.end(true);
                         return true;
                     }
                     std::hint::spin_loop();
                 }
                 help();
             }
-            if began.elapsed() >= limit {
+            if began.elapsed() >= SPIN {
                 let called = self.called.load(Ordering::Acquire);
-                turn.end(called.then_some(limit));
+                turn.end(called);
                 return called;
             }
             // Whoever is to answer may have been put on this core.
@@ -132,17 +129,6 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 static SKIP: AtomicU32 = AtomicU32::new(0);
 /// Times of spinning in vain since the last one that was not, up to [`SELDOM`].
 static VAIN: AtomicU32 = AtomicU32::new(0);
-/// How many microseconds a caller spins.
-static LIMIT: AtomicU32 = AtomicU32::new(SPIN.as_micros() as u32);
-
-/// How long callers spin after one that has waited so long, which a longer wait without spinning also tells.
-fn next_limit(limit: u32, waited: Duration) -> u32 {
-    let (least, most) = (SPIN.as_micros() as u32, LONGEST_SPIN.as_micros() as u32);
-    // With some room, since waits differ.
-    let fitting = (waited.as_micros() as u32).saturating_mul(2).clamp(least, most);
-    // One long wait is followed at once, short ones little by little.
-    if fitting > limit { fitting } else { limit - (limit - fitting) / 8 }
-}
 
 impl SpinTurn {
     fn take() -> Option<Self> {
@@ -158,21 +144,10 @@ impl SpinTurn {
         (!TAKEN.swap(true, Ordering::Relaxed)).then(|| Self(()))
     }
 
-    /// Ends it; `paid`: the answer came, after so long.
-    fn end(self, paid: Option<Duration>) {
-        if let Some(waited) = paid {
-            return Self::pays(waited);
-        }
-        let vain = (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM);
+    fn end(self, paid: bool) {
+        let vain = if paid { 0 } else { (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM) };
         VAIN.store(vain, Ordering::Relaxed);
         SKIP.store((1 << vain) - 1, Ordering::Relaxed);
-    }
-
-    /// An answer came so soon that a caller should have been spinning for it.
-    fn pays(waited: Duration) {
-        LIMIT.store(next_limit(LIMIT.load(Ordering::Relaxed), waited), Ordering::Relaxed);
-        VAIN.store(0, Ordering::Relaxed);
-        SKIP.store(0, Ordering::Relaxed);
     }
 }
 
@@ -229,8 +204,7 @@ pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done:
         return false;
     }
     let here = ParkedThread::here();
-    let began = Instant::now();
-    if here.spin(began, help) {
+    if here.spin(help) {
         here.called.store(false, Ordering::Relaxed);
         if done() {
             return true;
@@ -245,10 +219,6 @@ pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done:
             }
             here.called.store(false, Ordering::Relaxed);
             if done() {
-                let waited = began.elapsed();
-                if waited < LONGEST_SPIN {
-                    SpinTurn::pays(waited);
-                }
                 return true;
             }
         }
@@ -317,16 +287,6 @@ mod tests {
         }
         drop(ask);
         other.join().unwrap();
-    }
-
-    #[test]
-    fn callers_spin_as_long_as_answers_take_but_not_for_ever() {
-        let us = Duration::from_micros;
-        assert_eq!(next_limit(60, us(5)), 60);
-        assert_eq!(next_limit(60, us(80)), 160);
-        assert_eq!(next_limit(160, us(200)), 250);
-        let back = (0..60).fold(250, |limit, _| next_limit(limit, us(10)));
-        assert!((60..70).contains(&back), "{back}");
     }
 
     #[test]
