@@ -20,7 +20,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("ipc/page/name.rs")) },
     const { hash(include_bytes!("ipc/payload.rs")) },
     const { hash(include_bytes!("ipc/ring.rs")) },
-    const { hash(include_bytes!("ipc/segment/claims.rs")) },
+    const { hash(include_bytes!("ipc/segment/listing.rs")) },
     const { hash(include_bytes!("ipc/segment/memory.rs")) },
     const { hash(include_bytes!("ipc/segment/mod.rs")) },
     const { hash(include_bytes!("job.rs")) },

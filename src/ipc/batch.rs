@@ -1,6 +1,6 @@
 //! How much one message may carry: counts the bytes of what is put into it.
 
-use super::segment::claims::CLAIM;
+use super::segment::listing::SEGMENT_ENTRY;
 
 /// Most bytes of values and programs that are put into one message, unless one of them is longer by itself.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
@@ -13,7 +13,7 @@ pub(crate) struct Batch {
 
 /// Bytes that so many segments and bytes take in a message.
 const fn len(segments: usize, bytes: usize) -> usize {
-    segments.saturating_mul(CLAIM).saturating_add(bytes)
+    segments.saturating_mul(SEGMENT_ENTRY).saturating_add(bytes)
 }
 
 impl Batch {
@@ -39,10 +39,10 @@ mod tests {
     #[test]
     fn a_message_is_full_of_segments_or_of_bytes() {
         let mut batch = Batch::default();
-        batch.add(1, MOST_BYTES - 2 * CLAIM - 10);
+        batch.add(1, MOST_BYTES - 2 * SEGMENT_ENTRY - 10);
         assert!(batch.fits(1, 10));
         assert!(!batch.fits(2, 0));
-        assert!(!batch.fits(0, CLAIM + 11));
+        assert!(!batch.fits(0, SEGMENT_ENTRY + 11));
         batch.add(1, 10);
         assert!(batch.fits(0, 0));
         assert!(!batch.fits(0, 1) && !batch.fits(1, 0));

@@ -8,7 +8,7 @@
 //! A frame may have more descriptors than the kernel takes in one message. The first of them then go ahead in *carriers*:
 //! headers marked as such, without a body, whose descriptors belong to the frame behind them.
 
-use crate::ipc::segment::claims::{self, Shown};
+use crate::ipc::segment::listing::{self, Shown};
 use crate::ipc::segment::{FileId, MemoryFile, Segment};
 use crate::ipc::socket::Socket;
 use smallvec::SmallVec;
@@ -400,7 +400,7 @@ impl Outgoing {
         segments: &[Arc<Segment>],
     ) -> Result<(), FrameError> {
         // What cannot be sent shows nothing.
-        let len = body.len().saturating_add(claims::most_len(segments.len())) as u64;
+        let len = body.len().saturating_add(listing::most_len(segments.len())) as u64;
         if len > MAX_FRAME {
             return Err(FrameError::TooLong { len, max: MAX_FRAME });
         }

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
     use crate::ipc::ledger::Ledger;
     use crate::ipc::segment::Attachments;
-    use crate::ipc::segment::claims::{self, Shown};
+    use crate::ipc::segment::listing::{self, Shown};
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(segments.len(), 1);
         let others = Attachments::new();
         pool.joins(&others);
-        let there = claims::testing::deliver(&mut Shown::default(), &others, &segments).unwrap();
+        let there = listing::testing::deliver(&mut Shown::default(), &others, &segments).unwrap();
         let back: (String, Buffer<f64>, Vec<Buffer<f64>>) = decode(&bytes, &there).unwrap();
         assert_eq!(back, value);
         assert!(back.1.is_shared() && !back.2[0].is_shared());

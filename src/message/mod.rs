@@ -1,7 +1,7 @@
 //! What processes say to each other, and how it becomes frames.
 //!
 //! Messages are bincode. A [`Payload`] in one leaves its segments beside it: a thread-local list collects them while a
-//! message is encoded, to be listed behind it ([`claims`]), and hands them out again while it is decoded.
+//! message is encoded, to be listed behind it ([`listing`]), and hands them out again while it is decoded.
 
 mod packed;
 pub(crate) mod question;
@@ -11,7 +11,7 @@ use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::ipc::segment::claims::{self, Claim, FileClaim, Parts, Shown};
+use crate::ipc::segment::listing::{self, Listed, ListedFile, ListedSegment, Shown};
 use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload};
 use crate::memory::thresholds::Thresholds;
@@ -252,18 +252,18 @@ struct PayloadIn {
 /// Takes in what comes with a message beside its bytes.
 pub(crate) trait Receive {
     /// A memory file that is shown.
-    fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> Result<(), String>;
+    fn file(&mut self, listed: ListedFile, fd: OwnedFd) -> Result<(), String>;
     /// A segment that belongs to the message.
-    fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, String>;
+    fn segment(&mut self, listed: ListedSegment) -> Result<Arc<Segment>, String>;
 }
 
 impl Receive for Arrival<'_> {
-    fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> Result<(), String> {
-        Arrival::file(self, claim, fd).map_err(|e| e.to_string())
+    fn file(&mut self, listed: ListedFile, fd: OwnedFd) -> Result<(), String> {
+        Arrival::file(self, listed, fd).map_err(|e| e.to_string())
     }
 
-    fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, String> {
-        Arrival::segment(self, claim).map_err(|e| e.to_string())
+    fn segment(&mut self, listed: ListedSegment) -> Result<Arc<Segment>, String> {
+        Arrival::segment(self, listed).map_err(|e| e.to_string())
     }
 }
 
@@ -358,12 +358,13 @@ pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, receive: &mut dyn Receiv
     if frame.kind != KIND {
         return Err(Malformed(format!("a frame of kind {}", frame.kind)));
     }
-    let Parts { body, files, segments: claims } = claims::split(&frame.body, frame.fds).map_err(Malformed)?;
-    for (claim, fd) in files {
-        receive.file(claim, fd).map_err(Malformed)?;
+    let Listed { body, files, segments: listed_segments } =
+        listing::split(&frame.body, frame.fds).map_err(Malformed)?;
+    for (listed, fd) in files {
+        receive.file(listed, fd).map_err(Malformed)?;
     }
     // Backwards: the list is emptied from its end. All of them are taken, also where one is refused, so that each counts.
-    let segments: Vec<_> = claims.into_iter().map(|claim| receive.segment(claim)).collect();
+    let segments: Vec<_> = listed_segments.into_iter().map(|listed| receive.segment(listed)).collect();
     let segments = segments.into_iter().rev().collect::<Result<Vec<_>, _>>().map_err(Malformed)?;
     IN.replace(segments);
     let decoded = bincode::serde::borrow_decode_from_slice::<M, _>(body, config());
@@ -379,11 +380,11 @@ pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, receive: &mut dyn Receiv
 pub(crate) struct NoSegments;
 
 impl Receive for NoSegments {
-    fn file(&mut self, claim: FileClaim, _: OwnedFd) -> Result<(), String> {
-        Err(format!("memory file {} is not expected here", claim.id))
+    fn file(&mut self, listed: ListedFile, _: OwnedFd) -> Result<(), String> {
+        Err(format!("memory file {} is not expected here", listed.id))
     }
 
-    fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, String> {
-        Err(format!("segment {} is not expected here", claim.id))
+    fn segment(&mut self, listed: ListedSegment) -> Result<Arc<Segment>, String> {
+        Err(format!("segment {} is not expected here", listed.id))
     }
 }

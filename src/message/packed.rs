@@ -203,7 +203,7 @@ impl Completions {
 mod tests {
     use super::*;
     use crate::ipc::frame::Frame;
-    use crate::ipc::segment::claims::Shown;
+    use crate::ipc::segment::listing::Shown;
     use crate::message::{self, KIND};
 
     fn id(number: u32, index: u32) -> TaskId {

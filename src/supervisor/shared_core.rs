@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::host::report;
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
-use crate::ipc::segment::claims::{Claim, FileClaim};
+use crate::ipc::segment::listing::{ListedFile, ListedSegment};
 use crate::ipc::segment::{Arrival, Attachments, Segment};
 use crate::message;
 use crate::message::{FromWorker, Receive, Request, ToSession};
@@ -382,17 +382,17 @@ struct FromBorrower<'a> {
 }
 
 impl Receive for FromBorrower<'_> {
-    fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> std::result::Result<(), String> {
-        if claim.id.owner != self.owner {
-            return Err(format!("memory file {} is not its own", claim.id));
+    fn file(&mut self, listed: ListedFile, fd: OwnedFd) -> std::result::Result<(), String> {
+        if listed.id.owner != self.owner {
+            return Err(format!("memory file {} is not its own", listed.id));
         }
-        Receive::file(&mut self.arrival, claim, fd)
+        Receive::file(&mut self.arrival, listed, fd)
     }
 
-    fn segment(&mut self, claim: Claim) -> std::result::Result<Arc<Segment>, String> {
-        match claim.id.owner == self.owner {
-            true => Receive::segment(&mut self.arrival, claim),
-            false => self.loans.held(self.borrower, claim.id),
+    fn segment(&mut self, listed: ListedSegment) -> std::result::Result<Arc<Segment>, String> {
+        match listed.id.owner == self.owner {
+            true => Receive::segment(&mut self.arrival, listed),
+            false => self.loans.held(self.borrower, listed.id),
         }
     }
 }

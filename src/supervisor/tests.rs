@@ -9,7 +9,7 @@ use crate::ids::SessionId;
 use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::ipc::segment::claims::Shown;
+use crate::ipc::segment::listing::Shown;
 use crate::job::{JobSpec, WireOptions};
 use crate::message::{self, Control, Request, ToSession};
 use crate::remote::{Description, Remote, Uplink};

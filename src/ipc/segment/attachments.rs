@@ -1,6 +1,6 @@
 //! The memory files and segments of other processes that this one has mapped.
 
-use super::claims::{Claim, FileClaim};
+use super::listing::{ListedFile, ListedSegment};
 use super::memory::{FileId, MemoryFile, Refused};
 use super::{Home, PAGE, Segment, SegmentError, SegmentId, places};
 use crate::host::report;
@@ -121,8 +121,8 @@ pub(crate) struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// Maps a file that is shown, unless it is mapped already.
-    pub(crate) fn file(&mut self, claim: FileClaim, fd: OwnedFd) -> Result<(), SegmentError> {
-        let FileClaim { id, len, transient } = claim;
+    pub(crate) fn file(&mut self, listed: ListedFile, fd: OwnedFd) -> Result<(), SegmentError> {
+        let ListedFile { id, len, transient } = listed;
         let mut state = self.shared.state.lock();
         if !transient && state.files.get(&id).is_some_and(|known| known.len() as u64 == len) {
             return Ok(());
@@ -144,20 +144,20 @@ impl Arrival<'_> {
 
     /// Takes one delivery of a segment. One that is refused counts as released at once, so that an honest owner gets its
     /// segment back.
-    pub(crate) fn segment(&mut self, claim: Claim) -> Result<Arc<Segment>, SegmentError> {
-        let id = claim.id;
+    pub(crate) fn segment(&mut self, listed: ListedSegment) -> Result<Arc<Segment>, SegmentError> {
+        let id = listed.id;
         let mut state = self.shared.state.lock();
         if let Some(known) = state.live.get_mut(&id)
             && let Some(segment) = known.segment.upgrade()
         {
             known.deliveries = known.deliveries.saturating_add(1);
             drop(state);
-            if (segment.len() as u64) < claim.len {
+            if (segment.len() as u64) < listed.len {
                 return Err(SegmentError::Foreign { id, reason: "it is smaller than claimed" });
             }
             return Ok(segment);
         }
-        let (file, start, len) = match self.locate(&state, claim) {
+        let (file, start, len) = match self.locate(&state, listed) {
             Ok(located) => located,
             Err(reason) => {
                 let notify = state.push_released(id, 1);
@@ -179,12 +179,16 @@ impl Arrival<'_> {
         Ok(segment)
     }
 
-    fn locate(&self, state: &AttachState, claim: Claim) -> Result<(Arc<MemoryFile>, usize, usize), &'static str> {
-        let id = FileId { owner: claim.id.owner, number: claim.file };
+    fn locate(
+        &self,
+        state: &AttachState,
+        listed: ListedSegment,
+    ) -> Result<(Arc<MemoryFile>, usize, usize), &'static str> {
+        let id = FileId { owner: listed.id.owner, number: listed.file };
         let transient = self.transient.iter().find(|file| file.id() == id);
         let file = transient.or_else(|| state.files.get(&id)).ok_or("its memory file has not been shown")?;
-        let start = (claim.page as usize).checked_mul(PAGE);
-        let len = usize::try_from(claim.len).ok().filter(|len| *len > 0).ok_or("it is empty")?;
+        let start = (listed.page as usize).checked_mul(PAGE);
+        let len = usize::try_from(listed.len).ok().filter(|len| *len > 0).ok_or("it is empty")?;
         let start = start.filter(|start| start.checked_add(len).is_some_and(|end| end <= file.len()));
         Ok((Arc::clone(file), start.ok_or("it reaches past the end of its memory file")?, len))
     }

@@ -4,7 +4,7 @@
 //! A segment is a range of pages of a *memory file*. A process makes few files, each of 64 MiB or as long as its longest
 //! segment ([`SegmentPool`]), maps each of them once, and has one descriptor for each; what has not been written of a file
 //! takes no memory. Other processes are shown a file with the first message that names a segment of it, map all of it for
-//! reading, and need no descriptor then ([`claims`], [`Attachments`]). So descriptors and mappings are as many as there
+//! reading, and need no descriptor then ([`listing`], [`Attachments`]). So descriptors and mappings are as many as there
 //! are multiples of 64 MiB, not as there are values.
 //!
 //! # Who may write when
@@ -41,7 +41,7 @@
 //! it is believed: types read from it have no invalid bit patterns.
 
 mod attachments;
-pub(crate) mod claims;
+pub(crate) mod listing;
 mod memory;
 mod places;
 mod pool;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
-use super::claims::testing::deliver;
-use super::claims::{FileClaim, Shown};
+use super::listing::testing::deliver;
+use super::listing::{ListedFile, Shown};
 use super::pool::{FILE, PAGE, size_class};
 use super::*;
 use crate::ipc::ledger::Ledger;
@@ -468,7 +468,7 @@ fn hostile_descriptors_are_refused() {
     let refused = |fd: OwnedFd, len, why: &str| {
         for transient in [false, true] {
             let fd = fd.try_clone().unwrap();
-            let error = attachments.arrival().file(FileClaim { id, len, transient }, fd).unwrap_err();
+            let error = attachments.arrival().file(ListedFile { id, len, transient }, fd).unwrap_err();
             assert!(error.to_string().contains(why), "{error}");
         }
     };
@@ -495,8 +495,8 @@ fn segments_that_lie_nowhere_are_refused_and_count_as_released() {
     let good = filled(&pool, 4096, 1);
     let attachments = Attachments::new();
     let at = |file, page, len| {
-        let claim = claims::Claim { id: good.id(), file, page, len };
-        attachments.arrival().segment(claim).map(|segment| segment.len())
+        let listed = listing::ListedSegment { id: good.id(), file, page, len };
+        attachments.arrival().segment(listed).map(|segment| segment.len())
     };
     let refused = |answer: Result<usize, SegmentError>, why: &str| {
         let error = answer.unwrap_err();

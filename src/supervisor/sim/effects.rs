@@ -5,7 +5,7 @@ use crate::error::{DeathCause, Error, Result};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::page::ControlPage;
-use crate::ipc::segment::claims::Shown;
+use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, FileId, Segment, SegmentId};
 use crate::memory::oom::Verdict;
 use crate::message::{self, Malformed, ToSession, ToWorker};

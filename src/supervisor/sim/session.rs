@@ -7,7 +7,7 @@ use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
-use crate::ipc::segment::claims::Shown;
+use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};

@@ -10,7 +10,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::payload::Payload;
 use crate::ipc::ring::RingRecord;
-use crate::ipc::segment::claims::Shown;
+use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Completion, Failure, Input, Outcome, SharedPayload};
 use crate::message::{self, Completions, FromWorker, Task, ToSession, ToWorker};

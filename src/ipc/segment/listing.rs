@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A segment that belongs to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
+pub(crate) struct ListedSegment {
     pub(crate) id: SegmentId,
     /// Which file of its owner's it lies in.
     pub(super) file: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Claim {
 
 /// A memory file whose descriptor comes with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileClaim {
+pub(crate) struct ListedFile {
     pub(crate) id: FileId,
     /// Bytes.
     pub(super) len: u64,
@@ -33,14 +33,14 @@ pub(crate) struct FileClaim {
 }
 
 /// Bytes that a segment takes in a message.
-pub(crate) const CLAIM: usize = 24;
-const FILE_CLAIM: usize = 17;
+pub(crate) const SEGMENT_ENTRY: usize = 24;
+const FILE_ENTRY: usize = 17;
 /// The number of segments and that of files.
 const COUNTS: usize = 8;
 
 /// The most bytes that the list of so many segments takes.
 pub(crate) const fn most_len(segments: usize) -> usize {
-    segments.saturating_mul(CLAIM + FILE_CLAIM).saturating_add(COUNTS)
+    segments.saturating_mul(SEGMENT_ENTRY + FILE_ENTRY).saturating_add(COUNTS)
 }
 
 /// What a peer has been shown.
@@ -85,14 +85,14 @@ impl Shown {
 
 /// A message as it came: its bytes, what it shows, and its segments.
 #[derive(Debug)]
-pub(crate) struct Parts<'a> {
+pub(crate) struct Listed<'a> {
     pub(crate) body: &'a [u8],
-    pub(crate) files: Vec<(FileClaim, OwnedFd)>,
-    pub(crate) segments: Vec<Claim>,
+    pub(crate) files: Vec<(ListedFile, OwnedFd)>,
+    pub(crate) segments: Vec<ListedSegment>,
 }
 
 /// Takes a message apart. Allocates no more than there are bytes.
-pub(crate) fn split(frame: &[u8], fds: Vec<OwnedFd>) -> Result<Parts<'_>, String> {
+pub(crate) fn split(frame: &[u8], fds: Vec<OwnedFd>) -> Result<Listed<'_>, String> {
     let short = || "it ends too early".to_string();
     let (rest, counts) = frame.split_last_chunk::<COUNTS>().ok_or_else(short)?;
     let (segments, files) = (word(&counts[..4]) as usize, word(&counts[4..]) as usize);
@@ -100,21 +100,21 @@ pub(crate) fn split(frame: &[u8], fds: Vec<OwnedFd>) -> Result<Parts<'_>, String
         return Err(format!("{files} memory files with {} descriptors", fds.len()));
     }
     let before = |rest: usize, count: usize, each: usize| rest.checked_sub(count.checked_mul(each)?);
-    let (rest, files) = rest.split_at(before(rest.len(), files, FILE_CLAIM).ok_or_else(short)?);
-    let (body, segments) = rest.split_at(before(rest.len(), segments, CLAIM).ok_or_else(short)?);
-    let file = |claim: &[u8]| FileClaim {
-        id: FileId { owner: word(&claim[..4]) as u32, number: word(&claim[4..8]) as u32 },
-        len: word(&claim[8..16]),
-        transient: claim[16] != 0,
+    let (rest, files) = rest.split_at(before(rest.len(), files, FILE_ENTRY).ok_or_else(short)?);
+    let (body, segments) = rest.split_at(before(rest.len(), segments, SEGMENT_ENTRY).ok_or_else(short)?);
+    let file = |listed: &[u8]| ListedFile {
+        id: FileId { owner: word(&listed[..4]) as u32, number: word(&listed[4..8]) as u32 },
+        len: word(&listed[8..16]),
+        transient: listed[16] != 0,
     };
-    let segment = |claim: &[u8]| Claim {
-        id: SegmentId { owner: word(&claim[..4]) as u32, number: word(&claim[4..8]) as u32 },
-        file: word(&claim[8..12]) as u32,
-        page: word(&claim[12..16]) as u32,
-        len: word(&claim[16..]),
+    let segment = |listed: &[u8]| ListedSegment {
+        id: SegmentId { owner: word(&listed[..4]) as u32, number: word(&listed[4..8]) as u32 },
+        file: word(&listed[8..12]) as u32,
+        page: word(&listed[12..16]) as u32,
+        len: word(&listed[16..]),
     };
-    let files = files.chunks_exact(FILE_CLAIM).map(file).zip(fds).collect();
-    Ok(Parts { body, files, segments: segments.chunks_exact(CLAIM).map(segment).collect() })
+    let files = files.chunks_exact(FILE_ENTRY).map(file).zip(fds).collect();
+    Ok(Listed { body, files, segments: segments.chunks_exact(SEGMENT_ENTRY).map(segment).collect() })
 }
 
 /// Little endian, of up to eight bytes.
@@ -138,11 +138,11 @@ pub(crate) mod testing {
         let files = shown.append(&mut frame, segments);
         assert!(frame.len() <= 7 + most_len(segments.len()));
         let fds = files.iter().map(|file| file.fd().unwrap().try_clone_to_owned().unwrap()).collect();
-        let parts = split(&frame, fds).unwrap();
-        assert_eq!(parts.body, b"message");
+        let message = split(&frame, fds).unwrap();
+        assert_eq!(message.body, b"message");
         let mut arrival = to.arrival();
-        parts.files.into_iter().try_for_each(|(claim, fd)| arrival.file(claim, fd))?;
-        parts.segments.into_iter().map(|claim| arrival.segment(claim)).collect()
+        message.files.into_iter().try_for_each(|(listed, fd)| arrival.file(listed, fd))?;
+        message.segments.into_iter().map(|listed| arrival.segment(listed)).collect()
     }
 }
 
@@ -190,15 +190,15 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_taken_apart_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(parts) = split(&bytes, Vec::new()) {
-                prop_assert_eq!(parts.body.len() + parts.segments.len() * CLAIM + COUNTS, bytes.len());
+            if let Ok(message) = split(&bytes, Vec::new()) {
+                prop_assert_eq!(message.body.len() + message.segments.len() * SEGMENT_ENTRY + COUNTS, bytes.len());
                 let mut frame = bytes.clone();
                 let at = frame.len() - COUNTS;
                 frame[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
                 prop_assert!(split(&frame, Vec::new()).is_err());
                 let nothing = Attachments::new();
                 let arrival = &mut nothing.arrival();
-                prop_assert!(parts.segments.iter().all(|claim| arrival.segment(*claim).is_err()));
+                prop_assert!(message.segments.iter().all(|listed| arrival.segment(*listed).is_err()));
             }
         }
     }
