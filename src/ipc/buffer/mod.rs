@@ -1,24 +1,20 @@
 //! Immutable arrays of plain numbers that cost nothing to hand on, also to another process.
 
-use crate::host::report;
-use crate::ipc::out_of_band;
-use crate::ipc::out_of_band::LARGE;
-use crate::ipc::segment::{Segment, SegmentMut, SegmentPool, installed};
-use serde::de::{Error as _, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::alloc::{Layout, alloc_zeroed};
+use crate::ipc::segment::{Segment, installed};
 use std::any::{Any, type_name};
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::{Bound, Deref, DerefMut, RangeBounds};
+use std::ops::{Bound, Deref, RangeBounds};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
 
 const _: () = assert!(cfg!(target_endian = "little"), "swath writes numbers as they lie in memory, little endian");
 
+mod buffer_mut;
 mod element;
+mod wire;
 
+pub use buffer_mut::BufferMut;
 pub use element::Element;
 
 /// Why a [`Buffer`] could not be made.
@@ -101,14 +97,7 @@ impl<T: Element> Buffer<T> {
     /// assert_eq!(&Buffer::from_slice(&[1u32, 2, 3])[..], [1, 2, 3]);
     /// ```
     pub fn from_slice(values: &[T]) -> Self {
-        match BufferMut::<T>::segment(installed(), values.len(), SegmentPool::alloc) {
-            Some(mut segment) => {
-                let bytes = bytes_of(values);
-                segment[..bytes.len()].copy_from_slice(bytes);
-                BufferMut(Store::Segment(segment, values.len())).freeze()
-            }
-            None => values.to_vec().into(),
-        }
+        BufferMut::shared_copy(installed(), values).map_or_else(|| values.to_vec().into(), BufferMut::freeze)
     }
 
     /// Any memory as a buffer, without a copy: a memory map, an array of another library. It is kept until the last view of
@@ -326,10 +315,6 @@ impl<T: Element> Buffer<T> {
         }
         Ok(Self { owner: Owner::Segment(segment), ptr, len })
     }
-
-    fn serialized_inline(&self) -> Wire<Bytes<'_>> {
-        Wire::Inline(Bytes(self.as_bytes()))
-    }
 }
 
 #[cfg(feature = "ndarray")]
@@ -442,220 +427,10 @@ fn short<T: Element>(f: &mut fmt::Formatter<'_>, name: &str, values: &[T]) -> fm
     f.write_str(")")
 }
 
-/// A [`Buffer`] that is being filled.
-///
-/// In a worker, one of 64 KiB or more lies in shared memory from the start, so that what a task writes into it reaches
-/// other processes without a copy. Where shared memory is used up it lies on the heap as elsewhere.
-///
-/// ```
-/// use swath::BufferMut;
-///
-/// let mut b = BufferMut::<f64>::zeroed(3)?;
-/// b[1] = 2.5;
-/// let b = b.freeze();
-/// assert_eq!(&b[..], [0.0, 2.5, 0.0]);
-/// # Ok::<(), swath::BufferError>(())
-/// ```
-pub struct BufferMut<T: Element = u8>(Store<T>);
-
-enum Store<T> {
-    Heap(Vec<T>),
-    /// A segment with room for that many elements.
-    Segment(SegmentMut, usize),
-}
-
-impl<T: Element> BufferMut<T> {
-    /// `len` zeroes.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn zeroed(len: usize) -> Result<Self, BufferError> {
-        Self::zeroed_in(installed(), len)
-    }
-
-    /// `len` elements, each computed from its index, in order.
-    ///
-    /// # Errors
-    /// If there is no memory.
-    pub fn try_from_fn(len: usize, f: impl FnMut(usize) -> T) -> Result<Self, BufferError> {
-        Self::from_fn_in(installed(), len, f)
-    }
-
-    fn zeroed_in(pool: Option<&SegmentPool>, len: usize) -> Result<Self, BufferError> {
-        if let Some(segment) = Self::segment(pool, len, SegmentPool::alloc_zeroed) {
-            return Ok(Self(Store::Segment(segment, len)));
-        }
-        let memory = BufferError::Memory { len, element: size_of::<T>() };
-        let layout = Layout::array::<T>(len).map_err(|_| memory.clone())?;
-        if layout.size() == 0 {
-            return Ok(Self(Store::Heap(Vec::new())));
-        }
-        // Not `vec![0; len]`, which ends the process where there is no memory. Not a filled `Vec` either: fresh pages
-        // from the kernel are zero already.
-        // SAFETY: the layout is not empty.
-        let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start.cast::<T>()).ok_or(memory)?;
-        // SAFETY: just allocated by the global allocator with the layout of `len` elements, which zeroes initialise.
-        Ok(Self(Store::Heap(unsafe { Vec::from_raw_parts(start.as_ptr(), len, len) })))
-    }
-
-    fn from_fn_in(pool: Option<&SegmentPool>, len: usize, mut f: impl FnMut(usize) -> T) -> Result<Self, BufferError> {
-        // Elements are written over what an earlier user left, which must be elements.
-        let alloc = if T::ANY_BYTES { SegmentPool::alloc } else { SegmentPool::alloc_zeroed };
-        if let Some(segment) = Self::segment(pool, len, alloc) {
-            let mut buffer = Self(Store::Segment(segment, len));
-            for (i, x) in buffer.iter_mut().enumerate() {
-                *x = f(i);
-            }
-            return Ok(buffer);
-        }
-        let mut values = Vec::new();
-        values.try_reserve_exact(len).map_err(|_| BufferError::Memory { len, element: size_of::<T>() })?;
-        values.extend((0..len).map(f));
-        Ok(Self(Store::Heap(values)))
-    }
-
-    /// A segment where one is wanted and there is one.
-    fn segment(
-        pool: Option<&SegmentPool>,
-        len: usize,
-        alloc: impl FnOnce(&SegmentPool, usize) -> Result<SegmentMut, crate::ipc::segment::SegmentError>,
-    ) -> Option<SegmentMut> {
-        let bytes = len.checked_mul(size_of::<T>()).filter(|n| *n >= LARGE)?;
-        // Without shared memory there is still the heap. The value may never cross a border; if it does, that is where
-        // the lack of shared memory is an error, with a name.
-        alloc(pool?, bytes).inspect_err(|e| report!(Debug, "a buffer of {bytes} bytes goes to the heap: {e}")).ok()
-    }
-
-    /// Ends the writing. Copies nothing.
-    pub fn freeze(self) -> Buffer<T> {
-        match self.0 {
-            Store::Heap(values) => values.into(),
-            Store::Segment(segment, len) => Buffer::in_place(segment.freeze(), 0, len as u64)
-                .expect("allocated for that many elements, and aligned to a page"),
-        }
-    }
-}
-
-impl<T: Element> Deref for BufferMut<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        match &self.0 {
-            Store::Heap(values) => values,
-            // SAFETY: the segment has at least `len` elements' bytes, starts at a page, and is borrowed with `self`.
-            // They are values: zeroes, what was written, or whatever is there of a type of which any bytes are values.
-            Store::Segment(segment, len) => unsafe { slice::from_raw_parts(segment.as_ptr().cast(), *len) },
-        }
-    }
-}
-
-impl<T: Element> DerefMut for BufferMut<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        match &mut self.0 {
-            Store::Heap(values) => values,
-            // SAFETY: as for `deref`, and borrowed mutably with `self`.
-            Store::Segment(segment, len) => unsafe { slice::from_raw_parts_mut(segment.as_mut_ptr().cast(), *len) },
-        }
-    }
-}
-
-impl<T: Element> fmt::Debug for BufferMut<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        short(f, "BufferMut", self)
-    }
-}
-
-/// What a buffer is on the wire.
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "Buffer")]
-enum Wire<B> {
-    Inline(B),
-    Segment { index: u32, offset: u64, len: u64 },
-}
-
-impl<T: Element> Serialize for Buffer<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            return serializer.collect_seq(self);
-        }
-        match out_of_band::counts(self.as_bytes(), self.is_on_disk()) {
-            Some(true) => return serializer.serialize_bytes(self.as_bytes()),
-            Some(false) => return serializer.serialize_unit(),
-            None => {}
-        }
-        let large = self.as_bytes().len() >= LARGE;
-        let bytes = || self.clone().cast().expect("everything is a whole number of bytes, and they lie anywhere");
-        let wire = match large.then(|| out_of_band::add(bytes)).flatten() {
-            Some(at) => Wire::Segment { index: at.index, offset: at.offset, len: self.len as u64 },
-            None => self.serialized_inline(),
-        };
-        wire.serialize(serializer)
-    }
-}
-
-impl<'de, T: Element> Deserialize<'de> for Buffer<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            return Vec::deserialize(deserializer).map(Self::from);
-        }
-        match Wire::<Elements<T>>::deserialize(deserializer)? {
-            Wire::Inline(Elements(values)) => Ok(values.into()),
-            Wire::Segment { index, offset, len } => {
-                let segment = out_of_band::segment(index)
-                    .ok_or_else(|| D::Error::custom("a buffer lies in a segment that did not come with it"))?;
-                Self::from_segment(segment, offset, len).map_err(D::Error::custom)
-            }
-        }
-    }
-}
-
 /// Elements as they lie in memory.
 fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
     // SAFETY: the same memory seen as bytes, of which elements consist without padding.
     unsafe { slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-struct Elements<T>(Vec<T>);
-
-impl<'de, T: Element> Deserialize<'de> for Elements<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct BytesVisitor<T>(PhantomData<T>);
-        impl<T: Element> Visitor<'_> for BytesVisitor<T> {
-            type Value = Vec<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "the bytes of a whole number of {}", type_name::<T>())
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<T>, E> {
-                if !bytes.len().is_multiple_of(size_of::<T>()) {
-                    return Err(E::invalid_length(bytes.len(), &self));
-                }
-                if !T::are_values(bytes) {
-                    return Err(E::invalid_value(Unexpected::Bytes(&bytes[..bytes.len().min(8)]), &self));
-                }
-                let len = bytes.len() / size_of::<T>();
-                let mut values = Vec::<T>::with_capacity(len);
-                // SAFETY: there is room for `len` elements, which is as many bytes as are copied; the allocation is new,
-                // so they don't overlap; and the bytes are values.
-                unsafe {
-                    ptr::copy_nonoverlapping(bytes.as_ptr(), values.as_mut_ptr().cast::<u8>(), bytes.len());
-                    values.set_len(len);
-                }
-                Ok(values)
-            }
-        }
-        deserializer.deserialize_bytes(BytesVisitor(PhantomData)).map(Self)
-    }
 }
 
 #[cfg(test)]
@@ -663,6 +438,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ipc::ledger::Ledger;
+    use crate::ipc::out_of_band::LARGE;
+    use crate::ipc::segment::SegmentPool;
     use proptest::prelude::*;
 
     #[test]
