@@ -17,10 +17,7 @@ pub(crate) fn compute(client: &Client, n: u64) -> Outcome<Vec<u64>> {
 pub(crate) fn run(report: &mut Report, options: &Options) {
     let workers = options.width();
     report.for_each(|report, system| {
-        let client = match system.starts_with("swath") {
-            true => Some(systems::open(system, workers)?),
-            false => None,
-        };
+        let client = systems::open_if_swath(system, workers)?;
         let pool = pool::open(workers)?;
         pool::noops(&pool, 100);
         for n in options.sizes(&[2000, 10_000, 100_000, 1_000_000], &[1000]) {

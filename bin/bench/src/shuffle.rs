@@ -20,10 +20,7 @@ fn shuffle(client: &Client, n: u64) -> Outcome<u64> {
 pub(crate) fn run(report: &mut Report, options: &Options) {
     let workers = options.width();
     report.for_each(|report, system| {
-        let client = match system.starts_with("swath") {
-            true => Some(systems::open(system, workers)?),
-            false => None,
-        };
+        let client = systems::open_if_swath(system, workers)?;
         for n in options.sizes(&[100, 400], &[20]) {
             let once = || match &client {
                 Some(client) => shuffle(client, n),

@@ -10,6 +10,14 @@ pub(crate) fn open(system: &str, workers: usize) -> Outcome<Client> {
     open_with(system, workers, |builder| builder)
 }
 
+/// As [`open`], and none for a floor.
+pub(crate) fn open_if_swath(system: &str, workers: usize) -> Outcome<Option<Client>> {
+    match system.starts_with("swath-") {
+        true => open(system, workers).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// As [`open`], with more options.
 pub(crate) fn open_with(system: &str, workers: usize, options: impl FnOnce(Builder) -> Builder) -> Outcome<Client> {
     let mode: Mode = system.strip_prefix("swath-").ok_or_else(|| format!("`{system}` is no client"))?.parse()?;
