@@ -293,6 +293,11 @@ functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5);
 functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5, A6 6);
 functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5, A6 6, A7 7);
 
+/// What users see of a task: its name and its hash.
+pub(crate) fn key(name: &str, hash: u64) -> String {
+    format!("{name}-{hash:016x}")
+}
+
 /// The part of a function's path that a reader wants: `app::load::parse<u8>` is `parse`, a closure in it is
 /// `parse-closure`.
 pub(crate) fn short_name(path: &str) -> String {
