@@ -1,7 +1,7 @@
 //! What may be passed where a task takes a value of some type.
 
 use super::Delayed;
-use crate::graph::node::{Arg, Node};
+use crate::graph::node::{Arg, Kind, Node};
 use crate::task::codec::CodecOf;
 use crate::task::function::{Args, CallError, Record, TaskFunction};
 use crate::task::{Data, Value};
@@ -45,13 +45,28 @@ pub trait IntoArg<T> {
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub fn value<T: Data>(value: T) -> Delayed<T> {
+    Delayed::from_node(Node::call(given::<T>(), smallvec::smallvec![value.into_arg()], None))
+}
+
+/// The function that is called for a value that is already there.
+fn given<T: Data>() -> &'static Record {
     fn given<T>(value: T) -> T {
         value
     }
     fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
         F::RECORD
     }
-    Delayed::from_node(Node::call(record::<T, _>(given::<T>), smallvec::smallvec![value.into_arg()], None))
+    record::<T, _>(given::<T>)
+}
+
+/// As an argument, a value that is already there is no task: equal calls are equal, whichever way it is passed.
+fn given_value<T: Data>(node: &Node) -> Option<Arg> {
+    match &node.kind {
+        Kind::Call { function, args, options: None } if function.identity() == given::<T>().identity() => {
+            args.first().cloned()
+        }
+        _ => None,
+    }
 }
 
 impl<T: Data> IntoArg<T> for T {
@@ -76,13 +91,13 @@ impl IntoArg<String> for &str {
 
 impl<T: Data> IntoArg<T> for Delayed<T> {
     fn into_arg(self) -> Arg {
-        Arg::Task(self.node)
+        given_value::<T>(&self.node).unwrap_or(Arg::Task(self.node))
     }
 }
 
 impl<T: Data> IntoArg<T> for &Delayed<T> {
     fn into_arg(self) -> Arg {
-        Arg::Task(Arc::clone(&self.node))
+        given_value::<T>(&self.node).unwrap_or_else(|| Arg::Task(Arc::clone(&self.node)))
     }
 }
 
