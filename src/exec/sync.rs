@@ -153,7 +153,8 @@ impl SyncExecutor {
         {
             return ResultHandle::of(held).map_or_else(|| Err(cancelled(&held.label())), |handle| result_of(&handle));
         }
-        let task = GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: &self.here };
+        let task =
+            GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: &self.here };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }

@@ -36,6 +36,8 @@ impl Worker {
     /// Sends a held value; if shared memory has no room for it, defers that.
     fn export_now(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, Cause::Resource { reason })));
+        // The value's own code runs: if it ends this process, it is to blame.
+        let _shown = self.page.begin_result(id);
         let result = match self.store.get(id) {
             Ok(Some((value, record))) => {
                 let encoded = encode::encode(&self.pool, &value, record);

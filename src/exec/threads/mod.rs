@@ -535,8 +535,10 @@ impl Backend for ThreadPool {
     fn ask(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let threads = self.queue.lock().threads.clone();
-            let runs =
-                threads.iter().map(|s| WorkerRuns { worker: s.name.to_string(), records: s.runs.ring().read() }).collect();
+            let runs = threads
+                .iter()
+                .map(|s| WorkerRuns { worker: s.name.to_string(), records: s.runs.ring().read() })
+                .collect();
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {

@@ -430,9 +430,10 @@ impl Store {
             let mut state = self.state.lock();
             match state.next_victim() {
                 Some(Ok(victim)) => victim,
-                Some(Err(evicted)) => {
+                Some(Err((id, evicted))) => {
                     self.settle(&mut state);
                     drop(state);
+                    let _shown = self.page.begin_result(id);
                     discard(evicted);
                     return true;
                 }
@@ -443,6 +444,8 @@ impl Store {
                 }
             }
         };
+        // The value's own code runs: if it ends this process, it is to blame.
+        let _shown = self.page.begin_result(victim.id);
         let written = disk.write(|| {
             let mut bytes = Vec::new();
             let encoded = guarded(|| Ok(victim.record.result().encode(&victim.value, &mut bytes, usize::MAX)));
@@ -585,14 +588,14 @@ impl StoreState {
     }
 
     /// The value that has been unused for longest: to be written, or, if it is on disk already, evicted.
-    fn next_victim(&mut self) -> Option<Result<Victim, Value>> {
+    fn next_victim(&mut self) -> Option<Result<Victim, (TaskId, Value)>> {
         let unused = |entry: &StoredResult| {
             !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 1)
         };
         let id = self.order.values().copied().find(|id| self.entries.get(id).is_some_and(unused))?;
         let entry = self.entries.get_mut(&id)?;
         if entry.disk.is_some() {
-            return self.evict(id).map(Err);
+            return self.evict(id).map(|value| Err((id, value)));
         }
         entry.fixed = true;
         Some(Ok(Victim { id, generation: entry.generation, value: entry.value.clone()?, record: entry.record }))
