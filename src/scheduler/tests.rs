@@ -957,7 +957,6 @@ fn a_result_that_ends_its_worker_whenever_it_is_sent_fails_in_the_end() {
     rig.s.deliver(job(1), &[0]);
     for worker in 0..3 {
         rig.held(worker, task(1, 0), 1);
-        rig.step();
         assert_eq!(rig.fetches(), [(worker, 0)]);
         assert!(rig.s.holds(WorkerId(worker), task(1, 0)));
         rig.lost(worker, &[task(1, 0)]);

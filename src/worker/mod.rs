@@ -13,6 +13,7 @@ mod descriptors;
 mod encode;
 mod executor;
 mod export;
+mod limits;
 mod messages;
 mod pending;
 mod queue;
@@ -132,6 +133,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         _ => return Err("the supervisor did not say welcome".to_string()),
     };
     raise_descriptor_limit();
+    limits::note();
     mark_forks();
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;

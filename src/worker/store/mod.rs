@@ -10,6 +10,7 @@
 
 mod shared;
 
+use super::limits;
 use crate::ids::TaskId;
 use crate::ipc::allocator;
 use crate::ipc::disk::{Disk, DiskError, OnDisk};
@@ -485,7 +486,9 @@ impl Store {
                 if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.generation == generation) {
                     entry.fixed = hopeless;
                 }
-                if hopeless {
+                if !hopeless && limits::restore() {
+                    moved = true;
+                } else if hopeless {
                     news = Some((Level::Warn, format!("the result of task {id} stays in memory: {e}")));
                     moved = true;
                 } else {
