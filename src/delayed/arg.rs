@@ -3,7 +3,7 @@
 use super::Delayed;
 use crate::graph::node::{Arg, Kind, Node};
 use crate::task::codec::CodecOf;
-use crate::task::function::{Args, CallError, Record, TaskFunction};
+use crate::task::function::{Args, CallError, Record};
 use crate::task::{Data, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -45,26 +45,21 @@ pub trait IntoArg<T> {
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub fn value<T: Data>(value: T) -> Delayed<T> {
-    Delayed::from_node(Node::call(given::<T>(), smallvec::smallvec![value.into_arg()], None))
+    Delayed::from_node(Node::call(Given::<T>::RECORD, smallvec::smallvec![value.into_arg()], None))
 }
 
-/// The function that is called for a value that is already there.
-fn given<T: Data>() -> &'static Record {
-    fn given<T>(value: T) -> T {
-        value
-    }
-    fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
-        F::RECORD
-    }
-    record::<T, _>(given::<T>)
+/// Carries the function that is called for a value that is already there.
+struct Given<T>(PhantomData<T>);
+
+impl<T: Data> Given<T> {
+    const RECORD: &'static Record =
+        &Record::new::<Self>(|| "given", |args| Ok(Arc::new(args.take::<T>(0)?) as Value), CodecOf::<T>::CODEC).given();
 }
 
 /// As an argument, a value that is already there is no task: equal calls are equal, whichever way it is passed.
-fn given_value<T: Data>(node: &Node) -> Option<Arg> {
+fn given_value(node: &Node) -> Option<Arg> {
     match &node.kind {
-        Kind::Call { function, args, options: None } if function.identity() == given::<T>().identity() => {
-            args.first().cloned()
-        }
+        Kind::Call { function, args, options: None } if function.is_given() => args.first().cloned(),
         _ => None,
     }
 }
@@ -91,13 +86,13 @@ impl IntoArg<String> for &str {
 
 impl<T: Data> IntoArg<T> for Delayed<T> {
     fn into_arg(self) -> Arg {
-        given_value::<T>(&self.node).unwrap_or(Arg::Task(self.node))
+        given_value(&self.node).unwrap_or(Arg::Task(self.node))
     }
 }
 
 impl<T: Data> IntoArg<T> for &Delayed<T> {
     fn into_arg(self) -> Arg {
-        given_value::<T>(&self.node).unwrap_or_else(|| Arg::Task(Arc::clone(&self.node)))
+        given_value(&self.node).unwrap_or_else(|| Arg::Task(Arc::clone(&self.node)))
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Record {
     stream: Option<&'static Record>,
     /// Whether the result is of use only until the process that made it ends.
     bound: bool,
+    /// Whether the result is the argument.
+    given: bool,
 }
 
 impl Record {
@@ -34,7 +36,7 @@ impl Record {
         run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
-        Self { magic: MAGIC, identity: TypeId::of::<I>, name, run, result, stream: None, bound: false }
+        Self { magic: MAGIC, identity: TypeId::of::<I>, name, run, result, stream: None, bound: false, given: false }
     }
 
     /// The record of a function whose result can also be had element by element.
@@ -48,6 +50,16 @@ impl Record {
     pub(crate) const fn bound(mut self) -> Self {
         self.bound = true;
         self
+    }
+
+    /// The record of the function of a value that is there already.
+    pub(crate) const fn given(mut self) -> Self {
+        self.given = true;
+        self
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.given
     }
 
     pub(crate) fn is_bound(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Tasks on one value that one worker holds: how much of the machine they use.
 
 use crate::options::Options;
-use crate::report::{Metric, Outcome, Report, median, require};
+use crate::report::{Metric, Outcome, Report, require};
 use crate::systems;
 use crate::tasks::make_array;
 use serde_json::json;
@@ -86,7 +86,7 @@ fn building(elements: u64, others: usize, repeat: usize) -> f64 {
         std::thread::scope(|scope| (0..others).for_each(|_| drop(scope.spawn(copy))));
         start.elapsed().as_secs_f64()
     });
-    median(&took.collect::<Vec<_>>())
+    took.fold(f64::INFINITY, f64::min)
 }
 
 /// The same work on threads that share the value, as many for each.

@@ -185,6 +185,11 @@ impl Store {
         self.state.lock().entries.get(&id).is_some_and(|entry| entry.value.is_none())
     }
 
+    /// Bytes that a result takes in memory; 0 where it is on disk only, or not here.
+    pub(super) fn bytes_in_memory(&self, id: TaskId) -> u64 {
+        self.state.lock().entries.get(&id).filter(|entry| entry.value.is_some()).map_or(0, |entry| entry.bytes)
+    }
+
     /// A result, brought back from disk where it is there only. `None`: it is not here.
     pub(super) fn get(&self, id: TaskId) -> Result<Option<(Value, &'static Record)>, String> {
         let (on_disk, record, generation) = {
