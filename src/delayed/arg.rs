@@ -1,9 +1,9 @@
 //! What may be passed where a task takes a value of some type.
 
 use super::Delayed;
-use crate::graph::node::{Arg, Node};
+use crate::graph::node::{Arg, Kind, Node};
 use crate::task::codec::CodecOf;
-use crate::task::function::{Args, CallError, Record, TaskFunction};
+use crate::task::function::{Args, CallError, Record};
 use crate::task::{Data, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -45,13 +45,23 @@ pub trait IntoArg<T> {
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub fn value<T: Data>(value: T) -> Delayed<T> {
-    fn given<T>(value: T) -> T {
-        value
+    Delayed::from_node(Node::call(Given::<T>::RECORD, smallvec::smallvec![value.into_arg()], None))
+}
+
+/// Carries the function that is called for a value that is already there.
+struct Given<T>(PhantomData<T>);
+
+impl<T: Data> Given<T> {
+    const RECORD: &'static Record =
+        &Record::new::<Self>(|| "given", |args| Ok(Arc::new(args.take::<T>(0)?) as Value), CodecOf::<T>::CODEC).given();
+}
+
+/// As an argument, a value that is already there is no task: equal calls are equal, whichever way it is passed.
+fn given_value(node: &Node) -> Option<Arg> {
+    match &node.kind {
+        Kind::Call { function, args, options: None } if function.is_given() => args.first().cloned(),
+        _ => None,
     }
-    fn record<T: Data, F: TaskFunction<(T,), T>>(_: F) -> &'static Record {
-        F::RECORD
-    }
-    Delayed::from_node(Node::call(record::<T, _>(given::<T>), smallvec::smallvec![value.into_arg()], None))
 }
 
 impl<T: Data> IntoArg<T> for T {
@@ -76,13 +86,13 @@ impl IntoArg<String> for &str {
 
 impl<T: Data> IntoArg<T> for Delayed<T> {
     fn into_arg(self) -> Arg {
-        Arg::Task(self.node)
+        given_value(&self.node).unwrap_or(Arg::Task(self.node))
     }
 }
 
 impl<T: Data> IntoArg<T> for &Delayed<T> {
     fn into_arg(self) -> Arg {
-        Arg::Task(Arc::clone(&self.node))
+        given_value(&self.node).unwrap_or_else(|| Arg::Task(Arc::clone(&self.node)))
     }
 }
 

@@ -34,8 +34,8 @@ pub struct DeathRecord {
     pub input_bytes: Vec<u64>,
     /// The most bytes that the process was seen to use while each of those tasks ran, in the same order.
     pub peak_bytes: Vec<u64>,
-    /// Keys of tasks that had ended on it since the last word that arrived from there: one of them may have ended it, with
-    /// a thread that it left behind, for example.
+    /// Keys of tasks that had ended on it, of which one may have ended it: those whose results were being encoded or dropped,
+    /// and those that had ended since the last word that arrived from there, with a thread that one left behind, for example.
     pub ended: Vec<String>,
     /// The last lines it wrote to standard error.
     pub last_lines: Vec<String>,

@@ -2,6 +2,7 @@
 
 pub(crate) mod death;
 pub(crate) mod file;
+pub(crate) mod name;
 pub(crate) mod task;
 
 pub use death::{DeathCause, DeathRecord};

@@ -1,6 +1,7 @@
 //! Why a task has no result: which task, where it ran, and what happened.
 
 use super::death::DeathRecord;
+use super::name::TaskName;
 use crate::task::backtrace::TaskBacktrace;
 use crate::task::call::guarded_serde;
 use crate::task::codec;
@@ -9,58 +10,69 @@ use crate::units::HumanBytes;
 use serde::de::Deserializer;
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a task has no result: which task, where it ran, and what happened.
-#[derive(Clone, Debug)]
-pub struct TaskError(Arc<TaskErrorInner>);
+#[derive(Clone)]
+pub struct TaskError(Arc<Inner>);
 
-#[derive(Debug)]
-struct TaskErrorInner {
-    key: String,
-    name: String,
-    worker: Option<String>,
-    needed_by: Option<String>,
+enum Inner {
+    Failed(Failed),
+    /// A result that needs a failed task. `error` is that task's own.
+    Needed {
+        error: TaskError,
+        by: TaskName,
+    },
+}
+
+/// One task that failed.
+struct Failed {
+    task: TaskName,
+    worker: Option<Arc<str>>,
     cause: Cause,
 }
 
 impl TaskError {
-    pub(crate) fn new(
-        key: String,
-        name: String,
-        worker: Option<String>,
-        needed_by: Option<String>,
-        cause: Cause,
-    ) -> Self {
-        let needed_by = needed_by.filter(|k| *k != key);
-        Self(Arc::new(TaskErrorInner { key, name, worker, needed_by, cause }))
+    pub(crate) fn new(task: TaskName, worker: Option<Arc<str>>, cause: Cause) -> Self {
+        Self(Arc::new(Inner::Failed(Failed { task, worker, cause })))
+    }
+
+    fn failed(&self) -> &Failed {
+        match &*self.0 {
+            Inner::Failed(failed) => failed,
+            Inner::Needed { error, .. } => error.failed(),
+        }
     }
 
     /// Key of the task that failed, for example `parse-90c1e3f2d1b86e55`.
     pub fn key(&self) -> &str {
-        &self.0.key
+        self.failed().task.key()
     }
 
     /// Name of the task: its own, or its function's.
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.failed().task.name()
     }
 
     /// The worker it ran on, if it ran.
     pub fn worker(&self) -> Option<&str> {
-        self.0.worker.as_deref()
+        self.failed().worker.as_deref()
     }
 
     /// Key of the result that was asked for, where that is another task, which needs the failed one.
     pub fn needed_by(&self) -> Option<&str> {
-        self.0.needed_by.as_deref()
+        match &*self.0 {
+            Inner::Failed(_) => None,
+            Inner::Needed { by, .. } => Some(by.key()).filter(|key| *key != self.key()),
+        }
     }
 
     /// What happened.
     pub fn cause(&self) -> &Cause {
-        &self.0.cause
+        &self.failed().cause
     }
 
     /// The error that the task function returned, if it returned an `E`.
@@ -76,33 +88,49 @@ impl TaskError {
     /// assert!(returned.starts_with("seven: invalid digit"));
     /// ```
     pub fn downcast<E: Data>(&self) -> Option<E> {
-        match &self.0.cause {
+        match self.cause() {
             Cause::Returned(e) => e.downcast(),
             _ => None,
         }
     }
 
-    pub(crate) fn needed(&self, by: String) -> Self {
-        let i = &*self.0;
-        Self::new(i.key.clone(), i.name.clone(), i.worker.clone(), Some(by), i.cause.clone())
+    /// The same failure, as that of a result which needs the failed task.
+    pub(crate) fn needed(&self, by: TaskName) -> Self {
+        let error = match &*self.0 {
+            Inner::Failed(_) => self.clone(),
+            Inner::Needed { error, .. } => error.clone(),
+        };
+        Self(Arc::new(Inner::Needed { error, by }))
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let i = &*self.0;
-        write!(f, "task {}", i.key)?;
-        if !i.key.starts_with(&i.name) {
-            write!(f, " ({})", i.name)?;
+        let (key, name) = (self.key(), self.name());
+        write!(f, "task {key}")?;
+        if !key.starts_with(name) {
+            write!(f, " ({name})")?;
         }
-        if let Some(worker) = &i.worker {
+        if let Some(worker) = self.worker() {
             write!(f, " on {worker}")?;
         }
-        write!(f, " {}", i.cause)?;
-        if let Some(by) = &i.needed_by {
+        write!(f, " {}", self.cause())?;
+        if let Some(by) = self.needed_by() {
             write!(f, " (needed by {by})")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskError")
+            .field("key", &self.key())
+            .field("name", &self.name())
+            .field("worker", &self.worker())
+            .field("needed_by", &self.needed_by())
+            .field("cause", self.cause())
+            .finish()
     }
 }
 
@@ -215,7 +243,7 @@ impl fmt::Display for Cause {
 #[derive(Clone)]
 pub struct ReturnedError {
     message: String,
-    type_name: String,
+    type_name: Cow<'static, str>,
     value: ReturnedValue,
 }
 
@@ -226,12 +254,12 @@ enum ReturnedValue {
 }
 
 impl ReturnedError {
-    pub(crate) fn local(message: String, type_name: &str, value: Value) -> Self {
-        Self { message, type_name: type_name.to_string(), value: ReturnedValue::Local(value) }
+    pub(crate) fn local(message: String, type_name: &'static str, value: Value) -> Self {
+        Self { message, type_name: Cow::Borrowed(type_name), value: ReturnedValue::Local(value) }
     }
 
     pub(crate) fn encoded(message: String, type_name: String, bytes: Vec<u8>) -> Self {
-        Self { message, type_name, value: ReturnedValue::Encoded(bytes.into()) }
+        Self { message, type_name: Cow::Owned(type_name), value: ReturnedValue::Encoded(bytes.into()) }
     }
 
     /// The error's text.
@@ -270,7 +298,7 @@ impl Serialize for ReturnedError {
             return Err(S::Error::custom("the error of a task function is encoded by the worker that ran it"));
         };
         let value: &[u8] = value;
-        WireError { message: self.message.as_str(), type_name: self.type_name.as_str(), value }.serialize(serializer)
+        WireError { message: self.message.as_str(), type_name: &*self.type_name, value }.serialize(serializer)
     }
 }
 

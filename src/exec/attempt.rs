@@ -14,6 +14,7 @@ use crate::task::call::{Fault, call, discard, guarded};
 use crate::task::context;
 use crate::task::function::{Argument, CallError};
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A task of a graph, and the thread that runs it.
@@ -27,7 +28,7 @@ pub(super) struct GraphTask<'a> {
     /// The thread's number.
     pub(super) thread: usize,
     /// The thread's name in errors.
-    pub(super) worker: &'a str,
+    pub(super) worker: &'a Arc<str>,
 }
 
 /// The inputs of a task, in a mode's store of results. Each is the result of another task, named by that task's number.
@@ -161,7 +162,7 @@ fn error(task: &GraphTask<'_>, failed: Failed) -> TaskError {
         Failed::Fault(fault) => task_error(&label, task.worker, fault),
         Failed::Late(limit) | Failed::GivenUp(limit) => {
             let cause = Cause::TimedOut { limit };
-            TaskError::new(label.key(), label.name(), Some(task.worker.to_string()), None, cause)
+            TaskError::new(label.task_name(), Some(Arc::clone(task.worker)), cause)
         }
     }
 }
@@ -250,7 +251,7 @@ fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> 
 }
 
 /// The error for a fault in a task of this process.
-fn task_error(task: &TaskLabel, worker: &str, fault: Fault) -> TaskError {
+fn task_error(task: &TaskLabel, worker: &Arc<str>, fault: Fault) -> TaskError {
     let cause = match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
         Fault::Call(CallError::Returned { message, error, codec }) => {
@@ -259,5 +260,5 @@ fn task_error(task: &TaskLabel, worker: &str, fault: Fault) -> TaskError {
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
     };
-    TaskError::new(task.key(), task.name(), Some(worker.to_string()), None, cause)
+    TaskError::new(task.task_name(), Some(Arc::clone(worker)), cause)
 }

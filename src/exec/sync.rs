@@ -27,6 +27,8 @@ use std::sync::{Arc, Weak};
 const HERE: &str = "caller";
 
 pub(crate) struct SyncExecutor {
+    /// What errors call where tasks ran.
+    here: Arc<str>,
     recorded: OwnRing,
     submissions: AtomicU32,
     done: AtomicU64,
@@ -76,6 +78,7 @@ impl SyncExecutor {
     /// An executor that remembers the last `recorded` runs.
     pub(crate) fn new(recorded: usize) -> Arc<Self> {
         Arc::new(Self {
+            here: Arc::from(HERE),
             recorded: OwnRing::new(recorded),
             submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
@@ -150,7 +153,8 @@ impl SyncExecutor {
         {
             return ResultHandle::of(held).map_or_else(|| Err(cancelled(&held.label())), |handle| result_of(&handle));
         }
-        let task = GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: HERE };
+        let task =
+            GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: &self.here };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }
@@ -168,7 +172,7 @@ impl Inputs for Results<'_> {
     fn refusal(&self) -> Option<TaskError> {
         let failed = |&input: &u32| self.done[input as usize].as_ref()?.as_ref().err();
         let error = self.graph.refs(self.id).iter().find_map(failed)?;
-        Some(error.clone().needed(self.graph.label(self.id).key()))
+        Some(error.needed(self.graph.label(self.id).task_name()))
     }
 
     fn copy(&mut self, input: u32) -> Value {

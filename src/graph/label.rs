@@ -1,5 +1,6 @@
 //! What a task is called, without the graph that it is in.
 
+use crate::error::name::TaskName;
 use crate::graph::node;
 use crate::graph::node::{Kind, Node};
 use crate::graph::options::Options;
@@ -35,6 +36,15 @@ impl TaskLabel {
 
     pub(crate) fn key(&self) -> String {
         node::key(&self.name(), (self.hash >> 64) as u64)
+    }
+
+    /// What an error calls the task.
+    pub(crate) fn task_name(&self) -> TaskName {
+        let hash = (self.hash >> 64) as u64;
+        match self.options.as_deref().and_then(|o| o.name.as_deref()) {
+            Some(name) => TaskName::own(name.to_string(), hash),
+            None => TaskName::of_function(self.function.path(), hash),
+        }
     }
 
     /// Whether the task has the options of a node.

@@ -5,6 +5,7 @@ use super::options::Options;
 use crate::task::Value;
 use crate::task::call::guarded_serde;
 use crate::task::codec::Codec;
+pub(crate) use crate::task::function::key;
 use crate::task::function::{Record, short_name};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -207,10 +208,6 @@ impl Arg {
         }
         Some(())
     }
-}
-
-pub(crate) fn key(name: &str, hash: u64) -> String {
-    format!("{name}-{hash:016x}")
 }
 
 fn feed_function(function: &'static Record, hasher: &mut Xxh3) {

@@ -181,7 +181,7 @@ impl MapSender {
             Error::Encode { type_name, reason, .. } => Cause::Encode { type_name, reason },
             other => Cause::Resource { reason: other.to_string() },
         };
-        TaskError::new(label.key(), label.name(), None, None, cause)
+        TaskError::new(label.task_name(), None, cause)
     }
 
     /// Nothing more is sent.

@@ -79,6 +79,17 @@ impl Scheduler {
         })
     }
 
+    /// Whether a worker has the result of a task, and nobody else.
+    pub(crate) fn holds(&mut self, id: WorkerId, task: TaskId) -> bool {
+        let (worker, found) = (self.workers.find(id), self.jobs.find_task(task));
+        found.is_some_and(|r| {
+            let job = &self.jobs[r.job];
+            let State::Done { value, .. } = job.state(r.index) else { return false };
+            let value = &job.values[value];
+            worker == Some(value.holder) && value.payload.is_none()
+        })
+    }
+
     /// These may have ended a worker, though others are more likely to have done so. It does not count against them, but
     /// when they run again, that will be told from others.
     pub(crate) fn suspect(&mut self, tasks: &[TaskId]) {
@@ -89,20 +100,24 @@ impl Scheduler {
         }
     }
 
-    /// A worker has ended. What it was `running` is blamed, unless it was ended for a cancelled task; what it had queued
-    /// is not. Values only it held are computed again where they are needed.
-    pub(crate) fn worker_lost(&mut self, id: WorkerId, running: &[TaskId], record: DeathRecord) {
+    /// A worker has ended. These tasks, which it ran or whose results it handled, are `blamed`, unless it was ended for a
+    /// cancelled task; what it had queued is not. Values only it held are computed again where they are needed.
+    pub(crate) fn worker_lost(&mut self, id: WorkerId, blamed: &[TaskId], record: DeathRecord) {
         let Some(worker) = self.workers.find(id) else { return };
         let flight: Vec<TaskRef> = self.workers[worker].flight.iter().collect();
         let zombies = std::mem::take(&mut self.workers[worker].zombies);
         let blame = !self.workers[worker].killed;
 
         // First only bring all states in line with what is left; nothing is started or failed before that is so.
+        let mut hopeless = Vec::new();
         for (r, payload_left) in self.held_by(worker) {
             if payload_left {
                 self.let_go(r);
-            } else {
-                self.lose(r);
+                continue;
+            }
+            self.lose(r);
+            if blame && blamed.contains(&self.jobs[r.job].task_id(r.index)) {
+                hopeless.extend(self.blame(r, &record).map(|cause| (r, cause)));
             }
         }
         for &r in &flight {
@@ -112,18 +127,20 @@ impl Scheduler {
         self.workers.remove(worker);
 
         self.settle();
+        for (r, cause) in hopeless {
+            if self.jobs[r.job].state(r.index).pending() {
+                self.fail_dead(r, &record, cause);
+            }
+        }
         for r in flight {
             // Others may have failed or abandoned it by now.
             if !matches!(self.jobs[r.job].state(r.index), State::Waiting { .. }) {
                 continue;
             }
             let task = self.jobs[r.job].task_id(r.index);
-            let guilty = blame && running.contains(&task);
+            let guilty = blame && blamed.contains(&task);
             if let Some(cause) = guilty.then(|| self.blame(r, &record)).flatten() {
-                let worker = Some(record.worker.clone());
-                let failure = Failure { task, step: 0, call: None, worker, cause };
-                self.fail(r, Arc::new(failure));
-                self.settle();
+                self.fail_dead(r, &record, cause);
                 continue;
             }
             self.admit(r);
@@ -134,6 +151,13 @@ impl Scheduler {
         }
         self.settle();
         self.sweep();
+    }
+
+    /// Fails a task that has ended one worker too many.
+    fn fail_dead(&mut self, r: TaskRef, record: &DeathRecord, cause: Cause) {
+        let (task, worker) = (self.jobs[r.job].task_id(r.index), Some(record.worker.clone()));
+        self.fail(r, Arc::new(Failure { task, step: 0, call: None, worker, cause }));
+        self.settle();
     }
 
     /// The tasks whose value is in that worker's store, and whether the supervisor has it too for good.
@@ -229,6 +253,7 @@ impl Scheduler {
         }
         match result {
             Ok(payload) => {
+                job.deaths.remove(&r.index);
                 if let State::Done { value, .. } = job.state(r.index) {
                     job.values[value].payload = Some(payload);
                 }

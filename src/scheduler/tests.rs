@@ -951,6 +951,47 @@ fn an_export_that_fails_fails_the_task_and_its_dependents() {
 }
 
 #[test]
+fn a_result_that_ends_its_worker_whenever_it_is_sent_fails_in_the_end() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[], &[0]], &[0, 1])));
+    rig.s.deliver(job(1), &[0]);
+    for worker in 0..3 {
+        rig.held(worker, task(1, 0), 1);
+        assert_eq!(rig.fetches(), [(worker, 0)]);
+        assert!(rig.s.holds(WorkerId(worker), task(1, 0)));
+        rig.lost(worker, &[task(1, 0)]);
+        rig.join(worker + 1, 1);
+        rig.step();
+    }
+    let failures: Vec<_> = rig.delivered.iter().filter_map(|d| d.result.as_ref().err()).collect();
+    assert!(
+        failures.iter().all(|f| matches!(&f.cause, Cause::WorkerDied(records) if records.len() == 3)),
+        "{failures:?}"
+    );
+    assert_eq!(failures.len(), 2, "it, and what needs it");
+    assert!(rig.on(3).is_empty());
+}
+
+#[test]
+fn a_result_that_has_been_sent_is_not_blamed_any_more() {
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, kept(graph(&[&[]], &[0])));
+    for worker in 0..2 {
+        rig.held(worker, task(1, 0), 1);
+        rig.lost(worker, &[task(1, 0)]);
+        rig.join(worker + 1, 1);
+        rig.step();
+    }
+    rig.held(2, task(1, 0), 1);
+    rig.s.deliver(job(1), &[0]);
+    rig.step();
+    rig.s.exported(WorkerId(2), task(1, 0), Ok(Payload::inline(&[1])));
+    rig.step();
+    assert!(!rig.s.holds(WorkerId(2), task(1, 0)), "the supervisor has it, too");
+    assert!(rig.told().contains(&(0, Ok(vec![1]))));
+}
+
+#[test]
 fn an_export_that_fails_takes_down_those_that_use_the_value_in_place() {
     let mut rig = Rig::new(1, 1);
     rig.submit(1, kept(graph(&[&[], &[0]], &[0, 1])));

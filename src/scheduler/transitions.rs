@@ -141,7 +141,8 @@ impl Scheduler {
     /// A task has ended with a value; `last` is the worker that ran it.
     fn complete(&mut self, r: TaskRef, value: TaskValue, last: WorkerIndex) {
         let job = &mut self.jobs[r.job];
-        if value.holder != WorkerIndex::NONE {
+        let stays = value.holder != WorkerIndex::NONE;
+        if stays {
             job.bulky = true;
             self.workers[value.holder].hold(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
         }
@@ -150,7 +151,8 @@ impl Scheduler {
         if !job.tries.is_empty() {
             job.tries.remove(&r.index);
         }
-        if !job.deaths.is_empty() {
+        // A result that stays with its worker may still end that, when it is sent.
+        if !stays && !job.deaths.is_empty() {
             job.deaths.remove(&r.index);
         }
         self.drop_inputs(r, true);

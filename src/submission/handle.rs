@@ -118,10 +118,6 @@ impl ResultHandle {
         self.submission.label(self.index)
     }
 
-    pub(crate) fn name(&self) -> String {
-        self.label().name()
-    }
-
     pub(crate) fn key(&self) -> String {
         self.label().key()
     }
@@ -245,12 +241,12 @@ impl Drop for AllResults {
 
 /// The error of a task, for the user.
 pub(crate) fn cancelled(label: &TaskLabel) -> TaskError {
-    TaskError::new(label.key(), label.name(), None, None, Cause::Cancelled)
+    TaskError::new(label.task_name(), None, Cause::Cancelled)
 }
 
 /// The error of a task that has no result because its client was closed.
 pub(crate) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
-    TaskError::new(label.key(), label.name(), None, None, Cause::Closed { reason: reason.to_string() })
+    TaskError::new(label.task_name(), None, Cause::Closed { reason: reason.to_string() })
 }
 
 /// Why a client that was shut down is closed.

@@ -109,6 +109,9 @@ pub(crate) trait WorkerPage {
     /// The attempts at tasks that it is known to have begun, whether they have ended or not.
     fn begun(&self) -> Vec<Attempt>;
 
+    /// The tasks whose results it encodes or drops, outside of any task.
+    fn results(&self) -> Vec<TaskId>;
+
     /// Whether it has found descriptors of its own closed, and ended for that.
     fn is_robbed(&self) -> bool;
 

@@ -401,6 +401,10 @@ impl WorkerPage for ControlPage {
         ControlPage::begun(self)
     }
 
+    fn results(&self) -> Vec<TaskId> {
+        ControlPage::results(self)
+    }
+
     fn is_robbed(&self) -> bool {
         ControlPage::is_robbed(self)
     }

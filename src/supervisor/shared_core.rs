@@ -8,7 +8,8 @@
 //! [`Turn::with`] is the only door to the core, for the actor's thread and for the client's threads that do the actor's
 //! work. It catches a panic there: what the core knows may be half changed then, so nobody uses it any more. The workers are
 //! killed, all sessions are told `Closed` with the panic's text, also those that are opened later, and the actor stops when
-//! the last worker has ended. The thread goes on, whoever's it is.
+//! the last worker has ended. The thread goes on, whoever's it is. The program's panic hook is not run: it is its own code,
+//! and the lock is held; what it would tell is logged.
 
 use super::connection::{Received, Unreadable};
 use super::core::{Borrower, Core, Loans, SessionEnd, owner_of};
@@ -26,11 +27,10 @@ use crate::message;
 use crate::message::{FromWorker, Receive, Request, ToSession};
 use crate::remote::Remote;
 use crate::submission::waiter::telling;
+use crate::task::call::{Fault, guarded};
 use actix::Recipient;
 use parking_lot::{Mutex, MutexGuard};
-use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -213,11 +213,16 @@ impl Turn<'_> {
         if broken.is_some() {
             return None;
         }
-        match catch_unwind(AssertUnwindSafe(|| f(core, effects))) {
+        match guarded(|| Ok(f(core, effects))) {
             Ok(result) => Some(result),
-            Err(panic) => {
-                let reason = format!("the supervisor panicked: {}", text_of(&*panic));
-                report!(Error, "{reason}");
+            Err(fault) => {
+                let reason = match fault {
+                    Fault::Panic { message, location, backtrace } => {
+                        report!(Error, "the supervisor panicked at {location}: {message}\n{backtrace}");
+                        format!("the supervisor panicked: {message} (at {location})")
+                    }
+                    other => format!("the supervisor failed: {other}"),
+                };
                 effects.break_off(&reason);
                 *broken = Some(reason);
                 None
@@ -395,12 +400,6 @@ impl Receive for FromBorrower<'_> {
             false => self.loans.held(self.borrower, listed.id),
         }
     }
-}
-
-/// What a panic says.
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why")
 }
 
 fn notify(outgoing: Outgoing) {

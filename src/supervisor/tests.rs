@@ -10,6 +10,7 @@ use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::listing::Shown;
+use crate::ipc::testing;
 use crate::job::{JobSpec, WireOptions};
 use crate::message::{self, Control, Request, ToSession};
 use crate::remote::{Description, Remote, Uplink};
@@ -18,6 +19,7 @@ use crate::task::image;
 use crate::{Client, Delayed, Error, Mode, Result, delayed, local};
 use actix::prelude::*;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -105,6 +107,32 @@ fn a_panic_in_the_thread_that_waits_and_polls() {
             }
         }
     });
+}
+
+#[test]
+fn a_panic_in_the_core_runs_no_hook_of_the_program() {
+    testing::run_child(&[], "supervisor::tests::child_with_a_hook");
+}
+
+#[test]
+#[ignore = "run by a_panic_in_the_core_runs_no_hook_of_the_program"]
+fn child_with_a_hook() {
+    if !testing::is_child() {
+        return;
+    }
+    static HOOKED: AtomicUsize = AtomicUsize::new(0);
+    // It would ask the client, which has the lock that this thread has.
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        HOOKED.fetch_add(1, Ordering::SeqCst);
+        before(info);
+    }));
+    let error = named("submission", "any thread").compute(&client()).unwrap_err().to_string();
+    assert!(error.contains("provoked") && error.contains("provoke.rs:"), "{error}");
+    assert_eq!(HOOKED.load(Ordering::SeqCst), 0);
+    // It is still there for others.
+    assert!(std::panic::catch_unwind(|| panic!("mine")).is_err());
+    assert_eq!(HOOKED.load(Ordering::SeqCst), 1);
 }
 
 #[test]

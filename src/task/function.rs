@@ -25,6 +25,8 @@ pub struct Record {
     stream: Option<&'static Record>,
     /// Whether the result is of use only until the process that made it ends.
     bound: bool,
+    /// Whether the result is the argument.
+    given: bool,
 }
 
 impl Record {
@@ -34,7 +36,7 @@ impl Record {
         run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
-        Self { magic: MAGIC, identity: TypeId::of::<I>, name, run, result, stream: None, bound: false }
+        Self { magic: MAGIC, identity: TypeId::of::<I>, name, run, result, stream: None, bound: false, given: false }
     }
 
     /// The record of a function whose result can also be had element by element.
@@ -48,6 +50,16 @@ impl Record {
     pub(crate) const fn bound(mut self) -> Self {
         self.bound = true;
         self
+    }
+
+    /// The record of the function of a value that is there already.
+    pub(crate) const fn given(mut self) -> Self {
+        self.given = true;
+        self
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.given
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -292,6 +304,11 @@ functions!(A0 0, A1 1, A2 2, A3 3, A4 4);
 functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5);
 functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5, A6 6);
 functions!(A0 0, A1 1, A2 2, A3 3, A4 4, A5 5, A6 6, A7 7);
+
+/// What users see of a task: its name and its hash.
+pub(crate) fn key(name: &str, hash: u64) -> String {
+    format!("{name}-{hash:016x}")
+}
 
 /// The part of a function's path that a reader wants: `app::load::parse<u8>` is `parse`, a closure in it is
 /// `parse-closure`.

@@ -1,5 +1,6 @@
 //! What leaves a worker: encoded results and failures.
 
+use super::limits;
 use crate::error::{Cause, ReturnedError};
 use crate::ipc::batch::{Batch, MOST_BYTES};
 use crate::ipc::payload::{Payload, SMALL};
@@ -52,7 +53,14 @@ pub(super) fn own_code<R>(codec: &Codec, f: impl FnOnce() -> R) -> Result<R, Cau
 
 pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, NotSent> {
     let codec = record.result();
-    task_encode(Some(pool), value, codec).map_err(|e| match e {
+    let encode = || task_encode(Some(pool), value, codec);
+    let encoded = match encode() {
+        Err(EncodeError::NoRoom(SegmentError::Descriptors | SegmentError::FileSize { .. })) if limits::restore() => {
+            encode()
+        }
+        encoded => encoded,
+    };
+    encoded.map_err(|e| match e {
         EncodeError::Refused(reason) => NotSent::Never(Cause::Encode { type_name: codec.name().to_string(), reason }),
         EncodeError::NoRoom(SegmentError::Budget(e)) if e.wanted > e.limit => {
             NotSent::Never(Cause::Resource { reason: e.to_string() })

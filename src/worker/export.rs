@@ -8,26 +8,55 @@ use crate::ipc::payload::Payload;
 use crate::message::FromWorker;
 use crate::task::call::discard;
 use crate::task::function::short_name;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+/// Bytes that take long to encode.
+const LONG: u64 = 1 << 20;
 /// How long to wait for room in shared memory before it is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Sends a held value. One that must be read from disk is left to the exporter thread, so that a thread that reads
-    /// messages does not wait for the disk.
+    /// Sends a held value. One that must be read from disk, or takes long to encode, is left to the exporter thread, so that
+    /// a thread that reads messages does not wait for that: the next ones may bring tasks.
     pub(super) fn export(&'static self, id: TaskId, since: Instant) {
-        let exporter = self.store.is_on_disk_only(id).then(|| self.exporter()).flatten();
-        if exporter.is_none_or(|exporter| exporter.send((id, since)).is_err()) {
-            self.export_now(id, since);
+        self.export_by(id, since, self.store.is_on_disk_only(id) || self.takes_long(id));
+    }
+
+    fn export_by(&'static self, id: TaskId, since: Instant, exporter: bool) {
+        if let Some(exporter) = exporter.then(|| self.exporter()).flatten() {
+            self.exporting.fetch_add(1, Ordering::Relaxed);
+            if exporter.send((id, since)).is_ok() {
+                return;
+            }
+            self.exporting.fetch_sub(1, Ordering::Relaxed);
         }
+        self.export_now(id, since);
+    }
+
+    /// Whether many bytes of a value are encoded: not those of shared buffers.
+    fn takes_long(&self, id: TaskId) -> bool {
+        if self.store.bytes_in_memory(id) < LONG {
+            return false;
+        }
+        let _shown = self.page.begin_result(id);
+        let Ok(Some((value, record))) = self.store.get(id) else { return false };
+        let codec = record.result();
+        let size = encode::own_code(codec, || codec.measure(&value));
+        discard(value);
+        size.is_ok_and(|size| size.encoded >= LONG)
     }
 
     fn exporter(&'static self) -> Option<&'static Sender<(TaskId, Instant)>> {
         let exporter = self.exporter.get_or_init(|| {
             let (ask, asked) = channel();
-            let work = move || asked.into_iter().for_each(|(id, since)| self.export_now(id, since));
+            let work = move || {
+                asked.into_iter().for_each(|(id, since)| {
+                    self.export_now(id, since);
+                    self.exporting.fetch_sub(1, Ordering::Relaxed);
+                });
+            };
             std::thread::Builder::new().name("exporter".to_string()).spawn(work).ok().map(|_| ask)
         });
         exporter.as_ref()
@@ -36,6 +65,8 @@ impl Worker {
     /// Sends a held value; if shared memory has no room for it, defers that.
     fn export_now(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, Cause::Resource { reason })));
+        // The value's own code runs: if it ends this process, it is to blame.
+        let _shown = self.page.begin_result(id);
         let result = match self.store.get(id) {
             Ok(Some((value, record))) => {
                 let encoded = encode::encode(&self.pool, &value, record);
@@ -65,7 +96,8 @@ impl Worker {
         if deferred.is_empty() {
             return;
         }
-        deferred.into_iter().for_each(|(id, since)| self.export(id, since));
+        // Not by the exporter, where that can be: who has found no room by now is to be known below.
+        deferred.into_iter().for_each(|(id, since)| self.export_by(id, since, self.store.is_on_disk_only(id)));
         // One message for all of them: the supervisor may have copies elsewhere dropped.
         if !self.deferred.lock().is_empty() && !self.store.ask_for_room() {
             self.supervisor.send(&FromWorker::NoRoomNow);

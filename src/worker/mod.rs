@@ -13,6 +13,7 @@ mod descriptors;
 mod encode;
 mod executor;
 mod export;
+mod limits;
 mod messages;
 mod pending;
 mod queue;
@@ -71,7 +72,7 @@ pub(crate) struct Worker {
     page: Arc<ControlPage>,
     /// Values to send for which shared memory had no room, and since when.
     deferred: Mutex<Vec<(TaskId, Instant)>>,
-    /// Threads that encode values for others.
+    /// How many times values are being encoded for others, or are to be by the exporter.
     exporting: AtomicUsize,
     /// Results that have not been sent, and since when.
     finished: Mutex<Vec<Completion>>,
@@ -80,7 +81,8 @@ pub(crate) struct Worker {
     introduced: Mutex<FxHashSet<u64>>,
     watcher: WatcherWaker,
     client: OnceLock<Arc<crate::remote::Remote>>,
-    /// The way to the exporter, the thread that sends results which must be read from disk first. Empty until needed.
+    /// The way to the exporter, the thread that sends results which must be read from disk first, or take long to encode.
+    /// Empty until needed.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
 }
 
@@ -132,6 +134,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         _ => return Err("the supervisor did not say welcome".to_string()),
     };
     raise_descriptor_limit();
+    limits::note();
     mark_forks();
     let open = |name| ControlPage::open(name).map(Arc::new).map_err(|e| e.to_string());
     let page = open(&welcome.own_page)?;

@@ -45,6 +45,49 @@ fn high_priorities_run_first() {
     }
 }
 
+/// A list that takes as long to encode as a file is not there.
+#[derive(Clone, serde::Deserialize)]
+struct SlowToEncode {
+    file: String,
+    numbers: Vec<u64>,
+}
+
+impl serde::Serialize for SlowToEncode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("SlowToEncode", 2)?;
+        fields.serialize_field("file", &self.file)?;
+        // What is too long for a small result, or is only sized, ends before.
+        fields.serialize_field("numbers", &self.numbers)?;
+        if !std::any::type_name::<S>().contains("Sizer") {
+            wait_for_file(&self.file);
+        }
+        fields.end()
+    }
+}
+
+#[test]
+fn a_worker_that_sends_a_large_result_runs_tasks_meanwhile() {
+    let _clean = Clean::start();
+    let client = processes(1, 1);
+    let dir = directory();
+    let open = path(&dir, "gate");
+    let make = |file: String| SlowToEncode { file, numbers: vec![u64::MAX; 400_000] };
+    let held = client.submit(&delayed(make).call(&*open)).unwrap();
+    until("it is held", || held.is_done());
+    std::thread::scope(|scope| {
+        let fetched = scope.spawn(|| held.result_timeout(LONG).map(|value| value.numbers.len()));
+        for x in 0..10 {
+            let task = client.submit(&delayed(|x: i64| x + 1).call(x)).unwrap();
+            assert_eq!(task.result_timeout(LONG).unwrap(), x + 1);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Only now can it have been encoded.
+        touch(&open);
+        assert_eq!(fetched.join().unwrap().unwrap(), 400_000);
+    });
+}
+
 #[test]
 fn tasks_go_where_they_are_pinned() {
     let _clean = Clean::start();

@@ -2,7 +2,7 @@
 
 use crate::common::{directory, is_sync, note, notes, path, touch};
 use std::time::Duration;
-use swath::{Client, Delayed, delayed, try_delayed};
+use swath::{Client, Delayed, delayed, try_delayed, value};
 
 /// Leaves a line for each run.
 fn counted(file: String, x: i64) -> i64 {
@@ -62,6 +62,15 @@ pub fn pure_calls_run_once(client: &Client) {
     let y = |i: i64| delayed(counted).pure().call(&*other, delayed(|x: i64| x).pure().call(i));
     assert_eq!(client.compute((&y(1), &y(1), &y(2))).unwrap(), (1, 1, 2));
     assert_eq!(notes(&other).len(), 2);
+    // A value that is passed as a delayed one is the same argument.
+    let given = path(&dir, "given");
+    let z = |i: i64| delayed(counted).pure().call(&*given, value(i));
+    assert_eq!(z(1).key(), delayed(counted).pure().call(&*given, 1).key());
+    assert_eq!(client.compute((&z(1), &z(1), &delayed(counted).pure().call(&*given, 1))).unwrap(), (1, 1, 1));
+    let listed = |one: Delayed<i64>| delayed(total).pure().call(vec![one, z(2)]);
+    assert_eq!(listed(value(7)).key(), listed(value(7)).key());
+    assert_eq!(client.compute((&listed(value(7)), &listed(value(7)))).unwrap(), (9, 9));
+    assert_eq!(notes(&given), ["1", "2"]);
     // Calls that are not pure are each their own.
     let third = path(&dir, "third");
     let zs: Vec<_> = (0..3).map(|_| delayed(counted).call(&*third, 1)).collect();

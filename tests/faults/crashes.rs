@@ -3,7 +3,7 @@
 use crate::common::*;
 use nix::sys::signal::{Signal, raise};
 use std::time::{Duration, Instant};
-use swath::{Cause, Client, DeathCause, DeathRecord, Error, Future, delayed};
+use swath::{Cause, Client, DeathCause, DeathRecord, Error, Future, WaitFor, delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1
@@ -180,6 +180,78 @@ fn the_drop_of_a_tasks_result_aborts() {
     let error = client.submit(&lazy).unwrap().result_timeout(LONG).unwrap_err();
     assert_eq!(records(&error).len(), 3, "{error}");
     assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
+}
+
+/// A value that ends the worker when it is sent.
+#[derive(Clone, serde::Deserialize)]
+struct EndsItsSender(Vec<u64>);
+
+impl serde::Serialize for EndsItsSender {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // When its size is taken, and up to the limit of small results, it does well.
+        let is_sized = std::any::type_name::<S>().contains("Sizer");
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for (at, item) in self.0.iter().enumerate() {
+            if at == 3000 && !is_sized {
+                std::process::abort();
+            }
+            serde::ser::SerializeSeq::serialize_element(&mut list, item)?;
+        }
+        serde::ser::SerializeSeq::end(list)
+    }
+}
+
+/// One that a worker holds.
+fn ends_its_sender(client: &Client) -> Future<EndsItsSender> {
+    let held = client.submit(&delayed(|n: usize| EndsItsSender(vec![u64::MAX; n])).call(4000_usize)).unwrap();
+    client.wait(std::slice::from_ref(&held), WaitFor::All, Some(LONG)).unwrap();
+    held
+}
+
+#[test]
+fn a_large_result_aborts_when_it_is_fetched_from_a_worker_that_idles() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(1).forward_output(false).build().unwrap();
+    let held = ends_its_sender(&client);
+    let error = held.result_timeout(LONG).map(drop).unwrap_err();
+    let deaths = records(&error);
+    assert_eq!(deaths.len(), 3, "{error}");
+    assert!(deaths[0].running.is_empty() && deaths[0].ended == [held.key()], "{deaths:?}");
+    assert_eq!(client.deaths().unwrap(), deaths, "each counts");
+    assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
+}
+
+#[test]
+fn a_large_result_aborts_when_another_worker_needs_it() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(2).threads(1).forward_output(false).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let made = delayed(|n: usize| EndsItsSender(vec![u64::MAX; n])).on_worker("worker-0").call(4000_usize);
+    let length = delayed(|value: EndsItsSender| value.0.len()).on_worker("worker-1").call(made);
+    let error = client.submit(&length).unwrap().result_timeout(LONG).unwrap_err();
+    let deaths = records(&error);
+    assert_eq!((deaths.len(), error.task().map(swath::TaskError::worker)), (3, Some(Some("worker-0"))), "{error}");
+    assert!(deaths.iter().all(|death| death.running.is_empty() && death.ended.len() == 1), "{deaths:?}");
+    assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
+}
+
+/// Others that the worker holds, and what runs beside, go on.
+#[test]
+fn a_large_result_that_aborts_takes_no_others_with_it() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(1).forward_output(false).build().unwrap();
+    let many = client.submit_all(&delayed(|n: u64| vec![n; 3000]).map(0..20)).unwrap();
+    let bad = ends_its_sender(&client);
+    let more = client.submit_all(&delayed(|n: u64| vec![n; 3000]).map(20..40)).unwrap();
+    client.wait(&more, WaitFor::All, Some(LONG)).unwrap();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| bad.result_timeout(LONG).map(drop));
+        for (n, future) in (0..).zip(many.iter().chain(&more)) {
+            assert_eq!(future.result_timeout(LONG).unwrap(), vec![n; 3000]);
+        }
+        let error = asked.join().unwrap().unwrap_err();
+        assert_eq!(records(&error).len(), 3, "{error}");
+    });
 }
 
 fn crashes(how: String, _number: i64) -> i64 {

@@ -3,7 +3,7 @@
 
 use crate::AT_ONCE;
 use crate::common::*;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
@@ -229,6 +229,14 @@ fn limits(what: String, to: u64) -> i64 {
     7
 }
 
+/// The same, but what has been lowered may be raised again.
+fn limits_softly(what: String, to: u64) -> i64 {
+    let resource = if what == "descriptors" { Resource::RLIMIT_NOFILE } else { Resource::RLIMIT_FSIZE };
+    let (_, hard) = getrlimit(resource).unwrap();
+    setrlimit(resource, to, hard).unwrap();
+    7
+}
+
 /// A large value on the first worker, in which shared memory takes a descriptor and a file.
 fn large_value(client: &Client) -> Result<(), swath::Error> {
     let lazy = delayed(|n: usize| Buffer::from_slice(&vec![5_u8; n])).on_worker(WORKERS[0]).call(1_usize << 20);
@@ -286,6 +294,20 @@ fn a_task_lowers_the_limit_of_file_sizes_to_0() {
 fn a_task_lowers_the_limit_of_file_sizes_to_4096() {
     let _clean = Clean::start();
     has_no_files(&delayed(limits).on_worker(WORKERS[0]).call("file size", 4096_u64));
+}
+
+#[test]
+fn a_task_lowers_limits_that_may_be_raised_again() {
+    let _clean = Clean::start();
+    for (what, to) in [("descriptors", 10_u64), ("file size", 0), ("file size", 4096)] {
+        let client = two_workers();
+        assert_eq!(there(&client, &delayed(limits_softly).on_worker(WORKERS[0]).call(what, to)).unwrap(), 7);
+        small_values_are_right(&client);
+        large_value(&client).unwrap();
+        large_values_are_right(&client);
+        assert_eq!(client.deaths().unwrap(), [], "{what}");
+        ends_at_once(client);
+    }
 }
 
 #[test]

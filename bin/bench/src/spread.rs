@@ -5,6 +5,7 @@ use crate::report::{Metric, Outcome, Report, require};
 use crate::systems;
 use crate::tasks::make_array;
 use serde_json::json;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use swath::{Buffer, Client, Data, Delayed, WaitFor, delayed};
@@ -45,6 +46,13 @@ impl Tasks {
         self.n.div_ceil(self.workers as u64) as f64 * self.micros as f64 / 1e6
     }
 
+    /// The same where all workers but the one that holds the value begin only after `built` seconds, which it takes to
+    /// have the value there: nobody can do better who makes a copy for each process.
+    fn ideal_built(&self, built: f64) -> f64 {
+        let (n, workers) = (self.n as f64, self.workers as f64);
+        (n * self.micros as f64 / 1e6 + (workers - 1.0) * built) / workers
+    }
+
     /// The share of the ideal of each run. Each has a value of its own, which is finished before.
     fn measure<T: Data>(
         &self,
@@ -65,6 +73,20 @@ impl Tasks {
         }
         Ok(shares)
     }
+}
+
+/// Seconds that it takes at the least to have a list in other processes too: it is copied once to be sent, and once by each
+/// of them, all at the same time. Each copy goes to memory that was never used.
+fn building(elements: u64, others: usize, repeat: usize) -> f64 {
+    let list = list(elements);
+    let copy = || drop(black_box(Vec::clone(&list)));
+    let took = (0..repeat).map(|_| {
+        let start = Instant::now();
+        copy();
+        std::thread::scope(|scope| (0..others).for_each(|_| drop(scope.spawn(copy))));
+        start.elapsed().as_secs_f64()
+    });
+    took.fold(f64::INFINITY, f64::min)
 }
 
 /// The same work on threads that share the value, as many for each.
@@ -98,7 +120,13 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
             report.emit_runs(system, &params("buffer", mib), metric, &tasks.measure(&client, made, on, options.repeat)?);
             let made = || delayed(list).call(elements);
             let on = |held: &_, i| delayed(on_list).call(held, i, micros);
-            report.emit_runs(system, &params("list", mib), metric, &tasks.measure(&client, made, on, options.repeat)?);
+            let shares = tasks.measure(&client, made, on, options.repeat)?;
+            report.emit_runs(system, &params("list", mib), metric, &shares);
+            if system == "swath-processes" {
+                let ideal = tasks.ideal_built(building(elements, tasks.workers - 1, options.repeat)) / tasks.ideal();
+                let shares: Vec<f64> = shares.iter().map(|share| share * ideal).collect();
+                report.emit_runs(system, &params("list", mib), Metric::new("efficiency_of_copies", "1"), &shares);
+            }
         }
         Ok(())
     });

@@ -117,7 +117,7 @@ impl ThreadPool {
         }
         let label = job.label(*id);
         let cause = Cause::TimedOut { limit: limit.unwrap_or_default() };
-        let error = TaskError::new(label.key(), label.name(), Some(thread.name.clone()), None, cause);
+        let error = TaskError::new(label.task_name(), Some(Arc::clone(&thread.name)), cause);
         if let Some(next) = self.finish(job, *id, Err(error)) {
             self.push(job, [next]);
         }

@@ -161,7 +161,7 @@ impl PoolJob {
             }
         }
         let failed = (0..).zip(self.outputs.iter()).filter(|(_, id)| needs[**id as usize]);
-        failed.map(|(index, &id)| (index, ResultState::Failed(error.needed(self.label(id).key())))).collect()
+        failed.map(|(index, &id)| (index, ResultState::Failed(error.needed(self.label(id).task_name())))).collect()
     }
 
     fn uncount(&self, id: u32) {
@@ -219,7 +219,7 @@ impl Inputs for JobInputs<'_> {
         if job.failing.load(Ordering::Acquire)
             && let Some(e) = job.failure(id)
         {
-            return Some(e.needed(job.label(id).key()));
+            return Some(e.needed(job.label(id).task_name()));
         }
         job.skipped(id).then(|| cancelled(&job.label(id)))
     }

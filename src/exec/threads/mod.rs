@@ -64,7 +64,7 @@ use std::time::Instant;
 
 /// The name of a pool thread and the record of its runs. When a thread has ended, a later one takes them over.
 struct PoolThread {
-    name: String,
+    name: Arc<str>,
     number: usize,
     runs: OwnRing,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
@@ -119,7 +119,7 @@ impl TaskScope for ThreadScope {
         TaskInfo {
             key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
             name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
-            worker: self.thread.name.clone(),
+            worker: self.thread.name.to_string(),
         }
     }
 
@@ -179,13 +179,13 @@ impl ThreadPool {
     fn spawn(self: &Arc<Self>, queue: &mut Queue) -> Option<NoThread> {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
-            let (name, runs) = (format!("swath-thread-{number}"), OwnRing::new(self.recorded));
+            let (name, runs) = (format!("swath-thread-{number}").into(), OwnRing::new(self.recorded));
             let thread = Arc::new(PoolThread { name, number, runs, away: AtomicU32::new(0) });
             queue.threads.push(Arc::clone(&thread));
             thread
         });
         let (pool, here) = (Arc::clone(self), Arc::clone(&thread));
-        match std::thread::Builder::new().name(thread.name.clone()).spawn(move || pool.work(here)) {
+        match std::thread::Builder::new().name(thread.name.to_string()).spawn(move || pool.work(here)) {
             Ok(_) => {
                 queue.alive += 1;
                 queue.active += 1;
@@ -535,8 +535,10 @@ impl Backend for ThreadPool {
     fn ask(&self, question: Question) -> Reply {
         if let Question::Events = question {
             let threads = self.queue.lock().threads.clone();
-            let runs =
-                threads.iter().map(|s| WorkerRuns { worker: s.name.clone(), records: s.runs.ring().read() }).collect();
+            let runs = threads
+                .iter()
+                .map(|s| WorkerRuns { worker: s.name.to_string(), records: s.runs.ring().read() })
+                .collect();
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {

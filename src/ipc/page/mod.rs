@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Executor threads of one worker whose tasks a page can show.
 pub(crate) const MOST_THREADS: usize = 64;
+/// Results whose own code runs outside of tasks that a page can show.
+const MOST_RESULTS: usize = 4;
 /// Memory samples kept.
 pub(crate) const SAMPLES: usize = 16;
 /// Bytes of log kept.
@@ -49,6 +51,10 @@ struct Page {
     gauges: Gauges,
     running: [RunningTaskCell; MOST_THREADS],
     progress: [AtomicU32; MOST_THREADS],
+    /// Results that are being encoded or dropped.
+    results: [RunningTaskCell; MOST_RESULTS],
+    /// Which of these cells are in use, by bit.
+    results_used: AtomicU64,
     log_cursor: AtomicU64,
     log: [AtomicU8; LOG],
     /// Whether the process reads its own output now.
@@ -117,6 +123,22 @@ impl RunningTaskCell {
 
     fn running(&self) -> Option<TaskId> {
         self.get().filter(|(_, ended)| !ended).map(|(attempt, _)| attempt.task)
+    }
+}
+
+/// A result whose own code runs, as a page shows it.
+pub(crate) struct ShownResult<'a> {
+    cell: Option<&'a RunningTaskCell>,
+    used: &'a AtomicU64,
+    bit: u64,
+}
+
+impl Drop for ShownResult<'_> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.cell {
+            cell.end();
+            self.used.fetch_and(!self.bit, Ordering::Release);
+        }
     }
 }
 
@@ -301,6 +323,26 @@ impl ControlPage {
         }
     }
 
+    /// Notes that a thread encodes, decodes or drops the result of a task, outside of any task, as long as the answer lives.
+    /// Of more than a few at a time, some are not shown.
+    pub(crate) fn begin_result(&self, id: TaskId) -> ShownResult<'_> {
+        let page = self.page();
+        let free = |used: u64| Some(used.trailing_ones()).filter(|&at| (at as usize) < MOST_RESULTS);
+        let taken =
+            page.results_used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| Some(used | 1 << free(used)?));
+        let at = taken.ok().and_then(free);
+        let cell = at.map(|at| &page.results[at as usize]);
+        if let Some(cell) = cell {
+            cell.begin(Attempt { task: id, number: 0 });
+        }
+        ShownResult { cell, used: &page.results_used, bit: at.map_or(0, |at| 1 << at) }
+    }
+
+    /// The tasks whose results are being handled so, or were when the process died.
+    pub(crate) fn results(&self) -> Vec<TaskId> {
+        self.page().results.iter().filter_map(RunningTaskCell::running).collect()
+    }
+
     /// The process has found descriptors of its own closed, and ends for that.
     pub(crate) fn set_robbed(&self) {
         self.page().robbed.store(1, Ordering::Release);
@@ -450,6 +492,23 @@ mod tests {
         let runs = theirs.ring().read();
         assert_eq!((runs.len(), runs[0].start, runs[0].end), (1, 50, Some((60, Ended::Finished))));
         assert_eq!(runs[0].run.name.as_deref(), Some("named"));
+    }
+
+    #[test]
+    fn results_are_shown_while_they_are_handled() {
+        let page = ControlPage::create(&PageName::new().unwrap(), 0).unwrap();
+        let id = |index| task(1, 2, index);
+        let first = page.begin_result(id(7));
+        let second = page.begin_result(id(8));
+        assert_eq!(page.results(), [id(7), id(8)]);
+        drop(first);
+        assert_eq!(page.results(), [id(8)]);
+        let more: Vec<_> = (0..MOST_RESULTS as u32 + 2).map(|index| page.begin_result(id(index))).collect();
+        assert_eq!(page.results().len(), MOST_RESULTS, "those that have no place are not shown");
+        drop((second, more));
+        assert!(page.results().is_empty());
+        let _again = page.begin_result(id(9));
+        assert_eq!(page.results(), [id(9)]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct Suspects {
     pub(super) running: Vec<TaskId>,
     /// What had ended, and word of that had not arrived: a thread, a drop or an alarm of such a task may outlive it.
     pub(super) ended: Vec<TaskId>,
+    /// Whose results it was encoding or dropping, outside of any task.
+    pub(super) results: Vec<TaskId>,
     /// Whether the death counts against those that had ended, too.
     ended_count: bool,
 }
@@ -21,15 +23,15 @@ impl Suspects {
     /// Those against whom the death counts. At least one, if there are any: no task ends workers for ever.
     pub(super) fn blamed(&self) -> Vec<TaskId> {
         let ended = self.ended.iter().filter(|_| self.ended_count);
-        self.running.iter().chain(ended).copied().collect()
+        self.running.iter().chain(&self.results).chain(ended).copied().collect()
     }
 }
 
 impl Core {
     /// Who may have ended a worker that has ended so.
     ///
-    /// What ran when it crashed is the likely cause, and the death counts against that. Against what had ended before, it
-    /// counts where nothing ran; and where descriptors had been closed, which shows only when the worker uses them next.
+    /// What ran when it crashed is the likely cause, and the death counts against that: tasks, and results that were being
+    /// encoded or dropped. Against what had ended before, it counts where nothing ran; and where descriptors had been closed, which shows only when the worker uses them next.
     pub(super) fn suspects<E: Effects>(&mut self, process: &WorkerProcess, cause: &DeathCause, fx: &E) -> Suspects {
         let Some(page) = fx.page(process.id) else { return Suspects::default() };
         let running = page.running();
@@ -38,7 +40,10 @@ impl Core {
         let begun = page.begun().into_iter();
         let untold = begun.filter(|attempt| self.scheduler.awaits(process.id, *attempt) && seen.insert(attempt.task));
         let ended: Vec<TaskId> = untold.map(|attempt| attempt.task).collect();
-        let ended_count = running.is_empty() || *cause == DeathCause::DescriptorsClosed;
-        Suspects { running, ended, ended_count }
+        let results: Vec<TaskId> =
+            page.results().into_iter().filter(|id| self.scheduler.holds(process.id, *id)).collect();
+        let nothing_ran = running.is_empty() && results.is_empty();
+        let ended_count = nothing_ran || *cause == DeathCause::DescriptorsClosed;
+        Suspects { running, ended, results, ended_count }
     }
 }

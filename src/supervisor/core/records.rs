@@ -100,7 +100,7 @@ impl Core {
             spilled: gauges.map_or(0, |gauges| gauges.spilled),
             peak_bytes: running.iter().map(peak_of).collect(),
             running: running.iter().map(|id| self.key(process, *id, fx)).collect(),
-            ended: suspects.ended.iter().map(|id| self.key(process, *id, fx)).collect(),
+            ended: suspects.results.iter().chain(&suspects.ended).map(|id| self.key(process, *id, fx)).collect(),
             input_bytes: running.iter().map(|id| self.scheduler.input_bytes(*id)).collect(),
             last_lines,
         }

@@ -43,6 +43,8 @@ pub(super) struct SimPage {
     pub(super) running: Vec<TaskId>,
     /// All attempts that it has begun.
     pub(super) begun: Vec<Attempt>,
+    /// Results that it encodes or drops.
+    pub(super) results: Vec<TaskId>,
     pub(super) robbed: bool,
     pub(super) left: Option<OutputChunk>,
     pub(super) spilled: u64,
@@ -116,6 +118,7 @@ impl SimWorker {
                 stopped: None,
                 running: Vec::new(),
                 begun: Vec::new(),
+                results: Vec::new(),
                 robbed: false,
                 left: None,
                 spilled: 0,
@@ -177,8 +180,9 @@ impl SimWorker {
     pub(super) fn blamed(&self) -> Vec<TaskId> {
         let running = &self.page.running;
         let ended = self.untold.iter().map(|attempt| attempt.task).filter(|task| !running.contains(task));
-        let counts = running.is_empty() || self.page.robbed;
-        running.iter().copied().chain(ended.filter(|_| counts)).collect()
+        let results = &self.page.results;
+        let counts = (running.is_empty() && results.is_empty()) || self.page.robbed;
+        running.iter().chain(results).copied().chain(ended.filter(|_| counts)).collect()
     }
 
     fn post_done(&mut self, completion: Completion) {
@@ -432,6 +436,10 @@ impl WorkerPage for SimPage {
 
     fn begun(&self) -> Vec<Attempt> {
         self.begun.clone()
+    }
+
+    fn results(&self) -> Vec<TaskId> {
+        self.results.clone()
     }
 
     fn is_robbed(&self) -> bool {

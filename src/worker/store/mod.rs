@@ -10,6 +10,7 @@
 
 mod shared;
 
+use super::limits;
 use crate::ids::TaskId;
 use crate::ipc::allocator;
 use crate::ipc::disk::{Disk, DiskError, OnDisk};
@@ -182,6 +183,11 @@ impl Store {
     /// Whether a result must be read from disk to be had.
     pub(super) fn is_on_disk_only(&self, id: TaskId) -> bool {
         self.state.lock().entries.get(&id).is_some_and(|entry| entry.value.is_none())
+    }
+
+    /// Bytes that a result takes in memory; 0 where it is on disk only, or not here.
+    pub(super) fn bytes_in_memory(&self, id: TaskId) -> u64 {
+        self.state.lock().entries.get(&id).filter(|entry| entry.value.is_some()).map_or(0, |entry| entry.bytes)
     }
 
     /// A result, brought back from disk where it is there only. `None`: it is not here.
@@ -430,9 +436,10 @@ impl Store {
             let mut state = self.state.lock();
             match state.next_victim() {
                 Some(Ok(victim)) => victim,
-                Some(Err(evicted)) => {
+                Some(Err((id, evicted))) => {
                     self.settle(&mut state);
                     drop(state);
+                    let _shown = self.page.begin_result(id);
                     discard(evicted);
                     return true;
                 }
@@ -443,6 +450,8 @@ impl Store {
                 }
             }
         };
+        // The value's own code runs: if it ends this process, it is to blame.
+        let _shown = self.page.begin_result(victim.id);
         let written = disk.write(|| {
             let mut bytes = Vec::new();
             let encoded = guarded(|| Ok(victim.record.result().encode(&victim.value, &mut bytes, usize::MAX)));
@@ -482,7 +491,9 @@ impl Store {
                 if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.generation == generation) {
                     entry.fixed = hopeless;
                 }
-                if hopeless {
+                if !hopeless && limits::restore() {
+                    moved = true;
+                } else if hopeless {
                     news = Some((Level::Warn, format!("the result of task {id} stays in memory: {e}")));
                     moved = true;
                 } else {
@@ -585,14 +596,14 @@ impl StoreState {
     }
 
     /// The value that has been unused for longest: to be written, or, if it is on disk already, evicted.
-    fn next_victim(&mut self) -> Option<Result<Victim, Value>> {
+    fn next_victim(&mut self) -> Option<Result<Victim, (TaskId, Value)>> {
         let unused = |entry: &StoredResult| {
             !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 1)
         };
         let id = self.order.values().copied().find(|id| self.entries.get(id).is_some_and(unused))?;
         let entry = self.entries.get_mut(&id)?;
         if entry.disk.is_some() {
-            return self.evict(id).map(Err);
+            return self.evict(id).map(|value| Err((id, value)));
         }
         entry.fixed = true;
         Some(Ok(Victim { id, generation: entry.generation, value: entry.value.clone()?, record: entry.record }))
