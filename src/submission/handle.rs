@@ -75,7 +75,7 @@ impl LocalValue {
             LocalValue::Value(value) => return Ok(value),
             LocalValue::Payload(payload) => payload,
         };
-        let codec = label.function.result();
+        let codec = label.codec();
         decoded(&payload, |content| codec.decode(content)).map_err(|reason| Error::WrongType {
             key: label.key(),
             wanted: codec.name(),

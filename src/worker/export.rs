@@ -37,8 +37,8 @@ impl Worker {
     fn export_now(&self, id: TaskId, since: Instant) {
         let lost = |reason| Err(Box::new(self.failure(id, 0, None, None, Cause::Resource { reason })));
         let result = match self.store.get(id) {
-            Ok(Some((value, record))) => {
-                let encoded = encode::encode(&self.pool, &value, record);
+            Ok(Some((value, made))) => {
+                let encoded = encode::encode(&self.pool, &value, made.codec);
                 // The store may have dropped it meanwhile, so this may be the last reference.
                 discard(value);
                 match encoded {
@@ -47,7 +47,7 @@ impl Worker {
                         return self.wake_watcher();
                     }
                     encoded => encoded
-                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into()))),
+                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(made.by.path())), None, e.into()))),
                 }
             }
             Ok(None) => lost("its worker does not hold it any more".to_string()),

@@ -63,7 +63,7 @@ impl WorkerScope {
             let ended = match outcome {
                 Outcome::Failed(_) => Ended::Failed,
                 Outcome::Cancelled => Ended::Cancelled,
-                Outcome::Value(_) | Outcome::Held { .. } => Ended::Finished,
+                Outcome::Value(_) | Outcome::Held { .. } | Outcome::Parts(_) => Ended::Finished,
             };
             self.worker.page.ring().end(token, ended, ticks());
         }
