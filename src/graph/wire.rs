@@ -29,7 +29,7 @@ const FEW: u32 = 32;
 /// A job, and which task of the graph each of its tasks ends with.
 pub(crate) struct Wired {
     pub(crate) spec: JobSpec,
-    /// For each task of the job, the task of the graph whose result it has; `u32::MAX` for an argument.
+    /// For each task of the job, the task of the graph whose result it has, or takes apart; `u32::MAX` for an argument.
     pub(crate) ends: Vec<u32>,
     /// For each of the job's outputs, its place among the graph's.
     pub(crate) indices: Vec<u32>,
@@ -159,7 +159,9 @@ impl JobWriter<'_> {
         self.spec.deps.extend_from_slice(&self.deps);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
         let index = self.ends.len() as u32;
-        self.ends.push(id);
+        // What is taken apart is what runs, also in its name.
+        let whole = self.graph.nodes[id as usize].has_parts() && chain.len() > 1;
+        self.ends.push(if whole { chain[1] } else { id });
         self.place[id as usize] = index;
         // At most one link of a chain has any that matter.
         let mut options = chain.iter().filter_map(|&link| self.graph.nodes[link as usize].options());

@@ -204,6 +204,7 @@ impl HeldResults for Submission {
     fn drop_handle(&self, index: u32) {
         if self.handles(index).remove() {
             self.backend().release(self, &[index]);
+            self.forget(index);
         }
     }
 }
