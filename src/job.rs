@@ -68,16 +68,16 @@ impl JobSpec {
     }
 
     /// Adds tasks, whose numbers count on from those there are.
-    pub(crate) fn append(&mut self, part: Self) {
+    pub(crate) fn append(&mut self, more: Self) {
         let (tasks, bodies, deps) = (self.len() as u32, self.bodies.len() as u32, self.deps.len() as u32);
-        self.bodies.extend_from_slice(&part.bodies);
-        self.body_ends.extend(part.body_ends.iter().map(|end| end + bodies));
-        self.deps.extend(part.deps.iter().map(|dep| dep + tasks));
-        self.dep_ends.extend(part.dep_ends.iter().map(|end| end + deps));
-        self.data.extend(part.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
-        self.parts.extend(part.parts.iter().map(|(index, place)| (index + tasks, *place)));
-        self.outputs.extend(part.outputs.iter().map(|o| WantedResult { index: o.index + tasks, ..*o }));
-        self.open = part.open;
+        self.bodies.extend_from_slice(&more.bodies);
+        self.body_ends.extend(more.body_ends.iter().map(|end| end + bodies));
+        self.deps.extend(more.deps.iter().map(|dep| dep + tasks));
+        self.dep_ends.extend(more.dep_ends.iter().map(|end| end + deps));
+        self.data.extend(more.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
+        self.parts.extend(more.parts.iter().map(|(index, place)| (index + tasks, *place)));
+        self.outputs.extend(more.outputs.iter().map(|o| WantedResult { index: o.index + tasks, ..*o }));
+        self.open = more.open;
     }
 
     pub(crate) fn body(&self, index: u32) -> &[u8] {

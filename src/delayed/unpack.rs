@@ -82,8 +82,9 @@ impl<T: Data> Delayed<Vec<T>> {
     ///
     /// The call that makes the list is one task with `n` results. Each of them is placed, kept, moved to disk and dropped by
     /// itself; what nobody asks for is dropped as soon as the task ends. Where nobody else has the list, nothing is copied;
-    /// otherwise each item that is asked for is. An item that holds a [`Buffer`](crate::Buffer) or another part of something
-    /// shared keeps all of that in memory while it stays in the process that made it.
+    /// otherwise each item that is asked for is. An item that is a view of something larger, as a slice of a
+    /// [`Buffer`](crate::Buffer) is, keeps all of that in memory; one that was copied
+    /// ([`Buffer::from_slice`](crate::Buffer::from_slice)) has memory of its own.
     ///
     /// A result that is lost with its worker is made again by a run of the whole call, which keeps only what is missing.
     ///

@@ -94,12 +94,12 @@ impl Scheduler {
     }
 
     /// Takes in more tasks of a job that is open. A job that has been freed, with its session, ignores them.
-    pub(crate) fn grow(&mut self, id: JobId, part: JobSpec, now: Duration) -> Result<(), SubmitError> {
+    pub(crate) fn grow(&mut self, id: JobId, more: JobSpec, now: Duration) -> Result<(), SubmitError> {
         self.now = self.now.max(now);
         let Some(slot) = self.jobs.find(id).filter(|slot| self.jobs[*slot].spec.open) else { return Ok(()) };
-        check_part(&self.jobs[slot].spec, &part)?;
+        check_more(&self.jobs[slot].spec, &more)?;
         if let Some(mut job) = self.jobs.remove(slot) {
-            let start = job.append(part);
+            let start = job.append(more);
             self.take_in(job, start);
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Job {
     }
 
     /// Adds tasks at the end; says where they start.
-    fn append(&mut self, part: JobSpec) -> Start {
+    fn append(&mut self, more: JobSpec) -> Start {
         let spec = Arc::make_mut(&mut self.spec);
         let start = Start {
             task: spec.len() as u32,
@@ -271,8 +271,8 @@ impl Job {
             part: spec.parts.len(),
             output: spec.outputs.len(),
         };
-        self.claims += part.outputs.len() as u32;
-        spec.append(part);
+        self.claims += more.outputs.len() as u32;
+        spec.append(more);
         self.tasks.resize(spec.len(), Task::default());
         start
     }
@@ -360,16 +360,18 @@ struct Start {
     output: usize,
 }
 
-/// What can be said of a part of a job, and of both together.
-fn check_part(spec: &JobSpec, part: &JobSpec) -> Result<(), SubmitError> {
-    check_shape(part)?;
-    if !spec.externals.is_empty() || !part.externals.is_empty() || !part.options.is_empty() || part.broadcast {
-        return malformed("a part has externals, options or a broadcast, which only whole jobs have");
+/// What can be said of more tasks of a job, and of all together.
+fn check_more(spec: &JobSpec, more: &JobSpec) -> Result<(), SubmitError> {
+    check_shape(more)?;
+    if !spec.externals.is_empty() || !more.externals.is_empty() || !more.options.is_empty() || more.broadcast {
+        return malformed(
+            "more tasks of an open job have externals, options or a broadcast, which only whole jobs have",
+        );
     }
     let fits = |a: usize, b: usize| a.saturating_add(b) < EXTERNAL as usize;
-    if !fits(spec.len(), part.len())
-        || !fits(spec.bodies.len(), part.bodies.len())
-        || !fits(spec.deps.len(), part.deps.len())
+    if !fits(spec.len(), more.len())
+        || !fits(spec.bodies.len(), more.bodies.len())
+        || !fits(spec.deps.len(), more.deps.len())
     {
         return malformed(
             "its tasks take more than 2 GiB of encoded arguments; scatter the large ones, or map fewer at once",

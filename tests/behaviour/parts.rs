@@ -411,7 +411,7 @@ fn parts_lost_with_their_worker_are_made_again() {
 }
 
 #[test]
-fn a_part_that_is_a_slice_of_a_buffer_is_sent_by_itself() {
+fn parts_that_are_slices_of_one_buffer_are_right_everywhere() {
     let _clean = Clean::start();
     let client = processes(2, 1);
     let halves = |n: u64| {
@@ -421,11 +421,29 @@ fn a_part_that_is_a_slice_of_a_buffer_is_sent_by_itself() {
     };
     let (low, high) = delayed(halves).on_worker("worker-0").call(2 * MIB as u64).unpack();
     let held = client.persist((&low, &high)).unwrap();
-    // Sent to another process, each has what it shows, and no more.
     let last = |half: Buffer<u64>| (half.len(), half[half.len() - 1]);
     let there = (delayed(last).on_worker("worker-1").call(&held.0), delayed(last).on_worker("worker-1").call(&held.1));
     let n = MIB as u64;
     assert_eq!(client.compute((&there.0, &there.1)).unwrap(), ((MIB, n - 1), (MIB, 2 * n - 1)));
     let low = held.0.compute(&client).unwrap();
     assert_eq!((low.len(), low[5]), (MIB, 5));
+}
+
+#[test]
+fn parts_that_are_copied_buffers_have_memory_of_their_own() {
+    let _clean = Clean::start();
+    let client = processes(1, 1);
+    let copied = |n: u64| {
+        let half = |from: u64| Buffer::from_slice(&(from..from + n).collect::<Vec<u64>>());
+        (half(0), half(n))
+    };
+    let (low, high) = delayed(copied).call(MIB as u64).unpack();
+    let (low, high) = client.persist((&low, &high)).unwrap();
+    let last = |half: Buffer<u64>| half[half.len() - 1];
+    assert_eq!(client.compute((&low.map(last), &high.map(last))).unwrap(), (MIB as u64 - 1, 2 * MIB as u64 - 1));
+    let segments = || client.memory().unwrap().workers[0].segments;
+    until("both are there", || segments() >= 16 * MIB as u64);
+    drop(low);
+    until("one of them has gone", || segments() < 12 * MIB as u64);
+    assert_eq!(client.compute(&high.map(last)).unwrap(), 2 * MIB as u64 - 1);
 }
