@@ -137,7 +137,7 @@ fn list_arguments(client: &Client) -> Result {
     check("a map", delayed(describe).call(named).compute(client)?, "x=2 y=4".to_string())
 }
 
-/// A function with several outputs returns a tuple (or a list); `unpack` takes it apart without computing.
+/// A function with several results returns a tuple or a list; `unpack` makes each of them a value of its own.
 fn several_outputs(client: &Client) -> Result {
     fn divide(a: i64, b: i64) -> (i64, i64) {
         (a / b, a % b)

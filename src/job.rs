@@ -5,6 +5,7 @@ use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
 use crate::task::shared_input::SharedInput;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A dependency that names an entry of [`JobSpec::externals`] instead of a task of the same job.
@@ -26,6 +27,9 @@ pub(crate) struct JobSpec {
     pub(crate) data: Vec<(u32, Payload)>,
     /// Tasks whose results the session asks for. Ascending, without repeats.
     pub(crate) outputs: Vec<WantedResult>,
+    /// Tasks that stand for a part of the result of the one task that they depend on, with its place there. They have no
+    /// program. Ascending. A task with parts has no result but these: nothing else depends on it, and it is no output.
+    pub(crate) parts: Vec<(u32, u32)>,
     /// Tasks with options other than the default. Ascending.
     pub(crate) options: Vec<(u32, WireOptions)>,
     /// The given values go to every worker at once, not with the first task that uses them.
@@ -46,6 +50,17 @@ pub(crate) struct WantedResult {
     pub(crate) deliver: bool,
 }
 
+/// What is wanted of one part of a task's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WantedPart {
+    /// The task of the same job that stands for it.
+    pub(crate) index: u32,
+    /// Its place in the result.
+    pub(crate) place: u32,
+    /// Send the value with word of the end.
+    pub(crate) deliver: bool,
+}
+
 impl JobSpec {
     /// Number of tasks, data tasks included.
     pub(crate) fn len(&self) -> usize {
@@ -53,15 +68,16 @@ impl JobSpec {
     }
 
     /// Adds tasks, whose numbers count on from those there are.
-    pub(crate) fn append(&mut self, part: Self) {
+    pub(crate) fn append(&mut self, more: Self) {
         let (tasks, bodies, deps) = (self.len() as u32, self.bodies.len() as u32, self.deps.len() as u32);
-        self.bodies.extend_from_slice(&part.bodies);
-        self.body_ends.extend(part.body_ends.iter().map(|end| end + bodies));
-        self.deps.extend(part.deps.iter().map(|dep| dep + tasks));
-        self.dep_ends.extend(part.dep_ends.iter().map(|end| end + deps));
-        self.data.extend(part.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
-        self.outputs.extend(part.outputs.iter().map(|o| WantedResult { index: o.index + tasks, ..*o }));
-        self.open = part.open;
+        self.bodies.extend_from_slice(&more.bodies);
+        self.body_ends.extend(more.body_ends.iter().map(|end| end + bodies));
+        self.deps.extend(more.deps.iter().map(|dep| dep + tasks));
+        self.dep_ends.extend(more.dep_ends.iter().map(|end| end + deps));
+        self.data.extend(more.data.into_iter().map(|(index, payload)| (index + tasks, payload)));
+        self.parts.extend(more.parts.iter().map(|(index, place)| (index + tasks, *place)));
+        self.outputs.extend(more.outputs.iter().map(|o| WantedResult { index: o.index + tasks, ..*o }));
+        self.open = more.open;
     }
 
     pub(crate) fn body(&self, index: u32) -> &[u8] {
@@ -145,6 +161,40 @@ pub(crate) enum Outcome {
     },
     Failed(Box<Failure>),
     Cancelled,
+    /// The parts that were asked for, each a `Value` or `Held`, with the task that stands for it.
+    Parts(Vec<(u32, Outcome)>),
+}
+
+impl Outcome {
+    /// Whether the run has done what it was to do.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self, Self::Value(_) | Self::Held { .. } | Self::Parts(_))
+    }
+
+    /// What stays in the worker's store of the run of that task.
+    pub(crate) fn held(&self, id: TaskId) -> SmallVec<[TaskId; 1]> {
+        match self {
+            Self::Held { .. } => SmallVec::from_slice(&[id]),
+            Self::Parts(parts) => {
+                let held = parts.iter().filter(|(_, part)| matches!(part, Self::Held { .. }));
+                held.map(|(index, _)| TaskId { job: id.job, index: *index }).collect()
+            }
+            Self::Value(_) | Self::Failed(_) | Self::Cancelled => SmallVec::new(),
+        }
+    }
+
+    /// The values that come with it.
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = &Payload> {
+        let parts = match self {
+            Self::Parts(parts) => &parts[..],
+            _ => &[],
+        };
+        let all = std::iter::once(self).chain(parts.iter().map(|(_, part)| part));
+        all.filter_map(|outcome| match outcome {
+            Self::Value(payload) => Some(payload),
+            _ => None,
+        })
+    }
 }
 
 /// How one run ended.

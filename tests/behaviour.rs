@@ -16,6 +16,7 @@ mod behaviour {
     pub mod nested;
     pub mod operators;
     pub mod options;
+    pub mod parts;
     pub mod pressure;
     pub mod processes;
     pub mod random;
@@ -104,6 +105,11 @@ macro_rules! suite {
             options: names retries_until_it_works retries_run_out time_limits a_run_over_its_limit_never_succeeds
                 a_limit_is_told_when_it_is_over what_took_too_long_is_tried_again functions_that_hang_are_in_nobodys_way
                 options_of_place_are_harmless options_hold_for_each_call;
+            parts: of_tuples_and_lists the_whole_and_its_parts persisted_and_submitted
+                equal_pure_calls_have_the_same_parts a_list_of_another_length_is_an_error what_fails_fails_all_parts
+                retries_and_time_limits_hold a_part_that_failed_runs_again a_part_that_is_dropped_leaves_others
+                ten_thousand_parts parts_may_be_kept_in_files they_are_shown a_time_limit_is_that_of_the_call
+                they_are_moved_and_dropped_one_by_one;
             failing: the_first_failure_is_told_at_once_and_cancels_the_rest what_runs_is_told_that_nobody_waits_for_it
                 the_first_failure_names_the_first_that_needs_it what_does_not_fail_is_computed_as_ever
                 what_others_hold_is_not_cancelled;

@@ -104,13 +104,15 @@ fn check_pure(root: &Arc<Node>, known: &mut FxHashSet<*const Node>) -> Result<()
             continue;
         }
         match &node.kind {
-            Kind::Call { .. } if node.is_pure() => node.each_input(&mut |input| open.push(Arc::clone(input))),
+            Kind::Call { .. } | Kind::Part(_) if node.is_pure() => {
+                node.each_input(&mut |input| open.push(Arc::clone(input)))
+            }
             // The result of an earlier graph is as good as what computed it.
             Kind::Held(held) => match ResultHandle::of(held).and_then(|h| h.submission.node(h.index)) {
                 Some(computes) => open.push(computes),
                 None => return Err(impure(&node)),
             },
-            Kind::Call { .. } => return Err(impure(&node)),
+            Kind::Call { .. } | Kind::Part(_) => return Err(impure(&node)),
         }
     }
     Ok(())

@@ -45,6 +45,7 @@ impl Client {
             arguments.push(Argument::Value(self.argument(arg, &mut values)?));
         }
         match function.run(&mut arguments) {
+            Ok(_) if function.has_parts() => self.compute(what),
             Ok(value) if failed.hash == what.node().hash => unwrap_value(value).ok_or(Error::Task(error)),
             Ok(value) => self.compute_rest(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),

@@ -51,6 +51,22 @@ static PURE: LazyLock<Arc<Options>> = LazyLock::new(|| Arc::new(Options { pure: 
 /// assert_eq!(error.to_string(), "bad value for the inputs of `add`: they have 1 and 2 chunks");
 /// # Ok::<(), swath::Error>(())
 /// ```
+///
+/// A stage with several results gives tuples, which are taken apart chunk by chunk. Each part is placed, kept and dropped by
+/// itself, see [`Delayed::unpack_list`](crate::Delayed::unpack_list):
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use swath::Client;
+/// # use swath::collection::{Chunks, Input, Layer};
+/// let both = Layer::over((Input::each([1.5, 2.25]),)).chunks(|x: Arc<f64>| (x.trunc(), vec![x.fract(); 2]));
+/// let (whole, rest): (Vec<_>, Vec<_>) = both.to_delayed().iter().map(|both| both.unpack()).unzip();
+/// let (whole, rest) = (Chunks::from(whole), Chunks::from(rest));
+/// let sum = |whole: Arc<f64>, rest: Arc<Vec<f64>>| *whole + rest[1];
+/// let sums = Layer::over((Input::chunk(&whole), Input::chunk(&rest))).chunks(sum);
+/// assert_eq!(Client::sync().compute(&sums.to_delayed())?, [1.5, 2.25]);
+/// # Ok::<(), swath::Error>(())
+/// ```
 pub struct Layer<P, N = Itself> {
     inputs: SmallVec<[Source; 2]>,
     places: Places,

@@ -2,6 +2,7 @@
 
 pub(crate) mod arg;
 mod ops;
+mod unpack;
 mod view;
 
 pub use arg::{IntoArg, value};

@@ -205,20 +205,6 @@ impl<T: Data> Delayed<Vec<T>> {
         view::at(at::<T>, self, place)
     }
 
-    /// The first `n` items as values of their own: for a function with several outputs of one type.
-    ///
-    /// ```
-    /// # use swath::{Client, delayed};
-    /// let halves = delayed(|v: Vec<i64>| vec![v[..2].to_vec(), v[2..].to_vec()]).call(vec![1, 2, 3, 4]);
-    /// let [low, high] = halves.unpack();
-    /// let sum = |v: Vec<i64>| v.iter().sum::<i64>();
-    /// assert_eq!(Client::sync().compute((&low.map(sum), &high.map(sum)))?, (3, 7));
-    /// # Ok::<(), swath::Error>(())
-    /// ```
-    pub fn unpack<const N: usize>(&self) -> [Delayed<T>; N] {
-        std::array::from_fn(|i| self.at(i))
-    }
-
     /// The number of items, lazily.
     pub fn len(&self) -> Delayed<usize> {
         fn len<T>(items: Arc<Vec<T>>) -> usize {
@@ -235,30 +221,3 @@ impl<T: Data> Delayed<Vec<T>> {
         view::of(is_empty::<T>, self)
     }
 }
-
-macro_rules! unpack {
-    ($tuple:ty; $($t:ident),*; $($part:ident $i:tt),*) => {
-        impl<$($t: Data),*> Delayed<$tuple> {
-            /// The parts of the tuple as values of their own: for a function with several outputs. Of each that is used a
-            /// task copies that part, or moves it out where nobody else has the tuple.
-            ///
-            /// ```
-            /// # use swath::{Client, delayed};
-            /// let (quotient, rest) = delayed(|a: i64, b: i64| (a / b, a % b)).call(17, 5).unpack();
-            /// assert_eq!((quotient * 5 + rest).compute(&Client::sync())?, 17);
-            /// # Ok::<(), swath::Error>(())
-            /// ```
-            pub fn unpack(&self) -> ($(Delayed<$part>,)*) {
-                ($(view::of(
-                    // Where nobody else has the tuple, the part is moved out of it.
-                    |tuple: Arc<$tuple>| Arc::try_unwrap(tuple).map_or_else(|tuple| tuple.$i.clone(), |tuple| tuple.$i),
-                    self,
-                ),)*)
-            }
-        }
-    };
-}
-
-unpack!((A, B); A, B; A 0, B 1);
-unpack!((A, B, C); A, B, C; A 0, B 1, C 2);
-unpack!((A, B, C, D); A, B, C, D; A 0, B 1, C 2, D 3);

@@ -205,6 +205,13 @@ pub enum Cause {
         /// What happened.
         reason: String,
     },
+    /// A list that it was to unpack has another number of items.
+    WrongLength {
+        /// How many there were to be.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -235,6 +242,9 @@ impl fmt::Display for Cause {
             Self::InputLost { reason } => write!(f, "lost an input: {reason}"),
             Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
             Self::Closed { reason } => write!(f, "has no result: {reason}"),
+            Self::WrongLength { expected, found } => {
+                write!(f, "got a list of {found} items, which was to be unpacked into {expected}; say how many it has")
+            }
         }
     }
 }
@@ -349,6 +359,7 @@ mod tests {
         InputLost { reason: String },
         Infeasible { reason: String },
         Closed { reason: String },
+        WrongLength { expected: u64, found: u64 },
     }
 
     fn bytes(of: &impl Serialize) -> Vec<u8> {
@@ -389,6 +400,7 @@ mod tests {
             (Cause::InputLost { reason: reason() }, Layout::InputLost { reason: reason() }),
             (Cause::Infeasible { reason: reason() }, Layout::Infeasible { reason: reason() }),
             (Cause::Closed { reason: reason() }, Layout::Closed { reason: reason() }),
+            (Cause::WrongLength { expected: 3, found: 300 }, Layout::WrongLength { expected: 3, found: 300 }),
         ];
         for (number, (cause, layout)) in all.iter().enumerate() {
             let encoded = bytes(cause);

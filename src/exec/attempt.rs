@@ -2,9 +2,9 @@
 //! error that says what failed.
 
 use crate::error::{Cause, ReturnedError, TaskError};
-use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
+use crate::graph::{Dag, Graph};
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Ring, Token};
@@ -12,7 +12,8 @@ use crate::submission::handle::{ResultHandle, ResultState, cancelled};
 use crate::task::Value;
 use crate::task::call::{Fault, call, discard, guarded};
 use crate::task::context;
-use crate::task::function::{Argument, CallError};
+use crate::task::function::{Argument, CallError, Passing};
+use crate::task::parts::Parts;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -227,12 +228,43 @@ fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<V
             for arg in args {
                 slots.push(Argument::Value(argument(arg, next)?));
             }
-            call(function, &mut slots)
+            let value = call(function, &mut slots)?;
+            match dag.parts(id) {
+                None => Ok(value),
+                Some(parts) => guarded(|| {
+                    // What nobody wants goes with the whole.
+                    Ok(Passing::value(
+                        parts.filter_map(|(id, place)| Some((id, Parts::take(&value, place)?))).collect::<TakenParts>(),
+                    ))
+                }),
+            }
         }
-        Kind::Held(_) => Err(Fault::Call(CallError::Decode {
+        Kind::Part(_) | Kind::Held(_) => Err(Fault::Call(CallError::Decode {
             type_name: "task".to_string(),
-            reason: "a held result is no call".to_string(),
+            reason: "a held result or a part of another is no call".to_string(),
         })),
+    }
+}
+
+/// The parts of a result that has been taken apart, by the tasks that stand for them.
+type TakenParts = Vec<(u32, Value)>;
+
+/// What becomes of the parts of the result of a task, now that it has ended.
+pub(super) fn results_of_parts(
+    graph: &Dag,
+    id: u32,
+    result: &Result<Value, TaskError>,
+) -> Vec<(u32, Result<Value, TaskError>)> {
+    let failed = |error: &TaskError| {
+        let parts = graph.parts(id).into_iter().flatten();
+        parts.map(|(part, _)| (part, Err(error.needed(TaskLabel::of(&graph.nodes[part as usize]).task_name())))).collect()
+    };
+    match result {
+        Ok(taken) => {
+            let taken = Passing::<TakenParts>::take(taken).unwrap_or_default();
+            taken.into_iter().map(|(part, value)| (part, Ok(value))).collect()
+        }
+        Err(error) => failed(error),
     }
 }
 
@@ -259,6 +291,7 @@ fn task_error(task: &TaskLabel, worker: &Arc<str>, fault: Fault) -> TaskError {
         }
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
+        Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },
     };
     TaskError::new(task.task_name(), Some(Arc::clone(worker)), cause)
 }

@@ -22,9 +22,16 @@ impl Budget {
 
     /// Counts a result. Returns its size, for [`remove`](Self::remove).
     pub(super) fn add(&self, node: &Node, value: &Value, is_source: bool) -> u64 {
-        let Kind::Call { function, .. } = &node.kind else { return 0 };
+        let codec = match &node.kind {
+            Kind::Call { function, .. } => function.result(),
+            Kind::Part(part) => match part.codec() {
+                Some(codec) => codec,
+                None => return 0,
+            },
+            Kind::Held(_) => return 0,
+        };
         // A value whose own code panics when it is walked counts for nothing; it may still be what the task is to give.
-        let bytes = guarded_serde("Serialize", || function.result().size(value)).unwrap_or(0);
+        let bytes = guarded_serde("Serialize", || codec.size(value)).unwrap_or(0);
         self.live.fetch_add(bytes, Ordering::Relaxed);
         if !is_source {
             return bytes;

@@ -1,6 +1,6 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::attempt::{GraphTask, Inputs, execute, result_of};
+use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::queries::answer_in_process;
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
@@ -92,7 +92,7 @@ impl SyncExecutor {
     fn start(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
         let graph = Rc::new(graph);
-        self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
+        self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
         let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
         let results = self.run(submission.number, &graph, submission.fails_fast());
         submission.settle(results);
@@ -113,6 +113,15 @@ impl SyncExecutor {
         // Each task begins when the one before it ended, so that a task needs one reading of the clock.
         let mut now = ticks();
         for id in 0..graph.len() as u32 {
+            if let Graph::Dag(dag) = &**graph
+                && dag.place(id).is_some()
+            {
+                // It has what its maker gave; nothing, where that has not run.
+                if done[id as usize].is_none() {
+                    done[id as usize] = Results { graph, id, uses: &mut uses, done: &mut done }.refusal().map(Err);
+                }
+                continue;
+            }
             scope.task.set(id);
             if fails_fast && failed > 0 {
                 // What needs the failed task fails with it; others do not run any more.
@@ -122,12 +131,19 @@ impl SyncExecutor {
             }
             let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
             failed += u64::from(result.is_err());
+            if let Graph::Dag(dag) = &**graph
+                && dag.has_parts(id)
+            {
+                for (part, result) in results_of_parts(dag, id, &result) {
+                    done[part as usize] = Some(result);
+                }
+            }
             // A result without uses (its future is gone) need not be kept.
             if uses[id as usize] > 0 {
                 done[id as usize] = Some(result);
             }
         }
-        self.done.fetch_add(graph.len() as u64 - failed, Ordering::Relaxed);
+        self.done.fetch_add((graph.len() - graph.in_parts()) as u64 - failed, Ordering::Relaxed);
         self.failed.fetch_add(failed, Ordering::Relaxed);
         let mut output = |(index, id): (u32, u32)| match done[id as usize].take()? {
             Ok(value) => Some((index, ResultState::Value(value))),
@@ -244,7 +260,7 @@ impl Backend for SyncExecutor {
         let Some(node) = submission.node(index) else { return Ok(()) };
         if submission.reopen(index) {
             let graph = Rc::new(Graph::Dag(Dag::of(&[&node])));
-            self.total.fetch_add(graph.len() as u64, Ordering::Relaxed);
+            self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
             let result = self.run(submission.number, &graph, false);
             let result = result.into_iter().map(|(_, state)| (index, state));
             submission.settle(result);

@@ -3,6 +3,7 @@
 use super::held::Held;
 use super::node::{Kind, Node};
 use super::options::Options;
+use crate::lazy_map::LazyMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub(crate) struct Dag {
     pub(crate) roots: Ids,
     /// Nodes that are results of earlier graphs.
     held: usize,
+    /// By task: the parts of its result.
+    parts: LazyMap<u32, Vec<u32>>,
+    /// Nodes that are parts.
+    in_parts: usize,
 }
 
 /// A list of tasks; mostly of one, since most graphs are asked for one result.
@@ -49,8 +54,10 @@ impl Met {
     fn get(&self, node: &Arc<Node>) -> Option<u32> {
         self.by_place.get(&Arc::as_ptr(node)).copied().or_else(|| match &node.kind {
             Kind::Held(held) => self.by_result.get(&held.identity()).copied(),
-            Kind::Call { .. } if node.is_pure() => self.by_hash.get(&(node.hash, node.options_hash())).copied(),
-            Kind::Call { .. } => None,
+            Kind::Call { .. } | Kind::Part(_) if node.is_pure() => {
+                self.by_hash.get(&(node.hash, node.options_hash())).copied()
+            }
+            Kind::Call { .. } | Kind::Part(_) => None,
         })
     }
 
@@ -58,8 +65,10 @@ impl Met {
         self.by_place.insert(Arc::as_ptr(node), id);
         match &node.kind {
             Kind::Held(held) => drop(self.by_result.insert(held.identity(), id)),
-            Kind::Call { .. } if node.is_pure() => drop(self.by_hash.insert((node.hash, node.options_hash()), id)),
-            Kind::Call { .. } => {}
+            Kind::Call { .. } | Kind::Part(_) if node.is_pure() => {
+                self.by_hash.insert((node.hash, node.options_hash()), id);
+            }
+            Kind::Call { .. } | Kind::Part(_) => {}
         }
     }
 }
@@ -149,9 +158,18 @@ impl Dag {
 
     pub(super) fn add(&mut self, node: Arc<Node>) -> u32 {
         self.ref_ends.push(self.refs.len() as u32);
-        self.held += usize::from(matches!(node.kind, Kind::Held(_)));
+        let id = self.nodes.len() as u32;
+        match &node.kind {
+            Kind::Call { .. } => {}
+            Kind::Held(_) => self.held += 1,
+            Kind::Part(_) => {
+                self.in_parts += 1;
+                let maker = self.refs.last().copied().unwrap_or_default();
+                self.parts.or_default(maker).push(id);
+            }
+        }
         self.nodes.push(node);
-        (self.nodes.len() - 1) as u32
+        id
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -160,7 +178,34 @@ impl Dag {
 
     /// How many of them are to run.
     pub(crate) fn tasks(&self) -> usize {
-        self.len() - self.held
+        self.len() - self.held - self.in_parts
+    }
+
+    /// How many of them are parts of the results of others.
+    pub(crate) fn in_parts(&self) -> usize {
+        self.in_parts
+    }
+
+    /// Whether the result of a task is taken apart.
+    pub(crate) fn has_parts(&self, id: u32) -> bool {
+        self.in_parts > 0 && self.parts.contains_key(&id)
+    }
+
+    /// The parts of the result of a task, if that is taken apart: each with its place.
+    pub(crate) fn parts(&self, id: u32) -> Option<impl Iterator<Item = (u32, u32)>> {
+        let parts = self.parts.get(&id)?;
+        Some(parts.iter().filter_map(|&part| Some((part, self.place(part)?))))
+    }
+
+    /// The place of a part in the result of its maker; none where it is no part.
+    pub(crate) fn place(&self, id: u32) -> Option<u32> {
+        if self.in_parts == 0 {
+            return None;
+        }
+        match &self.nodes[id as usize].kind {
+            Kind::Part(part) => Some(part.place),
+            Kind::Call { .. } | Kind::Held(_) => None,
+        }
     }
 
     pub(crate) fn options(&self, id: u32) -> Option<&Options> {
@@ -219,7 +264,7 @@ impl Dag {
         }
         match &self.nodes[id as usize].kind {
             Kind::Held(held) => Some(held),
-            Kind::Call { .. } => None,
+            Kind::Call { .. } | Kind::Part(_) => None,
         }
     }
 
@@ -229,7 +274,7 @@ impl Dag {
         let nodes = if self.held > 0 { &self.nodes[..] } else { &[] };
         nodes.iter().filter_map(|node| match &node.kind {
             Kind::Held(held) => Some(held),
-            Kind::Call { .. } => None,
+            Kind::Call { .. } | Kind::Part(_) => None,
         })
     }
 

@@ -66,26 +66,26 @@ impl Dag {
     /// Makes one task of each task and the stages that only it reads.
     pub(super) fn inline_streams(self) -> Self {
         let uses = self.uses();
-        let mut parts: Vec<Option<InlinedTask>> = Vec::with_capacity(self.len());
+        let mut tasks: Vec<Option<InlinedTask>> = Vec::with_capacity(self.len());
         for id in 0..self.len() as u32 {
-            let part = InlinedTask::new(&self, id, |input, outer| {
-                let fits = |part: &mut InlinedTask| {
-                    let options = part.node.options();
+            let task = InlinedTask::new(&self, id, |input, outer| {
+                let fits = |task: &mut InlinedTask| {
+                    let options = task.node.options();
                     uses[input as usize] == 1
-                        && part.depth < DEEPEST
-                        && part.node.stream().is_some()
+                        && task.depth < DEEPEST
+                        && task.node.stream().is_some()
                         && options.is_none_or(|inner| outer.is_none_or(|outer| outer.agrees(inner)))
                 };
-                parts[input as usize].take_if(fits)
+                tasks[input as usize].take_if(fits)
             });
-            parts.push(Some(part));
+            tasks.push(Some(task));
         }
         let mut graph = Self::default();
         let mut place = vec![0; self.len()];
-        for (id, part) in parts.into_iter().enumerate() {
-            if let Some(part) = part {
-                graph.refs.extend(part.refs.iter().map(|&r| place[r as usize]));
-                place[id] = graph.add(part.node);
+        for (id, task) in tasks.into_iter().enumerate() {
+            if let Some(task) = task {
+                graph.refs.extend(task.refs.iter().map(|&r| place[r as usize]));
+                place[id] = graph.add(task.node);
             }
         }
         graph.roots.extend(self.roots.iter().map(|&r| place[r as usize]));

@@ -4,6 +4,7 @@ use crate::error::name::TaskName;
 use crate::graph::node;
 use crate::graph::node::{Kind, Node};
 use crate::graph::options::Options;
+use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
 use std::sync::Arc;
 
@@ -13,25 +14,49 @@ pub(crate) struct TaskLabel {
     pub(crate) function: &'static Record,
     options: Option<Arc<Options>>,
     pub(crate) hash: u128,
+    /// Where it is only a part of what the function gives.
+    part: Option<Box<PartLabel>>,
+}
+
+/// Which part of a result is meant.
+#[derive(Clone)]
+struct PartLabel {
+    /// The place in the result, then that in the part, and so on.
+    places: Vec<u32>,
+    codec: &'static Codec,
 }
 
 impl TaskLabel {
     pub(crate) fn new(function: &'static Record, options: Option<Arc<Options>>, hash: u128) -> Self {
-        Self { function, options, hash }
+        Self { function, options, hash, part: None }
     }
 
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
             Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
+            Kind::Part(part) => {
+                let whole = Self::of(part.whole());
+                let mut places = whole.part.map(|part| part.places).unwrap_or_default();
+                places.push(part.place);
+                let codec = part.codec().unwrap_or(whole.function.result());
+                Self { hash: node.hash, part: Some(Box::new(PartLabel { places, codec })), ..whole }
+            }
             Kind::Held(held) => held.label(),
         }
     }
 
+    /// What the result is encoded with.
+    pub(crate) fn codec(&self) -> &'static Codec {
+        self.part.as_ref().map_or(self.function.result(), |part| part.codec)
+    }
+
     pub(crate) fn name(&self) -> String {
-        match self.options.as_deref().and_then(|o| o.name.as_deref()) {
+        let whole = match self.options.as_deref().and_then(|o| o.name.as_deref()) {
             Some(name) => name.to_string(),
             None => short_name(self.function.path()),
-        }
+        };
+        let places = self.part.iter().flat_map(|part| &part.places);
+        places.fold(whole, |name, place| node::part_name(&name, *place))
     }
 
     pub(crate) fn key(&self) -> String {
@@ -41,15 +66,21 @@ impl TaskLabel {
     /// What an error calls the task.
     pub(crate) fn task_name(&self) -> TaskName {
         let hash = (self.hash >> 64) as u64;
-        match self.options.as_deref().and_then(|o| o.name.as_deref()) {
-            Some(name) => TaskName::own(name.to_string(), hash),
-            None => TaskName::of_function(self.function.path(), hash),
+        let is_named = self.part.is_some() || self.options.as_deref().is_some_and(|o| o.name.is_some());
+        match is_named {
+            true => TaskName::own(self.name(), hash),
+            false => TaskName::of_function(self.function.path(), hash),
         }
     }
 
     /// Whether the task has the options of a node.
     pub(crate) fn has_options_of(&self, node: &Node) -> bool {
-        self.options.as_deref() == node.options()
+        match &node.kind {
+            // The hash says which part of which result it is.
+            Kind::Part(part) => self.has_options_of(part.whole()),
+            Kind::Held(held) => self.options == held.label().options,
+            Kind::Call { .. } => self.options.as_deref() == node.options(),
+        }
     }
 
     pub(crate) fn is_pure(&self) -> bool {

@@ -23,8 +23,43 @@ pub struct Node {
 
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Call { function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>> },
+    Call {
+        function: &'static Record,
+        args: SmallVec<[Arg; 2]>,
+        options: Option<Arc<Options>>,
+    },
+    /// One of the results of a call that has several.
+    Part(Part),
     Held(Held),
+}
+
+/// One of the results of a call that has several.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The call. Always there, but for a node that is being dropped.
+    maker: Option<Arc<Node>>,
+    pub(crate) place: u32,
+}
+
+impl Part {
+    pub(crate) fn maker(&self) -> &Arc<Node> {
+        self.maker.as_ref().expect("it is taken only from a node that is being dropped")
+    }
+
+    /// What the maker takes apart: its first input.
+    pub(super) fn whole(&self) -> &Node {
+        let mut whole = None;
+        self.maker().each_input(&mut |input| whole = whole.or(Some(input)));
+        whole.map_or_else(|| &**self.maker(), |whole| whole)
+    }
+
+    /// What it is encoded with.
+    pub(crate) fn codec(&self) -> Option<&'static Codec> {
+        match &self.maker().kind {
+            Kind::Call { function, .. } => Some(function.part(self.place)),
+            Kind::Part(_) | Kind::Held(_) => None,
+        }
+    }
 }
 
 /// One argument of a call.
@@ -54,6 +89,14 @@ impl Node {
         Self { kind: Kind::Call { function, args, options }, hash }
     }
 
+    /// A part of the result of a call that has several.
+    pub(crate) fn part(maker: &Arc<Self>, place: u32) -> Self {
+        // Equal for equal parts, and as different as other hashes are.
+        let half = |half: u128| u128::from(mix(half as u64 ^ mix(u64::from(place) + 1)));
+        let hash = half(maker.hash >> 64) << 64 | half(maker.hash);
+        Self { kind: Kind::Part(Part { maker: Some(Arc::clone(maker)), place }), hash }
+    }
+
     pub(crate) fn held(held: Held) -> Self {
         let hash = held.hash();
         Self { kind: Kind::Held(held), hash }
@@ -71,7 +114,7 @@ impl Node {
     pub(crate) fn options(&self) -> Option<&Options> {
         match &self.kind {
             Kind::Call { options, .. } => options.as_deref(),
-            Kind::Held(_) => None,
+            Kind::Part(_) | Kind::Held(_) => None,
         }
     }
 
@@ -84,24 +127,42 @@ impl Node {
     pub(super) fn stream(&self) -> Option<&'static Record> {
         match &self.kind {
             Kind::Call { function, .. } => function.stream(),
-            Kind::Held(_) => None,
+            Kind::Part(_) | Kind::Held(_) => None,
         }
     }
 
+    /// Whether equal calls are one task.
     pub(crate) fn is_pure(&self) -> bool {
-        self.options().is_some_and(|o| o.pure)
+        match &self.kind {
+            Kind::Call { options, .. } => options.as_deref().is_some_and(|o| o.pure),
+            Kind::Part(part) => part.maker().is_pure(),
+            Kind::Held(_) => false,
+        }
+    }
+
+    /// Whether its result is taken apart.
+    pub(super) fn has_parts(&self) -> bool {
+        matches!(&self.kind, Kind::Call { function, .. } if function.has_parts())
     }
 
     /// Equal for equal options.
     pub(super) fn options_hash(&self) -> u64 {
-        self.options().map_or(0, |options| rustc_hash::FxBuildHasher.hash_one(options))
+        match &self.kind {
+            // Taking a result apart has no options but those of the call that makes it.
+            Kind::Part(part) => part.whole().options_hash(),
+            Kind::Call { function, args, .. } if function.has_parts() => match args.first() {
+                Some(Arg::Task(whole)) => whole.options_hash(),
+                _ => 0,
+            },
+            _ => self.options().map_or(0, |options| rustc_hash::FxBuildHasher.hash_one(options)),
+        }
     }
 
     /// Whether there may be other nodes for the same task.
     pub(super) fn is_one_of_many(&self) -> bool {
         match &self.kind {
             Kind::Call { options, .. } => options.as_deref().is_some_and(|o| o.pure),
-            Kind::Held(_) => true,
+            Kind::Part(_) | Kind::Held(_) => true,
         }
     }
 
@@ -112,6 +173,7 @@ impl Node {
                 Some(name) => name.to_string(),
                 None => short_name(function.path()),
             },
+            Kind::Part(part) => part_name(&part.whole().name(), part.place),
             Kind::Held(held) => held.label().name(),
         }
     }
@@ -119,7 +181,7 @@ impl Node {
     /// What users see of a task: its name and its hash.
     pub(crate) fn key(&self) -> String {
         match &self.kind {
-            Kind::Call { .. } => key(&self.name(), self.key_hash()),
+            Kind::Call { .. } | Kind::Part(_) => key(&self.name(), self.key_hash()),
             Kind::Held(held) => held.label().key(),
         }
     }
@@ -130,8 +192,10 @@ impl Node {
 
     /// Calls `f` for each use of another task, in the order of the arguments.
     pub(crate) fn each_input<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
-        if let Kind::Call { args, .. } = &self.kind {
-            args.iter().for_each(|a| a.each_task(f));
+        match &self.kind {
+            Kind::Call { args, .. } => args.iter().for_each(|a| a.each_task(f)),
+            Kind::Part(part) => f(part.maker()),
+            Kind::Held(_) => {}
         }
     }
 
@@ -150,8 +214,10 @@ impl Node {
                 Arg::Inline(_, args) => args.into_iter().for_each(|a| take(a, into)),
             }
         }
-        if let Kind::Call { args, .. } = &mut self.kind {
-            args.drain(..).for_each(|a| take(a, into));
+        match &mut self.kind {
+            Kind::Call { args, .. } => args.drain(..).for_each(|a| take(a, into)),
+            Kind::Part(part) => into.extend(part.maker.take()),
+            Kind::Held(_) => {}
         }
     }
 }
@@ -208,6 +274,11 @@ impl Arg {
         }
         Some(())
     }
+}
+
+/// What a part of the result of that name is called.
+pub(super) fn part_name(whole: &str, place: u32) -> String {
+    format!("{whole}[{place}]")
 }
 
 fn feed_function(function: &'static Record, hasher: &mut Xxh3) {

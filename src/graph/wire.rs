@@ -29,7 +29,7 @@ const FEW: u32 = 32;
 /// A job, and which task of the graph each of its tasks ends with.
 pub(crate) struct Wired {
     pub(crate) spec: JobSpec,
-    /// For each task of the job, the task of the graph whose result it has; `u32::MAX` for an argument.
+    /// For each task of the job, the task of the graph whose result it has, or takes apart; `u32::MAX` for an argument.
     pub(crate) ends: Vec<u32>,
     /// For each of the job's outputs, its place among the graph's.
     pub(crate) indices: Vec<u32>,
@@ -94,6 +94,7 @@ impl Dag {
                     writer.place[id as usize] = EXTERNAL | writer.spec.externals.len() as u32;
                     writer.spec.externals.push(held.task_sent()?);
                 }
+                Kind::Part(part) => writer.part(id, part.place)?,
                 Kind::Call { .. } if writer.inner[id as usize] => {}
                 Kind::Call { .. } => writer.task(id, &mut last)?,
             }
@@ -115,12 +116,15 @@ impl JobWriter<'_> {
             // Inside a list the order of operands would be another.
             let direct = |node: &Node| matches!(&node.kind, Kind::Call { args, .. } if args.iter().any(Arg::is_task));
             let plain = |id: u32| !self.graph.nodes[id as usize].options().is_some_and(|o| o.matter());
+            let runs = |id: u32| matches!(self.graph.nodes[id as usize].kind, Kind::Call { .. });
             let (i, input) = (id as usize, input as usize);
             if uses[input] == 1
-                && !self.graph.is_held(input as u32)
+                && runs(input as u32)
                 && direct(&self.graph.nodes[i])
                 && plain(id)
-                && plain(input as u32)
+                // Taking apart what a task gives is done as that task is.
+                && (plain(input as u32) || self.graph.nodes[i].has_parts())
+                && !self.graph.nodes[input].has_parts()
                 && self.length[input] < CHAIN
             {
                 self.inner[input] = true;
@@ -155,12 +159,29 @@ impl JobWriter<'_> {
         self.spec.deps.extend_from_slice(&self.deps);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
         let index = self.ends.len() as u32;
-        self.ends.push(id);
+        // What is taken apart is what runs, also in its name.
+        let whole = self.graph.nodes[id as usize].has_parts() && chain.len() > 1;
+        self.ends.push(if whole { chain[1] } else { id });
         self.place[id as usize] = index;
-        if let Some(options) = self.graph.nodes[id as usize].options().filter(|o| o.matter()) {
+        // At most one link of a chain has any that matter.
+        let mut options = chain.iter().filter_map(|&link| self.graph.nodes[link as usize].options());
+        if let Some(options) = options.find(|o| o.matter()) {
             self.spec.options.push((index, options.to_wire()));
         }
         self.scratch = body;
+        Ok(())
+    }
+
+    /// Writes a part of the result of a task that has been written.
+    fn part(&mut self, id: u32, place: u32) -> Result<()> {
+        let maker = self.graph.refs(id).first().map_or(u32::MAX, |&maker| self.place[maker as usize]);
+        let index = self.ends.len() as u32;
+        self.spec.parts.push((index, place));
+        self.spec.body_ends.push(end(self.spec.bodies.len())?);
+        self.spec.deps.push(maker);
+        self.spec.dep_ends.push(end(self.spec.deps.len())?);
+        self.ends.push(id);
+        self.place[id as usize] = index;
         Ok(())
     }
 

@@ -13,14 +13,14 @@ use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::listing::{self, Listed, ListedFile, ListedSegment, Shown};
 use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
-use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload};
+use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload, WantedPart};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
 use crate::status::LogLine;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
-pub(crate) use packed::{Completions, Tasks};
+pub(crate) use packed::{Completions, PART, Tasks};
 pub(crate) use question::{Answer, Ask, Question};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -133,6 +133,8 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) suspect: bool,
     /// The worker-local state whose building it is a part of.
     pub(crate) building: Vec<u64>,
+    /// Of a task whose result is taken apart, the parts that are wanted.
+    pub(crate) parts: Vec<WantedPart>,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
 }

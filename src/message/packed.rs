@@ -6,7 +6,7 @@
 use super::{Malformed, Task};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::payload::Payload;
-use crate::job::{Completion, Input, Outcome};
+use crate::job::{Completion, Input, Outcome, WantedPart};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Entries about tasks, each of which begins with flags and the task's id.
@@ -31,6 +31,11 @@ const ALONE: u8 = 8;
 const SUSPECT: u8 = 16;
 /// What the task helps to build follows.
 const BUILDING: u8 = 32;
+/// The parts of the result that are wanted follow.
+const PARTS: u8 = 64;
+
+/// Bytes of a wanted part.
+pub(crate) const PART: usize = 9;
 
 impl Packed {
     fn begin(&mut self, flags: u8, id: TaskId) {
@@ -97,6 +102,18 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| self.get().map(u64::from_le_bytes)).collect()
     }
 
+    fn parts(&mut self) -> Option<Vec<WantedPart>> {
+        let count = u32::from_le_bytes(self.get()?) as usize;
+        // No more than can be there.
+        let mut parts = Vec::with_capacity(count.min(self.bytes.len() / PART));
+        for _ in 0..count {
+            let (index, place) = (u32::from_le_bytes(self.get()?), u32::from_le_bytes(self.get()?));
+            let [deliver] = self.get()?;
+            parts.push(WantedPart { index, place, deliver: deliver != 0 });
+        }
+        Some(parts)
+    }
+
     fn slice(&mut self) -> Option<&'a [u8]> {
         let len = u32::from_le_bytes(self.get()?) as usize;
         let (bytes, rest) = self.bytes.split_at_checked(len)?;
@@ -137,15 +154,24 @@ impl Tasks {
     }
 
     pub(crate) fn push(&mut self, task: Task<&[u8]>) {
-        let Task { id, name, attempt, deliver, alone, suspect, building, body, inputs } = task;
+        let Task { id, name, attempt, deliver, alone, suspect, building, parts, body, inputs } = task;
         let beside = name.is_some() || !inputs.is_empty();
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let care = flag(alone, ALONE) | flag(suspect, SUSPECT) | flag(!building.is_empty(), BUILDING);
-        self.packed.begin(flag(beside, BESIDE) | flag(deliver, DELIVER) | care, id);
+        let wanted = flag(deliver, DELIVER) | flag(!parts.is_empty(), PARTS);
+        self.packed.begin(flag(beside, BESIDE) | wanted | care, id);
         self.packed.put(attempt.to_le_bytes());
         if !building.is_empty() {
             self.packed.put((building.len() as u32).to_le_bytes());
             building.iter().for_each(|state| self.packed.put(state.to_le_bytes()));
+        }
+        if !parts.is_empty() {
+            self.packed.put((parts.len() as u32).to_le_bytes());
+            for WantedPart { index, place, deliver } in parts {
+                self.packed.put(index.to_le_bytes());
+                self.packed.put(place.to_le_bytes());
+                self.packed.put([deliver.into()]);
+            }
         }
         self.packed.put_slice(body);
         if beside {
@@ -158,10 +184,11 @@ impl Tasks {
             let (flags, id) = reader.begin()?;
             let attempt = u16::from_le_bytes(reader.get()?);
             let building = if flags & BUILDING == 0 { Vec::new() } else { reader.states()? };
+            let parts = if flags & PARTS == 0 { Vec::new() } else { reader.parts()? };
             let body = reader.slice()?.into();
             let (name, inputs) = if flags & BESIDE == 0 { Default::default() } else { beside.next()? };
             let [deliver, alone, suspect] = [DELIVER, ALONE, SUSPECT].map(|flag| flags & flag != 0);
-            Some(Task { id, name, attempt, deliver, alone, suspect, building, body, inputs })
+            Some(Task { id, name, attempt, deliver, alone, suspect, building, parts, body, inputs })
         })
     }
 }
@@ -227,6 +254,7 @@ mod tests {
             alone: false,
             suspect: false,
             building: Vec::new(),
+            parts: Vec::new(),
             body: &b"body"[..],
             inputs: Vec::new(),
         };
@@ -242,6 +270,13 @@ mod tests {
                     ..plain(id(2, 0))
                 },
                 Task { body: &[1; 5000], ..plain(id(2, 1)) },
+                Task {
+                    parts: vec![
+                        WantedPart { index: 3, place: 0, deliver: true },
+                        WantedPart { index: 1 << 30, place: u32::MAX, deliver: false },
+                    ],
+                    ..plain(id(2, 2))
+                },
             ]
         };
         let told = format!("{:?}", all());
@@ -259,6 +294,13 @@ mod tests {
             end(9, Outcome::Held { nbytes: 5, encoded: 4, bound: true }),
             end(1 << 30, Outcome::Cancelled),
             end(3, Outcome::Value(Payload::inline(&[]))),
+            end(
+                4,
+                Outcome::Parts(vec![
+                    (5, Outcome::Value(Payload::inline(&[7]))),
+                    (6, Outcome::Held { nbytes: 5, encoded: 4, bound: false }),
+                ]),
+            ),
         ];
         let told = format!("{all:?}");
         let mut ends = Completions::default();

@@ -293,8 +293,8 @@ impl Remote {
     fn send(&self, number: u32, entry: SubmissionEntry, mut spec: JobSpec) -> Result<()> {
         spec.building = Building::current().states().to_vec();
         self.check_open()?;
-        let (tasks, data) = (spec.len(), spec.data.len());
-        self.total.fetch_add((tasks - data) as u64, Ordering::Relaxed);
+        let still = spec.data.len() + spec.parts.len();
+        self.total.fetch_add((spec.len() - still) as u64, Ordering::Relaxed);
         if spec.outputs.is_empty() {
             return Ok(());
         }

@@ -152,6 +152,9 @@ impl Scheduler {
         let name = |worker| self.workers.get(worker).map(|w| w.spec.name.clone());
         let why = match state {
             State::Idle => Why::NotNeeded,
+            State::Waiting { .. } if job.tasks[r.index as usize].has(flag::PART) => {
+                Why::PartOf { maker: first.first().copied() }
+            }
             State::Waiting { .. } if count == 0 => Why::CancelledRunEnding,
             State::Waiting { .. } | State::Fetching => Why::Inputs { count, first, moving: state == State::Fetching },
             State::Ready => self.why_ready(job, r),

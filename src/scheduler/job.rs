@@ -5,7 +5,7 @@ use super::worker::WorkerIndex;
 use crate::error::DeathRecord;
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WantedResult, WireOptions};
+use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
 use crate::lazy_map::LazyMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -130,6 +130,10 @@ pub(super) mod flag {
     pub(in super::super) const DOOMED: u16 = 256;
     /// A worker ran out of memory under it: it runs with nothing beside it.
     pub(in super::super) const ALONE: u16 = 512;
+    /// It is a part of the result of the task it depends on, and does not run itself.
+    pub(in super::super) const PART: u16 = 1024;
+    /// Its result is taken apart: its dependents are the parts, and it has no value itself.
+    pub(in super::super) const MAKER: u16 = 2048;
 }
 
 /// The hot part of a task; everything that never changes stays in the spec.
@@ -441,6 +445,26 @@ impl Job {
             let elsewhere = |i: u32| tasks[i as usize].has(flag::ALONE) && alone.get(&i) != Some(&lane);
             self.lanes[lane as usize].next(|i| tasks[i as usize].state == State::Ready && !elsewhere(i))
         }
+    }
+
+    /// The parts of a task's result that somebody waits for.
+    pub(super) fn wanted_parts(&self, maker: u32) -> Vec<WantedPart> {
+        let parts = &self.spec.parts;
+        let rows = &self.dependents[self.dependent_range(maker)];
+        // Both ascend, and mostly the parts of one task stand together.
+        let mut at = rows.first().map_or(0, |first| parts.partition_point(|(index, _)| index < first));
+        let wanted = rows.iter().filter_map(|&index| {
+            let task = &self.tasks[index as usize];
+            if !matches!(task.state, State::Waiting { .. }) {
+                return None;
+            }
+            if parts.get(at).is_none_or(|(part, _)| *part != index) {
+                at = parts.binary_search_by_key(&index, |(part, _)| *part).ok()?;
+            }
+            at += 1;
+            Some(WantedPart { index, place: parts[at - 1].1, deliver: task.has(flag::WANTED) })
+        });
+        wanted.collect()
     }
 
     pub(super) fn dep_range(&self, index: u32) -> Range<usize> {

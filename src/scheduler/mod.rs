@@ -12,6 +12,8 @@
 //! * A short task whose missing inputs, of whatever job, are all in flight on one worker may be sent there ahead of them,
 //!   so that the worker starts it as soon as they have ended (`pipelining`). If one of them has no result there,
 //!   the worker sends the task back.
+//! * A task whose result is taken apart has no value: its dependents are its *parts*, which do not run. A part waits while
+//!   its maker is to run, and is done, lost, made again and dropped by itself; a run makes the parts that are waited for.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
 //!
@@ -48,7 +50,7 @@ pub(crate) use worker::WorkerSpec;
 use crate::error::DeathCause;
 use crate::ids::{SessionId, TaskId, WorkerId};
 pub(crate) use crate::job::Completion;
-use crate::job::{Delivery, Input, JobSpec, SharedPayload};
+use crate::job::{Delivery, Input, JobSpec, SharedPayload, WantedPart};
 use job::{Jobs, TaskRef};
 use ready::ReadyLanes;
 use std::sync::Arc;
@@ -123,6 +125,8 @@ pub(crate) struct RunTask {
     /// It may have ended a worker before: word of what ran before it is to be sent before it begins, and of its own end at
     /// once.
     pub(crate) suspect: bool,
+    /// Of a task whose result is taken apart, the parts that are wanted. There is one at least.
+    pub(crate) parts: Vec<WantedPart>,
     /// In the order of the task's dependencies.
     pub(crate) inputs: Vec<Input>,
 }

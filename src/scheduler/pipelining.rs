@@ -3,7 +3,8 @@
 //! A chain of short tasks would spend its time on messages if each task were sent when the one before it has ended. So a
 //! task goes to a worker as soon as everything it lacks is in flight there; the worker starts it when these have
 //! ended, at once and without asking. Only short tasks with small results are worth it: for a longer one a message
-//! costs nothing, and a large result is to be moved into its last user, which only the scheduler can decide.
+//! costs nothing, and a large result is to be moved into its last user, which only the scheduler can decide. Nothing is
+//! sent ahead of a part of a result: only tasks that run are in flight.
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
@@ -61,7 +62,8 @@ impl Scheduler {
         let task = &job.tasks[r.index as usize];
         let State::Waiting { .. } = task.state else { return None };
         let deps = job.spec.deps(r.index);
-        if task.has(flag::LANED | flag::DOOMED | flag::ZOMBIE | flag::ROAMS) || deps.len() > MOST_INPUTS {
+        let not_now = flag::LANED | flag::DOOMED | flag::ZOMBIE | flag::ROAMS;
+        if task.has(not_now | flag::PART) || deps.len() > MOST_INPUTS {
             return None;
         }
         let mut ahead = 0;

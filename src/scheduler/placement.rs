@@ -336,6 +336,7 @@ impl Scheduler {
         let alone = task.has(flag::ALONE);
         let suspect = !job.deaths.is_empty() && job.deaths.contains_key(&r.index);
         w.alone += u32::from(alone);
+        let parts = if task.has(flag::MAKER) { job.wanted_parts(r.index) } else { Vec::new() };
         w.outbox.run.push(RunTask {
             id: job.task_id(r.index),
             spec: job.spec.clone(),
@@ -343,6 +344,7 @@ impl Scheduler {
             deliver,
             alone,
             suspect,
+            parts,
             inputs,
         });
     }

@@ -94,12 +94,12 @@ impl Scheduler {
     }
 
     /// Takes in more tasks of a job that is open. A job that has been freed, with its session, ignores them.
-    pub(crate) fn grow(&mut self, id: JobId, part: JobSpec, now: Duration) -> Result<(), SubmitError> {
+    pub(crate) fn grow(&mut self, id: JobId, more: JobSpec, now: Duration) -> Result<(), SubmitError> {
         self.now = self.now.max(now);
         let Some(slot) = self.jobs.find(id).filter(|slot| self.jobs[*slot].spec.open) else { return Ok(()) };
-        check_part(&self.jobs[slot].spec, &part)?;
+        check_more(&self.jobs[slot].spec, &more)?;
         if let Some(mut job) = self.jobs.remove(slot) {
-            let start = job.append(part);
+            let start = job.append(more);
             self.take_in(job, start);
         }
         Ok(())
@@ -263,11 +263,16 @@ impl Job {
     }
 
     /// Adds tasks at the end; says where they start.
-    fn append(&mut self, part: JobSpec) -> Start {
+    fn append(&mut self, more: JobSpec) -> Start {
         let spec = Arc::make_mut(&mut self.spec);
-        let start = Start { task: spec.len() as u32, data: spec.data.len(), output: spec.outputs.len() };
-        self.claims += part.outputs.len() as u32;
-        spec.append(part);
+        let start = Start {
+            task: spec.len() as u32,
+            data: spec.data.len(),
+            part: spec.parts.len(),
+            output: spec.outputs.len(),
+        };
+        self.claims += more.outputs.len() as u32;
+        spec.append(more);
         self.tasks.resize(spec.len(), Task::default());
         start
     }
@@ -282,6 +287,11 @@ impl Job {
         let spec = &self.spec;
         for (entry, (index, _)) in spec.data.iter().enumerate().skip(start.data) {
             self.tasks[*index as usize].state = State::Data { entry: entry as u32 };
+        }
+        for (index, _) in &spec.parts[start.part..] {
+            self.tasks[*index as usize].put(flag::PART, true);
+            let maker = spec.deps(*index)[0];
+            self.tasks[maker as usize].put(flag::MAKER, true);
         }
         for output in &spec.outputs[start.output..] {
             let task = &mut self.tasks[output.index as usize];
@@ -346,19 +356,22 @@ impl Job {
 struct Start {
     task: u32,
     data: usize,
+    part: usize,
     output: usize,
 }
 
-/// What can be said of a part of a job, and of both together.
-fn check_part(spec: &JobSpec, part: &JobSpec) -> Result<(), SubmitError> {
-    check_shape(part)?;
-    if !spec.externals.is_empty() || !part.externals.is_empty() || !part.options.is_empty() || part.broadcast {
-        return malformed("a part has externals, options or a broadcast, which only whole jobs have");
+/// What can be said of more tasks of a job, and of all together.
+fn check_more(spec: &JobSpec, more: &JobSpec) -> Result<(), SubmitError> {
+    check_shape(more)?;
+    if !spec.externals.is_empty() || !more.externals.is_empty() || !more.options.is_empty() || more.broadcast {
+        return malformed(
+            "more tasks of an open job have externals, options or a broadcast, which only whole jobs have",
+        );
     }
     let fits = |a: usize, b: usize| a.saturating_add(b) < EXTERNAL as usize;
-    if !fits(spec.len(), part.len())
-        || !fits(spec.bodies.len(), part.bodies.len())
-        || !fits(spec.deps.len(), part.deps.len())
+    if !fits(spec.len(), more.len())
+        || !fits(spec.bodies.len(), more.bodies.len())
+        || !fits(spec.deps.len(), more.deps.len())
     {
         return malformed(
             "its tasks take more than 2 GiB of encoded arguments; scatter the large ones, or map fewer at once",
@@ -386,6 +399,40 @@ fn check_shape(spec: &JobSpec) -> Result<(), SubmitError> {
         if !spec.deps(*index).is_empty() || !spec.body(*index).is_empty() {
             return malformed(format!("task {index} has a given value, and yet a program or dependencies"));
         }
+    }
+    check_parts(spec)
+}
+
+fn check_parts(spec: &JobSpec) -> Result<(), SubmitError> {
+    if spec.parts.is_empty() {
+        return Ok(());
+    }
+    check_indexes("parts", spec.len(), spec.parts.iter().map(|(index, _)| *index))?;
+    let (mut is_part, mut is_maker) = (vec![false; spec.len()], vec![false; spec.len()]);
+    for &(index, _) in &spec.parts {
+        match spec.deps(index) {
+            &[maker] if maker & EXTERNAL == 0 && spec.body(index).is_empty() => {
+                is_part[index as usize] = true;
+                is_maker[maker as usize] = true;
+            }
+            _ => return malformed(format!("task {index} is a part, but not just of one other task's result")),
+        }
+    }
+    let mut makers = (0..spec.len()).filter(|index| is_maker[*index]);
+    let given = |index: usize| spec.data.binary_search_by_key(&(index as u32), |(index, _)| *index).is_ok();
+    if let Some(index) = makers.find(|index| is_part[*index] || given(*index)) {
+        return malformed(format!("task {index} has parts and does not run"));
+    }
+    if let Some((index, _)) = spec.options.iter().find(|(index, _)| is_part[*index as usize]) {
+        return malformed(format!("task {index} is a part, and yet has options"));
+    }
+    let whole = |index: u32| is_maker[index as usize];
+    let used_whole = |index: u32| {
+        let mut deps = spec.deps(index).iter().filter(|dep| **dep & EXTERNAL == 0);
+        !is_part[index as usize] && deps.any(|dep| whole(*dep))
+    };
+    if spec.outputs.iter().any(|output| whole(output.index)) || (0..spec.len() as u32).any(used_whole) {
+        return malformed("the result of a task that has parts is used as a whole");
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! One test for each rule.
 #![allow(clippy::unwrap_used)]
 
+mod parts;
+
 use super::job::{State, Task};
 use super::worker::{Flight, WorkerIndex};
 use super::*;

@@ -62,23 +62,19 @@ impl Scheduler {
             }
         });
         let Some((r, seq)) = running else {
-            let held = matches!(outcome, Outcome::Held { .. });
-            if !self.end_zombie(worker, id, Some(attempt)) {
+            if self.end_zombie(worker, id, Some(attempt)) {
+                self.workers[worker].outbox.drop.extend(outcome.held(id));
+            } else {
                 self.stale += 1;
-            } else if held {
-                self.workers[worker].outbox.drop.push(id);
             }
             self.settle();
             return;
         };
         self.land(r, worker, seq);
-        let succeeded = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
-        self.learn_time(r, run_us, succeeded);
+        self.learn_time(r, run_us, outcome.is_success());
         if let Some(limit) = self.exceeded(r, run_us) {
             // Its end was faster than the look at its deadline.
-            if let Outcome::Held { .. } = outcome {
-                self.workers[worker].outbox.drop.push(id);
-            }
+            self.workers[worker].outbox.drop.extend(outcome.held(id));
             let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit });
             self.attempt_failed(r, failure);
             return self.settle();
@@ -99,6 +95,7 @@ impl Scheduler {
                 }
                 self.complete(r, TaskValue::held(r.index, worker, nbytes, encoded, bound), worker);
             }
+            Outcome::Parts(parts) => self.complete_parts(r, parts, worker, limited),
             Outcome::Failed(failure) => self.attempt_failed(r, *failure),
             Outcome::Cancelled => {
                 let failure = self.failure_of(r, Some(worker), Cause::Cancelled);
@@ -159,6 +156,47 @@ impl Scheduler {
         self.announce(r);
         if self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED) {
             self.tell(r);
+        }
+    }
+
+    /// A task whose result is taken apart has ended: each part that is still waited for has its value. The task itself has
+    /// none, and is done with, unless a part is waited for that this run was not asked for: then it runs again.
+    fn complete_parts(&mut self, r: TaskRef, parts: Vec<(u32, Outcome)>, worker: WorkerIndex, limited: bool) {
+        let job = &mut self.jobs[r.job];
+        job.set(r.index, State::Released, &mut self.ready);
+        if !job.tries.is_empty() {
+            job.tries.remove(&r.index);
+        }
+        if !job.deaths.is_empty() {
+            job.deaths.remove(&r.index);
+        }
+        self.drop_inputs(r, true);
+        let (mut total, mut stays) = (0, false);
+        for (index, outcome) in parts {
+            let part = TaskRef { job: r.job, index };
+            let value = match outcome {
+                Outcome::Value(payload) => TaskValue::sent(index, payload),
+                Outcome::Held { nbytes, encoded, bound } => TaskValue::held(index, worker, nbytes, encoded, bound),
+                Outcome::Failed(_) | Outcome::Cancelled | Outcome::Parts(_) => continue,
+            };
+            let held = value.holder != WorkerIndex::NONE;
+            (total, stays) = (total + value.nbytes, stays | held);
+            let job = &mut self.jobs[r.job];
+            let waits = job.tasks.get(index as usize).is_some_and(|task| {
+                let waits = matches!(task.state, State::Waiting { .. });
+                waits && task.has(flag::PART) && job.spec.deps(index) == [r.index]
+            });
+            if waits {
+                self.complete(part, value, worker);
+            } else if held {
+                self.workers[worker].outbox.drop.push(job.task_id(index));
+            }
+        }
+        if limited {
+            self.learn_size(r, total, stays);
+        }
+        if self.jobs[r.job].tasks[r.index as usize].uses > 0 {
+            self.restart.push(r);
         }
     }
 

@@ -75,6 +75,18 @@ impl Scheduler {
             let zombie = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
             assert_eq!(task.has(flag::ZOMBIE), zombie, "{id}: cancelled run in flight");
 
+            let listed = job.spec.parts.binary_search_by_key(&index, |(part, _)| *part).is_ok();
+            assert_eq!(task.has(flag::PART), listed, "{id}: is a part");
+            if listed {
+                let runs =
+                    matches!(state, State::Ready | State::Fetching | State::Assigned { .. } | State::Data { .. });
+                assert!(!runs, "{id} is a part, and {state:?}");
+                assert!(job.tasks[job.spec.deps(index)[0] as usize].has(flag::MAKER), "{id}: its maker has parts");
+            }
+            if task.has(flag::MAKER) {
+                let whole = matches!(state, State::Done { .. } | State::Lent { .. } | State::Data { .. });
+                assert!(!whole && !task.has(flag::CLAIMED), "{id} has parts, and is {state:?}");
+            }
             let r = TaskRef { job: slot, index };
             let Lacks { missing, open, failed, fails_fast } = self.lacks(r);
             assert!(!fails_fast || !task.has(flag::DOOMED), "{id} waits for others, though it is to fail fast");

@@ -46,6 +46,10 @@ pub(crate) enum Why {
         first: Vec<(TaskId, TaskState)>,
         moving: bool,
     },
+    /// It is a part of the result of this task, which is to run.
+    PartOf {
+        maker: Option<(TaskId, TaskState)>,
+    },
     NoWorker,
     /// No worker that is there is what its options ask for.
     Placement,
@@ -161,6 +165,8 @@ impl fmt::Display for Why {
                     rest => write!(f, " and {rest} more"),
                 }
             }
+            Self::PartOf { maker: None } => f.write_str("it is a part of another task's result"),
+            Self::PartOf { maker: Some((id, state)) } => write!(f, "it is a part of the result of {id} ({state})"),
             Self::NoWorker => f.write_str("there is no worker yet"),
             Self::Placement => f.write_str("none of the workers that are there now is what its options ask for"),
             Self::Memory { workers } => {
@@ -232,6 +238,9 @@ mod tests {
             inputs(40, true),
             "task 0.5.7 is fetching inputs: 40 of its inputs must be moved first: 0.5.0 (running), 0.5.1 (done) and 38 more"
         );
+        let why = Why::PartOf { maker: Some((task(3), TaskState::Running)) };
+        let part = Explanation { task: task(7).to_string(), state: Some(TaskState::Waiting), why };
+        assert_eq!(part.to_string(), "task 0.5.7 is waiting: it is a part of the result of 0.5.3 (running)");
         assert_eq!(Explanation::unknown(task(1)).to_string(), "it is not known any more");
         let here = |why| Explanation::here("add-1".to_string(), why).to_string();
         assert_eq!(here(Why::GivenHere), "add-1 is given");

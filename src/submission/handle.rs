@@ -75,7 +75,7 @@ impl LocalValue {
             LocalValue::Value(value) => return Ok(value),
             LocalValue::Payload(payload) => payload,
         };
-        let codec = label.function.result();
+        let codec = label.codec();
         decoded(&payload, |content| codec.decode(content)).map_err(|reason| Error::WrongType {
             key: label.key(),
             wanted: codec.name(),
@@ -200,6 +200,7 @@ impl HeldResults for Submission {
     fn drop_handle(&self, index: u32) {
         if self.handles(index).remove() {
             self.backend().release(self, &[index]);
+            self.forget(index);
         }
     }
 }

@@ -309,9 +309,13 @@ impl Submission {
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
         let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
+        let forgets = self.forgets();
         let mut guard = self.state.0.lock();
         let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
+            if forgets && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
+                unused.push(std::mem::replace(&mut new, ResultState::Taken));
+            }
             if at as usize >= results.len || results.get(at).is_here() {
                 unused.push(new);
                 continue;
@@ -356,6 +360,29 @@ impl Submission {
         }
         arrived.into_iter().for_each(|(to, places)| to.arrive(places));
         fire.into_iter().for_each(Waiter::fire);
+    }
+
+    /// Whether a result that is released goes before the others: where the whole goes with it, or with others at the same
+    /// time, that would only cost.
+    fn forgets(&self) -> bool {
+        matches!(&self.labels, Labels::Each(labels) if labels.len() > 1)
+    }
+
+    /// Drops the value of an output that nobody holds any more.
+    pub(crate) fn forget(&self, index: u32) {
+        if !self.forgets() {
+            return;
+        }
+        let mut state = self.state.0.lock();
+        let old = match state.results.get(index) {
+            ResultState::Value(_) | ResultState::Payload(_) => {
+                Some(std::mem::replace(state.results.get_mut(index), ResultState::Taken))
+            }
+            _ => None,
+        };
+        drop(state);
+        // The value's own code runs here.
+        drop(old);
     }
 
     /// Whom to tell of what, apart from those who do not listen any more.

@@ -24,6 +24,9 @@ impl fmt::Display for Fault {
             Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
             Self::Call(CallError::Returned { message, .. }) => f.write_str(message),
             Self::Call(CallError::Decode { reason, .. } | CallError::InputLost { reason }) => f.write_str(reason),
+            Self::Call(CallError::WrongLength { expected, found }) => {
+                write!(f, "a list of {found} items was to be unpacked into {expected}")
+            }
         }
     }
 }

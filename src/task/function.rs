@@ -23,6 +23,8 @@ pub struct Record {
     result: &'static Codec,
     /// The function that gives the elements of this one's result one after the other, as a [`Passing`] value.
     stream: Option<&'static Record>,
+    /// For a function with several results: what is known of the one at a place.
+    parts: Option<fn(u32) -> &'static Codec>,
     /// Whether the result is of use only until the process that made it ends.
     bound: bool,
     /// Whether the result is the argument.
@@ -36,7 +38,8 @@ impl Record {
         run: fn(&mut Args<'_, '_>) -> Result<Value, CallError>,
         result: &'static Codec,
     ) -> Self {
-        Self { magic: MAGIC, identity: TypeId::of::<I>, name, run, result, stream: None, bound: false, given: false }
+        let identity = TypeId::of::<I>;
+        Self { magic: MAGIC, identity, name, run, result, stream: None, parts: None, bound: false, given: false }
     }
 
     /// The record of a function whose result can also be had element by element.
@@ -60,6 +63,22 @@ impl Record {
 
     pub(crate) fn is_given(&self) -> bool {
         self.given
+    }
+
+    /// The record of a function that gives [`Parts`](super::parts::Parts): `codec` is that of the part at a place.
+    pub(crate) const fn with_parts(mut self, codec: fn(u32) -> &'static Codec) -> Self {
+        self.parts = Some(codec);
+        self
+    }
+
+    /// Whether it has several results.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// What the result at a place is encoded with; that of the whole result, where it has only one.
+    pub(crate) fn part(&self, place: u32) -> &'static Codec {
+        self.parts.map_or(self.result, |codec| codec(place))
     }
 
     pub(crate) fn is_bound(&self) -> bool {
@@ -140,6 +159,11 @@ impl<T: Send + 'static> Passing<T> {
     pub(crate) fn value(value: T) -> Value {
         Arc::new(Self(Mutex::new(Some(value))))
     }
+
+    /// What is on its way in a value, if that has not been taken.
+    pub(crate) fn take(from: &Value) -> Option<T> {
+        from.downcast_ref::<Self>()?.0.lock().take()
+    }
 }
 
 /// The arguments of one call.
@@ -172,7 +196,7 @@ impl Args<'_, '_> {
     /// Takes argument number `i` if it is a [`Passing`] of a `T`.
     pub(crate) fn passed<T: Send + 'static>(&mut self, i: usize) -> Option<T> {
         match self.0.get(i) {
-            Some(Argument::Value(value)) => value.downcast_ref::<Passing<T>>()?.0.lock().take(),
+            Some(Argument::Value(value)) => Passing::take(value),
             _ => None,
         }
     }
@@ -207,6 +231,8 @@ pub(crate) enum CallError {
     Decode { type_name: String, reason: String },
     /// An input named another process, which has ended.
     InputLost { reason: String },
+    /// A list has another number of items than it was to be taken apart into.
+    WrongLength { expected: u64, found: u64 },
 }
 
 /// Makes a value of a function that captures nothing out of thin air. Only for records, which are given out only to those

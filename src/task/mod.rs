@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod encode;
 pub(crate) mod function;
 pub(crate) mod image;
+pub(crate) mod parts;
 pub(crate) mod program;
 pub(crate) mod shared_input;
 pub(crate) mod size;

@@ -11,7 +11,7 @@ use crate::task::Value;
 use crate::task::call::{Fault, guarded_serde};
 use crate::task::codec::Codec;
 use crate::task::encode::{EncodeError, encode as task_encode};
-use crate::task::function::{CallError, Record};
+use crate::task::function::CallError;
 use std::cell::Cell;
 
 /// Why a value was not sent.
@@ -36,10 +36,9 @@ thread_local! {
 }
 
 /// A value that is small once it is encoded. An error: its own code panics.
-pub(super) fn encode_small(value: &Value, record: &Record) -> Result<Option<Payload>, Cause> {
+pub(super) fn encode_small(value: &Value, codec: &Codec) -> Result<Option<Payload>, Cause> {
     let mut bytes = SCRATCH.take();
     bytes.clear();
-    let codec = record.result();
     let encoded = own_code(codec, || codec.encode(value, &mut bytes, SMALL).is_ok())?;
     let small = encoded.then(|| Payload::inline(&bytes));
     SCRATCH.set(bytes);
@@ -51,8 +50,7 @@ pub(super) fn own_code<R>(codec: &Codec, f: impl FnOnce() -> R) -> Result<R, Cau
     guarded_serde("Serialize", f).map_err(|reason| Cause::Encode { type_name: codec.name().to_string(), reason })
 }
 
-pub(super) fn encode(pool: &SegmentPool, value: &Value, record: &Record) -> Result<Payload, NotSent> {
-    let codec = record.result();
+pub(super) fn encode(pool: &SegmentPool, value: &Value, codec: &Codec) -> Result<Payload, NotSent> {
     let encode = || task_encode(Some(pool), value, codec);
     let encoded = match encode() {
         Err(EncodeError::NoRoom(SegmentError::Descriptors | SegmentError::FileSize { .. })) if limits::restore() => {
@@ -78,6 +76,7 @@ pub(super) fn cause(fault: Fault) -> Cause {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
+        Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },
         Fault::Call(CallError::Returned { message, error, codec }) => {
             let mut value = Vec::new();
             // An error that cannot be encoded is still known by its text.
@@ -111,6 +110,10 @@ pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<I
 fn message_size(one: &Completion) -> (usize, usize) {
     match &one.outcome {
         Outcome::Value(payload) => (payload.segments().len(), payload.bytes.len()),
+        Outcome::Parts(_) => {
+            let sizes = one.outcome.payloads().map(|payload| (payload.segments().len(), payload.bytes.len()));
+            sizes.fold((0, 0), |(segments, bytes), (more, longer)| (segments + more, bytes + longer))
+        }
         _ => (0, 0),
     }
 }

@@ -3,9 +3,12 @@
 use super::encode::NotSent;
 use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
+use super::store::Made;
 use super::{Worker, encode};
 use crate::error::Cause;
 use crate::ids::{Attempt, TaskId};
+use crate::ipc::batch::Batch;
+use crate::ipc::payload::SMALL;
 use crate::ipc::start::end_fork;
 use crate::job::{Completion, Input, Outcome};
 use crate::message::{FromWorker, Task};
@@ -13,6 +16,7 @@ use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
+use crate::task::parts::Parts;
 use crate::task::program::{self, Op, Ops};
 use crate::task::shared_input::SharedInput;
 use crate::task::size::Size;
@@ -82,6 +86,9 @@ impl Worker {
             let (name, key) = scope.call();
             Outcome::Failed(Box::new(self.failure(id, 0, name, key, encode::cause(fault))))
         });
+        if !task.parts.is_empty() && !outcome.is_success() {
+            self.forget_parts(&task);
+        }
         let ended = Instant::now();
         let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
         // While the task still counts as running: it is the one to blame.
@@ -94,7 +101,7 @@ impl Worker {
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
         let followed = !queue.pending.is_empty();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
-        let gives = matches!(outcome, Outcome::Value(_) | Outcome::Held { .. });
+        let gives = outcome.is_success();
         // The end of a follower must not be reported before the end of this task: so the lock is kept.
         let queue = (followed && gives).then_some(queue);
         self.watcher.note();
@@ -102,7 +109,13 @@ impl Worker {
         scope.end(&outcome);
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
-            Outcome::Cancelled => self.store.forget(&[id]),
+            Outcome::Cancelled => {
+                self.store.forget(&[id]);
+                if !task.parts.is_empty() {
+                    self.forget_parts(&task);
+                }
+            }
+            Outcome::Parts(_) => outcome.payloads().for_each(|payload| self.lend(payload)),
             Outcome::Held { .. } | Outcome::Failed(_) => {}
         }
         let given = match &outcome {
@@ -190,7 +203,10 @@ impl Worker {
             self.store.used(&shared);
         }
         match ran {
-            Ok(Some((value, record))) => self.keep(task, value, record),
+            Ok(Some((value, record))) if task.parts.is_empty() => {
+                self.keep(task.id, value, Made::whole(record), task.deliver)
+            }
+            Ok(Some((value, record))) => self.keep_parts(task, &value, record),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
                 let cause = encode::cause(fault.fault);
@@ -234,35 +250,78 @@ impl Worker {
     }
 
     /// Makes an outcome of a result: sent with it if it is small or asked for and there is room, else kept in the store.
-    pub(super) fn keep(&self, task: &Task, value: Value, record: &'static Record) -> Outcome {
-        let failed = |cause| {
-            let name = Some(short_name(record.path()));
-            Outcome::Failed(Box::new(self.failure(task.id, 0, name, None, cause)))
-        };
-        let bound = record.is_bound();
-        let small = if bound { Ok(None) } else { encode::encode_small(&value, record) };
+    pub(super) fn keep(&self, id: TaskId, value: Value, made: Made, deliver: bool) -> Outcome {
+        let small = if made.by.is_bound() { Ok(None) } else { encode::encode_small(&value, made.codec) };
         match small {
             Ok(Some(payload)) => return Outcome::Value(payload),
             Ok(None) => {}
-            Err(cause) => return failed(cause),
+            Err(cause) => return self.not_kept(id, made, cause),
         }
-        if task.deliver {
-            match encode::encode(&self.pool, &value, record) {
+        if deliver {
+            match encode::encode(&self.pool, &value, made.codec) {
                 Ok(payload) => return Outcome::Value(payload),
                 // It is kept, and sent once there is room, so that no thread waits for that.
                 Err(NotSent::NoRoomNow(_)) => {}
-                Err(NotSent::Never(cause)) => return failed(cause),
+                Err(NotSent::Never(cause)) => return self.not_kept(id, made, cause),
             }
         }
-        let codec = record.result();
+        self.hold(id, value, made)
+    }
+
+    /// Keeps a result in the store.
+    fn hold(&self, id: TaskId, value: Value, made: Made) -> Outcome {
+        let codec = made.codec;
         let Size { bytes: nbytes, encoded } = match encode::own_code(codec, || codec.measure(&value)) {
             Ok(size) => size,
-            Err(cause) => return failed(cause),
+            Err(cause) => return self.not_kept(id, made, cause),
         };
-        match self.store.put(task.id, value, record, nbytes) {
-            Ok(()) => Outcome::Held { nbytes, encoded, bound },
-            Err(reason) => failed(Cause::Resource { reason }),
+        match self.store.put(id, value, made, nbytes) {
+            Ok(()) => Outcome::Held { nbytes, encoded, bound: made.by.is_bound() },
+            Err(reason) => self.not_kept(id, made, Cause::Resource { reason }),
         }
+    }
+
+    fn not_kept(&self, id: TaskId, made: Made, cause: Cause) -> Outcome {
+        Outcome::Failed(Box::new(self.failure(id, 0, Some(short_name(made.by.path())), None, cause)))
+    }
+
+    /// Makes an outcome of a result that is taken apart: of each part that is wanted what [`keep`](Self::keep) makes of a
+    /// whole, as far as that fits into one message; what else is small or asked for stays in the store and is fetched.
+    fn keep_parts(&self, task: &Task, value: &Value, record: &'static Record) -> Outcome {
+        let mut message = Batch::default();
+        let mut parts = Vec::with_capacity(task.parts.len());
+        for wanted in &task.parts {
+            let id = TaskId { job: task.id.job, index: wanted.index };
+            let made = Made { by: record, codec: record.part(wanted.place) };
+            let outcome = match Parts::take(value, wanted.place) {
+                Some(part) if message.fits(0, SMALL) => self.keep(id, part, made, wanted.deliver),
+                Some(part) => self.hold(id, part, made),
+                None => {
+                    let (type_name, reason) =
+                        (made.codec.name().to_string(), format!("there is no part {}", wanted.place));
+                    let cause = Cause::Decode { type_name, reason };
+                    Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause)))
+                }
+            };
+            match outcome {
+                Outcome::Failed(mut failure) => {
+                    // It is the maker that fails, and with it all parts.
+                    failure.task = task.id;
+                    return Outcome::Failed(failure);
+                }
+                outcome => {
+                    outcome.payloads().for_each(|payload| message.add(payload.segments().len(), payload.bytes.len()));
+                    parts.push((wanted.index, outcome));
+                }
+            }
+        }
+        Outcome::Parts(parts)
+    }
+
+    /// Drops what has been kept of a task's parts: they are worth nothing.
+    fn forget_parts(&self, task: &Task) {
+        let parts: Vec<_> = task.parts.iter().map(|part| TaskId { job: task.id.job, index: part.index }).collect();
+        self.store.forget(&parts);
     }
 
     /// A task begins or ends to wait for tasks of its own; meanwhile another thread runs tasks instead.

@@ -41,8 +41,8 @@ impl Worker {
             return false;
         }
         let _shown = self.page.begin_result(id);
-        let Ok(Some((value, record))) = self.store.get(id) else { return false };
-        let codec = record.result();
+        let Ok(Some((value, made))) = self.store.get(id) else { return false };
+        let codec = made.codec;
         let size = encode::own_code(codec, || codec.measure(&value));
         discard(value);
         size.is_ok_and(|size| size.encoded >= LONG)
@@ -68,8 +68,8 @@ impl Worker {
         // The value's own code runs: if it ends this process, it is to blame.
         let _shown = self.page.begin_result(id);
         let result = match self.store.get(id) {
-            Ok(Some((value, record))) => {
-                let encoded = encode::encode(&self.pool, &value, record);
+            Ok(Some((value, made))) => {
+                let encoded = encode::encode(&self.pool, &value, made.codec);
                 // The store may have dropped it meanwhile, so this may be the last reference.
                 discard(value);
                 match encoded {
@@ -78,7 +78,7 @@ impl Worker {
                         return self.wake_watcher();
                     }
                     encoded => encoded
-                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(record.path())), None, e.into()))),
+                        .map_err(|e| Box::new(self.failure(id, 0, Some(short_name(made.by.path())), None, e.into()))),
                 }
             }
             Ok(None) => lost("its worker does not hold it any more".to_string()),

@@ -107,6 +107,7 @@ mod tests {
             alone: false,
             suspect: false,
             building: Vec::new(),
+            parts: Vec::new(),
             body: Bytes::default(),
             inputs: after.iter().map(|&i| Input::Pending { id: id(i) }).collect(),
         }

@@ -53,7 +53,8 @@ impl WorkerScope {
             ring.end(token, Ended::Finished, now);
         }
         let name = self.name.borrow();
-        self.token.set(Some(ring.begin(task, record.log_id(), key, self.thread, name.as_deref(), now)));
+        let name = name.as_deref().filter(|_| !record.has_parts());
+        self.token.set(Some(ring.begin(task, record.log_id(), key, self.thread, name, now)));
     }
 
     pub(super) fn end(&self, outcome: &Outcome) {
@@ -63,7 +64,7 @@ impl WorkerScope {
             let ended = match outcome {
                 Outcome::Failed(_) => Ended::Failed,
                 Outcome::Cancelled => Ended::Cancelled,
-                Outcome::Value(_) | Outcome::Held { .. } => Ended::Finished,
+                Outcome::Value(_) | Outcome::Held { .. } | Outcome::Parts(_) => Ended::Finished,
             };
             self.worker.page.ring().end(token, ended, ticks());
         }
@@ -75,7 +76,12 @@ impl WorkerScope {
     }
 
     pub(super) fn name_of(&self, record: &'static Record) -> String {
-        self.name.borrow().clone().unwrap_or_else(|| short_name(record.path()))
+        let given = self.name.borrow();
+        match given.as_deref() {
+            // That is the name of what is taken apart.
+            Some(name) if !record.has_parts() => name.to_string(),
+            _ => short_name(record.path()),
+        }
     }
 }
 

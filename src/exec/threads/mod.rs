@@ -30,7 +30,7 @@ mod tests;
 
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
-use crate::exec::attempt::result_of;
+use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::graph::dag::row;
@@ -270,8 +270,21 @@ impl ThreadPool {
 
     /// Stores a result and makes ready the tasks that waited for it alone. Returns the one to run next on this thread.
     fn finish(&self, job: &Arc<PoolJob>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
+        self.count(&result);
+        self.finish_uncounted(job, id, result)
+    }
+
+    fn count<T, E>(&self, result: &std::result::Result<T, E>) {
         let counter = if result.is_ok() { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn finish_uncounted(
+        &self,
+        job: &Arc<PoolJob>,
+        id: u32,
+        result: std::result::Result<Value, TaskError>,
+    ) -> Option<u32> {
         if let Graph::Map(_) = job.graph {
             // No other task uses it.
             self.settle(job, id, result.map_or_else(ResultState::Failed, ResultState::Value));
@@ -283,6 +296,11 @@ impl ThreadPool {
             && !self.is_closed()
         {
             job.submission.settle(job.failures(id, e));
+        }
+        if let Graph::Dag(dag) = &job.graph
+            && dag.has_parts(id)
+        {
+            return self.finish_parts(job, results_of_parts(dag, id, &result));
         }
         if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
@@ -312,6 +330,25 @@ impl ThreadPool {
             self.push(job, others);
         }
         self.ended(job, next)
+    }
+
+    /// The same for a task whose result is taken apart: each part is a result, and what waits for it is ready.
+    fn finish_parts(
+        &self,
+        job: &Arc<PoolJob>,
+        parts: Vec<(u32, std::result::Result<Value, TaskError>)>,
+    ) -> Option<u32> {
+        let mut ready = Vec::new();
+        for (part, result) in parts {
+            // Its own code may run when it is dropped.
+            let result = if job.skipped(part) { Err(cancelled(&job.label(part))) } else { result };
+            ready.extend(self.finish_uncounted(job, part, result));
+        }
+        let others = ready.split_off(ready.len().min(1));
+        if !others.is_empty() {
+            self.push(job, others);
+        }
+        self.ended(job, ready.pop())
     }
 
     /// Notes what became of an output, unless it has been cancelled: then it may run again by now.
@@ -391,7 +428,7 @@ impl ThreadPool {
             submission,
             graph,
         });
-        self.total.fetch_add(n as u64, Ordering::Relaxed);
+        self.total.fetch_add((n - job.graph.in_parts()) as u64, Ordering::Relaxed);
         if n == 0 {
             return job;
         }

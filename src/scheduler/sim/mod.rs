@@ -217,14 +217,23 @@ impl Sim {
         }
         let chaos = self.rng.below(30) as u64;
         spec.broadcast = self.rng.chance(20) && !open;
+        let mut makers = BTreeSet::new();
         for index in 0..n {
+            let made = makers.iter().next_back().copied().filter(|_| self.rng.chance(60));
+            if let Some(maker) = made {
+                self.add_part(number, first, maker, (index, index + 1 == n), &mut spec);
+                continue;
+            }
             let given = self.rng.chance(10);
             let mut deps = BTreeSet::new();
             if !given {
                 for _ in 0..self.rng.below(4) {
                     if index > 0 {
                         let reach = if self.rng.chance(60) { index.min(4) } else { index };
-                        deps.insert(index - 1 - self.rng.below(reach as usize) as u32);
+                        let dep = index - 1 - self.rng.below(reach as usize) as u32;
+                        if !makers.contains(&dep) {
+                            deps.insert(dep);
+                        }
                     }
                     if !spec.externals.is_empty() && self.rng.chance(20) {
                         deps.insert(EXTERNAL | self.rng.below(spec.externals.len()) as u32);
@@ -287,6 +296,10 @@ impl Sim {
             spec.deps.extend(deps);
             spec.dep_ends.push(spec.deps.len() as u32);
             spec.body_ends.push(spec.bodies.len() as u32);
+            if !given && index + 1 < n && self.rng.chance(15) {
+                makers.insert(index);
+                continue;
+            }
             if self.rng.chance(25) || index + 1 == n {
                 spec.outputs.push(WantedResult { index, deliver: self.rng.chance(50) });
             }
@@ -295,6 +308,20 @@ impl Sim {
             self.wanted.insert(self.task(number, first + output.index), None);
         }
         spec
+    }
+
+    /// Adds a part of the result of a task. Its value tells it from other parts.
+    fn add_part(&mut self, number: u32, first: u32, maker: u32, (index, last): (u32, bool), spec: &mut JobSpec) {
+        let place = spec.parts.len() as u32;
+        spec.parts.push((index, place));
+        spec.deps.push(maker);
+        spec.dep_ends.push(spec.deps.len() as u32);
+        spec.body_ends.push(spec.bodies.len() as u32);
+        let whole = self.values[&self.task(number, first + maker)];
+        self.values.insert(self.task(number, first + index), combine(whole, u64::from(place)));
+        if self.rng.chance(60) || last {
+            spec.outputs.push(WantedResult { index, deliver: self.rng.chance(50) });
+        }
     }
 
     fn inputs(&self, id: TaskId) -> Vec<TaskId> {

@@ -156,7 +156,7 @@ impl Sim {
             Command::Fetch { tasks, .. } => {
                 for id in tasks {
                     let value = *w.store.get(&id).unwrap_or_else(|| panic!("{id} is fetched, but not there"));
-                    let local = self.specs[&id.job.number].body(id.index)[0] == LOCAL;
+                    let local = self.specs[&id.job.number].body(id.index).first() == Some(&LOCAL);
                     let result = if local { Err(failed(id, encode_failed())) } else { Ok(encode(value)) };
                     w.outbox.push_back(Word::Exported(id, result));
                 }
@@ -243,6 +243,25 @@ impl Sim {
             _ if stop => Outcome::Cancelled,
             BAD => fails(),
             FLAKY if runs < u32::from(body[1]) => fails(),
+            _ if !running.task.parts.is_empty() => {
+                let (value, wanted) = (running.value, running.task.parts.clone());
+                let parts = wanted.into_iter().map(|part| {
+                    let value = combine(value, u64::from(part.place));
+                    let id = TaskId { job: id.job, index: part.index };
+                    let sent = self.rng.chance(if part.deliver { 80 } else { 40 });
+                    let outcome = match sent {
+                        true => Outcome::Value(encode(value)),
+                        false => {
+                            let held = self.workers[at].store.insert(id, value);
+                            assert!(held.is_none(), "{id} is made again where it is");
+                            let nbytes = [0, 10, 1_000_000][self.rng.below(3)];
+                            Outcome::Held { nbytes, encoded: nbytes, bound: self.rng.chance(20) }
+                        }
+                    };
+                    (part.index, outcome)
+                });
+                Outcome::Parts(parts.collect())
+            }
             _ if running.task.deliver || self.rng.chance(40) => Outcome::Value(encode(running.value)),
             _ => {
                 let nbytes = [0, 10, 1_000_000, 1_000_000_000][self.rng.below(4)];
@@ -255,6 +274,8 @@ impl Sim {
         }
         let w = &mut self.workers[at];
         let running = w.running.swap_remove(position);
+        let is_parts = matches!(outcome, Outcome::Parts(_));
+        assert!(is_parts || !outcome.is_success() || running.task.parts.is_empty());
         if let Outcome::Held { .. } = outcome {
             w.store.insert(id, running.value);
         }

@@ -6,7 +6,7 @@ use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
 use crate::host::report;
 use crate::ids::{SessionId, WorkerId};
-use crate::job::{Completion, Outcome};
+use crate::job::Completion;
 use crate::message::FromWorker;
 use crate::supervisor::effects::Effects;
 
@@ -84,7 +84,7 @@ impl Core {
                 _ => {}
             }
         };
-        for one in done.iter().filter(|d| matches!(d.outcome, Outcome::Value(_) | Outcome::Held { .. })) {
+        for one in done.iter().filter(|d| d.outcome.is_success()) {
             let session = Some(one.id.job.session);
             if session != counted {
                 flush(counted, n);

@@ -7,7 +7,7 @@ use crate::host::report;
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::batch::Batch;
 use crate::job::{Delivered, Delivery, Input, SharedPayload};
-use crate::message::{Task, Tasks, ToSession, ToWorker};
+use crate::message::{PART, Task, Tasks, ToSession, ToWorker};
 use crate::scheduler::RunTask;
 use crate::supervisor::effects::Effects;
 
@@ -32,7 +32,7 @@ impl Core {
                 .fold((0, 0), |(n, bytes), payload| (n + payload.segments().len(), bytes + payload.bytes.len()));
             payloads.for_each(|payload| self.loans.lend(Borrower::Worker(worker), payload));
             let body = task.spec.body(task.id.index);
-            more_bytes += body.len();
+            more_bytes += body.len() + PART * task.parts.len();
             if !size.fits(segments, more_bytes) {
                 self.send(worker, &ToWorker::Run(std::mem::take(&mut batch)), fx);
                 size.clear();
@@ -49,6 +49,7 @@ impl Core {
                 alone: task.alone,
                 suspect: task.suspect,
                 building: task.spec.building.clone(),
+                parts: task.parts,
                 body,
                 inputs: task.inputs,
             });

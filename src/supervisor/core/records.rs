@@ -137,7 +137,8 @@ impl Core {
             _ => None,
         });
         let (record, hash) = calls.last()?;
-        let given = spec.options.binary_search_by_key(&id.index, |o| o.0).ok();
+        let options = spec.options.binary_search_by_key(&id.index, |o| o.0).ok();
+        let given = options.filter(|_| !record.has_parts());
         let name = given.and_then(|at| spec.options[at].1.name.clone());
         Some(node::key(&name.unwrap_or_else(|| short_name(record.path())), hash))
     }

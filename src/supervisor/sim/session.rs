@@ -243,6 +243,14 @@ impl World {
         self.known.insert(id, Known { kind, value, inputs, picky });
     }
 
+    /// A part of the result of that maker.
+    fn add_part(&mut self, id: TaskId, maker: TaskId, spec: &mut JobSpec) {
+        let place = spec.parts.len() as u32;
+        spec.parts.push((spec.dep_ends.len() as u32, place));
+        let value = combine(self.known[&maker].value, u64::from(place));
+        self.known.insert(id, Known { kind: PLAIN, value, inputs: vec![maker], picky: false });
+    }
+
     fn add_data(&mut self, id: TaskId, index: u32, spec: &mut JobSpec, in_segment: bool) {
         let session = &self.sessions[&id.job.session];
         // It may have been sent the value, and be the maker of none of its segments.
@@ -264,9 +272,15 @@ impl World {
         }
         spec.broadcast = !open && self.rng.u8(..) < 40;
         let n = self.rng.u32(1..8);
+        // Tasks whose results are taken apart.
+        let mut makers: Vec<u32> = Vec::new();
         for index in 0..n {
             let id = TaskId { job, index: first + index };
-            if self.rng.u8(..) < 40 {
+            let maker = makers.last().copied().filter(|_| self.rng.u8(..) < 160);
+            if let Some(maker) = maker {
+                self.add_part(id, TaskId { job, index: first + maker }, &mut spec);
+                spec.deps.push(maker);
+            } else if self.rng.u8(..) < 40 {
                 let in_segment = self.rng.bool();
                 self.add_data(id, index, &mut spec, in_segment);
             } else {
@@ -275,6 +289,7 @@ impl World {
                     if index > 0 {
                         deps.insert(self.rng.u32(0..index));
                     }
+                    deps.retain(|dep| !makers.contains(dep));
                     if !spec.externals.is_empty() && self.rng.u8(..) < 80 {
                         deps.insert(EXTERNAL | self.rng.u32(0..spec.externals.len() as u32));
                     }
@@ -311,10 +326,14 @@ impl World {
                     spec.options.push((index, options));
                 }
                 spec.deps.extend(deps);
+                if index + 1 < n && self.rng.u8(..) < 50 {
+                    makers.push(index);
+                }
             }
             spec.dep_ends.push(spec.deps.len() as u32);
             spec.body_ends.push(spec.bodies.len() as u32);
-            if self.rng.u8(..) < 70 || index + 1 == n {
+            let output = self.rng.u8(..) < if maker.is_some() { 160 } else { 70 };
+            if (output && !makers.contains(&index)) || index + 1 == n {
                 spec.outputs.push(WantedResult { index, deliver: self.rng.bool() });
             }
         }

@@ -345,6 +345,15 @@ impl SimWorker {
         let Running { task, cancelled } = &self.running[at];
         let (id, attempt) = (task.id, task.attempt);
         let (kind, times) = (task.body[0], task.body[1]);
+        let mut store = |id: TaskId, value, sent: bool, rng: &mut Rng| {
+            if sent {
+                return Outcome::Value(value);
+            }
+            self.store.insert(id, value);
+            let nbytes = rng.choice([0, 10, 1_000_000]).unwrap();
+            let encoded = rng.choice([0, nbytes]).unwrap();
+            Outcome::Held { nbytes, encoded, bound: rng.u8(..) < 50 }
+        };
         let outcome = match kind {
             STUCK => return false,
             HANGS if !cancelled => return false,
@@ -361,17 +370,25 @@ impl SimWorker {
                     other => panic!("{id} runs without {other:?}"),
                 });
                 let value = inputs.fold(u64::from_le_bytes(task.body[2..10].try_into().unwrap()), combine);
-                let payload = match task.inputs.first() {
-                    Some(Input::Payload(same)) if kind == SAME => same.clone(),
-                    _ => payload(&self.pool, value, rng.u8(..) < 60),
+                let value = match task.inputs.first() {
+                    Some(Input::Payload(same)) if kind == SAME => value_of(same),
+                    _ => value,
                 };
-                match task.deliver || rng.u8(..) < 100 {
-                    true => Outcome::Value(payload),
-                    false => {
-                        self.store.insert(id, payload);
-                        let nbytes = rng.choice([0, 10, 1_000_000]).unwrap();
-                        let encoded = rng.choice([0, nbytes]).unwrap();
-                        Outcome::Held { nbytes, encoded, bound: rng.u8(..) < 50 }
+                let mut parts = Vec::new();
+                for part in &task.parts {
+                    let id = TaskId { job: id.job, index: part.index };
+                    let payload = payload(&self.pool, combine(value, part.place.into()), rng.u8(..) < 60);
+                    let sent = rng.u8(..) < if part.deliver { 200 } else { 100 };
+                    parts.push((part.index, store(id, payload, sent, rng)));
+                }
+                match task.inputs.first() {
+                    _ if !parts.is_empty() => Outcome::Parts(parts),
+                    Some(Input::Payload(same)) if kind == SAME => {
+                        store(id, same.clone(), task.deliver || rng.u8(..) < 100, rng)
+                    }
+                    _ => {
+                        let payload = payload(&self.pool, value, rng.u8(..) < 60);
+                        store(id, payload, task.deliver || rng.u8(..) < 100, rng)
                     }
                 }
             }

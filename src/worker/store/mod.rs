@@ -23,6 +23,7 @@ use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
 use crate::task::Value;
 use crate::task::call::{discard, guarded};
+use crate::task::codec::Codec;
 use crate::task::function::Record;
 use crate::task::shared_input::SharedInput;
 use log::Level;
@@ -39,8 +40,23 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long between two times that free memory is given back to the machine.
 const TRIM: Duration = Duration::from_secs(1);
 
+/// Where a result comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    pub(super) by: &'static Record,
+    /// What it is encoded with: it may be a part of what the function gave.
+    pub(super) codec: &'static Codec,
+}
+
+impl Made {
+    /// All that a function gave.
+    pub(super) fn whole(by: &'static Record) -> Self {
+        Self { by, codec: by.result() }
+    }
+}
+
 struct StoredResult {
-    record: &'static Record,
+    made: Made,
     /// Distinguishes it from an earlier result of the same id.
     generation: u64,
     /// Its key in the order of use.
@@ -78,7 +94,7 @@ struct Victim {
     id: TaskId,
     generation: u64,
     value: Value,
-    record: &'static Record,
+    codec: &'static Codec,
 }
 
 pub(super) struct Store {
@@ -141,7 +157,7 @@ impl Store {
     }
 
     /// Keeps a result of `bytes`. Refuses one that neither memory nor the disk has room for, and says why.
-    pub(super) fn put(&self, id: TaskId, value: Value, record: &'static Record, bytes: u64) -> Result<(), String> {
+    pub(super) fn put(&self, id: TaskId, value: Value, made: Made, bytes: u64) -> Result<(), String> {
         let old = {
             let mut state = self.state.lock();
             if let Some((reason, _)) = &state.failing
@@ -156,13 +172,13 @@ impl Store {
             state.clock += 1;
             let used = state.clock;
             let entry = StoredResult {
-                record,
+                made,
                 generation: used,
                 used,
                 value: Some(value),
                 bytes,
                 disk: None,
-                fixed: record.is_bound(),
+                fixed: made.by.is_bound(),
             };
             state.entries.insert(id, entry);
             state.order.insert(used, id);
@@ -191,17 +207,17 @@ impl Store {
     }
 
     /// A result, brought back from disk where it is there only. `None`: it is not here.
-    pub(super) fn get(&self, id: TaskId) -> Result<Option<(Value, &'static Record)>, String> {
-        let (on_disk, record, generation) = {
+    pub(super) fn get(&self, id: TaskId) -> Result<Option<(Value, Made)>, String> {
+        let (on_disk, made, generation) = {
             let mut state = self.state.lock();
             let Some((value, entry)) = state.touch(id) else { return Ok(None) };
             match (value, &entry.disk) {
-                (Some(value), _) => return Ok(Some((value, entry.record))),
-                (None, Some(on_disk)) => (Arc::clone(on_disk), entry.record, entry.generation),
+                (Some(value), _) => return Ok(Some((value, entry.made))),
+                (None, Some(on_disk)) => (Arc::clone(on_disk), entry.made, entry.generation),
                 (None, None) => return Ok(None),
             }
         };
-        let (value, bytes) = load(&on_disk, record)?;
+        let (value, bytes) = load(&on_disk, made.codec)?;
         let mut state = self.state.lock();
         state.clock += 1;
         let used = state.clock;
@@ -215,16 +231,16 @@ impl Store {
             state.policy.came_back(bytes);
             self.settle(&mut state);
         }
-        Ok(Some((value, record)))
+        Ok(Some((value, made)))
     }
 
     /// Removes a result and returns it. One that cannot be read back from disk stays.
     pub(super) fn take(&self, id: TaskId) -> Result<Option<Value>, String> {
-        let (on_disk, record, generation) = {
+        let (on_disk, codec, generation) = {
             let mut state = self.state.lock();
             match state.entries.get(&id) {
-                Some(StoredResult { value: None, disk: Some(on_disk), record, generation, .. }) => {
-                    (Arc::clone(on_disk), *record, *generation)
+                Some(StoredResult { value: None, disk: Some(on_disk), made, generation, .. }) => {
+                    (Arc::clone(on_disk), made.codec, *generation)
                 }
                 _ => {
                     let removed = state.remove(id);
@@ -233,7 +249,7 @@ impl Store {
                 }
             }
         };
-        let (value, _) = load(&on_disk, record)?;
+        let (value, _) = load(&on_disk, codec)?;
         let removed = {
             let mut state = self.state.lock();
             let same = state.entries.get(&id).is_some_and(|entry| entry.generation == generation);
@@ -454,7 +470,7 @@ impl Store {
         let _shown = self.page.begin_result(victim.id);
         let written = disk.write(|| {
             let mut bytes = Vec::new();
-            let encoded = guarded(|| Ok(victim.record.result().encode(&victim.value, &mut bytes, usize::MAX)));
+            let encoded = guarded(|| Ok(victim.codec.encode(&victim.value, &mut bytes, usize::MAX)));
             encoded.map_err(|fault| fault.to_string())?.map_err(|e| format!("{e:?}"))?;
             Ok(bytes)
         });
@@ -529,12 +545,12 @@ impl Store {
 }
 
 /// Reads a value back. Returns also how much memory it takes: the parts that are mapped from disk take none.
-fn load(on_disk: &OnDisk, record: &Record) -> Result<(Value, u64), String> {
+fn load(on_disk: &OnDisk, codec: &Codec) -> Result<(Value, u64), String> {
     let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
     let read = guarded(|| {
-        let value = decode_with(payload.segments(), || record.result().decode(payload.content()));
+        let value = decode_with(payload.segments(), || codec.decode(payload.content()));
         Ok(value.map(|value| {
-            let bytes = record.result().size(&value);
+            let bytes = codec.size(&value);
             (value, bytes)
         }))
     });
@@ -606,7 +622,7 @@ impl StoreState {
             return self.evict(id).map(|value| Err((id, value)));
         }
         entry.fixed = true;
-        Some(Ok(Victim { id, generation: entry.generation, value: entry.value.clone()?, record: entry.record }))
+        Some(Ok(Victim { id, generation: entry.generation, value: entry.value.clone()?, codec: entry.made.codec }))
     }
 }
 

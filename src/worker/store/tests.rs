@@ -50,7 +50,7 @@ impl Rig {
         let record = record_of(made);
         let value: Value = Arc::new(made(u64::from(index)));
         let bytes = record.result().size(&value);
-        self.store.put(id(index), value, record, bytes)
+        self.store.put(id(index), value, Made::whole(record), bytes)
     }
 
     fn pay(&self) {
@@ -120,7 +120,7 @@ fn a_value_that_came_back_is_not_written_twice() {
     let rig = rig();
     let record = record_of(words);
     for i in 0..7 {
-        rig.store.put(id(i), Arc::new(words(1000)), record, 114 * KIB).unwrap();
+        rig.store.put(id(i), Arc::new(words(1000)), Made::whole(record), 114 * KIB).unwrap();
     }
     rig.pay();
     let used = rig.store.page.gauges().spilled();
@@ -243,7 +243,7 @@ impl Rig {
         let record = record_of(touchy);
         let value: Value = Arc::new(touchy(what));
         let bytes = record.result().size(&value);
-        self.store.put(id(index), value, record, bytes).unwrap();
+        self.store.put(id(index), value, Made::whole(record), bytes).unwrap();
     }
 }
 
@@ -277,7 +277,7 @@ fn a_value_that_panics_when_it_is_dropped_harms_nobody() {
     rig.store.forget(&[id(0), id(1), id(3)]);
     assert!(rig.in_memory() == [2] && rig.store.page.gauges().managed() > 0);
     // One takes the place of another.
-    rig.store.put(id(2), Arc::new(made(2)), record_of(made), 100 * KIB).unwrap();
+    rig.store.put(id(2), Arc::new(made(2)), Made::whole(record_of(made)), 100 * KIB).unwrap();
     rig.check(2, &made(2));
     rig.put_touchy(4, DROP);
     rig.store.clear_out();
