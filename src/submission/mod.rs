@@ -305,9 +305,9 @@ impl Submission {
     /// [`reopen`](Self::reopen); later word about a failed output is ignored.
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
         let mut fire = Waiters::new();
-        let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
+        let mut ask = Vec::new();
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
-        let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
+        let mut unused = Vec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
         let mut guard = self.state.0.lock();
         let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
@@ -330,7 +330,11 @@ impl Submission {
             *missing -= u32::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
-                _ => succeeded.extend(nodes.get_mut(at as usize).and_then(Option::take)),
+                _ => {
+                    if let Some(node) = nodes.get_mut(at as usize).and_then(Option::take) {
+                        succeeded.push(node);
+                    }
+                }
             }
             *old = new;
             if !waiters.is_empty()
@@ -513,6 +517,7 @@ impl Submission {
         None
     }
 
+    #[inline]
     fn here(&self, state: &State, index: u32) -> Option<Result<LocalValue, TaskError>> {
         match state.results.get(index) {
             ResultState::Value(value) => Some(Ok(LocalValue::Value(Arc::clone(value)))),

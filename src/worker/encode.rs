@@ -12,6 +12,7 @@ use crate::task::codec::Codec;
 use crate::task::encode::{EncodeError, encode as task_encode};
 use crate::task::function::{CallError, Record};
 use std::cell::Cell;
+use std::vec::Drain;
 
 /// Why a value was not sent.
 pub(super) enum NotSent {
@@ -80,22 +81,21 @@ pub(super) fn cause(fault: Fault) -> Cause {
 }
 
 /// Puts results into messages, none too large.
-pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
-    let mut done = done.peekable();
+pub(super) fn batches(mut done: Drain<'_, Completion>) -> impl Iterator<Item = Completions> {
     let mut size = Batch::default();
     std::iter::from_fn(move || {
-        done.peek()?;
-        let mut batch = Completions::default();
+        let left = done.as_slice();
         size.clear();
-        while let Some(one) = done.next_if(|one| {
+        let fits = |one: &&Completion| {
             let (segments, bytes) = message_size(one);
-            size.fits(segments, bytes)
-        }) {
-            let (segments, bytes) = message_size(&one);
+            let fits = size.fits(segments, bytes);
             size.add(segments, bytes);
-            batch.push(one);
-        }
-        Some(batch)
+            fits
+        };
+        let n = left.iter().take_while(fits).count();
+        let mut batch = Completions::with_room(n);
+        done.by_ref().take(n).for_each(|one| batch.push(one));
+        (n > 0).then_some(batch)
     })
 }
 
