@@ -483,13 +483,19 @@ impl Submission {
         }
     }
 
-    /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `waiter` is told.
+    /// The output's value or failure, if it is here.
+    #[inline]
+    pub(crate) fn if_here(&self, index: u32) -> Option<Result<LocalValue, TaskError>> {
+        self.here(&self.state.0.lock(), index)
+    }
+
+    /// The same. If it is not here, sees to it that it comes, and that `waiter` is told.
     pub(crate) fn poll_here(
         &self,
         index: u32,
         waiter: impl FnOnce() -> Waiter,
     ) -> Option<Result<LocalValue, TaskError>> {
-        if let Some(here) = self.here(&self.state.0.lock(), index) {
+        if let Some(here) = self.if_here(index) {
             return Some(here);
         }
         // Cloning a waker runs the code of whoever made it, and so does dropping one.

@@ -212,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn whatever_was_asked_for_before_the_answer_is_the_same() {
+        let mut rows = IndexRanges::default();
+        for (index, task) in [(0, 0), (1, 1), (2, 3), (4, 4), (5, 5), (9, 7)] {
+            rows.push(index, task);
+        }
+        let expected: Vec<_> = (0..9).map(|task| rows.index(task)).collect();
+        let map = TaskMap::whole(JobId { session: SessionId(0), number: 0 }, rows, Vec::new());
+        for before in 0..9 {
+            for task in 0..9 {
+                let mut near = None;
+                assert_eq!(map.index(before, &mut near), expected[before as usize]);
+                assert_eq!(map.index(task, &mut near), expected[task as usize], "{task} after {before}");
+            }
+        }
+    }
+
+    #[test]
     fn what_goes_before_it_is_sent_is_known() {
         let map = TaskMap::unsent(JobId { session: SessionId(0), number: 0 });
         assert!(map.drop_outputs(&[1, 5], Dropped::Released).is_empty());

@@ -106,3 +106,27 @@ fn message_size(one: &Completion) -> (usize, usize) {
         _ => (0, 0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ids::{JobId, SessionId, TaskId};
+
+    #[test]
+    fn long_results_go_in_several_messages_in_order() {
+        let lengths = [1, MOST_BYTES, 0, MOST_BYTES - 1, 1, 1, 2 * MOST_BYTES, 3];
+        let job = JobId { session: SessionId(0), number: 1 };
+        let completion = |(index, length): (u32, &usize)| Completion {
+            id: TaskId { job, index },
+            attempt: 1,
+            run_us: 0,
+            outcome: Outcome::Value(Payload::inline(&vec![7; *length])),
+        };
+        let mut done: Vec<_> = (0..).zip(&lengths).map(completion).collect();
+        let sent: Vec<Vec<u32>> =
+            batches(done.drain(..)).map(|b| b.unpack().unwrap().into_iter().map(|c| c.id.index).collect()).collect();
+        assert_eq!(sent, [vec![0], vec![1, 2], vec![3, 4], vec![5], vec![6], vec![7]]);
+        assert!(batches(Vec::new().drain(..)).next().is_none());
+    }
+}

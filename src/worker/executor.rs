@@ -25,8 +25,9 @@ use std::time::Duration;
 
 /// Most results that are collected for one message.
 const BATCH: usize = 128;
-/// How long results may wait while short tasks run.
-const LINGER: Duration = Duration::from_micros(500);
+/// How long results may wait while short tasks run: a few times what it takes to send them, since other workers may wait for
+/// them.
+const LINGER: Duration = Duration::from_micros(50);
 
 impl Worker {
     pub(super) fn work_as_thread(&'static self, thread: usize) {
