@@ -4,7 +4,7 @@
 //! as a small task takes altogether. So a caller spins for a moment before it parks, and a worker before it sleeps until the
 //! next message. As spinning takes a core from whoever makes the answer, one thread of the process spins at a time; none
 //! does where there is one core only, and no task does, since its thread's core is needed for what it waits for. After
-//! spinning in vain, the next waits park at once.
+//! spinning in vain, or where others want the core, the next waits park at once.
 
 use crate::error::Error;
 use std::cell::Cell;
@@ -22,6 +22,9 @@ const SPIN: Duration = Duration::from_micros(60);
 const SPINS: u32 = 64;
 /// How often it does so before it offers its core to others.
 const TRIES: u32 = 4;
+/// Where others use the core for so long when it is offered, the machine has more to do than cores. Who sleeps gets a core
+/// as soon as its answer comes, then; who has spun has to wait for its turn.
+const CROWDED: Duration = Duration::from_micros(20);
 /// At least one in 2^this waits begins by spinning.
 const SELDOM: u32 = 6;
 
@@ -119,7 +122,12 @@ pub(crate) fn spin_until(done: impl Fn() -> bool, help: impl Fn()) -> bool {
             return done;
         }
         // Whoever is to answer may have been put on this core.
+        let offered = Instant::now();
         std::thread::yield_now();
+        if offered.elapsed() >= CROWDED {
+            turn.crowded();
+            return done();
+        }
     }
 }
 
@@ -154,6 +162,15 @@ impl SpinTurn {
 
     fn end(self, paid: bool) {
         let vain = if paid { 0 } else { (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM) };
+        Self::skip(vain);
+    }
+
+    /// Others need the core: the next waits do not spin.
+    fn crowded(self) {
+        Self::skip(SELDOM);
+    }
+
+    fn skip(vain: u32) {
         VAIN.store(vain, Ordering::Relaxed);
         SKIP.store((1 << vain) - 1, Ordering::Relaxed);
     }
