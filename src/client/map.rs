@@ -176,7 +176,11 @@ impl Client {
     pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
         // Ask for everything before waiting for anything.
         want_here(futures);
-        futures.iter().map(Future::result).collect()
+        let mut results = Vec::with_capacity(futures.len());
+        for future in futures {
+            results.push(future.result()?);
+        }
+        Ok(results)
     }
 
     /// [`gather`](Self::gather) for async code.

@@ -257,7 +257,9 @@ pub(super) fn results_of_parts(
 ) -> Vec<(u32, Result<Value, TaskError>)> {
     let failed = |error: &TaskError| {
         let parts = graph.parts(id).into_iter().flatten();
-        parts.map(|(part, _)| (part, Err(error.needed(TaskLabel::of(&graph.nodes[part as usize]).task_name())))).collect()
+        parts
+            .map(|(part, _)| (part, Err(error.needed(TaskLabel::of(&graph.nodes[part as usize]).task_name()))))
+            .collect()
     };
     match result {
         Ok(taken) => {

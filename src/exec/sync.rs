@@ -94,13 +94,14 @@ impl SyncExecutor {
         let graph = Rc::new(graph);
         self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
         let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
-        let results = self.run(submission.number, &graph, submission.fails_fast());
-        submission.settle(results);
+        let mut done = self.run(submission.number, &graph, submission.fails_fast());
+        submission.settle(outputs(&graph, &mut done));
         Ok(submission)
     }
 
-    /// Runs a graph, or the part of it before the first failure if it `fails_fast`. Gives what its outputs are, with their indices.
-    fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>, fails_fast: bool) -> Vec<(u32, ResultState)> {
+    /// Runs a graph, or the part of it before the first failure if it `fails_fast`. Gives what its tasks were, but for results
+    /// that nobody uses any more.
+    fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>, fails_fast: bool) -> Vec<Option<Done>> {
         let mut uses = match &**graph {
             Graph::Dag(dag) => dag.uses(),
             Graph::Map(map) => vec![1; map.len()],
@@ -145,14 +146,7 @@ impl SyncExecutor {
         }
         self.done.fetch_add((graph.len() - graph.in_parts()) as u64 - failed, Ordering::Relaxed);
         self.failed.fetch_add(failed, Ordering::Relaxed);
-        let mut output = |(index, id): (u32, u32)| match done[id as usize].take()? {
-            Ok(value) => Some((index, ResultState::Value(value))),
-            Err(e) => Some((index, ResultState::Failed(e))),
-        };
-        match &**graph {
-            Graph::Dag(dag) => (0..).zip(dag.outputs()).filter_map(output).collect(),
-            Graph::Map(map) => (0..map.len() as u32).filter_map(|id| output((id, id))).collect(),
-        }
+        done
     }
 
     fn task(
@@ -173,6 +167,22 @@ impl SyncExecutor {
             GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: &self.here };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
+}
+
+/// What the outputs of a graph are, with their indices.
+fn outputs(graph: &Graph, done: &mut [Option<Done>]) -> impl Iterator<Item = (u32, ResultState)> {
+    let tasks = match graph {
+        Graph::Dag(dag) => Some(dag.outputs()),
+        Graph::Map(_) => None,
+    };
+    let len = tasks.as_ref().map_or(graph.len(), |tasks| tasks.len()) as u32;
+    (0..len).filter_map(move |index| {
+        let task = tasks.as_ref().map_or(index, |tasks| tasks[index as usize]);
+        match done[task as usize].take()? {
+            Ok(value) => Some((index, ResultState::Value(value))),
+            Err(e) => Some((index, ResultState::Failed(e))),
+        }
+    })
 }
 
 /// The results of a graph while a task of it runs.
@@ -261,9 +271,8 @@ impl Backend for SyncExecutor {
         if submission.reopen(index) {
             let graph = Rc::new(Graph::Dag(Dag::of(&[&node])));
             self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
-            let result = self.run(submission.number, &graph, false);
-            let result = result.into_iter().map(|(_, state)| (index, state));
-            submission.settle(result);
+            let mut done = self.run(submission.number, &graph, false);
+            submission.settle(outputs(&graph, &mut done).map(|(_, state)| (index, state)));
         }
         Ok(())
     }

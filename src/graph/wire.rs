@@ -139,18 +139,13 @@ impl JobWriter<'_> {
         body.clear();
         self.deps.clear();
         self.many.clear();
+        // The chain ends with `id`; each link is the only input of the one before it here.
+        let mut chain: SmallVec<[u32; 8]> = SmallVec::from_buf_and_len([id; 8], 1);
         let mut first = id;
         for _ in 1..self.length[id as usize] {
             first = self.graph.refs(first)[0];
+            chain.push(first);
         }
-        // The chain runs from `first` to `id`; each link is the only input of the next.
-        let mut chain: SmallVec<[u32; 8]> = SmallVec::new();
-        let mut link = id;
-        while link != first {
-            chain.push(link);
-            link = self.graph.refs(link)[0];
-        }
-        chain.push(first);
         let mut refs = self.graph.refs(first).iter();
         // Steps are written innermost first, but in postfix form a step's other operands stand around its input.
         self.step(&mut body, &chain, chain.len(), &mut refs, last)?;

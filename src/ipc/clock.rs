@@ -125,10 +125,53 @@ impl Ruler {
     }
 }
 
+/// Measures times between ticks of one thread, without asking the kernel each time: how long a tick is, it finds out anew
+/// each time that it has become twice as old.
+#[derive(Debug)]
+pub(crate) struct TickMeter {
+    clock: Clock,
+    ruler: Ruler,
+    until: u64,
+}
+
+impl TickMeter {
+    pub(crate) fn start() -> Self {
+        let clock = Clock::start();
+        Self { clock, ruler: clock.ruler(), until: 0 }
+    }
+
+    pub(crate) fn between(&mut self, from: u64, to: u64) -> Duration {
+        if to > self.until {
+            self.ruler = self.clock.ruler();
+            self.until = to.saturating_add(to.saturating_sub(self.clock.ticks));
+        }
+        self.ruler.between(from, to)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    #[test]
+    fn a_meter_measures_short_and_long_times_from_its_start_on() {
+        let mut meter = TickMeter::start();
+        for ms in [2, 1, 5, 40] {
+            let (outer, from) = (Instant::now(), ticks());
+            let inner = Instant::now();
+            while inner.elapsed() < Duration::from_millis(ms) {
+                std::hint::spin_loop();
+            }
+            let (shortest, to) = (inner.elapsed(), ticks());
+            let longest = outer.elapsed();
+            let measured = meter.between(from, to);
+            assert!(
+                measured > shortest.mul_f64(0.98) && measured < longest.mul_f64(1.02),
+                "{measured:?}, {shortest:?}"
+            );
+        }
+    }
 
     #[test]
     fn ticks_measure_what_the_system_measures() {

@@ -17,6 +17,10 @@ struct Packed {
     job: Option<JobId>,
 }
 
+/// Bytes of an entry without what is packed in it, at most: for a guess of the room it takes.
+const ENTRY: usize = 24;
+/// No more room is made beforehand, in bytes.
+const MOST_ROOM: usize = 64 << 10;
 /// Bytes of a short entry, for a guess of how many there are.
 const USUAL: usize = 16;
 /// No more are guessed: the bytes may be one long entry.
@@ -38,6 +42,12 @@ const PARTS: u8 = 64;
 pub(crate) const PART: usize = 9;
 
 impl Packed {
+    /// With room for so many entries with so many bytes of their own.
+    fn with_room(entries: usize, bytes: usize) -> Self {
+        let room = entries.saturating_mul(ENTRY + bytes).min(MOST_ROOM);
+        Self { bytes: Vec::with_capacity(room), job: None }
+    }
+
     fn begin(&mut self, flags: u8, id: TaskId) {
         if self.job == Some(id.job) {
             self.bytes.push(flags | SAME_JOB);
@@ -149,6 +159,11 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
+    /// With room for so many, whose bodies take about so many bytes each.
+    pub(crate) fn with_room(tasks: usize, body: usize) -> Self {
+        Self { packed: Packed::with_room(tasks, body), beside: Vec::new() }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.packed.bytes.is_empty()
     }
@@ -202,6 +217,11 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
+    /// With room for so many small ones.
+    pub(crate) fn with_room(completions: usize) -> Self {
+        Self { packed: Packed::with_room(completions, 8), beside: Vec::new() }
+    }
+
     pub(crate) fn push(&mut self, completion: Completion) {
         let Completion { id, attempt, run_us, outcome } = completion;
         let in_place = matches!(&outcome, Outcome::Value(payload) if payload.is_plain());

@@ -215,29 +215,27 @@ impl Remote {
             let submission = self.submissions.lock().get(&number).and_then(|entry| entry.submission.upgrade());
             let Some(submission) = submission else { continue };
             let Some(task_map) = submission.task_map() else { continue };
-            let mut next = Some(first);
-            let words = std::iter::from_fn(|| {
-                let word = next.take().or_else(|| deliveries.next_if(|d| d.job.number == number))?;
-                Some((word.index, word.result))
-            });
             let mut failed = 0;
-            let news: Vec<_> = task_map
-                .outputs(words)
-                .into_iter()
-                .filter_map(|(index, result)| match result {
-                    Ok(Delivered::Value(payload)) => Some((index, ResultState::Payload(payload))),
-                    Ok(Delivered::Ready { nbytes }) => Some((index, ResultState::Remote { nbytes, asked: false })),
+            let mut news = Vec::with_capacity(1 + deliveries.len());
+            let (mut next, mut near) = (Some(first), None);
+            while let Some(word) = next {
+                next = deliveries.next_if(|d| d.job.number == number);
+                let Some(index) = task_map.index(word.index, &mut near) else { continue };
+                let state = match word.result {
+                    Ok(Delivered::Value(payload)) => ResultState::Payload(payload),
+                    Ok(Delivered::Ready { nbytes }) => ResultState::Remote { nbytes, asked: false },
                     Err(failure) => {
                         failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
                         let own = submission.task(index) == Some(failure.task);
                         if own && matches!(failure.cause, Cause::Cancelled) && self.knew(failure.task) {
-                            return None;
+                            continue;
                         }
-                        Some((index, ResultState::Failed(self.error(number, &failure, &submission.label(index), own))))
+                        ResultState::Failed(self.error(number, &failure, &submission.label(index), own))
                     }
-                })
-                .collect();
+                };
+                news.push((index, state));
+            }
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
             submission.settle(news);
             // What failed is the failure of later submissions, too, which must be able to name it.

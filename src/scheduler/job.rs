@@ -415,6 +415,10 @@ impl Job {
     }
 
     pub(super) fn memory(&self, index: u32) -> u64 {
+        // The default lane has no rule.
+        if !self.tasks[index as usize].has(flag::LANED) {
+            return 0;
+        }
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
     }
 

@@ -142,7 +142,11 @@ impl ResultHandle {
 
     /// Waits for the value. `None`: the time was over before.
     pub(crate) fn wait_here(&self, deadline: Option<Instant>) -> Option<Result<LocalValue, TaskError>> {
-        let mut found = None;
+        // Of many that are waited for one after the other, most have come with the first.
+        let mut found = self.submission.if_here(self.index);
+        if found.is_some() {
+            return found;
+        }
         wait_polling(
             deadline,
             || self.submission.backend().poll(),

@@ -305,9 +305,9 @@ impl Submission {
     /// [`reopen`](Self::reopen); later word about a failed output is ignored.
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
         let mut fire = Waiters::new();
-        let mut ask: SmallVec<[u32; 4]> = SmallVec::new();
+        let mut ask = Vec::new();
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
-        let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
+        let mut unused = Vec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
         let forgets = self.forgets();
         let mut guard = self.state.0.lock();
@@ -334,7 +334,11 @@ impl Submission {
             *missing -= u32::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
-                _ => succeeded.extend(nodes.get_mut(at as usize).and_then(Option::take)),
+                _ => {
+                    if let Some(node) = nodes.get_mut(at as usize).and_then(Option::take) {
+                        succeeded.push(node);
+                    }
+                }
             }
             *old = new;
             if !waiters.is_empty()
@@ -506,13 +510,19 @@ impl Submission {
         }
     }
 
-    /// The output's value or failure, if it is here. If not, sees to it that it comes, and that `waiter` is told.
+    /// The output's value or failure, if it is here.
+    #[inline]
+    pub(crate) fn if_here(&self, index: u32) -> Option<Result<LocalValue, TaskError>> {
+        self.here(&self.state.0.lock(), index)
+    }
+
+    /// The same. If it is not here, sees to it that it comes, and that `waiter` is told.
     pub(crate) fn poll_here(
         &self,
         index: u32,
         waiter: impl FnOnce() -> Waiter,
     ) -> Option<Result<LocalValue, TaskError>> {
-        if let Some(here) = self.here(&self.state.0.lock(), index) {
+        if let Some(here) = self.if_here(index) {
             return Some(here);
         }
         // Cloning a waker runs the code of whoever made it, and so does dropping one.
@@ -540,6 +550,7 @@ impl Submission {
         None
     }
 
+    #[inline]
     fn here(&self, state: &State, index: u32) -> Option<Result<LocalValue, TaskError>> {
         match state.results.get(index) {
             ResultState::Value(value) => Some(Ok(LocalValue::Value(Arc::clone(value)))),

@@ -12,10 +12,18 @@ use std::ops::Range;
 
 /// Outputs that follow each other, made by tasks that do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct IndexRange {
+pub(crate) struct IndexRange {
     index: u32,
     task: u32,
     len: u32,
+}
+
+impl IndexRange {
+    /// The output that a task makes, if it is one of these.
+    pub(crate) fn index(self, task: u32) -> Option<u32> {
+        let at = task.wrapping_sub(self.task);
+        (at < self.len).then(|| self.index + at)
+    }
 }
 
 /// Which task makes which output. Both ascend.
@@ -31,10 +39,13 @@ impl IndexRanges {
         }
     }
 
-    pub(crate) fn index(&self, task: u32) -> Option<u32> {
-        let row = self.0[..self.0.partition_point(|row| row.task <= task)].last()?;
-        let at = task - row.task;
-        (at < row.len).then(|| row.index + at)
+    fn around(&self, task: u32) -> Option<IndexRange> {
+        self.0[..self.0.partition_point(|row| row.task <= task)].last().copied()
+    }
+
+    #[cfg(test)]
+    fn index(&self, task: u32) -> Option<u32> {
+        self.around(task)?.index(task)
     }
 
     pub(crate) fn task(&self, index: u32) -> Option<u32> {
@@ -101,10 +112,14 @@ impl TaskMap {
         drop(former);
     }
 
-    /// The outputs that some tasks make.
-    pub(crate) fn outputs<T>(&self, results: impl Iterator<Item = (u32, T)>) -> Vec<(u32, T)> {
-        let sent = self.sent.lock();
-        results.filter_map(|(task, result)| Some((sent.rows.index(task)?, result))).collect()
+    /// The output that a task makes. `near`: the outputs around the one that was asked for before, and afterwards around
+    /// this one, since those that are asked for one after the other mostly lie together.
+    pub(crate) fn index(&self, task: u32, near: &mut Option<IndexRange>) -> Option<u32> {
+        if let Some(index) = near.and_then(|near| near.index(task)) {
+            return Some(index);
+        }
+        *near = self.sent.lock().rows.around(task);
+        near.and_then(|near| near.index(task))
     }
 
     /// The tasks of outputs that are dropped. What has not been sent is noted, and has none.
@@ -194,6 +209,23 @@ mod tests {
         assert_eq!(tasks, [Some(0), Some(1), Some(3), None, Some(4), Some(5), None]);
         let indices: Vec<_> = (0..7).map(|task| rows.index(task)).collect();
         assert_eq!(indices, [Some(0), Some(1), None, Some(2), Some(4), Some(5), None]);
+    }
+
+    #[test]
+    fn whatever_was_asked_for_before_the_answer_is_the_same() {
+        let mut rows = IndexRanges::default();
+        for (index, task) in [(0, 0), (1, 1), (2, 3), (4, 4), (5, 5), (9, 7)] {
+            rows.push(index, task);
+        }
+        let expected: Vec<_> = (0..9).map(|task| rows.index(task)).collect();
+        let map = TaskMap::whole(JobId { session: SessionId(0), number: 0 }, rows, Vec::new());
+        for before in 0..9 {
+            for task in 0..9 {
+                let mut near = None;
+                assert_eq!(map.index(before, &mut near), expected[before as usize]);
+                assert_eq!(map.index(task, &mut near), expected[task as usize], "{task} after {before}");
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Waiting for word of other threads: who waits, and how.
 //!
 //! A thread that sleeps is woken by the kernel, which takes some microseconds, more where its core sleeps too: as long
-//! as a small task takes altogether. So a caller spins for a moment before it parks. As spinning takes a core from
-//! whoever makes the answer, one thread of the process spins at a time; none does where there is one core only, and no task
-//! does, since its thread's core is needed for what it waits for. After spinning in vain, the next waits park at once.
+//! as a small task takes altogether. So a caller spins for a moment before it parks, and a worker before it sleeps until the
+//! next message. As spinning takes a core from whoever makes the answer, one thread of the process spins at a time; none
+//! does where there is one core only, and no task does, since its thread's core is needed for what it waits for. After
+//! spinning in vain, or where others want the core, the next waits park at once.
 
 use crate::error::Error;
 use std::cell::Cell;
@@ -21,6 +22,9 @@ const SPIN: Duration = Duration::from_micros(60);
 const SPINS: u32 = 64;
 /// How often it does so before it offers its core to others.
 const TRIES: u32 = 4;
+/// Where others use the core for so long when it is offered, the machine has more to do than cores. Who sleeps gets a core
+/// as soon as its answer comes, then; who has spun has to wait for its turn.
+const CROWDED: Duration = Duration::from_micros(20);
 /// At least one in 2^this waits begins by spinning.
 const SELDOM: u32 = 6;
 
@@ -89,28 +93,40 @@ impl ParkedThread {
         self.thread.unpark();
     }
 
-    /// Looks for a call for a moment, if that may be worth it.
+    /// Looks for a call for a moment, if that may be worth it. A task does not: its thread's core is needed for what it
+    /// waits for.
     fn spin(&self, help: impl Fn()) -> bool {
-        let Some(turn) = SpinTurn::take() else { return false };
-        let began = Instant::now();
-        loop {
-            for _ in 0..TRIES {
-                for _ in 0..SPINS {
-                    if self.called.load(Ordering::Acquire) {
-                        turn.end(true);
-                        return true;
-                    }
-                    std::hint::spin_loop();
+        !crate::task::context::is_task() && spin_until(|| self.called.load(Ordering::Acquire), help)
+    }
+}
+
+/// Looks for a moment whether it is `done`, if that may be worth it. `help` is what this thread can do meanwhile to come
+/// closer to it.
+pub(crate) fn spin_until(done: impl Fn() -> bool, help: impl Fn()) -> bool {
+    let Some(turn) = SpinTurn::take() else { return false };
+    let began = Instant::now();
+    loop {
+        for _ in 0..TRIES {
+            for _ in 0..SPINS {
+                if done() {
+                    turn.end(true);
+                    return true;
                 }
-                help();
+                std::hint::spin_loop();
             }
-            if began.elapsed() >= SPIN {
-                let called = self.called.load(Ordering::Acquire);
-                turn.end(called);
-                return called;
-            }
-            // Whoever is to answer may have been put on this core.
-            std::thread::yield_now();
+            help();
+        }
+        if began.elapsed() >= SPIN {
+            let done = done();
+            turn.end(done);
+            return done;
+        }
+        // Whoever is to answer may have been put on this core.
+        let offered = Instant::now();
+        std::thread::yield_now();
+        if offered.elapsed() >= CROWDED {
+            turn.crowded();
+            return done();
         }
     }
 }
@@ -134,7 +150,7 @@ impl SpinTurn {
     fn take() -> Option<Self> {
         static CORES: OnceLock<usize> = OnceLock::new();
         let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
-        if cores < 2 || crate::task::context::is_task() {
+        if cores < 2 {
             return None;
         }
         // Only how often threads spin depends on these numbers, so their order with other memory does not matter.
@@ -146,6 +162,15 @@ impl SpinTurn {
 
     fn end(self, paid: bool) {
         let vain = if paid { 0 } else { (VAIN.load(Ordering::Relaxed) + 1).min(SELDOM) };
+        Self::skip(vain);
+    }
+
+    /// Others need the core: the next waits do not spin.
+    fn crowded(self) {
+        Self::skip(SELDOM);
+    }
+
+    fn skip(vain: u32) {
         VAIN.store(vain, Ordering::Relaxed);
         SKIP.store((1 << vain) - 1, Ordering::Relaxed);
     }

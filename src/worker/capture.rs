@@ -46,6 +46,8 @@ pub(super) struct OutputCapture {
     unseen: AtomicU64,
     /// There was much in a pipe when it was read last.
     flows: AtomicBool,
+    /// Tasks have printed a short time ago.
+    chatty: AtomicBool,
 }
 
 struct CaptureState {
@@ -53,7 +55,8 @@ struct CaptureState {
     large: [bool; 2],
     read_at: u64,
     runs: RingReader,
-    chatty: Option<Instant>,
+    /// When tasks have printed last, as long as that is a short time ago.
+    printed: Option<Instant>,
 }
 
 impl OutputCapture {
@@ -64,13 +67,14 @@ impl OutputCapture {
             use std::os::unix::fs::FileTypeExt;
             end.metadata().is_ok_and(|m| m.file_type().is_fifo()).then_some(end)
         };
-        let state = CaptureState { large: [false; 2], read_at: ticks(), runs: RingReader::default(), chatty: None };
+        let state = CaptureState { large: [false; 2], read_at: ticks(), runs: RingReader::default(), printed: None };
         Self {
             ends: [end(1), end(2)],
             state: Mutex::new(state),
             descriptors: Descriptors::new(),
             unseen: AtomicU64::new(0),
             flows: AtomicBool::new(false),
+            chatty: AtomicBool::new(false),
         }
     }
 
@@ -87,7 +91,7 @@ impl OutputCapture {
     /// Counts a task that took so long. Returns whether the pipes should be read now.
     pub(super) fn ran(&self, took: Duration) -> bool {
         let unseen = self.unseen.fetch_add(1, Ordering::Relaxed);
-        took >= LONG || unseen >= SHARED || self.state.try_lock().is_none_or(|s| s.chatty.is_some())
+        took >= LONG || unseen >= SHARED || self.chatty.load(Ordering::Relaxed)
     }
 
     /// Whether tasks have ended since the pipes were read.
@@ -115,13 +119,14 @@ impl OutputCapture {
         mut found: impl FnMut(OutputChunk, Vec<String>),
     ) -> Closed {
         let mut state = self.state.lock();
-        let CaptureState { large, read_at, runs, chatty } = &mut *state;
+        let CaptureState { large, read_at, runs, printed } = &mut *state;
         self.unseen.store(0, Ordering::Relaxed);
         self.flows.store(false, Ordering::Relaxed);
         let now = ticks();
         let since = std::mem::replace(read_at, now);
-        if chatty.is_some_and(|at| at.elapsed() > CHATTY) {
-            *chatty = None;
+        if printed.is_some_and(|at| at.elapsed() > CHATTY) {
+            *printed = None;
+            self.chatty.store(false, Ordering::Relaxed);
         }
         let [out, err] = &self.ends;
         let ready: smallvec::SmallVec<[(bool, &File); 2]> =
@@ -153,7 +158,8 @@ impl OutputCapture {
                 }
             }
             if taken > 0 {
-                *chatty = Some(Instant::now());
+                *printed = Some(Instant::now());
+                self.chatty.store(true, Ordering::Relaxed);
             }
             if taken >= MUCH {
                 self.flows.store(true, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use crate::task::codec::Codec;
 use crate::task::encode::{EncodeError, encode as task_encode};
 use crate::task::function::CallError;
 use std::cell::Cell;
+use std::vec::Drain;
 
 /// Why a value was not sent.
 pub(super) enum NotSent {
@@ -87,22 +88,21 @@ pub(super) fn cause(fault: Fault) -> Cause {
 }
 
 /// Puts results into messages, none too large.
-pub(super) fn batches(done: impl Iterator<Item = Completion>) -> impl Iterator<Item = Completions> {
-    let mut done = done.peekable();
+pub(super) fn batches(mut done: Drain<'_, Completion>) -> impl Iterator<Item = Completions> {
     let mut size = Batch::default();
     std::iter::from_fn(move || {
-        done.peek()?;
-        let mut batch = Completions::default();
+        let left = done.as_slice();
         size.clear();
-        while let Some(one) = done.next_if(|one| {
+        let fits = |one: &&Completion| {
             let (segments, bytes) = message_size(one);
-            size.fits(segments, bytes)
-        }) {
-            let (segments, bytes) = message_size(&one);
+            let fits = size.fits(segments, bytes);
             size.add(segments, bytes);
-            batch.push(one);
-        }
-        Some(batch)
+            fits
+        };
+        let n = left.iter().take_while(fits).count();
+        let mut batch = Completions::with_room(n);
+        done.by_ref().take(n).for_each(|one| batch.push(one));
+        (n > 0).then_some(batch)
     })
 }
 
@@ -115,5 +115,29 @@ fn message_size(one: &Completion) -> (usize, usize) {
             sizes.fold((0, 0), |(segments, bytes), (more, longer)| (segments + more, bytes + longer))
         }
         _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ids::{JobId, SessionId, TaskId};
+
+    #[test]
+    fn long_results_go_in_several_messages_in_order() {
+        let lengths = [1, MOST_BYTES, 0, MOST_BYTES - 1, 1, 1, 2 * MOST_BYTES, 3];
+        let job = JobId { session: SessionId(0), number: 1 };
+        let completion = |(index, length): (u32, &usize)| Completion {
+            id: TaskId { job, index },
+            attempt: 1,
+            run_us: 0,
+            outcome: Outcome::Value(Payload::inline(&vec![7; *length])),
+        };
+        let mut done: Vec<_> = (0..).zip(&lengths).map(completion).collect();
+        let sent: Vec<Vec<u32>> =
+            batches(done.drain(..)).map(|b| b.unpack().unwrap().into_iter().map(|c| c.id.index).collect()).collect();
+        assert_eq!(sent, [vec![0], vec![1, 2], vec![3, 4], vec![5], vec![6], vec![7]]);
+        assert!(batches(Vec::new().drain(..)).next().is_none());
     }
 }

@@ -8,6 +8,7 @@ use super::{Worker, encode};
 use crate::error::Cause;
 use crate::ids::{Attempt, TaskId};
 use crate::ipc::batch::Batch;
+use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::payload::SMALL;
 use crate::ipc::start::end_fork;
 use crate::job::{Completion, Input, Outcome};
@@ -17,25 +18,27 @@ use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::parts::Parts;
-use crate::task::program::{self, Op, Ops};
+use crate::task::program::{self, Op, Ops, StepFault};
 use crate::task::shared_input::SharedInput;
 use crate::task::size::Size;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Most results that are collected for one message.
 const BATCH: usize = 128;
-/// How long results may wait while short tasks run.
-const LINGER: Duration = Duration::from_micros(500);
+/// How long results may wait while short tasks run: a few times what it takes to send them, since other workers may wait for
+/// them.
+const LINGER: Duration = Duration::from_micros(50);
 
 impl Worker {
     pub(super) fn work_as_thread(&'static self, thread: usize) {
         let scope = Rc::new(WorkerScope::new(self, thread));
         let _entered = crate::submission::context::enter(scope.clone());
-        let mut sent = Instant::now();
+        let mut meter = TickMeter::start();
+        let mut sent = ticks();
         // When the last task ended, if the next one was queued already: one reading of the clock serves both.
         let mut now = None;
         loop {
@@ -47,10 +50,10 @@ impl Worker {
                         // If it ends this process, nobody else is to be blamed for that.
                         self.send_finished();
                     }
-                    let began = now.unwrap_or_else(Instant::now);
-                    let (waiting, ended) = self.run(task, began, &scope);
+                    let began = now.unwrap_or_else(ticks);
+                    let (waiting, ended) = self.run(task, began, &scope, &mut meter);
                     now = Some(ended);
-                    if suspect || waiting >= BATCH || ended.duration_since(sent) > LINGER {
+                    if suspect || waiting >= BATCH || meter.between(sent, ended) > LINGER {
                         self.send_finished();
                         sent = ended;
                         now = None;
@@ -70,15 +73,15 @@ impl Worker {
         }
     }
 
-    /// Runs a task. Returns how many results wait to be sent, and when the task ended.
-    fn run(&'static self, mut task: Task, began: Instant, scope: &WorkerScope) -> (usize, Instant) {
+    /// Runs a task, which begins at `began`, by [`ticks`]. Returns how many results wait to be sent, and when the task ended.
+    fn run(&'static self, mut task: Task, began: u64, scope: &WorkerScope, meter: &mut TickMeter) -> (usize, u64) {
         let id = task.id;
         if task.alone {
             self.store.clear_out();
         }
         let attempt = Attempt { task: id, number: task.attempt };
         self.page.begin_task(scope.thread, attempt);
-        scope.begin(attempt, task.name.take());
+        scope.begin(attempt, task.name.take(), began);
         let building = Building::of(&task.building);
         let _inside = building.enter();
         // Code of the user's runs also when values are decoded, encoded, sized and dropped.
@@ -89,10 +92,11 @@ impl Worker {
         if !task.parts.is_empty() && !outcome.is_success() {
             self.forget_parts(&task);
         }
-        let ended = Instant::now();
-        let run_us = ended.duration_since(began).as_micros().min(u128::from(u32::MAX)) as u32;
+        let ended = ticks();
+        let took = meter.between(began, ended);
+        let run_us = took.as_micros().min(u128::from(u32::MAX)) as u32;
         // While the task still counts as running: it is the one to blame.
-        if !self.capture.is_intact(ended.duration_since(began)) {
+        if !self.capture.is_intact(took) {
             self.supervisor.end_robbed();
         }
         self.page.end_task(scope.thread);
@@ -106,7 +110,7 @@ impl Worker {
         let queue = (followed && gives).then_some(queue);
         self.watcher.note();
         self.store.unpinned();
-        scope.end(&outcome);
+        scope.end(&outcome, ended);
         match &outcome {
             Outcome::Value(payload) => self.lend(payload),
             Outcome::Cancelled => {
@@ -133,7 +137,7 @@ impl Worker {
             self.start_followers(queue.unwrap_or_else(|| self.queue.lock()), id, given);
         }
         // Without the lock: this may wait until the watcher empties a full pipe, and the watcher needs the lock.
-        if self.capture.ran(ended.duration_since(began)) {
+        if self.capture.ran(took) {
             self.send_own_output();
         }
         (waiting, ended)
@@ -157,27 +161,58 @@ impl Worker {
     }
 
     fn outcome(&'static self, task: &mut Task, scope: &WorkerScope) -> Outcome {
-        let mut inputs = match self.inputs(task) {
-            Ok(inputs) => inputs,
-            Err(cause) => return Outcome::Failed(Box::new(self.failure(task.id, 0, None, None, cause))),
+        let id = task.id;
+        let go_on = |record: &'static Record, key: u64| {
+            end_fork();
+            scope.step(record, key);
+            true
         };
+        let ran = match task.inputs.is_empty() {
+            true => program::run(&task.body, |_| None, go_on),
+            false => match self.inputs(task) {
+                Ok(inputs) => self.run_with(inputs, &task.body, go_on),
+                Err(cause) => return Outcome::Failed(Box::new(self.failure(id, 0, None, None, cause))),
+            },
+        };
+        end_fork();
+        match ran {
+            Ok(Some((value, record))) if task.parts.is_empty() => {
+                self.keep(id, value, Made::whole(record), task.deliver)
+            }
+            Ok(Some((value, record))) => self.keep_parts(task, &value, record),
+            Ok(None) => Outcome::Cancelled,
+            Err(fault) => {
+                let cause = encode::cause(fault.fault);
+                let (name, key) = match fault.call {
+                    Some((record, key)) => (Some(scope.name_of(record)), Some(key)),
+                    None => (None, None),
+                };
+                Outcome::Failed(Box::new(self.failure(id, fault.step, name, key, cause)))
+            }
+        }
+    }
+
+    /// Runs a program with the results of others.
+    fn run_with<'a>(
+        &self,
+        mut inputs: SmallVec<[Argument<'a>; 4]>,
+        body: &'a [u8],
+        go_on: impl FnMut(&'static Record, u64) -> bool,
+    ) -> Result<Option<(Value, &'static Record)>, StepFault> {
         let shared = |argument: &Argument<'_>| match argument {
             Argument::Shared { input, .. } => Some(Arc::clone(input)),
             _ => None,
         };
         let shared: SmallVec<[Arc<SharedInput>; 2]> = inputs.iter().filter_map(shared).collect();
-        let body = &task.body;
         let mut uses: SmallVec<[u32; 4]> = SmallVec::from_elem(0, inputs.len());
-        if !inputs.is_empty() {
-            for op in Ops::new(body) {
-                if let Ok(Op::Dependency(i)) = op
-                    && let Some(n) = uses.get_mut(i)
-                {
-                    *n += 1;
-                }
+        for op in Ops::new(body) {
+            if let Ok(Op::Dependency(i)) = op
+                && let Some(n) = uses.get_mut(i)
+            {
+                *n += 1;
             }
         }
-        let mut input = |i: usize| {
+        let input = |i: usize| {
             let left = uses.get_mut(i)?;
             *left -= 1;
             let argument = inputs.get_mut(i)?;
@@ -191,32 +226,12 @@ impl Worker {
                 Argument::Taken => Argument::Taken,
             })
         };
-        let id = task.id;
-        let go_on = |record: &'static Record, key: u64| {
-            end_fork();
-            scope.step(record, key);
-            true
-        };
-        let ran = program::run(body, &mut input, go_on);
+        let ran = program::run(body, input, go_on);
         end_fork();
         if !shared.is_empty() {
             self.store.used(&shared);
         }
-        match ran {
-            Ok(Some((value, record))) if task.parts.is_empty() => {
-                self.keep(task.id, value, Made::whole(record), task.deliver)
-            }
-            Ok(Some((value, record))) => self.keep_parts(task, &value, record),
-            Ok(None) => Outcome::Cancelled,
-            Err(fault) => {
-                let cause = encode::cause(fault.fault);
-                let (name, key) = match fault.call {
-                    Some((record, key)) => (Some(scope.name_of(record)), Some(key)),
-                    None => (None, None),
-                };
-                Outcome::Failed(Box::new(self.failure(id, fault.step, name, key, cause)))
-            }
-        }
+        ran
     }
 
     pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, Cause> {

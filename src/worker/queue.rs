@@ -8,7 +8,6 @@ use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 pub(super) struct Queue {
     pub(super) tasks: VecDeque<Task>,
@@ -37,7 +36,7 @@ pub(super) enum Next {
 }
 
 impl Worker {
-    pub(super) fn next(&self, thread: usize, now: &mut Option<Instant>) -> Next {
+    pub(super) fn next(&self, thread: usize, now: &mut Option<u64>) -> Next {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {

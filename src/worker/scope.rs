@@ -17,6 +17,8 @@ pub(super) struct WorkerScope {
     worker: &'static Worker,
     pub(super) thread: usize,
     task: Cell<Option<Attempt>>,
+    /// When the task began, by [`ticks`], until it calls its first function.
+    began: Cell<Option<u64>>,
     /// The name that the user gave the task, if any.
     name: RefCell<Option<String>>,
     step: Cell<Option<(&'static Record, u64)>>,
@@ -30,14 +32,16 @@ impl WorkerScope {
             worker,
             thread,
             task: Cell::new(None),
+            began: Cell::new(None),
             name: RefCell::new(None),
             step: Cell::new(None),
             token: Cell::new(None),
         }
     }
 
-    pub(super) fn begin(&self, task: Attempt, name: Option<String>) {
+    pub(super) fn begin(&self, task: Attempt, name: Option<String>, now: u64) {
         self.task.set(Some(task));
+        self.began.set(Some(now));
         if name.is_some() || self.name.borrow().is_some() {
             self.name.replace(name);
         }
@@ -48,7 +52,7 @@ impl WorkerScope {
         self.step.set(Some((record, key)));
         let Some(task) = self.task.get() else { return };
         self.worker.introduce(record);
-        let (ring, now) = (self.worker.page.ring(), ticks());
+        let (ring, now) = (self.worker.page.ring(), self.began.take().unwrap_or_else(ticks));
         if let Some(token) = self.token.take() {
             ring.end(token, Ended::Finished, now);
         }
@@ -57,7 +61,7 @@ impl WorkerScope {
         self.token.set(Some(ring.begin(task, record.log_id(), key, self.thread, name, now)));
     }
 
-    pub(super) fn end(&self, outcome: &Outcome) {
+    pub(super) fn end(&self, outcome: &Outcome, now: u64) {
         self.task.set(None);
         self.step.set(None);
         if let Some(token) = self.token.take() {
@@ -66,7 +70,7 @@ impl WorkerScope {
                 Outcome::Cancelled => Ended::Cancelled,
                 Outcome::Value(_) | Outcome::Held { .. } | Outcome::Parts(_) => Ended::Finished,
             };
-            self.worker.page.ring().end(token, ended, ticks());
+            self.worker.page.ring().end(token, ended, now);
         }
     }
 

@@ -10,8 +10,10 @@ use crate::ipc::start::{end_fork, exit_now};
 use crate::message;
 use crate::message::{FromWorker, Request, ToWorker};
 use crate::remote;
+use crate::submission::waiter::spin_until;
 use nix::errno::Errno;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -115,8 +117,12 @@ impl SupervisorSocket {
     pub(super) fn read(&self) -> Result<Vec<ToWorker>, String> {
         let mut input = self.input.lock();
         let mut fds = Vec::new();
-        // A thread that sleeps in `recvmsg` is woken also when the peer reads; one in `poll` only when data has come.
-        self.socket.poll_readable(None).map_err(|e| e.to_string())?;
+        // Who asked for one short task after the other asks for the next before this thread would be asleep.
+        let come = Cell::new(self.poll(0));
+        if !come.get() && !spin_until(|| come.get(), || come.set(self.poll(0))) {
+            // A thread that sleeps in `recvmsg` is woken also when the peer reads; one in `poll` only when data has come.
+            self.socket.poll_readable(None).map_err(|e| e.to_string())?;
+        }
         let read = match self.socket.recv(input.spare_mut(), &mut fds) {
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => 0,

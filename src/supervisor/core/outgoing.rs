@@ -21,7 +21,9 @@ impl Core {
     }
 
     pub(super) fn run<E: Effects>(&mut self, worker: WorkerId, tasks: Vec<RunTask>, fx: &mut E) {
-        let (mut batch, mut size) = (Tasks::default(), Batch::default());
+        // They are mostly alike.
+        let body = tasks.first().map_or(0, |task| task.spec.body(task.id.index).len());
+        let (mut batch, mut size) = (Tasks::with_room(tasks.len(), body), Batch::default());
         for task in tasks {
             let payloads = task.inputs.iter().filter_map(|input| match input {
                 Input::Payload(payload) => Some(payload),
