@@ -12,8 +12,6 @@ use std::sync::Arc;
 pub(crate) trait HeldResults: Any + Send + Sync {
     fn label(&self, index: u32) -> TaskLabel;
 
-    fn hash(&self, index: u32) -> u128;
-
     /// The task of another process that makes a result; waits until it has been sent there.
     ///
     /// # Errors
@@ -53,10 +51,6 @@ impl Held {
 
     pub(crate) fn label(&self) -> TaskLabel {
         self.results().label(self.index)
-    }
-
-    pub(crate) fn hash(&self) -> u128 {
-        self.results().hash(self.index)
     }
 
     pub(crate) fn task_sent(&self) -> Result<TaskId> {

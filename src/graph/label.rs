@@ -12,16 +12,21 @@ pub(crate) struct TaskLabel {
     pub(crate) function: &'static Record,
     options: Option<Arc<Options>>,
     pub(crate) hash: u128,
+    /// As of its [`Node`].
+    pub(crate) reproducible: bool,
 }
 
 impl TaskLabel {
-    pub(crate) fn new(function: &'static Record, options: Option<Arc<Options>>, hash: u128) -> Self {
-        Self { function, options, hash }
+    /// The label of a task without options, whose result may be another each time.
+    pub(crate) fn plain(function: &'static Record, hash: u128) -> Self {
+        Self { function, options: None, hash, reproducible: false }
     }
 
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
-            Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
+            Kind::Call { function, options, .. } => {
+                Self { function, options: options.clone(), hash: node.hash, reproducible: node.reproducible }
+            }
             Kind::Held(held) => held.label(),
         }
     }

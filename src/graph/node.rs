@@ -18,6 +18,8 @@ pub struct Node {
     pub(crate) kind: Kind,
     /// Equal hashes mean the same task. The first half shows in the key.
     pub(crate) hash: u128,
+    /// Whether it and all that it needs are pure: what it gives once, it gives each time.
+    pub(crate) reproducible: bool,
 }
 
 #[derive(Debug)]
@@ -45,17 +47,19 @@ pub enum Arg {
 
 impl Node {
     pub(crate) fn call(function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>>) -> Self {
-        let hash = match &options {
-            Some(o) if o.pure => content_hash(function, &args),
-            _ => None,
-        };
+        let pure = options.as_ref().is_some_and(|o| o.pure);
+        let hash = if pure { content_hash(function, &args) } else { None };
         let hash = hash.unwrap_or_else(|| serial_hash(function));
-        Self { kind: Kind::Call { function, args, options }, hash }
+        let mut reproducible = pure;
+        if pure {
+            args.iter().for_each(|arg| arg.each_task(&mut |input| reproducible &= input.reproducible));
+        }
+        Self { kind: Kind::Call { function, args, options }, hash, reproducible }
     }
 
     pub(crate) fn held(held: Held) -> Self {
-        let hash = held.hash();
-        Self { kind: Kind::Held(held), hash }
+        let label = held.label();
+        Self { kind: Kind::Held(held), hash: label.hash, reproducible: label.reproducible }
     }
 
     /// The same task with other options.
@@ -64,7 +68,7 @@ impl Node {
         let mut options = options.as_deref().cloned().unwrap_or_default();
         set(&mut options);
         let kind = Kind::Call { function, args: args.clone(), options: Some(Arc::new(options)) };
-        Some(Self { kind, hash: self.hash })
+        Some(Self { kind, hash: self.hash, reproducible: self.reproducible })
     }
 
     pub(crate) fn options(&self) -> Option<&Options> {

@@ -26,11 +26,9 @@ const CHAIN: u32 = 256;
 /// Up to so many dependencies are searched one by one.
 const FEW: u32 = 32;
 
-/// A job, and which task of the graph each of its tasks ends with.
+/// A graph as a job.
 pub(crate) struct Wired {
     pub(crate) spec: JobSpec,
-    /// For each task of the job, the task of the graph whose result it has; `u32::MAX` for an argument.
-    pub(crate) ends: Vec<u32>,
     /// For each of the job's outputs, its place among the graph's.
     pub(crate) indices: Vec<u32>,
 }
@@ -48,7 +46,6 @@ struct JobWriter<'a> {
     graph: &'a Dag,
     pool: Option<&'a SegmentPool>,
     spec: JobSpec,
-    ends: Vec<u32>,
     /// For each task of the graph, the task of the job with its result, or `EXTERNAL | i`. Not set for inner links.
     place: Vec<u32>,
     /// Whether a task's only use is as the only input of the next: then it is a step of that one.
@@ -75,7 +72,6 @@ impl Dag {
             graph: self,
             pool,
             spec: JobSpec::default(),
-            ends: Vec::with_capacity(n),
             place: vec![u32::MAX; n],
             inner: vec![false; n],
             length: vec![1; n],
@@ -99,7 +95,7 @@ impl Dag {
             }
         }
         writer.outputs(deliver);
-        Ok(Wired { spec: writer.spec, ends: writer.ends, indices: writer.indices })
+        Ok(Wired { spec: writer.spec, indices: writer.indices })
     }
 }
 
@@ -150,12 +146,11 @@ impl JobWriter<'_> {
         let mut refs = self.graph.refs(first).iter();
         // Steps are written innermost first, but in postfix form a step's other operands stand around its input.
         self.step(&mut body, &chain, chain.len(), &mut refs, last)?;
+        let index = self.spec.len() as u32;
         self.spec.bodies.extend_from_slice(&body);
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.deps.extend_from_slice(&self.deps);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
-        let index = self.ends.len() as u32;
-        self.ends.push(id);
         self.place[id as usize] = index;
         if let Some(options) = self.graph.nodes[id as usize].options().filter(|o| o.matter()) {
             self.spec.options.push((index, options.to_wire()));
@@ -281,7 +276,7 @@ impl JobWriter<'_> {
             return Ok(());
         }
         let payload = encode(self.pool, value, codec).map_err(refused)?;
-        let index = self.ends.len() as u32;
+        let index = self.spec.len() as u32;
         if let Some(known) = self.literals.enter(value, codec, &payload, &self.spec.data, index) {
             self.dependency(body, known);
             return Ok(());
@@ -289,7 +284,6 @@ impl JobWriter<'_> {
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
         self.spec.data.push((index, payload));
-        self.ends.push(u32::MAX);
         self.dependency(body, index);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::WorkerIndex;
-use crate::error::DeathRecord;
+use crate::error::{Cause, DeathRecord};
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WantedResult, WireOptions};
@@ -296,6 +296,11 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn task_id(&self, index: u32) -> TaskId {
         TaskId { job: self.id, index }
+    }
+
+    /// The failure of a task, found here and not by its worker.
+    pub(super) fn failure(&self, index: u32, worker: Option<String>, cause: Cause) -> Failure {
+        Failure { task: self.task_id(index), step: 0, call: self.spec.call(index), worker, cause }
     }
 
     pub(super) fn state(&self, index: u32) -> State {

@@ -121,7 +121,7 @@ impl Scheduler {
             let guilty = blame && running.contains(&task);
             if let Some(cause) = guilty.then(|| self.blame(r, &record)).flatten() {
                 let worker = Some(record.worker.clone());
-                let failure = Failure { task, step: 0, call: None, worker, cause };
+                let failure = self.jobs[r.job].failure(r.index, worker, cause);
                 self.fail(r, Arc::new(failure));
                 self.settle();
                 continue;

@@ -305,7 +305,7 @@ impl Scheduler {
 
     pub(super) fn failure_of(&self, r: TaskRef, worker: Option<WorkerIndex>, cause: Cause) -> Failure {
         let worker = worker.and_then(|w| self.workers.get(w)).map(|w| w.spec.name.clone());
-        Failure { task: self.jobs[r.job].task_id(r.index), step: 0, call: None, worker, cause }
+        self.jobs[r.job].failure(r.index, worker, cause)
     }
 
     /// A run of an active task failed: it is repeated as often as it may be.

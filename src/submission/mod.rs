@@ -39,6 +39,37 @@ enum Labels {
     Map(MapNames),
 }
 
+/// What outputs that fail are run again from. Nothing else keeps the arguments and inputs of a submission once it has been
+/// sent, or has run: its labels are enough to say what failed.
+pub(crate) enum Again {
+    /// Whoever runs the tasks knows.
+    Elsewhere,
+    /// The calls of the outputs, each until it has succeeded or nobody holds its result any more.
+    Calls(SmallVec<[Option<Arc<Node>>; 1]>),
+    /// The map that it is, until all calls have succeeded.
+    Map(Arc<MapTasks>),
+}
+
+impl Again {
+    pub(crate) fn of(graph: &Graph) -> Self {
+        match graph {
+            Graph::Dag(dag) => {
+                let outputs = dag.outputs();
+                Self::Calls(outputs.iter().map(|&id| Some(Arc::clone(&dag.nodes[id as usize]))).collect())
+            }
+            Graph::Map(map) => Self::Map(Arc::clone(map)),
+        }
+    }
+
+    /// Takes the call of an output.
+    fn take(&mut self, index: u32) -> Option<Arc<Node>> {
+        match self {
+            Self::Calls(calls) => calls.get_mut(index as usize)?.take(),
+            Self::Elsewhere | Self::Map(_) => None,
+        }
+    }
+}
+
 /// How many handles an output has, without the first. It is released when that one is.
 #[derive(Default)]
 pub(crate) struct HandleCount(AtomicU32);
@@ -123,11 +154,7 @@ impl ResultStates {
 
 struct State {
     results: ResultStates,
-    /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a map, and
-    /// for values that were given.
-    nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-    /// The map that it is, as long as an output of it may still fail.
-    map: Option<Arc<MapTasks>>,
+    again: Again,
     waiters: LazyMap<u32, Waiters>,
     groups: Vec<Subscriber>,
     /// Outputs that are not done.
@@ -164,26 +191,21 @@ impl fmt::Debug for Submission {
 
 impl Submission {
     /// The submission of a graph, one result for each output of a DAG, or each call of a map.
-    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph, want: Want) -> Arc<Self> {
-        let fails_fast = want == Want::ValuesOrFailure;
-        match graph {
+    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph, want: Want, again: Again) -> Arc<Self> {
+        let (n, labels) = match graph {
             Graph::Dag(dag) => {
                 let outputs = dag.outputs();
-                let nodes = || outputs.iter().map(|&id| &dag.nodes[id as usize]);
-                let labels = nodes().map(|n| TaskLabel::of(n)).collect();
-                let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
-                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None, fails_fast)
+                let label = |&id: &u32| TaskLabel::of(&dag.nodes[id as usize]);
+                (outputs.len(), Labels::Each(outputs.iter().map(label).collect()))
             }
-            Graph::Map(map) => {
-                let labels = Labels::Map(map.names);
-                Self::with(number, backend, map.len(), labels, SmallVec::new(), Some(Arc::clone(map)), fails_fast)
-            }
-        }
+            Graph::Map(map) => (map.len(), Labels::Map(map.names)),
+        };
+        Self::with(number, backend, n, labels, again, want == Want::ValuesOrFailure)
     }
 
     /// The submission of values that are given.
     pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
-        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None, false)
+        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), Again::Elsewhere, false)
     }
 
     fn with(
@@ -191,14 +213,12 @@ impl Submission {
         backend: Arc<dyn Backend>,
         n: usize,
         labels: Labels,
-        nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-        map: Option<Arc<MapTasks>>,
+        again: Again,
         fails_fast: bool,
     ) -> Arc<Self> {
         let state = State {
             results: ResultStates::new(n),
-            nodes,
-            map,
+            again,
             waiters: LazyMap::default(),
             groups: Vec::new(),
             pending: n as u32,
@@ -270,7 +290,7 @@ impl Submission {
     pub(crate) fn label(&self, index: u32) -> TaskLabel {
         match &self.labels {
             Labels::Each(labels) => labels[index as usize].clone(),
-            Labels::Map(names) => TaskLabel::new(names.function, None, names.hash(index)),
+            Labels::Map(names) => TaskLabel::plain(names.function, names.hash(index)),
         }
     }
 
@@ -289,16 +309,36 @@ impl Submission {
         }
     }
 
-    /// The graph of an output that has not succeeded.
-    pub(crate) fn node(&self, index: u32) -> Option<Arc<Node>> {
+    /// The call of an output that has failed, to run it again, if it is kept here.
+    pub(crate) fn failed_call(&self, index: u32) -> Option<Arc<Node>> {
         let map = {
             let state = self.state.0.lock();
-            let Some(map) = &state.map else { return state.nodes.get(index as usize)?.clone() };
-            let may_fail = matches!(state.results.get(index), ResultState::Pending { .. } | ResultState::Failed(_));
-            may_fail.then(|| Arc::clone(map))?
+            if !matches!(state.results.get(index), ResultState::Failed(_)) {
+                return None;
+            }
+            match &state.again {
+                Again::Elsewhere => return None,
+                Again::Calls(calls) => return calls.get(index as usize)?.clone(),
+                Again::Map(map) => Arc::clone(map),
+            }
         };
         // The value's own code runs here.
         Some(map.node(index))
+    }
+
+    /// Lets go of the calls of outputs that nobody holds any more.
+    pub(crate) fn forget_calls(&self, indices: &[u32]) {
+        let mut state = self.state.0.lock();
+        let unused: SmallVec<[Arc<Node>; 1]> = indices.iter().filter_map(|&index| state.again.take(index)).collect();
+        drop(state);
+        // With them go values of the user's.
+        drop(unused);
+    }
+
+    /// Lets go of all calls: whoever runs them has them.
+    pub(crate) fn forget_all_calls(&self) {
+        let unused = std::mem::replace(&mut self.state.0.lock().again, Again::Elsewhere);
+        drop(unused);
     }
 
     /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
@@ -310,7 +350,7 @@ impl Submission {
         let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
         let mut guard = self.state.0.lock();
-        let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
+        let State { results, again, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
         for (at, mut new) in news {
             if at as usize >= results.len || results.get(at).is_here() {
                 unused.push(new);
@@ -330,7 +370,7 @@ impl Submission {
             *missing -= u32::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
-                _ => succeeded.extend(nodes.get_mut(at as usize).and_then(Option::take)),
+                _ => succeeded.extend(again.take(at)),
             }
             *old = new;
             if !waiters.is_empty()
@@ -343,7 +383,10 @@ impl Submission {
             fire.append(when_all);
         }
         let all_done = *pending == 0;
-        let needless = if all_done && *failed == 0 { map.take() } else { None };
+        let needless = match all_done && *failed == 0 {
+            true => std::mem::replace(again, Again::Elsewhere),
+            false => Again::Elsewhere,
+        };
         let arrived = Self::arrived(groups);
         drop(guard);
         drop((needless, unused, succeeded));
@@ -437,12 +480,6 @@ impl Submission {
 
     pub(crate) fn is_all_done(&self) -> bool {
         self.state.0.lock().pending == 0
-    }
-
-    /// Whether all outputs are done, and none of them failed.
-    pub(crate) fn has_succeeded(&self) -> bool {
-        let state = self.state.0.lock();
-        state.pending == 0 && state.failed == 0
     }
 
     pub(crate) fn is_done(&self, index: u32) -> bool {

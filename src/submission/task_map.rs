@@ -124,13 +124,15 @@ impl TaskMap {
     }
 
     /// Those of some outputs to come that have been dropped.
-    pub(crate) fn dropped(&self, indices: Range<u32>) -> Vec<u32> {
+    pub(crate) fn dropped(&self, indices: Range<u32>) -> Vec<(u32, Dropped)> {
         let sent = self.sent.lock();
-        let mut dropped: Vec<u32> = match sent.dropped.len() < indices.len() {
-            true => sent.dropped.iter().map(|(index, _)| *index).filter(|index| indices.contains(index)).collect(),
-            false => indices.filter(|index| sent.dropped.contains_key(index)).collect(),
+        let mut dropped: Vec<(u32, Dropped)> = match sent.dropped.len() < indices.len() {
+            true => {
+                sent.dropped.iter().map(|(index, how)| (*index, *how)).filter(|(at, _)| indices.contains(at)).collect()
+            }
+            false => indices.filter_map(|index| Some((index, *sent.dropped.get(&index)?))).collect(),
         };
-        dropped.sort_unstable();
+        dropped.sort_unstable_by_key(|(index, _)| *index);
         dropped
     }
 
@@ -200,12 +202,12 @@ mod tests {
     fn what_goes_before_it_is_sent_is_known() {
         let map = TaskMap::unsent(JobId { session: SessionId(0), number: 0 });
         assert!(map.drop_outputs(&[1, 5], Dropped::Released).is_empty());
-        assert_eq!(map.dropped(0..4), [1]);
+        assert_eq!(map.dropped(0..4), [(1, Dropped::Released)]);
         // Number 3 goes while 0, 2 and 3 are being written.
         assert!(map.drop_outputs(&[3], Dropped::Cancelled).is_empty());
         let late = map.sent(4, [(0, 0), (2, 1), (3, 2)].into_iter(), || Ok::<(), ()>(()));
         assert_eq!(late, Ok(vec![(2, Dropped::Cancelled)]));
         assert_eq!(map.drop_outputs(&[2, 0, 1], Dropped::Released), [0, 1]);
-        assert_eq!(map.dropped(4..8), [5]);
+        assert_eq!(map.dropped(4..8), [(5, Dropped::Released)]);
     }
 }

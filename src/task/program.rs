@@ -152,11 +152,16 @@ impl<'a> Iterator for Ops<'a> {
 }
 
 /// The offset of the function that gives a program's result, whichever build it is of; 0 where there is none.
-pub(crate) fn function(mut body: &[u8]) -> u64 {
-    let mut last = 0;
+pub(crate) fn function(body: &[u8]) -> u64 {
+    last_call(body).map_or(0, |(offset, _)| offset)
+}
+
+/// The call that gives a program's result: the offset of its function, whichever build that is of, and its key.
+pub(crate) fn last_call(mut body: &[u8]) -> Option<(u64, u64)> {
+    let mut last = None;
     while let Some(step) = Step::read(&mut body) {
-        if let Step::Call { offset, .. } = step {
-            last = offset;
+        if let Step::Call { offset, key, .. } = step {
+            last = Some((offset, key));
         }
     }
     last
