@@ -157,7 +157,7 @@ impl MapSender {
                 self.remote.check_open()?;
                 return Err(Error::Closed { reason: "a part of the map has been refused".to_string() });
             };
-            entry.unreleased += spec.outputs.len();
+            entry.unreleased += spec.outputs.len() as u32;
         }
         // Before anybody may take them as sent.
         self.submission.settle(failed);
@@ -212,8 +212,9 @@ impl MapSender {
             }
         };
         // What was released last may have been kept back.
-        if let Some(entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
-            self.remote.send_quietly(Request::Release { number: self.submission.number, outputs: entry.released });
+        if let Some(mut entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
+            let outputs = std::mem::take(&mut *entry.released);
+            self.remote.send_quietly(Request::Release { number: self.submission.number, outputs });
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
-use crate::lazy_map::LazyMap;
+use crate::lazy_map::{LazyMap, LazyVec};
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
@@ -34,6 +34,7 @@ use crate::task::codec::Codec;
 use crate::task::encode::encode;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -69,17 +70,22 @@ const RELEASES: usize = 256;
 pub(crate) struct SubmissionEntry {
     pub(crate) submission: Weak<Submission>,
     /// Outputs that have not been released, and one more while there are outputs that have not been sent.
-    pub(crate) unreleased: usize,
+    pub(crate) unreleased: u32,
     /// Tasks that have been released, of which the supervisor has not been told.
-    pub(crate) released: Vec<u32>,
+    pub(crate) released: LazyVec<u32>,
     /// Tasks that this side has cancelled, and of which the supervisor may still say so.
     pub(crate) cancelled: LazyMap<u32, ()>,
 }
 
 impl SubmissionEntry {
     /// `unreleased`: see there.
-    pub(crate) fn new(submission: &Arc<Submission>, unreleased: usize) -> Self {
-        Self { submission: Arc::downgrade(submission), unreleased, released: Vec::new(), cancelled: LazyMap::default() }
+    pub(crate) fn new(submission: &Arc<Submission>, unreleased: u32) -> Self {
+        Self {
+            submission: Arc::downgrade(submission),
+            unreleased,
+            released: LazyVec::default(),
+            cancelled: LazyMap::default(),
+        }
     }
 }
 
@@ -206,7 +212,7 @@ impl Remote {
                 Some((word.index, word.result))
             });
             let mut failed = 0;
-            let news: Vec<_> = task_map
+            let news: SmallVec<[_; 1]> = task_map
                 .outputs(words)
                 .into_iter()
                 .filter_map(|(index, result)| match result {
@@ -302,7 +308,7 @@ impl Remote {
         let outputs = {
             let mut submissions = self.submissions.lock();
             let Some(entry) = submissions.get_mut(&number) else { return };
-            entry.unreleased = entry.unreleased.saturating_sub(outputs.len());
+            entry.unreleased = entry.unreleased.saturating_sub(outputs.len() as u32);
             let outputs = if entry.released.is_empty() && !light {
                 outputs
             } else {
@@ -310,7 +316,7 @@ impl Remote {
                 if light && entry.unreleased > 0 && entry.released.len() < RELEASES {
                     return;
                 }
-                std::mem::take(&mut entry.released)
+                std::mem::take(&mut *entry.released)
             };
             if entry.unreleased == 0 {
                 submissions.remove(&number);
@@ -386,7 +392,7 @@ impl Backend for Remote {
         };
         let forwarded = if want.here() { aliases.clone() } else { Vec::new() };
         submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
-        let entry = SubmissionEntry::new(&submission, spec.outputs.len());
+        let entry = SubmissionEntry::new(&submission, spec.outputs.len() as u32);
         self.send(number, entry, spec)?;
         forwarded.into_iter().for_each(|(index, from)| forward(from, Arc::downgrade(&submission), index));
         Ok(submission)
@@ -420,7 +426,7 @@ impl Backend for Remote {
         submission.set_task_map(TaskMap::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
         submission.settle(spec.data.iter().map(|(index, payload)| (*index, ResultState::Payload(payload.clone()))));
-        let entry = SubmissionEntry::new(&submission, n as usize);
+        let entry = SubmissionEntry::new(&submission, n);
         self.send(number, entry, spec)?;
         Ok(submission)
     }

@@ -16,7 +16,7 @@ use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::host::report;
 use crate::ids::TaskId;
-use crate::lazy_map::LazyMap;
+use crate::lazy_map::{LazyMap, LazyVec};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
@@ -156,31 +156,29 @@ struct State {
     results: ResultStates,
     again: Again,
     waiters: LazyMap<u32, Waiters>,
-    groups: Vec<Subscriber>,
+    groups: LazyVec<Subscriber>,
     /// Outputs that are not done.
     pending: u32,
     failed: u32,
     /// Outputs whose value is not here.
     missing: u32,
     when_all: Waiters,
+    /// Counts this graph as under way.
+    permit: Option<Permit>,
 }
 
-/// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
-#[repr(align(64))]
-struct CacheLine<T>(T);
-
-/// One submitted graph.
+/// One submitted graph. Some threads count handles while others settle results: what is between their fields keeps them
+/// in other cache lines.
+#[repr(C)]
 pub(crate) struct Submission {
-    pub(crate) number: u32,
+    handles: SmallVec<[HandleCount; 2]>,
     backend: Arc<dyn Backend>,
     labels: Labels,
+    task_map: OnceLock<TaskMap>,
+    pub(crate) number: u32,
     /// Whether it ends with the first failure.
     fails_fast: bool,
-    state: CacheLine<Mutex<State>>,
-    handles: SmallVec<[HandleCount; 2]>,
-    task_map: OnceLock<Box<TaskMap>>,
-    /// Counts this graph as under way.
-    permit: Mutex<Option<Permit>>,
+    state: Mutex<State>,
 }
 
 impl fmt::Debug for Submission {
@@ -220,21 +218,21 @@ impl Submission {
             results: ResultStates::new(n),
             again,
             waiters: LazyMap::default(),
-            groups: Vec::new(),
+            groups: LazyVec::default(),
             pending: n as u32,
             failed: 0,
             missing: n as u32,
             when_all: SmallVec::new(),
+            permit: None,
         };
         Arc::new(Self {
-            number,
+            handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             backend,
             labels,
-            fails_fast,
-            state: CacheLine(Mutex::new(state)),
-            handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             task_map: OnceLock::new(),
-            permit: Mutex::new(None),
+            number,
+            fails_fast,
+            state: Mutex::new(state),
         })
     }
 
@@ -248,14 +246,14 @@ impl Submission {
 
     /// Says where the outputs are made. To be said once, before anybody sees the submission.
     pub(crate) fn set_task_map(&self, task_map: TaskMap) {
-        if self.task_map.set(Box::new(task_map)).is_err() {
+        if self.task_map.set(task_map).is_err() {
             report!(Error, "submission {} has two task maps", self.number);
         }
     }
 
     /// Where the outputs are made, if that is in other processes.
     pub(crate) fn task_map(&self) -> Option<&TaskMap> {
-        self.task_map.get().map(|task_map| &**task_map)
+        self.task_map.get()
     }
 
     /// The task that makes an output, if it is a task of another process and has been sent there.
@@ -312,7 +310,7 @@ impl Submission {
     /// The call of an output that has failed, to run it again, if it is kept here.
     pub(crate) fn failed_call(&self, index: u32) -> Option<Arc<Node>> {
         let map = {
-            let state = self.state.0.lock();
+            let state = self.state.lock();
             if !matches!(state.results.get(index), ResultState::Failed(_)) {
                 return None;
             }
@@ -328,7 +326,7 @@ impl Submission {
 
     /// Lets go of the calls of outputs that nobody holds any more.
     pub(crate) fn forget_calls(&self, indices: &[u32]) {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let unused: SmallVec<[Arc<Node>; 1]> = indices.iter().filter_map(|&index| state.again.take(index)).collect();
         drop(state);
         // With them go values of the user's.
@@ -337,7 +335,7 @@ impl Submission {
 
     /// Lets go of all calls: whoever runs them has them.
     pub(crate) fn forget_all_calls(&self) {
-        let unused = std::mem::replace(&mut self.state.0.lock().again, Again::Elsewhere);
+        let unused = std::mem::replace(&mut self.state.lock().again, Again::Elsewhere);
         drop(unused);
     }
 
@@ -349,8 +347,8 @@ impl Submission {
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
         let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
-        let mut guard = self.state.0.lock();
-        let State { results, again, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
+        let mut guard = self.state.lock();
+        let State { results, again, waiters, groups, pending, failed, missing, when_all, permit } = &mut *guard;
         for (at, mut new) in news {
             if at as usize >= results.len || results.get(at).is_here() {
                 unused.push(new);
@@ -359,7 +357,9 @@ impl Submission {
             let old = results.get_mut(at);
             if let ResultState::Pending { wanted } = *old {
                 *pending -= 1;
-                groups.iter_mut().for_each(|group| group.settled(at));
+                if !groups.is_empty() {
+                    groups.iter_mut().for_each(|group| group.settled(at));
+                }
                 if let ResultState::Remote { asked, .. } = &mut new
                     && wanted
                 {
@@ -387,13 +387,10 @@ impl Submission {
             true => std::mem::replace(again, Again::Elsewhere),
             false => Again::Elsewhere,
         };
+        let permit = if all_done { permit.take() } else { None };
         let arrived = Self::arrived(groups);
         drop(guard);
-        drop((needless, unused, succeeded));
-        if all_done {
-            let permit = self.permit.lock().take();
-            drop(permit);
-        }
+        drop((needless, unused, succeeded, permit));
         if !ask.is_empty() {
             self.backend.fetch(self, &ask);
         }
@@ -402,7 +399,7 @@ impl Submission {
     }
 
     /// Whom to tell of what, apart from those who do not listen any more.
-    fn arrived(groups: &mut Vec<Subscriber>) -> SmallVec<[(Arc<CompletionQueue>, Vec<usize>); 1]> {
+    fn arrived(groups: &mut LazyVec<Subscriber>) -> SmallVec<[(Arc<CompletionQueue>, Vec<usize>); 1]> {
         if groups.is_empty() {
             return SmallVec::new();
         }
@@ -410,21 +407,23 @@ impl Submission {
         let arrived = news.filter_map(|group| Some((group.to.upgrade()?, std::mem::take(&mut group.done)))).collect();
         groups.retain(|group| group.left > 0 && group.to.strong_count() > 0);
         if groups.is_empty() {
-            *groups = Vec::new();
+            *groups = LazyVec::default();
         }
         arrived
     }
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         // Nothing is known of those behind.
         let known = places.before(state.results.known.len() as u32);
         let done: Vec<usize> =
             known.filter(|(index, _)| state.results.get(*index).is_done()).map(|(_, place)| place).collect();
         let left = places.len() - done.len();
         if left > 0 {
-            state.groups.retain(|group| group.to.strong_count() > 0);
+            if !state.groups.is_empty() {
+                state.groups.retain(|group| group.to.strong_count() > 0);
+            }
             let (to, told) = (Arc::downgrade(to), FxHashSet::default());
             state.groups.push(Subscriber { to, places, left, done: Vec::new(), told });
         }
@@ -436,24 +435,28 @@ impl Submission {
 
     /// Counts this graph as under way until it is done.
     pub(crate) fn keep_until_done(&self, permit: Permit) {
-        *self.permit.lock() = Some(permit);
-        if self.is_all_done() {
-            let permit = self.permit.lock().take();
-            drop(permit);
-        }
+        let mut state = self.state.lock();
+        let needless = match state.pending {
+            0 => Some(permit),
+            _ => state.permit.replace(permit),
+        };
+        drop(state);
+        drop(needless);
     }
 
     /// Makes a failed output pending again.
     pub(crate) fn reopen(&self, index: u32) -> bool {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let State { results, groups, .. } = &mut *state;
         let place = results.get_mut(index);
         if !matches!(place, ResultState::Failed(_)) {
             return false;
         }
         let failure = std::mem::replace(place, ResultState::Pending { wanted: false });
-        for group in groups.iter_mut() {
-            group.told.insert(index);
+        if !groups.is_empty() {
+            for group in groups.iter_mut() {
+                group.told.insert(index);
+            }
         }
         state.pending += 1;
         state.failed -= 1;
@@ -467,7 +470,7 @@ impl Submission {
     /// Fails every output that is not here.
     pub(crate) fn fail_rest(&self, error: impl Fn(&TaskLabel) -> TaskError) {
         let left: Vec<u32> = {
-            let state = self.state.0.lock();
+            let state = self.state.lock();
             (0..).zip(state.results.iter()).filter(|(_, index)| !index.is_here()).map(|(at, _)| at).collect()
         };
         self.settle(left.into_iter().map(|at| (at, ResultState::Failed(error(&self.label(at))))));
@@ -475,11 +478,7 @@ impl Submission {
 
     /// Looks at an output.
     pub(crate) fn with_state<R>(&self, index: u32, f: impl FnOnce(&ResultState) -> R) -> R {
-        f(self.state.0.lock().results.get(index))
-    }
-
-    pub(crate) fn is_all_done(&self) -> bool {
-        self.state.0.lock().pending == 0
+        f(self.state.lock().results.get(index))
     }
 
     pub(crate) fn is_done(&self, index: u32) -> bool {
@@ -488,7 +487,7 @@ impl Submission {
 
     /// Calls back when the output is done; at once, if it is.
     pub(crate) fn when_done(&self, index: u32, waiter: Waiter) {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         if state.results.get(index).is_done() {
             drop(state);
             return waiter.fire();
@@ -499,7 +498,7 @@ impl Submission {
     /// Has the values of these outputs sent here, each as soon as it is there.
     pub(crate) fn want_here(&self, indices: impl IntoIterator<Item = u32>) {
         let mut ask = Vec::new();
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         for index in indices {
             match state.results.get_mut(index) {
                 ResultState::Pending { wanted } => *wanted = true,
@@ -522,12 +521,12 @@ impl Submission {
         index: u32,
         waiter: impl FnOnce() -> Waiter,
     ) -> Option<Result<LocalValue, TaskError>> {
-        if let Some(here) = self.here(&self.state.0.lock(), index) {
+        if let Some(here) = self.here(&self.state.lock(), index) {
             return Some(here);
         }
         // Cloning a waker runs the code of whoever made it, and so does dropping one.
         let waiter = waiter();
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let here = self.here(&state, index);
         if here.is_some() {
             drop(state);
@@ -576,7 +575,7 @@ impl Submission {
 
     /// The failure that has ended it before all outputs were there: that of the first of these which has one.
     pub(crate) fn early_failure(&self, indices: &[u32]) -> Option<TaskError> {
-        let state = self.state.0.lock();
+        let state = self.state.lock();
         if !self.fails_fast || state.failed == 0 {
             return None;
         }
@@ -598,7 +597,7 @@ impl Submission {
             deadline,
             || self.backend.poll(),
             || {
-                let mut state = self.state.0.lock();
+                let mut state = self.state.lock();
                 let over = self.is_over(&state);
                 if !over && !std::mem::replace(&mut told, true) {
                     Self::add_waiter(&mut state.when_all, Waiter::here());
@@ -611,7 +610,7 @@ impl Submission {
     /// Whether that is so; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
         {
-            let state = self.state.0.lock();
+            let state = self.state.lock();
             if self.is_over(&state) {
                 return true;
             }
@@ -621,7 +620,7 @@ impl Submission {
         }
         // Cloning it runs the code of whoever made it.
         let waiter = Waiter::Waker(waker.clone());
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let over = self.is_over(&state);
         let unused = if over { Some(waiter) } else { Self::add_waiter(&mut state.when_all, waiter) };
         drop(state);
@@ -631,7 +630,7 @@ impl Submission {
 
     /// Takes an output that is here, for the last time.
     pub(crate) fn take(&self, index: u32) -> Result<LocalValue, TaskError> {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let place = state.results.get_mut(index);
         if !place.is_here() {
             return Err(cancelled(&self.label(index)));

@@ -127,6 +127,11 @@ impl SharedCore {
         requests.len() == 1
     }
 
+    /// Whether the client in this process has asked for something that nobody has served.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.lock().is_empty()
+    }
+
     /// Serves what the client in this process has asked for, if it suits and no other thread has the core. Nothing is told
     /// to the client, so that its thread may hold its locks. The answer: whether the actor need not be called, and where
     /// a message has been sent last.
