@@ -26,8 +26,10 @@ pub(crate) trait HeldResults: Any + Send + Sync {
 
 /// A handle of a result, without what it is a result of.
 ///
-/// Results hold each other: the graph of one has handles of others as its nodes, and so on, for as long a chain as users
-/// make. When the last handle of such a chain is dropped, each is dropped after the one before, and not inside of it.
+/// Results hold each other where tasks run in this process: a graph that waits to run there, or a failed call that may be
+/// run again, has handles of others as its nodes, and so on, for as long a chain as users make. When the last handle of such
+/// a chain is dropped, each is dropped after the one before, and not inside of it. (What is sent to worker processes is
+/// not kept.)
 pub(crate) struct Held {
     /// Always there, but for a handle that is being dropped.
     results: Option<Arc<dyn HeldResults>>,

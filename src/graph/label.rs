@@ -11,7 +11,9 @@ use std::sync::Arc;
 pub(crate) struct TaskLabel {
     pub(crate) function: &'static Record,
     options: Option<Arc<Options>>,
-    pub(crate) hash: u128,
+    /// The upper and the lower half: a number of that width would have the label, and whatever holds it, lie at multiples
+    /// of 16 bytes.
+    hash: [u64; 2],
     /// As of its [`Node`].
     pub(crate) reproducible: bool,
 }
@@ -19,13 +21,17 @@ pub(crate) struct TaskLabel {
 impl TaskLabel {
     /// The label of a task without options, whose result may be another each time.
     pub(crate) fn plain(function: &'static Record, hash: u128) -> Self {
-        Self { function, options: None, hash, reproducible: false }
+        Self { function, options: None, hash: halves(hash), reproducible: false }
+    }
+
+    pub(crate) fn hash(&self) -> u128 {
+        u128::from(self.hash[0]) << 64 | u128::from(self.hash[1])
     }
 
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
             Kind::Call { function, options, .. } => {
-                Self { function, options: options.clone(), hash: node.hash, reproducible: node.reproducible }
+                Self { function, options: options.clone(), hash: halves(node.hash), reproducible: node.reproducible }
             }
             Kind::Held(held) => held.label(),
         }
@@ -39,7 +45,7 @@ impl TaskLabel {
     }
 
     pub(crate) fn key(&self) -> String {
-        node::key(&self.name(), (self.hash >> 64) as u64)
+        node::key(&self.name(), self.hash[0])
     }
 
     /// Whether the task has the options of a node.
@@ -50,4 +56,8 @@ impl TaskLabel {
     pub(crate) fn is_pure(&self) -> bool {
         self.options.as_deref().is_some_and(|o| o.pure)
     }
+}
+
+fn halves(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
 }

@@ -59,7 +59,7 @@ impl Node {
 
     pub(crate) fn held(held: Held) -> Self {
         let label = held.label();
-        Self { kind: Kind::Held(held), hash: label.hash, reproducible: label.reproducible }
+        Self { kind: Kind::Held(held), hash: label.hash(), reproducible: label.reproducible }
     }
 
     /// The same task with other options.

@@ -212,8 +212,8 @@ impl MapSender {
             }
         };
         // What was released last may have been kept back.
-        if let Some(mut entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
-            let outputs = std::mem::take(&mut *entry.released);
+        let released = forgotten.and_then(|entry| entry.said).map(|said| said.released);
+        if let Some(outputs) = released.filter(|released| !released.is_empty()) {
             self.remote.send_quietly(Request::Release { number: self.submission.number, outputs });
         }
     }

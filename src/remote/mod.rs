@@ -15,7 +15,6 @@ use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
-use crate::lazy_map::{LazyMap, LazyVec};
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
@@ -33,7 +32,7 @@ use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::encode::encode;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -71,21 +70,23 @@ pub(crate) struct SubmissionEntry {
     pub(crate) submission: Weak<Submission>,
     /// Outputs that have not been released, and one more while there are outputs that have not been sent.
     pub(crate) unreleased: u32,
+    /// What was said of some of its tasks.
+    pub(crate) said: Option<Box<Said>>,
+}
+
+/// What this side has said of tasks of a submission.
+#[derive(Default)]
+pub(crate) struct Said {
     /// Tasks that have been released, of which the supervisor has not been told.
-    pub(crate) released: LazyVec<u32>,
+    pub(crate) released: Vec<u32>,
     /// Tasks that this side has cancelled, and of which the supervisor may still say so.
-    pub(crate) cancelled: LazyMap<u32, ()>,
+    pub(crate) cancelled: FxHashSet<u32>,
 }
 
 impl SubmissionEntry {
     /// `unreleased`: see there.
     pub(crate) fn new(submission: &Arc<Submission>, unreleased: u32) -> Self {
-        Self {
-            submission: Arc::downgrade(submission),
-            unreleased,
-            released: LazyVec::default(),
-            cancelled: LazyMap::default(),
-        }
+        Self { submission: Arc::downgrade(submission), unreleased, said: None }
     }
 }
 
@@ -237,9 +238,7 @@ impl Remote {
     /// Cancels tasks that have been sent.
     pub(crate) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
         if let Some(entry) = self.submissions.lock().get_mut(&number) {
-            for &task in &outputs {
-                entry.cancelled.insert(task, ());
-            }
+            entry.said.get_or_insert_default().cancelled.extend(&outputs);
         }
         self.send_quietly(Request::Cancel { number, outputs });
     }
@@ -249,7 +248,8 @@ impl Remote {
         self.submissions
             .lock()
             .get_mut(&task.job.number)
-            .is_some_and(|entry| entry.cancelled.remove(&task.index).is_some())
+            .and_then(|entry| entry.said.as_mut())
+            .is_some_and(|said| said.cancelled.remove(&task.index))
     }
 
     /// Closes this side: nothing will come any more.
@@ -309,14 +309,17 @@ impl Remote {
             let mut submissions = self.submissions.lock();
             let Some(entry) = submissions.get_mut(&number) else { return };
             entry.unreleased = entry.unreleased.saturating_sub(outputs.len() as u32);
-            let outputs = if entry.released.is_empty() && !light {
-                outputs
-            } else {
-                entry.released.extend(outputs);
-                if light && entry.unreleased > 0 && entry.released.len() < RELEASES {
-                    return;
+            let waits = light && entry.unreleased > 0;
+            let outputs = match &mut entry.said {
+                None if !waits => outputs,
+                said => {
+                    let said = said.get_or_insert_default();
+                    said.released.extend(outputs);
+                    if waits && said.released.len() < RELEASES {
+                        return;
+                    }
+                    std::mem::take(&mut said.released)
                 }
-                std::mem::take(&mut *entry.released)
             };
             if entry.unreleased == 0 {
                 submissions.remove(&number);

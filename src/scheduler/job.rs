@@ -366,7 +366,7 @@ impl Job {
         }
         self.spec = Arc::clone(&DONE);
         (self.dependent_ends, self.dependents) = Default::default();
-        if !self.lanes[0].listed {
+        if self.lanes.iter().all(|lane| !lane.listed) {
             self.lanes = Vec::new();
         }
         true

@@ -162,7 +162,7 @@ struct State {
     failed: u32,
     /// Outputs whose value is not here.
     missing: u32,
-    when_all: Waiters,
+    when_all: LazyVec<Waiter>,
     /// Counts this graph as under way.
     permit: Option<Permit>,
 }
@@ -222,7 +222,7 @@ impl Submission {
             pending: n as u32,
             failed: 0,
             missing: n as u32,
-            when_all: SmallVec::new(),
+            when_all: LazyVec::default(),
             permit: None,
         };
         Arc::new(Self {
@@ -294,7 +294,7 @@ impl Submission {
 
     pub(crate) fn hash(&self, index: u32) -> u128 {
         match &self.labels {
-            Labels::Each(labels) => labels[index as usize].hash,
+            Labels::Each(labels) => labels[index as usize].hash(),
             Labels::Map(names) => names.hash(index),
         }
     }
@@ -379,8 +379,8 @@ impl Submission {
                 fire.extend(waiting);
             }
         }
-        if *missing == 0 || (self.fails_fast && *failed > 0) {
-            fire.append(when_all);
+        if (*missing == 0 || (self.fails_fast && *failed > 0)) && !when_all.is_empty() {
+            fire.extend(when_all.drain(..));
         }
         let all_done = *pending == 0;
         let needless = match all_done && *failed == 0 {
@@ -559,12 +559,12 @@ impl Submission {
         }
     }
 
-    /// Adds one who waits; gives it back if it is among them already.
-    fn add_waiter(waiters: &mut Waiters, waiter: Waiter) -> Option<Waiter> {
-        if waiters.iter().any(|other| other.is_same(&waiter)) {
+    /// Adds one who waits to some; gives it back if it is among them already.
+    fn add_waiter(waiters: &mut (impl Extend<Waiter> + AsRef<[Waiter]>), waiter: Waiter) -> Option<Waiter> {
+        if waiters.as_ref().iter().any(|other| other.is_same(&waiter)) {
             return Some(waiter);
         }
-        waiters.push(waiter);
+        waiters.extend([waiter]);
         None
     }
 
@@ -600,7 +600,7 @@ impl Submission {
                 let mut state = self.state.lock();
                 let over = self.is_over(&state);
                 if !over && !std::mem::replace(&mut told, true) {
-                    Self::add_waiter(&mut state.when_all, Waiter::here());
+                    Self::add_waiter(&mut *state.when_all, Waiter::here());
                 }
                 over
             },
@@ -622,7 +622,7 @@ impl Submission {
         let waiter = Waiter::Waker(waker.clone());
         let mut state = self.state.lock();
         let over = self.is_over(&state);
-        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut state.when_all, waiter) };
+        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut *state.when_all, waiter) };
         drop(state);
         drop(unused);
         over
