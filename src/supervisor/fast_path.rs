@@ -25,6 +25,8 @@ use std::sync::{Arc, Weak};
 const FEW: usize = 256;
 /// So many submissions close behind each other are served one by one; those behind them are served together.
 const ROW: u32 = 4;
+/// So many are served together at most, unless the core is taken.
+const TOGETHER: usize = 64;
 /// What comes later than this behind the one before is not close behind it: less than a round trip takes.
 const CLOSE_NS: u64 = 12_000;
 
@@ -86,9 +88,13 @@ impl FastPath {
     pub(crate) fn ask(&self, request: Request) {
         let Some(shared_core) = self.shared_core.upgrade() else { return };
         let waits = matches!(request, Request::Submit { .. }) && self.row.goes_on(monotonic_ns());
-        // The thread that put the first one there has them all served.
-        if shared_core.push_request(request) && (waits || !self.try_serve(&shared_core)) {
-            self.supervisor.do_send(Wake);
+        // Whoever puts the first one there has them all served; where the actor falls behind, the client helps.
+        match shared_core.push_request(request) {
+            1 if waits || !self.try_serve(&shared_core) => self.supervisor.do_send(Wake),
+            n if n.is_multiple_of(TOGETHER) => {
+                self.try_serve(&shared_core);
+            }
+            _ => {}
         }
     }
 

@@ -77,7 +77,7 @@ pub fn long_chains_of_persisted_results(client: &Client) {
 
 /// A value of which it can be told how many copies there are in this process.
 #[derive(Clone)]
-struct Watched(Arc<()>);
+struct Watched(#[expect(dead_code, reason = "its count is looked at elsewhere")] Arc<()>);
 
 impl Serialize for Watched {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
