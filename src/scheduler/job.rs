@@ -366,7 +366,9 @@ impl Job {
         }
         self.spec = Arc::clone(&DONE);
         (self.dependent_ends, self.dependents) = Default::default();
-        if self.lanes.iter().all(|lane| !lane.listed) {
+        if let [lane] = &self.lanes[..]
+            && !lane.listed
+        {
             self.lanes = Vec::new();
         }
         true
