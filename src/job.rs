@@ -1,8 +1,11 @@
 //! What client, scheduler and worker mean by a job: its tasks, their inputs, how a run ends, why it failed, what is delivered.
 
 use crate::error::Cause;
+use crate::error::name::TaskName;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
+use crate::task::function::{Record, short_name};
+use crate::task::program;
 use crate::task::shared_input::SharedInput;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -84,6 +87,23 @@ impl JobSpec {
         let i = index as usize;
         let start = if i == 0 { 0 } else { self.body_ends[i - 1] as usize };
         &self.bodies[start..self.body_ends[i] as usize]
+    }
+
+    /// The call whose result a task has, or takes apart; none where that is given.
+    pub(crate) fn call(&self, index: u32) -> Option<FailedCall> {
+        let (last, before) = program::last_calls(self.body(index));
+        let (offset, key) = match before.filter(|_| self.has_parts(index)) {
+            Some(whole) => whole,
+            None => last?,
+        };
+        let given = self.options.binary_search_by_key(&index, |(at, _)| *at).ok();
+        let name = given.and_then(|at| self.options[at].1.name.clone());
+        Some(FailedCall { name: name.map_or(CallName::Function(offset), CallName::Given), key })
+    }
+
+    fn has_parts(&self, index: u32) -> bool {
+        let first = self.parts.partition_point(|(part, _)| *part <= index);
+        self.parts[first..].iter().any(|(part, _)| self.deps(*part).first() == Some(&index))
     }
 
     pub(crate) fn deps(&self, index: u32) -> &[u32] {
@@ -207,6 +227,40 @@ pub(crate) struct Completion {
     pub(crate) outcome: Outcome,
 }
 
+/// What is known of a call that failed: enough for its session to name it, which keeps no graphs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FailedCall {
+    pub(crate) name: CallName,
+    /// The hash in its key.
+    pub(crate) key: u64,
+}
+
+impl FailedCall {
+    /// Its name, if this is the program that it is of.
+    pub(crate) fn task_name(&self) -> Option<TaskName> {
+        match &self.name {
+            CallName::Given(name) => Some(TaskName::own(name.clone(), self.key)),
+            CallName::Function(offset) => Some(TaskName::of_function(Record::at(*offset)?.path(), self.key)),
+        }
+    }
+
+    /// Its name alone.
+    pub(crate) fn name(&self) -> Option<String> {
+        match &self.name {
+            CallName::Given(name) => Some(name.clone()),
+            CallName::Function(offset) => Record::at(*offset).map(|record| short_name(record.path())),
+        }
+    }
+}
+
+/// What a call is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CallName {
+    Given(String),
+    /// As its function, by the function's place in the program that submitted it.
+    Function(u64),
+}
+
 /// Why a task has no result. Crosses processes, so the client makes a `TaskError` of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
@@ -214,8 +268,8 @@ pub(crate) struct Failure {
     pub(crate) task: TaskId,
     /// Which call of a fused task it was.
     pub(crate) step: u32,
-    /// Function name and key hash, where the reporter knows them.
-    pub(crate) call: Option<(String, u64)>,
+    /// That call, where the reporter knows it.
+    pub(crate) call: Option<FailedCall>,
     /// Name of the worker it ran on.
     pub(crate) worker: Option<String>,
     pub(crate) cause: Cause,

@@ -1,7 +1,8 @@
-//! A map that is mostly empty, and then takes a word.
+//! A map and a list that are mostly empty, and then take a word.
 
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
+use std::ops::{Deref, DerefMut};
 
 /// A hash map that takes memory only while there is something in it.
 #[derive(Clone, Debug)]
@@ -47,6 +48,10 @@ impl<K: Eq + Hash, V> LazyMap<K, V> {
         value
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.iter().map(|(key, _)| key)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.0.iter().flat_map(|map| map.iter())
     }
@@ -68,9 +73,54 @@ impl<K: Eq + Hash, V: Default> LazyMap<K, V> {
     }
 }
 
+/// A list that takes memory only once there is something in it.
+#[derive(Clone, Debug)]
+#[expect(clippy::box_collection, reason = "a word is what it is for")]
+pub(crate) struct LazyVec<T>(Option<Box<Vec<T>>>);
+
+impl<T: 'static> LazyVec<T> {
+    const EMPTY: &'static Vec<T> = &Vec::new();
+}
+
+impl<T> Default for LazyVec<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> From<Vec<T>> for LazyVec<T> {
+    fn from(list: Vec<T>) -> Self {
+        Self((!list.is_empty()).then(|| Box::new(list)))
+    }
+}
+
+impl<T: 'static> Deref for LazyVec<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        self.0.as_deref().unwrap_or(Self::EMPTY)
+    }
+}
+
+impl<T: 'static> DerefMut for LazyVec<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        self.0.get_or_insert_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_takes_a_word_while_nothing_is_in_it() {
+        let mut list = LazyVec::<u32>::from(Vec::new());
+        assert_eq!(size_of_val(&list), size_of::<usize>());
+        assert!(list.is_empty() && list.first().is_none() && list.0.is_none());
+        list.push(5);
+        assert_eq!((list.len(), &list[..]), (1, &[5][..]));
+        assert_eq!(*LazyVec::from(vec![1, 2]), [1, 2]);
+    }
 
     #[test]
     fn it_takes_a_word_while_nothing_is_in_it() {

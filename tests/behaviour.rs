@@ -97,7 +97,8 @@ macro_rules! suite {
                 persisted_tasks_do_not_run_again moved_and_cloned_values keys_and_names
                 what_returned_an_error_answers_no_equal_call what_took_too_long_answers_no_equal_call
                 what_was_cancelled_answers_no_equal_call calls_with_other_options_are_not_equal;
-            chains: long_chains_of_futures;
+            chains: long_chains_of_futures long_chains_of_persisted_results arguments_are_let_go
+                failures_are_named_when_they_are_gone finished_results_are_kept_in_files;
             errors: typed_errors_are_kept typed_errors_reach_dependents panics_tell_where other_panics
                 others_go_on the_first_failure_counts try_map_and_chains results_as_plain_values
                 failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values

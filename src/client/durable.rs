@@ -9,8 +9,7 @@ use super::blocking::spawn_blocking;
 use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::error::{Error, Result};
 use crate::files::{open_file, write_whole};
-use crate::graph::node::{Kind, Node};
-use crate::submission::handle::ResultHandle;
+use crate::graph::node::Node;
 use crate::task::{Data, codec, image};
 use rustc_hash::FxHashSet;
 use std::any::type_name;
@@ -57,10 +56,9 @@ impl Client {
         let invalid = |e: io::Error| Error::invalid("directory", format!("{}: {e}", directory.display()));
         fs::create_dir_all(directory).map_err(invalid)?;
         let directory = directory.canonicalize().map_err(invalid)?;
-        let mut known = FxHashSet::default();
         let mut files = Vec::with_capacity(what.len());
         for lazy in what {
-            check_pure(lazy.node(), &mut known)?;
+            check_pure(lazy.node())?;
             files.push(file_of(&directory, lazy.node()));
         }
         let there: Vec<&String> = files.iter().filter(|file| Path::new(file).exists()).collect();
@@ -97,29 +95,21 @@ fn file_of(directory: &Path, node: &Node) -> String {
 }
 
 /// Refuses what may give another result the next time.
-fn check_pure(root: &Arc<Node>, known: &mut FxHashSet<*const Node>) -> Result<()> {
-    let mut open = vec![Arc::clone(root)];
-    while let Some(node) = open.pop() {
-        if !known.insert(Arc::as_ptr(&node)) {
-            continue;
+fn check_pure(root: &Arc<Node>) -> Result<()> {
+    let mut node = root;
+    // The first in the order of its arguments that is not pure, though all that it needs may be.
+    while !node.reproducible {
+        let mut why = None;
+        if node.is_pure() {
+            node.each_input(&mut |input| why = why.or((!input.reproducible).then_some(input)));
         }
-        match &node.kind {
-            Kind::Call { .. } | Kind::Part(_) if node.is_pure() => {
-                node.each_input(&mut |input| open.push(Arc::clone(input)))
-            }
-            // The result of an earlier graph is as good as what computed it.
-            Kind::Held(held) => match ResultHandle::of(held).and_then(|h| h.submission.node(h.index)) {
-                Some(computes) => open.push(computes),
-                None => return Err(impure(&node)),
-            },
-            Kind::Call { .. } | Kind::Part(_) => return Err(impure(&node)),
-        }
+        let Some(input) = why else {
+            let why = "it may give another result each time; say that its function is `.pure()`";
+            return Err(Error::invalid(node.key(), why));
+        };
+        node = input;
     }
     Ok(())
-}
-
-fn impure(node: &Node) -> Error {
-    Error::invalid(node.key(), "it may give another result each time; say that its function is `.pure()`")
 }
 
 /// What a file of this build for a `T` begins with.

@@ -55,7 +55,7 @@ impl Client {
     ///
     /// Of many values (not lazy ones), only the first few hundred are sent to worker processes before this returns, the
     /// others meanwhile: a hundred thousand futures are there within some milliseconds. They keep the values until all
-    /// calls have succeeded.
+    /// calls have been sent to worker processes, or have succeeded in other modes.
     ///
     /// # Errors
     /// As [`submit`](Self::submit). A value that is sent later and cannot be encoded fails its own future, with

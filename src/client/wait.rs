@@ -119,7 +119,7 @@ mod tests {
         fn record<F: TaskFunction<(u64,), u64>>(_: F) -> &'static Record {
             F::RECORD
         }
-        let label = |at| TaskLabel::new(record(|x: u64| x), None, at);
+        let label = |at| TaskLabel::plain(record(|x: u64| x), at);
         let submission = Submission::of_values(0, SyncExecutor::new(0), (0..3).map(label).collect());
         let failed = || ResultState::Failed(cancelled(&submission.label(0)));
         submission.settle([(0, failed())]);

@@ -21,7 +21,7 @@ pub(crate) struct Journal<T> {
 /// What happens to a graph.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GraphStep {
-    Submitted { graph: u32, tasks: usize },
+    Submitted { graph: u32, tasks: u32 },
     Finished { graph: u32, began: u64 },
 }
 

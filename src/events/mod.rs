@@ -255,7 +255,7 @@ impl ClientLog {
         let mut events = Vec::new();
         for JournalEntry { at, what } in self.graphs.entries() {
             let kind = match what {
-                GraphStep::Submitted { graph, tasks } => EventKind::GraphSubmitted { graph, tasks },
+                GraphStep::Submitted { graph, tasks } => EventKind::GraphSubmitted { graph, tasks: tasks as usize },
                 GraphStep::Finished { graph, began } => {
                     EventKind::GraphFinished { graph, took: ruler.between(began, at) }
                 }

@@ -11,6 +11,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
@@ -93,7 +94,8 @@ impl SyncExecutor {
         self.check_open()?;
         let graph = Rc::new(graph);
         self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
+        let number = self.submissions.fetch_add(1, Ordering::Relaxed);
+        let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
         let mut done = self.run(submission.number, &graph, submission.fails_fast());
         submission.settle(outputs(&graph, &mut done));
         Ok(submission)
@@ -261,13 +263,15 @@ impl Backend for SyncExecutor {
 
     fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
-    fn release(&self, _submission: &Submission, _indices: &[u32]) {}
+    fn release(&self, submission: &Submission, indices: &[u32]) {
+        submission.forget_calls(indices);
+    }
 
     fn cancel(&self, _submission: &Arc<Submission>, _indices: &[u32]) {}
 
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = submission.node(index) else { return Ok(()) };
+        let Some(node) = submission.failed_call(index) else { return Ok(()) };
         if submission.reopen(index) {
             let graph = Rc::new(Graph::Dag(Dag::of(&[&node])));
             self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);

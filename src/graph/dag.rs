@@ -407,11 +407,7 @@ mod tests {
             fn record<F: TaskFunction<(i64,), i64>>(_: F) -> &'static Record {
                 F::RECORD
             }
-            TaskLabel::new(record(inc), None, index.into())
-        }
-
-        fn hash(&self, index: u32) -> u128 {
-            index.into()
+            TaskLabel::plain(record(inc), index.into())
         }
 
         fn task_sent(&self, _: u32) -> Result<TaskId> {

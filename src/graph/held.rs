@@ -12,8 +12,6 @@ use std::sync::Arc;
 pub(crate) trait HeldResults: Any + Send + Sync {
     fn label(&self, index: u32) -> TaskLabel;
 
-    fn hash(&self, index: u32) -> u128;
-
     /// The task of another process that makes a result; waits until it has been sent there.
     ///
     /// # Errors
@@ -28,8 +26,10 @@ pub(crate) trait HeldResults: Any + Send + Sync {
 
 /// A handle of a result, without what it is a result of.
 ///
-/// Results hold each other: the graph of one has handles of others as its nodes, and so on, for as long a chain as users
-/// make. When the last handle of such a chain is dropped, each is dropped after the one before, and not inside of it.
+/// Results hold each other where tasks run in this process: a graph that waits to run there, or a failed call that may be
+/// run again, has handles of others as its nodes, and so on, for as long a chain as users make. When the last handle of such
+/// a chain is dropped, each is dropped after the one before, and not inside of it. (What is sent to worker processes is
+/// not kept.)
 pub(crate) struct Held {
     /// Always there, but for a handle that is being dropped.
     results: Option<Arc<dyn HeldResults>>,
@@ -53,10 +53,6 @@ impl Held {
 
     pub(crate) fn label(&self) -> TaskLabel {
         self.results().label(self.index)
-    }
-
-    pub(crate) fn hash(&self) -> u128 {
-        self.results().hash(self.index)
     }
 
     pub(crate) fn task_sent(&self) -> Result<TaskId> {

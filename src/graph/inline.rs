@@ -56,7 +56,11 @@ impl InlinedTask {
         }
         let node = match depth {
             0 => Arc::clone(node),
-            _ => Arc::new(Node { kind: Kind::Call { function, args: joined, options }, hash: node.hash }),
+            _ => Arc::new(Node {
+                kind: Kind::Call { function, args: joined, options },
+                hash: node.hash,
+                reproducible: node.reproducible,
+            }),
         };
         Self { node, refs, depth }
     }

@@ -13,7 +13,11 @@ use std::sync::Arc;
 pub(crate) struct TaskLabel {
     pub(crate) function: &'static Record,
     options: Option<Arc<Options>>,
-    pub(crate) hash: u128,
+    /// The upper and the lower half: a number of that width would have the label, and whatever holds it, lie at multiples
+    /// of 16 bytes.
+    hash: [u64; 2],
+    /// As of its [`Node`].
+    pub(crate) reproducible: bool,
     /// Where it is only a part of what the function gives.
     part: Option<Box<PartLabel>>,
 }
@@ -27,19 +31,30 @@ struct PartLabel {
 }
 
 impl TaskLabel {
-    pub(crate) fn new(function: &'static Record, options: Option<Arc<Options>>, hash: u128) -> Self {
-        Self { function, options, hash, part: None }
+    /// The label of a task without options, whose result may be another each time.
+    pub(crate) fn plain(function: &'static Record, hash: u128) -> Self {
+        Self { function, options: None, hash: halves(hash), reproducible: false, part: None }
+    }
+
+    pub(crate) fn hash(&self) -> u128 {
+        u128::from(self.hash[0]) << 64 | u128::from(self.hash[1])
     }
 
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
-            Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
+            Kind::Call { function, options, .. } => Self {
+                function,
+                options: options.clone(),
+                hash: halves(node.hash),
+                reproducible: node.reproducible,
+                part: None,
+            },
             Kind::Part(part) => {
                 let whole = Self::of(part.whole());
                 let mut places = whole.part.map(|part| part.places).unwrap_or_default();
                 places.push(part.place);
                 let codec = part.codec().unwrap_or(whole.function.result());
-                Self { hash: node.hash, part: Some(Box::new(PartLabel { places, codec })), ..whole }
+                Self { hash: halves(node.hash), part: Some(Box::new(PartLabel { places, codec })), ..whole }
             }
             Kind::Held(held) => held.label(),
         }
@@ -60,12 +75,12 @@ impl TaskLabel {
     }
 
     pub(crate) fn key(&self) -> String {
-        node::key(&self.name(), (self.hash >> 64) as u64)
+        node::key(&self.name(), self.hash[0])
     }
 
     /// What an error calls the task.
     pub(crate) fn task_name(&self) -> TaskName {
-        let hash = (self.hash >> 64) as u64;
+        let hash = self.hash[0];
         let is_named = self.part.is_some() || self.options.as_deref().is_some_and(|o| o.name.is_some());
         match is_named {
             true => TaskName::own(self.name(), hash),
@@ -86,4 +101,8 @@ impl TaskLabel {
     pub(crate) fn is_pure(&self) -> bool {
         self.options.as_deref().is_some_and(|o| o.pure)
     }
+}
+
+fn halves(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
 }

@@ -122,7 +122,8 @@ impl MapTasks {
     /// The call as a node.
     pub(crate) fn node(&self, id: u32) -> Arc<Node> {
         let args = smallvec![Arg::Value(self.value(id), self.codec())];
-        Arc::new(Node { kind: Kind::Call { function: self.function(), args, options: None }, hash: self.hash(id) })
+        let kind = Kind::Call { function: self.function(), args, options: None };
+        Arc::new(Node { kind, hash: self.hash(id), reproducible: false })
     }
 
     /// Writes out the calls of `ids`, or the first of them, as many as make one message; but not those to `skip`.

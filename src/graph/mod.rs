@@ -56,7 +56,7 @@ impl Graph {
     pub(crate) fn label(&self, id: u32) -> TaskLabel {
         match self {
             Graph::Dag(dag) => TaskLabel::of(&dag.nodes[id as usize]),
-            Graph::Map(map) => TaskLabel::new(map.function(), None, map.hash(id)),
+            Graph::Map(map) => TaskLabel::plain(map.function(), map.hash(id)),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Node {
     pub(crate) kind: Kind,
     /// Equal hashes mean the same task. The first half shows in the key.
     pub(crate) hash: u128,
+    /// Whether it and all that it needs are pure: what it gives once, it gives each time.
+    pub(crate) reproducible: bool,
 }
 
 #[derive(Debug)]
@@ -81,12 +83,14 @@ pub enum Arg {
 
 impl Node {
     pub(crate) fn call(function: &'static Record, args: SmallVec<[Arg; 2]>, options: Option<Arc<Options>>) -> Self {
-        let hash = match &options {
-            Some(o) if o.pure => content_hash(function, &args),
-            _ => None,
-        };
+        let pure = options.as_ref().is_some_and(|o| o.pure);
+        let hash = if pure { content_hash(function, &args) } else { None };
         let hash = hash.unwrap_or_else(|| serial_hash(function));
-        Self { kind: Kind::Call { function, args, options }, hash }
+        let mut reproducible = pure;
+        if pure {
+            args.iter().for_each(|arg| arg.each_task(&mut |input| reproducible &= input.reproducible));
+        }
+        Self { kind: Kind::Call { function, args, options }, hash, reproducible }
     }
 
     /// A part of the result of a call that has several.
@@ -94,12 +98,13 @@ impl Node {
         // Equal for equal parts, and as different as other hashes are.
         let half = |half: u128| u128::from(mix(half as u64 ^ mix(u64::from(place) + 1)));
         let hash = half(maker.hash >> 64) << 64 | half(maker.hash);
-        Self { kind: Kind::Part(Part { maker: Some(Arc::clone(maker)), place }), hash }
+        let part = Part { maker: Some(Arc::clone(maker)), place };
+        Self { kind: Kind::Part(part), hash, reproducible: maker.reproducible }
     }
 
     pub(crate) fn held(held: Held) -> Self {
-        let hash = held.hash();
-        Self { kind: Kind::Held(held), hash }
+        let label = held.label();
+        Self { kind: Kind::Held(held), hash: label.hash(), reproducible: label.reproducible }
     }
 
     /// The same task with other options.
@@ -108,7 +113,7 @@ impl Node {
         let mut options = options.as_deref().cloned().unwrap_or_default();
         set(&mut options);
         let kind = Kind::Call { function, args: args.clone(), options: Some(Arc::new(options)) };
-        Some(Self { kind, hash: self.hash })
+        Some(Self { kind, hash: self.hash, reproducible: self.reproducible })
     }
 
     pub(crate) fn options(&self) -> Option<&Options> {

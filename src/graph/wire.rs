@@ -26,11 +26,9 @@ const CHAIN: u32 = 256;
 /// Up to so many dependencies are searched one by one.
 const FEW: u32 = 32;
 
-/// A job, and which task of the graph each of its tasks ends with.
+/// A graph as a job.
 pub(crate) struct Wired {
     pub(crate) spec: JobSpec,
-    /// For each task of the job, the task of the graph whose result it has, or takes apart; `u32::MAX` for an argument.
-    pub(crate) ends: Vec<u32>,
     /// For each of the job's outputs, its place among the graph's.
     pub(crate) indices: Vec<u32>,
 }
@@ -48,7 +46,6 @@ struct JobWriter<'a> {
     graph: &'a Dag,
     pool: Option<&'a SegmentPool>,
     spec: JobSpec,
-    ends: Vec<u32>,
     /// For each task of the graph, the task of the job with its result, or `EXTERNAL | i`. Not set for inner links.
     place: Vec<u32>,
     /// Whether a task's only use is as the only input of the next: then it is a step of that one.
@@ -75,7 +72,6 @@ impl Dag {
             graph: self,
             pool,
             spec: JobSpec::default(),
-            ends: Vec::with_capacity(n),
             place: vec![u32::MAX; n],
             inner: vec![false; n],
             length: vec![1; n],
@@ -100,7 +96,7 @@ impl Dag {
             }
         }
         writer.outputs(deliver);
-        Ok(Wired { spec: writer.spec, ends: writer.ends, indices: writer.indices })
+        Ok(Wired { spec: writer.spec, indices: writer.indices })
     }
 }
 
@@ -149,14 +145,11 @@ impl JobWriter<'_> {
         let mut refs = self.graph.refs(first).iter();
         // Steps are written innermost first, but in postfix form a step's other operands stand around its input.
         self.step(&mut body, &chain, chain.len(), &mut refs, last)?;
+        let index = self.spec.len() as u32;
         self.spec.bodies.extend_from_slice(&body);
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.deps.extend_from_slice(&self.deps);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
-        let index = self.ends.len() as u32;
-        // What is taken apart is what runs, also in its name.
-        let whole = self.graph.nodes[id as usize].has_parts() && chain.len() > 1;
-        self.ends.push(if whole { chain[1] } else { id });
         self.place[id as usize] = index;
         // At most one link of a chain has any that matter.
         let mut options = chain.iter().filter_map(|&link| self.graph.nodes[link as usize].options());
@@ -170,12 +163,11 @@ impl JobWriter<'_> {
     /// Writes a part of the result of a task that has been written.
     fn part(&mut self, id: u32, place: u32) -> Result<()> {
         let maker = self.graph.refs(id).first().map_or(u32::MAX, |&maker| self.place[maker as usize]);
-        let index = self.ends.len() as u32;
+        let index = self.spec.len() as u32;
         self.spec.parts.push((index, place));
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.deps.push(maker);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
-        self.ends.push(id);
         self.place[id as usize] = index;
         Ok(())
     }
@@ -297,7 +289,7 @@ impl JobWriter<'_> {
             return Ok(());
         }
         let payload = encode(self.pool, value, codec).map_err(refused)?;
-        let index = self.ends.len() as u32;
+        let index = self.spec.len() as u32;
         if let Some(known) = self.literals.enter(value, codec, &payload, &self.spec.data, index) {
             self.dependency(body, known);
             return Ok(());
@@ -305,7 +297,6 @@ impl JobWriter<'_> {
         self.spec.body_ends.push(end(self.spec.bodies.len())?);
         self.spec.dep_ends.push(end(self.spec.deps.len())?);
         self.spec.data.push((index, payload));
-        self.ends.push(u32::MAX);
         self.dependency(body, index);
         Ok(())
     }

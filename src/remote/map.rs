@@ -1,13 +1,14 @@
 //! How the calls of a map get to the workers: a few at once, by the caller, so that they start; the others in growing
 //! parts, by a thread of its own, while the caller goes on and the workers work.
 
-use super::{FailureNames, Remote, SubmissionEntry, forward};
+use super::{Remote, SubmissionEntry, forward};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
 use crate::graph::{Dag, Graph};
 use crate::job::JobSpec;
 use crate::message::Request;
+use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled, closed};
 use crate::submission::task_map::{Dropped, TaskMap};
@@ -29,6 +30,8 @@ struct MapSender {
     /// The first call that has not been sent, and how many tasks have been.
     next: u32,
     tasks: u32,
+    /// Whether some calls have failed without being sent, which may be run again from here.
+    kept: bool,
 }
 
 impl Remote {
@@ -36,23 +39,28 @@ impl Remote {
     pub(super) fn send_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let graph = Graph::Map(Arc::clone(&map));
-        let submission = Submission::new(number, self.clone(), &graph, Want::Handles);
+        let submission = Submission::new(number, self.clone(), &graph, Want::Handles, Again::of(&graph));
         submission.set_task_map(TaskMap::unsent(self.job(number)));
         if map.len() == 0 {
             return Ok(submission);
         }
         self.total.fetch_add(map.len() as u64, Ordering::Relaxed);
-        let entry = SubmissionEntry::new(&submission, Some(FailureNames { graph, ends: Vec::new() }), 1);
+        let entry = SubmissionEntry::new(&submission, 1);
         self.submissions.lock().insert(number, entry);
-        let mut sender =
-            MapSender { remote: Arc::clone(&self), submission: Arc::clone(&submission), map, next: 0, tasks: 0 };
+        let mut sender = MapSender {
+            remote: Arc::clone(&self),
+            submission: Arc::clone(&submission),
+            map,
+            next: 0,
+            tasks: 0,
+            kept: false,
+        };
         let begun = sender.send_some(FIRST, true);
         if begun.is_err() || sender.is_over() {
             sender.end();
             if begun.is_err() {
                 // Nobody will ever release what it counts.
-                let entry = self.submissions.lock().remove(&number);
-                drop(entry);
+                self.submissions.lock().remove(&number);
             }
             return begun.map(|()| {
                 shown(&submission);
@@ -84,8 +92,7 @@ impl Remote {
         let Some(task_map) = submission.task_map() else { return Ok(()) };
         // Until then somebody may still fail it as cancelled.
         task_map.wait_sent(index);
-        let failed = submission.with_state(index, |state| matches!(state, ResultState::Failed(_)));
-        let Some(node) = submission.node(index).filter(|_| failed) else { return Ok(()) };
+        let Some(node) = submission.failed_call(index) else { return Ok(()) };
         let again = self.submit(Dag::of(&[&node]), Want::Values)?;
         if submission.reopen(index) {
             let again = ResultHandle::new(&again, 0);
@@ -125,7 +132,7 @@ impl MapSender {
         let Some(task_map) = self.submission.task_map() else { return Ok(()) };
         let ids = self.next..self.next.saturating_add(n).min(self.map.len() as u32);
         let dropped = task_map.dropped(ids.clone());
-        let skip = |id: u32| !dropped.is_empty() && dropped.binary_search(&id).is_ok();
+        let skip = |id: u32| !dropped.is_empty() && dropped.binary_search_by_key(&id, |(at, _)| *at).is_ok();
         let part = self.map.wire(ids.clone(), Some(&self.remote.pool), skip)?;
         let WiredPart { mut spec, ends, refused, next } = part;
         let mut failed = Vec::new();
@@ -136,7 +143,8 @@ impl MapSender {
             }
             failed.push((id, ResultState::Failed(self.refused(id, error))));
         }
-        failed.extend(dropped.iter().map(|&id| (id, ResultState::Failed(cancelled(&self.submission.label(id))))));
+        self.kept |= !failed.is_empty() || dropped.iter().any(|(_, how)| *how == Dropped::Cancelled);
+        failed.extend(dropped.iter().map(|&(id, _)| (id, ResultState::Failed(cancelled(&self.submission.label(id))))));
         spec.open = (next as usize) < self.map.len();
         // The caller's, which sends the first part; what is in others is not looked at.
         spec.building = Building::current().states().to_vec();
@@ -149,10 +157,7 @@ impl MapSender {
                 self.remote.check_open()?;
                 return Err(Error::Closed { reason: "a part of the map has been refused".to_string() });
             };
-            entry.unreleased += spec.outputs.len();
-            if let Some(names) = &mut entry.names {
-                names.ends.extend_from_slice(&ends);
-            }
+            entry.unreleased += spec.outputs.len() as u32;
         }
         // Before anybody may take them as sent.
         self.submission.settle(failed);
@@ -193,6 +198,9 @@ impl MapSender {
         if let Some(task_map) = self.submission.task_map() {
             task_map.close();
         }
+        if self.is_over() && !self.kept {
+            self.submission.forget_all_calls();
+        }
         let forgotten = {
             let mut submissions = self.remote.submissions.lock();
             match submissions.get_mut(&self.submission.number) {
@@ -204,8 +212,9 @@ impl MapSender {
             }
         };
         // What was released last may have been kept back.
-        if let Some(entry) = forgotten.filter(|entry| !entry.released.is_empty()) {
-            self.remote.send_quietly(Request::Release { number: self.submission.number, outputs: entry.released });
+        let released = forgotten.and_then(|entry| entry.said).map(|said| said.released);
+        if let Some(outputs) = released.filter(|released| !released.is_empty()) {
+            self.remote.send_quietly(Request::Release { number: self.submission.number, outputs });
         }
     }
 }

@@ -9,18 +9,18 @@ pub(crate) mod map;
 use crate::error::{Cause, Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
-use crate::graph::wire::argument_error;
+use crate::graph::wire::{Wired, argument_error};
 use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
-use crate::lazy_map::LazyMap;
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
+use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::handle::{SHUT_DOWN, cancelled, closed};
@@ -32,7 +32,7 @@ use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::encode::encode;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -67,33 +67,25 @@ const RELEASES: usize = 256;
 /// What is remembered of a submission while outputs of it are to come.
 pub(crate) struct SubmissionEntry {
     pub(crate) submission: Weak<Submission>,
-    /// None when nothing can fail any more: it may hold the last handles of other results.
-    pub(crate) names: Option<Box<FailureNames>>,
     /// Outputs that have not been released, and one more while there are outputs that have not been sent.
-    pub(crate) unreleased: usize,
+    pub(crate) unreleased: u32,
+    /// What was said of some of its tasks.
+    pub(crate) said: Option<Box<Said>>,
+}
+
+/// What this side has said of tasks of a submission.
+#[derive(Default)]
+pub(crate) struct Said {
     /// Tasks that have been released, of which the supervisor has not been told.
     pub(crate) released: Vec<u32>,
     /// Tasks that this side has cancelled, and of which the supervisor may still say so.
-    pub(crate) cancelled: LazyMap<u32, ()>,
-}
-
-/// What is needed to name what fails.
-pub(crate) struct FailureNames {
-    pub(crate) graph: Graph,
-    /// For each task of the job, the last of the graph's tasks it stands for.
-    pub(crate) ends: Vec<u32>,
+    pub(crate) cancelled: FxHashSet<u32>,
 }
 
 impl SubmissionEntry {
     /// `unreleased`: see there.
-    pub(crate) fn new(submission: &Arc<Submission>, names: Option<FailureNames>, unreleased: usize) -> Self {
-        Self {
-            submission: Arc::downgrade(submission),
-            names: names.map(Box::new),
-            unreleased,
-            released: Vec::new(),
-            cancelled: LazyMap::default(),
-        }
+    pub(crate) fn new(submission: &Arc<Submission>, unreleased: u32) -> Self {
+        Self { submission: Arc::downgrade(submission), unreleased, said: None }
     }
 }
 
@@ -199,7 +191,6 @@ impl Remote {
             ToSession::FilesEnded(_) => {}
             ToSession::Closed { reason } => self.close(&reason),
             ToSession::Refused { number, reason } => {
-                // With its graph go values of the user's: not under the lock.
                 let entry = self.submissions.lock().remove(&number);
                 if let Some(submission) = entry.and_then(|e| e.submission.upgrade()) {
                     submission.fail_rest(|label| closed(label, &reason));
@@ -231,27 +222,20 @@ impl Remote {
                         if own && matches!(failure.cause, Cause::Cancelled) && self.knew(failure.task) {
                             continue;
                         }
-                        ResultState::Failed(self.error(number, &failure, &submission.label(index), own))
+                        ResultState::Failed(Self::error(&failure, &submission.label(index), own))
                     }
                 };
                 news.push((index, state));
             }
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
             submission.settle(news);
-            // What failed is the failure of later submissions, too, which must be able to name it.
-            if failed == 0 && submission.has_succeeded() {
-                let names = self.submissions.lock().get_mut(&number).and_then(|entry| entry.names.take());
-                drop(names);
-            }
         }
     }
 
     /// Cancels tasks that have been sent.
     pub(crate) fn cancel_tasks(&self, number: u32, outputs: Vec<u32>) {
         if let Some(entry) = self.submissions.lock().get_mut(&number) {
-            for &task in &outputs {
-                entry.cancelled.insert(task, ());
-            }
+            entry.said.get_or_insert_default().cancelled.extend(&outputs);
         }
         self.send_quietly(Request::Cancel { number, outputs });
     }
@@ -261,7 +245,8 @@ impl Remote {
         self.submissions
             .lock()
             .get_mut(&task.job.number)
-            .is_some_and(|entry| entry.cancelled.remove(&task.index).is_some())
+            .and_then(|entry| entry.said.as_mut())
+            .is_some_and(|said| said.cancelled.remove(&task.index))
     }
 
     /// Closes this side: nothing will come any more.
@@ -303,8 +288,7 @@ impl Remote {
             submissions.insert(number, entry);
         }
         self.uplink.send(Request::Submit { number, spec }).inspect_err(|_| {
-            let entry = self.submissions.lock().remove(&number);
-            drop(entry);
+            self.submissions.lock().remove(&number);
         })
     }
 
@@ -318,28 +302,28 @@ impl Remote {
 
     /// Tells the supervisor that nobody holds some outputs any more: at once, unless that can wait for others.
     pub(crate) fn released(&self, number: u32, outputs: Vec<u32>, light: bool) {
-        let mut forgotten = None;
         let outputs = {
             let mut submissions = self.submissions.lock();
             let Some(entry) = submissions.get_mut(&number) else { return };
-            entry.unreleased = entry.unreleased.saturating_sub(outputs.len());
-            let outputs = if entry.released.is_empty() && !light {
-                outputs
-            } else {
-                entry.released.extend(outputs);
-                if light && entry.unreleased > 0 && entry.released.len() < RELEASES {
-                    return;
+            entry.unreleased = entry.unreleased.saturating_sub(outputs.len() as u32);
+            let waits = light && entry.unreleased > 0;
+            let outputs = match &mut entry.said {
+                None if !waits => outputs,
+                said => {
+                    let said = said.get_or_insert_default();
+                    said.released.extend(outputs);
+                    if waits && said.released.len() < RELEASES {
+                        return;
+                    }
+                    std::mem::take(&mut said.released)
                 }
-                std::mem::take(&mut entry.released)
             };
             if entry.unreleased == 0 {
-                forgotten = submissions.remove(&number);
+                submissions.remove(&number);
             }
             outputs
         };
         self.send_quietly(Request::Release { number, outputs });
-        // Its graph may hold the last handles of other results, which come back here.
-        drop(forgotten);
     }
 
     pub(crate) fn send_quietly(&self, request: Request) {
@@ -390,26 +374,26 @@ impl Backend for Remote {
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let mut wired = dag.wire(Some(&self.pool), want.here())?;
-        wired.spec.fails_fast = want == Want::ValuesOrFailure;
+        let Wired { mut spec, indices } = dag.wire(Some(&self.pool), want.here())?;
+        spec.fails_fast = want == Want::ValuesOrFailure;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        // It has all that a retry needs in the spec. With the graph go handles that it has of earlier results, which the
+        // supervisor is told of behind the job that uses them.
         let graph = Graph::Dag(dag);
-        let submission = Submission::new(number, self.clone(), &graph, want);
+        let submission = Submission::new(number, self.clone(), &graph, want, Again::Elsewhere);
         let mut rows = IndexRanges::default();
-        wired.indices.iter().zip(&wired.spec.outputs).for_each(|(index, output)| rows.push(*index, output.index));
+        indices.iter().zip(&spec.outputs).for_each(|(index, output)| rows.push(*index, output.index));
         let aliases = match &graph {
-            Graph::Dag(dag) if wired.indices.len() < submission.len() => {
-                let held = |(index, id): (u32, u32)| Some((index, ResultHandle::of(dag.held(id)?)?));
+            Graph::Dag(dag) if indices.len() < submission.len() => {
+                let held = |(index, id): (u32, u32)| Some((index, ResultHandle::of(dag.held(id)?)?.first()));
                 (0..).zip(dag.outputs()).filter_map(held).collect()
             }
             _ => Vec::new(),
         };
         let forwarded = if want.here() { aliases.clone() } else { Vec::new() };
         submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
-        let unreleased = wired.spec.outputs.len();
-        let names = FailureNames { graph, ends: wired.ends };
-        let entry = SubmissionEntry::new(&submission, Some(names), unreleased);
-        self.send(number, entry, wired.spec)?;
+        let entry = SubmissionEntry::new(&submission, spec.outputs.len() as u32);
+        self.send(number, entry, spec)?;
         forwarded.into_iter().for_each(|(index, from)| forward(from, Arc::downgrade(&submission), index));
         Ok(submission)
     }
@@ -442,7 +426,7 @@ impl Backend for Remote {
         submission.set_task_map(TaskMap::whole(self.job(number), rows, Vec::new()));
         // The client has the values already, as they are.
         submission.settle(spec.data.iter().map(|(index, payload)| (*index, ResultState::Payload(payload.clone()))));
-        let entry = SubmissionEntry::new(&submission, None, n as usize);
+        let entry = SubmissionEntry::new(&submission, n);
         self.send(number, entry, spec)?;
         Ok(submission)
     }

@@ -2,11 +2,11 @@
 
 use super::ready::{Lane, LaneKey, ReadyLanes};
 use super::worker::WorkerIndex;
-use crate::error::DeathRecord;
+use crate::error::{Cause, DeathRecord};
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
-use crate::lazy_map::LazyMap;
+use crate::lazy_map::{LazyMap, LazyVec};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -194,19 +194,17 @@ impl TaskValue {
 
 #[derive(Debug, Default)]
 pub(super) struct TaskValues {
-    entries: Vec<Option<TaskValue>>,
-    free: Vec<u32>,
+    entries: SmallVec<[Option<TaskValue>; 1]>,
+    free: LazyVec<u32>,
 }
 
 impl TaskValues {
     pub(super) fn insert(&mut self, value: TaskValue) -> u32 {
-        if let Some(at) = self.free.pop() {
+        if !self.free.is_empty()
+            && let Some(at) = self.free.pop()
+        {
             self.entries[at as usize] = Some(value);
             return at;
-        }
-        if self.entries.is_empty() {
-            // Mostly there is no other: a future is a job.
-            self.entries.reserve_exact(1);
         }
         self.entries.push(Some(value));
         (self.entries.len() - 1) as u32
@@ -260,20 +258,20 @@ pub(super) struct Job {
     /// Place in the order of submission.
     pub(super) seq: u64,
     pub(super) spec: Arc<JobSpec>,
-    pub(super) tasks: Vec<Task>,
+    pub(super) tasks: SmallVec<[Task; 1]>,
     /// The dependents of all tasks and then of all externals, in compressed rows. Both are empty where there are none.
-    pub(super) dependent_ends: Vec<u32>,
-    pub(super) dependents: Vec<u32>,
-    pub(super) external_inputs: Vec<ExternalInput>,
+    pub(super) dependent_ends: LazyVec<u32>,
+    pub(super) dependents: LazyVec<u32>,
+    pub(super) external_inputs: LazyVec<ExternalInput>,
     /// Who uses tasks of this job from outside: job slot and external.
     pub(super) users: LazyMap<u32, BTreeSet<(u32, u32)>>,
     pub(super) values: TaskValues,
     /// The workers that were sent a value which several tasks use, and keep it, by its task.
-    pub(super) shared: FxHashMap<u32, SmallVec<[WorkerId; 4]>>,
-    pub(super) failures: Vec<Arc<Failure>>,
+    pub(super) shared: LazyMap<u32, SmallVec<[WorkerId; 4]>>,
+    pub(super) failures: LazyVec<Arc<Failure>>,
     pub(super) lanes: Vec<Lane>,
     /// The lane of each entry of the spec's options.
-    pub(super) option_lanes: Vec<u32>,
+    pub(super) option_lanes: LazyVec<u32>,
     /// Failed runs of the tasks that may be repeated.
     pub(super) tries: LazyMap<u32, u32>,
     /// Doomed tasks, of which an input has failed: at most so many of their other inputs have not ended. When as many have,
@@ -300,6 +298,11 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn task_id(&self, index: u32) -> TaskId {
         TaskId { job: self.id, index }
+    }
+
+    /// The failure of a task, found here and not by its worker.
+    pub(super) fn failure(&self, index: u32, worker: Option<String>, cause: Cause) -> Failure {
+        Failure { task: self.task_id(index), step: 0, call: self.spec.call(index), worker, cause }
     }
 
     pub(super) fn state(&self, index: u32) -> State {
@@ -355,15 +358,24 @@ impl Job {
     }
 
     /// Forgets how its only task is run, if there is a result that cannot be lost. Futures are many, and each is such a job.
-    pub(super) fn forget_program(&mut self) {
-        let [Task { state: State::Done { value, .. }, .. }] = self.tasks[..] else { return };
+    /// `false`: it may have to run again.
+    pub(super) fn forget_program(&mut self) -> bool {
+        let [Task { state: State::Done { value, .. }, .. }] = self.tasks[..] else { return false };
         let value = &self.values[value];
         let spec = &*self.spec;
-        let plain = spec.deps.is_empty() && spec.options.is_empty() && spec.building.is_empty();
+        let plain = spec.options.is_empty() && spec.building.is_empty() && !spec.open && spec.outputs == DONE.outputs;
         let safe = value.payload.is_some() && value.holder == WorkerIndex::NONE;
-        if safe && plain && !spec.open && spec.outputs == DONE.outputs {
-            self.spec = Arc::clone(&DONE);
+        if !plain || !safe || self.external_inputs.iter().any(|external| external.uses > 0) {
+            return false;
         }
+        self.spec = Arc::clone(&DONE);
+        (self.dependent_ends, self.dependents) = Default::default();
+        if let [lane] = &self.lanes[..]
+            && !lane.listed
+        {
+            self.lanes = Vec::new();
+        }
+        true
     }
 
     pub(super) fn list(&mut self, at: u32, ready: &mut ReadyLanes) {

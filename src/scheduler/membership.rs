@@ -155,8 +155,8 @@ impl Scheduler {
 
     /// Fails a task that has ended one worker too many.
     fn fail_dead(&mut self, r: TaskRef, record: &DeathRecord, cause: Cause) {
-        let (task, worker) = (self.jobs[r.job].task_id(r.index), Some(record.worker.clone()));
-        self.fail(r, Arc::new(Failure { task, step: 0, call: None, worker, cause }));
+        let failure = self.jobs[r.job].failure(r.index, Some(record.worker.clone()), cause);
+        self.fail(r, Arc::new(failure));
         self.settle();
     }
 

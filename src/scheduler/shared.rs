@@ -30,7 +30,7 @@ impl Scheduler {
             if sole && !claimed {
                 return Input::Payload(payload);
             }
-            owner.shared.entry(target.index).or_default().push(w.id);
+            owner.shared.or_default(target.index).push(w.id);
             w.outbox.share.push(SharedPayload { id, payload, populate: false });
         }
         Input::Shared { id, sole }

@@ -5,8 +5,9 @@ use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, fl
 use super::ready::{Lane, ReadyLanes, Rule};
 use crate::ids::{JobId, TaskId};
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
-use crate::lazy_map::LazyMap;
+use crate::lazy_map::{LazyMap, LazyVec};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -59,16 +60,16 @@ impl Scheduler {
             id,
             slot,
             seq: place_in_line(id, self.next_seq),
-            tasks: vec![Task::default(); spec.len()],
-            dependent_ends: Vec::new(),
-            dependents: Vec::new(),
-            external_inputs,
+            tasks: SmallVec::from_elem(Task::default(), spec.len()),
+            dependent_ends: LazyVec::default(),
+            dependents: LazyVec::default(),
+            external_inputs: external_inputs.into(),
             users: LazyMap::default(),
             values: TaskValues::default(),
-            shared: FxHashMap::default(),
-            failures: Vec::new(),
+            shared: LazyMap::default(),
+            failures: LazyVec::default(),
             lanes: vec![Lane::default()],
-            option_lanes: Vec::with_capacity(spec.options.len()),
+            option_lanes: LazyVec::default(),
             tries: LazyMap::default(),
             open: LazyMap::default(),
             alone: LazyMap::default(),

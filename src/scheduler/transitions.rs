@@ -1,6 +1,6 @@
 //! The transitions of a task: started, ready, done, failed, no longer needed; and what each means for its neighbours.
 
-use super::job::{State, TaskRef, TaskValue, flag};
+use super::job::{ExternalInput, State, TaskRef, TaskValue, flag};
 use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
 use crate::error::Cause;
@@ -87,7 +87,8 @@ impl Scheduler {
                     self.learn_size(r, nbytes, false);
                 }
                 self.complete(r, TaskValue::sent(r.index, payload), worker);
-                self.jobs[r.job].forget_program();
+                self.settle();
+                self.forget(r.job);
             }
             Outcome::Held { nbytes, encoded, bound } => {
                 if limited {
@@ -345,7 +346,7 @@ impl Scheduler {
 
     pub(super) fn failure_of(&self, r: TaskRef, worker: Option<WorkerIndex>, cause: Cause) -> Failure {
         let worker = worker.and_then(|w| self.workers.get(w)).map(|w| w.spec.name.clone());
-        Failure { task: self.jobs[r.job].task_id(r.index), step: 0, call: None, worker, cause }
+        self.jobs[r.job].failure(r.index, worker, cause)
     }
 
     /// A run of an active task failed: it is repeated as often as it may be.
@@ -647,18 +648,31 @@ impl Scheduler {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
             }
-            for (external, at) in job.external_inputs.iter().zip(0..) {
-                let owner = &mut self.jobs[external.target.job];
-                owner.refs -= 1;
-                if let Some(users) = owner.users.get_mut(&external.target.index) {
-                    users.remove(&(slot, at));
-                    if users.is_empty() {
-                        owner.users.remove(&external.target.index);
-                        owner.tasks[external.target.index as usize].put(flag::SHARED, false);
-                    }
+            self.leave_inputs(slot, &job.external_inputs);
+        }
+    }
+
+    /// Forgets how a job is run, if it need never run again, with its claims to results of others.
+    fn forget(&mut self, slot: u32) {
+        if self.jobs[slot].forget_program() {
+            let inputs = std::mem::take(&mut self.jobs[slot].external_inputs);
+            self.leave_inputs(slot, &inputs);
+        }
+    }
+
+    /// A job does not need its inputs from others any more. They are freed by the next sweep, if nobody does.
+    fn leave_inputs(&mut self, slot: u32, inputs: &[ExternalInput]) {
+        for (external, at) in inputs.iter().zip(0..) {
+            let owner = &mut self.jobs[external.target.job];
+            owner.refs -= 1;
+            if let Some(users) = owner.users.get_mut(&external.target.index) {
+                users.remove(&(slot, at));
+                if users.is_empty() {
+                    owner.users.remove(&external.target.index);
+                    owner.tasks[external.target.index as usize].put(flag::SHARED, false);
                 }
-                self.leaving.push(external.target.job);
             }
+            self.leaving.push(external.target.job);
         }
     }
 }

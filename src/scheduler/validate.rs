@@ -158,7 +158,7 @@ impl Scheduler {
         assert_eq!(job.claims, claims, "{:?}: claims", job.id);
         assert_eq!(job.exporting, exporting, "{:?}: fetches under way", job.id);
         assert!(job.claims + job.refs + job.exporting > 0 || job.spec.open, "{:?}: nobody needs this job", job.id);
-        for (&index, workers) in &job.shared {
+        for (&index, workers) in job.shared.iter() {
             let id = job.task_id(index);
             let there = match job.state(index) {
                 State::Done { value, .. } => job.values[value].payload.is_some(),

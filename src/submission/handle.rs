@@ -109,6 +109,14 @@ impl ResultHandle {
         Some(Self { submission, index: held.index() })
     }
 
+    /// The handle of the output that this one is, if it is an earlier one. So there are no chains of them.
+    pub(crate) fn first(self) -> Self {
+        match self.submission.alias(self.index) {
+            Some(earlier) => earlier.clone(),
+            None => self,
+        }
+    }
+
     /// The same result as a node of later graphs.
     pub(crate) fn held(&self) -> Held {
         Held::new(Arc::clone(&self.submission) as _, self.index)
@@ -181,10 +189,6 @@ impl Drop for ResultHandle {
 impl HeldResults for Submission {
     fn label(&self, index: u32) -> TaskLabel {
         Submission::label(self, index)
-    }
-
-    fn hash(&self, index: u32) -> u128 {
-        Submission::hash(self, index)
     }
 
     fn task_sent(&self, index: u32) -> Result<TaskId> {
@@ -269,7 +273,7 @@ mod tests {
         fn record<F: TaskFunction<(u64,), u64>>(_: F) -> &'static Record {
             F::RECORD
         }
-        let label = TaskLabel::new(record(|x: u64| x), None, 1);
+        let label = TaskLabel::plain(record(|x: u64| x), 1);
         let submission = Submission::of_values(0, SyncExecutor::new(0), vec![label]);
         let handle = ResultHandle::new(&submission, 0);
         let weak = handle.downgrade();

@@ -25,7 +25,7 @@ pub(crate) struct Permit {
 impl Permit {
     /// The graph was submitted: notes that, and its end when it comes.
     pub(crate) fn submitted(mut self, log: &Arc<ClientLog>, graph: u32, tasks: usize, began: u64) -> Self {
-        log.graphs.note_at(began, GraphStep::Submitted { graph, tasks });
+        log.graphs.note_at(began, GraphStep::Submitted { graph, tasks: tasks as u32 });
         self.note = Some((Arc::clone(log), graph, began));
         self
     }

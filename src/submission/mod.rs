@@ -16,7 +16,7 @@ use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::host::report;
 use crate::ids::TaskId;
-use crate::lazy_map::LazyMap;
+use crate::lazy_map::{LazyMap, LazyVec};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
@@ -37,6 +37,37 @@ type Waiters = SmallVec<[Waiter; 1]>;
 enum Labels {
     Each(SmallVec<[TaskLabel; 1]>),
     Map(MapNames),
+}
+
+/// What outputs that fail are run again from. Nothing else keeps the arguments and inputs of a submission once it has been
+/// sent, or has run: its labels are enough to say what failed.
+pub(crate) enum Again {
+    /// Whoever runs the tasks knows.
+    Elsewhere,
+    /// The calls of the outputs, each until it has succeeded or nobody holds its result any more.
+    Calls(SmallVec<[Option<Arc<Node>>; 1]>),
+    /// The map that it is, until all calls have succeeded.
+    Map(Arc<MapTasks>),
+}
+
+impl Again {
+    pub(crate) fn of(graph: &Graph) -> Self {
+        match graph {
+            Graph::Dag(dag) => {
+                let outputs = dag.outputs();
+                Self::Calls(outputs.iter().map(|&id| Some(Arc::clone(&dag.nodes[id as usize]))).collect())
+            }
+            Graph::Map(map) => Self::Map(Arc::clone(map)),
+        }
+    }
+
+    /// Takes the call of an output.
+    fn take(&mut self, index: u32) -> Option<Arc<Node>> {
+        match self {
+            Self::Calls(calls) => calls.get_mut(index as usize)?.take(),
+            Self::Elsewhere | Self::Map(_) => None,
+        }
+    }
 }
 
 /// How many handles an output has, without the first. It is released when that one is.
@@ -123,37 +154,31 @@ impl ResultStates {
 
 struct State {
     results: ResultStates,
-    /// The graphs of the outputs that have not succeeded: to name what fails, and to repeat it. Empty for a map, and
-    /// for values that were given.
-    nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-    /// The map that it is, as long as an output of it may still fail.
-    map: Option<Arc<MapTasks>>,
+    again: Again,
     waiters: LazyMap<u32, Waiters>,
-    groups: Vec<Subscriber>,
+    groups: LazyVec<Subscriber>,
     /// Outputs that are not done.
     pending: u32,
     failed: u32,
     /// Outputs whose value is not here.
     missing: u32,
-    when_all: Waiters,
+    when_all: LazyVec<Waiter>,
+    /// Counts this graph as under way.
+    permit: Option<Permit>,
 }
 
-/// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
-#[repr(align(64))]
-struct CacheLine<T>(T);
-
-/// One submitted graph.
+/// One submitted graph. Some threads count handles while others settle results: what is between their fields keeps them
+/// in other cache lines.
+#[repr(C)]
 pub(crate) struct Submission {
-    pub(crate) number: u32,
+    handles: SmallVec<[HandleCount; 2]>,
     backend: Arc<dyn Backend>,
     labels: Labels,
+    task_map: OnceLock<TaskMap>,
+    pub(crate) number: u32,
     /// Whether it ends with the first failure.
     fails_fast: bool,
-    state: CacheLine<Mutex<State>>,
-    handles: SmallVec<[HandleCount; 2]>,
-    task_map: OnceLock<Box<TaskMap>>,
-    /// Counts this graph as under way.
-    permit: Mutex<Option<Permit>>,
+    state: Mutex<State>,
 }
 
 impl fmt::Debug for Submission {
@@ -164,26 +189,21 @@ impl fmt::Debug for Submission {
 
 impl Submission {
     /// The submission of a graph, one result for each output of a DAG, or each call of a map.
-    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph, want: Want) -> Arc<Self> {
-        let fails_fast = want == Want::ValuesOrFailure;
-        match graph {
+    pub(crate) fn new(number: u32, backend: Arc<dyn Backend>, graph: &Graph, want: Want, again: Again) -> Arc<Self> {
+        let (n, labels) = match graph {
             Graph::Dag(dag) => {
                 let outputs = dag.outputs();
-                let nodes = || outputs.iter().map(|&id| &dag.nodes[id as usize]);
-                let labels = nodes().map(|n| TaskLabel::of(n)).collect();
-                let nodes = nodes().map(|n| Some(Arc::clone(n))).collect();
-                Self::with(number, backend, outputs.len(), Labels::Each(labels), nodes, None, fails_fast)
+                let label = |&id: &u32| TaskLabel::of(&dag.nodes[id as usize]);
+                (outputs.len(), Labels::Each(outputs.iter().map(label).collect()))
             }
-            Graph::Map(map) => {
-                let labels = Labels::Map(map.names);
-                Self::with(number, backend, map.len(), labels, SmallVec::new(), Some(Arc::clone(map)), fails_fast)
-            }
-        }
+            Graph::Map(map) => (map.len(), Labels::Map(map.names)),
+        };
+        Self::with(number, backend, n, labels, again, want == Want::ValuesOrFailure)
     }
 
     /// The submission of values that are given.
     pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
-        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), SmallVec::new(), None, false)
+        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), Again::Elsewhere, false)
     }
 
     fn with(
@@ -191,30 +211,28 @@ impl Submission {
         backend: Arc<dyn Backend>,
         n: usize,
         labels: Labels,
-        nodes: SmallVec<[Option<Arc<Node>>; 1]>,
-        map: Option<Arc<MapTasks>>,
+        again: Again,
         fails_fast: bool,
     ) -> Arc<Self> {
         let state = State {
             results: ResultStates::new(n),
-            nodes,
-            map,
+            again,
             waiters: LazyMap::default(),
-            groups: Vec::new(),
+            groups: LazyVec::default(),
             pending: n as u32,
             failed: 0,
             missing: n as u32,
-            when_all: SmallVec::new(),
+            when_all: LazyVec::default(),
+            permit: None,
         };
         Arc::new(Self {
-            number,
+            handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             backend,
             labels,
-            fails_fast,
-            state: CacheLine(Mutex::new(state)),
-            handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             task_map: OnceLock::new(),
-            permit: Mutex::new(None),
+            number,
+            fails_fast,
+            state: Mutex::new(state),
         })
     }
 
@@ -228,14 +246,14 @@ impl Submission {
 
     /// Says where the outputs are made. To be said once, before anybody sees the submission.
     pub(crate) fn set_task_map(&self, task_map: TaskMap) {
-        if self.task_map.set(Box::new(task_map)).is_err() {
+        if self.task_map.set(task_map).is_err() {
             report!(Error, "submission {} has two task maps", self.number);
         }
     }
 
     /// Where the outputs are made, if that is in other processes.
     pub(crate) fn task_map(&self) -> Option<&TaskMap> {
-        self.task_map.get().map(|task_map| &**task_map)
+        self.task_map.get()
     }
 
     /// The task that makes an output, if it is a task of another process and has been sent there.
@@ -270,13 +288,13 @@ impl Submission {
     pub(crate) fn label(&self, index: u32) -> TaskLabel {
         match &self.labels {
             Labels::Each(labels) => labels[index as usize].clone(),
-            Labels::Map(names) => TaskLabel::new(names.function, None, names.hash(index)),
+            Labels::Map(names) => TaskLabel::plain(names.function, names.hash(index)),
         }
     }
 
     pub(crate) fn hash(&self, index: u32) -> u128 {
         match &self.labels {
-            Labels::Each(labels) => labels[index as usize].hash,
+            Labels::Each(labels) => labels[index as usize].hash(),
             Labels::Map(names) => names.hash(index),
         }
     }
@@ -289,16 +307,36 @@ impl Submission {
         }
     }
 
-    /// The graph of an output that has not succeeded.
-    pub(crate) fn node(&self, index: u32) -> Option<Arc<Node>> {
+    /// The call of an output that has failed, to run it again, if it is kept here.
+    pub(crate) fn failed_call(&self, index: u32) -> Option<Arc<Node>> {
         let map = {
-            let state = self.state.0.lock();
-            let Some(map) = &state.map else { return state.nodes.get(index as usize)?.clone() };
-            let may_fail = matches!(state.results.get(index), ResultState::Pending { .. } | ResultState::Failed(_));
-            may_fail.then(|| Arc::clone(map))?
+            let state = self.state.lock();
+            if !matches!(state.results.get(index), ResultState::Failed(_)) {
+                return None;
+            }
+            match &state.again {
+                Again::Elsewhere => return None,
+                Again::Calls(calls) => return calls.get(index as usize)?.clone(),
+                Again::Map(map) => Arc::clone(map),
+            }
         };
         // The value's own code runs here.
         Some(map.node(index))
+    }
+
+    /// Lets go of the calls of outputs that nobody holds any more.
+    pub(crate) fn forget_calls(&self, indices: &[u32]) {
+        let mut state = self.state.lock();
+        let unused: SmallVec<[Arc<Node>; 1]> = indices.iter().filter_map(|&index| state.again.take(index)).collect();
+        drop(state);
+        // With them go values of the user's.
+        drop(unused);
+    }
+
+    /// Lets go of all calls: whoever runs them has them.
+    pub(crate) fn forget_all_calls(&self) {
+        let unused = std::mem::replace(&mut self.state.lock().again, Again::Elsewhere);
+        drop(unused);
     }
 
     /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
@@ -310,8 +348,8 @@ impl Submission {
         let mut unused = Vec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
         let forgets = self.forgets();
-        let mut guard = self.state.0.lock();
-        let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
+        let mut guard = self.state.lock();
+        let State { results, again, waiters, groups, pending, failed, missing, when_all, permit } = &mut *guard;
         for (at, mut new) in news {
             if forgets && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
                 unused.push(std::mem::replace(&mut new, ResultState::Taken));
@@ -323,7 +361,9 @@ impl Submission {
             let old = results.get_mut(at);
             if let ResultState::Pending { wanted } = *old {
                 *pending -= 1;
-                groups.iter_mut().for_each(|group| group.settled(at));
+                if !groups.is_empty() {
+                    groups.iter_mut().for_each(|group| group.settled(at));
+                }
                 if let ResultState::Remote { asked, .. } = &mut new
                     && wanted
                 {
@@ -334,11 +374,7 @@ impl Submission {
             *missing -= u32::from(new.is_here());
             match new {
                 ResultState::Failed(_) => *failed += 1,
-                _ => {
-                    if let Some(node) = nodes.get_mut(at as usize).and_then(Option::take) {
-                        succeeded.push(node);
-                    }
-                }
+                _ => succeeded.extend(again.take(at)),
             }
             *old = new;
             if !waiters.is_empty()
@@ -347,18 +383,18 @@ impl Submission {
                 fire.extend(waiting);
             }
         }
-        if *missing == 0 || (self.fails_fast && *failed > 0) {
-            fire.append(when_all);
+        if (*missing == 0 || (self.fails_fast && *failed > 0)) && !when_all.is_empty() {
+            fire.extend(when_all.drain(..));
         }
         let all_done = *pending == 0;
-        let needless = if all_done && *failed == 0 { map.take() } else { None };
+        let needless = match all_done && *failed == 0 {
+            true => std::mem::replace(again, Again::Elsewhere),
+            false => Again::Elsewhere,
+        };
+        let permit = if all_done { permit.take() } else { None };
         let arrived = Self::arrived(groups);
         drop(guard);
-        drop((needless, unused, succeeded));
-        if all_done {
-            let permit = self.permit.lock().take();
-            drop(permit);
-        }
+        drop((needless, unused, succeeded, permit));
         if !ask.is_empty() {
             self.backend.fetch(self, &ask);
         }
@@ -377,7 +413,7 @@ impl Submission {
         if !self.forgets() {
             return;
         }
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let old = match state.results.get(index) {
             ResultState::Value(_) | ResultState::Payload(_) => {
                 Some(std::mem::replace(state.results.get_mut(index), ResultState::Taken))
@@ -390,7 +426,7 @@ impl Submission {
     }
 
     /// Whom to tell of what, apart from those who do not listen any more.
-    fn arrived(groups: &mut Vec<Subscriber>) -> SmallVec<[(Arc<CompletionQueue>, Vec<usize>); 1]> {
+    fn arrived(groups: &mut LazyVec<Subscriber>) -> SmallVec<[(Arc<CompletionQueue>, Vec<usize>); 1]> {
         if groups.is_empty() {
             return SmallVec::new();
         }
@@ -398,21 +434,23 @@ impl Submission {
         let arrived = news.filter_map(|group| Some((group.to.upgrade()?, std::mem::take(&mut group.done)))).collect();
         groups.retain(|group| group.left > 0 && group.to.strong_count() > 0);
         if groups.is_empty() {
-            *groups = Vec::new();
+            *groups = LazyVec::default();
         }
         arrived
     }
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         // Nothing is known of those behind.
         let known = places.before(state.results.known.len() as u32);
         let done: Vec<usize> =
             known.filter(|(index, _)| state.results.get(*index).is_done()).map(|(_, place)| place).collect();
         let left = places.len() - done.len();
         if left > 0 {
-            state.groups.retain(|group| group.to.strong_count() > 0);
+            if !state.groups.is_empty() {
+                state.groups.retain(|group| group.to.strong_count() > 0);
+            }
             let (to, told) = (Arc::downgrade(to), FxHashSet::default());
             state.groups.push(Subscriber { to, places, left, done: Vec::new(), told });
         }
@@ -424,24 +462,28 @@ impl Submission {
 
     /// Counts this graph as under way until it is done.
     pub(crate) fn keep_until_done(&self, permit: Permit) {
-        *self.permit.lock() = Some(permit);
-        if self.is_all_done() {
-            let permit = self.permit.lock().take();
-            drop(permit);
-        }
+        let mut state = self.state.lock();
+        let needless = match state.pending {
+            0 => Some(permit),
+            _ => state.permit.replace(permit),
+        };
+        drop(state);
+        drop(needless);
     }
 
     /// Makes a failed output pending again.
     pub(crate) fn reopen(&self, index: u32) -> bool {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let State { results, groups, .. } = &mut *state;
         let place = results.get_mut(index);
         if !matches!(place, ResultState::Failed(_)) {
             return false;
         }
         let failure = std::mem::replace(place, ResultState::Pending { wanted: false });
-        for group in groups.iter_mut() {
-            group.told.insert(index);
+        if !groups.is_empty() {
+            for group in groups.iter_mut() {
+                group.told.insert(index);
+            }
         }
         state.pending += 1;
         state.failed -= 1;
@@ -455,7 +497,7 @@ impl Submission {
     /// Fails every output that is not here.
     pub(crate) fn fail_rest(&self, error: impl Fn(&TaskLabel) -> TaskError) {
         let left: Vec<u32> = {
-            let state = self.state.0.lock();
+            let state = self.state.lock();
             (0..).zip(state.results.iter()).filter(|(_, index)| !index.is_here()).map(|(at, _)| at).collect()
         };
         self.settle(left.into_iter().map(|at| (at, ResultState::Failed(error(&self.label(at))))));
@@ -463,17 +505,7 @@ impl Submission {
 
     /// Looks at an output.
     pub(crate) fn with_state<R>(&self, index: u32, f: impl FnOnce(&ResultState) -> R) -> R {
-        f(self.state.0.lock().results.get(index))
-    }
-
-    pub(crate) fn is_all_done(&self) -> bool {
-        self.state.0.lock().pending == 0
-    }
-
-    /// Whether all outputs are done, and none of them failed.
-    pub(crate) fn has_succeeded(&self) -> bool {
-        let state = self.state.0.lock();
-        state.pending == 0 && state.failed == 0
+        f(self.state.lock().results.get(index))
     }
 
     pub(crate) fn is_done(&self, index: u32) -> bool {
@@ -482,7 +514,7 @@ impl Submission {
 
     /// Calls back when the output is done; at once, if it is.
     pub(crate) fn when_done(&self, index: u32, waiter: Waiter) {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         if state.results.get(index).is_done() {
             drop(state);
             return waiter.fire();
@@ -493,7 +525,7 @@ impl Submission {
     /// Has the values of these outputs sent here, each as soon as it is there.
     pub(crate) fn want_here(&self, indices: impl IntoIterator<Item = u32>) {
         let mut ask = Vec::new();
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         for index in indices {
             match state.results.get_mut(index) {
                 ResultState::Pending { wanted } => *wanted = true,
@@ -513,7 +545,7 @@ impl Submission {
     /// The output's value or failure, if it is here.
     #[inline]
     pub(crate) fn if_here(&self, index: u32) -> Option<Result<LocalValue, TaskError>> {
-        self.here(&self.state.0.lock(), index)
+        self.here(&self.state.lock(), index)
     }
 
     /// The same. If it is not here, sees to it that it comes, and that `waiter` is told.
@@ -527,7 +559,7 @@ impl Submission {
         }
         // Cloning a waker runs the code of whoever made it, and so does dropping one.
         let waiter = waiter();
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let here = self.here(&state, index);
         if here.is_some() {
             drop(state);
@@ -561,12 +593,12 @@ impl Submission {
         }
     }
 
-    /// Adds one who waits; gives it back if it is among them already.
-    fn add_waiter(waiters: &mut Waiters, waiter: Waiter) -> Option<Waiter> {
-        if waiters.iter().any(|other| other.is_same(&waiter)) {
+    /// Adds one who waits to some; gives it back if it is among them already.
+    fn add_waiter(waiters: &mut (impl Extend<Waiter> + AsRef<[Waiter]>), waiter: Waiter) -> Option<Waiter> {
+        if waiters.as_ref().iter().any(|other| other.is_same(&waiter)) {
             return Some(waiter);
         }
-        waiters.push(waiter);
+        waiters.extend([waiter]);
         None
     }
 
@@ -577,7 +609,7 @@ impl Submission {
 
     /// The failure that has ended it before all outputs were there: that of the first of these which has one.
     pub(crate) fn early_failure(&self, indices: &[u32]) -> Option<TaskError> {
-        let state = self.state.0.lock();
+        let state = self.state.lock();
         if !self.fails_fast || state.failed == 0 {
             return None;
         }
@@ -599,10 +631,10 @@ impl Submission {
             deadline,
             || self.backend.poll(),
             || {
-                let mut state = self.state.0.lock();
+                let mut state = self.state.lock();
                 let over = self.is_over(&state);
                 if !over && !std::mem::replace(&mut told, true) {
-                    Self::add_waiter(&mut state.when_all, Waiter::here());
+                    Self::add_waiter(&mut *state.when_all, Waiter::here());
                 }
                 over
             },
@@ -612,7 +644,7 @@ impl Submission {
     /// Whether that is so; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
         {
-            let state = self.state.0.lock();
+            let state = self.state.lock();
             if self.is_over(&state) {
                 return true;
             }
@@ -622,9 +654,9 @@ impl Submission {
         }
         // Cloning it runs the code of whoever made it.
         let waiter = Waiter::Waker(waker.clone());
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let over = self.is_over(&state);
-        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut state.when_all, waiter) };
+        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut *state.when_all, waiter) };
         drop(state);
         drop(unused);
         over
@@ -632,7 +664,7 @@ impl Submission {
 
     /// Takes an output that is here, for the last time.
     pub(crate) fn take(&self, index: u32) -> Result<LocalValue, TaskError> {
-        let mut state = self.state.0.lock();
+        let mut state = self.state.lock();
         let place = state.results.get_mut(index);
         if !place.is_here() {
             return Err(cancelled(&self.label(index)));

@@ -75,6 +75,16 @@ struct Sent {
 /// See the head of this module.
 pub(crate) struct TaskMap {
     pub(crate) job: JobId,
+    tasks: Tasks,
+}
+
+enum Tasks {
+    /// One output, of the one task of the job, which has been sent. Most submissions are a future, and there are many.
+    One,
+    Many(Box<Many>),
+}
+
+struct Many {
     /// Outputs that are earlier ones, by index.
     aliases: Vec<(u32, ResultHandle)>,
     sent: Mutex<Sent>,
@@ -84,30 +94,50 @@ pub(crate) struct TaskMap {
 impl TaskMap {
     /// Everything has been sent.
     pub(crate) fn whole(job: JobId, rows: IndexRanges, aliases: Vec<(u32, ResultHandle)>) -> Self {
+        if aliases.is_empty() && rows.0[..] == [IndexRange { index: 0, task: 0, len: 1 }] {
+            return Self { job, tasks: Tasks::One };
+        }
         let sent = Sent { rows, next: u32::MAX, ..Sent::default() };
-        Self { job, aliases, sent: Mutex::new(sent), more: Condvar::new() }
+        Self::many(job, aliases, sent)
     }
 
     /// Nothing has been sent.
     pub(crate) fn unsent(job: JobId) -> Self {
-        Self { job, aliases: Vec::new(), sent: Mutex::default(), more: Condvar::new() }
+        Self::many(job, Vec::new(), Sent::default())
+    }
+
+    fn many(job: JobId, aliases: Vec<(u32, ResultHandle)>, sent: Sent) -> Self {
+        let many = Many { aliases, sent: Mutex::new(sent), more: Condvar::new() };
+        Self { job, tasks: Tasks::Many(Box::new(many)) }
+    }
+
+    fn of_many(&self) -> Option<&Many> {
+        match &self.tasks {
+            Tasks::One => None,
+            Tasks::Many(many) => Some(many),
+        }
     }
 
     pub(crate) fn alias(&self, index: u32) -> Option<&ResultHandle> {
-        let at = self.aliases.binary_search_by_key(&index, |(at, _)| *at).ok()?;
-        Some(&self.aliases[at].1)
+        let aliases = &self.of_many()?.aliases;
+        let at = aliases.binary_search_by_key(&index, |(at, _)| *at).ok()?;
+        Some(&aliases[at].1)
     }
 
     pub(crate) fn task(&self, index: u32) -> Option<u32> {
-        self.sent.lock().rows.task(index)
+        match self.of_many() {
+            None => (index == 0).then_some(0),
+            Some(many) => many.sent.lock().rows.task(index),
+        }
     }
 
     pub(crate) fn replacement(&self, index: u32) -> Option<ResultHandle> {
-        self.sent.lock().replacements.get(&index).cloned()
+        self.of_many()?.sent.lock().replacements.get(&index).cloned()
     }
 
     pub(crate) fn set_replacement(&self, index: u32, output: ResultHandle) {
-        let former = self.sent.lock().replacements.insert(index, output);
+        let Some(many) = self.of_many() else { return };
+        let former = many.sent.lock().replacements.insert(index, output);
         // The last handle of something: not under the lock.
         drop(former);
     }
@@ -115,16 +145,18 @@ impl TaskMap {
     /// The output that a task makes. `near`: the outputs around the one that was asked for before, and afterwards around
     /// this one, since those that are asked for one after the other mostly lie together.
     pub(crate) fn index(&self, task: u32, near: &mut Option<IndexRange>) -> Option<u32> {
+        let Some(many) = self.of_many() else { return (task == 0).then_some(0) };
         if let Some(index) = near.and_then(|near| near.index(task)) {
             return Some(index);
         }
-        *near = self.sent.lock().rows.around(task);
+        *near = many.sent.lock().rows.around(task);
         near.and_then(|near| near.index(task))
     }
 
     /// The tasks of outputs that are dropped. What has not been sent is noted, and has none.
     pub(crate) fn drop_outputs(&self, indices: &[u32], how: Dropped) -> Vec<u32> {
-        let mut sent = self.sent.lock();
+        let Some(many) = self.of_many() else { return indices.to_vec() };
+        let mut sent = many.sent.lock();
         let mut tasks = Vec::with_capacity(indices.len());
         for &index in indices {
             if index >= sent.next {
@@ -139,13 +171,16 @@ impl TaskMap {
     }
 
     /// Those of some outputs to come that have been dropped.
-    pub(crate) fn dropped(&self, indices: Range<u32>) -> Vec<u32> {
-        let sent = self.sent.lock();
-        let mut dropped: Vec<u32> = match sent.dropped.len() < indices.len() {
-            true => sent.dropped.iter().map(|(index, _)| *index).filter(|index| indices.contains(index)).collect(),
-            false => indices.filter(|index| sent.dropped.contains_key(index)).collect(),
+    pub(crate) fn dropped(&self, indices: Range<u32>) -> Vec<(u32, Dropped)> {
+        let Some(many) = self.of_many() else { return Vec::new() };
+        let sent = many.sent.lock();
+        let mut dropped: Vec<(u32, Dropped)> = match sent.dropped.len() < indices.len() {
+            true => {
+                sent.dropped.iter().map(|(index, how)| (*index, *how)).filter(|(at, _)| indices.contains(at)).collect()
+            }
+            false => indices.filter_map(|index| Some((index, *sent.dropped.get(&index)?))).collect(),
         };
-        dropped.sort_unstable();
+        dropped.sort_unstable_by_key(|(index, _)| *index);
         dropped
     }
 
@@ -157,7 +192,8 @@ impl TaskMap {
         rows: impl Iterator<Item = (u32, u32)>,
         send: impl FnOnce() -> Result<(), E>,
     ) -> Result<Vec<(u32, Dropped)>, E> {
-        let mut sent = self.sent.lock();
+        let Some(many) = self.of_many() else { return send().map(|()| Vec::new()) };
+        let mut sent = many.sent.lock();
         rows.for_each(|(index, task)| sent.rows.push(index, task));
         let first = std::mem::replace(&mut sent.next, next);
         let result = send();
@@ -174,21 +210,24 @@ impl TaskMap {
             late.sort_unstable_by_key(|(task, _)| *task);
         }
         drop(sent);
-        self.more.notify_all();
+        many.more.notify_all();
         result.map(|()| late)
     }
 
     /// Nothing more will be sent.
     pub(crate) fn close(&self) {
-        self.sent.lock().next = u32::MAX;
-        self.more.notify_all();
+        if let Some(many) = self.of_many() {
+            many.sent.lock().next = u32::MAX;
+            many.more.notify_all();
+        }
     }
 
     /// Waits until an output has been sent, or never will be.
     pub(crate) fn wait_sent(&self, index: u32) {
-        let mut sent = self.sent.lock();
+        let Some(many) = self.of_many() else { return };
+        let mut sent = many.sent.lock();
         while sent.next <= index {
-            self.more.wait(&mut sent);
+            many.more.wait(&mut sent);
         }
     }
 }
@@ -232,12 +271,12 @@ mod tests {
     fn what_goes_before_it_is_sent_is_known() {
         let map = TaskMap::unsent(JobId { session: SessionId(0), number: 0 });
         assert!(map.drop_outputs(&[1, 5], Dropped::Released).is_empty());
-        assert_eq!(map.dropped(0..4), [1]);
+        assert_eq!(map.dropped(0..4), [(1, Dropped::Released)]);
         // Number 3 goes while 0, 2 and 3 are being written.
         assert!(map.drop_outputs(&[3], Dropped::Cancelled).is_empty());
         let late = map.sent(4, [(0, 0), (2, 1), (3, 2)].into_iter(), || Ok::<(), ()>(()));
         assert_eq!(late, Ok(vec![(2, Dropped::Cancelled)]));
         assert_eq!(map.drop_outputs(&[2, 0, 1], Dropped::Released), [0, 1]);
-        assert_eq!(map.dropped(4..8), [5]);
+        assert_eq!(map.dropped(4..8), [(5, Dropped::Released)]);
     }
 }

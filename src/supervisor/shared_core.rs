@@ -120,11 +120,16 @@ impl SharedCore {
         left
     }
 
-    /// Puts a request of the client in this process behind those that wait to be served; whether it is the first.
-    pub(super) fn push_request(&self, request: Request) -> bool {
+    /// Puts a request of the client in this process behind those that wait to be served; how many these are then.
+    pub(super) fn push_request(&self, request: Request) -> usize {
         let mut requests = self.requests.lock();
         requests.push(request);
-        requests.len() == 1
+        requests.len()
+    }
+
+    /// Whether the client in this process has asked for something that nobody has served.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.lock().is_empty()
     }
 
     /// Serves what the client in this process has asked for, if it suits and no other thread has the core. Nothing is told

@@ -152,14 +152,22 @@ impl<'a> Iterator for Ops<'a> {
 }
 
 /// The offset of the function that gives a program's result, whichever build it is of; 0 where there is none.
-pub(crate) fn function(mut body: &[u8]) -> u64 {
-    let mut last = 0;
+pub(crate) fn function(body: &[u8]) -> u64 {
+    last_calls(body).0.map_or(0, |(offset, _)| offset)
+}
+
+/// The offset of a call's function, whichever build that is of, and its key.
+type PlainCall = (u64, u64);
+
+/// The call that gives a program's result, and the one before.
+pub(crate) fn last_calls(mut body: &[u8]) -> (Option<PlainCall>, Option<PlainCall>) {
+    let (mut last, mut before) = (None, None);
     while let Some(step) = Step::read(&mut body) {
-        if let Step::Call { offset, .. } = step {
-            last = offset;
+        if let Step::Call { offset, key, .. } = step {
+            before = last.replace((offset, key));
         }
     }
-    last
+    (last, before)
 }
 
 /// A body that is not a program of this build.

@@ -9,7 +9,7 @@ use crate::ids::TaskId;
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::start::exit_now;
-use crate::job::Failure;
+use crate::job::{CallName, FailedCall, Failure};
 use crate::message::{FromWorker, ToWorker};
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
@@ -157,7 +157,7 @@ impl Worker {
         key: Option<u64>,
         cause: Cause,
     ) -> Failure {
-        let call = name.zip(Some(key.unwrap_or_default())).filter(|_| key.is_some());
+        let call = name.zip(key).map(|(name, key)| FailedCall { name: CallName::Given(name), key });
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
 }

@@ -41,6 +41,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
+use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
@@ -389,7 +390,8 @@ impl ThreadPool {
     /// Starts running a graph, once its submission has been shown.
     fn run(self: Arc<Self>, graph: Graph, want: Want, shown: Shown<'_>) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let submission = Submission::new(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), &graph, want);
+        let number = self.submissions.fetch_add(1, Ordering::Relaxed);
+        let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
         shown(&submission);
         self.start(graph, Arc::clone(&submission));
         Ok(submission)
@@ -522,6 +524,7 @@ impl Backend for ThreadPool {
         if let Some(job) = job {
             job.drop_outputs(indices);
         }
+        submission.forget_calls(indices);
     }
 
     fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
@@ -539,11 +542,12 @@ impl Backend for ThreadPool {
 
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = submission.node(index) else { return Ok(()) };
+        let Some(node) = submission.failed_call(index) else { return Ok(()) };
         if submission.reopen(index) {
             let graph = Graph::Dag(Dag::of(&[&node]));
             let number = self.submissions.fetch_add(1, Ordering::Relaxed);
-            let again = Submission::new(number, self.clone(), &graph, Want::Handles);
+            // A failure of it is one of the first submission, which has the call.
+            let again = Submission::new(number, self.clone(), &graph, Want::Handles, Again::Elsewhere);
             self.start(graph, Arc::clone(&again));
             let (from, to) = (Arc::clone(&again), Arc::clone(submission));
             again.when_done(

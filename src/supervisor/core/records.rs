@@ -10,7 +10,6 @@ use crate::ipc::ring::RingRecord;
 use crate::supervisor::effects::{Effects, WorkerPage};
 use crate::supervisor::recent_lines::RecentLines;
 use crate::task::function::{Record, short_name};
-use crate::task::program::{Op, Ops};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -131,15 +130,7 @@ impl Core {
         if !self.program.is_own {
             return None;
         }
-        let spec = self.scheduler.spec(id.job)?;
-        let calls = Ops::new(spec.body(id.index)).filter_map(|op| match op {
-            Ok(Op::Call { record, key, .. }) => Some((record, key)),
-            _ => None,
-        });
-        let (record, hash) = calls.last()?;
-        let options = spec.options.binary_search_by_key(&id.index, |o| o.0).ok();
-        let given = options.filter(|_| !record.has_parts());
-        let name = given.and_then(|at| spec.options[at].1.name.clone());
-        Some(node::key(&name.unwrap_or_else(|| short_name(record.path())), hash))
+        let call = self.scheduler.spec(id.job)?.call(id.index)?;
+        Some(node::key(&call.name()?, call.key))
     }
 }
