@@ -89,21 +89,19 @@ impl JobSpec {
         &self.bodies[start..self.body_ends[i] as usize]
     }
 
-    /// The call whose result a task has, or takes apart; none where that is given.
-    pub(crate) fn call(&self, index: u32) -> Option<FailedCall> {
+    /// The call whose result a task has, or (`has_parts`) takes apart: the place of its function in the program that
+    /// submitted it, and its key. None where the result is given.
+    pub(crate) fn last_call(&self, index: u32, has_parts: bool) -> Option<(u64, u64)> {
         let (last, before) = program::last_calls(self.body(index));
-        let (offset, key) = match before.filter(|_| self.has_parts(index)) {
-            Some(whole) => whole,
-            None => last?,
-        };
+        before.filter(|_| has_parts).or(last)
+    }
+
+    /// The same, with its name.
+    pub(crate) fn call(&self, index: u32, has_parts: bool) -> Option<FailedCall> {
+        let (offset, key) = self.last_call(index, has_parts)?;
         let given = self.options.binary_search_by_key(&index, |(at, _)| *at).ok();
         let name = given.and_then(|at| self.options[at].1.name.clone());
         Some(FailedCall { name: name.map_or(CallName::Function(offset), CallName::Given), key })
-    }
-
-    fn has_parts(&self, index: u32) -> bool {
-        let first = self.parts.partition_point(|(part, _)| *part <= index);
-        self.parts[first..].iter().any(|(part, _)| self.deps(*part).first() == Some(&index))
     }
 
     pub(crate) fn deps(&self, index: u32) -> &[u32] {

@@ -231,19 +231,20 @@ fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<V
             let value = call(function, &mut slots)?;
             match dag.parts(id) {
                 None => Ok(value),
-                Some(parts) => guarded(|| {
+                Some(parts) => guarded(move || {
                     // What nobody wants goes with the whole.
-                    Ok(Passing::value(
-                        parts.filter_map(|(id, place)| Some((id, Parts::take(&value, place)?))).collect::<TakenParts>(),
-                    ))
+                    let taken: Option<TakenParts> =
+                        parts.map(|(id, place)| Some((id, Parts::take(&value, place)?))).collect();
+                    taken.map(Passing::value).ok_or_else(|| malformed("its result has other parts"))
                 }),
             }
         }
-        Kind::Part(_) | Kind::Held(_) => Err(Fault::Call(CallError::Decode {
-            type_name: "task".to_string(),
-            reason: "a held result or a part of another is no call".to_string(),
-        })),
+        Kind::Part(_) | Kind::Held(_) => Err(malformed("a held result or a part of another is no call")),
     }
+}
+
+fn malformed(reason: &str) -> Fault {
+    Fault::Call(CallError::Decode { type_name: "task".to_string(), reason: reason.to_string() })
 }
 
 /// The parts of a result that has been taken apart, by the tasks that stand for them.
@@ -255,18 +256,16 @@ pub(super) fn results_of_parts(
     id: u32,
     result: &Result<Value, TaskError>,
 ) -> Vec<(u32, Result<Value, TaskError>)> {
-    let failed = |error: &TaskError| {
-        let parts = graph.parts(id).into_iter().flatten();
-        parts
-            .map(|(part, _)| (part, Err(error.needed(TaskLabel::of(&graph.nodes[part as usize]).task_name()))))
-            .collect()
-    };
     match result {
         Ok(taken) => {
             let taken = Passing::<TakenParts>::take(taken).unwrap_or_default();
             taken.into_iter().map(|(part, value)| (part, Ok(value))).collect()
         }
-        Err(error) => failed(error),
+        Err(error) => {
+            let parts = graph.parts(id).into_iter().flatten();
+            let name = |part: u32| TaskLabel::of(&graph.nodes[part as usize]).task_name();
+            parts.map(|(part, _)| (part, Err(error.needed(name(part))))).collect()
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Part {
     pub(super) fn whole(&self) -> &Node {
         let mut whole = None;
         self.maker().each_input(&mut |input| whole = whole.or(Some(input)));
-        whole.map_or_else(|| &**self.maker(), |whole| whole)
+        whole.unwrap_or_else(|| self.maker())
     }
 
     /// What it is encoded with.

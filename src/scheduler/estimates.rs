@@ -6,7 +6,6 @@
 use super::Scheduler;
 use super::job::TaskRef;
 use crate::job::JobSpec;
-use crate::task::program;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
@@ -24,12 +23,12 @@ const LEAST: u32 = 100_000;
 impl RunTimes {
     /// What the tasks of a job are likely to take; 0 where that is unknown.
     pub(super) fn of(&self, spec: &JobSpec, first: u32) -> u32 {
-        let known = |function| self.0.get(&function).copied();
         if self.0.is_empty() || first as usize == spec.len() {
-            0
-        } else {
-            known(program::function(spec.body(first))).map_or(0, |time| time.max(LEAST))
+            return 0;
         }
+        let has_parts = spec.parts.first().is_some_and(|(part, _)| spec.deps(*part) == [first]);
+        let function = spec.last_call(first, has_parts).map_or(0, |(function, _)| function);
+        self.0.get(&function).map_or(0, |time| (*time).max(LEAST))
     }
 }
 
@@ -97,7 +96,7 @@ impl Scheduler {
         let job = &mut self.jobs[r.job];
         job.estimate = average(job.estimate, run_us);
         if succeeded && r.index == job.first {
-            let known = self.run_times.0.entry(program::function(job.spec.body(r.index))).or_default();
+            let known = self.run_times.0.entry(job.function(r.index)).or_default();
             *known = average(*known, run_us);
         }
     }
@@ -108,7 +107,7 @@ impl Scheduler {
         let job = &self.jobs[r.job];
         // Small results of functions of which nobody expects more need not be known.
         if held || job.memory(r.index) > 0 || !self.result_sizes.0.is_empty() {
-            let function = program::function(job.spec.body(r.index));
+            let function = job.function(r.index);
             if held || job.memory(r.index) > 0 || self.result_sizes.0.contains_key(&function) {
                 self.result_sizes.learn(function, bytes);
             }
@@ -123,6 +122,6 @@ impl Scheduler {
         if self.result_sizes.0.is_empty() {
             return declared;
         }
-        self.result_sizes.0.get(&program::function(job.spec.body(r.index))).copied().unwrap_or(declared)
+        self.result_sizes.0.get(&job.function(r.index)).copied().unwrap_or(declared)
     }
 }

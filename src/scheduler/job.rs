@@ -5,7 +5,7 @@ use super::worker::WorkerIndex;
 use crate::error::{Cause, DeathRecord};
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
-use crate::job::{EXTERNAL, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
+use crate::job::{EXTERNAL, FailedCall, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -302,7 +302,18 @@ impl Job {
 
     /// The failure of a task, found here and not by its worker.
     pub(super) fn failure(&self, index: u32, worker: Option<String>, cause: Cause) -> Failure {
-        Failure { task: self.task_id(index), step: 0, call: self.spec.call(index), worker, cause }
+        Failure { task: self.task_id(index), step: 0, call: self.call(index), worker, cause }
+    }
+
+    /// The call whose result a task has, or takes apart; none where that is given.
+    pub(super) fn call(&self, index: u32) -> Option<FailedCall> {
+        self.spec.call(index, self.tasks[index as usize].has(flag::MAKER))
+    }
+
+    /// The place of that call's function, by which tasks are compared; 0 where there is none.
+    pub(super) fn function(&self, index: u32) -> u64 {
+        let (last, _) = self.spec.last_call(index, self.tasks[index as usize].has(flag::MAKER)).unwrap_or_default();
+        last
     }
 
     pub(super) fn state(&self, index: u32) -> State {

@@ -2,9 +2,8 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef};
-use crate::ids::{JobId, TaskId, WorkerId};
-use crate::job::JobSpec;
-use std::sync::Arc;
+use crate::ids::{TaskId, WorkerId};
+use crate::job::FailedCall;
 
 impl Scheduler {
     /// Tasks sent to a worker that have not ended, cancelled ones included.
@@ -24,8 +23,10 @@ impl Scheduler {
         self.workers.find(worker).map_or(0, |index| self.workers[index].blocked)
     }
 
-    pub(crate) fn spec(&self, job: JobId) -> Option<&Arc<JobSpec>> {
-        self.jobs.get(job).map(|slot| &self.jobs[slot].spec)
+    /// The call whose result a task has.
+    pub(crate) fn call(&self, id: TaskId) -> Option<FailedCall> {
+        let job = &self.jobs[self.jobs.get(id.job)?];
+        if (id.index as usize) < job.tasks.len() { job.call(id.index) } else { None }
     }
 
     /// Bytes of a task's inputs, as far as they are known.

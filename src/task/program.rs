@@ -151,11 +151,6 @@ impl<'a> Iterator for Ops<'a> {
     }
 }
 
-/// The offset of the function that gives a program's result, whichever build it is of; 0 where there is none.
-pub(crate) fn function(body: &[u8]) -> u64 {
-    last_calls(body).0.map_or(0, |(offset, _)| offset)
-}
-
 /// The offset of a call's function, whichever build that is of, and its key.
 type PlainCall = (u64, u64);
 
@@ -275,10 +270,14 @@ mod tests {
     #[test]
     fn every_truncation_is_an_error() {
         let body = fused();
-        assert_eq!(function(&body), offset(inc), "the last one gives the result");
-        assert_eq!((function(&[]), function(&[9, 9])), (0, 0));
+        let functions = |body: &[u8]| {
+            let (last, before) = last_calls(body);
+            (last.map(|(offset, _)| offset), before.map(|(offset, _)| offset))
+        };
+        assert_eq!(functions(&body), (Some(offset(inc)), Some(offset(add))), "the last one gives the result");
+        assert_eq!([functions(&[]), functions(&[9, 9])], [(None, None); 2]);
         for n in 0..body.len() {
-            assert!([0, offset(add)].contains(&function(&body[..n])));
+            assert!([None, Some(offset(add))].contains(&functions(&body[..n]).0));
             let result = run(&body[..n], |_| Some(Argument::Value(Arc::new(1_i64))), |_, _| true);
             // A prefix that ends with a whole call is a program of its own.
             if let Ok(Some((_, record))) = result {

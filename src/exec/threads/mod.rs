@@ -48,6 +48,7 @@ use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::building::Building;
+use crate::task::call::discard;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
@@ -341,8 +342,13 @@ impl ThreadPool {
     ) -> Option<u32> {
         let mut ready = Vec::new();
         for (part, result) in parts {
-            // Its own code may run when it is dropped.
-            let result = if job.skipped(part) { Err(cancelled(&job.label(part))) } else { result };
+            let result = match job.skipped(part) {
+                true => {
+                    discard(result);
+                    Err(cancelled(&job.label(part)))
+                }
+                false => result,
+            };
             ready.extend(self.finish_uncounted(job, part, result));
         }
         let others = ready.split_off(ready.len().min(1));

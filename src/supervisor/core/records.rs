@@ -130,7 +130,7 @@ impl Core {
         if !self.program.is_own {
             return None;
         }
-        let call = self.scheduler.spec(id.job)?.call(id.index)?;
+        let call = self.scheduler.call(id)?;
         Some(node::key(&call.name()?, call.key))
     }
 }
