@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::ids::TaskId;
-use crate::job::JobSpec;
+use crate::job::{CallName, FailedCall, JobSpec};
 
 /// The name of a task that makes the core panic.
 pub(crate) fn panic_at(step: &str, thread: &str) -> String {
@@ -16,9 +16,9 @@ pub(super) fn submission(spec: &JobSpec) {
 
 /// The same for a task that has been done.
 pub(super) fn completion(core: &Core, id: TaskId) {
-    let Some(spec) = core.scheduler.spec(id.job) else { return };
-    let own = spec.options.iter().filter(|(index, _)| *index == id.index);
-    own.filter_map(|(_, options)| options.name.as_deref()).for_each(|name| check("completion", name));
+    if let Some(FailedCall { name: CallName::Given(name), .. }) = core.scheduler.call(id) {
+        check("completion", &name);
+    }
 }
 
 fn check(step: &str, name: &str) {
