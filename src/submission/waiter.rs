@@ -7,7 +7,8 @@
 //! spinning in vain, or where others want the core, the next waits park at once.
 
 use crate::error::Error;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -32,7 +33,7 @@ const SELDOM: u32 = 6;
 pub(crate) enum Waiter {
     Thread(Arc<ParkedThread>),
     Waker(Waker),
-    Call(Box<dyn FnOnce() + Send>),
+    Call(Call),
 }
 
 impl Waiter {
@@ -45,7 +46,7 @@ impl Waiter {
         match self {
             Self::Thread(thread) => thread.call(),
             Self::Waker(w) => w.wake(),
-            Self::Call(f) => f(),
+            Self::Call(f) => call(f),
         }
     }
 
@@ -65,6 +66,44 @@ impl Waiter {
     /// Whether both wake the same task.
     pub(crate) fn wakes_as(&self, other: &Self) -> bool {
         matches!(other, Self::Waker(w) if self.will_wake(w))
+    }
+}
+
+type Call = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// Calls that wait until this thread has made another one; `None` where it makes none.
+    static CALLS: RefCell<Option<VecDeque<Call>>> = const { RefCell::new(None) };
+}
+
+/// The right of a thread's outermost call to make all others.
+struct Calling;
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        // There are some left only where one has panicked.
+        let left = CALLS.try_with(RefCell::take);
+        drop(left);
+    }
+}
+
+/// Makes a call. Results may be handed on from one submission to the next, for as long a chain as users make: a call that is
+/// fired inside another one is made after it.
+fn call(f: Call) {
+    let mut first = Some(f);
+    // Where a thread ends and has no such list any more, calls go inside each other.
+    let _ = CALLS.try_with(|calls| match &mut *calls.borrow_mut() {
+        Some(calls) => calls.extend(first.take()),
+        none => *none = Some(VecDeque::new()),
+    });
+    let Some(mut next) = first else { return };
+    let _calling = Calling;
+    loop {
+        next();
+        match CALLS.try_with(|calls| calls.borrow_mut().as_mut()?.pop_front()) {
+            Ok(Some(waiting)) => next = waiting,
+            Ok(None) | Err(_) => return,
+        }
     }
 }
 
