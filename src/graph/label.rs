@@ -1,7 +1,7 @@
 //! What a task is called, without the graph that it is in.
 
 use crate::graph::node;
-use crate::graph::node::{Kind, Node};
+use crate::graph::node::{Kind, Node, Part};
 use crate::graph::options::Options;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
@@ -30,18 +30,22 @@ impl TaskLabel {
         Self { function, options, hash, part: None }
     }
 
+    #[inline]
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
             Kind::Call { function, options, .. } => Self::new(function, options.clone(), node.hash),
-            Kind::Part(part) => {
-                let whole = Self::of(part.whole());
-                let mut places = whole.part.map(|part| part.places).unwrap_or_default();
-                places.push(part.place);
-                let codec = part.codec().unwrap_or(whole.function.result());
-                Self { hash: node.hash, part: Some(Box::new(PartLabel { places, codec })), ..whole }
-            }
+            Kind::Part(part) => Self::of_part(node.hash, part),
             Kind::Held(held) => held.label(),
         }
+    }
+
+    #[cold]
+    fn of_part(hash: u128, part: &Part) -> Self {
+        let whole = Self::of(part.whole());
+        let mut places = whole.part.map(|part| part.places).unwrap_or_default();
+        places.push(part.place);
+        let codec = part.codec().unwrap_or(whole.function.result());
+        Self { hash, part: Some(Box::new(PartLabel { places, codec })), ..whole }
     }
 
     /// What the result is encoded with.

@@ -136,6 +136,8 @@ struct State {
     /// Outputs whose value is not here.
     missing: u32,
     when_all: Waiters,
+    /// Some outputs have been released before their values were here, which are to be dropped when they come.
+    forgotten: bool,
 }
 
 /// Keeps what threads fight for away from its neighbours: here from the count of handles, which may grow meanwhile.
@@ -205,6 +207,7 @@ impl Submission {
             failed: 0,
             missing: n as u32,
             when_all: SmallVec::new(),
+            forgotten: false,
         };
         Arc::new(Self {
             number,
@@ -309,11 +312,10 @@ impl Submission {
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
         let mut unused: SmallVec<[ResultState; 1]> = SmallVec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
-        let forgets = self.forgets();
         let mut guard = self.state.0.lock();
-        let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all } = &mut *guard;
+        let State { results, nodes, map, waiters, groups, pending, failed, missing, when_all, forgotten } = &mut *guard;
         for (at, mut new) in news {
-            if forgets && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
+            if *forgotten && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
                 unused.push(std::mem::replace(&mut new, ResultState::Taken));
             }
             if at as usize >= results.len || results.get(at).is_here() {
@@ -378,7 +380,11 @@ impl Submission {
             ResultState::Value(_) | ResultState::Payload(_) => {
                 Some(std::mem::replace(state.results.get_mut(index), ResultState::Taken))
             }
-            _ => None,
+            ResultState::Pending { .. } | ResultState::Remote { .. } => {
+                state.forgotten = true;
+                None
+            }
+            ResultState::Failed(_) | ResultState::Taken => None,
         };
         drop(state);
         // The value's own code runs here.
