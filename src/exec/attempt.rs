@@ -228,19 +228,27 @@ fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<V
             for arg in args {
                 slots.push(Argument::Value(argument(arg, next)?));
             }
-            let value = call(function, &mut slots)?;
-            match dag.parts(id) {
-                None => Ok(value),
-                Some(parts) => guarded(move || {
-                    // What nobody wants goes with the whole.
-                    let taken: Option<TakenParts> =
-                        parts.map(|(id, place)| Some((id, Parts::take(&value, place)?))).collect();
-                    taken.map(Passing::value).ok_or_else(|| malformed("its result has other parts"))
-                }),
+            if !dag.has_parts(id) {
+                return call(function, &mut slots);
             }
+            take_apart(dag, id, call(function, &mut slots)?)
         }
         Kind::Part(_) | Kind::Held(_) => Err(malformed("a held result or a part of another is no call")),
     }
+}
+
+/// Takes the parts that somebody wants out of the result of a task.
+#[cold]
+fn take_apart(dag: &Dag, id: u32, value: Value) -> Result<Value, Fault> {
+    guarded(move || {
+        let mut parts = dag.parts(id).into_iter().flatten();
+        // What nobody wants goes with the whole.
+        let taken: Option<TakenParts> = parts.try_fold(Vec::new(), |mut taken, (id, place)| {
+            taken.push((id, Parts::take(&value, place)?));
+            Some(taken)
+        });
+        taken.map(Passing::value).ok_or_else(|| malformed("its result has other parts"))
+    })
 }
 
 fn malformed(reason: &str) -> Fault {

@@ -113,10 +113,15 @@ impl SyncExecutor {
         let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut failed = 0;
+        // Most graphs have no parts, and need not be asked.
+        let parts = match &**graph {
+            Graph::Dag(dag) if dag.in_parts() > 0 => Some(dag),
+            _ => None,
+        };
         // Each task begins when the one before it ended, so that a task needs one reading of the clock.
         let mut now = ticks();
         for id in 0..graph.len() as u32 {
-            if let Graph::Dag(dag) = &**graph
+            if let Some(dag) = parts
                 && dag.place(id).is_some()
             {
                 // It has what its maker gave; nothing, where that has not run.
@@ -134,7 +139,7 @@ impl SyncExecutor {
             }
             let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
             failed += u64::from(result.is_err());
-            if let Graph::Dag(dag) = &**graph
+            if let Some(dag) = parts
                 && dag.has_parts(id)
             {
                 for (part, result) in results_of_parts(dag, id, &result) {

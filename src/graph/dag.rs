@@ -156,9 +156,20 @@ impl Dag {
         if streams { graph.inline_streams() } else { graph }
     }
 
+    #[inline]
     pub(super) fn add(&mut self, node: Arc<Node>) -> u32 {
         self.ref_ends.push(self.refs.len() as u32);
         let id = self.nodes.len() as u32;
+        if !matches!(node.kind, Kind::Call { .. }) {
+            self.note(&node, id);
+        }
+        self.nodes.push(node);
+        id
+    }
+
+    /// Notes a node that does not run.
+    #[cold]
+    fn note(&mut self, node: &Node, id: u32) {
         match &node.kind {
             Kind::Call { .. } => {}
             Kind::Held(_) => self.held += 1,
@@ -168,8 +179,6 @@ impl Dag {
                 self.parts.or_default(maker).push(id);
             }
         }
-        self.nodes.push(node);
-        id
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -187,6 +196,7 @@ impl Dag {
     }
 
     /// Whether the result of a task is taken apart.
+    #[inline]
     pub(crate) fn has_parts(&self, id: u32) -> bool {
         self.in_parts > 0 && self.parts.contains_key(&id)
     }

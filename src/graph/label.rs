@@ -2,7 +2,7 @@
 
 use crate::error::name::TaskName;
 use crate::graph::node;
-use crate::graph::node::{Kind, Node};
+use crate::graph::node::{Kind, Node, Part};
 use crate::graph::options::Options;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
@@ -40,6 +40,7 @@ impl TaskLabel {
         u128::from(self.hash[0]) << 64 | u128::from(self.hash[1])
     }
 
+    #[inline]
     pub(crate) fn of(node: &Node) -> Self {
         match &node.kind {
             Kind::Call { function, options, .. } => Self {
@@ -49,15 +50,18 @@ impl TaskLabel {
                 reproducible: node.reproducible,
                 part: None,
             },
-            Kind::Part(part) => {
-                let whole = Self::of(part.whole());
-                let mut places = whole.part.map(|part| part.places).unwrap_or_default();
-                places.push(part.place);
-                let codec = part.codec().unwrap_or(whole.function.result());
-                Self { hash: halves(node.hash), part: Some(Box::new(PartLabel { places, codec })), ..whole }
-            }
+            Kind::Part(part) => Self::of_part(node.hash, part),
             Kind::Held(held) => held.label(),
         }
+    }
+
+    #[cold]
+    fn of_part(hash: u128, part: &Part) -> Self {
+        let whole = Self::of(part.whole());
+        let mut places = whole.part.map(|part| part.places).unwrap_or_default();
+        places.push(part.place);
+        let codec = part.codec().unwrap_or(whole.function.result());
+        Self { hash: halves(hash), part: Some(Box::new(PartLabel { places, codec })), ..whole }
     }
 
     /// What the result is encoded with.

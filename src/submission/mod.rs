@@ -165,6 +165,8 @@ struct State {
     when_all: LazyVec<Waiter>,
     /// Counts this graph as under way.
     permit: Option<Permit>,
+    /// Some outputs have been released before their values were here, which are to be dropped when they come.
+    forgotten: bool,
 }
 
 /// One submitted graph. Some threads count handles while others settle results: what is between their fields keeps them
@@ -224,6 +226,7 @@ impl Submission {
             missing: n as u32,
             when_all: LazyVec::default(),
             permit: None,
+            forgotten: false,
         };
         Arc::new(Self {
             handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
@@ -347,11 +350,11 @@ impl Submission {
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
         let mut unused = Vec::new();
         let mut succeeded: SmallVec<[Arc<Node>; 1]> = SmallVec::new();
-        let forgets = self.forgets();
         let mut guard = self.state.lock();
-        let State { results, again, waiters, groups, pending, failed, missing, when_all, permit } = &mut *guard;
+        let State { results, again, waiters, groups, pending, failed, missing, when_all, permit, forgotten } =
+            &mut *guard;
         for (at, mut new) in news {
-            if forgets && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
+            if *forgotten && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
                 unused.push(std::mem::replace(&mut new, ResultState::Taken));
             }
             if at as usize >= results.len || results.get(at).is_here() {
@@ -418,7 +421,11 @@ impl Submission {
             ResultState::Value(_) | ResultState::Payload(_) => {
                 Some(std::mem::replace(state.results.get_mut(index), ResultState::Taken))
             }
-            _ => None,
+            ResultState::Pending { .. } | ResultState::Remote { .. } => {
+                state.forgotten = true;
+                None
+            }
+            ResultState::Failed(_) | ResultState::Taken => None,
         };
         drop(state);
         // The value's own code runs here.

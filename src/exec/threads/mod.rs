@@ -276,11 +276,13 @@ impl ThreadPool {
         self.finish_uncounted(job, id, result)
     }
 
+    #[inline]
     fn count<T, E>(&self, result: &std::result::Result<T, E>) {
         let counter = if result.is_ok() { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    #[inline(always)]
     fn finish_uncounted(
         &self,
         job: &Arc<PoolJob>,
