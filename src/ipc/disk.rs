@@ -354,6 +354,22 @@ impl Disk {
         Ok(OnDisk { bytes: Bytes::default(), in_segment: Some(encoded.len() as u64), extents })
     }
 
+    /// Writes a value that has been encoded as these parts, without large buffers of its own.
+    pub(crate) fn write_plain(&self, parts: [&[u8]; 2]) -> Result<OnDisk, DiskError> {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        if len <= HEAD {
+            return Ok(OnDisk { bytes: parts.concat().into(), in_segment: None, extents: Vec::new() });
+        }
+        let extent = self.extent(len as u64)?;
+        let file = self.file()?;
+        let mut at = 0;
+        for part in parts {
+            self.io(extent.write(&file, part, at))?;
+            at += part.len() as u64;
+        }
+        Ok(OnDisk { bytes: Bytes::default(), in_segment: Some(len as u64), extents: vec![Arc::new(extent)] })
+    }
+
     fn write_buffers(&self, layout: &Layout) -> Result<Arc<Extent>, DiskError> {
         let extent = self.extent(layout.len)?;
         let file = self.file()?;

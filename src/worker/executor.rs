@@ -184,8 +184,12 @@ impl Worker {
             scope.step(record, key);
             true
         };
+        let began = self.store.is_limited().then(|| (self.store.used_before(), Instant::now()));
         let ran = program::run(body, &mut input, go_on);
         end_fork();
+        if let (Some((used, began)), Ok(Some((_, record)))) = (began, &ran) {
+            self.store.ran(record, scope.thread, began.elapsed(), used);
+        }
         if !shared.is_empty() {
             self.store.used(&shared);
         }
