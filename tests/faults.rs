@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use swath::{
-    Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WaitFor,
+    Bag, Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WaitFor,
     WorkerState, delayed, try_delayed, value,
 };
 
@@ -702,10 +702,10 @@ fn roles() {
         }
         "spills" => {
             fn block(x: u8) -> Buffer<u8> {
-                vec![x; 1 << 20].into()
+                vec![x; 4 << 20].into()
             }
             fn last(values: Buffer<u8>) -> u8 {
-                values[(1 << 20) - 1]
+                values[(4 << 20) - 1]
             }
             let client = Client::builder()
                 .workers(1)
@@ -714,15 +714,21 @@ fn roles() {
                 .forward_output(false)
                 .build()
                 .unwrap();
-            let futures = client.submit_all(&delayed(block).map(0..240_u8)).unwrap();
+            let futures = client.submit_all(&delayed(block).map(0..60_u8)).unwrap();
             let results: Vec<_> = futures.iter().map(|f| client.compute(&delayed(last).call(f))).collect();
             let right = |(i, r): (usize, &Result<u8, Error>)| r.as_ref().is_ok_and(|x| usize::from(*x) == i);
             say(results.iter().enumerate().filter(|(i, r)| right((*i, *r))).count());
             say(results.iter().find_map(|r| r.as_ref().err()).unwrap());
             drop((futures, results));
-            let sums = (0..240_u8).map(|x| delayed(last).call(delayed(block).call(x))).collect::<Vec<_>>();
-            assert_eq!(client.compute(&sums).unwrap().len(), 240, "there is room again");
+            let sums = (0..60_u8).map(|x| delayed(last).call(delayed(block).call(x))).collect::<Vec<_>>();
+            assert_eq!(client.compute(&sums).unwrap().len(), 60, "there is room again");
             say(format!("{:?}", client.deaths().unwrap()));
+        }
+        "short files" => {
+            setrlimit(Resource::RLIMIT_FSIZE, 10 << 10, 10 << 10).unwrap();
+            say(Client::local(1, 1, MemoryLimit::None).unwrap_err());
+            let grouped = Bag::range(0..100_000, 4).groupby(|x| x % 1000, None).count();
+            say(grouped.compute(&Client::threads(2)).unwrap_err());
         }
         "descriptors" => {
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -908,11 +914,19 @@ fn a_spill_directory_that_is_full_fails_what_does_not_fit_and_nothing_else() {
     let Some(command) = with_small_shm("66m", "spills") else { return };
     let words = play(command);
     let right: usize = words[0].parse().unwrap();
-    // Of 1 MiB each: 64 MiB less the control pages on disk, and up to 80 % of as much in memory. Two tasks that run
-    // above that stay far below the 95 % at which a worker is ended.
-    assert!((80..160).contains(&right), "{words:?}");
+    // Of 4 MiB each: 64 MiB less the control pages on disk, and up to 80 % of as much in memory.
+    assert!((20..40).contains(&right), "{words:?}");
     assert!(words[1].contains("is full") && words[1].contains("does not fit"), "{words:?}");
     assert_eq!(words[2], "[]", "deaths");
+}
+
+#[test]
+fn files_over_the_size_limit_are_errors_and_end_no_program() {
+    let _clean = Clean::start();
+    let words = play(role("roles", "short files"));
+    assert_eq!(words.len(), 2, "{words:?}");
+    assert!(words.iter().all(|error| error.contains("ulimit -f")), "{words:?}");
+    assert!(!words[1].contains("TMPDIR"), "{words:?}");
 }
 
 #[test]

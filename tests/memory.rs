@@ -7,6 +7,7 @@ mod memory {
     pub mod admission;
     pub mod disks;
     pub mod kernel;
+    pub mod room;
     pub mod shuffles;
 }
 

@@ -75,6 +75,9 @@ pub enum DeathCause {
     DescriptorsClosed,
     /// It spoke out of turn: a malformed frame, or another build.
     Protocol(String),
+    /// What it had sent could not be taken in, for want of something in the process of its supervisor: descriptors or address
+    /// space. It is not to blame.
+    Unheard(String),
     /// Nothing is known.
     #[default]
     Unknown,
@@ -135,6 +138,7 @@ impl fmt::Display for DeathCause {
                 "ended because a task had closed file descriptors of the worker's: a task may close only what it has opened"
             ),
             Self::Protocol(why) => write!(f, "broke the protocol: {why}"),
+            Self::Unheard(why) => write!(f, "was replaced because what it sent could not be taken in: {why}"),
             Self::Unknown => write!(f, "ended for an unknown reason"),
         }
     }

@@ -9,6 +9,7 @@ use crate::message;
 use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::Mutex;
 use serde::Serialize;
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -201,7 +202,7 @@ impl Connection {
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
             Err(e) => {
                 let is_ours = e.get_ref().is_some_and(|inner| inner.is::<NoDescriptor>());
-                return Err(Unreadable { reason: e.to_string(), is_ours });
+                return Err(Unreadable { reason: e.to_string(), is_ours, lasting: false });
             }
         };
         let mut frames = Vec::new();
@@ -217,11 +218,14 @@ pub(super) struct Unreadable {
     pub(super) reason: String,
     /// For want of something in this process: the peer is not to blame.
     pub(super) is_ours: bool,
+    /// That will not pass by itself: tasks that bring it about again and again are to fail.
+    pub(super) lasting: bool,
 }
 
 impl Unreadable {
-    fn broken(e: FrameError) -> Self {
-        Self { reason: e.to_string(), is_ours: false }
+    /// It makes no sense.
+    pub(super) fn broken(e: impl Display) -> Self {
+        Self { reason: e.to_string(), is_ours: false, lasting: false }
     }
 }
 

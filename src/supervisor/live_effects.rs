@@ -214,8 +214,8 @@ impl LiveEffects {
         let name = self.shared.pages.sibling(worker.0 + 1);
         let page = match ControlPage::create(&name, self.start.events) {
             // A worker that cannot be told about is better than none.
-            Err(PageError::NoSpace(size)) => {
-                report!(Warn, "/dev/shm has not {size} bytes left: a worker starts without a record of its task runs");
+            Err(e @ (PageError::NoSpace(_) | PageError::FileSize(_))) => {
+                report!(Warn, "a worker starts without a record of its task runs: {e}");
                 ControlPage::create(&name, 0)
             }
             page => page,

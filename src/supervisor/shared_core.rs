@@ -22,7 +22,7 @@ use crate::host::report;
 use crate::ids::{ATTACHED_OWNERS, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::segment::listing::{ListedFile, ListedSegment};
-use crate::ipc::segment::{Arrival, Attachments, Segment};
+use crate::ipc::segment::{Arrival, Attachments, Segment, SegmentError};
 use crate::message;
 use crate::message::{FromWorker, Receive, Request, ToSession};
 use crate::remote::Remote;
@@ -340,8 +340,9 @@ fn read(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId) -> ReadEnd
             effects.shared.ledger.set_most_files(most_memory_files());
         }
         let message = decode_from_worker(core.loans(), &effects.attachments, worker, frame);
-        if let Err(reason) = message.and_then(|message| core.receive(worker, message, effects)) {
-            return misunderstood(core, effects, worker, Unreadable { reason, is_ours: false });
+        let received = message.and_then(|message| core.receive(worker, message, effects).map_err(Unreadable::broken));
+        if let Err(why) = received {
+            return misunderstood(core, effects, worker, why);
         }
     }
     read
@@ -352,7 +353,7 @@ fn misunderstood(core: &mut Core, effects: &mut LiveEffects, worker: WorkerId, w
         live.connection.close();
     }
     match why.is_ours {
-        true => core.unheard(worker, why.reason, effects),
+        true => core.unheard(worker, why.reason, why.lasting, effects),
         false => core.misunderstood(worker, why.reason, effects),
     }
     ReadEnd::End
@@ -364,10 +365,14 @@ pub(super) fn decode_from_worker(
     attachments: &Attachments,
     worker: WorkerId,
     frame: Frame,
-) -> std::result::Result<FromWorker, String> {
+) -> std::result::Result<FromWorker, Unreadable> {
     let (borrower, owner) = (Borrower::Worker(worker), owner_of(worker));
-    let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival() };
-    message::decode(frame, &mut from).map_err(|e| e.to_string())
+    let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival(), lacking: None };
+    let message = message::decode(frame, &mut from);
+    message.map_err(|e| match from.lacking {
+        Some(e) => Unreadable { reason: e.to_string(), is_ours: true, lasting: true },
+        None => Unreadable::broken(e),
+    })
 }
 
 /// Decodes a request of an attached program, and maps the segments that it brings.
@@ -378,7 +383,7 @@ pub(super) fn decode_request(
     frame: Frame,
 ) -> std::result::Result<Request, String> {
     let (borrower, owner) = (Borrower::Session(session), ATTACHED_OWNERS + session.0);
-    let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival() };
+    let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival(), lacking: None };
     message::decode(frame, &mut from).map_err(|e| e.to_string())
 }
 
@@ -389,6 +394,8 @@ struct FromBorrower<'a> {
     /// The number under which it makes segments.
     owner: u32,
     arrival: Arrival<'a>,
+    /// What of it this process has no address space for.
+    lacking: Option<SegmentError>,
 }
 
 impl Receive for FromBorrower<'_> {
@@ -401,7 +408,11 @@ impl Receive for FromBorrower<'_> {
 
     fn segment(&mut self, listed: ListedSegment) -> std::result::Result<Arc<Segment>, String> {
         match listed.id.owner == self.owner {
-            true => Receive::segment(&mut self.arrival, listed),
+            true => self.arrival.segment(listed).map_err(|e| {
+                let reason = e.to_string();
+                self.lacking = Some(e).filter(|e| matches!(e, SegmentError::AddressSpace { .. }));
+                reason
+            }),
             false => self.loans.held(self.borrower, listed.id),
         }
     }

@@ -25,7 +25,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most results that are collected for one message.
 const BATCH: usize = 128;
@@ -167,6 +167,7 @@ impl Worker {
             scope.step(record, key);
             true
         };
+        let began = self.store.is_limited().then(|| (self.store.used_before(), Instant::now()));
         let ran = match task.inputs.is_empty() {
             true => program::run(&task.body, |_| None, go_on),
             false => match self.inputs(task) {
@@ -175,6 +176,9 @@ impl Worker {
             },
         };
         end_fork();
+        if let (Some((used, began)), Ok(Some(_))) = (began, &ran) {
+            self.store.ran(task, scope.thread, began.elapsed(), used);
+        }
         match ran {
             Ok(Some((value, record))) if task.parts.is_empty() => {
                 self.keep(id, value, Made::whole(record), task.deliver)

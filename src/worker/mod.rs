@@ -151,6 +151,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let threads = welcome.threads;
     if let Some(limit) = welcome.memory_limit {
         cap_memory(limit, threads);
+        crate::ipc::allocator::return_large(limit);
     }
     let policy = welcome.memory_limit.map(|limit| Policy::new(welcome.thresholds.levels(limit)));
     let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger.clone()));

@@ -87,7 +87,13 @@ impl Worker {
 
     /// Why the next task may not start for want of memory; none if it may, or if there is none.
     pub(super) fn pause_reason(&self, queue: &Queue) -> Option<Wait> {
-        if queue.tasks.is_empty() { None } else { self.store.may_start(queue.running.len()).err() }
+        match queue.tasks.front() {
+            Some(task) => self.store.may_start(queue.running.len(), task).err(),
+            None => {
+                self.store.none_waits();
+                None
+            }
+        }
     }
 
     /// Queues tasks: to run at once, or after tasks that were sent before them.

@@ -52,7 +52,7 @@ pub enum ShuffleError {
         directory: String,
         /// What the system or the elements' `Serialize` says.
         reason: String,
-        /// The setting that changes this: `TMPDIR`, `spill_directory` or `spill_limit`.
+        /// The setting that changes this: `TMPDIR`, `spill_directory`, `spill_limit` or `ulimit -f`.
         setting: String,
     },
     /// Elements that were written to disk could not be read back.
@@ -68,6 +68,7 @@ pub(crate) fn remedy(setting: &str) -> String {
     match setting {
         "spill_limit" => "raise `spill_limit`".to_string(),
         "spill_directory" => "`spill_directory` names another directory".to_string(),
+        "ulimit -f" => "raise the limit with `ulimit -f`".to_string(),
         other => format!("{other} names another directory"),
     }
 }
@@ -112,10 +113,12 @@ impl ShuffleFile {
                 );
                 self.refused(reason, "spill_limit")
             }
+            DiskError::FileSize { .. } => {
+                self.refused("its file would be over the file size limit".to_string(), "ulimit -f")
+            }
             DiskError::Missing { source, .. }
             | DiskError::Denied { source, .. }
             | DiskError::Full { source, .. }
-            | DiskError::FileSize { source, .. }
             | DiskError::Io { source, .. } => self.refused(source.to_string(), self.setting),
             other @ (DiskError::Thread(_) | DiskError::Encode(_)) => self.refused(other.to_string(), self.setting),
         }

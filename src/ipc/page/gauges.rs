@@ -69,7 +69,7 @@ impl Gauges {
 
     /// The most that the process used since the task of an executor thread began.
     pub(crate) fn peak(&self, thread: usize) -> u64 {
-        self.peaks[thread].load(Ordering::Relaxed)
+        self.peaks.get(thread).map_or(0, |peak| peak.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_waits(&self, waits: Waits) {

@@ -12,6 +12,7 @@ pub(crate) use name::{PageName, start_time};
 
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::captured::CapturedOutput;
+use crate::ipc::file_limit::longest_file;
 use crate::ipc::ring::{Ring, RingEntry};
 use crate::version::VERSION;
 use account::Account;
@@ -147,6 +148,8 @@ impl Drop for ShownResult<'_> {
 pub(crate) enum PageError {
     #[error("{SHM_DIR} is full: free space there, or mount it with a larger `size=` (a control page takes {} KiB)", .0 >> 10)]
     NoSpace(usize),
+    #[error("a control page takes {} KiB, which is over the file size limit: raise it with `ulimit -f`", .0 >> 10)]
+    FileSize(usize),
     #[error("control page {name}: {source}")]
     Io { name: String, source: io::Error },
     #[error("control page {name} is not one of this program's: {reason}")]
@@ -180,6 +183,9 @@ impl ControlPage {
     pub(crate) fn create(name: &PageName, runs: usize) -> Result<Self, PageError> {
         let runs = if runs == 0 { 0 } else { runs.next_power_of_two() };
         let size = RING + runs * size_of::<RingEntry>();
+        if size as u64 > longest_file() {
+            return Err(PageError::FileSize(size));
+        }
         let conf = ShmemConf::new().os_id(name.to_string()).size(size);
         let shmem = conf.create().map_err(|e| name.shmem_error(e, size))?;
         let file = name.open_file().map_err(|e| name.io_error(e, size))?;
@@ -583,6 +589,25 @@ mod tests {
         if possible {
             testing::run_child(&wrapper, "ipc::page::tests::child_full_shm");
         }
+    }
+
+    #[test]
+    fn a_page_over_the_file_size_limit_is_an_error_and_no_signal() {
+        testing::run_child(&[], "ipc::page::tests::child_file_size");
+    }
+
+    #[test]
+    #[ignore = "run by a_page_over_the_file_size_limit_is_an_error_and_no_signal"]
+    fn child_file_size() {
+        if !testing::is_child() {
+            return;
+        }
+        use nix::sys::resource::{Resource, setrlimit};
+        setrlimit(Resource::RLIMIT_FSIZE, 4096, 4096).unwrap();
+        let name = PageName::new().unwrap();
+        let error = ControlPage::create(&name, 1024).unwrap_err();
+        assert!(matches!(error, PageError::FileSize(_)) && error.to_string().contains("ulimit -f"), "{error}");
+        assert!(!name.path().exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The memory files and segments of other processes that this one has mapped.
 
 use super::listing::{ListedFile, ListedSegment};
-use super::memory::{FileId, MemoryFile, Refused};
+use super::memory::{FileId, ForeignFile, MemoryFile, Refused};
 use super::{Home, PAGE, Segment, SegmentError, SegmentId, places};
 use crate::host::report;
 use parking_lot::Mutex;
@@ -26,7 +26,7 @@ pub(super) struct AttachShared {
 #[derive(Default)]
 struct AttachState {
     /// What peers have shown, until its owner ends it. A segment has its file by itself.
-    files: FxHashMap<FileId, Arc<MemoryFile>>,
+    files: FxHashMap<FileId, ForeignFile>,
     live: FxHashMap<SegmentId, Attached>,
     released: Vec<(SegmentId, u32)>,
     generations: u64,
@@ -116,7 +116,7 @@ impl fmt::Debug for Attachments {
 pub(crate) struct Arrival<'a> {
     shared: &'a Arc<AttachShared>,
     /// Files that are mapped for the segments of this message alone.
-    transient: Vec<Arc<MemoryFile>>,
+    transient: Vec<ForeignFile>,
 }
 
 impl Arrival<'_> {
@@ -128,16 +128,16 @@ impl Arrival<'_> {
             return Ok(());
         }
         let len = usize::try_from(len).map_err(|_| SegmentError::ForeignFile { id, reason: "it is too long" })?;
-        let file = MemoryFile::attach(id, fd, len, self.shared.pass_on).map_err(|refused| match refused {
+        let file = ForeignFile::attach(id, fd, len, self.shared.pass_on).map_err(|refused| match refused {
             Refused::For(reason) => SegmentError::ForeignFile { id, reason },
             Refused::Os(errno) => SegmentError::from_errno(errno, len),
         })?;
         match transient {
             true => {
                 file.set_orphaned();
-                self.transient.push(Arc::new(file));
+                self.transient.push(file);
             }
-            false => drop(state.files.insert(id, Arc::new(file))),
+            false => drop(state.files.insert(id, file)),
         }
         Ok(())
     }
@@ -159,11 +159,11 @@ impl Arrival<'_> {
         }
         let (file, start, len) = match self.locate(&state, listed) {
             Ok(located) => located,
-            Err(reason) => {
+            Err(refused) => {
                 let notify = state.push_released(id, 1);
                 drop(state);
                 self.shared.notify(notify);
-                return Err(SegmentError::Foreign { id, reason });
+                return Err(refused);
             }
         };
         let generation = state.generations;
@@ -183,14 +183,17 @@ impl Arrival<'_> {
         &self,
         state: &AttachState,
         listed: ListedSegment,
-    ) -> Result<(Arc<MemoryFile>, usize, usize), &'static str> {
+    ) -> Result<(Arc<MemoryFile>, usize, usize), SegmentError> {
+        let foreign = |reason| SegmentError::Foreign { id: listed.id, reason };
         let id = FileId { owner: listed.id.owner, number: listed.file };
         let transient = self.transient.iter().find(|file| file.id() == id);
-        let file = transient.or_else(|| state.files.get(&id)).ok_or("its memory file has not been shown")?;
+        let file = transient.or_else(|| state.files.get(&id));
+        let file = file.ok_or_else(|| foreign("its memory file has not been shown"))?;
         let start = (listed.page as usize).checked_mul(PAGE);
-        let len = usize::try_from(listed.len).ok().filter(|len| *len > 0).ok_or("it is empty")?;
+        let len = usize::try_from(listed.len).ok().filter(|len| *len > 0).ok_or_else(|| foreign("it is empty"))?;
         let start = start.filter(|start| start.checked_add(len).is_some_and(|end| end <= file.len()));
-        Ok((Arc::clone(file), start.ok_or("it reaches past the end of its memory file")?, len))
+        let start = start.ok_or_else(|| foreign("it reaches past the end of its memory file"))?;
+        Ok((file.part(start, len)?, start, len))
     }
 }
 

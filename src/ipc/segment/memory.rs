@@ -13,6 +13,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Names a memory file, within one supervisor. Numbers are not used again.
@@ -84,16 +85,20 @@ impl Drop for Counted {
     }
 }
 
-/// A mapped memory file, or a mapped part of a file on disk.
+/// A mapped memory file, or a mapped part of one or of a file on disk.
 pub(crate) struct MemoryFile {
     pub(super) id: FileId,
-    pub(super) mapping: Mapping,
+    mapping: Mapping,
+    /// Where in the file the mapping begins.
+    base: usize,
+    /// Bytes of the whole file.
+    len: usize,
     /// For processes that are to map it, too. None where nobody is shown it from here.
-    fd: Option<OwnedFd>,
+    fd: Option<Arc<OwnedFd>>,
     /// Parts of it can be given back to the machine, whoever has it mapped.
     pub(super) can_be_emptied: bool,
     /// Its owner has ended.
-    orphaned: AtomicBool,
+    orphaned: Arc<AtomicBool>,
     _counted: Option<Counted>,
 }
 
@@ -135,9 +140,11 @@ impl MemoryFile {
         Ok(Self {
             id,
             mapping,
-            fd: Some(fd),
+            base: 0,
+            len: len.get(),
+            fd: Some(Arc::new(fd)),
             can_be_emptied,
-            orphaned: AtomicBool::new(false),
+            orphaned: Arc::default(),
             _counted: Some(counted),
         })
     }
@@ -145,11 +152,66 @@ impl MemoryFile {
     /// A part of a file of this process on disk, mapped for reading.
     pub(super) fn on_disk(mapping: Mapping) -> Self {
         let id = FileId { owner: u32::MAX, number: 0 };
-        Self { id, mapping, fd: None, can_be_emptied: false, orphaned: AtomicBool::new(false), _counted: None }
+        let len = mapping.len.get();
+        Self { id, mapping, base: 0, len, fd: None, can_be_emptied: false, orphaned: Arc::default(), _counted: None }
     }
 
-    /// Another process's, mapped for reading. Nothing about `fd` is taken on trust. It stays open where the file is to be
-    /// shown to others.
+    pub(crate) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Bytes of the file, of which only those that were written take memory.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The byte at a place of the file that is mapped.
+    pub(super) fn at(&self, start: usize) -> *mut u8 {
+        debug_assert!(start >= self.base && start - self.base <= self.mapping.len.get());
+        self.mapping.ptr.as_ptr().wrapping_add(start - self.base)
+    }
+
+    /// What others map. None where nobody is shown the file from here: whoever needs it knows it already.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(|fd| fd.as_fd())
+    }
+
+    /// Its owner has ended: whoever is shown it maps it for as long as it is used, and is shown it each time.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned.load(Ordering::Relaxed)
+    }
+
+    /// Fills the page tables of a range that lies within. Without effect on kernels before 5.14.
+    pub(super) fn populate(&self, start: usize, len: usize) {
+        self.mapping.advise(start - self.base, len, MmapAdvise::MADV_POPULATE_READ);
+    }
+
+    /// Gives the pages of a range back to the machine, whoever else has them mapped; they read as zeroes then. Whether that
+    /// was possible.
+    ///
+    /// # Safety
+    /// The range lies within, and nobody, in whatever process, refers to its bytes.
+    pub(super) unsafe fn empty(&self, start: usize, len: usize) -> bool {
+        debug_assert!(start.checked_add(len).is_some_and(|end| end <= self.len()));
+        // SAFETY: the range lies in this mapping. Its contents change, which nobody sees: both are the caller's promise.
+        let emptied = unsafe { madvise(self.mapping.ptr.add(start - self.base).cast(), len, MmapAdvise::MADV_REMOVE) };
+        if let Err(e) = emptied {
+            report!(Debug, "a shared segment is given back when the last process lets go of it: {e}");
+        }
+        emptied.is_ok()
+    }
+}
+
+/// The memory file of another process. It is mapped as a whole where there is address space for that, and else as its
+/// segments are used, each by itself.
+#[derive(Clone)]
+pub(super) enum ForeignFile {
+    Mapped(Arc<MemoryFile>),
+    Unmapped { id: FileId, fd: Arc<OwnedFd>, len: usize, orphaned: Arc<AtomicBool> },
+}
+
+impl ForeignFile {
+    /// One that has been shown. Nothing about `fd` is taken on trust. It stays open where the file is to be shown to others.
     pub(super) fn attach(id: FileId, fd: OwnedFd, len: usize, pass_on: bool) -> Result<Self, Refused> {
         // Only memory files can be sealed, so this refuses everything else too: disk files, pipes, devices.
         let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(|_| Refused::For("it is not a memory file"))?;
@@ -162,52 +224,59 @@ impl MemoryFile {
         if u64::try_from(stat.st_size).map_or(true, |size| size < len.get() as u64) {
             return Err(Refused::For("it is smaller than claimed"));
         }
-        let mapping = Mapping::new(&fd, len, ProtFlags::PROT_READ).map_err(Refused::Os)?;
-        let fd = pass_on.then_some(fd);
-        Ok(Self { id, mapping, fd, can_be_emptied: false, orphaned: AtomicBool::new(false), _counted: None })
+        let orphaned = Arc::default();
+        let mapping = match Mapping::new(&fd, len, ProtFlags::PROT_READ) {
+            Ok(mapping) => mapping,
+            Err(Errno::ENOMEM) => return Ok(Self::Unmapped { id, fd: Arc::new(fd), len: len.get(), orphaned }),
+            Err(e) => return Err(Refused::Os(e)),
+        };
+        let (len, fd) = (len.get(), pass_on.then(|| Arc::new(fd)));
+        let file = MemoryFile { id, mapping, base: 0, len, fd, can_be_emptied: false, orphaned, _counted: None };
+        Ok(Self::Mapped(Arc::new(file)))
     }
 
-    pub(crate) fn id(&self) -> FileId {
-        self.id
+    pub(super) fn id(&self) -> FileId {
+        match self {
+            Self::Mapped(file) => file.id,
+            Self::Unmapped { id, .. } => *id,
+        }
     }
 
-    /// Bytes of the file, of which only those that were written take memory.
-    pub(crate) fn len(&self) -> usize {
-        self.mapping.len.get()
+    /// Bytes of the file.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Mapped(file) => file.len,
+            Self::Unmapped { len, .. } => *len,
+        }
     }
 
-    /// What others map. None where nobody is shown the file from here: whoever needs it knows it already.
-    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Its owner has ended: whoever is shown it maps it for as long as it is used, and is shown it each time.
-    pub(crate) fn is_orphaned(&self) -> bool {
-        self.orphaned.load(Ordering::Relaxed)
+    /// The file mapped, from a page on that lies within at least for `len` bytes, which do too.
+    pub(super) fn part(&self, start: usize, len: usize) -> Result<Arc<MemoryFile>, SegmentError> {
+        let (id, fd, whole, orphaned) = match self {
+            Self::Mapped(file) => return Ok(Arc::clone(file)),
+            Self::Unmapped { id, fd, len, orphaned } => (*id, fd, *len, orphaned),
+        };
+        let mapped = NonZeroUsize::new(len).ok_or(Errno::EINVAL);
+        let mapping = mapped.and_then(|mapped| Mapping::at(fd, start as i64, mapped, ProtFlags::PROT_READ));
+        let mapping = mapping.map_err(|e| SegmentError::unmapped(e, len))?;
+        Ok(Arc::new(MemoryFile {
+            id,
+            mapping,
+            base: start,
+            len: whole,
+            fd: Some(Arc::clone(fd)),
+            can_be_emptied: false,
+            orphaned: Arc::clone(orphaned),
+            _counted: None,
+        }))
     }
 
     pub(super) fn set_orphaned(&self) {
-        self.orphaned.store(true, Ordering::Relaxed);
-    }
-
-    /// Fills the page tables of a range that lies within. Without effect on kernels before 5.14.
-    pub(super) fn populate(&self, start: usize, len: usize) {
-        self.mapping.advise(start, len, MmapAdvise::MADV_POPULATE_READ);
-    }
-
-    /// Gives the pages of a range back to the machine, whoever else has them mapped; they read as zeroes then. Whether that
-    /// was possible.
-    ///
-    /// # Safety
-    /// The range lies within, and nobody, in whatever process, refers to its bytes.
-    pub(super) unsafe fn empty(&self, start: usize, len: usize) -> bool {
-        debug_assert!(start.checked_add(len).is_some_and(|end| end <= self.len()));
-        // SAFETY: the range lies in this mapping. Its contents change, which nobody sees: both are the caller's promise.
-        let emptied = unsafe { madvise(self.mapping.ptr.add(start).cast(), len, MmapAdvise::MADV_REMOVE) };
-        if let Err(e) = emptied {
-            report!(Debug, "a shared segment is given back when the last process lets go of it: {e}");
-        }
-        emptied.is_ok()
+        let orphaned = match self {
+            Self::Mapped(file) => &file.orphaned,
+            Self::Unmapped { orphaned, .. } => orphaned,
+        };
+        orphaned.store(true, Ordering::Relaxed);
     }
 }
 

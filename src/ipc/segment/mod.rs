@@ -93,6 +93,11 @@ pub(crate) enum SegmentError {
     FileSize { wanted: usize },
     #[error("no memory for a shared segment of {wanted} bytes: use smaller pieces, or free memory on the machine")]
     Memory { wanted: usize },
+    #[error(
+        "this process has no address space left to map {wanted} bytes of shared memory that another has sent: raise the \
+         limit with `ulimit -v`, or release results earlier"
+    )]
+    AddressSpace { wanted: usize },
     #[error("segment {id} from another process can't be used: {reason}")]
     Foreign { id: SegmentId, reason: &'static str },
     #[error("memory file {id} from another process can't be used: {reason}")]
@@ -108,6 +113,14 @@ impl SegmentError {
             Errno::EFBIG => Self::FileSize { wanted },
             Errno::ENOMEM | Errno::EINVAL | Errno::EOVERFLOW => Self::Memory { wanted },
             e => Self::Os(e),
+        }
+    }
+
+    /// Memory of another process cannot be mapped.
+    fn unmapped(errno: Errno, wanted: usize) -> Self {
+        match errno {
+            Errno::ENOMEM => Self::AddressSpace { wanted },
+            e => Self::from_errno(e, wanted),
         }
     }
 
@@ -180,12 +193,11 @@ impl Segment {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        let mapping = &self.file.mapping;
         // SAFETY: the range lies in the mapping, which lives as long as `self`. All of it is initialised, since files read
         // as zeroes where nothing was written, and backed by the file to its end, which is sealed or our own. Nobody writes
         // while a frozen segment is referred to: the module's text says why. A `SegmentMut` holds a `Segment` too, but
         // then its borrow rules apply.
-        unsafe { slice::from_raw_parts(mapping.ptr.add(self.start).as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts(self.file.at(self.start), self.len) }
     }
 
     /// Fills the mapping, so that the first reader meets no page faults.
@@ -195,11 +207,10 @@ impl Segment {
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         debug_assert!(self.is_own());
-        let mapping = &self.file.mapping;
         // SAFETY: as for `bytes`. Only a `SegmentMut` gives out `&mut Segment`: it is of the pool, so mapped writable, and
         // no other segment has a part of its range; not frozen, so nobody else reads it; and the borrow makes it ours alone
         // here.
-        unsafe { slice::from_raw_parts_mut(mapping.ptr.add(self.start).as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts_mut(self.file.at(self.start), self.len) }
     }
 }
 

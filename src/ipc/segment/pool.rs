@@ -4,8 +4,8 @@ use super::memory::{FileId, MemoryFile};
 use super::ranges::{Pages, Range, Ranges};
 use super::{Attachments, Home, Segment, SegmentError, SegmentId, SegmentMut};
 use crate::host::report;
+use crate::ipc::file_limit;
 use crate::ipc::ledger::Ledger;
-use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -442,10 +442,9 @@ impl PoolState {
     }
 }
 
-/// Bytes that a file of this process may have: with one that is longer it would be sent a signal.
+/// Bytes that a file of this process may have, in whole pages.
 fn longest_file() -> usize {
-    let limit = getrlimit(Resource::RLIMIT_FSIZE).ok().and_then(|(soft, _)| usize::try_from(soft).ok());
-    limit.unwrap_or(usize::MAX) / PAGE * PAGE
+    usize::try_from(file_limit::longest_file()).unwrap_or(usize::MAX) / PAGE * PAGE
 }
 
 /// Rounds up so that lengths which differ a little share their places: eight sizes to each doubling.

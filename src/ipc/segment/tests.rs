@@ -542,6 +542,46 @@ fn numbers_in_use_are_skipped_when_they_wrap() {
 }
 
 #[test]
+fn a_file_that_there_is_no_address_space_for_is_mapped_in_parts() {
+    testing::run_child(&[], "ipc::segment::tests::child_address_space");
+}
+
+#[test]
+#[ignore = "run by a_file_that_there_is_no_address_space_for_is_mapped_in_parts"]
+fn child_address_space() {
+    if !testing::is_child() {
+        return;
+    }
+    let (pool, _) = pool(u64::MAX);
+    let segments: Vec<_> = (0..20_u8).map(|i| filled(&pool, 100_000, i)).collect();
+    let large = filled(&pool, 40 * MIB, 1);
+    for segment in segments.iter().chain([&large]) {
+        assert!(pool.lend(segment));
+    }
+    let attachments = Attachments::passing_on();
+    let used = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let used = used.split(' ').next().unwrap().parse::<u64>().unwrap() * PAGE as u64;
+    // Not enough for the file, which has 64 MiB.
+    let limit = used + (24 << 20);
+    setrlimit(Resource::RLIMIT_AS, limit, limit).unwrap();
+    let mut shown = Shown::default();
+    let mut theirs = deliver(&mut shown, &attachments, &segments[..10]).unwrap();
+    theirs.extend(deliver(&mut shown, &attachments, &segments[10..]).unwrap());
+    for (theirs, ours) in theirs.iter().zip(&segments) {
+        theirs.populate();
+        assert_eq!(theirs.bytes(), ours.bytes());
+    }
+    // Passed on, by a process that has only a part mapped, to one that has no more room either.
+    let third = attach(&Attachments::new(), &theirs[3]);
+    assert_eq!(third.bytes(), segments[3].bytes());
+    let error = deliver(&mut shown, &attachments, std::slice::from_ref(&large)).unwrap_err();
+    assert_eq!(error, SegmentError::AddressSpace { wanted: large.len() });
+    assert!(error.to_string().contains("ulimit -v"), "{error}");
+    // What was refused is given back all the same.
+    assert_eq!(attachments.take_released().len(), 1);
+}
+
+#[test]
 fn limits_of_the_process_are_typed_errors() {
     testing::run_child(&[], "ipc::segment::tests::child_limits");
 }

@@ -3,6 +3,7 @@
 use crate::error::DeathCause;
 use crate::ids::WorkerId;
 use crate::memory::leak::Floor;
+use crate::memory::overrun::Overrun;
 use crate::supervisor::worker_slot::WorkerSlot;
 use rustc_hash::FxHashMap;
 use std::time::Instant;
@@ -47,6 +48,8 @@ pub(super) struct WorkerProcess {
     pub(super) done: u64,
     /// What it uses beside results.
     pub(super) unmanaged: Floor,
+    /// Since when it has used more memory than it may.
+    pub(super) overrun: Overrun,
     /// It is on its way out, to be replaced.
     pub(super) recycling: bool,
 }
@@ -66,6 +69,7 @@ impl WorkerProcess {
             told: 0,
             done: 0,
             unmanaged: Floor::default(),
+            overrun: Overrun::default(),
             recycling: false,
         }
     }

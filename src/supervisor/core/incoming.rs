@@ -66,10 +66,11 @@ impl Core {
         self.kill(worker, DeathCause::Protocol(reason), true, fx);
     }
 
-    /// What a worker has sent cannot be read, for want of something in this process.
-    pub(crate) fn unheard<E: Effects>(&mut self, worker: WorkerId, reason: String, fx: &mut E) {
+    /// What a worker has sent cannot be read, for want of something in this process. Where that is lasting, the tasks that it
+    /// was sent for count as suspects, so that they do not run for ever.
+    pub(crate) fn unheard<E: Effects>(&mut self, worker: WorkerId, reason: String, lasting: bool, fx: &mut E) {
         report!(Error, "a worker is replaced, and its tasks run again: {reason}");
-        self.kill(worker, DeathCause::Protocol(reason), false, fx);
+        self.kill(worker, DeathCause::Unheard(reason), lasting, fx);
     }
 
     /// Keeps the counts of clients.

@@ -7,7 +7,7 @@ use crate::ids::WorkerId;
 use crate::ipc::page::gauges::Waits;
 use crate::memory::oom::Verdict;
 use crate::memory::report::{MemoryReport, WorkerMemory};
-use crate::supervisor::effects::{Effects, WorkerPage};
+use crate::supervisor::effects::{Effects, GaugeValues, WorkerPage};
 
 /// How the standard library begins to say that there is no memory, and how it ends.
 const NO_MEMORY: (&str, &str) = ("memory allocation of ", " bytes failed");
@@ -31,16 +31,17 @@ impl Core {
             return;
         }
         let mut over = Vec::new();
-        let workers = self.fleet.workers.iter();
-        for (&id, _) in workers.filter(|(_, p)| p.phase == Phase::Ready && p.killed.is_none()) {
+        let now = fx.now();
+        let workers = self.fleet.workers.iter_mut();
+        for (&id, process) in workers.filter(|(_, p)| p.phase == Phase::Ready && p.killed.is_none()) {
             if self.scheduler.in_flight(id) == 0 {
                 continue;
             }
             let (Some(private), Some(page)) = (fx.private_memory(id), fx.page(id)) else { continue };
-            let segments = page.gauges().segments;
+            let GaugeValues { segments, managed, moved, .. } = page.gauges();
             let used = segments + fx.family_memory(id, private, levels.terminate.saturating_sub(segments));
             self.agenda.tight |= used > levels.target.min(levels.terminate / 2);
-            if used > levels.terminate {
+            if process.overrun.ends(&levels, used, managed, moved, now) {
                 over.push((id, used));
             }
         }

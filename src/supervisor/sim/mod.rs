@@ -224,7 +224,7 @@ impl World {
         let Some(worker) = self.fx.workers.get_mut(&id) else { return false };
         let Some(frame) = worker.next_message() else { return false };
         self.fx.in_actor = false;
-        let message = decode_from_worker(self.core.loans(), &self.fx.attachments, id, frame);
+        let message = decode_from_worker(self.core.loans(), &self.fx.attachments, id, frame).map_err(|e| e.reason);
         self.fx.blameless = matches!(&message, Ok(FromWorker::Session(request)) if is_restart(request));
         if let Err(reason) = message.and_then(|message| self.core.receive(id, message, &mut self.fx)) {
             // Its connection is closed.

@@ -189,6 +189,9 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         let len = self.length()?;
+        if let Some(units) = run::read_units::<V>(len) {
+            return Ok(units);
+        }
         let bytes = |each: usize| self.take(len.checked_mul(each).ok_or(Unreadable::End)?);
         match run::read::<V, _>(bytes, || Unreadable::Invalid("a `bool` is neither 0 nor 1")) {
             Some(list) => list,

@@ -115,6 +115,11 @@ impl Flat<'_> {
         self.bytes
     }
 
+    /// All of it: its length, and the rest.
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [&self.head.0[..self.head.1], self.bytes]
+    }
+
     /// Whether these bytes are it.
     pub(crate) fn is(&self, bytes: &[u8]) -> bool {
         let head = &self.head.0[..self.head.1];

@@ -38,6 +38,9 @@ unsafe impl Number for bool {
     }
 }
 
+// SAFETY: a unit has no bytes.
+unsafe impl Number for () {}
+
 // serde writes both as numbers of 64 bits.
 const _: () = assert!(size_of::<usize>() == 8 && size_of::<isize>() == 8);
 
@@ -53,6 +56,11 @@ pub(super) fn as_slice<I, T: Number>(list: &I) -> Option<&[T]> {
     } else {
         None
     }
+}
+
+/// The length of a list of nothing but units, which is all there is to it, if that is what it is.
+pub(super) fn units<I>(list: &I) -> Option<usize> {
+    as_slice::<I, ()>(list).map(<[()]>::len)
 }
 
 /// The bytes of a list, if it is a list of numbers that lie one after the other.
@@ -207,6 +215,19 @@ pub(super) fn read<'de, 'a, V: Visitor<'de>, E>(
     }
     vec_of!(u8, f64, f32, i64, u64, i32, u32, bool, u16, i16, i8, u128, i128, usize, isize);
     None
+}
+
+/// Makes a list of `len` units for the visitor that makes a `Vec` of them. `None`: the visitor makes something else.
+pub(super) fn read_units<'de, V: Visitor<'de>>(len: usize) -> Option<V::Value> {
+    if typeid::of::<V::Value>() != TypeId::of::<Vec<()>>() || !makes_vec::<()>(typeid::of::<V>()) {
+        return None;
+    }
+    let mut units = Vec::<()>::new();
+    // SAFETY: a `Vec` of what takes no room has room for any number of it, and there is nothing to initialise.
+    unsafe { units.set_len(len) };
+    let units = MaybeUninit::new(units);
+    // SAFETY: `V::Value` is `Vec<()>`, as its type id says, which is moved out here, once.
+    Some(unsafe { units.as_ptr().cast::<V::Value>().read() })
 }
 
 #[cfg(test)]

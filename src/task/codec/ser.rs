@@ -187,6 +187,9 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
                 }
             )*};
         }
+        if let Some(len) = run::units::<I>(&items) {
+            return self.length(len);
+        }
         as_numbers!(u8, f64, f32, i64, u64, i32, u32, bool, u16, i16, i8, u128, i128, usize, isize);
         let items = items.into_iter();
         let len = match items.size_hint() {

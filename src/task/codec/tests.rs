@@ -157,6 +157,18 @@ fn no_more_memory_is_taken_than_there_are_bytes() {
     assert!(decode::<String>(&[0xff; 11]).is_err());
 }
 
+#[test]
+fn a_list_of_units_costs_its_length() {
+    let began = std::time::Instant::now();
+    let bytes = [0x80, 0x80, 0x80, 0x80, 0x08];
+    let units = decode::<Vec<()>>(&bytes).unwrap();
+    assert_eq!(units.len(), 1 << 31);
+    let mut again = Vec::new();
+    encode(&units, &mut again, usize::MAX).unwrap();
+    assert_eq!(again, bytes);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "each was counted");
+}
+
 /// A type with a visitor of its own is asked, though it makes a list of numbers.
 #[test]
 fn a_visitor_of_its_own_is_asked() {

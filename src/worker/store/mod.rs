@@ -18,13 +18,15 @@ use crate::ipc::out_of_band::decode_with;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::segment::SegmentPool;
-use crate::job::SharedPayload;
+use crate::job::{Input, SharedPayload};
 use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
+use crate::message::Task;
 use crate::task::Value;
 use crate::task::call::{discard, guarded};
 use crate::task::codec::Codec;
 use crate::task::function::Record;
+use crate::task::program::{Op, Ops};
 use crate::task::shared_input::SharedInput;
 use log::Level;
 use parking_lot::{Condvar, Mutex};
@@ -32,13 +34,17 @@ use rustc_hash::FxHashMap;
 use shared::SharedInputs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long to wait before a disk that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long between two times that free memory is given back to the machine.
-const TRIM: Duration = Duration::from_secs(1);
+/// How long at least between two times that free memory is given back to the machine.
+const TRIM: Duration = Duration::from_millis(50);
+/// It is not to take more than a part of the time that is one in so many.
+const TRIM_SHARE: u32 = 20;
+/// A run that is shorter can have touched next to nothing.
+const BRIEF: Duration = Duration::from_micros(100);
 
 /// Where a result comes from.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +86,8 @@ struct StoreState {
     policy: Policy,
     /// Why the disk takes nothing, and since when that is known.
     failing: Option<(String, Instant)>,
-    trimmed: Option<Instant>,
+    /// When memory was last given back, and how long that took.
+    trimmed: Option<(Instant, Duration)>,
     /// Shared memory has no room for a value that is to be sent.
     no_room_now: bool,
     /// Bytes of segments when room was asked for last.
@@ -106,6 +113,8 @@ pub(super) struct Store {
     threads: usize,
     /// Without a limit, memory is not watched and no result is moved.
     limited: bool,
+    /// What the process used when it was last measured.
+    process: AtomicU64,
     disk: Option<Disk>,
     pool: SegmentPool,
     page: Arc<ControlPage>,
@@ -144,6 +153,7 @@ impl Store {
             open: AtomicBool::new(true),
             threads,
             limited,
+            process: AtomicU64::new(0),
             disk,
             pool,
             page,
@@ -312,18 +322,47 @@ impl Store {
         idle.into_iter().for_each(discard);
     }
 
-    /// Whether a task that is there may start beside `running` others.
-    pub(super) fn may_start(&self, running: usize) -> Result<(), Wait> {
+    /// Whether a task that is there may start beside `running` others. If not, results are moved out for it.
+    pub(super) fn may_start(&self, running: usize, task: &Task) -> Result<(), Wait> {
         if self.open.load(Ordering::Relaxed) {
             return Ok(());
         }
+        self.sample();
+        let need = self.state.lock().need(task);
+        self.may_start_needing(running, need)
+    }
+
+    fn may_start_needing(&self, running: usize, need: u64) -> Result<(), Wait> {
         let mut state = self.state.lock();
-        let answer = state.policy.may_start(running);
+        let answer = state.policy.may_start(running, need);
         if answer.is_err() && !state.pausing {
             self.page.gauges().count_pause();
         }
         state.pausing = answer.is_err();
+        state.policy.wants(answer.is_err().then_some((running, need)));
+        self.settle(&mut state);
         answer
+    }
+
+    /// No task waits for room any more, if one did.
+    pub(super) fn none_waits(&self) {
+        if !self.open.load(Ordering::Relaxed) {
+            self.state.lock().policy.wants(None);
+        }
+    }
+
+    /// What the process uses as far as that is known, to be handed to [`ran`](Self::ran) when the run that begins has ended.
+    pub(super) fn used_before(&self) -> u64 {
+        self.process.load(Ordering::Relaxed)
+    }
+
+    /// A function has run on an executor thread for so long, and what it returned is still there: learns what that needs.
+    pub(super) fn ran(&self, task: &Task, thread: usize, took: Duration, before: u64) {
+        if took < BRIEF {
+            return;
+        }
+        let most = self.sample().max(self.page.gauges().peak(thread));
+        self.state.lock().policy.ran(function(task), most.saturating_sub(before));
     }
 
     /// A task has ended: what it used may be moved now.
@@ -354,6 +393,7 @@ impl Store {
         let Some(private) = self.statm.private() else { return 0 };
         let segments = self.page.segment_bytes().saturating_sub(self.pool.idle_bytes());
         self.page.gauges().set_process(private, segments);
+        self.process.store(private + segments, Ordering::Relaxed);
         if self.limited {
             let mut state = self.state.lock();
             state.policy.sampled(private + segments);
@@ -368,7 +408,7 @@ impl Store {
         if !self.limited {
             return;
         }
-        let open = state.policy.may_start(self.threads).is_ok();
+        let open = state.policy.is_open(self.threads);
         self.open.store(open, Ordering::Relaxed);
         state.pausing &= !open;
         if state.owes() || state.policy.should_trim() {
@@ -386,10 +426,8 @@ impl Store {
                     if state.failing.as_ref().is_some_and(|(_, since)| since.elapsed() >= RETRY) {
                         state.policy.try_again();
                     }
-                    let trim = state.policy.should_trim() && state.trimmed.is_none_or(|at| at.elapsed() >= TRIM);
-                    if trim {
-                        state.trimmed = Some(Instant::now());
-                    }
+                    let due = |(at, took): (Instant, Duration)| at.elapsed() >= TRIM.max(took * TRIM_SHARE);
+                    let trim = state.policy.should_trim() && state.trimmed.is_none_or(due);
                     if trim || state.owes() {
                         state.no_room_now &= trim;
                         break trim;
@@ -412,7 +450,9 @@ impl Store {
 
     /// Gives free memory back to the machine, so that it is not counted as used.
     fn trim(&self) {
+        let began = Instant::now();
         allocator::trim();
+        self.state.lock().trimmed = Some((Instant::now(), began.elapsed()));
         // Unused segments are kept as long as their room is not needed.
         let used = self.sample();
         if !self.state.lock().policy.has_room(used.saturating_add(self.pool.free_bytes())) {
@@ -468,12 +508,17 @@ impl Store {
         };
         // The value's own code runs: if it ends this process, it is to blame.
         let _shown = self.page.begin_result(victim.id);
-        let written = disk.write(|| {
-            let mut bytes = Vec::new();
-            let encoded = guarded(|| Ok(victim.codec.encode(&victim.value, &mut bytes, usize::MAX)));
-            encoded.map_err(|fault| fault.to_string())?.map_err(|e| format!("{e:?}"))?;
-            Ok(bytes)
-        });
+        let codec = victim.codec;
+        let written = match codec.flat(&victim.value) {
+            // As it lies in memory, of which there is little.
+            Some(flat) => disk.write_plain(flat.parts()),
+            None => disk.write(|| {
+                let mut bytes = Vec::new();
+                let encoded = guarded(|| Ok(codec.encode(&victim.value, &mut bytes, usize::MAX)));
+                encoded.map_err(|fault| fault.to_string())?.map_err(|e| format!("{e:?}"))?;
+                Ok(bytes)
+            }),
+        };
         let Victim { id, generation, value, .. } = victim;
         let mut state = self.state.lock();
         let mut moved = false;
@@ -557,7 +602,37 @@ fn load(on_disk: &OnDisk, codec: &Codec) -> Result<(Value, u64), String> {
     read.map_err(|fault| format!("a result cannot be read back from disk: {fault}"))?
 }
 
+/// The function by which a task is compared with others: that of its result, or of what is taken apart.
+fn function(task: &Task) -> usize {
+    let (mut last, mut before) = (0, 0);
+    for op in Ops::new(&task.body).filter_map(Result::ok) {
+        if let Op::Call { record, .. } | Op::Inline { record, .. } = op {
+            before = std::mem::replace(&mut last, std::ptr::from_ref(record).addr());
+        }
+    }
+    if task.parts.is_empty() || before == 0 { last } else { before }
+}
+
 impl StoreState {
+    /// What a task is expected to need while it runs.
+    fn need(&self, task: &Task) -> u64 {
+        let function = function(task);
+        let (mut all, mut absent) = (0, 0);
+        for input in &task.inputs {
+            let (bytes, there) = match input {
+                Input::Held { id, .. } => {
+                    self.entries.get(id).map_or((0, true), |entry| (entry.bytes, entry.value.is_some()))
+                }
+                // Large buffers in it are read where they are.
+                Input::Payload(payload) => (payload.content().len() as u64, false),
+                Input::Pending { .. } | Input::Shared { .. } | Input::Found { .. } => (0, true),
+            };
+            all += bytes;
+            absent += if there { 0 } else { bytes };
+        }
+        self.policy.need(function, all, absent)
+    }
+
     /// Whether a result should be moved, and one can be.
     fn owes(&self) -> bool {
         (self.policy.debt() > 0 || self.no_room_now) && !self.policy.is_stuck()
@@ -611,12 +686,17 @@ impl StoreState {
         Some(value)
     }
 
-    /// The value that has been unused for longest: to be written, or, if it is on disk already, evicted.
+    /// The value that has been unused for longest: to be written, or, if it is on disk already, evicted. While the disk takes
+    /// none, those that are there already go first.
     fn next_victim(&mut self) -> Option<Result<Victim, (TaskId, Value)>> {
         let unused = |entry: &StoredResult| {
             !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 1)
         };
-        let id = self.order.values().copied().find(|id| self.entries.get(id).is_some_and(unused))?;
+        let oldest = |wanted: &dyn Fn(&StoredResult) -> bool| {
+            self.order.values().copied().find(|id| self.entries.get(id).is_some_and(wanted))
+        };
+        let there = self.failing.as_ref().and_then(|_| oldest(&|entry| unused(entry) && entry.disk.is_some()));
+        let id = there.or_else(|| oldest(&unused))?;
         let entry = self.entries.get_mut(&id)?;
         if entry.disk.is_some() {
             return self.evict(id).map(|value| Err((id, value)));

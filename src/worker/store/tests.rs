@@ -142,8 +142,8 @@ fn a_disk_that_fails_loses_nothing_and_then_results_are_refused() {
     rig.pay();
     assert_eq!(rig.in_memory().len(), 7);
     assert!(rig.store.page.gauges().disk_fails());
-    assert_eq!(rig.store.may_start(0), Ok(()), "one at a time, since waiting would not help");
-    assert!(rig.store.may_start(1).is_err());
+    assert_eq!(rig.store.may_start_needing(0, 0), Ok(()), "one at a time, since waiting would not help");
+    assert!(rig.store.may_start_needing(1, 0).is_err());
     let error = rig.put(7).unwrap_err();
     assert!(error.contains("spill_limit") && error.contains("does not fit"), "{error}");
     (0..7).for_each(|i| rig.check(i, &made(u64::from(i))));
@@ -155,6 +155,25 @@ fn a_disk_that_fails_loses_nothing_and_then_results_are_refused() {
     rig.put(7).unwrap();
     rig.pay();
     (0..8).for_each(|i| rig.check(i, &made(u64::from(i))));
+}
+
+#[test]
+fn what_came_back_from_a_disk_that_fails_now_leaves_memory_again() {
+    let rig = rig();
+    (0..9).for_each(|i| rig.put(i).unwrap());
+    rig.pay();
+    rig.ledger.set_disk_limit(0);
+    rig.put(9).unwrap();
+    rig.pay();
+    assert!(rig.store.page.gauges().disk_fails());
+    // Read back, these were used last, and the oldest cannot be written.
+    (0..4).for_each(|i| rig.check(i, &made(u64::from(i))));
+    let before = rig.in_memory().len();
+    rig.store.unpinned();
+    rig.pay();
+    assert!(rig.in_memory().len() < before, "{before} are there");
+    assert!((0..4).all(|i| !rig.in_memory().contains(&i)), "those that are on disk went");
+    (0..10).for_each(|i| rig.check(i, &made(u64::from(i))));
 }
 
 #[test]
