@@ -7,6 +7,7 @@ mod behaviour {
     pub mod chains;
     pub mod concurrent;
     pub mod decoded;
+    pub mod depth;
     pub mod errors;
     pub mod events;
     pub mod failing;
@@ -16,6 +17,7 @@ mod behaviour {
     pub mod nested;
     pub mod operators;
     pub mod options;
+    pub mod panics;
     pub mod pressure;
     pub mod processes;
     pub mod random;
@@ -116,12 +118,14 @@ macro_rules! suite {
                 values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;
             reentrant: drops_of_arguments drops_of_failures drops_of_results encoding_values wakers a_waker_that_is_replaced;
+            panics: payloads_that_panic_when_they_are_dropped values_that_panic_when_they_are_dropped wakers_that_panic;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again
                 built_with_tasks one_that_needs_itself_is_an_error two_that_need_each_other_are_an_error;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;
+            depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };

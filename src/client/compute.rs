@@ -359,7 +359,7 @@ impl Client {
         let record = record::<T, _>(scattered::<T>);
         let values = values
             .into_iter()
-            .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, TaskLabel::new(record, None, serial_hash(record))))
+            .map(|v| (Value::new(v), CodecOf::<T>::CODEC, TaskLabel::new(record, None, serial_hash(record))))
             .collect();
         let backend = self.backend();
         if let Some(room) = backend.room() {

@@ -113,7 +113,7 @@ fn millis(timeout: Duration) -> u64 {
 
 fn unexpected(answer: Answer) -> Error {
     match answer {
-        Answer::Refused(reason) => Error::invalid("request", reason),
+        Answer::Refused(reason) => Error::invalid("the number of workers", reason),
         other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
     }
 }

@@ -57,8 +57,9 @@ impl LocalValue {
         let wrong =
             |reason: String| Error::WrongType { key: label().key(), wanted: std::any::type_name::<T>(), reason };
         match self {
-            LocalValue::Value(value) => crate::task::unwrap_value(value)
-                .ok_or_else(|| wrong("the task made a value of another type".to_string())),
+            LocalValue::Value(value) => {
+                value.take().ok_or_else(|| wrong("the task made a value of another type".to_string()))
+            }
             LocalValue::Payload(payload) => decoded(&payload, codec::decode::<T>).map_err(wrong),
         }
     }

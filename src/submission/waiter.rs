@@ -6,6 +6,8 @@
 //! does, since its thread's core is needed for what it waits for. After spinning in vain, the next waits park at once.
 
 use crate::error::Error;
+use crate::task::Owned;
+use crate::task::call::tolerated;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
@@ -27,7 +29,7 @@ const SELDOM: u32 = 6;
 /// Who wants to know when something is done.
 pub(crate) enum Waiter {
     Thread(Arc<ParkedThread>),
-    Waker(Waker),
+    Waker(Owned<Waker>),
     Call(Box<dyn FnOnce() + Send>),
 }
 
@@ -37,10 +39,16 @@ impl Waiter {
         Self::Thread(ParkedThread::here())
     }
 
+    /// Somebody in async code. Cloning the waker runs the code of whoever made it.
+    pub(crate) fn waker(waker: &Waker) -> Self {
+        Self::Waker(Owned::new(waker.clone()))
+    }
+
     pub(crate) fn fire(self) {
         match self {
             Self::Thread(thread) => thread.call(),
-            Self::Waker(w) => w.wake(),
+            // Users' code, in a thread that others depend on.
+            Self::Waker(w) => tolerated("a waker panicked", || w.into_inner().wake()),
             Self::Call(f) => f(),
         }
     }

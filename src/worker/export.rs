@@ -6,7 +6,6 @@ use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
 use crate::message::FromWorker;
-use crate::task::call::discard;
 use crate::task::function::short_name;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -40,7 +39,7 @@ impl Worker {
             Ok(Some((value, record))) => {
                 let encoded = encode::encode(&self.pool, &value, record);
                 // The store may have dropped it meanwhile, so this may be the last reference.
-                discard(value);
+                drop(value);
                 match encoded {
                     Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
                         self.deferred.lock().push((id, since));

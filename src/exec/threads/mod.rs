@@ -37,6 +37,7 @@ use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
+use crate::host::report;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
@@ -79,7 +80,7 @@ struct NoThread {
 
 impl NoThread {
     fn log(&self) {
-        log::error!("cannot start a thread: {}; {} are running", self.error, self.running);
+        report!(Error, "cannot start a thread: {}; {} are running", self.error, self.running);
     }
 }
 

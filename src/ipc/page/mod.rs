@@ -125,10 +125,21 @@ impl RunningTaskCell {
 pub(crate) enum PageError {
     #[error("{SHM_DIR} is full: free space there, or mount it with a larger `size=` (a control page takes {} KiB)", .0 >> 10)]
     NoSpace(usize),
-    #[error("control page {name}: {source}")]
+    #[error("control page {name}: {source}{}", advice(source))]
     Io { name: String, source: io::Error },
     #[error("control page {name} is not one of this program's: {reason}")]
     Foreign { name: String, reason: &'static str },
+}
+
+/// What to do where a page cannot be made.
+fn advice(why: &io::Error) -> &'static str {
+    match why.raw_os_error() {
+        Some(nix::libc::EMFILE | nix::libc::ENFILE) => "; raise the limit with `ulimit -n`",
+        Some(nix::libc::ENOENT | nix::libc::EROFS | nix::libc::EACCES) => {
+            "; swath needs `/dev/shm`, a `tmpfs` that it may write to"
+        }
+        _ => "",
+    }
 }
 
 /// A mapped control page. Removed from /dev/shm when its creator drops it.

@@ -21,7 +21,7 @@ use crate::job::SharedPayload;
 use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
 use crate::task::Value;
-use crate::task::call::{discard, guarded};
+use crate::task::call::guarded;
 use crate::task::function::Record;
 use crate::task::shared_input::SharedInput;
 use log::Level;
@@ -170,7 +170,7 @@ impl Store {
             self.settle(&mut state);
             old
         };
-        discard(old);
+        drop(old);
         Ok(())
     }
 
@@ -235,7 +235,7 @@ impl Store {
             self.settle(&mut state);
             removed
         };
-        discard(removed);
+        drop(removed);
         Ok(Some(value))
     }
 
@@ -248,8 +248,8 @@ impl Store {
             self.settle(&mut state);
             (dropped, shared)
         };
-        dropped.0.into_iter().for_each(discard);
-        dropped.1.into_iter().for_each(discard);
+        drop(dropped.0);
+        drop(dropped.1);
     }
 
     /// Keeps values of elsewhere for tasks that will name them.
@@ -263,7 +263,7 @@ impl Store {
             state.shared.insert(Arc::new(SharedInput::new(id, payload)));
         }
         drop(state);
-        replaced.into_iter().for_each(discard);
+        drop(replaced);
     }
 
     /// A value of elsewhere.
@@ -287,7 +287,7 @@ impl Store {
         }
         self.settle(&mut state);
         drop(state);
-        idle.into_iter().for_each(discard);
+        drop(idle);
     }
 
     /// Whether a task that is there may start beside `running` others.
@@ -419,7 +419,7 @@ impl Store {
             })
         };
         if let Some(value) = decoded {
-            discard(value);
+            drop(value);
             return true;
         }
         let Some(disk) = &self.disk else {
@@ -433,7 +433,7 @@ impl Store {
                 Some(Err(evicted)) => {
                     self.settle(&mut state);
                     drop(state);
-                    discard(evicted);
+                    drop(evicted);
                     return true;
                 }
                 None => {
@@ -468,7 +468,7 @@ impl Store {
                     entry.disk = Some(Arc::clone(&on_disk));
                     entry.fixed = false;
                     // If it has come into use, it is dropped later, without being written again.
-                    let unused = entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 2);
+                    let unused = entry.value.as_ref().is_some_and(|v| v.handles() == 2);
                     state.spilled += len;
                     if unused {
                         dropped = state.evict(id);
@@ -499,8 +499,8 @@ impl Store {
         self.settle(&mut state);
         drop(state);
         drop(unwanted);
-        discard(dropped);
-        discard(value);
+        drop(dropped);
+        drop(value);
         if let Some((level, news)) = news {
             log::log!(level, "{news}");
         }
@@ -587,7 +587,7 @@ impl StoreState {
     /// The value that has been unused for longest: to be written, or, if it is on disk already, evicted.
     fn next_victim(&mut self) -> Option<Result<Victim, Value>> {
         let unused = |entry: &StoredResult| {
-            !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 1)
+            !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| v.handles() == 1)
         };
         let id = self.order.values().copied().find(|id| self.entries.get(id).is_some_and(unused))?;
         let entry = self.entries.get_mut(&id)?;
