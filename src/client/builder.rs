@@ -153,8 +153,11 @@ impl Builder {
         let most = if builder.mode == Mode::Processes { MOST_THREADS } else { usize::MAX };
         builder.threads = number("SWATH_THREADS", most)?;
         if let Some(limit) = variable("SWATH_MEMORY_LIMIT")? {
-            let limit = limit.parse().and_then(|limit: MemoryLimit| limit.of_worker().map(|_| limit));
-            builder.memory_limit = limit.map_err(|e| e.about("SWATH_MEMORY_LIMIT"))?;
+            let of_processes = builder.mode == Mode::Processes;
+            let checked = limit.parse().and_then(|limit: MemoryLimit| {
+                if of_processes { limit.of_worker() } else { limit.bytes() }.map(|_| limit)
+            });
+            builder.memory_limit = checked.map_err(|e| e.about("SWATH_MEMORY_LIMIT"))?;
         }
         Ok(builder)
     }
@@ -438,7 +441,7 @@ impl Builder {
         if self.allowed_deaths == 0 {
             return Err(Error::invalid("allowed_deaths", "0; a task fails with the first death if it is 1"));
         }
-        at_most("threads of each worker", threads, MOST_THREADS)?;
+        at_most("threads", threads, MOST_THREADS)?;
         if let Some((name, _)) =
             self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
         {
