@@ -24,8 +24,8 @@ impl Display for Unreadable {
             Unreadable::End => f.write_str("the bytes end inside of a value, or a list in it is too long"),
             Unreadable::Asks => f.write_str(
                 "the type can be read only where the data say what comes next, as JSON does and these bytes do not: \
-                 `serde_json::Value` (take `swath::Json`), `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]`; remove the attribute, or wrap \
-                 the value in `swath::Json`",
+                 `serde_json::Value` (take `swath::Json`), `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]`; \
+                 remove the attribute, or wrap the value in `swath::Json`",
             ),
             Unreadable::TooDeep(depth) => f.write_str(&depth::too_deep(*depth)),
             Unreadable::Invalid(what) => f.write_str(what),
