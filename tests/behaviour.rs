@@ -7,6 +7,7 @@ mod behaviour {
     pub mod chains;
     pub mod concurrent;
     pub mod decoded;
+    pub mod depth;
     pub mod errors;
     pub mod events;
     pub mod failing;
@@ -16,6 +17,7 @@ mod behaviour {
     pub mod nested;
     pub mod operators;
     pub mod options;
+    pub mod panics;
     pub mod parts;
     pub mod pressure;
     pub mod processes;
@@ -91,7 +93,7 @@ macro_rules! suite {
             calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
                 submitted_and_gathered mapped scattered_and_broadcast as_completed_gives_all wait_for_all_and_any
                 time_limits_of_waits the_longest_time_limits cancelling retrying explaining_and_progress futures_in_later_graphs
-                foreign_and_closed_clients describing task_context status_and_debug cancelling_before_others_use_it
+                foreign_and_closed_clients what_another_client_does_with_a_future_is_done_at_its_own describing task_context status_and_debug cancelling_before_others_use_it
                 a_mix_of_ready_and_failed;
             sharing: shared_parts_run_once pure_calls_run_once pure_results_that_are_held_are_used
                 persisted_tasks_do_not_run_again moved_and_cloned_values keys_and_names
@@ -123,12 +125,14 @@ macro_rules! suite {
                 values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
                 some_that_cannot_be_sent;
             reentrant: drops_of_arguments drops_of_failures drops_of_results encoding_values wakers a_waker_that_is_replaced;
+            panics: payloads_that_panic_when_they_are_dropped values_that_panic_when_they_are_dropped wakers_that_panic;
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again
                 built_with_tasks one_that_needs_itself_is_an_error two_that_need_each_other_are_an_error;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;
+            depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };

@@ -100,6 +100,7 @@ impl<T: Data> Bag<T> {
     ///
     /// # Panics
     /// Where there is no partition of that number.
+    #[track_caller]
     pub fn select(&self, partitions: impl IntoIterator<Item = usize>) -> Self {
         Self::new(self.partitions.select(partitions))
     }

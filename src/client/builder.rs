@@ -9,14 +9,15 @@ use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::ThreadPool;
+use crate::ipc::page::MOST_THREADS;
 use crate::memory::limit::MemoryLimit;
 use crate::memory::machine::available_memory;
 use crate::memory::thresholds::Thresholds;
-use crate::status::Mode;
-
 use crate::settings::{MOST_WORKERS, Settings};
+use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,14 +112,26 @@ fn spill_directory() -> PathBuf {
     if disk.is_dir() { disk } else { std::env::temp_dir() }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|v| v.trim().to_string()).filter(|v| !v.is_empty())
+fn variable(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value.trim().to_string()).filter(|v| !v.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(value)) => Err(Error::invalid(name, format!("{value:?} is not UTF-8 text"))),
+    }
 }
 
-fn number(name: &str) -> Result<Option<usize>> {
-    variable(name)
-        .map(|text| text.parse().map_err(|_| Error::invalid(name, format!("`{text}` is not a whole number"))))
-        .transpose()
+/// Checks that a number is at least 1.
+fn at_most(what: &str, number: usize, most: usize) -> Result<()> {
+    match (1..=most).contains(&number) {
+        true => Ok(()),
+        false => Err(Error::invalid(what, format!("{number}; it must be 1 to {most}"))),
+    }
+}
+
+fn number(name: &str, most: usize) -> Result<Option<usize>> {
+    let Some(text) = variable(name)? else { return Ok(None) };
+    let number = text.parse().map_err(|_| Error::invalid(name, format!("`{text}` is not a whole number")))?;
+    at_most(name, number, most).map(|()| Some(number))
 }
 
 impl Builder {
@@ -128,20 +141,23 @@ impl Builder {
     /// [`Error::Invalid`] names a variable whose value makes no sense.
     pub fn from_env() -> Result<Self> {
         let mut builder = Self::default();
-        if let Some(cluster) = variable("SWATH_CLUSTER") {
+        if let Some(cluster) = variable("SWATH_CLUSTER")? {
             return Ok(builder.cluster(cluster));
         }
-        if let Some(mode) = variable("SWATH_SCHEDULER") {
+        if let Some(mode) = variable("SWATH_SCHEDULER")? {
             builder.mode = mode.parse().map_err(|_| {
                 Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))
             })?;
         }
-        builder.workers = number("SWATH_WORKERS")?;
-        builder.threads = number("SWATH_THREADS")?;
-        if let Some(limit) = variable("SWATH_MEMORY_LIMIT") {
-            builder.memory_limit =
-                limit.parse().map_err(|e: Error| Error::invalid("SWATH_MEMORY_LIMIT", e.to_string()))?;
-            builder.memory_limit.bytes()?;
+        builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?;
+        let most = if builder.mode == Mode::Processes { MOST_THREADS } else { usize::MAX };
+        builder.threads = number("SWATH_THREADS", most)?;
+        if let Some(limit) = variable("SWATH_MEMORY_LIMIT")? {
+            let of_processes = builder.mode == Mode::Processes;
+            let checked = limit.parse().and_then(|limit: MemoryLimit| {
+                if of_processes { limit.of_worker() } else { limit.bytes() }.map(|_| limit)
+            });
+            builder.memory_limit = checked.map_err(|e| e.about("SWATH_MEMORY_LIMIT"))?;
         }
         Ok(builder)
     }
@@ -421,13 +437,11 @@ impl Builder {
         let size = self.size.as_deref().map(crate::settings::sizes::size).transpose()?;
         let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
         let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
-        if workers == 0 || workers > MOST_WORKERS {
-            return Err(Error::invalid("workers", format!("{workers}; it must be 1 to {MOST_WORKERS}")));
+        at_most("workers", workers, MOST_WORKERS)?;
+        if self.allowed_deaths == 0 {
+            return Err(Error::invalid("allowed_deaths", "0; a task fails with the first death if it is 1"));
         }
-        if threads == 0 || threads > crate::ipc::page::MOST_THREADS {
-            let most = crate::ipc::page::MOST_THREADS;
-            return Err(Error::invalid("threads", format!("{threads}; it must be 1 to {most} for each worker")));
-        }
+        at_most("threads", threads, MOST_THREADS)?;
         if let Some((name, _)) =
             self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
         {
@@ -453,7 +467,8 @@ impl Builder {
         let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
-        let shared_memory = self.shared_memory_limit.bytes()?.unwrap_or(all.map_or(half, |all| all.min(half)));
+        let shared_memory = self.shared_memory_limit.bytes().map_err(|e| e.about("shared_memory_limit"))?;
+        let shared_memory = shared_memory.unwrap_or(all.map_or(half, |all| all.min(half)));
         let mut tags = vec![Vec::new(); workers];
         for (index, more) in &self.worker_tags {
             match tags.get_mut(*index) {
@@ -467,7 +482,7 @@ impl Builder {
             memory_limit,
             thresholds: self.thresholds,
             spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
-            spill_limit: self.spill_limit.bytes()?,
+            spill_limit: self.spill_limit.bytes().map_err(|e| e.about("spill_limit"))?,
             shuffle_directory: spill,
             recycle_after: self.recycle_after,
             recycle_unmanaged: self.recycle_unmanaged,
@@ -479,7 +494,7 @@ impl Builder {
             start_timeout: self.start_timeout,
             worker_timeout: self.worker_timeout,
             cancel_grace: self.cancel_grace,
-            allowed_deaths: self.allowed_deaths.max(1),
+            allowed_deaths: self.allowed_deaths,
             restart: self.restart,
             start_method: self.start_method,
             forward_output: self.forward_output,

@@ -10,7 +10,8 @@ use crate::submission::reply::Asked;
 use std::time::Duration;
 
 impl Client {
-    /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for.
+    /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for. The client that the future
+    /// is of answers, whichever is asked.
     ///
     /// ```
     /// # use swath::{Client, delayed};
@@ -21,9 +22,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Where the client is closed.
+    /// Where the future's client is closed.
     pub fn explain<T>(&self, future: &Future<T>) -> Result<Explanation> {
-        self.explanation_of(future).wait()
+        Asked::<question::Explain>::new(future.output().explain()).wait()
     }
 
     /// [`explain`](Self::explain) for async code.
@@ -31,12 +32,7 @@ impl Client {
     /// # Errors
     /// As [`explain`](Self::explain).
     pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<Explanation> {
-        self.explanation_of(future).await
-    }
-
-    fn explanation_of<T>(&self, future: &Future<T>) -> Asked<question::Explain> {
-        let output = future.output();
-        Asked::new(self.0.backend.explain(&output.submission, output.index))
+        Asked::<question::Explain>::new(future.output().explain()).await
     }
 
     fn ask<A: Ask>(&self, question: A) -> Asked<A> {
@@ -190,13 +186,14 @@ impl Client {
         self.ask(question::Logs).await
     }
 
-    /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written.
+    /// Those of the lines of [`logs`](Self::logs) that a task wrote, or may have written. They are asked of the client that
+    /// the future is of.
     ///
     /// # Errors
     /// As [`logs`](Self::logs).
     pub fn logs_of<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
         let key = future.key();
-        Ok(self.logs()?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+        Ok(Self::logs_at(future).wait()?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
     }
 
     /// [`logs_of`](Self::logs_of) for async code.
@@ -205,6 +202,11 @@ impl Client {
     /// As [`logs`](Self::logs).
     pub async fn logs_of_async<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
         let key = future.key();
-        Ok(self.logs_async().await?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+        Ok(Self::logs_at(future).await?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+    }
+
+    /// The lines of the workers of the future's client.
+    fn logs_at<T>(future: &Future<T>) -> Asked<question::Logs> {
+        Asked::new(future.output().submission.backend().ask(question::Logs.question()))
     }
 }

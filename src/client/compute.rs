@@ -359,7 +359,7 @@ impl Client {
         let record = record::<T, _>(scattered::<T>);
         let values = values
             .into_iter()
-            .map(|v| (Arc::new(v) as Value, CodecOf::<T>::CODEC, TaskLabel::plain(record, serial_hash(record))))
+            .map(|v| (Value::new(v), CodecOf::<T>::CODEC, TaskLabel::plain(record, serial_hash(record))))
             .collect();
         let backend = self.backend();
         if let Some(room) = backend.room() {
@@ -489,19 +489,19 @@ impl Client {
     }
 
     /// Cancels a task: it fails as cancelled at once, with all that need it. What is needed only by it does not run; if
-    /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)).
+    /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)). A future of another client is
+    /// cancelled there.
     pub fn cancel<T>(&self, future: &Future<T>) {
-        let output = future.output();
-        self.0.backend.cancel(&output.submission, &[output.index]);
+        future.output().cancel();
     }
 
-    /// Runs a failed or cancelled task again, with the failed ones it needs.
+    /// Runs a failed or cancelled task again, with the failed ones it needs. It runs at the client that the future is of,
+    /// whichever client is asked.
     ///
     /// # Errors
-    /// Where the client is closed.
+    /// Where the future's client is closed.
     pub fn retry<T>(&self, future: &Future<T>) -> Result<()> {
-        let output = future.output();
-        self.backend().retry(&output.submission, output.index)
+        future.output().retry()
     }
 
     /// [`retry`](Self::retry) for async code. In sync mode the task runs in a thread of its own.
@@ -509,7 +509,7 @@ impl Client {
     /// # Errors
     /// As [`retry`](Self::retry).
     pub async fn retry_async<T>(&self, future: &Future<T>) -> Result<()> {
-        let (backend, output) = (self.backend(), future.output().clone());
-        spawn_blocking(move || backend.retry(&output.submission, output.index)).await?
+        let output = future.output().clone();
+        spawn_blocking(move || output.retry()).await?
     }
 }

@@ -159,7 +159,7 @@ impl<T: Data> Future<T> {
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<T>> {
-        match self.output.submission.poll_here(self.output.index, || Waiter::Waker(cx.waker().clone())) {
+        match self.output.submission.poll_here(self.output.index, || Waiter::waker(cx.waker())) {
             Some(here) => Poll::Ready(self.typed(here)),
             None => Poll::Pending,
         }

@@ -10,7 +10,7 @@ use crate::graph::node::{Arg, Kind, Node};
 use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle};
 use crate::task::function::{Argument, Record};
-use crate::task::{Data, Value, unwrap_value};
+use crate::task::{Data, Value};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Client {
         }
         match function.run(&mut arguments) {
             Ok(_) if function.has_parts() => self.compute(what),
-            Ok(value) if failed.hash == what.node().hash => unwrap_value(value).ok_or(Error::Task(error)),
+            Ok(value) if failed.hash == what.node().hash => value.take().ok_or(Error::Task(error)),
             Ok(value) => self.compute_rest(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),
         }

@@ -129,7 +129,7 @@ mod tests {
         let done: Vec<u32> = completed.by_ref().take(2).map(|future| future.output().index).collect();
         assert_eq!(done, [0, 1]);
         assert!(submission.reopen(0) && submission.reopen(1));
-        submission.settle((0..3).map(|index| (index, ResultState::Value(Arc::new(u64::from(index))))));
+        submission.settle((0..3).map(|index| (index, ResultState::Value(crate::task::Value::new(u64::from(index))))));
         assert_eq!(completed.map(|future| future.output().index).collect::<Vec<_>>(), [2]);
     }
 }

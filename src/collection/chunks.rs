@@ -159,14 +159,19 @@ impl<C> Chunks<C> {
     ///
     /// # Panics
     /// Where there is no chunk of that number.
+    #[track_caller]
     pub fn select(&self, numbers: impl IntoIterator<Item = usize>) -> Self {
         if self.check().is_err() {
             return self.clone();
         }
         let tasks = self.tasks();
         let places = if matches!(self.places, Places::Grid(_)) { Places::default() } else { self.places.clone() };
-        let some = numbers.into_iter().map(|i| tasks[i].clone()).collect();
-        Self::of(Held::Tasks(some)).with_places(places)
+        let mut some = Vec::new();
+        for i in numbers {
+            let Some(task) = tasks.get(i) else { panic!("number {i} is selected of {} chunks", tasks.len()) };
+            some.push(task.clone());
+        }
+        Self::of(Held::Tasks(some.into())).with_places(places)
     }
 
     /// The chunks of all lists, one list after the other.

@@ -269,7 +269,7 @@ where
         |args| {
             let chunk = chunk_id::<P>(args)?;
             let elements = Self::elements(args, &chunk)?;
-            Ok(Arc::new(pass::run(&chunk, || list(elements))?))
+            Ok(Value::new(pass::run(&chunk, || list(elements))?))
         },
         CodecOf::<Vec<I::Item>>::CODEC,
     )
@@ -311,7 +311,7 @@ where
         |args| {
             let chunk = chunk_id::<P>(args)?;
             let parameters = P::take(args, &chunk).map_err(|refused| refused.0)?;
-            Ok(Arc::new(pass::run(&chunk, || conjure::<F>().call(parameters))?))
+            Ok(Value::new(pass::run(&chunk, || conjure::<F>().call(parameters))?))
         },
         CodecOf::<R>::CODEC,
     );
@@ -335,7 +335,7 @@ where
             let chunk = chunk_id::<P>(args)?;
             let parameters = P::take(args, &chunk).map_err(|refused| refused.0)?;
             let value = pass::run(&chunk, || conjure::<F>().call(parameters).map_err(pass::fail).ok())?;
-            value.map(|value| Arc::new(value) as Value).ok_or_else(pass::nothing)
+            value.map(Value::new).ok_or_else(pass::nothing)
         },
         CodecOf::<R>::CODEC,
     );
@@ -350,7 +350,7 @@ where
 {
     const RECORD: &'static Record = &Record::new::<(G, R, S)>(
         type_name::<N>,
-        |args| Ok(Arc::new(conjure::<G>()(args.take(0)?))),
+        |args| Ok(Value::new(conjure::<G>()(args.take(0)?))),
         CodecOf::<S>::CODEC,
     );
 }

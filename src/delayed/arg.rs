@@ -53,7 +53,7 @@ struct Given<T>(PhantomData<T>);
 
 impl<T: Data> Given<T> {
     const RECORD: &'static Record =
-        &Record::new::<Self>(|| "given", |args| Ok(Arc::new(args.take::<T>(0)?) as Value), CodecOf::<T>::CODEC).given();
+        &Record::new::<Self>(|| "given", |args| Ok(Value::new(args.take::<T>(0)?)), CodecOf::<T>::CODEC).given();
 }
 
 /// As an argument, a value that is already there is no task: equal calls are equal, whichever way it is passed.
@@ -66,7 +66,7 @@ fn given_value(node: &Node) -> Option<Arg> {
 
 impl<T: Data> IntoArg<T> for T {
     fn into_arg(self) -> Arg {
-        Arg::Value(Arc::new(self), CodecOf::<T>::CODEC)
+        Arg::Value(Value::new(self), CodecOf::<T>::CODEC)
     }
 
     fn into_value(self) -> Result<T, Arg> {
@@ -109,7 +109,7 @@ fn pairs<K: Data, V: Data, M: FromIterator<(K, V)>>(args: &mut Args<'_, '_>) -> 
 
 impl<T: Data> Inline<Vec<T>> {
     pub(crate) const RECORD: &'static Record =
-        &Record::new::<Self>(|| "list", |args| Ok(Arc::new(all::<T>(args)?) as Value), CodecOf::<Vec<T>>::CODEC);
+        &Record::new::<Self>(|| "list", |args| Ok(Value::new(all::<T>(args)?)), CodecOf::<Vec<T>>::CODEC);
 }
 
 impl<T: Data, const N: usize> Inline<[T; N]>
@@ -123,7 +123,7 @@ where
                 type_name: std::any::type_name::<[T; N]>().to_string(),
                 reason: format!("{} items for an array of {N}", items.len()),
             })?;
-            Ok(Arc::new(items) as Value)
+            Ok(Value::new(items))
         },
         CodecOf::<[T; N]>::CODEC,
     );
@@ -132,7 +132,7 @@ where
 impl<T: Data> Inline<Option<T>> {
     pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "option",
-        |args| Ok(Arc::new(if args.len() == 0 { None } else { Some(args.take::<T>(0)?) }) as Value),
+        |args| Ok(Value::new(if args.len() == 0 { None } else { Some(args.take::<T>(0)?) })),
         CodecOf::<Option<T>>::CODEC,
     );
 }
@@ -140,7 +140,7 @@ impl<T: Data> Inline<Option<T>> {
 impl<K: Data + Eq + Hash, V: Data> Inline<HashMap<K, V>> {
     pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
-        |args| Ok(Arc::new(pairs::<K, V, HashMap<K, V>>(args)?) as Value),
+        |args| Ok(Value::new(pairs::<K, V, HashMap<K, V>>(args)?)),
         CodecOf::<HashMap<K, V>>::CODEC,
     );
 }
@@ -148,7 +148,7 @@ impl<K: Data + Eq + Hash, V: Data> Inline<HashMap<K, V>> {
 impl<K: Data + Ord, V: Data> Inline<BTreeMap<K, V>> {
     pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
         || "map",
-        |args| Ok(Arc::new(pairs::<K, V, BTreeMap<K, V>>(args)?) as Value),
+        |args| Ok(Value::new(pairs::<K, V, BTreeMap<K, V>>(args)?)),
         CodecOf::<BTreeMap<K, V>>::CODEC,
     );
 }
@@ -239,7 +239,7 @@ macro_rules! tuple_record {
         impl<$($t: Data),*> Inline<($($t,)*)> {
             pub(crate) const RECORD: &'static Record = &Record::new::<Self>(
                 || "tuple",
-                |args| Ok(Arc::new(($(args.take::<$t>($i)?,)*)) as Value),
+                |args| Ok(Value::new(($(args.take::<$t>($i)?,)*))),
                 CodecOf::<($($t,)*)>::CODEC,
             );
         }

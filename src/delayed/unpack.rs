@@ -47,15 +47,15 @@ impl<T: Data> Unpack<Vec<T>> {
         Ok(match Arc::try_unwrap(list) {
             Ok(list) => {
                 let mut items: Vec<Option<T>> = list.into_iter().map(Some).collect();
-                Parts::value(move |place| items.get_mut(place as usize)?.take().map(|item| Arc::new(item) as Value))
+                Parts::value(move |place| items.get_mut(place as usize)?.take().map(|item| Value::new(item)))
             }
-            Err(list) => Parts::value(move |place| Some(Arc::new(list.get(place as usize)?.clone()))),
+            Err(list) => Parts::value(move |place| Some(Value::new(list.get(place as usize)?.clone()))),
         })
     }
 
     /// `exactly`: it has no more items than these.
     fn of(list: &Delayed<Vec<T>>, items: usize, exactly: bool) -> Arc<Node> {
-        let length = Arg::Value(Arc::new((items as u64, exactly)), CodecOf::<(u64, bool)>::CODEC);
+        let length = Arg::Value(Value::new((items as u64, exactly)), CodecOf::<(u64, bool)>::CODEC);
         maker(Self::RECORD, smallvec![Arg::Task(Arc::clone(list.node())), length])
     }
 }
@@ -126,12 +126,12 @@ macro_rules! unpack {
                     Ok(tuple) => {
                         let mut parts = ($(Some(tuple.$place),)*);
                         Parts::value(move |place| match place {
-                            $($place => parts.$place.take().map(|part| Arc::new(part) as Value),)*
+                            $($place => parts.$place.take().map(|part| Value::new(part)),)*
                             _ => None,
                         })
                     }
                     Err(tuple) => Parts::value(move |place| match place {
-                        $($place => Some(Arc::new(tuple.$place.clone())),)*
+                        $($place => Some(Value::new(tuple.$place.clone())),)*
                         _ => None,
                     }),
                 })

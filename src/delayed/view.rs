@@ -2,9 +2,9 @@
 
 use super::{Delayed, IntoArg};
 use crate::graph::node::{Arg, Node};
-use crate::task::Data;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Record, conjure};
+use crate::task::{Data, Value};
 use smallvec::smallvec;
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -14,14 +14,17 @@ use std::sync::Arc;
 struct View<F, A, B, R>(PhantomData<fn(F, A, B) -> R>);
 
 impl<F: Fn(Arc<A>) -> R + Copy + 'static, A: Data, R: Data> View<F, A, (), R> {
-    const RECORD: &'static Record =
-        &Record::new::<Self>(type_name::<F>, |args| Ok(Arc::new(conjure::<F>()(args.share(0)?))), CodecOf::<R>::CODEC);
+    const RECORD: &'static Record = &Record::new::<Self>(
+        type_name::<F>,
+        |args| Ok(Value::new(conjure::<F>()(args.share(0)?))),
+        CodecOf::<R>::CODEC,
+    );
 }
 
 impl<F: Fn(Arc<A>, usize) -> R + Copy + 'static, A: Data, R: Data> View<F, A, usize, R> {
     const RECORD: &'static Record = &Record::new::<Self>(
         type_name::<F>,
-        |args| Ok(Arc::new(conjure::<F>()(args.share(0)?, args.take(1)?))),
+        |args| Ok(Value::new(conjure::<F>()(args.share(0)?, args.take(1)?))),
         CodecOf::<R>::CODEC,
     );
 }

@@ -80,10 +80,10 @@ pub enum Error {
         /// What failed and what to change.
         reason: String,
     },
-    /// Something the system has only so much of is used up.
-    #[error("{resource} is used up: {reason}")]
+    /// The system does not give something: it is used up, or it is not there.
+    #[error("{resource}: {reason}")]
     Resource {
-        /// What is used up.
+        /// What is not given.
         resource: String,
         /// The details, and the setting that changes it.
         reason: String,
@@ -121,6 +121,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error of a value, where it is that of this argument, option or variable.
+    pub(crate) fn about(self, name: &str) -> Self {
+        match self {
+            Self::Invalid { why, .. } => Self::invalid(name, why),
+            other => other,
+        }
+    }
+
     /// The failed task, where a task is the reason.
     pub fn task(&self) -> Option<&TaskError> {
         match self {

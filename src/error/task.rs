@@ -285,7 +285,7 @@ impl ReturnedError {
     /// The error itself, if it is an `E`.
     pub fn downcast<E: Data>(&self) -> Option<E> {
         match &self.value {
-            ReturnedValue::Local(value) => value.downcast_ref::<E>().cloned(),
+            ReturnedValue::Local(value) => value.get::<E>().cloned(),
             ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => {
                 guarded_serde("Deserialize", || codec::decode(bytes).ok()).ok()?
             }
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn an_error_that_nobody_has_encoded_is_refused() {
-        let local = ReturnedError::local(String::new(), "i64", std::sync::Arc::new(1_i64));
+        let local = ReturnedError::local(String::new(), "i64", crate::task::Value::new(1_i64));
         assert!(bincode::serde::encode_to_vec(Cause::Returned(local), bincode::config::standard()).is_err());
     }
 }

@@ -10,7 +10,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Ring, Token};
 use crate::submission::handle::{ResultHandle, ResultState, cancelled};
 use crate::task::Value;
-use crate::task::call::{Fault, call, discard, guarded};
+use crate::task::call::{Fault, call, guarded};
 use crate::task::context;
 use crate::task::function::{Argument, CallError, Passing};
 use crate::task::parts::Parts;
@@ -149,7 +149,7 @@ fn attempt(
     match late {
         Some(late) => {
             // The value's own code runs here.
-            discard(result);
+            drop(result);
             Err(late)
         }
         None => result.map_err(Failed::Fault),

@@ -230,7 +230,7 @@ impl Inputs for Results<'_> {
 fn value_of(done: Option<Done>) -> Value {
     match done {
         Some(Ok(value)) => value,
-        _ => Arc::new(()),
+        _ => Value::new(()),
     }
 }
 

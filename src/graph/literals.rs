@@ -22,10 +22,6 @@ pub(super) struct Literals {
     by_sample: FxHashMap<u64, SmallVec<[u32; 1]>>,
 }
 
-fn address(value: &Value) -> *const () {
-    Arc::as_ptr(value).cast()
-}
-
 /// A hash of a value's length and some of its bytes, of which `tail` is all but perhaps the [`HEAD`].
 fn sample(codec: &'static Codec, len: usize, tail: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
@@ -52,7 +48,7 @@ impl Literals {
     /// The task that stands for this very value.
     pub(super) fn of(&self, value: &Value) -> Option<u32> {
         // Most graphs have no large arguments.
-        if self.by_address.is_empty() { None } else { self.by_address.get(&address(value)).copied() }
+        if self.by_address.is_empty() { None } else { self.by_address.get(&value.address()).copied() }
     }
 
     /// The task that stands for an equal text or list of numbers.
@@ -66,7 +62,7 @@ impl Literals {
         let known = self.by_sample.get(&sample(codec, flat.len(), flat.bytes()))?;
         let found = known.iter().map(|&at| &data[at as usize]);
         let index = found.into_iter().find(|(_, p)| p.segments().len() <= 1 && flat.is(p.content()))?.0;
-        self.by_address.insert(address(value), index);
+        self.by_address.insert(value.address(), index);
         Some(index)
     }
 
@@ -87,7 +83,7 @@ impl Literals {
         if found.is_none() {
             known.push(data.len() as u32);
         }
-        self.by_address.insert(address(value), found.unwrap_or(index));
+        self.by_address.insert(value.address(), found.unwrap_or(index));
         found
     }
 }
@@ -107,7 +103,7 @@ mod tests {
     fn equal_values_are_found_and_others_are_not() {
         let pool = SegmentPool::new(1, Ledger::in_memory(u64::MAX), 0);
         let codec = CodecOf::<Vec<u32>>::CODEC;
-        let make = |n: u32, last: u32| Arc::new((0..n).chain([last]).collect::<Vec<u32>>()) as Value;
+        let make = |n: u32, last: u32| Value::new((0..n).chain([last]).collect::<Vec<u32>>());
         for n in [2000, 100_000] {
             let (mut literals, mut data) = (Literals::default(), Vec::new());
             let mut find = |value: &Value, next: u32| {

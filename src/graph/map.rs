@@ -14,7 +14,7 @@ use crate::task::codec;
 use crate::task::codec::{Codec, CodecOf, Refused};
 use crate::task::encode::{EncodeError, encode};
 use crate::task::function::Record;
-use crate::task::{Data, Value, program};
+use crate::task::{Data, Owned, Value, program};
 use smallvec::smallvec;
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ trait Values: Send + Sync + std::fmt::Debug {
     fn encode(&self, at: usize, out: &mut Vec<u8>, limit: usize) -> std::result::Result<(), Refused>;
 }
 
-struct Given<A>(Vec<A>);
+struct Given<A>(Vec<Owned<A>>);
 
 impl<A> std::fmt::Debug for Given<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,11 +72,11 @@ impl<A: Data> Values for Given<A> {
     }
 
     fn value(&self, at: usize) -> Value {
-        Arc::new(self.0[at].clone())
+        Value::new(A::clone(&self.0[at]))
     }
 
     fn encode(&self, at: usize, out: &mut Vec<u8>, limit: usize) -> std::result::Result<(), Refused> {
-        codec::encode(&self.0[at], out, limit)
+        codec::encode::<A>(&self.0[at], out, limit)
     }
 }
 
@@ -95,6 +95,7 @@ pub(crate) struct WiredPart {
 impl MapTasks {
     pub(crate) fn new<A: Data>(function: &'static Record, values: Vec<A>) -> Self {
         let first = serials(values.len() as u64);
+        let values = values.into_iter().map(Owned::new).collect();
         Self { names: MapNames { function, first }, values: Box::new(Given(values)) }
     }
 

@@ -4,6 +4,7 @@ use super::has_supervisor;
 use super::queue::{Item, Queue};
 use log::{Level, Record};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes that records which wait may take.
 const ROOM: usize = 1 << 20;
@@ -24,7 +25,8 @@ pub(crate) fn log_record(level: Level, origin: Origin, text: fmt::Arguments<'_>)
     if has_supervisor() {
         RECORDS.push(LogRecord { level, origin, text: text.to_string() });
     } else {
-        emit(level, origin, text);
+        // A logger that panics loses what it was to log; whoever logs goes on.
+        let _ = catch_unwind(AssertUnwindSafe(|| emit(level, origin, text)));
     }
 }
 

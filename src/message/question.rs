@@ -113,7 +113,7 @@ fn millis(timeout: Duration) -> u64 {
 
 fn unexpected(answer: Answer) -> Error {
     match answer {
-        Answer::Refused(reason) => Error::invalid("request", reason),
+        Answer::Refused(reason) => Error::invalid("the number of workers", reason),
         other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
     }
 }
@@ -128,7 +128,9 @@ mod tests {
         assert!(matches!(WaitForWorkers::answer(Answer::Done), Ok(true)));
         assert!(matches!(WaitForWorkers::answer(Answer::TimedOut), Ok(false)));
         let refused = Scale::answer(Answer::Refused("it is too many".to_string()));
-        assert!(matches!(refused, Err(Error::Invalid { what, why }) if what == "request" && why == "it is too many"));
+        assert!(
+            matches!(refused, Err(Error::Invalid { what, why }) if what == "the number of workers" && why == "it is too many")
+        );
         let beside = Deaths::answer(Answer::Logs(Vec::new()));
         assert!(matches!(beside, Err(Error::Closed { reason }) if reason.contains("beside the point: Logs([])")));
     }

@@ -6,6 +6,7 @@ use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
 use crate::graph::{Dag, Graph};
+use crate::host::report;
 use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::Again;
@@ -78,7 +79,7 @@ impl Remote {
             }
         };
         if let Err(e) = std::thread::Builder::new().name("swath-map-sender".to_string()).spawn(send) {
-            log::warn!("no thread to send the tasks of a map: {e}; the caller does it");
+            report!(Warn, "no thread to send the tasks of a map: {e}; the caller does it");
             let sender = sender.lock().take();
             if let Some(mut sender) = sender {
                 sender.send_rest();

@@ -1268,8 +1268,10 @@ fn infeasible_tasks_fail_at_submit_and_say_why() {
     rig.s.set_fleet(vec![fleet]);
     let asks = WireOptions { memory: Some(5000), tag: Some("gpu".into()), ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[], &[0], &[1]], &[2]), 1, asks));
-    let Cause::Infeasible { reason } = &rig.delivered[0].result.as_ref().unwrap_err().cause else { panic!() };
-    for part in ["task 1 ", "5000 B", "gpu", "`w0` with 1000 B"] {
+    let failure = rig.delivered[0].result.as_ref().unwrap_err();
+    let Cause::Infeasible { reason } = &failure.cause else { panic!() };
+    assert_eq!(failure.task.index, 1);
+    for part in ["it ", "5000 B", "gpu", "`w0` with 1000 B"] {
         assert!(reason.contains(part), "{reason}");
     }
     assert_eq!(rig.runs.get(&0).map_or(0, Vec::len), 0, "its inputs are not computed for nothing");

@@ -339,8 +339,7 @@ impl Scheduler {
     fn infeasible(&self, r: TaskRef) -> Option<Failure> {
         let job = &self.jobs[r.job];
         let reason = job.lanes[job.lane_of(r.index) as usize].infeasible.as_ref()?;
-        let reason =
-            format!("task {} {reason}; change the options of the task, or start a worker that can take it", r.index);
+        let reason = format!("it {reason}; change the options of the task, or start a worker that can take it");
         Some(self.failure_of(r, None, Cause::Infeasible { reason }))
     }
 

@@ -129,7 +129,7 @@ impl CompletionQueue {
     }
 
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<usize> {
-        self.pop_or(|| Waiter::Waker(waker.clone())).map_or(Poll::Pending, Poll::Ready)
+        self.pop_or(|| Waiter::waker(waker)).map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::graph::node::Node;
 use crate::ids::TaskId;
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
+use crate::submission::reply::Reply;
 use crate::task::call::guarded_serde;
 use crate::task::{Data, Value, codec};
 use std::any::Any;
@@ -56,8 +57,9 @@ impl LocalValue {
         let wrong =
             |reason: String| Error::WrongType { key: label().key(), wanted: std::any::type_name::<T>(), reason };
         match self {
-            LocalValue::Value(value) => crate::task::unwrap_value(value)
-                .ok_or_else(|| wrong("the task made a value of another type".to_string())),
+            LocalValue::Value(value) => {
+                value.take().ok_or_else(|| wrong("the task made a value of another type".to_string()))
+            }
             LocalValue::Payload(payload) => decoded(&payload, codec::decode::<T>).map_err(wrong),
         }
     }
@@ -146,6 +148,22 @@ impl ResultHandle {
 
     pub(crate) fn downgrade(&self) -> WeakHandle {
         WeakHandle { submission: Arc::downgrade(&self.submission), index: self.index }
+    }
+
+    /// Fails the output as cancelled. As all that is done with an output, it is done where the output is made: the numbers
+    /// of another client's submissions mean others there.
+    pub(crate) fn cancel(&self) {
+        self.submission.backend().cancel(&self.submission, &[self.index]);
+    }
+
+    /// Runs the output's graph again, if it has failed.
+    pub(crate) fn retry(&self) -> Result<()> {
+        Arc::clone(self.submission.backend()).retry(&self.submission, self.index)
+    }
+
+    /// Why the output is not there yet.
+    pub(crate) fn explain(&self) -> Reply {
+        self.submission.backend().explain(&self.submission, self.index)
     }
 
     /// Waits for the value. `None`: the time was over before.

@@ -4,6 +4,7 @@ use super::backend::Backend;
 use super::waiter::drive;
 use crate::events::ClientLog;
 use crate::events::journal::GraphStep;
+use crate::task::call::tolerated;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,7 +18,7 @@ pub(crate) struct SubmissionLimit {
 /// The right to have one graph under way; given back when dropped.
 pub(crate) struct Permit {
     /// There but for those who got in without room.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     /// Where the end of the graph is to be noted: its number, and when it was submitted.
     note: Option<(Arc<ClientLog>, u32, u64)>,
 }
@@ -36,6 +37,10 @@ impl Drop for Permit {
         if let Some((log, graph, began)) = self.note.take() {
             log.graphs.note(GraphStep::Finished { graph, began });
         }
+        // Wakes who waits for room: users' code, in a thread that others depend on.
+        if let Some(permit) = self.permit.take() {
+            tolerated("a waker panicked", || drop(permit));
+        }
     }
 }
 
@@ -47,7 +52,7 @@ impl SubmissionLimit {
 
     /// Waits for room. What must not wait gets in without.
     pub(crate) fn acquire(&self) -> Permit {
-        self.acquire_until(None).unwrap_or(Permit { _permit: None, note: None })
+        self.acquire_until(None).unwrap_or(Permit { permit: None, note: None })
     }
 
     /// Waits for room. `None`: the time was over before.
@@ -62,7 +67,7 @@ impl SubmissionLimit {
             // If it says that the client is closed, submitting says so, too.
             drop(room.await);
         }
-        Permit { _permit: permit.ok(), note: None }
+        Permit { permit: permit.ok(), note: None }
     }
 }
 

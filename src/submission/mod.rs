@@ -592,7 +592,7 @@ impl Submission {
     #[inline]
     fn here(&self, state: &State, index: u32) -> Option<Result<LocalValue, TaskError>> {
         match state.results.get(index) {
-            ResultState::Value(value) => Some(Ok(LocalValue::Value(Arc::clone(value)))),
+            ResultState::Value(value) => Some(Ok(LocalValue::Value(value.clone()))),
             ResultState::Payload(payload) => Some(Ok(LocalValue::Payload(payload.clone()))),
             ResultState::Failed(e) => Some(Err(e.clone())),
             ResultState::Taken => Some(Err(cancelled(&self.label(index)))),
@@ -660,7 +660,7 @@ impl Submission {
             }
         }
         // Cloning it runs the code of whoever made it.
-        let waiter = Waiter::Waker(waker.clone());
+        let waiter = Waiter::waker(waker);
         let mut state = self.state.lock();
         let over = self.is_over(&state);
         let unused = if over { Some(waiter) } else { Self::add_waiter(&mut *state.when_all, waiter) };

@@ -81,7 +81,7 @@ impl<T: Clone> Future for Reply<T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.poll_or(|| Waiter::Waker(cx.waker().clone())) {
+        match self.poll_or(|| Waiter::waker(cx.waker())) {
             Some(answer) => Poll::Ready(answer),
             None => Poll::Pending,
         }

@@ -7,6 +7,8 @@
 //! spinning in vain, or where others want the core, the next waits park at once.
 
 use crate::error::Error;
+use crate::task::Owned;
+use crate::task::call::tolerated;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -32,7 +34,7 @@ const SELDOM: u32 = 6;
 /// Who wants to know when something is done.
 pub(crate) enum Waiter {
     Thread(Arc<ParkedThread>),
-    Waker(Waker),
+    Waker(Owned<Waker>),
     Call(Call),
 }
 
@@ -42,10 +44,16 @@ impl Waiter {
         Self::Thread(ParkedThread::here())
     }
 
+    /// Somebody in async code. Cloning the waker runs the code of whoever made it.
+    pub(crate) fn waker(waker: &Waker) -> Self {
+        Self::Waker(Owned::new(waker.clone()))
+    }
+
     pub(crate) fn fire(self) {
         match self {
             Self::Thread(thread) => thread.call(),
-            Self::Waker(w) => w.wake(),
+            // Users' code, in a thread that others depend on.
+            Self::Waker(w) => tolerated("a waker panicked", || w.into_inner().wake()),
             Self::Call(f) => call(f),
         }
     }

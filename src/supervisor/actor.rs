@@ -12,6 +12,7 @@ pub(crate) use super::shared_core::Health;
 use super::core::{Core, Program};
 use super::effects::Effects;
 use super::live_effects::LiveEffects;
+use super::messages::Wake;
 use super::shared_core::{ForActor, SharedCore, Turn};
 use super::{Executable, SharedMemory};
 use crate::error::Result;
@@ -79,14 +80,21 @@ impl Supervisor {
         ctx: &mut Context<Self>,
         f: impl FnOnce(&mut Core, &mut LiveEffects) -> R,
     ) -> Option<R> {
-        self.turn(ctx, |turn| turn.with(f))
+        self.turn(ctx, |turn| turn.with(f)).flatten()
     }
 
-    /// Takes a turn at the core and sees to what follows from it.
-    pub(super) fn turn<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Turn<'_>) -> R) -> R {
-        let mut turn = self.shared_core.turn();
-        let result = f(&mut turn);
-        let left = turn.conclude_actor();
+    /// Takes a turn at the core and sees to what follows from it. None: there has been a panic beside the core.
+    pub(super) fn turn<R>(&self, ctx: &mut Context<Self>, f: impl FnOnce(&mut Turn<'_>) -> R) -> Option<R> {
+        let shared_core = &self.shared_core;
+        let done = shared_core.around(|| {
+            let mut turn = shared_core.turn();
+            let result = f(&mut turn);
+            (result, turn.conclude_actor())
+        });
+        let (result, left) = match done {
+            Some((result, left)) => (Some(result), left),
+            None => (None, shared_core.turn().conclude_actor()),
+        };
         self.conclude(left, ctx);
         result
     }
@@ -100,7 +108,10 @@ impl Supervisor {
         if left.stop {
             ctx.stop();
         }
-        self.shared_core.notify_client();
+        if self.shared_core.around(|| self.shared_core.notify_client()).is_none() {
+            // In another turn the client is told of the panic.
+            ctx.notify(Wake);
+        }
     }
 }
 

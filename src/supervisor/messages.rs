@@ -101,7 +101,8 @@ impl Handler<FromSocket> for Supervisor {
     type Result = std::result::Result<(), String>;
 
     fn handle(&mut self, msg: FromSocket, ctx: &mut Context<Self>) -> Self::Result {
-        self.turn(ctx, |turn| turn.read_session(msg.session, msg.frames))
+        let read = self.turn(ctx, |turn| turn.read_session(msg.session, msg.frames));
+        read.unwrap_or_else(|| Err("the supervisor panicked".to_string()))
     }
 }
 

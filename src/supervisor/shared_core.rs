@@ -6,7 +6,7 @@
 //!
 //! # A panic in the core
 //! [`Turn::with`] is the only door to the core, for the actor's thread and for the client's threads that do the actor's
-//! work. It catches a panic there: what the core knows may be half changed then, so nobody uses it any more. The workers are
+//! work. It catches a panic there, as [`SharedCore::around`] does one beside it: what the core knows may be half changed then, so nobody uses it any more. The workers are
 //! killed, all sessions are told `Closed` with the panic's text, also those that are opened later, and the actor stops when
 //! the last worker has ended. The thread goes on, whoever's it is. The program's panic hook is not run: it is its own code,
 //! and the lock is held; what it would tell is logged.
@@ -173,12 +173,19 @@ impl SharedCore {
     /// Takes in what a worker has sent, and sees to what follows. The second answer: whether the actor must be called to do
     /// the rest.
     pub(super) fn read(&self, worker: WorkerId) -> (ReadEnd, bool) {
-        self.turn().read(worker)
+        self.around(|| self.turn().read(worker)).unwrap_or((ReadEnd::End, true))
     }
 
     /// The same, if no other thread has the core.
     pub(super) fn try_read(&self, worker: WorkerId) -> Option<(ReadEnd, bool)> {
-        self.try_turn().map(|turn| turn.read(worker))
+        let turn = self.try_turn()?;
+        Some(self.around(|| turn.read(worker)).unwrap_or((ReadEnd::End, true)))
+    }
+
+    /// Does what a thread does around the core. A panic there breaks off as one in the core does: what the thread was about to
+    /// tell or send is lost. None: it has panicked, and the actor must be called.
+    pub(super) fn around<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        guarded(|| Ok(f())).map_err(|fault| self.turn().break_off(fault)).ok()
     }
 
     /// Tells the client in this process all there is to tell it.
@@ -221,18 +228,24 @@ impl Turn<'_> {
         match guarded(|| Ok(f(core, effects))) {
             Ok(result) => Some(result),
             Err(fault) => {
-                let reason = match fault {
-                    Fault::Panic { message, location, backtrace } => {
-                        report!(Error, "the supervisor panicked at {location}: {message}\n{backtrace}");
-                        format!("the supervisor panicked: {message} (at {location})")
-                    }
-                    other => format!("the supervisor failed: {other}"),
-                };
-                effects.break_off(&reason);
-                *broken = Some(reason);
+                self.break_off(fault);
                 None
             }
         }
+    }
+
+    /// The supervisor has panicked, and nobody uses the core any more.
+    fn break_off(&mut self, fault: Fault) {
+        let State { effects, broken, .. } = &mut *self.state;
+        let reason = match fault {
+            Fault::Panic { message, location, backtrace } => {
+                report!(Error, "the supervisor panicked at {location}: {message}\n{backtrace}");
+                format!("the supervisor panicked: {message} (at {location})")
+            }
+            other => format!("the supervisor failed: {other}"),
+        };
+        effects.break_off(&reason);
+        *broken = Some(reason);
     }
 
     /// What is known only here of workers and sessions.

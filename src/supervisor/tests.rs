@@ -3,6 +3,7 @@
 
 use super::actor::{CloseSession, OpenSession, SessionMessage, Stop, Supervisor};
 use super::core::provoke::panic_at;
+use super::messages::Wake;
 use super::{Executable, SharedMemory};
 use crate::daemon::{self, paths::ClusterPaths};
 use crate::ids::SessionId;
@@ -176,6 +177,35 @@ fn a_panic_in_a_local_cluster_closes_its_sessions_and_not_the_cluster() {
     // The function that operators use waits for the end of the process, which is this one.
     daemon::connect::control(&ClusterPaths::of(&socket).unwrap(), Control::Stop).unwrap();
     server.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_panic_beside_the_core_closes_the_cluster_too() {
+    let settings = Client::builder().mode(Mode::Processes).workers(1).threads(1).settings().unwrap();
+    let shared = SharedMemory::new(&settings).unwrap();
+    System::new().block_on(async move {
+        let pool = shared.pool.clone();
+        let build = image::build_id().clone();
+        let supervisor = Supervisor::of_build(settings, Executable::Own, build, shared).unwrap();
+        let shared_core = Arc::clone(&supervisor.shared_core);
+        let fast_path = supervisor.open();
+        let client = Remote::new(Box::new(Nowhere), SessionId::CLIENT, pool, Description::new(String::new(), None));
+        fast_path.belongs_to(&client);
+        client.check_open().unwrap();
+        let none = shared_core.around(|| {
+            let _turn = shared_core.turn();
+            panic!("provoked beside the core")
+        });
+        assert_eq!(none, None::<()>);
+        fast_path.supervisor.do_send(Wake);
+        let until = Instant::now() + LONG;
+        while fast_path.supervisor.connected() || client.check_open().is_ok() {
+            assert!(Instant::now() < until, "the client is told, and the actor stops when its worker has ended");
+            actix_rt::time::sleep(Duration::from_millis(2)).await;
+        }
+        let reason = client.check_open().unwrap_err().to_string();
+        assert!(reason.contains("the supervisor panicked: provoked beside the core"), "{reason}");
+    });
 }
 
 /// What a session behind a socket is told.

@@ -78,9 +78,27 @@ pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Faul
     DEPTH.set(DEPTH.get() - 1);
     FRAME.set(outer);
     result.unwrap_or_else(|payload| {
-        let (location, backtrace) = LAST.try_with(RefCell::take).ok().flatten().unwrap_or_default();
-        Err(Fault::Panic { message: message(&*payload), location, backtrace })
+        let (message, location, backtrace) = told(payload);
+        Err(Fault::Panic { message, location, backtrace })
     })
+}
+
+/// What a panic that has been caught said, where it began, and how it came there. Nothing of it is left.
+fn told(payload: Box<dyn Any + Send>) -> (String, String, TaskBacktrace) {
+    let (location, backtrace) = LAST
+        .try_with(RefCell::take)
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| ("a place that is not known".to_string(), TaskBacktrace::default()));
+    let message = message(&*payload);
+    DEPTH.set(DEPTH.get() + 1);
+    // The payload is a value of the user's, too. What its own `drop` throws might panic when it is dropped as well.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+        let _ = LAST.try_with(RefCell::take);
+    }
+    DEPTH.set(DEPTH.get() - 1);
+    (message, location, backtrace)
 }
 
 /// Runs a value's own code of that trait, `Serialize` or `Deserialize`. If it panics, the answer says how.
@@ -89,13 +107,20 @@ pub(crate) fn guarded_serde<R>(name: &str, f: impl FnOnce() -> R) -> Result<R, S
 }
 
 /// Drops a value, whose own code may panic: nobody else is to suffer from that.
-pub(crate) fn discard<T>(value: T) {
-    let dropped = guarded(|| {
-        drop(value);
-        Ok(())
-    });
-    if let Err(Fault::Panic { message, location, .. }) = dropped {
-        report!(Error, "a value panicked at {location} when it was dropped: {message}");
+pub(crate) fn dropping(drop: impl FnOnce()) {
+    tolerated("a value panicked when it was dropped", drop);
+}
+
+/// Runs code of the user's that owes nobody an answer. A panic is logged, as `what`, and nothing else: it happens in threads
+/// that others depend on.
+pub(crate) fn tolerated(what: &str, f: impl FnOnce()) {
+    install_hook();
+    DEPTH.set(DEPTH.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(f));
+    DEPTH.set(DEPTH.get() - 1);
+    if let Err(payload) = result {
+        let (message, location, _) = told(payload);
+        report!(Error, "{what}, at {location}: {message}");
     }
 }
 

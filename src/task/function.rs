@@ -2,7 +2,7 @@
 
 use super::codec::{self, Codec, CodecOf};
 use super::shared_input::SharedInput;
-use super::{Data, Value, image, unwrap_value};
+use super::{Data, Value, image};
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
 use parking_lot::Mutex;
@@ -157,12 +157,12 @@ pub(crate) struct Passing<T>(Mutex<Option<T>>);
 
 impl<T: Send + 'static> Passing<T> {
     pub(crate) fn value(value: T) -> Value {
-        Arc::new(Self(Mutex::new(Some(value))))
+        Value::new(Self(Mutex::new(Some(value))))
     }
 
     /// What is on its way in a value, if that has not been taken.
     pub(crate) fn take(from: &Value) -> Option<T> {
-        from.downcast_ref::<Self>()?.0.lock().take()
+        from.get::<Self>()?.0.lock().take()
     }
 }
 
@@ -177,12 +177,12 @@ impl Args<'_, '_> {
     /// Takes argument number `i` for reading: a value that others use too is not cloned.
     pub(crate) fn share<T: Data>(&mut self, i: usize) -> Result<Arc<T>, CallError> {
         match self.0.get_mut(i) {
-            Some(Argument::Value(value)) => match Arc::clone(value).downcast::<T>() {
-                Ok(value) => {
+            Some(Argument::Value(value)) => match value.typed::<T>() {
+                Some(value) => {
                     self.0[i] = Argument::Taken;
                     Ok(value)
                 }
-                Err(_) => Err(undecodable::<T>("the value is of another type".to_string())),
+                None => Err(undecodable::<T>("the value is of another type".to_string())),
             },
             Some(Argument::Shared { input, sole }) => {
                 let value = input.share(*sole).map_err(undecodable::<T>);
@@ -206,7 +206,7 @@ impl Args<'_, '_> {
         let undecodable = undecodable::<T>;
         match self.0.get_mut(i).map(|argument| std::mem::replace(argument, Argument::Taken)) {
             Some(Argument::Value(value)) => {
-                unwrap_value(value).ok_or_else(|| undecodable("the value is of another type".to_string()))
+                value.take().ok_or_else(|| undecodable("the value is of another type".to_string()))
             }
             Some(Argument::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
             Some(Argument::Payload(payload)) => {
@@ -278,7 +278,7 @@ pub trait TryTaskFunction<A, T, E>: Copy + 'static {
 
 /// The error of a call whose function returned `Err(error)`.
 pub(crate) fn returned<E: Data + Display>(error: E) -> CallError {
-    CallError::Returned { message: error.to_string(), error: Arc::new(error), codec: CodecOf::<E>::CODEC }
+    CallError::Returned { message: error.to_string(), error: Value::new(error), codec: CodecOf::<E>::CODEC }
 }
 
 macro_rules! functions {
@@ -293,7 +293,7 @@ macro_rules! functions {
                 assert!(size_of::<F>() == 0, "{}", CAPTURES);
                 &Record::new::<F>(
                     std::any::type_name::<F>,
-                    |_args| Ok(Arc::new(conjure::<F>()($(_args.take::<$arg>($at)?),*))),
+                    |_args| Ok(Value::new(conjure::<F>()($(_args.take::<$arg>($at)?),*))),
                     CodecOf::<R>::CODEC,
                 )
             };
@@ -311,7 +311,7 @@ macro_rules! functions {
                 &Record::new::<F>(
                     std::any::type_name::<F>,
                     |_args| match conjure::<F>()($(_args.take::<$arg>($at)?),*) {
-                        Ok(value) => Ok(Arc::new(value)),
+                        Ok(value) => Ok(Value::new(value)),
                         Err(error) => Err(returned(error)),
                     },
                     CodecOf::<T>::CODEC,
@@ -380,14 +380,17 @@ mod tests {
         let record = record_of(inc);
         let found = Record::at(record.offset().expect("in the image")).expect("a record");
         assert_eq!(found.path(), record.path());
-        let value = found.run(&mut [Argument::Value(Arc::new(41_i64))]).expect("runs");
-        assert_eq!(unwrap_value::<i64>(value), Some(42));
+        let value = found.run(&mut [Argument::Value(Value::new(41_i64))]).expect("runs");
+        assert_eq!(value.take::<i64>(), Some(42));
     }
 
     #[test]
     fn a_wrong_or_missing_argument_is_an_error() {
         let record = record_of(inc);
-        assert!(matches!(record.run(&mut [Argument::Value(Arc::new("x".to_string()))]), Err(CallError::Decode { .. })));
+        assert!(matches!(
+            record.run(&mut [Argument::Value(Value::new("x".to_string()))]),
+            Err(CallError::Decode { .. })
+        ));
         assert!(matches!(record.run(&mut [Argument::Bytes(&[])]), Err(CallError::Decode { .. })));
         assert!(matches!(record.run(&mut []), Err(CallError::Decode { .. })));
     }

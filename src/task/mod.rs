@@ -5,6 +5,7 @@ pub(crate) mod building;
 pub(crate) mod call;
 pub(crate) mod codec;
 pub(crate) mod context;
+mod depth;
 pub(crate) mod encode;
 pub(crate) mod function;
 pub(crate) mod image;
@@ -12,12 +13,13 @@ pub(crate) mod parts;
 pub(crate) mod program;
 pub(crate) mod shared_input;
 pub(crate) mod size;
+mod value;
 pub(crate) mod worker_local;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::any::Any;
-use std::sync::Arc;
+
+pub(crate) use value::{Owned, Value};
 
 /// A value that tasks can take and return: it can be cloned, shared between threads and sent to another process.
 ///
@@ -26,9 +28,11 @@ use std::sync::Arc;
 /// clone ([`Buffer`](crate::Buffer), `Arc<T>`).
 ///
 /// The bytes between processes do not say what comes next, so a type that asks them cannot be read from there, and the
-/// task fails: `serde_json::Value`, for which there is [`Json`](crate::Json), and types with `#[serde(untagged)]` or
-/// `#[serde(flatten)]`. A list or map has to say its length before its elements. What a type does not serialise
-/// (`#[serde(skip)]`) stays with values that never leave their process, and is lost with others.
+/// task fails: `serde_json::Value` and types with `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]` or
+/// `#[serde(skip_serializing_if)]`. [`Json`](crate::Json) takes them all. A list or map has to say its length before its
+/// elements. What a type does not serialise (`#[serde(skip)]`) stays with values that never leave their process, and is lost
+/// with others. A value that is nested deeper than the stack of a thread has room for, which are some thousand levels, is
+/// refused; hold it flat, as a list whose elements name each other by index.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross from one process to another",
     label = "not a type that tasks can take or return",
@@ -38,12 +42,3 @@ pub trait Data: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Data for T {}
-
-/// A value of some [`Data`] type. Its codec is known to whoever made it and to whoever takes it.
-pub(crate) type Value = Arc<dyn Any + Send + Sync>;
-
-/// Takes a `T` out of a value: moves it where this is the last handle, clones it otherwise. `None`: another type.
-pub(crate) fn unwrap_value<T: Data>(value: Value) -> Option<T> {
-    let value = value.downcast::<T>().ok()?;
-    Some(Arc::try_unwrap(value).unwrap_or_else(|shared| (*shared).clone()))
-}

@@ -232,10 +232,9 @@ pub(crate) fn run<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec;
     use super::super::function::TaskFunction;
-    use super::super::{codec, unwrap_value};
     use super::*;
-    use std::sync::Arc;
 
     fn add(a: i64, b: i64) -> i64 {
         a + b
@@ -262,8 +261,8 @@ mod tests {
     fn a_chain_is_evaluated() {
         let body = fused();
         let (value, record) =
-            run(&body, |_| Some(Argument::Value(Arc::new(10_i64))), |_, _| true).expect("runs").expect("not stopped");
-        assert_eq!(unwrap_value::<i64>(value), Some(16));
+            run(&body, |_| Some(Argument::Value(Value::new(10_i64))), |_, _| true).expect("runs").expect("not stopped");
+        assert_eq!(value.take::<i64>(), Some(16));
         assert!(record.path().ends_with("inc"));
     }
 
@@ -278,7 +277,7 @@ mod tests {
         assert_eq!([functions(&[]), functions(&[9, 9])], [(None, None); 2]);
         for n in 0..body.len() {
             assert!([None, Some(offset(add))].contains(&functions(&body[..n]).0));
-            let result = run(&body[..n], |_| Some(Argument::Value(Arc::new(1_i64))), |_, _| true);
+            let result = run(&body[..n], |_| Some(Argument::Value(Value::new(1_i64))), |_, _| true);
             // A prefix that ends with a whole call is a program of its own.
             if let Ok(Some((_, record))) = result {
                 assert!(record.path().ends_with("add"));
@@ -295,7 +294,7 @@ mod tests {
         let mut left = 1;
         let stopped = run(
             &body,
-            |_| Some(Argument::Value(Arc::new(1_i64))),
+            |_| Some(Argument::Value(Value::new(1_i64))),
             |_, _| {
                 left -= 1;
                 left >= 0

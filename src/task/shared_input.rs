@@ -50,7 +50,7 @@ impl SharedInput {
     pub(crate) fn share<T: Data>(&self, sole: bool) -> Result<Arc<T>, String> {
         let Some(mut state) = self.state.try_lock_for(PATIENCE) else { return self.decode().map(Arc::new) };
         if let Some(decoded) = &state.decoded
-            && let Ok(value) = Arc::clone(&decoded.value).downcast()
+            && let Some(value) = decoded.value.typed()
         {
             return Ok(value);
         }
@@ -60,7 +60,7 @@ impl SharedInput {
         }
         let value = Arc::new(self.decode::<T>()?);
         let bytes = size_of_value(&*value);
-        state.decoded = Some(Decoded { value: Arc::clone(&value) as Value, bytes });
+        state.decoded = Some(Decoded { value: Arc::clone(&value).into(), bytes });
         Ok(value)
     }
 
@@ -81,7 +81,7 @@ impl SharedInput {
     /// Gives up the decoded value, unless a task reads it.
     pub(crate) fn evict(&self) -> Option<Value> {
         let mut state = self.state.try_lock()?;
-        let unused = state.decoded.as_ref().is_some_and(|decoded| Arc::strong_count(&decoded.value) == 1);
+        let unused = state.decoded.as_ref().is_some_and(|decoded| decoded.value.handles() == 1);
         if unused { state.decoded.take().map(|decoded| decoded.value) } else { None }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::ipc::out_of_band;
 use crate::task::codec::run::number_bytes;
+use crate::task::depth;
 use serde::ser::{self, Serialize};
 use std::cell::Cell;
 use std::fmt;
@@ -36,7 +37,7 @@ pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
     let (bytes, beside) = out_of_band::size_with(|| {
         let mut bytes = 0;
         // A type may refuse to be serialised; what was met until then is still the best estimate.
-        let _ = value.serialize(Sizer(&mut bytes));
+        let _ = value.serialize(Sizer { bytes: &mut bytes, depth: 0 });
         bytes
     });
     (bytes + beside.reported).max(size_of_val(value) as u64)
@@ -93,7 +94,25 @@ pub fn report_size(bytes: u64) {
 }
 
 /// Adds up what it is given.
-struct Sizer<'a>(&'a mut u64);
+struct Sizer<'a> {
+    bytes: &'a mut u64,
+    /// How deep the value is nested.
+    depth: u32,
+}
+
+impl Sizer<'_> {
+    /// What is in a value that may contain values of its own type.
+    #[inline]
+    fn inner(mut self) -> Result<Self, NotSizable> {
+        self.depth += 1;
+        if depth::fits(self.depth) { Ok(self) } else { Err(NotSizable) }
+    }
+
+    /// One of the parts of the value.
+    fn part(&mut self) -> Sizer<'_> {
+        Sizer { bytes: &mut *self.bytes, depth: self.depth }
+    }
+}
 
 /// What a type says that cannot be serialised.
 #[derive(Debug)]
@@ -117,7 +136,7 @@ macro_rules! numbers {
     ($($name:ident: $t:ty),*) => {$(
         #[inline]
         fn $name(self, _: $t) -> Result<(), NotSizable> {
-            *self.0 += size_of::<$t>() as u64;
+            *self.bytes += size_of::<$t>() as u64;
             Ok(())
         }
     )*};
@@ -141,12 +160,12 @@ impl<'a> ser::Serializer for Sizer<'a> {
     );
 
     fn serialize_str(self, text: &str) -> Result<(), NotSizable> {
-        *self.0 += HEADER + text.len() as u64;
+        *self.bytes += HEADER + text.len() as u64;
         Ok(())
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), NotSizable> {
-        *self.0 += HEADER + bytes.len() as u64;
+        *self.bytes += HEADER + bytes.len() as u64;
         if bytes.len() >= out_of_band::LARGE {
             IN_BUFFERS.set(IN_BUFFERS.get() + bytes.len() as u64);
         }
@@ -158,7 +177,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), NotSizable> {
-        value.serialize(self)
+        value.serialize(self.inner()?)
     }
 
     fn serialize_unit(self) -> Result<(), NotSizable> {
@@ -170,7 +189,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), NotSizable> {
-        *self.0 += 1;
+        *self.bytes += 1;
         Ok(())
     }
 
@@ -185,11 +204,11 @@ impl<'a> ser::Serializer for Sizer<'a> {
         _: &'static str,
         value: &T,
     ) -> Result<(), NotSizable> {
-        value.serialize(self)
+        value.serialize(self.inner()?)
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<ElementsSizer<'a>, NotSizable> {
-        Ok(ElementsSizer::new(self.0, len))
+        Ok(ElementsSizer::new(self.inner()?, len))
     }
 
     fn collect_seq<I>(self, items: I) -> Result<(), NotSizable>
@@ -198,7 +217,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
         I::Item: Serialize,
     {
         if let Some(bytes) = number_bytes(&items) {
-            *self.0 += HEADER + bytes as u64;
+            *self.bytes += HEADER + bytes as u64;
             return Ok(());
         }
         let items = items.into_iter();
@@ -214,11 +233,11 @@ impl<'a> ser::Serializer for Sizer<'a> {
     }
 
     fn serialize_tuple(self, _: usize) -> Result<PartsSizer<'a>, NotSizable> {
-        Ok(PartsSizer(self.0))
+        Ok(PartsSizer(self))
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<PartsSizer<'a>, NotSizable> {
-        Ok(PartsSizer(self.0))
+        Ok(PartsSizer(self))
     }
 
     fn serialize_tuple_variant(
@@ -228,15 +247,15 @@ impl<'a> ser::Serializer for Sizer<'a> {
         _: &'static str,
         _: usize,
     ) -> Result<PartsSizer<'a>, NotSizable> {
-        Ok(PartsSizer(self.0))
+        Ok(PartsSizer(self.inner()?))
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<ElementsSizer<'a>, NotSizable> {
-        Ok(ElementsSizer::new(self.0, len))
+        Ok(ElementsSizer::new(self.inner()?, len))
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<PartsSizer<'a>, NotSizable> {
-        Ok(PartsSizer(self.0))
+        Ok(PartsSizer(self))
     }
 
     fn serialize_struct_variant(
@@ -246,7 +265,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
         _: &'static str,
         _: usize,
     ) -> Result<PartsSizer<'a>, NotSizable> {
-        Ok(PartsSizer(self.0))
+        Ok(PartsSizer(self.inner()?))
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), NotSizable> {
@@ -260,7 +279,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
         }
         let mut count = Count(0);
         write!(count, "{value}").map_err(|_| NotSizable)?;
-        *self.0 += HEADER + count.0;
+        *self.bytes += HEADER + count.0;
         Ok(())
     }
 
@@ -270,7 +289,7 @@ impl<'a> ser::Serializer for Sizer<'a> {
 }
 
 /// The fields of a struct or tuple: all are measured.
-struct PartsSizer<'a>(&'a mut u64);
+struct PartsSizer<'a>(Sizer<'a>);
 
 macro_rules! parts {
     ($($trait:ident $method:ident),*) => {$(
@@ -279,7 +298,7 @@ macro_rules! parts {
             type Error = NotSizable;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
-                value.serialize(Sizer(self.0))
+                value.serialize(self.0.part())
             }
 
             fn end(self) -> Result<(), NotSizable> {
@@ -297,7 +316,7 @@ macro_rules! fields {
             type Error = NotSizable;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Result<(), NotSizable> {
-                value.serialize(Sizer(self.0))
+                value.serialize(self.0.part())
             }
 
             fn end(self) -> Result<(), NotSizable> {
@@ -312,6 +331,7 @@ fields!(SerializeStruct, SerializeStructVariant);
 /// random index, so that a pattern in the list does not decide which are sampled.
 struct ElementsSizer<'a> {
     total: &'a mut u64,
+    depth: u32,
     stride: usize,
     seen: usize,
     sampled: usize,
@@ -327,9 +347,10 @@ struct ElementsSizer<'a> {
 }
 
 impl<'a> ElementsSizer<'a> {
-    fn new(total: &'a mut u64, len: Option<usize>) -> Self {
+    fn new(list: Sizer<'a>, len: Option<usize>) -> Self {
         Self {
-            total,
+            total: list.bytes,
+            depth: list.depth,
             stride: len.unwrap_or(0).div_ceil(SAMPLED).max(1),
             seen: 0,
             sampled: 0,
@@ -390,7 +411,7 @@ impl ser::SerializeSeq for ElementsSizer<'_> {
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
-        if self.turn() { value.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
+        if self.turn() { value.serialize(Sizer { bytes: &mut self.bytes, depth: self.depth }) } else { Ok(()) }
     }
 
     fn end(self) -> Result<(), NotSizable> {
@@ -403,11 +424,11 @@ impl ser::SerializeMap for ElementsSizer<'_> {
     type Error = NotSizable;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), NotSizable> {
-        if self.turn() { key.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
+        if self.turn() { key.serialize(Sizer { bytes: &mut self.bytes, depth: self.depth }) } else { Ok(()) }
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotSizable> {
-        if self.sampling { value.serialize(Sizer(&mut self.bytes)) } else { Ok(()) }
+        if self.sampling { value.serialize(Sizer { bytes: &mut self.bytes, depth: self.depth }) } else { Ok(()) }
     }
 
     fn end(self) -> Result<(), NotSizable> {

@@ -6,7 +6,6 @@ use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
 use crate::message::FromWorker;
-use crate::task::call::discard;
 use crate::task::function::short_name;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
@@ -44,7 +43,7 @@ impl Worker {
         let Ok(Some((value, made))) = self.store.get(id) else { return false };
         let codec = made.codec;
         let size = encode::own_code(codec, || codec.measure(&value));
-        discard(value);
+        drop(value);
         size.is_ok_and(|size| size.encoded >= LONG)
     }
 
@@ -71,7 +70,7 @@ impl Worker {
             Ok(Some((value, made))) => {
                 let encoded = encode::encode(&self.pool, &value, made.codec);
                 // The store may have dropped it meanwhile, so this may be the last reference.
-                discard(value);
+                drop(value);
                 match encoded {
                     Err(NotSent::NoRoomNow(_)) if since.elapsed() < PATIENCE => {
                         self.deferred.lock().push((id, since));

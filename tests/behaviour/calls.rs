@@ -1,6 +1,6 @@
 //! What a client can be asked for.
 
-use crate::common::{LONG, directory, is_sync, path, touch, wait_for_file};
+use crate::common::{LONG, directory, is_sync, path, processes, touch, wait_for_file};
 use std::slice::from_ref;
 use std::time::Duration;
 use swath::{Cause, Client, Delayed, Error, Future, Mode, Status, WaitFor, delayed, try_delayed, value};
@@ -328,6 +328,49 @@ pub fn foreign_and_closed_clients(client: &Client) {
     assert!(matches!(error, Error::Closed { .. }), "{error}");
     assert!(matches!(client.scatter(1).unwrap_err(), Error::Closed { .. }));
     assert!(client.to_string().contains("closed"), "{client}");
+}
+
+/// A client of the same mode.
+fn another(client: &Client) -> Client {
+    match client.mode() {
+        Mode::Sync => Client::sync(),
+        Mode::Threads => Client::threads(1),
+        _ => processes(1, 1),
+    }
+}
+
+pub fn what_another_client_does_with_a_future_is_done_at_its_own(client: &Client) {
+    fn needs(file: String) -> Result<i64, String> {
+        if std::path::Path::new(&file).exists() { Ok(3) } else { Err("no file yet".to_string()) }
+    }
+    let other = another(client);
+    let dir = directory();
+    let (gate_file, needed) = (path(&dir, "gate"), path(&dir, "needed"));
+    // Both are the first of their clients.
+    let theirs = if is_sync(client) { None } else { Some(other.submit(&delayed(gate).call(&*gate_file, 1)).unwrap()) };
+    let failed = client.submit(&try_delayed(needs).call(&*needed)).unwrap();
+    failed.result().unwrap_err();
+    assert_eq!(other.explain(&failed).unwrap().to_string(), client.explain(&failed).unwrap().to_string());
+    assert!(other.logs_of(&failed).is_ok());
+    touch(&needed);
+    other.retry(&failed).unwrap();
+    assert_eq!(failed.result().unwrap(), 3);
+    if let Some(theirs) = theirs {
+        // Again the same numbers: the first of a third client, cancelled by one whose first is under way.
+        let third = another(client);
+        let ours = third.submit(&delayed(gate).call(&*gate_file, 2)).unwrap();
+        other.cancel(&ours);
+        assert_eq!(ours.status(), Status::Cancelled);
+        touch(&gate_file);
+        assert_eq!(theirs.result_timeout(LONG).unwrap(), 1);
+        assert_eq!(third.compute(&delayed(inc).call(1)).unwrap(), 2);
+    }
+    let left = other.submit(&try_delayed(needs).call("no such file")).unwrap();
+    left.result().unwrap_err();
+    other.shutdown();
+    let error = client.retry(&left).unwrap_err();
+    assert!(matches!(error, Error::Closed { .. }), "{error}");
+    assert_eq!(left.status(), Status::Failed);
 }
 
 pub fn describing(client: &Client) {

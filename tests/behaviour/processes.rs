@@ -462,7 +462,50 @@ fn mode_and_sizes_come_from_the_environment() {
     assert!(from(&[("SWATH_WORKERS", "many")]).contains("SWATH_WORKERS"));
     assert!(from(&[("SWATH_THREADS", "-1")]).contains("SWATH_THREADS"));
     assert!(from(&[("SWATH_MEMORY_LIMIT", "much")]).contains("SWATH_MEMORY_LIMIT"));
+    for (name, value) in [("SWATH_WORKERS", "0"), ("SWATH_WORKERS", "99999"), ("SWATH_THREADS", "0")] {
+        assert!(from(&[(name, value)]).contains(&format!("bad value for {name}: {value}")));
+    }
+    for limit in ["1", "150%"] {
+        let error = from(&[("SWATH_MEMORY_LIMIT", limit)]);
+        assert!(error.contains("bad value for SWATH_MEMORY_LIMIT: "), "{error}");
+    }
     assert!(from(&[("SWATH_CLUSTER", "/nowhere/at/all")]).contains("/nowhere/at/all"));
+}
+
+#[test]
+fn bad_settings_are_told_under_their_names() {
+    let text = |builder: swath::Builder| builder.workers(1).build().unwrap_err().to_string();
+    assert!(text(Client::builder().spill_limit(0_u64)).starts_with("bad value for spill_limit: 0 bytes"));
+    assert!(
+        text(Client::builder().shared_memory_limit(0_u64)).starts_with("bad value for shared_memory_limit: 0 bytes")
+    );
+    assert!(text(Client::builder().allowed_deaths(0)).starts_with("bad value for allowed_deaths: 0"));
+    let dir = directory();
+    let error = Client::sync().events().unwrap().save(dir.path()).unwrap_err().to_string();
+    assert!(error.contains(&dir.path().display().to_string()) && !error.contains("used up"), "{error}");
+}
+
+#[test]
+fn what_keeps_a_type_from_crossing_says_what_to_do() {
+    #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+    struct Sparse {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        maybe: Option<u8>,
+        rest: String,
+    }
+    #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: std::collections::BTreeMap<String, u8>,
+    }
+    let _clean = Clean::start();
+    let client = crate::common::processes(1, 1);
+    let sparse = delayed(|s: Sparse| s.rest.len()).call(Sparse { maybe: None, rest: "a longer text".to_string() });
+    let error = client.compute(&sparse).unwrap_err().to_string();
+    assert!(error.contains("skip_serializing_if") && error.contains("swath::Json"), "{error}");
+    let flat = delayed(|f: Flat| f.rest.len()).call(Flat { rest: [("a".to_string(), 1)].into() });
+    let error = client.compute(&flat).unwrap_err().to_string();
+    assert!(error.contains("flatten") && error.contains("swath::Json"), "{error}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
 use crate::error::{Cause, TaskError};
+use crate::host::report;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ impl ThreadPool {
         match spawned {
             Ok(()) if is_first => drop(self.deadlines.changed.notify_one()),
             Ok(()) => {}
-            Err(e) => log::error!("no thread to look at time limits: {e}; they are looked at when functions return"),
+            Err(e) => report!(Error, "no thread to look at time limits: {e}; they are looked at when functions return"),
         }
         deadline
     }

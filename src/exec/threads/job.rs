@@ -124,7 +124,7 @@ impl PoolJob {
         let mut cell = self.cells[id as usize].lock();
         let value = match &*cell {
             TaskCell::Value(value) => value.clone(),
-            _ => Arc::new(()),
+            _ => Value::new(()),
         };
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             let gone = std::mem::replace(&mut *cell, TaskCell::Empty);
@@ -138,7 +138,7 @@ impl PoolJob {
     fn copy(&self, id: u32) -> Value {
         match &*self.cells[id as usize].lock() {
             TaskCell::Value(value) => value.clone(),
-            _ => Arc::new(()),
+            _ => Value::new(()),
         }
     }
 

@@ -37,6 +37,7 @@ use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
+use crate::host::report;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
@@ -48,7 +49,6 @@ use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::building::Building;
-use crate::task::call::discard;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{TaskInfo, TaskScope};
@@ -81,7 +81,7 @@ struct NoThread {
 
 impl NoThread {
     fn log(&self) {
-        log::error!("cannot start a thread: {}; {} are running", self.error, self.running);
+        report!(Error, "cannot start a thread: {}; {} are running", self.error, self.running);
     }
 }
 
@@ -346,7 +346,7 @@ impl ThreadPool {
         for (part, result) in parts {
             let result = match job.skipped(part) {
                 true => {
-                    discard(result);
+                    drop(result);
                     Err(cancelled(&job.label(part)))
                 }
                 false => result,

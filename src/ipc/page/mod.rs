@@ -150,10 +150,21 @@ pub(crate) enum PageError {
     NoSpace(usize),
     #[error("a control page takes {} KiB, which is over the file size limit: raise it with `ulimit -f`", .0 >> 10)]
     FileSize(usize),
-    #[error("control page {name}: {source}")]
+    #[error("control page {name}: {source}{}", advice(source))]
     Io { name: String, source: io::Error },
     #[error("control page {name} is not one of this program's: {reason}")]
     Foreign { name: String, reason: &'static str },
+}
+
+/// What to do where a page cannot be made.
+fn advice(why: &io::Error) -> &'static str {
+    match why.raw_os_error() {
+        Some(nix::libc::EMFILE | nix::libc::ENFILE) => "; raise the limit with `ulimit -n`",
+        Some(nix::libc::ENOENT | nix::libc::EROFS | nix::libc::EACCES) => {
+            "; swath needs `/dev/shm`, a `tmpfs` that it may write to"
+        }
+        _ => "",
+    }
 }
 
 /// A mapped control page. Removed from /dev/shm when its creator drops it.

@@ -1,6 +1,7 @@
 //! From bytes to values: the deserialiser of the format that [`super`] describes.
 
 use super::run;
+use crate::task::depth;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 use std::fmt::{self, Display};
 
@@ -9,6 +10,8 @@ use std::fmt::{self, Display};
 pub(super) enum Unreadable {
     /// The bytes end inside of a value, or a length says more than they, or any list, can hold.
     End,
+    /// It is nested deeper than the stack has room for.
+    TooDeep(u32),
     /// The type asks the bytes what comes next.
     Asks,
     Invalid(&'static str),
@@ -21,8 +24,10 @@ impl Display for Unreadable {
             Unreadable::End => f.write_str("the bytes end inside of a value, or a list in it is too long"),
             Unreadable::Asks => f.write_str(
                 "the type can be read only where the data say what comes next, as JSON does and these bytes do not: \
-                 `serde_json::Value` (take `swath::Json`), untagged enums, flattened fields",
+                 `serde_json::Value` (take `swath::Json`), `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]`; \
+                 remove the attribute, or wrap the value in `swath::Json`",
             ),
+            Unreadable::TooDeep(depth) => f.write_str(&depth::too_deep(*depth)),
             Unreadable::Invalid(what) => f.write_str(what),
             Unreadable::Custom(reason) => f.write_str(reason),
         }
@@ -42,28 +47,52 @@ impl de::Error for Unreadable {
 const MOST_EMPTY: u64 = 1 << 32;
 
 /// The bytes that have not been read.
-pub(super) struct Decoder<'de>(pub(super) &'de [u8]);
+pub(super) struct Decoder<'de> {
+    bytes: &'de [u8],
+    /// How deep the value is nested that is read.
+    depth: u32,
+}
 
 impl<'de> Decoder<'de> {
+    pub(super) fn new(bytes: &'de [u8]) -> Self {
+        Self { bytes, depth: 0 }
+    }
+
+    pub(super) fn left(self) -> &'de [u8] {
+        self.bytes
+    }
+
+    /// Reads what is in a value that may contain values of its own type.
+    #[inline]
+    fn inner<R>(&mut self, read: impl FnOnce(&mut Self) -> Result<R, Unreadable>) -> Result<R, Unreadable> {
+        self.depth += 1;
+        if !depth::fits(self.depth) {
+            return Err(Unreadable::TooDeep(self.depth));
+        }
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
     #[inline]
     fn take(&mut self, n: usize) -> Result<&'de [u8], Unreadable> {
-        let (taken, left) = self.0.split_at_checked(n).ok_or(Unreadable::End)?;
-        self.0 = left;
+        let (taken, left) = self.bytes.split_at_checked(n).ok_or(Unreadable::End)?;
+        self.bytes = left;
         Ok(taken)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
-        let (taken, left) = self.0.split_first_chunk().ok_or(Unreadable::End)?;
-        self.0 = left;
+        let (taken, left) = self.bytes.split_first_chunk().ok_or(Unreadable::End)?;
+        self.bytes = left;
         Ok(*taken)
     }
 
     #[inline]
     fn varint(&mut self) -> Result<u64, Unreadable> {
-        match self.0 {
+        match self.bytes {
             [byte @ 0..0x80, left @ ..] => {
-                self.0 = left;
+                self.bytes = left;
                 Ok(u64::from(*byte))
             }
             _ => self.long_varint(),
@@ -88,7 +117,7 @@ impl<'de> Decoder<'de> {
 
     fn length(&mut self) -> Result<usize, Unreadable> {
         let n = self.varint()?;
-        if n > MOST_EMPTY.max(self.0.len() as u64) {
+        if n > MOST_EMPTY.max(self.bytes.len() as u64) {
             return Err(Unreadable::End);
         }
         Ok(n as usize)
@@ -169,8 +198,11 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        match self.bool("an `Option` is neither there nor not")? {
-            true => visitor.visit_some(self),
+        match self.bool(
+            "an `Option` is neither there nor not: a field is read that was not written, as with \
+             `#[serde(skip_serializing_if)]`; remove that attribute, or wrap the value in `swath::Json`",
+        )? {
+            true => self.inner(|this| visitor.visit_some(this)),
             false => visitor.visit_none(),
         }
     }
@@ -195,7 +227,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
         let bytes = |each: usize| self.take(len.checked_mul(each).ok_or(Unreadable::End)?);
         match run::read::<V, _>(bytes, || Unreadable::Invalid("a `bool` is neither 0 nor 1")) {
             Some(list) => list,
-            None => visitor.visit_seq(self.several(len)),
+            None => self.inner(|this| visitor.visit_seq(this.several(len))),
         }
     }
 
@@ -214,7 +246,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         let len = self.length()?;
-        visitor.visit_map(self.several(len))
+        self.inner(|this| visitor.visit_map(this.several(len)))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -249,7 +281,7 @@ struct Several<'a, 'de> {
 impl<'de> Several<'_, 'de> {
     /// No more than there are bytes, so that nobody makes room for what cannot come.
     fn hint(&self) -> Option<usize> {
-        Some(self.left.min(self.from.0.len()))
+        Some(self.left.min(self.from.bytes.len()))
     }
 }
 
@@ -303,11 +335,11 @@ impl<'de> de::VariantAccess<'de> for &mut Decoder<'de> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Unreadable> {
-        seed.deserialize(self)
+        self.inner(|this| seed.deserialize(this))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Unreadable> {
-        visitor.visit_seq(self.several(len))
+        self.inner(|this| visitor.visit_seq(this.several(len)))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -315,6 +347,6 @@ impl<'de> de::VariantAccess<'de> for &mut Decoder<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Unreadable> {
-        visitor.visit_seq(self.several(fields.len()))
+        self.inner(|this| visitor.visit_seq(this.several(fields.len())))
     }
 }

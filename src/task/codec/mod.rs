@@ -6,6 +6,8 @@
 //! begins with its length, a variant with its number, both in LEB128; an `Option` with 0 or 1. Tuples, structs and units
 //! add nothing. Lists of numbers are copied as a whole ([`run`]).
 //!
+//! A value that is nested deeper than the thread's stack has room for is refused ([`depth`](super::depth)).
+//!
 //! The format is that of one build of a program: nothing is kept readable for another one.
 
 mod de;
@@ -17,8 +19,6 @@ use crate::ipc::sink::ByteSink;
 use crate::task::size::{Size, measure};
 use de::Decoder;
 use ser::{Encoder, Stream};
-use std::any::Any;
-use std::sync::Arc;
 
 /// What a codec says when it cannot encode.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,15 +30,15 @@ pub(crate) enum Refused {
 }
 
 /// Gives the length and the bytes of a value that is nothing but a text or a list of numbers.
-type FlatParts = fn(&(dyn Any + Send + Sync)) -> Option<(usize, &[u8])>;
+type FlatParts = fn(&Value) -> Option<(usize, &[u8])>;
 
 /// The table of functions for one type.
 pub struct Codec {
     pub(crate) type_name: fn() -> &'static str,
-    encode: fn(&(dyn Any + Send + Sync), &mut ByteSink<'_>) -> Result<(), Refused>,
+    encode: fn(&Value, &mut ByteSink<'_>) -> Result<(), Refused>,
     decode: fn(&[u8]) -> Result<Value, String>,
     flat: FlatParts,
-    measure: fn(&(dyn Any + Send + Sync)) -> Size,
+    measure: fn(&Value) -> Size,
 }
 
 impl std::fmt::Debug for Codec {
@@ -53,30 +53,30 @@ pub(crate) struct CodecOf<T>(std::marker::PhantomData<T>);
 impl<T: Data> CodecOf<T> {
     pub(crate) const CODEC: &'static Codec = &Codec {
         type_name: std::any::type_name::<T>,
-        encode: |value, sink| match value.downcast_ref::<T>() {
-            Some(value) => value.serialize(Encoder(sink)),
+        encode: |value, sink| match value.get::<T>() {
+            Some(value) => value.serialize(Encoder::new(sink)),
             None => Err(Refused::Failed(format!("the value is not a `{}`", std::any::type_name::<T>()))),
         },
-        decode: |bytes| decode::<T>(bytes).map(|v| Arc::new(v) as Value),
-        flat: |value| run::flat(value.downcast_ref::<T>()?),
-        measure: |value| value.downcast_ref::<T>().map_or(Size { bytes: 0, encoded: 0 }, measure),
+        decode: |bytes| decode::<T>(bytes).map(Value::new),
+        flat: |value| run::flat(value.get::<T>()?),
+        measure: |value| value.get::<T>().map_or(Size { bytes: 0, encoded: 0 }, measure),
     };
 }
 
 impl Codec {
     /// Appends the encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
     pub(crate) fn encode(&self, value: &Value, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
-        into_memory(out, limit, |sink| (self.encode)(&**value, sink))
+        into_memory(out, limit, |sink| (self.encode)(value, sink))
     }
 
     /// Writes the encoded value. On refusal the sink may have a part of it.
     pub(crate) fn encode_to(&self, value: &Value, sink: &mut ByteSink<'_>) -> Result<(), Refused> {
-        (self.encode)(&**value, sink)
+        (self.encode)(value, sink)
     }
 
     /// What is to be copied for a value that is nothing but a text or a list of numbers.
     pub(crate) fn flat<'a>(&self, value: &'a Value) -> Option<Flat<'a>> {
-        let (len, bytes) = (self.flat)(&**value)?;
+        let (len, bytes) = (self.flat)(value)?;
         Some(Flat { head: ser::varint(len as u64), bytes })
     }
 
@@ -91,7 +91,7 @@ impl Codec {
 
     /// The same, and how much of it is written one by one when it is sent.
     pub(crate) fn measure(&self, value: &Value) -> Size {
-        (self.measure)(&**value)
+        (self.measure)(value)
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -136,7 +136,7 @@ impl Flat<'_> {
 
 /// Appends an encoded value to `out`; at most `limit` bytes. On refusal `out` is as it was.
 pub(crate) fn encode<T: Data>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), Refused> {
-    into_memory(out, limit, |sink| value.serialize(Encoder(sink)))
+    into_memory(out, limit, |sink| value.serialize(Encoder::new(sink)))
 }
 
 fn into_memory(
@@ -152,7 +152,7 @@ fn into_memory(
 
 /// Writes an encoded value, all of it in one place whatever buffers it has.
 pub(crate) fn encode_to<T: Data>(value: &T, out: &mut impl std::io::Write) -> Result<(), String> {
-    value.serialize(Encoder(&mut Stream(out))).map_err(|e| e.to_string())
+    value.serialize(Encoder::new(&mut Stream(out))).map_err(|e| e.to_string())
 }
 
 /// Reads a value that fills `bytes` exactly. Never allocates much more than `bytes` can fill.
@@ -164,9 +164,9 @@ pub(crate) fn decode<T: Data>(bytes: &[u8]) -> Result<T, String> {
 
 /// Reads one of several values that follow each other.
 pub(crate) fn decode_next<T: Data>(bytes: &mut &[u8]) -> Result<T, String> {
-    let mut decoder = Decoder(bytes);
+    let mut decoder = Decoder::new(bytes);
     let value = T::deserialize(&mut decoder).map_err(|e| e.to_string())?;
-    *bytes = decoder.0;
+    *bytes = decoder.left();
     Ok(value)
 }
 

@@ -3,6 +3,7 @@
 use super::Refused;
 use super::run::{self, Number};
 use crate::ipc::sink::{ByteSink, Full};
+use crate::task::depth;
 use serde::ser::{self, Serialize};
 use std::fmt::Display;
 
@@ -48,7 +49,30 @@ impl Display for Refused {
 impl std::error::Error for Refused {}
 
 /// Writes one value. Lists, tuples and maps are written by it, too: they are what they contain, one after the other.
-pub(super) struct Encoder<'a, O>(pub(super) &'a mut O);
+pub(super) struct Encoder<'a, O> {
+    out: &'a mut O,
+    /// How deep the value is nested.
+    depth: u32,
+}
+
+impl<'a, O> Encoder<'a, O> {
+    pub(super) fn new(out: &'a mut O) -> Self {
+        Self { out, depth: 0 }
+    }
+
+    /// What is in a value that may contain values of its own type.
+    #[inline]
+    fn inner(mut self) -> Result<Self, Refused> {
+        self.depth += 1;
+        if depth::fits(self.depth) { Ok(self) } else { Err(Refused::Failed(depth::too_deep(self.depth))) }
+    }
+
+    /// One of the parts of the value.
+    #[inline]
+    fn part(&mut self) -> Encoder<'_, O> {
+        Encoder { out: &mut *self.out, depth: self.depth }
+    }
+}
 
 impl<O: Output> Encoder<'_, O> {
     fn length(&mut self, n: usize) -> Result<(), Refused> {
@@ -57,19 +81,20 @@ impl<O: Output> Encoder<'_, O> {
 
     fn varint(&mut self, n: u64) -> Result<(), Refused> {
         let (bytes, len) = varint(n);
-        self.0.put(&bytes[..len])
+        self.out.put(&bytes[..len])
     }
 
     fn known(len: Option<usize>) -> Result<usize, Refused> {
-        let why =
-            "a list or map of which it is not known beforehand how long it is (a flattened field, or an iterator)";
+        let why = "a list or map of which it is not known beforehand how long it is: `#[serde(flatten)]` makes one, and so \
+                   does an iterator that is filtered; remove the attribute, collect the iterator, or wrap the value in \
+                   `swath::Json`";
         len.ok_or_else(|| Refused::Failed(why.to_string()))
     }
 
     /// A list of numbers that lie one after the other in memory.
     fn numbers<T: Number>(&mut self, numbers: &[T]) -> Result<(), Refused> {
         self.length(numbers.len())?;
-        run::put(numbers, |bytes| self.0.put(bytes))
+        run::put(numbers, |bytes| self.out.put(bytes))
     }
 }
 
@@ -91,7 +116,7 @@ macro_rules! numbers {
     ($($name:ident: $t:ty),*) => {$(
         #[inline]
         fn $name(self, number: $t) -> Result<(), Refused> {
-            self.0.put(&number.to_le_bytes())
+            self.out.put(&number.to_le_bytes())
         }
     )*};
 }
@@ -115,7 +140,7 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
 
     #[inline]
     fn serialize_bool(self, value: bool) -> Result<(), Refused> {
-        self.0.put(&[u8::from(value)])
+        self.out.put(&[u8::from(value)])
     }
 
     fn serialize_char(self, value: char) -> Result<(), Refused> {
@@ -130,16 +155,16 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
     #[inline]
     fn serialize_bytes(mut self, bytes: &[u8]) -> Result<(), Refused> {
         self.length(bytes.len())?;
-        self.0.put(bytes)
+        self.out.put(bytes)
     }
 
     fn serialize_none(self) -> Result<(), Refused> {
-        self.0.put(&[0])
+        self.out.put(&[0])
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        self.0.put(&[1])?;
-        value.serialize(self)
+        self.out.put(&[1])?;
+        value.serialize(self.inner()?)
     }
 
     fn serialize_unit(self) -> Result<(), Refused> {
@@ -166,12 +191,12 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
         value: &T,
     ) -> Result<(), Refused> {
         self.varint(variant.into())?;
-        value.serialize(self)
+        value.serialize(self.inner()?)
     }
 
     fn serialize_seq(mut self, len: Option<usize>) -> Result<Self, Refused> {
         self.length(Self::known(len)?)?;
-        Ok(self)
+        self.inner()
     }
 
     /// What `Vec`, slices and the like are written by.
@@ -198,10 +223,11 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
         };
         self.length(Self::known(len)?)?;
         let mut left = len.unwrap_or(0);
+        let mut this = self.inner()?;
         for item in items {
             left =
                 left.checked_sub(1).ok_or_else(|| Refused::Failed("a list has more elements than it says".into()))?;
-            item.serialize(Encoder(&mut *self.0))?;
+            item.serialize(this.part())?;
         }
         match left {
             0 => Ok(()),
@@ -225,12 +251,12 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
         _: usize,
     ) -> Result<Self, Refused> {
         self.varint(variant.into())?;
-        Ok(self)
+        self.inner()
     }
 
     fn serialize_map(mut self, len: Option<usize>) -> Result<Self, Refused> {
         self.length(Self::known(len)?)?;
-        Ok(self)
+        self.inner()
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
@@ -245,7 +271,7 @@ impl<O: Output> ser::Serializer for Encoder<'_, O> {
         _: usize,
     ) -> Result<Self, Refused> {
         self.varint(variant.into())?;
-        Ok(self)
+        self.inner()
     }
 
     fn is_human_readable(&self) -> bool {
@@ -261,7 +287,7 @@ macro_rules! parts {
 
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, $(_: $name,)? value: &T) -> Result<(), Refused> {
-                value.serialize(Encoder(&mut *self.0))
+                value.serialize(self.part())
             }
 
             fn end(self) -> Result<(), Refused> {
@@ -281,11 +307,11 @@ impl<O: Output> ser::SerializeMap for Encoder<'_, O> {
     type Error = Refused;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        key.serialize(Encoder(&mut *self.0))
+        key.serialize(self.part())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        value.serialize(Encoder(&mut *self.0))
+        value.serialize(self.part())
     }
 
     fn end(self) -> Result<(), Refused> {

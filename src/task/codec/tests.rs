@@ -4,6 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 fn bytes_of<T: Data>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -217,12 +218,12 @@ fn lists_of_unknown_length_are_refused() {
 
 #[test]
 fn a_value_comes_back() {
-    let value: Value = Arc::new(vec![String::from("a"), String::from("b")]);
+    let value = Value::new(vec![String::from("a"), String::from("b")]);
     let codec = CodecOf::<Vec<String>>::CODEC;
     let mut out = vec![7];
     codec.encode(&value, &mut out, 100).expect("encodes");
     let back = codec.decode(&out[1..]).expect("decodes");
-    assert_eq!(crate::task::unwrap_value::<Vec<String>>(back), Some(vec!["a".to_string(), "b".to_string()]));
+    assert_eq!(back.take::<Vec<String>>(), Some(vec!["a".to_string(), "b".to_string()]));
 }
 
 #[test]

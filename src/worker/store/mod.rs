@@ -23,7 +23,7 @@ use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
 use crate::message::Task;
 use crate::task::Value;
-use crate::task::call::{discard, guarded};
+use crate::task::call::guarded;
 use crate::task::codec::Codec;
 use crate::task::function::Record;
 use crate::task::program::{Op, Ops};
@@ -197,7 +197,7 @@ impl Store {
             self.settle(&mut state);
             old
         };
-        discard(old);
+        drop(old);
         Ok(())
     }
 
@@ -267,7 +267,7 @@ impl Store {
             self.settle(&mut state);
             removed
         };
-        discard(removed);
+        drop(removed);
         Ok(Some(value))
     }
 
@@ -280,8 +280,8 @@ impl Store {
             self.settle(&mut state);
             (dropped, shared)
         };
-        dropped.0.into_iter().for_each(discard);
-        dropped.1.into_iter().for_each(discard);
+        drop(dropped.0);
+        drop(dropped.1);
     }
 
     /// Keeps values of elsewhere for tasks that will name them.
@@ -295,7 +295,7 @@ impl Store {
             state.shared.insert(Arc::new(SharedInput::new(id, payload)));
         }
         drop(state);
-        replaced.into_iter().for_each(discard);
+        drop(replaced);
     }
 
     /// A value of elsewhere.
@@ -319,7 +319,7 @@ impl Store {
         }
         self.settle(&mut state);
         drop(state);
-        idle.into_iter().for_each(discard);
+        drop(idle);
     }
 
     /// Whether a task that is there may start beside `running` others. If not, results are moved out for it.
@@ -481,7 +481,7 @@ impl Store {
             })
         };
         if let Some(value) = decoded {
-            discard(value);
+            drop(value);
             return true;
         }
         let Some(disk) = &self.disk else {
@@ -496,7 +496,7 @@ impl Store {
                     self.settle(&mut state);
                     drop(state);
                     let _shown = self.page.begin_result(id);
-                    discard(evicted);
+                    drop(evicted);
                     return true;
                 }
                 None => {
@@ -538,7 +538,7 @@ impl Store {
                     entry.disk = Some(Arc::clone(&on_disk));
                     entry.fixed = false;
                     // If it has come into use, it is dropped later, without being written again.
-                    let unused = entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 2);
+                    let unused = entry.value.as_ref().is_some_and(|v| v.handles() == 2);
                     state.spilled += len;
                     if unused {
                         dropped = state.evict(id);
@@ -571,8 +571,8 @@ impl Store {
         self.settle(&mut state);
         drop(state);
         drop(unwanted);
-        discard(dropped);
-        discard(value);
+        drop(dropped);
+        drop(value);
         if let Some((level, news)) = news {
             log::log!(level, "{news}");
         }
@@ -690,7 +690,7 @@ impl StoreState {
     /// none, those that are there already go first.
     fn next_victim(&mut self) -> Option<Result<Victim, (TaskId, Value)>> {
         let unused = |entry: &StoredResult| {
-            !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| Arc::strong_count(v) == 1)
+            !entry.fixed && entry.bytes > 0 && entry.value.as_ref().is_some_and(|v| v.handles() == 1)
         };
         let oldest = |wanted: &dyn Fn(&StoredResult) -> bool| {
             self.order.values().copied().find(|id| self.entries.get(id).is_some_and(wanted))

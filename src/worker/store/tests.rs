@@ -48,7 +48,7 @@ impl Rig {
     /// Each takes 100 KiB and a little.
     fn put(&self, index: u32) -> Result<(), String> {
         let record = record_of(made);
-        let value: Value = Arc::new(made(u64::from(index)));
+        let value = Value::new(made(u64::from(index)));
         let bytes = record.result().size(&value);
         self.store.put(id(index), value, Made::whole(record), bytes)
     }
@@ -69,7 +69,7 @@ impl Rig {
 
     fn check<T: Data + PartialEq + std::fmt::Debug>(&self, index: u32, wanted: &T) {
         let (value, _) = self.store.get(id(index)).unwrap().unwrap();
-        assert_eq!(value.downcast_ref::<T>().unwrap(), wanted);
+        assert_eq!(value.get::<T>().unwrap(), wanted);
     }
 }
 
@@ -105,11 +105,11 @@ fn what_is_in_use_stays() {
     rig.pay();
     assert_eq!(rig.in_memory(), [0, 4, 5, 6, 7]);
     drop(used);
-    assert!(rig.store.take(id(1)).unwrap().is_some_and(|v| v.downcast_ref() == Some(&made(1))));
+    assert!(rig.store.take(id(1)).unwrap().is_some_and(|v| v.get() == Some(&made(1))));
     assert!(rig.store.get(id(1)).unwrap().is_none() && rig.store.take(id(1)).unwrap().is_none());
     rig.store.clear_out();
     assert!(rig.in_memory().is_empty());
-    assert!(rig.store.take(id(2)).unwrap().is_some_and(|v| v.downcast_ref() == Some(&made(2))));
+    assert!(rig.store.take(id(2)).unwrap().is_some_and(|v| v.get() == Some(&made(2))));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_value_that_came_back_is_not_written_twice() {
     let rig = rig();
     let record = record_of(words);
     for i in 0..7 {
-        rig.store.put(id(i), Arc::new(words(1000)), Made::whole(record), 114 * KIB).unwrap();
+        rig.store.put(id(i), Value::new(words(1000)), Made::whole(record), 114 * KIB).unwrap();
     }
     rig.pay();
     let used = rig.store.page.gauges().spilled();
@@ -260,7 +260,7 @@ fn touchy(what: u8) -> Touchy {
 impl Rig {
     fn put_touchy(&self, index: u32, what: u8) {
         let record = record_of(touchy);
-        let value: Value = Arc::new(touchy(what));
+        let value = Value::new(touchy(what));
         let bytes = record.result().size(&value);
         self.store.put(id(index), value, Made::whole(record), bytes).unwrap();
     }
@@ -281,7 +281,7 @@ fn a_result_that_cannot_be_read_back_this_time_is_there_the_next() {
         TRIGGER.set(0);
         assert!(rig.store.holds(id(index)));
         let value = rig.store.take(id(index)).unwrap().unwrap();
-        assert_eq!(value.downcast_ref(), Some(&touchy(trigger)));
+        assert_eq!(value.get(), Some(&touchy(trigger)));
         assert!(!rig.store.holds(id(index)));
     }
     assert_eq!(rig.store.page.gauges().spilled(), 0);
@@ -296,7 +296,7 @@ fn a_value_that_panics_when_it_is_dropped_harms_nobody() {
     rig.store.forget(&[id(0), id(1), id(3)]);
     assert!(rig.in_memory() == [2] && rig.store.page.gauges().managed() > 0);
     // One takes the place of another.
-    rig.store.put(id(2), Arc::new(made(2)), Made::whole(record_of(made)), 100 * KIB).unwrap();
+    rig.store.put(id(2), Value::new(made(2)), Made::whole(record_of(made)), 100 * KIB).unwrap();
     rig.check(2, &made(2));
     rig.put_touchy(4, DROP);
     rig.store.clear_out();
