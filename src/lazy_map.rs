@@ -116,7 +116,7 @@ mod tests {
     fn a_list_takes_a_word_while_nothing_is_in_it() {
         let mut list = LazyVec::<u32>::from(Vec::new());
         assert_eq!(size_of_val(&list), size_of::<usize>());
-        assert!(list.is_empty() && list.first().is_none() && list.0.is_none());
+        assert!(list.is_empty() && list.0.is_none());
         list.push(5);
         assert_eq!((list.len(), &list[..]), (1, &[5][..]));
         assert_eq!(*LazyVec::from(vec![1, 2]), [1, 2]);

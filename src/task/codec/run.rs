@@ -222,10 +222,7 @@ pub(super) fn read_units<'de, V: Visitor<'de>>(len: usize) -> Option<V::Value> {
     if typeid::of::<V::Value>() != TypeId::of::<Vec<()>>() || !makes_vec::<()>(typeid::of::<V>()) {
         return None;
     }
-    let mut units = Vec::<()>::new();
-    // SAFETY: a `Vec` of what takes no room has room for any number of it, and there is nothing to initialise.
-    unsafe { units.set_len(len) };
-    let units = MaybeUninit::new(units);
+    let units = MaybeUninit::new(vec![(); len]);
     // SAFETY: `V::Value` is `Vec<()>`, as its type id says, which is moved out here, once.
     Some(unsafe { units.as_ptr().cast::<V::Value>().read() })
 }

@@ -162,10 +162,10 @@ fn no_more_memory_is_taken_than_there_are_bytes() {
 fn a_list_of_units_costs_its_length() {
     let began = std::time::Instant::now();
     let bytes = [0x80, 0x80, 0x80, 0x80, 0x08];
-    let units = decode::<Vec<()>>(&bytes).unwrap();
+    let units = decode::<Vec<()>>(&bytes).unwrap_or_default();
     assert_eq!(units.len(), 1 << 31);
     let mut again = Vec::new();
-    encode(&units, &mut again, usize::MAX).unwrap();
+    assert!(encode(&units, &mut again, usize::MAX).is_ok());
     assert_eq!(again, bytes);
     assert!(began.elapsed() < std::time::Duration::from_secs(1), "each was counted");
 }

@@ -8,6 +8,7 @@
 //! Values of elsewhere that several tasks read are here too, encoded and decoded ([`shared`]). What is decoded of them is
 //! the first to leave memory.
 
+mod need;
 mod shared;
 
 use super::limits;
@@ -18,7 +19,7 @@ use crate::ipc::out_of_band::decode_with;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::segment::SegmentPool;
-use crate::job::{Input, SharedPayload};
+use crate::job::SharedPayload;
 use crate::memory::policy::{Policy, Wait};
 use crate::memory::process::Statm;
 use crate::message::Task;
@@ -26,7 +27,6 @@ use crate::task::Value;
 use crate::task::call::guarded;
 use crate::task::codec::Codec;
 use crate::task::function::Record;
-use crate::task::program::{Op, Ops};
 use crate::task::shared_input::SharedInput;
 use log::Level;
 use parking_lot::{Condvar, Mutex};
@@ -362,7 +362,7 @@ impl Store {
             return;
         }
         let most = self.sample().max(self.page.gauges().peak(thread));
-        self.state.lock().policy.ran(function(task), most.saturating_sub(before));
+        self.state.lock().policy.ran(need::function(task), most.saturating_sub(before));
     }
 
     /// A task has ended: what it used may be moved now.
@@ -602,37 +602,7 @@ fn load(on_disk: &OnDisk, codec: &Codec) -> Result<(Value, u64), String> {
     read.map_err(|fault| format!("a result cannot be read back from disk: {fault}"))?
 }
 
-/// The function by which a task is compared with others: that of its result, or of what is taken apart.
-fn function(task: &Task) -> usize {
-    let (mut last, mut before) = (0, 0);
-    for op in Ops::new(&task.body).filter_map(Result::ok) {
-        if let Op::Call { record, .. } | Op::Inline { record, .. } = op {
-            before = std::mem::replace(&mut last, std::ptr::from_ref(record).addr());
-        }
-    }
-    if task.parts.is_empty() || before == 0 { last } else { before }
-}
-
 impl StoreState {
-    /// What a task is expected to need while it runs.
-    fn need(&self, task: &Task) -> u64 {
-        let function = function(task);
-        let (mut all, mut absent) = (0, 0);
-        for input in &task.inputs {
-            let (bytes, there) = match input {
-                Input::Held { id, .. } => {
-                    self.entries.get(id).map_or((0, true), |entry| (entry.bytes, entry.value.is_some()))
-                }
-                // Large buffers in it are read where they are.
-                Input::Payload(payload) => (payload.content().len() as u64, false),
-                Input::Pending { .. } | Input::Shared { .. } | Input::Found { .. } => (0, true),
-            };
-            all += bytes;
-            absent += if there { 0 } else { bytes };
-        }
-        self.policy.need(function, all, absent)
-    }
-
     /// Whether a result should be moved, and one can be.
     fn owes(&self) -> bool {
         (self.policy.debt() > 0 || self.no_room_now) && !self.policy.is_stuck()
