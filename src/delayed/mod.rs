@@ -129,7 +129,7 @@ impl<F, S> DelayedFn<F, S> {
         self.with(|o| o.retries = retries)
     }
 
-    /// Fails the task when one attempt takes longer, in whole milliseconds, rounded up. An attempt that took longer never
+    /// Fails the task when one attempt takes longer, in whole milliseconds, rounded up, one at least. An attempt that took longer never
     /// gives a result, in any mode.
     ///
     /// The function is asked to stop (see [`cancelled`](crate::cancelled)). Where the task runs elsewhere, the caller is told

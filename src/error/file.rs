@@ -128,7 +128,7 @@ pub enum FileProblem {
     #[error("permission denied")]
     Denied,
     /// It is a directory.
-    #[error("is a directory; for the files in it write a pattern such as `{{directory}}/*`")]
+    #[error("is a directory: name a file in it or, to read all of them, a pattern such as `{{directory}}/*`")]
     Directory,
     /// It was there already, and was not to be replaced.
     #[error("exists already")]

@@ -39,7 +39,9 @@ pub enum BufferError {
     #[error("some of the bytes are no value of an element")]
     Value,
     /// There is no memory of that size to be had.
-    #[error("no memory for a buffer of {len} elements of {element} bytes")]
+    #[error(
+        "no memory for a buffer of {len} elements of {element} bytes; a task may have no more than its worker's memory limit"
+    )]
     Memory {
         /// Number of elements asked for.
         len: usize,
