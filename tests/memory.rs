@@ -364,7 +364,7 @@ fn thresholds_are_checked() {
         (limited(1, "200MB").memory_terminate(2.0), "memory_terminate"),
         (limited(1, "200MB").memory_target(-0.1), "memory_target"),
         (limited(1, "200MB").spill_directory("/nonexistent"), "spill_directory"),
-        (limited(1, "200MB").spill_limit("some"), "memory limit"),
+        (limited(1, "200MB").spill_limit("some"), "spill_limit"),
     ] {
         let error = builder.build().err().unwrap();
         assert!(matches!(error, swath::Error::Invalid { .. }) && error.to_string().contains(what), "{error}");

@@ -20,7 +20,6 @@ use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::parts::Parts;
 use crate::task::program::{self, Op, Ops, StepFault};
 use crate::task::shared_input::SharedInput;
-use crate::task::size::Size;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -167,11 +166,12 @@ impl Worker {
             scope.step(record, key);
             true
         };
-        let began = self.store.is_limited().then(|| (self.store.used_before(), Instant::now()));
-        let ran = match task.inputs.is_empty() {
-            true => program::run(&task.body, |_| None, go_on),
+        let began = || self.store.is_limited().then(|| (self.store.used_before(), Instant::now()));
+        let (began, ran) = match task.inputs.is_empty() {
+            true => (began(), program::run(&task.body, |_| None, go_on)),
             false => match self.inputs(task) {
-                Ok(inputs) => self.run_with(inputs, &task.body, go_on),
+                // Inputs that leave the store are the task's from here on, and in memory already.
+                Ok(inputs) => (began(), self.run_with(inputs, &task.body, go_on)),
                 Err(cause) => return Outcome::Failed(Box::new(self.failure(id, 0, None, None, cause))),
             },
         };
@@ -290,12 +290,12 @@ impl Worker {
     /// Keeps a result in the store.
     fn hold(&self, id: TaskId, value: Value, made: Made) -> Outcome {
         let codec = made.codec;
-        let Size { bytes: nbytes, encoded } = match encode::own_code(codec, || codec.measure(&value)) {
+        let size = match encode::own_code(codec, || codec.measure(&value)) {
             Ok(size) => size,
             Err(cause) => return self.not_kept(id, made, cause),
         };
-        match self.store.put(id, value, made, nbytes) {
-            Ok(()) => Outcome::Held { nbytes, encoded, bound: made.by.is_bound() },
+        match self.store.put(id, value, made, size) {
+            Ok(()) => Outcome::Held { nbytes: size.bytes, encoded: size.encoded, bound: made.by.is_bound() },
             Err(reason) => self.not_kept(id, made, Cause::Resource { reason }),
         }
     }

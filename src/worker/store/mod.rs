@@ -28,7 +28,9 @@ use crate::task::call::guarded;
 use crate::task::codec::Codec;
 use crate::task::function::Record;
 use crate::task::shared_input::SharedInput;
+use crate::task::size::Size;
 use log::Level;
+use need::Used;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 use shared::SharedInputs;
@@ -68,6 +70,8 @@ struct StoredResult {
     /// Its key in the order of use.
     used: u64,
     value: Option<Value>,
+    /// What a copy of the value takes, which has its large buffers in common with it.
+    copied: u64,
     /// What the value takes in memory.
     bytes: u64,
     disk: Option<Arc<OnDisk>>,
@@ -115,6 +119,8 @@ pub(super) struct Store {
     limited: bool,
     /// What the process used when it was last measured.
     process: AtomicU64,
+    /// Bytes of results that were kept when it was last measured for a run that began.
+    measured_at: AtomicU64,
     disk: Option<Disk>,
     pool: SegmentPool,
     page: Arc<ControlPage>,
@@ -154,6 +160,7 @@ impl Store {
             threads,
             limited,
             process: AtomicU64::new(0),
+            measured_at: AtomicU64::new(u64::MAX),
             disk,
             pool,
             page,
@@ -166,8 +173,9 @@ impl Store {
         self.limited
     }
 
-    /// Keeps a result of `bytes`. Refuses one that neither memory nor the disk has room for, and says why.
-    pub(super) fn put(&self, id: TaskId, value: Value, made: Made, bytes: u64) -> Result<(), String> {
+    /// Keeps a result of that size. Refuses one that neither memory nor the disk has room for, and says why.
+    pub(super) fn put(&self, id: TaskId, value: Value, made: Made, size: Size) -> Result<(), String> {
+        let bytes = size.bytes;
         let old = {
             let mut state = self.state.lock();
             if let Some((reason, _)) = &state.failing
@@ -187,6 +195,7 @@ impl Store {
                 used,
                 value: Some(value),
                 bytes,
+                copied: size.encoded.min(bytes),
                 disk: None,
                 fixed: made.by.is_bound(),
             };
@@ -351,18 +360,24 @@ impl Store {
         }
     }
 
-    /// What the process uses as far as that is known, to be handed to [`ran`](Self::ran) when the run that begins has ended.
-    pub(super) fn used_before(&self) -> u64 {
-        self.process.load(Ordering::Relaxed)
+    /// What is used now, to be handed to [`ran`](Self::ran) when the run that begins has ended.
+    pub(super) fn used_before(&self) -> Used {
+        let managed = self.page.gauges().managed();
+        // As long as no results come and go, what was measured last will do.
+        if self.measured_at.swap(managed, Ordering::Relaxed) != managed {
+            self.sample();
+        }
+        Used { process: self.process.load(Ordering::Relaxed), managed }
     }
 
     /// A function has run on an executor thread for so long, and what it returned is still there: learns what that needs.
-    pub(super) fn ran(&self, task: &Task, thread: usize, took: Duration, before: u64) {
+    pub(super) fn ran(&self, task: &Task, thread: usize, took: Duration, before: Used) {
         if took < BRIEF {
             return;
         }
-        let most = self.sample().max(self.page.gauges().peak(thread));
-        self.state.lock().policy.ran(need::function(task), most.saturating_sub(before));
+        let process = self.sample().max(self.page.gauges().peak(thread));
+        let grown = Used { process, managed: self.page.gauges().managed() }.since(before);
+        self.state.lock().policy.ran(need::function(task), grown);
     }
 
     /// A task has ended: what it used may be moved now.

@@ -44,13 +44,18 @@ fn rig() -> Rig {
     Rig { store: Store::new(Some(policy), Some(disk), u64::MAX, 1, pool, page), ledger, _dir: dir }
 }
 
+/// The size of a value without large buffers.
+fn plain(bytes: u64) -> Size {
+    Size { bytes, encoded: bytes }
+}
+
 impl Rig {
     /// Each takes 100 KiB and a little.
     fn put(&self, index: u32) -> Result<(), String> {
         let record = record_of(made);
         let value = Value::new(made(u64::from(index)));
         let bytes = record.result().size(&value);
-        self.store.put(id(index), value, Made::whole(record), bytes)
+        self.store.put(id(index), value, Made::whole(record), plain(bytes))
     }
 
     fn pay(&self) {
@@ -120,7 +125,7 @@ fn a_value_that_came_back_is_not_written_twice() {
     let rig = rig();
     let record = record_of(words);
     for i in 0..7 {
-        rig.store.put(id(i), Value::new(words(1000)), Made::whole(record), 114 * KIB).unwrap();
+        rig.store.put(id(i), Value::new(words(1000)), Made::whole(record), plain(114 * KIB)).unwrap();
     }
     rig.pay();
     let used = rig.store.page.gauges().spilled();
@@ -262,7 +267,7 @@ impl Rig {
         let record = record_of(touchy);
         let value = Value::new(touchy(what));
         let bytes = record.result().size(&value);
-        self.store.put(id(index), value, Made::whole(record), bytes).unwrap();
+        self.store.put(id(index), value, Made::whole(record), plain(bytes)).unwrap();
     }
 }
 
@@ -296,7 +301,7 @@ fn a_value_that_panics_when_it_is_dropped_harms_nobody() {
     rig.store.forget(&[id(0), id(1), id(3)]);
     assert!(rig.in_memory() == [2] && rig.store.page.gauges().managed() > 0);
     // One takes the place of another.
-    rig.store.put(id(2), Value::new(made(2)), Made::whole(record_of(made)), 100 * KIB).unwrap();
+    rig.store.put(id(2), Value::new(made(2)), Made::whole(record_of(made)), plain(100 * KIB)).unwrap();
     rig.check(2, &made(2));
     rig.put_touchy(4, DROP);
     rig.store.clear_out();
