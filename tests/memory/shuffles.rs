@@ -45,7 +45,8 @@ fn pieces_lie_in_the_spill_directory() {
         let client = builder.spill_directory(&there).build().unwrap();
         let groups = elements(1).groupby(|(i, _)| i % 10, 4).map_with(open, there.clone()).compute(&client).unwrap();
         assert_eq!(groups.iter().map(|(len, _)| len).sum::<usize>(), 512);
-        assert!(groups.iter().all(|(_, open)| *open == 1), "{groups:?}");
+        // One file, which is closed when the last of four readers has its pieces: the first one sees it.
+        assert!(groups.iter().all(|(_, open)| *open <= 1) && groups.iter().any(|(_, open)| *open == 1), "{groups:?}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
     }
     // Not set, they are where temporary files are, whatever the limit.
