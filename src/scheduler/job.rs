@@ -194,7 +194,7 @@ impl TaskValue {
 
 #[derive(Debug, Default)]
 pub(super) struct TaskValues {
-    entries: SmallVec<[Option<TaskValue>; 1]>,
+    entries: Vec<Option<TaskValue>>,
     free: LazyVec<u32>,
 }
 
@@ -205,6 +205,10 @@ impl TaskValues {
         {
             self.entries[at as usize] = Some(value);
             return at;
+        }
+        if self.entries.is_empty() {
+            // Most jobs have one task.
+            self.entries.reserve_exact(1);
         }
         self.entries.push(Some(value));
         (self.entries.len() - 1) as u32
@@ -258,7 +262,7 @@ pub(super) struct Job {
     /// Place in the order of submission.
     pub(super) seq: u64,
     pub(super) spec: Arc<JobSpec>,
-    pub(super) tasks: SmallVec<[Task; 1]>,
+    pub(super) tasks: Vec<Task>,
     /// The dependents of all tasks and then of all externals, in compressed rows. Both are empty where there are none.
     pub(super) dependent_ends: LazyVec<u32>,
     pub(super) dependents: LazyVec<u32>,

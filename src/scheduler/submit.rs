@@ -7,7 +7,6 @@ use crate::ids::{JobId, TaskId};
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -60,7 +59,7 @@ impl Scheduler {
             id,
             slot,
             seq: place_in_line(id, self.next_seq),
-            tasks: SmallVec::from_elem(Task::default(), spec.len()),
+            tasks: vec![Task::default(); spec.len()],
             dependent_ends: LazyVec::default(),
             dependents: LazyVec::default(),
             external_inputs: external_inputs.into(),
