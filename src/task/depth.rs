@@ -74,23 +74,15 @@ mod tests {
 
     fn depth_on_a_stack_of(bytes: usize) -> u32 {
         fn deeper(depth: u32) -> u32 {
-            let ballast = std::hint::black_box([depth; 256]);
+            // So little that the levels that are not looked at fit the smallest stack, also where a sanitizer makes frames larger.
+            let ballast = std::hint::black_box([depth; 64]);
             if fits(depth) { deeper(depth + 1).max(ballast[7]) } else { depth }
         }
         std::thread::Builder::new().stack_size(bytes).spawn(|| deeper(0)).expect("starts").join().expect("ends well")
     }
 
-    /// Under AddressSanitizer variables lie elsewhere.
-    fn is_on_the_stack() -> bool {
-        let here = 0_u8;
-        room().is_some_and(|(_, end)| (end - (64 << 20)..end).contains(&(&raw const here as usize)))
-    }
-
     #[test]
     fn the_depth_is_that_of_the_stack() {
-        if !is_on_the_stack() {
-            return;
-        }
         let (small, usual, large) = (1 << 18, 1 << 21, 1 << 24);
         let [small, usual, large] = [small, usual, large].map(depth_on_a_stack_of);
         assert!(small > SHALLOW && usual > 4 * small && large > 4 * usual, "{small} {usual} {large}");
