@@ -38,9 +38,17 @@ async fn together(client: &Client, xs: std::ops::Range<i64>) -> Vec<i64> {
     let mut futures: Vec<Future<i64>> = Vec::new();
     std::future::poll_fn(|cx| {
         let first = futures.len();
-        for (i, submitting) in submitting.iter_mut().enumerate().skip(first) {
-            if let Poll::Ready(future) = submitting.as_mut().poll(cx) {
-                assert_eq!(i, futures.len(), "a later one got in first");
+        for i in first..submitting.len() {
+            if i < futures.len() {
+                continue;
+            }
+            if let Poll::Ready(future) = submitting[i].as_mut().poll(cx) {
+                // There may have been room for an earlier one since it was asked.
+                while futures.len() < i {
+                    let earlier = submitting[futures.len()].as_mut().poll(cx);
+                    let Poll::Ready(earlier) = earlier else { panic!("a later one got in first") };
+                    futures.push(earlier.unwrap());
+                }
                 futures.push(future.unwrap());
             }
         }
