@@ -6,13 +6,16 @@ use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
 use crate::graph::map::MapTasks;
 use crate::graph::node::Node;
+use crate::status::Mode;
 use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::limit::Permit;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use smallvec::smallvec;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// Calls of one function.
 enum Calls<R> {
@@ -48,6 +51,16 @@ fn want_here<T>(futures: &[Future<T>]) {
     for (submission, places) in wait::by_submission(futures) {
         submission.want_here(places.each().map(|(index, _)| index));
     }
+}
+
+/// The submission all of whose outputs these are, where its values are made in this process. Who wants them all waits for
+/// them together: a thread that takes each as it comes gets in the way of those that make them.
+fn whole_submission<T>(futures: &[Future<T>]) -> Option<&Arc<Submission>> {
+    let ResultHandle { submission, index } = futures.first()?.output();
+    let whole = *index == 0
+        && futures.len() == submission.len()
+        && futures.windows(2).all(|pair| pair[0].output().is_before(pair[1].output()));
+    (whole && submission.backend().mode() != Mode::Processes).then_some(submission)
 }
 
 impl Client {
@@ -176,6 +189,10 @@ impl Client {
     pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
         // Ask for everything before waiting for anything.
         want_here(futures);
+        if let Some(submission) = whole_submission(futures) {
+            // After a failure the results before it are waited for one by one; where nobody may wait, the first says so.
+            submission.wait_all_or_failure();
+        }
         let mut results = Vec::with_capacity(futures.len());
         for future in futures {
             results.push(future.result()?);
@@ -189,6 +206,13 @@ impl Client {
     /// As [`gather`](Self::gather).
     pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
         want_here(futures);
+        if let Some(submission) = whole_submission(futures) {
+            poll_fn(|cx| match submission.poll_all_or_failure(cx.waker()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+            .await;
+        }
         let mut results = Vec::with_capacity(futures.len());
         for future in futures {
             results.push(future.await?);

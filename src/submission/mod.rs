@@ -353,6 +353,7 @@ impl Submission {
         let mut guard = self.state.lock();
         let State { results, again, waiters, groups, pending, failed, missing, when_all, permit, forgotten } =
             &mut *guard;
+        let had_failed = *failed > 0;
         for (at, mut new) in news {
             if *forgotten && self.handles(at).is_released() && !matches!(new, ResultState::Failed(_)) {
                 unused.push(std::mem::replace(&mut new, ResultState::Taken));
@@ -386,7 +387,7 @@ impl Submission {
                 fire.extend(waiting);
             }
         }
-        if (*missing == 0 || (self.fails_fast && *failed > 0)) && !when_all.is_empty() {
+        if (*missing == 0 || (*failed > 0 && !had_failed)) && !when_all.is_empty() {
             fire.extend(when_all.drain(..));
         }
         let all_done = *pending == 0;
@@ -626,21 +627,30 @@ impl Submission {
         })
     }
 
-    /// Whether nobody needs to wait any more.
-    fn is_over(&self, state: &State) -> bool {
-        state.missing == 0 || (self.fails_fast && state.failed > 0)
+    /// Whether nobody needs to wait any more; with `or_failure`, nobody who wants to know of the first failure.
+    fn is_over(&self, state: &State, or_failure: bool) -> bool {
+        state.missing == 0 || ((self.fails_fast || or_failure) && state.failed > 0)
     }
 
     /// Waits until every output is here, or one has failed where that ends it; `false` if the time is over before.
     pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
-        let mut told = false;
+        self.wait_over(deadline, false)
+    }
+
+    /// Waits until every output is here, or one has failed.
+    pub(crate) fn wait_all_or_failure(&self) -> bool {
+        self.wait_over(None, true)
+    }
+
+    fn wait_over(&self, deadline: Option<Instant>, or_failure: bool) -> bool {
         wait_polling(
             deadline,
             || self.backend.poll(),
             || {
                 let mut state = self.state.lock();
-                let over = self.is_over(&state);
-                if !over && !std::mem::replace(&mut told, true) {
+                let over = self.is_over(&state, or_failure);
+                if !over {
+                    // The first failure calls all of these, also those that wait on.
                     Self::add_waiter(&mut *state.when_all, Waiter::here());
                 }
                 over
@@ -648,11 +658,20 @@ impl Submission {
         )
     }
 
-    /// Whether that is so; if not, the waker is told when it is.
+    /// Whether every output is here, or one has failed where that ends it; if not, the waker is told when it is.
     pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
+        self.poll_over(waker, false)
+    }
+
+    /// Whether every output is here, or one has failed; if not, the waker is told when it is.
+    pub(crate) fn poll_all_or_failure(&self, waker: &Waker) -> bool {
+        self.poll_over(waker, true)
+    }
+
+    fn poll_over(&self, waker: &Waker, or_failure: bool) -> bool {
         {
             let state = self.state.lock();
-            if self.is_over(&state) {
+            if self.is_over(&state, or_failure) {
                 return true;
             }
             if state.when_all.iter().any(|waiter| waiter.will_wake(waker)) {
@@ -662,7 +681,7 @@ impl Submission {
         // Cloning it runs the code of whoever made it.
         let waiter = Waiter::waker(waker);
         let mut state = self.state.lock();
-        let over = self.is_over(&state);
+        let over = self.is_over(&state, or_failure);
         let unused = if over { Some(waiter) } else { Self::add_waiter(&mut *state.when_all, waiter) };
         drop(state);
         drop(unused);
