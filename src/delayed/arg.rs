@@ -57,10 +57,11 @@ impl<T: Data> Given<T> {
 }
 
 /// As an argument, a value that is already there is no task: equal calls are equal, whichever way it is passed.
-fn given_value(node: &Node) -> Option<Arg> {
+#[inline]
+fn argument(node: &Node, task: impl FnOnce() -> Arg) -> Arg {
     match &node.kind {
-        Kind::Call { function, args, options: None } if function.is_given() => args.first().cloned(),
-        _ => None,
+        Kind::Call { function, args, options: None } if function.is_given() && !args.is_empty() => args[0].clone(),
+        _ => task(),
     }
 }
 
@@ -86,13 +87,13 @@ impl IntoArg<String> for &str {
 
 impl<T: Data> IntoArg<T> for Delayed<T> {
     fn into_arg(self) -> Arg {
-        given_value(&self.node).unwrap_or(Arg::Task(self.node))
+        argument(&self.node, || Arg::Task(Arc::clone(&self.node)))
     }
 }
 
 impl<T: Data> IntoArg<T> for &Delayed<T> {
     fn into_arg(self) -> Arg {
-        given_value(&self.node).unwrap_or_else(|| Arg::Task(Arc::clone(&self.node)))
+        argument(&self.node, || Arg::Task(Arc::clone(&self.node)))
     }
 }
 
