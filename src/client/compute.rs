@@ -45,10 +45,10 @@ impl Client {
         // The drop of the last handle of a result, or of its submission, runs other code, so it must not happen under the lock.
         let unused = RefCell::new(Vec::new());
         let known = |node: &Arc<Node>| {
-            if let Some(output) = held.get(&node.hash) {
+            if let Some(output) = held.get(&node.hash()) {
                 return Some(output.held());
             }
-            let known = node.is_pure().then(|| pure.results.get(&node.hash)).flatten()?;
+            let known = node.is_pure().then(|| pure.results.get(&node.hash())).flatten()?;
             let submission = known.submission()?;
             let output = known.handle(&submission);
             let held = output.as_ref().filter(|output| output.answers(node)).map(ResultHandle::held);

@@ -91,7 +91,7 @@ impl Client {
 }
 
 fn file_of(directory: &Path, node: &Node) -> String {
-    directory.join(format!("{:032x}.swath", node.hash)).to_string_lossy().into_owned()
+    directory.join(format!("{:032x}.swath", node.hash())).to_string_lossy().into_owned()
 }
 
 /// Refuses what may give another result the next time.

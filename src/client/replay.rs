@@ -46,7 +46,7 @@ impl Client {
         }
         match function.run(&mut arguments) {
             Ok(_) if function.has_parts() => self.compute(what),
-            Ok(value) if failed.hash == what.node().hash => value.take().ok_or(Error::Task(error)),
+            Ok(value) if failed.hash() == what.node().hash() => value.take().ok_or(Error::Task(error)),
             Ok(value) => self.compute_rest(what, failed, value, function),
             Err(_) => Err(Error::Task(error)),
         }
@@ -74,7 +74,7 @@ impl Client {
     ) -> Result<T> {
         let submission = self.backend().scatter(vec![(value, function.result(), TaskLabel::of(given))], false)?;
         let output = ResultHandle::new(&submission, 0);
-        let known = |node: &Arc<Node>| (node.hash == given.hash).then(|| output.held());
+        let known = |node: &Arc<Node>| (node.hash() == given.hash()).then(|| output.held());
         let graph = Dag::with_known(&[what.node()], Some(&known));
         let submission = AllResults(self.backend().submit(graph, Want::Values)?);
         submission.0.wait_all(None);

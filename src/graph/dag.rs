@@ -55,7 +55,7 @@ impl Met {
         self.by_place.get(&Arc::as_ptr(node)).copied().or_else(|| match &node.kind {
             Kind::Held(held) => self.by_result.get(&held.identity()).copied(),
             Kind::Call { .. } | Kind::Part(_) if node.is_pure() => {
-                self.by_hash.get(&(node.hash, node.options_hash())).copied()
+                self.by_hash.get(&(node.hash(), node.options_hash())).copied()
             }
             Kind::Call { .. } | Kind::Part(_) => None,
         })
@@ -66,7 +66,7 @@ impl Met {
         match &node.kind {
             Kind::Held(held) => drop(self.by_result.insert(held.identity(), id)),
             Kind::Call { .. } | Kind::Part(_) if node.is_pure() => {
-                self.by_hash.insert((node.hash, node.options_hash()), id);
+                self.by_hash.insert((node.hash(), node.options_hash()), id);
             }
             Kind::Call { .. } | Kind::Part(_) => {}
         }
@@ -439,16 +439,16 @@ mod tests {
                 _ => delayed(inc).pure().call(i64::from(i)),
             })
             .collect();
-        let same = calls[0].node().hash;
-        let numbers: FxHashMap<u128, u32> = calls.iter().zip(0..).map(|(call, i)| (call.node().hash, i)).collect();
-        let known = |node: &Arc<Node>| Some(Held::new(Arc::clone(&results), numbers[&node.hash]));
+        let same = calls[0].node().hash();
+        let numbers: FxHashMap<u128, u32> = calls.iter().zip(0..).map(|(call, i)| (call.node().hash(), i)).collect();
+        let known = |node: &Arc<Node>| Some(Held::new(Arc::clone(&results), numbers[&node.hash()]));
         let roots: Vec<&Arc<Node>> = calls.iter().map(Delayed::node).collect();
         let graph = Dag::with_known(&roots, Some(&known));
         assert_eq!(graph.len(), 51);
         for (call, &root) in calls.iter().zip(&graph.roots) {
-            assert_eq!(graph.held(root).map(Held::index), Some(numbers[&call.node().hash]));
+            assert_eq!(graph.held(root).map(Held::index), Some(numbers[&call.node().hash()]));
         }
         assert_eq!(graph.roots[0], graph.roots[98]);
-        assert_eq!(calls[98].node().hash, same);
+        assert_eq!(calls[98].node().hash(), same);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::name::TaskName;
 use crate::graph::node;
-use crate::graph::node::{Kind, Node, Part};
+use crate::graph::node::{Kind, Node, Part, halves};
 use crate::graph::options::Options;
 use crate::task::codec::Codec;
 use crate::task::function::{Record, short_name};
@@ -46,11 +46,11 @@ impl TaskLabel {
             Kind::Call { function, options, .. } => Self {
                 function,
                 options: options.clone(),
-                hash: halves(node.hash),
+                hash: node.hash,
                 reproducible: node.reproducible,
                 part: None,
             },
-            Kind::Part(part) => Self::of_part(node.hash, part),
+            Kind::Part(part) => Self::of_part(node.hash(), part),
             Kind::Held(held) => held.label(),
         }
     }
@@ -107,6 +107,3 @@ impl TaskLabel {
     }
 }
 
-fn halves(hash: u128) -> [u64; 2] {
-    [(hash >> 64) as u64, hash as u64]
-}

@@ -17,8 +17,8 @@ use xxhash_rust::xxh3::Xxh3;
 #[derive(Debug)]
 pub struct Node {
     pub(crate) kind: Kind,
-    /// Equal hashes mean the same task. The first half shows in the key.
-    pub(crate) hash: u128,
+    /// See [`hash`](Self::hash). A number of that width would have the node lie at multiples of 16 bytes.
+    pub(super) hash: [u64; 2],
     /// Whether it and all that it needs are pure: what it gives once, it gives each time.
     pub(crate) reproducible: bool,
 }
@@ -90,21 +90,20 @@ impl Node {
         if pure {
             args.iter().for_each(|arg| arg.each_task(&mut |input| reproducible &= input.reproducible));
         }
-        Self { kind: Kind::Call { function, args, options }, hash, reproducible }
+        Self { kind: Kind::Call { function, args, options }, hash: halves(hash), reproducible }
     }
 
     /// A part of the result of a call that has several.
     pub(crate) fn part(maker: &Arc<Self>, place: u32) -> Self {
         // Equal for equal parts, and as different as other hashes are.
-        let half = |half: u128| u128::from(mix(half as u64 ^ mix(u64::from(place) + 1)));
-        let hash = half(maker.hash >> 64) << 64 | half(maker.hash);
+        let hash = maker.hash.map(|half| mix(half ^ mix(u64::from(place) + 1)));
         let part = Part { maker: Some(Arc::clone(maker)), place };
         Self { kind: Kind::Part(part), hash, reproducible: maker.reproducible }
     }
 
     pub(crate) fn held(held: Held) -> Self {
         let label = held.label();
-        Self { kind: Kind::Held(held), hash: label.hash(), reproducible: label.reproducible }
+        Self { kind: Kind::Held(held), hash: halves(label.hash()), reproducible: label.reproducible }
     }
 
     /// The same task with other options.
@@ -192,7 +191,12 @@ impl Node {
     }
 
     pub(crate) fn key_hash(&self) -> u64 {
-        (self.hash >> 64) as u64
+        self.hash[0]
+    }
+
+    /// Equal hashes mean the same task. The upper half shows in the key.
+    pub(crate) fn hash(&self) -> u128 {
+        u128::from(self.hash[0]) << 64 | u128::from(self.hash[1])
     }
 
     /// Calls `f` for each use of another task, in the order of the arguments.
@@ -220,11 +224,20 @@ impl Node {
             }
         }
         match &mut self.kind {
-            Kind::Call { args, .. } => args.drain(..).for_each(|a| take(a, into)),
+            Kind::Call { args, .. } => {
+                while let Some(arg) = args.pop() {
+                    take(arg, into);
+                }
+            }
             Kind::Part(part) => into.extend(part.maker.take()),
             Kind::Held(_) => {}
         }
     }
+}
+
+/// The upper and the lower half of a hash.
+pub(super) fn halves(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
 }
 
 impl Drop for Node {
@@ -266,7 +279,7 @@ impl Arg {
             }
             Arg::Task(node) | Arg::Elements(node) => {
                 hasher.update(b"task");
-                hasher.update(&node.hash.to_le_bytes());
+                hasher.update(&node.hash().to_le_bytes());
             }
             Arg::Inline(record, args) => {
                 hasher.update(b"gather");

@@ -11,7 +11,9 @@ use std::iter::once;
 impl Scheduler {
     /// Gives a worker the value of dependency number `dep` of a job, for a task that it is to run.
     pub(super) fn give(&mut self, job: u32, dep: usize, payload: Payload, worker: WorkerIndex) -> Input {
-        if payload.nbytes() <= self.config.share_above || payload.segments().len() > MOST_FDS {
+        // Buffers cost nothing to send and to read. What is kept for later tasks goes back to its owner a message after it is
+        // dropped, and by then the owner may have made new memory, which costs more than all of that.
+        if payload.content().len() as u64 <= self.config.share_above || payload.segments().len() > MOST_FDS {
             return Input::Payload(payload);
         }
         let user = &self.jobs[job];

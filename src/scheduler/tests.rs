@@ -8,7 +8,9 @@ use super::worker::{Flight, WorkerIndex};
 use super::*;
 use crate::error::{Cause, DeathRecord};
 use crate::ids::JobId;
+use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
+use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
 use crate::status::TaskState;
 use proptest::prelude::*;
@@ -528,6 +530,22 @@ fn many_tasks_on_one_value_do_not_wait_for_its_worker() {
     assert_eq!(later, 0);
     dropped.sort_unstable();
     assert_eq!(dropped, [(0, 0), (1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
+fn a_buffer_is_sent_with_each_task_and_kept_by_no_worker() {
+    let pool = SegmentPool::new(1, Ledger::in_memory(u64::MAX), 0);
+    let segment = pool.alloc(16 << 20).unwrap().freeze();
+    let mut rig = Rig::new(1, 1);
+    rig.submit(1, graph(&[&[], &[0], &[0], &[0]], &[1, 2, 3]));
+    let run = rig.take(0, task(1, 0));
+    rig.end_run(0, &run, 10, Outcome::Value(Payload::new(&[0; 40][..], vec![segment], None)));
+    for index in 1..4 {
+        let inputs = rig.take(0, task(1, index)).inputs;
+        assert!(matches!(&inputs[..], [Input::Payload(_)]), "{inputs:?}");
+    }
+    // Otherwise its memory would go back to its owner only after the last task's end.
+    assert!(!rig.commands.iter().any(|c| matches!(c, Command::Share { .. })));
 }
 
 #[test]
