@@ -106,4 +106,3 @@ impl TaskLabel {
         self.options.as_deref().is_some_and(|o| o.pure)
     }
 }
-

@@ -3,7 +3,7 @@
 //! A call is written out when it runs, or when it is sent. Until then it costs no more than its value, and describing a
 //! hundred thousand of them takes less time than running the first.
 
-use super::node::{Arg, Kind, Node, keyed_hash, serials, halves};
+use super::node::{Arg, Kind, Node, halves, keyed_hash, serials};
 use super::wire::{INLINE, end, literal};
 use crate::error::{Error, Result};
 use crate::ipc::batch::Batch;
