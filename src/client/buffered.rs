@@ -13,6 +13,7 @@ use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle};
 use crate::submission::limit::Permit;
 use crate::task::Data;
+use crate::task::context::poll_waiting;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -142,7 +143,7 @@ impl<T: Data> Buffered<T> {
             self.start(shared, permit);
         }
         // It stays in the queue while it is waited for: this future may be dropped.
-        std::future::poll_fn(|cx| match self.under_way.front() {
+        poll_waiting(|cx| match self.under_way.front() {
             Some(Ok(submission)) if !submission.0.poll_all(cx.waker()) => Poll::Pending,
             _ => Poll::Ready(()),
         })

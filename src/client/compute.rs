@@ -15,12 +15,12 @@ use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submissio
 use crate::submission::limit::Permit;
 use crate::submission::waiter::waited_in_vain;
 use crate::task::codec::CodecOf;
+use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::{Data, Value};
 use parking_lot::MutexGuard;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -215,7 +215,7 @@ impl Client {
         let want = self.want(&options);
         let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire_async().await)?;
         let submission = AllResults(submission);
-        poll_fn(|cx| match submission.0.poll_all(cx.waker()) {
+        poll_waiting(|cx| match submission.0.poll_all(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })
@@ -373,7 +373,8 @@ impl Client {
     ///
     /// In processes mode its large buffers are copied once, into shared memory, which all workers then read. What else is in it
     /// is decoded once by each worker whose tasks read it, and kept there; a task that takes an `Arc<T>` shares that, one that
-    /// takes a `T` clones it:
+    /// takes a `T` clones it. A value of at most 4 KiB, or of buffers and at most 64 bytes beside them, is sent with each task
+    /// and decoded for it.
     ///
     /// ```
     /// use std::{collections::BTreeMap, sync::Arc};

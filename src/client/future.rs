@@ -9,6 +9,7 @@ use crate::graph::node::Node;
 use crate::submission::handle::{LocalValue, ResultHandle, Waiter};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
+use crate::task::context::AsyncWait;
 use once_cell::race::OnceBox;
 use std::fmt;
 use std::future::IntoFuture;
@@ -167,11 +168,14 @@ impl<T: Data> Future<T> {
 }
 
 /// Waiting for a [`Future`] in async code.
-pub struct Awaited<T>(Future<T>);
+pub struct Awaited<T> {
+    future: Future<T>,
+    wait: AsyncWait,
+}
 
 impl<T> fmt::Debug for Awaited<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.future.fmt(f)
     }
 }
 
@@ -179,7 +183,8 @@ impl<T: Data> std::future::Future for Awaited<T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_result(cx)
+        let this = self.get_mut();
+        this.wait.polled(this.future.poll_result(cx))
     }
 }
 
@@ -188,7 +193,7 @@ impl<T: Data> IntoFuture for Future<T> {
     type IntoFuture = Awaited<T>;
 
     fn into_future(self) -> Awaited<T> {
-        Awaited(self)
+        Awaited { future: self, wait: AsyncWait::default() }
     }
 }
 
@@ -197,7 +202,7 @@ impl<T: Data> IntoFuture for &Future<T> {
     type IntoFuture = Awaited<T>;
 
     fn into_future(self) -> Awaited<T> {
-        Awaited(self.clone())
+        Awaited { future: self.clone(), wait: AsyncWait::default() }
     }
 }
 

@@ -10,10 +10,10 @@ use crate::status::Mode;
 use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::limit::Permit;
 use crate::task::Data;
+use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use smallvec::smallvec;
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -207,7 +207,7 @@ impl Client {
     pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
         want_here(futures);
         if let Some(submission) = whole_submission(futures) {
-            poll_fn(|cx| match submission.poll_all_or_failure(cx.waker()) {
+            poll_waiting(|cx| match submission.poll_all_or_failure(cx.waker()) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             })

@@ -278,7 +278,8 @@ impl Client {
 /// Inside a task: a client of whatever runs it, to submit more work and wait for it. `None` elsewhere.
 ///
 /// While a task waits for tasks of its own, its place is given to another one, so this cannot deadlock, even with one
-/// worker of one thread.
+/// worker of one thread. So it is with the async forms where the task's own thread polls them, as `block_on` does; what a
+/// task has other threads poll while it waits for them keeps its place.
 ///
 /// ```
 /// use swath::{Client, current_client, delayed};

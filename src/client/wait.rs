@@ -4,6 +4,7 @@ use super::future::Future;
 use crate::submission::completed::CompletionQueue;
 use crate::submission::completed::ListPositions;
 use crate::submission::handle::{ResultHandle, Submission};
+use crate::task::context::poll_waiting;
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(super) fn wait<T>(futures: &[Future<T>], how: WaitFor, deadline: Option<Inst
 pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
     let arrivals = CompletionQueue::of(by_submission(futures));
     for _ in 0..wanted(futures.len(), how) {
-        std::future::poll_fn(|cx| arrivals.poll(cx.waker())).await;
+        poll_waiting(|cx| arrivals.poll(cx.waker())).await;
     }
 }
 
@@ -79,7 +80,7 @@ impl<T> AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let place = std::future::poll_fn(|cx| self.arrivals.poll(cx.waker())).await;
+        let place = poll_waiting(|cx| self.arrivals.poll(cx.waker())).await;
         self.hand_out(place)
     }
 }

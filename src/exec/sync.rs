@@ -18,7 +18,7 @@ use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
-use crate::task::context::{TaskInfo, TaskScope};
+use crate::task::context::{Aside, TaskInfo, TaskScope};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -62,7 +62,9 @@ impl TaskScope for SyncScope {
 
     fn set_progress(&self, _fraction: f64) {}
 
-    fn waiting(&self, _begins: bool) {}
+    fn step_aside(&self) -> Option<Aside> {
+        None
+    }
 }
 
 /// The result of a finished task.

@@ -94,10 +94,33 @@ type Data = [(u32, Payload)];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipc::buffer::Buffer;
     use crate::ipc::ledger::Ledger;
+    use crate::ipc::out_of_band::Copies;
     use crate::ipc::segment::SegmentPool;
     use crate::task::codec::CodecOf;
-    use crate::task::encode::encode;
+    use crate::task::encode::{encode, encode_sharing};
+
+    #[test]
+    fn clones_of_a_buffer_are_copied_once() {
+        let pool = SegmentPool::new(1, Ledger::in_memory(u64::MAX), 0);
+        let (mut literals, mut data, mut copies) = (Literals::default(), Vec::new(), Copies::default());
+        let buffer = Buffer::from(vec![7_u64; 1 << 20]);
+        let plain = |_: usize| (Value::new(buffer.clone()), CodecOf::<Buffer<u64>>::CODEC);
+        let beside = |n: usize| (Value::new((n, buffer.clone())), CodecOf::<(usize, Buffer<u64>)>::CODEC);
+        let all = [plain(0), plain(0), beside(1), beside(1), beside(2), plain(0)];
+        let mut found = Vec::new();
+        for ((value, codec), next) in all.iter().zip(10..) {
+            let payload = encode_sharing(Some(&pool), value, codec, &mut copies).expect("encodes");
+            let known = literals.enter(value, codec, &payload, &data, next);
+            if known.is_none() {
+                data.push((next, payload));
+            }
+            found.push(known);
+        }
+        assert_eq!(found, [None, Some(10), None, Some(12), None, Some(10)]);
+        assert_eq!(pool.stats().created, 1);
+    }
 
     #[test]
     fn equal_values_are_found_and_others_are_not() {

@@ -4,13 +4,14 @@ use super::dag::Dag;
 use super::literals::Literals;
 use super::node::{Arg, Kind, Node};
 use crate::error::{Error, Result};
+use crate::ipc::out_of_band::Copies;
 use crate::ipc::segment::SegmentPool;
 use crate::job::WantedResult;
 use crate::job::{EXTERNAL, JobSpec};
 use crate::task::call::guarded_serde;
 use crate::task::codec::{Codec, Refused};
 use crate::task::encode::EncodeError;
-use crate::task::encode::encode;
+use crate::task::encode::encode_sharing;
 use crate::task::function::Record;
 use crate::task::{Value, program};
 use rustc_hash::FxHashMap;
@@ -59,6 +60,8 @@ struct JobWriter<'a> {
     indices: Vec<u32>,
     scratch: Vec<u8>,
     literals: Literals,
+    /// Copies of buffers that arguments share.
+    copies: Copies,
 }
 
 impl Dag {
@@ -80,6 +83,7 @@ impl Dag {
             indices: Vec::new(),
             scratch: Vec::new(),
             literals: Literals::default(),
+            copies: Copies::default(),
         };
         writer.find_chains();
         let mut last: Option<(*const Record, u64)> = None;
@@ -288,7 +292,7 @@ impl JobWriter<'_> {
             self.dependency(body, index);
             return Ok(());
         }
-        let payload = encode(self.pool, value, codec).map_err(refused)?;
+        let payload = encode_sharing(self.pool, value, codec, &mut self.copies).map_err(refused)?;
         let index = self.spec.len() as u32;
         if let Some(known) = self.literals.enter(value, codec, &payload, &self.spec.data, index) {
             self.dependency(body, known);

@@ -35,10 +35,23 @@ enum SegmentPlan {
     New(usize),
 }
 
+/// Buffers of the heap that have been copied into segments, by address and length: values that share one share its copy.
+#[derive(Default)]
+pub(crate) struct Copies(FxHashMap<(*const u8, usize), Copied>);
+
+struct Copied {
+    /// Keeps it alive, so its address can't come to mean another.
+    _buffer: Buffer<u8>,
+    segment: Arc<Segment>,
+    offset: u64,
+}
+
 #[derive(Default)]
 struct Encoding {
     /// Where new segments come from. None where all buffers are laid out.
     pool: Option<SegmentPool>,
+    /// Copies that earlier encodings have made.
+    earlier: Copies,
     plans: Vec<SegmentPlan>,
     /// Plans of existing segments, by address of the segment.
     existing: FxHashMap<*const Segment, u32>,
@@ -57,23 +70,28 @@ impl Encoding {
             && let Some((segment, offset)) = bytes.in_segment()
             && pool.knows(segment)
         {
-            let offset = offset as u64;
-            if let Some(&index) = self.existing.get(&Arc::as_ptr(segment)) {
-                return BufferRef { index, offset };
-            }
-            let index = self.plans.len() as u32;
-            self.existing.insert(Arc::as_ptr(segment), index);
-            self.plans.push(SegmentPlan::Existing(segment.clone()));
-            return BufferRef { index, offset };
+            return BufferRef { index: self.existing(segment), offset: offset as u64 };
         }
         let key = (bytes.as_ptr(), bytes.len());
         if let Some(&reference) = self.placed.get(&key) {
             return reference;
         }
+        if let Some(Copied { segment, offset, .. }) = self.earlier.0.get(&key) {
+            let (segment, offset) = (Arc::clone(segment), *offset);
+            return BufferRef { index: self.existing(&segment), offset };
+        }
         let reference = self.plan(bytes.len());
         self.placed.insert(key, reference);
         self.copies.push((bytes, reference));
         reference
+    }
+
+    /// The plan of a segment that is there.
+    fn existing(&mut self, segment: &Arc<Segment>) -> u32 {
+        *self.existing.entry(Arc::as_ptr(segment)).or_insert_with(|| {
+            self.plans.push(SegmentPlan::Existing(Arc::clone(segment)));
+            self.plans.len() as u32 - 1
+        })
     }
 
     fn plan(&mut self, len: usize) -> BufferRef {
@@ -101,7 +119,8 @@ impl Encoding {
         BufferRef { index, offset: 0 }
     }
 
-    fn finish(self, pool: &SegmentPool) -> Result<Vec<Arc<Segment>>, SegmentError> {
+    /// Makes the segments, and notes in `copies` what has been copied.
+    fn finish(self, pool: &SegmentPool, copies: &mut Copies) -> Result<Vec<Arc<Segment>>, SegmentError> {
         enum Made {
             Existing(Arc<Segment>),
             New(SegmentMut),
@@ -117,13 +136,17 @@ impl Encoding {
                 segment[start..start + bytes.len()].copy_from_slice(bytes);
             }
         }
-        Ok(made
-            .into_iter()
-            .map(|m| match m {
-                Made::Existing(segment) => segment,
-                Made::New(segment) => segment.freeze(),
-            })
-            .collect())
+        let frozen = made.into_iter().map(|m| match m {
+            Made::Existing(segment) => segment,
+            Made::New(segment) => segment.freeze(),
+        });
+        let segments: Vec<_> = frozen.collect();
+        *copies = self.earlier;
+        copies.0.extend(self.copies.into_iter().map(|(buffer, BufferRef { index, offset })| {
+            let segment = Arc::clone(&segments[index as usize]);
+            ((buffer.as_ptr(), buffer.len()), Copied { _buffer: buffer, segment, offset })
+        }));
+        Ok(segments)
     }
 }
 
@@ -177,16 +200,26 @@ impl<T> Drop for Restore<T> {
 
 /// Runs `f`, which encodes values; large buffers in them go to segments, which are returned in the order that
 /// [`decode_with`] wants them. Without a pool everything is written inline.
+///
+/// Buffers of the heap of which there are `copies` are not copied again.
 pub(crate) fn encode_with<R>(
     pool: Option<&SegmentPool>,
+    copies: &mut Copies,
     f: impl FnOnce() -> R,
 ) -> Result<(R, Vec<Arc<Segment>>), SegmentError> {
-    let new = |pool: &SegmentPool| Encoding { pool: Some(pool.clone()), ..Encoding::default() };
+    let new = |pool: &SegmentPool| {
+        let earlier = std::mem::take(copies);
+        Encoding { pool: Some(pool.clone()), earlier, ..Encoding::default() }
+    };
     let context = Restore::enter(&ENCODING, pool.map(new));
     let result = f();
     let segments = match (context.leave(), pool) {
-        (Some(encoding), Some(pool)) if !encoding.plans.is_empty() => encoding.finish(pool)?,
-        _ => Vec::new(),
+        (Some(encoding), Some(pool)) if !encoding.plans.is_empty() => encoding.finish(pool, copies)?,
+        (Some(encoding), _) => {
+            *copies = encoding.earlier;
+            Vec::new()
+        }
+        (None, _) => Vec::new(),
     };
     Ok((result, segments))
 }
@@ -292,7 +325,8 @@ mod tests {
     }
 
     fn encode<T: Serialize>(pool: Option<&SegmentPool>, value: &T) -> (Vec<u8>, Vec<Arc<Segment>>) {
-        let (bytes, segments) = encode_with(pool, || bincode::serde::encode_to_vec(value, config())).unwrap();
+        let (bytes, segments) =
+            encode_with(pool, &mut Copies::default(), || bincode::serde::encode_to_vec(value, config())).unwrap();
         (bytes.unwrap(), segments)
     }
 
@@ -410,16 +444,19 @@ mod tests {
     #[test]
     fn no_budget_is_a_typed_error() {
         let pool = SegmentPool::new(1, Ledger::in_memory(MIB as u64), 0);
-        let result = encode_with(Some(&pool), || bincode::serde::encode_to_vec(numbers(MIB), config()));
+        let result =
+            encode_with(Some(&pool), &mut Copies::default(), || bincode::serde::encode_to_vec(numbers(MIB), config()));
         assert!(matches!(result, Err(SegmentError::Budget(_))));
     }
 
     #[test]
     fn scopes_nest_and_survive_panics() {
         let pool = pool();
-        let ((inner, inner_segments), outer) = encode_with(Some(&pool), || {
+        let ((inner, inner_segments), outer) = encode_with(Some(&pool), &mut Copies::default(), || {
             let inner = encode(None, &numbers(10_000));
-            let unwound = catch_unwind(AssertUnwindSafe(|| encode_with(Some(&pool), || panic!("in a scope"))));
+            let unwound = catch_unwind(AssertUnwindSafe(|| {
+                encode_with(Some(&pool), &mut Copies::default(), || panic!("in a scope"))
+            }));
             assert!(unwound.is_err());
             bincode::serde::encode_to_vec(numbers(20_000), config()).unwrap();
             inner

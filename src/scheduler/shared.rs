@@ -8,12 +8,17 @@ use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Input, SharedPayload};
 use std::iter::once;
 
+/// A value of no more bytes beside its buffers says only where those are.
+const PLACES: u64 = 64;
+
 impl Scheduler {
     /// Gives a worker the value of dependency number `dep` of a job, for a task that it is to run.
     pub(super) fn give(&mut self, job: u32, dep: usize, payload: Payload, worker: WorkerIndex) -> Input {
-        // Buffers cost nothing to send and to read. What is kept for later tasks goes back to its owner a message after it is
-        // dropped, and by then the owner may have made new memory, which costs more than all of that.
-        if payload.content().len() as u64 <= self.config.share_above || payload.segments().len() > MOST_FDS {
+        let above = self.config.share_above;
+        let small = payload.nbytes() <= above || payload.segments().len() > MOST_FDS;
+        // Buffers alone cost nothing to send and to read. What is kept for later tasks goes back to its owner a message after
+        // it is dropped, and by then the owner may have made new memory, which costs more than all of that.
+        if small || payload.content().len() as u64 <= above.min(PLACES) {
             return Input::Payload(payload);
         }
         let user = &self.jobs[job];

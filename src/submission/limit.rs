@@ -5,6 +5,7 @@ use super::waiter::drive;
 use crate::events::ClientLog;
 use crate::events::journal::GraphStep;
 use crate::task::call::tolerated;
+use crate::task::context::waiting;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -62,10 +63,10 @@ impl SubmissionLimit {
 
     /// Waits for room. Who is dropped while it waits leaves no gap.
     pub(crate) async fn acquire_async(&self) -> Permit {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = waiting(Arc::clone(&self.permits).acquire_owned()).await;
         if let Some(room) = self.backend.room() {
             // If it says that the client is closed, submitting says so, too.
-            drop(room.await);
+            drop(waiting(room).await);
         }
         Permit { permit: permit.ok(), note: None }
     }

@@ -7,6 +7,7 @@ pub(crate) mod handle;
 pub(crate) mod limit;
 pub(crate) mod reply;
 pub(crate) mod task_map;
+mod together;
 pub(crate) mod waiter;
 
 use crate::error::TaskError;
@@ -19,7 +20,7 @@ use crate::ids::TaskId;
 use crate::lazy_map::{LazyMap, LazyVec};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
-use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled, wait_polling};
+use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled};
 use crate::submission::limit::Permit;
 use crate::submission::task_map::TaskMap;
 use parking_lot::Mutex;
@@ -28,8 +29,6 @@ use smallvec::SmallVec;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::Waker;
-use std::time::Instant;
 
 type Waiters = SmallVec<[Waiter; 1]>;
 
@@ -625,67 +624,6 @@ impl Submission {
             ResultState::Failed(e) => Some(e.clone()),
             _ => None,
         })
-    }
-
-    /// Whether nobody needs to wait any more; with `or_failure`, nobody who wants to know of the first failure.
-    fn is_over(&self, state: &State, or_failure: bool) -> bool {
-        state.missing == 0 || ((self.fails_fast || or_failure) && state.failed > 0)
-    }
-
-    /// Waits until every output is here, or one has failed where that ends it; `false` if the time is over before.
-    pub(crate) fn wait_all(&self, deadline: Option<Instant>) -> bool {
-        self.wait_over(deadline, false)
-    }
-
-    /// Waits until every output is here, or one has failed.
-    pub(crate) fn wait_all_or_failure(&self) -> bool {
-        self.wait_over(None, true)
-    }
-
-    fn wait_over(&self, deadline: Option<Instant>, or_failure: bool) -> bool {
-        wait_polling(
-            deadline,
-            || self.backend.poll(),
-            || {
-                let mut state = self.state.lock();
-                let over = self.is_over(&state, or_failure);
-                if !over {
-                    // The first failure calls all of these, also those that wait on.
-                    Self::add_waiter(&mut *state.when_all, Waiter::here());
-                }
-                over
-            },
-        )
-    }
-
-    /// Whether every output is here, or one has failed where that ends it; if not, the waker is told when it is.
-    pub(crate) fn poll_all(&self, waker: &Waker) -> bool {
-        self.poll_over(waker, false)
-    }
-
-    /// Whether every output is here, or one has failed; if not, the waker is told when it is.
-    pub(crate) fn poll_all_or_failure(&self, waker: &Waker) -> bool {
-        self.poll_over(waker, true)
-    }
-
-    fn poll_over(&self, waker: &Waker, or_failure: bool) -> bool {
-        {
-            let state = self.state.lock();
-            if self.is_over(&state, or_failure) {
-                return true;
-            }
-            if state.when_all.iter().any(|waiter| waiter.will_wake(waker)) {
-                return false;
-            }
-        }
-        // Cloning it runs the code of whoever made it.
-        let waiter = Waiter::waker(waker);
-        let mut state = self.state.lock();
-        let over = self.is_over(&state, or_failure);
-        let unused = if over { Some(waiter) } else { Self::add_waiter(&mut *state.when_all, waiter) };
-        drop(state);
-        drop(unused);
-        over
     }
 
     /// Takes an output that is here, for the last time.

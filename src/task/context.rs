@@ -1,7 +1,11 @@
 //! What a task may ask about itself while it runs.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// The task that calls.
@@ -21,9 +25,13 @@ pub(crate) trait TaskScope {
     fn info(&self) -> TaskInfo;
     fn cancelled(&self) -> bool;
     fn set_progress(&self, fraction: f64);
-    /// The task is about to wait for other tasks: let another task use its thread. Called again when it is over.
-    fn waiting(&self, begins: bool);
+    /// The task is about to wait for other tasks: another task uses its thread until what this gives is dropped. `None`
+    /// where no other task can.
+    fn step_aside(&self) -> Option<Aside>;
 }
+
+/// Whoever drops this takes the place of a task that has waited, on any thread.
+pub(crate) type Aside = Box<dyn Send + Sync>;
 
 thread_local! {
     static SCOPES: RefCell<Vec<Rc<dyn TaskScope>>> = const { RefCell::new(Vec::new()) };
@@ -72,17 +80,43 @@ pub(crate) fn is_task() -> bool {
 
 /// Runs something that waits for other tasks.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
-    struct BlockedGuard(Rc<dyn TaskScope>);
-    impl Drop for BlockedGuard {
-        fn drop(&mut self) {
-            self.0.waiting(false);
-        }
-    }
-    let _blocked = current().map(|scope| {
-        scope.waiting(true);
-        BlockedGuard(scope)
-    });
+    let _aside = current().and_then(|scope| scope.step_aside());
     wait()
+}
+
+/// A wait of async code for other tasks. In a task that begins with the first poll that gives nothing, on the task's own
+/// thread: whoever polls may sleep until the next one.
+#[derive(Default)]
+pub(crate) struct AsyncWait(Option<Aside>);
+
+impl AsyncWait {
+    /// Notes what a poll gives.
+    pub(crate) fn polled<T>(&mut self, poll: Poll<T>) -> Poll<T> {
+        match poll {
+            Poll::Ready(_) => self.0 = None,
+            Poll::Pending if self.0.is_none() => self.0 = current().and_then(|scope| scope.step_aside()),
+            Poll::Pending => {}
+        }
+        poll
+    }
+}
+
+impl fmt::Debug for AsyncWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AsyncWait({})", self.0.is_some())
+    }
+}
+
+/// As [`poll_fn`], for what waits for tasks.
+pub(crate) fn poll_waiting<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> impl Future<Output = T> {
+    let mut wait = AsyncWait::default();
+    poll_fn(move |cx| wait.polled(poll(cx)))
+}
+
+/// Awaits what waits for tasks.
+pub(crate) async fn waiting<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_waiting(|cx| future.as_mut().poll(cx)).await
 }
 
 /// Inside a task: whether its result is not wanted any more, because it was cancelled or is overdue.

@@ -1,7 +1,7 @@
 //! A value as a payload: its bytes, and its large buffers in shared segments.
 
 use crate::bytes::Bytes;
-use crate::ipc::out_of_band::{encode_with, write_large};
+use crate::ipc::out_of_band::{Copies, encode_with, write_large};
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::{SegmentError, SegmentPool};
 use crate::ipc::sink::{ByteSink, Written};
@@ -27,6 +27,16 @@ thread_local! {
 ///
 /// Refused is also a value whose own code panics.
 pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -> Result<Payload, EncodeError> {
+    encode_sharing(pool, value, codec, &mut Copies::default())
+}
+
+/// The same. Buffers of the heap of which there are `copies` are not copied again.
+pub(crate) fn encode_sharing(
+    pool: Option<&SegmentPool>,
+    value: &Value,
+    codec: &Codec,
+    copies: &mut Copies,
+) -> Result<Payload, EncodeError> {
     if let Some(pool) = pool
         && let Some(flat) = codec.flat(value).filter(|flat| flat.len() > IN_FRAME)
     {
@@ -37,7 +47,7 @@ pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -
     let mut scratch = SCRATCH.take();
     scratch.clear();
     let payload = guarded_serde("Serialize", || match pool {
-        Some(pool) => encode_by(pool, value, codec, &mut scratch),
+        Some(pool) => encode_by(pool, value, codec, copies, &mut scratch),
         None => encode_inline(value, codec, &mut scratch),
     });
     // Without a pool it may have become long.
@@ -48,16 +58,23 @@ pub(crate) fn encode(pool: Option<&SegmentPool>, value: &Value, codec: &Codec) -
 }
 
 fn encode_inline(value: &Value, codec: &Codec, scratch: &mut Vec<u8>) -> Result<Payload, EncodeError> {
-    let (encoded, _) = encode_with(None, || codec.encode(value, scratch, usize::MAX)).map_err(EncodeError::NoRoom)?;
+    let (encoded, _) = encode_with(None, &mut Copies::default(), || codec.encode(value, scratch, usize::MAX))
+        .map_err(EncodeError::NoRoom)?;
     encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;
     Ok(Payload::new(&scratch[..], Vec::new(), None))
 }
 
-fn encode_by(pool: &SegmentPool, value: &Value, codec: &Codec, scratch: &mut Vec<u8>) -> Result<Payload, EncodeError> {
+fn encode_by(
+    pool: &SegmentPool,
+    value: &Value,
+    codec: &Codec,
+    copies: &mut Copies,
+    scratch: &mut Vec<u8>,
+) -> Result<Payload, EncodeError> {
     let guess = || codec.measure(value).encoded;
     let mut sink = ByteSink::to_segment(scratch, pool, &guess);
     let (encoded, mut segments) =
-        encode_with(Some(pool), || codec.encode_to(value, &mut sink)).map_err(EncodeError::NoRoom)?;
+        encode_with(Some(pool), copies, || codec.encode_to(value, &mut sink)).map_err(EncodeError::NoRoom)?;
     // A sink that found no room says so itself.
     let written = sink.finish().map_err(EncodeError::NoRoom)?;
     encoded.map_err(|refused| EncodeError::Refused(refused.to_string()))?;

@@ -8,10 +8,11 @@ use crate::ipc::ring::{Ended, Token};
 use crate::job::Outcome;
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
-use crate::task::context::{TaskInfo, TaskScope};
+use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) struct WorkerScope {
     worker: &'static Worker,
@@ -24,6 +25,8 @@ pub(super) struct WorkerScope {
     step: Cell<Option<(&'static Record, u64)>>,
     /// The record of the step in the ring.
     token: Cell<Option<Token>>,
+    /// For how many reasons another executor runs in its place.
+    aside: Arc<AtomicU32>,
 }
 
 impl WorkerScope {
@@ -36,6 +39,7 @@ impl WorkerScope {
             name: RefCell::new(None),
             step: Cell::new(None),
             token: Cell::new(None),
+            aside: Arc::default(),
         }
     }
 
@@ -112,7 +116,24 @@ impl TaskScope for WorkerScope {
         self.worker.page.set_progress(self.thread, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
     }
 
-    fn waiting(&self, begins: bool) {
-        self.worker.waiting(begins);
+    fn step_aside(&self) -> Option<Aside> {
+        if self.aside.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.worker.waiting(true);
+        }
+        Some(Box::new(ExecutorAside { worker: self.worker, reasons: Arc::clone(&self.aside) }))
+    }
+}
+
+/// A reason for which another executor runs in the place of one whose task waits.
+struct ExecutorAside {
+    worker: &'static Worker,
+    reasons: Arc<AtomicU32>,
+}
+
+impl Drop for ExecutorAside {
+    fn drop(&mut self) {
+        if self.reasons.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.worker.waiting(false);
+        }
     }
 }

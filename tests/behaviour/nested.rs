@@ -1,5 +1,8 @@
 //! Tasks that submit tasks and wait for them.
 
+use crate::common::{LONG, block_on};
+use std::future::Future as _;
+use std::task::{Context, Waker};
 use swath::{Client, Future, current_client, delayed, try_delayed};
 
 fn fib(n: u64) -> u64 {
@@ -23,6 +26,40 @@ pub fn deep_waiting(client: &Client) {
         }
     }
     assert_eq!(delayed(down).call(60).compute(client).unwrap(), 60);
+}
+
+async fn inside(n: i64) -> i64 {
+    fn square(x: i64) -> i64 {
+        x * x
+    }
+    let client = current_client().unwrap();
+    let one = client.compute_async(&delayed(square).call(n)).await.unwrap();
+    let limited = client.compute_timeout_async(&delayed(square).call(n), LONG).await.unwrap();
+    let futures = client.map_async(square, 0..n).await.unwrap();
+    let gathered: i64 = client.gather_async(&futures).await.unwrap().iter().sum();
+    let last = client.submit(&delayed(square).call(n)).unwrap().await.unwrap();
+    let (mut completed, mut sum) = (client.as_completed(client.map(square, 0..n).unwrap()), 0);
+    while let Some(future) = completed.next_async().await {
+        sum += future.await.unwrap();
+    }
+    // What is no longer awaited gives nothing away.
+    let mut left = Box::pin(client.compute_async(delayed(square).call(n)));
+    drop(left.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    drop(left);
+    one + limited + last + gathered - sum
+}
+
+/// Each worker's threads are all taken by tasks that await others.
+pub fn waiting_in_async_code(client: &Client) {
+    let wanted: Vec<i64> = (0..12).map(|n| 3 * n * n).collect();
+    let outer = delayed(|n: i64| block_on(inside(n)));
+    assert_eq!(client.compute(&outer.map(0..12)).unwrap(), wanted);
+    let outer = delayed(|n: i64| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(inside(n))
+    });
+    assert_eq!(client.compute(&outer.map(0..12)).unwrap(), wanted);
+    assert_eq!(delayed(fib).call(7).compute(client).unwrap(), 13, "all places are there again");
 }
 
 pub fn errors_of_inner_tasks(client: &Client) {

@@ -51,7 +51,7 @@ use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::context;
-use crate::task::context::{TaskInfo, TaskScope};
+use crate::task::context::{Aside, TaskInfo, TaskScope};
 use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
@@ -132,15 +132,25 @@ impl TaskScope for ThreadScope {
 
     fn set_progress(&self, _fraction: f64) {}
 
-    fn waiting(&self, begins: bool) {
-        match self.pool.upgrade() {
-            Some(pool) if begins => {
-                if let Some(refused) = pool.step_aside(&self.thread) {
-                    refused.log();
-                }
-            }
-            Some(pool) => pool.step_back(&self.thread),
-            None => {}
+    fn step_aside(&self) -> Option<Aside> {
+        let pool = self.pool.upgrade()?;
+        if let Some(refused) = pool.step_aside(&self.thread) {
+            refused.log();
+        }
+        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
+    }
+}
+
+/// A reason for which another thread runs in the place of this one.
+struct ThreadAside {
+    pool: Weak<ThreadPool>,
+    thread: Arc<PoolThread>,
+}
+
+impl Drop for ThreadAside {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.step_back(&self.thread);
         }
     }
 }
