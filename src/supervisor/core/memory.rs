@@ -46,9 +46,7 @@ impl Core {
             }
         }
         for (id, used) in over {
-            if self.condemn(id, DeathCause::MemoryLimit { used, limit }, true) {
-                fx.kill_family(id);
-            }
+            self.kill(id, DeathCause::MemoryLimit { used, limit }, true, fx);
         }
     }
 

@@ -107,17 +107,10 @@ impl Core {
     }
 
     pub(super) fn kill<E: Effects>(&mut self, id: WorkerId, cause: DeathCause, blame: bool, fx: &mut E) {
-        if self.condemn(id, cause, blame) {
-            fx.kill(id);
-        }
-    }
-
-    /// Remembers why a worker is to be killed; whether there is one.
-    pub(super) fn condemn(&mut self, id: WorkerId, cause: DeathCause, blame: bool) -> bool {
-        let Some(process) = self.fleet.workers.get_mut(&id) else { return false };
+        let Some(process) = self.fleet.workers.get_mut(&id) else { return };
         process.killed.get_or_insert(cause);
         process.blame &= blame;
-        true
+        fx.kill(id);
     }
 
     /// Kills all workers, for no fault of their tasks.
