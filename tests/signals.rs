@@ -152,6 +152,25 @@ fn roles() {
             client.shutdown();
             assert_eq!(signals(), before, "nobody has changed the handlers and the mask of the host");
         }
+        "is paused" => {
+            let limit = Duration::from_millis(1500);
+            let client =
+                Client::builder().workers(2).threads(1).worker_timeout(limit).start_timeout(limit).build().unwrap();
+            client.wait_for_workers(2, LONG).unwrap();
+            let limited = delayed(counted).timeout(Duration::from_secs(2));
+            let runs = client.submit_all(&(0..2).map(|x| limited.call(file("runs"), x)).collect::<Vec<_>>());
+            say_pids(&client);
+            assert_eq!(client.gather(&runs.unwrap()).unwrap(), [0, 1]);
+            assert_eq!(notes(&file("runs")).len(), 2, "nothing has run twice");
+            // A worker that is stopped alone is replaced still.
+            let victim = pids(&client)[0];
+            send_signal(victim, Signal::SIGSTOP);
+            let all = client.submit_all(&(0..4).map(|x| delayed(counted).call(file("more"), x)).collect::<Vec<_>>());
+            assert_eq!(client.gather(&all.unwrap()).unwrap(), [0, 1, 2, 3]);
+            let deaths = client.deaths().unwrap();
+            assert!(deaths.len() == 1 && deaths[0].pid == victim, "{deaths:?}");
+            say("and goes on");
+        }
         "blocks and ignores" => {
             let blocked: SigSet = TO_GROUPS.into_iter().collect();
             sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).unwrap();
@@ -207,6 +226,26 @@ fn a_signal_to_the_group_of_a_host_that_lives_on_costs_no_run() {
         assert_eq!(host.hear(), "0", "{signal}: a worker has died");
         assert!(host.child.wait().unwrap().success(), "{signal}");
         assert_eq!(notes(&runs).len(), 4, "{signal}");
+    }
+}
+
+#[test]
+fn a_pause_of_host_and_workers_is_no_death_and_costs_no_time_limit() {
+    let _clean = Clean::start();
+    // Whoever is continued first must not matter.
+    for host_first in [true, false] {
+        let mut host = Host::start("is paused");
+        let mut all = host.hear_pids();
+        until("both run", || notes(&host.file("runs")).len() == 2);
+        all.insert(if host_first { 0 } else { all.len() }, host.child.id());
+        all.iter().for_each(|&pid| send_signal(pid, Signal::SIGSTOP));
+        std::thread::sleep(Duration::from_secs(4));
+        for &pid in &all {
+            send_signal(pid, Signal::SIGCONT);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(host.hear(), "and goes on");
+        assert!(host.child.wait().unwrap().success());
     }
 }
 

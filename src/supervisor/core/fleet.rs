@@ -75,6 +75,16 @@ impl WorkerProcess {
     }
 }
 
+impl WorkerProcess {
+    /// It could not do what it owes until now.
+    pub(super) fn count_anew(&mut self, now: Instant) {
+        self.owing = None;
+        if let Phase::Starting(since) = &mut self.phase {
+            *since = now;
+        }
+    }
+}
+
 impl Fleet {
     /// The workers that have been welcomed and are not on their way out.
     pub(super) fn ready(&self) -> impl Iterator<Item = WorkerId> + '_ {

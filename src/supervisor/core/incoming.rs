@@ -18,6 +18,7 @@ impl Core {
         message: FromWorker,
         fx: &mut E,
     ) -> std::result::Result<(), String> {
+        self.notice_gap(fx);
         let starting = self.fleet.workers.get(&worker).is_some_and(|p| matches!(p.phase, Phase::Starting(_)));
         match message {
             FromWorker::Hello { version, build } if starting => self.welcome(worker, version, &build, fx)?,

@@ -31,7 +31,7 @@ impl Core {
             return;
         }
         let mut over = Vec::new();
-        let now = fx.now();
+        let now = self.time(fx);
         let workers = self.fleet.workers.iter_mut();
         for (&id, process) in workers.filter(|(_, p)| p.phase == Phase::Ready && p.killed.is_none()) {
             if self.scheduler.in_flight(id) == 0 {
