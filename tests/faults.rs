@@ -57,7 +57,7 @@ fn dies(file: String, times: usize, how: String) -> i64 {
         "overflow" => return deeper(&[1; 64]),
         "SIGKILL" => Signal::SIGKILL,
         "SIGSEGV" => Signal::SIGSEGV,
-        _ => Signal::SIGTERM,
+        _ => Signal::SIGHUP,
     };
     nix::sys::signal::raise(signal).unwrap();
     comes_true(LONG, || false);
@@ -88,7 +88,7 @@ fn a_worker_that_a_task_ends_is_replaced() {
     let _clean = Clean::start();
     let client = processes(2, 1);
     let dir = directory();
-    for how in ["exit", "exit well", "abort", "overflow", "SIGKILL", "SIGSEGV", "SIGTERM"] {
+    for how in ["exit", "exit well", "abort", "overflow", "SIGKILL", "SIGSEGV", "SIGHUP"] {
         let before = client.deaths().unwrap().len();
         let lazy = delayed(dies).call(path(&dir, how), 1, how);
         let beside = delayed(inc).map(0..50);
@@ -103,7 +103,7 @@ fn a_worker_that_a_task_ends_is_replaced() {
                 | ("overflow", DeathCause::Signal(6 | 11))
                 | ("SIGKILL", DeathCause::Signal(9))
                 | ("SIGSEGV", DeathCause::Signal(11))
-                | ("SIGTERM", DeathCause::Signal(15))
+                | ("SIGHUP", DeathCause::Signal(1))
         );
         assert!(right, "{how}: {record:?}");
         // Tasks in a row run as one.
@@ -200,7 +200,7 @@ fn tasks_beside_a_killer_are_not_lost() {
 fn idle_workers_that_are_killed_are_replaced() {
     let _clean = Clean::start();
     let client = processes(2, 1);
-    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGHUP, Signal::SIGINT] {
         let victim = pids(&client)[1];
         send_signal(victim, signal);
         until("it is replaced", || {
@@ -239,7 +239,7 @@ fn busy_workers_that_are_killed_are_replaced() {
     let _clean = Clean::start();
     let client = processes(2, 2);
     let dir = directory();
-    for (i, signal) in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM].into_iter().enumerate() {
+    for (i, signal) in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGHUP].into_iter().enumerate() {
         let (began, open) = (path(&dir, &format!("began{i}")), path(&dir, &format!("gate{i}")));
         fn hold(began: String, open: String, x: i64) -> i64 {
             note(&began, std::process::id());

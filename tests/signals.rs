@@ -12,7 +12,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use swath::{Client, MemoryLimit, delayed};
+use swath::{Client, MemoryLimit, WaitFor, delayed};
 
 /// What a terminal, a service manager or a session's end sends to a whole group, and the program is free to handle.
 const TO_GROUPS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -321,4 +321,38 @@ fn nothing_unreaped_stays_with_a_worker_and_what_a_task_waits_for_is_its_own() {
     assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
     let limit = MemoryLimit::None;
     assert_eq!(Client::local(1, 1, limit).unwrap().compute(&delayed(inc).call(2)).unwrap(), 3);
+}
+
+#[test]
+fn sigterm_retires_a_worker_and_costs_no_run() {
+    let _clean = Clean::start();
+    let dir = directory();
+    for threads in [1, 2] {
+        let client = processes(2, threads);
+        let file = path(&dir, &format!("runs of {threads}"));
+        let make = delayed(|x: i64| vec![x; 100_000]);
+        // A result that only one of the workers has moves when that goes.
+        let kept = client.submit_all(&make.map(0..4)).unwrap();
+        client.wait(&kept, WaitFor::All, Some(LONG)).unwrap();
+        let runs = client.submit_all(&(0..8).map(|x| delayed(counted).call(&*file, x)).collect::<Vec<_>>()).unwrap();
+        until("some run", || notes(&file).len() >= 2);
+        let before = pids(&client);
+        send_signal(before[0], Signal::SIGTERM);
+        // A second one changes nothing.
+        send_signal(before[0], Signal::SIGTERM);
+        assert_eq!(client.gather(&runs).unwrap(), (0..8).collect::<Vec<_>>());
+        assert_eq!(notes(&file).len(), 8, "nothing has run twice");
+        until("it is replaced", || {
+            let now = pids(&client);
+            now.len() == 2 && !now.contains(&before[0]) && !is_alive(before[0])
+        });
+        let sums = kept.iter().map(|f| delayed(|v: Vec<i64>| v.iter().sum::<i64>()).call(f)).collect::<Vec<_>>();
+        assert_eq!(client.compute(&sums).unwrap(), [0, 100_000, 200_000, 300_000]);
+        // An idle one, too.
+        client.wait_for_workers(2, LONG).unwrap();
+        let idle = pids(&client)[1];
+        send_signal(idle, Signal::SIGTERM);
+        until("it is replaced", || !is_alive(idle) && pids(&client).len() == 2);
+        assert_eq!(client.deaths().unwrap().len(), 0, "nobody is blamed");
+    }
 }

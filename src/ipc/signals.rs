@@ -5,11 +5,13 @@
 //! would inherit that, but a handler ends with the program that has it. The host's own handlers and masks are never touched.
 
 use crate::host::report;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal, sigprocmask};
 use nix::sys::signal::{SigmaskHow, kill, raise};
 use nix::unistd::{Pid, getpid, getppid};
 use std::ffi::c_int;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Lets all signals in, and has those that were ignored do by default what they do. To be called while the process has one
@@ -92,6 +94,26 @@ extern "C" fn alarmed(_: c_int) {
         let _ = kill(Pid::from_raw(0), Signal::SIGKILL);
     }
     die_of(Signal::SIGALRM);
+}
+
+static ON_SIGTERM: OnceLock<fn()> = OnceLock::new();
+
+/// Has SIGTERM call this instead of ending the process. It is called inside a handler, and may do only what that may.
+pub(crate) fn on_sigterm(call: fn()) {
+    if ON_SIGTERM.set(call).is_ok() {
+        handle(Signal::SIGTERM, terminated);
+    }
+}
+
+extern "C" fn terminated(_: c_int) {
+    match ON_SIGTERM.get() {
+        Some(call) if is_worker() => {
+            let before = Errno::last();
+            call();
+            before.set();
+        }
+        _ => die_of(Signal::SIGTERM),
+    }
 }
 
 /// What the signal does by default.

@@ -29,6 +29,7 @@ use crate::ipc::disk::{self, Disk};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
+use crate::ipc::signals::on_sigterm;
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
@@ -46,7 +47,7 @@ use queue::Queue;
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -81,10 +82,24 @@ pub(crate) struct Worker {
     /// Functions whose names the supervisor has been told.
     introduced: Mutex<FxHashSet<u64>>,
     watcher: WatcherWaker,
+    /// SIGTERM has come, and the supervisor has not been told.
+    terminated: AtomicBool,
     client: OnceLock<Arc<crate::remote::Remote>>,
     /// The way to the exporter, the thread that sends results which must be read from disk first, or take long to encode.
     /// Empty until needed.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
+}
+
+/// The worker that this process is, for signal handlers.
+static THIS: OnceLock<&'static Worker> = OnceLock::new();
+
+/// SIGTERM asks for an orderly end. This runs in a signal handler.
+fn sigterm_came() {
+    if let Some(worker) = THIS.get() {
+        worker.terminated.store(true, Ordering::Release);
+        // Where that fails, the watcher finds its descriptors closed by itself.
+        let _ = worker.watcher.wake();
+    }
 }
 
 /// Serves a supervisor until it closes the connection.
@@ -178,10 +193,14 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         capture: OutputCapture::open(),
         introduced: Mutex::default(),
         watcher: WatcherWaker::new()?,
+        terminated: AtomicBool::new(false),
         client: OnceLock::new(),
         exporter: OnceLock::new(),
         welcome,
     }));
+    if THIS.set(worker).is_ok() {
+        on_sigterm(sigterm_came);
+    }
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));

@@ -55,7 +55,7 @@ impl WatcherWaker {
     }
 
     /// Something has happened: a watcher that waits wakes up. An error: the descriptor is not what it was.
-    fn wake(&self) -> Result<(), Errno> {
+    pub(super) fn wake(&self) -> Result<(), Errno> {
         self.note();
         self.waker.wake()
     }
@@ -127,6 +127,9 @@ impl Worker {
             if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
                 self.page.add_sample(process);
                 sampled = Some(Instant::now());
+            }
+            if self.terminated.swap(false, Ordering::AcqRel) {
+                self.supervisor.send(&FromWorker::Retire);
             }
             self.send_finished();
             self.eased();

@@ -52,6 +52,8 @@ pub(super) struct WorkerProcess {
     pub(super) overrun: Overrun,
     /// It is on its way out, to be replaced.
     pub(super) recycling: bool,
+    /// It was sent SIGTERM, and is to be on its way out as soon as that holds nobody up.
+    pub(super) terminated: bool,
 }
 
 impl WorkerProcess {
@@ -71,6 +73,7 @@ impl WorkerProcess {
             unmanaged: Floor::default(),
             overrun: Overrun::default(),
             recycling: false,
+            terminated: false,
         }
     }
 }

@@ -38,6 +38,12 @@ impl Core {
             FromWorker::Released(segments) => self.loans.take_back(Borrower::Worker(worker), segments),
             FromWorker::FilesEnded(files) => self.files_ended(files, owner_of(worker), fx),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
+            FromWorker::Retire => {
+                if let Some(process) = self.fleet.workers.get_mut(&worker) {
+                    process.terminated = true;
+                }
+                self.retire_terminated();
+            }
             FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {
                 self.scheduler.blocked(worker, delta);

@@ -86,6 +86,13 @@ impl Core {
         self.scheduler.worker_retiring(id);
     }
 
+    /// Replaces the workers that were sent SIGTERM, for no fault of their tasks.
+    pub(super) fn retire_terminated(&mut self) {
+        let terminated = self.fleet.workers.values().filter(|process| process.terminated && !process.recycling);
+        let terminated: Vec<WorkerId> = terminated.map(|process| process.id).collect();
+        terminated.into_iter().for_each(|id| self.recycle(id, "it was sent SIGTERM"));
+    }
+
     /// A task of a worker waits for tasks of its own. If the worker were on its way out, they might have nowhere to run.
     pub(super) fn stay(&mut self, id: WorkerId) {
         let Some(process) = self.fleet.workers.get_mut(&id) else { return };

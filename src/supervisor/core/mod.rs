@@ -239,6 +239,7 @@ impl Core {
             self.tell_session(session, ToSession::Deliveries(Vec::new()), fx);
         }
         self.end_silent(fx);
+        self.retire_terminated();
         self.guard_memory(fx);
         let now = self.time(fx);
         if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > STOP_GRACE) {
