@@ -32,6 +32,11 @@ const CLEANS: &str = "janitor";
 /// Tells such a process whose end it is: a process id, and the socket of that process.
 const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCKET");
 
+/// The process was started as a worker whose program is to call [`init`](crate::init).
+static MUST_CALL_INIT: AtomicBool = AtomicBool::new(false);
+
+/// How a process exits that was started as a worker and has not become one, see [`end_missed`].
+pub(crate) const NO_WORKER: i32 = 75;
 /// How a process exits that a task has forked and that would act for its worker.
 const FORK: i32 = 74;
 
@@ -66,9 +71,12 @@ unsafe extern "C" {
 /// # Safety
 /// Only the loader may call it, as an entry of `.init_array`.
 pub(crate) unsafe extern "C" fn hook<R: Roles>(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
-    let how = std::env::var_os(WORKER).unwrap_or_default();
+    let Some(how) = std::env::var_os(WORKER) else { return };
+    // SAFETY: before `main` there is one thread, so nobody reads the environment meanwhile. Nobody else has that variable: a
+    // program that loads this as a library, with threads of its own, comes no further than this.
+    unsafe { std::env::remove_var(WORKER) };
     if how != HOOKED && how != CLEANS {
-        return;
+        return MUST_CALL_INIT.store(how == CALLED, Ordering::Relaxed);
     }
     if how == HOOKED {
         signals::reset();
@@ -103,7 +111,15 @@ pub(crate) fn become_worker_if_started_as_one<R: Roles>() {
 /// Whether this process was started as a worker and has not become one: its `main` lacks the call of
 /// [`init`](crate::init).
 pub(crate) fn missed_init() -> bool {
-    std::env::var_os(WORKER).is_some()
+    MUST_CALL_INIT.load(Ordering::Relaxed)
+}
+
+/// Ends a process that was started as a worker and would start workers of its own: going on, it would be the program a
+/// second time, unseen.
+pub(crate) fn end_missed() -> ! {
+    let words = b"this process was started as a worker and has come as far as to build a client, so it ends: call `swath::init()` first in `main`\n";
+    let _ = nix::unistd::write(std::io::stderr(), words);
+    exit_now(NO_WORKER)
 }
 
 fn become_worker<R: Roles>() -> ! {
@@ -111,9 +127,6 @@ fn become_worker<R: Roles>() -> ! {
     if ONCE.swap(true, Ordering::AcqRel) {
         exit_now(70);
     }
-    // SAFETY: before `main`, and in `init` by its contract as the first line of it, this is the only thread, so nobody
-    // reads the environment meanwhile. Without the variable, processes that tasks start are no workers.
-    unsafe { std::env::remove_var(WORKER) };
     let page = std::env::var(PAGE).ok().and_then(|name| name.parse().ok());
     signals::survive_writes();
     signals::die_with_parent();
