@@ -57,7 +57,7 @@ fn dies(file: String, times: usize, how: String) -> i64 {
         "overflow" => return deeper(&[1; 64]),
         "SIGKILL" => Signal::SIGKILL,
         "SIGSEGV" => Signal::SIGSEGV,
-        _ => Signal::SIGTERM,
+        _ => Signal::SIGHUP,
     };
     nix::sys::signal::raise(signal).unwrap();
     comes_true(LONG, || false);
@@ -88,7 +88,7 @@ fn a_worker_that_a_task_ends_is_replaced() {
     let _clean = Clean::start();
     let client = processes(2, 1);
     let dir = directory();
-    for how in ["exit", "exit well", "abort", "overflow", "SIGKILL", "SIGSEGV", "SIGTERM"] {
+    for how in ["exit", "exit well", "abort", "overflow", "SIGKILL", "SIGSEGV", "SIGHUP"] {
         let before = client.deaths().unwrap().len();
         let lazy = delayed(dies).call(path(&dir, how), 1, how);
         let beside = delayed(inc).map(0..50);
@@ -103,7 +103,7 @@ fn a_worker_that_a_task_ends_is_replaced() {
                 | ("overflow", DeathCause::Signal(6 | 11))
                 | ("SIGKILL", DeathCause::Signal(9))
                 | ("SIGSEGV", DeathCause::Signal(11))
-                | ("SIGTERM", DeathCause::Signal(15))
+                | ("SIGHUP", DeathCause::Signal(1))
         );
         assert!(right, "{how}: {record:?}");
         // Tasks in a row run as one.
@@ -200,7 +200,7 @@ fn tasks_beside_a_killer_are_not_lost() {
 fn idle_workers_that_are_killed_are_replaced() {
     let _clean = Clean::start();
     let client = processes(2, 1);
-    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGHUP, Signal::SIGINT] {
         let victim = pids(&client)[1];
         send_signal(victim, signal);
         until("it is replaced", || {
@@ -230,7 +230,7 @@ fn a_client_may_be_started_where_signals_are_ignored() {
         let ignored = u64::from_str_radix(ignored, 16).unwrap();
         let ignores = |signal: Signal| ignored & (1 << (signal as i32 - 1)) != 0;
         assert!(!ignores(Signal::SIGALRM), "it ends a worker whose client has gone");
-        assert!(ignores(Signal::SIGINT), "whoever interrupts others does not mean this program");
+        assert!(!ignores(Signal::SIGINT), "whoever interrupts others does not reach it: it has a group of its own");
     }
 }
 
@@ -239,7 +239,7 @@ fn busy_workers_that_are_killed_are_replaced() {
     let _clean = Clean::start();
     let client = processes(2, 2);
     let dir = directory();
-    for (i, signal) in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM].into_iter().enumerate() {
+    for (i, signal) in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGHUP].into_iter().enumerate() {
         let (began, open) = (path(&dir, &format!("began{i}")), path(&dir, &format!("gate{i}")));
         fn hold(began: String, open: String, x: i64) -> i64 {
             note(&began, std::process::id());
@@ -552,9 +552,7 @@ fn processes_that_tasks_leave_behind_hold_nothing_up() {
     let began = Instant::now();
     drop(client);
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-    for pid in [orphan, second] {
-        send_signal(pid, Signal::SIGKILL);
-    }
+    until("they have ended with their workers", || ![orphan, second].into_iter().any(is_alive));
 }
 
 /// A role that runs, and what it says.

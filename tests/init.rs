@@ -13,8 +13,8 @@ const ROLE: &str = "SWATH_TEST_ROLE";
 /// What the first worker says instead of hello, and a file that tells the others that they are not the first.
 const WORDS: &str = "SWATH_TEST_WORDS";
 const SAID: &str = "SWATH_TEST_SAID";
-/// How the library starts workers.
-const WORKER: &str = "SWATH_WORKER_PROCESS";
+/// What the library has in the environment of workers.
+const WORKER: &str = "SWATH_WORKER_PAGE";
 const LONG: Duration = Duration::from_secs(30);
 
 fn main() -> swath::Result<()> {
@@ -96,7 +96,12 @@ fn calls_init() -> swath::Result<()> {
 fn lacks_init() -> swath::Result<()> {
     let client = builder().start_timeout(Duration::from_secs(2)).build()?;
     let reason = delayed(inc).call(1).compute(&client).unwrap_err().to_string();
-    for words in ["call `swath::init()` first in `main`", "no worker has come to work for 2s", "StartMethod::Init"] {
+    for words in [
+        "did not become a worker",
+        "call `swath::init()` first in `main`",
+        "no worker has come to work for 2s",
+        "StartMethod::Init",
+    ] {
         assert!(reason.contains(words), "{reason}");
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::events::{self, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::ThreadPool;
 use crate::ipc::page::MOST_THREADS;
+use crate::ipc::start::{end_missed, missed_init};
 use crate::memory::limit::MemoryLimit;
 use crate::memory::machine::available_memory;
 use crate::memory::thresholds::Thresholds;
@@ -17,6 +18,7 @@ use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
+use crate::task::image::outside_executable;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -397,10 +399,20 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a bad option; [`Error::Spawn`], [`Error::Resource`] or [`Error::Connect`] where workers
-    /// cannot be started or the cluster cannot be reached.
+    /// cannot be started or the cluster cannot be reached; [`Error::NotInExecutable`] where this code is part of a shared
+    /// library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
         let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
+        if missed_init() {
+            // Going on would start workers of a worker, and so on.
+            end_missed();
+        }
+        let elsewhere =
+            if self.cluster.is_some() || self.mode == Mode::Processes { outside_executable() } else { None };
+        if let Some((library, executable)) = elsewhere {
+            return Err(Error::NotInExecutable { library, executable });
+        }
         if let Some(cluster) = &self.cluster {
             return Ok(client(connect(Path::new(cluster), self.name.as_deref())?));
         }

@@ -43,6 +43,8 @@ const FIRST_WORD: Duration = Duration::from_secs(5);
 const FIRST_FRAME: u64 = 1 << 20;
 /// How long workers are kept for a program that has left: the next run of it finds them warm.
 const KEEP: Duration = Duration::from_secs(5);
+/// A look that comes so much late has been held up with everything else.
+const LATE: Duration = Duration::from_secs(1);
 /// How long supervisors may take to stop.
 const STOP: Duration = Duration::from_secs(5);
 /// Sessions are numbered below this; above are those of tasks.
@@ -188,6 +190,20 @@ impl Daemon {
         Ok(self.groups.len() - 1)
     }
 
+    /// Looks, when they have been idle for long enough, which workers nobody needs. Where this process was stopped meanwhile,
+    /// programs were, too, and could not come: the time counts anew.
+    fn retire_later(ctx: &mut Context<Self>) {
+        let after = KEEP + Duration::from_millis(10);
+        let due = Instant::now() + after;
+        ctx.run_later(after, move |cluster, ctx| {
+            if due.elapsed() <= LATE {
+                return cluster.retire();
+            }
+            cluster.groups.iter_mut().for_each(|group| group.idle = Instant::now());
+            Self::retire_later(ctx);
+        });
+    }
+
     /// Stops the workers of builds whose programs have been away for a while.
     fn retire(&mut self) {
         self.leaving.retain(Addr::connected);
@@ -231,7 +247,7 @@ impl Handler<Admit> for Daemon {
         let id = SessionId(self.next_session);
         let page = ControlPage::create(&self.shared.pages.sibling(id.0), 0).map_err(|e| {
             // The supervisor may have been started for this program alone.
-            ctx.run_later(KEEP, |cluster, _| cluster.retire());
+            Self::retire_later(ctx);
             e.to_string()
         })?;
         self.next_session += 1;
@@ -264,7 +280,7 @@ impl Handler<Left> for Daemon {
                 group.supervisor.do_send(CloseSession(id));
             }
         }
-        ctx.run_later(KEEP + Duration::from_millis(10), |cluster, _| cluster.retire());
+        Self::retire_later(ctx);
     }
 }
 

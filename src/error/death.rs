@@ -1,5 +1,6 @@
 //! What is known about the death of a worker process.
 
+use crate::ipc::start::NO_WORKER;
 use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -109,6 +110,9 @@ impl DeathRecord {
 impl fmt::Display for DeathCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Exited(NO_WORKER) => {
+                f.write_str("did not become a worker, but ran its program as far as to build a client")
+            }
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Signal(n) => match nix::sys::signal::Signal::try_from(*n) {
                 Ok(s) => write!(f, "killed by {s}"),

@@ -70,9 +70,22 @@ pub enum Error {
     },
     /// A task function lives in a shared library, where worker processes cannot find it.
     #[error("`{function}` is not part of this executable, so worker processes cannot call it; link it statically")]
-    NotInExecutable {
+    FunctionNotInExecutable {
         /// Path of the function.
         function: String,
+    },
+    /// swath itself lives in a shared library: an extension module, a plugin, a cell of a notebook. Worker processes are the
+    /// executable, started again, which would run that from its beginning. Nothing has been started.
+    #[error(
+        "swath is part of the shared library `{}`, and worker processes would be the executable `{}`, started again: use \
+         `Client::threads` or `Client::sync`, or have a program of its own, which links swath, run the tasks",
+        library.display(), executable.display()
+    )]
+    NotInExecutable {
+        /// The library.
+        library: PathBuf,
+        /// The executable of this process.
+        executable: PathBuf,
     },
     /// Worker processes could not be started or do not come up.
     #[error("cannot start worker processes: {reason}")]

@@ -138,8 +138,9 @@ impl MapTasks {
         skip: impl Fn(u32) -> bool,
     ) -> Result<WiredPart> {
         let function = self.function();
-        let offset =
-            function.offset().ok_or_else(|| Error::NotInExecutable { function: function.path().to_string() })?;
+        let offset = function
+            .offset()
+            .ok_or_else(|| Error::FunctionNotInExecutable { function: function.path().to_string() })?;
         let n = ids.len();
         let mut part = WiredPart { next: ids.end, ends: Vec::with_capacity(n), ..WiredPart::default() };
         let spec = &mut part.spec;

@@ -203,7 +203,7 @@ impl JobWriter<'_> {
                 _ => {
                     let offset = function
                         .offset()
-                        .ok_or_else(|| Error::NotInExecutable { function: function.path().to_string() })?;
+                        .ok_or_else(|| Error::FunctionNotInExecutable { function: function.path().to_string() })?;
                     *last = Some((*function, offset));
                     offset
                 }
@@ -249,8 +249,9 @@ impl JobWriter<'_> {
                 for item in items {
                     self.operand(body, node, item, refs)?;
                 }
-                let offset =
-                    record.offset().ok_or_else(|| Error::NotInExecutable { function: record.path().to_string() })?;
+                let offset = record
+                    .offset()
+                    .ok_or_else(|| Error::FunctionNotInExecutable { function: record.path().to_string() })?;
                 program::inline_step(body, offset, items.len());
                 Ok(())
             }

@@ -5,24 +5,24 @@
 //! this crate can be a worker without a line in its `main`. What a process becomes is said by [`Roles`].
 
 use super::page::PageName;
+use super::process_tree::{PAGE, adopt_orphans, started_with};
+use super::signals;
 use super::socket::Socket;
 use crate::host::report;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction, signal};
-use nix::unistd::{Pid, getppid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::ffi::{c_char, c_int};
 use std::io::{PipeWriter, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set for worker processes only; its value says how they begin.
 pub(crate) const WORKER: &str = "SWATH_WORKER_PROCESS";
-/// Tells a worker its control page, which it is to remove if the supervisor dies before saying anything.
-const PAGE: &str = "SWATH_WORKER_PAGE";
 /// The worker begins before `main`.
 const HOOKED: &str = "hook";
 /// The worker begins in [`init`](crate::init).
@@ -32,6 +32,11 @@ const CLEANS: &str = "janitor";
 /// Tells such a process whose end it is: a process id, and the socket of that process.
 const MASTER: (&str, &str) = ("SWATH_JANITOR_OF_PROCESS", "SWATH_JANITOR_OF_SOCKET");
 
+/// The process was started as a worker whose program is to call [`init`](crate::init).
+static MUST_CALL_INIT: AtomicBool = AtomicBool::new(false);
+
+/// How a process exits that was started as a worker and has not become one, see [`end_missed`].
+pub(crate) const NO_WORKER: i32 = 75;
 /// How a process exits that a task has forked and that would act for its worker.
 const FORK: i32 = 74;
 
@@ -66,9 +71,15 @@ unsafe extern "C" {
 /// # Safety
 /// Only the loader may call it, as an entry of `.init_array`.
 pub(crate) unsafe extern "C" fn hook<R: Roles>(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) {
-    let how = std::env::var_os(WORKER).unwrap_or_default();
+    let Some(how) = std::env::var_os(WORKER) else { return };
+    // SAFETY: before `main` there is one thread, so nobody reads the environment meanwhile. Nobody else has that variable: a
+    // program that loads this as a library, with threads of its own, comes no further than this.
+    unsafe { std::env::remove_var(WORKER) };
     if how != HOOKED && how != CLEANS {
-        return;
+        return MUST_CALL_INIT.store(how == CALLED, Ordering::Relaxed);
+    }
+    if how == HOOKED {
+        signals::reset();
     }
     // SAFETY: the linker puts these around the array of constructors that the loader is just walking through. Ours is
     // one of them; those behind it have not run yet, and this process never returns to the loader to have them run.
@@ -92,6 +103,7 @@ pub(crate) unsafe extern "C" fn hook<R: Roles>(argc: c_int, argv: *const *const 
 /// Turns this process into a worker if it was started as one; to be called while it has one thread.
 pub(crate) fn become_worker_if_started_as_one<R: Roles>() {
     if missed_init() {
+        signals::reset();
         become_worker::<R>();
     }
 }
@@ -99,7 +111,15 @@ pub(crate) fn become_worker_if_started_as_one<R: Roles>() {
 /// Whether this process was started as a worker and has not become one: its `main` lacks the call of
 /// [`init`](crate::init).
 pub(crate) fn missed_init() -> bool {
-    std::env::var_os(WORKER).is_some()
+    MUST_CALL_INIT.load(Ordering::Relaxed)
+}
+
+/// Ends a process that was started as a worker and would start workers of its own: going on, it would be the program a
+/// second time, unseen.
+pub(crate) fn end_missed() -> ! {
+    let words = b"this process was started as a worker and has come as far as to build a client, so it ends: call `swath::init()` first in `main`\n";
+    let _ = nix::unistd::write(std::io::stderr(), words);
+    exit_now(NO_WORKER)
 }
 
 fn become_worker<R: Roles>() -> ! {
@@ -107,17 +127,10 @@ fn become_worker<R: Roles>() -> ! {
     if ONCE.swap(true, Ordering::AcqRel) {
         exit_now(70);
     }
-    // SAFETY: before `main`, and in `init` by its contract as the first line of it, this is the only thread, so nobody
-    // reads the environment meanwhile. Without the variable, processes that tasks start are no workers.
-    unsafe { std::env::remove_var(WORKER) };
     let page = std::env::var(PAGE).ok().and_then(|name| name.parse().ok());
-    // SAFETY: as above.
-    unsafe { std::env::remove_var(PAGE) };
-    for ignored in [Signal::SIGPIPE, Signal::SIGXFSZ] {
-        // SAFETY: ignoring a signal installs no code that could run at a bad moment. A peer that went away and a file
-        // that grew too large are error codes then.
-        let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
-    }
+    signals::survive_writes();
+    signals::die_with_parent();
+    adopt_orphans();
     match take_stdin() {
         Ok(socket) => R::worker(socket, page),
         Err(_) => exit_now(71),
@@ -225,6 +238,8 @@ pub(crate) fn spawn(command: &mut Command, page: &PageName, before_main: bool) -
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // No signal to this group is meant for it.
+        .process_group(0)
         .spawn()?;
     Ok((child, ours))
 }
@@ -238,55 +253,15 @@ pub(crate) fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// The process that started this one.
-static PARENT: AtomicI32 = AtomicI32::new(0);
-
-/// Sees to it that this process ends soon after the one that started it, also when it is stopped, or when the end of its
-/// socket cannot be seen because a fork of that process holds the other side open.
-///
-/// The signal that the kernel sends then must not kill at once: the socket's end is what makes a worker remove what the
-/// supervisor has left behind.
-pub(crate) fn die_with_parent() {
-    PARENT.store(getppid().as_raw(), Ordering::Release);
-    // The alarm's signal may be ignored where the program was started, which all its processes inherit.
-    // SAFETY: this installs no code that could run at a bad moment.
-    let ends = unsafe { signal(Signal::SIGALRM, SigHandler::SigDfl) };
-    let action = SigAction::new(SigHandler::Handler(continued), SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the handler does nothing that a handler may not do.
-    let handled = unsafe { sigaction(Signal::SIGCONT, &action) };
-    if let Err(e) = ends.and(handled).and_then(|_| nix::sys::prctl::set_pdeathsig(Signal::SIGCONT)) {
-        report!(Debug, "no parent-death signal: {e}");
-    }
-}
-
-/// Also called when somebody else lets the process go on, or when only the thread that started it has ended.
-extern "C" fn continued(_: c_int) {
-    if getppid().as_raw() != PARENT.load(Ordering::Acquire) {
-        // Its signal ends the process, unless that has ended by itself by then.
-        nix::unistd::alarm::set(1);
-    }
-}
-
 /// Has the workers of dead supervisors, which these pages were of, go on if they are stopped: they see then that it has ended.
 ///
-/// [`die_with_parent`] does so for each, but not for one that was stopped in the moments before it was called.
+/// [`die_with_parent`](signals::die_with_parent) does so for each, but not for one that was stopped in the moments before it was called.
 pub(crate) fn wake_orphans(pages: &[PageName]) {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
     if pages.is_empty() {
         return;
     }
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // What a process was started with. That of another user's cannot be read.
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        let value = |variable: &[u8]| -> Option<PageName> {
-            let value = variable.strip_prefix(PAGE.as_bytes())?.strip_prefix(b"=")?;
-            std::str::from_utf8(value).ok()?.parse().ok()
-        };
-        let page = environment.split(|byte| *byte == 0).find_map(value);
-        if page.is_some_and(|page| pages.iter().any(|dead| dead.has_owner_of(&page)))
-            && let Err(e) = kill(Pid::from_raw(pid), Signal::SIGCONT)
-        {
+    for pid in started_with(|page| pages.iter().any(|dead| dead.has_owner_of(page))) {
+        if let Err(e) = kill(Pid::from_raw(pid as i32), Signal::SIGCONT) {
             report!(Debug, "process {pid} of a dead supervisor cannot be woken: {e}");
         }
     }

@@ -93,6 +93,8 @@ pub(crate) enum FromWorker {
     Paused(bool),
     /// It found no room in shared memory.
     NoRoomNow,
+    /// It was sent SIGTERM, and asks to be replaced.
+    Retire,
     Session(Request),
 }
 

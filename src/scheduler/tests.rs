@@ -866,6 +866,17 @@ fn an_overdue_task_fails_at_once() {
 }
 
 #[test]
+fn a_run_that_took_longer_only_by_time_that_does_not_count_is_in_time() {
+    let mut rig = Rig::new(1, 1);
+    let options = WireOptions { timeout_ms: Some(50), ..WireOptions::default() };
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, options));
+    let run = rig.take(0, task(1, 0));
+    rig.now += Duration::from_micros(49_999);
+    rig.end_run(0, &run, 5_000_000, Outcome::Value(Payload::inline(&[0])));
+    assert_eq!(rig.told(), [(0, Ok(vec![0]))]);
+}
+
+#[test]
 fn what_ended_after_its_limit_has_failed_though_nobody_had_looked() {
     let mut rig = Rig::new(1, 1);
     let options = WireOptions { timeout_ms: Some(50), retries: 1, ..WireOptions::default() };
@@ -874,6 +885,7 @@ fn what_ended_after_its_limit_has_failed_though_nobody_had_looked() {
         assert_eq!(rig.on(0), [0]);
         assert_eq!(rig.told(), []);
         let run = rig.take(0, task(1, 0));
+        rig.now += Duration::from_micros(50_001);
         rig.end_run(0, &run, 50_001, outcome);
     }
     let error = rig.delivered[0].result.as_ref().unwrap_err();

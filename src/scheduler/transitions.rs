@@ -70,9 +70,10 @@ impl Scheduler {
             self.settle();
             return;
         };
+        let exceeded = self.exceeded(r, worker, run_us);
         self.land(r, worker, seq);
         self.learn_time(r, run_us, outcome.is_success());
-        if let Some(limit) = self.exceeded(r, run_us) {
+        if let Some(limit) = exceeded {
             // Its end was faster than the look at its deadline.
             self.workers[worker].outbox.drop.extend(outcome.held(id));
             let failure = self.failure_of(r, Some(worker), Cause::TimedOut { limit });
@@ -106,12 +107,16 @@ impl Scheduler {
         self.settle();
     }
 
-    /// The time limit that a run has exceeded, if it has.
-    fn exceeded(&self, r: TaskRef, run_us: u32) -> Option<Duration> {
+    /// The time limit that a run has exceeded, if it has. What its worker measured may contain time that does not count, in
+    /// which neither it nor the supervisor ran: its deadline has not come then.
+    fn exceeded(&self, r: TaskRef, worker: WorkerIndex, run_us: u32) -> Option<Duration> {
         let job = &self.jobs[r.job];
         let laned = job.tasks[r.index as usize].has(flag::LANED);
         let limit = laned.then(|| job.time_limit(r.index)).flatten()?;
-        (Duration::from_micros(run_us.into()) > limit).then_some(limit)
+        let took_longer = Duration::from_micros(run_us.into()) > limit;
+        let mut deadlines = self.workers[worker].deadlines.iter();
+        let mut is_due = || deadlines.any(|(at, task)| *task == r && *at <= self.now);
+        (took_longer && is_due()).then_some(limit)
     }
 
     /// Takes a task out of what its worker has in flight. Its state is still `Assigned`, for the caller to change.

@@ -32,11 +32,9 @@ pub(crate) trait Effects {
     /// Starts a worker: its process, its connection and its control page. The answer is the process's number.
     fn spawn(&mut self, worker: WorkerId) -> Result<u32>;
 
-    /// Kills the process of a worker. Its end is told to the core as that of any other.
+    /// Kills the process of a worker with all processes that its tasks have started. Its end is told to the core as that of
+    /// any other.
     fn kill(&mut self, worker: WorkerId);
-
-    /// Kills the process of a worker with all processes that its tasks have started.
-    fn kill_family(&mut self, worker: WorkerId);
 
     /// Forgets a worker whose process has ended, with what it still had of the shared memory. Its page goes with the answer.
     fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>>;

@@ -52,11 +52,6 @@ impl Uplink for InProcess {
 
 /// Starts workers of this executable under a supervisor in a thread of this process.
 pub(crate) fn start_here(settings: Settings) -> Result<Arc<Remote>> {
-    if crate::ipc::start::missed_init() {
-        // Going on would start workers of a worker, and so on.
-        let reason = "this process was started as a worker: call `swath::init()` first in `main`".to_string();
-        return Err(Error::Spawn { reason });
-    }
     let shared = SharedMemory::new(&settings)?;
     let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
     let pool = shared.pool.clone();

@@ -14,17 +14,16 @@ use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::ipc::page::{ControlPage, PageError};
+use crate::ipc::process_tree::{kill_group, undo};
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{Attachments, FileId, SegmentId};
 use crate::ipc::start;
 use crate::memory::oom::{Killer, Verdict};
-use crate::memory::process::{Statm, descendants, with_descendants};
+use crate::memory::process::{Statm, with_descendants};
 use crate::message::{Malformed, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::settings::{Settings, StartMethod};
 use actix::prelude::*;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rustc_hash::FxHashMap;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -143,8 +142,7 @@ impl LiveEffects {
     pub(super) fn undo_start(&mut self) {
         for mut worker in std::mem::take(&mut self.workers).into_values() {
             if let Some(child) = &mut worker.child {
-                let _ = child.kill();
-                let _ = child.wait();
+                undo(child);
             }
         }
         self.unlink_pages();
@@ -248,8 +246,7 @@ impl Effects for LiveEffects {
         let automatic = self.start.method == StartMethod::Automatic;
         let (mut child, socket) = start::spawn(&mut command, page.name(), automatic).map_err(|e| not_started(&e))?;
         let connection = Connection::new(socket).map_err(|e| {
-            let _ = child.kill();
-            let _ = child.wait();
+            undo(&mut child);
             Error::Spawn { reason: format!("its socket is of no use: {e}") }
         })?;
         let pid = child.id();
@@ -267,19 +264,8 @@ impl Effects for LiveEffects {
     }
 
     fn kill(&mut self, worker: WorkerId) {
-        let Some(worker) = self.workers.get(&worker) else { return };
-        if let Err(e) = kill(Pid::from_raw(worker.pid as i32), Signal::SIGKILL) {
-            report!(Warn, "process {} cannot be killed: {e}", worker.pid);
-        }
-    }
-
-    fn kill_family(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id) else { return };
-        let family = descendants(worker.pid);
-        self.kill(id);
-        for pid in family {
-            // It may have ended by itself.
-            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        if let Some(worker) = self.workers.get(&worker) {
+            kill_group(worker.pid);
         }
     }
 

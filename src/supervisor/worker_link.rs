@@ -9,6 +9,7 @@ use crate::ids::WorkerId;
 use crate::ipc::captured::CHUNK;
 use crate::ipc::event_loop::register;
 use crate::ipc::page::ControlPage;
+use crate::ipc::process_tree::{has_ended, kill_group, kill_started_with};
 use crate::ipc::start;
 use crate::supervisor::connection::Connection;
 use actix::prelude::*;
@@ -48,7 +49,7 @@ impl Actor for WorkerLink {
     fn started(&mut self, ctx: &mut Context<Self>) {
         let Some(mut child) = self.child.take() else { return ctx.stop() };
         let (worker, supervisor) = (self.worker, self.supervisor.clone());
-        let page = Arc::clone(&self.page);
+        let (page, own_page) = (Arc::clone(&self.page), Arc::clone(&self.page));
         let alive = Rc::new(Cell::new(true));
         let listens: Rc<dyn Fn() -> bool> = {
             let alive = Rc::clone(&alive);
@@ -66,7 +67,7 @@ impl Actor for WorkerLink {
         let service = async move {
             let exited = start::pidfd(&child).and_then(|fd| register(fd, Interest::READABLE));
             serve(worker, &connection, &shared_core, exited, &supervisor).await;
-            let status = last_breath(&mut child).await;
+            let status = last_breath(&mut child, &own_page).await;
             alive.set(false);
             supervisor.do_send(ProcessEnded { worker });
             // What it wrote last belongs to the record of its death, and is in the pipes by now.
@@ -110,33 +111,38 @@ async fn serve(
     }
 }
 
-/// Waits for the end of a process that has closed its connection; ends it if it does not. The answer is how it ended.
-async fn last_breath(child: &mut Child) -> DeathCause {
+/// Waits for the end of a process that has closed its connection; ends it if it does not. What its tasks have started ends
+/// with it. The answer is how it ended.
+async fn last_breath(child: &mut Child, page: &ControlPage) -> DeathCause {
     let began = std::time::Instant::now();
     let mut pause = Duration::from_micros(200);
     let mut killed = false;
-    loop {
-        match child.try_wait() {
-            // It has closed its connection and run on.
-            Ok(Some(status)) if killed && status.signal() == Some(Signal::SIGKILL as i32) => {
-                return DeathCause::DescriptorsClosed;
-            }
-            Ok(Some(status)) => return cause_of(status),
-            Ok(None) => {}
-            Err(e) => {
-                report!(Warn, "a worker's end cannot be waited for: {e}");
-                return DeathCause::Unknown;
-            }
-        }
+    // While nobody has waited for the process, its number and that of its group are no other's.
+    while let Ok(false) = has_ended(child) {
         if began.elapsed() > LAST_BREATH {
             killed = true;
-            if let Err(e) = child.kill() {
-                report!(Warn, "a worker cannot be killed: {e}");
-            }
+            kill_group(child.id());
         }
         actix_rt::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+    kill_group(child.id());
+    let status = match child.wait() {
+        Ok(status) => status,
+        Err(e) => {
+            report!(Warn, "a worker's end cannot be waited for: {e}");
+            return DeathCause::Unknown;
+        }
+    };
+    // One that ends as it is to sees to the rest itself.
+    if status.code() != Some(0) || !page.running().is_empty() {
+        kill_started_with(page.name());
+    }
+    // It has closed its connection and run on.
+    if killed && status.signal() == Some(Signal::SIGKILL as i32) {
+        return DeathCause::DescriptorsClosed;
+    }
+    cause_of(status)
 }
 
 fn cause_of(status: ExitStatus) -> DeathCause {

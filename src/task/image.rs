@@ -4,11 +4,16 @@
 //! image, which is the same wherever the loader put the image. Records are constants with relocations, so the linker
 //! places them in a data segment that is read-only after relocation; only offsets into such a segment are accepted.
 
+use nix::libc;
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
+use std::ffi::{CStr, OsStr};
 use std::hash::BuildHasher;
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 unsafe extern "C" {
@@ -55,6 +60,33 @@ fn base() -> usize {
     &raw const __ehdr_start as usize
 }
 
+/// Where the library and the executable are, if this code is part of a shared library.
+pub(crate) fn outside_executable() -> Option<(PathBuf, PathBuf)> {
+    let base = base();
+    // SAFETY: the call only reads what the kernel told this process. Without an entry it answers 0.
+    let executable_headers = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
+    if executable_headers == 0 || executable_headers == base + headers_at(base) {
+        return None;
+    }
+    let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: the address is part of this image, and the answer has room for what is written; a name lives as long as the
+    // image, which is this one.
+    let library = unsafe {
+        let known = libc::dladdr(base as *const libc::c_void, found.as_mut_ptr()) != 0;
+        let name = found.assume_init().dli_fname;
+        (known && !name.is_null()).then(|| PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes())))
+    };
+    let executable = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    Some((library.unwrap_or_default(), executable))
+}
+
+/// Where in an image its program headers are.
+fn headers_at(base: usize) -> usize {
+    // SAFETY: `base` is the address of this image's own ELF header, which the loader has mapped and nobody writes. This is
+    // `e_phoff` of ELF64; `read_unaligned` asks nothing of its alignment.
+    unsafe { (base as *const u8).add(32).cast::<u64>().read_unaligned() as usize }
+}
+
 fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -79,12 +111,11 @@ fn image() -> &'static Image {
 }
 
 fn program_headers(base: usize) -> Vec<ProgramHeader> {
-    // SAFETY: `base` is the address of this image's own ELF header, which the loader has mapped and nobody writes.
-    // `e_phoff` (at 32), `e_phentsize` (at 54) and `e_phnum` (at 56) of ELF64 describe the program headers, which lie
+    let at = headers_at(base);
+    // SAFETY: as in `headers_at`. `e_phentsize` (at 54) and `e_phnum` (at 56) of ELF64 describe the program headers, which lie
     // in the same first segment; `read_unaligned` asks nothing of their alignment.
     unsafe {
         let header = base as *const u8;
-        let at = header.add(32).cast::<u64>().read_unaligned() as usize;
         let size = header.add(54).cast::<u16>().read_unaligned() as usize;
         let count = header.add(56).cast::<u16>().read_unaligned() as usize;
         (0..count).map(|i| header.add(at + i * size).cast::<ProgramHeader>().read_unaligned()).collect()
@@ -185,6 +216,11 @@ mod tests {
         static HEAP: OnceLock<Box<u64>> = OnceLock::new();
         let heap: &'static u64 = HEAP.get_or_init(|| Box::new(1));
         assert_eq!(offset_of(heap), None);
+    }
+
+    #[test]
+    fn this_is_an_executable() {
+        assert_eq!(outside_executable(), None);
     }
 
     #[test]

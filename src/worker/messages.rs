@@ -8,8 +8,10 @@ use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
+use crate::ipc::process_tree::kill_descendants;
 use crate::ipc::start::exit_now;
 use crate::job::{CallName, FailedCall, Failure};
+use crate::memory::process::descendants;
 use crate::message::{FromWorker, ToWorker};
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
@@ -58,7 +60,7 @@ impl Worker {
                     }
                 }
                 ToWorker::Welcome(_) => log::error!("a second welcome"),
-                ToWorker::Shutdown => exit_now(0),
+                ToWorker::Shutdown => leave(),
             }
         }
         if self.supervisor.is_closed() {
@@ -73,6 +75,7 @@ impl Worker {
 
     /// The supervisor has ended.
     pub(super) fn end(&self) -> ! {
+        kill_descendants(|| descendants(std::process::id()));
         clean_up_after(&self.welcome.supervisor_page);
         exit_now(0)
     }
@@ -160,4 +163,10 @@ impl Worker {
         let call = name.zip(key).map(|(name, key)| FailedCall { name: CallName::Given(name), key });
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
+}
+
+/// Ends this process, with what its tasks have started.
+fn leave() -> ! {
+    kill_descendants(|| descendants(std::process::id()));
+    exit_now(0)
 }

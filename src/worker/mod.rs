@@ -15,6 +15,7 @@ mod executor;
 mod export;
 mod limits;
 mod messages;
+mod orphans;
 mod pending;
 mod queue;
 mod scope;
@@ -28,8 +29,9 @@ use crate::ipc::disk::{self, Disk};
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
+use crate::ipc::signals::on_sigterm;
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{die_with_parent, end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
+use crate::ipc::start::{end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
 use crate::memory::machine::available_memory;
 use crate::memory::policy::Policy;
@@ -38,14 +40,14 @@ use crate::remote::Description;
 use crate::task::image;
 use crate::version::VERSION;
 use capture::OutputCapture;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::{Condvar, Mutex};
 use pending::PendingTasks;
 use queue::Queue;
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -80,15 +82,28 @@ pub(crate) struct Worker {
     /// Functions whose names the supervisor has been told.
     introduced: Mutex<FxHashSet<u64>>,
     watcher: WatcherWaker,
+    /// SIGTERM has come, and the supervisor has not been told.
+    terminated: AtomicBool,
     client: OnceLock<Arc<crate::remote::Remote>>,
     /// The way to the exporter, the thread that sends results which must be read from disk first, or take long to encode.
     /// Empty until needed.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
 }
 
+/// The worker that this process is, for signal handlers.
+static THIS: OnceLock<&'static Worker> = OnceLock::new();
+
+/// SIGTERM asks for an orderly end. This runs in a signal handler.
+fn sigterm_came() {
+    if let Some(worker) = THIS.get() {
+        worker.terminated.store(true, Ordering::Release);
+        // Where that fails, the watcher finds its descriptors closed by itself.
+        let _ = worker.watcher.wake();
+    }
+}
+
 /// Serves a supervisor until it closes the connection.
 pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
-    die_with_parent();
     let supervisor = SupervisorSocket::new(socket);
     supervisor.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
     let first = supervisor.read_first();
@@ -96,13 +111,7 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
         clean_up_after(&page);
     }
     match first.and_then(|first| start(supervisor, first)) {
-        Ok(worker) => {
-            worker.work_as_thread(0);
-            // Other threads do its work now; the process must not end with it.
-            loop {
-                std::thread::park();
-            }
-        }
+        Ok(worker) => worker.watch(),
         Err(reason) => {
             // The supervisor reads standard error; there is no other way to tell it.
             let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
@@ -184,24 +193,35 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         capture: OutputCapture::open(),
         introduced: Mutex::default(),
         watcher: WatcherWaker::new()?,
+        terminated: AtomicBool::new(false),
         client: OnceLock::new(),
         exporter: OnceLock::new(),
         welcome,
     }));
+    if THIS.set(worker).is_ok() {
+        on_sigterm(sigterm_came);
+    }
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));
-    let spawn = |name: String, f: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new().name(name).spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
+    let mut stack = Some(main_stack() as usize);
+    let spawn = |name: String, stack: Option<usize>, f: Box<dyn FnOnce() + Send>| {
+        let builder = std::thread::Builder::new().name(name);
+        let builder = stack.into_iter().fold(builder, std::thread::Builder::stack_size);
+        builder.spawn(f).map(drop).map_err(|e| format!("no thread to be had: {e}"))
     };
-    spawn("watcher".to_string(), Box::new(|| worker.watch()))?;
     if worker.store.is_limited() {
-        spawn("mover".to_string(), Box::new(|| worker.store.pay_debts(|| worker.eased())))?;
+        spawn("mover".to_string(), None, Box::new(|| worker.store.pay_debts(|| worker.eased())))?;
     }
-    for thread in 1..threads {
-        spawn(format!("executor-{thread}"), Box::new(move || worker.work_as_thread(thread)))?;
+    for thread in 0..threads {
+        spawn(format!("executor-{thread}"), stack.take(), Box::new(move || worker.work_as_thread(thread)))?;
     }
     Ok(worker)
+}
+
+/// The stack of the first thread that runs tasks, in bytes: what the main thread of a program has.
+fn main_stack() -> u64 {
+    getrlimit(Resource::RLIMIT_STACK).map_or(STACKS, |(soft, _)| soft.clamp(STACKS / 4, 8 * STACKS))
 }
 
 /// Makes the memory limit hard: an allocation that goes far beyond it fails, which ends the worker and not the machine.
@@ -209,7 +229,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
 /// The kernel counts private memory that can be written, touched or not, so stacks and the allocator's reserves need
 /// room of their own. Shared segments are not counted; they have a budget of their own.
 fn cap_memory(limit: u64, threads: usize) {
-    let room = limit / 5 + STACKS * (threads as u64 + 4);
+    let room = limit / 5 + STACKS * (threads as u64 + 4) + main_stack();
     let cap = limit.saturating_add(room);
     if let Err(e) = setrlimit(Resource::RLIMIT_DATA, cap, cap) {
         log::warn!("the memory limit cannot be made hard: {e}");

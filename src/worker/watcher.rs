@@ -1,10 +1,12 @@
-//! The watcher: the thread that reads, samples memory and sends results while all others run tasks.
+//! The watcher: the main thread, which reads, samples memory and sends results while all others run tasks, and reaps what
+//! the programs of tasks leave behind.
 //!
 //! While tasks start and end it does a round every few milliseconds. Once that has become quiet, because those that run
 //! take long, it waits on descriptors: for messages, for what tasks print, and for word of another thread; and now and
 //! then it looks at the memory. While nothing runs it waits for word of another thread alone.
 
 use super::Worker;
+use super::orphans::Orphans;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::poll_waker::PollWaker;
 use crate::message::FromWorker;
@@ -53,7 +55,7 @@ impl WatcherWaker {
     }
 
     /// Something has happened: a watcher that waits wakes up. An error: the descriptor is not what it was.
-    fn wake(&self) -> Result<(), Errno> {
+    pub(super) fn wake(&self) -> Result<(), Errno> {
         self.note();
         self.waker.wake()
     }
@@ -86,12 +88,13 @@ impl Worker {
     }
 
     /// The watcher's loop; what it is for is said at the head of [`super`].
-    pub(super) fn watch(&'static self) {
+    pub(super) fn watch(&'static self) -> ! {
+        let mut orphans = Orphans::default();
         let mut paused_since: Option<Instant> = None;
         let mut told_paused = false;
         let (mut seen, mut news) = (0, Instant::now());
         let mut sampled: Option<Instant> = None;
-        let (mut busy, mut reads) = (true, false);
+        let (mut busy, mut reads, mut adopted) = (true, false, false);
         let round = PollTimeout::from(if self.store.is_limited() { LIMITED_ROUND_MS } else { ROUND_MS });
         let mut used = u64::MAX;
         loop {
@@ -110,7 +113,7 @@ impl Worker {
                     others.extend(self.capture.pipes().filter(|_| !self.output_waits()));
                     others.extend(reads.then(|| self.supervisor.descriptor()));
                 }
-                let timeout = if busy || quiet < CALM { round } else { PollTimeout::NONE };
+                let timeout = if busy || adopted || quiet < CALM { round } else { PollTimeout::NONE };
                 if self.watcher.wait(seen, &others, timeout) {
                     news = Instant::now();
                 }
@@ -124,6 +127,9 @@ impl Worker {
             if sampled.is_none_or(|at| at.elapsed() > SAMPLE) {
                 self.page.add_sample(process);
                 sampled = Some(Instant::now());
+            }
+            if self.terminated.swap(false, Ordering::AcqRel) {
+                self.supervisor.send(&FromWorker::Retire);
             }
             self.send_finished();
             self.eased();
@@ -148,8 +154,11 @@ impl Worker {
                 queue.reading = true;
                 drop(queue);
                 self.read_in_turn();
+            } else {
+                drop(queue);
             }
             busy = runs || self.exporting.load(Ordering::Relaxed) > 0;
+            adopted = orphans.reap(|| self.queue.lock().running.clone());
         }
     }
 

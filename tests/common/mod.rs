@@ -128,8 +128,7 @@ impl Clean {
     }
 }
 
-/// Has SIGINT end this process, and what it starts. Shells have it ignored by what a script runs in the background, and
-/// workers inherit that: a test that sends it to one would wait in vain.
+/// Has SIGINT end this process, and what it starts: shells have it ignored by what a script runs in the background.
 fn heed_interrupts() {
     use nix::sys::signal::{SigHandler, Signal, signal};
     // SAFETY: this installs no code that could run at a bad moment.

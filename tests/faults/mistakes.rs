@@ -100,8 +100,7 @@ fn a_task_forks(child_does: &str) {
     harms_nobody(&delayed(forks).on_worker(WORKERS[0]).call(child_does, &*file));
     for child in notes(&file) {
         let child: u32 = child.parse().unwrap();
-        assert_eq!(is_alive(child), child_does == "goes on", "{child_does}");
-        send_signal(child, Signal::SIGKILL);
+        until("it has ended, with its worker at the latest", || !is_alive(child));
     }
 }
 
@@ -163,8 +162,7 @@ fn a_worker_whose_fork_goes_on_is_killed_and_replaced() {
     large_values_are_right(&client);
     ends_at_once(client);
     let child = notes(&file)[0].parse().unwrap();
-    assert!(is_alive(child));
-    send_signal(child, Signal::SIGKILL);
+    until("it has ended with its worker", || !is_alive(child));
 }
 
 #[test]

@@ -156,6 +156,7 @@ fn a_run_over_its_limit_gives_no_parts() {
     let options = WireOptions { timeout_ms: Some(1), ..WireOptions::default() };
     rig.submit(1, with(of_parts(&[1, 2]), 0, options));
     let run = rig.runs[&0][0].clone();
+    rig.now += ms(2);
     rig.end_run(0, &run, 2000, Outcome::Parts(vec![sent(1), held(2)]));
     let mut told = rig.told();
     told.sort();

@@ -52,6 +52,8 @@ pub(super) struct WorkerProcess {
     pub(super) overrun: Overrun,
     /// It is on its way out, to be replaced.
     pub(super) recycling: bool,
+    /// It was sent SIGTERM, and is to be on its way out as soon as that holds nobody up.
+    pub(super) terminated: bool,
 }
 
 impl WorkerProcess {
@@ -71,6 +73,17 @@ impl WorkerProcess {
             unmanaged: Floor::default(),
             overrun: Overrun::default(),
             recycling: false,
+            terminated: false,
+        }
+    }
+}
+
+impl WorkerProcess {
+    /// It could not do what it owes until now.
+    pub(super) fn count_anew(&mut self, now: Instant) {
+        self.owing = None;
+        if let Phase::Starting(since) = &mut self.phase {
+            *since = now;
         }
     }
 }

@@ -18,6 +18,7 @@ impl Core {
         message: FromWorker,
         fx: &mut E,
     ) -> std::result::Result<(), String> {
+        self.notice_gap(fx);
         let starting = self.fleet.workers.get(&worker).is_some_and(|p| matches!(p.phase, Phase::Starting(_)));
         match message {
             FromWorker::Hello { version, build } if starting => self.welcome(worker, version, &build, fx)?,
@@ -37,6 +38,12 @@ impl Core {
             FromWorker::Released(segments) => self.loans.take_back(Borrower::Worker(worker), segments),
             FromWorker::FilesEnded(files) => self.files_ended(files, owner_of(worker), fx),
             FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
+            FromWorker::Retire => {
+                if let Some(process) = self.fleet.workers.get_mut(&worker) {
+                    process.terminated = true;
+                }
+                self.retire_terminated();
+            }
             FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {
                 self.scheduler.blocked(worker, delta);

@@ -31,7 +31,7 @@ impl Core {
             return;
         }
         let mut over = Vec::new();
-        let now = fx.now();
+        let now = self.time(fx);
         let workers = self.fleet.workers.iter_mut();
         for (&id, process) in workers.filter(|(_, p)| p.phase == Phase::Ready && p.killed.is_none()) {
             if self.scheduler.in_flight(id) == 0 {
@@ -46,9 +46,7 @@ impl Core {
             }
         }
         for (id, used) in over {
-            if self.condemn(id, DeathCause::MemoryLimit { used, limit }, true) {
-                fx.kill_family(id);
-            }
+            self.kill(id, DeathCause::MemoryLimit { used, limit }, true, fx);
         }
     }
 
@@ -86,6 +84,13 @@ impl Core {
         process.recycling = true;
         report!(Info, "{} is replaced: {why}", self.fleet.slots[process.slot].name);
         self.scheduler.worker_retiring(id);
+    }
+
+    /// Replaces the workers that were sent SIGTERM, for no fault of their tasks.
+    pub(super) fn retire_terminated(&mut self) {
+        let terminated = self.fleet.workers.values().filter(|process| process.terminated && !process.recycling);
+        let terminated: Vec<WorkerId> = terminated.map(|process| process.id).collect();
+        terminated.into_iter().for_each(|id| self.recycle(id, "it was sent SIGTERM"));
     }
 
     /// A task of a worker waits for tasks of its own. If the worker were on its way out, they might have nowhere to run.

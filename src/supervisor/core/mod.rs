@@ -7,6 +7,7 @@
 mod blame;
 #[cfg(test)]
 mod check;
+mod clock;
 mod fleet;
 mod incoming;
 mod loans;
@@ -81,12 +82,23 @@ struct Agenda {
     unsettled: bool,
     /// Slots have been opened.
     to_fill: bool,
-    /// When the workers are to be checked next: the timer for that has been set. And the nearest time limit by then.
-    check: Option<(Instant, Option<Duration>)>,
+    /// The next check of the workers: the timer for that has been set.
+    check: Option<NextCheck>,
+    /// Time in which the supervisor has not run, see [`clock`].
+    lost: Duration,
     /// A worker is so near its limit that it must be checked often.
     tight: bool,
     /// Since when the workers are to end, and nothing else is to begin.
     stopping: Option<Instant>,
+}
+
+struct NextCheck {
+    /// What its timer is known by: when it was set for.
+    at: Instant,
+    /// When it is due; later than that if the supervisor has not run meanwhile.
+    due: Instant,
+    /// The nearest time limit when it was set.
+    limit: Option<Duration>,
 }
 
 impl Core {
@@ -119,10 +131,6 @@ impl Core {
         (0..self.fleet.slots.len()).try_for_each(|slot| self.fill(slot, fx))
     }
 
-    fn now(&self, fx: &impl Effects) -> Duration {
-        fx.now().saturating_duration_since(self.clock)
-    }
-
     fn spec(&self, slot: usize) -> WorkerSpec {
         WorkerSpec {
             name: self.fleet.slots[slot].name.clone(),
@@ -149,6 +157,7 @@ impl Core {
 
     /// Lets the scheduler decide and does what it says.
     pub(crate) fn settle<E: Effects>(&mut self, fx: &mut E) {
+        self.notice_gap(fx);
         loop {
             let mut commands = Vec::new();
             self.scheduler.dispatch(self.now(fx), &mut commands);
@@ -182,9 +191,9 @@ impl Core {
         let pause = due.map_or(longest, |due| due.clamp(SOON, longest));
         let at = fx.now() + pause;
         match &mut self.agenda.check {
-            Some((before, known)) if *before <= at => *known = limit,
+            Some(check) if check.due <= at => check.limit = limit,
             check => {
-                *check = Some((at, limit));
+                *check = Some(NextCheck { at, due: at, limit });
                 fx.call_later(pause, Timer::Check(at));
             }
         }
@@ -192,9 +201,10 @@ impl Core {
 
     /// It is time for something.
     pub(crate) fn timer<E: Effects>(&mut self, timer: Timer, fx: &mut E) {
+        self.notice_gap(fx);
         match timer {
             // One that was set before a nearer one is not needed any more.
-            Timer::Check(at) if self.agenda.check.is_none_or(|(next, _)| next != at) => {}
+            Timer::Check(at) if self.agenda.check.as_ref().is_none_or(|next| next.at != at) => {}
             Timer::Check(_) => {
                 self.agenda.check = None;
                 self.check_all(fx);
@@ -205,10 +215,10 @@ impl Core {
 
     /// Whether the timer for the next check is not set, or for later than a task that has been sent since may take.
     fn must_set_timer(&self) -> bool {
-        match self.agenda.check {
+        match &self.agenda.check {
             None => self.must_check(),
-            Some((_, known)) => {
-                self.scheduler.next_time_limit().is_some_and(|limit| known.is_none_or(|known| limit < known))
+            Some(check) => {
+                self.scheduler.next_time_limit().is_some_and(|limit| check.limit.is_none_or(|known| limit < known))
             }
         }
     }
@@ -229,8 +239,9 @@ impl Core {
             self.tell_session(session, ToSession::Deliveries(Vec::new()), fx);
         }
         self.end_silent(fx);
+        self.retire_terminated();
         self.guard_memory(fx);
-        let now = fx.now();
+        let now = self.time(fx);
         if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > STOP_GRACE) {
             self.kill_all(fx);
         }
@@ -238,7 +249,7 @@ impl Core {
 
     /// Ends the workers that have owed an answer for too long.
     fn end_silent<E: Effects>(&mut self, fx: &mut E) {
-        let now = fx.now();
+        let now = self.time(fx);
         let mut silent = Vec::new();
         for (&id, process) in &mut self.fleet.workers {
             let (silence, most) = match process.phase {

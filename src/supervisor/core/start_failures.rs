@@ -12,7 +12,7 @@ impl Core {
     /// became of that. That a task ended it is no fault of its start.
     pub(super) fn has_worked<E: Effects>(&self, process: &WorkerProcess, fx: &E) -> bool {
         let welcomed = !matches!(process.phase, Phase::Starting(_));
-        let stayed = !self.fleet.slots[process.slot].is_early(fx.now());
+        let stayed = !self.fleet.slots[process.slot].is_early(self.time(fx));
         let begun = || fx.page(process.id).is_some_and(WorkerPage::has_begun);
         welcomed && (stayed || process.done > 0 || begun())
     }
@@ -25,7 +25,7 @@ impl Core {
             return;
         }
         let patience = self.settings.start_timeout;
-        let now = fx.now();
+        let now = self.time(fx);
         if now.saturating_duration_since(*self.fleet.failing_since.get_or_insert(now)) <= patience {
             return;
         }

@@ -30,7 +30,7 @@ impl Core {
         let id = WorkerId(self.fleet.next_worker);
         self.fleet.next_worker += 1;
         let pid = fx.spawn(id)?;
-        let now = fx.now();
+        let now = self.time(fx);
         self.fleet.slots[slot].begin(id, now);
         report!(Debug, "{} started as process {pid}", self.fleet.slots[slot].name);
         self.note(slot, pid, ProcessStep::Started);
@@ -107,17 +107,10 @@ impl Core {
     }
 
     pub(super) fn kill<E: Effects>(&mut self, id: WorkerId, cause: DeathCause, blame: bool, fx: &mut E) {
-        if self.condemn(id, cause, blame) {
-            fx.kill(id);
-        }
-    }
-
-    /// Remembers why a worker is to be killed; whether there is one.
-    pub(super) fn condemn(&mut self, id: WorkerId, cause: DeathCause, blame: bool) -> bool {
-        let Some(process) = self.fleet.workers.get_mut(&id) else { return false };
+        let Some(process) = self.fleet.workers.get_mut(&id) else { return };
         process.killed.get_or_insert(cause);
         process.blame &= blame;
-        true
+        fx.kill(id);
     }
 
     /// Kills all workers, for no fault of their tasks.
@@ -152,6 +145,7 @@ impl Core {
 
     /// The process of a worker has ended.
     pub(crate) fn ended<E: Effects>(&mut self, worker: WorkerId, cause: DeathCause, fx: &mut E) {
+        self.notice_gap(fx);
         let Some(process) = self.fleet.workers.remove(&worker) else { return };
         let slot = process.slot;
         let worked = self.has_worked(&process, fx);
@@ -226,7 +220,7 @@ impl Core {
         if self.agenda.stopping.is_some() {
             return;
         }
-        self.agenda.stopping = Some(fx.now());
+        self.agenda.stopping = Some(self.time(fx));
         for id in self.fleet.all() {
             let starting = |process: &WorkerProcess| matches!(process.phase, Phase::Starting(_));
             if self.fleet.workers.get(&id).is_some_and(starting) {

@@ -132,10 +132,6 @@ impl Effects for SimEffects {
         worker.blameless |= self.blameless;
     }
 
-    fn kill_family(&mut self, worker: WorkerId) {
-        self.kill(worker);
-    }
-
     fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>> {
         let worker = self.workers.remove(&worker).expect("a worker that is forgotten was there");
         assert!(worker.ended.is_some(), "{:?} is forgotten while it runs", worker.id);

@@ -183,3 +183,49 @@ fn failed_starts_are_followed_by_pauses_and_crashing_tasks_by_none() {
         assert_eq!(world.fx.pauses(), pauses);
     }
 }
+
+/// Time passes, and the core looks at its workers as often as it is to.
+fn looks(world: &mut World, times: u32) {
+    for _ in 0..times {
+        world.pass(Duration::from_millis(100));
+        while world.ring() {}
+    }
+}
+
+fn is_killed(world: &World, id: WorkerId) -> bool {
+    world.fx.workers[&id].ended.is_some()
+}
+
+#[test]
+fn workers_stopped_with_their_supervisor_are_given_as_long_again_and_one_stopped_alone_is_killed() {
+    let settings = Settings { worker_timeout: Duration::from_secs(2), ..machine().0.clone() };
+    let mut world = World::with(settings, Rng::with_seed(1));
+    with_tasks(&mut world, 2);
+    let id = the_worker(&mut world);
+    assert!(world.fx.workers.get_mut(&id).unwrap().start_task());
+    for pause in [5, 100_000] {
+        looks(&mut world, 18);
+        world.fx.workers.get_mut(&id).unwrap().set_stopped(true);
+        world.pass(Duration::from_secs(pause));
+        // The supervisor looks first.
+        looks(&mut world, 18);
+        assert!(!is_killed(&world, id), "it was stopped for {pause} s with its supervisor");
+        world.fx.workers.get_mut(&id).unwrap().set_stopped(false);
+    }
+    world.fx.workers.get_mut(&id).unwrap().set_stopped(true);
+    looks(&mut world, 30);
+    assert!(is_killed(&world, id), "it was stopped alone");
+}
+
+#[test]
+fn a_worker_that_is_stopped_with_its_supervisor_while_it_starts_is_given_as_long_again() {
+    let settings = Settings { start_timeout: Duration::from_secs(3), ..machine().0.clone() };
+    let mut world = World::with(settings, Rng::with_seed(1));
+    let id = *world.fx.workers.keys().next().unwrap();
+    looks(&mut world, 28);
+    world.pass(Duration::from_secs(60));
+    looks(&mut world, 28);
+    assert!(!is_killed(&world, id));
+    looks(&mut world, 4);
+    assert!(is_killed(&world, id));
+}

@@ -1,0 +1,358 @@
+//! Signals to a host, to its process group and to its workers, and the processes that tasks start.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::*;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use swath::{Client, MemoryLimit, WaitFor, delayed};
+
+/// What a terminal, a service manager or a session's end sends to a whole group, and the program is free to handle.
+const TO_GROUPS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+fn inc(x: i64) -> i64 {
+    x + 1
+}
+
+/// Starts programs: one in the group of the worker, one in a session of its own, and one that left its parent. Notes their
+/// numbers, and waits for them.
+fn start_programs(file: String) -> i64 {
+    let script = "sleep 1000 & echo $! >> $0; \
+                  setsid sh -c 'echo $$ >> $0; exec sleep 1000' $0 & \
+                  (setsid sh -c 'echo $$ >> $0; exec sleep 1000' $0 &); wait";
+    let status = Command::new("sh").args(["-c", script, &file]).stdin(Stdio::null()).status().unwrap();
+    i64::from(status.success())
+}
+
+fn programs(file: &str) -> Vec<u32> {
+    until("the programs run", || notes(file).len() == 3);
+    let pids: Vec<u32> = notes(file).iter().map(|line| line.parse().unwrap()).collect();
+    assert!(pids.iter().all(|&pid| is_alive(pid)));
+    pids
+}
+
+fn all_gone(pids: &[u32]) -> bool {
+    !pids.iter().any(|&pid| is_alive(pid))
+}
+
+/// Notes that it runs, and runs for a while.
+fn counted(file: String, x: i64) -> i64 {
+    note(&file, x);
+    std::thread::sleep(Duration::from_millis(600));
+    x
+}
+
+/// A role in a process group of its own.
+struct Host {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    fn start(name: &str) -> Self {
+        let dir = directory();
+        let mut command = role("roles", name);
+        command.env("SWATH_TEST_DIR", dir.path()).env("TMPDIR", dir.path());
+        let mut child = command.process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines, dir }
+    }
+
+    fn hear(&mut self) -> String {
+        for line in self.lines.by_ref() {
+            if let Some(word) = line.unwrap().strip_prefix('@') {
+                return word.to_string();
+            }
+        }
+        panic!("the role ended without a word: {:?}", self.child.wait());
+    }
+
+    fn hear_pids(&mut self) -> Vec<u32> {
+        self.hear().split(' ').map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    fn file(&self, name: &str) -> String {
+        path(&self.dir, name)
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        kill(Pid::from_raw(-(self.child.id() as i32)), signal).unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say_pids(client: &Client) {
+    say(pids(client).iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+}
+
+extern "C" fn live_on(_: i32) {}
+
+/// What the kernel says of the signals of this thread: blocked, ignored, handled.
+fn signals() -> Vec<u64> {
+    signals_in(&fs::read_to_string("/proc/thread-self/status").unwrap())
+}
+
+fn signals_in(status: &str) -> Vec<u64> {
+    // These two are the C library's own.
+    let all = !(1 << (32 - 1) | 1 << (33 - 1));
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap() & all
+    };
+    vec![value("SigBlk:"), value("SigIgn:"), value("SigCgt:")]
+}
+
+/// Played by processes of their own.
+#[test]
+fn roles() {
+    let Some(role) = my_role() else { return };
+    let dir = std::env::var("SWATH_TEST_DIR").unwrap_or_default();
+    let file = |name: &str| format!("{dir}/{name}");
+    match &*role {
+        "busy" => {
+            for signal in TO_GROUPS {
+                // Whoever started the tests may have them ignored.
+                // SAFETY: this installs no code that could run at a bad moment.
+                unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.unwrap();
+            }
+            let client = processes(2, 2);
+            let _started = client.submit(&delayed(start_programs).call(file("programs"))).unwrap();
+            let _runs = client
+                .submit_all(&delayed(|x: i64| std::thread::sleep(LONG + Duration::from_secs(x as u64))).map(0..10));
+            until("the programs run", || notes(&file("programs")).len() == 3);
+            say_pids(&client);
+            std::thread::sleep(LONG);
+        }
+        "lives on" => {
+            let action = SigAction::new(SigHandler::Handler(live_on), SaFlags::SA_RESTART, SigSet::empty());
+            for signal in TO_GROUPS {
+                // SAFETY: the handler does nothing.
+                unsafe { sigaction(signal, &action) }.unwrap();
+            }
+            let before = signals();
+            let client = processes(2, 1);
+            let runs = client.submit_all(&(0..4).map(|x| delayed(counted).call(file("runs"), x)).collect::<Vec<_>>());
+            say("runs");
+            assert_eq!(client.gather(&runs.unwrap()).unwrap(), [0, 1, 2, 3]);
+            say(client.deaths().unwrap().len());
+            client.shutdown();
+            assert_eq!(signals(), before, "nobody has changed the handlers and the mask of the host");
+        }
+        "is paused" => {
+            let limit = Duration::from_millis(1500);
+            let client =
+                Client::builder().workers(2).threads(1).worker_timeout(limit).start_timeout(limit).build().unwrap();
+            client.wait_for_workers(2, LONG).unwrap();
+            let limited = delayed(counted).timeout(Duration::from_secs(2));
+            let runs = client.submit_all(&(0..2).map(|x| limited.call(file("runs"), x)).collect::<Vec<_>>());
+            say_pids(&client);
+            assert_eq!(client.gather(&runs.unwrap()).unwrap(), [0, 1]);
+            assert_eq!(notes(&file("runs")).len(), 2, "nothing has run twice");
+            // A worker that is stopped alone is replaced still.
+            let victim = pids(&client)[0];
+            send_signal(victim, Signal::SIGSTOP);
+            let all = client.submit_all(&(0..4).map(|x| delayed(counted).call(file("more"), x)).collect::<Vec<_>>());
+            assert_eq!(client.gather(&all.unwrap()).unwrap(), [0, 1, 2, 3]);
+            let deaths = client.deaths().unwrap();
+            assert!(deaths.len() == 1 && deaths[0].pid == victim, "{deaths:?}");
+            say("and goes on");
+        }
+        "blocks and ignores" => {
+            let blocked: SigSet = TO_GROUPS.into_iter().collect();
+            sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).unwrap();
+            for signal in [Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGXFSZ] {
+                // SAFETY: this installs no code that could run at a bad moment.
+                unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.unwrap();
+            }
+            let client = processes(1, 1);
+            let inside = client.compute(&delayed(signals).call()).unwrap();
+            assert_eq!(inside[..2], [0, 0], "blocked, ignored: {inside:x?}");
+            let program = || {
+                let output = Command::new("cat").arg("/proc/self/status").output().unwrap();
+                signals_in(&String::from_utf8(output.stdout).unwrap())
+            };
+            assert_eq!(client.compute(&delayed(program).call()).unwrap(), [0, 0, 0]);
+            let terminated = || Command::new("sh").args(["-c", "kill -TERM $$; sleep 60"]).status().unwrap().signal();
+            assert_eq!(client.compute(&delayed(terminated).call()).unwrap(), Some(15));
+            say("so it is");
+        }
+        other => panic!("no role {other}"),
+    }
+}
+
+#[test]
+fn a_signal_to_the_group_that_ends_the_host_leaves_nothing() {
+    let _clean = Clean::start();
+    let ends = TO_GROUPS.into_iter().chain([Signal::SIGKILL]);
+    let took = ends.map(|signal| {
+        let mut host = Host::start("busy");
+        let mut left = host.hear_pids();
+        left.extend(programs(&host.file("programs")));
+        let pid = host.child.id();
+        host.signal_group(signal);
+        let began = Instant::now();
+        let status = host.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal as i32));
+        assert!(comes_true(GONE, || all_gone(&left) && pages_of(pid).is_empty()), "{signal}: {left:?}");
+        began.elapsed()
+    });
+    let took: Vec<_> = took.collect();
+    assert!(took.iter().min().unwrap() < &SOON, "{took:?}");
+}
+
+#[test]
+fn a_signal_to_the_group_of_a_host_that_lives_on_costs_no_run() {
+    let _clean = Clean::start();
+    for signal in TO_GROUPS {
+        let mut host = Host::start("lives on");
+        assert_eq!(host.hear(), "runs");
+        let runs = host.file("runs");
+        until("two run", || notes(&runs).len() == 2);
+        host.signal_group(signal);
+        assert_eq!(host.hear(), "0", "{signal}: a worker has died");
+        assert!(host.child.wait().unwrap().success(), "{signal}");
+        assert_eq!(notes(&runs).len(), 4, "{signal}");
+    }
+}
+
+#[test]
+fn a_pause_of_host_and_workers_is_no_death_and_costs_no_time_limit() {
+    let _clean = Clean::start();
+    // Whoever is continued first must not matter.
+    for host_first in [true, false] {
+        let mut host = Host::start("is paused");
+        let mut all = host.hear_pids();
+        until("both run", || notes(&host.file("runs")).len() == 2);
+        all.insert(if host_first { 0 } else { all.len() }, host.child.id());
+        all.iter().for_each(|&pid| send_signal(pid, Signal::SIGSTOP));
+        std::thread::sleep(Duration::from_secs(4));
+        for &pid in &all {
+            send_signal(pid, Signal::SIGCONT);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(host.hear(), "and goes on");
+        assert!(host.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_worker_has_no_signal_blocked_or_ignored_nor_have_the_programs_that_its_tasks_start() {
+    let _clean = Clean::start();
+    let mut host = Host::start("blocks and ignores");
+    assert_eq!(host.hear(), "so it is");
+}
+
+#[test]
+fn what_tasks_have_started_ends_with_their_worker() {
+    let _clean = Clean::start();
+    let dir = directory();
+    let client =
+        Client::builder().workers(1).allowed_deaths(1).cancel_grace(Duration::from_millis(50)).build().unwrap();
+
+    let killed = client.submit(&delayed(start_programs).call(path(&dir, "killed"))).unwrap();
+    let left = programs(&path(&dir, "killed"));
+    send_signal(pids(&client)[0], Signal::SIGKILL);
+    until("they end with a worker that is killed", || all_gone(&left));
+    drop(killed);
+
+    let cancelled = client.submit(&delayed(start_programs).call(path(&dir, "cancelled"))).unwrap();
+    let left = programs(&path(&dir, "cancelled"));
+    client.cancel(&cancelled);
+    until("they end with a worker that is replaced", || all_gone(&left));
+
+    let exits = |file: String| -> i64 {
+        std::thread::spawn({
+            let file = file.clone();
+            move || start_programs(file)
+        });
+        programs(&file);
+        std::process::exit(0)
+    };
+    let exited = client.submit(&delayed(exits).call(path(&dir, "exited"))).unwrap();
+    until("they have run", || notes(&path(&dir, "exited")).len() == 3);
+    let left: Vec<u32> = notes(&path(&dir, "exited")).iter().map(|line| line.parse().unwrap()).collect();
+    until("they end with a worker that exits", || all_gone(&left));
+    drop(exited);
+
+    let running = client.submit(&delayed(start_programs).call(path(&dir, "running"))).unwrap();
+    let left = programs(&path(&dir, "running"));
+    drop((running, client));
+    until("they end with the client", || all_gone(&left));
+}
+
+#[test]
+fn nothing_unreaped_stays_with_a_worker_and_what_a_task_waits_for_is_its_own() {
+    let _clean = Clean::start();
+    let client = processes(1, 1);
+    let worker = pids(&client)[0];
+    let leaves = |dir: String, i: i64| {
+        let script = format!("(sh -c 'sleep 0.05; touch {dir}/{i}' &)");
+        Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).status().unwrap().success()
+    };
+    let dir = directory();
+    let place = dir.path().to_str().unwrap();
+    let lazies: Vec<_> = (0..20).map(|i| delayed(leaves).call(place, i)).collect();
+    assert_eq!(client.compute(&lazies).unwrap(), [true; 20]);
+    until("all have run", || (0..20).all(|i| Path::new(&path(&dir, &i.to_string())).exists()));
+    until("none is left", || children_of(worker).is_empty());
+
+    // Its thread has ended when somebody waits for it.
+    let waits = || {
+        let start = || Command::new("sh").args(["-c", "exit 7"]).stdin(Stdio::null()).spawn().unwrap();
+        let mut child = std::thread::spawn(start).join().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        child.wait().unwrap().code()
+    };
+    assert_eq!(client.compute(&delayed(waits).call()).unwrap(), Some(7));
+    assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
+    let limit = MemoryLimit::None;
+    assert_eq!(Client::local(1, 1, limit).unwrap().compute(&delayed(inc).call(2)).unwrap(), 3);
+}
+
+#[test]
+fn sigterm_retires_a_worker_and_costs_no_run() {
+    let _clean = Clean::start();
+    let dir = directory();
+    for threads in [1, 2] {
+        let client = processes(2, threads);
+        let file = path(&dir, &format!("runs of {threads}"));
+        let make = delayed(|x: i64| vec![x; 100_000]);
+        // A result that only one of the workers has moves when that goes.
+        let kept = client.submit_all(&make.map(0..4)).unwrap();
+        client.wait(&kept, WaitFor::All, Some(LONG)).unwrap();
+        let runs = client.submit_all(&(0..8).map(|x| delayed(counted).call(&*file, x)).collect::<Vec<_>>()).unwrap();
+        until("some run", || notes(&file).len() >= 2);
+        let before = pids(&client);
+        send_signal(before[0], Signal::SIGTERM);
+        // A second one changes nothing.
+        send_signal(before[0], Signal::SIGTERM);
+        assert_eq!(client.gather(&runs).unwrap(), (0..8).collect::<Vec<_>>());
+        assert_eq!(notes(&file).len(), 8, "nothing has run twice");
+        until("it is replaced", || {
+            let now = pids(&client);
+            now.len() == 2 && !now.contains(&before[0]) && !is_alive(before[0])
+        });
+        let sums = kept.iter().map(|f| delayed(|v: Vec<i64>| v.iter().sum::<i64>()).call(f)).collect::<Vec<_>>();
+        assert_eq!(client.compute(&sums).unwrap(), [0, 100_000, 200_000, 300_000]);
+        // An idle one, too.
+        client.wait_for_workers(2, LONG).unwrap();
+        let idle = pids(&client)[1];
+        send_signal(idle, Signal::SIGTERM);
+        until("it is replaced", || !is_alive(idle) && pids(&client).len() == 2);
+        assert_eq!(client.deaths().unwrap().len(), 0, "nobody is blamed");
+    }
+}
