@@ -86,6 +86,7 @@ pub use task::Data;
 pub use task::backtrace::TaskBacktrace;
 pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
+pub use task::returned::{IntoError, KeepError};
 pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;
 

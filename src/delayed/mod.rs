@@ -12,7 +12,9 @@ use crate::graph::node::{Arg, Node};
 use crate::graph::options::Options;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use crate::task::returned::{IntoError, KeepError};
 use smallvec::SmallVec;
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -50,8 +52,10 @@ where
 
 /// Wraps a function that returns `Result<T, E>`: the lazy call is a `Delayed<T>`, and an `Err` fails the task.
 ///
-/// The error keeps its type, see [`TaskError::downcast`](crate::TaskError::downcast). Where a `Result` is meant as an
-/// ordinary value, [`delayed`] makes a `Delayed<Result<T, E>>`.
+/// `E` is any error that becomes a `Box<dyn Error + Send + Sync>`: those of `std` and of other crates, boxed ones,
+/// `anyhow::Error`, swath's own, a `String`. Its text and those of its sources, its type's name and what its `{:?}` prints
+/// come back with the task's error, see [`ReturnedError`](crate::ReturnedError); with [`keep_error`](DelayedFn::keep_error) also
+/// the error itself. Where a `Result` is meant as an ordinary value, [`delayed`] makes a `Delayed<Result<T, E>>`.
 ///
 /// ```
 /// use swath::{Client, try_delayed};
@@ -177,7 +181,7 @@ pub trait Signature<S> {}
 /// Says that `Self` is a task function with signature `S` that returns a `Result`.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function that returns a `Result`",
-    note = "a task function takes up to eight owned arguments; arguments, value and error are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`, and the error has `Display`"
+    note = "a task function takes up to eight owned arguments; arguments and value are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`; the error implements `std::error::Error`, or is a text"
 )]
 pub trait TrySignature<S> {}
 
@@ -214,11 +218,25 @@ macro_rules! calls {
             pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<T>
             where
                 T: Data,
-                E: Data + fmt::Display,
+                E: IntoError,
                 $($arg: Data,)*
                 F: TryTaskFunction<($($arg,)*), T, E>,
             {
                 self.build(F::RECORD, smallvec::smallvec![$($name.into_arg()),*])
+            }
+        }
+
+        impl<F, T, E, $($arg),*> DelayedFn<F, Fallible<KeepError<fn($($arg),*) -> Result<T, E>>>> {
+            /// Describes a call of the function.
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<T>
+            where
+                T: Data,
+                E: Data + Error,
+                $($arg: Data,)*
+                F: TryTaskFunction<($($arg,)*), T, E>,
+            {
+                self.build(F::keeping(), smallvec::smallvec![$($name.into_arg()),*])
             }
         }
     };
@@ -254,12 +272,51 @@ impl<F, A, T, E> DelayedFn<F, Fallible<fn(A) -> Result<T, E>>> {
     where
         A: Data,
         T: Data,
-        E: Data + fmt::Display,
+        E: IntoError,
         F: TryTaskFunction<(A,), T, E>,
         I: IntoIterator,
         I::Item: IntoArg<A>,
     {
         items.into_iter().map(|item| self.call(item)).collect()
+    }
+}
+
+impl<F, A, T, E> DelayedFn<F, Fallible<KeepError<fn(A) -> Result<T, E>>>> {
+    /// Describes one call for each item.
+    pub fn map<I>(&self, items: I) -> Vec<Delayed<T>>
+    where
+        A: Data,
+        T: Data,
+        E: Data + Error,
+        F: TryTaskFunction<(A,), T, E>,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        items.into_iter().map(|item| self.call(item)).collect()
+    }
+}
+
+impl<F, S> DelayedFn<F, Fallible<S>> {
+    /// Keeps the error of the function as a value: [`TaskError::downcast`](crate::TaskError::downcast) gives it, in every
+    /// mode. For errors with serde's `Serialize` and `Deserialize`; a `String` needs it not.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use swath::{Client, try_delayed};
+    ///
+    /// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+    /// #[error("{0} is odd")]
+    /// struct Odd(i64);
+    ///
+    /// fn half(x: i64) -> Result<i64, Odd> {
+    ///     if x % 2 == 0 { Ok(x / 2) } else { Err(Odd(x)) }
+    /// }
+    ///
+    /// let error = try_delayed(half).keep_error().call(5).compute(&Client::sync()).unwrap_err();
+    /// assert_eq!(error.task().unwrap().downcast::<Odd>(), Some(Odd(5)));
+    /// ```
+    pub fn keep_error(self) -> DelayedFn<F, Fallible<KeepError<S>>> {
+        DelayedFn { options: self.options, _function: PhantomData }
     }
 }
 

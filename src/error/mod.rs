@@ -3,14 +3,16 @@
 pub(crate) mod death;
 pub(crate) mod file;
 pub(crate) mod name;
+mod returned;
 pub(crate) mod task;
 
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
+pub use returned::ReturnedError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-pub use task::{Cause, ReturnedError, TaskError};
+pub use task::{Cause, TaskError};
 
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -414,8 +414,8 @@ fn tasks_are_replayed_here() {
     for client in [&client, &Client::sync(), &Client::threads(1)] {
         let caught = std::panic::catch_unwind(AssertUnwindSafe(|| client.replay(&panics))).unwrap_err();
         assert_eq!(caught.downcast_ref::<String>().unwrap(), "again 2");
-        let error = client.replay(&try_delayed(|x: i64| Err::<i64, _>(x)).call(4)).unwrap_err();
-        assert_eq!(error.task().unwrap().downcast::<i64>(), Some(4));
+        let error = client.replay(&try_delayed(|x: i64| Err::<i64, _>(x.to_string())).call(4)).unwrap_err();
+        assert_eq!(error.task().unwrap().downcast::<String>().unwrap(), "4");
     }
 }
 
