@@ -3,6 +3,7 @@
 pub(crate) mod death;
 pub(crate) mod file;
 pub(crate) mod name;
+mod reading;
 mod returned;
 pub(crate) mod task;
 
@@ -18,7 +19,11 @@ pub use task::{Cause, TaskError};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation has no result.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// `{}` says it in one line. `{:?}` is for reading, too: behind that line it has what each
+/// [source](std::error::Error::source) says, and the backtrace of a panic, so that a `fn main() -> swath::Result<()>` tells
+/// what happened. `{:#?}` shows the structure.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A task failed, was cancelled or lost its workers.

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a task has no result: which task, where it ran, and what happened.
+///
+/// `{}` says it in one line, `{:?}` also what its sources say, each in a line, and the backtrace of a panic; `{:#?}` shows
+/// the structure.
 #[derive(Clone)]
 pub struct TaskError(Arc<Inner>);
 
@@ -117,18 +120,6 @@ impl fmt::Display for TaskError {
             write!(f, " (needed by {by})")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskError")
-            .field("key", &self.key())
-            .field("name", &self.name())
-            .field("worker", &self.worker())
-            .field("needed_by", &self.needed_by())
-            .field("cause", self.cause())
-            .finish()
     }
 }
 

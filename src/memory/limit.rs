@@ -49,7 +49,9 @@ impl MemoryLimit {
 }
 
 /// The least that a worker can be limited to: it takes about 1 MiB itself, and a task needs something beside that.
-const LEAST: u64 = 4_000_000;
+const LEAST_OF_WORKER: u64 = 4_000_000;
+/// The least that all workers together can be limited to elsewhere: below, no value of any size has room.
+const LEAST_OF_ALL: u64 = 1_000_000;
 
 impl MemoryLimit {
     /// The limit of a worker in bytes.
@@ -57,13 +59,25 @@ impl MemoryLimit {
     /// # Errors
     /// Also where no worker can live with it.
     pub(crate) fn of_worker(&self) -> Result<Option<u64>> {
+        self.at_least(LEAST_OF_WORKER, "a worker, which needs")
+    }
+
+    /// A limit of shared memory or of a disk, for all workers together, in bytes.
+    ///
+    /// # Errors
+    /// Also where no value has room in it.
+    pub(crate) fn of_all(&self) -> Result<Option<u64>> {
+        self.at_least(LEAST_OF_ALL, "the values of all workers, which need")
+    }
+
+    fn at_least(&self, least: u64, whom: &str) -> Result<Option<u64>> {
         match self.bytes()? {
-            Some(bytes) if bytes < LEAST => Err(Error::invalid(
+            Some(bytes) if bytes < least => Err(Error::invalid(
                 "memory limit",
                 format!(
-                    "{bytes} bytes are too few for a worker, which needs {} at least; a number without a unit is in bytes, \
-                     write for example `512MB` or `2GiB`",
-                    HumanBytes(LEAST)
+                    "{bytes} bytes are too few for {whom} {} at least; a number without a unit is in bytes, write for \
+                     example `512MB` or `2GiB`",
+                    HumanBytes(least)
                 ),
             )),
             limit => Ok(limit),

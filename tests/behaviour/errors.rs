@@ -1,6 +1,6 @@
 //! Tasks that fail, and what is told about it.
 
-use crate::common::{directory, note, notes, path};
+use crate::common::{directory, my_role, note, notes, path, role};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use swath::{Cause, Client, Delayed, Error, KeepError, Mode, TaskError, delayed, try_delayed, value};
@@ -511,4 +511,54 @@ fn a_value_that_panics_when_its_size_is_taken() {
     let made = delayed(touchy).call(-1);
     assert_eq!(delayed(touch).call(&made).compute(&client).unwrap(), -1);
     assert_eq!(made.compute(&client).unwrap(), Touchy(-1));
+}
+
+/// A program whose `main` returns what the library returns.
+#[test]
+fn program() {
+    use std::process::Termination;
+    let client = || Client::local(1, 1, swath::MemoryLimit::None).unwrap();
+    let result = match my_role().as_deref() {
+        Some("returned") => {
+            try_delayed(|s: String| s.parse().map_err(|e| NoLine(3, e)).map(|_: i64| ())).call("x").compute(&client())
+        }
+        Some("panics") => delayed(|x: i64| assert!(x < 3, "three\nor more")).call(3).compute(&client()),
+        Some("invalid") => Client::local(1, 1, 512).map(drop),
+        _ => return,
+    };
+    let _: std::process::ExitCode = result.report();
+}
+
+#[test]
+fn what_main_returns_is_printed_for_reading() {
+    let stderr = |role_name: &str, backtrace: &str| {
+        let mut command = role("behaviour::errors::program", role_name);
+        let output = command.env("RUST_BACKTRACE", backtrace).stderr(std::process::Stdio::piped()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let lines = |role_name: &str| stderr(role_name, "0").lines().map(String::from).collect::<Vec<_>>();
+    let returned = lines("returned");
+    assert!(returned[0].starts_with("Error: task program-closure-"), "{returned:?}");
+    assert!(returned[0].ends_with("on worker-0 failed: line 3 makes no sense"), "{returned:?}");
+    assert_eq!(returned[1..], ["caused by: invalid digit found in string"]);
+    let panics = lines("panics");
+    assert!(panics[0].contains(" on worker-0 panicked at ") && panics[0].ends_with(": three"), "{panics:?}");
+    assert_eq!(panics[1..], ["or more"]);
+    let invalid = lines("invalid");
+    assert!(
+        invalid.len() == 1 && invalid[0].starts_with("Error: bad value for memory limit: 512 bytes"),
+        "{invalid:?}"
+    );
+    let panics = stderr("panics", "1");
+    assert!(panics.contains("or more\n   0: ") && panics.contains("behaviour::errors::program"), "{panics}");
+}
+
+#[test]
+fn the_structure_is_shown_where_it_is_asked_for() {
+    let error = try_delayed(half).call(7).compute(&Client::sync()).unwrap_err();
+    let shown = format!("{error:#?}");
+    assert!(shown.starts_with("Task(\n    TaskError {") && shown.contains("name: \"half\""), "{shown}");
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let shown = format!("{:#?}", Client::local(1, 1, 0_u64).unwrap_err());
+    assert!(shown.starts_with("Invalid {\n    what: \"memory limit\""), "{shown}");
 }
