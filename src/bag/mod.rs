@@ -60,6 +60,7 @@ use std::time::Duration;
 /// assert_eq!(client.compute((&even.count(), &squares.sum()))?, (5, 385));
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "it is lazy: nothing runs until it is computed"]
 pub struct Bag<T> {
     partitions: Chunks<Vec<T>>,
 }

@@ -40,6 +40,7 @@ use std::time::Duration;
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "nothing is started before `build`"]
 pub struct Builder {
     mode: Mode,
     workers: Option<usize>,

@@ -22,6 +22,7 @@ pub(crate) const SPLIT_EVERY: usize = 8;
 /// asked for with [`check`](Self::check): so operators of a collection need not return `Result`.
 ///
 /// Cheap to clone.
+#[must_use = "it is lazy: nothing runs until it is computed"]
 pub struct Chunks<C> {
     pub(super) source: Held<C>,
     pub(super) places: Places,

@@ -67,6 +67,7 @@ static PURE: LazyLock<Arc<Options>> = LazyLock::new(|| Arc::new(Options { pure: 
 /// assert_eq!(Client::sync().compute(&sums.to_delayed())?, [1.5, 2.25]);
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "it describes a layer, which has no tasks yet"]
 pub struct Layer<P, N = Itself> {
     inputs: SmallVec<[Source; 2]>,
     places: Places,

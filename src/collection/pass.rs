@@ -83,6 +83,7 @@ impl<I: Iterator> Iterator for Counted<I> {
 /// The elements of an iterator of the user's, as long as the pass has not failed: whoever takes all elements at once cannot
 /// stop it.
 #[derive(Debug)]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Wanted<I>(pub I);
 
 impl<I: Iterator> Iterator for Wanted<I> {
@@ -148,6 +149,7 @@ pub fn unfailing<T, E: IntoError, I: Iterator<Item = Result<T, E>>>(items: I) ->
 
 /// See [`unfailing`].
 #[derive(Debug)]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Unfailing<I> {
     items: I,
     ended: bool,

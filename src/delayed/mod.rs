@@ -79,6 +79,7 @@ where
 }
 
 /// A wrapped function, see [`delayed`]. Options given here hold for each call made with it.
+#[must_use = "it describes calls: nothing runs until one is computed"]
 pub struct DelayedFn<F, S> {
     options: Option<Arc<Options>>,
     _function: PhantomData<(F, fn() -> S)>,
@@ -323,6 +324,7 @@ impl<F, S> DelayedFn<F, Fallible<S>> {
 /// A value that will be a `T` once it is computed: a lazy call, or the handle of a result that a client holds.
 ///
 /// Cheap to clone; clones are the same task.
+#[must_use = "it is lazy, and what a client holds for it is released when it is dropped"]
 pub struct Delayed<T> {
     node: Arc<Node>,
     _value: PhantomData<fn() -> T>,

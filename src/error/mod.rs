@@ -6,6 +6,7 @@ pub(crate) mod name;
 mod reading;
 mod returned;
 pub(crate) mod task;
+pub(crate) mod words;
 
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;

@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "it only says how; nothing is done with it yet"]
 pub struct Output {
     target: Target,
     names: Option<Arc<dyn Fn(usize) -> String + Send + Sync>>,

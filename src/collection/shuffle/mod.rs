@@ -74,6 +74,7 @@ fn partition_by_key<T: Data, K: Hash>(
 /// assert_eq!(counts, [6, 7, 7]);
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "it is lazy: nothing runs until it is computed"]
 pub struct Shuffle<T, E = ShuffleError> {
     pieces: Chunks<Pieces>,
     n: usize,
@@ -125,6 +126,7 @@ impl<T: Data, E: From<ShuffleError> + Data + Error> Input<Shuffled<T, E>> {
 }
 
 /// The elements that a shuffle brings to one chunk, in the order of the chunks that they come from.
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Shuffled<T, E = ShuffleError> {
     pieces: Arc<Vec<Pieces>>,
     piece: usize,
