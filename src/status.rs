@@ -29,6 +29,7 @@ pub enum Mode {
 
 impl Mode {
     /// The word for it: `sync`, `threads` or `processes`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",

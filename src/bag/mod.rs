@@ -88,11 +88,13 @@ impl<T: Data> Bag<T> {
     }
 
     /// How many partitions it has; at least one.
+    #[must_use]
     pub fn npartitions(&self) -> usize {
         self.partitions.len()
     }
 
     /// The partitions as lazy values.
+    #[must_use]
     pub fn to_delayed(&self) -> Vec<Delayed<Vec<T>>> {
         self.partitions.to_delayed()
     }

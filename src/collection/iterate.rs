@@ -28,6 +28,7 @@ pub struct ChunkIter<C>(Buffered<C>);
 
 impl<C: Data> ChunkIter<C> {
     /// How many have not been read.
+    #[must_use]
     pub fn left(&self) -> usize {
         self.0.left()
     }

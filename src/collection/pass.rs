@@ -138,6 +138,7 @@ pub(super) fn nothing() -> CallError {
 
 /// Inside a function of a layer: whether the pass of this thread has failed or is not wanted any more. Then the elements
 /// have ended too early.
+#[must_use]
 pub fn is_over() -> bool {
     FAILED.get() || cancelled()
 }

@@ -90,6 +90,7 @@ pub struct DelayedFn<F, S> {
 pub type Lazy<F, S> = DelayedFn<F, S>;
 
 /// Marks the signature of a function that may fail.
+#[derive(Debug)]
 pub struct Fallible<S>(PhantomData<S>);
 
 impl<F, S> Clone for DelayedFn<F, S> {
@@ -357,6 +358,7 @@ impl<T> Delayed<T> {
 
     /// The task's key, for example `inc-3f2a90c1e3f2d1b8`: its name, and a hash that differs from task to task (and is
     /// equal for equal calls of [pure](DelayedFn::pure) functions).
+    #[must_use]
     pub fn key(&self) -> String {
         self.node.key()
     }
@@ -368,6 +370,7 @@ impl<T> Delayed<T> {
     /// let x = delayed(|x: i64| x + 1).call(1);
     /// assert!((&x * &x).to_dot().starts_with("digraph"));
     /// ```
+    #[must_use]
     pub fn to_dot(&self) -> String {
         crate::graph::dot::dot(&[&self.node])
     }

@@ -88,16 +88,19 @@ impl FileError {
     }
 
     /// Where.
+    #[must_use]
     pub fn place(&self) -> &Place {
         &self.0.place
     }
 
     /// What is wrong.
+    #[must_use]
     pub fn problem(&self) -> &FileProblem {
         &self.0.problem
     }
 
     /// Whether it is about one line or record, behind which reading can go on.
+    #[must_use]
     pub fn is_bad_record(&self) -> bool {
         matches!(self.0.problem, FileProblem::NotText { .. } | FileProblem::BadRecord { .. })
     }

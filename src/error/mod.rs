@@ -138,6 +138,7 @@ impl Error {
     }
 
     /// The failed task, where a task is the reason.
+    #[must_use]
     pub fn task(&self) -> Option<&TaskError> {
         match self {
             Self::Task(e) => Some(e),
@@ -162,6 +163,7 @@ impl Error {
 
     /// The error of a collection, if it is an `E`. For what a task function returned there is
     /// [`TaskError::downcast`].
+    #[must_use]
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         match self {
             Self::Collection(error) => error.downcast_ref(),
@@ -170,6 +172,7 @@ impl Error {
     }
 
     /// Whether the work was cancelled.
+    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.task().is_some_and(|e| matches!(e.cause(), Cause::Cancelled))
     }

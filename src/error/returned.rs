@@ -82,22 +82,26 @@ impl ReturnedError {
     }
 
     /// The error's text; of one at an element of a collection, also where that is.
+    #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
     /// The error's type.
+    #[must_use]
     pub fn type_name(&self) -> &str {
         &self.0.type_name
     }
 
     /// What the error's `{:?}` prints.
+    #[must_use]
     pub fn debug(&self) -> &str {
         &self.0.debug
     }
 
     /// The error itself, if it is an `E` that was kept: see [`KeepError`](crate::KeepError). A `String` or `&str` is its
     /// own text, so it comes back as a `String` anyway.
+    #[must_use]
     pub fn downcast<E: Data>(&self) -> Option<E> {
         match &self.0.value {
             Kept::Here(value) => value.get::<E>().cloned(),

@@ -47,21 +47,25 @@ impl TaskError {
     }
 
     /// Key of the task that failed, for example `parse-90c1e3f2d1b86e55`.
+    #[must_use]
     pub fn key(&self) -> &str {
         self.failed().task.key()
     }
 
     /// Name of the task: its own, or its function's.
+    #[must_use]
     pub fn name(&self) -> &str {
         self.failed().task.name()
     }
 
     /// The worker it ran on, if it ran.
+    #[must_use]
     pub fn worker(&self) -> Option<&str> {
         self.failed().worker.as_deref()
     }
 
     /// Key of the result that was asked for, where that is another task, which needs the failed one.
+    #[must_use]
     pub fn needed_by(&self) -> Option<&str> {
         match &*self.0 {
             Inner::Failed(_) => None,
@@ -70,6 +74,7 @@ impl TaskError {
     }
 
     /// What happened.
+    #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.failed().cause
     }
@@ -88,6 +93,7 @@ impl TaskError {
     /// let returned: String = error.task().unwrap().downcast().unwrap();
     /// assert!(returned.starts_with("seven: invalid digit"));
     /// ```
+    #[must_use]
     pub fn downcast<E: Data>(&self) -> Option<E> {
         match self.cause() {
             Cause::Returned(e) => e.downcast(),

@@ -188,11 +188,13 @@ const FORMAT: u32 = 1;
 
 impl EventLog {
     /// When the client was opened: what the times of the events count from.
+    #[must_use]
     pub fn started(&self) -> SystemTime {
         self.started
     }
 
     /// The events, in the order of time.
+    #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }

@@ -299,11 +299,13 @@ impl fmt::Debug for OutputFile {
 
 impl OutputFile {
     /// Absolute path or URL.
+    #[must_use]
     pub fn path(&self) -> String {
         self.location.to_string()
     }
 
     /// How it will be compressed.
+    #[must_use]
     pub fn compression(&self) -> Compression {
         self.compression
     }

@@ -170,6 +170,12 @@ impl<T: Send + 'static> Passing<T> {
 /// The arguments of one call.
 pub struct Args<'s, 'a>(&'s mut [Argument<'a>]);
 
+impl std::fmt::Debug for Args<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} arguments", self.0.len())
+    }
+}
+
 impl Args<'_, '_> {
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -127,7 +127,7 @@ pub fn drops_of_arguments(client: &Client) {
         move || {
             about.is_done();
             about.status();
-            client.progress();
+            let _ = client.progress();
             ask_for_results(&client);
         },
         || {

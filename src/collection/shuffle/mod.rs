@@ -115,6 +115,7 @@ where
 
 impl<T: Data, E: From<ShuffleError> + Data + Error> Input<Shuffled<T, E>> {
     /// For each chunk of the layer its pieces of all chunks that a shuffle has cut. There are as many chunks as pieces.
+    #[must_use]
     pub fn shuffled(shuffle: &Shuffle<T, E>) -> Self {
         let source = match shuffle.pieces.check() {
             Ok(()) => Source::Times((&*shuffle.pieces.tasks()).into_arg(), shuffle.n),
