@@ -258,7 +258,7 @@ pub fn wakers(client: &Client) {
     let (again, about) = (client.clone(), futures.clone());
     let ask = move || {
         assert!(about.iter().all(|future| !future.key().is_empty() && future.status() != Status::Failed));
-        again.progress();
+        let _ = again.progress();
         // This is told to whoever waits for any of them.
         again.cancel(&about[2]);
     };
