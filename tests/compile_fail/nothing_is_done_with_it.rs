@@ -1,7 +1,7 @@
 //~ unused `Delayed` that must be used
 //~ unused `Bag` that must be used
 //~ unused `swath::Builder` that must be used
-//~ unused return value of `swath::TaskError::key` that must be used
+//~ unused return value of `TaskError::key` that must be used
 #![deny(unused_must_use)]
 use swath::{Bag, Client, TaskError, delayed};
 
