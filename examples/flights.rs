@@ -84,7 +84,7 @@ fn run(options: &Options) -> Result {
 /// The job itself. Everything is described first; `persist` and `compute` make it run.
 fn ask(client: &Client, ranges: Vec<Range>, clock: &mut Clock) -> Result<Answers> {
     // The parsed parts stay where they were read. From here on, `parts` are handles of these results.
-    let parts = client.persist(&try_delayed(read).map(ranges))?;
+    let parts = client.persist(&try_delayed(read).keep_error().map(ranges))?;
     let rows = parts.iter().map(|part| part.map(rows)).sum::<Delayed<u64>>().compute(client)?;
     clock.lap("read");
 
@@ -220,6 +220,8 @@ struct BadInput {
     line: Option<u64>,
     why: String,
 }
+
+impl Error for BadInput {}
 
 impl Display for BadInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

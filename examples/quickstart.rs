@@ -156,7 +156,7 @@ fn several_at_once(client: &Client) -> Result {
     check("a list of results", client.compute(&numbers)?, DATA.map(inc).to_vec())
 }
 
-/// A function that fails returns a `Result`; the error arrives typed, with the task's name and key.
+/// A function that fails returns a `Result`; the error arrives with the task's name and key.
 fn errors(client: &Client) -> Result {
     fn half(x: i64) -> std::result::Result<i64, String> {
         if is_even(x) { Ok(x / 2) } else { Err(format!("{x} is odd")) }

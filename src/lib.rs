@@ -26,8 +26,22 @@
 //! * [`WorkerLocal`] is for what is costly to build and wanted once per process.
 //! * [`current_client`] lets a task submit tasks; [`cancelled`] tells it to stop.
 //!
+//! # Features
+//!
+//! | feature | what it gives | what it costs |
+//! |---|---|---|
+//! | `compression` (default) | compressed [`files`]: gzip, zstd, bzip2, xz | 9 crates, of which three compile C |
+//! | `object-store` | [`files`] at `s3://`, `gs://`, `az://`, `http://`, `https://` | about 85 crates, with a TLS library |
+//! | `ndarray` | views of a [`Buffer`] as arrays of `ndarray` | 5 crates |
+//! | `complex` | complex numbers as elements of a [`Buffer`] | 1 crate |
+//!
+//! Features only add. Types of `serde`, `serde_json` ([`Json`]), and with their features `ndarray` and `num-complex` are part of
+//! the interface: a new major version of one of them is a new one of this crate.
+//!
 //! A worker process is this program started again, so nothing has to be registered or configured. Linux only.
 //! `ARCHITECTURE.md` in the repository says how it works.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
@@ -86,6 +100,7 @@ pub use task::Data;
 pub use task::backtrace::TaskBacktrace;
 pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
+pub use task::returned::{IntoError, KeepError};
 pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;
 
@@ -101,6 +116,7 @@ pub mod internal {
 #[doc(hidden)]
 pub mod bench {
     /// Runs `n` tasks that do nothing through the scheduler alone, with so many workers; gives the number of results.
+    #[must_use]
     pub fn drive_noops(n: u32, workers: u32) -> u64 {
         crate::scheduler::drive_noops(n, workers)
     }
@@ -120,3 +136,50 @@ pub struct GuidePage;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/MEMORY.md")]
 pub struct MemoryPage;
+
+/// What users keep in their own types and print there.
+#[cfg(test)]
+mod traits {
+    use super::*;
+    use std::fmt::Debug;
+
+    const fn any_thread<T: Send + Sync + Debug>() {}
+    const fn one_thread<T: Send + Debug>() {}
+
+    const _: () = {
+        any_thread::<Client>();
+        any_thread::<Builder>();
+        any_thread::<Future<u8>>();
+        any_thread::<Delayed<u8>>();
+        any_thread::<DelayedFn<fn(), Fallible<fn()>>>();
+        any_thread::<Bag<u8>>();
+        any_thread::<collection::Chunks<u8>>();
+        any_thread::<Buffer<f64>>();
+        any_thread::<BufferMut<f64>>();
+        any_thread::<WorkerLocal<u8>>();
+        any_thread::<files::Files>();
+        any_thread::<files::Output>();
+        any_thread::<files::Block>();
+        any_thread::<Csv>();
+        any_thread::<Error>();
+        any_thread::<TaskError>();
+        any_thread::<ReturnedError>();
+        any_thread::<Cause>();
+        any_thread::<DeathRecord>();
+        any_thread::<BagError>();
+        any_thread::<files::FileError>();
+        any_thread::<MemoryLimit>();
+        any_thread::<MemoryReport>();
+        any_thread::<WorkerInfo>();
+        any_thread::<WorkerSize>();
+        any_thread::<local::ClusterStatus>();
+        any_thread::<EventLog>();
+        any_thread::<Explanation>();
+        any_thread::<LogLine>();
+        any_thread::<TaskBacktrace>();
+        one_thread::<AsCompleted<u8>>();
+        one_thread::<Awaited<u8>>();
+        one_thread::<BagIter<u8>>();
+        one_thread::<collection::ChunkIter<u8>>();
+    };
+}

@@ -59,6 +59,7 @@ fn done(cluster: impl AsRef<Path>, command: Control) -> Result<()> {
 
 /// The version of swath that this program is built with, and of what it says to a local cluster: a program and its
 /// cluster must have both in common.
+#[must_use]
 pub fn version() -> String {
     crate::version::describe()
 }

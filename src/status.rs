@@ -5,7 +5,9 @@ mod explanation;
 pub use explanation::Explanation;
 pub(crate) use explanation::{TaskState, Why};
 
+use crate::error::words::words;
 use crate::error::{DeathRecord, Result};
+use crate::units::{HumanBytes, counted};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,7 @@ use std::fmt;
 
 /// Which scheduler runs the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// One after the other in the calling thread.
     Sync,
@@ -26,6 +29,7 @@ pub enum Mode {
 
 impl Mode {
     /// The word for it: `sync`, `threads` or `processes`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -66,6 +70,16 @@ pub struct Progress {
     pub total: u64,
 }
 
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} done", self.done, counted(self.total, "task"))?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        Ok(())
+    }
+}
+
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
@@ -79,6 +93,8 @@ pub enum WorkerState {
     /// The process is stopped by a signal.
     Stopped,
 }
+
+words!(WorkerState, "state of a worker": Starting "starting", Running "running", Retiring "retiring", Stopped "stopped");
 
 /// One worker, as [`Client::workers`](crate::Client::workers) sees it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -108,6 +124,31 @@ pub struct WorkerInfo {
     pub limit: Option<u64>,
     /// The tasks it runs right now.
     pub running: Vec<RunningTask>,
+}
+
+impl fmt::Display for WorkerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (threads, tasks) = (counted(self.threads as u64, "thread"), counted(self.tasks as u64, "task"));
+        write!(f, "{} (pid {}) {}, {threads}, {tasks}, ", self.name, self.pid, self.state)?;
+        write!(f, "{}", HumanBytes(self.memory + self.shared_memory))?;
+        if let Some(limit) = self.limit {
+            write!(f, " of {}", HumanBytes(limit))?;
+        }
+        if let Some(why) = &self.paused {
+            write!(f, ", paused: {why}")?;
+        }
+        for (at, task) in self.running.iter().enumerate() {
+            write!(f, "{}{task}", if at == 0 { ", runs " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for RunningTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if self.progress > 0.0 { write!(f, " ({:.0}%)", self.progress * 100.0) } else { Ok(()) }
+    }
 }
 
 /// A task that a worker runs.
@@ -142,12 +183,15 @@ impl WorkerInfo {
 /// Where a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum OutputStream {
     /// Standard output.
     Stdout,
     /// Standard error. Log lines go there too.
     Stderr,
 }
+
+words!(OutputStream, "stream": Stdout "stdout", Stderr "stderr");
 
 /// A line that a worker wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -162,6 +206,17 @@ pub struct LogLine {
     pub tasks: Vec<String>,
     /// The line, without its end.
     pub text: String,
+}
+
+/// `worker-0 stderr [parse-90c1e3f2d1b86e55]: no such file`
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.worker, self.stream)?;
+        if !self.tasks.is_empty() {
+            write!(f, " [{}]", self.tasks.join(", "))?;
+        }
+        write!(f, ": {}", self.text)
+    }
 }
 
 /// What a local cluster says about itself.
@@ -192,6 +247,34 @@ pub struct ClusterStatus {
     pub programs: Vec<ProgramStatus>,
 }
 
+/// A line for the cluster, and under it one for each program and each worker of that.
+impl fmt::Display for ClusterStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (workers, threads) = (counted(self.workers as u64, "worker"), counted(self.threads as u64, "thread"));
+        write!(f, "local cluster `{}`, process {}, up {:.1} s", self.name, self.pid, self.uptime_seconds)?;
+        write!(f, ", {workers} x {threads}")?;
+        if let Some(limit) = self.memory_limit {
+            write!(f, ", memory limit {} each", HumanBytes(limit))?;
+        }
+        for program in &self.programs {
+            write!(f, "\n{program}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A line for the program, and one for each worker.
+impl fmt::Display for ProgramStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sessions, deaths) = (self.sessions as u64, self.deaths.len() as u64);
+        write!(f, "{} (build {}), {}", self.program, self.build, counted(sessions, "connection"))?;
+        if deaths > 0 {
+            write!(f, ", {}", counted(deaths, "dead worker"))?;
+        }
+        self.workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))
+    }
+}
+
 /// One build of a program, as a local cluster sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -218,4 +301,49 @@ pub struct Log {
     pub text: String,
     /// Line by line, with the tasks they are from. None for the cluster's own.
     pub lines: Vec<LogLine>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fmt::Debug;
+    use std::str::FromStr;
+
+    fn reads_back<T: fmt::Display + FromStr<Err = Error> + PartialEq + Debug>(all: &[T]) {
+        for one in all {
+            assert_eq!(&one.to_string().to_uppercase().parse::<T>().unwrap(), one);
+        }
+        assert!("nonsense".parse::<T>().unwrap_err().to_string().contains("`nonsense`; it is"));
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_printed() {
+        reads_back(WorkerState::WORDS);
+        reads_back(OutputStream::WORDS);
+        reads_back(crate::settings::RestartPolicy::WORDS);
+        reads_back(&[Mode::Sync, Mode::Threads, Mode::Processes]);
+        assert_eq!(format!("{:<9}|", WorkerState::Running), "running  |");
+    }
+
+    #[test]
+    fn records_are_told_in_a_line() {
+        let worker = WorkerInfo {
+            pid: 7,
+            tasks: 2,
+            memory: 12_000_000,
+            limit: Some(512_000_000),
+            running: vec![
+                RunningTask { key: "a-1".into(), progress: 0.25 },
+                RunningTask { key: "b-2".into(), progress: 0.0 },
+            ],
+            ..WorkerInfo::in_process("worker-0")
+        };
+        let line = "worker-0 (pid 7) running, 1 thread, 2 tasks, 12.0 MB of 512.0 MB, runs a-1 (25%), b-2";
+        assert_eq!(worker.to_string(), line);
+        assert_eq!(Progress { done: 1, failed: 2, total: 4 }.to_string(), "1 of 4 tasks done, 2 failed");
+        let tasks = vec!["a-1".to_string()];
+        let printed = LogLine { worker: "worker-0".into(), stream: OutputStream::Stderr, tasks, text: "oh".into() };
+        assert_eq!(printed.to_string(), "worker-0 stderr [a-1]: oh");
+    }
 }

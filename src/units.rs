@@ -19,6 +19,11 @@ impl fmt::Display for HumanBytes {
     }
 }
 
+/// So many things: `1 task`, `2 tasks`.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// How a file is compressed. Needs the feature `compression`, which is on by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]

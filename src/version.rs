@@ -8,6 +8,7 @@ pub(crate) const VERSION: u64 = combine(&[
     hash(env!("CARGO_PKG_VERSION").as_bytes()),
     const { hash(include_bytes!("bytes.rs")) },
     const { hash(include_bytes!("error/death.rs")) },
+    const { hash(include_bytes!("error/returned.rs")) },
     const { hash(include_bytes!("error/task.rs")) },
     const { hash(include_bytes!("events/journal.rs")) },
     const { hash(include_bytes!("events/mod.rs")) },

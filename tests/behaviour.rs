@@ -101,7 +101,8 @@ macro_rules! suite {
                 what_was_cancelled_answers_no_equal_call calls_with_other_options_are_not_equal;
             chains: long_chains_of_futures long_chains_of_persisted_results arguments_are_let_go
                 failures_are_named_when_they_are_gone finished_results_are_kept_in_files;
-            errors: typed_errors_are_kept typed_errors_reach_dependents panics_tell_where other_panics
+            errors: typed_errors_are_kept errors_that_people_have sources_are_told kept_errors_of_any_way
+                typed_errors_reach_dependents panics_tell_where other_panics
                 others_go_on the_first_failure_counts try_map_and_chains results_as_plain_values
                 failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values
                 values_that_panic_when_they_are_encoded values_that_panic_when_they_are_decoded;

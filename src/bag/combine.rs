@@ -7,6 +7,7 @@ use crate::collection::{Chunks, Elements, Input, Layer, unfailing};
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::error::{Error, Result};
 use crate::task::Data;
+use crate::task::returned::KeepError;
 use crate::task::size::size_of_value;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
@@ -37,7 +38,8 @@ impl<T: Data> Bag<T> {
                 (None, None) => None,
                 (Some(a), Some(b)) => Some(Ok((a, b))),
                 (a, _) => {
-                    Some(Err(BagError::Uneven { shorter: if a.is_none() { "left" } else { "right" }.to_string() }))
+                    let shorter = if a.is_none() { "left" } else { "right" }.to_string();
+                    Some(Err(KeepError(BagError::Uneven { shorter })))
                 }
             };
             unfailing(std::iter::from_fn(pair))

@@ -40,6 +40,7 @@ impl<K> Default for Counter<K> {
 
 impl<K: Eq + Hash> Counter<K> {
     /// Of nothing yet.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -72,22 +73,26 @@ impl<K: Eq + Hash> Counter<K> {
     }
 
     /// How many different things have been counted.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether nothing has been counted.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.len() == 0
     }
 
     /// The two together.
+    #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.0.merge(other.0, |count, more| *count += more);
         self
     }
 
     /// The `k` things that occur most often, with their counts in descending order.
+    #[must_use]
     pub fn most_common(&self, k: usize) -> Vec<(K, usize)>
     where
         K: Clone,

@@ -36,6 +36,7 @@ impl<T: Data> Bag<T> {
 }
 
 /// The elements of a bag in order, see [`Bag::iter`].
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct BagIter<T> {
     partitions: ChunkIter<Vec<T>>,
     current: std::vec::IntoIter<T>,

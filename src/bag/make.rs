@@ -4,7 +4,7 @@ use super::Bag;
 use crate::collection::{Chunks, Elements, Input, Layer, pass};
 use crate::delayed::{Delayed, IntoArg};
 use crate::task::Data;
-use std::fmt::Display;
+use crate::task::returned::IntoError;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl<T: Data> Bag<T> {
         A: Data,
         F: Fn(A) -> Result<I, E> + Copy + Send + 'static,
         I: IntoIterator<Item = Result<T, E>, IntoIter: Send + 'static> + 'static,
-        E: Data + Display,
+        E: IntoError,
     {
         let make = move |argument: Arc<A>, _: Arc<()>| {
             let elements = function(Arc::unwrap_or_clone(argument)).map_err(pass::fail).ok().map(I::into_iter);

@@ -60,6 +60,7 @@ use std::time::Duration;
 /// assert_eq!(client.compute((&even.count(), &squares.sum()))?, (5, 385));
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "it is lazy: nothing runs until it is computed"]
 pub struct Bag<T> {
     partitions: Chunks<Vec<T>>,
 }
@@ -87,11 +88,13 @@ impl<T: Data> Bag<T> {
     }
 
     /// How many partitions it has; at least one.
+    #[must_use]
     pub fn npartitions(&self) -> usize {
         self.partitions.len()
     }
 
     /// The partitions as lazy values.
+    #[must_use]
     pub fn to_delayed(&self) -> Vec<Delayed<Vec<T>>> {
         self.partitions.to_delayed()
     }

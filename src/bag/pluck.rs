@@ -5,6 +5,7 @@ use super::error::BagError;
 use crate::collection::{Elements, pass};
 use crate::files::formats::json_value::Json;
 use crate::task::Data;
+use crate::task::returned::KeepError;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -80,7 +81,7 @@ impl<T: Data> Bag<T> {
         where
             K: ToOwned<Owned: Data + Debug> + ?Sized + 'static,
         {
-            let missing = |key: &K::Owned| BagError::NoSuchKey { key: format!("{key:?}") };
+            let missing = |key: &K::Owned| KeepError(BagError::NoSuchKey { key: format!("{key:?}") });
             pass::unfailing(elements.map(move |e| e.part((*key).borrow()).ok_or_else(|| missing(&key))))
         }
         self.steps(key.to_owned(), pluck::<T, K>)

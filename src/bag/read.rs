@@ -10,30 +10,34 @@ use crate::files::formats::text::Text;
 use crate::files::formats::{Format, Found, Records};
 use crate::files::{BadRecord, Block, FileError, Files, Lines};
 use crate::task::Data;
+use crate::task::returned::KeepError;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Records of which none is bad: the first that is ends the reading.
-fn all<T, F>(blocks: Vec<Block>, format: F) -> impl Iterator<Item = Result<T, FileError>>
+fn all<T, F>(blocks: Vec<Block>, format: F) -> impl Iterator<Item = Read<T>>
 where
     F: Format<Records: Iterator<Item = Found<T>>>,
 {
-    Records::new(blocks, format).map(|record| record.map_err(|bad| bad.error))
+    Records::new(blocks, format).map(|record| record.map_err(|bad| bad.error.into()))
 }
 
 /// Records and bad ones. Only where a file cannot be read on it ends the reading.
-fn any<T, F>(blocks: Vec<Block>, format: F) -> impl Iterator<Item = Result<Found<T>, FileError>>
+fn any<T, F>(blocks: Vec<Block>, format: F) -> impl Iterator<Item = Read<Found<T>>>
 where
     F: Format<Records: Iterator<Item = Found<T>>>,
 {
     Records::new(blocks, format).map(|record| match record {
-        Err(bad) if !bad.error.is_bad_record() => Err(bad.error),
+        Err(bad) if !bad.error.is_bad_record() => Err(bad.error.into()),
         record => Ok(record),
     })
 }
 
 /// What reads a partition may fail when it opens a file, and at each record.
-type Reading<I> = Result<I, FileError>;
+type Reading<I> = Result<I, KeepError<FileError>>;
+
+/// A record, or the error of the file.
+type Read<T> = Result<T, KeepError<FileError>>;
 
 impl Bag<String> {
     /// The lines of text files. A partition is a file, or a part of one ([`Files::blocksize`]), or several
@@ -57,7 +61,7 @@ impl Bag<String> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_text(files: impl Into<Files>) -> Result<Self> {
-        fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<String, FileError>>> {
+        fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Read<String>>> {
             Ok(all(blocks, Text))
         }
         Ok(Self::try_generate(read_text, files.into().partitions()?))
@@ -69,7 +73,7 @@ impl Bag<String> {
     /// # Errors
     /// As [`read_text`](Self::read_text).
     pub fn read_text_with_bad_records(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
-        fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<String>, FileError>>> {
+        fn read_text(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Read<Found<String>>>> {
             Ok(any(blocks, Text))
         }
         Ok(Bag::try_generate(read_text, files.into().partitions()?).sift())
@@ -113,7 +117,7 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_json(files: impl Into<Files>) -> Result<Self> {
-        fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
+        fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Read<T>>> {
             Ok(all(blocks, JsonLines(PhantomData)))
         }
         Ok(Self::try_generate(read_json::<T>, files.into().partitions()?))
@@ -141,7 +145,7 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_json_with_bad_records(files: impl Into<Files>) -> Result<(Self, Bag<BadRecord>)> {
-        fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
+        fn read_json<T: Data>(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Read<Found<T>>>> {
             Ok(any(blocks, JsonLines(PhantomData)))
         }
         Ok(Bag::try_generate(read_json::<T>, files.into().partitions()?).sift())
@@ -187,10 +191,7 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_csv(files: impl Into<Files>, format: Csv) -> Result<Self> {
-        fn read_csv<T: Data>(
-            blocks: Vec<Block>,
-            format: CsvFormat<T>,
-        ) -> Reading<impl Iterator<Item = Result<T, FileError>>> {
+        fn read_csv<T: Data>(blocks: Vec<Block>, format: CsvFormat<T>) -> Reading<impl Iterator<Item = Read<T>>> {
             Ok(all(blocks, format))
         }
         Self::of_csv(read_csv::<T>, &files.into(), format)
@@ -205,7 +206,7 @@ impl<T: Data> Bag<T> {
         fn read_csv<T: Data>(
             blocks: Vec<Block>,
             format: CsvFormat<T>,
-        ) -> Reading<impl Iterator<Item = Result<Found<T>, FileError>>> {
+        ) -> Reading<impl Iterator<Item = Read<Found<T>>>> {
             Ok(any(blocks, format))
         }
         Ok(Bag::of_csv(read_csv::<T>, &files.into(), format)?.sift())
@@ -260,7 +261,7 @@ impl<T: Data> Bag<T> {
     {
         let read = move |block: Block| block.lines().and_then(|mut lines| function(&mut lines));
         let stage = move |blocks: Arc<Vec<Block>>, _: Arc<()>| {
-            let made = Arc::unwrap_or_clone(blocks).into_iter().map(read);
+            let made = Arc::unwrap_or_clone(blocks).into_iter().map(move |block| read(block).map_err(KeepError));
             unfailing(made).flatten()
         };
         let inputs = (Input::each(files.into().partitions()?), Input::shared(()));
@@ -274,7 +275,7 @@ impl<E: Data> Bag<E> {
     where
         T: Data,
         F: Fn(Vec<Block>, CsvFormat<T>) -> Reading<I> + Copy + Send + 'static,
-        I: Iterator<Item = Result<E, FileError>> + Send + 'static,
+        I: Iterator<Item = Read<E>> + Send + 'static,
     {
         let partitions = files.csv_partitions()?;
         let read = move |blocks: Arc<Vec<Block>>, csv: Arc<Csv>, in_quotes: Arc<bool>| {
@@ -309,7 +310,7 @@ fn quotes_before(partitions: &[Vec<Block>], csv: &Csv) -> Vec<Delayed<bool>> {
         // The one behind it belongs to the same file where it does not begin one.
         before = match blocks.peek().is_some_and(|next| next.range().start > 0) {
             true => {
-                let effect = try_delayed(count_quotes).pure().call((block.clone(), csv.clone()));
+                let effect = try_delayed(count_quotes).keep_error().pure().call((block.clone(), csv.clone()));
                 delayed(quotes_behind).pure().call(&before, effect)
             }
             false => none.clone(),

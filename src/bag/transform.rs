@@ -6,7 +6,7 @@ use crate::collection::{Elements, Input, Layer};
 use crate::delayed::IntoArg;
 use crate::error::Error;
 use crate::task::Data;
-use std::fmt::Display;
+use crate::task::returned::IntoError;
 use std::sync::Arc;
 
 impl<T: Data> Bag<T> {
@@ -89,7 +89,7 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(T) -> Result<U, E> + Copy + Send + 'static,
         U: Data,
-        E: Data + Display,
+        E: IntoError,
     {
         self.layer::<F, _>(move |elements, _| pass::unfailing(elements.map(function)))
     }
@@ -100,7 +100,7 @@ impl<T: Data> Bag<T> {
         F: Fn(T, &X) -> Result<U, E> + Copy + Send + 'static,
         X: Data,
         U: Data,
-        E: Data + Display,
+        E: IntoError,
     {
         self.layer_with::<F, X, _>(argument, move |elements, x| pass::unfailing(elements.map(move |e| function(e, &x))))
     }
@@ -239,7 +239,7 @@ impl<T: Data> Bag<T> {
     where
         F: Fn(Elements<T>) -> Result<I, E> + Copy + Send + 'static,
         I: IntoIterator<Item: Data, IntoIter: Send + 'static> + 'static,
-        E: Data + Display,
+        E: IntoError,
     {
         self.layer::<F, _>(move |elements, _| {
             function(elements).map_err(pass::fail).map(|made| Wanted(made.into_iter())).into_iter().flatten()

@@ -7,6 +7,7 @@ use crate::delayed::{Delayed, delayed, try_delayed};
 use crate::files::formats::{json, text, write_lines};
 use crate::files::{FileError, Output, OutputFile, Writer};
 use crate::task::Data;
+use crate::task::returned::KeepError;
 use std::sync::Arc;
 
 impl<T: Data> Bag<T> {
@@ -78,7 +79,7 @@ impl<T: Data> Bag<T> {
         // Known to nobody before all of the new ones are there.
         Ok(match output.old_parts(n)? {
             old if old.is_empty() => delayed(|paths: Vec<String>| paths).name("paths").call(paths),
-            old => try_delayed(remove).name("paths").call(paths, old),
+            old => try_delayed(remove).keep_error().name("paths").call(paths, old),
         })
     }
 }
@@ -92,7 +93,7 @@ fn write<T>(
     // The elements also end where one before failed; then there is to be no file.
     if let Err(e) = write_lines(elements, file, line, || !pass::is_over()) {
         // If an element failed that is the error, not this.
-        pass::fail::<FileError>(e);
+        pass::fail(KeepError(e));
     }
     file.path()
 }

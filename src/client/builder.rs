@@ -42,6 +42,7 @@ use std::time::Duration;
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "nothing is started before `build`"]
 pub struct Builder {
     mode: Mode,
     workers: Option<usize>,
@@ -258,11 +259,11 @@ impl Builder {
         self
     }
 
-    /// Replaces each worker process when it has done so many tasks, against libraries that leak. Default: never.
+    /// Replaces each worker process when it has done so many tasks (at least one), against libraries that leak. Default: never.
     ///
     /// What runs is finished first, and results are handed on, so nothing is lost and nothing is done twice.
     pub fn recycle_after(mut self, tasks: u64) -> Self {
-        self.recycle_after = Some(tasks.max(1));
+        self.recycle_after = Some(tasks);
         self
     }
 
@@ -321,7 +322,7 @@ impl Builder {
         self
     }
 
-    /// On how many dying workers a task may have been running before it fails. Default: 3.
+    /// On how many dying workers (at least one) a task may have been running before it fails. Default: 3.
     pub fn allowed_deaths(mut self, deaths: u32) -> Self {
         self.allowed_deaths = deaths;
         self
@@ -352,7 +353,7 @@ impl Builder {
         self
     }
 
-    /// How many graphs may be under way at a time: submitting one more waits for room. Default: 16384.
+    /// How many graphs (at least one) may be under way at a time: submitting one more waits for room. Default: 16384.
     ///
     /// A graph of any size counts as one. In sync mode, where submitting is running, it has no meaning.
     pub fn max_graphs(mut self, n: usize) -> Self {
@@ -398,11 +399,12 @@ impl Builder {
     /// Starts the client.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a bad option; [`Error::Spawn`], [`Error::Resource`] or [`Error::Connect`] where workers
-    /// cannot be started or the cluster cannot be reached; [`Error::NotInExecutable`] where this code is part of a shared
-    /// library, so that only the modes sync and threads work.
+    /// [`Error::Invalid`] for an option that makes no sense, also one that the mode has no use for; [`Error::Spawn`],
+    /// [`Error::Resource`] or [`Error::Connect`] where workers cannot be started or the cluster cannot be reached;
+    /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
+        self.check()?;
         let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
@@ -421,13 +423,10 @@ impl Builder {
         }
         match self.mode {
             Mode::Sync => Ok(client(SyncExecutor::new(self.events))),
-            Mode::Threads => match self.threads {
-                Some(0) => Err(Error::invalid("threads", "0; at least one thread is needed")),
-                n => {
-                    let budget = self.memory_limit.bytes()?;
-                    Ok(client(ThreadPool::new(n.unwrap_or_else(cores), self.events, budget)))
-                }
-            },
+            Mode::Threads => {
+                let budget = self.memory_limit.bytes()?;
+                Ok(client(ThreadPool::new(self.threads.unwrap_or_else(cores), self.events, budget)))
+            }
             Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
         }
     }
@@ -444,15 +443,36 @@ impl Builder {
         self.name.as_deref()
     }
 
+    /// Refuses what makes no sense in any mode.
+    fn check(&self) -> Result<()> {
+        let none = Duration::ZERO;
+        for (what, is_wrong, why) in [
+            ("workers", self.workers == Some(0), "0; at least one worker is needed"),
+            ("threads", self.threads == Some(0), "0; at least one thread is needed"),
+            ("allowed_deaths", self.allowed_deaths == 0, "0; a task fails with the first death if it is 1"),
+            (
+                "recycle_after",
+                self.recycle_after == Some(0),
+                "0; a worker does one task at least. Leave it out for never",
+            ),
+            ("max_graphs", self.max_graphs == 0, "0; no graph could be submitted"),
+            ("start_timeout", self.start_timeout == none, "0; no worker can answer at once"),
+            ("worker_timeout", self.worker_timeout == none, "0; each worker would be taken for dead"),
+        ] {
+            if is_wrong {
+                return Err(Error::invalid(what, why));
+            }
+        }
+        Ok(())
+    }
+
     /// The options of worker processes, checked.
     pub(crate) fn settings(&self) -> Result<Settings> {
+        self.check()?;
         let size = self.size.as_deref().map(crate::settings::sizes::size).transpose()?;
         let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
         let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
         at_most("workers", workers, MOST_WORKERS)?;
-        if self.allowed_deaths == 0 {
-            return Err(Error::invalid("allowed_deaths", "0; a task fails with the first death if it is 1"));
-        }
         at_most("threads", threads, MOST_THREADS)?;
         if let Some((name, _)) =
             self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
@@ -479,7 +499,7 @@ impl Builder {
         let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
         let half = available_memory()? / 2;
-        let shared_memory = self.shared_memory_limit.bytes().map_err(|e| e.about("shared_memory_limit"))?;
+        let shared_memory = self.shared_memory_limit.of_all().map_err(|e| e.about("shared_memory_limit"))?;
         let shared_memory = shared_memory.unwrap_or(all.map_or(half, |all| all.min(half)));
         let mut tags = vec![Vec::new(); workers];
         for (index, more) in &self.worker_tags {
@@ -494,7 +514,7 @@ impl Builder {
             memory_limit,
             thresholds: self.thresholds,
             spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
-            spill_limit: self.spill_limit.bytes().map_err(|e| e.about("spill_limit"))?,
+            spill_limit: self.spill_limit.of_all().map_err(|e| e.about("spill_limit"))?,
             shuffle_directory: spill,
             recycle_after: self.recycle_after,
             recycle_unmanaged: self.recycle_unmanaged,

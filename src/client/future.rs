@@ -3,6 +3,7 @@
 use super::blocking;
 use crate::delayed::Delayed;
 use crate::delayed::arg::{IntoArg, lists};
+use crate::error::words::words;
 use crate::error::{Error, Result, TaskError};
 use crate::graph::node::Arg;
 use crate::graph::node::Node;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 /// assert_eq!(y.result()?, 50);
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "a task is cancelled when the last handle of its result is dropped"]
 pub struct Future<T> {
     output: ResultHandle,
     /// What it is in the graphs of later tasks, once it is used in one. A single word until then: a map makes a hundred
@@ -54,6 +56,8 @@ pub enum Status {
     /// It was cancelled.
     Cancelled,
 }
+
+words!(Status, "status": Pending "pending", Finished "finished", Failed "failed", Cancelled "cancelled");
 
 impl<T> Clone for Future<T> {
     fn clone(&self) -> Self {
@@ -168,6 +172,7 @@ impl<T: Data> Future<T> {
 }
 
 /// Waiting for a [`Future`] in async code.
+#[must_use = "futures do nothing unless awaited"]
 pub struct Awaited<T> {
     future: Future<T>,
     wait: AsyncWait,
@@ -219,3 +224,16 @@ impl<T: Data> IntoArg<T> for &Future<T> {
 }
 
 lists!(Future);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_is_printed() {
+        for status in Status::WORDS {
+            assert_eq!(status.to_string().parse::<Status>().ok(), Some(*status));
+        }
+        assert!("done".parse::<Status>().is_err());
+    }
+}

@@ -73,11 +73,13 @@ pub struct PlanContext<'a> {
 
 impl<'a> PlanContext<'a> {
     /// The client that is to compute it; none where only its tasks are looked at.
+    #[must_use]
     pub fn client(&self) -> Option<&'a Client> {
         self.client
     }
 
     /// Whether the results are to stay with the workers.
+    #[must_use]
     pub fn persists(&self) -> bool {
         self.persists
     }

@@ -12,8 +12,8 @@ use crate::submission::limit::Permit;
 use crate::task::Data;
 use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use crate::task::returned::IntoError;
 use smallvec::smallvec;
-use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -118,7 +118,7 @@ impl Client {
         F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
         A: Data,
         T: Data,
-        E: Data + fmt::Display,
+        E: IntoError,
         I: IntoIterator,
         I::Item: IntoArg<A>,
     {
@@ -135,7 +135,7 @@ impl Client {
         F: TryTaskFunction<(A,), T, E> + Fn(A) -> Result<T, E>,
         A: Data,
         T: Data,
-        E: Data + fmt::Display,
+        E: IntoError,
         I: IntoIterator,
         I::Item: IntoArg<A>,
     {

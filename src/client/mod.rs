@@ -172,11 +172,13 @@ impl Client {
     }
 
     /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
+    #[must_use]
     pub fn threads(n: usize) -> Self {
         Self::new(ThreadPool::new(n, DEFAULT_CAPACITY, None))
     }
 
     /// Runs each task in the calling thread, in the same order every time: for debugging.
+    #[must_use]
     pub fn sync() -> Self {
         Self::new(SyncExecutor::new(DEFAULT_CAPACITY))
     }
@@ -232,11 +234,13 @@ impl Client {
     }
 
     /// The mode.
+    #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.backend.mode()
     }
 
     /// How many tasks are done, of all that were submitted through this client.
+    #[must_use]
     pub fn progress(&self) -> Progress {
         self.0.backend.progress()
     }

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 /// How many futures to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WaitFor {
     /// All of them.
     All,
@@ -58,6 +59,7 @@ pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
 }
 
 /// Futures in the order in which they are done, see [`Client::as_completed`](crate::Client::as_completed).
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct AsCompleted<T> {
     futures: Vec<Option<Future<T>>>,
     arrivals: Arc<CompletionQueue>,

@@ -19,11 +19,13 @@ pub struct ChunkId {
 
 impl ChunkId {
     /// The number of the chunk, from 0. In a grid the last axis runs fastest.
+    #[must_use]
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// The position in the grid of chunks, one number for each axis.
+    #[must_use]
     pub fn position(&self) -> Option<&[u32]> {
         (!self.position.is_empty()).then_some(&self.position[..])
     }

@@ -22,6 +22,7 @@ pub(crate) const SPLIT_EVERY: usize = 8;
 /// asked for with [`check`](Self::check): so operators of a collection need not return `Result`.
 ///
 /// Cheap to clone.
+#[must_use = "it is lazy: nothing runs until it is computed"]
 pub struct Chunks<C> {
     pub(super) source: Held<C>,
     pub(super) places: Places,
@@ -97,6 +98,7 @@ impl<C> Chunks<C> {
     }
 
     /// How many chunks there are; 0 where they cannot be made.
+    #[must_use]
     pub fn len(&self) -> usize {
         match &self.source {
             Held::Tasks(tasks) => tasks.len(),
@@ -106,6 +108,7 @@ impl<C> Chunks<C> {
     }
 
     /// Whether there is none.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -151,6 +154,7 @@ impl<C> Chunks<C> {
     }
 
     /// The chunks as lazy values; none where they cannot be made.
+    #[must_use]
     pub fn to_delayed(&self) -> Vec<Delayed<C>> {
         self.tasks().into_owned()
     }
@@ -209,6 +213,7 @@ impl<C> Chunks<C> {
     }
 
     /// How many values are put together in one task, see [`split_every`](Self::split_every).
+    #[must_use]
     pub fn most_at_once(&self) -> usize {
         self.split_every
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 /// They are made while they are read, so a partition need not be in memory as a whole. What takes all of them at once
 /// ([`for_each`](Iterator::for_each), [`fold`](Iterator::fold), [`count`](Iterator::count), …) is faster than a `for` loop: then
 /// the source's own loop drives all steps.
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Elements<T>(Box<dyn Source<T> + Send>);
 
 /// An iterator of any type, that can be told to hand over all it has.

@@ -52,6 +52,7 @@ impl<P> fmt::Debug for Input<P> {
 impl<T: Data> Input<Elements<T>> {
     /// The elements of each chunk, one after the other. A layer that makes such chunks becomes a part of the task that reads
     /// them, if nobody else does.
+    #[must_use]
     pub fn elements(chunks: &Chunks<Vec<T>>) -> Self {
         Self::new(Source::chunks(chunks, None, true), chunks.places.clone())
     }
@@ -67,6 +68,7 @@ impl<T: Data> Input<Elements<T>> {
     }
 
     /// The elements of one lazy list.
+    #[must_use]
     pub fn elements_of(list: &Delayed<Vec<T>>) -> Self {
         Self::new(Source::elements_of(list), Places::default())
     }
@@ -75,6 +77,7 @@ impl<T: Data> Input<Elements<T>> {
 impl<C: Data> Input<Arc<C>> {
     /// Each chunk as a whole. Where nobody else needs it, the function may take it out of the `Arc`
     /// ([`Arc::unwrap_or_clone`]) without a copy.
+    #[must_use]
     pub fn chunk(chunks: &Chunks<C>) -> Self {
         Self::new(Source::chunks(chunks, None, false), chunks.places.clone())
     }
@@ -98,6 +101,7 @@ impl<C: Data> Input<Arc<C>> {
 
 impl<C: Data> Input<Arc<Vec<C>>> {
     /// All chunks, for each chunk of the layer.
+    #[must_use]
     pub fn all(chunks: &Chunks<C>) -> Self {
         let source = match chunks.check() {
             Ok(()) => Source::Same((&*chunks.tasks()).into_arg()),
@@ -123,6 +127,7 @@ impl<C: Data> Input<Arc<Vec<C>>> {
 
 impl Input<ChunkId> {
     /// The place of the chunk.
+    #[must_use]
     pub fn place() -> Self {
         // The place comes with every task; this stands for it among the arguments.
         Self::new(Source::Same(IntoArg::<()>::into_arg(())), Places::default())

@@ -23,10 +23,12 @@ impl<C: Data> Chunks<C> {
 }
 
 /// The chunks of a collection in order, see [`Chunks::iter`].
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct ChunkIter<C>(Buffered<C>);
 
 impl<C: Data> ChunkIter<C> {
     /// How many have not been read.
+    #[must_use]
     pub fn left(&self) -> usize {
         self.0.left()
     }

@@ -12,11 +12,11 @@ use crate::graph::node::Node;
 use crate::graph::options::Options;
 use crate::task::codec::CodecOf;
 use crate::task::function::{Args, CallError, Passing, Record, conjure, short_name};
+use crate::task::returned::IntoError;
 use crate::task::{Data, Value};
 use smallvec::SmallVec;
 use std::any::type_name;
 use std::fmt;
-use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
@@ -67,6 +67,7 @@ static PURE: LazyLock<Arc<Options>> = LazyLock::new(|| Arc::new(Options { pure: 
 /// assert_eq!(Client::sync().compute(&sums.to_delayed())?, [1.5, 2.25]);
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "it describes a layer, which has no tasks yet"]
 pub struct Layer<P, N = Itself> {
     inputs: SmallVec<[Source; 2]>,
     places: Places,
@@ -158,14 +159,14 @@ impl<P: Parameters, N> Layer<P, N> {
         self.build(ChunkRecords::<N::Of, F, P, R>::RECORD)
     }
 
-    /// [`chunks`](Self::chunks) of a function that may fail. The error comes back typed from
-    /// [`TaskError::downcast`](crate::TaskError::downcast), and its text names the chunk.
+    /// [`chunks`](Self::chunks) of a function that may fail. The error's text names the chunk; for
+    /// [`TaskError::downcast`](crate::TaskError::downcast) it is returned in a [`KeepError`](crate::KeepError).
     pub fn try_chunks<F, R, E>(self, function: F) -> Chunks<R>
     where
         F: LayerFn<P, Result<R, E>>,
         N: TaskName<F>,
         R: Data,
-        E: Data + Display,
+        E: IntoError,
     {
         let _ = function;
         self.build(TryChunkRecords::<N::Of, F, P, R, E>::RECORD)
@@ -327,7 +328,7 @@ where
     F: LayerFn<P, Result<R, E>>,
     P: Parameters,
     R: Data,
-    E: Data + Display,
+    E: IntoError,
 {
     const RECORD: &'static Record = &Record::new::<(F, P, R, E)>(
         type_name::<N>,

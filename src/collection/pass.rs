@@ -4,12 +4,11 @@
 //! the thread that runs the pass.
 
 use super::chunk_id::ChunkId;
-use crate::task::Data;
 use crate::task::call::message;
 use crate::task::context::cancelled;
-use crate::task::function::{CallError, returned};
+use crate::task::function::CallError;
+use crate::task::returned::{IntoError, returned};
 use std::cell::{Cell, RefCell};
-use std::fmt::Display;
 use std::ops::ControlFlow::{Break, Continue};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -84,6 +83,7 @@ impl<I: Iterator> Iterator for Counted<I> {
 /// The elements of an iterator of the user's, as long as the pass has not failed: whoever takes all elements at once cannot
 /// stop it.
 #[derive(Debug)]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Wanted<I>(pub I);
 
 impl<I: Iterator> Iterator for Wanted<I> {
@@ -111,9 +111,9 @@ impl<I: Iterator> Iterator for Wanted<I> {
 }
 
 /// Inside a function of a layer: ends the pass of this thread with an error. The function gives no more elements, or any
-/// value; the task fails with the first error, which comes back typed from
-/// [`TaskError::downcast`](crate::TaskError::downcast), and the error's text says at which element of which chunk.
-pub fn fail<E: Data + Display>(error: E) {
+/// value; the task fails with the first error, whose text says at which element of which chunk. For
+/// [`TaskError::downcast`](crate::TaskError::downcast) it is given in a [`KeepError`](crate::KeepError).
+pub fn fail<E: IntoError>(error: E) {
     fault(returned(error));
 }
 
@@ -138,23 +138,25 @@ pub(super) fn nothing() -> CallError {
 
 /// Inside a function of a layer: whether the pass of this thread has failed or is not wanted any more. Then the elements
 /// have ended too early.
+#[must_use]
 pub fn is_over() -> bool {
     FAILED.get() || cancelled()
 }
 
 /// The elements of fallible ones, up to the first error, which ends the pass (see [`fail`]).
-pub fn unfailing<T, E: Data + Display, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
+pub fn unfailing<T, E: IntoError, I: Iterator<Item = Result<T, E>>>(items: I) -> Unfailing<I> {
     Unfailing { items, ended: false }
 }
 
 /// See [`unfailing`].
 #[derive(Debug)]
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Unfailing<I> {
     items: I,
     ended: bool,
 }
 
-impl<T, E: Data + Display, I: Iterator<Item = Result<T, E>>> Iterator for Unfailing<I> {
+impl<T, E: IntoError, I: Iterator<Item = Result<T, E>>> Iterator for Unfailing<I> {
     type Item = T;
 
     #[inline]
@@ -222,8 +224,9 @@ pub(crate) fn run<R>(chunk: &ChunkId, pass: impl FnOnce() -> R) -> Result<R, Cal
         Err(payload) => resume_unwind(Box::new(format!("{} ({})", message(&*payload), position(chunk, AT.get())))),
         Ok(result) => match FAULT.take() {
             None => Ok(result),
-            Some((at, CallError::Returned { message, error, codec })) => {
-                Err(CallError::Returned { message: format!("{message} ({})", position(chunk, at)), error, codec })
+            Some((at, CallError::Returned(mut returned))) => {
+                returned.place = Some(position(chunk, at));
+                Err(CallError::Returned(returned))
             }
             Some((_, other)) => Err(other),
         },

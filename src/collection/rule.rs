@@ -148,6 +148,12 @@ impl fmt::Debug for Source {
     }
 }
 
+impl fmt::Debug for FromChunks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} chunks", self.len())
+    }
+}
+
 impl FromChunks {
     fn len(&self) -> usize {
         match (&self.numbers, &self.list) {

@@ -12,7 +12,9 @@ use crate::graph::node::{Arg, Node};
 use crate::graph::options::Options;
 use crate::task::Data;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use crate::task::returned::{IntoError, KeepError};
 use smallvec::SmallVec;
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -50,8 +52,10 @@ where
 
 /// Wraps a function that returns `Result<T, E>`: the lazy call is a `Delayed<T>`, and an `Err` fails the task.
 ///
-/// The error keeps its type, see [`TaskError::downcast`](crate::TaskError::downcast). Where a `Result` is meant as an
-/// ordinary value, [`delayed`] makes a `Delayed<Result<T, E>>`.
+/// `E` is any error that becomes a `Box<dyn Error + Send + Sync>`: those of `std` and of other crates, boxed ones,
+/// `anyhow::Error`, swath's own, a `String`. Its text and those of its sources, its type's name and what its `{:?}` prints
+/// come back with the task's error, see [`ReturnedError`](crate::ReturnedError); with [`keep_error`](DelayedFn::keep_error) also
+/// the error itself. Where a `Result` is meant as an ordinary value, [`delayed`] makes a `Delayed<Result<T, E>>`.
 ///
 /// ```
 /// use swath::{Client, try_delayed};
@@ -75,6 +79,7 @@ where
 }
 
 /// A wrapped function, see [`delayed`]. Options given here hold for each call made with it.
+#[must_use = "it describes calls: nothing runs until one is computed"]
 pub struct DelayedFn<F, S> {
     options: Option<Arc<Options>>,
     _function: PhantomData<(F, fn() -> S)>,
@@ -85,6 +90,7 @@ pub struct DelayedFn<F, S> {
 pub type Lazy<F, S> = DelayedFn<F, S>;
 
 /// Marks the signature of a function that may fail.
+#[derive(Debug)]
 pub struct Fallible<S>(PhantomData<S>);
 
 impl<F, S> Clone for DelayedFn<F, S> {
@@ -177,7 +183,7 @@ pub trait Signature<S> {}
 /// Says that `Self` is a task function with signature `S` that returns a `Result`.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function that returns a `Result`",
-    note = "a task function takes up to eight owned arguments; arguments, value and error are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`, and the error has `Display`"
+    note = "a task function takes up to eight owned arguments; arguments and value are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`; the error implements `std::error::Error`, or is a text"
 )]
 pub trait TrySignature<S> {}
 
@@ -214,11 +220,25 @@ macro_rules! calls {
             pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<T>
             where
                 T: Data,
-                E: Data + fmt::Display,
+                E: IntoError,
                 $($arg: Data,)*
                 F: TryTaskFunction<($($arg,)*), T, E>,
             {
                 self.build(F::RECORD, smallvec::smallvec![$($name.into_arg()),*])
+            }
+        }
+
+        impl<F, T, E, $($arg),*> DelayedFn<F, Fallible<KeepError<fn($($arg),*) -> Result<T, E>>>> {
+            /// Describes a call of the function.
+            #[allow(clippy::too_many_arguments, reason = "as many as the function has")]
+            pub fn call(&self, $($name: impl IntoArg<$arg>),*) -> Delayed<T>
+            where
+                T: Data,
+                E: Data + Error,
+                $($arg: Data,)*
+                F: TryTaskFunction<($($arg,)*), T, E>,
+            {
+                self.build(F::keeping(), smallvec::smallvec![$($name.into_arg()),*])
             }
         }
     };
@@ -254,7 +274,7 @@ impl<F, A, T, E> DelayedFn<F, Fallible<fn(A) -> Result<T, E>>> {
     where
         A: Data,
         T: Data,
-        E: Data + fmt::Display,
+        E: IntoError,
         F: TryTaskFunction<(A,), T, E>,
         I: IntoIterator,
         I::Item: IntoArg<A>,
@@ -263,9 +283,49 @@ impl<F, A, T, E> DelayedFn<F, Fallible<fn(A) -> Result<T, E>>> {
     }
 }
 
+impl<F, A, T, E> DelayedFn<F, Fallible<KeepError<fn(A) -> Result<T, E>>>> {
+    /// Describes one call for each item.
+    pub fn map<I>(&self, items: I) -> Vec<Delayed<T>>
+    where
+        A: Data,
+        T: Data,
+        E: Data + Error,
+        F: TryTaskFunction<(A,), T, E>,
+        I: IntoIterator,
+        I::Item: IntoArg<A>,
+    {
+        items.into_iter().map(|item| self.call(item)).collect()
+    }
+}
+
+impl<F, S> DelayedFn<F, Fallible<S>> {
+    /// Keeps the error of the function as a value: [`TaskError::downcast`](crate::TaskError::downcast) gives it, in every
+    /// mode. For errors with serde's `Serialize` and `Deserialize`; a `String` needs it not.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use swath::{Client, try_delayed};
+    ///
+    /// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+    /// #[error("{0} is odd")]
+    /// struct Odd(i64);
+    ///
+    /// fn half(x: i64) -> Result<i64, Odd> {
+    ///     if x % 2 == 0 { Ok(x / 2) } else { Err(Odd(x)) }
+    /// }
+    ///
+    /// let error = try_delayed(half).keep_error().call(5).compute(&Client::sync()).unwrap_err();
+    /// assert_eq!(error.task().unwrap().downcast::<Odd>(), Some(Odd(5)));
+    /// ```
+    pub fn keep_error(self) -> DelayedFn<F, Fallible<KeepError<S>>> {
+        DelayedFn { options: self.options, _function: PhantomData }
+    }
+}
+
 /// A value that will be a `T` once it is computed: a lazy call, or the handle of a result that a client holds.
 ///
 /// Cheap to clone; clones are the same task.
+#[must_use = "it is lazy, and what a client holds for it is released when it is dropped"]
 pub struct Delayed<T> {
     node: Arc<Node>,
     _value: PhantomData<fn() -> T>,
@@ -298,6 +358,7 @@ impl<T> Delayed<T> {
 
     /// The task's key, for example `inc-3f2a90c1e3f2d1b8`: its name, and a hash that differs from task to task (and is
     /// equal for equal calls of [pure](DelayedFn::pure) functions).
+    #[must_use]
     pub fn key(&self) -> String {
         self.node.key()
     }
@@ -309,6 +370,7 @@ impl<T> Delayed<T> {
     /// let x = delayed(|x: i64| x + 1).call(1);
     /// assert!((&x * &x).to_dot().starts_with("digraph"));
     /// ```
+    #[must_use]
     pub fn to_dot(&self) -> String {
         crate::graph::dot::dot(&[&self.node])
     }

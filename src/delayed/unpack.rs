@@ -105,6 +105,7 @@ impl<T: Data> Delayed<Vec<T>> {
     /// assert_eq!(Client::threads(2).compute(&counts)?, [10, 10, 10, 10, 10, 9, 9, 9, 9, 9]);
     /// # Ok::<(), swath::Error>(())
     /// ```
+    #[must_use]
     pub fn unpack_list(&self, n: usize) -> Vec<Delayed<T>> {
         let maker = Unpack::of(self, n, true);
         (0..n).map(|place| part(&maker, place)).collect()

@@ -86,6 +86,7 @@ pub enum DeathCause {
 
 impl DeathCause {
     /// Whether it died for want of memory.
+    #[must_use]
     pub fn is_of_memory(&self) -> bool {
         self.is_of_limit() || *self == Self::OutOfMemory
     }

@@ -39,8 +39,8 @@ impl fmt::Display for Place {
 
 /// A file that cannot be read or written, or a record in it that makes no sense: where, and why.
 ///
-/// It is the error of the tasks that read and write files, so it comes back typed from
-/// [`TaskError::downcast`](crate::TaskError::downcast).
+/// It is the error of the tasks that read and write files, and [`TaskError::downcast`](crate::TaskError::downcast) gives it. A
+/// function of your own that returns it is to [keep](crate::DelayedFn::keep_error) it for that.
 ///
 /// ```
 /// use swath::files::{FileError, FileProblem, Files};
@@ -58,7 +58,7 @@ impl fmt::Display for Place {
 ///     }
 ///     Ok::<u64, FileError>(count)
 /// });
-/// let error = lines.call(blocks[0].clone()).compute(&Client::sync()).unwrap_err();
+/// let error = lines.keep_error().call(blocks[0].clone()).compute(&Client::sync()).unwrap_err();
 /// let error: FileError = error.task().unwrap().downcast().unwrap();
 /// assert_eq!((error.place().line, error.place().offset), (Some(2), Some(4)));
 /// assert!(matches!(error.problem(), FileProblem::NotText { .. }));
@@ -88,16 +88,19 @@ impl FileError {
     }
 
     /// Where.
+    #[must_use]
     pub fn place(&self) -> &Place {
         &self.0.place
     }
 
     /// What is wrong.
+    #[must_use]
     pub fn problem(&self) -> &FileProblem {
         &self.0.problem
     }
 
     /// Whether it is about one line or record, behind which reading can go on.
+    #[must_use]
     pub fn is_bad_record(&self) -> bool {
         matches!(self.0.problem, FileProblem::NotText { .. } | FileProblem::BadRecord { .. })
     }

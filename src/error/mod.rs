@@ -3,20 +3,28 @@
 pub(crate) mod death;
 pub(crate) mod file;
 pub(crate) mod name;
+mod reading;
+mod returned;
 pub(crate) mod task;
+pub(crate) mod words;
 
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
+pub use returned::ReturnedError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-pub use task::{Cause, ReturnedError, TaskError};
+pub use task::{Cause, TaskError};
 
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation has no result.
-#[derive(Clone, Debug, thiserror::Error)]
+///
+/// `{}` says it in one line. `{:?}` is for reading, too: behind that line it has what each
+/// [source](std::error::Error::source) says, and the backtrace of a panic, so that a `fn main() -> swath::Result<()>` tells
+/// what happened. `{:#?}` shows the structure.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A task failed, was cancelled or lost its workers.
@@ -143,6 +151,7 @@ impl Error {
     }
 
     /// The failed task, where a task is the reason.
+    #[must_use]
     pub fn task(&self) -> Option<&TaskError> {
         match self {
             Self::Task(e) => Some(e),
@@ -167,6 +176,7 @@ impl Error {
 
     /// The error of a collection, if it is an `E`. For what a task function returned there is
     /// [`TaskError::downcast`].
+    #[must_use]
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         match self {
             Self::Collection(error) => error.downcast_ref(),
@@ -175,6 +185,7 @@ impl Error {
     }
 
     /// Whether the work was cancelled.
+    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.task().is_some_and(|e| matches!(e.cause(), Cause::Cancelled))
     }

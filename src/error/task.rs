@@ -2,20 +2,19 @@
 
 use super::death::DeathRecord;
 use super::name::TaskName;
+use super::returned::ReturnedError;
+use crate::task::Data;
 use crate::task::backtrace::TaskBacktrace;
-use crate::task::call::guarded_serde;
-use crate::task::codec;
-use crate::task::{Data, Value};
 use crate::units::HumanBytes;
-use serde::de::Deserializer;
-use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a task has no result: which task, where it ran, and what happened.
+///
+/// `{}` says it in one line, `{:?}` also what its sources say, each in a line, and the backtrace of a panic; `{:#?}` shows
+/// the structure.
 #[derive(Clone)]
 pub struct TaskError(Arc<Inner>);
 
@@ -48,21 +47,25 @@ impl TaskError {
     }
 
     /// Key of the task that failed, for example `parse-90c1e3f2d1b86e55`.
+    #[must_use]
     pub fn key(&self) -> &str {
         self.failed().task.key()
     }
 
     /// Name of the task: its own, or its function's.
+    #[must_use]
     pub fn name(&self) -> &str {
         self.failed().task.name()
     }
 
     /// The worker it ran on, if it ran.
+    #[must_use]
     pub fn worker(&self) -> Option<&str> {
         self.failed().worker.as_deref()
     }
 
     /// Key of the result that was asked for, where that is another task, which needs the failed one.
+    #[must_use]
     pub fn needed_by(&self) -> Option<&str> {
         match &*self.0 {
             Inner::Failed(_) => None,
@@ -71,11 +74,14 @@ impl TaskError {
     }
 
     /// What happened.
+    #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.failed().cause
     }
 
-    /// The error that the task function returned, if it returned an `E`.
+    /// The error that the task function returned, if it is an `E` and was kept: with
+    /// [`keep_error`](crate::DelayedFn::keep_error), or in a [`KeepError`](crate::KeepError). A text comes back as a `String`
+    /// without.
     ///
     /// ```
     /// use swath::{Client, try_delayed};
@@ -87,6 +93,7 @@ impl TaskError {
     /// let returned: String = error.task().unwrap().downcast().unwrap();
     /// assert!(returned.starts_with("seven: invalid digit"));
     /// ```
+    #[must_use]
     pub fn downcast<E: Data>(&self) -> Option<E> {
         match self.cause() {
             Cause::Returned(e) => e.downcast(),
@@ -122,19 +129,15 @@ impl fmt::Display for TaskError {
     }
 }
 
-impl fmt::Debug for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskError")
-            .field("key", &self.key())
-            .field("name", &self.name())
-            .field("worker", &self.worker())
-            .field("needed_by", &self.needed_by())
-            .field("cause", self.cause())
-            .finish()
+impl std::error::Error for TaskError {
+    /// The source of the error that the task function returned: the text of that error itself is in this one's.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.cause() {
+            Cause::Returned(error) => error.source(),
+            _ => None,
+        }
     }
 }
-
-impl std::error::Error for TaskError {}
 
 /// What happened to a task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -218,7 +221,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
-            Self::Returned(e) => write!(f, "failed: {}", e.message),
+            Self::Returned(e) => write!(f, "failed: {e}"),
             Self::WorkerDied(records) => {
                 write!(f, "lost its worker {} time(s)", records.len())?;
                 for record in records {
@@ -249,76 +252,6 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The `Err` of a task function.
-#[derive(Clone)]
-pub struct ReturnedError {
-    message: String,
-    type_name: Cow<'static, str>,
-    value: ReturnedValue,
-}
-
-#[derive(Clone)]
-enum ReturnedValue {
-    Local(Value),
-    Encoded(Arc<[u8]>),
-}
-
-impl ReturnedError {
-    pub(crate) fn local(message: String, type_name: &'static str, value: Value) -> Self {
-        Self { message, type_name: Cow::Borrowed(type_name), value: ReturnedValue::Local(value) }
-    }
-
-    pub(crate) fn encoded(message: String, type_name: String, bytes: Vec<u8>) -> Self {
-        Self { message, type_name: Cow::Owned(type_name), value: ReturnedValue::Encoded(bytes.into()) }
-    }
-
-    /// The error's text.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// The error's type.
-    pub fn type_name(&self) -> &str {
-        &self.type_name
-    }
-
-    /// The error itself, if it is an `E`.
-    pub fn downcast<E: Data>(&self) -> Option<E> {
-        match &self.value {
-            ReturnedValue::Local(value) => value.get::<E>().cloned(),
-            ReturnedValue::Encoded(bytes) if self.type_name == std::any::type_name::<E>() => {
-                guarded_serde("Deserialize", || codec::decode(bytes).ok()).ok()?
-            }
-            ReturnedValue::Encoded(_) => None,
-        }
-    }
-}
-
-/// As it crosses processes: the error itself encoded, or empty where that was not possible.
-#[derive(Serialize, Deserialize)]
-struct WireError<M, B> {
-    message: M,
-    type_name: M,
-    value: B,
-}
-
-impl Serialize for ReturnedError {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ReturnedValue::Encoded(value) = &self.value else {
-            return Err(S::Error::custom("the error of a task function is encoded by the worker that ran it"));
-        };
-        let value: &[u8] = value;
-        WireError { message: self.message.as_str(), type_name: &*self.type_name, value }.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for ReturnedError {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let WireError { message, type_name, value } = WireError::<String, Vec<u8>>::deserialize(deserializer)?;
-        Ok(Self::encoded(message, type_name, value))
-    }
-}
-
 /// A duration as whole milliseconds.
 mod milliseconds {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -333,33 +266,62 @@ mod milliseconds {
     }
 }
 
-impl fmt::Debug for ReturnedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({:?})", self.type_name, self.message)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::DeathCause;
+    use crate::task::returned::Returned;
 
     /// What is written for a cause, by variant and field. Processes of one version must agree on it.
     #[derive(Serialize)]
     enum Layout {
-        Panic { message: String, location: String, backtrace: Option<(u64, Vec<u64>)> },
-        Returned { message: String, type_name: String, value: Vec<u8> },
+        Panic {
+            message: String,
+            location: String,
+            backtrace: Option<(u64, Vec<u64>)>,
+        },
+        Returned {
+            message: String,
+            own: u64,
+            sources: Vec<String>,
+            debug: String,
+            type_name: String,
+            value: Option<Vec<u8>>,
+        },
         WorkerDied(Vec<DeathRecord>),
-        MemoryLimit { limit: u64, peak: u64, records: Vec<DeathRecord> },
-        TimedOut { limit_ms: u64 },
+        MemoryLimit {
+            limit: u64,
+            peak: u64,
+            records: Vec<DeathRecord>,
+        },
+        TimedOut {
+            limit_ms: u64,
+        },
         Cancelled,
-        Encode { type_name: String, reason: String },
-        Decode { type_name: String, reason: String },
-        Resource { reason: String },
-        InputLost { reason: String },
-        Infeasible { reason: String },
-        Closed { reason: String },
-        WrongLength { expected: u64, found: u64 },
+        Encode {
+            type_name: String,
+            reason: String,
+        },
+        Decode {
+            type_name: String,
+            reason: String,
+        },
+        Resource {
+            reason: String,
+        },
+        InputLost {
+            reason: String,
+        },
+        Infeasible {
+            reason: String,
+        },
+        Closed {
+            reason: String,
+        },
+        WrongLength {
+            expected: u64,
+            found: u64,
+        },
     }
 
     fn bytes(of: &impl Serialize) -> Vec<u8> {
@@ -372,15 +334,21 @@ mod tests {
         let records =
             || vec![DeathRecord { worker: text("w"), pid: 300, cause: DeathCause::Signal(9), ..Default::default() }];
         let reason = || text("why");
-        let value = vec![1, 2, 255];
-        let returned = ReturnedError::encoded(text("m"), text("t"), value.clone());
+        let value = Some(vec![1, 2, 255]);
+        let sources = vec![text("s")];
+        let (own, debug) = (text("m"), text("d"));
+        let error = Returned { text: own, place: None, sources: sources.clone(), debug, type_name: "t", value: None };
+        let returned = ReturnedError::encoded(error, value.clone());
         let limit = Duration::from_millis(70_000);
         let all = [
             (
                 Cause::Panic { message: text("m"), location: text("l"), backtrace: TaskBacktrace::of(5, vec![300]) },
                 Layout::Panic { message: text("m"), location: text("l"), backtrace: Some((5, vec![300])) },
             ),
-            (Cause::Returned(returned), Layout::Returned { message: text("m"), type_name: text("t"), value }),
+            (
+                Cause::Returned(returned),
+                Layout::Returned { message: text("m"), own: 1, sources, debug: text("d"), type_name: text("t"), value },
+            ),
             (Cause::WorkerDied(records()), Layout::WorkerDied(records())),
             (
                 Cause::MemoryLimit { limit: 1, peak: 1 << 40, records: records() },
@@ -411,13 +379,7 @@ mod tests {
             assert_eq!(used, encoded.len());
             assert_eq!(format!("{back:?}"), format!("{cause:?}"));
         }
-        assert_eq!(bytes(&all[1].0), [1, 1, b'm', 1, b't', 3, 1, 2, 255]);
+        assert_eq!(bytes(&all[1].0), [1, 1, b'm', 1, 1, 1, b's', 1, b'd', 1, b't', 1, 3, 1, 2, 255]);
         assert_eq!(bytes(&all[4].0), [4, 252, 112, 17, 1, 0]);
-    }
-
-    #[test]
-    fn an_error_that_nobody_has_encoded_is_refused() {
-        let local = ReturnedError::local(String::new(), "i64", crate::task::Value::new(1_i64));
-        assert!(bincode::serde::encode_to_vec(Cause::Returned(local), bincode::config::standard()).is_err());
     }
 }

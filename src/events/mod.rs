@@ -17,6 +17,7 @@ use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
 use journal::{GraphStep, JournalEntry, ProcessStep, WorkerStep};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -128,6 +129,36 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl fmt::Display for TaskRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {} of graph {} on {}, thread {}", self.key, self.graph, self.worker, self.thread)
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GraphSubmitted { graph, tasks } => write!(f, "graph {graph} of {tasks} tasks was submitted"),
+            Self::GraphFinished { graph, took } => write!(f, "graph {graph} finished after {took:?}"),
+            Self::TaskStarted { task } => write!(f, "{task}, started"),
+            Self::TaskFinished { task, took } => write!(f, "{task}, finished after {took:?}"),
+            Self::TaskFailed { task, took } => write!(f, "{task}, failed after {took:?}"),
+            Self::TaskCancelled { task, took } => write!(f, "{task}, was cancelled after {took:?}"),
+            Self::WorkerStarted { worker, pid } => write!(f, "{worker} (pid {pid}) was started"),
+            Self::WorkerReady { worker, pid } => write!(f, "{worker} (pid {pid}) is ready"),
+            Self::WorkerLost { worker, pid, cause } => write!(f, "{worker} (pid {pid}) {cause}"),
+            Self::WorkerRetired { worker, pid } => write!(f, "{worker} (pid {pid}) retired"),
+        }
+    }
+}
+
+/// Seconds since the start of the log, and what happened.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>12.6} s: {}", self.at.as_secs_f64(), self.kind)
+    }
+}
+
 /// What has happened since a client was opened, as far as it is still known: the last runs of each worker or thread, and
 /// the last graphs and workers. In the order of time.
 ///
@@ -157,11 +188,13 @@ const FORMAT: u32 = 1;
 
 impl EventLog {
     /// When the client was opened: what the times of the events count from.
+    #[must_use]
     pub fn started(&self) -> SystemTime {
         self.started
     }
 
     /// The events, in the order of time.
+    #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }

@@ -295,9 +295,7 @@ fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> 
 fn task_error(task: &TaskLabel, worker: &Arc<str>, fault: Fault) -> TaskError {
     let cause = match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
-        Fault::Call(CallError::Returned { message, error, codec }) => {
-            Cause::Returned(ReturnedError::local(message, codec.name(), error))
-        }
+        Fault::Call(CallError::Returned(error)) => Cause::Returned(ReturnedError::local(*error)),
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
         Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },

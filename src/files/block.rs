@@ -55,21 +55,25 @@ impl fmt::Debug for Block {
 
 impl Block {
     /// Absolute path or URL of the file.
+    #[must_use]
     pub fn path(&self) -> String {
         self.file.location.to_string()
     }
 
     /// The bytes of the file in which its lines begin.
+    #[must_use]
     pub fn range(&self) -> std::ops::Range<u64> {
         self.start..self.end
     }
 
     /// Size of the whole file in bytes, as it is stored.
+    #[must_use]
     pub fn file_size(&self) -> u64 {
         self.file.size
     }
 
     /// How the file is compressed.
+    #[must_use]
     pub fn compression(&self) -> Compression {
         self.compression
     }

@@ -16,6 +16,7 @@ impl Compression {
     /// assert_eq!(Compression::of_name("logs/2024.json.GZ"), Compression::Gzip);
     /// assert_eq!(Compression::of_name("gz"), Compression::None);
     /// ```
+    #[must_use]
     pub fn of_name(name: &str) -> Self {
         let file = name.rsplit('/').next().unwrap_or(name);
         match file.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {

@@ -141,17 +141,20 @@ impl Lines {
     }
 
     /// Bytes of the file before the current line; of its decompressed contents, if it is compressed.
+    #[must_use]
     pub fn offset(&self) -> u64 {
         self.chunk_offset + self.line.start as u64
     }
 
     /// Number of the current line in its file, from 1 on. `None` in a block that is not the first of its file: nobody has
     /// counted the lines before it.
+    #[must_use]
     pub fn line_number(&self) -> Option<u64> {
         self.before.map(|before| before + self.count)
     }
 
     /// The block that is read.
+    #[must_use]
     pub fn block(&self) -> &Block {
         &self.block
     }

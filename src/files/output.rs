@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "it only says how; nothing is done with it yet"]
 pub struct Output {
     target: Target,
     names: Option<Arc<dyn Fn(usize) -> String + Send + Sync>>,
@@ -298,11 +299,13 @@ impl fmt::Debug for OutputFile {
 
 impl OutputFile {
     /// Absolute path or URL.
+    #[must_use]
     pub fn path(&self) -> String {
         self.location.to_string()
     }
 
     /// How it will be compressed.
+    #[must_use]
     pub fn compression(&self) -> Compression {
         self.compression
     }

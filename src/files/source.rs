@@ -41,6 +41,7 @@ const REQUESTS: usize = 16;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq)]
+#[must_use = "it only says how; nothing is done with it yet"]
 pub struct Files {
     paths: Vec<PathBuf>,
     blocksize: Option<u64>,

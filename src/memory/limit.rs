@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::memory::machine::total_memory;
 use crate::units::HumanBytes;
+use std::fmt;
 
 /// How much memory each worker may use.
 ///
@@ -17,6 +18,7 @@ use crate::units::HumanBytes;
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum MemoryLimit {
     /// No limit.
     #[default]
@@ -49,7 +51,9 @@ impl MemoryLimit {
 }
 
 /// The least that a worker can be limited to: it takes about 1 MiB itself, and a task needs something beside that.
-const LEAST: u64 = 4_000_000;
+const LEAST_OF_WORKER: u64 = 4_000_000;
+/// The least that all workers together can be limited to elsewhere: below, no value of any size has room.
+const LEAST_OF_ALL: u64 = 1_000_000;
 
 impl MemoryLimit {
     /// The limit of a worker in bytes.
@@ -57,13 +61,25 @@ impl MemoryLimit {
     /// # Errors
     /// Also where no worker can live with it.
     pub(crate) fn of_worker(&self) -> Result<Option<u64>> {
+        self.at_least(LEAST_OF_WORKER, "a worker, which needs")
+    }
+
+    /// A limit of shared memory or of a disk, for all workers together, in bytes.
+    ///
+    /// # Errors
+    /// Also where no value has room in it.
+    pub(crate) fn of_all(&self) -> Result<Option<u64>> {
+        self.at_least(LEAST_OF_ALL, "the values of all workers, which need")
+    }
+
+    fn at_least(&self, least: u64, whom: &str) -> Result<Option<u64>> {
         match self.bytes()? {
-            Some(bytes) if bytes < LEAST => Err(Error::invalid(
+            Some(bytes) if bytes < least => Err(Error::invalid(
                 "memory limit",
                 format!(
-                    "{bytes} bytes are too few for a worker, which needs {} at least; a number without a unit is in bytes, \
-                     write for example `512MB` or `2GiB`",
-                    HumanBytes(LEAST)
+                    "{bytes} bytes are too few for {whom} {} at least; a number without a unit is in bytes, write for \
+                     example `512MB` or `2GiB`",
+                    HumanBytes(least)
                 ),
             )),
             limit => Ok(limit),
@@ -95,7 +111,38 @@ fn parse(text: &str) -> Result<MemoryLimit> {
         "ti" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
         _ => return Err(wrong()),
     };
-    Ok(MemoryLimit::Bytes((number * scale) as u64))
+    // A whole number of bytes is read exactly, however large.
+    let whole = trimmed[..split].parse::<u64>().ok().and_then(|n| n.checked_mul(scale as u64));
+    Ok(MemoryLimit::Bytes(whole.unwrap_or((number * scale) as u64)))
+}
+
+/// The limit as a text that is read as the same limit: in the largest unit of which it is a whole number.
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 8] = [
+            (1 << 40, "TiB"),
+            (1_000_000_000_000, "TB"),
+            (1 << 30, "GiB"),
+            (1_000_000_000, "GB"),
+            (1 << 20, "MiB"),
+            (1_000_000, "MB"),
+            (1 << 10, "KiB"),
+            (1_000, "kB"),
+        ];
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Text(text) => f.write_str(text),
+            Self::Bytes(bytes) => match UNITS.iter().find(|(unit, _)| *bytes > 0 && bytes % unit == 0) {
+                Some((unit, name)) => write!(f, "{} {name}", bytes / unit),
+                None => write!(f, "{bytes} B"),
+            },
+            Self::Fraction(fraction) => {
+                let percent = (fraction * 1e6).round() / 1e4;
+                // As it is read back.
+                if percent / 100.0 == *fraction { write!(f, "{percent}%") } else { write!(f, "{fraction}") }
+            }
+        }
+    }
 }
 
 impl std::str::FromStr for MemoryLimit {
@@ -151,6 +198,25 @@ mod tests {
         let half = MemoryLimit::from("50%").bytes().expect("a size").expect("a limit");
         assert_eq!(half, total_memory().expect("linux") / 2);
         assert_eq!(MemoryLimit::from("0.5").bytes().expect("a size"), Some(half));
+    }
+
+    #[test]
+    fn a_limit_is_read_as_it_is_printed() {
+        for (limit, text) in [
+            (MemoryLimit::None, "none"),
+            (MemoryLimit::Bytes(512_000_000), "512 MB"),
+            (MemoryLimit::Bytes(512 << 20), "512 MiB"),
+            (MemoryLimit::Bytes(1_000_000_000_000), "1 TB"),
+            (MemoryLimit::Bytes(u64::MAX), "18446744073709551615 B"),
+            (MemoryLimit::Bytes(1_234_567), "1234567 B"),
+            (MemoryLimit::Fraction(0.1), "10%"),
+            (MemoryLimit::Fraction(1.0), "100%"),
+            (MemoryLimit::Fraction(1.0 / 3.0), "0.3333333333333333"),
+        ] {
+            assert_eq!(limit.to_string(), text);
+            assert_eq!(text.parse::<MemoryLimit>().expect("a limit"), limit);
+        }
+        assert_eq!(MemoryLimit::from("2GB").to_string(), "2GB");
     }
 
     #[test]

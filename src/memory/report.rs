@@ -37,11 +37,13 @@ pub struct WorkerMemory {
 
 impl WorkerMemory {
     /// What is compared with the limit: private memory and segments in use.
+    #[must_use]
     pub fn process(&self) -> u64 {
         self.private + self.segments
     }
 
     /// What is in memory and not a result: the program itself, what tasks use while they run, and leaks.
+    #[must_use]
     pub fn unmanaged(&self) -> u64 {
         self.process().saturating_sub(self.managed)
     }
@@ -65,6 +67,7 @@ pub struct MemoryReport {
 
 impl MemoryReport {
     /// Results on disk, of all workers.
+    #[must_use]
     pub fn spilled(&self) -> u64 {
         self.workers.iter().map(|w| w.spilled).sum()
     }

@@ -4,8 +4,9 @@ pub(crate) mod sizes;
 
 use std::path::PathBuf;
 
+use crate::error::words::words;
 use crate::memory::thresholds::Thresholds;
-use crate::units::HumanBytes;
+use crate::units::{HumanBytes, counted};
 use std::time::Duration;
 
 /// Most workers of one cluster.
@@ -48,13 +49,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn describe(&self) -> String {
-        let s = |n: usize| if n == 1 { "" } else { "s" };
         let limit = match self.memory_limit {
             Some(limit) => format!("memory limit {} each", HumanBytes(limit)),
             None => "no memory limit".to_string(),
         };
-        let (w, t) = (self.workers, self.threads);
-        format!("{w} worker{} x {t} thread{}, {limit}", s(w), s(t))
+        let (workers, threads) = (counted(self.workers as u64, "worker"), counted(self.threads as u64, "thread"));
+        format!("{workers} x {threads}, {limit}")
     }
 }
 
@@ -68,6 +68,8 @@ pub enum RestartPolicy {
     /// It goes on with those that are left. When none is left, what is still to be done fails.
     Never,
 }
+
+words!(RestartPolicy, "restart policy": Always "always", Never "never");
 
 /// How a worker process, which is this executable started again, becomes a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -2,14 +2,16 @@
 
 use crate::error::{Error, Result};
 use crate::memory::machine::total_memory;
+use crate::units::{HumanBytes, counted};
 use serde::Serialize;
+use std::fmt;
 
 /// A named size of worker, as large as it is on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WorkerSize {
     /// Its name: `small`, `medium`, `large` or `xlarge`.
-    pub name: &'static str,
+    pub name: String,
     /// Executor threads of one worker, one for each core it is meant to use.
     pub threads: usize,
     /// Memory limit of one worker, in bytes.
@@ -18,16 +20,24 @@ pub struct WorkerSize {
     pub fits: usize,
 }
 
+/// `medium: 2 threads and 8.0 GB each, of which 4 fit this machine`
+impl fmt::Display for WorkerSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (threads, memory) = (counted(self.threads as u64, "thread"), HumanBytes(self.memory_bytes));
+        write!(f, "{}: {threads} and {memory} each, of which {} fit this machine", self.name, self.fits)
+    }
+}
+
 /// The sizes, each with the part of the machine that it is.
 const PARTS: [(&str, usize); 4] = [("small", 8), ("medium", 4), ("large", 2), ("xlarge", 1)];
 
 fn fit(cores: usize, memory: u64) -> Vec<WorkerSize> {
     // The operating system and the programs that use the workers need some as well.
     let usable = memory / 10 * 9;
-    let size = |(name, parts): (&'static str, usize)| {
+    let size = |(name, parts): (&str, usize)| {
         let threads = (cores / parts).max(1);
         let memory_bytes = (usable / parts as u64) >> 20 << 20;
-        WorkerSize { name, threads, memory_bytes, fits: (cores / threads).clamp(1, parts) }
+        WorkerSize { name: name.to_string(), threads, memory_bytes, fits: (cores / threads).clamp(1, parts) }
     };
     PARTS.into_iter().map(size).collect()
 }
@@ -52,7 +62,7 @@ pub fn describe_sizes() -> Result<Vec<WorkerSize>> {
 /// The size of that name.
 pub(crate) fn size(name: &str) -> Result<WorkerSize> {
     let sizes = describe_sizes()?;
-    let names: Vec<_> = sizes.iter().map(|s| s.name).collect();
+    let names: Vec<_> = sizes.iter().map(|s| s.name.as_str()).collect();
     let unknown = || Error::invalid("size", format!("`{name}`; it is one of {}", names.join(", ")));
     sizes.iter().find(|s| s.name == name).cloned().ok_or_else(unknown)
 }

@@ -22,7 +22,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
-            Self::Call(CallError::Returned { message, .. }) => f.write_str(message),
+            Self::Call(CallError::Returned(returned)) => f.write_str(&returned.message()),
             Self::Call(CallError::Decode { reason, .. } | CallError::InputLost { reason }) => f.write_str(reason),
             Self::Call(CallError::WrongLength { expected, found }) => {
                 write!(f, "a list of {found} items was to be unpacked into {expected}")

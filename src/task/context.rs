@@ -122,6 +122,7 @@ pub(crate) async fn waiting<F: Future>(future: F) -> F::Output {
 /// Inside a task: whether its result is not wanted any more, because it was cancelled or is overdue.
 ///
 /// A long task should check from time to time and return early. Elsewhere `false`.
+#[must_use]
 pub fn cancelled() -> bool {
     current().is_some_and(|s| s.cancelled()) || DEADLINE.get().is_some_and(|at| Instant::now() >= at)
 }
@@ -134,6 +135,7 @@ pub fn set_progress(fraction: f64) {
 }
 
 /// Inside a task: which one it is. `None` elsewhere.
+#[must_use]
 pub fn current_task() -> Option<TaskInfo> {
     current().map(|s| s.info())
 }

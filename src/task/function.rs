@@ -1,13 +1,14 @@
 //! Task functions as records that another process of the same build can find.
 
 use super::codec::{self, Codec, CodecOf};
+use super::returned::{IntoError, KeepError, Returned, returned};
 use super::shared_input::SharedInput;
 use super::{Data, Value, image};
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
 use parking_lot::Mutex;
 use std::any::TypeId;
-use std::fmt::Display;
+use std::error::Error;
 use std::sync::Arc;
 
 const MAGIC: u64 = 0x7377_6174_685f_666e;
@@ -169,6 +170,12 @@ impl<T: Send + 'static> Passing<T> {
 /// The arguments of one call.
 pub struct Args<'s, 'a>(&'s mut [Argument<'a>]);
 
+impl std::fmt::Debug for Args<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} arguments", self.0.len())
+    }
+}
+
 impl Args<'_, '_> {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -226,7 +233,7 @@ fn undecodable<T>(reason: String) -> CallError {
 #[derive(Debug, Clone)]
 pub(crate) enum CallError {
     /// The function returned `Err`.
-    Returned { message: String, error: Value, codec: &'static Codec },
+    Returned(Box<Returned>),
     /// An argument could not be decoded.
     Decode { type_name: String, reason: String },
     /// An input named another process, which has ended.
@@ -264,21 +271,22 @@ pub trait TaskFunction<A, R>: Copy + 'static {
 
 /// A function that can be a task and may fail: it returns `Result<T, E>`.
 ///
-/// The task's value is the `T`; an `Err` fails the task, and the error comes back typed from
-/// [`TaskError::downcast`](crate::TaskError::downcast).
+/// The task's value is the `T`; an `Err` fails the task. The error is any that becomes a
+/// `Box<dyn Error + Send + Sync>`, see [`IntoError`].
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function that returns a `Result`",
-    note = "a task function takes and returns owned values with serde's `Serialize` and `Deserialize`; its error type also needs `Display`"
+    note = "a task function takes and returns owned values with serde's `Serialize` and `Deserialize`; its error implements `std::error::Error`, or is a text"
 )]
 pub trait TryTaskFunction<A, T, E>: Copy + 'static {
     /// The record of this function.
     #[doc(hidden)]
     const RECORD: &'static Record;
-}
 
-/// The error of a call whose function returned `Err(error)`.
-pub(crate) fn returned<E: Data + Display>(error: E) -> CallError {
-    CallError::Returned { message: error.to_string(), error: Value::new(error), codec: CodecOf::<E>::CODEC }
+    /// The record of this function, whose errors are kept as values.
+    #[doc(hidden)]
+    fn keeping() -> &'static Record
+    where
+        E: Data + Error;
 }
 
 macro_rules! functions {
@@ -303,7 +311,7 @@ macro_rules! functions {
         where
             F: Fn($($arg),*) -> Result<T, E> + Copy + 'static,
             T: Data,
-            E: Data + Display,
+            E: IntoError,
             $($arg: Data),*
         {
             const RECORD: &'static Record = {
@@ -317,6 +325,23 @@ macro_rules! functions {
                     CodecOf::<T>::CODEC,
                 )
             };
+
+            fn keeping() -> &'static Record
+            where
+                E: Data + Error,
+            {
+                const {
+                    assert!(size_of::<F>() == 0, "{}", CAPTURES);
+                    &Record::new::<KeepError<F>>(
+                        std::any::type_name::<F>,
+                        |_args| match conjure::<F>()($(_args.take::<$arg>($at)?),*) {
+                            Ok(value) => Ok(Value::new(value)),
+                            Err(error) => Err(returned(KeepError(error))),
+                        },
+                        CodecOf::<T>::CODEC,
+                    )
+                }
+            }
         }
     };
 }

@@ -11,6 +11,7 @@ pub(crate) mod function;
 pub(crate) mod image;
 pub(crate) mod parts;
 pub(crate) mod program;
+pub(crate) mod returned;
 pub(crate) mod shared_input;
 pub(crate) mod size;
 mod value;

@@ -78,11 +78,13 @@ pub(super) fn cause(fault: Fault) -> Cause {
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
         Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },
-        Fault::Call(CallError::Returned { message, error, codec }) => {
-            let mut value = Vec::new();
-            // An error that cannot be encoded is still known by its text.
-            let _ = codec.encode(&error, &mut value, MOST_BYTES);
-            Cause::Returned(ReturnedError::encoded(message, codec.name().to_string(), value))
+        Fault::Call(CallError::Returned(error)) => {
+            let encoded = error.value.as_ref().and_then(|(value, codec)| {
+                let mut bytes = Vec::new();
+                // An error that cannot be encoded is still known by its text.
+                codec.encode(value, &mut bytes, MOST_BYTES).ok().map(|()| bytes)
+            });
+            Cause::Returned(ReturnedError::encoded(*error, encoded))
         }
     }
 }

@@ -52,10 +52,10 @@ pub fn errors_tell_the_place(client: &Client) {
     assert_eq!(message, "attempt to divide by zero (at element 2 of partition 1)");
     assert!(location.contains("tasks.rs"), "{location}");
 
-    let failing = odd.try_map(|x| if x == 7 { Err(x) } else { Ok(x) }).map(|x| x + 1);
+    let failing = odd.try_map(|x| if x == 7 { Err(x.to_string()) } else { Ok(x) }).map(|x| x + 1);
     let error = failing.compute(client).unwrap_err();
     assert!(error.to_string().contains("failed: 7 (at element 2 of partition 1)"), "{error}");
-    assert_eq!(error.task().unwrap().downcast::<i64>(), Some(7));
+    assert_eq!(error.task().unwrap().downcast::<String>().as_deref(), Some("7"));
     // The others are as they were.
     assert_eq!(client.compute(&failing.to_delayed()[0]).unwrap(), [2, 4]);
 
@@ -68,7 +68,7 @@ pub fn errors_tell_the_place(client: &Client) {
     // Inside a pass another one may be made.
     let nested = Bag::range(0..4, 2).map(|x| {
         let client = swath::current_client().unwrap();
-        let inner = Bag::range(0..4, 1).try_map(|y| if y == 3 { Err(y) } else { Ok(y) });
+        let inner = Bag::range(0..4, 1).try_map(|y| if y == 3 { Err("three") } else { Ok(y) });
         assert!(client.compute(&inner).is_err());
         if x == 3 { panic!("three") } else { x }
     });

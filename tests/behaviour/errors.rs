@@ -1,9 +1,9 @@
 //! Tasks that fail, and what is told about it.
 
-use crate::common::{directory, note, notes, path};
+use crate::common::{directory, my_role, note, notes, path, role};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use swath::{Cause, Client, Delayed, Error, Mode, TaskError, delayed, try_delayed, value};
+use swath::{Cause, Client, Delayed, Error, KeepError, Mode, TaskError, delayed, try_delayed, value};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Trouble {
@@ -17,8 +17,14 @@ impl fmt::Display for Trouble {
     }
 }
 
+impl std::error::Error for Trouble {}
+
 fn half(x: i64) -> Result<i64, Trouble> {
     if x % 2 == 0 { Ok(x / 2) } else { Err(Trouble::Odd(x)) }
+}
+
+fn kept_half(x: i64) -> Result<i64, KeepError<Trouble>> {
+    Ok(half(x)?)
 }
 
 fn explode(x: i64) -> i64 {
@@ -33,8 +39,8 @@ fn failed<T: fmt::Debug>(result: Result<T, Error>) -> TaskError {
 }
 
 pub fn typed_errors_are_kept(client: &Client) {
-    assert_eq!(try_delayed(half).call(10).compute(client).unwrap(), 5);
-    let bad = try_delayed(half).call(7);
+    assert_eq!(try_delayed(half).keep_error().call(10).compute(client).unwrap(), 5);
+    let bad = try_delayed(half).keep_error().call(7);
     let error = failed(bad.compute(client));
     assert_eq!(error.downcast::<Trouble>(), Some(Trouble::Odd(7)));
     assert_eq!(error.downcast::<String>(), None);
@@ -45,15 +51,137 @@ pub fn typed_errors_are_kept(client: &Client) {
     assert!(returned.type_name().ends_with("Trouble"));
     let text = error.to_string();
     assert!(text.contains(&bad.key()) && text.ends_with("failed: trouble with Odd(7)"), "{text}");
-    let other = try_delayed(|s: String| -> Result<i64, Trouble> { Err(Trouble::Text { of: s }) }).call("x");
+    let other =
+        try_delayed(|s: String| -> Result<i64, Trouble> { Err(Trouble::Text { of: s }) }).keep_error().call("x");
     assert_eq!(failed(other.compute(client)).downcast(), Some(Trouble::Text { of: "x".to_string() }));
     let future = client.submit(&bad).unwrap();
     assert_eq!(failed(future.result()).downcast::<Trouble>(), Some(Trouble::Odd(7)));
     assert_eq!(failed(future.result()).downcast::<Trouble>(), Some(Trouble::Odd(7)));
 }
 
+/// What `anyhow::Error` is to others: no error, but something that becomes one.
+#[derive(Debug)]
+struct Anyhow(Box<dyn std::error::Error + Send + Sync>);
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Anyhow {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<Anyhow> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(error: Anyhow) -> Self {
+        error.0
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no settings in {file}")]
+struct NoSettings {
+    file: String,
+    source: NoLine,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("line {0} makes no sense")]
+struct NoLine(u32, #[source] std::num::ParseIntError);
+
+/// The texts of an error and of all its sources.
+fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect()
+}
+
+fn returned(error: &TaskError) -> &swath::ReturnedError {
+    match error.cause() {
+        Cause::Returned(returned) => returned,
+        other => panic!("{other}"),
+    }
+}
+
+pub fn errors_that_people_have(client: &Client) {
+    type Boxed = Box<dyn std::error::Error + Send + Sync>;
+    let io = try_delayed(|path: String| std::fs::read(path)).call("/no/such/file");
+    let json = try_delayed(|s: String| serde_json::from_str::<i64>(&s)).call("");
+    let parsed = try_delayed(|s: String| s.parse::<i64>()).call("x");
+    let boxed = try_delayed(|s: String| -> Result<i64, Boxed> { Ok(s.parse()?) }).call("x");
+    let anyhow = try_delayed(|s: String| -> Result<i64, Anyhow> { Ok(s.parse()?) }).call("x");
+    let inner = try_delayed(|| delayed(explode).call(1).compute(&Client::sync())).call();
+    let text = try_delayed(|| Err::<i64, _>("no luck".to_string())).call();
+    let literal = try_delayed(|| Err::<i64, _>("no luck")).call();
+    let told = |error: Error| {
+        let error = failed::<()>(Err(error));
+        let returned = returned(&error);
+        assert!(error.to_string().ends_with(&format!("failed: {returned}")), "{error}");
+        (returned.to_string(), returned.type_name().to_string(), format!("{returned:?}"), error.downcast::<String>())
+    };
+    let no_number = "invalid digit found in string";
+    let debug = "ParseIntError { kind: InvalidDigit }";
+    for (error, text, type_name, debug, value) in [
+        (io.compute(client).unwrap_err(), "No such file", "std::io::error::Error", "Os { code: 2", None),
+        (json.compute(client).unwrap_err(), "EOF while parsing", "serde_json::error::Error", "Error(\"EOF", None),
+        (parsed.compute(client).unwrap_err(), no_number, "core::num::error::ParseIntError", debug, None),
+        (boxed.compute(client).unwrap_err(), no_number, "dyn core::error::Error", debug, None),
+        (anyhow.compute(client).unwrap_err(), no_number, "Anyhow", debug, None),
+        (inner.compute(client).unwrap_err(), "task explode-", "swath::error::Error", "", None),
+        (text.compute(client).unwrap_err(), "no luck", "String", "\"no luck\"", Some("no luck")),
+        (literal.compute(client).unwrap_err(), "no luck", "&str", "\"no luck\"", Some("no luck")),
+    ] {
+        let (of, name, shown, kept) = told(error);
+        assert!(of.starts_with(text) && name.contains(type_name) && shown.contains(debug), "{of} {name} {shown}");
+        assert_eq!(kept.as_deref(), value);
+    }
+    // Typed errors of others that were not kept are told by their text only, here as everywhere.
+    assert_eq!(failed(try_delayed(half).call(7).compute(client)).downcast::<Trouble>(), None);
+}
+
+pub fn sources_are_told(client: &Client) {
+    fn settings(file: String) -> Result<i64, NoSettings> {
+        let line = "x".parse().map_err(|e| NoLine(3, e));
+        line.map_err(|source| NoSettings { file, source })
+    }
+    let wanted = ["line 3 makes no sense", "invalid digit found in string"];
+    let bad = try_delayed(settings).call("a.toml");
+    let dependent = bad.map(|x: i64| x + 1);
+    let future = client.submit(&bad).unwrap();
+    let _ = future.result();
+    let bag = swath::Bag::from_sequence([1, 2], 1).try_map(|_| settings("b.toml".to_string()));
+    for error in [
+        bad.compute(client).unwrap_err(),
+        dependent.compute(client).unwrap_err(),
+        future.result().unwrap_err(),
+        (future.delayed() + 1).compute(client).unwrap_err(),
+        client.compute(&bag).unwrap_err(),
+    ] {
+        let texts = chain(&error);
+        assert!(texts[0].contains("failed: no settings in ") && texts[1..] == wanted, "{texts:?}");
+        let task = failed::<()>(Err(error));
+        assert_eq!(chain(&task)[1..], wanted);
+        assert_eq!(chain(returned(&task))[1..], wanted);
+        assert!(returned(&task).type_name().ends_with("NoSettings"));
+        assert!(returned(&task).debug().starts_with("NoSettings { file: "), "{}", returned(&task).debug());
+    }
+}
+
+pub fn kept_errors_of_any_way(client: &Client) {
+    let kept = |error: Error| failed::<()>(Err(error)).downcast::<Trouble>();
+    let odd = Some(Trouble::Odd(7));
+    let call = try_delayed(half).keep_error().name("named").call(7);
+    assert_eq!(kept(call.compute(client).unwrap_err()), odd);
+    assert_eq!(kept(value(7).try_map(kept_half).compute(client).unwrap_err()), odd);
+    assert_eq!(kept(client.try_map(kept_half, [7]).unwrap()[0].result().unwrap_err()), odd);
+    let bag = swath::Bag::from_sequence([6, 7], 1);
+    assert_eq!(kept(client.compute(&bag.try_map(kept_half)).unwrap_err()), odd);
+    let many = try_delayed(half).keep_error().map([2, 7]);
+    assert_eq!(kept(client.compute(&many).unwrap_err()), odd);
+    // With a source, and as an equal pure call beside one that is not kept.
+    let [plain, kept_one] = [try_delayed(half).pure().call(7), try_delayed(half).keep_error().pure().call(7)];
+    let futures = client.submit_all(&[plain, kept_one]).unwrap();
+    assert_eq!(kept(futures[0].result().unwrap_err()), None);
+    assert_eq!(kept(futures[1].result().unwrap_err()), odd);
+}
+
 pub fn typed_errors_reach_dependents(client: &Client) {
-    let bad = try_delayed(half).name("the bad one").call(7);
+    let bad = try_delayed(half).keep_error().name("the bad one").call(7);
     let mut last = &bad + 1;
     for _ in 0..20 {
         last = delayed(|a: i64, b: i64| a + b).call(&last, value(1));
@@ -102,7 +230,7 @@ pub fn other_panics(client: &Client) {
 }
 
 pub fn others_go_on(client: &Client) {
-    let mixed: Vec<_> = (0..40).map(|i| try_delayed(half).call(i)).collect();
+    let mixed: Vec<_> = (0..40).map(|i| try_delayed(half).keep_error().call(i)).collect();
     let futures = client.submit_all(&mixed).unwrap();
     for (i, f) in (0..).zip(&futures) {
         match f.result() {
@@ -114,12 +242,12 @@ pub fn others_go_on(client: &Client) {
     let dir = directory();
     let file = path(&dir, "runs");
     let good: Vec<_> = (0..10).map(|i| delayed(|f: String, i: i64| note(&f, i)).call(&*file, i)).collect();
-    failed(client.compute((&try_delayed(half).call(1), &good)));
+    failed(client.compute((&try_delayed(half).keep_error().call(1), &good)));
     assert_eq!(notes(&file).len(), 10);
 }
 
 pub fn the_first_failure_counts(client: &Client) {
-    let (a, b) = (try_delayed(half).call(1), delayed(explode).call(2));
+    let (a, b) = (try_delayed(half).keep_error().call(1), delayed(explode).call(2));
     assert_eq!(failed(client.compute((&a, &b))).key(), a.key());
     assert_eq!(failed(client.compute((&b, &a))).key(), b.key());
     assert_eq!(failed(client.compute(&vec![value(1), a.clone(), b.clone()])).key(), a.key());
@@ -127,10 +255,10 @@ pub fn the_first_failure_counts(client: &Client) {
 
 pub fn try_map_and_chains(client: &Client) {
     let parse = |s: String| s.parse::<i64>().map_err(|e| e.to_string());
-    assert_eq!(value("8".to_string()).try_map(parse).try_map(half).compute(client).unwrap(), 4);
-    let odd = failed(value("9".to_string()).try_map(parse).try_map(half).compute(client));
+    assert_eq!(value("8".to_string()).try_map(parse).try_map(kept_half).compute(client).unwrap(), 4);
+    let odd = failed(value("9".to_string()).try_map(parse).try_map(kept_half).compute(client));
     assert_eq!(odd.downcast(), Some(Trouble::Odd(9)));
-    let text = failed(value("x".to_string()).try_map(parse).try_map(half).compute(client));
+    let text = failed(value("x".to_string()).try_map(parse).try_map(kept_half).compute(client));
     assert!(text.downcast::<String>().unwrap().contains("invalid digit"));
 }
 
@@ -148,7 +276,7 @@ pub fn failures_of_operators(client: &Client) {
 }
 
 pub fn error_of_a_persisted_value(client: &Client) {
-    let bad = try_delayed(half).call(5);
+    let bad = try_delayed(half).keep_error().call(5);
     let kept = bad.persist(client).unwrap();
     let error = failed((&kept + 1).compute(client));
     assert_eq!(error.downcast(), Some(Trouble::Odd(5)));
@@ -182,6 +310,8 @@ impl fmt::Display for Fussy {
         write!(f, "fussy {}", self.0)
     }
 }
+
+impl std::error::Error for Fussy {}
 
 fn make(x: i64) -> Fussy {
     Fussy(x)
@@ -244,10 +374,10 @@ pub fn undecodable_values(client: &Client) {
     assert!(matches!(error.cause(), Cause::Decode { reason, .. } if reason.contains("too hot")), "{error}");
     assert_eq!(error.key(), call.key());
     // An error that this side cannot read still has its text.
-    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Fussy(x))).call(100).compute(client));
+    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Fussy(x))).keep_error().call(100).compute(client));
     assert!(error.downcast::<Fussy>().is_none());
     assert!(error.to_string().ends_with("fussy 100"), "{error}");
-    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Fussy(x))).call(-100).compute(client));
+    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Fussy(x))).keep_error().call(-100).compute(client));
     assert!(error.to_string().contains("fussy -100"), "{error}");
     assert_eq!(value(1).compute(client).unwrap(), 1);
 }
@@ -276,6 +406,8 @@ impl fmt::Display for Touchy {
         write!(f, "touchy {}", self.0)
     }
 }
+
+impl std::error::Error for Touchy {}
 
 fn touchy(x: i64) -> Touchy {
     Touchy(x)
@@ -365,7 +497,7 @@ pub fn values_that_panic_when_they_are_decoded(client: &Client) {
     let error = failed(delayed(touch).call(Touchy(100)).compute(client));
     assert!(matches!(error.cause(), Cause::Panic { message, .. } if message == "too high to be read"), "{error}");
     // An error that this side cannot read still has its text.
-    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Touchy(x))).call(100).compute(client));
+    let error = failed(try_delayed(|x: i64| Err::<i64, _>(Touchy(x))).keep_error().call(100).compute(client));
     assert!(error.downcast::<Touchy>().is_none());
     assert!(error.to_string().ends_with("touchy 100"), "{error}");
     assert_eq!(value(1).compute(client).unwrap(), 1);
@@ -379,4 +511,54 @@ fn a_value_that_panics_when_its_size_is_taken() {
     let made = delayed(touchy).call(-1);
     assert_eq!(delayed(touch).call(&made).compute(&client).unwrap(), -1);
     assert_eq!(made.compute(&client).unwrap(), Touchy(-1));
+}
+
+/// A program whose `main` returns what the library returns.
+#[test]
+fn program() {
+    use std::process::Termination;
+    let client = || Client::local(1, 1, swath::MemoryLimit::None).unwrap();
+    let result = match my_role().as_deref() {
+        Some("returned") => {
+            try_delayed(|s: String| s.parse().map_err(|e| NoLine(3, e)).map(|_: i64| ())).call("x").compute(&client())
+        }
+        Some("panics") => delayed(|x: i64| assert!(x < 3, "three\nor more")).call(3).compute(&client()),
+        Some("invalid") => Client::local(1, 1, 512).map(drop),
+        _ => return,
+    };
+    let _: std::process::ExitCode = result.report();
+}
+
+#[test]
+fn what_main_returns_is_printed_for_reading() {
+    let stderr = |role_name: &str, backtrace: &str| {
+        let mut command = role("behaviour::errors::program", role_name);
+        let output = command.env("RUST_BACKTRACE", backtrace).stderr(std::process::Stdio::piped()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let lines = |role_name: &str| stderr(role_name, "0").lines().map(String::from).collect::<Vec<_>>();
+    let returned = lines("returned");
+    assert!(returned[0].starts_with("Error: task program-closure-"), "{returned:?}");
+    assert!(returned[0].ends_with("on worker-0 failed: line 3 makes no sense"), "{returned:?}");
+    assert_eq!(returned[1..], ["caused by: invalid digit found in string"]);
+    let panics = lines("panics");
+    assert!(panics[0].contains(" on worker-0 panicked at ") && panics[0].ends_with(": three"), "{panics:?}");
+    assert_eq!(panics[1..], ["or more"]);
+    let invalid = lines("invalid");
+    assert!(
+        invalid.len() == 1 && invalid[0].starts_with("Error: bad value for memory limit: 512 bytes"),
+        "{invalid:?}"
+    );
+    let panics = stderr("panics", "1");
+    assert!(panics.contains("or more\n   0: ") && panics.contains("behaviour::errors::program"), "{panics}");
+}
+
+#[test]
+fn the_structure_is_shown_where_it_is_asked_for() {
+    let error = try_delayed(half).call(7).compute(&Client::sync()).unwrap_err();
+    let shown = format!("{error:#?}");
+    assert!(shown.starts_with("Task(\n    TaskError {") && shown.contains("name: \"half\""), "{shown}");
+    assert_eq!(format!("{error:?}"), error.to_string());
+    let shown = format!("{:#?}", Client::local(1, 1, 0_u64).unwrap_err());
+    assert!(shown.starts_with("Invalid {\n    what: \"memory limit\""), "{shown}");
 }

@@ -414,8 +414,8 @@ fn tasks_are_replayed_here() {
     for client in [&client, &Client::sync(), &Client::threads(1)] {
         let caught = std::panic::catch_unwind(AssertUnwindSafe(|| client.replay(&panics))).unwrap_err();
         assert_eq!(caught.downcast_ref::<String>().unwrap(), "again 2");
-        let error = client.replay(&try_delayed(|x: i64| Err::<i64, _>(x)).call(4)).unwrap_err();
-        assert_eq!(error.task().unwrap().downcast::<i64>(), Some(4));
+        let error = client.replay(&try_delayed(|x: i64| Err::<i64, _>(x.to_string())).call(4)).unwrap_err();
+        assert_eq!(error.task().unwrap().downcast::<String>().unwrap(), "4");
     }
 }
 
@@ -473,13 +473,41 @@ fn mode_and_sizes_come_from_the_environment() {
 }
 
 #[test]
+fn nothing_at_all_is_refused_in_every_mode() {
+    for mode in [Mode::Sync, Mode::Threads, Mode::Processes] {
+        let builder = || Client::builder().mode(mode);
+        for (builder, name) in [
+            (builder().workers(0), "workers"),
+            (builder().threads(0), "threads"),
+            (builder().allowed_deaths(0), "allowed_deaths"),
+            (builder().recycle_after(0), "recycle_after"),
+            (builder().max_graphs(0), "max_graphs"),
+            (builder().start_timeout(Duration::ZERO), "start_timeout"),
+            (builder().worker_timeout(Duration::ZERO), "worker_timeout"),
+        ] {
+            match builder.build() {
+                Err(Error::Invalid { what, why }) => assert!(what == name && why.starts_with("0; "), "{what}: {why}"),
+                other => panic!("{name} in {mode}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn bad_settings_are_told_under_their_names() {
     let text = |builder: swath::Builder| builder.workers(1).build().unwrap_err().to_string();
     assert!(text(Client::builder().spill_limit(0_u64)).starts_with("bad value for spill_limit: 0 bytes"));
     assert!(
         text(Client::builder().shared_memory_limit(0_u64)).starts_with("bad value for shared_memory_limit: 0 bytes")
     );
-    assert!(text(Client::builder().allowed_deaths(0)).starts_with("bad value for allowed_deaths: 0"));
+    for (builder, name) in [
+        (Client::builder().shared_memory_limit(512), "shared_memory_limit"),
+        (Client::builder().spill_limit(512), "spill_limit"),
+    ] {
+        let text = text(builder);
+        assert!(text.starts_with(&format!("bad value for {name}: 512 bytes are too few")), "{text}");
+        assert!(text.contains("need 1.0 MB at least; a number without a unit is in bytes"), "{text}");
+    }
     let dir = directory();
     let error = Client::sync().events().unwrap().save(dir.path()).unwrap_err().to_string();
     assert!(error.contains(&dir.path().display().to_string()) && !error.contains("used up"), "{error}");

@@ -81,6 +81,8 @@ impl Drop for AsksAtDrop {
     }
 }
 
+impl std::error::Error for AsksAtDrop {}
+
 impl fmt::Display for AsksAtDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failed", self.0)
@@ -125,7 +127,7 @@ pub fn drops_of_arguments(client: &Client) {
         move || {
             about.is_done();
             about.status();
-            client.progress();
+            let _ = client.progress();
             ask_for_results(&client);
         },
         || {
@@ -137,7 +139,7 @@ pub fn drops_of_arguments(client: &Client) {
 }
 
 pub fn drops_of_failures(client: &Client) {
-    let fails = try_delayed(|x: i64| -> Result<i64, AsksAtDrop> { Err(AsksAtDrop(x)) });
+    let fails = try_delayed(|x: i64| -> Result<i64, AsksAtDrop> { Err(AsksAtDrop(x)) }).keep_error();
     let future = client.submit(&fails.call(3)).unwrap();
     assert!(future.result().unwrap_err().to_string().ends_with("3 failed"));
     let (client, about) = (client.clone(), future.clone());
@@ -256,7 +258,7 @@ pub fn wakers(client: &Client) {
     let (again, about) = (client.clone(), futures.clone());
     let ask = move || {
         assert!(about.iter().all(|future| !future.key().is_empty() && future.status() != Status::Failed));
-        again.progress();
+        let _ = again.progress();
         // This is told to whoever waits for any of them.
         again.cancel(&about[2]);
     };

@@ -45,7 +45,7 @@ async fn everything(client: &Client) {
     assert_eq!((client.persist_async(&x).await.unwrap() + 1).compute_async(client).await.unwrap(), 3);
     let squares = client.map_async(|x: i64| x * x, 0..3).await.unwrap();
     assert_eq!(client.gather_async(&squares).await.unwrap(), [0, 1, 4]);
-    let odd = client.try_map_async(|x: i64| if x % 2 == 1 { Ok(x) } else { Err(x) }, 1..2).await.unwrap();
+    let odd = client.try_map_async(|x: i64| if x % 2 == 1 { Ok(x) } else { Err(x.to_string()) }, 1..2).await.unwrap();
     assert_eq!(client.gather_async(&odd).await.unwrap(), [1]);
     client.deaths_async().await.unwrap();
     client.logs_async().await.unwrap();

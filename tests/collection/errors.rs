@@ -3,7 +3,7 @@
 use super::numbers::{Numbers, NumbersError, add};
 use std::sync::Arc;
 use swath::collection::{Chunks, Collection, CollectionExt, Elements, Input, Layer, Lowering, fail};
-use swath::{Cause, Client, Error, Result};
+use swath::{Cause, Client, Error, KeepError, Result};
 
 pub fn the_place_is_named(client: &Client) {
     fn checked(chunk: Arc<Vec<f64>>) -> f64 {
@@ -38,7 +38,7 @@ pub fn of_its_own_type(client: &Client) {
     let failing = Layer::over((Input::elements(&Numbers::ramp(8).chunks),)).chunks(|all: Elements<f64>| {
         all.for_each(|x| {
             if x == 5.0 {
-                fail(NumbersError::Size(5));
+                fail(KeepError(NumbersError::Size(5)));
             }
         });
     });

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use swath::collection::{Chunks, Collection, Elements, Input, Layer, Lowering, Shuffle, Shuffled};
-use swath::{Delayed, Error, Result};
+use swath::{Delayed, Error, KeepError, Result};
 
 /// How many numbers a chunk has; the last one may have fewer.
 pub const SIZE: usize = 4;
@@ -105,7 +105,7 @@ impl Numbers {
 
     pub fn root(&self) -> Self {
         let root = |chunk: Arc<Vec<f64>>| {
-            let root = |x: &f64| if *x < 0.0 { Err(NumbersError::NotANumber) } else { Ok(x.sqrt()) };
+            let root = |x: &f64| if *x < 0.0 { Err(KeepError(NumbersError::NotANumber)) } else { Ok(x.sqrt()) };
             chunk.iter().map(root).collect::<Result<Vec<f64>, _>>()
         };
         Self { chunks: Layer::over((Input::chunk(&self.chunks),)).try_chunks(root), len: self.len }

@@ -1,5 +1,5 @@
 // Compiles: what the other programs get wrong, done right.
-use swath::{Client, delayed};
+use swath::{Client, delayed, try_delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1
@@ -20,5 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tripled = delayed(|v: i64| v * 3).call(&z);
     let sum = delayed(total).call(vec![x, tripled]);
     let _: i64 = sum.compute(&client)?;
+    let _ = try_delayed(|s: String| s.parse::<i64>()).call("1");
+    let _ = try_delayed(|path: String| std::fs::read(path)).call("a.txt");
     Ok(())
 }

@@ -171,7 +171,7 @@ fn parse() -> Result<Option<Options>, Failure> {
                 let name = parser.value()?.string()?;
                 let sizes = describe_sizes()?;
                 if !sizes.iter().any(|size| size.name == name) {
-                    let names: Vec<_> = sizes.iter().map(|size| size.name).collect();
+                    let names: Vec<_> = sizes.iter().map(|size| size.name.as_str()).collect();
                     let names = names.join(", ");
                     return Err(Failure::Usage(format!("there is no size `{name}`; it is one of {names}")));
                 }
@@ -424,7 +424,7 @@ fn describe(status: &ClusterStatus) -> String {
         line(format!("{} (build {build}), {} connection(s)", program.program, program.sessions));
         for w in &program.workers {
             let limit = w.limit.map_or(String::new(), |l| format!(" of {}", bytes(l)));
-            let state = format!("{:?}", w.state).to_lowercase();
+            let state = w.state;
             let memory = bytes(w.memory);
             line(format!("  {:<12} pid {:<8} {state:<9} {:>4} task(s)  {memory}{limit}", w.name, w.pid, w.tasks));
             let (shared, managed, spilled) = (bytes(w.shared_memory), bytes(w.managed), bytes(w.spilled));

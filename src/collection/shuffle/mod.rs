@@ -17,9 +17,10 @@ use super::rule::Source;
 use crate::delayed::IntoArg;
 use crate::task::Data;
 use crate::task::function::Args;
+use crate::task::returned::KeepError;
 use rustc_hash::FxHasher;
+use std::error::Error;
 use std::fmt;
-use std::fmt::Display;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ fn partition_by_key<T: Data, K: Hash>(
 /// assert_eq!(counts, [6, 7, 7]);
 /// # Ok::<(), swath::Error>(())
 /// ```
+#[must_use = "it is lazy: nothing runs until it is computed"]
 pub struct Shuffle<T, E = ShuffleError> {
     pieces: Chunks<Pieces>,
     n: usize,
@@ -89,7 +91,7 @@ impl<T, E> fmt::Debug for Shuffle<T, E> {
 impl<T, E> Shuffle<T, E>
 where
     T: Data,
-    E: From<ShuffleError> + Data + Display,
+    E: From<ShuffleError> + Data + Error,
 {
     /// Cuts each chunk into `n` pieces (at least one) by a hash of the keys. The tasks are named after the function.
     pub fn by_key<K, F>(chunks: &Chunks<Vec<T>>, n: usize, key: F) -> Self
@@ -100,7 +102,7 @@ where
         let cut = move |elements: Elements<T>, n: Arc<usize>| match partition_by_key(elements, *n, key) {
             Ok(pieces) => pieces,
             Err(error) => {
-                pass::fail(E::from(error));
+                pass::fail(KeepError(E::from(error)));
                 Pieces::none()
             }
         };
@@ -111,8 +113,9 @@ where
     }
 }
 
-impl<T: Data, E: From<ShuffleError> + Data + Display> Input<Shuffled<T, E>> {
+impl<T: Data, E: From<ShuffleError> + Data + Error> Input<Shuffled<T, E>> {
     /// For each chunk of the layer its pieces of all chunks that a shuffle has cut. There are as many chunks as pieces.
+    #[must_use]
     pub fn shuffled(shuffle: &Shuffle<T, E>) -> Self {
         let source = match shuffle.pieces.check() {
             Ok(()) => Source::Times((&*shuffle.pieces.tasks()).into_arg(), shuffle.n),
@@ -124,6 +127,7 @@ impl<T: Data, E: From<ShuffleError> + Data + Display> Input<Shuffled<T, E>> {
 }
 
 /// The elements that a shuffle brings to one chunk, in the order of the chunks that they come from.
+#[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Shuffled<T, E = ShuffleError> {
     pieces: Arc<Vec<Pieces>>,
     piece: usize,
@@ -149,7 +153,7 @@ impl<T: 'static, E: 'static> LayerInput for Shuffled<T, E> {
     }
 }
 
-impl<T: Data, E: From<ShuffleError> + Data + Display> Iterator for Shuffled<T, E> {
+impl<T: Data, E: From<ShuffleError> + Data + Error> Iterator for Shuffled<T, E> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -159,7 +163,7 @@ impl<T: Data, E: From<ShuffleError> + Data + Display> Iterator for Shuffled<T, E
                     Ok(Some(element)) => return Some(element),
                     Ok(None) => self.current = None,
                     Err(error) => {
-                        pass::fail(E::from(error));
+                        pass::fail(KeepError(E::from(error)));
                         self.end();
                         return None;
                     }
@@ -170,7 +174,7 @@ impl<T: Data, E: From<ShuffleError> + Data + Display> Iterator for Shuffled<T, E
             match pieces.open(&mut self.files, self.pieces.len()).map(|open| open.piece(self.piece)) {
                 Ok(Ok(reader)) => self.current = Some(reader),
                 Ok(Err(error)) => {
-                    pass::fail(E::from(error));
+                    pass::fail(KeepError(E::from(error)));
                     self.end();
                 }
                 Err(lost) => {

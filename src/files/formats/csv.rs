@@ -24,6 +24,7 @@ use std::marker::PhantomData;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use = "it only says how; nothing is done with it yet"]
 pub struct Csv {
     delimiter: u8,
     quote: u8,

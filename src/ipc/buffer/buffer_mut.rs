@@ -108,6 +108,7 @@ impl<T: Element> BufferMut<T> {
     }
 
     /// Ends the writing. Copies nothing.
+    #[must_use]
     pub fn freeze(self) -> Buffer<T> {
         match self.0 {
             Store::Heap(values) => values.into(),

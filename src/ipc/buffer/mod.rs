@@ -88,6 +88,7 @@ unsafe impl<T: Element> Sync for Buffer<T> {}
 
 impl<T: Element> Buffer<T> {
     /// A buffer of no elements.
+    #[must_use]
     pub const fn new() -> Self {
         Self { owner: Owner::Nobody, ptr: NonNull::dangling(), len: 0 }
     }
@@ -170,22 +171,26 @@ impl<T: Element> Buffer<T> {
     }
 
     /// The number of elements.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there are no elements.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The elements.
+    #[must_use]
     pub fn as_slice(&self) -> &[T] {
         // SAFETY: the invariant of `ptr`.
         unsafe { slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
     }
 
     /// The elements as they lie in memory, little endian.
+    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         bytes_of(self)
     }
@@ -256,6 +261,7 @@ impl<T: Element> Buffer<T> {
     /// let same = Buffer::from(numbers).into_vec();
     /// assert_eq!(same.as_ptr(), at);
     /// ```
+    #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         let (ptr, len) = (self.ptr, self.len);
         let owner = match self.owner {
@@ -273,6 +279,7 @@ impl<T: Element> Buffer<T> {
     }
 
     /// Whether the elements lie in memory that processes share.
+    #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(&self.owner, Owner::Segment(segment) if !segment.is_on_disk())
     }

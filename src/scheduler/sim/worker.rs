@@ -233,7 +233,7 @@ impl Sim {
         let runs = *self.runs.get(&id).unwrap_or(&0);
         let stop = running.cancelled && self.rng.chance(70);
         let fails = || {
-            let cause = Cause::Returned(ReturnedError::encoded("no".into(), String::new(), Vec::new()));
+            let cause = Cause::Returned(ReturnedError::text("no"));
             Outcome::Failed(failed(id, cause))
         };
         let outcome = match body[0] {

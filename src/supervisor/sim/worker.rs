@@ -424,7 +424,7 @@ impl SimWorker {
 }
 
 fn failed(task: TaskId) -> Outcome {
-    let cause = Cause::Returned(ReturnedError::encoded("no".into(), String::new(), Vec::new()));
+    let cause = Cause::Returned(ReturnedError::text("no"));
     Outcome::Failed(Box::new(Failure { task, step: 0, call: None, worker: None, cause }))
 }
 
