@@ -4,8 +4,10 @@ use super::Scheduler;
 use super::job::{KINDS, State, TaskRef, flag};
 use super::transitions::Lacks;
 use super::worker::WorkerIndex;
+use crate::fairness::Program;
 use crate::ids::TaskId;
 use crate::job::EXTERNAL;
+use rustc_hash::FxHashMap;
 
 type Held = Vec<(u64, u64, u32, u64)>;
 
@@ -194,7 +196,7 @@ impl Scheduler {
         }
         for (at, lane) in job.lanes.iter().enumerate() {
             assert_eq!((lane.ready, lane.ahead), (ready[at], ahead[at]), "{:?}: ready tasks of lane {at}", job.id);
-            let listed = self.ready.lanes.contains(&job.lane_key(at as u32));
+            let listed = self.ready.order.contains(&job.place(at as u32));
             assert_eq!(lane.listed, listed, "{:?}: listing of lane {at}", job.id);
             assert!(lane.listed || lane.ready == 0, "{:?}: lane {at} is ready and not listed", job.id);
         }
@@ -203,9 +205,18 @@ impl Scheduler {
     fn validate_ready(&self) {
         let ready: u32 = self.jobs.iter().map(|j| j.counts[State::Ready.kind()]).sum();
         assert_eq!(self.ready.total, ready as usize, "ready tasks of all jobs");
-        for key in &self.ready.lanes {
+        for key in self.ready.order.iter() {
             assert!(self.jobs.is_live(key.job), "a lane of a job that is gone");
             assert_eq!(self.jobs[key.job].seq, key.seq, "a lane of a job that is gone");
+        }
+        let mut in_flight: FxHashMap<Program, (u32, u64)> = FxHashMap::default();
+        for (r, estimate) in self.workers.iter().flat_map(|w| w.flight.with_estimates()) {
+            let (n, load) = in_flight.entry(self.jobs[r.job].program).or_default();
+            (*n, *load) = (*n + 1, *load + u64::from(estimate));
+        }
+        for program in self.jobs.iter().map(|job| job.program).filter(|program| *program != Program::TASKS) {
+            let counted = in_flight.get(&program).copied().unwrap_or_default();
+            assert_eq!(self.ready.order.in_flight(program), counted, "{program:?}: in flight");
         }
     }
 
@@ -234,7 +245,7 @@ impl Scheduler {
             assert_eq!(sent, seen.len(), "{name}: a task is in flight twice");
             assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
-            assert!(w.flight.leaves_add_up(), "{name}: what is to come");
+            assert!(w.flight.adds_up(), "{name}: what is to come");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert_eq!(w.alone, alone, "{name}: tasks that run alone");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");

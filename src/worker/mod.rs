@@ -22,6 +22,7 @@ mod store;
 mod uplink;
 mod watcher;
 
+use crate::fairness::RunQueue;
 use crate::ids::TaskId;
 use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::disk::{self, Disk};
@@ -43,7 +44,6 @@ use parking_lot::{Condvar, Mutex};
 use pending::PendingTasks;
 use queue::Queue;
 use rustc_hash::FxHashSet;
-use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
@@ -164,7 +164,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         supervisor,
         queue: Mutex::new(Queue {
-            tasks: VecDeque::new(),
+            tasks: RunQueue::default(),
             pending: PendingTasks::default(),
             reading: false,
             idle: 0,
