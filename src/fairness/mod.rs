@@ -353,11 +353,20 @@ impl Order {
         let mut rivals = false;
         let mut program = Program::TASKS;
         loop {
-            let from = Place::first_of(priority, program, 0);
-            let Some(any) = self.places.range(from..).next().filter(|place| place.priority == priority) else { break };
+            let none_passed = walk.passed.is_empty();
+            let any = match none_passed && program == Program::TASKS {
+                true => self.places.first(),
+                false => self.places.range(Place::first_of(priority, program, 0)..).next(),
+            };
+            let Some(any) = any.filter(|place| place.priority == priority) else { break };
             program = any.program;
-            let cursor = walk.cursor(priority, program);
-            let first = self.places.range((cursor, Bound::Unbounded)).next().filter(|place| place.same_program(any));
+            let first = match none_passed {
+                true => Some(any),
+                false => {
+                    let cursor = walk.cursor(priority, program);
+                    self.places.range((cursor, Bound::Unbounded)).next().filter(|place| place.same_program(any))
+                }
+            };
             if let Some(first) = first {
                 if program == Program::TASKS {
                     return Some((*first, false));
@@ -372,7 +381,7 @@ impl Order {
                 }
             }
             match program.0.checked_add(1) {
-                Some(next) if self.places.len() > 1 => program = Program(next),
+                Some(next) if self.services.len() > 1 || program == Program::TASKS => program = Program(next),
                 _ => break,
             }
         }
@@ -384,6 +393,10 @@ impl Order {
         let rank = first.rank();
         let mut turn = Turn { place: first, most, rank, oldest: Oldest::First };
         if self.places.len() == 1 || walk.oldest_passed || first.program == Program::TASKS {
+            return turn;
+        }
+        let end = Place::first_of(first.priority, Program(first.program.0.saturating_add(1)), 0);
+        if self.places.range(..end).next_back().is_none_or(|last| last.level == first.level) {
             return turn;
         }
         let levels = (first.level + 1..=LEVEL_ENDS.len() as u8).filter_map(|level| {

@@ -247,7 +247,7 @@ impl Scheduler {
         w.sources(bytes, self.config.source_share, self.calm)
     }
 
-    fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
+    pub(super) fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(worker)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));

@@ -23,7 +23,7 @@ pub(crate) enum SubmitError {
     UnknownInput(TaskId),
 }
 
-/// Jobs go in the order of submission; but what a running task waits for goes first, the latest before the others, so that
+/// Equal jobs go in the order of submission; but what a running task waits for goes first, the latest before the others, so that
 /// few tasks wait at a time.
 fn place_in_line(id: JobId, number: u64) -> u64 {
     const MIDDLE: u64 = 1 << 62;

@@ -107,6 +107,7 @@ impl Rig {
         let mut commands = Vec::new();
         self.s.dispatch(self.now, &mut commands);
         self.s.validate();
+        self.s.validate_busy();
         self.commands.clear();
         for command in commands {
             match command {

@@ -8,6 +8,7 @@ use crate::fairness::Program;
 use crate::ids::TaskId;
 use crate::job::EXTERNAL;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 type Held = Vec<(u64, u64, u32, u64)>;
 
@@ -58,6 +59,40 @@ impl Scheduler {
         }
         self.validate_ready();
         self.validate_workers(&held);
+    }
+
+    /// Panics if a worker idles beside a ready task that it may run. To be called after a dispatch.
+    pub(crate) fn validate_busy(&self) {
+        let idle: Vec<_> = self.workers.with_index().filter(|(_, w)| w.accepting() && w.free_threads() > 0).collect();
+        if idle.is_empty() {
+            return;
+        }
+        for job in self.jobs.iter().filter(|job| job.counts[State::Ready.kind()] > 0) {
+            // The next task of each lane; what is behind it waits for it.
+            let mut heads: BTreeMap<u32, u32> = BTreeMap::new();
+            for index in (0..job.tasks.len() as u32).filter(|index| job.state(*index) == State::Ready) {
+                heads.entry(job.lane_of(index)).or_insert(index);
+            }
+            let mut heads: Vec<(u32, u32)> = heads.into_iter().map(|(lane, index)| (index, lane)).collect();
+            heads.sort_unstable();
+            // What a task without a rule waits for, all of its job and priority wait for.
+            let mut blocked = Vec::new();
+            for (index, lane) in heads {
+                let (rule, priority) = (job.lanes[lane as usize].rule.as_deref(), job.lanes[lane as usize].priority);
+                let r = TaskRef { job: job.slot, index };
+                let source = job.dep_range(index).is_empty();
+                let may = idle.iter().find(|(worker, w)| {
+                    self.usable(*worker, rule).is_some() && (!source || self.sources(w, self.leaves(r)) > 0)
+                });
+                match may {
+                    Some((_, w)) if !blocked.contains(&priority) => {
+                        panic!("{} idles beside {}, which is ready", w.spec.name, job.task_id(index))
+                    }
+                    None if rule.is_none() => blocked.push(priority),
+                    _ => {}
+                }
+            }
+        }
     }
 
     fn validate_job(&self, slot: u32, uses: &[u32], zombies: &[TaskId], held: &mut Held) {

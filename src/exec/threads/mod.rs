@@ -1,8 +1,8 @@
 //! The threads mode: a pool of threads that counts dependencies.
 //!
 //! A finished task makes ready the tasks that waited for it alone: the first of them runs next on the same thread,
-//! without a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph
-//! order. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
+//! without a queue in between, unless something waits that goes before it ([`fairness`](crate::fairness)); the others go to
+//! a queue shared by all threads. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
 //! several at a time when they are short.
 //!
 //! While a task waits for other tasks, another thread runs in the place of its thread; so also while a function goes on whose
@@ -534,7 +534,7 @@ impl ThreadPool {
     }
 }
 
-/// Jobs run in the order of submission; but jobs that a running task waits for come first, the latest before the
+/// Equal jobs run in the order of submission; but jobs that a running task waits for come first, the latest before the
 /// others, so that few tasks wait at a time.
 fn queue_position(number: u32) -> u64 {
     const MIDDLE: u64 = 1 << 62;
