@@ -8,7 +8,7 @@ use crate::tasks::{inc, merge, spin, spin_cost};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use swath::{Client, Future, delayed};
+use swath::{Client, Delayed, Future, delayed};
 
 /// Microseconds of work in each task of the batch.
 const WORK: f64 = 90.0;
@@ -41,7 +41,7 @@ fn request(client: &Client, x: u64) -> Outcome<u64> {
 }
 
 fn batch(client: &Client, n: u64, rounds: u64) -> Outcome<Future<u64>> {
-    let leaves = delayed(leaf).map((0..n).map(|x| (x, rounds)));
+    let leaves: Vec<Delayed<u64>> = (0..n).map(|x| delayed(leaf).call(x, rounds)).collect();
     Ok(client.submit(&delayed(merge).call(leaves))?)
 }
 
