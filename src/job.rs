@@ -41,6 +41,8 @@ pub(crate) struct JobSpec {
     pub(crate) building: Vec<u64>,
     /// A task fails as soon as an input has failed, whatever becomes of the others.
     pub(crate) fails_fast: bool,
+    /// What is added to the priority of each of its tasks.
+    pub(crate) priority: i32,
     /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
     pub(crate) open: bool,
 }

@@ -55,6 +55,7 @@ mod delayed;
 mod error;
 mod events;
 mod exec;
+mod fairness;
 pub mod files;
 mod graph;
 mod host;

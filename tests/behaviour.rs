@@ -11,6 +11,7 @@ mod behaviour {
     pub mod errors;
     pub mod events;
     pub mod failing;
+    pub mod fairness;
     pub mod faults;
     pub mod large;
     pub mod maps;
@@ -88,6 +89,9 @@ macro_rules! suite {
         crate::common::suite::cases! { $run, behaviour;
             arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
                 nested_lists arrays tuples options maps text collected empty_inputs;
+            fairness: a_request_does_not_wait_for_a_batch a_graph_of_higher_priority_goes_first
+                a_batch_goes_on_beside_requests_that_never_cease a_request_does_not_wait_for_chains
+                it_is_told_how_many_graphs_are_before_one;
             operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
                 methods;
             calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values

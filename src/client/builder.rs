@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::ThreadPool;
+use crate::fairness::WEIGHTS;
 use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
 use crate::memory::limit::MemoryLimit;
@@ -67,6 +68,7 @@ pub struct Builder {
     forward_output: bool,
     max_graphs: usize,
     fail_fast: bool,
+    weight: f64,
     events: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
@@ -98,6 +100,7 @@ impl Default for Builder {
             forward_output: true,
             max_graphs: MOST_GRAPHS,
             fail_fast: false,
+            weight: 1.0,
             events: DEFAULT_CAPACITY,
             cluster: None,
             size: None,
@@ -381,6 +384,20 @@ impl Builder {
         self
     }
 
+    /// How much of the workers' time this program gets beside others of the same local cluster ([`cluster`](Self::cluster)):
+    /// programs that have work share it by their weights, whatever they have submitted. Default: 1. Alone it has no effect.
+    ///
+    /// ```no_run
+    /// use swath::Client;
+    /// // Three times as much as a program that says nothing.
+    /// let client = Client::builder().cluster("reports").weight(3.0).build()?;
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn weight(mut self, weight: f64) -> Self {
+        self.weight = weight;
+        self
+    }
+
     /// How many runs of tasks each worker or thread remembers for [`Client::events`], rounded up to a power of two.
     /// Default: 4096. Each takes 64 bytes, for a worker in /dev/shm. 0 turns recording off.
     ///
@@ -404,19 +421,23 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        self.check()?;
         let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();
         }
+        self.check()?;
         let elsewhere =
             if self.cluster.is_some() || self.mode == Mode::Processes { outside_executable() } else { None };
         if let Some((library, executable)) = elsewhere {
             return Err(Error::NotInExecutable { library, executable });
         }
+        if !WEIGHTS.contains(&self.weight) {
+            let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
+            return Err(Error::invalid("weight", format!("{}; it must be {least} to {most}", self.weight)));
+        }
         if let Some(cluster) = &self.cluster {
-            return Ok(client(connect(Path::new(cluster), self.name.as_deref())?));
+            return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight)?));
         }
         if self.events > events::MOST {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));

@@ -85,7 +85,8 @@ impl Client {
     }
 
     /// Submits a graph.
-    pub(super) fn run(&self, graph: Dag, want: Want, permit: Permit) -> Result<Arc<Submission>> {
+    pub(super) fn run(&self, mut graph: Dag, want: Want, permit: Permit) -> Result<Arc<Submission>> {
+        graph.priority = self.1;
         self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
     }
 

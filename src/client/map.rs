@@ -169,7 +169,8 @@ impl Client {
         }
     }
 
-    fn submit_map<R: Data>(&self, map: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
+    fn submit_map<R: Data>(&self, mut map: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
+        map.priority = self.1;
         let mut futures = Vec::new();
         self.noted(permit, map.len(), || {
             let mut shown = |submission: &Arc<Submission>| {

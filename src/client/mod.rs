@@ -66,7 +66,10 @@ pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, GraphPriority);
+
+/// What a handle adds to the priority of all tasks of its graphs.
+type GraphPriority = i32;
 
 struct Inner {
     backend: Arc<dyn Backend>,
@@ -141,7 +144,7 @@ impl Client {
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default() }))
+        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default() }), 0)
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -231,6 +234,26 @@ impl Client {
 
     fn backend(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.0.backend)
+    }
+
+    /// A handle whose graphs have this priority; it shares everything else with this one. Graphs of a higher priority go
+    /// before all of a lower one, and 0 is that of a client. The priority of a task
+    /// ([`DelayedFn::priority`](crate::DelayedFn::priority)) is added to that of its graph. What runs is not interrupted.
+    ///
+    /// Small graphs need none: among graphs of one priority those that have had less of the workers' time go first.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(1);
+    /// let background = client.with_priority(-1);
+    /// let nightly = background.map(|x: u64| x * x, 0..1000)?;
+    /// assert_eq!(client.compute(&delayed(|x: u64| x + 1).call(1))?, 2);
+    /// assert_eq!(background.gather(&nightly)?.len(), 1000);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_priority(&self, priority: i32) -> Self {
+        Self(Arc::clone(&self.0), priority)
     }
 
     /// The mode.

@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(10);
 
 /// Connects to the cluster as a program that runs tasks.
-pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> {
+pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64) -> Result<Arc<Remote>> {
     let paths = ClusterPaths::of(target)?;
     let failed = |reason: String| Error::Connect { path: paths.socket.clone(), reason };
     let socket = dial(&paths)?;
@@ -71,6 +71,9 @@ pub(crate) fn connect(target: &Path, name: Option<&str>) -> Result<Arc<Remote>> 
             line.give_up();
         })
         .map_err(|e| failed(format!("no thread for the connection: {e}; raise `ulimit -u`")))?;
+    if weight != 1.0 {
+        remote.send_quietly(Request::Weight(weight));
+    }
     Ok(remote)
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Dag {
     ref_ends: Vec<u32>,
     /// For each result asked for, its task.
     pub(crate) roots: Ids,
+    /// What is added to the priority of each task.
+    pub(crate) priority: i32,
     /// Nodes that are results of earlier graphs.
     held: usize,
     /// By task: the parts of its result.

@@ -25,6 +25,8 @@ const LONG: usize = 256;
 #[derive(Debug)]
 pub(crate) struct MapTasks {
     pub(crate) names: MapNames,
+    /// The priority of each task.
+    pub(crate) priority: i32,
     values: Box<dyn Values>,
 }
 
@@ -96,7 +98,7 @@ impl MapTasks {
     pub(crate) fn new<A: Data>(function: &'static Record, values: Vec<A>) -> Self {
         let first = serials(values.len() as u64);
         let values = values.into_iter().map(Owned::new).collect();
-        Self { names: MapNames { function, first }, values: Box::new(Given(values)) }
+        Self { names: MapNames { function, first }, priority: 0, values: Box::new(Given(values)) }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -77,7 +77,10 @@ impl Graph {
 
     /// Priority of a task; higher runs earlier.
     pub(crate) fn priority(&self, id: u32) -> i32 {
-        self.options(id).map_or(0, |o| o.priority)
+        match self {
+            Graph::Dag(dag) => dag.priority.saturating_add(dag.options(id).map_or(0, |o| o.priority)),
+            Graph::Map(map) => map.priority,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod packed;
 pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
+use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::page::PageName;
@@ -133,12 +134,20 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) alone: bool,
     /// It may have ended a worker before.
     pub(crate) suspect: bool,
+    /// It starts before those in the queue that have a higher rank.
+    pub(crate) rank: Rank,
     /// The worker-local state whose building it is a part of.
     pub(crate) building: Vec<u64>,
     /// Of a task whose result is taken apart, the parts that are wanted.
     pub(crate) parts: Vec<WantedPart>,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
+}
+
+impl<B> Queued for Task<B> {
+    fn rank(&self) -> Rank {
+        self.rank
+    }
 }
 
 /// Client to supervisor.
@@ -170,6 +179,8 @@ pub(crate) enum Request {
         number: u32,
         outputs: Vec<u32>,
     },
+    /// How much of the workers' time its graphs get, beside those of sessions of weight 1.
+    Weight(f64),
     /// Segments of others that the client no longer uses.
     Released(Vec<(SegmentId, u32)>),
     /// These memory files of the client's have ended.

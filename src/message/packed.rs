@@ -4,6 +4,7 @@
 //! So the parts that all of them have lie packed in one string of bytes, and the parts that few have stand beside it.
 
 use super::{Malformed, Task};
+use crate::fairness::{LAST, Rank};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::payload::Payload;
 use crate::job::{Completion, Input, Outcome, WantedPart};
@@ -37,6 +38,9 @@ const SUSPECT: u8 = 16;
 const BUILDING: u8 = 32;
 /// The parts of the result that are wanted follow.
 const PARTS: u8 = 64;
+
+/// The rank of the task in its worker's queue follows.
+const RANK: u8 = 128;
 
 /// Bytes of a wanted part.
 pub(crate) const PART: usize = 9;
@@ -169,13 +173,17 @@ impl Tasks {
     }
 
     pub(crate) fn push(&mut self, task: Task<&[u8]>) {
-        let Task { id, name, attempt, deliver, alone, suspect, building, parts, body, inputs } = task;
+        let Task { id, name, attempt, deliver, alone, suspect, rank, building, parts, body, inputs } = task;
         let beside = name.is_some() || !inputs.is_empty();
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let care = flag(alone, ALONE) | flag(suspect, SUSPECT) | flag(!building.is_empty(), BUILDING);
+        let care = care | flag(rank != LAST, RANK);
         let wanted = flag(deliver, DELIVER) | flag(!parts.is_empty(), PARTS);
         self.packed.begin(flag(beside, BESIDE) | wanted | care, id);
         self.packed.put(attempt.to_le_bytes());
+        if rank != LAST {
+            self.packed.put(rank.to_le_bytes());
+        }
         if !building.is_empty() {
             self.packed.put((building.len() as u32).to_le_bytes());
             building.iter().for_each(|state| self.packed.put(state.to_le_bytes()));
@@ -198,12 +206,13 @@ impl Tasks {
         unpack(&self.packed, self.beside, |reader, beside| {
             let (flags, id) = reader.begin()?;
             let attempt = u16::from_le_bytes(reader.get()?);
+            let rank = if flags & RANK == 0 { LAST } else { Rank::from_le_bytes(reader.get()?) };
             let building = if flags & BUILDING == 0 { Vec::new() } else { reader.states()? };
             let parts = if flags & PARTS == 0 { Vec::new() } else { reader.parts()? };
             let body = reader.slice()?.into();
             let (name, inputs) = if flags & BESIDE == 0 { Default::default() } else { beside.next()? };
             let [deliver, alone, suspect] = [DELIVER, ALONE, SUSPECT].map(|flag| flags & flag != 0);
-            Some(Task { id, name, attempt, deliver, alone, suspect, building, parts, body, inputs })
+            Some(Task { id, name, attempt, deliver, alone, suspect, rank, building, parts, body, inputs })
         })
     }
 }
@@ -273,6 +282,7 @@ mod tests {
             deliver: true,
             alone: false,
             suspect: false,
+            rank: LAST,
             building: Vec::new(),
             parts: Vec::new(),
             body: &b"body"[..],
@@ -286,6 +296,7 @@ mod tests {
                     name: Some("n".to_string()),
                     alone: true,
                     suspect: true,
+                    rank: -7,
                     building: vec![1, u64::MAX],
                     ..plain(id(2, 0))
                 },

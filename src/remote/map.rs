@@ -147,7 +147,8 @@ impl MapSender {
         self.kept |= !failed.is_empty() || dropped.iter().any(|(_, how)| *how == Dropped::Cancelled);
         failed.extend(dropped.iter().map(|&(id, _)| (id, ResultState::Failed(cancelled(&self.submission.label(id))))));
         spec.open = (next as usize) < self.map.len();
-        // The caller's, which sends the first part; what is in others is not looked at.
+        // Only what is said in the first part counts: that is sent by the caller.
+        spec.priority = self.map.priority;
         spec.building = Building::current().states().to_vec();
         let (number, first, tasks) = (self.submission.number, self.tasks, ends.len() as u32);
         {

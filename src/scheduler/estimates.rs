@@ -95,6 +95,7 @@ impl Scheduler {
     pub(super) fn learn_time(&mut self, r: TaskRef, run_us: u32, succeeded: bool) {
         let job = &mut self.jobs[r.job];
         job.estimate = average(job.estimate, run_us);
+        job.charge(u64::from(run_us) * 1000, &mut self.ready);
         if succeeded && r.index == job.first {
             let known = self.run_times.0.entry(job.function(r.index)).or_default();
             *known = average(*known, run_us);

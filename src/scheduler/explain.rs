@@ -207,6 +207,7 @@ impl Scheduler {
         if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
             return Why::HeldBack;
         }
-        Why::Busy { workers: open.len(), taken_back: job.tasks[r.index as usize].has(flag::ROAMS) }
+        let before = self.ready.order.graphs_before(&job.place(job.lane_of(r.index)));
+        Why::Busy { workers: open.len(), taken_back: job.tasks[r.index as usize].has(flag::ROAMS), before }
     }
 }

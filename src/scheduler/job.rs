@@ -1,8 +1,9 @@
 //! A job and the states of its tasks.
 
-use super::ready::{Lane, LaneKey, ReadyLanes};
+use super::ready::{Lane, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::{Cause, DeathRecord};
+use crate::fairness::{Attained, Place, Program};
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, FailedCall, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
@@ -261,6 +262,9 @@ pub(super) struct Job {
     pub(super) slot: u32,
     /// Place in the order of submission.
     pub(super) seq: u64,
+    pub(super) program: Program,
+    /// The thread-time that its tasks have had.
+    pub(super) attained: Attained,
     pub(super) spec: Arc<JobSpec>,
     pub(super) tasks: Vec<Task>,
     /// The dependents of all tasks and then of all externals, in compressed rows. Both are empty where there are none.
@@ -395,12 +399,28 @@ impl Job {
 
     pub(super) fn list(&mut self, at: u32, ready: &mut ReadyLanes) {
         self.lanes[at as usize].listed = true;
-        let key = self.lane_key(at);
-        ready.lanes.insert(key);
+        ready.order.insert(self.place(at));
     }
 
-    pub(super) fn lane_key(&self, lane: u32) -> LaneKey {
-        LaneKey { priority: Reverse(self.lanes[lane as usize].priority), seq: self.seq, job: self.slot, lane }
+    /// Where a lane stands among all others.
+    pub(super) fn place(&self, lane: u32) -> Place {
+        let priority = Reverse(self.lanes[lane as usize].priority);
+        let level = if self.program == Program::TASKS { 0 } else { self.attained.level() };
+        Place { priority, program: self.program, level, seq: self.seq, job: self.slot, lane }
+    }
+
+    /// A task of it has run for so long. In another level its lanes stand elsewhere.
+    pub(super) fn charge(&mut self, nanos: u64, ready: &mut ReadyLanes) {
+        ready.order.charge(self.program, nanos);
+        let before = self.attained;
+        if self.attained.add(nanos) {
+            let after = std::mem::replace(&mut self.attained, before);
+            let listed: SmallVec<[u32; 8]> =
+                (0..self.lanes.len() as u32).filter(|lane| self.lanes[*lane as usize].listed).collect();
+            let old: SmallVec<[Place; 8]> = listed.iter().map(|&lane| self.place(lane)).collect();
+            self.attained = after;
+            listed.iter().zip(old).for_each(|(&lane, old)| ready.order.replace(&old, self.place(lane)));
+        }
     }
 
     fn option_entry(&self, index: u32) -> Option<usize> {

@@ -104,7 +104,7 @@ impl Scheduler {
     /// cancelled task; what it had queued is not. Values only it held are computed again where they are needed.
     pub(crate) fn worker_lost(&mut self, id: WorkerId, blamed: &[TaskId], record: DeathRecord) {
         let Some(worker) = self.workers.find(id) else { return };
-        let flight: Vec<TaskRef> = self.workers[worker].flight.iter().collect();
+        let flight: Vec<(TaskRef, u32)> = self.workers[worker].flight.with_estimates().collect();
         let zombies = std::mem::take(&mut self.workers[worker].zombies);
         let blame = !self.workers[worker].killed;
 
@@ -120,7 +120,8 @@ impl Scheduler {
                 hopeless.extend(self.blame(r, &record).map(|cause| (r, cause)));
             }
         }
-        for &r in &flight {
+        for &(r, estimate) in &flight {
+            self.ready.order.end(self.jobs[r.job].program, estimate);
             let missing = self.lacks(r).missing;
             self.jobs[r.job].set(r.index, State::Waiting { missing }, &mut self.ready);
         }
@@ -132,7 +133,7 @@ impl Scheduler {
                 self.fail_dead(r, &record, cause);
             }
         }
-        for r in flight {
+        for (r, _) in flight {
             // Others may have failed or abandoned it by now.
             if !matches!(self.jobs[r.job].state(r.index), State::Waiting { .. }) {
                 continue;

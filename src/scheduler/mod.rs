@@ -48,6 +48,7 @@ pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
+use crate::fairness::Rank;
 use crate::ids::{SessionId, TaskId, WorkerId};
 pub(crate) use crate::job::Completion;
 use crate::job::{Delivery, Input, JobSpec, SharedPayload, WantedPart};
@@ -125,10 +126,19 @@ pub(crate) struct RunTask {
     /// It may have ended a worker before: word of what ran before it is to be sent before it begins, and of its own end at
     /// once.
     pub(crate) suspect: bool,
+    /// It is to start before those in the worker's queue that have a higher rank.
+    pub(crate) rank: Rank,
     /// Of a task whose result is taken apart, the parts that are wanted. There is one at least.
     pub(crate) parts: Vec<WantedPart>,
     /// In the order of the task's dependencies.
     pub(crate) inputs: Vec<Input>,
+}
+
+#[cfg(test)]
+impl crate::fairness::Queued for RunTask {
+    fn rank(&self) -> Rank {
+        self.rank
+    }
 }
 
 /// The state of everything that was submitted, and of the workers.

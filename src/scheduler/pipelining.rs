@@ -9,6 +9,7 @@
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
 use super::worker::WorkerIndex;
+use crate::fairness::Rank;
 use crate::ids::{TaskId, WorkerId};
 use crate::job::EXTERNAL;
 
@@ -37,9 +38,15 @@ impl Scheduler {
             if estimate > SHORT || !self.workers[worker].can_send_ahead(estimate, self.config.prefetch) {
                 return;
             }
-            self.send(r, worker, ahead);
+            let rank = self.rank_of(r);
+            self.send(r, worker, ahead, rank);
             last = r;
         }
+    }
+
+    fn rank_of(&self, r: TaskRef) -> Rank {
+        let job = &self.jobs[r.job];
+        job.place(job.lane_of(r.index)).rank()
     }
 
     /// Who uses a task's result: tasks of its own job, then those of others.
@@ -132,7 +139,8 @@ impl Scheduler {
         let estimate = before.max(job.estimate);
         let Some(ahead) = self.ahead_of(r, worker) else { return };
         if before > 0 && estimate <= SHORT && self.workers[worker].can_send_ahead(estimate, self.config.prefetch) {
-            self.send(r, worker, ahead);
+            let rank = self.rank_of(r);
+            self.send(r, worker, ahead, rank);
             self.send_follower(r, worker);
         }
     }

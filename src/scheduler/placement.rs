@@ -1,9 +1,10 @@
 //! Which worker runs what, and when a worker's queue is relieved.
 
 use super::job::{State, TaskRef, TaskValue, flag};
-use super::ready::{LaneKey, Rule};
+use super::ready::Rule;
 use super::worker::{Worker, WorkerIndex};
 use super::{RunTask, Scheduler};
+use crate::fairness::{LAST, Place, Rank, Turn, Walk};
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
 use crate::job::Input;
@@ -45,6 +46,15 @@ impl Default for Stretch {
     }
 }
 
+/// Why no more tasks of a group are placed. Its last lane, where there may be others behind it.
+enum GroupEnd {
+    /// It has started as many as it may in a row.
+    TurnOver,
+    /// Nothing is left of it that has room anywhere, but others may find some.
+    Nothing(Place),
+    NoRoom(Place),
+}
+
 /// What is to be sent to a worker before a task can run there.
 #[derive(Clone, Copy, Default)]
 struct Transfer {
@@ -84,40 +94,58 @@ impl Scheduler {
         }
         self.calm = self.workers.iter().all(|w| w.busy() == 0 && w.incoming.is_empty());
         let mut heads = std::mem::take(&mut self.heads);
-        let mut next = self.ready.first();
-        while let Some(key) = next {
-            let group_end = self.place_group(key, accepting, &mut heads);
-            next = group_end.and_then(|last| self.ready.after(last));
+        let mut walk = Walk::default();
+        while let Some(turn) = self.ready.order.next(&mut walk) {
+            let (started, end) = self.place_group(&turn, accepting, &mut heads);
+            self.ready.order.started(&turn, started);
+            match end {
+                GroupEnd::TurnOver => {}
+                GroupEnd::Nothing(last) => walk.pass(&turn, last),
+                // What overtakes others may find room yet.
+                GroupEnd::NoRoom(last) if turn.is_of_oldest() => walk.pass(&turn, last),
+                GroupEnd::NoRoom(_) => break,
+            }
         }
         self.heads = heads;
     }
 
     /// Places ready tasks of one job and priority, from the lowest index up; a lane that no worker has room for is left.
-    /// Gives the last lane of the group, or none if nothing is left to do for this time.
-    fn place_group(&mut self, first: LaneKey, accepting: u32, heads: &mut Heads) -> Option<LaneKey> {
+    /// Says how many.
+    fn place_group(&mut self, turn: &Turn, accepting: u32, heads: &mut Heads) -> (u32, GroupEnd) {
+        let first = turn.place;
         let mut last = first;
         let mut next = Some(first);
-        while let Some(key) = next.filter(|key| (key.priority, key.seq) == (first.priority, first.seq)) {
-            last = key;
-            match self.jobs[key.job].next_ready(key.lane) {
-                Some(index) => heads.push(Reverse((index, key.lane))),
-                None => self.unlist(key),
+        while let Some(place) = next.filter(|place| place.is_beside(&first)) {
+            last = place;
+            match self.jobs[place.job].next_ready(place.lane) {
+                Some(index) => heads.push(Reverse((index, place.lane))),
+                None => self.unlist(place),
             }
-            next = self.ready.after(key);
+            next = self.ready.order.after(place);
         }
         // Tasks without inputs go to workers in stretches, so that neighbours meet.
         let mut stretch = Stretch::default();
+        let mut started = 0;
         loop {
-            let Some(mut head) = heads.peek_mut() else { return Some(last) };
+            if started == turn.most {
+                self.put_all_back(first.job, heads);
+                return (started, GroupEnd::TurnOver);
+            }
+            let Some(mut head) = heads.peek_mut() else { return (started, GroupEnd::Nothing(last)) };
             let Reverse((index, lane)) = *head;
             let r = TaskRef { job: first.job, index };
-            if let Some(worker) = self.pick(r, lane, accepting, &mut stretch) {
-                self.assign(r, worker);
+            let mut worker = self.pick(r, lane, accepting, turn.rank, &mut stretch);
+            if worker.is_none() && turn.is_of_oldest() {
+                worker = self.queue_up(r, lane);
+            }
+            if let Some(worker) = worker {
+                self.assign(r, worker, first.rank());
+                started += 1;
                 match self.jobs[first.job].next_ready(lane) {
                     Some(index) => *head = Reverse((index, lane)),
                     None => {
                         PeekMut::pop(head);
-                        self.unlist(LaneKey { lane, ..first });
+                        self.unlist(Place { lane, ..first });
                     }
                 }
                 continue;
@@ -129,7 +157,7 @@ impl Scheduler {
             // Whether it is the memory for its result that is short, which what comes later may free.
             let would_leave_too_much = || {
                 let source = job.dep_range(index).is_empty();
-                source && self.least_loaded(rule.as_deref(), job.estimate, None).is_some()
+                source && self.least_loaded(rule.as_deref(), job.estimate, None, turn.rank).is_some()
             };
             match &rule {
                 Some(rule) if rule.alone => self.clear_one(rule),
@@ -142,25 +170,29 @@ impl Scheduler {
                 // No thread is free anywhere, so everything later can wait too.
                 None => {
                     let go_on = would_leave_too_much();
-                    for Reverse((index, lane)) in heads.drain() {
-                        self.jobs[first.job].lanes[lane as usize].put_back(index);
-                    }
-                    return go_on.then_some(last);
+                    self.put_all_back(first.job, heads);
+                    return (started, if go_on { GroupEnd::Nothing(last) } else { GroupEnd::NoRoom(last) });
                 }
             }
         }
     }
 
-    fn unlist(&mut self, key: LaneKey) {
-        self.jobs[key.job].lanes[key.lane as usize].listed = false;
-        self.ready.lanes.remove(&key);
+    fn put_all_back(&mut self, job: u32, heads: &mut Heads) {
+        for Reverse((index, lane)) in heads.drain() {
+            self.jobs[job].lanes[lane as usize].put_back(index);
+        }
     }
 
-    fn pick(&self, r: TaskRef, lane: u32, accepting: u32, stretch: &mut Stretch) -> Option<WorkerIndex> {
+    fn unlist(&mut self, place: Place) {
+        self.jobs[place.job].lanes[place.lane as usize].listed = false;
+        self.ready.order.remove(&place);
+    }
+
+    fn pick(&self, r: TaskRef, lane: u32, accepting: u32, rank: Rank, stretch: &mut Stretch) -> Option<WorkerIndex> {
         let job = &self.jobs[r.job];
         let rule = job.lanes[lane as usize].rule.as_deref();
         if !job.dep_range(r.index).is_empty() {
-            return self.choose(r, rule);
+            return self.choose(r, rule, rank);
         }
         let memory = rule.map_or(0, |rule| rule.memory);
         let leaves = self.leaves(r);
@@ -168,24 +200,38 @@ impl Scheduler {
             || (stretch.lane, stretch.leaves) != (lane, leaves)
             || !self.workers[stretch.worker].fits(memory)
         {
-            let (worker, left) = self.next_stretch(rule, job.estimate, leaves, accepting)?;
+            let (worker, left) = self.next_stretch(rule, (job.estimate, rank), leaves, accepting)?;
             *stretch = Stretch { worker, left, lane, leaves };
         }
         stretch.left -= 1;
         Some(stretch.worker)
     }
 
+    /// The worker where a task would wait least, though it must wait. Where short tasks keep coming no thread would ever be
+    /// free for a long one.
+    fn queue_up(&self, r: TaskRef, lane: u32) -> Option<WorkerIndex> {
+        let job = &self.jobs[r.job];
+        let rule = job.lanes[lane as usize].rule.as_deref();
+        let source = job.dep_range(r.index).is_empty();
+        let candidates = self.workers.with_index().filter(|(worker, w)| {
+            let timed = rule.is_some_and(|rule| rule.timed);
+            let open = !timed && w.can_queue() && self.usable(*worker, rule).is_some();
+            open && (!source || self.sources(w, self.leaves(r)) > 0)
+        });
+        candidates.min_by_key(|(_, w)| w.wait()).map(|(worker, _)| worker)
+    }
+
     /// The next worker for tasks that could run anywhere, and how many of them.
     fn next_stretch(
         &self,
         rule: Option<&Rule>,
-        estimate: u32,
+        (estimate, rank): (u32, Rank),
         leaves: u64,
         accepting: u32,
     ) -> Option<(WorkerIndex, u32)> {
-        let worker = self.least_loaded(rule, estimate, Some(leaves))?;
+        let worker = self.least_loaded(rule, estimate, Some(leaves), rank)?;
         let w = &self.workers[worker];
-        let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch);
+        let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch, rank);
         let ready = self.ready.total.min(u32::MAX as usize) as u32;
         let batch = (ready / (2 * accepting)).clamp(1, MAX_BATCH);
         if rule.is_some_and(|rule| rule.alone) {
@@ -201,7 +247,7 @@ impl Scheduler {
         w.sources(bytes, self.config.source_share, self.calm)
     }
 
-    fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
+    pub(super) fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(worker)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
@@ -210,17 +256,17 @@ impl Scheduler {
 
     /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room
     /// for what it leaves, too.
-    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, leaves: Option<u64>) -> Option<WorkerIndex> {
+    fn least_loaded(&self, rule: Option<&Rule>, estimate: u32, leaves: Option<u64>, rank: Rank) -> Option<WorkerIndex> {
         let timed = rule.is_some_and(|rule| rule.timed);
         let mut best: Option<(u64, u32, WorkerIndex)> = None;
         for (worker, _) in self.workers.with_index() {
             let Some(w) = self.usable(worker, rule) else { continue };
-            if w.room(estimate, timed, self.config.prefetch) == 0
+            if w.room(estimate, timed, self.config.prefetch, rank) == 0
                 || leaves.is_some_and(|bytes| self.sources(w, bytes) == 0)
             {
                 continue;
             }
-            let (wait, free) = (w.wait(), w.free_threads());
+            let (wait, free) = (w.wait_of(rank), w.free_threads());
             if best.is_none_or(|(least, most, _)| wait < least || (wait == least && free > most)) {
                 best = Some((wait, free, worker));
             }
@@ -229,7 +275,7 @@ impl Scheduler {
     }
 
     /// The worker where a task with inputs would be done first: waiting for a thread, and for what must be moved there.
-    fn choose(&self, r: TaskRef, rule: Option<&Rule>) -> Option<WorkerIndex> {
+    fn choose(&self, r: TaskRef, rule: Option<&Rule>, rank: Rank) -> Option<WorkerIndex> {
         let job = &self.jobs[r.job];
         let estimate = job.estimate;
         let mut held: SmallVec<[(WorkerIndex, Transfer); 4]> = SmallVec::new();
@@ -262,17 +308,17 @@ impl Scheduler {
                 return Some(last);
             }
         }
-        let least = self.least_loaded(rule, estimate, None);
+        let least = self.least_loaded(rule, estimate, None, rank);
         let mut best: Option<(u64, WorkerIndex)> = None;
         for worker in [most, last].into_iter().chain(least) {
             let Some(w) = self.usable(worker, rule) else { continue };
             // Where the bulk of its inputs lies it may queue up, if the wait is shorter than the transfer elsewhere.
             let queue_up = worker == most && least.is_some() && !timed && w.can_queue();
-            if !queue_up && w.room(estimate, timed, self.config.prefetch) == 0 {
+            if !queue_up && w.room(estimate, timed, self.config.prefetch, rank) == 0 {
                 continue;
             }
             let here = held.iter().find(|(at, _)| *at == worker).map_or(Transfer::default(), |(_, there)| *there);
-            let cost = w.wait() + total.without(here).cost() + if worker == last { 0 } else { AWAY };
+            let cost = w.wait_of(rank) + total.without(here).cost() + if worker == last { 0 } else { AWAY };
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, worker));
             }
@@ -298,19 +344,19 @@ impl Scheduler {
     }
 
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
-    fn assign(&mut self, r: TaskRef, worker: WorkerIndex) {
+    fn assign(&mut self, r: TaskRef, worker: WorkerIndex, rank: Rank) {
         self.calm = false;
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, worker) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
             self.workers[worker].incoming.push(r);
             return;
         }
-        self.send(r, worker, 0);
+        self.send(r, worker, 0, rank);
         self.send_follower(r, worker);
     }
 
-    /// Sends a task, ahead of so many of its inputs.
-    pub(super) fn send(&mut self, r: TaskRef, worker: WorkerIndex, ahead: u8) {
+    /// Sends a task, ahead of so many of its inputs; into a queue it goes by its rank.
+    pub(super) fn send(&mut self, r: TaskRef, worker: WorkerIndex, ahead: u8, rank: Rank) {
         let inputs = self.inputs_of(r, worker, ahead == 0);
         let leaves = self.leaves(r);
         let job = &mut self.jobs[r.job];
@@ -320,7 +366,10 @@ impl Scheduler {
         }
         w.ahead += u32::from(ahead > 0);
         w.futile = false;
-        let seq = w.flight.push(r, w.estimate(job.estimate, self.config.prefetch), leaves);
+        let in_queue = if w.overtakes(rank) { rank } else { LAST };
+        let estimate = w.estimate(job.estimate, self.config.prefetch);
+        let seq = w.flight.push(r, estimate, leaves, rank);
+        self.ready.order.begin(job.program, estimate);
         job.set(r.index, State::Assigned { worker, seq, ahead }, &mut self.ready);
         let task = &mut job.tasks[r.index as usize];
         task.attempt = task.attempt.wrapping_add(1);
@@ -344,6 +393,7 @@ impl Scheduler {
             deliver,
             alone,
             suspect,
+            rank: in_queue,
             parts,
             inputs,
         });

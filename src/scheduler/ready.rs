@@ -1,37 +1,17 @@
-//! Which ready task is next: by priority, then by order of submission, then by index.
+//! Which ready task is next: of the graph that goes first ([`fairness`](crate::fairness)), the one of the lowest index.
 
 use super::worker::WorkerSpec;
+use crate::fairness::Order;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
-use std::ops::Bound;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
-
-/// Orders the lanes of all jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LaneKey {
-    pub(super) priority: Reverse<i32>,
-    /// The job's place in the order of submission.
-    pub(super) seq: u64,
-    pub(super) job: u32,
-    pub(super) lane: u32,
-}
 
 /// The lanes that may have something ready. An empty lane may still be listed; a lane with something ready always is.
 #[derive(Debug, Default)]
 pub(super) struct ReadyLanes {
-    pub(super) lanes: BTreeSet<LaneKey>,
+    pub(super) order: Order,
     /// Ready tasks of all lanes.
     pub(super) total: usize,
-}
-
-impl ReadyLanes {
-    pub(super) fn first(&self) -> Option<LaneKey> {
-        self.lanes.first().copied()
-    }
-
-    pub(super) fn after(&self, key: LaneKey) -> Option<LaneKey> {
-        self.lanes.range((Bound::Excluded(key), Bound::Unbounded)).next().copied()
-    }
 }
 
 /// What a worker must be to run the tasks of a lane.

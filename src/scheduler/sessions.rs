@@ -4,6 +4,7 @@ use super::Scheduler;
 use super::job::{State, TaskRef, flag};
 use super::worker::WorkerIndex;
 use crate::error::Cause;
+use crate::fairness::{Program, WEIGHTS};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::job::Failure;
 use std::sync::Arc;
@@ -130,6 +131,14 @@ impl Scheduler {
         }
     }
 
+    /// The session's graphs get so many times as much of the workers' time as those of a session of weight 1. A weight out of
+    /// range is ignored.
+    pub(crate) fn set_weight(&mut self, session: SessionId, weight: f64) {
+        if WEIGHTS.contains(&weight) {
+            self.ready.order.set_weight(Program::of(session), weight);
+        }
+    }
+
     /// Everything the session claims is released, and nothing is delivered to it any more.
     pub(crate) fn session_closed(&mut self, session: SessionId) {
         let mut claims = Vec::new();
@@ -144,6 +153,7 @@ impl Scheduler {
             self.release(job, &outputs);
         }
         self.sweep();
+        self.ready.order.leave(Program::of(session));
         self.deliveries.retain(|d| d.job.session != session);
     }
 

@@ -3,6 +3,7 @@
 use super::Scheduler;
 use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, flag};
 use super::ready::{Lane, ReadyLanes, Rule};
+use crate::fairness::{Attained, Program};
 use crate::ids::{JobId, TaskId};
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
@@ -22,7 +23,7 @@ pub(crate) enum SubmitError {
     UnknownInput(TaskId),
 }
 
-/// Jobs go in the order of submission; but what a running task waits for goes first, the latest before the others, so that
+/// Equal jobs go in the order of submission; but what a running task waits for goes first, the latest before the others, so that
 /// few tasks wait at a time.
 fn place_in_line(id: JobId, number: u64) -> u64 {
     const MIDDLE: u64 = 1 << 62;
@@ -59,6 +60,8 @@ impl Scheduler {
             id,
             slot,
             seq: place_in_line(id, self.next_seq),
+            program: Program::of(id.session),
+            attained: Attained::default(),
             tasks: vec![Task::default(); spec.len()],
             dependent_ends: LazyVec::default(),
             dependents: LazyVec::default(),
@@ -67,7 +70,7 @@ impl Scheduler {
             values: TaskValues::default(),
             shared: LazyMap::default(),
             failures: LazyVec::default(),
-            lanes: vec![Lane::default()],
+            lanes: vec![Lane { priority: spec.priority, ..Lane::default() }],
             option_lanes: LazyVec::default(),
             tries: LazyMap::default(),
             open: LazyMap::default(),
@@ -83,6 +86,7 @@ impl Scheduler {
             spec,
         });
         self.next_seq += 1;
+        self.ready.order.enter(job.program);
         job.sort_into_lanes();
         if let Some(fleet) = &self.fleet {
             for lane in &mut job.lanes {
@@ -245,7 +249,8 @@ impl Job {
                         *known.entry((options.priority, rule)).or_insert_with_key(|(priority, rule)| {
                             let rule = (*rule != Rule::default()).then(|| Arc::new(rule.clone()));
                             let members = Some(Vec::new());
-                            lanes.push(Lane { priority: *priority, rule, members, ..Lane::default() });
+                            let priority = spec.priority.saturating_add(*priority);
+                            lanes.push(Lane { priority, rule, members, ..Lane::default() });
                             lanes.len() as u32 - 1
                         })
                     }

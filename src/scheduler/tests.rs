@@ -1,6 +1,7 @@
 //! One test for each rule.
 #![allow(clippy::unwrap_used)]
 
+mod fairness;
 mod parts;
 
 use super::job::{State, Task};
@@ -106,6 +107,7 @@ impl Rig {
         let mut commands = Vec::new();
         self.s.dispatch(self.now, &mut commands);
         self.s.validate();
+        self.s.validate_busy();
         self.commands.clear();
         for command in commands {
             match command {
@@ -1465,7 +1467,7 @@ fn the_scheduler_drives_itself() {
 fn flight_lists_close_their_gaps() {
     let mut flight = Flight::default();
     let r = |index| TaskRef { job: 0, index };
-    let mut seqs: Vec<u32> = (0..500).map(|i| flight.push(r(i), 1, 0)).collect();
+    let mut seqs: Vec<u32> = (0..500).map(|i| flight.push(r(i), 1, 0, 1)).collect();
     for i in 1..490 {
         flight.remove(seqs[i as usize]);
     }

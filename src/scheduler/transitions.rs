@@ -123,7 +123,8 @@ impl Scheduler {
     pub(super) fn land(&mut self, r: TaskRef, worker: WorkerIndex, seq: u32) {
         let job = &self.jobs[r.job];
         let w = &mut self.workers[worker];
-        w.flight.remove(seq);
+        let estimate = w.flight.remove(seq);
+        self.ready.order.end(job.program, estimate);
         w.ahead -= u32::from(job.is_ahead(r.index));
         if job.tasks[r.index as usize].has(flag::LANED) {
             w.memory -= job.memory(r.index);
@@ -643,7 +644,7 @@ impl Scheduler {
             }
             for lane in 0..job.lanes.len() as u32 {
                 if job.lanes[lane as usize].listed {
-                    self.ready.lanes.remove(&job.lane_key(lane));
+                    self.ready.order.remove(&job.place(lane));
                 }
             }
             let Some(mut job) = self.jobs.remove(slot) else { continue };

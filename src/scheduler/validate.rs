@@ -4,8 +4,11 @@ use super::Scheduler;
 use super::job::{KINDS, State, TaskRef, flag};
 use super::transitions::Lacks;
 use super::worker::WorkerIndex;
+use crate::fairness::Program;
 use crate::ids::TaskId;
 use crate::job::EXTERNAL;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 type Held = Vec<(u64, u64, u32, u64)>;
 
@@ -56,6 +59,40 @@ impl Scheduler {
         }
         self.validate_ready();
         self.validate_workers(&held);
+    }
+
+    /// Panics if a worker idles beside a ready task that it may run. To be called after a dispatch.
+    pub(crate) fn validate_busy(&self) {
+        let idle: Vec<_> = self.workers.with_index().filter(|(_, w)| w.accepting() && w.free_threads() > 0).collect();
+        if idle.is_empty() {
+            return;
+        }
+        for job in self.jobs.iter().filter(|job| job.counts[State::Ready.kind()] > 0) {
+            // The next task of each lane; what is behind it waits for it.
+            let mut heads: BTreeMap<u32, u32> = BTreeMap::new();
+            for index in (0..job.tasks.len() as u32).filter(|index| job.state(*index) == State::Ready) {
+                heads.entry(job.lane_of(index)).or_insert(index);
+            }
+            let mut heads: Vec<(u32, u32)> = heads.into_iter().map(|(lane, index)| (index, lane)).collect();
+            heads.sort_unstable();
+            // What a task without a rule waits for, all of its job and priority wait for.
+            let mut blocked = Vec::new();
+            for (index, lane) in heads {
+                let (rule, priority) = (job.lanes[lane as usize].rule.as_deref(), job.lanes[lane as usize].priority);
+                let r = TaskRef { job: job.slot, index };
+                let source = job.dep_range(index).is_empty();
+                let may = idle.iter().find(|(worker, w)| {
+                    self.usable(*worker, rule).is_some() && (!source || self.sources(w, self.leaves(r)) > 0)
+                });
+                match may {
+                    Some((_, w)) if !blocked.contains(&priority) => {
+                        panic!("{} idles beside {}, which is ready", w.spec.name, job.task_id(index))
+                    }
+                    None if rule.is_none() => blocked.push(priority),
+                    _ => {}
+                }
+            }
+        }
     }
 
     fn validate_job(&self, slot: u32, uses: &[u32], zombies: &[TaskId], held: &mut Held) {
@@ -194,7 +231,7 @@ impl Scheduler {
         }
         for (at, lane) in job.lanes.iter().enumerate() {
             assert_eq!((lane.ready, lane.ahead), (ready[at], ahead[at]), "{:?}: ready tasks of lane {at}", job.id);
-            let listed = self.ready.lanes.contains(&job.lane_key(at as u32));
+            let listed = self.ready.order.contains(&job.place(at as u32));
             assert_eq!(lane.listed, listed, "{:?}: listing of lane {at}", job.id);
             assert!(lane.listed || lane.ready == 0, "{:?}: lane {at} is ready and not listed", job.id);
         }
@@ -203,9 +240,18 @@ impl Scheduler {
     fn validate_ready(&self) {
         let ready: u32 = self.jobs.iter().map(|j| j.counts[State::Ready.kind()]).sum();
         assert_eq!(self.ready.total, ready as usize, "ready tasks of all jobs");
-        for key in &self.ready.lanes {
+        for key in self.ready.order.iter() {
             assert!(self.jobs.is_live(key.job), "a lane of a job that is gone");
             assert_eq!(self.jobs[key.job].seq, key.seq, "a lane of a job that is gone");
+        }
+        let mut in_flight: FxHashMap<Program, (u32, u64)> = FxHashMap::default();
+        for (r, estimate) in self.workers.iter().flat_map(|w| w.flight.with_estimates()) {
+            let (n, load) = in_flight.entry(self.jobs[r.job].program).or_default();
+            (*n, *load) = (*n + 1, *load + u64::from(estimate));
+        }
+        for program in self.jobs.iter().map(|job| job.program).filter(|program| *program != Program::TASKS) {
+            let counted = in_flight.get(&program).copied().unwrap_or_default();
+            assert_eq!(self.ready.order.in_flight(program), counted, "{program:?}: in flight");
         }
     }
 
@@ -234,7 +280,7 @@ impl Scheduler {
             assert_eq!(sent, seen.len(), "{name}: a task is in flight twice");
             assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
-            assert!(w.flight.leaves_add_up(), "{name}: what is to come");
+            assert!(w.flight.adds_up(), "{name}: what is to come");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert_eq!(w.alone, alone, "{name}: tasks that run alone");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");

@@ -3,10 +3,12 @@
 use super::job::TaskRef;
 use super::{Command, RunTask};
 use crate::error::DeathCause;
+use crate::fairness::Rank;
 use crate::ids::{TaskId, WorkerId};
 use crate::job::SharedPayload;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Index, IndexMut};
@@ -58,6 +60,8 @@ pub(super) struct Flight {
     leaves: u64,
     /// Those of which nothing was known when they were sent.
     unknown: u32,
+    /// How many there are of each rank, and their estimated run time: mostly of one.
+    ranks: SmallVec<[(Rank, u32, u64); 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,7 @@ struct FlightEntry {
     task: TaskRef,
     estimate: u32,
     leaves: u64,
+    rank: Rank,
 }
 
 impl Flight {
@@ -72,28 +77,52 @@ impl Flight {
         self.live
     }
 
-    pub(super) fn push(&mut self, task: TaskRef, estimate: u32, leaves: u64) -> u32 {
+    pub(super) fn push(&mut self, task: TaskRef, estimate: u32, leaves: u64, rank: Rank) -> u32 {
         // A sum of what users declare; no worker has more.
         let leaves = leaves.min(1 << 50);
-        self.entries.push_back(Some(FlightEntry { task, estimate, leaves }));
+        self.entries.push_back(Some(FlightEntry { task, estimate, leaves, rank }));
         self.live += 1;
         self.load += u64::from(estimate);
         self.leaves += leaves;
         self.unknown += u32::from(leaves == 0);
+        match self.ranks.iter_mut().find(|(known, ..)| *known == rank) {
+            Some((_, n, load)) => (*n, *load) = (*n + 1, *load + u64::from(estimate)),
+            None => self.ranks.push((rank, 1, estimate.into())),
+        }
         self.base.wrapping_add(self.entries.len() as u32 - 1)
     }
 
-    pub(super) fn remove(&mut self, seq: u32) {
+    /// Gives what it was likely to take, in nanoseconds.
+    pub(super) fn remove(&mut self, seq: u32) -> u32 {
         let at = seq.wrapping_sub(self.base) as usize;
         let entry = self.entries[at].take().expect("an assigned task is in flight");
         self.live -= 1;
         self.load -= u64::from(entry.estimate);
         self.leaves -= entry.leaves;
         self.unknown -= u32::from(entry.leaves == 0);
+        if let Some(at) = self.ranks.iter().position(|(known, ..)| *known == entry.rank) {
+            let (_, n, load) = &mut self.ranks[at];
+            (*n, *load) = (*n - 1, *load - u64::from(entry.estimate));
+            if *n == 0 && self.ranks.len() > 1 {
+                self.ranks.swap_remove(at);
+            }
+        }
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
             self.base = self.base.wrapping_add(1);
         }
+        entry.estimate
+    }
+
+    /// Whether a task of this rank would be done before some of those that are here.
+    pub(super) fn goes_before(&self, rank: Rank) -> bool {
+        self.ranks.iter().any(|(other, n, _)| *other > rank && *n > 0)
+    }
+
+    /// Those that a task of this rank would not be done before, and what they are likely to take in nanoseconds.
+    fn before(&self, rank: Rank) -> (u32, u64) {
+        let before = self.ranks.iter().filter(|(other, ..)| *other <= rank);
+        before.fold((0, 0), |(n, load), (_, more, time)| (n + more, load + time))
     }
 
     /// Whether a long task at the front keeps many gaps from being reclaimed.
@@ -116,9 +145,20 @@ impl Flight {
         self.entries.iter().flatten().map(|e| e.task)
     }
 
+    /// Oldest first, each with what it was likely to take.
+    pub(super) fn with_estimates(&self) -> impl Iterator<Item = (TaskRef, u32)> {
+        self.entries.iter().flatten().map(|e| (e.task, e.estimate))
+    }
+
     #[cfg(test)]
-    pub(super) fn leaves_add_up(&self) -> bool {
+    pub(super) fn adds_up(&self) -> bool {
         let entries = || self.entries.iter().flatten();
+        let ranked = |rank: Rank| entries().filter(move |e| e.rank == rank);
+        let ranks = self.ranks.iter().all(|&(rank, n, load)| {
+            (n, load) == (ranked(rank).count() as u32, ranked(rank).map(|e| u64::from(e.estimate)).sum())
+        });
+        let all = self.ranks.iter().map(|(_, n, _)| n).sum::<u32>();
+        assert!(ranks && all == self.live, "ranks");
         let unknown = entries().filter(|e| e.leaves == 0).count();
         self.leaves == entries().map(|e| e.leaves).sum::<u64>() && self.unknown as usize == unknown
     }
@@ -305,12 +345,19 @@ impl Worker {
     }
 
     /// How many more tasks of this length it should get.
-    pub(super) fn room(&self, estimate: u32, timed: bool, prefetch: Duration) -> u32 {
+    ///
+    /// Those that a task of this rank would overtake do not count, as long as no more than the threads run.
+    pub(super) fn room(&self, estimate: u32, timed: bool, prefetch: Duration, rank: Rank) -> u32 {
         let free = self.free_threads();
         if timed {
             return free;
         }
         let estimate = u64::from(self.estimate(estimate, prefetch));
+        if self.overtakes(rank) {
+            let (n, load) = self.flight.before(rank);
+            let more = self.queue_budget(prefetch).saturating_sub(load) / estimate;
+            return more.min(u64::from(MAX_QUEUED.saturating_sub(n))) as u32;
+        }
         let queued = match self.queued() {
             0 => 0,
             n => self.flight.load * u64::from(n) / u64::from(self.in_flight()),
@@ -319,6 +366,11 @@ impl Worker {
         let cap = (self.spec.threads + MAX_QUEUED + self.blocked)
             .saturating_sub(self.in_flight() + self.incoming.len() as u32);
         (u64::from(free) + more).min(u64::from(cap)) as u32
+    }
+
+    /// Whether a task of this rank would start before some that wait here for a thread.
+    pub(super) fn overtakes(&self, rank: Rank) -> bool {
+        self.queued() > 0 && self.flight.goes_before(rank)
     }
 
     /// Whether its queue has not reached the hard bound.
@@ -335,6 +387,14 @@ impl Worker {
     /// Nanoseconds until a thread is free, roughly.
     pub(super) fn wait(&self) -> u64 {
         if self.free_threads() > 0 { 0 } else { self.flight.load / u64::from(self.spec.threads) }
+    }
+
+    /// Nanoseconds until a task of this rank begins, roughly.
+    pub(super) fn wait_of(&self, rank: Rank) -> u64 {
+        match self.overtakes(rank) {
+            true => self.flight.before(rank).1 / u64::from(self.spec.threads),
+            false => self.wait(),
+        }
     }
 
     pub(super) fn fits(&self, memory: u64) -> bool {

@@ -70,6 +70,8 @@ pub(crate) enum Why {
     Busy {
         workers: usize,
         taken_back: bool,
+        /// Graphs whose tasks go first.
+        before: usize,
     },
     /// A worker has it.
     Running {
@@ -104,6 +106,7 @@ pub(crate) enum Why {
     },
     ReadyHere {
         threads: usize,
+        before: usize,
     },
     EndingHere,
 }
@@ -146,6 +149,19 @@ impl fmt::Display for TaskState {
     }
 }
 
+/// How many graphs go before a task.
+struct Before(usize);
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => f.write_str("; 1 graph is before it"),
+            n => write!(f, "; {n} graphs are before it"),
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,9 +199,9 @@ impl fmt::Display for Why {
             Self::HeldBack => {
                 f.write_str("it would add to the results in memory, and others are to use some of those first")
             }
-            Self::Busy { workers, taken_back } => {
+            Self::Busy { workers, taken_back, before } => {
                 let moved = if *taken_back { " (it was taken back from a busy worker)" } else { "" };
-                write!(f, "the {workers} workers that may run it have their hands full{moved}")
+                write!(f, "the {workers} workers that may run it have their hands full{moved}{}", Before(*before))
             }
             Self::Running { worker, ahead, failed_runs, lost_workers } => {
                 let name = worker.as_deref().unwrap_or("a worker");
@@ -209,8 +225,8 @@ impl fmt::Display for Why {
             Self::RanAtOnce => f.write_str("ran when it was submitted"),
             Self::DoneHere => f.write_str("is done"),
             Self::InputsHere { missing, all } => write!(f, "waits for {missing} of its {all} input(s)"),
-            Self::ReadyHere { threads } => {
-                write!(f, "is ready or running; {threads} thread(s) work in graph order")
+            Self::ReadyHere { threads, before } => {
+                write!(f, "is ready or running; {threads} thread(s) work in graph order{}", Before(*before))
             }
             Self::EndingHere => f.write_str("is about to be done"),
         }
@@ -245,6 +261,9 @@ mod tests {
         let here = |why| Explanation::here("add-1".to_string(), why).to_string();
         assert_eq!(here(Why::GivenHere), "add-1 is given");
         assert_eq!(here(Why::InputsHere { missing: 1, all: 2 }), "add-1 waits for 1 of its 2 input(s)");
-        assert_eq!(here(Why::ReadyHere { threads: 3 }), "add-1 is ready or running; 3 thread(s) work in graph order");
+        assert_eq!(
+            here(Why::ReadyHere { threads: 3, before: 0 }),
+            "add-1 is ready or running; 3 thread(s) work in graph order"
+        );
     }
 }

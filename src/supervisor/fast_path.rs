@@ -133,7 +133,11 @@ fn is_quick(request: &Request) -> bool {
         | Request::Cancel { outputs, .. }
         | Request::Deliver { outputs, .. }
         | Request::Retry { outputs, .. } => outputs.len(),
-        Request::Grow { .. } | Request::Released(_) | Request::FilesEnded(_) | Request::Ask { .. } => return false,
+        Request::Grow { .. }
+        | Request::Weight(_)
+        | Request::Released(_)
+        | Request::FilesEnded(_)
+        | Request::Ask { .. } => return false,
     };
     tasks <= FEW
 }

@@ -1,6 +1,8 @@
 //! A panic in the core, in each thread that may have it, with real workers: it closes its cluster and nothing else.
 #![allow(clippy::unwrap_used)]
 
+mod programs;
+
 use super::actor::{CloseSession, OpenSession, SessionMessage, Stop, Supervisor};
 use super::core::provoke::panic_at;
 use super::messages::Wake;

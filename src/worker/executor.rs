@@ -6,6 +6,7 @@ use super::scope::WorkerScope;
 use super::store::Made;
 use super::{Worker, encode};
 use crate::error::Cause;
+use crate::fairness::LAST;
 use crate::ids::{Attempt, TaskId};
 use crate::ipc::batch::Batch;
 use crate::ipc::clock::{TickMeter, ticks};
@@ -44,7 +45,7 @@ impl Worker {
             match self.next(thread, &mut now) {
                 Next::Leave => return,
                 Next::Run(task) => {
-                    let suspect = task.suspect;
+                    let (suspect, overtakes) = (task.suspect, task.rank < LAST);
                     if suspect {
                         // If it ends this process, nobody else is to be blamed for that.
                         self.send_finished();
@@ -52,7 +53,7 @@ impl Worker {
                     let began = now.unwrap_or_else(ticks);
                     let (waiting, ended) = self.run(task, began, &scope, &mut meter);
                     now = Some(ended);
-                    if suspect || waiting >= BATCH || meter.between(sent, ended) > LINGER {
+                    if suspect || overtakes || waiting >= BATCH || meter.between(sent, ended) > LINGER {
                         self.send_finished();
                         sent = ended;
                         now = None;

@@ -23,6 +23,7 @@ mod store;
 mod uplink;
 mod watcher;
 
+use crate::fairness::RunQueue;
 use crate::ids::TaskId;
 use crate::ipc::clock::{self, monotonic_ms};
 use crate::ipc::disk::{self, Disk};
@@ -45,7 +46,6 @@ use parking_lot::{Condvar, Mutex};
 use pending::PendingTasks;
 use queue::Queue;
 use rustc_hash::FxHashSet;
-use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -173,7 +173,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let worker: &'static Worker = Box::leak(Box::new(Worker {
         supervisor,
         queue: Mutex::new(Queue {
-            tasks: VecDeque::new(),
+            tasks: RunQueue::default(),
             pending: PendingTasks::default(),
             reading: false,
             idle: 0,

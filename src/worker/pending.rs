@@ -90,6 +90,7 @@ impl PendingTasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fairness::LAST;
     use crate::ids::{JobId, SessionId};
     use crate::ipc::payload::Payload;
     use crate::message::Bytes;
@@ -106,6 +107,7 @@ mod tests {
             deliver: false,
             alone: false,
             suspect: false,
+            rank: LAST,
             building: Vec::new(),
             parts: Vec::new(),
             body: Bytes::default(),

@@ -2,15 +2,15 @@
 
 use super::pending::PendingTasks;
 use super::{Worker, pending};
+use crate::fairness::RunQueue;
 use crate::ids::TaskId;
 use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
 use rustc_hash::FxHashSet;
-use std::collections::VecDeque;
 
 pub(super) struct Queue {
-    pub(super) tasks: VecDeque<Task>,
+    pub(super) tasks: RunQueue<Task>,
     /// Tasks that wait for results of others of this worker.
     pub(super) pending: PendingTasks,
     /// Whether a thread reads the socket.
@@ -48,7 +48,7 @@ impl Worker {
                 return Next::Leave;
             }
             let paused = self.pause_reason(&queue).is_some();
-            if let Some(task) = queue.tasks.pop_front_if(|_| !paused) {
+            if !paused && let Some(task) = queue.tasks.pop() {
                 queue.running.push(task.id);
                 self.page.set_listening(true);
                 // Another thread should read while this one is busy: an idle one now, or else the watcher later.
@@ -103,7 +103,7 @@ impl Worker {
         for mut task in tasks {
             self.find_shared(&mut task);
             if pending::missing(&task).next().is_none() {
-                queue.tasks.push_back(task);
+                queue.tasks.push(task);
                 continue;
             }
             let mut lost = false;
@@ -121,7 +121,7 @@ impl Worker {
             if lost {
                 bounced.push(task.id);
             } else if pending::missing(&task).next().is_none() {
-                queue.tasks.push_back(task);
+                queue.tasks.push(task);
             } else {
                 queue.pending.add(task);
             }

@@ -10,7 +10,7 @@ const FLOORS: &[Floor] = &[
     floor(4, &["error"]),
     floor(5, &["files", "memory"]),
     floor(6, &["settings", "status"]),
-    floor(7, &["job"]),
+    floor(7, &["fairness", "job"]),
     floor(8, &["graph", "scheduler"]),
     floor(9, &["delayed", "events"]),
     floor(10, &["message"]),

@@ -19,6 +19,7 @@ mod chain;
 mod data_plane;
 mod event_log;
 mod failing;
+mod fair;
 mod fan_in;
 mod fault;
 mod first_result;
@@ -62,7 +63,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 27] = [
+const WORKLOADS: [Workload; 28] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -154,6 +155,12 @@ const WORKLOADS: [Workload; 27] = [
         about: "the first result of a map of N items (--n, --via)",
         systems: &["swath-threads", "swath-processes", "floor-rayon"],
         run: first_result::run,
+    },
+    Workload {
+        name: "fair",
+        about: "one-task requests beside a batch of N tasks, and what the batch loses by them (--n)",
+        systems: &["swath-threads", "swath-processes", "floor-socketpair"],
+        run: fair::run,
     },
     Workload {
         name: "service",

@@ -5,6 +5,7 @@ use super::{PoolThread, ThreadPool};
 use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
+use crate::fairness::{Place, Program, level_of};
 use crate::graph::Graph;
 use crate::graph::dag::{Ids, row};
 use crate::graph::label::TaskLabel;
@@ -15,6 +16,7 @@ use crate::task::building::Building;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -30,6 +32,10 @@ pub(super) enum TaskCell {
 pub(super) struct PoolJob {
     /// Its place in the order of jobs.
     pub(super) position: u64,
+    /// Who submitted it: the program, or a task.
+    pub(super) program: Program,
+    /// The thread-time that its tasks have had, in nanoseconds.
+    pub(super) attained: AtomicU64,
     pub(super) submission: Arc<Submission>,
     pub(super) graph: Graph,
     pub(super) outputs: Ids,
@@ -70,6 +76,14 @@ impl Drop for PoolJob {
 }
 
 impl PoolJob {
+    /// Where its tasks of a priority stand among those of all jobs.
+    #[inline]
+    pub(super) fn place(&self, priority: i32) -> Place {
+        let of_tasks = self.program == Program::TASKS;
+        let level = if of_tasks { 0 } else { level_of(self.attained.load(Ordering::Relaxed)) };
+        Place { priority: Reverse(priority), program: self.program, level, seq: self.position, job: 0, lane: 0 }
+    }
+
     pub(super) fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
         self.graph.node(id)
     }

@@ -1,8 +1,8 @@
 //! The threads mode: a pool of threads that counts dependencies.
 //!
 //! A finished task makes ready the tasks that waited for it alone: the first of them runs next on the same thread,
-//! without a queue in between; the others go to a queue shared by all threads, ordered by priority, submission and graph
-//! order. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
+//! without a queue in between, unless something waits that goes before it ([`fairness`](crate::fairness)); the others go to
+//! a queue shared by all threads. Tasks without inputs (sources) have queues of their own ([`SourceQueue`]), which give them out in graph order,
 //! several at a time when they are short.
 //!
 //! While a task waits for other tasks, another thread runs in the place of its thread; so also while a function goes on whose
@@ -33,12 +33,13 @@ use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
+use crate::fairness::{LAST, Program};
 use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
 use crate::host::report;
-use crate::ipc::clock::ticks;
+use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
@@ -57,12 +58,11 @@ use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
 use queue::{Queue, SourceQueue, Work};
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The name of a pool thread and the record of its runs. When a thread has ended, a later one takes them over.
 struct PoolThread {
@@ -89,6 +89,8 @@ pub(crate) struct ThreadPool {
     threads: usize,
     queue: Mutex<Queue>,
     work: Condvar,
+    /// The rank of what goes first of all that waits. A hint: it changes under the queue's lock.
+    first: AtomicI64,
     closed: AtomicBool,
     submissions: AtomicU32,
     done: AtomicU64,
@@ -99,6 +101,29 @@ pub(crate) struct ThreadPool {
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
+}
+
+/// What a thread knows of the time, in ticks.
+struct Time<'a> {
+    /// When its last task ended.
+    now: u64,
+    /// Until when what it did has been charged.
+    charged: u64,
+    meter: &'a mut TickMeter,
+}
+
+impl Time<'_> {
+    /// After so much time, a job may be in another level.
+    const WORTH_CHARGING: Duration = Duration::from_millis(1);
+
+    fn is_to_be_charged(&mut self) -> bool {
+        self.meter.between(self.charged, self.now) >= Self::WORTH_CHARGING
+    }
+
+    /// The nanoseconds that have not been charged, which the caller does now.
+    fn uncharged(&mut self) -> u64 {
+        self.meter.between(std::mem::replace(&mut self.charged, self.now), self.now).as_nanos() as u64
+    }
 }
 
 struct ThreadScope {
@@ -170,6 +195,7 @@ impl ThreadPool {
             threads: threads.max(1),
             queue: Mutex::default(),
             work: Condvar::new(),
+            first: AtomicI64::new(LAST),
             closed: AtomicBool::new(false),
             submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
@@ -240,18 +266,29 @@ impl ThreadPool {
         });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut was_busy = false;
+        let mut meter = TickMeter::start();
         while let Some(work) = self.next(&thread, was_busy) {
             was_busy = true;
             // Each task begins when the one before it ended, so that a task needs one reading of the clock.
-            let mut now = ticks();
+            let now = ticks();
+            let mut time = Time { now, charged: now, meter: &mut meter };
             match work {
-                Work::One(job, id) => self.run_chain(&job, id, &thread, &scope, &mut now),
+                Work::One(job, id) => {
+                    self.run_chain(&job, id, &thread, &scope, &mut time);
+                    self.charge(&job, time.uncharged());
+                }
                 Work::Sources(job, ids) => {
                     let began = Instant::now();
-                    let n = ids.len() as u64;
-                    for id in ids {
-                        self.run_chain(&job, id, &thread, &scope, &mut now);
+                    let mut n = 0;
+                    let mut left = ids.into_iter();
+                    while let Some(id) = left.next() {
+                        self.run_chain(&job, id, &thread, &scope, &mut time);
+                        n += 1;
+                        if self.should_yield(&job, id) && left.len() > 0 {
+                            self.push(&job, left.by_ref());
+                        }
                     }
+                    self.charge(&job, time.uncharged());
                     let each = (began.elapsed().as_nanos() as u64 / n).max(1);
                     let old = job.cost.load(Ordering::Relaxed);
                     job.cost.store(if old == 0 { each } else { (3 * old + each) / 4 }, Ordering::Relaxed);
@@ -268,7 +305,7 @@ impl ThreadPool {
         first: u32,
         thread: &Arc<PoolThread>,
         scope: &ThreadScope,
-        now: &mut u64,
+        time: &mut Time<'_>,
     ) {
         let mut next = Some(first);
         while let Some(id) = next {
@@ -276,7 +313,15 @@ impl ThreadPool {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
-            next = self.execute(job, id, thread, now).and_then(|result| self.finish(job, id, result));
+            next = self.execute(job, id, thread, &mut time.now).and_then(|result| self.finish(job, id, result));
+            if next.is_some() {
+                if time.is_to_be_charged() {
+                    self.charge(job, time.uncharged());
+                }
+                if self.should_yield(job, id) {
+                    return self.push(job, next);
+                }
+            }
         }
     }
 
@@ -427,6 +472,8 @@ impl ThreadPool {
         let waiting = dag.len() as u32;
         let job = Arc::new(PoolJob {
             position: queue_position(submission.number),
+            program: if context::is_task() { Program::TASKS } else { Program::ONLY },
+            attained: AtomicU64::new(0),
             outputs: dag.outputs(),
             missing: (0..waiting).map(|id| AtomicU32::new(dag.refs(id).len() as u32)).collect(),
             uses: dag.uses().into_iter().map(AtomicU32::new).collect(),
@@ -470,11 +517,11 @@ impl ThreadPool {
                 }
             }
         }
-        let map = matches!(job.graph, Graph::Map(_)).then(|| (0, SourceQueue::of_map(&job)));
+        let map = matches!(job.graph, Graph::Map(_)).then(|| (job.graph.priority(0), SourceQueue::of_map(&job)));
         if map.is_some() || !sources.is_empty() {
             let sources = sources.into_iter().map(|(priority, ids)| (priority, SourceQueue::of(&job, ids))).chain(map);
             let mut queue = self.queue.lock();
-            queue.sources.extend(sources.map(|(priority, source)| ((Reverse(priority), job.position), source)));
+            sources.for_each(|(priority, sources)| queue.graphs.add_sources(sources, priority));
             self.wake(&queue);
         }
         for (id, handle) in held {
@@ -497,7 +544,7 @@ impl ThreadPool {
     }
 }
 
-/// Jobs run in the order of submission; but jobs that a running task waits for come first, the latest before the
+/// Equal jobs run in the order of submission; but jobs that a running task waits for come first, the latest before the
 /// others, so that few tasks wait at a time.
 fn queue_position(number: u32) -> u64 {
     const MIDDLE: u64 = 1 << 62;
@@ -617,7 +664,10 @@ impl Backend for ThreadPool {
         } else if let Some(job) = job {
             let id = job.outputs.get(index as usize).copied().unwrap_or(index);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
-                0 => Why::ReadyHere { threads: self.threads },
+                0 => {
+                    let before = self.queue.lock().graphs.before(&job, job.graph.priority(id));
+                    Why::ReadyHere { threads: self.threads, before }
+                }
                 missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
             }
         } else {
@@ -640,7 +690,7 @@ impl Backend for ThreadPool {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            (std::mem::take(&mut queue.ready), std::mem::take(&mut queue.sources))
+            std::mem::take(&mut queue.graphs)
         };
         self.work.notify_all();
         self.end_watch();

@@ -2,8 +2,9 @@
 
 use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
+use crate::fairness::{Order, Place, Walk, level_of};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,43 +52,109 @@ impl SourceQueue {
     }
 }
 
-/// A task that became ready, in the order of the queue.
-pub(super) struct Ready {
-    pub(super) priority: i32,
-    pub(super) task: u32,
-    pub(super) job: Arc<PoolJob>,
+/// What is to start of one job and one priority.
+pub(super) struct GraphQueue {
+    job: Arc<PoolJob>,
+    place: Place,
+    /// Tasks that became ready; the lowest is next.
+    ready: BinaryHeap<Reverse<u32>>,
+    sources: Option<SourceQueue>,
 }
 
-impl Ready {
-    fn rank(&self) -> (i32, Reverse<u64>, Reverse<u32>) {
-        (self.priority, Reverse(self.job.position), Reverse(self.task))
+/// Names a queue: the position of a job, and a priority.
+type QueueKey = (u64, i32);
+
+/// What is to start, of all jobs.
+#[derive(Default)]
+pub(super) struct Graphs {
+    queues: BTreeMap<QueueKey, GraphQueue>,
+    order: Order,
+    /// The places of those with ready tasks.
+    ready: BTreeSet<Place>,
+}
+
+impl Graphs {
+    fn queue(&mut self, job: &Arc<PoolJob>, priority: i32) -> &mut GraphQueue {
+        let order = &mut self.order;
+        self.queues.entry((job.position, priority)).or_insert_with(|| {
+            let place = job.place(priority);
+            order.insert(place);
+            GraphQueue { job: Arc::clone(job), place, ready: BinaryHeap::new(), sources: None }
+        })
+    }
+
+    fn push(&mut self, job: &Arc<PoolJob>, priority: i32, task: u32) {
+        let queue = self.queue(job, priority);
+        queue.ready.push(Reverse(task));
+        let place = queue.place;
+        if queue.ready.len() == 1 {
+            self.ready.insert(place);
+        }
+    }
+
+    pub(super) fn add_sources(&mut self, sources: SourceQueue, priority: i32) {
+        let job = Arc::clone(&sources.job);
+        self.queue(&job, priority).sources = Some(sources);
+    }
+
+    /// Takes the next ready task of a queue.
+    fn take_ready(&mut self, place: &Place) -> Option<Work> {
+        let queue = self.queues.get_mut(&key(place))?;
+        let Reverse(task) = queue.ready.pop()?;
+        if queue.ready.is_empty() {
+            self.ready.remove(place);
+        }
+        let job = Arc::clone(&queue.job);
+        self.end_if_empty(place);
+        Some(Work::One(job, task))
+    }
+
+    fn end_if_empty(&mut self, place: &Place) {
+        let empty = |queue: &GraphQueue| queue.ready.is_empty() && queue.sources.is_none();
+        if self.queues.get(&key(place)).is_some_and(empty) {
+            self.queues.remove(&key(place));
+            self.order.remove(place);
+        }
+    }
+
+    /// A job is in another level now.
+    fn moved(&mut self, job: &PoolJob) {
+        let of_job = (job.position, i32::MIN)..=(job.position, i32::MAX);
+        for (_, queue) in self.queues.range_mut(of_job) {
+            let (old, new) = (queue.place, job.place(queue.place.priority.0));
+            queue.place = new;
+            self.order.replace(&old, new);
+            if self.ready.remove(&old) {
+                self.ready.insert(new);
+            }
+        }
+    }
+
+    /// How many jobs have tasks that go before one.
+    pub(super) fn before(&self, job: &PoolJob, priority: i32) -> usize {
+        self.order.graphs_before(&job.place(priority))
+    }
+
+    /// What can start at once, as far as that matters to so many threads.
+    fn startable(&self, threads: usize) -> usize {
+        let mut n = 0;
+        for queue in self.queues.values() {
+            n += queue.ready.len() + queue.sources.as_ref().map_or(0, |sources| sources.left.len());
+            if n >= threads {
+                break;
+            }
+        }
+        n
     }
 }
 
-impl PartialEq for Ready {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for Ready {}
-
-impl PartialOrd for Ready {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ready {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
+fn key(place: &Place) -> QueueKey {
+    (place.seq, place.priority.0)
 }
 
 #[derive(Default)]
 pub(super) struct Queue {
-    pub(super) ready: BinaryHeap<Ready>,
-    pub(super) sources: BTreeMap<(Reverse<i32>, u64), SourceQueue>,
+    pub(super) graphs: Graphs,
     /// Threads that run or look for tasks, without those that wait for tasks of their own.
     pub(super) active: usize,
     /// Threads that run a task and do not wait for tasks of their own.
@@ -144,54 +211,91 @@ impl ThreadPool {
     }
 
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<Work> {
-        let ready = queue.ready.peek().map(|r| (Reverse(r.priority), r.job.position));
-        let sources = queue.sources.first_key_value().map(|(key, _)| *key);
-        match (ready, sources) {
-            (Some(r), Some(l)) if l < r => {}
-            (Some(_), _) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
-            (None, None) => return None,
-            (None, Some(_)) => {}
+        let work = self.pop_first(queue);
+        if work.is_some() {
+            self.note_first(queue);
         }
+        work
+    }
+
+    fn pop_first(&self, queue: &mut Queue) -> Option<Work> {
         let (threads, busy) = (self.threads, queue.busy);
-        let mut entry = queue.sources.first_entry()?;
-        let tasks = entry.get_mut();
-        let left = tasks.left.len();
-        let cost = tasks.job.cost.load(Ordering::Relaxed);
-        let share = match tasks.job.limited {
-            true => 1,
-            false => SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize),
-        };
-        let n = share.min(left.div_ceil(2 * threads));
-        let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, tasks.declared())) {
-            None => n,
-            // A ready task may free memory, whatever its rank.
-            Some(0) => return queue.ready.pop().map(|r| Work::One(r.job, r.task)),
-            Some(n) => {
-                // Threads that sleep for want of memory have not been told that there is some.
-                self.work.notify_one();
-                n
+        let graphs = &mut queue.graphs;
+        while let Some(turn) = graphs.order.next(&mut Walk::default()) {
+            if let Some(work) = graphs.take_ready(&turn.place) {
+                graphs.order.started(&turn, 1);
+                return Some(work);
             }
-        };
-        let ids = tasks.take(n);
-        let job = Arc::clone(&tasks.job);
-        if n == left {
-            entry.remove();
+            let sources = graphs.queues.get_mut(&key(&turn.place)).and_then(|queue| queue.sources.as_mut());
+            let Some(tasks) = sources else {
+                graphs.end_if_empty(&turn.place);
+                continue;
+            };
+            let left = tasks.left.len();
+            let cost = tasks.job.cost.load(Ordering::Relaxed);
+            let share = match tasks.job.limited {
+                true => 1,
+                false => SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize),
+            };
+            let n = share.min(left.div_ceil(2 * threads)).min(turn.most as usize);
+            let n = match self.budget.as_ref().map(|budget| budget.admit(n, busy, tasks.declared())) {
+                None => n,
+                // A ready task may free memory, whatever its rank.
+                Some(0) => {
+                    let place = *graphs.ready.first()?;
+                    return graphs.take_ready(&place);
+                }
+                Some(n) => {
+                    // Threads that sleep for want of memory have not been told that there is some.
+                    self.work.notify_one();
+                    n
+                }
+            };
+            let ids = tasks.take(n);
+            let job = Arc::clone(&tasks.job);
+            if n == left
+                && let Some(queue) = graphs.queues.get_mut(&key(&turn.place))
+            {
+                queue.sources = None;
+                graphs.end_if_empty(&turn.place);
+            }
+            graphs.order.started(&turn, n as u32);
+            return Some(Work::Sources(job, ids));
         }
-        Some(Work::Sources(job, ids))
+        None
     }
 
     pub(super) fn push(&self, job: &Arc<PoolJob>, tasks: impl IntoIterator<Item = u32>) {
         let mut queue = self.queue.lock();
         for task in tasks {
-            let priority = job.graph.priority(task);
-            queue.ready.push(Ready { priority, task, job: Arc::clone(job) });
+            queue.graphs.push(job, job.graph.priority(task), task);
         }
         self.wake(&queue);
     }
 
+    /// Threads have spent so many nanoseconds on a job.
+    pub(super) fn charge(&self, job: &PoolJob, nanos: u64) {
+        let before = job.attained.fetch_add(nanos, Ordering::Relaxed);
+        if level_of(before) != level_of(before.saturating_add(nanos)) {
+            let mut queue = self.queue.lock();
+            queue.graphs.moved(job);
+            self.note_first(&queue);
+        }
+    }
+
+    /// Whether something waits that goes before a task of a job.
+    #[inline]
+    pub(super) fn should_yield(&self, job: &PoolJob, id: u32) -> bool {
+        self.first.load(Ordering::Relaxed) < job.place(job.graph.priority(id)).rank()
+    }
+
+    fn note_first(&self, queue: &Queue) {
+        self.first.store(queue.graphs.order.first_rank(), Ordering::Relaxed);
+    }
+
     pub(super) fn wake(&self, queue: &Queue) {
-        let work = queue.ready.len() + queue.sources.values().map(|tasks| tasks.left.len()).take(2).sum::<usize>();
-        for _ in 0..work {
+        self.note_first(queue);
+        for _ in 0..queue.graphs.startable(self.threads) {
             if !self.work.notify_one() {
                 break;
             }

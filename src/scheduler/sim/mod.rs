@@ -344,6 +344,7 @@ impl Sim {
         let mut commands = Vec::new();
         self.s.dispatch(self.now, &mut commands);
         self.s.validate();
+        self.s.validate_busy();
         let mut killed = Vec::new();
         for command in commands {
             let worker = match &command {

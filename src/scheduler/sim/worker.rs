@@ -2,6 +2,7 @@
 
 use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
 use crate::error::{Cause, DeathCause, DeathRecord, ReturnedError};
+use crate::fairness::put;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, Input, Outcome, SharedPayload};
@@ -133,7 +134,7 @@ impl Sim {
                     }
                     match lost {
                         true => w.outbox.push_back(Word::Bounced(vec![task.id])),
-                        false => w.queue.push_back(task),
+                        false => put(&mut w.queue, task),
                     }
                 }
             }

@@ -50,6 +50,7 @@ impl Core {
                 deliver: task.deliver,
                 alone: task.alone,
                 suspect: task.suspect,
+                rank: task.rank,
                 building: task.spec.building.clone(),
                 parts: task.parts,
                 body,

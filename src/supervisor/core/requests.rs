@@ -42,6 +42,7 @@ impl Core {
             Request::Cancel { number, outputs } => self.scheduler.cancel(job(number), &outputs),
             Request::Deliver { number, outputs } => self.scheduler.deliver(job(number), &outputs),
             Request::Retry { number, outputs } => self.scheduler.retry(job(number), &outputs),
+            Request::Weight(weight) => self.scheduler.set_weight(session, weight),
             Request::Released(segments) => self.loans.take_back(Borrower::Session(session), segments),
             Request::FilesEnded(files) => {
                 let owner = match self.sessions.ends.get(&session) {

@@ -3,6 +3,7 @@
 use super::effects::{Clock, frame};
 use super::{BAD, FLAKY, HANGS, SAME, STUCK, combine, value_of};
 use crate::error::{Cause, DeathCause, ReturnedError};
+use crate::fairness::put;
 use crate::ids::{Attempt, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::frame::Frame;
@@ -280,7 +281,7 @@ impl SimWorker {
         }
         match lost {
             true => self.post(&FromWorker::Bounced(vec![task.id])),
-            false => self.queue.push_back(task),
+            false => put(&mut self.queue, task),
         }
     }
 

@@ -1,0 +1,134 @@
+//! The queue of a worker: in the order in which tasks were sent, but for those that overtake.
+
+use super::{LAST, Rank, SHARE_OF_OLDEST};
+use std::collections::VecDeque;
+
+/// A task in the queue of a worker.
+pub(crate) trait Queued {
+    /// It overtakes those of a higher rank.
+    fn rank(&self) -> Rank;
+}
+
+/// Tasks that have not begun. One start in [`SHARE_OF_OLDEST`] is that of the first that has been overtaken.
+#[derive(Debug)]
+pub(crate) struct RunQueue<T> {
+    tasks: VecDeque<T>,
+    /// How many have overtaken others since one of those started.
+    overtook: u32,
+}
+
+/// Puts a task at its place.
+#[inline]
+pub(crate) fn put<T: Queued>(tasks: &mut VecDeque<T>, task: T) {
+    let rank = task.rank();
+    if rank == LAST {
+        return tasks.push_back(task);
+    }
+    let at = tasks.iter().position(|other| other.rank() > rank).unwrap_or(tasks.len());
+    tasks.insert(at, task);
+}
+
+impl<T> Default for RunQueue<T> {
+    fn default() -> Self {
+        Self { tasks: VecDeque::new(), overtook: 0 }
+    }
+}
+
+impl<T: Queued> RunQueue<T> {
+    #[inline]
+    pub(crate) fn push(&mut self, task: T) {
+        put(&mut self.tasks, task);
+    }
+
+    /// Puts a task before all others, whatever its rank.
+    pub(crate) fn push_front(&mut self, task: T) {
+        self.tasks.push_front(task);
+    }
+
+    /// Where the next one to start is.
+    #[inline]
+    fn at(&self) -> usize {
+        if self.overtook < SHARE_OF_OLDEST - 1 {
+            return 0;
+        }
+        // They stand in the order of their ranks.
+        let overtaken = self.tasks.back().map_or(LAST, T::rank);
+        self.tasks.partition_point(|task| task.rank() < overtaken)
+    }
+
+    /// The next one to start.
+    #[inline]
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.tasks.get(self.at())
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let task = self.tasks.remove(self.at())?;
+        let overtakes = task.rank() < self.tasks.back().map_or(task.rank(), T::rank);
+        self.overtook = if overtakes { self.overtook + 1 } else { 0 };
+        Some(task)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.tasks.iter()
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.tasks.retain(keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    struct Sent(u32, Rank);
+
+    impl Queued for Sent {
+        fn rank(&self) -> Rank {
+            self.1
+        }
+    }
+
+    fn queue(tasks: &[Sent]) -> RunQueue<Sent> {
+        let mut queue = RunQueue::default();
+        tasks.iter().for_each(|task| queue.push(*task));
+        queue
+    }
+
+    fn starts(mut queue: RunQueue<Sent>) -> Vec<u32> {
+        std::iter::from_fn(|| queue.pop()).map(|task| task.0).collect()
+    }
+
+    #[test]
+    fn a_task_overtakes_those_of_a_higher_rank() {
+        let all = [Sent(1, LAST), Sent(2, 3), Sent(3, LAST), Sent(4, 1), Sent(5, 3), Sent(6, 1)];
+        assert_eq!(starts(queue(&all)), [4, 6, 2, 5, 1, 3]);
+    }
+
+    #[test]
+    fn one_start_in_eight_is_that_of_one_that_was_overtaken() {
+        let mut all = vec![Sent(100, LAST), Sent(101, LAST)];
+        all.extend((0..20).map(|n| Sent(n, 1)));
+        let starts = starts(queue(&all));
+        assert_eq!((starts[7], starts[15]), (100, 101), "{starts:?}");
+    }
+
+    #[test]
+    fn what_is_shown_is_what_starts_next() {
+        let mut queue = queue(&(0..9).map(|n| Sent(n, 1)).chain([Sent(9, LAST)]).collect::<Vec<_>>());
+        while let Some(next) = queue.front().copied() {
+            assert_eq!(queue.pop(), Some(next));
+        }
+    }
+}

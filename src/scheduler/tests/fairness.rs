@@ -1,0 +1,189 @@
+//! Who goes first: small graphs, programs, and what has waited longest.
+
+use super::*;
+use crate::fairness::{LAST, RunQueue};
+use std::collections::BTreeSet;
+
+/// A graph of so many tasks without inputs.
+fn batch(tasks: u32) -> JobSpec {
+    graph(&vec![&[][..]; tasks as usize], &(0..tasks).collect::<Vec<_>>())
+}
+
+/// Workers of one thread each, with the queues that they have.
+struct Fleet {
+    rig: Rig,
+    sent: BTreeSet<TaskId>,
+    queues: BTreeMap<u32, RunQueue<RunTask>>,
+    running: BTreeMap<u32, RunTask>,
+}
+
+impl Fleet {
+    fn new(workers: u32) -> Self {
+        let rig = Rig::new(workers, 1);
+        Self { rig, sent: BTreeSet::new(), queues: BTreeMap::new(), running: BTreeMap::new() }
+    }
+
+    /// Workers without a task begin the next one.
+    fn begin(&mut self) {
+        for (&worker, runs) in &self.rig.runs {
+            let queue = self.queues.entry(worker).or_default();
+            runs.iter().filter(|run| self.sent.insert(run.id)).for_each(|run| queue.push(run.clone()));
+            if !self.running.contains_key(&worker)
+                && let Some(run) = queue.pop()
+            {
+                self.running.insert(worker, run);
+            }
+        }
+    }
+
+    /// All workers end a task, again and again, until so many have ended: these, in order.
+    fn work(&mut self, n: usize, run_us: u32) -> Vec<TaskId> {
+        let mut ended = Vec::new();
+        while ended.len() < n {
+            self.begin();
+            assert!(!self.running.is_empty(), "nothing runs any more");
+            for (worker, run) in std::mem::take(&mut self.running) {
+                self.rig.take(worker, run.id);
+                self.rig.end_run(worker, &run, run_us, Outcome::Value(Payload::inline(&[0])));
+                ended.push(run.id);
+            }
+        }
+        self.begin();
+        ended
+    }
+
+    fn submit(&mut self, number: u32, spec: JobSpec) {
+        self.rig.submit(number, spec);
+        self.begin();
+    }
+
+    /// Another program submits its first graph.
+    fn submit_other(&mut self, spec: JobSpec) {
+        let id = JobId { session: OTHER, number: 0 };
+        self.rig.s.submit(id, Arc::new(spec), self.rig.now).unwrap();
+        self.rig.step();
+    }
+}
+
+const OTHER: SessionId = SessionId(9);
+
+fn numbers(ended: &[TaskId]) -> Vec<u32> {
+    ended.iter().map(|id| id.job.number).collect()
+}
+
+#[test]
+fn a_small_graph_goes_before_a_large_one_that_has_run_for_long() {
+    let mut fleet = Fleet::new(1);
+    fleet.submit(1, batch(100));
+    fleet.work(5, 3000);
+    fleet.submit(2, batch(1));
+    let ended = fleet.work(3, 3000);
+    assert!(ended.contains(&task(2, 0)), "{ended:?}");
+}
+
+#[test]
+fn a_task_of_a_better_level_overtakes_what_is_queued_in_a_worker() {
+    let mut fleet = Fleet::new(1);
+    fleet.submit(1, batch(2000));
+    fleet.work(200, 100);
+    let queued = fleet.rig.runs[&0].len();
+    assert!(queued > 10, "{queued}");
+    fleet.submit(2, batch(1));
+    let runs = &fleet.rig.runs[&0];
+    let sent = runs.last().unwrap();
+    assert_eq!((sent.id, sent.rank < LAST), (task(2, 0), true), "it is sent though the queue is full");
+    assert!(runs.iter().rev().skip(1).all(|run| run.rank > sent.rank));
+}
+
+#[test]
+fn a_task_of_higher_priority_overtakes_too() {
+    let mut fleet = Fleet::new(1);
+    fleet.submit(1, batch(2000));
+    fleet.work(60, 100);
+    let urgent = WireOptions { priority: 5, ..WireOptions::default() };
+    fleet.submit(2, with(batch(1), 0, urgent));
+    fleet.submit(3, batch(1));
+    let ended = fleet.work(2, 100);
+    assert_eq!(ended[1], task(2, 0), "one was running");
+}
+
+#[test]
+fn equal_graphs_run_one_after_the_other() {
+    let mut fleet = Fleet::new(1);
+    for number in 0..4 {
+        fleet.submit(number, batch(40));
+    }
+    let ended = fleet.work(160, 200);
+    let expected: Vec<u32> = (0..4).flat_map(|number| [number; 40]).collect();
+    assert_eq!(numbers(&ended), expected);
+}
+
+#[test]
+fn a_large_graph_goes_on_however_many_small_ones_come() {
+    let mut fleet = Fleet::new(1);
+    fleet.submit(0, batch(300));
+    fleet.work(20, 60_000);
+    for number in 1..400 {
+        fleet.submit(number, batch(1));
+    }
+    let ended = fleet.work(160, 60_000);
+    let of_large = ended.iter().filter(|id| id.job.number == 0).count();
+    assert!((18..=22).contains(&of_large), "{of_large}");
+}
+
+#[test]
+fn two_programs_share_whatever_they_have_submitted() {
+    let mut fleet = Fleet::new(2);
+    fleet.submit(0, batch(2000));
+    fleet.submit(1, batch(2000));
+    fleet.work(20, 5000);
+    fleet.submit_other(batch(2000));
+    let ended = fleet.work(1000, 5000);
+    let of_other = ended.iter().filter(|id| id.job.session == OTHER).count();
+    assert!(of_other.abs_diff(500) < 25, "{of_other}");
+}
+
+#[test]
+fn a_program_of_more_weight_gets_more() {
+    let mut fleet = Fleet::new(1);
+    fleet.rig.s.set_weight(OTHER, 3.0);
+    fleet.submit(0, batch(2000));
+    fleet.submit_other(batch(2000));
+    let ended = fleet.work(1000, 5000);
+    let of_other = ended.iter().filter(|id| id.job.session == OTHER).count();
+    assert!(of_other.abs_diff(750) < 25, "{of_other}");
+}
+
+#[test]
+fn a_graph_has_the_priority_that_it_was_given() {
+    let mut fleet = Fleet::new(1);
+    fleet.submit(0, batch(3));
+    fleet.submit(1, batch(2));
+    fleet.submit(2, JobSpec { priority: 1, ..batch(2) });
+    let ended = numbers(&fleet.work(7, 5000));
+    assert_eq!(ended[..2], [0, 2], "one was running");
+    // Another one had been sent before.
+    assert_eq!(ended[2..].iter().position(|number| *number == 2), Some(1), "{ended:?}");
+}
+
+#[test]
+fn a_task_that_waits_says_how_many_graphs_are_before_it() {
+    let mut fleet = Fleet::new(1);
+    for number in 0..5 {
+        fleet.submit(number, batch(3));
+    }
+    let text = fleet.rig.s.explain(task(4, 2)).unwrap().to_string();
+    assert!(text.contains("4 graphs are before it"), "{text}");
+}
+
+#[test]
+fn no_service_is_left_in_flight_when_a_worker_is_lost() {
+    let mut rig = Rig::new(2, 2);
+    rig.submit(0, batch(50));
+    // Each step validates what is in flight.
+    rig.lost(0, &[]);
+    rig.lost(1, &[]);
+    rig.join(2, 1);
+    rig.step();
+    rig.value(2, task(0, 0));
+}
