@@ -61,8 +61,12 @@ impl fmt::Debug for Error {
                 let mut shown = f.debug_struct("Encode");
                 shown.field("key", key).field("type_name", type_name).field("reason", reason).finish()
             }
-            Self::NotInExecutable { function } => {
-                f.debug_struct("NotInExecutable").field("function", function).finish()
+            Self::FunctionNotInExecutable { function } => {
+                f.debug_struct("FunctionNotInExecutable").field("function", function).finish()
+            }
+            Self::NotInExecutable { library, executable } => {
+                let mut shown = f.debug_struct("NotInExecutable");
+                shown.field("library", library).field("executable", executable).finish()
             }
             Self::Spawn { reason } => f.debug_struct("Spawn").field("reason", reason).finish(),
             Self::Resource { resource, reason } => {

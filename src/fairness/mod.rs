@@ -424,6 +424,7 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn place(priority: i32, program: u32, level: u8, seq: u64) -> Place {

@@ -89,6 +89,7 @@ impl<T: Queued> RunQueue<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[derive(Debug, Clone, Copy, PartialEq)]
