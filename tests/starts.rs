@@ -209,7 +209,8 @@ fn few_processes() {
         setrlimit(Resource::RLIMIT_NPROC, threads + room, hard).unwrap();
         match Client::local(16, 1, MemoryLimit::None) {
             Ok(client) => say(format!("started {client}")),
-            Err(e) => say(format!("{e:?}")),
+            Err(e @ Error::Resource { .. }) => say(format!("Resource: {e}")),
+            Err(e) => say(e.to_string()),
         }
     }
     setrlimit(Resource::RLIMIT_NPROC, hard, hard).unwrap();

@@ -204,7 +204,8 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));
-    let mut stack = Some(main_stack() as usize);
+    // Whoever says how large the stacks of threads are means this one, too.
+    let mut stack = std::env::var_os("RUST_MIN_STACK").is_none().then(|| main_stack() as usize);
     let spawn = |name: String, stack: Option<usize>, f: Box<dyn FnOnce() + Send>| {
         let builder = std::thread::Builder::new().name(name);
         let builder = stack.into_iter().fold(builder, std::thread::Builder::stack_size);

@@ -25,6 +25,7 @@
 mod deadlines;
 mod job;
 mod queue;
+mod scope;
 #[cfg(test)]
 mod tests;
 
@@ -45,18 +46,18 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
-use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::context;
-use crate::task::context::{Aside, TaskInfo, TaskScope};
+
 use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
 use queue::{Queue, SourceQueue, Work};
+use scope::ThreadScope;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -123,60 +124,6 @@ impl Time<'_> {
     /// The nanoseconds that have not been charged, which the caller does now.
     fn uncharged(&mut self) -> u64 {
         self.meter.between(std::mem::replace(&mut self.charged, self.now), self.now).as_nanos() as u64
-    }
-}
-
-struct ThreadScope {
-    pool: Weak<ThreadPool>,
-    thread: Arc<PoolThread>,
-    task: RefCell<Option<Arc<PoolJob>>>,
-    id: Cell<u32>,
-}
-
-impl BackendScope for ThreadScope {
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
-    }
-}
-
-impl TaskScope for ThreadScope {
-    fn info(&self) -> TaskInfo {
-        let task = self.task.borrow();
-        let label = task.as_ref().map(|job| job.graph.label(self.id.get()));
-        TaskInfo {
-            key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
-            name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
-            worker: self.thread.name.to_string(),
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.task.borrow().as_ref().is_some_and(|job| job.skipped(self.id.get()))
-            || self.pool.upgrade().is_none_or(|p| p.closed.load(Ordering::Acquire))
-    }
-
-    fn set_progress(&self, _fraction: f64) {}
-
-    fn step_aside(&self) -> Option<Aside> {
-        let pool = self.pool.upgrade()?;
-        if let Some(refused) = pool.step_aside(&self.thread) {
-            refused.log();
-        }
-        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
-    }
-}
-
-/// A reason for which another thread runs in the place of this one.
-struct ThreadAside {
-    pool: Weak<ThreadPool>,
-    thread: Arc<PoolThread>,
-}
-
-impl Drop for ThreadAside {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.upgrade() {
-            pool.step_back(&self.thread);
-        }
     }
 }
 

@@ -1,0 +1,64 @@
+//! What a task in the pool can ask of its thread.
+
+use super::job::PoolJob;
+use super::{PoolThread, ThreadPool};
+use crate::submission::backend::Backend;
+use crate::submission::context::BackendScope;
+use crate::task::context::{Aside, TaskInfo, TaskScope};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+pub(super) struct ThreadScope {
+    pub(super) pool: Weak<ThreadPool>,
+    pub(super) thread: Arc<PoolThread>,
+    pub(super) task: RefCell<Option<Arc<PoolJob>>>,
+    pub(super) id: Cell<u32>,
+}
+
+impl BackendScope for ThreadScope {
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        self.pool.upgrade().map(|p| p as Arc<dyn Backend>)
+    }
+}
+
+impl TaskScope for ThreadScope {
+    fn info(&self) -> TaskInfo {
+        let task = self.task.borrow();
+        let label = task.as_ref().map(|job| job.graph.label(self.id.get()));
+        TaskInfo {
+            key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
+            name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
+            worker: self.thread.name.to_string(),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.task.borrow().as_ref().is_some_and(|job| job.skipped(self.id.get()))
+            || self.pool.upgrade().is_none_or(|p| p.closed.load(Ordering::Acquire))
+    }
+
+    fn set_progress(&self, _fraction: f64) {}
+
+    fn step_aside(&self) -> Option<Aside> {
+        let pool = self.pool.upgrade()?;
+        if let Some(refused) = pool.step_aside(&self.thread) {
+            refused.log();
+        }
+        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
+    }
+}
+
+/// A reason for which another thread runs in the place of this one.
+struct ThreadAside {
+    pool: Weak<ThreadPool>,
+    thread: Arc<PoolThread>,
+}
+
+impl Drop for ThreadAside {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.step_back(&self.thread);
+        }
+    }
+}
