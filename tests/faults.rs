@@ -680,7 +680,8 @@ fn roles() {
         }
         "full" => match Client::local(2, 1, MemoryLimit::None) {
             Ok(client) => say(format!("started {client}")),
-            Err(e) => say(format!("{e:?} {e}")),
+            Err(e @ Error::Resource { .. }) => say(format!("Resource {e}")),
+            Err(e) => say(e.to_string()),
         },
         "fills up" => {
             let client = processes(2, 1);
@@ -734,7 +735,8 @@ fn roles() {
             setrlimit(Resource::RLIMIT_NOFILE, open + 20, hard).unwrap();
             match Client::local(16, 1, MemoryLimit::None) {
                 Ok(client) => say(format!("started {client}")),
-                Err(e) => say(format!("{e:?} {e}")),
+                Err(e @ Error::Resource { .. }) => say(format!("Resource {e}")),
+                Err(e) => say(e.to_string()),
             }
             // Two are those that actix keeps for signals.
             say(comes_true(GONE, || fs::read_dir("/proc/self/fd").unwrap().count() as u64 <= open + 2));
@@ -764,7 +766,8 @@ fn roles() {
                 }
             }
             match failure {
-                Some(e) => say(format!("{e:?} {e}")),
+                Some(e @ Error::Resource { .. }) => say(format!("Resource {e}")),
+                Some(e) => say(e.to_string()),
                 None => say(format!("none in {}", kept.len())),
             }
             assert!(kept.iter().enumerate().all(|(i, b)| b[7] == i as u64));
