@@ -118,6 +118,7 @@ fn frozen(client: &Client, dir: &str) {
     assert_eq!(small(1), 2);
     // When there is no room, the others wait, and say why.
     more.extend(blocks(client, 21..40));
+    until("there is no room", || client.memory().unwrap().workers[0].paused.is_some());
     let last = client.submit(&delayed(|x: i64| x + 1).call(41)).unwrap();
     until("it says why it waits", || client.explain(&last).unwrap().to_string().contains("make room in its memory"));
     let paused = client.memory().unwrap().workers[0].paused.clone().unwrap();
