@@ -43,6 +43,8 @@ pub(crate) struct JobSpec {
     pub(crate) fails_fast: bool,
     /// What is added to the priority of each of its tasks.
     pub(crate) priority: i32,
+    /// The running task that submits it, whose priority is added, too.
+    pub(crate) parent: Option<TaskId>,
     /// More tasks are to come, see [`Request::Grow`](crate::message::Request::Grow).
     pub(crate) open: bool,
 }

@@ -90,6 +90,8 @@ macro_rules! suite {
             arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
                 nested_lists arrays tuples options maps text collected empty_inputs;
             fairness: a_request_does_not_wait_for_a_batch a_graph_of_higher_priority_goes_first
+                what_a_task_submits_has_the_priority_of_the_task
+                a_large_graph_is_used_as_soon_as_it_is_submitted
                 a_batch_goes_on_beside_requests_that_never_cease a_request_does_not_wait_for_chains
                 it_is_told_how_many_graphs_are_before_one;
             operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking

@@ -238,7 +238,8 @@ impl Client {
 
     /// A handle whose graphs have this priority; it shares everything else with this one. Graphs of a higher priority go
     /// before all of a lower one, and 0 is that of a client. The priority of a task
-    /// ([`DelayedFn::priority`](crate::DelayedFn::priority)) is added to that of its graph. What runs is not interrupted.
+    /// ([`DelayedFn::priority`](crate::DelayedFn::priority)) is added to that of its graph, and that of a running task to
+    /// those of what it submits. What runs is not interrupted.
     ///
     /// Small graphs need none: among graphs of one priority those that have had less of the workers' time go first.
     ///

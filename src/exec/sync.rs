@@ -278,9 +278,9 @@ impl Backend for SyncExecutor {
 
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = submission.failed_call(index) else { return Ok(()) };
+        let Some(dag) = submission.failed_call(index) else { return Ok(()) };
         if submission.reopen(index) {
-            let graph = Rc::new(Graph::Dag(Dag::of(&[&node])));
+            let graph = Rc::new(Graph::Dag(dag));
             self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
             let mut done = self.run(submission.number, &graph, false);
             submission.settle(outputs(&graph, &mut done).map(|(_, state)| (index, state)));

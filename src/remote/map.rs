@@ -3,10 +3,11 @@
 
 use super::{Remote, SubmissionEntry, forward};
 use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::Graph;
 use crate::graph::map::{MapTasks, WiredPart};
 use crate::graph::wire::argument_error;
-use crate::graph::{Dag, Graph};
 use crate::host::report;
+use crate::ids::TaskId;
 use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::Again;
@@ -14,6 +15,7 @@ use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled, closed};
 use crate::submission::task_map::{Dropped, TaskMap};
 use crate::task::building::Building;
+use crate::task::context;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +30,8 @@ struct MapSender {
     remote: Arc<Remote>,
     submission: Arc<Submission>,
     map: Arc<MapTasks>,
+    /// The running task whose call it is.
+    parent: Option<TaskId>,
     /// The first call that has not been sent, and how many tasks have been.
     next: u32,
     tasks: u32,
@@ -52,6 +56,7 @@ impl Remote {
             remote: Arc::clone(&self),
             submission: Arc::clone(&submission),
             map,
+            parent: context::id(),
             next: 0,
             tasks: 0,
             kept: false,
@@ -93,8 +98,8 @@ impl Remote {
         let Some(task_map) = submission.task_map() else { return Ok(()) };
         // Until then somebody may still fail it as cancelled.
         task_map.wait_sent(index);
-        let Some(node) = submission.failed_call(index) else { return Ok(()) };
-        let again = self.submit(Dag::of(&[&node]), Want::Values)?;
+        let Some(dag) = submission.failed_call(index) else { return Ok(()) };
+        let again = self.submit(dag, Want::Values)?;
         if submission.reopen(index) {
             let again = ResultHandle::new(&again, 0);
             task_map.set_replacement(index, again.clone());
@@ -149,6 +154,7 @@ impl MapSender {
         spec.open = (next as usize) < self.map.len();
         // Only what is said in the first part counts: that is sent by the caller.
         spec.priority = self.map.priority;
+        spec.parent = self.parent;
         spec.building = Building::current().states().to_vec();
         let (number, first, tasks) = (self.submission.number, self.tasks, ends.len() as u32);
         {

@@ -377,6 +377,7 @@ impl Backend for Remote {
         let Wired { mut spec, indices } = dag.wire(Some(&self.pool), want.here())?;
         spec.fails_fast = want == Want::ValuesOrFailure;
         spec.priority = dag.priority;
+        spec.parent = crate::task::context::id();
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         // It has all that a retry needs in the spec. With the graph go handles that it has of earlier results, which the
         // supervisor is told of behind the job that uses them.

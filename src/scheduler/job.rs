@@ -402,6 +402,11 @@ impl Job {
         ready.order.insert(self.place(at));
     }
 
+    /// The priority of a task, while it may run.
+    pub(super) fn priority(&self, index: u32) -> i32 {
+        self.lanes.get(self.lane_of(index) as usize).map_or(0, |lane| lane.priority)
+    }
+
     /// Where a lane stands among all others.
     pub(super) fn place(&self, lane: u32) -> Place {
         let priority = Reverse(self.lanes[lane as usize].priority);

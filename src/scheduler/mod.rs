@@ -28,6 +28,7 @@ mod membership;
 mod memory;
 mod pipelining;
 mod placement;
+mod prepared;
 mod queries;
 mod ready;
 mod sessions;
@@ -43,7 +44,7 @@ mod validate;
 mod worker;
 
 pub(crate) use drive::drive_noops;
-#[cfg(test)]
+pub(crate) use prepared::Prepared;
 pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 

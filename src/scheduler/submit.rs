@@ -1,13 +1,10 @@
-//! Taking in a job: checked completely first, since it may come from a buggy or hostile program.
+//! Taking in a job that has been prepared.
 
 use super::Scheduler;
-use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, flag};
-use super::ready::{Lane, ReadyLanes, Rule};
-use crate::fairness::{Attained, Program};
+use super::job::{Job, State, TaskRef, flag};
+use super::prepared::{Prepared, Start, check_more};
 use crate::ids::{JobId, TaskId};
-use crate::job::{EXTERNAL, JobSpec, WireOptions};
-use crate::lazy_map::{LazyMap, LazyVec};
-use rustc_hash::FxHashMap;
+use crate::job::JobSpec;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -30,70 +27,45 @@ fn place_in_line(id: JobId, number: u64) -> u64 {
     if id.session.is_of_tasks() { MIDDLE - number } else { MIDDLE + number }
 }
 
-fn malformed<T>(what: impl Into<String>) -> Result<T, SubmitError> {
-    Err(SubmitError::Malformed(what.into()))
-}
-
 impl Scheduler {
     /// Takes in a job. Outputs that can never be computed are delivered as failed at once.
     pub(crate) fn submit(&mut self, id: JobId, spec: Arc<JobSpec>, now: Duration) -> Result<(), SubmitError> {
+        self.take(Prepared::new(id, spec)?, now)
+    }
+
+    /// The same, with most of the work done. What is left takes time in proportion to its external inputs and given values.
+    pub(crate) fn take(&mut self, prepared: Prepared, now: Duration) -> Result<(), SubmitError> {
         self.now = self.now.max(now);
-        check_shape(&spec)?;
+        let mut job = prepared.0;
+        let id = job.id;
         // A cancelled run of an earlier job of that name would be taken for one of this.
         let zombie = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
         if self.jobs.find(id).is_some() || zombie {
             return Err(SubmitError::Duplicate { number: id.number });
         }
-        let mut external_inputs = Vec::with_capacity(spec.externals.len());
-        for &external in &spec.externals {
+        for (input, &external) in job.external_inputs.iter_mut().zip(&job.spec.externals) {
             let target = self.jobs.find_task(external).filter(|r| {
                 external.job.session == id.session && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
             });
             let Some(target) = target else { return Err(SubmitError::UnknownInput(external)) };
-            external_inputs.push(ExternalInput { target, uses: 0 });
+            input.target = target;
         }
-
-        let slot = self.jobs.next_slot();
-        // Bodies are empty until then.
-        let first = spec.body_ends.partition_point(|end| *end == 0) as u32;
-        let mut job = Box::new(Job {
-            id,
-            slot,
-            seq: place_in_line(id, self.next_seq),
-            program: Program::of(id.session),
-            attained: Attained::default(),
-            tasks: vec![Task::default(); spec.len()],
-            dependent_ends: LazyVec::default(),
-            dependents: LazyVec::default(),
-            external_inputs: external_inputs.into(),
-            users: LazyMap::default(),
-            values: TaskValues::default(),
-            shared: LazyMap::default(),
-            failures: LazyVec::default(),
-            lanes: vec![Lane { priority: spec.priority, ..Lane::default() }],
-            option_lanes: LazyVec::default(),
-            tries: LazyMap::default(),
-            open: LazyMap::default(),
-            alone: LazyMap::default(),
-            deaths: LazyMap::default(),
-            claims: spec.outputs.len() as u32,
-            refs: 0,
-            exporting: 0,
-            estimate: self.run_times.of(&spec, first),
-            first,
-            bulky: false,
-            counts: [0; KINDS],
-            spec,
-        });
+        // Who waits for a graph must not wait behind what its own priority is to pass.
+        let parent =
+            job.spec.parent.filter(|_| id.session.is_of_tasks()).and_then(|parent| self.jobs.find_task(parent));
+        let inherited = parent.map_or(0, |r| self.jobs[r.job].priority(r.index));
+        for lane in &mut job.lanes {
+            lane.priority = lane.priority.saturating_add(inherited);
+            lane.infeasible =
+                lane.rule.as_ref().zip(self.fleet.as_ref()).and_then(|(rule, fleet)| rule.infeasible(fleet));
+        }
+        job.slot = self.jobs.next_slot();
+        job.seq = place_in_line(id, self.next_seq);
+        job.estimate = self.run_times.of(&job.spec, job.first);
         self.next_seq += 1;
         self.ready.order.enter(job.program);
-        job.sort_into_lanes();
-        if let Some(fleet) = &self.fleet {
-            for lane in &mut job.lanes {
-                lane.infeasible = lane.rule.as_ref().and_then(|rule| rule.infeasible(fleet));
-            }
-        }
-        self.take_in(job, Start::default());
+        self.register_external_inputs(&job);
+        self.take_in(job, Start::default(), 0);
         Ok(())
     }
 
@@ -103,21 +75,23 @@ impl Scheduler {
         let Some(slot) = self.jobs.find(id).filter(|slot| self.jobs[*slot].spec.open) else { return Ok(()) };
         check_more(&self.jobs[slot].spec, &more)?;
         if let Some(mut job) = self.jobs.remove(slot) {
+            let ready = job.counts[State::Ready.kind()];
             let start = job.append(more);
-            self.take_in(job, start);
+            self.take_in(job, start, ready);
         }
         Ok(())
     }
 
-    /// Gives the tasks of a job their places, from `start` on.
-    fn take_in(&mut self, mut job: Box<Job>, start: Start) {
+    /// Gives the tasks of a job their places, from `start` on. So many others of it are ready.
+    fn take_in(&mut self, mut job: Box<Job>, start: Start, ready: u32) {
         let slot = job.slot;
-        job.count_uses(start);
-        job.index_dependents(start.task);
-        if start.task == 0 {
-            self.register_external_inputs(&job);
+        self.ready.total += (job.counts[State::Ready.kind()] - ready) as usize;
+        for lane in 0..job.lanes.len() as u32 {
+            if job.lanes[lane as usize].ready > 0 && !job.lanes[lane as usize].listed {
+                job.list(lane, &mut self.ready);
+            }
         }
-        let hopeless = self.first_states(&mut job, start.task);
+        let hopeless = self.meet(&mut job);
         let given: Vec<u32> = job.spec.data[start.data..].iter().map(|(index, _)| *index).collect();
         let unclaimed = job.claims == 0;
         self.jobs.insert(job);
@@ -144,6 +118,45 @@ impl Scheduler {
         }
     }
 
+    /// Lets the tasks of a new job meet what is there: its external inputs, and workers. Gives those that can't run, to be
+    /// failed once the job is in place.
+    fn meet(&mut self, job: &mut Job) -> Vec<u32> {
+        let mut hopeless = Vec::new();
+        let states: Vec<(u32, State)> =
+            job.external_inputs.iter().map(|e| (e.uses, self.jobs[e.target.job].state(e.target.index))).collect();
+        let failed = states.iter().any(|(uses, state)| *uses > 0 && matches!(state, State::Failed { .. }));
+        for (row, (_, state)) in (job.tasks.len() as u32..).zip(states) {
+            for at in job.dependent_range(row) {
+                let index = job.dependents[at];
+                let State::Waiting { missing } = job.state(index) else { continue };
+                match missing {
+                    _ if !state.available() => {}
+                    1 => job.set(index, State::Ready, &mut self.ready),
+                    _ => job.tasks[index as usize].state = State::Waiting { missing: missing - 1 },
+                }
+                if failed {
+                    hopeless.push(index);
+                }
+            }
+        }
+        for lane in 1..job.lanes.len() {
+            if job.lanes[lane].infeasible.is_none() {
+                continue;
+            }
+            for index in job.lanes[lane].members.clone().unwrap_or_default() {
+                if job.state(index) == State::Ready {
+                    job.set(index, State::Waiting { missing: 0 }, &mut self.ready);
+                }
+                if matches!(job.state(index), State::Waiting { .. }) {
+                    hopeless.push(index);
+                }
+            }
+        }
+        hopeless.sort_unstable();
+        hopeless.dedup();
+        hopeless
+    }
+
     /// Makes the job known to the owners of its external inputs.
     fn register_external_inputs(&mut self, job: &Job) {
         for (at, external) in job.external_inputs.iter().enumerate() {
@@ -155,345 +168,4 @@ impl Scheduler {
             task.uses += u32::from(external.uses > 0);
         }
     }
-
-    /// Sets the first state of every task from `first` on, and gives those that can't run, to be failed once the job is in
-    /// place.
-    fn first_states(&mut self, job: &mut Job, first: u32) -> Vec<u32> {
-        let mut hopeless = Vec::new();
-        let available: Vec<bool> =
-            job.external_inputs.iter().map(|e| self.jobs[e.target.job].state(e.target.index).available()).collect();
-        let failed = job
-            .external_inputs
-            .iter()
-            .any(|e| e.uses > 0 && matches!(self.jobs[e.target.job].state(e.target.index), State::Failed { .. }));
-        let some_lane_is_infeasible = job.lanes.iter().any(|lane| lane.infeasible.is_some());
-        let spec = job.spec.clone();
-        let mut counts = [0; KINDS];
-        let mut sources = 0;
-        let mut start = job.dep_start(first);
-        for index in first..spec.len() as u32 {
-            let end = spec.dep_ends[index as usize] as usize;
-            let deps = &spec.deps[start..end];
-            start = end;
-            let task = &job.tasks[index as usize];
-            if task.uses == 0 || task.state != State::Idle {
-                counts[task.state.kind()] += 1;
-                continue;
-            }
-            let mut missing = 0;
-            for &dep in deps {
-                let there = if dep & EXTERNAL == 0 {
-                    job.tasks[dep as usize].state.available()
-                } else {
-                    available[(dep & !EXTERNAL) as usize]
-                };
-                missing += u32::from(!there);
-            }
-            let lane = if task.has(flag::LANED) { job.lane_of(index) } else { 0 };
-            let stuck = some_lane_is_infeasible && job.lanes[lane as usize].infeasible.is_some();
-            let orphaned = failed && deps.iter().any(|dep| dep & EXTERNAL != 0);
-            let state = if missing > 0 || stuck { State::Waiting { missing } } else { State::Ready };
-            if stuck || orphaned {
-                hopeless.push(index);
-            }
-            if state == State::Ready {
-                match lane {
-                    0 => sources += 1,
-                    _ => job.lanes[lane as usize].enter(index),
-                }
-            }
-            job.tasks[index as usize].state = state;
-            counts[state.kind()] += 1;
-        }
-        job.lanes[0].ready += sources;
-        job.lanes[0].ahead += sources;
-        job.counts.iter_mut().zip(counts).for_each(|(all, new)| *all += new);
-        let ready: &mut ReadyLanes = &mut self.ready;
-        ready.total += counts[State::Ready.kind()] as usize;
-        for lane in 0..job.lanes.len() as u32 {
-            if job.lanes[lane as usize].ready > 0 && !job.lanes[lane as usize].listed {
-                job.list(lane, ready);
-            }
-        }
-        hopeless
-    }
-}
-
-impl Job {
-    fn sort_into_lanes(&mut self) {
-        let spec = self.spec.clone();
-        let mut known: FxHashMap<(i32, Rule), u32> = FxHashMap::default();
-        let mut previous: Option<(&WireOptions, u32)> = None;
-        for (index, options) in &spec.options {
-            let same = |p: &WireOptions| {
-                p.priority == options.priority
-                    && p.worker == options.worker
-                    && p.tag == options.tag
-                    && p.memory == options.memory
-                    && p.timeout_ms.is_some() == options.timeout_ms.is_some()
-            };
-            let lane = match previous {
-                Some((p, lane)) if same(p) => lane,
-                _ => {
-                    let rule = Rule {
-                        worker: options.worker.clone(),
-                        tag: options.tag.clone(),
-                        memory: options.memory.unwrap_or(0),
-                        timed: options.timeout_ms.is_some(),
-                        alone: false,
-                    };
-                    if options.priority == 0 && rule == Rule::default() {
-                        0
-                    } else {
-                        let lanes = &mut self.lanes;
-                        *known.entry((options.priority, rule)).or_insert_with_key(|(priority, rule)| {
-                            let rule = (*rule != Rule::default()).then(|| Arc::new(rule.clone()));
-                            let members = Some(Vec::new());
-                            let priority = spec.priority.saturating_add(*priority);
-                            lanes.push(Lane { priority, rule, members, ..Lane::default() });
-                            lanes.len() as u32 - 1
-                        })
-                    }
-                }
-            };
-            previous = Some((options, lane));
-            self.option_lanes.push(lane);
-            let task = &mut self.tasks[*index as usize];
-            task.put(flag::OPTIONS, true);
-            if let Some(members) = &mut self.lanes[lane as usize].members {
-                members.push(*index);
-                task.put(flag::LANED, true);
-            }
-        }
-    }
-
-    /// Adds tasks at the end; says where they start.
-    fn append(&mut self, more: JobSpec) -> Start {
-        let spec = Arc::make_mut(&mut self.spec);
-        let start = Start {
-            task: spec.len() as u32,
-            data: spec.data.len(),
-            part: spec.parts.len(),
-            output: spec.outputs.len(),
-        };
-        self.claims += more.outputs.len() as u32;
-        spec.append(more);
-        self.tasks.resize(spec.len(), Task::default());
-        start
-    }
-
-    /// Where the dependencies of a task start.
-    fn dep_start(&self, index: u32) -> usize {
-        if index == 0 { 0 } else { self.spec.dep_ends[index as usize - 1] as usize }
-    }
-
-    /// Who is needed for the outputs, and by how many. Dependencies point down, so one sweep from the top finds out.
-    fn count_uses(&mut self, start: Start) {
-        let spec = &self.spec;
-        for (entry, (index, _)) in spec.data.iter().enumerate().skip(start.data) {
-            self.tasks[*index as usize].state = State::Data { entry: entry as u32 };
-        }
-        for (index, _) in &spec.parts[start.part..] {
-            self.tasks[*index as usize].put(flag::PART, true);
-            let maker = spec.deps(*index)[0];
-            self.tasks[maker as usize].put(flag::MAKER, true);
-        }
-        for output in &spec.outputs[start.output..] {
-            let task = &mut self.tasks[output.index as usize];
-            task.uses = 1;
-            task.put(flag::CLAIMED, true);
-            task.put(flag::WANTED, output.deliver);
-        }
-        if spec.deps.is_empty() {
-            return;
-        }
-        let mut end = spec.deps.len();
-        for index in (start.task as usize..spec.len()).rev() {
-            let start = if index == 0 { 0 } else { spec.dep_ends[index - 1] as usize };
-            if self.tasks[index].uses > 0 {
-                for &dep in &spec.deps[start..end] {
-                    if dep & EXTERNAL == 0 {
-                        self.tasks[dep as usize].uses += 1;
-                    } else {
-                        self.external_inputs[(dep & !EXTERNAL) as usize].uses += 1;
-                    }
-                }
-            }
-            end = start;
-        }
-    }
-
-    /// Who uses whom, from task `first` on. Those need nothing before it.
-    fn index_dependents(&mut self, first: u32) {
-        let spec = &self.spec;
-        if spec.deps.is_empty() {
-            return;
-        }
-        let n = spec.len() as u32;
-        let row = |dep: u32| (if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) } - first) as usize;
-        let mut start = self.dep_start(first);
-        // Counts, then the starts of rows, which move to their ends as the rows are filled.
-        let mut ends = vec![0u32; (n - first) as usize + self.external_inputs.len()];
-        for &dep in &spec.deps[start..] {
-            ends[row(dep)] += 1;
-        }
-        let mut sum = self.dependents.len() as u32;
-        // Tasks before the first that has dependencies have had no row.
-        self.dependent_ends.resize(first as usize, sum);
-        for end in &mut ends {
-            sum += std::mem::replace(end, sum);
-        }
-        self.dependents.resize(sum as usize, 0);
-        for (index, &end) in spec.dep_ends.iter().enumerate().skip(first as usize) {
-            for &dep in &spec.deps[start..end as usize] {
-                let at = &mut ends[row(dep)];
-                self.dependents[*at as usize] = index as u32;
-                *at += 1;
-            }
-            start = end as usize;
-        }
-        self.dependent_ends.append(&mut ends);
-    }
-}
-
-/// Where the new tasks of a job start.
-#[derive(Clone, Copy, Default)]
-struct Start {
-    task: u32,
-    data: usize,
-    part: usize,
-    output: usize,
-}
-
-/// What can be said of more tasks of a job, and of all together.
-fn check_more(spec: &JobSpec, more: &JobSpec) -> Result<(), SubmitError> {
-    check_shape(more)?;
-    if !spec.externals.is_empty() || !more.externals.is_empty() || !more.options.is_empty() || more.broadcast {
-        return malformed(
-            "more tasks of an open job have externals, options or a broadcast, which only whole jobs have",
-        );
-    }
-    let fits = |a: usize, b: usize| a.saturating_add(b) < EXTERNAL as usize;
-    if !fits(spec.len(), more.len())
-        || !fits(spec.bodies.len(), more.bodies.len())
-        || !fits(spec.deps.len(), more.deps.len())
-    {
-        return malformed(
-            "its tasks take more than 2 GiB of encoded arguments; scatter the large ones, or map fewer at once",
-        );
-    }
-    Ok(())
-}
-
-/// Everything that can be said of a spec by itself.
-fn check_shape(spec: &JobSpec) -> Result<(), SubmitError> {
-    let n = spec.len();
-    if n >= EXTERNAL as usize || spec.externals.len() >= EXTERNAL as usize {
-        return malformed("too many tasks");
-    }
-    if spec.dep_ends.len() != n {
-        return malformed(format!("{n} tasks, but dependencies of {}", spec.dep_ends.len()));
-    }
-    check_ends("bodies", &spec.body_ends, spec.bodies.len())?;
-    check_ends("dependencies", &spec.dep_ends, spec.deps.len())?;
-    check_deps(spec)?;
-    check_indexes("outputs", n, spec.outputs.iter().map(|o| o.index))?;
-    check_indexes("options", n, spec.options.iter().map(|(index, _)| *index))?;
-    check_indexes("data", n, spec.data.iter().map(|(index, _)| *index))?;
-    for (index, _) in &spec.data {
-        if !spec.deps(*index).is_empty() || !spec.body(*index).is_empty() {
-            return malformed(format!("task {index} has a given value, and yet a program or dependencies"));
-        }
-    }
-    check_parts(spec)
-}
-
-fn check_parts(spec: &JobSpec) -> Result<(), SubmitError> {
-    if spec.parts.is_empty() {
-        return Ok(());
-    }
-    check_indexes("parts", spec.len(), spec.parts.iter().map(|(index, _)| *index))?;
-    let (mut is_part, mut is_maker) = (vec![false; spec.len()], vec![false; spec.len()]);
-    for &(index, _) in &spec.parts {
-        match spec.deps(index) {
-            &[maker] if maker & EXTERNAL == 0 && spec.body(index).is_empty() => {
-                is_part[index as usize] = true;
-                is_maker[maker as usize] = true;
-            }
-            _ => return malformed(format!("task {index} is a part, but not just of one other task's result")),
-        }
-    }
-    let mut makers = (0..spec.len()).filter(|index| is_maker[*index]);
-    let given = |index: usize| spec.data.binary_search_by_key(&(index as u32), |(index, _)| *index).is_ok();
-    if let Some(index) = makers.find(|index| is_part[*index] || given(*index)) {
-        return malformed(format!("task {index} has parts and does not run"));
-    }
-    if let Some((index, _)) = spec.options.iter().find(|(index, _)| is_part[*index as usize]) {
-        return malformed(format!("task {index} is a part, and yet has options"));
-    }
-    let whole = |index: u32| is_maker[index as usize];
-    let used_whole = |index: u32| {
-        let mut deps = spec.deps(index).iter().filter(|dep| **dep & EXTERNAL == 0);
-        !is_part[index as usize] && deps.any(|dep| whole(*dep))
-    };
-    if spec.outputs.iter().any(|output| whole(output.index)) || (0..spec.len() as u32).any(used_whole) {
-        return malformed("the result of a task that has parts is used as a whole");
-    }
-    Ok(())
-}
-
-fn check_ends(what: &str, ends: &[u32], len: usize) -> Result<(), SubmitError> {
-    let mut last = 0;
-    for (index, &end) in ends.iter().enumerate() {
-        if end < last {
-            return malformed(format!("the {what} of task {index} end before they begin"));
-        }
-        last = end;
-    }
-    if last as usize != len {
-        return malformed(format!("the {what} end at {last}, but there are {len}"));
-    }
-    Ok(())
-}
-
-fn check_deps(spec: &JobSpec) -> Result<(), SubmitError> {
-    let n = spec.len() as u32;
-    // Who named a task last; needed for long lists only.
-    let mut named: Vec<u32> = Vec::new();
-    let mut start = 0;
-    for index in 0..n {
-        let end = spec.dep_ends[index as usize] as usize;
-        let deps = &spec.deps[start..end];
-        start = end;
-        for &dep in deps {
-            let bound = if dep & EXTERNAL == 0 { index } else { spec.externals.len() as u32 };
-            if dep & !EXTERNAL >= bound {
-                return malformed(format!("task {index} depends on {dep:#x}, which does not come before it"));
-            }
-        }
-        let twice = if deps.len() <= 8 {
-            deps.iter().enumerate().any(|(at, dep)| deps[..at].contains(dep))
-        } else {
-            named.resize(spec.len() + spec.externals.len(), u32::MAX);
-            deps.iter().any(|&dep| {
-                let row = if dep & EXTERNAL == 0 { dep } else { n + (dep & !EXTERNAL) };
-                std::mem::replace(&mut named[row as usize], index) == index
-            })
-        };
-        if twice {
-            return malformed(format!("task {index} names a dependency twice"));
-        }
-    }
-    Ok(())
-}
-
-fn check_indexes(what: &str, n: usize, indexes: impl Iterator<Item = u32>) -> Result<(), SubmitError> {
-    let mut next = 0;
-    for index in indexes {
-        if index < next || index as usize >= n {
-            return malformed(format!("the {what} name task {index}, out of order or range"));
-        }
-        next = index + 1;
-    }
-    Ok(())
 }

@@ -11,10 +11,10 @@ mod together;
 pub(crate) mod waiter;
 
 use crate::error::TaskError;
-use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
+use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ids::TaskId;
 use crate::lazy_map::{LazyMap, LazyVec};
@@ -43,8 +43,9 @@ enum Labels {
 pub(crate) enum Again {
     /// Whoever runs the tasks knows.
     Elsewhere,
-    /// The calls of the outputs, each until it has succeeded or nobody holds its result any more.
-    Calls(SmallVec<[Option<Arc<Node>>; 1]>),
+    /// The calls of the outputs, each until it has succeeded or nobody holds its result any more, and what is added to
+    /// their priorities.
+    Calls { calls: SmallVec<[Option<Arc<Node>>; 1]>, priority: i32 },
     /// The map that it is, until all calls have succeeded.
     Map(Arc<MapTasks>),
 }
@@ -54,7 +55,8 @@ impl Again {
         match graph {
             Graph::Dag(dag) => {
                 let outputs = dag.outputs();
-                Self::Calls(outputs.iter().map(|&id| Some(Arc::clone(&dag.nodes[id as usize]))).collect())
+                let calls = outputs.iter().map(|&id| Some(Arc::clone(&dag.nodes[id as usize]))).collect();
+                Self::Calls { calls, priority: dag.priority }
             }
             Graph::Map(map) => Self::Map(Arc::clone(map)),
         }
@@ -63,7 +65,7 @@ impl Again {
     /// Takes the call of an output.
     fn take(&mut self, index: u32) -> Option<Arc<Node>> {
         match self {
-            Self::Calls(calls) => calls.get_mut(index as usize)?.take(),
+            Self::Calls { calls, .. } => calls.get_mut(index as usize)?.take(),
             Self::Elsewhere | Self::Map(_) => None,
         }
     }
@@ -310,20 +312,30 @@ impl Submission {
     }
 
     /// The call of an output that has failed, to run it again, if it is kept here.
-    pub(crate) fn failed_call(&self, index: u32) -> Option<Arc<Node>> {
-        let map = {
+    pub(crate) fn failed_call(&self, index: u32) -> Option<Dag> {
+        enum Kept {
+            Call(Arc<Node>, i32),
+            Map(Arc<MapTasks>),
+        }
+        let kept = {
             let state = self.state.lock();
             if !matches!(state.results.get(index), ResultState::Failed(_)) {
                 return None;
             }
             match &state.again {
                 Again::Elsewhere => return None,
-                Again::Calls(calls) => return calls.get(index as usize)?.clone(),
-                Again::Map(map) => Arc::clone(map),
+                Again::Calls { calls, priority } => Kept::Call(calls.get(index as usize)?.clone()?, *priority),
+                Again::Map(map) => Kept::Map(Arc::clone(map)),
             }
         };
-        // The value's own code runs here.
-        Some(map.node(index))
+        let (node, priority) = match kept {
+            Kept::Call(node, priority) => (node, priority),
+            // The value's own code runs here.
+            Kept::Map(map) => (map.node(index), map.priority),
+        };
+        let mut dag = Dag::of(&[&node]);
+        dag.priority = priority;
+        Some(dag)
     }
 
     /// Lets go of the calls of outputs that nobody holds any more.

@@ -4,14 +4,16 @@
 //! does these for it, and the simulation in `sim` plays them.
 
 use crate::error::Result;
-use crate::ids::{Attempt, SessionId, TaskId, WorkerId};
+use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{FileId, SegmentId};
+use crate::job::JobSpec;
 use crate::memory::oom::Verdict;
 use crate::message::{Malformed, ToSession, ToWorker};
+use crate::scheduler::{Prepared, SubmitError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,10 @@ pub(crate) trait Effects {
     type Page: WorkerPage;
 
     fn now(&self) -> Instant;
+
+    /// Has a large graph prepared by another thread, and the core told by [`Core::prepared`](super::core::Core::prepared).
+    /// Some: it is done already.
+    fn prepare(&mut self, job: JobId, spec: JobSpec) -> Option<std::result::Result<Prepared, SubmitError>>;
 
     /// Starts a worker: its process, its connection and its control page. The answer is the process's number.
     fn spawn(&mut self, worker: WorkerId) -> Result<u32>;

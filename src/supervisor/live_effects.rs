@@ -3,13 +3,13 @@
 use super::actor::Supervisor;
 use super::connection::Connection;
 use super::effects::{Effects, GaugeValues, Timer, WorkerPage};
-use super::messages::{ReturnSegments, SessionMessage};
+use super::messages::{PreparedJob, ReturnSegments, SessionMessage};
 use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, Result};
 use crate::host::{self, Hosted, report};
-use crate::ids::{Attempt, SessionId, TaskId, WorkerId};
+use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
@@ -18,11 +18,14 @@ use crate::ipc::process_tree::{kill_group, undo};
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{Attachments, FileId, SegmentId};
 use crate::ipc::start;
+use crate::job::JobSpec;
 use crate::memory::oom::{Killer, Verdict};
 use crate::memory::process::{Statm, with_descendants};
 use crate::message::{Malformed, ToSession, ToWorker};
 use crate::remote::Remote;
+use crate::scheduler::{Prepared, SubmitError};
 use crate::settings::{Settings, StartMethod};
+use crate::task::call::guarded;
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
 use std::os::unix::process::CommandExt;
@@ -227,6 +230,23 @@ impl LiveEffects {
 
 impl Effects for LiveEffects {
     type Page = ControlPage;
+
+    fn prepare(&mut self, job: JobId, spec: JobSpec) -> Option<std::result::Result<Prepared, SubmitError>> {
+        let spec = Arc::new(spec);
+        let prepare = move |spec| {
+            guarded(|| Ok(Prepared::new(job, spec)))
+                .unwrap_or_else(|fault| Err(SubmitError::Malformed(fault.to_string())))
+        };
+        if let Some(supervisor) = self.supervisor.clone() {
+            let spec = Arc::clone(&spec);
+            let body = move || supervisor.do_send(PreparedJob { job, prepared: prepare(spec) });
+            match std::thread::Builder::new().name("swath-intake".to_string()).spawn(body) {
+                Ok(_) => return None,
+                Err(e) => report!(Warn, "no thread to prepare a large graph with: {e}; others wait for it"),
+            }
+        }
+        Some(prepare(spec))
+    }
 
     fn now(&self) -> Instant {
         Instant::now()

@@ -3,9 +3,10 @@
 use super::actor::Supervisor;
 use super::core::{Core, Overview};
 use crate::error::DeathCause;
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::{JobId, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::message::ToSession;
+use crate::scheduler::{Prepared, SubmitError};
 use actix::prelude::*;
 
 #[derive(Message)]
@@ -88,6 +89,14 @@ pub(crate) struct ScaleTo(pub(crate) usize);
 #[rtype(result = "()")]
 pub(crate) struct ReturnSegments;
 
+/// A large graph has been prepared, or is refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(in crate::supervisor) struct PreparedJob {
+    pub(in crate::supervisor) job: JobId,
+    pub(in crate::supervisor) prepared: Result<Prepared, SubmitError>,
+}
+
 impl Handler<Wake> for Supervisor {
     type Result = ();
 
@@ -155,6 +164,14 @@ impl Handler<ReturnSegments> for Supervisor {
 
     fn handle(&mut self, _: ReturnSegments, ctx: &mut Context<Self>) {
         self.with(ctx, Core::return_segments);
+    }
+}
+
+impl Handler<PreparedJob> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, PreparedJob { job, prepared }: PreparedJob, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, effects| core.prepared(job, prepared, effects));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a task may ask about itself while it runs.
 
+use crate::ids::TaskId;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -28,6 +29,14 @@ pub(crate) trait TaskScope {
     /// The task is about to wait for other tasks: another task uses its thread until what this gives is dropped. `None`
     /// where no other task can.
     fn step_aside(&self) -> Option<Aside>;
+    /// The priority of the task, which what it submits inherits, where that is known here.
+    fn priority(&self) -> i32 {
+        0
+    }
+    /// The name of the task among the supervisor's, who knows its priority.
+    fn id(&self) -> Option<TaskId> {
+        None
+    }
 }
 
 /// Whoever drops this takes the place of a task that has waited, on any thread.
@@ -55,6 +64,16 @@ impl Drop for Entered {
 
 fn current() -> Option<Rc<dyn TaskScope>> {
     SCOPES.try_with(|s| s.borrow().last().cloned()).ok().flatten()
+}
+
+/// The priority of the task that runs on this thread; 0 outside of one.
+pub(crate) fn priority() -> i32 {
+    current().map_or(0, |scope| scope.priority())
+}
+
+/// The name of the task that runs on this thread of a worker.
+pub(crate) fn id() -> Option<TaskId> {
+    current()?.id()
 }
 
 /// Runs one attempt of a task in this process: from `deadline` on, it counts as cancelled.

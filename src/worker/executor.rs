@@ -32,6 +32,9 @@ const BATCH: usize = 128;
 /// How long results may wait while short tasks run: a few times what it takes to send them, since other workers may wait for
 /// them.
 const LINGER: Duration = Duration::from_micros(50);
+/// How long a thread goes on with tasks that are here before it looks whether a message has come: one that overtakes them
+/// must not wait for the watcher.
+const LOOK: Duration = Duration::from_micros(250);
 
 impl Worker {
     pub(super) fn work_as_thread(&'static self, thread: usize) {
@@ -39,10 +42,12 @@ impl Worker {
         let _entered = crate::submission::context::enter(scope.clone());
         let mut meter = TickMeter::start();
         let mut sent = ticks();
+        let mut looked = sent;
+        let mut look = false;
         // When the last task ended, if the next one was queued already: one reading of the clock serves both.
         let mut now = None;
         loop {
-            match self.next(thread, &mut now) {
+            match self.next(thread, look, &mut now) {
                 Next::Leave => return,
                 Next::Run(task) => {
                     let (suspect, overtakes) = (task.suspect, task.rank < LAST);
@@ -53,6 +58,10 @@ impl Worker {
                     let began = now.unwrap_or_else(ticks);
                     let (waiting, ended) = self.run(task, began, &scope, &mut meter);
                     now = Some(ended);
+                    look = meter.between(looked, ended) > LOOK;
+                    if look {
+                        looked = ended;
+                    }
                     if suspect || overtakes || waiting >= BATCH || meter.between(sent, ended) > LINGER {
                         self.send_finished();
                         sent = ended;

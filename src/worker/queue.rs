@@ -36,7 +36,8 @@ pub(super) enum Next {
 }
 
 impl Worker {
-    pub(super) fn next(&self, thread: usize, now: &mut Option<u64>) -> Next {
+    /// What a thread does next; with `look`, it reads first what has come meanwhile, if nobody else does.
+    pub(super) fn next(&self, thread: usize, look: bool, now: &mut Option<u64>) -> Next {
         let mut queue = self.queue.lock();
         let mut flushed = false;
         loop {
@@ -48,6 +49,11 @@ impl Worker {
                 return Next::Leave;
             }
             let paused = self.pause_reason(&queue).is_some();
+            if look && !flushed && !queue.reading && !queue.tasks.is_empty() && self.supervisor.poll(0) {
+                *now = None;
+                queue.reading = true;
+                return Next::Read;
+            }
             if !paused && let Some(task) = queue.tasks.pop() {
                 queue.running.push(task.id);
                 self.page.set_listening(true);

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::graph::node;
-use crate::ids::Attempt;
+use crate::ids::{Attempt, TaskId};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Token};
 use crate::job::Outcome;
@@ -121,6 +121,10 @@ impl TaskScope for WorkerScope {
             self.worker.waiting(true);
         }
         Some(Box::new(ExecutorAside { worker: self.worker, reasons: Arc::clone(&self.aside) }))
+    }
+
+    fn id(&self) -> Option<TaskId> {
+        self.task.get().map(|attempt| attempt.task)
     }
 }
 

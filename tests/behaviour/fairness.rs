@@ -49,6 +49,34 @@ pub fn a_graph_of_higher_priority_goes_first(client: &Client) {
     assert_eq!(client.gather(&nightly).unwrap(), vec![5; 200]);
 }
 
+/// What a task submits is as urgent as the task itself.
+pub fn what_a_task_submits_has_the_priority_of_the_task(client: &Client) {
+    fn urgent(n: u64) -> u64 {
+        let client = swath::current_client().unwrap();
+        let inner = client.map(sleepy, vec![2; n as usize]).unwrap();
+        client.gather(&inner).unwrap().len() as u64
+    }
+    let batch = batch(&client.with_priority(3), 200);
+    assert_eq!(client.with_priority(5).compute(&delayed(urgent).call(10)).unwrap(), 10);
+    let waiting = left(&batch);
+    assert!(client.mode() == Mode::Sync || waiting > 50, "it waited for the batch: {waiting} tasks are left");
+    assert_eq!(client.gather(&batch).unwrap(), vec![5; 200]);
+}
+
+/// What names a large graph is served, however soon it comes.
+pub fn a_large_graph_is_used_as_soon_as_it_is_submitted(client: &Client) {
+    let calls: Vec<_> = (0..20_000_u64).map(|x| delayed(|x: u64| x + 1).call(x)).collect();
+    let mut futures = client.submit_all(&calls).unwrap();
+    let sum = client.submit(&delayed(|a: u64, b: u64| a + b).call(&futures[0], &futures[19_999])).unwrap();
+    client.cancel(&futures[7]);
+    drop(futures.split_off(10_000));
+    assert_eq!(sum.result().unwrap(), 20_001);
+    assert_eq!(futures[9_999].result().unwrap(), 10_000);
+    // One that nobody ever asks about.
+    drop(client.submit_all(&calls).unwrap());
+    assert_eq!(client.compute(&calls[3]).unwrap(), 4);
+}
+
 /// Requests that never cease do not keep a batch from its end.
 pub fn a_batch_goes_on_beside_requests_that_never_cease(client: &Client) {
     if client.mode() == Mode::Sync {

@@ -158,8 +158,8 @@ const WORKLOADS: [Workload; 28] = [
     },
     Workload {
         name: "fair",
-        about: "one-task requests beside a batch of N tasks, and what the batch loses by them (--n)",
-        systems: &["swath-threads", "swath-processes", "floor-socketpair"],
+        about: "one-task requests beside a batch of N tasks; shares of two programs; results that four batches hold (--n)",
+        systems: &["swath-threads", "swath-processes", "swath-cluster", "floor-socketpair"],
         run: fair::run,
     },
     Workload {

@@ -101,16 +101,19 @@ pub(crate) enum Child {
     Failing,
     /// Sleeps until its input ends.
     Sleep,
+    /// Serves a local cluster until its input ends.
+    Serve,
 }
 
 impl Child {
-    pub(crate) const ALL: [(&'static str, Child); 6] = [
+    pub(crate) const ALL: [(&'static str, Child); 7] = [
         ("exec-child", Child::Exec),
         ("pong-child", Child::Pong),
         ("startup-child", Child::Startup),
         ("print-child", Child::Print),
         ("failing-child", Child::Failing),
         ("sleep-child", Child::Sleep),
+        ("serve-child", Child::Serve),
     ];
 }
 

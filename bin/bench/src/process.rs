@@ -2,7 +2,7 @@
 
 use crate::options::{Child, Options};
 use crate::report::{Outcome, require};
-use crate::{failing, floors, printing, startup};
+use crate::{failing, fair, floors, printing, startup};
 use std::process::{Command, Stdio};
 
 /// This executable, also when its file has been replaced.
@@ -30,6 +30,7 @@ pub(crate) fn child(child: Child, options: &Options) -> Outcome {
         Child::Print => printing::child(options),
         Child::Failing => failing::child(options),
         Child::Sleep => floors::sleep(),
+        Child::Serve => fair::serve(options),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct PoolJob {
     pub(super) position: u64,
     /// Who submitted it: the program, or a task.
     pub(super) program: Program,
+    /// The priority of the task that submitted it, which adds to that of each task.
+    pub(super) inherited: i32,
     /// The thread-time that its tasks have had, in nanoseconds.
     pub(super) attained: AtomicU64,
     pub(super) submission: Arc<Submission>,
@@ -82,6 +84,11 @@ impl PoolJob {
         let of_tasks = self.program == Program::TASKS;
         let level = if of_tasks { 0 } else { level_of(self.attained.load(Ordering::Relaxed)) };
         Place { priority: Reverse(priority), program: self.program, level, seq: self.position, job: 0, lane: 0 }
+    }
+
+    #[inline]
+    pub(super) fn priority(&self, id: u32) -> i32 {
+        self.inherited.saturating_add(self.graph.priority(id))
     }
 
     pub(super) fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {

@@ -420,6 +420,7 @@ impl ThreadPool {
         let job = Arc::new(PoolJob {
             position: queue_position(submission.number),
             program: if context::is_task() { Program::TASKS } else { Program::ONLY },
+            inherited: context::priority(),
             attained: AtomicU64::new(0),
             outputs: dag.outputs(),
             missing: (0..waiting).map(|id| AtomicU32::new(dag.refs(id).len() as u32)).collect(),
@@ -460,11 +461,11 @@ impl ThreadPool {
                 if let Some(result) = dag.held(id) {
                     held.extend(ResultHandle::of(result).map(|handle| (id, handle)));
                 } else if dag.refs(id).is_empty() {
-                    sources.entry(job.graph.priority(id)).or_default().push(id);
+                    sources.entry(job.priority(id)).or_default().push(id);
                 }
             }
         }
-        let map = matches!(job.graph, Graph::Map(_)).then(|| (job.graph.priority(0), SourceQueue::of_map(&job)));
+        let map = matches!(job.graph, Graph::Map(_)).then(|| (job.priority(0), SourceQueue::of_map(&job)));
         if map.is_some() || !sources.is_empty() {
             let sources = sources.into_iter().map(|(priority, ids)| (priority, SourceQueue::of(&job, ids))).chain(map);
             let mut queue = self.queue.lock();
@@ -554,9 +555,9 @@ impl Backend for ThreadPool {
 
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
         self.check_open()?;
-        let Some(node) = submission.failed_call(index) else { return Ok(()) };
+        let Some(dag) = submission.failed_call(index) else { return Ok(()) };
         if submission.reopen(index) {
-            let graph = Graph::Dag(Dag::of(&[&node]));
+            let graph = Graph::Dag(dag);
             let number = self.submissions.fetch_add(1, Ordering::Relaxed);
             // A failure of it is one of the first submission, which has the call.
             let again = Submission::new(number, self.clone(), &graph, Want::Handles, Again::Elsewhere);
@@ -612,7 +613,7 @@ impl Backend for ThreadPool {
             let id = job.outputs.get(index as usize).copied().unwrap_or(index);
             match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
                 0 => {
-                    let before = self.queue.lock().graphs.before(&job, job.graph.priority(id));
+                    let before = self.queue.lock().graphs.before(&job, job.priority(id));
                     Why::ReadyHere { threads: self.threads, before }
                 }
                 missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },

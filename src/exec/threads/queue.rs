@@ -268,7 +268,7 @@ impl ThreadPool {
     pub(super) fn push(&self, job: &Arc<PoolJob>, tasks: impl IntoIterator<Item = u32>) {
         let mut queue = self.queue.lock();
         for task in tasks {
-            queue.graphs.push(job, job.graph.priority(task), task);
+            queue.graphs.push(job, job.priority(task), task);
         }
         self.wake(&queue);
     }
@@ -286,7 +286,7 @@ impl ThreadPool {
     /// Whether something waits that goes before a task of a job.
     #[inline]
     pub(super) fn should_yield(&self, job: &PoolJob, id: u32) -> bool {
-        self.first.load(Ordering::Relaxed) < job.place(job.graph.priority(id)).rank()
+        self.first.load(Ordering::Relaxed) < job.place(job.priority(id)).rank()
     }
 
     fn note_first(&self, queue: &Queue) {

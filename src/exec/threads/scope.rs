@@ -47,6 +47,10 @@ impl TaskScope for ThreadScope {
         }
         Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
     }
+
+    fn priority(&self) -> i32 {
+        self.task.borrow().as_ref().map_or(0, |job| job.priority(self.id.get()))
+    }
 }
 
 /// A reason for which another thread runs in the place of this one.

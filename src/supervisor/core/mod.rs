@@ -10,6 +10,7 @@ mod check;
 mod clock;
 mod fleet;
 mod incoming;
+mod intake;
 mod loans;
 mod memory;
 mod outgoing;
@@ -36,6 +37,7 @@ use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::settings::Settings;
 use crate::task::image::BuildId;
 use fleet::{Fleet, Phase, WorkerProcess};
+use intake::Intake;
 use records::History;
 use sessions::Sessions;
 use std::time::{Duration, Instant};
@@ -60,6 +62,7 @@ pub(crate) struct Core {
     clock: Instant,
     fleet: Fleet,
     sessions: Sessions,
+    intake: Intake,
     loans: Loans,
     history: History,
     agenda: Agenda,
@@ -114,6 +117,7 @@ impl Core {
             clock: now,
             fleet: Fleet::default(),
             sessions: Sessions::default(),
+            intake: Intake::default(),
             loans: Loans::default(),
             history: History::new(settings.events),
             agenda: Agenda::default(),

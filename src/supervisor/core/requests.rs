@@ -10,7 +10,6 @@ use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
 use crate::status::{Explanation, LogLine, RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::effects::{Effects, WorkerPage};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What there is to see of a supervisor.
@@ -23,14 +22,13 @@ pub(crate) struct Overview {
 impl Core {
     /// Takes in a request of a session.
     pub(crate) fn request<E: Effects>(&mut self, session: SessionId, request: Request, fx: &mut E) {
+        let Some(request) = self.intake.pass(session, request) else { return };
         let job = |number| JobId { session, number };
         match request {
             Request::Submit { number, spec } => {
                 #[cfg(test)]
                 super::provoke::submission(&spec);
-                if let Err(e) = self.scheduler.submit(job(number), Arc::new(spec), self.now(fx)) {
-                    self.tell_session(session, ToSession::Refused { number, reason: e.to_string() }, fx);
-                }
+                self.submit(job(number), spec, fx);
             }
             Request::Grow { number, part } => {
                 if let Err(e) = self.scheduler.grow(job(number), part, self.now(fx)) {
@@ -199,6 +197,7 @@ impl Core {
     /// The client or the program that had the session has left.
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
         self.sessions.close(session);
+        self.intake.close(session);
         fx.close(session);
         self.scheduler.session_closed(session);
         let lent = self.loans.end(Borrower::Session(session));

@@ -2,13 +2,15 @@
 
 use super::worker::{SimPage, SimWorker, Start};
 use crate::error::{DeathCause, Error, Result};
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::{JobId, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, FileId, Segment, SegmentId};
+use crate::job::JobSpec;
 use crate::memory::oom::Verdict;
 use crate::message::{self, Malformed, ToSession, ToWorker};
+use crate::scheduler::{Prepared, SubmitError};
 use crate::supervisor::effects::{Effects, Timer};
 use fastrand::Rng;
 use std::cell::Cell;
@@ -54,6 +56,8 @@ pub(super) struct SimEffects {
     pub(super) threads: usize,
     /// How often no process could be started.
     pub(super) failed_starts: u32,
+    /// Large graphs that another thread prepares.
+    pub(super) preparing: Vec<(JobId, JobSpec)>,
 }
 
 impl SimEffects {
@@ -79,6 +83,7 @@ impl SimEffects {
             next_is_too_large: false,
             threads,
             failed_starts: 0,
+            preparing: Vec::new(),
         }
     }
 
@@ -105,6 +110,14 @@ impl Effects for SimEffects {
 
     fn now(&self) -> Instant {
         self.began + self.clock.get()
+    }
+
+    fn prepare(&mut self, job: JobId, spec: JobSpec) -> Option<std::result::Result<Prepared, SubmitError>> {
+        if self.rng.u8(0..4) == 0 {
+            return Some(Prepared::new(job, spec.into()));
+        }
+        self.preparing.push((job, spec));
+        None
     }
 
     fn spawn(&mut self, worker: WorkerId) -> Result<u32> {

@@ -28,6 +28,7 @@ use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::message::{FromWorker, Question, Request};
+use crate::scheduler::Prepared;
 use crate::settings::{RestartPolicy, Settings};
 use crate::task::image;
 use effects::SimEffects;
@@ -174,6 +175,10 @@ impl World {
             },
             rng,
         };
+        if world.rng.bool() {
+            let large = world.rng.usize(1..6);
+            world.core.prepare_from(large);
+        }
         world.core.start(&mut world.fx).unwrap();
         world.core.open_session(SessionId::CLIENT, SessionEnd::Client, &mut world.fx);
         world.fx.mail.insert(SessionId::CLIENT, VecDeque::new());
@@ -297,6 +302,19 @@ impl World {
         self.rng.choice(all)
     }
 
+    /// The core is told of a large graph that has been prepared; whether there was one.
+    fn bring_prepared(&mut self) -> bool {
+        let count = self.fx.preparing.len();
+        if count == 0 {
+            return false;
+        }
+        let (job, spec) = self.fx.preparing.swap_remove(self.rng.usize(0..count));
+        self.fx.in_actor = true;
+        self.core.prepared(job, Prepared::new(job, spec.into()), &mut self.fx);
+        self.follow_as_actor();
+        true
+    }
+
     fn some_session(&mut self) -> Option<SessionId> {
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();
         self.rng.choice(all)
@@ -381,7 +399,8 @@ impl World {
             (58..64, _) => drop(self.read_session(session)),
             (64..72, _) => drop(self.hear(session)),
             (72..75, _) => drop(self.let_go(session)),
-            (75..77, _) => drop(self.answer_calls()),
+            (75, _) => drop(self.answer_calls()),
+            (76, _) => drop(self.bring_prepared()),
             (77..81, Some(worker)) => self.unusual(worker),
             (81..83, Some(worker)) => self.hurt(worker),
             (83..86, Some(worker)) => drop(self.reap(worker)),
@@ -463,6 +482,7 @@ impl World {
                 moved |= self.let_go(id);
             }
             moved |= self.answer_calls();
+            moved |= self.bring_prepared();
             if moved || self.fx.workers.values().any(|w| w.moves() && !w.inbox.is_empty()) {
                 continue;
             }

@@ -1,0 +1,100 @@
+//! Large graphs on their way in. Another thread prepares them, so that meanwhile nobody waits but who asks about them.
+
+use super::Core;
+use crate::ids::{JobId, SessionId};
+use crate::job::JobSpec;
+use crate::message::{Question, Request, ToSession};
+use crate::scheduler::{Prepared, SubmitError};
+use crate::supervisor::effects::Effects;
+use rustc_hash::FxHashSet;
+use std::collections::VecDeque;
+
+/// A graph of more tasks is large: to prepare one of this size takes less than a millisecond.
+const LARGE: usize = 8192;
+
+pub(super) struct Intake {
+    large: usize,
+    preparing: FxHashSet<JobId>,
+    /// Requests about those graphs, and about graphs that use them or wait behind these, in the order in which they came.
+    held: VecDeque<(SessionId, Request)>,
+    /// The graphs among them.
+    behind: FxHashSet<JobId>,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { large: LARGE, preparing: FxHashSet::default(), held: VecDeque::new(), behind: FxHashSet::default() }
+    }
+}
+
+impl Intake {
+    /// Keeps a request back that is about a graph which is not here yet. The others are for the caller.
+    pub(super) fn pass(&mut self, session: SessionId, request: Request) -> Option<Request> {
+        if self.preparing.is_empty() {
+            return Some(request);
+        }
+        let lacks = |job: &JobId| self.preparing.contains(job) || self.behind.contains(job);
+        let named = |number| lacks(&JobId { session, number });
+        let waits = match &request {
+            Request::Submit { number, spec } => named(*number) || spec.externals.iter().any(|task| lacks(&task.job)),
+            Request::Grow { number, .. }
+            | Request::Release { number, .. }
+            | Request::Cancel { number, .. }
+            | Request::Deliver { number, .. }
+            | Request::Retry { number, .. } => named(*number),
+            Request::Ask { question: Question::Explain(job, _), .. } => lacks(job),
+            _ => false,
+        };
+        if !waits {
+            return Some(request);
+        }
+        if let Request::Submit { number, .. } = &request {
+            self.behind.insert(JobId { session, number: *number });
+        }
+        self.held.push_back((session, request));
+        None
+    }
+
+    /// The session has ended.
+    pub(super) fn close(&mut self, session: SessionId) {
+        self.held.retain(|(holder, _)| *holder != session);
+    }
+}
+
+impl Core {
+    pub(super) fn submit<E: Effects>(&mut self, job: JobId, spec: JobSpec, fx: &mut E) {
+        if spec.len() <= self.intake.large {
+            let taken = Prepared::new(job, spec.into()).and_then(|job| self.scheduler.take(job, self.now(fx)));
+            return self.tell_refused(job, taken, fx);
+        }
+        self.intake.preparing.insert(job);
+        if let Some(prepared) = fx.prepare(job, spec) {
+            self.prepared(job, prepared, fx);
+        }
+    }
+
+    /// A large graph can be taken in now, and then what waits for it.
+    pub(crate) fn prepared<E: Effects>(&mut self, job: JobId, prepared: Result<Prepared, SubmitError>, fx: &mut E) {
+        self.intake.preparing.remove(&job);
+        if self.sessions.ends.contains_key(&job.session) {
+            let taken = prepared.and_then(|job| self.scheduler.take(job, self.now(fx)));
+            self.tell_refused(job, taken, fx);
+        }
+        self.intake.behind.clear();
+        for (session, request) in std::mem::take(&mut self.intake.held) {
+            self.request(session, request, fx);
+        }
+    }
+
+    fn tell_refused<E: Effects>(&mut self, job: JobId, taken: Result<(), SubmitError>, fx: &mut E) {
+        if let Err(e) = taken {
+            self.tell_session(job.session, ToSession::Refused { number: job.number, reason: e.to_string() }, fx);
+        }
+    }
+
+    /// Graphs of more tasks are large.
+    #[cfg(test)]
+    pub(crate) fn prepare_from(&mut self, large: usize) {
+        self.intake.large = large;
+    }
+}
