@@ -346,7 +346,7 @@ fn a_stopped_worker_that_holds_a_result_is_replaced() {
     client.wait_for_workers(2, LONG).unwrap();
     let make = delayed(|x: i64| vec![x; 100_000]).on_worker("worker-0");
     let held = client.submit(&make.call(7)).unwrap();
-    client.wait(std::slice::from_ref(&held), WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(std::slice::from_ref(&held), WaitFor::All, LONG).unwrap();
     let pid_of = |name: &str| client.workers().unwrap().into_iter().find(|w| w.name == name).unwrap().pid;
     let holder = pid_of("worker-0");
     send_signal(holder, Signal::SIGSTOP);

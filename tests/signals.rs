@@ -333,7 +333,7 @@ fn sigterm_retires_a_worker_and_costs_no_run() {
         let make = delayed(|x: i64| vec![x; 100_000]);
         // A result that only one of the workers has moves when that goes.
         let kept = client.submit_all(&make.map(0..4)).unwrap();
-        client.wait(&kept, WaitFor::All, Some(LONG)).unwrap();
+        client.wait_timeout(&kept, WaitFor::All, LONG).unwrap();
         let runs = client.submit_all(&(0..8).map(|x| delayed(counted).call(&*file, x)).collect::<Vec<_>>()).unwrap();
         until("some run", || notes(&file).len() >= 2);
         let before = pids(&client);

@@ -453,24 +453,34 @@ impl Client {
     /// Waits until all, or any, of the futures are done (finished, failed or cancelled).
     ///
     /// # Errors
-    /// [`Error::Timeout`] when `timeout` is over before.
-    pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Option<Duration>) -> Result<()> {
-        match wait::wait(futures, how, timeout.and_then(|t| Instant::now().checked_add(t))) {
+    /// [`Error::Unsupported`] where it would wait for itself: in a waker, or in the drop of a value, of worker processes.
+    pub fn wait<T>(&self, futures: &[Future<T>], how: WaitFor) -> Result<()> {
+        match wait::wait(futures, how, None) {
             true => Ok(()),
-            false => Err(waited_in_vain(timeout)),
+            false => Err(waited_in_vain(None)),
         }
     }
 
-    /// [`wait`](Self::wait) for async code, without a time limit: that is up to a runtime's timer, or to
-    /// [`wait_timeout_async`](Self::wait_timeout_async).
+    /// [`wait`](Self::wait) with a time limit.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when `timeout` is over before; others as [`wait`](Self::wait).
+    pub fn wait_timeout<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Duration) -> Result<()> {
+        match wait::wait(futures, how, Instant::now().checked_add(timeout)) {
+            true => Ok(()),
+            false => Err(waited_in_vain(Some(timeout))),
+        }
+    }
+
+    /// [`wait`](Self::wait) for async code.
     pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) {
         wait::wait_async(futures, how).await;
     }
 
-    /// [`wait`](Self::wait) with a time limit for async code; a thread of its own keeps the time.
+    /// [`wait_timeout`](Self::wait_timeout) for async code; a thread of its own keeps the time.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// As [`wait_timeout`](Self::wait_timeout).
     pub async fn wait_timeout_async<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Duration) -> Result<()> {
         blocking::timeout(timeout, wait::wait_async(futures, how)).await?.ok_or(Error::Timeout { waited: timeout })
     }

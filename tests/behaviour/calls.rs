@@ -159,12 +159,12 @@ pub fn as_completed_gives_all(client: &Client) {
 
 pub fn wait_for_all_and_any(client: &Client) {
     let mut fs = client.map(inc, 0..20_i64).unwrap();
-    client.wait(&fs, WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(&fs, WaitFor::All, LONG).unwrap();
     assert!(fs.iter().all(Future::is_done));
-    client.wait(&fs, WaitFor::Any, None).unwrap();
+    client.wait(&fs, WaitFor::Any).unwrap();
     // A failed one is done, too.
     fs.push(client.submit(&delayed(|x: i64| 1 / x).call(0)).unwrap());
-    client.wait(&fs, WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(&fs, WaitFor::All, LONG).unwrap();
     assert_eq!(fs[20].status(), Status::Failed);
 }
 
@@ -178,7 +178,7 @@ pub fn time_limits_of_waits(client: &Client) {
     let short = Duration::from_millis(20);
     assert!(matches!(f.result_timeout(short), Err(Error::Timeout { waited }) if waited == short));
     assert!(matches!(f.result_timeout(Duration::ZERO), Err(Error::Timeout { .. })));
-    assert!(matches!(client.wait(from_ref(&f), WaitFor::Any, Some(short)), Err(Error::Timeout { .. })));
+    assert!(matches!(client.wait_timeout(from_ref(&f), WaitFor::Any, short), Err(Error::Timeout { .. })));
     assert_eq!(f.status(), Status::Pending);
     assert!(!f.is_done());
     let other = path(&dir, "never");
@@ -186,12 +186,12 @@ pub fn time_limits_of_waits(client: &Client) {
     assert!(matches!(client.compute_timeout(&lazy, short), Err(Error::Timeout { .. })));
     touch(&file);
     assert_eq!(f.result_timeout(LONG).unwrap(), 7);
-    client.wait(from_ref(&f), WaitFor::All, Some(Duration::ZERO)).unwrap();
+    client.wait_timeout(from_ref(&f), WaitFor::All, Duration::ZERO).unwrap();
 }
 
 pub fn the_longest_time_limits(client: &Client) {
     let f = client.submit(&delayed(inc).timeout(Duration::MAX).call(1)).unwrap();
-    client.wait(from_ref(&f), WaitFor::All, Some(Duration::MAX)).unwrap();
+    client.wait_timeout(from_ref(&f), WaitFor::All, Duration::MAX).unwrap();
     client.wait_for_workers(1, Duration::MAX).unwrap();
     assert_eq!(f.result_timeout(Duration::MAX).unwrap(), 2);
     assert_eq!(client.compute_timeout(f.delayed() + 1, Duration::MAX).unwrap(), 3);
@@ -423,7 +423,7 @@ pub fn status_and_debug(client: &Client) {
 pub fn a_mix_of_ready_and_failed(client: &Client) {
     let good = client.submit(&value(1)).unwrap();
     let bad = client.submit(&delayed(|x: i64| 1 / x).call(0)).unwrap();
-    client.wait(&[good.clone(), bad.clone()], WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(&[good.clone(), bad.clone()], WaitFor::All, LONG).unwrap();
     let error = delayed(add).call(&good, &bad).compute(client).unwrap_err();
     let task = error.task().unwrap();
     assert_eq!(task.key(), bad.key());

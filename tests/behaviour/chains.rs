@@ -128,7 +128,7 @@ pub fn arguments_are_let_go(client: &Client) {
     } else {
         assert!(none_left(), "failed");
         client.retry(&failed).unwrap();
-        client.wait(&[failed], WaitFor::All, None).unwrap();
+        client.wait(&[failed], WaitFor::All).unwrap();
     }
     let ones = client.map(one, (0..1000).map(|_| watched()).collect::<Vec<_>>()).unwrap();
     assert_eq!(client.gather(&ones).unwrap(), [1; 1000]);

@@ -350,7 +350,7 @@ pub fn unencodable_values(client: &Client) {
     assert_eq!(error.key(), bad.key());
     // Kept where it ran, and only then wanted here: by then nothing else is left of its graph.
     let future = client.submit(&bad).unwrap();
-    client.wait(std::slice::from_ref(&future), swath::WaitFor::All, None).unwrap();
+    client.wait(std::slice::from_ref(&future), swath::WaitFor::All).unwrap();
     let error = failed(future.result());
     assert!(matches!(error.cause(), Cause::Encode { .. }));
     assert_eq!((error.key(), error.name(), error.needed_by()), (&*bad.key(), "make", None));

@@ -97,7 +97,7 @@ pub fn of_cancelled_tasks(client: &Client) {
         std::thread::yield_now();
     }
     client.cancel(&future);
-    client.wait(&[future], WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(&[future], WaitFor::All, LONG).unwrap();
     while !client.events().unwrap().events().iter().any(|e| matches!(e.kind, EventKind::TaskCancelled { .. })) {
         assert!(began.elapsed() < LONG, "{:?}", client.events());
         std::thread::yield_now();

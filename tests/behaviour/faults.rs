@@ -10,7 +10,7 @@ fn ways(client: &Client, lazy: &Delayed<i64>) -> Vec<(&'static str, Error)> {
     let needs = lazy + 1;
     let last = needs.clone() * 2;
     let future = client.submit(lazy).unwrap();
-    client.wait(std::slice::from_ref(&future), WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(std::slice::from_ref(&future), WaitFor::All, LONG).unwrap();
     let later = client.submit(&(future.delayed() + 1)).unwrap();
     let kept = lazy.persist(client).unwrap();
     let all = client.persist(&vec![value(1), lazy.clone()]).unwrap();

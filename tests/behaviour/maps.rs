@@ -26,7 +26,7 @@ pub fn of_many_items(client: &Client) {
     assert_eq!(futures[MANY as usize - 1].result().unwrap(), MANY);
     assert!(client.gather(&futures).unwrap().into_iter().eq(1..=MANY));
     assert!(futures.iter().all(|f| f.status() == Status::Finished));
-    client.wait(&futures, WaitFor::All, None).unwrap();
+    client.wait(&futures, WaitFor::All).unwrap();
     let progress = client.progress();
     assert_eq!((progress.done, progress.failed, progress.total), (MANY, 0, MANY));
     // Each result stays as long as it has a handle, however many others go.
@@ -47,7 +47,7 @@ pub fn as_they_are_done(client: &Client) {
     seen.sort_unstable();
     assert_eq!(seen, wanted);
     let all = client.map(inc, 0..MANY).unwrap();
-    client.wait(&all[..10], WaitFor::Any, None).unwrap();
+    client.wait(&all[..10], WaitFor::Any).unwrap();
     let mut seen: Vec<u64> = client.as_completed(all).map(|f| f.result().unwrap()).collect();
     seen.sort_unstable();
     assert!(seen.into_iter().eq(1..=MANY));
@@ -182,7 +182,7 @@ pub fn retried_as_they_are_done(client: &Client) {
         }
     }
     assert_eq!((seen.len(), again.len()), (20, 10));
-    client.wait(&again, WaitFor::All, None).unwrap();
+    client.wait(&again, WaitFor::All).unwrap();
     seen.extend(again.iter().map(|f| f.result().unwrap()));
     seen.sort_unstable();
     assert!(seen.into_iter().eq(0..30));

@@ -185,7 +185,7 @@ pub fn a_part_that_failed_runs_again(client: &Client) {
 pub fn a_part_that_is_dropped_leaves_others(client: &Client) {
     let parts = delayed(|| vec![vec![1_u64; 100_000], vec![2; 200_000], vec![3; 300_000]]).call().unpack_list(3);
     let mut futures = client.submit_all(&parts).unwrap();
-    client.wait(&futures, WaitFor::All, None).unwrap();
+    client.wait(&futures, WaitFor::All).unwrap();
     let middle = futures.remove(1);
     drop(middle);
     assert_eq!(client.compute(&futures[1].delayed().map(sum)).unwrap(), 900_000);
@@ -289,7 +289,7 @@ pub fn they_are_moved_and_dropped_one_by_one(client: &Client) {
     let dropped = |number: u64| notes(&file).contains(&format!("dropped {number}"));
     let parts = delayed(make).call(&*file).unpack_list(4);
     let first = client.submit_all(&parts[..3]).unwrap();
-    client.wait(&first, WaitFor::All, None).unwrap();
+    client.wait(&first, WaitFor::All).unwrap();
     until("what nobody asked for is gone", || dropped(3));
     if client.mode() != Mode::Processes {
         // Here they are, as they were made.
@@ -394,7 +394,7 @@ fn parts_lost_with_their_worker_are_made_again() {
     let futures = client.submit_all(&parts).unwrap();
     // This one is here, too.
     assert_eq!(futures[0].result().unwrap()[7], 0);
-    client.wait(&futures, WaitFor::All, None).unwrap();
+    client.wait(&futures, WaitFor::All).unwrap();
     let worker = client.workers().unwrap().into_iter().find(|worker| worker.name == "worker-0").unwrap();
     send_signal(worker.pid, Signal::SIGKILL);
     until("it is gone", || !pids(&client).contains(&worker.pid));

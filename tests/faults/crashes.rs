@@ -204,7 +204,7 @@ impl serde::Serialize for EndsItsSender {
 /// One that a worker holds.
 fn ends_its_sender(client: &Client) -> Future<EndsItsSender> {
     let held = client.submit(&delayed(|n: usize| EndsItsSender(vec![u64::MAX; n])).call(4000_usize)).unwrap();
-    client.wait(std::slice::from_ref(&held), WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(std::slice::from_ref(&held), WaitFor::All, LONG).unwrap();
     held
 }
 
@@ -243,7 +243,7 @@ fn a_large_result_that_aborts_takes_no_others_with_it() {
     let many = client.submit_all(&delayed(|n: u64| vec![n; 3000]).map(0..20)).unwrap();
     let bad = ends_its_sender(&client);
     let more = client.submit_all(&delayed(|n: u64| vec![n; 3000]).map(20..40)).unwrap();
-    client.wait(&more, WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(&more, WaitFor::All, LONG).unwrap();
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| bad.result_timeout(LONG).map(drop));
         for (n, future) in (0..).zip(many.iter().chain(&more)) {

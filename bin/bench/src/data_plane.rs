@@ -40,7 +40,7 @@ impl Plane<'_> {
     /// An array that worker A has made; it is finished and stays there.
     fn produced(&self, k: u64) -> Outcome<Future<Buffer<f64>>> {
         let array = self.client.submit(&delayed(make_array).on_worker("worker-0").call(self.n, k))?;
-        self.client.wait(std::slice::from_ref(&array), WaitFor::All, None)?;
+        self.client.wait(std::slice::from_ref(&array), WaitFor::All)?;
         Ok(array)
     }
 

@@ -19,7 +19,7 @@ fn submit(client: &Client, via: &str, n: u64) -> Outcome<Vec<Future<u64>>> {
         };
         futures.push(client.submit(&call)?);
     }
-    client.wait(&futures, WaitFor::All, None)?;
+    client.wait(&futures, WaitFor::All)?;
     Ok(futures)
 }
 

@@ -134,7 +134,7 @@ impl Case {
         let began = Instant::now();
         let chunks: Vec<_> = (0..self.chunks).map(|_| delayed(make_array).call(self.n, 0)).collect();
         let chunks = client.submit_all(&chunks)?;
-        client.wait(&chunks, WaitFor::All, None)?;
+        client.wait(&chunks, WaitFor::All)?;
         if self.by_disk() {
             self.for_each_file(client, File::sync_data)?;
         }

@@ -64,7 +64,7 @@ impl Tasks {
         let mut shares = Vec::with_capacity(repeat);
         for _ in 0..repeat {
             let held = client.submit(&make())?;
-            client.wait(std::slice::from_ref(&held), WaitFor::All, None)?;
+            client.wait(std::slice::from_ref(&held), WaitFor::All)?;
             let tasks: Vec<_> = (0..self.n).map(|i| on(&held, i)).collect();
             let start = Instant::now();
             let sum: f64 = client.compute(&tasks)?.into_iter().sum();

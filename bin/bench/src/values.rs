@@ -110,7 +110,7 @@ fn ways<T: Data + PartialEq>(client: &Client, value: &T, repeat: usize) -> Outco
     for _ in 0..repeat {
         // It is there before it is asked for: what is measured is its way.
         let there = client.submit(&delayed(same::<T>).call(value.clone()))?;
-        client.wait(std::slice::from_ref(&there), WaitFor::All, None)?;
+        client.wait(std::slice::from_ref(&there), WaitFor::All)?;
         let start = Instant::now();
         let here = there.result()?;
         result.push(start.elapsed().as_secs_f64());

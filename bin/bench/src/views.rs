@@ -25,9 +25,9 @@ fn swath(report: &Report, system: &str, options: &Options, mib: usize) -> Outcom
     let repeat = options.quick_or(5, 200);
     let n = (mib as u64) << 17;
     let held = client.submit(&delayed(list).call(n))?;
-    client.wait(std::slice::from_ref(&held), WaitFor::All, None)?;
+    client.wait(std::slice::from_ref(&held), WaitFor::All)?;
     let both = client.submit(&delayed(pair).call(n))?;
-    client.wait(std::slice::from_ref(&both), WaitFor::All, None)?;
+    client.wait(std::slice::from_ref(&both), WaitFor::All)?;
     let params = |part: &str| json!({"part": part, "mib": mib});
     let metric = Metric::new("time", "us");
     let trip = micros(&client, repeat, &delayed(tasks::inc).call(1_u64), 2)?;
