@@ -6,7 +6,7 @@ use crate::job::JobSpec;
 use crate::message::{Question, Request, ToSession};
 use crate::scheduler::{Prepared, SubmitError};
 use crate::supervisor::effects::Effects;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
 /// A graph of more tasks is large: to prepare one of this size takes less than a millisecond.
@@ -14,16 +14,24 @@ const LARGE: usize = 8192;
 
 pub(super) struct Intake {
     large: usize,
-    preparing: FxHashSet<JobId>,
-    /// Requests about those graphs, and about graphs that use them or wait behind these, in the order in which they came.
+    preparing: FxHashMap<JobId, Uses>,
+    /// Requests about those graphs, about graphs that use them or wait behind these, and those that let go of what these
+    /// graphs use; in the order in which they came.
     held: VecDeque<(SessionId, Request)>,
     /// The graphs among them.
-    behind: FxHashSet<JobId>,
+    behind: FxHashMap<JobId, Uses>,
+}
+
+/// The graphs whose results one uses.
+type Uses = FxHashSet<JobId>;
+
+fn uses(spec: &JobSpec) -> Uses {
+    spec.externals.iter().map(|task| task.job).collect()
 }
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { large: LARGE, preparing: FxHashSet::default(), held: VecDeque::new(), behind: FxHashSet::default() }
+        Self { large: LARGE, preparing: FxHashMap::default(), held: VecDeque::new(), behind: FxHashMap::default() }
     }
 }
 
@@ -33,23 +41,26 @@ impl Intake {
         if self.preparing.is_empty() {
             return Some(request);
         }
-        let lacks = |job: &JobId| self.preparing.contains(job) || self.behind.contains(job);
+        let lacks = |job: &JobId| self.preparing.contains_key(job) || self.behind.contains_key(job);
         let named = |number| lacks(&JobId { session, number });
+        let used = |number| {
+            let job = JobId { session, number };
+            self.preparing.values().chain(self.behind.values()).any(|uses| uses.contains(&job))
+        };
         let waits = match &request {
             Request::Submit { number, spec } => named(*number) || spec.externals.iter().any(|task| lacks(&task.job)),
-            Request::Grow { number, .. }
-            | Request::Release { number, .. }
-            | Request::Cancel { number, .. }
-            | Request::Deliver { number, .. }
-            | Request::Retry { number, .. } => named(*number),
+            Request::Release { number, .. } | Request::Cancel { number, .. } => named(*number) || used(*number),
+            Request::Grow { number, .. } | Request::Deliver { number, .. } | Request::Retry { number, .. } => {
+                named(*number)
+            }
             Request::Ask { question: Question::Explain(job, _), .. } => lacks(job),
             _ => false,
         };
         if !waits {
             return Some(request);
         }
-        if let Request::Submit { number, .. } = &request {
-            self.behind.insert(JobId { session, number: *number });
+        if let Request::Submit { number, spec } = &request {
+            self.behind.insert(JobId { session, number: *number }, uses(spec));
         }
         self.held.push_back((session, request));
         None
@@ -67,7 +78,7 @@ impl Core {
             let taken = Prepared::new(job, spec.into()).and_then(|job| self.scheduler.take(job, self.now(fx)));
             return self.tell_refused(job, taken, fx);
         }
-        self.intake.preparing.insert(job);
+        self.intake.preparing.insert(job, uses(&spec));
         if let Some(prepared) = fx.prepare(job, spec) {
             self.prepared(job, prepared, fx);
         }
