@@ -64,6 +64,7 @@ mod ipc;
 mod job;
 mod lazy_map;
 pub mod local;
+mod machine;
 mod memory;
 mod message;
 mod remote;

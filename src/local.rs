@@ -17,12 +17,14 @@
 //! ```
 
 pub use crate::daemon::paths::DEFAULT_NAME;
+pub use crate::machine::{AvailableMemory, Bound, Machine};
 pub use crate::settings::sizes::{WorkerSize, describe_sizes};
 pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
 use crate::client::Builder;
 use crate::daemon::paths::ClusterPaths;
 use crate::error::Result;
+use crate::memory::limit::untold;
 use crate::message::{Attached, Control};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +64,15 @@ fn done(cluster: impl AsRef<Path>, command: Control) -> Result<()> {
 #[must_use]
 pub fn version() -> String {
     crate::version::describe()
+}
+
+/// What this program may use of the machine: the least of what there is, what its affinity allows, and what every enclosing
+/// control group has (version 1 or 2). Shares of memory, sizes and defaults are of this.
+///
+/// # Errors
+/// [`Error::Resource`](crate::Error::Resource) where the system does not tell its memory.
+pub fn machine() -> Result<Machine> {
+    Machine::read().map_err(untold)
 }
 
 /// What a running cluster does.

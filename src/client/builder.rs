@@ -12,14 +12,15 @@ use crate::exec::threads::ThreadPool;
 use crate::fairness::WEIGHTS;
 use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
-use crate::memory::limit::MemoryLimit;
-use crate::memory::machine::available_memory;
+use crate::machine::{Machine, available_memory, cores};
+use crate::memory::limit::{MemoryLimit, untold};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
 use crate::task::image::outside_executable;
+use crate::units::{HumanBytes, counted};
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,8 +109,32 @@ impl Default for Builder {
     }
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
+/// How much shared memory there may be, if nothing is said: a half of what is available, no more than the limits of all
+/// workers, and no more than these leave of the machine, but for a tenth of it.
+fn shared_by_default(machine: &Machine, available: u64, limits: Option<u64>) -> u64 {
+    let half = available / 2;
+    let Some(limits) = limits else { return half };
+    let left = machine.memory_bytes.saturating_sub(limits).max(machine.memory_bytes / 10);
+    half.min(limits).min(left)
+}
+
+/// Warns where the limits of all workers and the shared memory are more than there is: then they protect nobody.
+fn warn_of_excess(machine: &Machine, workers: usize, limit: Option<u64>, shared: u64) {
+    let all = limit.unwrap_or(0).saturating_mul(workers as u64).saturating_add(shared);
+    if all <= machine.memory_bytes {
+        return;
+    }
+    let limits = limit.map_or(String::new(), |limit| {
+        format!("{} with a memory limit of {} each and ", counted(workers as u64, "worker"), HumanBytes(limit))
+    });
+    log::warn!(
+        "{limits}{} of shared memory are {}, and there are {} ({}): lower `memory_limit`, `shared_memory_limit` or the number \
+         of workers",
+        HumanBytes(shared),
+        HumanBytes(all),
+        HumanBytes(machine.memory_bytes),
+        machine.memory_bound
+    );
 }
 
 /// By convention `/var/tmp` is on a disk, while `/tmp` is often memory.
@@ -203,10 +228,11 @@ impl Builder {
         self
     }
 
-    /// How much shared memory all values of this client may take together. Default: half of what the machine has
-    /// available when the client starts, and not more than all workers' limits together.
+    /// How much shared memory all values of this client may take together. Default: half of what is available when the client
+    /// starts, not more than all workers' limits together, and not more than these leave of the memory, but for a tenth of it.
     ///
-    /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine.
+    /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine; in a control group it
+    /// counts there. Where all limits together are more than the memory of machine or group, `build` logs a warning.
     pub fn shared_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.shared_memory_limit = limit.into();
         self
@@ -284,6 +310,19 @@ impl Builder {
     }
 
     /// Sets an environment variable for the workers, beside those of this process.
+    ///
+    /// Libraries with threads of their own would have as many for each worker as there are cores. So that all workers together
+    /// have no more, each gets its share, the cores divided by the number of workers and at least 1, in `RAYON_NUM_THREADS`,
+    /// `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS` and `POLARS_MAX_THREADS`; but for those that this process
+    /// has in its environment, or that are set here.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::builder().workers(1).worker_env("OMP_NUM_THREADS", "3").build()?;
+    /// let threads = delayed(|| std::env::var("OMP_NUM_THREADS").ok()).call();
+    /// assert_eq!(client.compute(&threads)?.as_deref(), Some("3"));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     pub fn worker_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.worker_env.push((name.into(), value.into()));
         self
@@ -519,9 +558,10 @@ impl Builder {
         let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
         let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
-        let half = available_memory()? / 2;
+        let (machine, available) = (Machine::read().map_err(untold)?, available_memory().map_err(untold)?.bytes);
         let shared_memory = self.shared_memory_limit.of_all().map_err(|e| e.about("shared_memory_limit"))?;
-        let shared_memory = shared_memory.unwrap_or(all.map_or(half, |all| all.min(half)));
+        let shared_memory = shared_memory.unwrap_or_else(|| shared_by_default(&machine, available, all));
+        warn_of_excess(&machine, workers, memory_limit, shared_memory);
         let mut tags = vec![Vec::new(); workers];
         for (index, more) in &self.worker_tags {
             match tags.get_mut(*index) {
@@ -530,6 +570,7 @@ impl Builder {
             }
         }
         Ok(Settings {
+            machine,
             workers,
             threads,
             memory_limit,

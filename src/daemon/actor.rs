@@ -143,6 +143,7 @@ impl Daemon {
             uptime_seconds: self.began.elapsed().as_secs_f64(),
             socket: self.paths.socket.clone(),
             directory: std::env::current_dir().unwrap_or_default(),
+            machine: self.settings.machine.clone(),
             workers: self.settings.workers,
             threads: self.settings.threads,
             memory_limit: self.settings.memory_limit,

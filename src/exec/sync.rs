@@ -1,6 +1,7 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
+use super::on_machine;
 use super::queries::answer_in_process;
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
@@ -243,7 +244,7 @@ impl Backend for SyncExecutor {
 
     fn describe(&self) -> String {
         let state = if self.is_closed() { "closed" } else { "running" };
-        format!("sync client: tasks run in the calling thread, {state}")
+        format!("sync client: tasks run in the calling thread{}, {state}", on_machine())
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {

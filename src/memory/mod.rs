@@ -7,7 +7,6 @@
 
 pub(crate) mod leak;
 pub(crate) mod limit;
-pub(crate) mod machine;
 pub(crate) mod oom;
 pub(crate) mod overrun;
 pub(crate) mod policy;

@@ -5,6 +5,7 @@ pub(crate) mod sizes;
 use std::path::PathBuf;
 
 use crate::error::words::words;
+use crate::machine::Machine;
 use crate::memory::thresholds::Thresholds;
 use crate::units::{HumanBytes, counted};
 use std::time::Duration;
@@ -12,9 +13,15 @@ use std::time::Duration;
 /// Most workers of one cluster.
 pub(crate) const MOST_WORKERS: usize = 1024;
 
+/// Variables that say to libraries how many threads they may have.
+pub(crate) const INNER_POOLS: [&str; 5] =
+    ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"];
+
 /// The options of a cluster, checked.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Settings {
+    /// What there was when they were made.
+    pub(crate) machine: Machine,
     pub(crate) workers: usize,
     pub(crate) threads: usize,
     /// Bytes for each worker.
@@ -54,7 +61,7 @@ impl Settings {
             None => "no memory limit".to_string(),
         };
         let (workers, threads) = (counted(self.workers as u64, "worker"), counted(self.threads as u64, "thread"));
-        format!("{workers} x {threads}, {limit}")
+        format!("{workers} x {threads}, {limit}, on {}", self.machine)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::ipc::signals::on_sigterm;
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
-use crate::memory::machine::available_memory;
+use crate::machine::available_memory;
 use crate::memory::policy::Policy;
 use crate::message::{FromWorker, ToWorker, Welcome};
 use crate::remote::Description;
@@ -149,7 +149,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let page = open(&welcome.own_page)?;
     supervisor.set_page(&page);
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
-    let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
+    let spare = available_memory().map_or(0, |memory| memory.bytes) / SPARE_SHARE;
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
     let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
     pool.joins(supervisor.attachments());

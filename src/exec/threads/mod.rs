@@ -33,6 +33,7 @@ use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
+use crate::exec::on_machine;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::fairness::{LAST, Program};
 use crate::graph::dag::row;
@@ -506,7 +507,7 @@ impl Backend for ThreadPool {
     fn describe(&self) -> String {
         let state = if self.is_closed() { "closed" } else { "running" };
         let s = if self.threads == 1 { "" } else { "s" };
-        format!("threads client: {} thread{s} in this process, {state}", self.threads)
+        format!("threads client: {} thread{s} in this process{}, {state}", self.threads, on_machine())
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {

@@ -94,7 +94,7 @@ impl Core {
             cause,
             memory_limit: self.settings.memory_limit,
             memory_samples: page.map(WorkerPage::samples).unwrap_or_default(),
-            machine_available: None,
+            available: None,
             managed: gauges.map_or(0, |gauges| gauges.managed),
             spilled: gauges.map_or(0, |gauges| gauges.spilled),
             peak_bytes: running.iter().map(peak_of).collect(),

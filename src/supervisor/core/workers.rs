@@ -29,7 +29,7 @@ impl Core {
     pub(super) fn fill<E: Effects>(&mut self, slot: usize, fx: &mut E) -> Result<()> {
         let id = WorkerId(self.fleet.next_worker);
         self.fleet.next_worker += 1;
-        let pid = fx.spawn(id)?;
+        let pid = fx.spawn(id, self.settings.workers)?;
         let now = self.time(fx);
         self.fleet.slots[slot].begin(id, now);
         report!(Debug, "{} started as process {pid}", self.fleet.slots[slot].name);
@@ -153,7 +153,7 @@ impl Core {
         let (cause, available) = self.explained(&process, cause, fx);
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
-        record.machine_available = available;
+        record.available = available;
         let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
         self.note(slot, process.pid, step);
         let past = &mut self.history.past_runs[slot];
