@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
-    let settings = options.name(name.clone()).forward_output(false).settings()?;
+    let settings = options.for_any_program()?.name(name.clone()).forward_output(false).settings()?;
     crate::daemon::serve::serve(ClusterPaths::named(&name)?, settings, ready)
 }
 

@@ -13,6 +13,7 @@ mod behaviour {
     pub mod failing;
     pub mod fairness;
     pub mod faults;
+    pub mod hooks;
     pub mod large;
     pub mod maps;
     pub mod nested;
@@ -32,7 +33,7 @@ mod behaviour {
 mod common;
 
 use common::{Clean, LONG, my_role, role, say};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use swath::{Client, local};
 
@@ -46,6 +47,16 @@ fn cluster_role() {
 
 /// Runs one case with a client of a local cluster of its own.
 fn run_in_cluster(case: fn(&Client)) {
+    let _clean = Clean::start();
+    with_cluster(|socket| {
+        let client = Client::connect(socket).unwrap();
+        client.wait_for_workers(2, LONG).unwrap();
+        case(&client);
+    });
+}
+
+/// Runs a part of a test beside a local cluster of its own, given its socket.
+fn with_cluster(part: impl FnOnce(&Path)) {
     struct Cluster {
         daemon: Child,
         runtime: tempfile::TempDir,
@@ -74,13 +85,10 @@ fn run_in_cluster(case: fn(&Client)) {
         }
     }
 
-    let _clean = Clean::start();
     let runtime = common::directory();
     let (daemon, _) = common::cluster::start(runtime.path(), &role("cluster_role", "cluster"), '@');
     let cluster = Cluster { daemon, runtime };
-    let client = Client::connect(cluster.socket()).unwrap();
-    client.wait_for_workers(2, LONG).unwrap();
-    case(&client);
+    part(&cluster.socket());
 }
 
 /// A test for each case of the suite, in the module it is invoked in.

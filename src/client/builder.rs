@@ -15,10 +15,12 @@ use crate::ipc::start::{end_missed, missed_init};
 use crate::machine::{Machine, available_memory, cores};
 use crate::memory::limit::{MemoryLimit, untold};
 use crate::memory::thresholds::Thresholds;
-use crate::settings::{MOST_WORKERS, Settings};
+use crate::settings::{MOST_WORKERS, Settings, WorkerHooks};
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
+use crate::task::call::run_hook;
+use crate::task::function::{Record, TryTaskFunction};
 use crate::task::image::outside_executable;
 use crate::units::{HumanBytes, counted};
 use std::env::VarError;
@@ -73,6 +75,8 @@ pub struct Builder {
     events: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
+    worker_init: Option<&'static Record>,
+    worker_exit: Option<&'static Record>,
 }
 
 impl Default for Builder {
@@ -105,6 +109,8 @@ impl Default for Builder {
             events: DEFAULT_CAPACITY,
             cluster: None,
             size: None,
+            worker_init: None,
+            worker_exit: None,
         }
     }
 }
@@ -328,6 +334,67 @@ impl Builder {
         self
     }
 
+    /// A function that each worker process runs before its first task, also one that replaces another: to open what tasks need,
+    /// or to refuse where it is missing. It takes no argument, captures nothing, and returns a `Result` with any error that a
+    /// [`try_delayed`](crate::try_delayed) function may have.
+    ///
+    /// It has its own time and not that of a task: the worker takes tasks when it has returned, within
+    /// [`start_timeout`](Self::start_timeout) of its start. Where it fails or panics, that is the end of its worker
+    /// ([`DeathCause::Init`](crate::DeathCause::Init)), and another one is started; where that has been so for `start_timeout`,
+    /// what waits for the client's workers gets [`Error::Spawn`] with what the function said.
+    ///
+    /// In the modes sync and threads it runs once in [`build`](Self::build), whose error its failure is. Programs of a
+    /// [local cluster](Self::cluster) share workers if they are of the same build and name the same functions here and in
+    /// [`worker_exit`](Self::worker_exit); a program that names others has workers of its own.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use swath::{Client, delayed};
+    ///
+    /// static LIMIT: OnceLock<u64> = OnceLock::new();
+    ///
+    /// fn configure() -> Result<(), std::num::ParseIntError> {
+    ///     let limit = std::env::var("LIMIT").unwrap_or_default().parse()?;
+    ///     LIMIT.get_or_init(|| limit);
+    ///     Ok(())
+    /// }
+    ///
+    /// let client = Client::builder().workers(2).worker_env("LIMIT", "12").worker_init(configure).build()?;
+    /// assert_eq!(delayed(|x: u64| x.min(LIMIT.get().copied().unwrap_or(0))).call(40).compute(&client)?, 12);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn worker_init<F: TryTaskFunction<(), (), E>, E>(mut self, function: F) -> Self {
+        let _ = function;
+        self.worker_init = Some(F::RECORD);
+        self
+    }
+
+    /// A function that each worker process runs when it ends in order: when the client is closed, and when the worker is
+    /// retired, recycled or one too many. Not when it dies or is killed, and not when this process is. What it returns as an
+    /// error is logged.
+    ///
+    /// When the client is closed, workers have five seconds for it. Tasks that were cancelled then may still run beside it. In
+    /// the modes sync and threads it runs once, when the client is closed.
+    ///
+    /// ```
+    /// use swath::{Client, Mode};
+    ///
+    /// fn tell() -> Result<(), std::io::Error> {
+    ///     std::fs::write(std::env::temp_dir().join(format!("ended-{}", std::process::id())), "in order")
+    /// }
+    ///
+    /// let ended = std::env::temp_dir().join(format!("ended-{}", std::process::id()));
+    /// Client::builder().mode(Mode::Threads).worker_exit(tell).build()?.shutdown();
+    /// assert_eq!(std::fs::read_to_string(&ended)?, "in order");
+    /// # std::fs::remove_file(ended)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn worker_exit<F: TryTaskFunction<(), (), E>, E>(mut self, function: F) -> Self {
+        let _ = function;
+        self.worker_exit = Some(F::RECORD);
+        self
+    }
+
     /// Tags that worker number `index` (from 0) carries, for tasks that ask for one with
     /// [`DelayedFn::tag`](crate::DelayedFn::tag).
     pub fn worker_tags<S: Into<String>>(mut self, index: usize, tags: impl IntoIterator<Item = S>) -> Self {
@@ -476,16 +543,21 @@ impl Builder {
             return Err(Error::invalid("weight", format!("{}; it must be {least} to {most}", self.weight)));
         }
         if let Some(cluster) = &self.cluster {
-            return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight)?));
+            return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?));
         }
         if self.events > events::MOST {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
         }
         match self.mode {
-            Mode::Sync => Ok(client(SyncExecutor::new(self.events))),
+            Mode::Sync => {
+                self.init_here()?;
+                Ok(client(SyncExecutor::new(self.events)).ending_with(self.worker_exit))
+            }
             Mode::Threads => {
                 let budget = self.memory_limit.bytes()?;
-                Ok(client(ThreadPool::new(self.threads.unwrap_or_else(cores), self.events, budget)))
+                self.init_here()?;
+                let pool = ThreadPool::new(self.threads.unwrap_or_else(cores), self.events, budget);
+                Ok(client(pool).ending_with(self.worker_exit))
             }
             Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
         }
@@ -501,6 +573,32 @@ impl Builder {
 
     pub(crate) fn given_name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Runs in this process what each worker is to do first.
+    fn init_here(&self) -> Result<()> {
+        let Some(init) = self.worker_init else { return Ok(()) };
+        run_hook(init).map_err(|why| Error::Spawn { reason: format!("`worker_init` {why}") })
+    }
+
+    /// What workers do first and last, for other processes.
+    fn hooks(&self) -> Result<WorkerHooks> {
+        let offset = |record: Option<&'static Record>| {
+            let missing = |record: &Record| Error::FunctionNotInExecutable { function: record.path().to_string() };
+            record.map(|record| record.offset().ok_or_else(|| missing(record))).transpose()
+        };
+        Ok(WorkerHooks { init: offset(self.worker_init)?, exit: offset(self.worker_exit)? })
+    }
+
+    /// Refuses what programs have to say themselves.
+    pub(crate) fn for_any_program(self) -> Result<Self> {
+        match self.worker_init.or(self.worker_exit) {
+            None => Ok(self),
+            Some(_) => Err(Error::invalid(
+                "worker_init and worker_exit",
+                "a cluster that serves other programs does not have their functions; each program names its own when it connects",
+            )),
+        }
     }
 
     /// Refuses what makes no sense in any mode.
@@ -578,6 +676,7 @@ impl Builder {
             spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
             spill_limit: self.spill_limit.of_all().map_err(|e| e.about("spill_limit"))?,
             shuffle_directory: spill,
+            hooks: self.hooks()?,
             recycle_after: self.recycle_after,
             recycle_unmanaged: self.recycle_unmanaged,
             shared_memory,

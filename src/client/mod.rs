@@ -31,7 +31,9 @@ use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
 use crate::submission::handle::{ResultHandle, Submission, WeakHandle};
 use crate::submission::limit::SubmissionLimit;
+use crate::task::call::run_hook;
 use crate::task::context::current_task;
+use crate::task::function::Record;
 use blocking::spawn_blocking;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -81,6 +83,17 @@ struct Inner {
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<PureResults>,
+    /// What is to be done in this process when the client is closed.
+    exit: Mutex<Option<&'static Record>>,
+}
+
+impl Inner {
+    fn close(&self) {
+        self.backend.shutdown();
+        if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
+            log::error!("`worker_exit` {why}");
+        }
+    }
 }
 
 /// Results of pure tasks, by the hashes of the tasks.
@@ -111,7 +124,7 @@ impl PureResults {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.owner {
-            self.backend.shutdown();
+            self.close();
         }
     }
 }
@@ -144,7 +157,16 @@ impl Client {
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default() }), 0)
+        Self(
+            Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default(), exit: Mutex::default() }),
+            0,
+        )
+    }
+
+    /// The same client, which runs a function in this process when it is closed.
+    fn ending_with(self, exit: Option<&'static Record>) -> Self {
+        *self.0.exit.lock() = exit;
+        self
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -277,7 +299,7 @@ impl Client {
         if !self.is_to_close() {
             return;
         }
-        self.0.backend.shutdown();
+        self.0.close();
     }
 
     /// Whether this client is its holder's to close; warns if it is not.
@@ -294,8 +316,8 @@ impl Client {
         if !self.is_to_close() {
             return;
         }
-        let backend = self.backend();
-        if let Err(e) = spawn_blocking(move || backend.shutdown()).await {
+        let inner = Arc::clone(&self.0);
+        if let Err(e) = spawn_blocking(move || inner.close()).await {
             log::warn!("{e}; this thread waits for the workers");
             self.shutdown();
         }

@@ -79,6 +79,9 @@ pub enum DeathCause {
     /// What it had sent could not be taken in, for want of something in the process of its supervisor: descriptors or address
     /// space. It is not to blame.
     Unheard(String),
+    /// Its [`worker_init`](crate::Builder::worker_init) failed or panicked, or took longer than
+    /// [`start_timeout`](crate::Builder::start_timeout): what it said.
+    Init(String),
     /// Nothing is known.
     #[default]
     Unknown,
@@ -144,6 +147,7 @@ impl fmt::Display for DeathCause {
             ),
             Self::Protocol(why) => write!(f, "broke the protocol: {why}"),
             Self::Unheard(why) => write!(f, "was replaced because what it sent could not be taken in: {why}"),
+            Self::Init(why) => write!(f, "was not set up: its `worker_init` {why}"),
             Self::Unknown => write!(f, "ended for an unknown reason"),
         }
     }

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) forward_output: bool,
     /// Task runs that each worker records.
     pub(crate) events: usize,
+    pub(crate) hooks: WorkerHooks,
     /// Where pieces of shuffles go: the spill directory, where one was set.
     pub(crate) shuffle_directory: Option<PathBuf>,
 }
@@ -63,6 +64,13 @@ impl Settings {
         let (workers, threads) = (counted(self.workers as u64, "worker"), counted(self.threads as u64, "thread"));
         format!("{workers} x {threads}, {limit}, on {}", self.machine)
     }
+}
+
+/// What each worker does before its first task and when it ends in order: records of functions, by their offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct WorkerHooks {
+    pub(crate) init: Option<u64>,
+    pub(crate) exit: Option<u64>,
 }
 
 /// What the supervisor does when a worker process has died.

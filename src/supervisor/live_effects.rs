@@ -197,7 +197,7 @@ impl LiveEffects {
         let workers: Vec<_> = self.workers.keys().copied().collect();
         workers.into_iter().for_each(|worker| self.kill(worker));
         for link in std::mem::take(&mut self.links).into_values() {
-            let message = ToSession::Closed { reason: reason.to_string() };
+            let message = ToSession::Closed { reason: reason.to_string(), unstarted: false };
             link.do_send(SessionMessage { done: 0, message });
         }
         self.close_client(reason.to_string());
@@ -208,7 +208,7 @@ impl LiveEffects {
     /// Tells the client in this process, if there is one, that nothing will come any more.
     pub(super) fn close_client(&mut self, reason: String) {
         if let Some(client) = &self.client {
-            self.outgoing.push((client.clone(), ToSession::Closed { reason }));
+            self.outgoing.push((client.clone(), ToSession::Closed { reason, unstarted: false }));
         }
     }
 

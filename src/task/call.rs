@@ -68,6 +68,16 @@ pub(crate) fn call(record: &'static Record, args: &mut [Argument<'_>]) -> Result
     guarded(|| record.run(args).map_err(Fault::Call))
 }
 
+/// Calls a function without arguments that is no task. An error says how it failed, with all its sources.
+pub(crate) fn run_hook(record: &'static Record) -> Result<(), String> {
+    call(record, &mut []).map(drop).map_err(|fault| match &fault {
+        Fault::Call(CallError::Returned(returned)) => {
+            returned.sources.iter().fold(format!("failed: {fault}"), |text, source| format!("{text}: {source}"))
+        }
+        _ => fault.to_string(),
+    })
+}
+
 /// Runs something that may panic.
 pub(crate) fn guarded<R>(f: impl FnOnce() -> Result<R, Fault>) -> Result<R, Fault> {
     install_hook();

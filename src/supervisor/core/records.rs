@@ -24,6 +24,8 @@ pub(super) struct History {
     pub(super) deaths: VecDeque<DeathRecord>,
     /// How the last worker ended that was not replaced, whether it was to end or not.
     pub(super) last_end: Option<String>,
+    /// The last worker that ended had not been set up.
+    pub(super) unset: bool,
     /// By slot.
     pub(super) recent_lines: Vec<RecentLines>,
     /// By slot: what the workers that have ended had recorded.
@@ -38,6 +40,7 @@ impl History {
         Self {
             deaths: VecDeque::new(),
             last_end: None,
+            unset: false,
             recent_lines: Vec::new(),
             past_runs: Vec::new(),
             functions: FxHashMap::default(),

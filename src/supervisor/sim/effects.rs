@@ -111,7 +111,7 @@ impl Effects for SimEffects {
     fn spawn(&mut self, worker: WorkerId, _: usize) -> Result<u32> {
         assert!(self.in_actor, "a process is started by a thread that may end before it");
         let bad = self.rng.u32(0..100) < self.bad_starts;
-        let start = match self.rng.u8(0..6) {
+        let start = match self.rng.u8(0..7) {
             _ if !bad => Start::Good,
             0 => {
                 self.failed_starts += 1;
@@ -120,6 +120,7 @@ impl Effects for SimEffects {
             1 => Start::Silent,
             2 => Start::OldVersion,
             3 => Start::Rude,
+            4 => Start::NotSetUp,
             _ => Start::Dies,
         };
         let before = self.workers.insert(worker, SimWorker::new(worker, start, self.threads, Rc::clone(&self.clock)));
