@@ -81,8 +81,8 @@ mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::{
-    AsCompleted, Awaited, Builder, Client, Computable, ComputeOptions, Failing, Future, Results, Status, WaitFor,
-    current_client,
+    AsCompleted, Awaited, Builder, Client, CompletedAhead, Computable, ComputeOptions, Failing, Future, MapAhead,
+    Results, Status, WaitFor, current_client,
 };
 #[expect(deprecated, reason = "the old name stays for one release")]
 pub use delayed::Lazy;
@@ -105,14 +105,6 @@ pub use task::function::{TaskFunction, TryTaskFunction};
 pub use task::returned::{IntoError, KeepError};
 pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;
-
-/// What public traits mention and no user needs.
-#[doc(hidden)]
-pub mod internal {
-    pub use crate::graph::node::{Arg, Node};
-    pub use crate::submission::handle::ResultHandle;
-    pub use crate::task::function::{Args, Record};
-}
 
 /// For the benchmark program of this workspace; no part of the interface.
 #[doc(hidden)]

@@ -1,5 +1,8 @@
 //! Every option of a client.
 
+mod settings;
+mod unheeded;
+
 use super::blocking::spawn_blocking;
 use super::{Client, MOST_GRAPHS};
 use crate::RestartPolicy;
@@ -12,23 +15,23 @@ use crate::exec::threads::ThreadPool;
 use crate::fairness::WEIGHTS;
 use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
-use crate::machine::{Machine, available_memory, cores};
-use crate::memory::limit::{MemoryLimit, untold};
+use crate::machine::cores;
+use crate::memory::limit::MemoryLimit;
 use crate::memory::thresholds::Thresholds;
-use crate::settings::{MOST_WORKERS, Settings, WorkerHooks};
+use crate::settings::{MOST_WORKERS, WorkerHooks};
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
 use crate::task::call::run_hook;
 use crate::task::function::{Record, TryTaskFunction};
 use crate::task::image::outside_executable;
-use crate::units::{HumanBytes, counted};
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All options of a [`Client`]. Those that a mode has no use for are ignored in it.
+/// All options of a [`Client`]. Those that a mode has no use for are ignored in it, with a warning in the log; see
+/// [`strict`](Self::strict).
 ///
 /// ```
 /// use swath::Client;
@@ -77,6 +80,8 @@ pub struct Builder {
     size: Option<String>,
     worker_init: Option<&'static Record>,
     worker_exit: Option<&'static Record>,
+    encode_values: bool,
+    strict: bool,
 }
 
 impl Default for Builder {
@@ -111,42 +116,10 @@ impl Default for Builder {
             size: None,
             worker_init: None,
             worker_exit: None,
+            encode_values: false,
+            strict: false,
         }
     }
-}
-
-/// How much shared memory there may be, if nothing is said: a half of what is available, no more than the limits of all
-/// workers, and no more than these leave of the machine, but for a tenth of it.
-fn shared_by_default(machine: &Machine, available: u64, limits: Option<u64>) -> u64 {
-    let half = available / 2;
-    let Some(limits) = limits else { return half };
-    let left = machine.memory_bytes.saturating_sub(limits).max(machine.memory_bytes / 10);
-    half.min(limits).min(left)
-}
-
-/// Warns where the limits of all workers and the shared memory are more than there is: then they protect nobody.
-fn warn_of_excess(machine: &Machine, workers: usize, limit: Option<u64>, shared: u64) {
-    let all = limit.unwrap_or(0).saturating_mul(workers as u64).saturating_add(shared);
-    if all <= machine.memory_bytes {
-        return;
-    }
-    let limits = limit.map_or(String::new(), |limit| {
-        format!("{} with a memory limit of {} each and ", counted(workers as u64, "worker"), HumanBytes(limit))
-    });
-    log::warn!(
-        "{limits}{} of shared memory are {}, and there are {} ({}): lower `memory_limit`, `shared_memory_limit` or the number \
-         of workers",
-        HumanBytes(shared),
-        HumanBytes(all),
-        HumanBytes(machine.memory_bytes),
-        machine.memory_bound
-    );
-}
-
-/// By convention `/var/tmp` is on a disk, while `/tmp` is often memory.
-fn spill_directory() -> PathBuf {
-    let disk = PathBuf::from("/var/tmp");
-    if disk.is_dir() { disk } else { std::env::temp_dir() }
 }
 
 fn variable(name: &str) -> Result<Option<String>> {
@@ -186,7 +159,8 @@ impl Builder {
                 Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))
             })?;
         }
-        builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?;
+        // The variables may stay as they are where another mode is to show what goes wrong.
+        builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?.filter(|_| builder.mode == Mode::Processes);
         let most = if builder.mode == Mode::Processes { MOST_THREADS } else { usize::MAX };
         builder.threads = number("SWATH_THREADS", most)?;
         if let Some(limit) = variable("SWATH_MEMORY_LIMIT")? {
@@ -513,6 +487,64 @@ impl Builder {
         self
     }
 
+    /// Sends every value through its encoding in the modes sync and threads, too: arguments, results, and what is scattered.
+    /// Default: no; values are passed on there as they are.
+    ///
+    /// For tests and debugging: a type that does not come back from its encoding as it was, or that has none, fails then
+    /// as it would between processes. A failure is the task's, as [`Cause::Encode`](crate::Cause::Encode) or
+    /// [`Cause::Decode`](crate::Cause::Decode); in processes mode an argument that cannot be encoded is refused with
+    /// [`Error::Encode`] before. What lies between the steps of a collection that are one task is not encoded in any mode.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use swath::{Client, Mode, delayed};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Reading {
+    ///     value: f64,
+    ///     #[serde(skip)]
+    ///     unit: Option<String>,
+    /// }
+    ///
+    /// let reading = delayed(|value: f64| Reading { value, unit: Some("m".to_string()) }).call(2.0);
+    /// let unit = reading.map(|reading: Reading| reading.unit);
+    /// assert!(client_of(false).compute(&unit)?.is_some());
+    /// // As between processes.
+    /// assert!(client_of(true).compute(&unit)?.is_none());
+    ///
+    /// fn client_of(encode: bool) -> Client {
+    ///     Client::builder().mode(Mode::Sync).encode_values(encode).build().expect("it needs nothing")
+    /// }
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn encode_values(mut self, encode: bool) -> Self {
+        self.encode_values = encode;
+        self
+    }
+
+    /// Refuses what the mode cannot honour. Default: no; it is ignored, with a warning in the log.
+    ///
+    /// Of a client these are options that have no meaning in its mode, or that a local cluster has set itself: [`build`](Self::build)
+    /// fails with [`Error::Invalid`]. Of a task they are [`tag`](crate::DelayedFn::tag) and
+    /// [`on_worker`](crate::DelayedFn::on_worker), since the modes sync and threads have no workers: its graph is refused with
+    /// [`Error::Unsupported`]. In processes mode a task that no worker can run always fails, with
+    /// [`Cause::Infeasible`](crate::Cause::Infeasible).
+    ///
+    /// ```
+    /// use swath::{Client, Mode, delayed};
+    /// let client = Client::builder().mode(Mode::Threads).strict(true).build()?;
+    /// let on_gpu = delayed(|x: u64| x + 1).tag("gpu").call(1);
+    /// assert!(client.compute(&on_gpu).unwrap_err().to_string().contains("not available in threads mode"));
+    ///
+    /// let refused = Client::builder().mode(Mode::Sync).workers(4).strict(true).build().unwrap_err();
+    /// assert_eq!(refused.to_string(), "bad value for workers: it has no meaning in sync mode");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
     /// Connects to a running local cluster instead of starting workers: its name, or the path of its socket.
     pub fn cluster(mut self, name_or_path: impl Into<PathBuf>) -> Self {
         self.cluster = Some(name_or_path.into());
@@ -527,7 +559,7 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
+        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast, self.strict);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();
@@ -543,20 +575,23 @@ impl Builder {
             return Err(Error::invalid("weight", format!("{}; it must be {least} to {most}", self.weight)));
         }
         if let Some(cluster) = &self.cluster {
+            self.check_heeded()?;
             return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?));
         }
         if self.events > events::MOST {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
         }
+        self.check_heeded()?;
         match self.mode {
             Mode::Sync => {
                 self.init_here()?;
-                Ok(client(SyncExecutor::new(self.events)).ending_with(self.worker_exit))
+                Ok(client(SyncExecutor::encoding(self.events, self.encode_values)).ending_with(self.worker_exit))
             }
             Mode::Threads => {
                 let budget = self.memory_limit.bytes()?;
                 self.init_here()?;
-                let pool = ThreadPool::new(self.threads.unwrap_or_else(cores), self.events, budget);
+                let pool =
+                    ThreadPool::encoding(self.threads.unwrap_or_else(cores), self.events, budget, self.encode_values);
                 Ok(client(pool).ending_with(self.worker_exit))
             }
             Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
@@ -622,76 +657,5 @@ impl Builder {
             }
         }
         Ok(())
-    }
-
-    /// The options of worker processes, checked.
-    pub(crate) fn settings(&self) -> Result<Settings> {
-        self.check()?;
-        let size = self.size.as_deref().map(crate::settings::sizes::size).transpose()?;
-        let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
-        let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
-        at_most("workers", workers, MOST_WORKERS)?;
-        at_most("threads", threads, MOST_THREADS)?;
-        if let Some((name, _)) =
-            self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
-        {
-            return Err(Error::invalid("worker_env", format!("`{name}` cannot be a variable")));
-        }
-        if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
-            return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
-        }
-        self.thresholds.check()?;
-        if let Some(share) = self.recycle_unmanaged.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-            return Err(Error::invalid("recycle_unmanaged", format!("{share}; it is a share of the limit up to 1")));
-        }
-        if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
-            return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
-        }
-        // Workers may run in another directory, and tasks may change it.
-        let absolute = |what: &str, dir: &Option<PathBuf>| {
-            let dir = dir.as_deref().map(std::path::absolute).transpose();
-            dir.map_err(|e| Error::invalid(what, format!("its absolute path is not known: {e}")))
-        };
-        let spill = absolute("spill_directory", &self.spill_directory)?;
-        let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
-        let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
-        let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
-        let (machine, available) = (Machine::read().map_err(untold)?, available_memory().map_err(untold)?.bytes);
-        let shared_memory = self.shared_memory_limit.of_all().map_err(|e| e.about("shared_memory_limit"))?;
-        let shared_memory = shared_memory.unwrap_or_else(|| shared_by_default(&machine, available, all));
-        warn_of_excess(&machine, workers, memory_limit, shared_memory);
-        let mut tags = vec![Vec::new(); workers];
-        for (index, more) in &self.worker_tags {
-            match tags.get_mut(*index) {
-                Some(tags) => tags.extend(more.iter().cloned()),
-                None => return Err(Error::invalid("worker_tags", format!("there is no worker {index}"))),
-            }
-        }
-        Ok(Settings {
-            machine,
-            workers,
-            threads,
-            memory_limit,
-            thresholds: self.thresholds,
-            spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
-            spill_limit: self.spill_limit.of_all().map_err(|e| e.about("spill_limit"))?,
-            shuffle_directory: spill,
-            hooks: self.hooks()?,
-            recycle_after: self.recycle_after,
-            recycle_unmanaged: self.recycle_unmanaged,
-            shared_memory,
-            name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
-            env: self.worker_env.clone(),
-            tags,
-            directory: absolute("local_directory", &self.local_directory)?,
-            start_timeout: self.start_timeout,
-            worker_timeout: self.worker_timeout,
-            cancel_grace: self.cancel_grace,
-            allowed_deaths: self.allowed_deaths,
-            restart: self.restart,
-            start_method: self.start_method,
-            forward_output: self.forward_output,
-            events: self.events,
-        })
     }
 }

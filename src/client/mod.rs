@@ -1,5 +1,6 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
+mod ahead;
 mod blocking;
 pub(crate) mod buffered;
 mod builder;
@@ -14,6 +15,7 @@ mod map;
 mod replay;
 mod wait;
 
+pub use ahead::{CompletedAhead, MapAhead};
 pub use builder::Builder;
 pub use computable::{Computable, Handles, Results};
 pub use failing::{ComputeOptions, Failing};
@@ -40,6 +42,7 @@ use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How many graphs a client has under way at most, if nothing else is said.
 pub(crate) const MOST_GRAPHS: usize = 1 << 14;
@@ -79,6 +82,10 @@ struct Inner {
     owner: bool,
     /// Whether the first failure cancels the rest of what is computed.
     fail_fast: bool,
+    /// Whether what the mode cannot honour is refused.
+    strict: bool,
+    /// It has been warned of.
+    warned: AtomicBool,
     limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
@@ -143,24 +150,22 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, true, MOST_GRAPHS, false)
+        Self::with(backend, true, MOST_GRAPHS, false, false)
     }
 
     /// A client that has so many graphs under way at most.
-    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool) -> Self {
-        Self::with(backend, true, graphs, fail_fast)
+    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool, strict: bool) -> Self {
+        Self::with(backend, true, graphs, fail_fast, strict)
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, false, MOST_GRAPHS, false)
+        Self::with(backend, false, MOST_GRAPHS, false, false)
     }
 
-    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
+    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool, strict: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(
-            Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default(), exit: Mutex::default() }),
-            0,
-        )
+        let (pure, exit, warned) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self(Arc::new(Inner { backend, owner, fail_fast, strict, warned, limit, log, pure, exit }), 0)
     }
 
     /// The same client, which runs a function in this process when it is closed.

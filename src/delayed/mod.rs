@@ -173,19 +173,35 @@ impl<F, S> DelayedFn<F, S> {
 }
 
 /// Says that `Self` is a task function with signature `S`, written as a function pointer type.
+///
+/// Sealed: only swath implements it, for all such functions.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function",
     note = "a task function takes up to eight owned arguments; arguments and result are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`",
     note = "a closure needs types: `delayed(|x: i64| x + 1)`"
 )]
-pub trait Signature<S> {}
+pub trait Signature<S> {
+    /// Only swath implements this.
+    #[doc(hidden)]
+    const SEAL: Seal;
+}
 
 /// Says that `Self` is a task function with signature `S` that returns a `Result`.
+///
+/// Sealed: only swath implements it, for all such functions.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function that returns a `Result`",
     note = "a task function takes up to eight owned arguments; arguments and value are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`; the error implements `std::error::Error`, or is a text"
 )]
-pub trait TrySignature<S> {}
+pub trait TrySignature<S> {
+    /// Only swath implements this.
+    #[doc(hidden)]
+    const SEAL: Seal;
+}
+
+/// Has no name for others, so that they cannot implement what mentions it.
+#[derive(Debug)]
+pub struct Seal(());
 
 macro_rules! calls {
     ($($arg:ident $name:ident),*) => {
@@ -193,12 +209,14 @@ macro_rules! calls {
         where
             F: Fn($($arg),*) -> R + Copy + 'static
         {
+            const SEAL: Seal = Seal(());
         }
 
         impl<F, T, E, $($arg),*> TrySignature<fn($($arg),*) -> Result<T, E>> for F
         where
             F: Fn($($arg),*) -> Result<T, E> + Copy + 'static
         {
+            const SEAL: Seal = Seal(());
         }
 
         impl<F, R, $($arg),*> DelayedFn<F, fn($($arg),*) -> R> {

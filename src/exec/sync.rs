@@ -1,8 +1,8 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
-use super::on_machine;
 use super::queries::answer_in_process;
+use super::{on_machine, scattered};
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
@@ -37,6 +37,8 @@ pub(crate) struct SyncExecutor {
     failed: AtomicU64,
     total: AtomicU64,
     closed: AtomicBool,
+    /// Whether values are encoded and decoded again, as between processes.
+    encodes: bool,
 }
 
 struct SyncScope {
@@ -81,6 +83,11 @@ impl SyncExecutor {
 
     /// An executor that remembers the last `recorded` runs.
     pub(crate) fn new(recorded: usize) -> Arc<Self> {
+        Self::encoding(recorded, false)
+    }
+
+    /// The same, which encodes values and decodes them again if it `encodes`.
+    pub(crate) fn encoding(recorded: usize, encodes: bool) -> Arc<Self> {
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded: OwnRing::new(recorded),
@@ -89,6 +96,7 @@ impl SyncExecutor {
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            encodes,
         })
     }
 
@@ -173,8 +181,8 @@ impl SyncExecutor {
         {
             return ResultHandle::of(held).map_or_else(|| Err(cancelled(&held.label())), |handle| result_of(&handle));
         }
-        let task =
-            GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: &self.here };
+        let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
+        let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }
@@ -263,7 +271,7 @@ impl Backend for SyncExecutor {
         _broadcast: bool,
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
+        let (values, labels): (Vec<_>, Vec<_>) = scattered(values, self.encodes)?.into_iter().unzip();
         let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
         submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
         Ok(submission)

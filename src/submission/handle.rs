@@ -87,7 +87,7 @@ impl LocalValue {
 }
 
 /// The handle of one output. The last clone that is dropped releases the result.
-pub struct ResultHandle {
+pub(crate) struct ResultHandle {
     pub(crate) submission: Arc<Submission>,
     pub(crate) index: u32,
 }

@@ -23,7 +23,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
             Self::Call(CallError::Returned(returned)) => f.write_str(&returned.message()),
-            Self::Call(CallError::Decode { reason, .. } | CallError::InputLost { reason }) => f.write_str(reason),
+            Self::Call(
+                CallError::Encode { reason, .. } | CallError::Decode { reason, .. } | CallError::InputLost { reason },
+            ) => f.write_str(reason),
             Self::Call(CallError::WrongLength { expected, found }) => {
                 write!(f, "a list of {found} items was to be unpacked into {expected}")
             }
