@@ -156,13 +156,14 @@ impl<F, S> DelayedFn<F, S> {
         self.with(|o| o.memory = Some(bytes))
     }
 
-    /// Runs only on the worker of that name (`worker-0`, …). Has no meaning in threads and sync mode.
+    /// Runs only on the worker of that name (`worker-0`, …). Has no meaning in threads and sync mode: it is ignored there with a
+    /// warning in the log, and refused by a [strict](crate::Builder::strict) client.
     pub fn on_worker(self, name: impl Into<String>) -> Self {
         self.with(|o| o.worker = Some(name.into()))
     }
 
     /// Runs only on workers that carry the tag, see [`Builder::worker_tags`](crate::Builder::worker_tags). Has no
-    /// meaning in threads and sync mode.
+    /// meaning in threads and sync mode, as [`on_worker`](Self::on_worker).
     pub fn tag(self, tag: impl Into<String>) -> Self {
         self.with(|o| o.tag = Some(tag.into()))
     }
