@@ -65,7 +65,7 @@ mod job;
 mod lazy_map;
 pub mod local;
 mod machine;
-mod memory;
+pub mod memory;
 mod message;
 mod remote;
 mod scheduler;
@@ -90,11 +90,13 @@ pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
+#[doc(hidden)]
+pub use local::{WorkerSize, describe_sizes};
 pub use memory::limit::MemoryLimit;
-pub use memory::report::{MemoryReport, WorkerMemory};
+#[doc(hidden)]
+pub use memory::{MemoryReport, WorkerMemory, report_size, size_of_value};
 pub use settings::RestartPolicy;
 pub use settings::StartMethod;
-pub use settings::sizes::{WorkerSize, describe_sizes};
 pub use start::init;
 pub use status::{Explanation, LogLine, OutputStream};
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
@@ -103,7 +105,6 @@ pub use task::backtrace::TaskBacktrace;
 pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
 pub use task::returned::{IntoError, KeepError};
-pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;
 
 /// For the benchmark program of this workspace; no part of the interface.

@@ -172,7 +172,7 @@ pub fn contexts_of_anyhow_are_sources(client: &Client) {
     assert!(chain(&missing)[1].starts_with("No such file"));
     // An ordinary program: `?` takes an error of swath for one of anyhow's, with its sources.
     fn program(client: &Client) -> anyhow::Result<i64> {
-        Ok(try_delayed(load).call("a.toml").compute(client).context("the program")?)
+        try_delayed(load).call("a.toml").compute(client).context("the program")
     }
     let texts: Vec<_> = program(client).unwrap_err().chain().map(ToString::to_string).collect();
     assert_eq!((&*texts[0], texts.len()), ("the program", 4));

@@ -3,6 +3,7 @@
 use crate::common::*;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn set_up() -> Result<(), std::io::Error> {
     SET_UP.fetch_add(1, Ordering::SeqCst);
     assert!(swath::current_task().is_none() && swath::current_client().is_none());
     note(&file(), format!("init {}", std::process::id()));
-    println!("is set up");
+    writeln!(std::io::stdout(), "is set up")?;
     Ok(())
 }
 
