@@ -64,7 +64,8 @@ mod ipc;
 mod job;
 mod lazy_map;
 pub mod local;
-mod memory;
+mod machine;
+pub mod memory;
 mod message;
 mod remote;
 mod scheduler;
@@ -80,8 +81,8 @@ mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::{
-    AsCompleted, Awaited, Builder, Client, Computable, ComputeOptions, Failing, Future, Results, Status, WaitFor,
-    current_client,
+    AsCompleted, Awaited, Builder, Client, CompletedAhead, Computable, ComputeOptions, Failing, Future, MapAhead,
+    Results, Status, WaitFor, current_client,
 };
 #[expect(deprecated, reason = "the old name stays for one release")]
 pub use delayed::Lazy;
@@ -89,11 +90,13 @@ pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature
 pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
+#[doc(hidden)]
+pub use local::{WorkerSize, describe_sizes};
 pub use memory::limit::MemoryLimit;
-pub use memory::report::{MemoryReport, WorkerMemory};
+#[doc(hidden)]
+pub use memory::{MemoryReport, WorkerMemory, report_size, size_of_value};
 pub use settings::RestartPolicy;
 pub use settings::StartMethod;
-pub use settings::sizes::{WorkerSize, describe_sizes};
 pub use start::init;
 pub use status::{Explanation, LogLine, OutputStream};
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
@@ -102,16 +105,7 @@ pub use task::backtrace::TaskBacktrace;
 pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
 pub use task::function::{TaskFunction, TryTaskFunction};
 pub use task::returned::{IntoError, KeepError};
-pub use task::size::{report_size, size_of_value};
 pub use task::worker_local::WorkerLocal;
-
-/// What public traits mention and no user needs.
-#[doc(hidden)]
-pub mod internal {
-    pub use crate::graph::node::{Arg, Node};
-    pub use crate::submission::handle::ResultHandle;
-    pub use crate::task::function::{Args, Record};
-}
 
 /// For the benchmark program of this workspace; no part of the interface.
 #[doc(hidden)]

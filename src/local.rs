@@ -17,12 +17,14 @@
 //! ```
 
 pub use crate::daemon::paths::DEFAULT_NAME;
+pub use crate::machine::{AvailableMemory, Bound, Machine};
 pub use crate::settings::sizes::{WorkerSize, describe_sizes};
 pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
 use crate::client::Builder;
 use crate::daemon::paths::ClusterPaths;
 use crate::error::Result;
+use crate::memory::limit::untold;
 use crate::message::{Attached, Control};
 use std::path::{Path, PathBuf};
 
@@ -38,7 +40,7 @@ use std::path::{Path, PathBuf};
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     crate::start::link();
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
-    let settings = options.name(name.clone()).forward_output(false).settings()?;
+    let settings = options.for_any_program()?.name(name.clone()).forward_output(false).settings()?;
     crate::daemon::serve::serve(ClusterPaths::named(&name)?, settings, ready)
 }
 
@@ -62,6 +64,15 @@ fn done(cluster: impl AsRef<Path>, command: Control) -> Result<()> {
 #[must_use]
 pub fn version() -> String {
     crate::version::describe()
+}
+
+/// What this program may use of the machine: the least of what there is, what its affinity allows, and what every enclosing
+/// control group has (version 1 or 2). Shares of memory, sizes and defaults are of this.
+///
+/// # Errors
+/// [`Error::Resource`](crate::Error::Resource) where the system does not tell its memory.
+pub fn machine() -> Result<Machine> {
+    Machine::read().map_err(untold)
 }
 
 /// What a running cluster does.

@@ -7,6 +7,7 @@ pub(crate) use explanation::{TaskState, Why};
 
 use crate::error::words::words;
 use crate::error::{DeathRecord, Result};
+use crate::machine::Machine;
 use crate::units::{HumanBytes, counted};
 use std::path::PathBuf;
 
@@ -233,6 +234,8 @@ pub struct ClusterStatus {
     pub socket: PathBuf,
     /// Where it and its workers run.
     pub directory: PathBuf,
+    /// What it may use of the machine, as it was when the cluster was started.
+    pub machine: Machine,
     /// Workers for each build of a program.
     pub workers: usize,
     /// Executor threads of each worker.
@@ -256,6 +259,7 @@ impl fmt::Display for ClusterStatus {
         if let Some(limit) = self.memory_limit {
             write!(f, ", memory limit {} each", HumanBytes(limit))?;
         }
+        write!(f, ", on {}", self.machine)?;
         for program in &self.programs {
             write!(f, "\n{program}")?;
         }

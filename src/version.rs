@@ -25,6 +25,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("ipc/segment/memory.rs")) },
     const { hash(include_bytes!("ipc/segment/mod.rs")) },
     const { hash(include_bytes!("job.rs")) },
+    const { hash(include_bytes!("machine/mod.rs")) },
     const { hash(include_bytes!("memory/report.rs")) },
     const { hash(include_bytes!("memory/thresholds.rs")) },
     const { hash(include_bytes!("message/mod.rs")) },

@@ -13,6 +13,7 @@ mod behaviour {
     pub mod failing;
     pub mod fairness;
     pub mod faults;
+    pub mod hooks;
     pub mod large;
     pub mod maps;
     pub mod nested;
@@ -32,7 +33,7 @@ mod behaviour {
 mod common;
 
 use common::{Clean, LONG, my_role, role, say};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use swath::{Client, local};
 
@@ -46,6 +47,16 @@ fn cluster_role() {
 
 /// Runs one case with a client of a local cluster of its own.
 fn run_in_cluster(case: fn(&Client)) {
+    let _clean = Clean::start();
+    with_cluster(|socket| {
+        let client = Client::connect(socket).unwrap();
+        client.wait_for_workers(2, LONG).unwrap();
+        case(&client);
+    });
+}
+
+/// Runs a part of a test beside a local cluster of its own, given its socket.
+fn with_cluster(part: impl FnOnce(&Path)) {
     struct Cluster {
         daemon: Child,
         runtime: tempfile::TempDir,
@@ -74,13 +85,10 @@ fn run_in_cluster(case: fn(&Client)) {
         }
     }
 
-    let _clean = Clean::start();
     let runtime = common::directory();
     let (daemon, _) = common::cluster::start(runtime.path(), &role("cluster_role", "cluster"), '@');
     let cluster = Cluster { daemon, runtime };
-    let client = Client::connect(cluster.socket()).unwrap();
-    client.wait_for_workers(2, LONG).unwrap();
-    case(&client);
+    part(&cluster.socket());
 }
 
 /// A test for each case of the suite, in the module it is invoked in.
@@ -107,7 +115,8 @@ macro_rules! suite {
                 what_was_cancelled_answers_no_equal_call calls_with_other_options_are_not_equal;
             chains: long_chains_of_futures long_chains_of_persisted_results arguments_are_let_go
                 failures_are_named_when_they_are_gone finished_results_are_kept_in_files;
-            errors: typed_errors_are_kept errors_that_people_have sources_are_told kept_errors_of_any_way
+            errors: typed_errors_are_kept errors_that_people_have sources_are_told contexts_of_anyhow_are_sources
+                long_errors_keep_their_sources kept_errors_of_any_way
                 typed_errors_reach_dependents panics_tell_where other_panics
                 others_go_on the_first_failure_counts try_map_and_chains results_as_plain_values
                 failures_of_operators error_of_a_persisted_value unencodable_values undecodable_values
@@ -130,6 +139,7 @@ macro_rules! suite {
                 buffers_of_another_client buffers_are_read_in_place memory_is_released;
             maps: of_many_items as_they_are_done retried_as_they_are_done cancelled_and_retried_at_once
                 values_that_cannot_be_copied values_of_all_lengths used_by_others_at_once dropped_and_cancelled
+                ahead_in_order ahead_as_they_are_done ahead_of_endless_items
                 some_that_cannot_be_sent;
             reentrant: drops_of_arguments drops_of_failures drops_of_results encoding_values wakers a_waker_that_is_replaced;
             panics: payloads_that_panic_when_they_are_dropped values_that_panic_when_they_are_dropped wakers_that_panic;
@@ -155,6 +165,31 @@ mod one_thread {
 
 mod four_threads {
     suite!(|case| crate::common::suite::run(|| swath::Client::threads(4), case));
+}
+
+/// What users' values go through where each is encoded on its way.
+mod threads_that_encode {
+    crate::common::suite::cases! { |case| {
+        let builder = swath::Client::builder().mode(swath::Mode::Threads).threads(2).encode_values(true);
+        crate::common::suite::run(|| builder.build().unwrap(), case)
+    }, behaviour;
+        arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values
+            nested_lists arrays tuples options maps text collected empty_inputs;
+        operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
+            methods;
+        calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
+            submitted_and_gathered mapped scattered_and_broadcast;
+        sharing: shared_parts_run_once pure_calls_run_once moved_and_cloned_values;
+        chains: long_chains_of_futures long_chains_of_persisted_results;
+        errors: typed_errors_are_kept errors_that_people_have sources_are_told kept_errors_of_any_way
+            typed_errors_reach_dependents panics_tell_where results_as_plain_values;
+        parts: of_tuples_and_lists the_whole_and_its_parts persisted_and_submitted a_list_of_another_length_is_an_error
+            a_part_that_failed_runs_again;
+        nested: fibonacci handles_inside_tasks;
+        large: long_chain wide_graph large_values buffers buffers_in_structures;
+        maps: of_many_items values_that_cannot_be_copied values_of_all_lengths;
+        state: built_once_in_each_process built_with_tasks;
+    }
 }
 
 mod one_process {

@@ -8,6 +8,50 @@ use crate::task::Data;
 use std::fmt;
 
 impl<T: Data> Bag<T> {
+    /// The first `k` elements, of as many partitions as that takes: partitions are read one after the other, a few ahead (one
+    /// for each thread that runs tasks), until there are enough, and each only so far. Fewer where the bag has no more.
+    ///
+    /// [`take`](Self::take) is lazy and looks at a given number of partitions.
+    ///
+    /// # Errors
+    /// Where a partition fails that is needed, or the client is closed.
+    ///
+    /// ```
+    /// # use swath::{Bag, Client};
+    /// let client = Client::threads(2);
+    /// let rare = Bag::range(0..1_000_000, 1000).filter(|x| x % 400_000 == 1);
+    /// assert_eq!(rare.first(2, &client)?, [1, 400_001]);
+    /// assert_eq!(rare.first(9, &client)?, [1, 400_001, 800_001]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn first(&self, k: usize, client: &Client) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        let mut partitions = self.first_of_each(k).iter(client)?;
+        while found.len() < k
+            && let Some(some) = partitions.next()
+        {
+            found.extend(some?);
+        }
+        found.truncate(k);
+        Ok(found)
+    }
+
+    /// [`first`](Self::first) for async code.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    pub async fn first_async(&self, k: usize, client: &Client) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        let mut partitions = self.first_of_each(k).iter(client)?;
+        while found.len() < k
+            && let Some(some) = partitions.next_async().await
+        {
+            found.extend(some?);
+        }
+        found.truncate(k);
+        Ok(found)
+    }
+
     /// The elements in order, computed while they are read: the partition that is read, and a few ahead of it (one for
     /// each thread that runs tasks).
     ///

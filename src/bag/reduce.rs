@@ -230,9 +230,17 @@ impl<T: Data> Bag<T> {
         self.reduced(move |mut elements| elements.all(|e| predicate(&e)), |some| !some.contains(&false))
     }
 
+    /// The first `k` elements of each partition.
+    pub(super) fn first_of_each(&self, k: usize) -> Chunks<Vec<T>> {
+        fn take<T>(elements: Elements<T>, k: Arc<usize>) -> Vec<T> {
+            elements.take(*k).collect()
+        }
+        self.each(k, take::<T>)
+    }
+
     /// The first `k` elements of the first `npartitions` partitions; `usize::MAX`: of all.
     ///
-    /// Fewer where there are not so many, which is logged as a warning. The partitions are read only so far, side by side.
+    /// Fewer where there are not so many, which is logged as a warning; [`first`](Self::first) looks on. The partitions are read only so far, side by side.
     ///
     /// ```
     /// # use swath::{Bag, Client};
@@ -243,9 +251,6 @@ impl<T: Data> Bag<T> {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn take(&self, k: usize, npartitions: usize) -> Delayed<Vec<T>> {
-        fn take<T>(elements: Elements<T>, k: Arc<usize>) -> Vec<T> {
-            elements.take(*k).collect()
-        }
         fn first<T>(lists: Vec<Vec<T>>, k: usize) -> Vec<T> {
             let read = lists.len();
             let some: Vec<T> = lists.into_iter().flatten().take(k).collect();
@@ -254,7 +259,7 @@ impl<T: Data> Bag<T> {
             }
             some
         }
-        let lists = self.select(0..npartitions.clamp(1, self.npartitions())).each(k, take::<T>);
+        let lists = self.select(0..npartitions.clamp(1, self.npartitions())).first_of_each(k);
         delayed(first::<T>).pure().call(lists.to_delayed(), k)
     }
 }

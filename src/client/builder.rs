@@ -1,5 +1,8 @@
 //! Every option of a client.
 
+mod settings;
+mod unheeded;
+
 use super::blocking::spawn_blocking;
 use super::{Client, MOST_GRAPHS};
 use crate::RestartPolicy;
@@ -12,20 +15,23 @@ use crate::exec::threads::ThreadPool;
 use crate::fairness::WEIGHTS;
 use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
+use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
-use crate::memory::machine::available_memory;
 use crate::memory::thresholds::Thresholds;
-use crate::settings::{MOST_WORKERS, Settings};
+use crate::settings::{MOST_WORKERS, WorkerHooks};
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
+use crate::task::call::run_hook;
+use crate::task::function::{Record, TryTaskFunction};
 use crate::task::image::outside_executable;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// All options of a [`Client`]. Those that a mode has no use for are ignored in it.
+/// All options of a [`Client`]. Those that a mode has no use for are ignored in it, with a warning in the log; see
+/// [`strict`](Self::strict).
 ///
 /// ```
 /// use swath::Client;
@@ -72,6 +78,10 @@ pub struct Builder {
     events: usize,
     cluster: Option<PathBuf>,
     size: Option<String>,
+    worker_init: Option<&'static Record>,
+    worker_exit: Option<&'static Record>,
+    encode_values: bool,
+    strict: bool,
 }
 
 impl Default for Builder {
@@ -104,18 +114,12 @@ impl Default for Builder {
             events: DEFAULT_CAPACITY,
             cluster: None,
             size: None,
+            worker_init: None,
+            worker_exit: None,
+            encode_values: false,
+            strict: false,
         }
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, Into::into)
-}
-
-/// By convention `/var/tmp` is on a disk, while `/tmp` is often memory.
-fn spill_directory() -> PathBuf {
-    let disk = PathBuf::from("/var/tmp");
-    if disk.is_dir() { disk } else { std::env::temp_dir() }
 }
 
 fn variable(name: &str) -> Result<Option<String>> {
@@ -155,7 +159,8 @@ impl Builder {
                 Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))
             })?;
         }
-        builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?;
+        // The variables may stay as they are where another mode is to show what goes wrong.
+        builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?.filter(|_| builder.mode == Mode::Processes);
         let most = if builder.mode == Mode::Processes { MOST_THREADS } else { usize::MAX };
         builder.threads = number("SWATH_THREADS", most)?;
         if let Some(limit) = variable("SWATH_MEMORY_LIMIT")? {
@@ -203,10 +208,11 @@ impl Builder {
         self
     }
 
-    /// How much shared memory all values of this client may take together. Default: half of what the machine has
-    /// available when the client starts, and not more than all workers' limits together.
+    /// How much shared memory all values of this client may take together. Default: half of what is available when the client
+    /// starts, not more than all workers' limits together, and not more than these leave of the memory, but for a tenth of it.
     ///
-    /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine.
+    /// The kernel puts no limit on shared memory of this kind, so this one is what protects the machine; in a control group it
+    /// counts there. Where all limits together are more than the memory of machine or group, `build` logs a warning.
     pub fn shared_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.shared_memory_limit = limit.into();
         self
@@ -284,8 +290,82 @@ impl Builder {
     }
 
     /// Sets an environment variable for the workers, beside those of this process.
+    ///
+    /// Libraries with threads of their own would have as many for each worker as there are cores. So that all workers together
+    /// have no more, each gets its share, the cores divided by the number of workers and at least 1, in `RAYON_NUM_THREADS`,
+    /// `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS` and `POLARS_MAX_THREADS`; but for those that this process
+    /// has in its environment, or that are set here.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::builder().workers(1).worker_env("OMP_NUM_THREADS", "3").build()?;
+    /// let threads = delayed(|| std::env::var("OMP_NUM_THREADS").ok()).call();
+    /// assert_eq!(client.compute(&threads)?.as_deref(), Some("3"));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     pub fn worker_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.worker_env.push((name.into(), value.into()));
+        self
+    }
+
+    /// A function that each worker process runs before its first task, also one that replaces another: to open what tasks need,
+    /// or to refuse where it is missing. It takes no argument, captures nothing, and returns a `Result` with any error that a
+    /// [`try_delayed`](crate::try_delayed) function may have.
+    ///
+    /// It has its own time and not that of a task: the worker takes tasks when it has returned, within
+    /// [`start_timeout`](Self::start_timeout) of its start. Where it fails or panics, that is the end of its worker
+    /// ([`DeathCause::Init`](crate::DeathCause::Init)), and another one is started; where that has been so for `start_timeout`,
+    /// what waits for the client's workers gets [`Error::Spawn`] with what the function said.
+    ///
+    /// In the modes sync and threads it runs once in [`build`](Self::build), whose error its failure is. Programs of a
+    /// [local cluster](Self::cluster) share workers if they are of the same build and name the same functions here and in
+    /// [`worker_exit`](Self::worker_exit); a program that names others has workers of its own.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use swath::{Client, delayed};
+    ///
+    /// static LIMIT: OnceLock<u64> = OnceLock::new();
+    ///
+    /// fn configure() -> Result<(), std::num::ParseIntError> {
+    ///     let limit = std::env::var("LIMIT").unwrap_or_default().parse()?;
+    ///     LIMIT.get_or_init(|| limit);
+    ///     Ok(())
+    /// }
+    ///
+    /// let client = Client::builder().workers(2).worker_env("LIMIT", "12").worker_init(configure).build()?;
+    /// assert_eq!(delayed(|x: u64| x.min(LIMIT.get().copied().unwrap_or(0))).call(40).compute(&client)?, 12);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn worker_init<F: TryTaskFunction<(), (), E>, E>(mut self, function: F) -> Self {
+        let _ = function;
+        self.worker_init = Some(F::RECORD);
+        self
+    }
+
+    /// A function that each worker process runs when it ends in order: when the client is closed, and when the worker is
+    /// retired, recycled or one too many. Not when it dies or is killed, and not when this process is. What it returns as an
+    /// error is logged.
+    ///
+    /// When the client is closed, workers have five seconds for it. Tasks that were cancelled then may still run beside it. In
+    /// the modes sync and threads it runs once, when the client is closed.
+    ///
+    /// ```
+    /// use swath::{Client, Mode};
+    ///
+    /// fn tell() -> Result<(), std::io::Error> {
+    ///     std::fs::write(std::env::temp_dir().join(format!("ended-{}", std::process::id())), "in order")
+    /// }
+    ///
+    /// let ended = std::env::temp_dir().join(format!("ended-{}", std::process::id()));
+    /// Client::builder().mode(Mode::Threads).worker_exit(tell).build()?.shutdown();
+    /// assert_eq!(std::fs::read_to_string(&ended)?, "in order");
+    /// # std::fs::remove_file(ended)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn worker_exit<F: TryTaskFunction<(), (), E>, E>(mut self, function: F) -> Self {
+        let _ = function;
+        self.worker_exit = Some(F::RECORD);
         self
     }
 
@@ -407,6 +487,64 @@ impl Builder {
         self
     }
 
+    /// Sends every value through its encoding in the modes sync and threads, too: arguments, results, and what is scattered.
+    /// Default: no; values are passed on there as they are.
+    ///
+    /// For tests and debugging: a type that does not come back from its encoding as it was, or that has none, fails then
+    /// as it would between processes. A failure is the task's, as [`Cause::Encode`](crate::Cause::Encode) or
+    /// [`Cause::Decode`](crate::Cause::Decode); in processes mode an argument that cannot be encoded is refused with
+    /// [`Error::Encode`] before. What lies between the steps of a collection that are one task is not encoded in any mode.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use swath::{Client, Mode, delayed};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Reading {
+    ///     value: f64,
+    ///     #[serde(skip)]
+    ///     unit: Option<String>,
+    /// }
+    ///
+    /// let reading = delayed(|value: f64| Reading { value, unit: Some("m".to_string()) }).call(2.0);
+    /// let unit = reading.map(|reading: Reading| reading.unit);
+    /// assert!(client_of(false).compute(&unit)?.is_some());
+    /// // As between processes.
+    /// assert!(client_of(true).compute(&unit)?.is_none());
+    ///
+    /// fn client_of(encode: bool) -> Client {
+    ///     Client::builder().mode(Mode::Sync).encode_values(encode).build().expect("it needs nothing")
+    /// }
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn encode_values(mut self, encode: bool) -> Self {
+        self.encode_values = encode;
+        self
+    }
+
+    /// Refuses what the mode cannot honour. Default: no; it is ignored, with a warning in the log.
+    ///
+    /// Of a client these are options that have no meaning in its mode, or that a local cluster has set itself: [`build`](Self::build)
+    /// fails with [`Error::Invalid`]. Of a task they are [`tag`](crate::DelayedFn::tag) and
+    /// [`on_worker`](crate::DelayedFn::on_worker), since the modes sync and threads have no workers: its graph is refused with
+    /// [`Error::Unsupported`]. In processes mode a task that no worker can run always fails, with
+    /// [`Cause::Infeasible`](crate::Cause::Infeasible).
+    ///
+    /// ```
+    /// use swath::{Client, Mode, delayed};
+    /// let client = Client::builder().mode(Mode::Threads).strict(true).build()?;
+    /// let on_gpu = delayed(|x: u64| x + 1).tag("gpu").call(1);
+    /// assert!(client.compute(&on_gpu).unwrap_err().to_string().contains("not available in threads mode"));
+    ///
+    /// let refused = Client::builder().mode(Mode::Sync).workers(4).strict(true).build().unwrap_err();
+    /// assert_eq!(refused.to_string(), "bad value for workers: it has no meaning in sync mode");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
     /// Connects to a running local cluster instead of starting workers: its name, or the path of its socket.
     pub fn cluster(mut self, name_or_path: impl Into<PathBuf>) -> Self {
         self.cluster = Some(name_or_path.into());
@@ -421,7 +559,7 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
+        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast, self.strict);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();
@@ -437,16 +575,24 @@ impl Builder {
             return Err(Error::invalid("weight", format!("{}; it must be {least} to {most}", self.weight)));
         }
         if let Some(cluster) = &self.cluster {
-            return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight)?));
+            self.check_heeded()?;
+            return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?));
         }
         if self.events > events::MOST {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
         }
+        self.check_heeded()?;
         match self.mode {
-            Mode::Sync => Ok(client(SyncExecutor::new(self.events))),
+            Mode::Sync => {
+                self.init_here()?;
+                Ok(client(SyncExecutor::encoding(self.events, self.encode_values)).ending_with(self.worker_exit))
+            }
             Mode::Threads => {
                 let budget = self.memory_limit.bytes()?;
-                Ok(client(ThreadPool::new(self.threads.unwrap_or_else(cores), self.events, budget)))
+                self.init_here()?;
+                let pool =
+                    ThreadPool::encoding(self.threads.unwrap_or_else(cores), self.events, budget, self.encode_values);
+                Ok(client(pool).ending_with(self.worker_exit))
             }
             Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
         }
@@ -462,6 +608,32 @@ impl Builder {
 
     pub(crate) fn given_name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Runs in this process what each worker is to do first.
+    fn init_here(&self) -> Result<()> {
+        let Some(init) = self.worker_init else { return Ok(()) };
+        run_hook(init).map_err(|why| Error::Spawn { reason: format!("`worker_init` {why}") })
+    }
+
+    /// What workers do first and last, for other processes.
+    fn hooks(&self) -> Result<WorkerHooks> {
+        let offset = |record: Option<&'static Record>| {
+            let missing = |record: &Record| Error::FunctionNotInExecutable { function: record.path().to_string() };
+            record.map(|record| record.offset().ok_or_else(|| missing(record))).transpose()
+        };
+        Ok(WorkerHooks { init: offset(self.worker_init)?, exit: offset(self.worker_exit)? })
+    }
+
+    /// Refuses what programs have to say themselves.
+    pub(crate) fn for_any_program(self) -> Result<Self> {
+        match self.worker_init.or(self.worker_exit) {
+            None => Ok(self),
+            Some(_) => Err(Error::invalid(
+                "worker_init and worker_exit",
+                "a cluster that serves other programs does not have their functions; each program names its own when it connects",
+            )),
+        }
     }
 
     /// Refuses what makes no sense in any mode.
@@ -485,73 +657,5 @@ impl Builder {
             }
         }
         Ok(())
-    }
-
-    /// The options of worker processes, checked.
-    pub(crate) fn settings(&self) -> Result<Settings> {
-        self.check()?;
-        let size = self.size.as_deref().map(crate::settings::sizes::size).transpose()?;
-        let workers = self.workers.unwrap_or_else(|| size.as_ref().map_or_else(cores, |s| s.fits));
-        let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
-        at_most("workers", workers, MOST_WORKERS)?;
-        at_most("threads", threads, MOST_THREADS)?;
-        if let Some((name, _)) =
-            self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
-        {
-            return Err(Error::invalid("worker_env", format!("`{name}` cannot be a variable")));
-        }
-        if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
-            return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
-        }
-        self.thresholds.check()?;
-        if let Some(share) = self.recycle_unmanaged.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-            return Err(Error::invalid("recycle_unmanaged", format!("{share}; it is a share of the limit up to 1")));
-        }
-        if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
-            return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));
-        }
-        // Workers may run in another directory, and tasks may change it.
-        let absolute = |what: &str, dir: &Option<PathBuf>| {
-            let dir = dir.as_deref().map(std::path::absolute).transpose();
-            dir.map_err(|e| Error::invalid(what, format!("its absolute path is not known: {e}")))
-        };
-        let spill = absolute("spill_directory", &self.spill_directory)?;
-        let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
-        let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
-        let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
-        let half = available_memory()? / 2;
-        let shared_memory = self.shared_memory_limit.of_all().map_err(|e| e.about("shared_memory_limit"))?;
-        let shared_memory = shared_memory.unwrap_or(all.map_or(half, |all| all.min(half)));
-        let mut tags = vec![Vec::new(); workers];
-        for (index, more) in &self.worker_tags {
-            match tags.get_mut(*index) {
-                Some(tags) => tags.extend(more.iter().cloned()),
-                None => return Err(Error::invalid("worker_tags", format!("there is no worker {index}"))),
-            }
-        }
-        Ok(Settings {
-            workers,
-            threads,
-            memory_limit,
-            thresholds: self.thresholds,
-            spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
-            spill_limit: self.spill_limit.of_all().map_err(|e| e.about("spill_limit"))?,
-            shuffle_directory: spill,
-            recycle_after: self.recycle_after,
-            recycle_unmanaged: self.recycle_unmanaged,
-            shared_memory,
-            name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
-            env: self.worker_env.clone(),
-            tags,
-            directory: absolute("local_directory", &self.local_directory)?,
-            start_timeout: self.start_timeout,
-            worker_timeout: self.worker_timeout,
-            cancel_grace: self.cancel_grace,
-            allowed_deaths: self.allowed_deaths,
-            restart: self.restart,
-            start_method: self.start_method,
-            forward_output: self.forward_output,
-            events: self.events,
-        })
     }
 }

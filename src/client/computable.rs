@@ -74,7 +74,10 @@ impl fmt::Debug for Handles<'_> {
 }
 
 /// Lazy values that [`Client::compute`](crate::Client::compute) and [`Client::persist`](crate::Client::persist) take:
-/// a reference to a [`Delayed`] or [`Future`], a slice or `Vec` of them, and tuples of all these.
+/// a reference to a [`Delayed`] or [`Future`], a slice or `Vec` of them, collections, and tuples of all these.
+///
+/// Not to be implemented by hand, since what it consists of may change: swath implements it, and the macro of
+/// [`collection`](crate::collection) does for a collection of your own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be computed",
     note = "pass a reference to a `Delayed`, a list of them, or a tuple: `client.compute((&a, &b))`"

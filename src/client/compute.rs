@@ -10,6 +10,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, dot};
 use crate::ipc::clock::ticks;
+use crate::status::Mode;
 use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::limit::Permit;
@@ -22,6 +23,7 @@ use parking_lot::MutexGuard;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -86,8 +88,26 @@ impl Client {
 
     /// Submits a graph.
     pub(super) fn run(&self, mut graph: Dag, want: Want, permit: Permit) -> Result<Arc<Submission>> {
+        self.check_places(&graph)?;
         graph.priority = self.1;
         self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
+    }
+
+    /// Warns of tasks that are to run on certain workers where there are none; refuses them, if the client is strict.
+    fn check_places(&self, graph: &Dag) -> Result<()> {
+        let (inner, mode) = (&*self.0, self.mode());
+        if mode == Mode::Processes || (!inner.strict && inner.warned.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        let placed = |node: &Arc<Node>| node.options().is_some_and(|o| o.worker.is_some() || o.tag.is_some());
+        let Some(node) = graph.nodes.iter().find(|node| placed(node)) else { return Ok(()) };
+        if inner.strict {
+            return Err(Error::Unsupported { operation: "`on_worker` or `tag`", mode: mode.name() });
+        }
+        if !inner.warned.swap(true, Ordering::Relaxed) {
+            log::warn!("`on_worker` or `tag` of {}, and perhaps of others: no meaning in {mode} mode", node.key());
+        }
+        Ok(())
     }
 
     /// Submits some tasks, and notes when that began and, later, when they were done.
@@ -270,8 +290,18 @@ impl Client {
         }
     }
 
+    /// Waits until one more graph may be under way.
+    pub(super) fn permit(&self) -> Permit {
+        self.0.limit.acquire()
+    }
+
+    /// The same for async code.
+    pub(super) async fn permit_async(&self) -> Permit {
+        self.0.limit.acquire_async().await
+    }
+
     /// Submits what one value needs.
-    fn submit_one<T>(&self, what: &Delayed<T>, permit: Permit) -> Result<Future<T>> {
+    pub(super) fn submit_one<T>(&self, what: &Delayed<T>, permit: Permit) -> Result<Future<T>> {
         let submission = self.run(self.graph(&[what.node()])?, Want::Handles, permit)?;
         let output = Self::output(&submission, 0);
         self.remember(std::slice::from_ref(&output));

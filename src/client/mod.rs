@@ -1,5 +1,6 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
+mod ahead;
 mod blocking;
 pub(crate) mod buffered;
 mod builder;
@@ -14,6 +15,7 @@ mod map;
 mod replay;
 mod wait;
 
+pub use ahead::{CompletedAhead, MapAhead};
 pub use builder::Builder;
 pub use computable::{Computable, Handles, Results};
 pub use failing::{ComputeOptions, Failing};
@@ -31,13 +33,16 @@ use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
 use crate::submission::handle::{ResultHandle, Submission, WeakHandle};
 use crate::submission::limit::SubmissionLimit;
+use crate::task::call::run_hook;
 use crate::task::context::current_task;
+use crate::task::function::Record;
 use blocking::spawn_blocking;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// How many graphs a client has under way at most, if nothing else is said.
 pub(crate) const MOST_GRAPHS: usize = 1 << 14;
@@ -77,10 +82,25 @@ struct Inner {
     owner: bool,
     /// Whether the first failure cancels the rest of what is computed.
     fail_fast: bool,
+    /// Whether what the mode cannot honour is refused.
+    strict: bool,
+    /// It has been warned of.
+    warned: AtomicBool,
     limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<PureResults>,
+    /// What is to be done in this process when the client is closed.
+    exit: Mutex<Option<&'static Record>>,
+}
+
+impl Inner {
+    fn close(&self) {
+        self.backend.shutdown();
+        if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
+            log::error!("`worker_exit` {why}");
+        }
+    }
 }
 
 /// Results of pure tasks, by the hashes of the tasks.
@@ -111,7 +131,7 @@ impl PureResults {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.owner {
-            self.backend.shutdown();
+            self.close();
         }
     }
 }
@@ -130,21 +150,28 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, true, MOST_GRAPHS, false)
+        Self::with(backend, true, MOST_GRAPHS, false, false)
     }
 
     /// A client that has so many graphs under way at most.
-    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool) -> Self {
-        Self::with(backend, true, graphs, fail_fast)
+    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool, strict: bool) -> Self {
+        Self::with(backend, true, graphs, fail_fast, strict)
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, false, MOST_GRAPHS, false)
+        Self::with(backend, false, MOST_GRAPHS, false, false)
     }
 
-    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
+    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool, strict: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure: Mutex::default() }), 0)
+        let (pure, exit, warned) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self(Arc::new(Inner { backend, owner, fail_fast, strict, warned, limit, log, pure, exit }), 0)
+    }
+
+    /// The same client, which runs a function in this process when it is closed.
+    fn ending_with(self, exit: Option<&'static Record>) -> Self {
+        *self.0.exit.lock() = exit;
+        self
     }
 
     /// Starts `n_workers` worker processes with `threads` executor threads each, under a supervisor in this process.
@@ -278,7 +305,7 @@ impl Client {
         if !self.is_to_close() {
             return;
         }
-        self.0.backend.shutdown();
+        self.0.close();
     }
 
     /// Whether this client is its holder's to close; warns if it is not.
@@ -295,8 +322,8 @@ impl Client {
         if !self.is_to_close() {
             return;
         }
-        let backend = self.backend();
-        if let Err(e) = spawn_blocking(move || backend.shutdown()).await {
+        let inner = Arc::clone(&self.0);
+        if let Err(e) = spawn_blocking(move || inner.close()).await {
             log::warn!("{e}; this thread waits for the workers");
             self.shutdown();
         }

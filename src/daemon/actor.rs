@@ -11,8 +11,8 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
 use crate::message;
 use crate::message::{Attach, Attached, Control, REFUSED};
-use crate::settings::MOST_WORKERS;
 use crate::settings::Settings;
+use crate::settings::{MOST_WORKERS, WorkerHooks};
 use crate::status::ClusterStatus;
 use crate::status::LogLine;
 use crate::status::ProgramStatus;
@@ -63,9 +63,10 @@ pub(crate) struct Daemon {
     stopping: bool,
 }
 
-/// The programs of one build, and their workers.
+/// The programs of one build which have their workers do the same first and last, and these workers.
 struct BuildGroup {
     build: BuildId,
+    hooks: WorkerHooks,
     program: String,
     supervisor: Addr<Supervisor>,
     health: Health,
@@ -79,6 +80,7 @@ struct BuildGroup {
 #[rtype(result = "std::result::Result<Admitted, String>")]
 struct Admit {
     build: BuildId,
+    hooks: WorkerHooks,
     program: String,
     executable: OwnedFd,
 }
@@ -143,6 +145,7 @@ impl Daemon {
             uptime_seconds: self.began.elapsed().as_secs_f64(),
             socket: self.paths.socket.clone(),
             directory: std::env::current_dir().unwrap_or_default(),
+            machine: self.settings.machine.clone(),
             workers: self.settings.workers,
             threads: self.settings.threads,
             memory_limit: self.settings.memory_limit,
@@ -168,14 +171,17 @@ impl Daemon {
         let of_use = |group: &BuildGroup| group.supervisor.connected() && group.health.is_sound();
         let unsound = self.groups.extract_if(.., |group| !of_use(group));
         self.leaving.extend(unsound.map(|group| group.supervisor).filter(Addr::connected));
-        if let Some(known) = self.groups.iter().position(|group| group.build == admit.build) {
+        if let Some(known) =
+            self.groups.iter().position(|group| group.build == admit.build && group.hooks == admit.hooks)
+        {
             return Ok(known);
         }
         let duplicate = admit.executable.try_clone().map_err(|e| e.to_string())?;
         let program = Executable::Of(Arc::new(duplicate));
         let shared = SharedMemory { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
-        let supervisor = Supervisor::of_build(self.settings.clone(), program, admit.build.clone(), shared)
-            .map_err(|e| e.to_string())?;
+        let settings = Settings { hooks: admit.hooks, ..self.settings.clone() };
+        let supervisor =
+            Supervisor::of_build(settings, program, admit.build.clone(), shared).map_err(|e| e.to_string())?;
         report!(
             Info,
             "starting {} worker(s) for `{}`, build {}",
@@ -183,10 +189,10 @@ impl Daemon {
             admit.program,
             show(&admit.build)
         );
-        let (build, program) = (admit.build.clone(), admit.program.clone());
+        let (build, hooks, program) = (admit.build.clone(), admit.hooks, admit.program.clone());
         let health = supervisor.health();
         let (supervisor, sessions, idle) = (supervisor.start(), Vec::new(), Instant::now());
-        self.groups.push(BuildGroup { build, program, supervisor, health, sessions, idle });
+        self.groups.push(BuildGroup { build, hooks, program, supervisor, health, sessions, idle });
         Ok(self.groups.len() - 1)
     }
 
@@ -365,8 +371,8 @@ async fn greet(socket: Socket, cluster: Addr<Daemon>) {
     let refused = match first {
         Ok(None) => return,
         Ok(Some((Attach::Control(command), _))) => return obey(command, &connection, &cluster).await,
-        Ok(Some((Attach::Program { build, name }, Some(executable)))) => {
-            match cluster.send(Admit { build, program: name, executable }).await {
+        Ok(Some((Attach::Program { build, name, hooks }, Some(executable)))) => {
+            match cluster.send(Admit { build, hooks, program: name, executable }).await {
                 Ok(Ok(admitted)) => return open(connection, admitted, cluster),
                 Ok(Err(reason)) => reason,
                 Err(e) => e.to_string(),
@@ -485,7 +491,12 @@ mod tests {
         System::new().block_on(async move {
             let mut daemon = Daemon::new(paths, settings, shared);
             let executable = std::fs::File::open("/proc/self/exe").unwrap().into();
-            let admit = Admit { build: image::build_id().clone(), program: "program".to_string(), executable };
+            let admit = Admit {
+                build: image::build_id().clone(),
+                hooks: WorkerHooks::default(),
+                program: "program".to_string(),
+                executable,
+            };
             let mut group = || {
                 let at = daemon.group(&admit).unwrap();
                 daemon.groups[at].supervisor.clone()

@@ -11,6 +11,7 @@ use crate::ipc::socket::Socket;
 use crate::message;
 use crate::message::{Attach, Attached, Control, FIRST, FromCluster, KIND, NoSegments, REFUSED, Request, ToSession};
 use crate::remote::{Description, Remote, Uplink};
+use crate::settings::WorkerHooks;
 use crate::submission::reply::Reply;
 use crate::task::image;
 use interprocess::local_socket::traits::Stream as _;
@@ -38,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(10);
 
 /// Connects to the cluster as a program that runs tasks.
-pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64) -> Result<Arc<Remote>> {
+pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64, hooks: WorkerHooks) -> Result<Arc<Remote>> {
     let paths = ClusterPaths::of(target)?;
     let failed = |reason: String| Error::Connect { path: paths.socket.clone(), reason };
     let socket = dial(&paths)?;
@@ -46,7 +47,7 @@ pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64) -> Result<
         File::open("/proc/self/exe").map_err(|e| failed(format!("/proc/self/exe cannot be opened: {e}")))?;
     let program = std::env::current_exe().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let program = program.unwrap_or_else(|| "program".to_string());
-    let attach = Attach::Program { build: image::build_id().clone(), name: program };
+    let attach = Attach::Program { build: image::build_id().clone(), name: program, hooks };
     let welcome = exchange(&socket, &attach, vec![OwnedFd::from(executable).into()]).map_err(failed)?;
     let (session, owner, supervisor_page, own_page, settings) = match welcome {
         Attached::Welcome { session, owner, supervisor_page, own_page, settings } => {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 ///
 /// That is a `T` itself, a [`Delayed<T>`] or [`Future<T>`](crate::Future) (or a reference to one), a `&str` for a `String`, and a list,
 /// array, tuple, option or map that holds delayed values or futures.
+///
+/// Sealed: only swath implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be passed where the task takes `{T}`",
     label = "not a `{T}`, a `Delayed<{T}>` or a `Future<{T}>`",

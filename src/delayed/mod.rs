@@ -156,13 +156,14 @@ impl<F, S> DelayedFn<F, S> {
         self.with(|o| o.memory = Some(bytes))
     }
 
-    /// Runs only on the worker of that name (`worker-0`, …). Has no meaning in threads and sync mode.
+    /// Runs only on the worker of that name (`worker-0`, …). Has no meaning in threads and sync mode: it is ignored there with a
+    /// warning in the log, and refused by a [strict](crate::Builder::strict) client.
     pub fn on_worker(self, name: impl Into<String>) -> Self {
         self.with(|o| o.worker = Some(name.into()))
     }
 
     /// Runs only on workers that carry the tag, see [`Builder::worker_tags`](crate::Builder::worker_tags). Has no
-    /// meaning in threads and sync mode.
+    /// meaning in threads and sync mode, as [`on_worker`](Self::on_worker).
     pub fn tag(self, tag: impl Into<String>) -> Self {
         self.with(|o| o.tag = Some(tag.into()))
     }
@@ -173,19 +174,35 @@ impl<F, S> DelayedFn<F, S> {
 }
 
 /// Says that `Self` is a task function with signature `S`, written as a function pointer type.
+///
+/// Sealed: only swath implements it, for all such functions.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function",
     note = "a task function takes up to eight owned arguments; arguments and result are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`",
     note = "a closure needs types: `delayed(|x: i64| x + 1)`"
 )]
-pub trait Signature<S> {}
+pub trait Signature<S> {
+    /// Only swath implements this.
+    #[doc(hidden)]
+    const SEAL: Seal;
+}
 
 /// Says that `Self` is a task function with signature `S` that returns a `Result`.
+///
+/// Sealed: only swath implements it, for all such functions.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function that returns a `Result`",
     note = "a task function takes up to eight owned arguments; arguments and value are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`; the error implements `std::error::Error`, or is a text"
 )]
-pub trait TrySignature<S> {}
+pub trait TrySignature<S> {
+    /// Only swath implements this.
+    #[doc(hidden)]
+    const SEAL: Seal;
+}
+
+/// Has no name for others, so that they cannot implement what mentions it.
+#[derive(Debug)]
+pub struct Seal(());
 
 macro_rules! calls {
     ($($arg:ident $name:ident),*) => {
@@ -193,12 +210,14 @@ macro_rules! calls {
         where
             F: Fn($($arg),*) -> R + Copy + 'static
         {
+            const SEAL: Seal = Seal(());
         }
 
         impl<F, T, E, $($arg),*> TrySignature<fn($($arg),*) -> Result<T, E>> for F
         where
             F: Fn($($arg),*) -> Result<T, E> + Copy + 'static
         {
+            const SEAL: Seal = Seal(());
         }
 
         impl<F, R, $($arg),*> DelayedFn<F, fn($($arg),*) -> R> {

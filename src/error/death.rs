@@ -1,6 +1,7 @@
 //! What is known about the death of a worker process.
 
 use crate::ipc::start::NO_WORKER;
+use crate::machine::AvailableMemory;
 use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -22,9 +23,8 @@ pub struct DeathRecord {
     pub memory_limit: Option<u64>,
     /// The last samples of the memory it used in bytes, oldest first: private memory and shared segments in use.
     pub memory_samples: Vec<u64>,
-    /// What the machine had available when that was read last, in bytes: where the kernel ended the worker for want of
-    /// memory, or may have.
-    pub machine_available: Option<u64>,
+    /// What memory there was when that was read last: where the kernel ended the worker for want of memory, or may have.
+    pub available: Option<AvailableMemory>,
     /// Bytes of results it kept in memory.
     pub managed: u64,
     /// Bytes of results it had moved to disk.
@@ -79,6 +79,9 @@ pub enum DeathCause {
     /// What it had sent could not be taken in, for want of something in the process of its supervisor: descriptors or address
     /// space. It is not to blame.
     Unheard(String),
+    /// Its [`worker_init`](crate::Builder::worker_init) failed or panicked, or took longer than
+    /// [`start_timeout`](crate::Builder::start_timeout): what it said.
+    Init(String),
     /// Nothing is known.
     #[default]
     Unknown,
@@ -144,6 +147,7 @@ impl fmt::Display for DeathCause {
             ),
             Self::Protocol(why) => write!(f, "broke the protocol: {why}"),
             Self::Unheard(why) => write!(f, "was replaced because what it sent could not be taken in: {why}"),
+            Self::Init(why) => write!(f, "was not set up: its `worker_init` {why}"),
             Self::Unknown => write!(f, "ended for an unknown reason"),
         }
     }
@@ -152,10 +156,10 @@ impl fmt::Display for DeathCause {
 impl fmt::Display for DeathRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {}) {}", self.worker, self.pid, self.cause)?;
-        if let Some(available) = self.machine_available {
+        if let Some(available) = &self.available {
             let maybe =
                 if self.cause == DeathCause::OutOfMemory { "" } else { "possibly by the kernel for want of memory: " };
-            write!(f, "; {maybe}the machine had {} available when last looked at", HumanBytes(available))?;
+            write!(f, "; {maybe}{available} when last looked at")?;
         }
         if let Some(limit) = self.memory_limit.filter(|_| !self.cause.is_of_limit()) {
             write!(f, "; memory limit {}", HumanBytes(limit))?;

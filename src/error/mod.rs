@@ -29,7 +29,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A task failed, was cancelled or lost its workers.
     #[error(transparent)]
-    Task(#[from] TaskError),
+    Task(TaskError),
     /// The wait was over before the result was there.
     #[error("no result within {waited:?}")]
     Timeout {
@@ -95,8 +95,8 @@ pub enum Error {
         /// The executable of this process.
         executable: PathBuf,
     },
-    /// Worker processes could not be started or do not come up.
-    #[error("cannot start worker processes: {reason}")]
+    /// Worker processes could not be started or do not come up, or [`worker_init`](crate::Builder::worker_init) has failed.
+    #[error("cannot start workers: {reason}")]
     Spawn {
         /// What failed and what to change.
         reason: String,
@@ -139,6 +139,15 @@ pub enum Error {
         /// The mode of the client.
         mode: &'static str,
     },
+}
+
+impl From<TaskError> for Error {
+    fn from(error: TaskError) -> Self {
+        match error.cause() {
+            Cause::NotStarted { reason } => Self::Spawn { reason: reason.clone() },
+            _ => Self::Task(error),
+        }
+    }
 }
 
 impl Error {

@@ -215,6 +215,12 @@ pub enum Cause {
         /// How many there are.
         found: u64,
     },
+    /// No worker came up to run it: [`worker_init`](crate::Builder::worker_init) failed for too long. Whoever waits for the
+    /// result gets [`Error::Spawn`](crate::Error::Spawn).
+    NotStarted {
+        /// What happened.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -245,6 +251,7 @@ impl fmt::Display for Cause {
             Self::InputLost { reason } => write!(f, "lost an input: {reason}"),
             Self::Infeasible { reason } => write!(f, "can never run: {reason}"),
             Self::Closed { reason } => write!(f, "has no result: {reason}"),
+            Self::NotStarted { reason } => write!(f, "has no worker: {reason}"),
             Self::WrongLength { expected, found } => {
                 write!(f, "got a list of {found} items, which was to be unpacked into {expected}; say how many it has")
             }
@@ -322,6 +329,9 @@ mod tests {
             expected: u64,
             found: u64,
         },
+        NotStarted {
+            reason: String,
+        },
     }
 
     fn bytes(of: &impl Serialize) -> Vec<u8> {
@@ -369,6 +379,7 @@ mod tests {
             (Cause::Infeasible { reason: reason() }, Layout::Infeasible { reason: reason() }),
             (Cause::Closed { reason: reason() }, Layout::Closed { reason: reason() }),
             (Cause::WrongLength { expected: 3, found: 300 }, Layout::WrongLength { expected: 3, found: 300 }),
+            (Cause::NotStarted { reason: reason() }, Layout::NotStarted { reason: reason() }),
         ];
         for (number, (cause, layout)) in all.iter().enumerate() {
             let encoded = bytes(cause);

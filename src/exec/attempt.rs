@@ -12,7 +12,8 @@ use crate::submission::handle::{ResultHandle, ResultState, cancelled};
 use crate::task::Value;
 use crate::task::call::{Fault, call, guarded};
 use crate::task::context;
-use crate::task::function::{Argument, CallError, Passing};
+use crate::task::encode::across;
+use crate::task::function::{Argument, CallError, Passing, Record};
 use crate::task::parts::Parts;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct GraphTask<'a> {
     pub(super) thread: usize,
     /// The thread's name in errors.
     pub(super) worker: &'a Arc<str>,
+    /// Whether values are encoded and decoded again, as between processes.
+    pub(super) encodes: bool,
 }
 
 /// The inputs of a task, in a mode's store of results. Each is the result of another task, named by that task's number.
@@ -129,7 +132,7 @@ fn attempt(
     let token = task.begin(*now);
     let mut used = 0;
     let result = context::with_deadline(deadline.map(|(by, _)| by), || {
-        evaluate(task.graph, task.id, &mut || {
+        evaluate(task, &mut || {
             let input = refs[used];
             used += 1;
             if last { inputs.take(input) } else { inputs.copy(input) }
@@ -214,24 +217,33 @@ fn ended<T, E>(result: &Result<T, E>, cancelled: bool) -> Ended {
 }
 
 /// Calls the function of a task. `next` gives the results of tasks among its arguments, one after the other.
-fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
-    let dag = match graph {
+fn evaluate(task: &GraphTask<'_>, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
+    let (id, encodes) = (task.id, task.encodes);
+    let dag = match task.graph {
         Graph::Dag(dag) => dag,
         Graph::Map(map) => {
             // Cloning the value runs its own code, too.
-            return guarded(|| map.function().run(&mut [Argument::Value(map.value(id))]).map_err(Fault::Call));
+            return guarded(|| {
+                let (value, function) = (map.value(id), map.function());
+                if !encodes {
+                    return function.run(&mut [Argument::Value(value)]).map_err(Fault::Call);
+                }
+                result_of_call(function, function.run(&mut [Argument::Value(across(&value, map.codec())?)])?)
+            });
         }
     };
     match &dag.nodes[id as usize].kind {
         Kind::Call { function, args, .. } => {
             let mut slots: SmallVec<[Argument<'_>; 4]> = SmallVec::with_capacity(args.len());
             for arg in args {
-                slots.push(Argument::Value(argument(arg, next)?));
+                slots.push(Argument::Value(argument(arg, encodes, next)?));
             }
-            if !dag.has_parts(id) {
-                return call(function, &mut slots);
+            let value = call(function, &mut slots);
+            match (dag.has_parts(id), encodes) {
+                (false, false) => value,
+                (false, true) => result_of_call(function, value?),
+                (true, _) => take_apart(dag, id, value?, encodes.then_some(*function)),
             }
-            take_apart(dag, id, call(function, &mut slots)?)
         }
         Kind::Part(_) | Kind::Held(_) => Err(malformed("a held result or a part of another is no call")),
     }
@@ -239,15 +251,20 @@ fn evaluate(graph: &Graph, id: u32, next: &mut dyn FnMut() -> Value) -> Result<V
 
 /// Takes the parts that somebody wants out of the result of a task.
 #[cold]
-fn take_apart(dag: &Dag, id: u32, value: Value) -> Result<Value, Fault> {
+fn take_apart(dag: &Dag, id: u32, value: Value, encodes: Option<&'static Record>) -> Result<Value, Fault> {
     guarded(move || {
         let mut parts = dag.parts(id).into_iter().flatten();
         // What nobody wants goes with the whole.
-        let taken: Option<TakenParts> = parts.try_fold(Vec::new(), |mut taken, (id, place)| {
-            taken.push((id, Parts::take(&value, place)?));
-            Some(taken)
+        let taken = parts.try_fold(TakenParts::new(), |mut taken, (id, place)| {
+            let part = Parts::take(&value, place).ok_or_else(|| malformed("its result has other parts"))?;
+            let part = match encodes {
+                None => part,
+                Some(function) => across(&part, function.part(place))?,
+            };
+            taken.push((id, part));
+            Ok::<_, Fault>(taken)
         });
-        taken.map(Passing::value).ok_or_else(|| malformed("its result has other parts"))
+        taken.map(Passing::value)
     })
 }
 
@@ -277,14 +294,25 @@ pub(super) fn results_of_parts(
     }
 }
 
-fn argument(arg: &Arg, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
+/// The result of a call as another process would have it; as it is, where it is of no use there.
+fn result_of_call(function: &Record, value: Value) -> Result<Value, Fault> {
+    if function.is_bound() { Ok(value) } else { Ok(across(&value, function.result())?) }
+}
+
+fn argument(arg: &Arg, encodes: bool, next: &mut dyn FnMut() -> Value) -> Result<Value, Fault> {
     match arg {
+        Arg::Value(value, codec) if encodes => across(value, codec).map_err(|e| match e {
+            CallError::Encode { type_name, reason } => {
+                Fault::Call(CallError::Encode { type_name, reason: format!("it is an argument: {reason}") })
+            }
+            e => Fault::Call(e),
+        }),
         Arg::Value(value, _) => Ok(value.clone()),
         Arg::Task(_) | Arg::Elements(_) => Ok(next()),
         Arg::Inline(record, args) => {
             let mut slots = Vec::with_capacity(args.len());
             for arg in args {
-                slots.push(Argument::Value(argument(arg, next)?));
+                slots.push(Argument::Value(argument(arg, encodes, next)?));
             }
             call(record, &mut slots)
         }
@@ -296,6 +324,7 @@ fn task_error(task: &TaskLabel, worker: &Arc<str>, fault: Fault) -> TaskError {
     let cause = match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
         Fault::Call(CallError::Returned(error)) => Cause::Returned(ReturnedError::local(*error)),
+        Fault::Call(CallError::Encode { type_name, reason }) => Cause::Encode { type_name, reason },
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
         Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },

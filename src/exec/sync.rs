@@ -2,6 +2,7 @@
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::queries::answer_in_process;
+use super::{on_machine, scattered};
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
@@ -36,6 +37,8 @@ pub(crate) struct SyncExecutor {
     failed: AtomicU64,
     total: AtomicU64,
     closed: AtomicBool,
+    /// Whether values are encoded and decoded again, as between processes.
+    encodes: bool,
 }
 
 struct SyncScope {
@@ -80,6 +83,11 @@ impl SyncExecutor {
 
     /// An executor that remembers the last `recorded` runs.
     pub(crate) fn new(recorded: usize) -> Arc<Self> {
+        Self::encoding(recorded, false)
+    }
+
+    /// The same, which encodes values and decodes them again if it `encodes`.
+    pub(crate) fn encoding(recorded: usize, encodes: bool) -> Arc<Self> {
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded: OwnRing::new(recorded),
@@ -88,6 +96,7 @@ impl SyncExecutor {
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            encodes,
         })
     }
 
@@ -172,8 +181,8 @@ impl SyncExecutor {
         {
             return ResultHandle::of(held).map_or_else(|| Err(cancelled(&held.label())), |handle| result_of(&handle));
         }
-        let task =
-            GraphTask { graph, id, submission: number, ring: self.recorded.ring(), thread: 0, worker: &self.here };
+        let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
+        let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }
@@ -243,7 +252,7 @@ impl Backend for SyncExecutor {
 
     fn describe(&self) -> String {
         let state = if self.is_closed() { "closed" } else { "running" };
-        format!("sync client: tasks run in the calling thread, {state}")
+        format!("sync client: tasks run in the calling thread{}, {state}", on_machine())
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
@@ -262,7 +271,7 @@ impl Backend for SyncExecutor {
         _broadcast: bool,
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
+        let (values, labels): (Vec<_>, Vec<_>) = scattered(values, self.encodes)?.into_iter().unzip();
         let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
         submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
         Ok(submission)

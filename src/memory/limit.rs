@@ -1,7 +1,7 @@
 //! Memory limits as people write them.
 
 use crate::error::{Error, Result};
-use crate::memory::machine::total_memory;
+use crate::machine::total_memory;
 use crate::units::HumanBytes;
 use std::fmt;
 
@@ -25,7 +25,8 @@ pub enum MemoryLimit {
     None,
     /// So many bytes.
     Bytes(u64),
-    /// This part of the machine's memory, above 0 and at most 1.
+    /// This part of the memory of the machine, or of the control group that this process is in where that has less; above 0
+    /// and at most 1. [`local::machine`](crate::local::machine) tells which.
     Fraction(f64),
     /// A text that is parsed when the client starts.
     Text(String),
@@ -41,13 +42,18 @@ impl MemoryLimit {
             Self::None => Ok(None),
             Self::Bytes(0) => Err(Error::invalid("memory limit", "0 bytes; for no limit say `MemoryLimit::None`")),
             Self::Bytes(n) => Ok(Some(*n)),
-            Self::Fraction(f) if *f > 0.0 && *f <= 1.0 => Ok(Some((total_memory()? as f64 * f) as u64)),
+            Self::Fraction(f) if *f > 0.0 && *f <= 1.0 => Ok(Some((total_memory().map_err(untold)? as f64 * f) as u64)),
             Self::Fraction(f) => {
                 Err(Error::invalid("memory limit", format!("{f} is not a part of the machine between 0 and 1")))
             }
             Self::Text(text) => parse(text)?.bytes(),
         }
     }
+}
+
+/// The system does not tell what memory there is.
+pub(crate) fn untold(e: std::io::Error) -> Error {
+    Error::Resource { resource: "the size of the memory".to_string(), reason: e.to_string() }
 }
 
 /// The least that a worker can be limited to: it takes about 1 MiB itself, and a task needs something beside that.

@@ -16,7 +16,7 @@ use crate::ipc::segment::listing::{self, Listed, ListedFile, ListedSegment, Show
 use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload, WantedPart};
 use crate::memory::thresholds::Thresholds;
-use crate::settings::Settings;
+use crate::settings::{Settings, WorkerHooks};
 use crate::status::LogLine;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
@@ -94,6 +94,10 @@ pub(crate) enum FromWorker {
     Paused(bool),
     /// It found no room in shared memory.
     NoRoomNow,
+    /// What a program has it do first is done.
+    Ready,
+    /// That has failed: what it said.
+    NotSetUp(String),
     /// It was sent SIGTERM, and asks to be replaced.
     Retire,
     Session(Request),
@@ -121,6 +125,8 @@ pub(crate) struct Welcome {
     pub(crate) other_program: bool,
     /// Where pieces of shuffles go, if that was said.
     pub(crate) shuffle_directory: Option<PathBuf>,
+    /// What it does first and last.
+    pub(crate) hooks: WorkerHooks,
 }
 
 /// One task to run.
@@ -204,6 +210,8 @@ pub(crate) enum ToSession {
     /// Nothing will come any more.
     Closed {
         reason: String,
+        /// No worker could be set up.
+        unstarted: bool,
     },
     /// A submission was refused as a whole.
     Refused {
@@ -216,7 +224,7 @@ pub(crate) enum ToSession {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attach {
     /// Run my tasks.
-    Program { build: BuildId, name: String },
+    Program { build: BuildId, name: String, hooks: WorkerHooks },
     /// Only read the state of the cluster, or control it.
     Control(Control),
 }

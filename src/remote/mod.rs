@@ -23,7 +23,7 @@ use crate::status::{Mode, Progress};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
-use crate::submission::handle::{SHUT_DOWN, cancelled, closed};
+use crate::submission::handle::{SHUT_DOWN, cancelled, closed, not_started};
 use crate::submission::reply::Reply;
 use crate::submission::task_map::{Dropped, IndexRanges, TaskMap};
 use crate::submission::waiter::telling;
@@ -118,6 +118,21 @@ impl fmt::Display for Description {
     }
 }
 
+/// Why nothing comes any more.
+#[derive(Clone)]
+struct Closing {
+    reason: String,
+    /// No worker could be set up.
+    unstarted: bool,
+}
+
+impl Closing {
+    fn error(&self) -> Error {
+        let reason = self.reason.clone();
+        if self.unstarted { Error::Spawn { reason } } else { Error::Closed { reason } }
+    }
+}
+
 pub(crate) struct Remote {
     pub(crate) uplink: Box<dyn Uplink>,
     session: SessionId,
@@ -129,7 +144,7 @@ pub(crate) struct Remote {
     next_ticket: AtomicU64,
     pub(crate) total: AtomicU64,
     pub(crate) counters: Counters,
-    closed: Mutex<Option<String>>,
+    closed: Mutex<Option<Closing>>,
     shut: AtomicBool,
 }
 
@@ -158,7 +173,7 @@ impl Remote {
 
     pub(crate) fn check_open(&self) -> Result<()> {
         match &*self.closed.lock() {
-            Some(reason) => Err(Error::Closed { reason: reason.clone() }),
+            Some(closing) => Err(closing.error()),
             None => Ok(()),
         }
     }
@@ -189,7 +204,7 @@ impl Remote {
             }
             // Whoever reads what is sent from elsewhere has what it mapped.
             ToSession::FilesEnded(_) => {}
-            ToSession::Closed { reason } => self.close(&reason),
+            ToSession::Closed { reason, unstarted } => self.end(Closing { reason, unstarted }),
             ToSession::Refused { number, reason } => {
                 let entry = self.submissions.lock().remove(&number);
                 if let Some(submission) = entry.and_then(|e| e.submission.upgrade()) {
@@ -251,20 +266,27 @@ impl Remote {
 
     /// Closes this side: nothing will come any more.
     pub(crate) fn close(&self, reason: &str) {
+        self.end(Closing { reason: reason.to_string(), unstarted: false });
+    }
+
+    fn end(&self, closing: Closing) {
         {
             let mut closed = self.closed.lock();
             if closed.is_some() {
                 return;
             }
-            *closed = Some(reason.to_string());
+            *closed = Some(closing.clone());
         }
         let submissions = std::mem::take(&mut *self.submissions.lock());
         for submission in submissions.into_values().filter_map(|e| e.submission.upgrade()) {
-            submission.fail_rest(|label| closed(label, reason));
+            submission.fail_rest(|label| match closing.unstarted {
+                true => not_started(label, &closing.reason),
+                false => closed(label, &closing.reason),
+            });
         }
         let replies = std::mem::take(&mut *self.replies.lock());
         for reply in replies.into_values() {
-            reply.set(Err(Error::Closed { reason: reason.to_string() }));
+            reply.set(Err(closing.error()));
         }
     }
 
@@ -360,7 +382,7 @@ impl Backend for Remote {
     fn describe(&self) -> String {
         match &*self.closed.lock() {
             None => format!("{}, running", self.description),
-            Some(reason) => format!("{}, closed: {reason}", self.description),
+            Some(closing) => format!("{}, closed: {}", self.description, closing.reason),
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod sizes;
 use std::path::PathBuf;
 
 use crate::error::words::words;
+use crate::machine::Machine;
 use crate::memory::thresholds::Thresholds;
 use crate::units::{HumanBytes, counted};
 use std::time::Duration;
@@ -12,9 +13,15 @@ use std::time::Duration;
 /// Most workers of one cluster.
 pub(crate) const MOST_WORKERS: usize = 1024;
 
+/// Variables that say to libraries how many threads they may have.
+pub(crate) const INNER_POOLS: [&str; 5] =
+    ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"];
+
 /// The options of a cluster, checked.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Settings {
+    /// What there was when they were made.
+    pub(crate) machine: Machine,
     pub(crate) workers: usize,
     pub(crate) threads: usize,
     /// Bytes for each worker.
@@ -43,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) forward_output: bool,
     /// Task runs that each worker records.
     pub(crate) events: usize,
+    pub(crate) hooks: WorkerHooks,
     /// Where pieces of shuffles go: the spill directory, where one was set.
     pub(crate) shuffle_directory: Option<PathBuf>,
 }
@@ -54,8 +62,15 @@ impl Settings {
             None => "no memory limit".to_string(),
         };
         let (workers, threads) = (counted(self.workers as u64, "worker"), counted(self.threads as u64, "thread"));
-        format!("{workers} x {threads}, {limit}")
+        format!("{workers} x {threads}, {limit}, on {}", self.machine)
     }
+}
+
+/// What each worker does before its first task and when it ends in order: records of functions, by their offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct WorkerHooks {
+    pub(crate) init: Option<u64>,
+    pub(crate) exit: Option<u64>,
 }
 
 /// What the supervisor does when a worker process has died.

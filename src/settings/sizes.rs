@@ -1,7 +1,8 @@
-//! Named worker sizes, fitted to the machine.
+//! Named worker sizes, fitted to the machine, or to the control group where that has less.
 
 use crate::error::{Error, Result};
-use crate::memory::machine::total_memory;
+use crate::machine::Machine;
+use crate::memory::limit::untold;
 use crate::units::{HumanBytes, counted};
 use serde::Serialize;
 use std::fmt;
@@ -43,7 +44,8 @@ fn fit(cores: usize, memory: u64) -> Vec<WorkerSize> {
 }
 
 /// The named worker sizes, with what they are on this machine: `xlarge` is all of it, `large` a half, `medium` a
-/// quarter and `small` an eighth, of the cores and of nine tenths of the memory. Each has at least one thread.
+/// quarter and `small` an eighth, of the cores and of nine tenths of the memory. Each has at least one thread. The machine is
+/// what this process may use of it, see [`local::machine`](crate::local::machine).
 ///
 /// # Errors
 /// [`Error::Resource`] where the system does not tell its memory.
@@ -55,8 +57,8 @@ fn fit(cores: usize, memory: u64) -> Vec<WorkerSize> {
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub fn describe_sizes() -> Result<Vec<WorkerSize>> {
-    let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    Ok(fit(cores, total_memory()?))
+    let machine = Machine::read().map_err(untold)?;
+    Ok(fit(machine.cores, machine.memory_bytes))
 }
 
 /// The size of that name.

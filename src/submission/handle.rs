@@ -87,7 +87,7 @@ impl LocalValue {
 }
 
 /// The handle of one output. The last clone that is dropped releases the result.
-pub struct ResultHandle {
+pub(crate) struct ResultHandle {
     pub(crate) submission: Arc<Submission>,
     pub(crate) index: u32,
 }
@@ -212,7 +212,7 @@ impl HeldResults for Submission {
     fn task_sent(&self, index: u32) -> Result<TaskId> {
         let unsent = || {
             self.with_state(index, |state| match state {
-                ResultState::Failed(e) => Error::Task(e.clone()),
+                ResultState::Failed(e) => e.clone().into(),
                 _ => Error::OtherClient { key: self.label(index).key() },
             })
         };
@@ -274,6 +274,11 @@ pub(crate) fn cancelled(label: &TaskLabel) -> TaskError {
 /// The error of a task that has no result because its client was closed.
 pub(crate) fn closed(label: &TaskLabel, reason: &str) -> TaskError {
     TaskError::new(label.task_name(), None, Cause::Closed { reason: reason.to_string() })
+}
+
+/// The error of a task that has no result because no worker came up.
+pub(crate) fn not_started(label: &TaskLabel, reason: &str) -> TaskError {
+    TaskError::new(label.task_name(), None, Cause::NotStarted { reason: reason.to_string() })
 }
 
 /// Why a client that was shut down is closed.

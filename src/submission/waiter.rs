@@ -196,7 +196,7 @@ static VAIN: AtomicU32 = AtomicU32::new(0);
 impl SpinTurn {
     fn take() -> Option<Self> {
         static CORES: OnceLock<usize> = OnceLock::new();
-        let cores = *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let cores = *CORES.get_or_init(crate::machine::cores);
         if cores < 2 {
             return None;
         }

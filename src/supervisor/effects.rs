@@ -11,6 +11,7 @@ use crate::ipc::page::gauges::Waits;
 use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{FileId, SegmentId};
 use crate::job::JobSpec;
+use crate::machine::AvailableMemory;
 use crate::memory::oom::Verdict;
 use crate::message::{Malformed, ToSession, ToWorker};
 use crate::scheduler::{Prepared, SubmitError};
@@ -35,8 +36,9 @@ pub(crate) trait Effects {
     /// Some: it is done already.
     fn prepare(&mut self, job: JobId, spec: JobSpec) -> Option<std::result::Result<Prepared, SubmitError>>;
 
-    /// Starts a worker: its process, its connection and its control page. The answer is the process's number.
-    fn spawn(&mut self, worker: WorkerId) -> Result<u32>;
+    /// Starts a worker, one of so many that there are to be: its process, its connection and its control page. The answer is
+    /// the process's number.
+    fn spawn(&mut self, worker: WorkerId, of: usize) -> Result<u32>;
 
     /// Kills the process of a worker with all processes that its tasks have started. Its end is told to the core as that of
     /// any other.
@@ -71,11 +73,11 @@ pub(crate) trait Effects {
     /// Whether the process of a worker is stopped by a signal.
     fn is_stopped(&self, worker: WorkerId) -> bool;
 
-    /// Reads what the machine's memory is like. To be called now and then.
+    /// Reads what memory there is. To be called now and then.
     fn poll_machine(&mut self);
 
-    /// Who killed a process that the core has not killed, and what memory the machine had.
-    fn verdict(&mut self) -> (Verdict, Option<u64>);
+    /// Who killed a process that the core has not killed, and what memory there was.
+    fn verdict(&mut self) -> (Verdict, Option<AvailableMemory>);
 
     /// Bytes of shared memory in use, and how many may be.
     fn shared_memory(&self) -> (u64, u64);

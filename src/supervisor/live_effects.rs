@@ -19,12 +19,13 @@ use crate::ipc::ring::RingRecord;
 use crate::ipc::segment::{Attachments, FileId, SegmentId};
 use crate::ipc::start;
 use crate::job::JobSpec;
+use crate::machine::AvailableMemory;
 use crate::memory::oom::{Killer, Verdict};
 use crate::memory::process::{Statm, with_descendants};
 use crate::message::{Malformed, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Prepared, SubmitError};
-use crate::settings::{Settings, StartMethod};
+use crate::settings::{INNER_POOLS, Settings, StartMethod};
 use crate::task::call::guarded;
 use actix::prelude::*;
 use rustc_hash::FxHashMap;
@@ -69,6 +70,8 @@ struct StartOptions {
     env: Vec<(String, String)>,
     directory: Option<PathBuf>,
     method: StartMethod,
+    /// How many there are, for all workers.
+    cores: usize,
     /// Task runs that each worker records.
     events: usize,
 }
@@ -95,6 +98,7 @@ impl LiveEffects {
                 env: settings.env.clone(),
                 directory: settings.directory.clone(),
                 method: settings.start_method,
+                cores: settings.machine.cores,
                 events: settings.events,
             },
             shared,
@@ -196,7 +200,7 @@ impl LiveEffects {
         let workers: Vec<_> = self.workers.keys().copied().collect();
         workers.into_iter().for_each(|worker| self.kill(worker));
         for link in std::mem::take(&mut self.links).into_values() {
-            let message = ToSession::Closed { reason: reason.to_string() };
+            let message = ToSession::Closed { reason: reason.to_string(), unstarted: false };
             link.do_send(SessionMessage { done: 0, message });
         }
         self.close_client(reason.to_string());
@@ -207,7 +211,7 @@ impl LiveEffects {
     /// Tells the client in this process, if there is one, that nothing will come any more.
     pub(super) fn close_client(&mut self, reason: String) {
         if let Some(client) = &self.client {
-            self.outgoing.push((client.clone(), ToSession::Closed { reason }));
+            self.outgoing.push((client.clone(), ToSession::Closed { reason, unstarted: false }));
         }
     }
 
@@ -226,6 +230,14 @@ impl LiveEffects {
             reason: e.to_string(),
         })
     }
+}
+
+/// What says to libraries with threads of their own how many they may have: a worker's share of the cores, where the program's
+/// environment does not say it.
+fn inner_threads(cores: usize, workers: usize) -> impl Iterator<Item = (&'static str, String)> {
+    let share = (cores / workers.max(1)).max(1).to_string();
+    let unset = INNER_POOLS.into_iter().filter(|name| std::env::var_os(name).is_none());
+    unset.map(move |name| (name, share.clone()))
 }
 
 impl Effects for LiveEffects {
@@ -252,14 +264,17 @@ impl Effects for LiveEffects {
         Instant::now()
     }
 
-    fn spawn(&mut self, id: WorkerId) -> Result<u32> {
+    fn spawn(&mut self, id: WorkerId, of: usize) -> Result<u32> {
         let page = self.new_page(id)?;
         let program = match &self.start.executable {
             Executable::Own => "/proc/self/exe".to_string(),
             Executable::Of(fd) => format!("/proc/self/fd/{}", start::number(fd)),
         };
         let mut command = std::process::Command::new(program);
-        command.arg0("swath-worker").envs(self.start.env.iter().map(|(n, v)| (n, v)));
+        command
+            .arg0("swath-worker")
+            .envs(inner_threads(self.start.cores, of))
+            .envs(self.start.env.iter().map(|(n, v)| (n, v)));
         if let Some(dir) = &self.start.directory {
             command.current_dir(dir);
         }
@@ -352,7 +367,7 @@ impl Effects for LiveEffects {
         self.killer.poll();
     }
 
-    fn verdict(&mut self) -> (Verdict, Option<u64>) {
+    fn verdict(&mut self) -> (Verdict, Option<AvailableMemory>) {
         (self.killer.verdict(), self.killer.available())
     }
 

@@ -257,7 +257,8 @@ impl Turn<'_> {
     pub(super) fn open_session(&mut self, session: SessionId, link: Recipient<SessionMessage>) {
         if let Some(reason) = self.state.broken.clone() {
             // Those that were there have been told.
-            return link.do_send(SessionMessage { done: 0, message: ToSession::Closed { reason } });
+            let message = ToSession::Closed { reason, unstarted: false };
+            return link.do_send(SessionMessage { done: 0, message });
         }
         self.state.effects.open_link(session, link);
         self.with(|core, effects| core.open_session(session, SessionEnd::Attached, effects));

@@ -280,7 +280,8 @@ fn who_comes_after_a_panic_is_told_of_it() {
             assert!(Instant::now() < until, "the actor stops when its workers have ended");
             actix_rt::time::sleep(Duration::from_millis(2)).await;
         }
-        let closed = told.try_iter().any(|m| matches!(m, ToSession::Closed { reason } if reason.contains("provoked")));
+        let closed =
+            told.try_iter().any(|m| matches!(m, ToSession::Closed { reason, .. } if reason.contains("provoked")));
         assert!(closed);
         drop(shared_core);
         fast_path.belongs_to(&later);
@@ -313,7 +314,8 @@ fn a_panic_of_one_build_leaves_the_other_builds_alone() {
             assert!(Instant::now() < until, "an actor whose core has panicked stops when its workers have ended");
             actix_rt::time::sleep(Duration::from_millis(2)).await;
         }
-        let closed = told.try_iter().any(|m| matches!(m, ToSession::Closed { reason } if reason.contains("provoked")));
+        let closed =
+            told.try_iter().any(|m| matches!(m, ToSession::Closed { reason, .. } if reason.contains("provoked")));
         assert!(closed);
         send(&sound, None).await.unwrap().unwrap();
         while !heard.try_iter().any(|m| matches!(m, ToSession::Deliveries(all) if !all.is_empty())) {

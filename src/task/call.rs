@@ -23,7 +23,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Panic { message, location, .. } => write!(f, "panicked at {location}: {message}"),
             Self::Call(CallError::Returned(returned)) => f.write_str(&returned.message()),
-            Self::Call(CallError::Decode { reason, .. } | CallError::InputLost { reason }) => f.write_str(reason),
+            Self::Call(
+                CallError::Encode { reason, .. } | CallError::Decode { reason, .. } | CallError::InputLost { reason },
+            ) => f.write_str(reason),
             Self::Call(CallError::WrongLength { expected, found }) => {
                 write!(f, "a list of {found} items was to be unpacked into {expected}")
             }
@@ -66,6 +68,16 @@ fn install_hook() {
 /// not reported by the panic hook of the program: the error carries it.
 pub(crate) fn call(record: &'static Record, args: &mut [Argument<'_>]) -> Result<Value, Fault> {
     guarded(|| record.run(args).map_err(Fault::Call))
+}
+
+/// Calls a function without arguments that is no task. An error says how it failed, with all its sources.
+pub(crate) fn run_hook(record: &'static Record) -> Result<(), String> {
+    call(record, &mut []).map(drop).map_err(|fault| match &fault {
+        Fault::Call(CallError::Returned(returned)) => {
+            returned.sources.iter().fold(format!("failed: {fault}"), |text, source| format!("{text}: {source}"))
+        }
+        _ => fault.to_string(),
+    })
 }
 
 /// Runs something that may panic.

@@ -8,6 +8,7 @@ use crate::ipc::sink::{ByteSink, Written};
 use crate::task::Value;
 use crate::task::call::guarded_serde;
 use crate::task::codec::Codec;
+use crate::task::function::CallError;
 use std::cell::Cell;
 
 /// Longest encoded value that rides in a frame. A longer one lies in a shared segment.
@@ -89,6 +90,17 @@ fn encode_by(
         }
         Written::InMemory => Ok(Payload::new(&scratch[..], segments, None)),
     }
+}
+
+/// The value as another process would have it: encoded, and decoded again.
+pub(crate) fn across(value: &Value, codec: &Codec) -> Result<Value, CallError> {
+    let type_name = || codec.name().to_string();
+    let mut bytes = Vec::new();
+    let encoded = guarded_serde("Serialize", || codec.encode(value, &mut bytes, usize::MAX));
+    let encoded = encoded.and_then(|encoded| encoded.map_err(|refused| refused.to_string()));
+    encoded.map_err(|reason| CallError::Encode { type_name: type_name(), reason })?;
+    let decoded = guarded_serde("Deserialize", || codec.decode(&bytes)).and_then(|decoded| decoded);
+    decoded.map_err(|reason| CallError::Decode { type_name: type_name(), reason })
 }
 
 /// Why a value cannot be encoded.

@@ -234,6 +234,8 @@ fn undecodable<T>(reason: String) -> CallError {
 pub(crate) enum CallError {
     /// The function returned `Err`.
     Returned(Box<Returned>),
+    /// A value could not be encoded.
+    Encode { type_name: String, reason: String },
     /// An argument could not be decoded.
     Decode { type_name: String, reason: String },
     /// An input named another process, which has ended.
@@ -258,7 +260,7 @@ const CAPTURES: &str = "swath: a task function must not capture variables: it ma
 
 /// A function that can be a task: any `fn` item or closure that captures nothing, of up to eight arguments.
 ///
-/// `A` is the tuple of its arguments, `R` its result.
+/// `A` is the tuple of its arguments, `R` its result. Sealed: only swath implements it, for all such functions.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function",
     note = "a task function takes and returns owned values that are `Clone + Send + Sync + 'static` with serde's `Serialize` and `Deserialize`"
@@ -272,7 +274,7 @@ pub trait TaskFunction<A, R>: Copy + 'static {
 /// A function that can be a task and may fail: it returns `Result<T, E>`.
 ///
 /// The task's value is the `T`; an `Err` fails the task. The error is any that becomes a
-/// `Box<dyn Error + Send + Sync>`, see [`IntoError`].
+/// `Box<dyn Error + Send + Sync>`, see [`IntoError`]. Sealed: only swath implements it, for all such functions.
 #[diagnostic::on_unimplemented(
     message = "this cannot be a task function that returns a `Result`",
     note = "a task function takes and returns owned values with serde's `Serialize` and `Deserialize`; its error implements `std::error::Error`, or is a text"

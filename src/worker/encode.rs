@@ -75,6 +75,7 @@ pub(super) fn encode(pool: &SegmentPool, value: &Value, codec: &Codec) -> Result
 pub(super) fn cause(fault: Fault) -> Cause {
     match fault {
         Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
+        Fault::Call(CallError::Encode { type_name, reason }) => Cause::Encode { type_name, reason },
         Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
         Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
         Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },

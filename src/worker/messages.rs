@@ -3,7 +3,7 @@
 use super::capture::OutputCapture;
 use super::descriptors::Closed;
 use super::uplink::UNHEARD;
-use super::{Worker, clean_up_after, encode};
+use super::{Worker, clean_up_after, encode, hook_at};
 use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::ipc::captured::OutputChunk;
@@ -13,6 +13,7 @@ use crate::ipc::start::exit_now;
 use crate::job::{CallName, FailedCall, Failure};
 use crate::memory::process::descendants;
 use crate::message::{FromWorker, ToWorker};
+use crate::task::call::run_hook;
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -60,7 +61,7 @@ impl Worker {
                     }
                 }
                 ToWorker::Welcome(_) => log::error!("a second welcome"),
-                ToWorker::Shutdown => leave(),
+                ToWorker::Shutdown => self.leave(),
             }
         }
         if self.supervisor.is_closed() {
@@ -77,6 +78,27 @@ impl Worker {
     pub(super) fn end(&self) -> ! {
         kill_descendants(|| descendants(std::process::id()));
         clean_up_after(&self.welcome.supervisor_page);
+        exit_now(0)
+    }
+
+    /// Ends this process in order: with what the program has it do last, and with what its tasks have started.
+    fn leave(&self) -> ! {
+        if let Some(exit) = self.welcome.hooks.exit {
+            let run = || {
+                if let Err(why) = hook_at(exit).and_then(run_hook) {
+                    log::error!("`worker_exit` {why}");
+                }
+            };
+            // This thread is one that runs tasks; what is done last is none.
+            let apart = std::thread::scope(|scope| {
+                std::thread::Builder::new().spawn_scoped(scope, run).map(|thread| thread.join().is_ok())
+            });
+            if let Err(e) = apart {
+                log::error!("`worker_exit` has no thread to run on: {e}");
+            }
+            OutputCapture::flush();
+        }
+        kill_descendants(|| descendants(std::process::id()));
         exit_now(0)
     }
 
@@ -163,10 +185,4 @@ impl Worker {
         let call = name.zip(key).map(|(name, key)| FailedCall { name: CallName::Given(name), key });
         Failure { task, step, call, worker: Some(self.welcome.name.clone()), cause }
     }
-}
-
-/// Ends this process, with what its tasks have started.
-fn leave() -> ! {
-    kill_descendants(|| descendants(std::process::id()));
-    exit_now(0)
 }

@@ -34,10 +34,12 @@ use crate::ipc::signals::on_sigterm;
 use crate::ipc::socket::Socket;
 use crate::ipc::start::{end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
-use crate::memory::machine::available_memory;
+use crate::machine::available_memory;
 use crate::memory::policy::Policy;
 use crate::message::{FromWorker, ToWorker, Welcome};
 use crate::remote::Description;
+use crate::task::call::run_hook;
+use crate::task::function::Record;
 use crate::task::image;
 use crate::version::VERSION;
 use capture::OutputCapture;
@@ -149,7 +151,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     let page = open(&welcome.own_page)?;
     supervisor.set_page(&page);
     let ledger = Ledger::shared(open(&welcome.supervisor_page)?, Arc::clone(&page));
-    let spare = available_memory().unwrap_or(0) / SPARE_SHARE;
+    let spare = available_memory().map_or(0, |memory| memory.bytes) / SPARE_SHARE;
     let spare = welcome.memory_limit.map_or(spare, |limit| spare.min(limit / SPARE_OF_LIMIT));
     let pool = SegmentPool::new(welcome.owner, ledger.clone(), spare as usize);
     pool.joins(supervisor.attachments());
@@ -202,6 +204,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         on_sigterm(sigterm_came);
     }
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
+    set_up(worker);
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));
     // Whoever says how large the stacks of threads are means this one, too.
@@ -218,6 +221,27 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         spawn(format!("executor-{thread}"), stack.take(), Box::new(move || worker.work_as_thread(thread)))?;
     }
     Ok(worker)
+}
+
+/// Does what the program has each worker do first, and says that it is done.
+fn set_up(worker: &Worker) {
+    let Some(init) = worker.welcome.hooks.init else { return };
+    let done = hook_at(init).and_then(run_hook);
+    OutputCapture::flush();
+    match done {
+        Ok(()) => worker.supervisor.send(&FromWorker::Ready),
+        Err(why) => {
+            worker.supervisor.send(&FromWorker::NotSetUp(why));
+            // The supervisor ends this process, with what that function has started.
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+fn hook_at(offset: u64) -> Result<&'static Record, String> {
+    Record::at(offset).ok_or_else(|| "is no function of this program".to_string())
 }
 
 /// The stack of the first thread that runs tasks, in bytes: what the main thread of a program has.

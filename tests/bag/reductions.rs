@@ -130,6 +130,15 @@ pub fn first_elements(client: &Client) {
     assert_eq!(bag.take(5, 1).compute(client).unwrap(), [0, 1]);
     assert_eq!(bag.take(4, 3).compute(client).unwrap(), [0, 1, 2, 3]);
     assert_eq!(bag.take(usize::MAX, usize::MAX).compute(client).unwrap(), (0..10).collect::<Vec<_>>());
+    // However far it has to look, and no further.
+    let sparse = Bag::range(0..1000, 100).filter(|x| x % 300 == 7);
+    assert_eq!(sparse.first(2, client).unwrap(), [7, 307]);
+    assert_eq!(sparse.first(9, client).unwrap(), [7, 307, 607, 907]);
+    assert!(sparse.first(0, client).unwrap().is_empty() && Bag::range(0..0, 3).first(2, client).unwrap().is_empty());
+    assert_eq!(crate::common::block_on(sparse.first_async(3, client)).unwrap(), [7, 307, 607]);
+    let wrong = Bag::range(0..1000, 100).map(|x| 1 / (500 - x));
+    assert_eq!(wrong.first(2, client).unwrap(), [0, 0]);
+    assert!(wrong.first(501, client).unwrap_err().to_string().contains("divide by zero"));
     assert!(bag.take(0, 0).compute(client).unwrap().is_empty());
     // Nothing else is made.
     assert_eq!(bag.map(|x| 1 / (1 - x)).take(1, 1).compute(client).unwrap(), [1]);

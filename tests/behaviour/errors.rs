@@ -1,6 +1,7 @@
 //! Tasks that fail, and what is told about it.
 
 use crate::common::{directory, my_role, note, notes, path, role};
+use anyhow::Context;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use swath::{Cause, Client, Delayed, Error, KeepError, Mode, TaskError, delayed, try_delayed, value};
@@ -59,22 +60,6 @@ pub fn typed_errors_are_kept(client: &Client) {
     assert_eq!(failed(future.result()).downcast::<Trouble>(), Some(Trouble::Odd(7)));
 }
 
-/// What `anyhow::Error` is to others: no error, but something that becomes one.
-#[derive(Debug)]
-struct Anyhow(Box<dyn std::error::Error + Send + Sync>);
-
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for Anyhow {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
-    }
-}
-
-impl From<Anyhow> for Box<dyn std::error::Error + Send + Sync> {
-    fn from(error: Anyhow) -> Self {
-        error.0
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("no settings in {file}")]
 struct NoSettings {
@@ -104,7 +89,7 @@ pub fn errors_that_people_have(client: &Client) {
     let json = try_delayed(|s: String| serde_json::from_str::<i64>(&s)).call("");
     let parsed = try_delayed(|s: String| s.parse::<i64>()).call("x");
     let boxed = try_delayed(|s: String| -> Result<i64, Boxed> { Ok(s.parse()?) }).call("x");
-    let anyhow = try_delayed(|s: String| -> Result<i64, Anyhow> { Ok(s.parse()?) }).call("x");
+    let anyhow = try_delayed(|s: String| -> anyhow::Result<i64> { Ok(s.parse()?) }).call("x");
     let inner = try_delayed(|| delayed(explode).call(1).compute(&Client::sync())).call();
     let text = try_delayed(|| Err::<i64, _>("no luck".to_string())).call();
     let literal = try_delayed(|| Err::<i64, _>("no luck")).call();
@@ -121,7 +106,7 @@ pub fn errors_that_people_have(client: &Client) {
         (json.compute(client).unwrap_err(), "EOF while parsing", "serde_json::error::Error", "Error(\"EOF", None),
         (parsed.compute(client).unwrap_err(), no_number, "core::num::error::ParseIntError", debug, None),
         (boxed.compute(client).unwrap_err(), no_number, "dyn core::error::Error", debug, None),
-        (anyhow.compute(client).unwrap_err(), no_number, "Anyhow", debug, None),
+        (anyhow.compute(client).unwrap_err(), no_number, "anyhow::Error", no_number, None),
         (inner.compute(client).unwrap_err(), "task explode-", "swath::error::Error", "", None),
         (text.compute(client).unwrap_err(), "no luck", "String", "\"no luck\"", Some("no luck")),
         (literal.compute(client).unwrap_err(), "no luck", "&str", "\"no luck\"", Some("no luck")),
@@ -159,6 +144,54 @@ pub fn sources_are_told(client: &Client) {
         assert_eq!(chain(returned(&task))[1..], wanted);
         assert!(returned(&task).type_name().ends_with("NoSettings"));
         assert!(returned(&task).debug().starts_with("NoSettings { file: "), "{}", returned(&task).debug());
+    }
+}
+
+pub fn contexts_of_anyhow_are_sources(client: &Client) {
+    fn load(file: String) -> anyhow::Result<i64> {
+        let text = if file == "a.toml" { Ok("x".to_string()) } else { std::fs::read_to_string(&file) };
+        let text = text.with_context(|| format!("cannot read {file}"))?;
+        text.parse::<i64>().context("line 3 makes no sense").context("bad settings")
+    }
+    let parsed = try_delayed(load).call("a.toml");
+    let dependent = parsed.map(|x: i64| x + 1);
+    let mapped = client.try_map(load, ["a.toml"]).unwrap();
+    for error in
+        [parsed.compute(client).unwrap_err(), dependent.compute(client).unwrap_err(), mapped[0].result().unwrap_err()]
+    {
+        let texts = chain(&error);
+        assert!(
+            texts[0].ends_with("failed: bad settings") || texts[0].contains("failed: bad settings (needed by"),
+            "{texts:?}"
+        );
+        assert_eq!(texts[1..], ["line 3 makes no sense", "invalid digit found in string"]);
+        assert!(format!("{error:?}").contains("invalid digit"), "{error:?}");
+    }
+    let missing = try_delayed(load).call("/no/such/file").compute(client).unwrap_err();
+    assert!(missing.to_string().contains("cannot read /no/such/file"), "{missing}");
+    assert!(chain(&missing)[1].starts_with("No such file"));
+    // An ordinary program: `?` takes an error of swath for one of anyhow's, with its sources.
+    fn program(client: &Client) -> anyhow::Result<i64> {
+        try_delayed(load).call("a.toml").compute(client).context("the program")
+    }
+    let texts: Vec<_> = program(client).unwrap_err().chain().map(ToString::to_string).collect();
+    assert_eq!((&*texts[0], texts.len()), ("the program", 4));
+}
+
+/// A text and sources that are too long for a frame come back whole, also by way of other workers.
+pub fn long_errors_keep_their_sources(client: &Client) {
+    fn fails(length: u64) -> anyhow::Result<Vec<u64>> {
+        let text = |of: &str| of.repeat(length as usize);
+        Err(anyhow::Error::msg(text("root ")).context(text("middle ")).context(text("top ")))
+    }
+    let length = 200_000;
+    let bad = try_delayed(fails).call(length);
+    let kept = client.persist(&bad).unwrap();
+    let sums: Vec<_> =
+        (0..8).map(|i: u64| delayed(|xs: Vec<u64>, i: u64| xs.len() as u64 + i).call(&kept, i)).collect();
+    for error in sums.iter().map(|sum| sum.compute(client).unwrap_err()) {
+        let lengths: Vec<_> = chain(returned(&failed::<()>(Err(error)))).iter().map(String::len).collect();
+        assert_eq!(lengths, [4, 7, 5].map(|word| word * length as usize));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Maps of many items: their tasks are sent while the caller goes on, and yet each future is by itself.
 
-use crate::common::{directory, is_sync, path, touch, wait_for_file};
+use crate::common::{block_on, directory, is_sync, path, touch, wait_for_file};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use swath::{Cause, Client, Error, Future, Mode, Status, WaitFor, delayed, value};
@@ -230,4 +230,68 @@ pub fn values_that_cannot_be_copied(client: &Client) {
     }
     client.cancel(&futures[3]);
     assert_eq!(delayed(inc).call(1).compute(client).unwrap(), 2);
+}
+
+pub fn ahead_in_order(client: &Client) {
+    let squares = client.map_ahead(|x: u64| x * x, 0..500, 7).unwrap();
+    let squares: Vec<u64> = squares.collect::<Result<_, _>>().unwrap();
+    assert!(squares.into_iter().eq((0..500).map(|x| x * x)));
+    // Failures stand in their places; delayed values are items as well.
+    let items = [value(4_u64), value(0), delayed(|x: u64| x + 1).call(4)];
+    let halves: Vec<_> = client.map_ahead(|x: u64| 20 / x, items, 2).unwrap().collect();
+    assert!(matches!(halves[..], [Ok(5), Err(_), Ok(4)]), "{halves:?}");
+    let parsed: Vec<_> = client.try_map_ahead(|s: String| s.parse::<u8>(), ["1", "x"], 9).unwrap().collect();
+    assert!(parsed[0].as_ref().is_ok_and(|x| *x == 1) && parsed[1].is_err() && parsed.len() == 2);
+    let asked = client.map_ahead(|x: u64| x, 0..3_u64, 0).map(drop).unwrap_err();
+    assert!(asked.to_string().contains("at least one call"), "{asked}");
+    let awaited = block_on(async {
+        let (mut ahead, mut all) = (client.map_ahead(|x: u64| x + 1, 0..20_u64, 3).unwrap(), Vec::new());
+        while let Some(next) = ahead.next_async().await {
+            all.push(next.unwrap());
+        }
+        all
+    });
+    assert!(awaited.into_iter().eq(1..=20));
+}
+
+pub fn ahead_as_they_are_done(client: &Client) {
+    let each = client.map_ahead(|x: u64| 100 / x, (0..50_u64).rev(), 5).unwrap().as_completed();
+    let mut seen: Vec<_> = each.map(|(place, result)| (place, result.ok())).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq((0..50).map(|place| (place as usize, 100_u64.checked_div(49 - place)))));
+    let awaited = block_on(async {
+        let (mut ahead, mut sum) = (client.map_ahead(|x: u64| x, 0..20_u64, 3).unwrap().as_completed(), 0);
+        while let Some((place, next)) = ahead.next_async().await {
+            assert_eq!(next.unwrap(), place as u64);
+            sum += place;
+        }
+        sum
+    });
+    assert_eq!(awaited, 190);
+    if client.mode() == Mode::Sync || client.workers().unwrap().iter().map(|w| w.threads).sum::<usize>() < 2 {
+        return;
+    }
+    // A slow one holds up no others.
+    let dir = directory();
+    let wait = |(file, waits): (String, bool)| !waits || wait_for_file(&file);
+    let file = path(&dir, "go");
+    let items = [(file.clone(), true), (file.clone(), false)];
+    let mut done = client.map_ahead(wait, items, 2).unwrap().as_completed();
+    assert_eq!(done.next().unwrap().0, 1);
+    touch(&file);
+    assert_eq!(done.next().unwrap().0, 0);
+    assert!(done.next().is_none());
+}
+
+pub fn ahead_of_endless_items(client: &Client) {
+    let pulled = std::cell::Cell::new(0_u64);
+    let items = std::iter::repeat_with(|| pulled.replace(pulled.get() + 1));
+    let mut ahead = client.map_ahead(|x: u64| x + 1, items, 4).unwrap();
+    for at in 1..=100 {
+        assert_eq!(ahead.next().unwrap().unwrap(), at);
+        assert!(pulled.get() <= at + 4, "{} items were read for {at} results", pulled.get());
+    }
+    drop(ahead);
+    // The client is as free as before.
+    assert_eq!(client.compute(&delayed(|x: u64| x + 1).call(1)).unwrap(), 2);
 }

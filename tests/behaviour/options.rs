@@ -182,3 +182,95 @@ pub fn options_hold_for_each_call(client: &Client) {
     let names: Vec<_> = errors.iter().map(|e| e.task().unwrap().name()).collect();
     assert_eq!(names, ["each", "each", "other"]);
 }
+
+/// Runs a part of a test with options for each kind of client that has no workers, and says whether it is strict.
+fn without_workers(part: impl Fn(swath::Builder, bool)) {
+    for mode in [Mode::Sync, Mode::Threads] {
+        for strict in [false, true] {
+            part(Client::builder().mode(mode).strict(strict), strict);
+        }
+    }
+}
+
+#[test]
+fn a_place_that_a_mode_does_not_have_is_refused_where_that_was_asked_for() {
+    without_workers(|builder, strict| {
+        let client = builder.build().unwrap();
+        let calls = [delayed(|x: i64| x + 1).tag("gpu").call(1), delayed(|x: i64| x + 1).on_worker("worker-7").call(1)];
+        for call in calls {
+            for sum in [call.compute(&client), (call + 1).compute(&client).map(|x| x - 1)] {
+                match sum {
+                    Ok(x) => assert!(x == 2 && !strict),
+                    Err(error) => {
+                        assert!(strict && matches!(error, swath::Error::Unsupported { .. }), "{error}");
+                        assert!(error.to_string().contains("`on_worker` or `tag` is not available in"), "{error}");
+                    }
+                }
+            }
+        }
+        assert_eq!(delayed(|x: i64| x + 1).call(1).compute(&client).unwrap(), 2);
+    });
+    let client = Client::builder().workers(1).strict(true).build().unwrap();
+    assert_eq!(delayed(|x: i64| x + 1).on_worker("worker-0").call(1).compute(&client).unwrap(), 2);
+}
+
+#[test]
+fn options_that_a_mode_does_not_have_are_refused_where_that_was_asked_for() {
+    type Set = fn(swath::Builder) -> swath::Builder;
+    let options: [(&str, Set); 6] = [
+        ("workers", |b| b.workers(2)),
+        ("worker_env", |b| b.worker_env("A", "b")),
+        ("worker_tags", |b| b.worker_tags(0, ["gpu"])),
+        ("spill_limit", |b| b.spill_limit("1GB")),
+        ("worker_timeout", |b| b.worker_timeout(Duration::from_secs(1))),
+        ("memory_target", |b| b.memory_target(0.5)),
+    ];
+    without_workers(|builder, strict| {
+        for (name, set) in options {
+            match set(builder.clone()).build() {
+                Ok(_) => assert!(!strict, "{name}"),
+                Err(error) => assert!(strict && error.to_string().contains(name), "{name}: {error}"),
+            }
+        }
+        builder.fail_fast(true).max_graphs(3).build().unwrap();
+    });
+    let refused = Client::builder().cluster("nowhere").threads(2).strict(true).build().unwrap_err();
+    assert!(refused.to_string().contains("threads: it has no meaning for a client of a local cluster"), "{refused}");
+}
+
+#[test]
+fn what_does_not_come_back_from_its_encoding_fails_where_that_was_asked_for() {
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Half {
+        #[serde(skip_deserializing, default = "missing")]
+        value: u64,
+    }
+    fn missing() -> u64 {
+        panic!("no value")
+    }
+    for mode in [Mode::Sync, Mode::Threads] {
+        let of = |encodes| Client::builder().mode(mode).encode_values(encodes).build().unwrap();
+        let (plain, encoding) = (of(false), of(true));
+        let made = delayed(|value: u64| Half { value }).call(1);
+        let used = delayed(|half: Half| half.value).call(Half { value: 1 });
+        let mapped = |client: &Client| client.map(|half: Half| half.value, [Half { value: 1 }]).unwrap()[0].result();
+        let parts = |client: &Client| {
+            let (_, half) = delayed(|value: u64| (value, Half { value })).call(1).unpack();
+            half.compute(client).map(|half| half.value)
+        };
+        assert_eq!(made.compute(&plain).unwrap().value, 1);
+        assert_eq!((used.compute(&plain).unwrap(), mapped(&plain).unwrap(), parts(&plain).unwrap()), (1, 1, 1));
+        assert_eq!(plain.scatter(Half { value: 1 }).unwrap().result().unwrap().value, 1);
+        for error in [
+            made.compute(&encoding).map(drop).unwrap_err(),
+            used.compute(&encoding).map(drop).unwrap_err(),
+            mapped(&encoding).map(drop).unwrap_err(),
+            parts(&encoding).map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(error.task().unwrap().cause(), Cause::Decode { .. }), "{error}");
+            assert!(error.to_string().contains("no value"), "{error}");
+        }
+        let error = encoding.scatter(Half { value: 1 }).map(drop).unwrap_err();
+        assert!(error.to_string().contains("no value"), "{error}");
+    }
+}

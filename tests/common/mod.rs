@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each suite uses a part of it, in tests")]
 
 pub mod cluster;
+pub mod control_group;
 pub mod permitted;
 pub mod suite;
 

@@ -26,7 +26,7 @@ Commands:
   restart    replace all workers by new ones
   scale N    have N workers from now on
   logs       show what the cluster and its workers wrote last
-  sizes      list named worker sizes, as large as they are on this machine
+  sizes      list named worker sizes, as large as they are on this machine or in its control group
 
 Options of every command:
   --name NAME                  the cluster's name (default: default)
@@ -413,6 +413,7 @@ fn describe(status: &ClusterStatus) -> String {
     line(format!("local cluster `{}`, process {}, up {:.1} s", status.name, status.pid, status.uptime_seconds));
     line(format!("  socket        {}", status.socket.display()));
     line(format!("  directory     {}", status.directory.display()));
+    line(format!("  machine       {}", status.machine));
     line(format!("  each program  {}", describe_sizes_of(status)));
     let (used, limit) = (bytes(status.shared_memory_used), bytes(status.shared_memory_limit));
     line(format!("  shared memory {used} of {limit}"));
@@ -448,5 +449,6 @@ fn sizes(as_json: bool) -> Outcome {
     say(&format!("{:<8} {:>7} {:>10} {:>5}\n", "size", "threads", "memory", "fits"))?;
     sizes.iter().try_for_each(|size| {
         say(&format!("{:<8} {:>7} {:>10} {:>5}\n", size.name, size.threads, bytes(size.memory_bytes), size.fits))
-    })
+    })?;
+    say(&format!("of {}\n", local::machine()?))
 }

@@ -211,11 +211,15 @@ fn it_starts_scales_restarts_and_stops() {
 
     let client = cluster.connect();
     let described = client.to_string();
+    let machine = swath::local::machine().unwrap();
     assert_eq!(
         described,
-        "processes client `swath` on local cluster `default`: \
-         2 workers x 2 threads, memory limit 1.0 GB each, running"
+        format!(
+            "processes client `swath` on local cluster `default`: \
+             2 workers x 2 threads, memory limit 1.0 GB each, on {machine}, running"
+        )
     );
+    assert!(text(&cluster.run(&["status"]).stdout).contains(&format!("  machine       {machine}\n")));
     assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
     assert_eq!(client.progress().done, 1);
     client.wait_for_workers(2, LONG).unwrap();
@@ -303,6 +307,8 @@ fn wrong_usage_is_told_and_help_is_given() {
     let names: Vec<_> = sizes.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["small", "medium", "large", "xlarge"]);
     assert!(text(&run(&["sizes"]).stdout).contains("medium"));
+    let machine = swath::local::machine().unwrap();
+    assert!(text(&run(&["sizes"]).stdout).ends_with(&format!("of {machine}\n")));
     let bad = run(&["status", "--name", "no such name"]);
     assert!(text(&bad.stderr).contains("letters, digits"), "{bad:?}");
 }

@@ -215,6 +215,7 @@ impl ThreadPool {
             ring: thread.runs.ring(),
             thread: thread.number,
             worker: &thread.name,
+            encodes: self.encodes,
         };
         let _inside = job.building.enter();
         let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };

@@ -34,6 +34,7 @@ use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
+use crate::exec::{on_machine, scattered};
 use crate::fairness::{LAST, Program};
 use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
@@ -99,6 +100,8 @@ pub(crate) struct ThreadPool {
     total: AtomicU64,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
+    /// Whether values are encoded and decoded again, as between processes.
+    encodes: bool,
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
@@ -138,6 +141,11 @@ impl ThreadPool {
     /// Starts the threads; each remembers the last `recorded` runs. With a `budget`, tasks without inputs wait while
     /// results take more bytes than that.
     pub(crate) fn new(threads: usize, recorded: usize, budget: Option<u64>) -> Arc<Self> {
+        Self::encoding(threads, recorded, budget, false)
+    }
+
+    /// The same, which encodes values and decodes them again if it `encodes`.
+    pub(crate) fn encoding(threads: usize, recorded: usize, budget: Option<u64>, encodes: bool) -> Arc<Self> {
         let pool = Arc::new(Self {
             threads: threads.max(1),
             queue: Mutex::default(),
@@ -152,6 +160,7 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
+            encodes,
         });
         let mut queue = pool.queue.lock();
         let refused: Vec<_> = (0..pool.threads).filter_map(|_| pool.spawn(&mut queue)).collect();
@@ -507,7 +516,7 @@ impl Backend for ThreadPool {
     fn describe(&self) -> String {
         let state = if self.is_closed() { "closed" } else { "running" };
         let s = if self.threads == 1 { "" } else { "s" };
-        format!("threads client: {} thread{s} in this process, {state}", self.threads)
+        format!("threads client: {} thread{s} in this process{}, {state}", self.threads, on_machine())
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
@@ -524,7 +533,7 @@ impl Backend for ThreadPool {
         _broadcast: bool,
     ) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let (values, labels): (Vec<_>, Vec<_>) = values.into_iter().map(|(v, _, label)| (v, label)).unzip();
+        let (values, labels): (Vec<_>, Vec<_>) = scattered(values, self.encodes)?.into_iter().unzip();
         let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
         submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
         Ok(submission)

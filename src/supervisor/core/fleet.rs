@@ -21,9 +21,19 @@ pub(super) struct Fleet {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// It has said nothing since.
     Starting(Instant),
+    /// It has been welcomed, and does since then what its program has it do first.
+    SettingUp(Instant),
     Ready,
     Retiring,
+}
+
+impl Phase {
+    /// Whether it has not come to work yet.
+    pub(super) fn is_start(&self) -> bool {
+        matches!(self, Self::Starting(_) | Self::SettingUp(_))
+    }
 }
 
 /// One process of a worker.
@@ -82,7 +92,7 @@ impl WorkerProcess {
     /// It could not do what it owes until now.
     pub(super) fn count_anew(&mut self, now: Instant) {
         self.owing = None;
-        if let Phase::Starting(since) = &mut self.phase {
+        if let Phase::Starting(since) | Phase::SettingUp(since) = &mut self.phase {
             *since = now;
         }
     }

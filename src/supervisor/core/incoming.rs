@@ -19,11 +19,16 @@ impl Core {
         fx: &mut E,
     ) -> std::result::Result<(), String> {
         self.notice_gap(fx);
-        let starting = self.fleet.workers.get(&worker).is_some_and(|p| matches!(p.phase, Phase::Starting(_)));
+        let phase = self.fleet.workers.get(&worker).map(|process| &process.phase);
+        let starting = matches!(phase, Some(Phase::Starting(_)));
+        let setting_up = matches!(phase, Some(Phase::SettingUp(_)));
         match message {
             FromWorker::Hello { version, build } if starting => self.welcome(worker, version, &build, fx)?,
             _ if starting => return Err("it did not begin with a hello".to_string()),
             FromWorker::Hello { .. } => return Err("a second hello".to_string()),
+            FromWorker::Ready if setting_up => self.set_up(worker),
+            FromWorker::NotSetUp(why) if setting_up => self.kill(worker, DeathCause::Init(why), true, fx),
+            FromWorker::Ready | FromWorker::NotSetUp(_) => return Err("it was set up before".to_string()),
             FromWorker::Done(done) => {
                 let completions = done.unpack().map_err(|e| e.to_string())?;
                 #[cfg(test)]

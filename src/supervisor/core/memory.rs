@@ -5,6 +5,7 @@ use crate::error::DeathCause;
 use crate::host::report;
 use crate::ids::WorkerId;
 use crate::ipc::page::gauges::Waits;
+use crate::machine::AvailableMemory;
 use crate::memory::oom::Verdict;
 use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::supervisor::effects::{Effects, GaugeValues, WorkerPage};
@@ -102,13 +103,13 @@ impl Core {
     }
 
     /// The cause of a death, where what the worker said last, or the kernel, tells more than how it ended; and what memory
-    /// the machine had, where that may have mattered.
+    /// there was, where that may have mattered.
     pub(super) fn explained<E: Effects>(
         &self,
         process: &WorkerProcess,
         cause: DeathCause,
         fx: &mut E,
-    ) -> (DeathCause, Option<u64>) {
+    ) -> (DeathCause, Option<AvailableMemory>) {
         if let Some(ours) = &process.killed {
             return (ours.clone(), None);
         }

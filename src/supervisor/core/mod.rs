@@ -50,6 +50,8 @@ const SOON: Duration = Duration::from_millis(1);
 const CLOSE_CHECK: Duration = Duration::from_millis(10);
 /// How long workers may take to stop before they are killed.
 const STOP_GRACE: Duration = Duration::from_millis(500);
+/// The same where there is something for them to do at their end.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// The number under which the supervisor's own process makes segments, and the first number of a worker.
 const OWN: u32 = 0;
 const FIRST_OWNER: u32 = 1;
@@ -246,9 +248,14 @@ impl Core {
         self.retire_terminated();
         self.guard_memory(fx);
         let now = self.time(fx);
-        if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > STOP_GRACE) {
+        if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > self.stop_grace()) {
             self.kill_all(fx);
         }
+    }
+
+    /// How long workers may take to end when all do.
+    fn stop_grace(&self) -> Duration {
+        if self.settings.hooks.exit.is_some() { EXIT_GRACE } else { STOP_GRACE }
     }
 
     /// Ends the workers that have owed an answer for too long.
@@ -257,7 +264,9 @@ impl Core {
         let mut silent = Vec::new();
         for (&id, process) in &mut self.fleet.workers {
             let (silence, most) = match process.phase {
-                Phase::Starting(since) => (now.saturating_duration_since(since), self.settings.start_timeout),
+                Phase::Starting(since) | Phase::SettingUp(since) => {
+                    (now.saturating_duration_since(since), self.settings.start_timeout)
+                }
                 // One that is to end owes its end.
                 Phase::Ready if !self.scheduler.owes(id) => {
                     process.owing = None;
@@ -274,7 +283,14 @@ impl Core {
             }
         }
         for (id, silence) in silent {
-            self.kill(id, DeathCause::Unresponsive(silence), true, fx);
+            let process = self.fleet.workers.get(&id);
+            let cause = match process.is_some_and(|process| matches!(process.phase, Phase::SettingUp(_))) {
+                true => {
+                    DeathCause::Init(format!("took more than {:?}; raise `start_timeout`", self.settings.start_timeout))
+                }
+                false => DeathCause::Unresponsive(silence),
+            };
+            self.kill(id, cause, true, fx);
         }
     }
 

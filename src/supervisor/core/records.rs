@@ -24,6 +24,8 @@ pub(super) struct History {
     pub(super) deaths: VecDeque<DeathRecord>,
     /// How the last worker ended that was not replaced, whether it was to end or not.
     pub(super) last_end: Option<String>,
+    /// The last worker that ended had not been set up.
+    pub(super) unset: bool,
     /// By slot.
     pub(super) recent_lines: Vec<RecentLines>,
     /// By slot: what the workers that have ended had recorded.
@@ -38,6 +40,7 @@ impl History {
         Self {
             deaths: VecDeque::new(),
             last_end: None,
+            unset: false,
             recent_lines: Vec::new(),
             past_runs: Vec::new(),
             functions: FxHashMap::default(),
@@ -94,7 +97,7 @@ impl Core {
             cause,
             memory_limit: self.settings.memory_limit,
             memory_samples: page.map(WorkerPage::samples).unwrap_or_default(),
-            machine_available: None,
+            available: None,
             managed: gauges.map_or(0, |gauges| gauges.managed),
             spilled: gauges.map_or(0, |gauges| gauges.spilled),
             peak_bytes: running.iter().map(peak_of).collect(),

@@ -139,7 +139,7 @@ impl Core {
             pid: process.pid,
             state: match process.phase {
                 _ if fx.is_stopped(process.id) => WorkerState::Stopped,
-                Phase::Starting(_) => WorkerState::Starting,
+                Phase::Starting(_) | Phase::SettingUp(_) => WorkerState::Starting,
                 Phase::Ready if self.fleet.slots[process.slot].closing => WorkerState::Retiring,
                 Phase::Ready => WorkerState::Running,
                 Phase::Retiring => WorkerState::Retiring,
@@ -190,7 +190,7 @@ impl Core {
         // If starting workers has been given up, somebody new is a reason to try again.
         self.agenda.to_fill |= self.fleet.given_up;
         if let Some(reason) = self.nobody_comes() {
-            self.tell_session(session, ToSession::Closed { reason }, fx);
+            self.tell_session(session, ToSession::Closed { reason, unstarted: self.history.unset }, fx);
         }
     }
 

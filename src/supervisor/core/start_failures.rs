@@ -3,7 +3,7 @@
 //! A worker that dies is replaced, and one that tasks kill again and again as well: those tasks fail, others go on. But
 //! where workers end before they come to work, the next one will too, and whoever waits for them must be told.
 
-use super::{Core, Phase, WorkerProcess};
+use super::{Core, WorkerProcess};
 use crate::settings::StartMethod;
 use crate::supervisor::effects::{Effects, WorkerPage};
 
@@ -11,7 +11,7 @@ impl Core {
     /// Whether a worker has come to work: it has been welcomed, and then has stayed for a while or begun a task, whatever
     /// became of that. That a task ended it is no fault of its start.
     pub(super) fn has_worked<E: Effects>(&self, process: &WorkerProcess, fx: &E) -> bool {
-        let welcomed = !matches!(process.phase, Phase::Starting(_));
+        let welcomed = !process.phase.is_start();
         let stayed = !self.fleet.slots[process.slot].is_early(self.time(fx));
         let begun = || fx.page(process.id).is_some_and(WorkerPage::has_begun);
         welcomed && (stayed || process.done > 0 || begun())

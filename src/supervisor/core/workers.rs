@@ -29,7 +29,7 @@ impl Core {
     pub(super) fn fill<E: Effects>(&mut self, slot: usize, fx: &mut E) -> Result<()> {
         let id = WorkerId(self.fleet.next_worker);
         self.fleet.next_worker += 1;
-        let pid = fx.spawn(id)?;
+        let pid = fx.spawn(id, self.settings.workers)?;
         let now = self.time(fx);
         self.fleet.slots[slot].begin(id, now);
         report!(Debug, "{} started as process {pid}", self.fleet.slots[slot].name);
@@ -79,9 +79,9 @@ impl Core {
         if *build != self.program.build {
             return Err("it is another build of the program".to_string());
         }
+        let now = self.time(fx);
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return Ok(()) };
-        process.phase = Phase::Ready;
-        let (slot, pid) = (process.slot, process.pid);
+        let (slot, at_once) = (process.slot, self.settings.hooks.init.is_none());
         let welcome = Welcome {
             id: worker,
             name: self.fleet.slots[slot].name.clone(),
@@ -96,14 +96,28 @@ impl Core {
             counter: clock::uses_counter(),
             other_program: !self.program.is_own,
             shuffle_directory: self.settings.shuffle_directory.clone(),
+            hooks: self.settings.hooks,
         };
-        self.note(slot, pid, ProcessStep::Ready);
+        if !at_once {
+            process.phase = Phase::SettingUp(now);
+        }
         self.send(worker, &ToWorker::Welcome(welcome), fx);
+        if at_once {
+            self.set_up(worker);
+        }
+        Ok(())
+    }
+
+    /// A worker has been welcomed and has nothing to do first, or has done it.
+    pub(super) fn set_up(&mut self, worker: WorkerId) {
+        let Some(process) = self.fleet.workers.get_mut(&worker) else { return };
+        process.phase = Phase::Ready;
+        let (slot, pid) = (process.slot, process.pid);
+        self.note(slot, pid, ProcessStep::Ready);
         self.scheduler.worker_joined(worker, self.spec(slot));
         if self.fleet.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
         }
-        Ok(())
     }
 
     pub(super) fn kill<E: Effects>(&mut self, id: WorkerId, cause: DeathCause, blame: bool, fx: &mut E) {
@@ -153,7 +167,7 @@ impl Core {
         let (cause, available) = self.explained(&process, cause, fx);
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
-        record.machine_available = available;
+        record.available = available;
         let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
         self.note(slot, process.pid, step);
         let past = &mut self.history.past_runs[slot];
@@ -164,6 +178,7 @@ impl Core {
             self.history.add_death(record.clone());
         }
         let end = record.to_string();
+        self.history.unset = matches!(record.cause, DeathCause::Init(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
         if process.blame {
@@ -222,7 +237,7 @@ impl Core {
         }
         self.agenda.stopping = Some(self.time(fx));
         for id in self.fleet.all() {
-            let starting = |process: &WorkerProcess| matches!(process.phase, Phase::Starting(_));
+            let starting = |process: &WorkerProcess| process.phase.is_start();
             if self.fleet.workers.get(&id).is_some_and(starting) {
                 self.kill(id, DeathCause::Unknown, false, fx);
             } else {
@@ -239,7 +254,8 @@ impl Core {
         report!(Error, "{reason}");
         let sessions: Vec<_> = self.sessions.ends.keys().copied().collect();
         for session in sessions {
-            self.tell_session(session, ToSession::Closed { reason: reason.to_string() }, fx);
+            let message = ToSession::Closed { reason: reason.to_string(), unstarted: self.history.unset };
+            self.tell_session(session, message, fx);
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::ipc::page::ControlPage;
 use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, FileId, Segment, SegmentId};
 use crate::job::JobSpec;
+use crate::machine::{AvailableMemory, Bound};
 use crate::memory::oom::Verdict;
 use crate::message::{self, Malformed, ToSession, ToWorker};
 use crate::scheduler::{Prepared, SubmitError};
@@ -120,10 +121,10 @@ impl Effects for SimEffects {
         None
     }
 
-    fn spawn(&mut self, worker: WorkerId) -> Result<u32> {
+    fn spawn(&mut self, worker: WorkerId, _: usize) -> Result<u32> {
         assert!(self.in_actor, "a process is started by a thread that may end before it");
         let bad = self.rng.u32(0..100) < self.bad_starts;
-        let start = match self.rng.u8(0..6) {
+        let start = match self.rng.u8(0..7) {
             _ if !bad => Start::Good,
             0 => {
                 self.failed_starts += 1;
@@ -132,6 +133,7 @@ impl Effects for SimEffects {
             1 => Start::Silent,
             2 => Start::OldVersion,
             3 => Start::Rude,
+            4 => Start::NotSetUp,
             _ => Start::Dies,
         };
         let before = self.workers.insert(worker, SimWorker::new(worker, start, self.threads, Rc::clone(&self.clock)));
@@ -202,8 +204,9 @@ impl Effects for SimEffects {
 
     fn poll_machine(&mut self) {}
 
-    fn verdict(&mut self) -> (Verdict, Option<u64>) {
-        (self.rng.choice([Verdict::Kernel, Verdict::SomebodyElse, Verdict::Unknown]).unwrap(), Some(1))
+    fn verdict(&mut self) -> (Verdict, Option<AvailableMemory>) {
+        let available = AvailableMemory { bytes: 1, of: 2, bound: Bound::Machine };
+        (self.rng.choice([Verdict::Kernel, Verdict::SomebodyElse, Verdict::Unknown]).unwrap(), Some(available))
     }
 
     fn shared_memory(&self) -> (u64, u64) {

@@ -420,7 +420,7 @@ impl World {
             }
             ToSession::FilesEnded(files) => session.attachments.end_files(&files),
             ToSession::Abandon(segments) => session.pool.abandon(&segments),
-            ToSession::Closed { reason } => {
+            ToSession::Closed { reason, .. } => {
                 assert!(self.may_give_up, "{id:?} is closed for no reason: {reason}");
                 session.closed = true;
                 session.wanted.clear();

@@ -31,6 +31,8 @@ pub(super) enum Start {
     /// It says nothing.
     Silent,
     OldVersion,
+    /// What its program has it do first fails, if there is something.
+    NotSetUp,
     /// It does not begin with a hello.
     Rude,
     Dies,
@@ -79,6 +81,7 @@ pub(super) struct SimWorker {
     /// Messages to the session of its tasks.
     pub(super) mail: VecDeque<ToSession>,
     pub(super) welcomed: bool,
+    sets_up: bool,
     pub(super) pool: SegmentPool,
     pub(super) attachments: Attachments,
     /// What it has been shown, and what it has shown.
@@ -110,6 +113,7 @@ impl SimWorker {
             shared: BTreeMap::new(),
             mail: VecDeque::new(),
             welcomed: false,
+            sets_up: start != Start::NotSetUp,
             pool: SegmentPool::new(owner_of(id), Ledger::in_memory(1 << 30), 1 << 20),
             attachments: Attachments::new(),
             shown: Shown::default(),
@@ -200,7 +204,7 @@ impl SimWorker {
         let Some(start) = self.start.take() else { return false };
         let build = image::build_id().clone();
         match start {
-            Start::Good => self.post(&FromWorker::Hello { version: VERSION, build }),
+            Start::Good | Start::NotSetUp => self.post(&FromWorker::Hello { version: VERSION, build }),
             Start::Silent => return false,
             Start::OldVersion => self.post(&FromWorker::Hello { version: VERSION ^ 1, build }),
             Start::Rude => self.post(&FromWorker::NoRoomNow),
@@ -217,6 +221,11 @@ impl SimWorker {
             ToWorker::Welcome(welcome) => {
                 assert_eq!((welcome.id, welcome.owner), (self.id, owner_of(self.id)));
                 assert!(!std::mem::replace(&mut self.welcomed, true), "{:?} is welcomed twice", self.id);
+                match (welcome.hooks.init, self.sets_up) {
+                    (None, _) => {}
+                    (Some(_), true) => self.post(&FromWorker::Ready),
+                    (Some(_), false) => self.post(&FromWorker::NotSetUp("failed".to_string())),
+                }
             }
             ToWorker::Run(tasks) => tasks.unpack().unwrap().into_iter().for_each(|task| self.accept(task)),
             ToWorker::Cancel(tasks) => self.cancel(&tasks),
