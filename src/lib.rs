@@ -80,22 +80,23 @@ mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::{
-    AsCompleted, Awaited, Builder, Client, Computable, ComputeOptions, Failing, Future, Results, Status, WaitFor,
-    current_client,
+    Adaptive, AsCompleted, Awaited, Builder, Client, Computable, ComputeOptions, Failing, Future, Results, Status,
+    WaitFor, current_client,
 };
 #[expect(deprecated, reason = "the old name stays for one release")]
 pub use delayed::Lazy;
 pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature, delayed, try_delayed, value};
-pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
+pub use error::{Cause, DeathCause, DeathRecord, Error, LogLine, OutputStream, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 pub use memory::limit::MemoryLimit;
 pub use memory::report::{MemoryReport, WorkerMemory};
+pub use settings::AdaptOptions;
 pub use settings::RestartPolicy;
 pub use settings::StartMethod;
 pub use settings::sizes::{WorkerSize, describe_sizes};
 pub use start::init;
-pub use status::{Explanation, LogLine, OutputStream};
+pub use status::Explanation;
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 pub use task::Data;
 pub use task::backtrace::TaskBacktrace;

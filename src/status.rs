@@ -6,7 +6,7 @@ pub use explanation::Explanation;
 pub(crate) use explanation::{TaskState, Why};
 
 use crate::error::words::words;
-use crate::error::{DeathRecord, Result};
+use crate::error::{DeathRecord, LogLine, Result};
 use crate::units::{HumanBytes, counted};
 use std::path::PathBuf;
 
@@ -180,45 +180,6 @@ impl WorkerInfo {
     }
 }
 
-/// Where a line was written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error. Log lines go there too.
-    Stderr,
-}
-
-words!(OutputStream, "stream": Stdout "stdout", Stderr "stderr");
-
-/// A line that a worker wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct LogLine {
-    /// The worker's name.
-    pub worker: String,
-    /// Where it was written to.
-    pub stream: OutputStream,
-    /// The keys of the tasks that may have written it: one, but for workers that run several at a time and for tasks of a
-    /// few microseconds, which cannot be told apart; none, where it was written between tasks.
-    pub tasks: Vec<String>,
-    /// The line, without its end.
-    pub text: String,
-}
-
-/// `worker-0 stderr [parse-90c1e3f2d1b86e55]: no such file`
-impl fmt::Display for LogLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.worker, self.stream)?;
-        if !self.tasks.is_empty() {
-            write!(f, " [{}]", self.tasks.join(", "))?;
-        }
-        write!(f, ": {}", self.text)
-    }
-}
-
 /// What a local cluster says about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -307,6 +268,7 @@ pub struct Log {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::error::OutputStream;
     use std::fmt::Debug;
     use std::str::FromStr;
 
@@ -343,7 +305,8 @@ mod tests {
         assert_eq!(worker.to_string(), line);
         assert_eq!(Progress { done: 1, failed: 2, total: 4 }.to_string(), "1 of 4 tasks done, 2 failed");
         let tasks = vec!["a-1".to_string()];
-        let printed = LogLine { worker: "worker-0".into(), stream: OutputStream::Stderr, tasks, text: "oh".into() };
+        let (worker, text) = ("worker-0".into(), "oh".into());
+        let printed = LogLine { worker, stream: OutputStream::Stderr, tasks, text, time: 0, number: 3, ended: true };
         assert_eq!(printed.to_string(), "worker-0 stderr [a-1]: oh");
     }
 }

@@ -1,5 +1,6 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
+mod adapt;
 mod blocking;
 pub(crate) mod buffered;
 mod builder;
@@ -14,6 +15,7 @@ mod map;
 mod replay;
 mod wait;
 
+pub use adapt::Adaptive;
 pub use builder::Builder;
 pub use computable::{Computable, Handles, Results};
 pub use failing::{ComputeOptions, Failing};

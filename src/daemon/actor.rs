@@ -3,6 +3,7 @@
 use super::executable;
 use super::paths::ClusterPaths;
 use super::session::Session;
+use crate::error::LogLine;
 use crate::host::report;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
@@ -14,7 +15,6 @@ use crate::message::{Attach, Attached, Control, REFUSED};
 use crate::settings::MOST_WORKERS;
 use crate::settings::Settings;
 use crate::status::ClusterStatus;
-use crate::status::LogLine;
 use crate::status::ProgramStatus;
 use crate::supervisor::Executable;
 use crate::supervisor::SharedMemory;

@@ -7,6 +7,7 @@ mod packed;
 pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
+use crate::error::LogLine;
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -17,7 +18,6 @@ use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload, WantedPart};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::Settings;
-use crate::status::LogLine;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;

@@ -43,6 +43,7 @@ mod validate;
 mod worker;
 
 pub(crate) use drive::drive_noops;
+pub(crate) use queries::Load;
 #[cfg(test)]
 pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;

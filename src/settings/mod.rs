@@ -1,6 +1,9 @@
 //! The options of a cluster, checked, and the policies and sizes they are made of.
 
+mod adapt;
 pub(crate) mod sizes;
+
+pub use adapt::AdaptOptions;
 
 use std::path::PathBuf;
 

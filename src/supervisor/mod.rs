@@ -6,6 +6,7 @@
 //! scheduler's; the others only carry its commands out and bring it events.
 
 pub(crate) mod actor;
+mod adaptive;
 pub(crate) mod connection;
 pub(crate) mod core;
 mod effects;

@@ -315,7 +315,7 @@ fn last_words_of_a_killed_worker_are_kept() {
     future.result().unwrap_err();
     let lines = client.logs_of(&future).unwrap();
     assert!(texts(&lines).contains(&"last words"), "{lines:?}: {:?}", client.logs());
-    assert!(client.deaths().unwrap()[0].last_lines.iter().any(|l| l == "last words"));
+    assert!(client.deaths().unwrap()[0].last_lines.iter().any(|l| l.text == "last words"));
 }
 
 #[test]

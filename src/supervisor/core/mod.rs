@@ -4,6 +4,7 @@
 //! in decoded. The caller has the core's lock, see [`shared_core`](super::shared_core), calls one function for each event,
 //! and then [`Core::settle`], or [`Core::after`] in the actor's thread: only there may processes be started and timers set.
 
+mod adapt;
 mod blame;
 #[cfg(test)]
 mod check;
@@ -12,6 +13,7 @@ mod fleet;
 mod incoming;
 mod loans;
 mod memory;
+mod on_command;
 mod outgoing;
 mod output;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::settings::Settings;
 use crate::task::image::BuildId;
+use adapt::Adapting;
 use fleet::{Fleet, Phase, WorkerProcess};
 use records::History;
 use sessions::Sessions;
@@ -63,6 +66,10 @@ pub(crate) struct Core {
     loans: Loans,
     history: History,
     agenda: Agenda,
+    /// Who adapts the number of workers to their load, if anybody does.
+    adapting: Option<Adapting>,
+    /// How often somebody has begun to.
+    adapted: u64,
 }
 
 /// The program that workers run, and what they are told of the supervisor.
@@ -117,6 +124,8 @@ impl Core {
             loans: Loans::default(),
             history: History::new(settings.events),
             agenda: Agenda::default(),
+            adapting: None,
+            adapted: 0,
             settings,
         };
         for tags in core.settings.tags.clone() {
@@ -173,7 +182,7 @@ impl Core {
 
     /// Whether something is left to do that only the actor can do.
     pub(crate) fn needs_actor(&self) -> bool {
-        self.agenda.to_fill || self.must_set_timer()
+        self.agenda.to_fill || self.must_set_timer() || self.must_look_at_load()
     }
 
     /// Lets the scheduler decide, carries its commands out, and sets the timer for the next check.
@@ -182,6 +191,7 @@ impl Core {
             self.refill_open(fx);
         }
         self.settle(fx);
+        self.look_at_load_later(fx);
         if !self.must_set_timer() {
             return;
         }
@@ -210,6 +220,7 @@ impl Core {
                 self.check_all(fx);
             }
             Timer::Refill(slot) => self.refill(slot, fx),
+            Timer::Adapt(serial) => self.adapt_now(serial),
         }
     }
 
@@ -228,7 +239,11 @@ impl Core {
             || !self.sessions.done.is_empty()
             || self.agenda.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self.fleet.workers.iter().any(|(id, w)| w.phase != Phase::Ready || self.scheduler.owes(*id))
+            || self
+                .fleet
+                .workers
+                .iter()
+                .any(|(id, w)| w.phase != Phase::Ready || w.to_replace || self.scheduler.owes(*id))
     }
 
     /// Checks deadlines, workers that do not answer, and memory.
@@ -239,7 +254,8 @@ impl Core {
             self.tell_session(session, ToSession::Deliveries(Vec::new()), fx);
         }
         self.end_silent(fx);
-        self.retire_terminated();
+        self.replace_in_order();
+        self.dismiss_overdue(fx);
         self.guard_memory(fx);
         let now = self.time(fx);
         if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > STOP_GRACE) {

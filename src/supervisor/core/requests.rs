@@ -2,13 +2,14 @@
 
 use super::loans::Borrower;
 use super::memory::pause_of;
-use super::sessions::Waiting;
+use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
+use crate::error::LogLine;
 use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::{Explanation, LogLine, RunningTask, WorkerInfo, WorkerState};
+use crate::status::{Explanation, RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::effects::{Effects, WorkerPage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,11 +85,12 @@ impl Core {
             }
             Question::WaitForWorkers { n, millis } => {
                 let until = fx.now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
-                self.sessions.waiting.push(Waiting { n, until, session, ticket });
+                self.sessions.waiting.push(Waiting { what: Wait::Ready { n, until }, session, ticket });
                 return None;
             }
             Question::Scale(n) if n == 0 || n > MOST_WORKERS => {
-                Answer::Refused(format!("{n} workers; it must be 1 to {MOST_WORKERS}"))
+                let why = format!("{n} workers; it must be 1 to {MOST_WORKERS}");
+                Answer::Refused { what: "the number of workers".to_string(), why }
             }
             Question::Scale(n) => {
                 self.scale(n);
@@ -98,32 +100,16 @@ impl Core {
                 self.restart(fx);
                 Answer::Done
             }
-        })
-    }
-
-    /// Answers the sessions that wait for workers, as far as there is an answer now.
-    pub(super) fn answer_waiting<E: Effects>(&mut self, fx: &mut E) {
-        if self.sessions.waiting.is_empty() {
-            return;
-        }
-        let (ready, most, now) = (self.fleet.ready().count(), self.fleet.most(), fx.now());
-        let mut answers = Vec::new();
-        self.sessions.waiting.retain(|w| {
-            let answer = if ready >= w.n {
+            Question::Retire(names) => return self.answer_retire(session, ticket, &names),
+            Question::RestartWorker { name, millis } => {
+                return self.answer_replace(session, ticket, &name, Duration::from_millis(millis), fx);
+            }
+            Question::Adapt { min, max, options } => self.adapt(session, min, max, options),
+            Question::StopAdapting(serial) => {
+                self.stop_adapting(serial);
                 Answer::Done
-            } else if w.n > most {
-                Answer::Refused(format!("{} workers are waited for, and there are to be {most}; use `scale`", w.n))
-            } else if now >= w.until {
-                Answer::TimedOut
-            } else {
-                return true;
-            };
-            answers.push((w.session, w.ticket, answer));
-            false
-        });
-        for (session, ticket, answer) in answers {
-            self.tell_session(session, ToSession::Answer(ticket, answer), fx);
-        }
+            }
+        })
     }
 
     fn workers<E: Effects>(&self, fx: &E) -> Vec<WorkerInfo> {
@@ -199,6 +185,7 @@ impl Core {
     /// The client or the program that had the session has left.
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
         self.sessions.close(session);
+        self.adapts_no_more(session);
         fx.close(session);
         self.scheduler.session_closed(session);
         let lent = self.loans.end(Borrower::Session(session));

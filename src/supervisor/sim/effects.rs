@@ -107,6 +107,10 @@ impl Effects for SimEffects {
         self.began + self.clock.get()
     }
 
+    fn wall_clock(&self) -> u64 {
+        self.clock.get().as_millis() as u64
+    }
+
     fn spawn(&mut self, worker: WorkerId) -> Result<u32> {
         assert!(self.in_actor, "a process is started by a thread that may end before it");
         let bad = self.rng.u32(0..100) < self.bad_starts;

@@ -91,9 +91,9 @@ fn combine(a: u64, b: u64) -> u64 {
     (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
-/// Whether it ends all workers, for no fault of their tasks.
+/// Whether it ends workers, for no fault of their tasks.
 fn is_restart(request: &Request) -> bool {
-    matches!(request, Request::Ask { question: Question::Restart, .. })
+    matches!(request, Request::Ask { question: Question::Restart | Question::RestartWorker { .. }, .. })
 }
 
 fn value_of(payload: &Payload) -> u64 {
