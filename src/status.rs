@@ -200,10 +200,14 @@ pub struct ClusterStatus {
     pub threads: usize,
     /// Memory limit of each worker, in bytes.
     pub memory_limit: Option<u64>,
+    /// Memory limit of all workers of all programs together, in bytes.
+    pub total_memory_limit: Option<u64>,
     /// How many bytes of shared memory all values together may take.
     pub shared_memory_limit: u64,
     /// How many they take.
     pub shared_memory_used: u64,
+    /// Whether it lets nobody in any more, and is to stop when no graph is under way.
+    pub draining: bool,
     /// The programs that are connected, or left only seconds ago; one entry for each build.
     pub programs: Vec<ProgramStatus>,
 }
@@ -216,6 +220,9 @@ impl fmt::Display for ClusterStatus {
         write!(f, ", {workers} x {threads}")?;
         if let Some(limit) = self.memory_limit {
             write!(f, ", memory limit {} each", HumanBytes(limit))?;
+        }
+        if self.draining {
+            f.write_str(", draining")?;
         }
         for program in &self.programs {
             write!(f, "\n{program}")?;
@@ -246,6 +253,8 @@ pub struct ProgramStatus {
     pub build: String,
     /// How many connections it has.
     pub sessions: usize,
+    /// How many tasks are still to be done.
+    pub unfinished: u64,
     /// Its workers.
     pub workers: Vec<WorkerInfo>,
     /// Workers that died, oldest first.
@@ -258,6 +267,8 @@ pub struct ProgramStatus {
 pub struct Log {
     /// Whose they are: `cluster`, or program and worker as in `flights/worker-0`.
     pub source: String,
+    /// Which build of the program it is; empty for the cluster's own.
+    pub build: String,
     /// The words.
     pub text: String,
     /// Line by line, with the tasks they are from. None for the cluster's own.

@@ -20,6 +20,7 @@ use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
 use crate::task::image::outside_executable;
+use crate::units::HumanBytes;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub struct Builder {
     workers: Option<usize>,
     threads: Option<usize>,
     memory_limit: MemoryLimit,
+    total_memory_limit: MemoryLimit,
     shared_memory_limit: MemoryLimit,
     thresholds: Thresholds,
     spill_directory: Option<PathBuf>,
@@ -81,6 +83,7 @@ impl Default for Builder {
             workers: None,
             threads: None,
             memory_limit: MemoryLimit::None,
+            total_memory_limit: MemoryLimit::None,
             shared_memory_limit: MemoryLimit::None,
             thresholds: Thresholds::default(),
             spill_directory: None,
@@ -132,6 +135,20 @@ fn at_most(what: &str, number: usize, most: usize) -> Result<()> {
         true => Ok(()),
         false => Err(Error::invalid(what, format!("{number}; it must be 1 to {most}"))),
     }
+}
+
+/// Checks that so many workers do not take more than all of them may have.
+fn check_total(total: Option<u64>, each: Option<u64>, workers: usize) -> Result<()> {
+    let why = match (total, each) {
+        (None, _) => return Ok(()),
+        (Some(_), None) => "it needs a memory limit of each worker, or a size".to_string(),
+        (Some(total), Some(each)) if each.saturating_mul(workers as u64) <= total => return Ok(()),
+        (Some(total), Some(each)) => {
+            let (all, total) = (HumanBytes(each.saturating_mul(workers as u64)), HumanBytes(total));
+            format!("{total}; {workers} workers of {} each take {all}", HumanBytes(each))
+        }
+    };
+    Err(Error::invalid("total_memory_limit", why))
 }
 
 fn number(name: &str, most: usize) -> Result<Option<usize>> {
@@ -193,6 +210,16 @@ impl Builder {
     /// is a budget for the results that are alive: tasks without inputs wait while it is used up.
     pub fn memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.memory_limit = limit.into();
+        self
+    }
+
+    /// Memory limit of all workers together. Default: none.
+    ///
+    /// It needs a limit of each worker, by [`memory_limit`](Self::memory_limit) or [`size`](Self::size), and bounds their
+    /// number: also that of [`Client::scale`] and [`Client::adapt`]. On a local cluster it holds for the workers of all
+    /// programs: a program whose build comes when there is no room for all its workers gets fewer, or is refused.
+    pub fn total_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.total_memory_limit = limit.into();
         self
     }
 
@@ -519,6 +546,8 @@ impl Builder {
         let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
         let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
+        let total_memory = self.total_memory_limit.of_all().map_err(|e| e.about("total_memory_limit"))?;
+        check_total(total_memory, memory_limit, workers)?;
         let half = available_memory()? / 2;
         let shared_memory = self.shared_memory_limit.of_all().map_err(|e| e.about("shared_memory_limit"))?;
         let shared_memory = shared_memory.unwrap_or(all.map_or(half, |all| all.min(half)));
@@ -533,6 +562,7 @@ impl Builder {
             workers,
             threads,
             memory_limit,
+            total_memory,
             thresholds: self.thresholds,
             spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
             spill_limit: self.spill_limit.of_all().map_err(|e| e.about("spill_limit"))?,

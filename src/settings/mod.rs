@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Bytes for each worker.
     pub(crate) memory_limit: Option<u64>,
+    /// Bytes for all workers together; on a local cluster those of all builds.
+    pub(crate) total_memory: Option<u64>,
     pub(crate) thresholds: Thresholds,
     /// Where results go that do not fit into memory.
     pub(crate) spill_directory: Option<PathBuf>,

@@ -38,13 +38,15 @@ impl Core {
             let why = format!("`interval` must be {SHORTEST:?} at least, and `target` more than nothing");
             return refused("the options to adapt", why);
         }
+        let now = self.fleet.most();
+        if now != now.clamp(min, max)
+            && let Err(why) = self.scale(now.clamp(min, max))
+        {
+            return refused("the numbers of workers", why);
+        }
         self.adapted += 1;
         let (serial, adaptive) = (self.adapted, Adaptive::new(min, max, options));
         self.adapting = Some(Adapting { serial, session, adaptive, timed: false, content: None });
-        let now = self.fleet.most();
-        if now != now.clamp(min, max) {
-            self.scale(now.clamp(min, max));
-        }
         Answer::Adapting(serial)
     }
 
@@ -85,10 +87,13 @@ impl Core {
         let wanted = adapting.adaptive.decide(load, shape, now);
         let settled = load.tasks == 0 && !adapting.adaptive.wants_fewer();
         adapting.content = (settled && wanted == now).then_some(load.held);
+        let wanted = self.share.as_ref().map_or(wanted, |share| wanted.min(share.room().max(now)));
         // Where workers die and are not replaced there may be none left, and nothing is begun again by itself.
         if wanted != now && now > 0 && self.agenda.stopping.is_none() {
             report!(Info, "{wanted} worker(s) for {now}: {} task(s) can run, or run", load.tasks);
-            self.scale(wanted);
+            if let Err(why) = self.scale(wanted) {
+                report!(Warn, "the number of workers stays: {why}");
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) use loans::{Borrower, Loans};
 pub(crate) use requests::Overview;
 pub(crate) use sessions::SessionEnd;
 
+use super::budget::BudgetShare;
 use super::effects::{Effects, Timer, WorkerPage};
 use crate::error::{DeathCause, Result};
 use crate::events::journal::{ProcessStep, WorkerStep};
@@ -70,6 +71,10 @@ pub(crate) struct Core {
     adapting: Option<Adapting>,
     /// How often somebody has begun to.
     adapted: u64,
+    /// No more graphs are taken.
+    draining: bool,
+    /// What its workers take of the memory that all workers of the cluster may have together.
+    share: Option<BudgetShare>,
 }
 
 /// The program that workers run, and what they are told of the supervisor.
@@ -109,7 +114,8 @@ struct NextCheck {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, program: Program, now: Instant) -> Self {
+    /// Where there is a `share` of a budget, it holds the workers of the settings.
+    pub(crate) fn new(settings: Settings, program: Program, share: Option<BudgetShare>, now: Instant) -> Self {
         let config = Config {
             allowed_deaths: settings.allowed_deaths,
             cancel_grace: settings.cancel_grace,
@@ -126,6 +132,8 @@ impl Core {
             agenda: Agenda::default(),
             adapting: None,
             adapted: 0,
+            draining: false,
+            share,
             settings,
         };
         for tags in core.settings.tags.clone() {

@@ -12,7 +12,11 @@ use std::time::Duration;
 
 impl Core {
     /// Opens or closes slots until `n` are open: those of the lowest numbers, as far as no others have been chosen.
-    pub(crate) fn scale(&mut self, n: usize) {
+    ///
+    /// # Errors
+    /// Where there is not memory for so many.
+    pub(crate) fn scale(&mut self, n: usize) -> std::result::Result<(), String> {
+        self.share.as_mut().map_or(Ok(()), |share| share.set(n))?;
         let mut open = self.fleet.most();
         for slot in 0..self.fleet.slots.len() {
             if open < n && self.fleet.slots[slot].closing {
@@ -33,6 +37,7 @@ impl Core {
         self.settings.workers = n;
         self.announce_fleet();
         self.agenda.to_fill = true;
+        Ok(())
     }
 
     /// Retires the workers of these names: there are to be so many fewer from now on. The answer is their processes.
@@ -48,6 +53,9 @@ impl Core {
             self.close_slot(slot);
         }
         self.settings.workers = self.fleet.most();
+        if let Some(share) = &mut self.share {
+            share.set(self.settings.workers)?;
+        }
         self.announce_fleet();
         Ok(slots.into_iter().filter_map(|slot| self.fleet.slots[slot].worker).collect())
     }

@@ -19,6 +19,7 @@ pub(crate) struct Overview {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<crate::error::DeathRecord>,
     pub(crate) logs: Vec<LogLine>,
+    pub(crate) unfinished: u64,
 }
 
 impl Core {
@@ -26,6 +27,10 @@ impl Core {
     pub(crate) fn request<E: Effects>(&mut self, session: SessionId, request: Request, fx: &mut E) {
         let job = |number| JobId { session, number };
         match request {
+            Request::Submit { number, .. } if self.draining && !session.is_of_tasks() => {
+                let reason = "the local cluster is stopping: it takes no more graphs".to_string();
+                self.tell_session(session, ToSession::Refused { number, reason }, fx);
+            }
             Request::Submit { number, spec } => {
                 #[cfg(test)]
                 super::provoke::submission(&spec);
@@ -92,10 +97,10 @@ impl Core {
                 let why = format!("{n} workers; it must be 1 to {MOST_WORKERS}");
                 Answer::Refused { what: "the number of workers".to_string(), why }
             }
-            Question::Scale(n) => {
-                self.scale(n);
-                Answer::Done
-            }
+            Question::Scale(n) => match self.scale(n) {
+                Ok(()) => Answer::Done,
+                Err(why) => Answer::Refused { what: "the number of workers".to_string(), why },
+            },
             Question::Restart => {
                 self.restart(fx);
                 Answer::Done
@@ -110,6 +115,16 @@ impl Core {
                 Answer::Done
             }
         })
+    }
+
+    /// Takes no more graphs but those of tasks, which belong to others that are under way.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Tasks that are still to be done.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.scheduler.unfinished()
     }
 
     fn workers<E: Effects>(&self, fx: &E) -> Vec<WorkerInfo> {
@@ -165,7 +180,7 @@ impl Core {
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
         let deaths = self.history.deaths.iter().cloned().collect();
-        Overview { workers: self.workers(fx), deaths, logs: self.logs() }
+        Overview { workers: self.workers(fx), deaths, logs: self.logs(), unfinished: self.unfinished() }
     }
 
     fn logs(&self) -> Vec<LogLine> {

@@ -151,7 +151,7 @@ impl World {
         };
         let mut fx = SimEffects::new(rng.fork(), settings.threads);
         let mut world = Self {
-            core: Core::new(settings, program, fx.now()),
+            core: Core::new(settings, program, None, fx.now()),
             sessions: BTreeMap::new(),
             next_session: 1,
             jobs: 0,
@@ -415,7 +415,7 @@ impl World {
                 self.follow();
             }
             (99, _) if self.rng.u8(0..3) == 0 => {
-                self.core.scale(self.rng.usize(1..4));
+                self.core.scale(self.rng.usize(1..4)).unwrap();
                 self.follow();
             }
             _ => {}
