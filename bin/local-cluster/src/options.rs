@@ -41,11 +41,11 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Start a cluster in the background
     Start {
-        #[command(flatten)]
-        start: StartOptions,
         /// Stay in this terminal and log to it
         #[arg(long)]
         foreground: bool,
+        #[command(flatten)]
+        start: StartOptions,
     },
     /// Show a cluster, its programs and workers
     Status {

@@ -4,8 +4,10 @@ use crate::failure::{Failure, Outcome};
 use crate::options::{SERVE, StartOptions};
 use crate::show::{json, say, started};
 use jiff::Timestamp;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -121,17 +123,17 @@ pub(crate) fn run(name: &str, program: &[OsString]) -> Outcome {
 
 /// Starts a cluster for one program, runs that, and stops the cluster.
 pub(crate) fn run_with_cluster(name: &str, options: &StartOptions, program: &[OsString]) -> Outcome {
-    // A terminal's signals are the program's business, and others are passed on; a program starts with none of them blocked.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block().map_err(std::io::Error::from)?;
+    // A terminal's signals reach the program by themselves, and others are passed on. They are caught and not blocked, since a
+    // program would begin with them blocked, too.
+    let mut signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP])?;
     start(name, options)?;
     let ended = match command(name, program).spawn() {
         Ok(mut child) => {
             let pid = Pid::from_raw(child.id().cast_signed());
             // It ends with this process; the number is the child's until that has been waited for, which is the last thing.
             std::thread::spawn(move || {
-                while let Ok(signal) = signals.wait() {
-                    if matches!(signal, Signal::SIGTERM | Signal::SIGHUP) {
+                for signal in signals.forever().filter(|signal| [SIGTERM, SIGHUP].contains(signal)) {
+                    if let Ok(signal) = Signal::try_from(signal) {
                         let _ = kill(pid, signal);
                     }
                 }
