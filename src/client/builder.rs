@@ -20,7 +20,7 @@ use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
 use crate::task::image::outside_executable;
-use crate::units::HumanBytes;
+use crate::units::{HumanBytes, counted};
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn check_total(total: Option<u64>, each: Option<u64>, workers: usize) -> Result<
         (Some(total), Some(each)) if each.saturating_mul(workers as u64) <= total => return Ok(()),
         (Some(total), Some(each)) => {
             let (all, total) = (HumanBytes(each.saturating_mul(workers as u64)), HumanBytes(total));
-            format!("{total}; {workers} workers of {} each take {all}", HumanBytes(each))
+            format!("{total}; {} of {} each take {all}", counted(workers as u64, "worker"), HumanBytes(each))
         }
     };
     Err(Error::invalid("total_memory_limit", why))

@@ -56,6 +56,7 @@ pub(crate) struct Daemon {
     /// Supervisors that have been told to stop, or whose core has panicked.
     leaving: Vec<Addr<Supervisor>>,
     sessions: FxHashMap<SessionId, Arc<ControlPage>>,
+    connections: FxHashMap<SessionId, Arc<Connection>>,
     next_session: u32,
     /// Nobody is let in any more.
     draining: bool,
@@ -89,6 +90,11 @@ struct Admitted {
     supervisor: Addr<Supervisor>,
 }
 
+/// A session has this connection.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Opened(SessionId, Arc<Connection>);
+
 /// The connection of a session has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -117,10 +123,17 @@ pub(super) struct Scale(pub(super) usize);
 #[rtype(result = "()")]
 pub(super) struct Restart;
 
-/// Lets no program and no graph in any more; the answer is the supervisors that have some under way.
+/// Lets no program and no graph in any more; the answer is who may have some under way.
 #[derive(Message)]
-#[rtype(result = "Leaving")]
+#[rtype(result = "Draining")]
 pub(super) struct LetNobodyIn;
+
+#[derive(MessageResponse)]
+pub(super) struct Draining {
+    pub(super) supervisors: Vec<Addr<Supervisor>>,
+    /// Whether programs have been sent all that was to be sent.
+    pub(super) flushed: bool,
+}
 
 /// Lets nobody in any more and stops the supervisors; the answer is those to wait for.
 #[derive(Message)]
@@ -140,6 +153,7 @@ impl Daemon {
             groups: Vec::new(),
             leaving: Vec::new(),
             sessions: FxHashMap::default(),
+            connections: FxHashMap::default(),
             next_session: 1,
             draining: false,
             stopping: false,
@@ -285,6 +299,7 @@ impl Handler<Left> for Daemon {
 
     fn handle(&mut self, Left(id): Left, ctx: &mut Context<Self>) {
         let Some(page) = self.sessions.remove(&id) else { return };
+        self.connections.remove(&id);
         report!(Info, "session {} has ended", id.0);
         self.shared.ledger.forgive(&page);
         for group in &mut self.groups {
@@ -316,13 +331,27 @@ impl Handler<SupervisorOf> for Daemon {
 }
 
 impl Handler<LetNobodyIn> for Daemon {
-    type Result = Leaving;
+    type Result = Draining;
 
-    fn handle(&mut self, _: LetNobodyIn, _: &mut Context<Self>) -> Leaving {
+    fn handle(&mut self, _: LetNobodyIn, _: &mut Context<Self>) -> Draining {
         if !std::mem::replace(&mut self.draining, true) {
             self.groups.iter().for_each(|group| group.supervisor.do_send(Drain));
         }
-        Leaving(self.groups.iter().map(|group| group.supervisor.clone()).collect())
+        Draining {
+            supervisors: self.groups.iter().map(|group| group.supervisor.clone()).collect(),
+            flushed: self.connections.values().all(|connection| connection.is_flushed()),
+        }
+    }
+}
+
+impl Handler<Opened> for Daemon {
+    type Result = ();
+
+    fn handle(&mut self, Opened(id, connection): Opened, _: &mut Context<Self>) {
+        // It may have ended already.
+        if self.sessions.contains_key(&id) {
+            self.connections.insert(id, connection);
+        }
     }
 }
 
@@ -444,6 +473,7 @@ fn open(connection: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) 
         report!(Error, "session {} cannot be welcomed: {e}", id.0);
         return cluster.do_send(Left(id));
     }
+    cluster.do_send(Opened(id, Arc::clone(&connection)));
     let session = Session { id, connection, supervisor: supervisor.clone(), cluster }.start();
     supervisor.do_send(OpenSession { session: id, link: session.recipient() });
 }

@@ -1,6 +1,6 @@
 //! What the operator's commands do to a cluster.
 
-use super::actor::{Daemon, End, GetOverview, Leaving, LetNobodyIn, Overview, Restart, Scale, SupervisorOf};
+use super::actor::{Daemon, Draining, End, GetOverview, Leaving, LetNobodyIn, Overview, Restart, Scale, SupervisorOf};
 use super::connect::FIRST_WORD;
 use crate::error::LogLine;
 use crate::host::report;
@@ -103,16 +103,21 @@ async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, L
     Ok((status, logs))
 }
 
-/// Lets nobody in, and waits until no graph is under way, or the time is over; answers how many tasks are still to be done.
+/// Lets nobody in, and waits until no graph is under way and its results have been sent, or the time is over; answers how
+/// many tasks are still to be done.
 async fn drain(cluster: &Addr<Daemon>, timeout: Option<Duration>) -> u64 {
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    // The last results are on their way to the connections when the last task has ended.
+    let mut ended_before = false;
     loop {
-        let Ok(Leaving(supervisors)) = cluster.send(LetNobodyIn).await else { return 0 };
+        let Ok(Draining { supervisors, flushed }) = cluster.send(LetNobodyIn).await else { return 0 };
         let mut unfinished = 0;
         for supervisor in supervisors {
             unfinished += supervisor.send(Unfinished).await.ok().flatten().unwrap_or(0);
         }
-        if unfinished == 0 || until.is_some_and(|until| Instant::now() >= until) {
+        let done = unfinished == 0 && ended_before && flushed;
+        ended_before = unfinished == 0;
+        if done || until.is_some_and(|until| Instant::now() >= until) {
             return unfinished;
         }
         actix_rt::time::sleep(DRAINED).await;

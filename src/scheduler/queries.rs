@@ -40,9 +40,9 @@ impl Scheduler {
         self.workers.iter().map(|w| w.held_bytes).sum()
     }
 
-    /// Tasks that are still to end.
+    /// Tasks that are still to end; one at least for a graph that may grow.
     pub(crate) fn unfinished(&self) -> u64 {
-        self.jobs.iter().map(|job| Counts::of(&job.counts).unfinished()).sum()
+        self.jobs.iter().map(|job| Counts::of(&job.counts).unfinished().max(job.spec.open.into())).sum()
     }
 
     /// Tasks sent to a worker that have not ended, cancelled ones included.

@@ -1,6 +1,6 @@
 //! The memory that all workers of a cluster may have together, of whatever program they are.
 
-use crate::units::HumanBytes;
+use crate::units::{HumanBytes, counted};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,8 +50,9 @@ impl BudgetShare {
         let room = self.room();
         if workers > room && workers > self.workers {
             return Err(format!(
-                "{workers} workers of {} each do not fit: of the {} that all workers of the cluster may have together, {} are \
+                "{} of {} each do not fit: of the {} that all workers of the cluster may have together, {} are \
                  taken, so {room} may be here",
+                counted(workers as u64, "worker"),
                 HumanBytes(self.each),
                 HumanBytes(self.budget.total),
                 HumanBytes(self.budget.taken()),
@@ -76,6 +77,7 @@ impl Drop for BudgetShare {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

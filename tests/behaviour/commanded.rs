@@ -1,6 +1,7 @@
 //! Workers that are retired, replaced and adapted on command: none of it is a death, and nothing is lost or blamed.
 
 use crate::common::{LONG, directory, note, notes, path, pids, touch, until, wait_for_file};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 use swath::{AdaptOptions, Client, Error, Mode, WaitFor, delayed};
 
@@ -147,7 +148,7 @@ pub fn the_number_of_workers_follows_the_load(client: &Client) {
         assert_eq!(client.workers().unwrap().len(), 3, "nobody adapts any more");
         std::thread::sleep(options.interval);
     }
-    for range in [0..=3, 3..=2, 1..=5000] {
+    for range in [0..=3, RangeInclusive::new(3, 2), 1..=5000] {
         assert!(matches!(client.adapt(range, options), Err(Error::Invalid { .. })));
     }
     let hasty = AdaptOptions { interval: Duration::ZERO, ..options };

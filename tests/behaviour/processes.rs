@@ -319,6 +319,28 @@ fn last_words_of_a_killed_worker_are_kept() {
 }
 
 #[test]
+fn the_record_of_a_death_says_which_stream_its_last_line_is_from() {
+    #[allow(clippy::print_stdout, clippy::print_stderr)]
+    fn dies(to_stdout: bool) {
+        eprintln!("to stderr");
+        if to_stdout {
+            println!("to stdout");
+        }
+        std::process::abort();
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).allowed_deaths(1).forward_output(false).build().unwrap();
+    for (to_stdout, stream) in [(true, OutputStream::Stdout), (false, OutputStream::Stderr)] {
+        let future = client.submit(&delayed(dies).call(to_stdout)).unwrap();
+        let error = future.result().unwrap_err().to_string();
+        assert!(error.contains(&format!("last line on {stream}: to {stream}")), "{error}");
+        let record = client.deaths().unwrap().pop().unwrap();
+        let last = record.last_lines.last().unwrap();
+        assert_eq!((last.stream, &last.text, &last.tasks), (stream, &format!("to {stream}"), &vec![future.key()]));
+    }
+}
+
+#[test]
 fn panics_have_a_backtrace_where_it_is_asked_for() {
     fn deep_down(x: i64) -> i64 {
         panic!("at {x}")

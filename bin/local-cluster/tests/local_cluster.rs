@@ -464,7 +464,7 @@ fn a_killed_cluster_leaves_nothing_and_can_be_started_again() {
     cluster.is_gone_but_for_its_log();
 
     let status = cluster.run(&["status"]);
-    assert_eq!(status.status.code(), Some(1));
+    assert_eq!(status.status.code(), Some(3));
     assert!(text(&status.stderr).contains("default.log"), "{status:?}");
     cluster.start_again(&["--workers", "1"]);
     assert_ne!(cluster.pid, dead);
