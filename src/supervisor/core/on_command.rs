@@ -85,6 +85,7 @@ impl Core {
 
     /// Replaces all workers at once.
     pub(crate) fn restart<E: Effects>(&mut self, fx: &mut E) {
+        report!(Info, "all workers are replaced: on command");
         self.fleet.all().into_iter().for_each(|id| self.dismiss(id, fx));
         self.agenda.to_fill = true;
     }

@@ -143,7 +143,7 @@ impl Core {
             state: match process.phase {
                 _ if fx.is_stopped(process.id) => WorkerState::Stopped,
                 Phase::Starting(_) => WorkerState::Starting,
-                Phase::Ready if self.fleet.slots[process.slot].closing => WorkerState::Retiring,
+                Phase::Ready if process.recycling || self.fleet.slots[process.slot].closing => WorkerState::Retiring,
                 Phase::Ready => WorkerState::Running,
                 Phase::Retiring => WorkerState::Retiring,
             },
