@@ -5,7 +5,7 @@
 mod common;
 mod fixture;
 
-use common::{Clean, LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
+use common::{LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
 use fixture::{Cluster, EXE, text};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -19,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use swath::{Buffer, Cause, Client, DeathCause, Error, cancelled, delayed, local, try_delayed};
