@@ -81,13 +81,13 @@ mod worker;
 
 pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 pub use client::{
-    AsCompleted, Awaited, Builder, Client, CompletedAhead, Computable, ComputeOptions, Failing, Future, MapAhead,
-    Results, Status, WaitFor, current_client,
+    Adaptive, AsCompleted, Awaited, Builder, Client, CompletedAhead, Computable, ComputeOptions, Failing, Future,
+    MapAhead, Results, Status, WaitFor, current_client,
 };
 #[expect(deprecated, reason = "the old name stays for one release")]
 pub use delayed::Lazy;
 pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature, delayed, try_delayed, value};
-pub use error::{Cause, DeathCause, DeathRecord, Error, Result, ReturnedError, TaskError};
+pub use error::{Cause, DeathCause, DeathRecord, Error, LogLine, OutputStream, Result, ReturnedError, TaskError};
 pub use events::{Event, EventKind, EventLog, TaskRun};
 pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 #[doc(hidden)]
@@ -95,10 +95,11 @@ pub use local::{WorkerSize, describe_sizes};
 pub use memory::limit::MemoryLimit;
 #[doc(hidden)]
 pub use memory::{MemoryReport, WorkerMemory, report_size, size_of_value};
+pub use settings::AdaptOptions;
 pub use settings::RestartPolicy;
 pub use settings::StartMethod;
 pub use start::init;
-pub use status::{Explanation, LogLine, OutputStream};
+pub use status::Explanation;
 pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 pub use task::Data;
 pub use task::backtrace::TaskBacktrace;

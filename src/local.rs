@@ -23,10 +23,12 @@ pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
 use crate::client::Builder;
 use crate::daemon::paths::ClusterPaths;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::limit::untold;
 use crate::message::{Attached, Control};
+use crate::status::{WorkerInfo, WorkerState};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Runs a local cluster in this process, with the sizes and the name that `options` hold, until it is told to stop: by
 /// [`stop`], SIGTERM, SIGINT or SIGHUP. `ready` is called when programs can connect.
@@ -34,8 +36,8 @@ use std::path::{Path, PathBuf};
 /// Call it from a program's first thread, while there is no other: the signals are blocked in the calling thread.
 ///
 /// # Errors
-/// [`Error::Cluster`](crate::Error::Cluster) where one of that name is running, or its socket cannot be made;
-/// [`Error::Invalid`](crate::Error::Invalid) for an option that makes no sense, or a runtime directory that others can
+/// [`Error::Cluster`] where one of that name is running, or its socket cannot be made;
+/// [`Error::Invalid`] for an option that makes no sense, or a runtime directory that others can
 /// reach.
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     crate::start::link();
@@ -78,7 +80,7 @@ pub fn machine() -> Result<Machine> {
 /// What a running cluster does.
 ///
 /// # Errors
-/// [`Error::Connect`](crate::Error::Connect) where none answers there. So do the other functions.
+/// [`Error::Connect`] where none answers there. So do the other functions.
 pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
     match control(cluster, Control::Status)? {
         (_, Attached::Status(status)) => Ok(*status),
@@ -91,18 +93,40 @@ pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
 /// # Errors
 /// As [`status`].
 pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
-    match control(cluster, Control::Logs)? {
-        (paths, Attached::Logs(workers)) => {
-            let own = |text| Log { source: "cluster".to_string(), text, lines: Vec::new() };
-            let mut logs: Vec<_> = crate::daemon::paths::last_lines(&paths.log()).map(own).into_iter().collect();
-            for lines in workers.chunk_by(|a, b| a.worker == b.worker) {
-                let text = lines.iter().flat_map(|l| [l.text.as_str(), "\n"]).collect();
-                logs.push(Log { source: lines[0].worker.clone(), text, lines: lines.to_vec() });
+    let (paths, workers) = worker_logs(cluster.as_ref(), 0)?;
+    let own = |text| Log { source: "cluster".to_string(), build: String::new(), text, lines: Vec::new() };
+    let own = crate::daemon::paths::last_lines(&paths.log()).map(own);
+    Ok(own.into_iter().chain(workers).collect())
+}
+
+/// Those of the last lines of a cluster's workers that came at that time or later, in milliseconds since 1970. A worker that
+/// replaces another goes on with its lines and their numbers.
+///
+/// # Errors
+/// As [`status`].
+pub fn logs_since(cluster: impl AsRef<Path>, time: u64) -> Result<Vec<Log>> {
+    worker_logs(cluster.as_ref(), time).map(|(_, logs)| logs)
+}
+
+fn worker_logs(cluster: &Path, since: u64) -> Result<(ClusterPaths, Vec<Log>)> {
+    let (paths, Attached::Logs(lines)) = control(cluster, Control::Logs { since })? else {
+        return Err(ClusterPaths::of(cluster)?.error("it answered beside the point"));
+    };
+    let mut logs: Vec<Log> = Vec::new();
+    for (build, line) in lines {
+        let log = match logs.last_mut() {
+            Some(last) if last.source == line.worker && last.build == build => last,
+            _ => {
+                let source = line.worker.clone();
+                logs.push(Log { source, build, text: String::new(), lines: Vec::new() });
+                let Some(log) = logs.last_mut() else { continue };
+                log
             }
-            Ok(logs)
-        }
-        (paths, _) => Err(paths.error("it answered beside the point")),
+        };
+        log.text.extend([line.text.as_str(), "\n"]);
+        log.lines.push(line);
     }
+    Ok((paths, logs))
 }
 
 /// Has `workers` workers for each build from now on.
@@ -121,6 +145,112 @@ pub fn restart(cluster: impl AsRef<Path>) -> Result<()> {
     done(cluster, Control::Restart)
 }
 
+/// Retires workers, and waits until they are gone: what they run is finished, their results move to the others of the same
+/// program, and there are so many fewer of these from now on.
+///
+/// A worker is named as [`status`] has it, `worker-1`, or with its program, `flights/worker-1`, or the beginning of a build,
+/// where several programs have one of that name.
+///
+/// # Errors
+/// As [`status`]; [`Error::Invalid`] for a name that no worker has, or several have, [`Error::Cluster`] where none would be
+/// left; [`Error::Timeout`] where they are not gone in time, which they will be.
+pub fn retire(cluster: impl AsRef<Path>, workers: &[impl AsRef<str>], timeout: Option<Duration>) -> Result<()> {
+    let cluster = cluster.as_ref();
+    let now = status(cluster)?;
+    let found = workers.iter().map(|name| find(&now, name.as_ref())).collect::<Result<Vec<_>>>()?;
+    let mut builds: Vec<&str> = found.iter().map(|(program, _)| program.build.as_str()).collect();
+    builds.sort_unstable();
+    builds.dedup();
+    for build in builds {
+        let of_build = found.iter().filter(|(program, _)| program.build == build);
+        let workers = of_build.map(|(_, worker)| worker.name.clone()).collect();
+        done(cluster, Control::Retire { build: build.to_string(), workers })?;
+    }
+    let pids: Vec<u32> = found.iter().map(|(_, worker)| worker.pid).collect();
+    let gone = |now: &ClusterStatus| !all_workers(now).any(|(_, worker)| pids.contains(&worker.pid));
+    wait_for(cluster, timeout, gone)
+}
+
+/// Replaces a worker by a new one, and waits until that is ready, as long as its program is there. What it runs is finished,
+/// and its results move, as far as `timeout` allows; then it is ended, and what is left is computed again.
+///
+/// # Errors
+/// As [`retire`], but for the end of the time.
+pub fn restart_worker(cluster: impl AsRef<Path>, worker: &str, timeout: Duration) -> Result<()> {
+    let cluster = cluster.as_ref();
+    let now = status(cluster)?;
+    let (program, old) = find(&now, worker)?;
+    let (build, worker) = (program.build.clone(), old.name.clone());
+    let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    done(cluster, Control::RestartWorker { build: build.clone(), worker: worker.clone(), millis })?;
+    wait_for(cluster, None, |now| {
+        let Some(program) = now.programs.iter().find(|program| program.build == build) else { return true };
+        let new = |w: &WorkerInfo| w.name == worker && w.pid != old.pid && w.state == WorkerState::Running;
+        program.workers.iter().any(new)
+    })
+}
+
+/// Waits until a program that is connected has `n` workers that take tasks.
+///
+/// # Errors
+/// As [`status`], also where the cluster ends; [`Error::Timeout`] where there are not so many in time.
+pub fn wait_for_workers(cluster: impl AsRef<Path>, n: usize, timeout: Option<Duration>) -> Result<()> {
+    let running = |program: &ProgramStatus| {
+        program.workers.iter().filter(|worker| worker.state == WorkerState::Running).count() >= n
+    };
+    wait_for(cluster.as_ref(), timeout, |now| now.programs.iter().any(running))
+}
+
+/// How often it is looked for what is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+fn wait_for(cluster: &Path, timeout: Option<Duration>, mut done: impl FnMut(&ClusterStatus) -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !done(&status(cluster)?) {
+        if let Some(timeout) = timeout
+            && began.elapsed() >= timeout
+        {
+            return Err(Error::Timeout { waited: timeout });
+        }
+        std::thread::park_timeout(LOOK);
+    }
+    Ok(())
+}
+
+fn all_workers(status: &ClusterStatus) -> impl Iterator<Item = (&ProgramStatus, &WorkerInfo)> {
+    status.programs.iter().flat_map(|program| program.workers.iter().map(move |worker| (program, worker)))
+}
+
+/// The worker that a user names.
+fn find<'a>(status: &'a ClusterStatus, name: &str) -> Result<(&'a ProgramStatus, &'a WorkerInfo)> {
+    let (of_program, worker) = name.rsplit_once('/').map_or((None, name), |(program, worker)| (Some(program), worker));
+    let named = |program: &ProgramStatus| {
+        of_program.is_none_or(|name| program.program == name || program.build.starts_with(name))
+    };
+    let found: Vec<_> = all_workers(status).filter(|(p, w)| w.name == worker && named(p)).collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => {
+            let there: Vec<_> = all_workers(status).map(|(p, w)| format!("{}/{}", p.program, w.name)).collect();
+            let there = if there.is_empty() { "none has been started".to_string() } else { there.join(", ") };
+            Err(Error::invalid("the worker", format!("there is no `{name}`; there are: {there}")))
+        }
+        _ => {
+            let which: Vec<_> = found.iter().map(|(p, w)| format!("{}/{}", p.build, w.name)).collect();
+            Err(Error::invalid("the worker", format!("`{name}` is one of several; say which: {}", which.join(", "))))
+        }
+    }
+}
+
+/// Has a cluster let nobody in any more, neither programs nor graphs of those that are connected, and stop when no graph is
+/// under way, or the time is over. Returns when it has ended, with the number of tasks that were still to be done.
+///
+/// # Errors
+/// As [`stop`].
+pub fn drain(cluster: impl AsRef<Path>, timeout: Option<Duration>) -> Result<u64> {
+    crate::daemon::connect::drain(&ClusterPaths::of(cluster.as_ref())?, timeout)
+}
+
 /// Stops a cluster: programs that are connected lose it, its workers end, its files are removed. Returns when it has ended.
 ///
 /// # Errors
@@ -132,7 +262,7 @@ pub fn stop(cluster: impl AsRef<Path>) -> Result<()> {
 /// Where the log of a cluster of that name is kept. Makes the directory if need be.
 ///
 /// # Errors
-/// [`Error::Invalid`](crate::Error::Invalid) for a bad name, or a runtime directory that others can reach.
+/// [`Error::Invalid`] for a bad name, or a runtime directory that others can reach.
 pub fn log_file(name: &str) -> Result<PathBuf> {
     let paths = ClusterPaths::named(name)?;
     crate::daemon::paths::make_directory(&crate::daemon::paths::directory())?;

@@ -6,7 +6,7 @@ pub use explanation::Explanation;
 pub(crate) use explanation::{TaskState, Why};
 
 use crate::error::words::words;
-use crate::error::{DeathRecord, Result};
+use crate::error::{DeathRecord, LogLine, Result};
 use crate::machine::Machine;
 use crate::units::{HumanBytes, counted};
 use std::path::PathBuf;
@@ -181,45 +181,6 @@ impl WorkerInfo {
     }
 }
 
-/// Where a line was written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error. Log lines go there too.
-    Stderr,
-}
-
-words!(OutputStream, "stream": Stdout "stdout", Stderr "stderr");
-
-/// A line that a worker wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct LogLine {
-    /// The worker's name.
-    pub worker: String,
-    /// Where it was written to.
-    pub stream: OutputStream,
-    /// The keys of the tasks that may have written it: one, but for workers that run several at a time and for tasks of a
-    /// few microseconds, which cannot be told apart; none, where it was written between tasks.
-    pub tasks: Vec<String>,
-    /// The line, without its end.
-    pub text: String,
-}
-
-/// `worker-0 stderr [parse-90c1e3f2d1b86e55]: no such file`
-impl fmt::Display for LogLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.worker, self.stream)?;
-        if !self.tasks.is_empty() {
-            write!(f, " [{}]", self.tasks.join(", "))?;
-        }
-        write!(f, ": {}", self.text)
-    }
-}
-
 /// What a local cluster says about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -242,10 +203,14 @@ pub struct ClusterStatus {
     pub threads: usize,
     /// Memory limit of each worker, in bytes.
     pub memory_limit: Option<u64>,
+    /// Memory limit of all workers of all programs together, in bytes.
+    pub total_memory_limit: Option<u64>,
     /// How many bytes of shared memory all values together may take.
     pub shared_memory_limit: u64,
     /// How many they take.
     pub shared_memory_used: u64,
+    /// Whether it lets nobody in any more, and is to stop when no graph is under way.
+    pub draining: bool,
     /// The programs that are connected, or left only seconds ago; one entry for each build.
     pub programs: Vec<ProgramStatus>,
 }
@@ -260,6 +225,9 @@ impl fmt::Display for ClusterStatus {
             write!(f, ", memory limit {} each", HumanBytes(limit))?;
         }
         write!(f, ", on {}", self.machine)?;
+        if self.draining {
+            f.write_str(", draining")?;
+        }
         for program in &self.programs {
             write!(f, "\n{program}")?;
         }
@@ -289,6 +257,8 @@ pub struct ProgramStatus {
     pub build: String,
     /// How many connections it has.
     pub sessions: usize,
+    /// How many tasks are still to be done.
+    pub unfinished: u64,
     /// Its workers.
     pub workers: Vec<WorkerInfo>,
     /// Workers that died, oldest first.
@@ -301,6 +271,8 @@ pub struct ProgramStatus {
 pub struct Log {
     /// Whose they are: `cluster`, or program and worker as in `flights/worker-0`.
     pub source: String,
+    /// Which build of the program it is; empty for the cluster's own.
+    pub build: String,
     /// The words.
     pub text: String,
     /// Line by line, with the tasks they are from. None for the cluster's own.
@@ -311,6 +283,7 @@ pub struct Log {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::error::OutputStream;
     use std::fmt::Debug;
     use std::str::FromStr;
 
@@ -347,7 +320,8 @@ mod tests {
         assert_eq!(worker.to_string(), line);
         assert_eq!(Progress { done: 1, failed: 2, total: 4 }.to_string(), "1 of 4 tasks done, 2 failed");
         let tasks = vec!["a-1".to_string()];
-        let printed = LogLine { worker: "worker-0".into(), stream: OutputStream::Stderr, tasks, text: "oh".into() };
+        let (worker, text) = ("worker-0".into(), "oh".into());
+        let printed = LogLine { worker, stream: OutputStream::Stderr, tasks, text, time: 0, number: 3, ended: true };
         assert_eq!(printed.to_string(), "worker-0 stderr [a-1]: oh");
     }
 }

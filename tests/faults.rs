@@ -136,7 +136,7 @@ fn words_of_killed_workers_are_told_whole_and_once() {
         until("it is heard", || told().last().is_some_and(|&last| last > 1 && Some(last) != before));
         send_signal(victim, Signal::SIGKILL);
         let record = deaths(&client, n).pop().unwrap();
-        let last: Vec<u64> = record.last_lines.iter().map(|line| line.parse().unwrap()).collect();
+        let last: Vec<u64> = record.last_lines.iter().map(|line| line.text.parse().unwrap()).collect();
         assert!(last.len() > 1 && last.windows(2).all(|w| w[1] == w[0] + 1), "{record:?}");
         let broken: Vec<_> = told().windows(2).filter(|w| w[1] != w[0] + 1 && w[1] != 1).map(<[u64]>::to_vec).collect();
         assert!(broken.is_empty(), "{broken:?}");
@@ -166,7 +166,7 @@ fn a_task_that_always_kills_its_worker_fails() {
     for record in records {
         assert_eq!((&record.cause, record.memory_limit), (&DeathCause::Signal(6), Some(1_000_000_000)));
         assert!(record.running.contains(&lazy.key()), "{record:?}");
-        assert!(record.last_lines.iter().any(|l| l.contains("so long")), "{record:?}");
+        assert!(record.last_lines.iter().any(|l| l.text.contains("so long")), "{record:?}");
     }
     let text = error.to_string();
     assert!(text.contains("3 time") && text.contains("SIGABRT") && text.contains("so long"), "{text}");

@@ -88,7 +88,7 @@ fn calls_init() -> swath::Result<()> {
     // Rust's runtime has been set up by then, and tells why.
     let error = delayed(deeper).call(vec![1]).compute(&client).unwrap_err();
     let Some(Cause::WorkerDied(records)) = error.task().map(|task| task.cause()) else { panic!("{error}") };
-    assert!(records[0].last_lines.iter().any(|line| line.contains("overflowed its stack")), "{error}");
+    assert!(records[0].last_lines.iter().any(|line| line.text.contains("overflowed its stack")), "{error}");
     client.wait_for_workers(2, LONG)
 }
 

@@ -100,7 +100,7 @@ fn a_task_that_takes_far_more_than_the_limit_is_tried_alone_and_fails() {
                 DeathCause::AllocationFailed { wanted, .. } => {
                     assert!(wanted > 0);
                     let said = &record.last_lines;
-                    assert!(said.iter().any(|l| l.contains("memory allocation")), "{said:?}");
+                    assert!(said.iter().any(|l| l.text.contains("memory allocation")), "{said:?}");
                 }
                 _ => panic!("{record}"),
             }

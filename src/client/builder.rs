@@ -55,6 +55,7 @@ pub struct Builder {
     workers: Option<usize>,
     threads: Option<usize>,
     memory_limit: MemoryLimit,
+    total_memory_limit: MemoryLimit,
     shared_memory_limit: MemoryLimit,
     thresholds: Thresholds,
     spill_directory: Option<PathBuf>,
@@ -91,6 +92,7 @@ impl Default for Builder {
             workers: None,
             threads: None,
             memory_limit: MemoryLimit::None,
+            total_memory_limit: MemoryLimit::None,
             shared_memory_limit: MemoryLimit::None,
             thresholds: Thresholds::default(),
             spill_directory: None,
@@ -198,6 +200,16 @@ impl Builder {
     /// is a budget for the results that are alive: tasks without inputs wait while it is used up.
     pub fn memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.memory_limit = limit.into();
+        self
+    }
+
+    /// Memory limit of all workers together. Default: none.
+    ///
+    /// It needs a limit of each worker, by [`memory_limit`](Self::memory_limit) or [`size`](Self::size), and bounds their
+    /// number: also that of [`Client::scale`] and [`Client::adapt`]. On a local cluster it holds for the workers of all
+    /// programs: a program whose build comes when there is no room for all its workers gets fewer, or is refused.
+    pub fn total_memory_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.total_memory_limit = limit.into();
         self
     }
 

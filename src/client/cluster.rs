@@ -1,11 +1,12 @@
 //! What a client asks of its workers and about them.
 
 use super::{Client, Future};
+use crate::error::LogLine;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::EventLog;
 use crate::memory::report::MemoryReport;
 use crate::message::{Ask, question};
-use crate::status::{Explanation, LogLine, WorkerInfo};
+use crate::status::{Explanation, WorkerInfo};
 use crate::submission::reply::Asked;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl Client {
         Asked::<question::Explain>::new(future.output().explain()).await
     }
 
-    fn ask<A: Ask>(&self, question: A) -> Asked<A> {
+    pub(super) fn ask<A: Ask>(&self, question: A) -> Asked<A> {
         Asked::new(self.0.backend.ask(question.question()))
     }
 
@@ -89,7 +90,8 @@ impl Client {
         self.ask(question::Scale(n)).await
     }
 
-    /// Replaces all workers by new ones. What they ran or held is computed again where it is still wanted.
+    /// Replaces all workers by new ones, at once. What they ran or held is computed again where it is still wanted; none of
+    /// it counts against a task, and no death is recorded. [`restart_worker`](Self::restart_worker) replaces one in order.
     ///
     /// # Errors
     /// [`Error::Unsupported`] in the in-process modes.
@@ -103,6 +105,62 @@ impl Client {
     /// As [`restart`](Self::restart).
     pub async fn restart_async(&self) -> Result<()> {
         self.ask(question::Restart).await
+    }
+
+    /// Retires the workers of these names, and waits until they are gone: what they run is finished, their results move to
+    /// the others, and there are so many fewer workers from now on. Nothing runs twice, and no death is recorded.
+    ///
+    /// It takes as long as what they run. A signal TERM to a worker does the same, but has it replaced.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// client.retire(&["worker-1"])?;
+    /// assert_eq!(client.workers()?.len(), 1);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where there is none of such a name, or none would be left, or a task asks for the end of its own
+    /// worker; [`Error::Unsupported`] in the in-process modes.
+    pub fn retire(&self, names: &[impl AsRef<str>]) -> Result<()> {
+        self.ask(question::Retire::named(names)).wait()
+    }
+
+    /// [`retire`](Self::retire) for async code. Dropped, it retires them all the same.
+    ///
+    /// # Errors
+    /// As [`retire`](Self::retire).
+    pub async fn retire_async(&self, names: &[impl AsRef<str>]) -> Result<()> {
+        self.ask(question::Retire::named(names)).await
+    }
+
+    /// Replaces a worker by a new one of the same name, and waits until that is ready. What it runs is finished, and its
+    /// results move, as far as `timeout` allows; then it is ended, and what is left is computed again. None of it counts
+    /// against a task, and no death is recorded.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # use std::time::Duration;
+    /// let client = Client::local(1, 1, "512MB")?;
+    /// let before = client.workers()?[0].pid;
+    /// client.restart_worker("worker-0", Duration::from_secs(10))?;
+    /// assert_ne!(client.workers()?[0].pid, before);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`retire`](Self::retire).
+    pub fn restart_worker(&self, name: &str, timeout: Duration) -> Result<()> {
+        self.ask(question::RestartWorker { name: name.to_string(), within: timeout }).wait()
+    }
+
+    /// [`restart_worker`](Self::restart_worker) for async code. Dropped, it replaces the worker all the same.
+    ///
+    /// # Errors
+    /// As [`restart_worker`](Self::restart_worker).
+    pub async fn restart_worker_async(&self, name: &str, timeout: Duration) -> Result<()> {
+        self.ask(question::RestartWorker { name: name.to_string(), within: timeout }).await
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.

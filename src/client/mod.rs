@@ -1,5 +1,6 @@
 //! The one handle of a program: it runs lazy work in one of the three modes.
 
+mod adapt;
 mod ahead;
 mod blocking;
 pub(crate) mod buffered;
@@ -15,6 +16,7 @@ mod map;
 mod replay;
 mod wait;
 
+pub use adapt::Adaptive;
 pub use ahead::{CompletedAhead, MapAhead};
 pub use builder::Builder;
 pub use computable::{Computable, Handles, Results};

@@ -1,5 +1,7 @@
 //! The cluster's own process: an actor that lets programs in and keeps supervisors for them.
 
+use super::commands::obey;
+use super::connect::FIRST_WORD;
 use super::executable;
 use super::paths::ClusterPaths;
 use super::session::Session;
@@ -10,24 +12,24 @@ use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
 use crate::message;
-use crate::message::{Attach, Attached, Control, REFUSED};
+use crate::message::{Attach, Attached, REFUSED};
 use crate::settings::Settings;
-use crate::settings::{MOST_WORKERS, WorkerHooks};
+use crate::settings::WorkerHooks;
 use crate::status::ClusterStatus;
-use crate::status::LogLine;
 use crate::status::ProgramStatus;
 use crate::supervisor::Executable;
 use crate::supervisor::SharedMemory;
 use crate::supervisor::actor::CloseSession;
+use crate::supervisor::actor::Drain;
 use crate::supervisor::actor::Health;
 use crate::supervisor::actor::OpenSession;
 use crate::supervisor::actor::RestartAll;
 use crate::supervisor::actor::ScaleTo;
-use crate::supervisor::actor::Snapshot;
 use crate::supervisor::actor::Stop;
 use crate::supervisor::actor::Supervisor;
 use crate::supervisor::connection::Connection;
 use crate::task::image::BuildId;
+use crate::units::HumanBytes;
 use actix::prelude::*;
 use nix::unistd::geteuid;
 use rustc_hash::FxHashMap;
@@ -37,16 +39,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 
-/// How long a program may take to say who it is.
-const FIRST_WORD: Duration = Duration::from_secs(5);
 /// Longest first word.
 const FIRST_FRAME: u64 = 1 << 20;
 /// How long workers are kept for a program that has left: the next run of it finds them warm.
 const KEEP: Duration = Duration::from_secs(5);
 /// A look that comes so much late has been held up with everything else.
 const LATE: Duration = Duration::from_secs(1);
-/// How long supervisors may take to stop.
-const STOP: Duration = Duration::from_secs(5);
 /// Sessions are numbered below this; above are those of tasks.
 const SESSIONS: u32 = 1 << 30;
 
@@ -59,7 +57,10 @@ pub(crate) struct Daemon {
     /// Supervisors that have been told to stop, or whose core has panicked.
     leaving: Vec<Addr<Supervisor>>,
     sessions: FxHashMap<SessionId, Arc<ControlPage>>,
+    connections: FxHashMap<SessionId, Arc<Connection>>,
     next_session: u32,
+    /// Nobody is let in any more.
+    draining: bool,
     stopping: bool,
 }
 
@@ -92,6 +93,11 @@ struct Admitted {
     supervisor: Addr<Supervisor>,
 }
 
+/// A session has this connection.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Opened(SessionId, Arc<Connection>);
+
 /// The connection of a session has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -99,29 +105,46 @@ pub(crate) struct Left(pub(crate) SessionId);
 
 #[derive(Message)]
 #[rtype(result = "Overview")]
-struct GetOverview;
+pub(super) struct GetOverview;
 
 #[derive(MessageResponse)]
-struct Overview {
-    status: ClusterStatus,
-    supervisors: Vec<Addr<Supervisor>>,
+pub(super) struct Overview {
+    pub(super) status: ClusterStatus,
+    pub(super) supervisors: Vec<Addr<Supervisor>>,
 }
 
+/// The supervisor of the programs of a build, as the status shows that.
 #[derive(Message)]
-#[rtype(result = "()")]
-struct Scale(usize);
+#[rtype(result = "Option<Addr<Supervisor>>")]
+pub(super) struct SupervisorOf(pub(super) String);
+
+#[derive(Message)]
+#[rtype(result = "std::result::Result<(), String>")]
+pub(super) struct Scale(pub(super) usize);
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Restart;
+pub(super) struct Restart;
+
+/// Lets no program and no graph in any more; the answer is who may have some under way.
+#[derive(Message)]
+#[rtype(result = "Draining")]
+pub(super) struct LetNobodyIn;
+
+#[derive(MessageResponse)]
+pub(super) struct Draining {
+    pub(super) supervisors: Vec<Addr<Supervisor>>,
+    /// Whether programs have been sent all that was to be sent.
+    pub(super) flushed: bool,
+}
 
 /// Lets nobody in any more and stops the supervisors; the answer is those to wait for.
 #[derive(Message)]
 #[rtype(result = "Leaving")]
-struct End;
+pub(super) struct End;
 
 #[derive(MessageResponse)]
-struct Leaving(Vec<Addr<Supervisor>>);
+pub(super) struct Leaving(pub(super) Vec<Addr<Supervisor>>);
 
 impl Daemon {
     pub(super) fn new(paths: ClusterPaths, settings: Settings, shared: SharedMemory) -> Self {
@@ -133,7 +156,9 @@ impl Daemon {
             groups: Vec::new(),
             leaving: Vec::new(),
             sessions: FxHashMap::default(),
+            connections: FxHashMap::default(),
             next_session: 1,
+            draining: false,
             stopping: false,
         }
     }
@@ -149,8 +174,10 @@ impl Daemon {
             workers: self.settings.workers,
             threads: self.settings.threads,
             memory_limit: self.settings.memory_limit,
+            total_memory_limit: self.settings.total_memory,
             shared_memory_limit: self.shared.ledger.limit(),
             shared_memory_used: self.shared.ledger.used(),
+            draining: self.draining,
             programs: self
                 .groups
                 .iter()
@@ -158,6 +185,7 @@ impl Daemon {
                     program: group.program.clone(),
                     build: show(&group.build),
                     sessions: group.sessions.len(),
+                    unfinished: 0,
                     workers: Vec::new(),
                     deaths: Vec::new(),
                 })
@@ -242,8 +270,9 @@ impl Handler<Admit> for Daemon {
     type Result = std::result::Result<Admitted, String>;
 
     fn handle(&mut self, msg: Admit, ctx: &mut Context<Self>) -> Self::Result {
-        if self.stopping {
-            return Err("it is stopping".to_string());
+        if self.stopping || self.draining {
+            let why = if self.stopping { "" } else { ": it lets nobody in, and ends when no graph is under way" };
+            return Err(format!("it is stopping{why}"));
         }
         executable::check(&msg.executable, &msg.build)?;
         if self.next_session == SESSIONS {
@@ -277,6 +306,7 @@ impl Handler<Left> for Daemon {
 
     fn handle(&mut self, Left(id): Left, ctx: &mut Context<Self>) {
         let Some(page) = self.sessions.remove(&id) else { return };
+        self.connections.remove(&id);
         report!(Info, "session {} has ended", id.0);
         self.shared.ledger.forgive(&page);
         for group in &mut self.groups {
@@ -299,13 +329,54 @@ impl Handler<GetOverview> for Daemon {
     }
 }
 
-impl Handler<Scale> for Daemon {
+impl Handler<SupervisorOf> for Daemon {
+    type Result = Option<Addr<Supervisor>>;
+
+    fn handle(&mut self, SupervisorOf(build): SupervisorOf, _: &mut Context<Self>) -> Self::Result {
+        self.groups.iter().find(|group| show(&group.build) == build).map(|group| group.supervisor.clone())
+    }
+}
+
+impl Handler<LetNobodyIn> for Daemon {
+    type Result = Draining;
+
+    fn handle(&mut self, _: LetNobodyIn, _: &mut Context<Self>) -> Draining {
+        if !std::mem::replace(&mut self.draining, true) {
+            self.groups.iter().for_each(|group| group.supervisor.do_send(Drain));
+        }
+        Draining {
+            supervisors: self.groups.iter().map(|group| group.supervisor.clone()).collect(),
+            flushed: self.connections.values().all(|connection| connection.is_flushed()),
+        }
+    }
+}
+
+impl Handler<Opened> for Daemon {
     type Result = ();
 
-    fn handle(&mut self, Scale(n): Scale, _: &mut Context<Self>) {
+    fn handle(&mut self, Opened(id, connection): Opened, _: &mut Context<Self>) {
+        // It may have ended already.
+        if self.sessions.contains_key(&id) {
+            self.connections.insert(id, connection);
+        }
+    }
+}
+
+impl Handler<Scale> for Daemon {
+    type Result = std::result::Result<(), String>;
+
+    fn handle(&mut self, Scale(n): Scale, _: &mut Context<Self>) -> Self::Result {
+        if let Some((total, each)) = self.settings.total_memory.zip(self.settings.memory_limit) {
+            let programs = self.groups.len().max(1);
+            if each.saturating_mul((n * programs) as u64) > total {
+                let (total, each) = (HumanBytes(total), HumanBytes(each));
+                return Err(format!("{n} workers of {each} for each of {programs} program(s) are more than {total}"));
+            }
+        }
         self.settings.workers = n;
         self.settings.tags.resize(n, Vec::new());
         self.groups.iter().for_each(|group| group.supervisor.do_send(ScaleTo(n)));
+        Ok(())
     }
 }
 
@@ -409,62 +480,9 @@ fn open(connection: Arc<Connection>, admitted: Admitted, cluster: Addr<Daemon>) 
         report!(Error, "session {} cannot be welcomed: {e}", id.0);
         return cluster.do_send(Left(id));
     }
+    cluster.do_send(Opened(id, Arc::clone(&connection)));
     let session = Session { id, connection, supervisor: supervisor.clone(), cluster }.start();
     supervisor.do_send(OpenSession { session: id, link: session.recipient() });
-}
-
-async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
-    report!(Debug, "command: {command:?}");
-    let stop = command == Control::Stop;
-    let answer = match command {
-        Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
-        Control::Logs => status(cluster).await.map(|(_, logs)| Attached::Logs(logs)),
-        Control::Scale(n) if n == 0 || n > MOST_WORKERS => Err(format!("{n} workers; it must be 1 to {MOST_WORKERS}")),
-        Control::Scale(n) => cluster.send(Scale(n)).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
-        Control::Restart => cluster.send(Restart).await.map(|()| Attached::Done).map_err(|e| e.to_string()),
-        Control::Stop => {
-            report!(Info, "stopping: told to");
-            end(cluster).await;
-            Ok(Attached::Done)
-        }
-    };
-    if let Err(e) = connection.send(&answer.unwrap_or_else(Attached::Refused)) {
-        report!(Error, "a command cannot be answered: {e}");
-    }
-    if stop {
-        System::current().stop();
-        // Whoever gave the command sees by the end of the connection that this process has ended.
-        return std::future::pending().await;
-    }
-    // A long answer may still be on its way.
-    let over = tokio::time::timeout(FIRST_WORD, connection.receive(&mut Decoder::new(0))).await;
-    report!(Trace, "a command's connection ended: {}", over.is_ok());
-}
-
-/// The whole status, and the logs of all workers.
-async fn status(cluster: &Addr<Daemon>) -> std::result::Result<(ClusterStatus, Vec<LogLine>), String> {
-    let Overview { mut status, supervisors } = cluster.send(GetOverview).await.map_err(|e| e.to_string())?;
-    let mut logs = Vec::new();
-    for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
-        // One that stops meanwhile has no workers to show.
-        if let Ok(Some(overview)) = supervisor.send(Snapshot).await {
-            (program.workers, program.deaths) = (overview.workers, overview.deaths);
-            logs.extend(overview.logs.into_iter().map(|mut line| {
-                line.worker = format!("{}/{}", program.program, line.worker);
-                line
-            }));
-        }
-    }
-    Ok((status, logs))
-}
-
-/// Ends all workers.
-pub(super) async fn end(cluster: &Addr<Daemon>) {
-    let Ok(Leaving(supervisors)) = cluster.send(End).await else { return };
-    let until = Instant::now() + STOP;
-    while supervisors.iter().any(Addr::connected) && Instant::now() < until {
-        actix_rt::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[cfg(test)]

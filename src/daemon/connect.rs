@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 const MUCH: usize = 16 << 20;
 /// A cluster that lets so many bytes pile up is given no more work.
 const MOST_WAITING: usize = 1 << 30;
+/// How long a cluster waits for the first word of whoever has connected.
+pub(super) const FIRST_WORD: Duration = Duration::from_secs(5);
 /// How long the cluster may take to answer; it may have to start a thousand workers first.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a cluster may take from its last word to its end.
@@ -48,7 +50,7 @@ pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64, hooks: Wor
     let program = std::env::current_exe().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let program = program.unwrap_or_else(|| "program".to_string());
     let attach = Attach::Program { build: image::build_id().clone(), name: program, hooks };
-    let welcome = exchange(&socket, &attach, vec![OwnedFd::from(executable).into()]).map_err(failed)?;
+    let welcome = exchange(&socket, &attach, vec![OwnedFd::from(executable).into()], Some(PATIENCE)).map_err(failed)?;
     let (session, owner, supervisor_page, own_page, settings) = match welcome {
         Attached::Welcome { session, owner, supervisor_page, own_page, settings } => {
             (session, owner, supervisor_page, own_page, settings)
@@ -81,20 +83,31 @@ pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64, hooks: Wor
 /// Sends one command, and answers with what the cluster says.
 pub(crate) fn control(paths: &ClusterPaths, command: Control) -> Result<Attached> {
     let socket = dial(paths)?;
-    exchange(&socket, &Attach::Control(command), Vec::new())
+    exchange(&socket, &Attach::Control(command), Vec::new(), Some(PATIENCE))
         .map_err(|reason| Error::Connect { path: paths.socket.clone(), reason })
 }
 
 /// Stops a cluster and waits until it has ended.
 pub(crate) fn stop(paths: &ClusterPaths) -> Result<()> {
+    end(paths, Control::Stop, Some(PATIENCE)).map(drop)
+}
+
+/// The same when no graph is under way, or the time is over; answers how many tasks were still to be done.
+pub(crate) fn drain(paths: &ClusterPaths, timeout: Option<Duration>) -> Result<u64> {
+    let millis = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    end(paths, Control::Drain { millis }, timeout.and_then(|timeout| timeout.checked_add(PATIENCE)))
+}
+
+fn end(paths: &ClusterPaths, command: Control, patience: Option<Duration>) -> Result<u64> {
     // Together they name one process; a number alone may be another's a moment later.
     let process = paths::pid(paths).and_then(|pid| Some((pid, start_time(pid)?)));
     let socket = dial(paths)?;
-    let attach = Attach::Control(Control::Stop);
     let failed = |reason| Error::Connect { path: paths.socket.clone(), reason };
-    if let Attached::Refused(reason) = exchange(&socket, &attach, Vec::new()).map_err(failed)? {
-        return Err(paths.error(reason));
-    }
+    let cut = match exchange(&socket, &Attach::Control(command), Vec::new(), patience).map_err(failed)? {
+        Attached::Refused(reason) => return Err(paths.error(reason)),
+        Attached::Drained { cut } => cut,
+        _ => 0,
+    };
     let until = Instant::now() + END;
     while let Some((pid, since)) = process
         && start_time(pid) == Some(since)
@@ -104,7 +117,7 @@ pub(crate) fn stop(paths: &ClusterPaths) -> Result<()> {
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    Ok(())
+    Ok(cut)
 }
 
 /// Connects to the socket, if there is a cluster of our own user behind it.
@@ -133,14 +146,19 @@ fn dial(paths: &ClusterPaths) -> Result<Socket> {
 }
 
 /// Says the first word and hears the first answer.
-fn exchange(socket: &Socket, attach: &Attach, fds: Vec<Descriptor>) -> std::result::Result<Attached, String> {
+fn exchange(
+    socket: &Socket,
+    attach: &Attach,
+    fds: Vec<Descriptor>,
+    patience: Option<Duration>,
+) -> std::result::Result<Attached, String> {
     let body = message::encode_first(attach).map_err(|e| e.to_string())?;
     let mut out = Outgoing::new();
     out.push(FIRST, body, fds).map_err(|e| e.to_string())?;
     // A cluster that refuses may have closed already; its reason can be read all the same.
     let sent = out.flush_all(socket);
     let mut decoder = Decoder::new(MAX_FRAME);
-    let until = Instant::now() + PATIENCE;
+    let until = patience.and_then(|patience| Instant::now().checked_add(patience));
     loop {
         if let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
             if frame.kind == REFUSED {
@@ -148,9 +166,9 @@ fn exchange(socket: &Socket, attach: &Attach, fds: Vec<Descriptor>) -> std::resu
             }
             return message::decode(frame, &mut NoSegments).map_err(|e| e.to_string());
         }
-        let left = until.saturating_duration_since(Instant::now());
-        if !socket.poll_readable(Some(left.as_millis() as u64)).map_err(|e| e.to_string())? {
-            return Err(format!("it did not answer within {PATIENCE:?}"));
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()).as_millis() as u64);
+        if !socket.poll_readable(left).map_err(|e| e.to_string())? {
+            return Err(format!("it did not answer within {:?}", patience.unwrap_or_default()));
         }
         let mut fds = Vec::new();
         match socket.recv(decoder.spare_mut(), &mut fds) {

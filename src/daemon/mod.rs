@@ -1,6 +1,7 @@
 //! The process of a local cluster: an actor that lets programs in, and how programs reach it.
 
 pub(crate) mod actor;
+mod commands;
 pub(crate) mod connect;
 pub(crate) mod executable;
 pub(crate) mod janitor;

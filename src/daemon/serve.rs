@@ -5,7 +5,7 @@ use super::paths;
 use super::paths::{ClusterPaths, Lock};
 use crate::daemon::actor::Daemon;
 use crate::daemon::actor::accept;
-use crate::daemon::actor::end;
+use crate::daemon::commands::end;
 use crate::error::Result;
 use crate::host::{self, Hosted, report};
 use crate::ipc::event_loop::register;

@@ -1,5 +1,6 @@
 //! What is known about the death of a worker process.
 
+use super::LogLine;
 use crate::ipc::start::NO_WORKER;
 use crate::machine::AvailableMemory;
 use crate::units::HumanBytes;
@@ -38,8 +39,8 @@ pub struct DeathRecord {
     /// Keys of tasks that had ended on it, of which one may have ended it: those whose results were being encoded or dropped,
     /// and those that had ended since the last word that arrived from there, with a thread that one left behind, for example.
     pub ended: Vec<String>,
-    /// The last lines it wrote to standard error.
-    pub last_lines: Vec<String>,
+    /// The last lines it wrote to standard output and error, with the keys of the tasks that may have written them.
+    pub last_lines: Vec<LogLine>,
 }
 
 /// How a worker process ended.
@@ -182,7 +183,7 @@ impl fmt::Display for DeathRecord {
             write!(f, "{}{key}", if at == 0 { "; just after " } else { ", " })?;
         }
         if let Some(line) = self.last_lines.last() {
-            write!(f, "; last line on stderr: {line}")?;
+            write!(f, "; last line on {}: {}", line.stream, line.text)?;
         }
         Ok(())
     }

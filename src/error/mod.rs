@@ -3,6 +3,7 @@
 pub(crate) mod death;
 pub(crate) mod file;
 pub(crate) mod name;
+mod printed;
 mod reading;
 mod returned;
 pub(crate) mod task;
@@ -10,6 +11,7 @@ pub(crate) mod words;
 
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
+pub use printed::{LogLine, OutputStream};
 pub use returned::ReturnedError;
 use std::path::PathBuf;
 use std::sync::Arc;

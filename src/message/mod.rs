@@ -7,6 +7,7 @@ mod packed;
 pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
+use crate::error::LogLine;
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -17,7 +18,6 @@ use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload, WantedPart};
 use crate::memory::thresholds::Thresholds;
 use crate::settings::{Settings, WorkerHooks};
-use crate::status::LogLine;
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
@@ -233,18 +233,46 @@ pub(crate) enum Attach {
 pub(crate) enum Control {
     Status,
     Stop,
+    /// Let nobody in, and stop when no graph is under way, or the time is over.
+    Drain {
+        millis: Option<u64>,
+    },
     Restart,
+    /// Replace a worker of the programs of a build: in order, or after that time by force.
+    RestartWorker {
+        build: String,
+        worker: String,
+        millis: u64,
+    },
+    Retire {
+        build: String,
+        workers: Vec<String>,
+    },
     Scale(usize),
-    Logs,
+    /// What workers have printed since then, in milliseconds since 1970.
+    Logs {
+        since: u64,
+    },
 }
 
 /// The local cluster's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Attached {
-    Welcome { session: SessionId, owner: u32, supervisor_page: PageName, own_page: PageName, settings: Box<Settings> },
+    Welcome {
+        session: SessionId,
+        owner: u32,
+        supervisor_page: PageName,
+        own_page: PageName,
+        settings: Box<Settings>,
+    },
     Status(Box<crate::status::ClusterStatus>),
-    Logs(Vec<LogLine>),
+    /// Each line with the build it is from.
+    Logs(Vec<(String, LogLine)>),
     Done,
+    /// It has stopped, and so many tasks were still to be done.
+    Drained {
+        cut: u64,
+    },
     Refused(String),
 }
 

@@ -1,10 +1,12 @@
 //! What a client may ask a supervisor, and which kind of answer each question has.
 
+use crate::error::LogLine;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
 use crate::memory::report::MemoryReport;
-use crate::status::{Explanation, LogLine, WorkerInfo};
+use crate::settings::AdaptOptions;
+use crate::status::{Explanation, WorkerInfo};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -21,6 +23,10 @@ pub(crate) enum Question {
     WaitForWorkers { n: usize, millis: u64 },
     Scale(usize),
     Restart,
+    Retire(Vec<String>),
+    RestartWorker { name: String, millis: u64 },
+    Adapt { min: usize, max: usize, options: AdaptOptions },
+    StopAdapting(u64),
 }
 
 /// An answer as it is sent.
@@ -32,10 +38,23 @@ pub(crate) enum Answer {
     Logs(Vec<LogLine>),
     Events(Box<EventRecords>),
     Explanation(Box<Explanation>),
-    Progress { done: u64, failed: u64, total: u64 },
+    Progress {
+        done: u64,
+        failed: u64,
+        total: u64,
+    },
     Done,
     TimedOut,
-    Refused(String),
+    /// Workers have retired; so many there are to be.
+    Retired {
+        left: usize,
+    },
+    /// The number of workers is adapted, under this number.
+    Adapting(u64),
+    Refused {
+        what: String,
+        why: String,
+    },
 }
 
 /// A question whose kind of answer follows from its type.
@@ -72,6 +91,21 @@ pub(crate) struct WaitForWorkers {
 pub(crate) struct Scale(pub(crate) usize);
 /// Replace all workers.
 pub(crate) struct Restart;
+/// Have these workers no more.
+pub(crate) struct Retire(pub(crate) Vec<String>);
+/// Replace a worker: in order, or after that time by force.
+pub(crate) struct RestartWorker {
+    pub(crate) name: String,
+    pub(crate) within: Duration,
+}
+/// Have as many workers as the load needs.
+pub(crate) struct Adapt {
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) options: AdaptOptions,
+}
+/// Do so no more, if it is still done under that number.
+pub(crate) struct StopAdapting(pub(crate) u64);
 
 /// Each of these takes the one kind of answer that it has.
 macro_rules! questions {
@@ -105,6 +139,18 @@ questions! {
         Answer::Done => true, Answer::TimedOut => false => bool;
     self: Scale => Question::Scale(self.0), Answer::Done => () => ();
     self: Restart => Question::Restart, Answer::Done => () => ();
+    self: Retire => Question::Retire(self.0), Answer::Retired { .. } => () => ();
+    self: RestartWorker => Question::RestartWorker { name: self.name, millis: millis(self.within) },
+        Answer::Done => () => ();
+    self: Adapt => Question::Adapt { min: self.min, max: self.max, options: self.options },
+        Answer::Adapting(serial) => serial => u64;
+    self: StopAdapting => Question::StopAdapting(self.0), Answer::Done => () => ();
+}
+
+impl Retire {
+    pub(crate) fn named(names: &[impl AsRef<str>]) -> Self {
+        Self(names.iter().map(|name| name.as_ref().to_string()).collect())
+    }
 }
 
 fn millis(timeout: Duration) -> u64 {
@@ -113,7 +159,7 @@ fn millis(timeout: Duration) -> u64 {
 
 fn unexpected(answer: Answer) -> Error {
     match answer {
-        Answer::Refused(reason) => Error::invalid("the number of workers", reason),
+        Answer::Refused { what, why } => Error::invalid(what, why),
         other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
     }
 }
@@ -127,7 +173,8 @@ mod tests {
         assert!(matches!(Workers::answer(Answer::Workers(Vec::new())), Ok(workers) if workers.is_empty()));
         assert!(matches!(WaitForWorkers::answer(Answer::Done), Ok(true)));
         assert!(matches!(WaitForWorkers::answer(Answer::TimedOut), Ok(false)));
-        let refused = Scale::answer(Answer::Refused("it is too many".to_string()));
+        let refused =
+            Scale::answer(Answer::Refused { what: "the number of workers".into(), why: "it is too many".into() });
         assert!(
             matches!(refused, Err(Error::Invalid { what, why }) if what == "the number of workers" && why == "it is too many")
         );

@@ -188,6 +188,9 @@ impl Remote {
             ToSession::Deliveries(deliveries) => self.deliver(deliveries),
             ToSession::Answer(ticket, answer) => {
                 let reply = self.replies.lock().remove(&ticket);
+                if let Answer::Retired { left } = answer {
+                    self.description.scaled(left);
+                }
                 if let Some(reply) = reply {
                     reply.set(Ok(answer));
                 }

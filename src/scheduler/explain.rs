@@ -41,6 +41,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Those of a job.
+    pub(super) fn of(counts: &[u32; KINDS]) -> Self {
+        let mut sum = Self::default();
+        sum.add(counts);
+        sum
+    }
+
+    /// Tasks that run, or could if there were room.
+    pub(super) fn runnable(&self) -> u64 {
+        self.ready + self.fetching + self.running
+    }
+
     fn add(&mut self, counts: &[u32; KINDS]) {
         let of = |kinds: &[usize]| kinds.iter().map(|&k| u64::from(counts[k])).sum::<u64>();
         self.unneeded += of(&[0]);

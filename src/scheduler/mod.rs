@@ -45,6 +45,7 @@ mod worker;
 
 pub(crate) use drive::drive_noops;
 pub(crate) use prepared::Prepared;
+pub(crate) use queries::Load;
 pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 

@@ -1,11 +1,50 @@
 //! Facts that the supervisor looks up while it carries out commands.
 
 use super::Scheduler;
+use super::explain::Counts;
 use super::job::{State, TaskRef};
 use crate::ids::{TaskId, WorkerId};
 use crate::job::FailedCall;
+use std::time::Duration;
+
+/// What a task of unknown length counts.
+const UNKNOWN: Duration = Duration::from_millis(500);
+
+/// What there is to do for workers, and what they keep.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// How long what runs and what could run now is likely to take, on one thread.
+    pub(crate) run_time: Duration,
+    /// How many tasks these are.
+    pub(crate) tasks: u64,
+    /// Bytes of results that workers keep.
+    pub(crate) held: u64,
+}
 
 impl Scheduler {
+    /// What there is to do. Takes time with the number of graphs.
+    pub(crate) fn load(&self) -> Load {
+        let mut load = Load { held: self.held(), ..Load::default() };
+        for job in self.jobs.iter() {
+            let tasks = Counts::of(&job.counts).runnable();
+            let each = if job.estimate == 0 { UNKNOWN } else { Duration::from_nanos(job.estimate.into()) };
+            let tasks_32 = u32::try_from(tasks).unwrap_or(u32::MAX);
+            load.run_time = load.run_time.saturating_add(each.saturating_mul(tasks_32));
+            load.tasks += tasks;
+        }
+        load
+    }
+
+    /// Bytes of results that workers keep.
+    pub(crate) fn held(&self) -> u64 {
+        self.workers.iter().map(|w| w.held_bytes).sum()
+    }
+
+    /// Tasks that are still to end; one at least for a graph that may grow.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.jobs.iter().map(|job| Counts::of(&job.counts).unfinished().max(job.spec.open.into())).sum()
+    }
+
     /// Tasks sent to a worker that have not ended, cancelled ones included.
     pub(crate) fn in_flight(&self, worker: WorkerId) -> usize {
         self.workers.find(worker).map_or(0, |index| self.workers[index].in_flight() as usize)

@@ -1,6 +1,9 @@
 //! The options of a cluster, checked, and the policies and sizes they are made of.
 
+mod adapt;
 pub(crate) mod sizes;
+
+pub use adapt::AdaptOptions;
 
 use std::path::PathBuf;
 
@@ -26,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// Bytes for each worker.
     pub(crate) memory_limit: Option<u64>,
+    /// Bytes for all workers together; on a local cluster those of all builds.
+    pub(crate) total_memory: Option<u64>,
     pub(crate) thresholds: Thresholds,
     /// Where results go that do not fit into memory.
     pub(crate) spill_directory: Option<PathBuf>,

@@ -5,17 +5,19 @@
 
 pub(crate) use super::fast_path::FastPath;
 pub(crate) use super::messages::{
-    CloseSession, FromSocket, OpenSession, RestartAll, ScaleTo, SessionMessage, Snapshot, Stop,
+    CloseSession, Drain, FromSocket, OpenSession, Replace, RestartAll, Retire, ScaleTo, SessionMessage, Snapshot, Stop,
+    Unfinished,
 };
 pub(crate) use super::shared_core::Health;
 
+use super::budget::BudgetShare;
 use super::core::{Core, Program};
 use super::effects::Effects;
 use super::live_effects::LiveEffects;
 use super::messages::Wake;
 use super::shared_core::{ForActor, SharedCore, Turn};
 use super::{Executable, SharedMemory};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::task::image;
 use crate::task::image::BuildId;
@@ -45,7 +47,7 @@ impl Supervisor {
     }
 
     fn start_workers(
-        settings: Settings,
+        mut settings: Settings,
         executable: Executable,
         build: BuildId,
         shared: SharedMemory,
@@ -57,8 +59,10 @@ impl Supervisor {
             pages: shared.pages.clone(),
             supervisor_page: shared.page.name().clone(),
         };
+        let share = shared.budget.as_ref().zip(settings.memory_limit).map(|(budget, each)| budget.share(each));
+        let share = share.map(|share| start_within(share, &mut settings)).transpose()?;
         let effects = LiveEffects::new(&settings, executable, shared);
-        let core = Core::new(settings, program, effects.now());
+        let core = Core::new(settings, program, share, effects.now());
         let shared_core = SharedCore::new(core, effects);
         shared_core.start()?;
         Ok(Self { shared_core, owns_system })
@@ -113,6 +117,18 @@ impl Supervisor {
             ctx.notify(Wake);
         }
     }
+}
+
+/// Takes a share of the budget for the workers there are to be, or for as many as there is room for.
+fn start_within(mut share: BudgetShare, settings: &mut Settings) -> Result<BudgetShare> {
+    let workers = settings.workers.min(share.room()).max(1);
+    share.set(workers).map_err(|reason| Error::Resource {
+        resource: "memory for workers".to_string(),
+        reason: format!("{reason}; wait until another program has left, or start the cluster with more"),
+    })?;
+    settings.workers = workers;
+    settings.tags.truncate(workers);
+    Ok(share)
 }
 
 impl Actor for Supervisor {

@@ -108,6 +108,11 @@ impl Connection {
         }
     }
 
+    /// Whether all that was to be sent has been, or never will.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_broken() || self.out.lock().waiting.is_empty()
+    }
+
     fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }

@@ -25,12 +25,17 @@ pub(crate) enum Timer {
     Check(Instant),
     /// To start a worker in the slot of that number.
     Refill(usize),
+    /// To adapt the number of workers to their load, if that is still done under that number.
+    Adapt(u64),
 }
 
 pub(crate) trait Effects {
     type Page: WorkerPage;
 
     fn now(&self) -> Instant;
+
+    /// The time of day, for those who read what is remembered: milliseconds since 1970.
+    fn wall_clock(&self) -> u64;
 
     /// Has a large graph prepared by another thread, and the core told by [`Core::prepared`](super::core::Core::prepared).
     /// Some: it is done already.

@@ -33,7 +33,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Connections to workers on which something waits to be sent.
 pub(crate) type PendingSends = smallvec::SmallVec<[(WorkerId, Arc<Connection>); 2]>;
@@ -262,6 +262,11 @@ impl Effects for LiveEffects {
 
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn wall_clock(&self) -> u64 {
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        since.as_millis() as u64
     }
 
     fn spawn(&mut self, id: WorkerId, of: usize) -> Result<u32> {

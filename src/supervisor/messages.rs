@@ -3,11 +3,13 @@
 use super::actor::Supervisor;
 use super::core::{Core, Overview};
 use crate::error::DeathCause;
+use crate::host::report;
 use crate::ids::{JobId, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
 use crate::message::ToSession;
 use crate::scheduler::{Prepared, SubmitError};
 use actix::prelude::*;
+use std::time::Duration;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -79,6 +81,29 @@ pub(crate) struct Snapshot;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct RestartAll;
+
+/// Retires workers. None: the core has panicked.
+#[derive(Message)]
+#[rtype(result = "Option<std::result::Result<(), String>>")]
+pub(crate) struct Retire(pub(crate) Vec<String>);
+
+/// Replaces a worker: in order, or after that time by force. None: the core has panicked.
+#[derive(Message)]
+#[rtype(result = "Option<std::result::Result<(), String>>")]
+pub(crate) struct Replace {
+    pub(crate) worker: String,
+    pub(crate) within: Duration,
+}
+
+/// Takes no more graphs of programs.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+/// How many tasks are still to be done. None: the core has panicked.
+#[derive(Message)]
+#[rtype(result = "Option<u64>")]
+pub(crate) struct Unfinished;
 
 /// Changes the number of workers.
 #[derive(Message)]
@@ -199,10 +224,44 @@ impl Handler<RestartAll> for Supervisor {
     }
 }
 
+impl Handler<Retire> for Supervisor {
+    type Result = Option<std::result::Result<(), String>>;
+
+    fn handle(&mut self, Retire(names): Retire, ctx: &mut Context<Self>) -> Self::Result {
+        self.with(ctx, |core, _| core.retire(&names).map(drop))
+    }
+}
+
+impl Handler<Replace> for Supervisor {
+    type Result = Option<std::result::Result<(), String>>;
+
+    fn handle(&mut self, msg: Replace, ctx: &mut Context<Self>) -> Self::Result {
+        self.with(ctx, |core, effects| core.replace(&msg.worker, msg.within, effects).map(drop))
+    }
+}
+
+impl Handler<Drain> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
+        self.with(ctx, |core, _| core.drain());
+    }
+}
+
+impl Handler<Unfinished> for Supervisor {
+    type Result = Option<u64>;
+
+    fn handle(&mut self, _: Unfinished, _: &mut Context<Self>) -> Self::Result {
+        self.shared_core.turn().with(|core, _| core.unfinished())
+    }
+}
+
 impl Handler<ScaleTo> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, msg: ScaleTo, ctx: &mut Context<Self>) {
-        self.with(ctx, |core, _| core.scale(msg.0));
+        if let Some(Err(why)) = self.with(ctx, |core, _| core.scale(msg.0)) {
+            report!(Warn, "the number of workers stays: {why}");
+        }
     }
 }

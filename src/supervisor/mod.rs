@@ -6,6 +6,8 @@
 //! scheduler's; the others only carry its commands out and bring it events.
 
 pub(crate) mod actor;
+mod adaptive;
+pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod core;
 mod effects;
@@ -30,6 +32,7 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
 use crate::ipc::start::wake_orphans;
 use crate::settings::Settings;
+use budget::MemoryBudget;
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -52,6 +55,8 @@ pub(crate) struct SharedMemory {
     pub(crate) pages: PageName,
     pub(crate) ledger: Ledger,
     pub(crate) pool: SegmentPool,
+    /// What the workers of all supervisors may have together.
+    pub(crate) budget: Option<Arc<MemoryBudget>>,
 }
 
 impl SharedMemory {
@@ -69,7 +74,8 @@ impl SharedMemory {
         ledger.set_disk_limit(settings.spill_limit.unwrap_or(u64::MAX));
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
-        Ok(Self { page, pages: name, ledger, pool })
+        let budget = settings.total_memory.map(MemoryBudget::new);
+        Ok(Self { page, pages: name, ledger, pool, budget })
     }
 }
 

@@ -19,6 +19,10 @@ const PIECE: usize = 4 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct RecentLines {
     pieces: VecDeque<Piece>,
+    /// When it came: up to which of all bytes that ever came, and the time in milliseconds since 1970.
+    times: VecDeque<(u64, u64)>,
+    /// Bytes that ever came.
+    came: u64,
     /// How much of the first piece is no longer kept.
     gone: usize,
     /// Bytes that are kept.
@@ -39,14 +43,22 @@ struct Line<'a> {
     stream: OutputStream,
     tasks: Vec<&'a String>,
     text: Vec<u8>,
+    /// How many bytes had come with its last one.
+    end: u64,
     ended: bool,
     /// Its beginning is no longer kept.
     partial: bool,
 }
 
 impl RecentLines {
-    pub(crate) fn push(&mut self, stream: OutputStream, tasks: &[String], bytes: &[u8]) {
+    /// Takes in what has come at that time, in milliseconds since 1970.
+    pub(crate) fn push(&mut self, stream: OutputStream, tasks: &[String], bytes: &[u8], time: u64) {
         self.bytes += bytes.len();
+        self.came += bytes.len() as u64;
+        match self.times.back_mut() {
+            Some((came, at)) if *at >= time => *came = self.came,
+            _ => self.times.push_back((self.came, time)),
+        }
         match self.pieces.back_mut() {
             Some(last) if last.stream == stream && last.tasks == tasks && last.bytes.len() + bytes.len() <= PIECE => {
                 last.bytes.extend(bytes);
@@ -67,12 +79,32 @@ impl RecentLines {
                 self.gone = 0;
             }
         }
+        let kept_from = self.came - self.bytes as u64;
+        while self.times.len() > PIECES || self.times.front().is_some_and(|(came, _)| *came <= kept_from) {
+            self.times.pop_front();
+        }
+    }
+
+    /// When that of all bytes came, or a little later where that is no longer known.
+    fn time_of(&self, byte: u64) -> u64 {
+        let at = self.times.partition_point(|(came, _)| *came < byte);
+        self.times.get(at).map_or(0, |(_, time)| *time)
     }
 
     /// The lines, oldest first. Of those whose beginning is no longer kept, only one that is still open.
     pub(crate) fn lines(&self, worker: &str) -> Vec<LogLine> {
-        let lines = self.put_together().into_iter().map(|line| LogLine {
+        self.last(worker, usize::MAX)
+    }
+
+    /// The last lines.
+    pub(crate) fn last(&self, worker: &str, n: usize) -> Vec<LogLine> {
+        let lines = self.put_together();
+        let skipped = lines.len().saturating_sub(n);
+        let lines = lines.into_iter().skip(skipped).map(|line| LogLine {
             worker: worker.to_string(),
+            time: self.time_of(line.end),
+            number: line.end,
+            ended: line.ended,
             stream: line.stream,
             tasks: line.tasks.into_iter().cloned().collect(),
             text: text_of(&line.text, line.partial),
@@ -80,15 +112,10 @@ impl RecentLines {
         lines.collect()
     }
 
-    /// The texts of the last lines.
-    pub(crate) fn last(&self, n: usize) -> Vec<String> {
-        let lines = self.put_together();
-        lines[lines.len().saturating_sub(n)..].iter().map(|line| text_of(&line.text, line.partial)).collect()
-    }
-
     fn put_together(&self) -> Vec<Line<'_>> {
         let mut lines: Vec<Line<'_>> = Vec::new();
         let mut cut = self.cut;
+        let mut came = self.came - self.bytes as u64;
         // A line may come in pieces, not all of the same task's, and with the other stream's between them.
         let mut open: [Option<usize>; 2] = [None; 2];
         for (i, piece) in self.pieces.iter().enumerate() {
@@ -98,10 +125,12 @@ impl RecentLines {
                 let at = *open[stream].get_or_insert_with(|| {
                     let partial = std::mem::take(&mut cut[stream]);
                     let (stream, tasks, text) = (piece.stream, Vec::new(), Vec::new());
-                    lines.push(Line { stream, tasks, text, ended: false, partial });
+                    lines.push(Line { stream, tasks, text, end: 0, ended: false, partial });
                     lines.len() - 1
                 });
+                came += bytes.len() as u64;
                 let line = &mut lines[at];
+                line.end = came;
                 let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
                 line.text.extend(text);
                 for task in &piece.tasks {
@@ -141,13 +170,36 @@ mod tests {
         recent.lines("w").into_iter().map(|l| (l.stream, l.tasks.join("+"), l.text)).collect()
     }
 
+    fn texts(recent: &RecentLines, n: usize) -> Vec<String> {
+        recent.last("w", n).into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn a_line_has_the_time_of_its_end_and_a_number_of_its_own() {
+        let mut recent = RecentLines::default();
+        recent.push(Stdout, &[], b"one\nbeg", 1000);
+        recent.push(Stderr, &[], b"between\n", 2000);
+        recent.push(Stdout, &[], b"in\nopen", 3000);
+        let seen: Vec<_> = recent.lines("w").into_iter().map(|l| (l.text, l.time, l.number, l.ended)).collect();
+        let wanted =
+            [("one", 1000, 4, true), ("begin", 3000, 18, true), ("between", 2000, 15, true), ("open", 3000, 22, false)];
+        assert_eq!(seen, wanted.map(|(text, time, number, ended)| (text.to_string(), time, number, ended)));
+        for time in 0..100_000 {
+            recent.push(Stdout, &[], b"\n", 4000 + time);
+        }
+        let lines = recent.lines("w");
+        assert_eq!(lines.last().map(|l| l.time), Some(103_999));
+        assert!(lines.is_sorted_by(|a, b| a.time <= b.time && a.number < b.number));
+        assert!(recent.times.len() <= PIECES);
+    }
+
     #[test]
     fn lines_in_pieces_are_put_together() {
         let mut recent = RecentLines::default();
         let task = |name: &str| vec![name.to_string()];
-        recent.push(Stdout, &task("a"), b"one\ntw");
-        recent.push(Stderr, &task("a"), b"other\n");
-        recent.push(Stdout, &task("b"), b"o\n\nthree");
+        recent.push(Stdout, &task("a"), b"one\ntw", 0);
+        recent.push(Stderr, &task("a"), b"other\n", 0);
+        recent.push(Stdout, &task("b"), b"o\n\nthree", 0);
         let wanted = [
             (Stdout, "a", "one"),
             (Stdout, "a+b", "two"),
@@ -156,21 +208,21 @@ mod tests {
             (Stdout, "b", "three"),
         ];
         assert_eq!(seen(&recent), wanted.map(|(s, t, l)| (s, t.to_string(), l.to_string())));
-        assert_eq!(recent.last(2), ["", "three"]);
+        assert_eq!(texts(&recent, 2), ["", "three"]);
     }
 
     #[test]
     fn only_the_end_is_kept() {
         let mut recent = RecentLines::default();
         for i in 0..100_000 {
-            recent.push(Stdout, &[], format!("line {i}\n").as_bytes());
+            recent.push(Stdout, &[], format!("line {i}\n").as_bytes(), 0);
         }
         let lines = seen(&recent);
         assert_eq!(lines.last().map(|l| l.2.as_str()), Some("line 99999"));
         let total: usize = lines.iter().map(|l| l.2.len()).sum();
         assert!(total <= ROOM && total > ROOM / 2, "{total}");
         for _ in 0..3 {
-            recent.push(Stdout, &[], "ä".repeat(ROOM).as_bytes());
+            recent.push(Stdout, &[], "ä".repeat(ROOM).as_bytes(), 0);
         }
         let lines = seen(&recent);
         assert_eq!(lines.len(), 1);
@@ -181,7 +233,7 @@ mod tests {
     fn a_line_without_end_names_the_last_of_its_tasks() {
         let mut recent = RecentLines::default();
         for i in 0..20_000 {
-            recent.push(Stdout, &[format!("dot-{i}")], b".");
+            recent.push(Stdout, &[format!("dot-{i}")], b".", 0);
         }
         let lines = recent.lines("w");
         assert_eq!((lines.len(), lines[0].tasks.len()), (1, NAMED));
@@ -194,24 +246,24 @@ mod tests {
     fn empty_lines_take_no_more_than_their_room() {
         let mut recent = RecentLines::default();
         for _ in 0..2_000 {
-            recent.push(Stdout, &[], &[b'\n'; 1000]);
+            recent.push(Stdout, &[], &[b'\n'; 1000], 0);
         }
         let kept: usize = recent.pieces.iter().map(|piece| piece.bytes.capacity()).sum();
         assert!(kept <= 2 * ROOM && recent.pieces.len() < 100, "{kept} bytes in {} pieces", recent.pieces.len());
-        assert_eq!(recent.last(usize::MAX), vec![""; LINES]);
+        assert_eq!(texts(&recent, usize::MAX), vec![""; LINES]);
     }
 
     #[test]
     fn a_line_that_has_lost_its_beginning_is_told_while_it_is_open() {
         let mut recent = RecentLines::default();
-        recent.push(Stdout, &[], b"lost ");
+        recent.push(Stdout, &[], b"lost ", 0);
         for _ in 0..ROOM / 4 {
-            recent.push(Stderr, &[], b"err\n");
+            recent.push(Stderr, &[], b"err\n", 0);
         }
-        recent.push(Stdout, &[], b"open");
-        let open = |recent: &RecentLines| recent.last(usize::MAX).iter().filter(|line| *line == "open").count();
+        recent.push(Stdout, &[], b"open", 0);
+        let open = |recent: &RecentLines| texts(recent, usize::MAX).iter().filter(|line| *line == "open").count();
         assert_eq!(open(&recent), 1);
-        recent.push(Stdout, &[], b"\n");
+        recent.push(Stdout, &[], b"\n", 0);
         assert_eq!(open(&recent), 0, "it looks as if it were whole");
     }
 }

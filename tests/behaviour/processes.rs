@@ -7,7 +7,8 @@ use crate::common::{
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 use swath::{
-    Buffer, Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, WorkerState, delayed, try_delayed, value,
+    Buffer, Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, RestartPolicy, WorkerState, delayed,
+    try_delayed, value,
 };
 
 fn me() -> String {
@@ -198,6 +199,21 @@ fn restarted_workers_go_on() {
 }
 
 #[test]
+fn what_is_restarted_on_command_is_replaced_also_where_the_dead_are_not() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).restart_policy(RestartPolicy::Never).build().unwrap();
+    client.wait_for_workers(1, LONG).unwrap();
+    let first = pids(&client);
+    client.restart_worker("worker-0", LONG).unwrap();
+    let second = pids(&client);
+    assert!(second.len() == 1 && second != first);
+    client.restart().unwrap();
+    until("there is a new one", || pids(&client).len() == 1 && pids(&client) != second);
+    assert_eq!(delayed(|x: i64| x).call(4).compute(&client).unwrap(), 4);
+    assert!(client.deaths().unwrap().is_empty());
+}
+
+#[test]
 fn workers_are_described() {
     let _clean = Clean::start();
     let client = Client::builder().workers(2).threads(3).memory_limit("512MiB").name("reports").build().unwrap();
@@ -315,7 +331,29 @@ fn last_words_of_a_killed_worker_are_kept() {
     future.result().unwrap_err();
     let lines = client.logs_of(&future).unwrap();
     assert!(texts(&lines).contains(&"last words"), "{lines:?}: {:?}", client.logs());
-    assert!(client.deaths().unwrap()[0].last_lines.iter().any(|l| l == "last words"));
+    assert!(client.deaths().unwrap()[0].last_lines.iter().any(|l| l.text == "last words"));
+}
+
+#[test]
+fn the_record_of_a_death_says_which_stream_its_last_line_is_from() {
+    #[allow(clippy::print_stdout, clippy::print_stderr)]
+    fn dies(to_stdout: bool) {
+        match to_stdout {
+            true => println!("to stdout"),
+            false => eprintln!("to stderr"),
+        }
+        std::process::abort();
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).allowed_deaths(1).forward_output(false).build().unwrap();
+    for (to_stdout, stream) in [(true, OutputStream::Stdout), (false, OutputStream::Stderr)] {
+        let future = client.submit(&delayed(dies).call(to_stdout)).unwrap();
+        let error = future.result().unwrap_err().to_string();
+        assert!(error.contains(&format!("last line on {stream}: to {stream}")), "{error}");
+        let record = client.deaths().unwrap().pop().unwrap();
+        let last = record.last_lines.last().unwrap();
+        assert_eq!((last.stream, &last.text, &last.tasks), (stream, &format!("to {stream}"), &vec![future.key()]));
+    }
 }
 
 #[test]

@@ -3,8 +3,10 @@
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+mod fixture;
 
-use common::{Clean, LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
+use common::{LONG, SOON, children_of, comes_true, is_alive, pages_of, until};
+use fixture::{Cluster, EXE, text};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
@@ -17,136 +19,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use swath::{Buffer, Cause, Client, DeathCause, Error, cancelled, delayed, local, try_delayed};
-
-const EXE: &str = env!("CARGO_BIN_EXE_local-cluster");
-
-/// A cluster, ended with all that belongs to it when the test is over.
-struct Cluster {
-    dir: tempfile::TempDir,
-    socket: PathBuf,
-    pid: u32,
-    daemon: Option<Child>,
-    /// Nothing is left in this process, of its clients either.
-    _clean: Clean,
-}
-
-impl Cluster {
-    fn new() -> Self {
-        let _clean = Clean::start();
-        Self { dir: common::directory(), socket: PathBuf::new(), pid: 0, daemon: None, _clean }
-    }
-
-    fn start(options: &[&str]) -> Self {
-        let mut cluster = Self::new();
-        cluster.start_again(options);
-        cluster
-    }
-
-    /// One that does not end with the test that started it, if that is killed.
-    fn start_behind(options: &[&str]) -> Self {
-        let mut cluster = Self::new();
-        let output = cluster.run(&[&["start", "--json"], options].concat());
-        assert!(output.status.success(), "{output:?}");
-        cluster.is(&serde_json::from_slice(&output.stdout).unwrap());
-        cluster
-    }
-
-    fn start_again(&mut self, options: &[&str]) {
-        self.bury();
-        let mut command = Command::new(EXE);
-        command.args(["start", "--foreground", "--json"]).args(options);
-        let (daemon, status) = common::cluster::start(self.dir.path(), &command, '{');
-        self.daemon = Some(daemon);
-        self.is(&serde_json::from_str(&status).unwrap());
-    }
-
-    fn is(&mut self, status: &Value) {
-        self.socket = status["socket"].as_str().unwrap().into();
-        self.pid = status["pid"].as_u64().unwrap() as u32;
-    }
-
-    /// Waits for its end.
-    fn bury(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.wait().unwrap();
-        }
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env("XDG_RUNTIME_DIR", self.dir.path());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(EXE).args(args).output().unwrap()
-    }
-
-    fn status(&self) -> Value {
-        let output = self.run(&["status", "--json"]);
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn connect(&self) -> Client {
-        Client::connect(&self.socket).unwrap()
-    }
-
-    fn files(&self) -> PathBuf {
-        self.dir.path().join("swath")
-    }
-
-    /// After SIGKILL.
-    fn is_gone_but_for_its_log(&self) {
-        let mut left = Vec::new();
-        let clean = comes_true(LONG, || {
-            left = fs::read_dir(self.files()).unwrap().map(|e| e.unwrap().file_name()).collect();
-            left == ["default.log"] && pages_of(self.pid).is_empty()
-        });
-        assert!(clean, "there are {left:?} and {:?}", pages_of(self.pid));
-    }
-
-    /// Runs one of the functions below in a process of its own, as a program that connects.
-    fn program(&self, exe: &Path, function: &str) -> Child {
-        self.command(exe)
-            .args(["--exact", function, "--ignored", "--nocapture", "--test-threads=1"])
-            .env("SWATH_CLUSTER", "default")
-            // Beside that one, the others are ignored.
-            .env("SWATH_SCHEDULER", "nonsense")
-            .env("SWATH_WORKERS", "many")
-            .env("SWATH_MEMORY_LIMIT", "2 apples")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let stopped = self.run(&["stop"]);
-        if !stopped.status.success() && is_alive(self.pid) {
-            let _ = kill(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
-        }
-        self.bury();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.files().join("default.log")).unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "{log}");
-            return;
-        }
-        let left = common::cluster::left_in(self.dir.path());
-        // Those of clusters that were killed.
-        assert!(left.iter().all(|path| path.extension().is_some_and(|e| e == "log")), "{left:?}");
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 fn own_exe() -> PathBuf {
     std::env::current_exe().unwrap()
@@ -264,7 +140,7 @@ fn it_starts_scales_restarts_and_stops() {
     assert!(matches!(client.compute(&delayed(add_one).call(1)), Err(Error::Closed { .. })));
     for command in ["status", "stop", "restart", "logs"] {
         let output = cluster.run(&[command]);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
         assert!(text(&output.stderr).contains("local-cluster start --name default"), "{output:?}");
     }
     let error = Client::connect(&cluster.socket).unwrap_err();
@@ -594,7 +470,7 @@ fn a_killed_cluster_leaves_nothing_and_can_be_started_again() {
     cluster.is_gone_but_for_its_log();
 
     let status = cluster.run(&["status"]);
-    assert_eq!(status.status.code(), Some(1));
+    assert_eq!(status.status.code(), Some(3));
     assert!(text(&status.stderr).contains("default.log"), "{status:?}");
     cluster.start_again(&["--workers", "1"]);
     assert_ne!(cluster.pid, dead);
@@ -968,6 +844,31 @@ fn another_build_has_workers_of_its_own_until_it_has_left() {
     });
     assert_eq!(workers(&cluster.status(), 0), ours);
     assert_eq!(client.compute(&delayed(add_one).call(2)).unwrap(), 3);
+}
+
+#[test]
+fn another_build_gets_the_workers_that_the_budget_has_room_for_or_is_told_why() {
+    let limits = ["--memory-limit", "100MB", "--total-memory-limit", "350MB"];
+    let cluster = Cluster::start(&[&["--workers", "2"], &limits[..]].concat());
+    let client = cluster.connect();
+    client.wait_for_workers(2, LONG).unwrap();
+    let exe = foreign_build(cluster.dir.path());
+    let mut program = cluster.program(&exe, "program_that_adds");
+    writeln!(program.stdin.as_mut().unwrap(), "base 0").unwrap();
+    assert_eq!(line_of(&mut BufReader::new(program.stdout.as_mut().unwrap()), "sum"), "20100");
+    assert_eq!(workers(&cluster.status(), 1).len(), 1, "one more fits");
+    assert!(client.scale(3).unwrap_err().to_string().contains("so 2 may be here"));
+    writeln!(program.stdin.take().unwrap(), "go").unwrap();
+    assert!(program.wait().unwrap().success());
+    // What it had is given back when its workers have been stopped.
+    until("there is room again", || client.scale(3).is_ok());
+    client.wait_for_workers(3, LONG).unwrap();
+    let mut refused = cluster.program(&exe, "program_that_adds");
+    let _ = writeln!(refused.stdin.as_mut().unwrap(), "base 0");
+    let mut told = String::new();
+    refused.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(!refused.wait().unwrap().success());
+    assert!(cluster.run(&["logs"]).stdout.windows(10).any(|w| w == b"do not fit"), "{told}");
 }
 
 #[test]

@@ -37,6 +37,20 @@ fn warn_of_excess(machine: &Machine, workers: usize, limit: Option<u64>, shared:
     );
 }
 
+/// Checks that so many workers do not take more than all of them may have.
+fn check_total(total: Option<u64>, each: Option<u64>, workers: usize) -> Result<()> {
+    let why = match (total, each) {
+        (None, _) => return Ok(()),
+        (Some(_), None) => "it needs a memory limit of each worker, or a size".to_string(),
+        (Some(total), Some(each)) if each.saturating_mul(workers as u64) <= total => return Ok(()),
+        (Some(total), Some(each)) => {
+            let (all, total) = (HumanBytes(each.saturating_mul(workers as u64)), HumanBytes(total));
+            format!("{total}; {} of {} each take {all}", counted(workers as u64, "worker"), HumanBytes(each))
+        }
+    };
+    Err(Error::invalid("total_memory_limit", why))
+}
+
 /// By convention `/var/tmp` is on a disk, while `/tmp` is often memory.
 fn spill_directory() -> PathBuf {
     let disk = PathBuf::from("/var/tmp");
@@ -76,6 +90,8 @@ impl Builder {
         let spills = self.thresholds.target.or(self.thresholds.spill).is_some();
         let memory_limit = self.memory_limit.of_worker()?.or(size.map(|s| s.memory_bytes));
         let all = memory_limit.map(|m| m.saturating_mul(workers as u64));
+        let total_memory = self.total_memory_limit.of_all().map_err(|e| e.about("total_memory_limit"))?;
+        check_total(total_memory, memory_limit, workers)?;
         let (machine, available) = (Machine::read().map_err(untold)?, available_memory().map_err(untold)?.bytes);
         let shared_memory = self.shared_memory_limit.of_all().map_err(|e| e.about("shared_memory_limit"))?;
         let shared_memory = shared_memory.unwrap_or_else(|| shared_by_default(&machine, available, all));
@@ -92,6 +108,7 @@ impl Builder {
             workers,
             threads,
             memory_limit,
+            total_memory,
             thresholds: self.thresholds,
             spill_directory: (spills && memory_limit.is_some()).then(|| spill.clone().unwrap_or_else(spill_directory)),
             spill_limit: self.spill_limit.of_all().map_err(|e| e.about("spill_limit"))?,

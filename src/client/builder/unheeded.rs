@@ -36,6 +36,7 @@ impl Builder {
             ("workers", self.workers.is_some()),
             ("threads", self.threads.is_some() && !in_threads),
             ("memory_limit", self.memory_limit != MemoryLimit::None && !in_threads),
+            ("total_memory_limit", self.total_memory_limit != MemoryLimit::None),
             ("size", self.size.is_some()),
             ("shared_memory_limit", self.shared_memory_limit != MemoryLimit::None),
             ("memory_target, memory_spill, memory_pause or memory_terminate", self.thresholds != plain.thresholds),

@@ -64,6 +64,11 @@ pub(super) struct WorkerProcess {
     pub(super) recycling: bool,
     /// It was sent SIGTERM, and is to be on its way out as soon as that holds nobody up.
     pub(super) terminated: bool,
+    /// It is to be replaced on command, and ended for that at this time, if there is one.
+    pub(super) to_replace: bool,
+    pub(super) replace_by: Option<Instant>,
+    /// It was ended on command, for no fault of its own.
+    pub(super) dismissed: bool,
 }
 
 impl WorkerProcess {
@@ -84,6 +89,9 @@ impl WorkerProcess {
             overrun: Overrun::default(),
             recycling: false,
             terminated: false,
+            to_replace: false,
+            replace_by: None,
+            dismissed: false,
         }
     }
 }

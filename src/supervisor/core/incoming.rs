@@ -47,7 +47,7 @@ impl Core {
                 if let Some(process) = self.fleet.workers.get_mut(&worker) {
                     process.terminated = true;
                 }
-                self.retire_terminated();
+                self.replace_in_order();
             }
             FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {

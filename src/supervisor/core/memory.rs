@@ -87,11 +87,16 @@ impl Core {
         self.scheduler.worker_retiring(id);
     }
 
-    /// Replaces the workers that were sent SIGTERM, for no fault of their tasks.
-    pub(super) fn retire_terminated(&mut self) {
-        let terminated = self.fleet.workers.values().filter(|process| process.terminated && !process.recycling);
-        let terminated: Vec<WorkerId> = terminated.map(|process| process.id).collect();
-        terminated.into_iter().for_each(|id| self.recycle(id, "it was sent SIGTERM"));
+    /// Replaces the workers that were sent SIGTERM, or are to be replaced on command, for no fault of their tasks: those
+    /// that can go now.
+    pub(super) fn replace_in_order(&mut self) {
+        let asked = |process: &WorkerProcess| match () {
+            () if process.recycling => None,
+            () if process.to_replace => Some((process.id, "on command")),
+            () => process.terminated.then_some((process.id, "it was sent SIGTERM")),
+        };
+        let asked: Vec<_> = self.fleet.workers.values().filter_map(asked).collect();
+        asked.into_iter().for_each(|(id, why)| self.recycle(id, why));
     }
 
     /// A task of a worker waits for tasks of its own. If the worker were on its way out, they might have nowhere to run.
@@ -130,7 +135,7 @@ impl Core {
     fn out_of_its_own(&self, process: &WorkerProcess, cause: DeathCause) -> DeathCause {
         let Some(limit) = self.settings.memory_limit.filter(|_| cause == ABORTED) else { return cause };
         let number = |line: &str| line.strip_prefix(NO_MEMORY.0)?.strip_suffix(NO_MEMORY.1)?.parse().ok();
-        match self.history.last_lines(process).iter().rev().find_map(|line| number(line)) {
+        match self.history.last_lines(process, "").iter().rev().find_map(|line| number(&line.text)) {
             Some(wanted) => DeathCause::AllocationFailed { wanted, limit },
             None => cause,
         }

@@ -4,6 +4,7 @@
 //! in decoded. The caller has the core's lock, see [`shared_core`](super::shared_core), calls one function for each event,
 //! and then [`Core::settle`], or [`Core::after`] in the actor's thread: only there may processes be started and timers set.
 
+mod adapt;
 mod blame;
 #[cfg(test)]
 mod check;
@@ -13,6 +14,7 @@ mod incoming;
 mod intake;
 mod loans;
 mod memory;
+mod on_command;
 mod outgoing;
 mod output;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub(crate) use loans::{Borrower, Loans};
 pub(crate) use requests::Overview;
 pub(crate) use sessions::SessionEnd;
 
+use super::budget::BudgetShare;
 use super::effects::{Effects, Timer, WorkerPage};
 use crate::error::{DeathCause, Result};
 use crate::events::journal::{ProcessStep, WorkerStep};
@@ -36,6 +39,7 @@ use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::settings::Settings;
 use crate::task::image::BuildId;
+use adapt::Adapting;
 use fleet::{Fleet, Phase, WorkerProcess};
 use intake::Intake;
 use records::History;
@@ -68,6 +72,14 @@ pub(crate) struct Core {
     loans: Loans,
     history: History,
     agenda: Agenda,
+    /// Who adapts the number of workers to their load, if anybody does.
+    adapting: Option<Adapting>,
+    /// How often somebody has begun to.
+    adapted: u64,
+    /// No more graphs are taken.
+    draining: bool,
+    /// What its workers take of the memory that all workers of the cluster may have together.
+    share: Option<BudgetShare>,
 }
 
 /// The program that workers run, and what they are told of the supervisor.
@@ -107,7 +119,8 @@ struct NextCheck {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings, program: Program, now: Instant) -> Self {
+    /// Where there is a `share` of a budget, it holds the workers of the settings.
+    pub(crate) fn new(settings: Settings, program: Program, share: Option<BudgetShare>, now: Instant) -> Self {
         let config = Config {
             allowed_deaths: settings.allowed_deaths,
             cancel_grace: settings.cancel_grace,
@@ -123,6 +136,10 @@ impl Core {
             loans: Loans::default(),
             history: History::new(settings.events),
             agenda: Agenda::default(),
+            adapting: None,
+            adapted: 0,
+            draining: false,
+            share,
             settings,
         };
         for tags in core.settings.tags.clone() {
@@ -179,7 +196,7 @@ impl Core {
 
     /// Whether something is left to do that only the actor can do.
     pub(crate) fn needs_actor(&self) -> bool {
-        self.agenda.to_fill || self.must_set_timer()
+        self.agenda.to_fill || self.must_set_timer() || self.must_look_at_load()
     }
 
     /// Lets the scheduler decide, carries its commands out, and sets the timer for the next check.
@@ -188,6 +205,7 @@ impl Core {
             self.refill_open(fx);
         }
         self.settle(fx);
+        self.look_at_load_later(fx);
         if !self.must_set_timer() {
             return;
         }
@@ -216,6 +234,7 @@ impl Core {
                 self.check_all(fx);
             }
             Timer::Refill(slot) => self.refill(slot, fx),
+            Timer::Adapt(serial) => self.adapt_now(serial),
         }
     }
 
@@ -234,7 +253,11 @@ impl Core {
             || !self.sessions.done.is_empty()
             || self.agenda.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
-            || self.fleet.workers.iter().any(|(id, w)| w.phase != Phase::Ready || self.scheduler.owes(*id))
+            || self
+                .fleet
+                .workers
+                .iter()
+                .any(|(id, w)| w.phase != Phase::Ready || w.to_replace || self.scheduler.owes(*id))
     }
 
     /// Checks deadlines, workers that do not answer, and memory.
@@ -245,7 +268,8 @@ impl Core {
             self.tell_session(session, ToSession::Deliveries(Vec::new()), fx);
         }
         self.end_silent(fx);
-        self.retire_terminated();
+        self.replace_in_order();
+        self.dismiss_overdue(fx);
         self.guard_memory(fx);
         let now = self.time(fx);
         if self.agenda.stopping.is_some_and(|since| now.saturating_duration_since(since) > self.stop_grace()) {

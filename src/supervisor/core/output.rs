@@ -2,9 +2,9 @@
 
 use super::records::LAST_LINES;
 use super::{Core, WorkerProcess};
+use crate::error::OutputStream;
 use crate::host::count_lines;
 use crate::ids::WorkerId;
-use crate::status::OutputStream;
 use crate::supervisor::effects::{Effects, WorkerPage};
 
 impl Core {
@@ -49,7 +49,7 @@ impl Core {
             }
             process.open_line = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
-            self.history.recent_lines[process.slot].push(stream, tasks, bytes);
+            self.history.recent_lines[process.slot].push(stream, tasks, bytes, fx.wall_clock());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::blame::Suspects;
 use super::{Core, WorkerProcess};
+use crate::error::LogLine;
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::{Journal, WorkerStep};
 use crate::graph::node;
@@ -67,8 +68,9 @@ impl History {
     }
 
     /// The last lines that a worker has written to its standard output and error.
-    pub(super) fn last_lines(&self, process: &WorkerProcess) -> Vec<String> {
-        self.recent_lines[process.slot].last(LAST_LINES.min(process.lines + usize::from(process.open_line)))
+    pub(super) fn last_lines(&self, process: &WorkerProcess, name: &str) -> Vec<LogLine> {
+        let lines = LAST_LINES.min(process.lines + usize::from(process.open_line));
+        self.recent_lines[process.slot].last(name, lines)
     }
 }
 
@@ -83,16 +85,18 @@ impl Core {
         let page = fx.page(process.id);
         let running = &suspects.running;
         // Its log lines are on its page too, where they survive what the pipe could not carry.
-        let mut last_lines = self.history.last_lines(process);
+        let name = &self.fleet.slots[process.slot].name;
+        let mut last_lines = self.history.last_lines(process, name);
         if last_lines.is_empty() {
             let log = page.map(WorkerPage::last_log).unwrap_or_default();
-            last_lines = String::from_utf8_lossy(&log).lines().map(ToString::to_string).collect();
+            let logged = |text: &str| LogLine::logged(name, text, fx.wall_clock());
+            last_lines = String::from_utf8_lossy(&log).lines().map(logged).collect();
         }
         let peaks = page.map(WorkerPage::peaks).unwrap_or_default();
         let peak_of = |id: &TaskId| peaks.iter().find(|(task, _)| task == id).map_or(0, |(_, peak)| *peak);
         let gauges = page.map(WorkerPage::gauges);
         DeathRecord {
-            worker: self.fleet.slots[process.slot].name.clone(),
+            worker: name.clone(),
             pid: process.pid,
             cause,
             memory_limit: self.settings.memory_limit,

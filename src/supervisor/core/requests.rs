@@ -2,13 +2,14 @@
 
 use super::loans::Borrower;
 use super::memory::pause_of;
-use super::sessions::Waiting;
+use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
+use crate::error::LogLine;
 use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::{Explanation, LogLine, RunningTask, WorkerInfo, WorkerState};
+use crate::status::{Explanation, RunningTask, WorkerInfo, WorkerState};
 use crate::supervisor::effects::{Effects, WorkerPage};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub(crate) struct Overview {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<crate::error::DeathRecord>,
     pub(crate) logs: Vec<LogLine>,
+    pub(crate) unfinished: u64,
 }
 
 impl Core {
@@ -25,6 +27,10 @@ impl Core {
         let Some(request) = self.intake.pass(session, request) else { return };
         let job = |number| JobId { session, number };
         match request {
+            Request::Submit { number, .. } if self.draining && !session.is_of_tasks() => {
+                let reason = "the local cluster is stopping: it takes no more graphs".to_string();
+                self.tell_session(session, ToSession::Refused { number, reason }, fx);
+            }
             Request::Submit { number, spec } => {
                 #[cfg(test)]
                 super::provoke::submission(&spec);
@@ -82,46 +88,41 @@ impl Core {
             }
             Question::WaitForWorkers { n, millis } => {
                 let until = fx.now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
-                self.sessions.waiting.push(Waiting { n, until, session, ticket });
+                self.sessions.waiting.push(Waiting { what: Wait::Ready { n, until }, session, ticket });
                 return None;
             }
             Question::Scale(n) if n == 0 || n > MOST_WORKERS => {
-                Answer::Refused(format!("{n} workers; it must be 1 to {MOST_WORKERS}"))
+                let why = format!("{n} workers; it must be 1 to {MOST_WORKERS}");
+                Answer::Refused { what: "the number of workers".to_string(), why }
             }
-            Question::Scale(n) => {
-                self.scale(n);
-                Answer::Done
-            }
+            Question::Scale(n) => match self.scale(n) {
+                Ok(()) => Answer::Done,
+                Err(why) => Answer::Refused { what: "the number of workers".to_string(), why },
+            },
             Question::Restart => {
                 self.restart(fx);
+                Answer::Done
+            }
+            Question::Retire(names) => return self.answer_retire(session, ticket, &names),
+            Question::RestartWorker { name, millis } => {
+                return self.answer_replace(session, ticket, &name, Duration::from_millis(millis), fx);
+            }
+            Question::Adapt { min, max, options } => self.adapt(session, min, max, options),
+            Question::StopAdapting(serial) => {
+                self.stop_adapting(serial);
                 Answer::Done
             }
         })
     }
 
-    /// Answers the sessions that wait for workers, as far as there is an answer now.
-    pub(super) fn answer_waiting<E: Effects>(&mut self, fx: &mut E) {
-        if self.sessions.waiting.is_empty() {
-            return;
-        }
-        let (ready, most, now) = (self.fleet.ready().count(), self.fleet.most(), fx.now());
-        let mut answers = Vec::new();
-        self.sessions.waiting.retain(|w| {
-            let answer = if ready >= w.n {
-                Answer::Done
-            } else if w.n > most {
-                Answer::Refused(format!("{} workers are waited for, and there are to be {most}; use `scale`", w.n))
-            } else if now >= w.until {
-                Answer::TimedOut
-            } else {
-                return true;
-            };
-            answers.push((w.session, w.ticket, answer));
-            false
-        });
-        for (session, ticket, answer) in answers {
-            self.tell_session(session, ToSession::Answer(ticket, answer), fx);
-        }
+    /// Takes no more graphs but those of tasks, which belong to others that are under way.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Tasks that are still to be done.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.scheduler.unfinished()
     }
 
     fn workers<E: Effects>(&self, fx: &E) -> Vec<WorkerInfo> {
@@ -140,7 +141,7 @@ impl Core {
             state: match process.phase {
                 _ if fx.is_stopped(process.id) => WorkerState::Stopped,
                 Phase::Starting(_) | Phase::SettingUp(_) => WorkerState::Starting,
-                Phase::Ready if self.fleet.slots[process.slot].closing => WorkerState::Retiring,
+                Phase::Ready if process.recycling || self.fleet.slots[process.slot].closing => WorkerState::Retiring,
                 Phase::Ready => WorkerState::Running,
                 Phase::Retiring => WorkerState::Retiring,
             },
@@ -177,7 +178,7 @@ impl Core {
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
         let deaths = self.history.deaths.iter().cloned().collect();
-        Overview { workers: self.workers(fx), deaths, logs: self.logs() }
+        Overview { workers: self.workers(fx), deaths, logs: self.logs(), unfinished: self.unfinished() }
     }
 
     fn logs(&self) -> Vec<LogLine> {
@@ -198,6 +199,7 @@ impl Core {
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
         self.sessions.close(session);
         self.intake.close(session);
+        self.adapts_no_more(session);
         fx.close(session);
         self.scheduler.session_closed(session);
         let lent = self.loans.end(Borrower::Session(session));

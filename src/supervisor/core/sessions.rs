@@ -23,10 +23,19 @@ pub(crate) enum SessionEnd {
     Worker(WorkerId),
 }
 
-/// A session waits for workers.
+/// What a session waits for.
+pub(super) enum Wait {
+    /// So many workers that are ready, until then.
+    Ready { n: usize, until: Instant },
+    /// The end of these.
+    Gone(Vec<WorkerId>),
+    /// Another worker than the `old` one in that slot, which is ready.
+    Replaced { slot: usize, old: Option<WorkerId> },
+}
+
+/// A session waits for something of the workers.
 pub(super) struct Waiting {
-    pub(super) n: usize,
-    pub(super) until: Instant,
+    pub(super) what: Wait,
     pub(super) session: SessionId,
     pub(super) ticket: u64,
 }

@@ -132,38 +132,13 @@ impl Core {
         self.fleet.all().into_iter().for_each(|id| self.kill(id, DeathCause::Unknown, false, fx));
     }
 
-    /// Opens or closes slots until there are `n`.
-    pub(crate) fn scale(&mut self, n: usize) {
-        for slot in &mut self.fleet.slots[..] {
-            slot.closing = false;
-        }
-        while self.fleet.slots.len() < n {
-            self.add_slot(Vec::new());
-        }
-        for slot in &mut self.fleet.slots[n..] {
-            slot.closing = true;
-            if let Some(worker) = slot.worker {
-                self.scheduler.worker_retiring(worker);
-            }
-        }
-        self.settings.workers = n;
-        self.announce_fleet();
-        self.agenda.to_fill = true;
-    }
-
-    /// Replaces all workers.
-    pub(crate) fn restart<E: Effects>(&mut self, fx: &mut E) {
-        self.kill_all(fx);
-        self.agenda.to_fill = true;
-    }
-
     /// The process of a worker has ended.
     pub(crate) fn ended<E: Effects>(&mut self, worker: WorkerId, cause: DeathCause, fx: &mut E) {
         self.notice_gap(fx);
         let Some(process) = self.fleet.workers.remove(&worker) else { return };
         let slot = process.slot;
         let worked = self.has_worked(&process, fx);
-        let expected = process.phase == Phase::Retiring || self.agenda.stopping.is_some();
+        let expected = process.phase == Phase::Retiring || process.dismissed || self.agenda.stopping.is_some();
         let (cause, available) = self.explained(&process, cause, fx);
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
@@ -207,7 +182,8 @@ impl Core {
             return;
         }
         if !self.fleet.slots[slot].closing {
-            if self.settings.restart == RestartPolicy::Always {
+            // The policy is for those that have died.
+            if expected || self.settings.restart == RestartPolicy::Always {
                 if !worked && !expected {
                     self.start_failed(&end, fx);
                 }

@@ -113,6 +113,10 @@ impl Effects for SimEffects {
         self.began + self.clock.get()
     }
 
+    fn wall_clock(&self) -> u64 {
+        self.clock.get().as_millis() as u64
+    }
+
     fn prepare(&mut self, job: JobId, spec: JobSpec) -> Option<std::result::Result<Prepared, SubmitError>> {
         if self.rng.u8(0..4) == 0 {
             return Some(Prepared::new(job, spec.into()));

@@ -40,7 +40,7 @@ fn a_task_with_very_many_segments_runs_and_leaves_none_lent() {
 fn the_last_worker_that_goes_is_the_end_also_where_it_was_to_go() {
     let mut world = world(2, RestartPolicy::Never);
     let [first, second] = [0, 1].map(|at| *world.fx.workers.keys().nth(at).unwrap());
-    world.core.scale(1);
+    world.core.scale(1).unwrap();
     world.follow_as_actor();
     world.fx.workers.get_mut(&first).unwrap().die(DeathCause::Exited(1));
     world.reap(first);

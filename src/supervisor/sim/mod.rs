@@ -92,9 +92,9 @@ fn combine(a: u64, b: u64) -> u64 {
     (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
-/// Whether it ends all workers, for no fault of their tasks.
+/// Whether it ends workers, for no fault of their tasks.
 fn is_restart(request: &Request) -> bool {
-    matches!(request, Request::Ask { question: Question::Restart, .. })
+    matches!(request, Request::Ask { question: Question::Restart | Question::RestartWorker { .. }, .. })
 }
 
 fn value_of(payload: &Payload) -> u64 {
@@ -153,7 +153,7 @@ impl World {
         };
         let mut fx = SimEffects::new(rng.fork(), settings.threads);
         let mut world = Self {
-            core: Core::new(settings, program, fx.now()),
+            core: Core::new(settings, program, None, fx.now()),
             sessions: BTreeMap::new(),
             next_session: 1,
             jobs: 0,
@@ -435,7 +435,7 @@ impl World {
                 self.follow();
             }
             (99, _) if self.rng.u8(0..3) == 0 => {
-                self.core.scale(self.rng.usize(1..4));
+                self.core.scale(self.rng.usize(1..4)).unwrap();
                 self.follow();
             }
             _ => {}

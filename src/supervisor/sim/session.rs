@@ -11,8 +11,10 @@ use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
+use crate::settings::AdaptOptions;
 use crate::supervisor::core::SessionEnd;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// What a session last heard of an output that it has not released.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,12 +167,14 @@ impl World {
     }
 
     fn question(&mut self, id: SessionId) {
+        let mut some_name = || format!("worker-{}", self.rng.usize(0..5));
+        let names = [some_name(), some_name()];
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let ticket = session.next_ticket;
         session.next_ticket += 1;
         session.tickets.insert(ticket);
         let claimed = session.wanted.keys().next().copied();
-        let question = match self.rng.u8(0..9) {
+        let question = match self.rng.u8(0..13) {
             0 => Question::Workers,
             1 => Question::Deaths,
             2 => Question::Memory,
@@ -182,6 +186,15 @@ impl World {
             },
             6 => Question::WaitForWorkers { n: self.rng.usize(0..4), millis: self.rng.u64(0..5000) },
             7 => Question::Scale(self.rng.usize(0..4)),
+            8 => Question::Retire(names[self.rng.usize(0..2)..].to_vec()),
+            9 => Question::RestartWorker { name: names[0].clone(), millis: self.rng.choice([0, 50, 3000]).unwrap() },
+            10 => {
+                let (min, max) = (self.rng.usize(0..3), self.rng.usize(1..5));
+                let interval = Duration::from_millis(self.rng.choice([5, 60, 700]).unwrap());
+                let options = AdaptOptions { interval, wait: self.rng.u32(0..3), target: Duration::from_millis(10) };
+                Question::Adapt { min, max, options }
+            }
+            11 => Question::StopAdapting(self.rng.u64(0..4)),
             _ => Question::Restart,
         };
         self.ask(id, Request::Ask { ticket, question });

@@ -1,0 +1,159 @@
+//! What the cluster and its workers have written, and write.
+
+use crate::failure::Outcome;
+use crate::options::LogOptions;
+use crate::show::{json, say};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::time::Duration;
+use swath::LogLine;
+use swath::local::{self, Log};
+
+/// How often new lines are asked for.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long before a look a line may have come that the look before has not seen, in milliseconds.
+const OVERLAP: u64 = 2000;
+
+impl LogOptions {
+    /// Whether the cluster's own words are wanted, too.
+    fn wants_own(&self) -> bool {
+        self.worker.is_none() && self.task.is_none() && self.stream.is_none()
+    }
+
+    fn wants(&self, line: &LogLine) -> bool {
+        let of_worker = |name: &String| {
+            line.worker == *name || line.worker.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('/'))
+        };
+        self.worker.as_ref().is_none_or(of_worker)
+            && self.task.as_ref().is_none_or(|key| line.tasks.iter().any(|task| task.starts_with(key.as_str())))
+            && self.stream.is_none_or(|stream| stream.is(line.stream))
+            && self.since.is_none_or(|since| line.time >= since)
+    }
+
+    /// Whether a line of the cluster's log, which begins with its time, is recent enough.
+    fn is_recent(&self, line: &str) -> bool {
+        let Some(since) = self.since else { return true };
+        let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
+        time.is_none_or(|time| u64::try_from(time.as_millisecond()).is_ok_and(|time| time >= since))
+    }
+
+    fn is_plain(&self) -> bool {
+        self.wants_own() && self.since.is_none()
+    }
+}
+
+/// Shows what was written last, and what is written from then on.
+pub(crate) fn logs(name: &str, options: &LogOptions, as_json: bool) -> Outcome {
+    if options.follow {
+        return follow(name, options, as_json);
+    }
+    let mut logs = local::logs(name)?;
+    if !options.is_plain() {
+        logs.iter_mut().for_each(|log| narrow(log, options));
+        logs.retain(|log| !log.text.is_empty());
+    }
+    if as_json {
+        return json(&logs);
+    }
+    logs.iter().try_for_each(|log| {
+        let end = if log.text.is_empty() || log.text.ends_with('\n') { "" } else { "\n" };
+        say(&format!("--- {} ---\n", log.source))?;
+        if log.lines.is_empty() {
+            return say(&format!("{}{end}", log.text));
+        }
+        log.lines.iter().try_for_each(|line| match line.tasks.is_empty() {
+            true => say(&format!("{}\n", line.text)),
+            false => say(&format!("[{}] {}\n", line.tasks.join(", "), line.text)),
+        })
+    })
+}
+
+fn narrow(log: &mut Log, options: &LogOptions) {
+    let lines = match log.source == "cluster" {
+        true if options.wants_own() => log.text.lines().filter(|line| options.is_recent(line)).collect(),
+        true => Vec::new(),
+        false => {
+            log.lines.retain(|line| options.wants(line));
+            log.lines.iter().map(|line| line.text.as_str()).collect()
+        }
+    };
+    log.text = lines.into_iter().flat_map(|line| [line, "\n"]).collect();
+}
+
+/// Prints lines as they come, until the cluster ends.
+fn follow(name: &str, options: &LogOptions, as_json: bool) -> Outcome {
+    let mut own = if options.wants_own() { OwnLog::open(name) } else { None };
+    // By worker and build, how far its lines have been seen.
+    let mut seen: HashMap<(String, String), (u64, u64)> = HashMap::new();
+    let mut since = options.since.unwrap_or(0);
+    loop {
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        let logs = local::logs_since(name, since);
+        for line in own.iter_mut().flat_map(OwnLog::read) {
+            if options.is_recent(&line) {
+                match as_json {
+                    true => json(&serde_json::json!({ "worker": "cluster", "text": line }))?,
+                    false => say(&format!("{line}\n"))?,
+                }
+            }
+        }
+        let mut lines = Vec::new();
+        for log in logs? {
+            let last = seen.entry((log.source, log.build)).or_default();
+            let before = *last;
+            for line in log.lines.into_iter().filter(|line| line.ended && (line.time, line.number) > before) {
+                *last = (*last).max((line.time, line.number));
+                lines.push(line);
+            }
+        }
+        lines.sort_by_key(|line| (line.time, line.number));
+        for line in lines.iter().filter(|line| options.wants(line)) {
+            match as_json {
+                true => json(line)?,
+                false => say(&format!("{} {line}\n", time_of(line)))?,
+            }
+        }
+        since = since.max(now.saturating_sub(OVERLAP));
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn time_of(line: &LogLine) -> String {
+    let time = i64::try_from(line.time).ok().and_then(|time| Timestamp::from_millisecond(time).ok());
+    time.map_or_else(|| line.time.to_string(), |time| format!("{time:.3}"))
+}
+
+/// The cluster's own log.
+struct OwnLog {
+    path: PathBuf,
+    at: u64,
+    /// The beginning of a line that has no end yet.
+    open: String,
+}
+
+impl OwnLog {
+    /// None: its place is not known.
+    fn open(name: &str) -> Option<Self> {
+        let path = local::log_file(name).ok()?;
+        Some(Self { path, at: 0, open: String::new() })
+    }
+
+    /// The lines that have come since the last call.
+    fn read(&mut self) -> Vec<String> {
+        let mut bytes = Vec::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.at))?;
+            file.read_to_end(&mut bytes)
+        });
+        // A cluster in the foreground has none, and one that has ended has it no more.
+        self.at += read.unwrap_or(0) as u64;
+        self.open.push_str(&String::from_utf8_lossy(&bytes));
+        let Some(end) = self.open.rfind('\n') else { return Vec::new() };
+        let rest = self.open.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.open, rest);
+        lines.lines().map(ToString::to_string).collect()
+    }
+}

@@ -1,0 +1,134 @@
+//! What the operator's commands do to a cluster.
+
+use super::actor::{Daemon, Draining, End, GetOverview, Leaving, LetNobodyIn, Overview, Restart, Scale, SupervisorOf};
+use super::connect::FIRST_WORD;
+use crate::error::LogLine;
+use crate::host::report;
+use crate::ipc::frame::Decoder;
+use crate::message::{Attached, Control};
+use crate::settings::MOST_WORKERS;
+use crate::status::ClusterStatus;
+use crate::supervisor::actor::{Replace, Retire, Snapshot, Unfinished};
+use crate::supervisor::connection::Connection;
+use actix::prelude::*;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long supervisors may take to stop.
+const STOP: Duration = Duration::from_secs(5);
+/// How often a cluster that lets nobody in looks whether graphs are under way.
+const DRAINED: Duration = Duration::from_millis(20);
+
+type Answer<T> = std::result::Result<T, String>;
+
+/// Does what a command says, and answers.
+pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
+    report!(Debug, "command: {command:?}");
+    let stop = matches!(command, Control::Stop | Control::Drain { .. });
+    let answer = match command {
+        Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
+        Control::Logs { since } => status(cluster).await.map(|(_, mut lines)| {
+            lines.retain(|(_, line)| line.time >= since);
+            Attached::Logs(lines)
+        }),
+        Control::Scale(n) if n == 0 || n > MOST_WORKERS => Err(format!("{n} workers; it must be 1 to {MOST_WORKERS}")),
+        Control::Scale(n) => sent(cluster.send(Scale(n)).await).and_then(|done| done).map(|()| Attached::Done),
+        Control::Restart => sent(cluster.send(Restart).await).map(|()| Attached::Done),
+        Control::Retire { build, workers } => match supervisor(cluster, build).await {
+            Ok(supervisor) => done(sent(supervisor.send(Retire(workers)).await)),
+            Err(reason) => Err(reason),
+        },
+        Control::RestartWorker { build, worker, millis } => match supervisor(cluster, build).await {
+            Ok(supervisor) => {
+                let within = Duration::from_millis(millis);
+                done(sent(supervisor.send(Replace { worker, within }).await))
+            }
+            Err(reason) => Err(reason),
+        },
+        Control::Stop => {
+            report!(Info, "stopping: told to");
+            end(cluster).await;
+            Ok(Attached::Done)
+        }
+        Control::Drain { millis } => {
+            report!(Info, "draining: told to stop when no graph is under way");
+            let cut = drain(cluster, millis.map(Duration::from_millis)).await;
+            report!(Info, "stopping: {cut} task(s) are cut off");
+            end(cluster).await;
+            Ok(Attached::Drained { cut })
+        }
+    };
+    if let Err(e) = connection.send(&answer.unwrap_or_else(Attached::Refused)) {
+        report!(Error, "a command cannot be answered: {e}");
+    }
+    if stop {
+        System::current().stop();
+        // Whoever gave the command sees by the end of the connection that this process has ended.
+        return std::future::pending().await;
+    }
+    // A long answer may still be on its way.
+    let over = tokio::time::timeout(FIRST_WORD, connection.receive(&mut Decoder::new(0))).await;
+    report!(Trace, "a command's connection ended: {}", over.is_ok());
+}
+
+fn sent<T>(answer: std::result::Result<T, MailboxError>) -> Answer<T> {
+    answer.map_err(|e| e.to_string())
+}
+
+/// What a supervisor has said. None: its core has panicked.
+fn done(answer: Answer<Option<Answer<()>>>) -> Answer<Attached> {
+    answer?.unwrap_or_else(|| Err("its supervisor has failed".to_string())).map(|()| Attached::Done)
+}
+
+async fn supervisor(cluster: &Addr<Daemon>, build: String) -> Answer<Addr<crate::supervisor::actor::Supervisor>> {
+    let found = sent(cluster.send(SupervisorOf(build.clone())).await)?;
+    found.ok_or_else(|| format!("no program of build {build} has workers any more"))
+}
+
+/// The whole status, and what all workers have printed, each line with the build that it is from.
+async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, LogLine)>)> {
+    let Overview { mut status, supervisors } = sent(cluster.send(GetOverview).await)?;
+    let mut logs = Vec::new();
+    for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
+        // One that stops meanwhile has no workers to show.
+        if let Ok(Some(overview)) = supervisor.send(Snapshot).await {
+            (program.workers, program.deaths) = (overview.workers, overview.deaths);
+            program.unfinished = overview.unfinished;
+            logs.extend(overview.logs.into_iter().map(|mut line| {
+                line.worker = format!("{}/{}", program.program, line.worker);
+                (program.build.clone(), line)
+            }));
+        }
+    }
+    Ok((status, logs))
+}
+
+/// Lets nobody in, and waits until no graph is under way and its results have been sent, or the time is over; answers how
+/// many tasks are still to be done.
+async fn drain(cluster: &Addr<Daemon>, timeout: Option<Duration>) -> u64 {
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    // The last results are on their way to the connections when the last task has ended.
+    let mut ended_before = false;
+    loop {
+        let Ok(Draining { supervisors, flushed }) = cluster.send(LetNobodyIn).await else { return 0 };
+        let mut unfinished = 0;
+        for supervisor in supervisors {
+            unfinished += supervisor.send(Unfinished).await.ok().flatten().unwrap_or(0);
+        }
+        let done = unfinished == 0 && ended_before && flushed;
+        ended_before = unfinished == 0;
+        if done || until.is_some_and(|until| Instant::now() >= until) {
+            return unfinished;
+        }
+        actix_rt::time::sleep(DRAINED).await;
+    }
+}
+
+/// Ends all workers.
+pub(super) async fn end(cluster: &Addr<Daemon>) {
+    let Ok(Leaving(supervisors)) = cluster.send(End).await else { return };
+    let until = Instant::now() + STOP;
+    while supervisors.iter().any(Addr::connected) && Instant::now() < until {
+        actix_rt::time::sleep(Duration::from_millis(1)).await;
+    }
+}

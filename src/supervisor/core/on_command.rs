@@ -1,0 +1,225 @@
+//! What is done to workers on command: their number, their retirement, their replacement. None of it is a death: nothing is
+//! recorded as one, and no task is blamed.
+
+use super::sessions::{Wait, Waiting};
+use super::{Core, SessionEnd};
+use crate::error::DeathCause;
+use crate::host::report;
+use crate::ids::{SessionId, WorkerId};
+use crate::message::{Answer, ToSession};
+use crate::supervisor::effects::Effects;
+use std::time::Duration;
+
+impl Core {
+    /// Opens or closes slots until `n` are open: those of the lowest numbers, as far as no others have been chosen.
+    ///
+    /// # Errors
+    /// Where there is not memory for so many.
+    pub(crate) fn scale(&mut self, n: usize) -> std::result::Result<(), String> {
+        self.share.as_mut().map_or(Ok(()), |share| share.set(n))?;
+        let mut open = self.fleet.most();
+        for slot in 0..self.fleet.slots.len() {
+            if open < n && self.fleet.slots[slot].closing {
+                self.fleet.slots[slot].closing = false;
+                open += 1;
+            }
+        }
+        while open < n {
+            self.add_slot(Vec::new());
+            open += 1;
+        }
+        for slot in (0..self.fleet.slots.len()).rev() {
+            if open > n && !self.fleet.slots[slot].closing {
+                self.close_slot(slot);
+                open -= 1;
+            }
+        }
+        self.settings.workers = n;
+        self.announce_fleet();
+        self.agenda.to_fill = true;
+        Ok(())
+    }
+
+    /// Retires the workers of these names: there are to be so many fewer from now on. The answer is their processes.
+    pub(crate) fn retire(&mut self, names: &[String]) -> std::result::Result<Vec<WorkerId>, String> {
+        let mut slots = names.iter().map(|name| self.slot_of(name)).collect::<std::result::Result<Vec<_>, _>>()?;
+        slots.sort_unstable();
+        slots.dedup();
+        if slots.len() >= self.fleet.most() {
+            return Err("one worker at least has to stay".to_string());
+        }
+        for &slot in &slots {
+            report!(Info, "{} retires: on command", self.fleet.slots[slot].name);
+            self.close_slot(slot);
+        }
+        self.settings.workers = self.fleet.most();
+        if let Some(share) = &mut self.share {
+            share.set(self.settings.workers)?;
+        }
+        self.announce_fleet();
+        Ok(slots.into_iter().filter_map(|slot| self.fleet.slots[slot].worker).collect())
+    }
+
+    /// Replaces a worker by a new one: in order, or when that takes longer than `within`, by force. The answer is its slot,
+    /// and the process that goes.
+    pub(crate) fn replace<E: Effects>(
+        &mut self,
+        name: &str,
+        within: Duration,
+        fx: &mut E,
+    ) -> std::result::Result<(usize, Option<WorkerId>), String> {
+        let slot = self.slot_of(name)?;
+        let worker = self.fleet.slots[slot].worker;
+        let by = self.time(fx).checked_add(within);
+        match worker.and_then(|id| self.fleet.workers.get_mut(&id)) {
+            Some(process) => {
+                process.to_replace = true;
+                process.replace_by = by.map(|by| process.replace_by.map_or(by, |before| before.min(by)));
+                self.replace_in_order();
+                self.dismiss_overdue(fx);
+            }
+            None => self.agenda.to_fill = true,
+        }
+        Ok((slot, worker))
+    }
+
+    /// Replaces all workers at once.
+    pub(crate) fn restart<E: Effects>(&mut self, fx: &mut E) {
+        report!(Info, "all workers are replaced: on command");
+        self.fleet.all().into_iter().for_each(|id| self.dismiss(id, fx));
+        self.agenda.to_fill = true;
+    }
+
+    /// Ends a worker that has done nothing wrong.
+    fn dismiss<E: Effects>(&mut self, id: WorkerId, fx: &mut E) {
+        if let Some(process) = self.fleet.workers.get_mut(&id) {
+            // One that was being ended for a fault of its own has died of that.
+            process.dismissed |= process.killed.is_none();
+        }
+        self.kill(id, DeathCause::Unknown, false, fx);
+    }
+
+    /// Ends the workers that were to be replaced by now.
+    pub(super) fn dismiss_overdue<E: Effects>(&mut self, fx: &mut E) {
+        let now = self.time(fx);
+        let overdue = self.fleet.workers.values().filter(|w| w.replace_by.is_some_and(|by| by <= now) && !w.dismissed);
+        let overdue: Vec<WorkerId> = overdue.map(|process| process.id).collect();
+        for id in overdue {
+            report!(Info, "{} is ended: it was to be replaced by now", self.name_of(id));
+            self.dismiss(id, fx);
+        }
+    }
+
+    /// A session asks for the retirement of workers; it is answered when they are gone.
+    pub(super) fn answer_retire(&mut self, session: SessionId, ticket: u64, names: &[String]) -> Option<Answer> {
+        let refused = |why| Some(Answer::Refused { what: "the workers to retire".to_string(), why });
+        if let Some(why) = self.waits_for_itself(session, names) {
+            return refused(why);
+        }
+        match self.retire(names) {
+            Ok(gone) => {
+                self.sessions.waiting.push(Waiting { what: Wait::Gone(gone), session, ticket });
+                None
+            }
+            Err(why) => refused(why),
+        }
+    }
+
+    /// A session asks for a new worker; it is answered when that is ready.
+    pub(super) fn answer_replace<E: Effects>(
+        &mut self,
+        session: SessionId,
+        ticket: u64,
+        name: &str,
+        within: Duration,
+        fx: &mut E,
+    ) -> Option<Answer> {
+        let refused = |why| Some(Answer::Refused { what: "the worker to restart".to_string(), why });
+        if let Some(why) = self.waits_for_itself(session, &[name.to_string()]) {
+            return refused(why);
+        }
+        match self.replace(name, within, fx) {
+            Ok((slot, old)) => {
+                self.sessions.waiting.push(Waiting { what: Wait::Replaced { slot, old }, session, ticket });
+                None
+            }
+            Err(why) => refused(why),
+        }
+    }
+
+    /// A task that waits for the end of its own worker waits for itself.
+    fn waits_for_itself(&self, session: SessionId, names: &[String]) -> Option<String> {
+        let Some(SessionEnd::Worker(worker)) = self.sessions.ends.get(&session) else { return None };
+        let own = self.name_of(*worker);
+        names.iter().any(|name| name == own).then(|| format!("a task of {own} cannot wait for the end of {own}"))
+    }
+
+    /// Answers the sessions that wait for something of the workers, as far as there is an answer now.
+    pub(super) fn answer_waiting<E: Effects>(&mut self, fx: &mut E) {
+        if self.sessions.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.sessions.waiting);
+        let (mut answers, now) = (Vec::new(), fx.now());
+        for wait in waiting {
+            let answer = match &wait.what {
+                Wait::Ready { n, until } => self.are_ready(*n, now >= *until),
+                Wait::Gone(ids) => {
+                    let gone = !ids.iter().any(|id| self.fleet.workers.contains_key(id));
+                    gone.then(|| Answer::Retired { left: self.fleet.most() })
+                }
+                Wait::Replaced { slot, old } => self.is_replaced(*slot, *old),
+            };
+            match answer {
+                Some(answer) => answers.push((wait.session, wait.ticket, answer)),
+                None => self.sessions.waiting.push(wait),
+            }
+        }
+        for (session, ticket, answer) in answers {
+            self.tell_session(session, ToSession::Answer(ticket, answer), fx);
+        }
+    }
+
+    fn are_ready(&self, n: usize, late: bool) -> Option<Answer> {
+        let (ready, most) = (self.fleet.ready().count(), self.fleet.most());
+        if ready >= n {
+            return Some(Answer::Done);
+        }
+        if n > most {
+            let why = format!("{n} workers are waited for, and there are to be {most}; use `scale`");
+            return Some(Answer::Refused { what: "the number of workers".to_string(), why });
+        }
+        late.then_some(Answer::TimedOut)
+    }
+
+    fn is_replaced(&self, slot: usize, old: Option<WorkerId>) -> Option<Answer> {
+        let slot = &self.fleet.slots[slot];
+        if slot.closing {
+            let why = format!("{} retires, and is not replaced", slot.name);
+            return Some(Answer::Refused { what: "the worker to restart".to_string(), why });
+        }
+        let new = slot.worker.filter(|&worker| Some(worker) != old)?;
+        self.fleet.ready().any(|ready| ready == new).then_some(Answer::Done)
+    }
+
+    /// The slot of that name that has a worker, or is to have one.
+    fn slot_of(&self, name: &str) -> std::result::Result<usize, String> {
+        let open = || self.fleet.slots.iter().enumerate().filter(|(_, slot)| !slot.closing);
+        open().find(|(_, slot)| slot.name == name).map(|(at, _)| at).ok_or_else(|| {
+            let there: Vec<_> = open().map(|(_, slot)| slot.name.as_str()).take(8).collect();
+            let more = if self.fleet.most() > there.len() { ", …" } else { "" };
+            format!("there is no worker `{name}`; there are {}{more}", there.join(", "))
+        })
+    }
+
+    fn close_slot(&mut self, slot: usize) {
+        self.fleet.slots[slot].closing = true;
+        if let Some(worker) = self.fleet.slots[slot].worker {
+            self.scheduler.worker_retiring(worker);
+        }
+    }
+
+    pub(super) fn name_of(&self, id: WorkerId) -> &str {
+        self.fleet.workers.get(&id).map_or("a worker", |process| &self.fleet.slots[process.slot].name)
+    }
+}

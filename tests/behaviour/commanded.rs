@@ -1,0 +1,156 @@
+//! Workers that are retired, replaced and adapted on command: none of it is a death, and nothing is lost or blamed.
+
+use crate::common::{LONG, directory, note, notes, path, pids, touch, until, wait_for_file};
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+use swath::{AdaptOptions, Client, Error, Mode, WaitFor, delayed};
+
+fn counted(file: String, x: i64) -> i64 {
+    note(&file, x);
+    std::thread::sleep(Duration::from_millis(200));
+    x
+}
+
+fn noted_gate(file: String, gate: String, x: i64) -> i64 {
+    note(&file, x);
+    if wait_for_file(&gate) { x } else { -1 }
+}
+
+fn names(client: &Client) -> Vec<String> {
+    client.workers().unwrap().into_iter().map(|worker| worker.name).collect()
+}
+
+fn with_workers(client: &Client, n: usize) -> bool {
+    if client.mode() != Mode::Processes {
+        return false;
+    }
+    client.scale(n).unwrap();
+    client.wait_for_workers(n, LONG).unwrap();
+    true
+}
+
+pub fn a_retired_worker_is_gone_and_nothing_runs_twice(client: &Client) {
+    if !with_workers(client, 3) {
+        assert!(matches!(client.retire(&["worker-0"]), Err(Error::Unsupported { operation: "retire", .. })));
+        return;
+    }
+    let dir = directory();
+    let (made, runs) = (path(&dir, "made"), path(&dir, "runs"));
+    fn make(file: String, x: i64) -> Vec<i64> {
+        note(&file, x);
+        vec![x; 100_000]
+    }
+    let kept: Vec<_> = (0..6).map(|x| delayed(make).call(&*made, x)).collect();
+    let kept = client.submit_all(&kept).unwrap();
+    client.wait(&kept, WaitFor::All, Some(LONG)).unwrap();
+    let futures: Vec<_> = (0..9).map(|x| delayed(counted).call(&*runs, x)).collect();
+    let futures = client.submit_all(&futures).unwrap();
+    until("some run", || notes(&runs).len() >= 2);
+    let before = client.workers().unwrap();
+    client.retire(&["worker-1"]).unwrap();
+    assert_eq!(names(client), ["worker-0", "worker-2"], "it is gone when it has returned");
+    assert_eq!(client.gather(&futures).unwrap(), (0..9).collect::<Vec<_>>());
+    let sums: Vec<_> = kept.iter().map(|f| delayed(|v: Vec<i64>| v.len()).call(f)).collect();
+    assert_eq!(client.compute(&sums).unwrap(), [100_000; 6]);
+    assert_eq!((notes(&made).len(), notes(&runs).len()), (6, 9), "nothing has run twice");
+    assert!(!pids(client).contains(&before[1].pid));
+    assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+
+    let error = client.retire(&["worker-0", "worker-1"]).unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("worker-0, worker-2"), "{error}");
+    let error = client.retire(&["worker-0", "worker-2"]).unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("has to stay"), "{error}");
+    client.retire(&[] as &[&str]).unwrap();
+    client.scale(3).unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    assert_eq!(names(client), ["worker-0", "worker-1", "worker-2"], "a name that is free is used again");
+}
+
+pub fn a_worker_is_replaced_in_order(client: &Client) {
+    if !with_workers(client, 2) {
+        let error = client.restart_worker("worker-0", LONG).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { operation: "restart_worker", .. }), "{error}");
+        return;
+    }
+    let dir = directory();
+    let runs = path(&dir, "runs");
+    let futures: Vec<_> = (0..6).map(|x| delayed(counted).call(&*runs, x)).collect();
+    let futures = client.submit_all(&futures).unwrap();
+    until("some run", || !notes(&runs).is_empty());
+    let before = pids(client);
+    for name in ["worker-0", "worker-1"] {
+        client.restart_worker(name, LONG).unwrap();
+    }
+    let now = client.workers().unwrap();
+    assert!(now.len() == 2 && now.iter().all(|worker| !before.contains(&worker.pid)), "{now:?}");
+    assert_eq!(client.gather(&futures).unwrap(), (0..6).collect::<Vec<_>>());
+    assert_eq!(notes(&runs).len(), 6, "nothing has run twice");
+    assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+    let error = client.restart_worker("worker-7", LONG).unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("worker-0, worker-1"), "{error}");
+}
+
+pub fn what_does_not_end_in_time_is_restarted_and_blamed_on_nobody(client: &Client) {
+    if !with_workers(client, 2) {
+        return;
+    }
+    let dir = directory();
+    let (runs, gate) = (path(&dir, "runs"), path(&dir, "gate"));
+    let future = client.submit(&delayed(noted_gate).call(&*runs, &*gate, 7)).unwrap();
+    // More often than a task may end its worker.
+    for round in 1..6 {
+        until("it runs", || notes(&runs).len() == round);
+        match round {
+            5 => client.restart().unwrap(),
+            _ => {
+                let workers = client.workers().unwrap();
+                let busy = workers.iter().find(|worker| worker.tasks > 0).unwrap();
+                client.restart_worker(&busy.name, Duration::from_millis(30)).unwrap();
+                assert!(!pids(client).contains(&busy.pid));
+            }
+        }
+    }
+    until("it runs again", || notes(&runs).len() == 6);
+    touch(&gate);
+    assert_eq!(future.result().unwrap(), 7);
+    assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+}
+
+pub fn the_number_of_workers_follows_the_load(client: &Client) {
+    let options = AdaptOptions { interval: Duration::from_millis(20), wait: 2, target: Duration::from_millis(50) };
+    if !with_workers(client, 1) {
+        assert!(matches!(client.adapt(1..=3, options), Err(Error::Unsupported { operation: "adapt", .. })));
+        return;
+    }
+    let dir = directory();
+    let (runs, gate) = (path(&dir, "runs"), path(&dir, "gate"));
+    let adaptive = client.adapt(1..=3, options).unwrap();
+    let futures: Vec<_> = (0..12).map(|x| delayed(noted_gate).call(&*runs, &*gate, x)).collect();
+    let futures = client.submit_all(&futures).unwrap();
+    until("there are more workers", || client.workers().unwrap().len() == 3);
+    touch(&gate);
+    assert_eq!(client.gather(&futures).unwrap(), (0..12).collect::<Vec<_>>());
+    until("there are few again", || client.workers().unwrap().len() == 1);
+    assert_eq!(client.gather(&futures).unwrap(), (0..12).collect::<Vec<_>>());
+    assert_eq!(notes(&runs).len(), 12, "nothing has run twice");
+    assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+    // The later one counts, and the end of the earlier one ends nothing.
+    let later = client.adapt(2..=2, options).unwrap();
+    until("two are the fewest now", || client.workers().unwrap().len() == 2);
+    drop(adaptive);
+    client.scale(3).unwrap();
+    until("it still adapts", || client.workers().unwrap().len() == 2);
+    later.stop().unwrap();
+    client.scale(3).unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < 5 * options.interval {
+        assert_eq!(client.workers().unwrap().len(), 3, "nobody adapts any more");
+        std::thread::sleep(options.interval);
+    }
+    for range in [0..=3, RangeInclusive::new(3, 2), 1..=5000] {
+        assert!(matches!(client.adapt(range, options), Err(Error::Invalid { .. })));
+    }
+    let hasty = AdaptOptions { interval: Duration::ZERO, ..options };
+    assert!(matches!(client.adapt(1..=2, hasty), Err(Error::Invalid { .. })));
+}
