@@ -325,7 +325,10 @@ impl Builder {
         self
     }
 
-    /// On how many dying workers (at least one) a task may have been running before it fails. Default: 3.
+    /// With how many dying workers (at least one) a task fails that was the only one running there. Default: 3.
+    ///
+    /// A death under several tasks counts against none of them. Each runs again with no other beside it in its worker, which
+    /// shows who ends workers: so a task never fails because of its neighbours.
     pub fn allowed_deaths(mut self, deaths: u32) -> Self {
         self.allowed_deaths = deaths;
         self

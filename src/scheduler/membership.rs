@@ -48,8 +48,8 @@ impl Scheduler {
                     hopeless.extend(members.map(|&index| TaskRef { job: job.slot, index }));
                 }
             }
-            let alone = job.alone.iter().filter(|(_, lane)| job.lanes[**lane as usize].infeasible.is_some());
-            hopeless.extend(alone.map(|(&index, _)| TaskRef { job: job.slot, index }));
+            let isolated = job.isolated.iter().filter(|(_, lane)| job.lanes[**lane as usize].infeasible.is_some());
+            hopeless.extend(isolated.map(|(&index, _)| TaskRef { job: job.slot, index }));
         }
         self.fleet = Some(fleet);
         for r in hopeless {
@@ -90,23 +90,14 @@ impl Scheduler {
         })
     }
 
-    /// These may have ended a worker, though others are more likely to have done so. It does not count against them, but
-    /// when they run again, that will be told from others.
-    pub(crate) fn suspect(&mut self, tasks: &[TaskId]) {
-        for &task in tasks {
-            if let Some(r) = self.jobs.find_task(task) {
-                self.jobs[r.job].deaths.or_default(r.index);
-            }
-        }
-    }
-
-    /// A worker has ended. These tasks, which it ran or whose results it handled, are `blamed`, unless it was ended for a
+    /// A worker has ended. These tasks, which it ran or whose results it handled, are suspects, unless it was ended for a
     /// cancelled task; what it had queued is not. Values only it held are computed again where they are needed.
-    pub(crate) fn worker_lost(&mut self, id: WorkerId, blamed: &[TaskId], record: DeathRecord) {
+    pub(crate) fn worker_lost(&mut self, id: WorkerId, suspects: &[TaskId], record: DeathRecord) {
         let Some(worker) = self.workers.find(id) else { return };
         let flight: Vec<(TaskRef, u32)> = self.workers[worker].flight.with_estimates().collect();
         let zombies = std::mem::take(&mut self.workers[worker].zombies);
-        let blame = !self.workers[worker].killed;
+        let suspects = if self.workers[worker].killed { &[] } else { suspects };
+        let verdict = self.verdict(id, suspects, &record);
 
         // First only bring all states in line with what is left; nothing is started or failed before that is so.
         let mut hopeless = Vec::new();
@@ -116,8 +107,8 @@ impl Scheduler {
                 continue;
             }
             self.lose(r);
-            if blame && blamed.contains(&self.jobs[r.job].task_id(r.index)) {
-                hopeless.extend(self.blame(r, &record).map(|cause| (r, cause)));
+            if verdict.is_about(self.jobs[r.job].task_id(r.index)) {
+                hopeless.extend(self.blame(r, &verdict, true).map(|cause| (r, cause)));
             }
         }
         for &(r, estimate) in &flight {
@@ -139,8 +130,8 @@ impl Scheduler {
                 continue;
             }
             let task = self.jobs[r.job].task_id(r.index);
-            let guilty = blame && blamed.contains(&task);
-            if let Some(cause) = guilty.then(|| self.blame(r, &record)).flatten() {
+            let is_suspect = verdict.is_about(task);
+            if let Some(cause) = is_suspect.then(|| self.blame(r, &verdict, false)).flatten() {
                 self.fail_dead(r, &record, cause);
                 continue;
             }
@@ -254,7 +245,7 @@ impl Scheduler {
         }
         match result {
             Ok(payload) => {
-                job.deaths.remove(&r.index);
+                job.absolve(r.index);
                 if let State::Done { value, .. } = job.state(r.index) {
                     job.values[value].payload = Some(payload);
                 }

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, flag};
-use super::ready::{Lane, ReadyLanes, Rule};
+use super::ready::{Isolation, Lane, ReadyLanes, Rule};
 use crate::fairness::{Attained, Program};
 use crate::ids::{JobId, TaskId};
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
@@ -74,7 +74,7 @@ impl Scheduler {
             option_lanes: LazyVec::default(),
             tries: LazyMap::default(),
             open: LazyMap::default(),
-            alone: LazyMap::default(),
+            isolated: LazyMap::default(),
             deaths: LazyMap::default(),
             claims: spec.outputs.len() as u32,
             refs: 0,
@@ -240,7 +240,8 @@ impl Job {
                         tag: options.tag.clone(),
                         memory: options.memory.unwrap_or(0),
                         timed: options.timeout_ms.is_some(),
-                        alone: false,
+                        isolation: Isolation::None,
+                        nested: false,
                     };
                     if options.priority == 0 && rule == Rule::default() {
                         0

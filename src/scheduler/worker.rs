@@ -1,6 +1,7 @@
 //! What the scheduler knows of a worker: what is in flight there, what it holds, and the commands to come.
 
 use super::job::TaskRef;
+use super::ready::{Isolation, Rule};
 use super::{Command, RunTask};
 use crate::error::DeathCause;
 use crate::fairness::Rank;
@@ -211,8 +212,11 @@ pub(super) struct Worker {
     pub(super) reserved: bool,
     /// A task that is to run alone waits for this worker to have nothing else to do.
     pub(super) clearing: bool,
-    /// Tasks in flight that are to run alone: one at most, unless it waits for tasks of its own.
-    pub(super) alone: u32,
+    /// Tasks in flight that no other is to run beside: one at most, unless it waits for tasks of its own.
+    pub(super) isolated: u32,
+    /// Those of them that may have ended a worker, and those that no other is to run beside in any worker.
+    pub(super) suspects: u32,
+    pub(super) exclusive: u32,
     /// It starts nothing for want of memory.
     pub(super) paused: bool,
     pub(super) held_values: u64,
@@ -279,7 +283,9 @@ impl Worker {
             memory: 0,
             reserved: false,
             clearing: false,
-            alone: 0,
+            isolated: 0,
+            suspects: 0,
+            exclusive: 0,
             paused: false,
             held_values: 0,
             held_bytes: 0,
@@ -312,14 +318,33 @@ impl Worker {
         self.in_flight().saturating_sub(self.blocked + self.ahead)
     }
 
-    /// Whether a task may join what is in flight: one that is to run alone, or one beside it.
+    /// Whether a task may join what is in flight: one that is isolated, or one beside it.
     ///
     /// A task that waits for tasks of its own does not count: those may be the ones to be let in.
-    pub(super) fn admits(&self, alone: bool) -> bool {
-        match alone {
-            true => self.busy() == 0 && self.incoming.is_empty(),
-            false => !self.clearing && (self.alone == 0 || self.busy() == 0),
+    pub(super) fn admits(&self, rule: Option<&Rule>) -> bool {
+        match rule.filter(|rule| rule.is_isolated()) {
+            None => !self.clearing && (self.isolated == 0 || self.busy() == 0),
+            Some(rule) => self.is_idle() && (self.isolated == 0 || rule.nested),
         }
+    }
+
+    /// Whether nothing runs or is to run there, but for tasks that wait for others.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy() == 0 && self.incoming.is_empty()
+    }
+
+    /// A task is in flight there.
+    pub(super) fn enter(&mut self, isolation: Isolation) {
+        self.isolated += u32::from(isolation != Isolation::None);
+        self.suspects += u32::from(isolation.is_of_suspects());
+        self.exclusive += u32::from(isolation == Isolation::Cluster);
+    }
+
+    /// It is no longer.
+    pub(super) fn leave(&mut self, isolation: Isolation) {
+        self.isolated -= u32::from(isolation != Isolation::None);
+        self.suspects -= u32::from(isolation.is_of_suspects());
+        self.exclusive -= u32::from(isolation == Isolation::Cluster);
     }
 
     /// Threads that have nothing to do and nothing coming.
@@ -380,7 +405,7 @@ impl Worker {
 
     /// Whether one more task of this length may be sent ahead of its inputs.
     pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration) -> bool {
-        let welcome = self.accepting() && self.admits(false) && self.can_queue();
+        let welcome = self.accepting() && self.admits(None) && self.can_queue();
         welcome && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
     }
 
