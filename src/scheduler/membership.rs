@@ -32,6 +32,7 @@ impl Scheduler {
     pub(crate) fn worker_retiring(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.find(id) else { return };
         let w = &mut self.workers[worker];
+        w.deaf = false;
         if w.leaving == Leaving::No {
             w.leaving = Leaving::Draining { asked_back: false };
         }
@@ -66,6 +67,9 @@ impl Scheduler {
         let Some(index) = self.workers.find(worker) else { return };
         let w = &mut self.workers[index];
         w.blocked = w.blocked.saturating_add_signed(delta).min(w.in_flight());
+        if delta > 0 {
+            w.stay_if_deaf();
+        }
     }
 
     /// Whether a worker has been sent that attempt, and no word of its end has come.
@@ -308,9 +312,13 @@ impl Scheduler {
     /// Time has passed: overdue tasks fail or are repeated, and workers that ignore a cancellation are ended.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
-        let now = self.now;
+        let (now, grace) = (self.now, self.config.cancel_grace);
         let mut overdue = Vec::new();
         for w in self.workers.iter_mut() {
+            if w.deaf_at(grace).is_some_and(|at| at <= now) {
+                w.deaf = true;
+                w.leaving = Leaving::Draining { asked_back: false };
+            }
             overdue.extend(w.deadlines.iter().filter(|(at, _)| *at <= now).map(|(_, r)| *r));
             if !w.killed && w.zombies.iter().any(|z| z.kill_at.is_some_and(|at| at <= now)) {
                 w.killed = true;
@@ -339,7 +347,7 @@ impl Scheduler {
         workers
             .flat_map(|w| {
                 let kills = w.zombies.iter().filter(|_| !w.killed).filter_map(|z| z.kill_at);
-                w.deadlines.iter().map(|(at, _)| *at).chain(kills)
+                w.deadlines.iter().map(|(at, _)| *at).chain(kills).chain(w.deaf_at(self.config.cancel_grace))
             })
             .min()
     }
@@ -354,7 +362,7 @@ impl Scheduler {
             .collect();
         for worker in leaving {
             if let Leaving::Draining { asked_back } = self.workers[worker].leaving {
-                if self.workers[worker].in_flight() == 0 {
+                if self.workers[worker].is_drained() {
                     for (r, here) in self.held_by(worker) {
                         if !here {
                             self.fetch(r);
@@ -373,7 +381,9 @@ impl Scheduler {
             let w = &mut self.workers[worker];
             if w.leaving == Leaving::Exporting && w.exporting == 0 {
                 w.leaving = Leaving::Told;
-                w.outbox.retire = true;
+                w.killed = w.deaf && !w.zombies.is_empty();
+                w.outbox.kill = w.killed;
+                w.outbox.retire = !w.killed;
             }
         }
     }

@@ -828,6 +828,16 @@ fn a_cancelled_task_that_goes_on_costs_its_worker() {
     rig.now = ms(10);
     rig.s.cancel(job(1), &[0]);
     rig.step();
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert_eq!(rig.on(0), [0, 1, 0], "a spare thread has the place of the cancelled one");
+    rig.value(0, task(2, 0));
+    assert_eq!(rig.s.next_deadline(), Some(ms(60)), "half of its time");
+    rig.now = ms(60);
+    rig.s.tick(rig.now);
+    rig.submit(3, graph(&[&[]], &[0]));
+    assert_eq!((rig.on(0), rig.kills()), (vec![0, 1], vec![]), "others finish, and nothing begins");
+    rig.s.cancel(job(3), &[0]);
+    rig.step();
     assert_eq!(rig.s.next_deadline(), Some(ms(110)));
     rig.now = ms(110);
     rig.s.tick(rig.now);

@@ -609,6 +609,8 @@ impl Scheduler {
         let zombie = w.zombies.swap_remove(at);
         w.memory -= zombie.memory;
         w.blocked = w.blocked.min(w.in_flight());
+        // Where others are overdue, too, that is found at the next look.
+        w.stay_if_deaf();
         self.zombie_ended(id);
         true
     }

@@ -15,6 +15,8 @@ use std::fmt;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
+/// So many cancelled tasks that go on have spare threads in their places; more of them hold up others.
+const MOST_SPARE: u32 = 16;
 /// Tasks in flight beyond a worker's threads, however short they are.
 const MAX_QUEUED: u32 = 1024;
 
@@ -232,6 +234,8 @@ pub(super) struct Worker {
     /// When the tasks with a time limit are overdue.
     pub(super) deadlines: Vec<(Duration, TaskRef)>,
     pub(super) leaving: Leaving,
+    /// It is to go because a cancelled task does not stop.
+    pub(super) deaf: bool,
     pub(super) killed: bool,
     /// A retraction has not been answered.
     pub(super) retracting: bool,
@@ -295,6 +299,7 @@ impl Worker {
             asked: Vec::new(),
             deadlines: Vec::new(),
             leaving: Leaving::No,
+            deaf: false,
             killed: false,
             retracting: false,
             futile: false,
@@ -313,9 +318,10 @@ impl Worker {
         self.flight.live + self.zombies.len() as u32
     }
 
-    /// Tasks in flight that want a thread.
+    /// Tasks in flight that want a thread. A cancelled one that runs has a spare thread in its place.
     pub(super) fn busy(&self) -> u32 {
-        self.in_flight().saturating_sub(self.blocked + self.ahead)
+        let spare = (self.zombies.len() as u32).min(MOST_SPARE);
+        self.in_flight().saturating_sub(spare + self.blocked + self.ahead)
     }
 
     /// Whether a task may join what is in flight: one that is isolated, or one beside it.
@@ -330,7 +336,7 @@ impl Worker {
 
     /// Whether nothing runs or is to run there, but for tasks that wait for others.
     pub(super) fn is_idle(&self) -> bool {
-        self.busy() == 0 && self.incoming.is_empty()
+        self.busy() == 0 && self.incoming.is_empty() && self.zombies.is_empty()
     }
 
     /// A task is in flight there.
@@ -457,6 +463,29 @@ impl Worker {
             Some(n) => u32::try_from(n).unwrap_or(u32::MAX).max(idle),
             None if room > 0 => u32::MAX,
             None => idle,
+        }
+    }
+
+    /// When it is to have no new tasks, because a cancelled one has gone on for half of its time: so that others can finish
+    /// before that is over.
+    pub(super) fn deaf_at(&self, grace: Duration) -> Option<Duration> {
+        // What its tasks wait for may have nowhere else to run.
+        if self.leaving != Leaving::No || self.blocked > 0 || self.killed {
+            return None;
+        }
+        self.zombies.iter().filter_map(|z| Some(z.kill_at?.saturating_sub(grace / 2))).min()
+    }
+
+    /// Whether nothing runs there that it is to wait for.
+    pub(super) fn is_drained(&self) -> bool {
+        self.flight.len() == 0 && (self.deaf || self.zombies.is_empty())
+    }
+
+    /// It stays, as far as cancelled tasks are concerned.
+    pub(super) fn stay_if_deaf(&mut self) {
+        if self.deaf && matches!(self.leaving, Leaving::Draining { .. }) {
+            self.leaving = Leaving::No;
+            self.deaf = false;
         }
     }
 

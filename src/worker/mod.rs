@@ -180,6 +180,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
             active: threads,
             cancelled: FxHashSet::default(),
             running: Vec::new(),
+            places: Vec::new(),
             next_thread: threads,
             free_threads: Vec::new(),
         }),

@@ -6,7 +6,7 @@
 //! several at a time when they are short.
 //!
 //! While a task waits for other tasks, another thread runs in the place of its thread; so also while a function goes on whose
-//! task has failed as overdue ([`deadlines`]).
+//! task has failed as overdue ([`deadlines`]) or was cancelled ([`cancelled`](self::cancelled)).
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
@@ -22,6 +22,7 @@
 //!
 //! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
+mod cancelled;
 mod deadlines;
 mod job;
 mod queue;
@@ -72,6 +73,7 @@ struct PoolThread {
     runs: OwnRing,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
+    running: cancelled::Running,
 }
 
 /// The system gives the pool no more threads.
@@ -87,6 +89,7 @@ impl NoThread {
 }
 
 pub(crate) struct ThreadPool {
+    this: Weak<Self>,
     threads: usize,
     queue: Mutex<Queue>,
     work: Condvar,
@@ -138,7 +141,8 @@ impl ThreadPool {
     /// Starts the threads; each remembers the last `recorded` runs. With a `budget`, tasks without inputs wait while
     /// results take more bytes than that.
     pub(crate) fn new(threads: usize, recorded: usize, budget: Option<u64>) -> Arc<Self> {
-        let pool = Arc::new(Self {
+        let pool = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             threads: threads.max(1),
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -165,7 +169,13 @@ impl ThreadPool {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
             let (name, runs) = (format!("swath-thread-{number}").into(), OwnRing::new(self.recorded));
-            let thread = Arc::new(PoolThread { name, number, runs, away: AtomicU32::new(0) });
+            let thread = Arc::new(PoolThread {
+                name,
+                number,
+                runs,
+                away: AtomicU32::new(0),
+                running: cancelled::Running::default(),
+            });
             queue.threads.push(Arc::clone(&thread));
             thread
         });
@@ -185,19 +195,25 @@ impl ThreadPool {
 
     /// Has another thread run in the place of one whose task goes on.
     fn step_aside(self: &Arc<Self>, thread: &PoolThread) -> Option<NoThread> {
-        let mut queue = self.queue.lock();
+        self.leave_place(thread, &mut self.queue.lock())
+    }
+
+    fn leave_place(self: &Arc<Self>, thread: &PoolThread, queue: &mut Queue) -> Option<NoThread> {
         if thread.away.fetch_add(1, Ordering::Relaxed) > 0 {
             return None;
         }
         queue.active -= 1;
         queue.busy -= 1;
         // If none sleeps, or those that do are woken already, a new thread is needed.
-        if self.work.notify_one() { None } else { self.spawn(&mut queue) }
+        if self.work.notify_one() { None } else { self.spawn(queue) }
     }
 
     /// A reason to step aside is over.
     fn step_back(&self, thread: &PoolThread) {
-        let mut queue = self.queue.lock();
+        Self::take_place(thread, &mut self.queue.lock());
+    }
+
+    fn take_place(thread: &PoolThread, queue: &mut Queue) {
         if thread.away.fetch_sub(1, Ordering::Relaxed) == 1 {
             queue.active += 1;
             queue.busy += 1;
@@ -260,6 +276,7 @@ impl ThreadPool {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
+            thread.running.begin(job.submission.number, id);
             next = self.execute(job, id, thread, &mut time.now).and_then(|result| self.finish(job, id, result));
             if next.is_some() {
                 if time.is_to_be_charged() {
@@ -535,6 +552,7 @@ impl Backend for ThreadPool {
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
             job.drop_outputs(indices);
+            self.make_way(&job);
         }
         submission.forget_calls(indices);
     }
@@ -549,6 +567,7 @@ impl Backend for ThreadPool {
         submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
         if let Some(job) = job {
             job.drop_outputs(indices);
+            self.make_way(&job);
         }
     }
 

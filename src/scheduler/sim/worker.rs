@@ -198,7 +198,9 @@ impl Sim {
     /// A worker starts the next task of its queue.
     pub(super) fn start(&mut self, at: usize) {
         let w = &mut self.workers[at];
-        if w.running.len() >= w.threads + w.blocked as usize {
+        // Cancelled ones have spare threads in their places.
+        let wanted = w.running.iter().filter(|r| !r.cancelled).count();
+        if wanted >= w.threads + w.blocked as usize {
             return;
         }
         let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Pending { .. }));

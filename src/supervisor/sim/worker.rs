@@ -316,7 +316,9 @@ impl SimWorker {
 
     /// It starts the next task of its queue; whether there was one.
     pub(super) fn start_task(&mut self) -> bool {
-        if self.running.len() >= self.threads + self.blocked as usize {
+        // Cancelled ones have spare threads in their places.
+        let wanted = self.running.iter().filter(|running| !running.cancelled).count();
+        if wanted >= self.threads + self.blocked as usize {
             return false;
         }
         let runnable = |task: &Task| !task.inputs.iter().any(|input| matches!(input, Input::Pending { .. }));
