@@ -5,14 +5,14 @@ mod common;
 
 use common::*;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
-use nix::unistd::Pid;
+use nix::unistd::{ForkResult, Pid};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use swath::{Client, MemoryLimit, WaitFor, delayed};
+use swath::{Buffer, Client, MemoryLimit, WaitFor, delayed};
 
 /// What a terminal, a service manager or a session's end sends to a whole group, and the program is free to handle.
 const TO_GROUPS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -190,7 +190,71 @@ fn roles() {
             assert_eq!(client.compute(&delayed(terminated).call()).unwrap(), Some(15));
             say("so it is");
         }
+        "forks" => forks(),
         other => panic!("no role {other}"),
+    }
+}
+
+/// Uses clients of each mode in a fork, and then in the parent.
+fn forks() {
+    let parent = std::process::id();
+    for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
+        let make = delayed(|x: u8| Buffer::from(vec![x; 1 << 20]));
+        let held = client.submit(&make.call(7)).unwrap();
+        let here = held.result().unwrap();
+        let there = client.submit(&make.call(8)).unwrap();
+        let is_sync = is_sync(&client);
+        // Many are under way, so that some thread is at work when the process forks.
+        let sleeps = |x: u64| std::thread::sleep(Duration::from_millis(x));
+        let slow = if is_sync { Vec::new() } else { client.map(sleeps, vec![2; 200]).unwrap() };
+        // SAFETY: the child goes on in this thread alone, as a program does that becomes a daemon.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Child => {
+                let began = Instant::now();
+                let is_told = |result: Result<(), swath::Error>| {
+                    let text = result.err().map_or_else(|| "it works".to_string(), |e| e.to_string());
+                    let words = format!("made in process {parent}, used in its fork {}", std::process::id());
+                    assert!(text.contains(&words), "{text}");
+                };
+                is_told(client.compute(&delayed(inc).call(1)).map(drop));
+                is_told(client.submit(&delayed(inc).call(1)).map(drop));
+                is_told(client.map(inc, 0..3_i64).map(drop));
+                is_told(client.scatter(vec![1, 2, 3]).map(drop));
+                is_told(client.workers().map(drop));
+                if !is_sync {
+                    is_told(client.gather(&slow).map(drop));
+                    is_told(slow[199].result().map(drop));
+                    assert_eq!(client.as_completed(slow).count(), 200);
+                }
+                assert_eq!(here[77], 7);
+                client.shutdown();
+                drop((held, here, there, client));
+                assert_eq!(Client::threads(1).compute(&delayed(inc).call(1)).unwrap(), 2);
+                assert_eq!(processes(1, 1).compute(&delayed(inc).call(1)).unwrap(), 2);
+                assert!(began.elapsed() < LONG / 2);
+                // SAFETY: it ends the process, and nothing of its parent's.
+                unsafe { nix::libc::_exit(42) };
+            }
+            ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).unwrap();
+                assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 42));
+                assert!(here.iter().all(|x| *x == 7), "nobody has given its memory back");
+                assert_eq!(there.result().unwrap()[5], 8);
+                assert_eq!(client.gather(&slow).unwrap().len(), slow.len());
+                assert_eq!(client.compute(&make.call(9)).unwrap()[3], 9);
+                assert!(client.deaths().unwrap().is_empty());
+            }
+        }
+    }
+    say("both go on");
+}
+
+#[test]
+fn a_client_is_closed_in_a_fork_of_its_process_and_goes_on_in_that() {
+    let _clean = Clean::start();
+    for _ in 0..5 {
+        let mut host = Host::start("forks");
+        assert_eq!(host.hear(), "both go on");
     }
 }
 

@@ -110,7 +110,10 @@ impl PureResults {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.owner {
+        if self.backend.origin().is_elsewhere() {
+            // What it stands for is another process's: it is left as it is.
+            std::mem::forget(Arc::clone(&self.backend));
+        } else if self.owner {
             self.backend.shutdown();
         }
     }

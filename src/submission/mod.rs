@@ -448,6 +448,10 @@ impl Submission {
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
+        if self.backend.origin().is_elsewhere() {
+            // Each is told that its client is closed when it is asked.
+            return to.arrive(places.each().map(|(_, place)| place).collect());
+        }
         let mut state = self.state.lock();
         // Nothing is known of those behind.
         let known = places.before(state.results.known.len() as u32);
@@ -596,7 +600,10 @@ impl Submission {
             ResultState::Payload(payload) => Some(Ok(LocalValue::Payload(payload.clone()))),
             ResultState::Failed(e) => Some(Err(e.clone())),
             ResultState::Taken => Some(Err(cancelled(&self.label(index)))),
-            ResultState::Remote { .. } | ResultState::Pending { .. } => None,
+            ResultState::Remote { .. } | ResultState::Pending { .. } => {
+                let reason = self.backend.origin().reason()?;
+                Some(Err(handle::closed(&self.label(index), &reason)))
+            }
         }
     }
 

@@ -42,6 +42,7 @@ use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ipc::clock::{TickMeter, ticks};
+use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
@@ -96,6 +97,7 @@ pub(crate) struct ThreadPool {
     /// The rank of what goes first of all that waits. A hint: it changes under the queue's lock.
     first: AtomicI64,
     closed: AtomicBool,
+    origin: Origin,
     submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
@@ -132,6 +134,9 @@ impl Time<'_> {
 
 impl ThreadPool {
     fn check_open(&self) -> Result<()> {
+        if let Some(reason) = self.origin.reason() {
+            return Err(Error::Closed { reason });
+        }
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
@@ -148,6 +153,7 @@ impl ThreadPool {
             work: Condvar::new(),
             first: AtomicI64::new(LAST),
             closed: AtomicBool::new(false),
+            origin: Origin::here(),
             submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -549,6 +555,9 @@ impl Backend for ThreadPool {
     fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
     fn release(&self, submission: &Submission, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
             job.drop_outputs(indices);
@@ -558,6 +567,9 @@ impl Backend for ThreadPool {
     }
 
     fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = &job {
             job.cancelled.get_or_init(Mutex::default).lock().extend(indices);
@@ -605,6 +617,9 @@ impl Backend for ThreadPool {
     }
 
     fn ask(&self, question: Question) -> Reply {
+        if let Some(reason) = self.origin.reason() {
+            return Reply::ready(Err(Error::Closed { reason }));
+        }
         if let Question::Events = question {
             let threads = self.queue.lock().threads.clone();
             let runs = threads
@@ -622,6 +637,9 @@ impl Backend for ThreadPool {
     }
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        if let Some(reason) = self.origin.reason() {
+            return Reply::ready(Err(Error::Closed { reason }));
+        }
         let key = submission.label(index).key();
         // Not looked at under the lock: it may be the last handle of the job, with the values in that.
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
@@ -643,6 +661,9 @@ impl Backend for ThreadPool {
     }
 
     fn shutdown(&self) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let jobs: Vec<_> = {
             let mut jobs = self.jobs.lock();
             if self.is_closed() {
@@ -669,5 +690,9 @@ impl Backend for ThreadPool {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin
     }
 }
