@@ -6,6 +6,7 @@ mod faults {
     mod crashes;
     pub(crate) mod descriptors;
     mod mistakes;
+    mod out_of_memory;
     mod printing;
 }
 
