@@ -5,14 +5,16 @@ mod common;
 
 use common::*;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Client, MemoryLimit, WaitFor, delayed};
+use swath::{Buffer, Client, Error, Future, MemoryLimit, WaitFor, delayed};
 
 /// What a terminal, a service manager or a session's end sends to a whole group, and the program is free to handle.
 const TO_GROUPS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -191,6 +193,7 @@ fn roles() {
             say("so it is");
         }
         "forks" => forks(),
+        "forks at work" => forks_at_work(),
         other => panic!("no role {other}"),
     }
 }
@@ -247,6 +250,103 @@ fn forks() {
         }
     }
     say("both go on");
+}
+
+/// What a fork does with a client of its parent and what came of it. Gives what went wrong.
+fn use_elsewhere(
+    client: Client,
+    futures: Vec<Future<Vec<u64>>>,
+    mut arriving: swath::AsCompleted<Vec<u64>>,
+) -> Option<String> {
+    let is_told = |result: Result<(), Error>| match result {
+        Err(Error::Closed { reason }) => !reason.contains("used in its fork"),
+        Err(error) => !error.to_string().contains("used in its fork"),
+        Ok(()) => true,
+    };
+    let what = [
+        ("compute", is_told(client.compute(&delayed(inc).call(1)).map(drop))),
+        ("submit", is_told(client.submit(&delayed(inc).call(1)).map(drop))),
+        ("map", is_told(client.map(inc, 0..3_i64).map(drop))),
+        ("scatter", is_told(client.scatter(vec![1; 100_000]).map(drop))),
+        ("workers", is_told(client.workers().map(drop))),
+        ("events", is_told(client.events().map(drop))),
+        ("gather", is_told(client.gather(&futures).map(drop))),
+        ("retry", is_told(client.retry(&futures[0]).map(drop))),
+        ("explain", is_told(client.explain(&futures[0]).map(drop))),
+        ("result", is_told(futures[1].result().map(drop))),
+        ("wait", !futures[1].is_done()),
+        (
+            "another client",
+            is_told(Client::sync().compute(&delayed(|v: Vec<u64>| v.len()).call(&futures[2])).map(drop)),
+        ),
+    ];
+    client.cancel(&futures[0]);
+    let _ = (client.progress(), client.to_string(), format!("{futures:?}"));
+    if arriving.by_ref().count() > futures.len() {
+        return Some("more arrive than there are".to_string());
+    }
+    client.shutdown();
+    drop((futures, arriving, client));
+    what.into_iter().find(|(_, wrong)| *wrong).map(|(what, _)| what.to_string())
+}
+
+/// Forks many times while other threads use the client as much as they can.
+fn forks_at_work() {
+    for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let many = client.map(|x: u64| vec![x; 600], 0..20_u64).unwrap();
+                        let held = client.scatter(vec![1_u64; 2000]).unwrap();
+                        assert_eq!(client.gather(&many).unwrap().len(), 20);
+                        assert_eq!(client.as_completed(many).count(), 20);
+                        drop(held);
+                    }
+                });
+            }
+            for round in 0..60 {
+                let futures = client.map(|x: u64| vec![x; 600], 0..5_u64).unwrap();
+                let arriving = client.as_completed(futures.clone());
+                // SAFETY: the child goes on in this thread alone, as a program does that becomes a daemon.
+                match unsafe { nix::unistd::fork() }.unwrap() {
+                    ForkResult::Child => {
+                        let wrong = use_elsewhere(client.clone(), futures, arriving);
+                        if let Some(wrong) = &wrong {
+                            say(format!("in a fork: {wrong}"));
+                        }
+                        // SAFETY: it ends the process, and nothing of its parent's.
+                        unsafe { nix::libc::_exit(if wrong.is_none() { 42 } else { 1 }) };
+                    }
+                    ForkResult::Parent { child } => {
+                        let mut status = WaitStatus::StillAlive;
+                        let ended = comes_true(Duration::from_secs(5), || {
+                            status =
+                                nix::sys::wait::waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG)).unwrap();
+                            status != WaitStatus::StillAlive
+                        });
+                        if !ended || status != WaitStatus::Exited(child, 42) {
+                            say(format!("round {round} of {client}: {status:?}"));
+                            let _ = kill(child, Signal::SIGKILL);
+                            std::process::exit(1);
+                        }
+                        assert_eq!(client.gather(&futures).unwrap()[4], vec![4; 600]);
+                    }
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert!(client.deaths().unwrap().is_empty());
+    }
+    say("all have ended");
+}
+
+#[test]
+fn forks_that_are_made_while_other_threads_use_the_client_end_at_once() {
+    let _clean = Clean::start();
+    let mut host = Host::start("forks at work");
+    assert_eq!(host.hear(), "all have ended");
 }
 
 #[test]

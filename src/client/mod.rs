@@ -21,7 +21,7 @@ pub use future::{Awaited, Future, Status};
 pub use lowering::{Lowered, Lowering, Plan, PlanContext};
 pub use wait::{AsCompleted, WaitFor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::ThreadPool;
@@ -235,6 +235,14 @@ impl Client {
         Self::builder().cluster(name_or_path.as_ref()).build_async().await
     }
 
+    /// Whether this is the process it was made in. To be asked before any lock is touched.
+    fn check_origin(&self) -> Result<()> {
+        match self.0.backend.origin().reason() {
+            Some(reason) => Err(Error::Closed { reason }),
+            None => Ok(()),
+        }
+    }
+
     fn backend(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.0.backend)
     }
@@ -277,7 +285,7 @@ impl Client {
     /// The client that a task has of [`current_client`] is not the task's to close, since other tasks use what it stands
     /// for: there this does nothing but log a warning, in every mode.
     pub fn shutdown(&self) {
-        if !self.is_to_close() {
+        if self.check_origin().is_err() || !self.is_to_close() {
             return;
         }
         self.0.backend.shutdown();
@@ -294,7 +302,7 @@ impl Client {
 
     /// [`shutdown`](Self::shutdown) for async code: a thread of its own waits for the workers.
     pub async fn shutdown_async(&self) {
-        if !self.is_to_close() {
+        if self.check_origin().is_err() || !self.is_to_close() {
             return;
         }
         let backend = self.backend();

@@ -3,7 +3,7 @@
 //! A fork has copies of its parent's memory, and shares sockets, files and shared memory with it. Whatever it did with these
 //! would be done to its parent. Its own threads, which would do the work, are not there.
 
-use crate::host::report;
+use crate::host::{self, report};
 use nix::libc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,8 +21,8 @@ impl Origin {
         static FIRST: Once = Once::new();
         FIRST.call_once(|| {
             HERE.store(std::process::id(), Ordering::Relaxed);
-            // SAFETY: what is registered asks for a number and stores it.
-            let failed = unsafe { libc::pthread_atfork(None, None, Some(in_fork)) };
+            // SAFETY: what is registered takes locks that are had for moments only, and gives them back; it stores a number.
+            let failed = unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_fork)) };
             if failed != 0 {
                 report!(Debug, "forks are not noticed: {}", std::io::Error::from_raw_os_error(failed));
             }
@@ -44,6 +44,15 @@ impl Origin {
     }
 }
 
+unsafe extern "C" fn before_fork() {
+    host::before_fork();
+}
+
+unsafe extern "C" fn in_parent() {
+    host::after_fork(false);
+}
+
 unsafe extern "C" fn in_fork() {
+    host::after_fork(true);
     HERE.store(std::process::id(), Ordering::Relaxed);
 }
