@@ -275,10 +275,7 @@ fn use_elsewhere(
         ("explain", is_told(client.explain(&futures[0]).map(drop))),
         ("result", is_told(futures[1].result().map(drop))),
         ("wait", !futures[1].is_done()),
-        (
-            "another client",
-            Client::sync().compute(&delayed(|v: Vec<u64>| v.len()).call(&futures[2])).is_ok(),
-        ),
+        ("another client", Client::sync().compute(&delayed(|v: Vec<u64>| v.len()).call(&futures[2])).is_ok()),
     ];
     client.cancel(&futures[0]);
     let _ = (client.progress(), client.to_string(), format!("{futures:?}"));

@@ -320,6 +320,9 @@ impl Builder {
     }
 
     /// How long a cancelled or overdue task may go on before its worker is replaced. Default: 5 s.
+    ///
+    /// Meanwhile a spare thread runs others in its place. In the second half of that time its worker gets no new tasks, and is
+    /// replaced as soon as nothing else runs there.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = grace;
         self

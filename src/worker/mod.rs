@@ -32,7 +32,7 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::signals::on_sigterm;
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
+use crate::ipc::start::{NO_START, end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
 use crate::memory::machine::available_memory;
 use crate::memory::policy::Policy;
@@ -115,7 +115,7 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
         Err(reason) => {
             // The supervisor reads standard error; there is no other way to tell it.
             let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
-            exit_now(72)
+            exit_now(NO_START)
         }
     }
 }

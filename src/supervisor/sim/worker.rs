@@ -462,6 +462,10 @@ impl WorkerPage for SimPage {
         self.results.clone()
     }
 
+    fn reason(&self) -> Option<String> {
+        None
+    }
+
     fn is_robbed(&self) -> bool {
         self.robbed
     }
