@@ -30,6 +30,7 @@ mod behaviour {
     pub mod same;
     pub mod sharing;
     pub mod state;
+    mod unwanted;
 }
 mod common;
 

@@ -6,6 +6,7 @@ mod faults {
     mod crashes;
     pub(crate) mod descriptors;
     mod mistakes;
+    mod out_of_memory;
     mod printing;
 }
 
@@ -194,6 +195,59 @@ fn tasks_beside_a_killer_are_not_lost() {
     let others = client.submit_all(&delayed(|x: i64| x * x).map(0..500)).unwrap();
     assert_eq!(client.gather(&others).unwrap(), (0..500).map(|x| x * x).collect::<Vec<_>>());
     assert_eq!(killer.result().unwrap(), 42);
+}
+
+/// Sleeps for a second, and notes each start.
+fn sleeps_a_second(file: String, x: i64) -> i64 {
+    note(&file, "starts");
+    std::thread::sleep(Duration::from_secs(1));
+    x + 1
+}
+
+/// A worker of four threads, one task that ends the process, and three that do not.
+fn its_neighbours_have_their_results(how: &str, cause: impl Fn(&DeathCause) -> bool) {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(4).forward_output(false).build().unwrap();
+    let dir = directory();
+    let innocent: Vec<_> = (0..3)
+        .map(|i| client.submit(&delayed(sleeps_a_second).call(path(&dir, &format!("innocent-{i}")), i)).unwrap())
+        .collect();
+    until("they run", || (0..3).all(|i| !notes(&path(&dir, &format!("innocent-{i}"))).is_empty()));
+    let runs = path(&dir, "guilty");
+    let guilty = client.submit(&delayed(dies).call(&*runs, 1000, how)).unwrap();
+    assert_eq!(client.gather(&innocent).unwrap(), [1, 2, 3], "{how}");
+    let error = guilty.result_timeout(LONG).unwrap_err();
+    let Cause::WorkerDied(records) = task_error(&error).cause() else { panic!("{how}: {error}") };
+    assert_eq!(records.len(), 3, "{how}: {error}");
+    assert!(error.to_string().contains("lost its worker 3 time(s)"), "{error}");
+    for record in records {
+        assert!(cause(&record.cause), "{how}: {record}");
+        assert_eq!(record.running, [guilty.key()], "{how}: it was the only suspect");
+    }
+    assert_eq!(notes(&runs).len(), 4, "{how}: once beside others, and three times by itself");
+    (0..3).for_each(|i| assert_eq!(notes(&path(&dir, &format!("innocent-{i}"))).len(), 2, "{how}"));
+    works(&client);
+}
+
+#[test]
+fn a_task_that_exits_costs_its_neighbours_no_result() {
+    its_neighbours_have_their_results("exit", |cause| *cause == DeathCause::Exited(3));
+}
+
+#[test]
+fn a_task_that_aborts_costs_its_neighbours_no_result() {
+    its_neighbours_have_their_results("abort", |cause| *cause == DeathCause::Signal(Signal::SIGABRT as i32));
+}
+
+#[test]
+fn a_task_that_segfaults_costs_its_neighbours_no_result() {
+    its_neighbours_have_their_results("SIGSEGV", |cause| *cause == DeathCause::Signal(Signal::SIGSEGV as i32));
+}
+
+#[test]
+fn a_task_that_overflows_its_stack_costs_its_neighbours_no_result() {
+    let killed = |cause: &DeathCause| matches!(cause, DeathCause::Signal(_));
+    its_neighbours_have_their_results("overflow", killed);
 }
 
 #[test]

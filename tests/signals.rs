@@ -5,14 +5,16 @@ mod common;
 
 use common::*;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
-use nix::unistd::Pid;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{ForkResult, Pid};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use swath::{Client, MemoryLimit, WaitFor, delayed};
+use swath::{Buffer, Client, Error, Future, MemoryLimit, WaitFor, delayed};
 
 /// What a terminal, a service manager or a session's end sends to a whole group, and the program is free to handle.
 const TO_GROUPS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -190,7 +192,166 @@ fn roles() {
             assert_eq!(client.compute(&delayed(terminated).call()).unwrap(), Some(15));
             say("so it is");
         }
+        "forks" => forks(),
+        "forks at work" => forks_at_work(),
         other => panic!("no role {other}"),
+    }
+}
+
+/// Uses clients of each mode in a fork, and then in the parent.
+fn forks() {
+    let parent = std::process::id();
+    for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
+        let make = delayed(|x: u8| Buffer::from(vec![x; 1 << 20]));
+        let held = client.submit(&make.call(7)).unwrap();
+        let here = held.result().unwrap();
+        let there = client.submit(&make.call(8)).unwrap();
+        let is_sync = is_sync(&client);
+        // Many are under way, so that some thread is at work when the process forks.
+        let sleeps = |x: u64| std::thread::sleep(Duration::from_millis(x));
+        let slow = if is_sync { Vec::new() } else { client.map(sleeps, vec![2; 200]).unwrap() };
+        // SAFETY: the child goes on in this thread alone, as a program does that becomes a daemon.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Child => {
+                let began = Instant::now();
+                let is_told = |result: Result<(), swath::Error>| {
+                    let text = result.err().map_or_else(|| "it works".to_string(), |e| e.to_string());
+                    let words = format!("made in process {parent}, used in its fork {}", std::process::id());
+                    assert!(text.contains(&words), "{text}");
+                };
+                is_told(client.compute(&delayed(inc).call(1)).map(drop));
+                is_told(client.submit(&delayed(inc).call(1)).map(drop));
+                is_told(client.map(inc, 0..3_i64).map(drop));
+                is_told(client.scatter(vec![1, 2, 3]).map(drop));
+                is_told(client.workers().map(drop));
+                if !is_sync {
+                    is_told(client.gather(&slow).map(drop));
+                    is_told(slow[199].result().map(drop));
+                    assert_eq!(client.as_completed(slow).count(), 200);
+                }
+                assert_eq!(here[77], 7);
+                client.shutdown();
+                drop((held, here, there, client));
+                assert_eq!(Client::threads(1).compute(&delayed(inc).call(1)).unwrap(), 2);
+                assert_eq!(processes(1, 1).compute(&delayed(inc).call(1)).unwrap(), 2);
+                assert!(began.elapsed() < LONG / 2);
+                // SAFETY: it ends the process, and nothing of its parent's.
+                unsafe { nix::libc::_exit(42) };
+            }
+            ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).unwrap();
+                assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 42));
+                assert!(here.iter().all(|x| *x == 7), "nobody has given its memory back");
+                assert_eq!(there.result().unwrap()[5], 8);
+                assert_eq!(client.gather(&slow).unwrap().len(), slow.len());
+                assert_eq!(client.compute(&make.call(9)).unwrap()[3], 9);
+                assert!(client.deaths().unwrap().is_empty());
+            }
+        }
+    }
+    say("both go on");
+}
+
+/// What a fork does with a client of its parent and what came of it. Gives what went wrong.
+fn use_elsewhere(
+    client: Client,
+    futures: Vec<Future<Vec<u64>>>,
+    mut arriving: swath::AsCompleted<Vec<u64>>,
+) -> Option<String> {
+    let is_told = |result: Result<(), Error>| match result {
+        Err(Error::Closed { reason }) => !reason.contains("used in its fork"),
+        Err(error) => !error.to_string().contains("used in its fork"),
+        Ok(()) => true,
+    };
+    let what = [
+        ("compute", is_told(client.compute(&delayed(inc).call(1)).map(drop))),
+        ("submit", is_told(client.submit(&delayed(inc).call(1)).map(drop))),
+        ("map", is_told(client.map(inc, 0..3_i64).map(drop))),
+        ("scatter", is_told(client.scatter(vec![1; 100_000]).map(drop))),
+        ("workers", is_told(client.workers().map(drop))),
+        ("events", is_told(client.events().map(drop))),
+        ("gather", is_told(client.gather(&futures).map(drop))),
+        ("retry", is_told(client.retry(&futures[0]).map(drop))),
+        ("explain", is_told(client.explain(&futures[0]).map(drop))),
+        ("result", is_told(futures[1].result().map(drop))),
+        ("wait", !futures[1].is_done()),
+        ("another client", Client::sync().compute(&delayed(|v: Vec<u64>| v.len()).call(&futures[2])).is_ok()),
+    ];
+    client.cancel(&futures[0]);
+    let _ = (client.progress(), client.to_string(), format!("{futures:?}"));
+    if arriving.by_ref().count() > futures.len() {
+        return Some("more arrive than there are".to_string());
+    }
+    client.shutdown();
+    drop((futures, arriving, client));
+    what.into_iter().find(|(_, wrong)| *wrong).map(|(what, _)| what.to_string())
+}
+
+/// Forks many times while other threads use the client as much as they can.
+fn forks_at_work() {
+    for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let many = client.map(|x: u64| vec![x; 600], 0..20_u64).unwrap();
+                        let held = client.scatter(vec![1_u64; 2000]).unwrap();
+                        assert_eq!(client.gather(&many).unwrap().len(), 20);
+                        assert_eq!(client.as_completed(many).count(), 20);
+                        drop(held);
+                    }
+                });
+            }
+            for round in 0..60 {
+                let futures = client.map(|x: u64| vec![x; 600], 0..5_u64).unwrap();
+                let arriving = client.as_completed(futures.clone());
+                // SAFETY: the child goes on in this thread alone, as a program does that becomes a daemon.
+                match unsafe { nix::unistd::fork() }.unwrap() {
+                    ForkResult::Child => {
+                        let wrong = use_elsewhere(client.clone(), futures, arriving);
+                        if let Some(wrong) = &wrong {
+                            say(format!("in a fork: {wrong}"));
+                        }
+                        // SAFETY: it ends the process, and nothing of its parent's.
+                        unsafe { nix::libc::_exit(if wrong.is_none() { 42 } else { 1 }) };
+                    }
+                    ForkResult::Parent { child } => {
+                        let mut status = WaitStatus::StillAlive;
+                        let ended = comes_true(Duration::from_secs(5), || {
+                            status =
+                                nix::sys::wait::waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG)).unwrap();
+                            status != WaitStatus::StillAlive
+                        });
+                        if !ended || status != WaitStatus::Exited(child, 42) {
+                            say(format!("round {round} of {client}: {status:?}"));
+                            let _ = kill(child, Signal::SIGKILL);
+                            std::process::exit(1);
+                        }
+                        assert_eq!(client.gather(&futures).unwrap()[4], vec![4; 600]);
+                    }
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert!(client.deaths().unwrap().is_empty());
+    }
+    say("all have ended");
+}
+
+#[test]
+fn forks_that_are_made_while_other_threads_use_the_client_end_at_once() {
+    let _clean = Clean::start();
+    let mut host = Host::start("forks at work");
+    assert_eq!(host.hear(), "all have ended");
+}
+
+#[test]
+fn a_client_is_closed_in_a_fork_of_its_process_and_goes_on_in_that() {
+    let _clean = Clean::start();
+    for _ in 0..5 {
+        let mut host = Host::start("forks");
+        assert_eq!(host.hear(), "both go on");
     }
 }
 

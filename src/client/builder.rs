@@ -412,12 +412,18 @@ impl Builder {
     }
 
     /// How long a cancelled or overdue task may go on before its worker is replaced. Default: 5 s.
+    ///
+    /// Meanwhile a spare thread runs others in its place. In the second half of that time its worker gets no new tasks, and is
+    /// replaced as soon as nothing else runs there.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = grace;
         self
     }
 
-    /// On how many dying workers (at least one) a task may have been running before it fails. Default: 3.
+    /// With how many dying workers (at least one) a task fails that was the only one running there. Default: 3.
+    ///
+    /// A death under several tasks counts against none of them. Each runs again with no other beside it in its worker, which
+    /// shows who ends workers: so a task never fails because of its neighbours.
     pub fn allowed_deaths(mut self, deaths: u32) -> Self {
         self.allowed_deaths = deaths;
         self

@@ -43,6 +43,7 @@ impl Client {
 
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
     pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
+        self.check_origin()?;
         let pure = self.0.pure.lock();
         // The drop of the last handle of a result, or of its submission, runs other code, so it must not happen under the lock.
         let unused = RefCell::new(Vec::new());
@@ -392,6 +393,7 @@ impl Client {
             .into_iter()
             .map(|v| (Value::new(v), CodecOf::<T>::CODEC, TaskLabel::plain(record, serial_hash(record))))
             .collect();
+        self.check_origin()?;
         let backend = self.backend();
         if let Some(room) = backend.room() {
             room.wait()?;

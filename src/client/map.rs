@@ -170,6 +170,7 @@ impl Client {
     }
 
     fn submit_map<R: Data>(&self, mut map: MapTasks, permit: Permit) -> Result<Vec<Future<R>>> {
+        self.check_origin()?;
         map.priority = self.1;
         let mut futures = Vec::new();
         self.noted(permit, map.len(), || {

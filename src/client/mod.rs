@@ -25,7 +25,7 @@ pub use future::{Awaited, Future, Status};
 pub use lowering::{Lowered, Lowering, Plan, PlanContext};
 pub use wait::{AsCompleted, WaitFor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::ThreadPool;
@@ -132,7 +132,10 @@ impl PureResults {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.owner {
+        if self.backend.origin().is_elsewhere() {
+            // What it stands for is another process's: it is left as it is.
+            std::mem::forget(Arc::clone(&self.backend));
+        } else if self.owner {
             self.close();
         }
     }
@@ -261,6 +264,14 @@ impl Client {
         Self::builder().cluster(name_or_path.as_ref()).build_async().await
     }
 
+    /// Whether this is the process it was made in. To be asked before any lock is touched.
+    fn check_origin(&self) -> Result<()> {
+        match self.0.backend.origin().reason() {
+            Some(reason) => Err(Error::Closed { reason }),
+            None => Ok(()),
+        }
+    }
+
     fn backend(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.0.backend)
     }
@@ -304,7 +315,7 @@ impl Client {
     /// The client that a task has of [`current_client`] is not the task's to close, since other tasks use what it stands
     /// for: there this does nothing but log a warning, in every mode.
     pub fn shutdown(&self) {
-        if !self.is_to_close() {
+        if self.check_origin().is_err() || !self.is_to_close() {
             return;
         }
         self.0.close();
@@ -321,7 +332,7 @@ impl Client {
 
     /// [`shutdown`](Self::shutdown) for async code: a thread of its own waits for the workers.
     pub async fn shutdown_async(&self) {
-        if !self.is_to_close() {
+        if self.check_origin().is_err() || !self.is_to_close() {
             return;
         }
         let inner = Arc::clone(&self.0);

@@ -72,6 +72,11 @@ impl<T> AsCompleted<T> {
         Self { left: futures.len(), futures: futures.into_iter().map(Some).collect(), arrivals }
     }
 
+    /// In a fork all are done at once, as each is an error there.
+    fn if_elsewhere(&self) -> Option<usize> {
+        self.arrivals.is_elsewhere().then(|| self.futures.iter().position(Option::is_some)).flatten()
+    }
+
     fn hand_out(&mut self, place: usize) -> Option<Future<T>> {
         self.left -= 1;
         self.futures[place].take()
@@ -82,7 +87,10 @@ impl<T> AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let place = poll_waiting(|cx| self.arrivals.poll(cx.waker())).await;
+        let place = match self.if_elsewhere() {
+            Some(place) => place,
+            None => poll_waiting(|cx| self.arrivals.poll(cx.waker())).await,
+        };
         self.hand_out(place)
     }
 }
@@ -94,7 +102,7 @@ impl<T> Iterator for AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let place = self.arrivals.pop(None)?;
+        let place = self.if_elsewhere().or_else(|| self.arrivals.pop(None))?;
         self.hand_out(place)
     }
 

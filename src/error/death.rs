@@ -1,7 +1,7 @@
 //! What is known about the death of a worker process.
 
 use super::LogLine;
-use crate::ipc::start::NO_WORKER;
+use crate::ipc::start::{self, NO_WORKER};
 use crate::machine::AvailableMemory;
 use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,8 @@ pub enum DeathCause {
     /// Nothing is known.
     #[default]
     Unknown,
+    /// It could not go on as a worker, for this reason, and ended itself: a message could not be sent, for example.
+    GaveUp(String),
 }
 
 impl DeathCause {
@@ -118,7 +120,11 @@ impl fmt::Display for DeathCause {
             Self::Exited(NO_WORKER) => {
                 f.write_str("did not become a worker, but ran its program as far as to build a client")
             }
-            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Exited(code) => {
+                write!(f, "exited with code {code}")?;
+                // A task may exit with that, too.
+                start::meaning(*code).map_or(Ok(()), |meaning| write!(f, ", as a worker does that {meaning}"))
+            }
             Self::Signal(n) => match nix::sys::signal::Signal::try_from(*n) {
                 Ok(s) => write!(f, "killed by {s}"),
                 Err(_) => write!(f, "killed by signal {n}"),
@@ -150,6 +156,7 @@ impl fmt::Display for DeathCause {
             Self::Unheard(why) => write!(f, "was replaced because what it sent could not be taken in: {why}"),
             Self::Init(why) => write!(f, "was not set up: its `worker_init` {why}"),
             Self::Unknown => write!(f, "ended for an unknown reason"),
+            Self::GaveUp(reason) => write!(f, "ended itself: {reason}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a task has no result: which task, where it ran, and what happened.
 
-use super::death::DeathRecord;
+use super::death::{DeathCause, DeathRecord};
 use super::name::TaskName;
 use super::returned::ReturnedError;
 use crate::task::Data;
@@ -237,6 +237,14 @@ impl fmt::Display for Cause {
             }
             Self::MemoryLimit { limit, peak, records } => {
                 let (limit, peak) = (HumanBytes(*limit), HumanBytes(*peak));
+                if records.last().is_some_and(|record| record.cause == DeathCause::OutOfMemory) {
+                    write!(
+                        f,
+                        "needs more memory than the machine, or a control group, has, also when nothing else runs: "
+                    )?;
+                    write!(f, "{peak} were seen in use; make it smaller pieces, or give it more")?;
+                    return records.iter().try_for_each(|record| write!(f, "; {record}"));
+                }
                 write!(f, "needs more memory than a worker has, also when it runs alone: {peak} were seen in use of ")?;
                 write!(f, "{limit}; raise `memory_limit`, or make it smaller pieces")?;
                 records.iter().try_for_each(|record| write!(f, "; {record}"))

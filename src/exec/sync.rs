@@ -9,6 +9,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
 use crate::ipc::clock::ticks;
+use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
@@ -39,6 +40,7 @@ pub(crate) struct SyncExecutor {
     closed: AtomicBool,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
+    origin: Origin,
 }
 
 struct SyncScope {
@@ -75,6 +77,9 @@ type Done = std::result::Result<Value, TaskError>;
 
 impl SyncExecutor {
     fn check_open(&self) -> Result<()> {
+        if let Some(reason) = self.origin.reason() {
+            return Err(Error::Closed { reason });
+        }
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
@@ -97,6 +102,7 @@ impl SyncExecutor {
             total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             encodes,
+            origin: Origin::here(),
         })
     }
 
@@ -306,6 +312,9 @@ impl Backend for SyncExecutor {
     }
 
     fn ask(&self, question: Question) -> Reply {
+        if let Some(reason) = self.origin.reason() {
+            return Reply::ready(Err(Error::Closed { reason }));
+        }
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
@@ -324,5 +333,9 @@ impl Backend for SyncExecutor {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin
     }
 }

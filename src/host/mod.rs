@@ -7,10 +7,12 @@
 //!
 //! In a process without a supervisor, [`report!`] is what `log`'s own macros are: a worker's log lines carry the task.
 
+mod fork;
 mod output;
 mod queue;
 mod record;
 
+pub(crate) use fork::{after_fork, before_fork};
 pub(crate) use output::{count_lines, forward};
 pub(crate) use record::{Origin, log_record};
 

@@ -71,16 +71,12 @@ pub(super) fn is_own_thread() -> bool {
 
 impl<T: Item> Queue<T> {
     pub(super) const fn new(name: &'static str, room: usize, serve: fn(T)) -> Self {
-        let state = State {
-            items: VecDeque::new(),
-            size: 0,
-            dropped: None,
-            runs: false,
-            serves: false,
-            served: 0,
-            moved: None,
-        };
-        Self { name, room, serve, state: Mutex::new(state), changed: Condvar::new() }
+        Self { name, room, serve, state: Mutex::new(State::EMPTY), changed: Condvar::new() }
+    }
+
+    /// Lets nobody else use it until what this gives is dropped.
+    pub(super) fn hold(&self) -> Held<'_, T> {
+        Held(self.state.lock())
     }
 
     /// Puts an item behind the others, or drops it if there is no room. Waits for nothing. The answer is how long whoever
@@ -151,7 +147,20 @@ impl<T: Item> Queue<T> {
     }
 }
 
+/// A queue while its process forks.
+pub(super) struct Held<'a, T: Item>(MutexGuard<'a, State<T>>);
+
+impl<T: Item> Held<'_, T> {
+    /// In the fork: it has no thread, and what waits is its parent's.
+    pub(super) fn begin_anew(&mut self) {
+        *self.0 = State::EMPTY;
+    }
+}
+
 impl<T: Item> State<T> {
+    const EMPTY: Self =
+        Self { items: VecDeque::new(), size: 0, dropped: None, runs: false, serves: false, served: 0, moved: None };
+
     fn put(&mut self, item: T) {
         self.size += item.size();
         let left = match self.items.back_mut() {

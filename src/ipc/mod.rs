@@ -13,6 +13,7 @@ pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod event_loop;
 pub(crate) mod file_limit;
+pub(crate) mod fork;
 pub(crate) mod frame;
 pub(crate) mod ledger;
 pub(crate) mod out_of_band;

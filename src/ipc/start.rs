@@ -39,6 +39,24 @@ static MUST_CALL_INIT: AtomicBool = AtomicBool::new(false);
 pub(crate) const NO_WORKER: i32 = 75;
 /// How a process exits that a task has forked and that would act for its worker.
 const FORK: i32 = 74;
+/// How a process exits that was to become a worker a second time, one without a socket to its supervisor, one that cannot
+/// start as a worker, and one that can no more tell its supervisor anything, or understand it.
+const TWICE: i32 = 70;
+const NO_SOCKET: i32 = 71;
+pub(crate) const NO_START: i32 = 72;
+pub(crate) const UNHEARD: i32 = 73;
+
+/// What a worker says with a code that it exits with.
+pub(crate) fn meaning(code: i32) -> Option<&'static str> {
+    Some(match code {
+        TWICE => "was to become one twice",
+        NO_SOCKET => "has no connection to its supervisor",
+        NO_START => "cannot start, and says why on standard error",
+        UNHEARD => "can no more tell its supervisor anything, or understand it",
+        FORK => "a task had forked, where that came out of the task",
+        _ => return None,
+    })
+}
 
 /// What the loader calls before `main`, with the arguments of `main`.
 pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
@@ -125,7 +143,7 @@ pub(crate) fn end_missed() -> ! {
 fn become_worker<R: Roles>() -> ! {
     static ONCE: AtomicBool = AtomicBool::new(false);
     if ONCE.swap(true, Ordering::AcqRel) {
-        exit_now(70);
+        exit_now(TWICE);
     }
     let page = std::env::var(PAGE).ok().and_then(|name| name.parse().ok());
     signals::survive_writes();
@@ -133,7 +151,7 @@ fn become_worker<R: Roles>() -> ! {
     adopt_orphans();
     match take_stdin() {
         Ok(socket) => R::worker(socket, page),
-        Err(_) => exit_now(71),
+        Err(_) => exit_now(NO_SOCKET),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::graph::wire::{Wired, argument_error};
 use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
+use crate::ipc::fork::Origin;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
 use crate::message::question::{Ask, Explain};
@@ -146,6 +147,7 @@ pub(crate) struct Remote {
     pub(crate) counters: Counters,
     closed: Mutex<Option<Closing>>,
     shut: AtomicBool,
+    origin: Origin,
 }
 
 impl Remote {
@@ -168,10 +170,15 @@ impl Remote {
             counters: Counters::default(),
             closed: Mutex::new(None),
             shut: AtomicBool::new(false),
+            origin: Origin::here(),
         })
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
+        // Before any lock: another thread may have had it when the process was forked.
+        if let Some(reason) = self.origin.reason() {
+            return Err(Error::Closed { reason });
+        }
         match &*self.closed.lock() {
             Some(closing) => Err(closing.error()),
             None => Ok(()),
@@ -383,6 +390,9 @@ impl Backend for Remote {
     }
 
     fn describe(&self) -> String {
+        if let Some(reason) = self.origin.reason() {
+            return format!("processes client, closed: {reason}");
+        }
         match &*self.closed.lock() {
             None => format!("{}, running", self.description),
             Some(closing) => format!("{}, closed: {}", self.description, closing.reason),
@@ -390,11 +400,13 @@ impl Backend for Remote {
     }
 
     fn room(&self) -> Option<Reply<()>> {
-        self.uplink.room()
+        if self.origin.is_elsewhere() { None } else { self.uplink.room() }
     }
 
     fn poll(&self) {
-        self.uplink.poll();
+        if !self.origin.is_elsewhere() {
+            self.uplink.poll();
+        }
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
@@ -463,6 +475,9 @@ impl Backend for Remote {
     }
 
     fn release(&self, submission: &Submission, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let Some(task_map) = submission.task_map() else { return };
         let outputs = task_map.drop_outputs(indices, Dropped::Released);
         if outputs.is_empty() {
@@ -476,6 +491,9 @@ impl Backend for Remote {
     }
 
     fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let outputs = submission
             .task_map()
             .map(|task_map| task_map.drop_outputs(indices, Dropped::Cancelled))
@@ -507,10 +525,10 @@ impl Backend for Remote {
     }
 
     fn ask(&self, question: Question) -> Reply {
-        let reply = Reply::new();
         if let Err(e) = self.check_open() {
             return Reply::ready(Err(e));
         }
+        let reply = Reply::new();
         if let Question::Scale(n) = question
             && (1..=MOST_WORKERS).contains(&n)
         {
@@ -543,13 +561,17 @@ impl Backend for Remote {
 
     fn shutdown(&self) {
         // Also where the supervisor has given up already: it still has to end.
-        if !self.shut.swap(true, Ordering::AcqRel) {
+        if !self.origin.is_elsewhere() && !self.shut.swap(true, Ordering::AcqRel) {
             self.uplink.close();
             self.close(SHUT_DOWN);
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.closed.lock().is_some()
+        self.check_open().is_err()
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::job::{Job, KINDS, State, TaskRef, flag};
+use super::ready::Isolation;
 use super::worker::{Leaving, Worker};
 #[cfg(test)]
 use crate::ids::JobId;
@@ -174,7 +175,10 @@ impl Scheduler {
                 worker: name(worker),
                 ahead: job.is_ahead(r.index),
                 failed_runs: job.tries.get(&r.index).map_or(0, |n| *n),
-                lost_workers: job.deaths.get(&r.index).map_or(0, |deaths| deaths.len() as u32),
+                lost_workers: job
+                    .deaths
+                    .get(&r.index)
+                    .map_or(0, |deaths| (deaths.counted.len() + deaths.shared.len()) as u32),
             },
             State::Done { value, .. } | State::Lent { value, .. } => {
                 let value = &job.values[value];
@@ -209,8 +213,11 @@ impl Scheduler {
         if open.is_empty() {
             return Why::WorkersLeaving;
         }
-        if rule.is_some_and(|rule| rule.alone) {
-            return Why::Alone;
+        match rule.map_or(Isolation::None, |rule| rule.isolation) {
+            Isolation::None => {}
+            Isolation::Suspect | Isolation::Culprit => return Why::Suspect,
+            Isolation::Worker => return Why::Alone,
+            Isolation::Cluster => return Why::AloneEverywhere,
         }
         let memory = rule.map_or(0, |rule| rule.memory);
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {

@@ -1,6 +1,6 @@
 //! A job and the states of its tasks.
 
-use super::ready::{Lane, ReadyLanes};
+use super::ready::{Isolation, Lane, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::{Cause, DeathRecord};
 use crate::fairness::{Attained, Place, Program};
@@ -129,8 +129,8 @@ pub(super) mod flag {
     pub(in super::super) const SHARED: u16 = 128;
     /// It waits, but an input has failed: it fails when the others have ended.
     pub(in super::super) const DOOMED: u16 = 256;
-    /// A worker ran out of memory under it: it runs with nothing beside it.
-    pub(in super::super) const ALONE: u16 = 512;
+    /// It runs with nothing beside it.
+    pub(in super::super) const ISOLATED: u16 = 512;
     /// It is a part of the result of the task it depends on, and does not run itself.
     pub(in super::super) const PART: u16 = 1024;
     /// Its result is taken apart: its dependents are the parts, and it has no value itself.
@@ -256,6 +256,18 @@ pub(super) struct ExternalInput {
     pub(super) uses: u32,
 }
 
+/// The deaths of workers that a task may have caused.
+#[derive(Debug, Default)]
+pub(super) struct Deaths {
+    /// Those that count against it: it was the only suspect.
+    pub(super) counted: Vec<DeathRecord>,
+    /// Those of which others were suspects, too.
+    pub(super) shared: Vec<DeathRecord>,
+    /// Its worker was encoding or dropping its result once: that is to be sent with the word of its end, so that the code of
+    /// that runs while nothing else does.
+    pub(super) of_result: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
@@ -285,10 +297,10 @@ pub(super) struct Job {
     /// Doomed tasks, of which an input has failed: at most so many of their other inputs have not ended. When as many have,
     /// it is found out from scratch; so a task with many failing inputs is not looked at anew for each of them.
     pub(super) open: LazyMap<u32, u32>,
-    /// The lanes of the tasks that are to run alone.
-    pub(super) alone: LazyMap<u32, u32>,
-    /// The workers that died under a task.
-    pub(super) deaths: LazyMap<u32, Vec<DeathRecord>>,
+    /// The lanes of the tasks that are isolated.
+    pub(super) isolated: LazyMap<u32, u32>,
+    /// The workers that died under a task. Where there is an entry, it is under suspicion.
+    pub(super) deaths: LazyMap<u32, Deaths>,
     pub(super) claims: u32,
     /// Externals of other jobs that name a task of this one.
     pub(super) refs: u32,
@@ -339,13 +351,20 @@ impl Job {
         if old == State::Ready {
             ready.total -= 1;
             let lane = if laned { self.lane_of(index) } else { 0 };
-            self.lanes[lane as usize].leave(index);
+            let lane = &mut self.lanes[lane as usize];
+            lane.leave(index);
+            if laned {
+                ready.count(lane.isolation(), false);
+            }
         }
         if state == State::Ready {
             ready.total += 1;
             let at = if laned { self.lane_of(index) } else { 0 };
             let lane = &mut self.lanes[at as usize];
             lane.enter(index);
+            if laned {
+                ready.count(lane.isolation(), true);
+            }
             if !lane.listed {
                 self.list(at, ready);
             }
@@ -454,12 +473,27 @@ impl Job {
         if !task.has(flag::LANED) {
             return 0;
         }
-        if task.has(flag::ALONE)
-            && let Some(&lane) = self.alone.get(&index)
+        if task.has(flag::ISOLATED)
+            && let Some(&lane) = self.isolated.get(&index)
         {
             return lane;
         }
+        self.options_lane(index)
+    }
+
+    /// The lane that the options of a task put it in.
+    pub(super) fn options_lane(&self, index: u32) -> u32 {
+        if !self.tasks[index as usize].has(flag::OPTIONS) {
+            return 0;
+        }
         self.option_entry(index).map_or(0, |at| self.option_lanes[at])
+    }
+
+    pub(super) fn isolation(&self, index: u32) -> Isolation {
+        if !self.tasks[index as usize].has(flag::ISOLATED) {
+            return Isolation::None;
+        }
+        self.lanes[self.lane_of(index) as usize].isolation()
     }
 
     pub(super) fn retries(&self, index: u32) -> u32 {
@@ -490,16 +524,20 @@ impl Job {
     }
 
     pub(super) fn next_ready(&mut self, lane: u32) -> Option<u32> {
-        let (tasks, alone) = (&self.tasks, &self.alone);
+        let (tasks, isolated) = (&self.tasks, &self.isolated);
         if lane == 0 {
             self.lanes[0].next(|i| {
                 let task = &tasks[i as usize];
                 task.state == State::Ready && !task.has(flag::LANED)
             })
         } else {
-            // Its first lane still lists a task that is to run alone.
-            let elsewhere = |i: u32| tasks[i as usize].has(flag::ALONE) && alone.get(&i) != Some(&lane);
-            self.lanes[lane as usize].next(|i| tasks[i as usize].state == State::Ready && !elsewhere(i))
+            // A lane that a task was in before may still list it.
+            let of_isolated = self.lanes[lane as usize].rule.as_ref().is_some_and(|rule| rule.is_isolated());
+            let is_here = |i: u32| match tasks[i as usize].has(flag::ISOLATED) {
+                true => isolated.get(&i) == Some(&lane),
+                false => !of_isolated,
+            };
+            self.lanes[lane as usize].next(|i| tasks[i as usize].state == State::Ready && is_here(i))
         }
     }
 

@@ -32,6 +32,7 @@ impl Scheduler {
     pub(crate) fn worker_retiring(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.find(id) else { return };
         let w = &mut self.workers[worker];
+        w.deaf = false;
         if w.leaving == Leaving::No {
             w.leaving = Leaving::Draining { asked_back: false };
         }
@@ -48,8 +49,8 @@ impl Scheduler {
                     hopeless.extend(members.map(|&index| TaskRef { job: job.slot, index }));
                 }
             }
-            let alone = job.alone.iter().filter(|(_, lane)| job.lanes[**lane as usize].infeasible.is_some());
-            hopeless.extend(alone.map(|(&index, _)| TaskRef { job: job.slot, index }));
+            let isolated = job.isolated.iter().filter(|(_, lane)| job.lanes[**lane as usize].infeasible.is_some());
+            hopeless.extend(isolated.map(|(&index, _)| TaskRef { job: job.slot, index }));
         }
         self.fleet = Some(fleet);
         for r in hopeless {
@@ -66,6 +67,9 @@ impl Scheduler {
         let Some(index) = self.workers.find(worker) else { return };
         let w = &mut self.workers[index];
         w.blocked = w.blocked.saturating_add_signed(delta).min(w.in_flight());
+        if delta > 0 {
+            w.stay_if_deaf();
+        }
     }
 
     /// Whether a worker has been sent that attempt, and no word of its end has come.
@@ -90,23 +94,14 @@ impl Scheduler {
         })
     }
 
-    /// These may have ended a worker, though others are more likely to have done so. It does not count against them, but
-    /// when they run again, that will be told from others.
-    pub(crate) fn suspect(&mut self, tasks: &[TaskId]) {
-        for &task in tasks {
-            if let Some(r) = self.jobs.find_task(task) {
-                self.jobs[r.job].deaths.or_default(r.index);
-            }
-        }
-    }
-
-    /// A worker has ended. These tasks, which it ran or whose results it handled, are `blamed`, unless it was ended for a
+    /// A worker has ended. These tasks, which it ran or whose results it handled, are suspects, unless it was ended for a
     /// cancelled task; what it had queued is not. Values only it held are computed again where they are needed.
-    pub(crate) fn worker_lost(&mut self, id: WorkerId, blamed: &[TaskId], record: DeathRecord) {
+    pub(crate) fn worker_lost(&mut self, id: WorkerId, suspects: &[TaskId], record: DeathRecord) {
         let Some(worker) = self.workers.find(id) else { return };
         let flight: Vec<(TaskRef, u32)> = self.workers[worker].flight.with_estimates().collect();
         let zombies = std::mem::take(&mut self.workers[worker].zombies);
-        let blame = !self.workers[worker].killed;
+        let suspects = if self.workers[worker].killed { &[] } else { suspects };
+        let verdict = self.verdict(id, suspects, &record);
 
         // First only bring all states in line with what is left; nothing is started or failed before that is so.
         let mut hopeless = Vec::new();
@@ -116,8 +111,8 @@ impl Scheduler {
                 continue;
             }
             self.lose(r);
-            if blame && blamed.contains(&self.jobs[r.job].task_id(r.index)) {
-                hopeless.extend(self.blame(r, &record).map(|cause| (r, cause)));
+            if verdict.is_about(self.jobs[r.job].task_id(r.index)) {
+                hopeless.extend(self.blame(r, &verdict, true).map(|cause| (r, cause)));
             }
         }
         for &(r, estimate) in &flight {
@@ -139,8 +134,8 @@ impl Scheduler {
                 continue;
             }
             let task = self.jobs[r.job].task_id(r.index);
-            let guilty = blame && blamed.contains(&task);
-            if let Some(cause) = guilty.then(|| self.blame(r, &record)).flatten() {
+            let is_suspect = verdict.is_about(task);
+            if let Some(cause) = is_suspect.then(|| self.blame(r, &verdict, false)).flatten() {
                 self.fail_dead(r, &record, cause);
                 continue;
             }
@@ -254,7 +249,7 @@ impl Scheduler {
         }
         match result {
             Ok(payload) => {
-                job.deaths.remove(&r.index);
+                job.absolve(r.index);
                 if let State::Done { value, .. } = job.state(r.index) {
                     job.values[value].payload = Some(payload);
                 }
@@ -317,9 +312,13 @@ impl Scheduler {
     /// Time has passed: overdue tasks fail or are repeated, and workers that ignore a cancellation are ended.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.now = self.now.max(now);
-        let now = self.now;
+        let (now, grace) = (self.now, self.config.cancel_grace);
         let mut overdue = Vec::new();
         for w in self.workers.iter_mut() {
+            if w.deaf_at(grace).is_some_and(|at| at <= now) {
+                w.deaf = true;
+                w.leaving = Leaving::Draining { asked_back: false };
+            }
             overdue.extend(w.deadlines.iter().filter(|(at, _)| *at <= now).map(|(_, r)| *r));
             if !w.killed && w.zombies.iter().any(|z| z.kill_at.is_some_and(|at| at <= now)) {
                 w.killed = true;
@@ -348,7 +347,7 @@ impl Scheduler {
         workers
             .flat_map(|w| {
                 let kills = w.zombies.iter().filter(|_| !w.killed).filter_map(|z| z.kill_at);
-                w.deadlines.iter().map(|(at, _)| *at).chain(kills)
+                w.deadlines.iter().map(|(at, _)| *at).chain(kills).chain(w.deaf_at(self.config.cancel_grace))
             })
             .min()
     }
@@ -363,7 +362,7 @@ impl Scheduler {
             .collect();
         for worker in leaving {
             if let Leaving::Draining { asked_back } = self.workers[worker].leaving {
-                if self.workers[worker].in_flight() == 0 {
+                if self.workers[worker].is_drained() {
                     for (r, here) in self.held_by(worker) {
                         if !here {
                             self.fetch(r);
@@ -382,7 +381,9 @@ impl Scheduler {
             let w = &mut self.workers[worker];
             if w.leaving == Leaving::Exporting && w.exporting == 0 {
                 w.leaving = Leaving::Told;
-                w.outbox.retire = true;
+                w.killed = w.deaf && !w.zombies.is_empty();
+                w.outbox.kill = w.killed;
+                w.outbox.retire = !w.killed;
             }
         }
     }

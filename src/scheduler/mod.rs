@@ -20,6 +20,7 @@
 //! Nothing recurses over the graph: `work` (lost its last use) and `restart` (needed again) are the work lists of
 //! [`Scheduler::settle`].
 
+mod blame;
 mod drive;
 mod estimates;
 mod explain;
@@ -160,6 +161,12 @@ pub(crate) struct Scheduler {
     /// No task runs anywhere, except those that wait for others. Set before tasks are placed, cleared by the first one.
     calm: bool,
     deliveries: Vec<Delivery>,
+    /// A task that may have ended a worker was the last one to be sent.
+    suspect_was_last: bool,
+    /// While tasks are placed: all others have been looked at.
+    others_had_their_turn: bool,
+    /// A task runs that no other is to run beside, in any worker. Set before tasks are placed.
+    exclusive: bool,
     /// Tasks that lost their last use.
     work: Vec<TaskRef>,
     /// Tasks whose value is needed but neither there nor on its way.

@@ -1,7 +1,7 @@
 //! Which worker runs what, and when a worker's queue is relieved.
 
 use super::job::{State, TaskRef, TaskValue, flag};
-use super::ready::Rule;
+use super::ready::{Isolation, Rule};
 use super::worker::{Worker, WorkerIndex};
 use super::{RunTask, Scheduler};
 use crate::fairness::{LAST, Place, Rank, Turn, Walk};
@@ -82,17 +82,28 @@ impl Scheduler {
     /// Hands out ready tasks, lane by lane, until there is no room.
     pub(super) fn place_all(&mut self) {
         let mut accepting = 0;
+        self.exclusive = false;
         let jobs = &self.jobs;
         for w in self.workers.iter_mut() {
             w.incoming.retain(|r| jobs.state_of(*r) == Some(State::Fetching));
             w.reserved = false;
             w.clearing = false;
             accepting += u32::from(w.accepting());
+            self.exclusive |= w.exclusive > 0 && w.busy() > 0;
         }
         if accepting == 0 {
             return;
         }
         self.calm = self.workers.iter().all(|w| w.busy() == 0 && w.incoming.is_empty());
+        self.others_had_their_turn = false;
+        self.place_in_turn(accepting);
+        if self.ready.suspects + self.ready.culprits > 0 {
+            self.others_had_their_turn = true;
+            self.place_in_turn(accepting);
+        }
+    }
+
+    fn place_in_turn(&mut self, accepting: u32) {
         let mut heads = std::mem::take(&mut self.heads);
         let mut walk = Walk::default();
         while let Some(turn) = self.ready.order.next(&mut walk) {
@@ -160,7 +171,7 @@ impl Scheduler {
                 source && self.least_loaded(rule.as_deref(), job.estimate, None, turn.rank).is_some()
             };
             match &rule {
-                Some(rule) if rule.alone => self.clear_one(rule),
+                Some(rule) if rule.is_isolated() => self.clear(rule),
                 Some(rule) if rule.memory > 0 => {
                     if !would_leave_too_much() {
                         self.reserve(rule);
@@ -234,7 +245,7 @@ impl Scheduler {
         let room = w.room(estimate, rule.is_some_and(|rule| rule.timed), self.config.prefetch, rank);
         let ready = self.ready.total.min(u32::MAX as usize) as u32;
         let batch = (ready / (2 * accepting)).clamp(1, MAX_BATCH);
-        if rule.is_some_and(|rule| rule.alone) {
+        if rule.is_some_and(Rule::is_isolated) {
             return Some((worker, 1));
         }
         let share = w.free_threads().min(ready.div_ceil(accepting));
@@ -251,7 +262,14 @@ impl Scheduler {
         let w = self.workers.get(worker)?;
         let allowed =
             rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
-        (w.accepting() && allowed && w.admits(rule.is_some_and(|rule| rule.alone))).then_some(w)
+        let isolation = rule.map_or(Isolation::None, |rule| rule.isolation);
+        let company = match isolation {
+            _ if self.exclusive => false,
+            Isolation::None | Isolation::Worker => true,
+            Isolation::Suspect | Isolation::Culprit => self.lets_in(isolation),
+            Isolation::Cluster => self.workers.iter().all(Worker::is_idle),
+        };
+        (company && w.accepting() && allowed && w.admits(rule)).then_some(w)
     }
 
     /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room
@@ -335,8 +353,13 @@ impl Scheduler {
         }
     }
 
-    /// Lets one worker run out of work, for a task that is to run alone.
-    fn clear_one(&mut self, rule: &Rule) {
+    /// Lets one worker run out of work, or all, for a task that no other is to run beside.
+    fn clear(&mut self, rule: &Rule) {
+        match rule.isolation {
+            Isolation::Suspect | Isolation::Culprit if !self.lets_in(rule.isolation) => return,
+            Isolation::Cluster => return self.workers.iter_mut().for_each(|w| w.clearing = true),
+            _ => {}
+        }
         let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
         if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
             w.clearing = true;
@@ -381,17 +404,19 @@ impl Scheduler {
                 w.deadlines.push((self.now.saturating_add(limit), r));
             }
         }
-        let deliver = task.has(flag::WANTED);
-        let alone = task.has(flag::ALONE);
-        let suspect = !job.deaths.is_empty() && job.deaths.contains_key(&r.index);
-        w.alone += u32::from(alone);
+        let isolation = job.isolation(r.index);
+        let deaths = if job.deaths.is_empty() { None } else { job.deaths.get(&r.index) };
+        let (suspect, of_result) = (deaths.is_some(), deaths.is_some_and(|deaths| deaths.of_result));
+        w.enter(isolation);
+        self.suspect_was_last = isolation.is_of_suspects();
+        self.exclusive |= isolation == Isolation::Cluster;
         let parts = if task.has(flag::MAKER) { job.wanted_parts(r.index) } else { Vec::new() };
         w.outbox.run.push(RunTask {
             id: job.task_id(r.index),
             spec: job.spec.clone(),
             attempt: task.attempt,
-            deliver,
-            alone,
+            deliver: task.has(flag::WANTED) || of_result,
+            alone: isolation >= Isolation::Worker,
             suspect,
             rank: in_queue,
             parts,

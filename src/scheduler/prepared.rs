@@ -2,7 +2,7 @@
 //! takes time in proportion to its tasks, and needs nothing of the scheduler, so another thread may do it.
 
 use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, flag};
-use super::ready::{Lane, Rule};
+use super::ready::{Isolation, Lane, Rule};
 use super::submit::SubmitError;
 use crate::fairness::{Attained, Program};
 use crate::ids::JobId;
@@ -39,7 +39,7 @@ impl Prepared {
             option_lanes: LazyVec::default(),
             tries: LazyMap::default(),
             open: LazyMap::default(),
-            alone: LazyMap::default(),
+            isolated: LazyMap::default(),
             deaths: LazyMap::default(),
             claims: spec.outputs.len() as u32,
             refs: 0,
@@ -77,7 +77,8 @@ impl Job {
                         tag: options.tag.clone(),
                         memory: options.memory.unwrap_or(0),
                         timed: options.timeout_ms.is_some(),
-                        alone: false,
+                        isolation: Isolation::None,
+                        nested: false,
                     };
                     if options.priority == 0 && rule == Rule::default() {
                         0

@@ -12,6 +12,24 @@ pub(super) struct ReadyLanes {
     pub(super) order: Order,
     /// Ready tasks of all lanes.
     pub(super) total: usize,
+    /// Those of them that are isolated because they may have ended a worker, and those that certainly have.
+    pub(super) suspects: usize,
+    pub(super) culprits: usize,
+}
+
+/// What a task shares with others while it runs: the further down, the less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Isolation {
+    #[default]
+    None,
+    /// It may have ended a worker. No other task runs in its worker, so that the next death tells who it was.
+    Suspect,
+    /// A worker died with it as the only suspect. It comes after those that may not have done it.
+    Culprit,
+    /// A worker ran out of memory under it: it has one for itself, with all of the memory there.
+    Worker,
+    /// The kernel ran out of memory under it: no other task runs in any worker.
+    Cluster,
 }
 
 /// What a worker must be to run the tasks of a lane.
@@ -23,11 +41,40 @@ pub(super) struct Rule {
     pub(super) memory: u64,
     /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
     pub(super) timed: bool,
-    /// Such a task has its worker's memory for itself.
-    pub(super) alone: bool,
+    pub(super) isolation: Isolation,
+    /// Such an isolated task is of a task: another one may wait for it.
+    pub(super) nested: bool,
+}
+
+impl ReadyLanes {
+    /// Tasks of this isolation have become ready, or are no longer.
+    pub(super) fn count(&mut self, isolation: Isolation, enters: bool) {
+        let kind = match isolation {
+            Isolation::Suspect => &mut self.suspects,
+            Isolation::Culprit => &mut self.culprits,
+            Isolation::None | Isolation::Worker | Isolation::Cluster => return,
+        };
+        *kind = if enters { *kind + 1 } else { *kind - 1 };
+    }
+
+    /// Those that have ended no worker, as far as is known.
+    pub(super) fn others(&self) -> usize {
+        self.total - self.suspects - self.culprits
+    }
+}
+
+impl Isolation {
+    /// Whether that is because of the deaths of workers.
+    pub(super) fn is_of_suspects(self) -> bool {
+        matches!(self, Self::Suspect | Self::Culprit)
+    }
 }
 
 impl Rule {
+    pub(super) fn is_isolated(&self) -> bool {
+        self.isolation != Isolation::None
+    }
+
     pub(super) fn allows(&self, spec: &WorkerSpec) -> bool {
         self.worker.as_ref().is_none_or(|name| *name == spec.name)
             && self.tag.as_ref().is_none_or(|tag| spec.tags.contains(tag))
@@ -87,6 +134,10 @@ impl Lane {
             None => self.at,
             Some(members) => members.get(self.at as usize).copied().unwrap_or(u32::MAX),
         }
+    }
+
+    pub(super) fn isolation(&self) -> Isolation {
+        self.rule.as_ref().map_or(Isolation::None, |rule| rule.isolation)
     }
 
     pub(super) fn enter(&mut self, index: u32) {

@@ -100,7 +100,7 @@ impl Scheduler {
             let job = &mut self.jobs[r.job];
             job.set(r.index, State::Idle, &mut self.ready);
             job.tries.remove(&r.index);
-            job.deaths.remove(&r.index);
+            job.absolve(r.index);
             stack.extend(job.spec.deps(r.index).iter().map(|&dep| job.resolve(dep)));
             if job.tasks[r.index as usize].has(flag::CLAIMED) {
                 self.deliver_again(r);

@@ -1,6 +1,7 @@
 //! One test for each rule.
 #![allow(clippy::unwrap_used)]
 
+mod blame;
 mod fairness;
 mod parts;
 
@@ -13,7 +14,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
-use crate::status::TaskState;
+use crate::status::{TaskState, Why};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -796,7 +797,7 @@ fn a_job_is_gone_while_its_cancelled_runs_still_end() {
     let again = rig.s.submit(job(1), Arc::new(graph(&[&[]], &[0])), rig.now);
     assert_eq!(again, Err(SubmitError::Duplicate { number: 1 }));
     rig.submit(2, graph(&[&[], &[]], &[0, 1]));
-    assert_eq!(rig.s.stats().workers[0].in_flight, 2, "the cancelled run still takes its thread");
+    assert_eq!(rig.s.stats().workers[0].in_flight, 3, "a spare thread has the place of the cancelled run");
     rig.end(0, task(1, 0), Outcome::Cancelled);
     assert_eq!(rig.s.stats().workers[0].cancelled, 0);
     assert_eq!(rig.s.stats().stale, 0);
@@ -826,6 +827,16 @@ fn a_cancelled_task_that_goes_on_costs_its_worker() {
     rig.submit(1, graph(&[&[], &[]], &[0, 1]));
     rig.now = ms(10);
     rig.s.cancel(job(1), &[0]);
+    rig.step();
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert_eq!(rig.on(0), [0, 1, 0], "a spare thread has the place of the cancelled one");
+    rig.value(0, task(2, 0));
+    assert_eq!(rig.s.next_deadline(), Some(ms(60)), "half of its time");
+    rig.now = ms(60);
+    rig.s.tick(rig.now);
+    rig.submit(3, graph(&[&[]], &[0]));
+    assert_eq!((rig.on(0), rig.kills()), (vec![0, 1], vec![]), "others finish, and nothing begins");
+    rig.s.cancel(job(3), &[0]);
     rig.step();
     assert_eq!(rig.s.next_deadline(), Some(ms(110)));
     rig.now = ms(110);
@@ -913,18 +924,28 @@ fn tasks_with_a_time_limit_are_sent_to_free_threads_only() {
 fn a_lost_worker_blames_what_ran_and_only_that() {
     let mut rig = Rig::new(1, 1);
     rig.submit(1, graph(&[&[], &[]], &[0, 1]));
-    for worker in 0..3 {
-        assert_eq!(rig.on(worker), [0, 1]);
-        rig.lost(worker, &[task(1, 0)]);
-        rig.join(worker + 1, 1);
-        rig.step();
-    }
-    let error = rig.delivered[0].result.as_ref().unwrap_err();
+    assert_eq!(rig.on(0), [0, 1]);
+    rig.lost(0, &[task(1, 0)]);
+    rig.join(1, 1);
+    rig.step();
+    assert_eq!(rig.on(1), [0], "with no other");
+    rig.lost(1, &[task(1, 0)]);
+    rig.join(2, 1);
+    rig.step();
+    assert_eq!(rig.on(2), [1], "others have their turn");
+    assert_eq!(rig.s.explain(task(1, 0)).unwrap().why, Why::Suspect);
+    rig.value(2, task(1, 1));
+    rig.submit(2, graph(&[&[]], &[0]));
+    assert_eq!(rig.on(2), [0]);
+    rig.lost(2, &[task(1, 0)]);
+    rig.join(3, 1);
+    rig.step();
+    let error = rig.delivered.iter().find_map(|d| d.result.as_ref().err()).unwrap();
     let Cause::WorkerDied(records) = &error.cause else { panic!("{error:?}") };
     assert_eq!(records.iter().map(|r| r.worker.as_str()).collect::<Vec<_>>(), ["w0", "w1", "w2"]);
-    assert_eq!(rig.on(3), [1], "the queued one goes on");
-    rig.value(3, task(1, 1));
-    assert_eq!(rig.told(), [(0, Err(0)), (1, Ok(vec![1]))]);
+    assert_eq!(rig.on(3), [0], "what had waited goes on");
+    rig.value(3, task(2, 0));
+    assert_eq!(rig.told(), [(1, Ok(vec![1])), (0, Err(0)), (0, Ok(vec![0]))]);
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Scheduler {
         if job.tasks[r.index as usize].has(flag::LANED) {
             w.memory -= job.memory(r.index);
             w.deadlines.retain(|(_, task)| *task != r);
-            w.alone -= u32::from(job.tasks[r.index as usize].has(flag::ALONE));
+            w.leave(job.isolation(r.index));
         }
         w.blocked = w.blocked.min(w.in_flight());
         if w.flight.sparse() {
@@ -156,8 +156,8 @@ impl Scheduler {
             job.tries.remove(&r.index);
         }
         // A result that stays with its worker may still end that, when it is sent.
-        if !stays && !job.deaths.is_empty() {
-            job.deaths.remove(&r.index);
+        if !stays {
+            job.absolve(r.index);
         }
         self.drop_inputs(r, true);
         self.announce(r);
@@ -174,9 +174,7 @@ impl Scheduler {
         if !job.tries.is_empty() {
             job.tries.remove(&r.index);
         }
-        if !job.deaths.is_empty() {
-            job.deaths.remove(&r.index);
-        }
+        job.absolve(r.index);
         self.drop_inputs(r, true);
         let (mut total, mut stays) = (0, false);
         for (index, outcome) in parts {
@@ -611,6 +609,8 @@ impl Scheduler {
         let zombie = w.zombies.swap_remove(at);
         w.memory -= zombie.memory;
         w.blocked = w.blocked.min(w.in_flight());
+        // Where others are overdue, too, that is found at the next look.
+        w.stay_if_deaf();
         self.zombie_ended(id);
         true
     }

@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::job::{KINDS, State, TaskRef, flag};
+use super::ready::Isolation;
 use super::transitions::Lacks;
 use super::worker::WorkerIndex;
 use crate::fairness::Program;
@@ -238,6 +239,10 @@ impl Scheduler {
     }
 
     fn validate_ready(&self) {
+        let lanes = || self.jobs.iter().flat_map(|job| &job.lanes);
+        let of = |isolation| lanes().filter(|lane| lane.isolation() == isolation).map(|lane| lane.ready).sum::<u32>();
+        let suspects = [Isolation::Suspect, Isolation::Culprit].map(|isolation| of(isolation) as usize);
+        assert_eq!([self.ready.suspects, self.ready.culprits], suspects, "ready suspects of all jobs");
         let ready: u32 = self.jobs.iter().map(|j| j.counts[State::Ready.kind()]).sum();
         assert_eq!(self.ready.total, ready as usize, "ready tasks of all jobs");
         for key in self.ready.order.iter() {
@@ -263,7 +268,7 @@ impl Scheduler {
             assert_eq!(w.ahead as usize, ahead, "{name}: tasks sent ahead of their inputs");
             let mut memory: u64 = w.zombies.iter().map(|z| z.memory).sum();
             let mut timed = 0;
-            let mut alone = 0;
+            let mut isolated = [0; 3];
             let mut seen = Vec::new();
             for r in w.flight.iter() {
                 let job = &self.jobs[r.job];
@@ -271,7 +276,10 @@ impl Scheduler {
                 let here = matches!(job.state(r.index), State::Assigned { worker, .. } if worker == index);
                 assert!(here, "{name}: {} is in the flight list only", job.task_id(r.index));
                 memory += job.memory(r.index);
-                alone += u32::from(job.tasks[r.index as usize].has(flag::ALONE));
+                let isolation = job.isolation(r.index);
+                isolated[0] += u32::from(isolation != Isolation::None);
+                isolated[1] += u32::from(isolation.is_of_suspects());
+                isolated[2] += u32::from(isolation == Isolation::Cluster);
                 timed += usize::from(job.options(r.index).is_some_and(|o| o.timeout_ms.is_some()));
             }
             let sent = seen.len();
@@ -282,7 +290,7 @@ impl Scheduler {
             assert_eq!(w.memory, memory, "{name}: memory asked for");
             assert!(w.flight.adds_up(), "{name}: what is to come");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
-            assert_eq!(w.alone, alone, "{name}: tasks that run alone");
+            assert_eq!([w.isolated, w.suspects, w.exclusive], isolated, "{name}: tasks that run in isolation");
             assert!(w.blocked <= w.in_flight(), "{name}: more blocked than running");
             let (values, bytes, exporting, claimed) = held[index.0 as usize];
             assert_eq!((w.held_values, w.held_bytes), (values, bytes), "{name}: held values");

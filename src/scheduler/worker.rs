@@ -1,6 +1,7 @@
 //! What the scheduler knows of a worker: what is in flight there, what it holds, and the commands to come.
 
 use super::job::TaskRef;
+use super::ready::{Isolation, Rule};
 use super::{Command, RunTask};
 use crate::error::DeathCause;
 use crate::fairness::Rank;
@@ -14,6 +15,8 @@ use std::fmt;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
+/// So many cancelled tasks that go on have spare threads in their places; more of them hold up others.
+const MOST_SPARE: u32 = 16;
 /// Tasks in flight beyond a worker's threads, however short they are.
 const MAX_QUEUED: u32 = 1024;
 
@@ -211,8 +214,11 @@ pub(super) struct Worker {
     pub(super) reserved: bool,
     /// A task that is to run alone waits for this worker to have nothing else to do.
     pub(super) clearing: bool,
-    /// Tasks in flight that are to run alone: one at most, unless it waits for tasks of its own.
-    pub(super) alone: u32,
+    /// Tasks in flight that no other is to run beside: one at most, unless it waits for tasks of its own.
+    pub(super) isolated: u32,
+    /// Those of them that may have ended a worker, and those that no other is to run beside in any worker.
+    pub(super) suspects: u32,
+    pub(super) exclusive: u32,
     /// It starts nothing for want of memory.
     pub(super) paused: bool,
     pub(super) held_values: u64,
@@ -228,6 +234,8 @@ pub(super) struct Worker {
     /// When the tasks with a time limit are overdue.
     pub(super) deadlines: Vec<(Duration, TaskRef)>,
     pub(super) leaving: Leaving,
+    /// It is to go because a cancelled task does not stop.
+    pub(super) deaf: bool,
     pub(super) killed: bool,
     /// A retraction has not been answered.
     pub(super) retracting: bool,
@@ -279,7 +287,9 @@ impl Worker {
             memory: 0,
             reserved: false,
             clearing: false,
-            alone: 0,
+            isolated: 0,
+            suspects: 0,
+            exclusive: 0,
             paused: false,
             held_values: 0,
             held_bytes: 0,
@@ -289,6 +299,7 @@ impl Worker {
             asked: Vec::new(),
             deadlines: Vec::new(),
             leaving: Leaving::No,
+            deaf: false,
             killed: false,
             retracting: false,
             futile: false,
@@ -307,19 +318,39 @@ impl Worker {
         self.flight.live + self.zombies.len() as u32
     }
 
-    /// Tasks in flight that want a thread.
+    /// Tasks in flight that want a thread. A cancelled one that runs has a spare thread in its place.
     pub(super) fn busy(&self) -> u32 {
-        self.in_flight().saturating_sub(self.blocked + self.ahead)
+        let spare = (self.zombies.len() as u32).min(MOST_SPARE);
+        self.in_flight().saturating_sub(spare + self.blocked + self.ahead)
     }
 
-    /// Whether a task may join what is in flight: one that is to run alone, or one beside it.
+    /// Whether a task may join what is in flight: one that is isolated, or one beside it.
     ///
     /// A task that waits for tasks of its own does not count: those may be the ones to be let in.
-    pub(super) fn admits(&self, alone: bool) -> bool {
-        match alone {
-            true => self.busy() == 0 && self.incoming.is_empty(),
-            false => !self.clearing && (self.alone == 0 || self.busy() == 0),
+    pub(super) fn admits(&self, rule: Option<&Rule>) -> bool {
+        match rule.filter(|rule| rule.is_isolated()) {
+            None => !self.clearing && (self.isolated == 0 || self.busy() == 0),
+            Some(rule) => self.is_idle() && (self.isolated == 0 || rule.nested),
         }
+    }
+
+    /// Whether nothing runs or is to run there, but for tasks that wait for others.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy() == 0 && self.incoming.is_empty() && self.zombies.is_empty()
+    }
+
+    /// A task is in flight there.
+    pub(super) fn enter(&mut self, isolation: Isolation) {
+        self.isolated += u32::from(isolation != Isolation::None);
+        self.suspects += u32::from(isolation.is_of_suspects());
+        self.exclusive += u32::from(isolation == Isolation::Cluster);
+    }
+
+    /// It is no longer.
+    pub(super) fn leave(&mut self, isolation: Isolation) {
+        self.isolated -= u32::from(isolation != Isolation::None);
+        self.suspects -= u32::from(isolation.is_of_suspects());
+        self.exclusive -= u32::from(isolation == Isolation::Cluster);
     }
 
     /// Threads that have nothing to do and nothing coming.
@@ -380,7 +411,7 @@ impl Worker {
 
     /// Whether one more task of this length may be sent ahead of its inputs.
     pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration) -> bool {
-        let welcome = self.accepting() && self.admits(false) && self.can_queue();
+        let welcome = self.accepting() && self.admits(None) && self.can_queue();
         welcome && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
     }
 
@@ -432,6 +463,29 @@ impl Worker {
             Some(n) => u32::try_from(n).unwrap_or(u32::MAX).max(idle),
             None if room > 0 => u32::MAX,
             None => idle,
+        }
+    }
+
+    /// When it is to have no new tasks, because a cancelled one has gone on for half of its time: so that others can finish
+    /// before that is over.
+    pub(super) fn deaf_at(&self, grace: Duration) -> Option<Duration> {
+        // What its tasks wait for may have nowhere else to run.
+        if self.leaving != Leaving::No || self.blocked > 0 || self.killed {
+            return None;
+        }
+        self.zombies.iter().filter_map(|z| Some(z.kill_at?.saturating_sub(grace / 2))).min()
+    }
+
+    /// Whether nothing runs there that it is to wait for.
+    pub(super) fn is_drained(&self) -> bool {
+        self.flight.len() == 0 && (self.deaf || self.zombies.is_empty())
+    }
+
+    /// It stays, as far as cancelled tasks are concerned.
+    pub(super) fn stay_if_deaf(&mut self) {
+        if self.deaf && matches!(self.leaving, Leaving::Draining { .. }) {
+            self.leaving = Leaving::No;
+            self.deaf = false;
         }
     }
 

@@ -59,8 +59,12 @@ pub(crate) enum Why {
     },
     /// All workers that may run it are to end.
     WorkersLeaving,
-    /// It waits for a worker that has nothing else to do.
+    /// A worker ran out of memory under it: it waits for a worker that has nothing else to do.
     Alone,
+    /// The kernel ran out of memory under it: it waits until no worker has anything else to do.
+    AloneEverywhere,
+    /// It may have ended a worker: it waits for one that has nothing else to do.
+    Suspect,
     /// The memory that it asks for is in use.
     MemoryAsked {
         bytes: u64,
@@ -193,6 +197,12 @@ impl fmt::Display for Why {
             Self::Alone => {
                 f.write_str("a worker ran out of memory under it, so it waits until it can have one for itself")
             }
+            Self::AloneEverywhere => f.write_str(
+                "the machine, or a control group, ran out of memory under it, so it waits until nothing else runs on any worker",
+            ),
+            Self::Suspect => f.write_str(
+                "it is one of those that may have ended a worker, so it waits until it can run with no other beside it",
+            ),
             Self::MemoryAsked { bytes } => {
                 write!(f, "the {bytes} B it asks for are in use by other tasks on every worker that may run it")
             }

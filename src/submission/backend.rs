@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
+use crate::ipc::fork::Origin;
 use crate::message::Question;
 use crate::status::{Mode, Progress};
 use crate::task::Value;
@@ -86,4 +87,7 @@ pub(crate) trait Backend: Send + Sync {
     fn shutdown(&self);
 
     fn is_closed(&self) -> bool;
+
+    /// The process it was made in. In a fork of that nothing comes any more, and nothing may be told to anybody.
+    fn origin(&self) -> Origin;
 }

@@ -1,6 +1,7 @@
 //! Results of several submissions in the order in which they are there.
 
 use super::Submission;
+use crate::ipc::fork::Origin;
 use crate::submission::waiter::{Waiter, wait_until};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -73,13 +74,24 @@ impl ListPositions {
 }
 
 /// Places of futures in a list, in the order in which they were done.
-#[derive(Default)]
 pub(crate) struct CompletionQueue {
+    origin: Origin,
     /// Those that have not been looked at, and the one who waits for the next.
     queue: Mutex<(VecDeque<usize>, Option<Waiter>)>,
 }
 
+impl Default for CompletionQueue {
+    fn default() -> Self {
+        Self { origin: Origin::here(), queue: Mutex::default() }
+    }
+}
+
 impl CompletionQueue {
+    /// Whether nothing arrives any more, in a fork of the process it was made in.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.origin.is_elsewhere()
+    }
+
     /// The queue of these results of several submissions, each with its place in a list.
     pub(crate) fn of<'a>(runs: impl IntoIterator<Item = (&'a Arc<Submission>, ListPositions)>) -> Arc<Self> {
         let arrivals = Arc::new(Self::default());

@@ -153,17 +153,23 @@ impl ResultHandle {
     /// Fails the output as cancelled. As all that is done with an output, it is done where the output is made: the numbers
     /// of another client's submissions mean others there.
     pub(crate) fn cancel(&self) {
-        self.submission.backend().cancel(&self.submission, &[self.index]);
+        if self.submission.check_origin().is_ok() {
+            self.submission.backend().cancel(&self.submission, &[self.index]);
+        }
     }
 
     /// Runs the output's graph again, if it has failed.
     pub(crate) fn retry(&self) -> Result<()> {
+        self.submission.check_origin()?;
         Arc::clone(self.submission.backend()).retry(&self.submission, self.index)
     }
 
     /// Why the output is not there yet.
     pub(crate) fn explain(&self) -> Reply {
-        self.submission.backend().explain(&self.submission, self.index)
+        match self.submission.check_origin() {
+            Ok(()) => self.submission.backend().explain(&self.submission, self.index),
+            Err(closed) => Reply::ready(Err(closed)),
+        }
     }
 
     /// Waits for the value. `None`: the time was over before.
@@ -200,6 +206,10 @@ impl fmt::Debug for ResultHandle {
 
 impl Drop for ResultHandle {
     fn drop(&mut self) {
+        if self.submission.check_origin().is_err() {
+            // What it stands for is another process's, and goes with this one.
+            return std::mem::forget(Arc::clone(&self.submission));
+        }
         self.submission.drop_handle(self.index);
     }
 }
@@ -210,6 +220,7 @@ impl HeldResults for Submission {
     }
 
     fn task_sent(&self, index: u32) -> Result<TaskId> {
+        self.check_origin()?;
         let unsent = || {
             self.with_state(index, |state| match state {
                 ResultState::Failed(e) => e.clone().into(),
@@ -224,7 +235,7 @@ impl HeldResults for Submission {
     }
 
     fn drop_handle(&self, index: u32) {
-        if self.handles(index).remove() {
+        if self.check_origin().is_ok() && self.handles(index).remove() {
             self.backend().release(self, &[index]);
             self.forget(index);
         }
@@ -261,6 +272,9 @@ pub(crate) struct AllResults(pub(crate) Arc<Submission>);
 
 impl Drop for AllResults {
     fn drop(&mut self) {
+        if self.0.check_origin().is_err() {
+            return std::mem::forget(Arc::clone(&self.0));
+        }
         let all: Vec<u32> = (0..self.0.len() as u32).collect();
         self.0.backend().release(&self.0, &all);
     }

@@ -63,6 +63,10 @@ impl SubmissionLimit {
 
     /// Waits for room. Who is dropped while it waits leaves no gap.
     pub(crate) async fn acquire_async(&self) -> Permit {
+        if self.backend.origin().is_elsewhere() {
+            // Submitting says that the client is closed.
+            return Permit { permit: None, note: None };
+        }
         let permit = waiting(Arc::clone(&self.permits).acquire_owned()).await;
         if let Some(room) = self.backend.room() {
             // If it says that the client is closed, submitting says so, too.

@@ -10,13 +10,14 @@ pub(crate) mod task_map;
 mod together;
 pub(crate) mod waiter;
 
-use crate::error::TaskError;
+use crate::error::{Error, TaskError};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::{MapNames, MapTasks};
 use crate::graph::node::Node;
 use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ids::TaskId;
+use crate::ipc::fork::Origin;
 use crate::lazy_map::{LazyMap, LazyVec};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
@@ -176,6 +177,8 @@ struct State {
 pub(crate) struct Submission {
     handles: SmallVec<[HandleCount; 2]>,
     backend: Arc<dyn Backend>,
+    /// In a fork of that process no lock is touched: another thread may have had it.
+    origin: Origin,
     labels: Labels,
     task_map: OnceLock<TaskMap>,
     pub(crate) number: u32,
@@ -231,6 +234,7 @@ impl Submission {
         };
         Arc::new(Self {
             handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
+            origin: backend.origin(),
             backend,
             labels,
             task_map: OnceLock::new(),
@@ -275,6 +279,9 @@ impl Submission {
     /// The same, once it has been sent.
     pub(crate) fn task_sent(&self, index: u32) -> Option<TaskId> {
         if let Some(task_map) = self.task_map.get() {
+            if self.origin.is_elsewhere() {
+                return None;
+            }
             task_map.wait_sent(index);
         }
         self.task(index)
@@ -311,8 +318,21 @@ impl Submission {
         }
     }
 
+    /// Why nothing can be done with it, in a fork of the process it was made in.
+    pub(crate) fn check_origin(&self) -> Result<(), Error> {
+        self.origin.reason().map_or(Ok(()), |reason| Err(Error::Closed { reason }))
+    }
+
+    /// In a fork, the error that each of its outputs has there.
+    fn elsewhere(&self, index: u32) -> Option<TaskError> {
+        Some(handle::closed(&self.label(index), &self.origin.reason()?))
+    }
+
     /// The call of an output that has failed, to run it again, if it is kept here.
     pub(crate) fn failed_call(&self, index: u32) -> Option<Dag> {
+        if self.origin.is_elsewhere() {
+            return None;
+        }
         enum Kept {
             Call(Arc<Node>, i32),
             Map(Arc<MapTasks>),
@@ -340,6 +360,9 @@ impl Submission {
 
     /// Lets go of the calls of outputs that nobody holds any more.
     pub(crate) fn forget_calls(&self, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let mut state = self.state.lock();
         let unused: SmallVec<[Arc<Node>; 1]> = indices.iter().filter_map(|&index| state.again.take(index)).collect();
         drop(state);
@@ -356,6 +379,9 @@ impl Submission {
     /// Notes what became of some outputs, and tells who waits for them. A failure is final unless it is taken back by
     /// [`reopen`](Self::reopen); later word about a failed output is ignored.
     pub(crate) fn settle(&self, news: impl IntoIterator<Item = (u32, ResultState)>) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let mut fire = Waiters::new();
         let mut ask = Vec::new();
         // What nobody needs any more: values of the user's, whose drops run their own code, and that not under the lock.
@@ -425,7 +451,7 @@ impl Submission {
 
     /// Drops the value of an output that nobody holds any more.
     pub(crate) fn forget(&self, index: u32) {
-        if !self.forgets() {
+        if !self.forgets() || self.origin.is_elsewhere() {
             return;
         }
         let mut state = self.state.lock();
@@ -460,6 +486,10 @@ impl Submission {
 
     /// Tells of each of these outputs when it is done; of what is done, at once.
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
+        if self.origin.is_elsewhere() {
+            // Each is told that its client is closed when it is asked.
+            return to.arrive(places.each().map(|(_, place)| place).collect());
+        }
         let mut state = self.state.lock();
         // Nothing is known of those behind.
         let known = places.before(state.results.known.len() as u32);
@@ -492,6 +522,9 @@ impl Submission {
 
     /// Makes a failed output pending again.
     pub(crate) fn reopen(&self, index: u32) -> bool {
+        if self.origin.is_elsewhere() {
+            return false;
+        }
         let mut state = self.state.lock();
         let State { results, groups, .. } = &mut *state;
         let place = results.get_mut(index);
@@ -515,6 +548,9 @@ impl Submission {
 
     /// Fails every output that is not here.
     pub(crate) fn fail_rest(&self, error: impl Fn(&TaskLabel) -> TaskError) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let left: Vec<u32> = {
             let state = self.state.lock();
             (0..).zip(state.results.iter()).filter(|(_, index)| !index.is_here()).map(|(at, _)| at).collect()
@@ -524,7 +560,10 @@ impl Submission {
 
     /// Looks at an output.
     pub(crate) fn with_state<R>(&self, index: u32, f: impl FnOnce(&ResultState) -> R) -> R {
-        f(self.state.lock().results.get(index))
+        match self.elsewhere(index) {
+            Some(closed) => f(&ResultState::Failed(closed)),
+            None => f(self.state.lock().results.get(index)),
+        }
     }
 
     pub(crate) fn is_done(&self, index: u32) -> bool {
@@ -533,6 +572,9 @@ impl Submission {
 
     /// Calls back when the output is done; at once, if it is.
     pub(crate) fn when_done(&self, index: u32, waiter: Waiter) {
+        if self.origin.is_elsewhere() {
+            return waiter.fire();
+        }
         let mut state = self.state.lock();
         if state.results.get(index).is_done() {
             drop(state);
@@ -543,6 +585,9 @@ impl Submission {
 
     /// Has the values of these outputs sent here, each as soon as it is there.
     pub(crate) fn want_here(&self, indices: impl IntoIterator<Item = u32>) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let mut ask = Vec::new();
         let mut state = self.state.lock();
         for index in indices {
@@ -564,7 +609,10 @@ impl Submission {
     /// The output's value or failure, if it is here.
     #[inline]
     pub(crate) fn if_here(&self, index: u32) -> Option<Result<LocalValue, TaskError>> {
-        self.here(&self.state.lock(), index)
+        match self.elsewhere(index) {
+            Some(closed) => Some(Err(closed)),
+            None => self.here(&self.state.lock(), index),
+        }
     }
 
     /// The same. If it is not here, sees to it that it comes, and that `waiter` is told.
@@ -628,6 +676,9 @@ impl Submission {
 
     /// The failure that has ended it before all outputs were there: that of the first of these which has one.
     pub(crate) fn early_failure(&self, indices: &[u32]) -> Option<TaskError> {
+        if self.origin.is_elsewhere() {
+            return None;
+        }
         let state = self.state.lock();
         if !self.fails_fast || state.failed == 0 {
             return None;
@@ -640,6 +691,9 @@ impl Submission {
 
     /// Takes an output that is here, for the last time.
     pub(crate) fn take(&self, index: u32) -> Result<LocalValue, TaskError> {
+        if let Some(closed) = self.elsewhere(index) {
+            return Err(closed);
+        }
         let mut state = self.state.lock();
         let place = state.results.get_mut(index);
         if !place.is_here() {

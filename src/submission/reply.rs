@@ -1,7 +1,8 @@
 //! Answers on their way: to be waited for, or awaited.
 
 use super::waiter::{Waiter, wait_until, waited_in_vain};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ipc::fork::Origin;
 use crate::message::{Answer, Ask};
 use parking_lot::Mutex;
 use std::future::Future;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// An answer on its way.
-pub(crate) struct Reply<T = Answer>(Arc<Mutex<ReplyState<T>>>);
+pub(crate) struct Reply<T = Answer>(Arc<Mutex<ReplyState<T>>>, Origin);
 
 enum ReplyState<T> {
     Waiting(Vec<Waiter>),
@@ -20,17 +21,17 @@ enum ReplyState<T> {
 
 impl<T> Clone for Reply<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(Arc::clone(&self.0), self.1)
     }
 }
 
 impl<T: Clone> Reply<T> {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(ReplyState::Waiting(Vec::new()))))
+        Self(Arc::new(Mutex::new(ReplyState::Waiting(Vec::new()))), Origin::here())
     }
 
     pub(crate) fn ready(answer: Result<T>) -> Self {
-        Self(Arc::new(Mutex::new(ReplyState::There(answer))))
+        Self(Arc::new(Mutex::new(ReplyState::There(answer))), Origin::here())
     }
 
     pub(crate) fn set(&self, answer: Result<T>) {
@@ -48,6 +49,9 @@ impl<T: Clone> Reply<T> {
     }
 
     fn poll_or(&self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T>> {
+        if let Some(reason) = self.1.reason() {
+            return Some(Err(Error::Closed { reason }));
+        }
         let answer = Self::answer(&self.0.lock());
         if answer.is_some() {
             return answer;

@@ -22,6 +22,9 @@ impl Submission {
     }
 
     fn wait_over(&self, deadline: Option<Instant>, or_failure: bool) -> bool {
+        if self.origin.is_elsewhere() {
+            return true;
+        }
         wait_polling(
             deadline,
             || self.backend.poll(),
@@ -48,6 +51,9 @@ impl Submission {
     }
 
     fn poll_over(&self, waker: &Waker, or_failure: bool) -> bool {
+        if self.origin.is_elsewhere() {
+            return true;
+        }
         {
             let state = self.state.lock();
             if self.is_over(&state, or_failure) {

@@ -125,6 +125,8 @@ pub(crate) trait WorkerPage {
 
     /// Whether it has found descriptors of its own closed, and ended for that.
     fn is_robbed(&self) -> bool;
+    /// Why the process has ended by itself, if it has said so.
+    fn reason(&self) -> Option<String>;
 
     /// Those that it runs, each with the most memory that the process used since it began.
     fn peaks(&self) -> Vec<(TaskId, u64)>;

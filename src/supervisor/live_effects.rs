@@ -431,6 +431,10 @@ impl WorkerPage for ControlPage {
         ControlPage::results(self)
     }
 
+    fn reason(&self) -> Option<String> {
+        ControlPage::reason(self)
+    }
+
     fn is_robbed(&self) -> bool {
         ControlPage::is_robbed(self)
     }

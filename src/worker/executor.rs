@@ -13,7 +13,7 @@ use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::payload::SMALL;
 use crate::ipc::start::end_fork;
 use crate::job::{Completion, Input, Outcome};
-use crate::message::{FromWorker, Task};
+use crate::message::Task;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
@@ -110,13 +110,16 @@ impl Worker {
         }
         self.page.end_task(scope.thread);
         let mut queue = self.queue.lock();
-        queue.running.retain(|other| *other != id);
+        queue.running.retain(|(other, _)| *other != id);
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
         let followed = !queue.pending.is_empty();
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
         let gives = outcome.is_success();
         // The end of a follower must not be reported before the end of this task: so the lock is kept.
         let queue = (followed && gives).then_some(queue);
+        if cancelled {
+            self.reason_ends(&scope.place);
+        }
         self.watcher.note();
         self.store.unpinned();
         scope.end(&outcome, ended);
@@ -351,44 +354,6 @@ impl Worker {
     fn forget_parts(&self, task: &Task) {
         let parts: Vec<_> = task.parts.iter().map(|part| TaskId { job: task.id.job, index: part.index }).collect();
         self.store.forget(&parts);
-    }
-
-    /// A task begins or ends to wait for tasks of its own; meanwhile another thread runs tasks instead.
-    pub(crate) fn waiting(&'static self, begins: bool) {
-        let mut queue = self.queue.lock();
-        if !begins {
-            queue.active += 1;
-            drop(queue);
-            self.supervisor.send(&FromWorker::Blocked(-1));
-            return;
-        }
-        queue.active -= 1;
-        let mut failed = None;
-        if queue.idle > 0 {
-            self.work.notify_one();
-        } else {
-            // Numbers are used again, because the control page shows only the first ones.
-            let thread = queue.free_threads.pop().unwrap_or_else(|| {
-                queue.next_thread += 1;
-                queue.next_thread - 1
-            });
-            queue.active += 1;
-            let spawned = std::thread::Builder::new()
-                .name(format!("executor-{thread}"))
-                .spawn(move || self.work_as_thread(thread));
-            if spawned.is_err() {
-                queue.active -= 1;
-                queue.free_threads.push(thread);
-            }
-            failed = spawned.err();
-        }
-        drop(queue);
-        // Without the lock: standard error may be full, and the threads that empty it need the lock.
-        if let Some(e) = failed {
-            log::error!("no thread to run what a task waits for: {e}");
-        }
-        self.send_finished();
-        self.supervisor.send(&FromWorker::Blocked(1));
     }
 }
 

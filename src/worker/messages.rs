@@ -2,7 +2,6 @@
 
 use super::capture::OutputCapture;
 use super::descriptors::Closed;
-use super::uplink::UNHEARD;
 use super::{Worker, clean_up_after, encode, hook_at};
 use crate::error::Cause;
 use crate::ids::TaskId;
@@ -25,13 +24,13 @@ impl Worker {
     pub(super) fn handle(&'static self, messages: Result<Vec<ToWorker>, String>) {
         let messages = match messages {
             Ok(messages) => messages,
-            Err(reason) => Self::misunderstand(&reason),
+            Err(reason) => self.misunderstand(&reason),
         };
         for message in messages {
             match message {
                 ToWorker::Run(tasks) => match tasks.unpack() {
                     Ok(tasks) => self.accept(tasks),
-                    Err(e) => Self::misunderstand(&e.to_string()),
+                    Err(e) => self.misunderstand(&e.to_string()),
                 },
                 ToWorker::Cancel(tasks) => self.cancel(&tasks),
                 ToWorker::Retract(tasks) => self.retract(tasks),
@@ -69,9 +68,8 @@ impl Worker {
         }
     }
 
-    fn misunderstand(reason: &str) -> ! {
-        log::error!("the supervisor cannot be understood: {reason}");
-        exit_now(UNHEARD)
+    fn misunderstand(&self, reason: &str) -> ! {
+        self.supervisor.give_up(&format!("the supervisor cannot be understood: {reason}"))
     }
 
     /// The supervisor has ended.

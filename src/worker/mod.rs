@@ -32,7 +32,7 @@ use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::signals::on_sigterm;
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
+use crate::ipc::start::{NO_START, end_fork, exit_now, mark_forks, raise_descriptor_limit, wake_orphans};
 use crate::job::Completion;
 use crate::machine::available_memory;
 use crate::memory::policy::Policy;
@@ -117,7 +117,7 @@ pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
         Err(reason) => {
             // The supervisor reads standard error; there is no other way to tell it.
             let _ = writeln!(std::io::stderr(), "worker cannot start: {reason}");
-            exit_now(72)
+            exit_now(NO_START)
         }
     }
 }
@@ -182,6 +182,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
             active: threads,
             cancelled: FxHashSet::default(),
             running: Vec::new(),
+            places: Vec::new(),
             next_thread: threads,
             free_threads: Vec::new(),
         }),

@@ -8,6 +8,8 @@ use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
 use rustc_hash::FxHashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 pub(super) struct Queue {
     pub(super) tasks: RunQueue<Task>,
@@ -17,15 +19,39 @@ pub(super) struct Queue {
     pub(super) reading: bool,
     /// Threads that wait for work or until they may read.
     pub(super) idle: usize,
-    /// Threads, except those whose task waits for tasks of its own. Those beyond the worker's number of threads leave.
+    /// Threads, except those in whose place another one runs. Those beyond the worker's number of threads leave.
     pub(super) active: usize,
     /// Running tasks that were cancelled.
     pub(super) cancelled: FxHashSet<TaskId>,
-    /// A list, since it is never longer than the number of threads.
-    pub(super) running: Vec<TaskId>,
+    /// With their threads. A list, since it is never longer than the number of threads.
+    pub(super) running: Vec<(TaskId, usize)>,
+    /// By the numbers of threads.
+    pub(super) places: Vec<Arc<Place>>,
     pub(super) next_thread: usize,
     /// Numbers of threads that have left.
     pub(super) free_threads: Vec<usize>,
+}
+
+/// Why another thread runs tasks in the place of one: its task waits for tasks of its own, or goes on though it was cancelled.
+#[derive(Default)]
+pub(super) struct Place {
+    reasons: AtomicU32,
+    /// Whether the supervisor knows that the task waits. Which ones are cancelled it knows by itself.
+    told: AtomicBool,
+}
+
+impl Queue {
+    pub(super) fn is_running(&self, id: TaskId) -> bool {
+        self.running.iter().any(|(running, _)| *running == id)
+    }
+
+    /// A thread that begins is known by its number from now on.
+    pub(super) fn place_of(&mut self, thread: usize) -> Arc<Place> {
+        if self.places.len() <= thread {
+            self.places.resize_with(thread + 1, Arc::default);
+        }
+        Arc::clone(&self.places[thread])
+    }
 }
 
 /// What a thread without a task does next.
@@ -55,7 +81,7 @@ impl Worker {
                 return Next::Read;
             }
             if !paused && let Some(task) = queue.tasks.pop() {
-                queue.running.push(task.id);
+                queue.running.push((task.id, thread));
                 self.page.set_listening(true);
                 // Another thread should read while this one is busy: an idle one now, or else the watcher later.
                 if !queue.reading && queue.idle > 0 {
@@ -116,9 +142,8 @@ impl Worker {
             for input in &mut task.inputs {
                 let Input::Pending { id } = *input else { continue };
                 // The task it follows was sent shortly before it, and is found unless it has ended.
-                let to_come = queue.pending.holds(id)
-                    || queue.running.contains(&id)
-                    || queue.tasks.iter().rev().any(|t| t.id == id);
+                let to_come =
+                    queue.pending.holds(id) || queue.is_running(id) || queue.tasks.iter().rev().any(|t| t.id == id);
                 if !to_come {
                     *input = Input::Held { id, take: false };
                     lost |= !self.store.holds(id);
@@ -156,7 +181,52 @@ impl Worker {
         }
     }
 
-    pub(super) fn cancel(&self, tasks: &[TaskId]) {
+    /// A thread begins or ends to wait for tasks of its task; meanwhile another one runs tasks instead.
+    pub(super) fn wait_begins(&'static self, place: &Place) {
+        if place.reasons.fetch_add(1, Ordering::Relaxed) > 0 {
+            return;
+        }
+        place.told.store(true, Ordering::Relaxed);
+        let refused = self.fill_place(&mut self.queue.lock());
+        // Without the lock: standard error may be full, and the threads that empty it need the lock.
+        log_refused(refused);
+        self.send_finished();
+        self.supervisor.send(&FromWorker::Blocked(1));
+    }
+
+    pub(super) fn reason_ends(&self, place: &Place) {
+        if place.reasons.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        self.queue.lock().active += 1;
+        if place.told.swap(false, Ordering::Relaxed) {
+            self.supervisor.send(&FromWorker::Blocked(-1));
+        }
+    }
+
+    /// Has another thread run in the place of one.
+    fn fill_place(&'static self, queue: &mut Queue) -> Option<std::io::Error> {
+        queue.active -= 1;
+        if queue.idle > 0 {
+            self.work.notify_one();
+            return None;
+        }
+        // Numbers are used again, because the control page shows only the first ones.
+        let thread = queue.free_threads.pop().unwrap_or_else(|| {
+            queue.next_thread += 1;
+            queue.next_thread - 1
+        });
+        queue.active += 1;
+        let name = format!("executor-{thread}");
+        let spawned = std::thread::Builder::new().name(name).spawn(move || self.work_as_thread(thread));
+        if spawned.is_err() {
+            queue.active -= 1;
+            queue.free_threads.push(thread);
+        }
+        spawned.err()
+    }
+
+    pub(super) fn cancel(&'static self, tasks: &[TaskId]) {
         let mut queue = self.queue.lock();
         let mut dropped = Vec::new();
         queue.tasks.retain(|t| {
@@ -176,9 +246,18 @@ impl Worker {
         }
         let cancelled: Vec<_> = dropped.iter().map(|d| d.id).collect();
         let bounced = queue.pending.fail(&cancelled);
-        let running: Vec<_> = tasks.iter().filter(|id| queue.running.contains(id)).copied().collect();
-        queue.cancelled.extend(running);
+        let mut refused = None;
+        for (id, thread) in queue.running.clone() {
+            if tasks.contains(&id) && queue.cancelled.insert(id) {
+                // It may go on for long, and nobody is to wait for that.
+                let place = queue.place_of(thread);
+                if place.reasons.fetch_add(1, Ordering::Relaxed) == 0 {
+                    refused = refused.or(self.fill_place(&mut queue));
+                }
+            }
+        }
         drop(queue);
+        log_refused(refused);
         if !dropped.is_empty() {
             self.finished.lock().extend(dropped);
             self.send_finished();
@@ -206,5 +285,11 @@ impl Worker {
         drop(queue);
         self.supervisor.send(&FromWorker::Retracted(back));
         self.bounce(bounced);
+    }
+}
+
+fn log_refused(refused: Option<std::io::Error>) {
+    if let Some(e) = refused {
+        log::error!("no thread to run tasks in the place of one that waits, or was cancelled: {e}");
     }
 }

@@ -1,6 +1,7 @@
 //! What a running task can ask of its worker.
 
 use super::Worker;
+use super::queue::Place;
 use crate::graph::node;
 use crate::ids::{Attempt, TaskId};
 use crate::ipc::clock::ticks;
@@ -12,7 +13,6 @@ use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) struct WorkerScope {
     worker: &'static Worker,
@@ -25,8 +25,7 @@ pub(super) struct WorkerScope {
     step: Cell<Option<(&'static Record, u64)>>,
     /// The record of the step in the ring.
     token: Cell<Option<Token>>,
-    /// For how many reasons another executor runs in its place.
-    aside: Arc<AtomicU32>,
+    pub(super) place: Arc<Place>,
 }
 
 impl WorkerScope {
@@ -39,7 +38,7 @@ impl WorkerScope {
             name: RefCell::new(None),
             step: Cell::new(None),
             token: Cell::new(None),
-            aside: Arc::default(),
+            place: worker.queue.lock().place_of(thread),
         }
     }
 
@@ -117,10 +116,8 @@ impl TaskScope for WorkerScope {
     }
 
     fn step_aside(&self) -> Option<Aside> {
-        if self.aside.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.worker.waiting(true);
-        }
-        Some(Box::new(ExecutorAside { worker: self.worker, reasons: Arc::clone(&self.aside) }))
+        self.worker.wait_begins(&self.place);
+        Some(Box::new(ExecutorAside { worker: self.worker, place: Arc::clone(&self.place) }))
     }
 
     fn id(&self) -> Option<TaskId> {
@@ -131,13 +128,11 @@ impl TaskScope for WorkerScope {
 /// A reason for which another executor runs in the place of one whose task waits.
 struct ExecutorAside {
     worker: &'static Worker,
-    reasons: Arc<AtomicU32>,
+    place: Arc<Place>,
 }
 
 impl Drop for ExecutorAside {
     fn drop(&mut self) {
-        if self.reasons.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.worker.waiting(false);
-        }
+        self.worker.reason_ends(&self.place);
     }
 }

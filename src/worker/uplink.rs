@@ -6,7 +6,7 @@ use crate::ipc::frame::{Decoder, MAX_FRAME, Outgoing};
 use crate::ipc::page::ControlPage;
 use crate::ipc::segment::Attachments;
 use crate::ipc::socket::Socket;
-use crate::ipc::start::{end_fork, exit_now};
+use crate::ipc::start::{UNHEARD, end_fork, exit_now};
 use crate::message;
 use crate::message::{FromWorker, Request, ToWorker};
 use crate::remote;
@@ -18,9 +18,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-/// How a worker exits that can no more tell its supervisor anything, or understand it.
-pub(super) const UNHEARD: i32 = 73;
 
 /// How long a thread may take to say why the process ends.
 const SAYING: Duration = Duration::from_millis(100);
@@ -70,6 +67,16 @@ impl SupervisorSocket {
         exit_now(UNHEARD)
     }
 
+    /// Ends the process, which cannot go on as a worker. Whether anybody reads what is logged now is not known, so the reason
+    /// stays on its page.
+    pub(super) fn give_up(&self, reason: &str) -> ! {
+        if let Some(page) = self.page.get() {
+            page.set_reason(reason);
+        }
+        log::error!("{reason}");
+        exit_now(UNHEARD)
+    }
+
     pub(super) fn attachments(&self) -> &Attachments {
         &self.attachments
     }
@@ -98,8 +105,7 @@ impl SupervisorSocket {
         });
         if let Err(reason) = sent {
             // Otherwise the supervisor would wait for ever; a dead worker is replaced.
-            log::error!("a message to the supervisor cannot be sent: {reason}");
-            exit_now(UNHEARD);
+            self.give_up(&format!("a message to the supervisor cannot be sent: {reason}"));
         }
     }
 

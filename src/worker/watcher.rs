@@ -158,7 +158,7 @@ impl Worker {
                 drop(queue);
             }
             busy = runs || self.exporting.load(Ordering::Relaxed) > 0;
-            adopted = orphans.reap(|| self.queue.lock().running.clone());
+            adopted = orphans.reap(|| self.queue.lock().running.iter().map(|(id, _)| *id).collect());
         }
     }
 

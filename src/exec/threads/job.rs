@@ -220,6 +220,10 @@ impl ThreadPool {
         let _inside = job.building.enter();
         let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };
         let result = execute(&task, &mut inputs, now);
+        thread.running.end();
+        if job.skipped(id) {
+            self.end_cancelled(thread);
+        }
         (!inputs.given_up).then_some(result)
     }
 }

@@ -6,7 +6,7 @@
 //! several at a time when they are short.
 //!
 //! While a task waits for other tasks, another thread runs in the place of its thread; so also while a function goes on whose
-//! task has failed as overdue ([`deadlines`]).
+//! task has failed as overdue ([`deadlines`]) or was cancelled ([`cancelled`](self::cancelled)).
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
@@ -22,6 +22,7 @@
 //!
 //! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
+mod cancelled;
 mod deadlines;
 mod job;
 mod queue;
@@ -42,6 +43,7 @@ use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ipc::clock::{TickMeter, ticks};
+use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
@@ -73,6 +75,7 @@ struct PoolThread {
     runs: OwnRing,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
+    running: cancelled::Running,
 }
 
 /// The system gives the pool no more threads.
@@ -88,12 +91,14 @@ impl NoThread {
 }
 
 pub(crate) struct ThreadPool {
+    this: Weak<Self>,
     threads: usize,
     queue: Mutex<Queue>,
     work: Condvar,
     /// The rank of what goes first of all that waits. A hint: it changes under the queue's lock.
     first: AtomicI64,
     closed: AtomicBool,
+    origin: Origin,
     submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
@@ -132,6 +137,9 @@ impl Time<'_> {
 
 impl ThreadPool {
     fn check_open(&self) -> Result<()> {
+        if let Some(reason) = self.origin.reason() {
+            return Err(Error::Closed { reason });
+        }
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             false => Ok(()),
@@ -146,12 +154,14 @@ impl ThreadPool {
 
     /// The same, which encodes values and decodes them again if it `encodes`.
     pub(crate) fn encoding(threads: usize, recorded: usize, budget: Option<u64>, encodes: bool) -> Arc<Self> {
-        let pool = Arc::new(Self {
+        let pool = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             threads: threads.max(1),
             queue: Mutex::default(),
             work: Condvar::new(),
             first: AtomicI64::new(LAST),
             closed: AtomicBool::new(false),
+            origin: Origin::here(),
             submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -174,7 +184,13 @@ impl ThreadPool {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
             let (name, runs) = (format!("swath-thread-{number}").into(), OwnRing::new(self.recorded));
-            let thread = Arc::new(PoolThread { name, number, runs, away: AtomicU32::new(0) });
+            let thread = Arc::new(PoolThread {
+                name,
+                number,
+                runs,
+                away: AtomicU32::new(0),
+                running: cancelled::Running::default(),
+            });
             queue.threads.push(Arc::clone(&thread));
             thread
         });
@@ -194,19 +210,25 @@ impl ThreadPool {
 
     /// Has another thread run in the place of one whose task goes on.
     fn step_aside(self: &Arc<Self>, thread: &PoolThread) -> Option<NoThread> {
-        let mut queue = self.queue.lock();
+        self.leave_place(thread, &mut self.queue.lock())
+    }
+
+    fn leave_place(self: &Arc<Self>, thread: &PoolThread, queue: &mut Queue) -> Option<NoThread> {
         if thread.away.fetch_add(1, Ordering::Relaxed) > 0 {
             return None;
         }
         queue.active -= 1;
         queue.busy -= 1;
         // If none sleeps, or those that do are woken already, a new thread is needed.
-        if self.work.notify_one() { None } else { self.spawn(&mut queue) }
+        if self.work.notify_one() { None } else { self.spawn(queue) }
     }
 
     /// A reason to step aside is over.
     fn step_back(&self, thread: &PoolThread) {
-        let mut queue = self.queue.lock();
+        Self::take_place(thread, &mut self.queue.lock());
+    }
+
+    fn take_place(thread: &PoolThread, queue: &mut Queue) {
         if thread.away.fetch_sub(1, Ordering::Relaxed) == 1 {
             queue.active += 1;
             queue.busy += 1;
@@ -269,6 +291,7 @@ impl ThreadPool {
                 scope.task.replace(Some(Arc::clone(job)));
             }
             scope.id.set(id);
+            thread.running.begin(job.submission.number, id);
             next = self.execute(job, id, thread, &mut time.now).and_then(|result| self.finish(job, id, result));
             if next.is_some() {
                 if time.is_to_be_charged() {
@@ -542,14 +565,21 @@ impl Backend for ThreadPool {
     fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
     fn release(&self, submission: &Submission, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = job {
             job.drop_outputs(indices);
+            self.make_way(&job);
         }
         submission.forget_calls(indices);
     }
 
     fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
         if let Some(job) = &job {
             job.cancelled.get_or_init(Mutex::default).lock().extend(indices);
@@ -559,6 +589,7 @@ impl Backend for ThreadPool {
         submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
         if let Some(job) = job {
             job.drop_outputs(indices);
+            self.make_way(&job);
         }
     }
 
@@ -596,6 +627,9 @@ impl Backend for ThreadPool {
     }
 
     fn ask(&self, question: Question) -> Reply {
+        if let Some(reason) = self.origin.reason() {
+            return Reply::ready(Err(Error::Closed { reason }));
+        }
         if let Question::Events = question {
             let threads = self.queue.lock().threads.clone();
             let runs = threads
@@ -613,6 +647,9 @@ impl Backend for ThreadPool {
     }
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {
+        if let Some(reason) = self.origin.reason() {
+            return Reply::ready(Err(Error::Closed { reason }));
+        }
         let key = submission.label(index).key();
         // Not looked at under the lock: it may be the last handle of the job, with the values in that.
         let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
@@ -634,6 +671,9 @@ impl Backend for ThreadPool {
     }
 
     fn shutdown(&self) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let jobs: Vec<_> = {
             let mut jobs = self.jobs.lock();
             if self.is_closed() {
@@ -660,5 +700,9 @@ impl Backend for ThreadPool {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin
     }
 }

@@ -180,6 +180,7 @@ impl ThreadPool {
         let mut looks = 0_u32;
         loop {
             let mut queue = self.queue.lock();
+            Self::note_end(thread, &mut queue);
             queue.busy -= usize::from(std::mem::take(&mut was_busy));
             if queue.closed || queue.active > self.threads {
                 queue.active -= 1;

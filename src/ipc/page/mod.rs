@@ -37,6 +37,9 @@ pub(crate) const SAMPLES: usize = 16;
 /// Bytes of log kept.
 pub(crate) const LOG: usize = 2048;
 
+/// Bytes kept of why a process ends by itself.
+const REASON: usize = 256;
+
 /// Changes with the layout.
 const MAGIC: u64 = VERSION;
 
@@ -62,6 +65,9 @@ struct Page {
     listens: AtomicU64,
     /// Whether the process has found descriptors of its own closed, and ends for that.
     robbed: AtomicU64,
+    /// Why the process ends by itself, and how many bytes that has; none before.
+    reason: [AtomicU8; REASON],
+    reason_len: AtomicU64,
     captured: CapturedOutput,
     /// Until when, in milliseconds, the process should leave its output in the pipes.
     output_paused_ms: AtomicU64,
@@ -365,6 +371,22 @@ impl ControlPage {
         self.page().robbed.store(1, Ordering::Release);
     }
 
+    /// The process ends by itself, and nobody may read what it logs.
+    pub(crate) fn set_reason(&self, reason: &str) {
+        let page = self.page();
+        let bytes = &reason.as_bytes()[..reason.len().min(REASON)];
+        page.reason.iter().zip(bytes).for_each(|(place, byte)| place.store(*byte, Ordering::Relaxed));
+        page.reason_len.store(bytes.len() as u64, Ordering::Release);
+    }
+
+    /// Why the process has ended by itself, if it has said so.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let page = self.page();
+        let len = page.reason_len.load(Ordering::Acquire).min(REASON as u64) as usize;
+        let bytes: Vec<u8> = page.reason[..len].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+        (len > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     pub(crate) fn is_robbed(&self) -> bool {
         self.page().robbed.load(Ordering::Acquire) != 0
     }
@@ -494,6 +516,10 @@ mod tests {
             mine.add_sample(i * 100);
         }
         mine.log(b"last words\n");
+        assert_eq!(theirs.reason(), None);
+        mine.set_reason(&"x".repeat(1000));
+        assert_eq!(theirs.reason().map(|reason| reason.len()), Some(REASON));
+        mine.set_reason("no more descriptors");
         let token = mine.ring().begin(attempt(1, 2, 3), 16, 7, 0, Some("named"), 50);
         drop(mine);
         assert!(!name.path().exists());
@@ -505,6 +531,7 @@ mod tests {
         assert_eq!(theirs.progress()[1], (task(1, u32::MAX, 0), 250));
         assert_eq!(theirs.samples(), (4..20).map(|i| i * 100).collect::<Vec<_>>());
         assert_eq!(theirs.last_log(), b"last words\n");
+        assert_eq!(theirs.reason().as_deref(), Some("no more descriptors"));
         theirs.ring().end(token, Ended::Finished, 60);
         let runs = theirs.ring().read();
         assert_eq!((runs.len(), runs[0].start, runs[0].end), (1, 50, Some((60, Ended::Finished))));

@@ -4,6 +4,7 @@ use super::listing::{ListedFile, ListedSegment};
 use super::memory::{FileId, ForeignFile, MemoryFile, Refused};
 use super::{Home, PAGE, Segment, SegmentError, SegmentId, places};
 use crate::host::report;
+use crate::ipc::fork::Origin;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -21,6 +22,8 @@ pub(super) struct AttachShared {
     notifier: OnceLock<Notifier>,
     /// Descriptors of files stay open, so that others can be shown them.
     pass_on: bool,
+    /// Others are told by that process alone, not by a fork of it.
+    origin: Origin,
 }
 
 #[derive(Default)]
@@ -51,7 +54,12 @@ impl Attachments {
     }
 
     fn with(pass_on: bool) -> Self {
-        Self(Arc::new(AttachShared { state: Mutex::default(), notifier: OnceLock::new(), pass_on }))
+        Self(Arc::new(AttachShared {
+            state: Mutex::default(),
+            notifier: OnceLock::new(),
+            pass_on,
+            origin: Origin::here(),
+        }))
     }
 
     /// `notifier` is called whenever there is something to take after there was nothing, on whichever thread drops the
@@ -199,6 +207,9 @@ impl Arrival<'_> {
 
 impl AttachShared {
     pub(super) fn release(&self, id: SegmentId, generation: u64) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let notify = {
             let mut state = self.state.lock();
             match state.live.get(&id) {

@@ -2,6 +2,7 @@
 
 use super::{Errno, SegmentError};
 use crate::host::report;
+use crate::ipc::fork::Origin;
 use crate::ipc::ledger::Ledger;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -77,11 +78,13 @@ impl Drop for Mapping {
 }
 
 /// One of the files that there may be, given back when dropped.
-struct Counted(Ledger);
+struct Counted(Ledger, Origin);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.release_file();
+        if !self.1.is_elsewhere() {
+            self.0.release_file();
+        }
     }
 }
 
@@ -108,7 +111,7 @@ impl MemoryFile {
         if !ledger.reserve_file() {
             return Err(SegmentError::Descriptors);
         }
-        let counted = Counted(ledger.clone());
+        let counted = Counted(ledger.clone(), Origin::here());
         let made = Self::create_counted(id, len, counted);
         made.map_err(|e| SegmentError::from_errno(e, len.get()))
     }

@@ -5,6 +5,7 @@ use super::ranges::{Pages, Range, Ranges};
 use super::{Attachments, Home, Segment, SegmentError, SegmentId, SegmentMut};
 use crate::host::report;
 use crate::ipc::file_limit;
+use crate::ipc::fork::Origin;
 use crate::ipc::ledger::Ledger;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -32,6 +33,8 @@ pub(crate) struct SegmentPool(pub(super) Arc<PoolShared>);
 
 pub(super) struct PoolShared {
     owner: u32,
+    /// Its memory is shared with that process, and not given back in a fork of it.
+    origin: Origin,
     ledger: Ledger,
     max_free_bytes: usize,
     /// The segments of the others in the same cluster.
@@ -102,7 +105,14 @@ struct Place {
 impl SegmentPool {
     /// A pool whose segments are named after `owner` and taken from `ledger`. It keeps at most `max_free_bytes` unused.
     pub(crate) fn new(owner: u32, ledger: Ledger, max_free_bytes: usize) -> Self {
-        Self(Arc::new(PoolShared { owner, ledger, max_free_bytes, others: OnceLock::new(), state: Mutex::default() }))
+        Self(Arc::new(PoolShared {
+            owner,
+            origin: Origin::here(),
+            ledger,
+            max_free_bytes,
+            others: OnceLock::new(),
+            state: Mutex::default(),
+        }))
     }
 
     /// Says which segments of others can be sent where those of this pool are. Set once; a second one is ignored.
@@ -305,6 +315,9 @@ impl PoolShared {
 
     /// The last reference of this process is dropped.
     pub(super) fn reclaim(&self, number: u32, range: Range) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let surplus = {
             let mut state = self.state.lock();
             match state.live.get_mut(&number) {
@@ -391,6 +404,9 @@ impl PoolShared {
 
 impl Drop for PoolShared {
     fn drop(&mut self) {
+        if self.origin.is_elsewhere() {
+            return;
+        }
         let charged: usize = self.state.get_mut().files.values().map(|own| own.charged).sum();
         self.ledger.release(charged as u64);
     }

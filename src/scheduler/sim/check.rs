@@ -1,11 +1,11 @@
 //! What must be so, whatever happened.
 
-use super::{BAD, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
+use super::{BAD, GUILTY, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
 use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::job::{Delivered, Delivery, Failure};
 use crate::status::{Explanation, Why};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 impl Sim {
     /// No worker has both that name and that tag, or the only one of that name was not to be for a time.
@@ -49,8 +49,11 @@ impl Sim {
             Cause::TimedOut { .. } => assert!(kind == HANGS || kind == STUCK, "{}", failure.task),
             Cause::Cancelled => assert!(self.cancelled.contains(&failure.task), "{}", failure.task),
             Cause::WorkerDied(records) => {
-                assert!(records.len() >= self.allowed_deaths);
-                assert!(self.deaths[&failure.task] >= self.allowed_deaths);
+                let of = |deaths: &FxHashMap<TaskId, usize>| deaths.get(&failure.task).copied().unwrap_or(0);
+                let shared = of(&self.shared_deaths);
+                assert!(records.len() >= self.allowed_deaths, "{}: {} deaths", failure.task, records.len());
+                assert!(records.len() <= of(&self.deaths) + shared, "{}: more deaths than count", failure.task);
+                assert!(kind == GUILTY || self.kills > 0 || shared > 0, "{} fails for its neighbours", failure.task);
             }
             Cause::MemoryLimit { records, .. } => {
                 let (deaths, alone) = self.memory_deaths[&failure.task];
@@ -93,12 +96,13 @@ impl Sim {
             assert!(full, "{id} was asked for and not sent");
         }
         // Without bad luck, a value is there exactly where a serial evaluation has one.
-        if self.cancelled.is_empty() && !self.was_small && self.deaths.values().all(|&n| n < self.allowed_deaths.min(2))
-        {
+        let unlucky = |(id, n): (&TaskId, &usize)| self.kind(*id) != GUILTY && *n >= self.allowed_deaths.min(2);
+        let bad_luck = self.deaths.iter().chain(&self.shared_deaths).any(unlucky);
+        if self.cancelled.is_empty() && !self.was_small && !bad_luck {
             let mut bad = FxHashSet::default();
             for (number, spec) in &self.specs {
                 for id in (0..spec.len() as u32).map(|index| self.task(*number, index)) {
-                    let by_itself = matches!(self.kind(id), BAD | HANGS | STUCK) || self.infeasible(id);
+                    let by_itself = matches!(self.kind(id), BAD | HANGS | STUCK | GUILTY) || self.infeasible(id);
                     if by_itself || self.inputs(id).iter().any(|input| bad.contains(input)) {
                         bad.insert(id);
                     }

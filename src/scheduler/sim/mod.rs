@@ -29,6 +29,8 @@ const STUCK: u8 = 4;
 
 /// Its value cannot leave its worker, unless it is sent with the completion.
 const LOCAL: u8 = 5;
+/// Ends its worker, whenever it runs.
+const GUILTY: u8 = 6;
 
 struct Rng(u64);
 
@@ -71,7 +73,12 @@ struct Sim {
     /// What each claimed output heard last, if anything.
     wanted: BTreeMap<TaskId, Option<Delivery>>,
     cancelled: FxHashSet<TaskId>,
+    /// How often a worker died with a task as the only suspect.
     deaths: FxHashMap<TaskId, usize>,
+    /// How often one died with it as one of several, all of them isolated.
+    shared_deaths: FxHashMap<TaskId, usize>,
+    /// How often one died for no task's fault.
+    kills: u32,
     /// How often a worker ran out of memory under a task, and whether the task was alone once.
     memory_deaths: FxHashMap<TaskId, (usize, bool)>,
     runs: FxHashMap<TaskId, u32>,
@@ -119,6 +126,8 @@ impl Sim {
             wanted: BTreeMap::new(),
             cancelled: FxHashSet::default(),
             deaths: FxHashMap::default(),
+            shared_deaths: FxHashMap::default(),
+            kills: 0,
             memory_deaths: FxHashMap::default(),
             runs: FxHashMap::default(),
             allowed_deaths,
@@ -245,7 +254,7 @@ impl Sim {
             if open && self.rng.chance(chaos) {
                 kind = if self.rng.chance(50) { BAD } else { LOCAL };
             } else if self.rng.chance(chaos) {
-                kind = 1 + self.rng.below(5) as u8;
+                kind = 1 + self.rng.below(6) as u8;
                 options.retries = self.rng.below(3) as u32;
                 if kind == FLAKY {
                     options.retries += 1;
@@ -531,6 +540,10 @@ impl Sim {
                     self.start(at);
                     let before = self.workers[at].running.len();
                     self.end(at);
+                    if self.workers.get(at).is_none_or(|w| w.id != id) {
+                        moved = true;
+                        continue;
+                    }
                     moved |= !self.workers[at].outbox.is_empty() || before != self.workers[at].running.len();
                     moved |= !self.workers[at].queue.is_empty() && before < self.workers[at].threads;
                     self.listen(at);

@@ -1,6 +1,6 @@
 //! The workers of the simulation.
 
-use super::{BAD, FLAKY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
+use super::{BAD, FLAKY, GUILTY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
 use crate::error::{Cause, DeathCause, DeathRecord, ReturnedError};
 use crate::fairness::put;
 use crate::ids::{SessionId, TaskId, WorkerId};
@@ -66,6 +66,8 @@ impl SimWorker {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Loss {
     Killed,
+    /// By one of its tasks.
+    Crashed,
     OfMemory,
     /// With all others, on somebody's word: nothing that ran there is blamed.
     Restarted,
@@ -196,7 +198,9 @@ impl Sim {
     /// A worker starts the next task of its queue.
     pub(super) fn start(&mut self, at: usize) {
         let w = &mut self.workers[at];
-        if w.running.len() >= w.threads + w.blocked as usize {
+        // Cancelled ones have spare threads in their places.
+        let wanted = w.running.iter().filter(|r| !r.cancelled).count();
+        if wanted >= w.threads + w.blocked as usize {
             return;
         }
         let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Pending { .. }));
@@ -239,6 +243,7 @@ impl Sim {
         };
         let outcome = match body[0] {
             STUCK => return,
+            GUILTY => return self.lose(self.workers[at].id, Loss::Crashed),
             HANGS if !running.cancelled => return,
             HANGS => Outcome::Cancelled,
             _ if stop => Outcome::Cancelled,
@@ -326,8 +331,14 @@ impl Sim {
         if how == Loss::Restarted {
             running.clear();
         }
-        for id in &running {
-            *self.deaths.entry(*id).or_default() += 1;
+        self.kills += u32::from(!matches!(how, Loss::Crashed | Loss::Retired | Loss::Restarted));
+        // What its own tasks had submitted ends with it.
+        let own = SessionId::of_tasks(w.id);
+        let others = || w.running.iter().map(|r| &r.task).filter(|task| task.id.job.session != own);
+        let sole = others().count() <= 1;
+        if how != Loss::Restarted && (sole || others().all(|task| task.suspect)) {
+            let deaths = if sole { &mut self.deaths } else { &mut self.shared_deaths };
+            others().for_each(|task| *deaths.entry(task.id).or_default() += 1);
         }
         let mut record = DeathRecord { worker: format!("w{}", w.id.0), ..DeathRecord::default() };
         if how == Loss::OfMemory {

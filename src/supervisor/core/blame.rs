@@ -15,13 +15,13 @@ pub(super) struct Suspects {
     pub(super) ended: Vec<TaskId>,
     /// Whose results it was encoding or dropping, outside of any task.
     pub(super) results: Vec<TaskId>,
-    /// Whether the death counts against those that had ended, too.
+    /// Whether those that had ended may have caused it, too.
     ended_count: bool,
 }
 
 impl Suspects {
-    /// Those against whom the death counts. At least one, if there are any: no task ends workers for ever.
-    pub(super) fn blamed(&self) -> Vec<TaskId> {
+    /// Those that may have caused the death. At least one, if there are any: no task ends workers for ever.
+    pub(super) fn likely(&self) -> Vec<TaskId> {
         let ended = self.ended.iter().filter(|_| self.ended_count);
         self.running.iter().chain(&self.results).chain(ended).copied().collect()
     }
@@ -30,8 +30,9 @@ impl Suspects {
 impl Core {
     /// Who may have ended a worker that has ended so.
     ///
-    /// What ran when it crashed is the likely cause, and the death counts against that: tasks, and results that were being
-    /// encoded or dropped. Against what had ended before, it counts where nothing ran; and where descriptors had been closed, which shows only when the worker uses them next.
+    /// What ran when it crashed is the likely cause: tasks, and results that were being encoded or dropped. What had ended
+    /// before is, where nothing ran; and where descriptors had been closed, which shows only when the worker uses them next.
+    /// Against whom the death counts is decided by the scheduler.
     pub(super) fn suspects<E: Effects>(&mut self, process: &WorkerProcess, cause: &DeathCause, fx: &E) -> Suspects {
         let Some(page) = fx.page(process.id) else { return Suspects::default() };
         let running = page.running();

@@ -66,6 +66,11 @@ impl Intake {
         None
     }
 
+    /// Graphs that are not in yet.
+    pub(super) fn graphs(&self) -> u64 {
+        (self.preparing.len() + self.behind.len()) as u64
+    }
+
     /// The session has ended.
     pub(super) fn close(&mut self, session: SessionId) {
         self.held.retain(|(holder, _)| *holder != session);
@@ -93,7 +98,7 @@ impl Core {
         }
         self.intake.behind.clear();
         for (session, request) in std::mem::take(&mut self.intake.held) {
-            self.request(session, request, fx);
+            self.admitted(session, request, fx);
         }
     }
 

@@ -128,6 +128,9 @@ impl Core {
         if fx.page(process.id).is_some_and(WorkerPage::is_robbed) {
             return (DeathCause::DescriptorsClosed, None);
         }
+        if let Some(reason) = fx.page(process.id).and_then(WorkerPage::reason) {
+            return (DeathCause::GaveUp(reason), None);
+        }
         (self.out_of_its_own(process, cause), None)
     }
 

@@ -24,13 +24,20 @@ pub(crate) struct Overview {
 impl Core {
     /// Takes in a request of a session.
     pub(crate) fn request<E: Effects>(&mut self, session: SessionId, request: Request, fx: &mut E) {
-        let Some(request) = self.intake.pass(session, request) else { return };
-        let job = |number| JobId { session, number };
         match request {
             Request::Submit { number, .. } if self.draining && !session.is_of_tasks() => {
                 let reason = "the local cluster is stopping: it takes no more graphs".to_string();
                 self.tell_session(session, ToSession::Refused { number, reason }, fx);
             }
+            request => self.admitted(session, request, fx),
+        }
+    }
+
+    /// Takes in a request that is not to be refused for its time.
+    pub(super) fn admitted<E: Effects>(&mut self, session: SessionId, request: Request, fx: &mut E) {
+        let Some(request) = self.intake.pass(session, request) else { return };
+        let job = |number| JobId { session, number };
+        match request {
             Request::Submit { number, spec } => {
                 #[cfg(test)]
                 super::provoke::submission(&spec);
@@ -120,9 +127,9 @@ impl Core {
         self.draining = true;
     }
 
-    /// Tasks that are still to be done.
+    /// Tasks that are still to be done; one at least for a graph that is not in yet.
     pub(crate) fn unfinished(&self) -> u64 {
-        self.scheduler.unfinished()
+        self.scheduler.unfinished() + self.intake.graphs()
     }
 
     fn workers<E: Effects>(&self, fx: &E) -> Vec<WorkerInfo> {

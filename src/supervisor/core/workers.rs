@@ -158,7 +158,7 @@ impl Core {
         self.sessions.close(session_of(worker));
         if process.blame {
             self.scheduler.suspect(&suspects.ended);
-            self.scheduler.worker_lost(worker, &suspects.blamed(), record);
+            self.scheduler.worker_lost(worker, &suspects.likely(), record);
         } else {
             self.scheduler.worker_lost(worker, &[], record);
         }

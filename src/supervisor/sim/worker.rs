@@ -325,7 +325,9 @@ impl SimWorker {
 
     /// It starts the next task of its queue; whether there was one.
     pub(super) fn start_task(&mut self) -> bool {
-        if self.running.len() >= self.threads + self.blocked as usize {
+        // Cancelled ones have spare threads in their places.
+        let wanted = self.running.iter().filter(|running| !running.cancelled).count();
+        if wanted >= self.threads + self.blocked as usize {
             return false;
         }
         let runnable = |task: &Task| !task.inputs.iter().any(|input| matches!(input, Input::Pending { .. }));
@@ -467,6 +469,10 @@ impl WorkerPage for SimPage {
 
     fn results(&self) -> Vec<TaskId> {
         self.results.clone()
+    }
+
+    fn reason(&self) -> Option<String> {
+        None
     }
 
     fn is_robbed(&self) -> bool {

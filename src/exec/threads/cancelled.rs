@@ -1,0 +1,68 @@
+//! Tasks of the pool that go on though nobody wants their results: another thread runs in the place of theirs at once, until
+//! their functions return.
+
+use super::job::PoolJob;
+use super::{NoThread, PoolThread, Queue, ThreadPool};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// No task.
+const NOTHING: u64 = u64::MAX;
+
+/// What a thread runs, for those who cancel tasks.
+pub(super) struct Running {
+    /// The numbers of the submission and of the task.
+    task: AtomicU64,
+    /// It was cancelled, and another thread runs in the place of this one. Changed under the queue's lock.
+    cancelled: AtomicBool,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { task: AtomicU64::new(NOTHING), cancelled: AtomicBool::new(false) }
+    }
+}
+
+impl Running {
+    pub(super) fn begin(&self, submission: u32, id: u32) {
+        self.task.store(u64::from(submission) << 32 | u64::from(id), Ordering::Release);
+    }
+
+    pub(super) fn end(&self) {
+        self.task.store(NOTHING, Ordering::Release);
+    }
+
+    /// The task that runs, if it is one of this submission.
+    fn of(&self, submission: u32) -> Option<u32> {
+        let task = self.task.load(Ordering::Acquire);
+        (task != NOTHING && task >> 32 == u64::from(submission)).then_some(task as u32)
+    }
+}
+
+impl ThreadPool {
+    /// Tasks of a job have been marked as not wanted: those that run hold up nobody from now on.
+    pub(super) fn make_way(&self, job: &PoolJob) {
+        let Some(pool) = self.this.upgrade() else { return };
+        let mut queue = self.queue.lock();
+        let runs =
+            |thread: &&Arc<PoolThread>| thread.running.of(job.submission.number).is_some_and(|id| job.skipped(id));
+        let running: Vec<Arc<PoolThread>> = queue.threads.iter().filter(runs).map(Arc::clone).collect();
+        let first = |thread: &Arc<PoolThread>| !thread.running.cancelled.swap(true, Ordering::Relaxed);
+        let refused = running.into_iter().filter(first).filter_map(|thread| pool.leave_place(&thread, &mut queue));
+        let refused: Vec<NoThread> = refused.collect();
+        drop(queue);
+        refused.iter().for_each(NoThread::log);
+    }
+
+    /// A task that is not wanted has ended.
+    pub(super) fn end_cancelled(&self, thread: &PoolThread) {
+        Self::note_end(thread, &mut self.queue.lock());
+    }
+
+    /// A thread that is done with its task takes its place again, also where that was cancelled as it ended.
+    pub(super) fn note_end(thread: &PoolThread, queue: &mut Queue) {
+        if thread.running.cancelled.swap(false, Ordering::Relaxed) {
+            Self::take_place(thread, queue);
+        }
+    }
+}
