@@ -61,6 +61,10 @@ pub(crate) enum ToWorker {
 
 /// Worker to supervisor.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is there at a time, and a box for each request of a task would cost more"
+)]
 pub(crate) enum FromWorker {
     Hello {
         version: u64,

@@ -42,7 +42,7 @@ pub fn a_retired_worker_is_gone_and_nothing_runs_twice(client: &Client) {
     }
     let kept: Vec<_> = (0..6).map(|x| delayed(make).call(&*made, x)).collect();
     let kept = client.submit_all(&kept).unwrap();
-    client.wait(&kept, WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(&kept, WaitFor::All, LONG).unwrap();
     let futures: Vec<_> = (0..9).map(|x| delayed(counted).call(&*runs, x)).collect();
     let futures = client.submit_all(&futures).unwrap();
     until("some run", || notes(&runs).len() >= 2);

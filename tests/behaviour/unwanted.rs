@@ -128,7 +128,7 @@ fn the_neighbours_of_a_cancelled_task_that_does_not_stop_run_once() {
     let (future, _open) = runs_deaf(&client, &dir, 0);
     // A result that the worker holds is not lost with it.
     let kept = client.submit(&delayed(|n: u64| vec![n; 5000]).call(7_u64)).unwrap();
-    client.wait(std::slice::from_ref(&kept), swath::WaitFor::All, Some(LONG)).unwrap();
+    client.wait_timeout(std::slice::from_ref(&kept), swath::WaitFor::All, LONG).unwrap();
     let first = crate::common::pids(&client);
     client.cancel(&future);
     // They begin while its time is half over, and are done before that is over.

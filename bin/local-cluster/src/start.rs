@@ -45,7 +45,7 @@ pub(crate) fn serve_here(name: &str, options: &StartOptions, as_json: bool) -> O
 /// What the cluster in the background tells the process that started it.
 #[derive(serde::Deserialize, serde::Serialize)]
 enum Word {
-    Ready(ClusterStatus),
+    Ready(Box<ClusterStatus>),
     Failed(String),
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn start(name: &str, options: &StartOptions) -> Result<ClusterStatus,
     let mut word = String::new();
     let heard = ours.read_to_string(&mut word);
     match serde_json::from_str(&word) {
-        Ok(Word::Ready(status)) => Ok(status),
+        Ok(Word::Ready(status)) => Ok(*status),
         Ok(Word::Failed(reason)) => {
             child.wait()?;
             Err(Failure::Failed(reason))
@@ -101,7 +101,7 @@ pub(crate) fn serve_behind(name: &str, options: &StartOptions) -> Outcome {
     let mut ready = false;
     let outcome = local::serve(options.builder().name(name), |status| {
         ready = true;
-        if let Err(e) = tell(&mut waiting, &Word::Ready(status.clone())) {
+        if let Err(e) = tell(&mut waiting, &Word::Ready(Box::new(status.clone()))) {
             log::warn!("whoever started this cluster does not listen: {e}");
         }
     });
