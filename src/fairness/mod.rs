@@ -4,8 +4,8 @@
 //! 2. Graphs that running tasks wait for, the latest first.
 //! 3. The program with the least service for its weight: thread-time spent, and what its tasks in flight are likely to take.
 //!    One that comes back from idling starts at the least of those at work, so idling earns nothing.
-//! 4. Of one program, the graph in the lowest level of attained service, and within a level the oldest: a small graph passes
-//!    a large one, and equal graphs run one after the other. So that no level starves, one start in [`SHARE_OF_OLDEST`]
+//! 4. Of one program, the graph in the lowest level of service, attained or expected, and within a level the oldest: a small
+//!    graph passes a large one, and equal graphs run one after the other. So that no level starves, one start in [`SHARE_OF_OLDEST`]
 //!    goes to the oldest graph of all.
 
 mod run_queue;
@@ -18,7 +18,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Bound, RangeInclusive};
 
-/// A graph leaves each level but the last when it has had so much thread-time, in nanoseconds.
+/// A graph leaves each level but the last when it has had so much thread-time, or is known to need it, in nanoseconds.
 const LEVEL_ENDS: [u64; 3] = [10_000_000, 1_000_000_000, 100_000_000_000];
 /// One start in so many is that of the oldest graph.
 pub(crate) const SHARE_OF_OLDEST: u32 = 8;
@@ -26,6 +26,8 @@ pub(crate) const SHARE_OF_OLDEST: u32 = 8;
 pub(crate) const WEIGHTS: RangeInclusive<f64> = 0.001..=1000.0;
 /// Starts in a row of one program while others wait.
 const TURN: u32 = 8;
+/// A graph of at most so many tasks begins in the first level, whatever they take: it may be what somebody waits for.
+const FEW: usize = 8;
 
 /// The thread-time that a graph has had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,9 +36,14 @@ pub(crate) struct Attained {
     level: u8,
 }
 
-/// The level of a graph that has had so many nanoseconds.
-pub(crate) fn level_of(nanos: u64) -> u8 {
-    LEVEL_ENDS.iter().map(|end| u8::from(nanos >= *end)).sum()
+/// The level of a graph of so many tasks that has had so many nanoseconds, where a task takes about `each`; 0: unknown.
+///
+/// One that is known to be large begins where it will be, so that equal graphs run one after the other from their first task
+/// on, and hold no more results than one of them.
+pub(crate) fn level_of(nanos: u64, tasks: usize, each: u64) -> u8 {
+    let expected = if tasks > FEW { (tasks as u64).saturating_mul(each) } else { 0 };
+    let most = nanos.max(expected);
+    LEVEL_ENDS.iter().map(|end| u8::from(most >= *end)).sum()
 }
 
 impl Attained {
@@ -44,12 +51,12 @@ impl Attained {
         self.level
     }
 
-    /// Adds nanoseconds. Whether the graph is in another level now.
+    /// Adds nanoseconds of a graph of so many tasks, which take about `each`. Whether it is in another level now.
     #[inline]
-    pub(crate) fn add(&mut self, nanos: u64) -> bool {
+    pub(crate) fn add(&mut self, nanos: u64, tasks: usize, each: u64) -> bool {
         self.nanos = self.nanos.saturating_add(nanos);
         let before = self.level;
-        self.level = level_of(self.nanos);
+        self.level = level_of(self.nanos, tasks, each);
         self.level != before
     }
 }
@@ -454,7 +461,7 @@ mod tests {
             order.charge(place.program, nanos);
             let old = *place;
             *left -= 1;
-            attained.add(nanos);
+            attained.add(nanos, 1, 0);
             place.level = attained.level();
             match *left {
                 0 => order.remove(&old),
@@ -488,12 +495,23 @@ mod tests {
     #[test]
     fn levels_are_by_attained_service() {
         let mut attained = Attained::default();
-        assert!(!attained.add(9_999_999));
-        assert!(attained.add(1));
+        assert!(!attained.add(9_999_999, 1, 0));
+        assert!(attained.add(1, 1, 0));
         assert_eq!(attained.level(), 1);
-        assert!(attained.add(200_000_000_000));
+        assert!(attained.add(200_000_000_000, 1, 0));
         assert_eq!(attained.level(), 3);
-        assert!(!attained.add(u64::MAX));
+        assert!(!attained.add(u64::MAX, 1, 0));
+    }
+
+    #[test]
+    fn a_graph_that_is_known_to_be_large_begins_where_it_will_be() {
+        let mut attained = Attained::default();
+        assert!(attained.add(0, 1000, 2_000_000));
+        assert_eq!(attained.level(), 2);
+        // Its tasks are shorter than was thought.
+        assert!(attained.add(3000, 1000, 3000));
+        assert_eq!(attained.level(), 0);
+        assert_eq!(level_of(0, FEW, u64::MAX), 0);
     }
 
     #[test]
@@ -514,7 +532,7 @@ mod tests {
     #[test]
     fn one_start_in_eight_is_that_of_the_oldest() {
         let mut large = graph(1, 1, 300);
-        large.2.add(2_000_000_000);
+        large.2.add(2_000_000_000, 1, 0);
         large.0.level = large.2.level();
         let mut graphs: Vec<_> = std::iter::once(large).chain((2..200).map(|seq| graph(1, seq, 1))).collect();
         let starts = run_all(&mut graphs, 1_000_000);
@@ -621,7 +639,7 @@ mod tests {
                 let (place, left, attained) = &mut graphs[at];
                 let old = *place;
                 *left -= 1;
-                attained.add(nanos);
+                attained.add(nanos, 1, 0);
                 place.level = attained.level();
                 if *left == 0 {
                     order.remove(&old);

@@ -437,7 +437,7 @@ impl Job {
     pub(super) fn charge(&mut self, nanos: u64, ready: &mut ReadyLanes) {
         ready.order.charge(self.program, nanos);
         let before = self.attained;
-        if self.attained.add(nanos) {
+        if self.attained.add(nanos, self.tasks.len(), self.estimate.into()) {
             let after = std::mem::replace(&mut self.attained, before);
             let listed: SmallVec<[u32; 8]> =
                 (0..self.lanes.len() as u32).filter(|lane| self.lanes[*lane as usize].listed).collect();

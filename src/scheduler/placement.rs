@@ -107,6 +107,9 @@ impl Scheduler {
         let mut heads = std::mem::take(&mut self.heads);
         let mut walk = Walk::default();
         while let Some(turn) = self.ready.order.next(&mut walk) {
+            if self.expect(turn.place) {
+                continue;
+            }
             let (started, end) = self.place_group(&turn, accepting, &mut heads);
             self.ready.order.started(&turn, started);
             match end {
@@ -118,6 +121,17 @@ impl Scheduler {
             }
         }
         self.heads = heads;
+    }
+
+    /// Looks again what the tasks of a job are likely to take of which none has run. Whether it is in another level for that.
+    fn expect(&mut self, place: Place) -> bool {
+        let job = &mut self.jobs[place.job];
+        if job.estimate > 0 {
+            return false;
+        }
+        job.estimate = self.run_times.of(&job.spec, job.first);
+        job.charge(0, &mut self.ready);
+        job.estimate > 0 && job.place(place.lane) != place
     }
 
     /// Places ready tasks of one job and priority, from the lowest index up; a lane that no worker has room for is left.

@@ -78,12 +78,26 @@ impl Drop for PoolJob {
 }
 
 impl PoolJob {
+    /// Its level of service.
+    #[inline]
+    pub(super) fn level(&self) -> u8 {
+        if self.program == Program::TASKS {
+            return 0;
+        }
+        level_of(self.attained.load(Ordering::Relaxed), self.graph.len(), self.cost.load(Ordering::Relaxed))
+    }
+
     /// Where its tasks of a priority stand among those of all jobs.
     #[inline]
     pub(super) fn place(&self, priority: i32) -> Place {
-        let of_tasks = self.program == Program::TASKS;
-        let level = if of_tasks { 0 } else { level_of(self.attained.load(Ordering::Relaxed)) };
-        Place { priority: Reverse(priority), program: self.program, level, seq: self.position, job: 0, lane: 0 }
+        Place {
+            priority: Reverse(priority),
+            program: self.program,
+            level: self.level(),
+            seq: self.position,
+            job: 0,
+            lane: 0,
+        }
     }
 
     #[inline]

@@ -253,7 +253,7 @@ impl ThreadPool {
             match work {
                 Work::One(job, id) => {
                     self.run_chain(&job, id, &thread, &scope, &mut time);
-                    self.charge(&job, time.uncharged());
+                    self.charge(&job, time.uncharged(), None);
                 }
                 Work::Sources(job, ids) => {
                     let began = Instant::now();
@@ -266,10 +266,8 @@ impl ThreadPool {
                             self.push(&job, left.by_ref());
                         }
                     }
-                    self.charge(&job, time.uncharged());
                     let each = (began.elapsed().as_nanos() as u64 / n).max(1);
-                    let old = job.cost.load(Ordering::Relaxed);
-                    job.cost.store(if old == 0 { each } else { (3 * old + each) / 4 }, Ordering::Relaxed);
+                    self.charge(&job, time.uncharged(), Some(each));
                 }
             }
             scope.task.replace(None);
@@ -295,7 +293,7 @@ impl ThreadPool {
             next = self.execute(job, id, thread, &mut time.now).and_then(|result| self.finish(job, id, result));
             if next.is_some() {
                 if time.is_to_be_charged() {
-                    self.charge(job, time.uncharged());
+                    self.charge(job, time.uncharged(), None);
                 }
                 if self.should_yield(job, id) {
                     return self.push(job, next);

@@ -2,7 +2,7 @@
 
 use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
-use crate::fairness::{Order, Place, Walk, level_of};
+use crate::fairness::{Order, Place, Walk};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
@@ -274,10 +274,15 @@ impl ThreadPool {
         self.wake(&queue);
     }
 
-    /// Threads have spent so many nanoseconds on a job.
-    pub(super) fn charge(&self, job: &PoolJob, nanos: u64) {
-        let before = job.attained.fetch_add(nanos, Ordering::Relaxed);
-        if level_of(before) != level_of(before.saturating_add(nanos)) {
+    /// Threads have spent so many nanoseconds on a job, in which a source took about `each`, if that was seen.
+    pub(super) fn charge(&self, job: &PoolJob, nanos: u64, each: Option<u64>) {
+        let before = job.level();
+        job.attained.fetch_add(nanos, Ordering::Relaxed);
+        if let Some(each) = each {
+            let old = job.cost.load(Ordering::Relaxed);
+            job.cost.store(if old == 0 { each } else { (3 * old + each) / 4 }, Ordering::Relaxed);
+        }
+        if job.level() != before {
             let mut queue = self.queue.lock();
             queue.graphs.moved(job);
             self.note_first(&queue);
