@@ -14,6 +14,8 @@
 //! - **Disconnect.** When a browser goes away, the server drops the handler: the same thing, for nothing.
 //! - **Overload.** Only so many graphs are in flight at once. Beyond that the answer is 503 with `Retry-After`, at once,
 //!   instead of a queue in which everybody times out.
+//! - **End.** SIGTERM or Ctrl-C: no more connections are taken, the requests that are there are answered, for which there are
+//!   ten seconds, and then the workers are stopped.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -26,6 +28,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use swath::{Client, Delayed, delayed, try_delayed};
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How many seconds requests have when the service is told to stop.
+const SHUTDOWN: u64 = 10;
 
 type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
@@ -166,7 +171,7 @@ fn serve(client: Client, port: u16) -> Result<(Server, SocketAddr)> {
     .workers(2)
     // Without this the server sees a browser go away only when it has an answer to write.
     .h1_allow_half_closed(false)
-    .shutdown_timeout(1)
+    .shutdown_timeout(SHUTDOWN)
     .bind(("127.0.0.1", port))
     .map_err(|e| format!("cannot listen on port {port}: {e}"))?;
     let address = *server.addrs().first().ok_or("the server has no address")?;
@@ -209,7 +214,7 @@ async fn run() -> Result {
     let options = Options::parse()?;
     let client = Client::local(2, 1, "512MB")?;
     println!("{client}");
-    let (server, address) = serve(client, options.port)?;
+    let (server, address) = serve(client.clone(), options.port)?;
     println!("listening on http://{address}");
     if options.self_test {
         // The test blocks while it waits for answers, so it runs on a thread of its own.
@@ -220,7 +225,12 @@ async fn run() -> Result {
         println!("all right");
         return Ok(());
     }
-    Ok(server.await?)
+    // SIGTERM and SIGINT: the server takes no more connections, and waits for the requests that are there. Workers get no
+    // signal that is sent to the program's group, so their work goes on meanwhile.
+    server.await?;
+    client.shutdown_async().await;
+    println!("stopped");
+    Ok(())
 }
 
 #[actix_web::main]

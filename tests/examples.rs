@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Cargo builds the examples for a test run and puts them beside the tests.
 fn example(name: &str) -> Command {
@@ -89,6 +94,32 @@ fn flights_says_what_is_wrong_with_its_input() {
 #[test]
 fn the_service_passes_its_own_test() {
     succeed(example("service").arg("--self-test"));
+}
+
+/// As a service manager does that signals every process of the service's group.
+#[test]
+fn the_service_answers_what_it_has_accepted_when_it_is_told_to_stop() {
+    let mut child = example("service").process_group(0).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = lines.by_ref().find_map(|line| Some(line.strip_prefix("listening on http://")?.to_string())).unwrap();
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| get("/slow?ms=1000&deadline_ms=60000"));
+        while !get("/health").contains("1 graph(s) in flight") {
+            assert!(!slow.is_finished(), "the request was never seen");
+        }
+        killpg(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        let answer = slow.join().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("1000\n"), "{answer}");
+    });
+    assert_eq!(lines.last().as_deref(), Some("stopped"));
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
