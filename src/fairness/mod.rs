@@ -29,21 +29,29 @@ const TURN: u32 = 8;
 /// A graph of at most so many tasks begins in the first level, whatever they take: it may be what somebody waits for.
 const FEW: usize = 8;
 
-/// The thread-time that a graph has had.
+/// When so many tasks of a graph have run, their mean says how long all of them take.
+const ENOUGH: u8 = 16;
+
+/// The thread-time that a graph has had, and its level. That never falls: tasks that start would overtake those of the same
+/// graph that wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attained {
     nanos: u64,
+    runs: u8,
     level: u8,
 }
 
-/// The level of a graph of so many tasks that has had so many nanoseconds, where a task takes about `each`; 0: unknown.
+/// The level of a graph that has had so many nanoseconds, or is expected to need them.
+pub(crate) fn level_of(nanos: u64) -> u8 {
+    LEVEL_ENDS.iter().map(|end| u8::from(nanos >= *end)).sum()
+}
+
+/// The nanoseconds that a graph of so many tasks is expected to need, where each takes so many.
 ///
 /// One that is known to be large begins where it will be, so that equal graphs run one after the other from their first task
 /// on, and hold no more results than one of them.
-pub(crate) fn level_of(nanos: u64, tasks: usize, each: u64) -> u8 {
-    let expected = if tasks > FEW { (tasks as u64).saturating_mul(each) } else { 0 };
-    let most = nanos.max(expected);
-    LEVEL_ENDS.iter().map(|end| u8::from(most >= *end)).sum()
+pub(crate) fn expected(tasks: usize, each: u64) -> u64 {
+    if tasks > FEW { (tasks as u64).saturating_mul(each) } else { 0 }
 }
 
 impl Attained {
@@ -51,12 +59,24 @@ impl Attained {
         self.level
     }
 
-    /// Adds nanoseconds of a graph of so many tasks, which take about `each`. Whether it is in another level now.
+    /// A task of a graph of so many has run for that long; they take about `each`. Whether the graph is in another level now.
     #[inline]
     pub(crate) fn add(&mut self, nanos: u64, tasks: usize, each: u64) -> bool {
         self.nanos = self.nanos.saturating_add(nanos);
+        self.runs = self.runs.saturating_add(1);
+        let ahead = if self.runs == ENOUGH { expected(tasks, each) } else { 0 };
+        self.raise(self.nanos.max(ahead))
+    }
+
+    /// The tasks of a graph of so many are known to take about `each`. Whether the graph is in another level now.
+    pub(crate) fn expect(&mut self, tasks: usize, each: u64) -> bool {
+        self.raise(expected(tasks, each))
+    }
+
+    #[inline]
+    fn raise(&mut self, nanos: u64) -> bool {
         let before = self.level;
-        self.level = level_of(self.nanos, tasks, each);
+        self.level = before.max(level_of(nanos));
         self.level != before
     }
 }
@@ -506,12 +526,19 @@ mod tests {
     #[test]
     fn a_graph_that_is_known_to_be_large_begins_where_it_will_be() {
         let mut attained = Attained::default();
-        assert!(attained.add(0, 1000, 2_000_000));
+        assert!(attained.expect(1000, 2_000_000));
         assert_eq!(attained.level(), 2);
-        // Its tasks are shorter than was thought.
-        assert!(attained.add(3000, 1000, 3000));
-        assert_eq!(attained.level(), 0);
-        assert_eq!(level_of(0, FEW, u64::MAX), 0);
+        // Its tasks are shorter than was thought: it stays where it is.
+        assert!(!attained.add(3000, 1000, 3000));
+        assert!(!Attained::default().expect(FEW, u64::MAX));
+    }
+
+    #[test]
+    fn a_graph_of_which_enough_has_run_is_known() {
+        let mut attained = Attained::default();
+        assert!((1..ENOUGH).all(|_| !attained.add(1000, 100_000, 1000)));
+        assert!(attained.add(1000, 100_000, 1000));
+        assert_eq!(attained.level(), 1);
     }
 
     #[test]

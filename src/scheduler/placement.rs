@@ -130,8 +130,7 @@ impl Scheduler {
             return false;
         }
         job.estimate = self.run_times.of(&job.spec, job.first);
-        job.charge(0, &mut self.ready);
-        job.estimate > 0 && job.place(place.lane) != place
+        job.estimate > 0 && job.expect(&mut self.ready)
     }
 
     /// Places ready tasks of one job and priority, from the lowest index up; a lane that no worker has room for is left.

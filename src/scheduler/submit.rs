@@ -62,7 +62,7 @@ impl Scheduler {
         job.slot = self.jobs.next_slot();
         job.seq = place_in_line(id, self.next_seq);
         job.estimate = self.run_times.of(&job.spec, job.first);
-        job.attained.add(0, job.tasks.len(), job.estimate.into());
+        job.attained.expect(job.tasks.len(), job.estimate.into());
         self.next_seq += 1;
         self.ready.order.enter(job.program);
         self.register_external_inputs(&job);

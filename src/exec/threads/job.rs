@@ -5,7 +5,7 @@ use super::{PoolThread, ThreadPool};
 use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
-use crate::fairness::{Place, Program, level_of};
+use crate::fairness::{Place, Program, expected, level_of};
 use crate::graph::Graph;
 use crate::graph::dag::{Ids, row};
 use crate::graph::label::TaskLabel;
@@ -84,7 +84,8 @@ impl PoolJob {
         if self.program == Program::TASKS {
             return 0;
         }
-        level_of(self.attained.load(Ordering::Relaxed), self.graph.len(), self.cost.load(Ordering::Relaxed))
+        let expected = expected(self.graph.len(), self.cost.load(Ordering::Relaxed));
+        level_of(expected.max(self.attained.load(Ordering::Relaxed)))
     }
 
     /// Where its tasks of a priority stand among those of all jobs.
