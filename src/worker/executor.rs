@@ -113,11 +113,15 @@ impl Worker {
         queue.running.retain(|(other, _)| *other != id);
         let cancelled = !queue.cancelled.is_empty() && queue.cancelled.remove(&id);
         let followed = !queue.pending.is_empty();
+        let was_replaced = cancelled && {
+            let waits = queue.unwanted.iter().position(|(other, _)| *other == id);
+            waits.map(|at| queue.unwanted.swap_remove(at)).is_none()
+        };
         let outcome = if cancelled { Outcome::Cancelled } else { outcome };
         let gives = outcome.is_success();
         // The end of a follower must not be reported before the end of this task: so the lock is kept.
         let queue = (followed && gives).then_some(queue);
-        if cancelled {
+        if was_replaced {
             self.reason_ends(&scope.place);
         }
         self.watcher.note();

@@ -181,6 +181,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
             idle: 0,
             active: threads,
             cancelled: FxHashSet::default(),
+            unwanted: Vec::new(),
             running: Vec::new(),
             places: Vec::new(),
             next_thread: threads,

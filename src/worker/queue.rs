@@ -23,6 +23,8 @@ pub(super) struct Queue {
     pub(super) active: usize,
     /// Running tasks that were cancelled.
     pub(super) cancelled: FxHashSet<TaskId>,
+    /// Those of them in whose place no other thread runs yet, with their threads.
+    pub(super) unwanted: Vec<(TaskId, usize)>,
     /// With their threads. A list, since it is never longer than the number of threads.
     pub(super) running: Vec<(TaskId, usize)>,
     /// By the numbers of threads.
@@ -226,7 +228,21 @@ impl Worker {
         spawned.err()
     }
 
-    pub(super) fn cancel(&'static self, tasks: &[TaskId]) {
+    /// Has other threads run in the place of tasks that were cancelled and go on, which may be for long. The watcher does so
+    /// in its next round: what is cancelled together with them must not begin.
+    pub(super) fn make_way(&'static self) {
+        let mut queue = self.queue.lock();
+        let mut refused = None;
+        for (_, thread) in std::mem::take(&mut queue.unwanted) {
+            if queue.place_of(thread).reasons.fetch_add(1, Ordering::Relaxed) == 0 {
+                refused = refused.or(self.fill_place(&mut queue));
+            }
+        }
+        drop(queue);
+        log_refused(refused);
+    }
+
+    pub(super) fn cancel(&self, tasks: &[TaskId]) {
         let mut queue = self.queue.lock();
         let mut dropped = Vec::new();
         queue.tasks.retain(|t| {
@@ -246,18 +262,16 @@ impl Worker {
         }
         let cancelled: Vec<_> = dropped.iter().map(|d| d.id).collect();
         let bounced = queue.pending.fail(&cancelled);
-        let mut refused = None;
         for (id, thread) in queue.running.clone() {
             if tasks.contains(&id) && queue.cancelled.insert(id) {
-                // It may go on for long, and nobody is to wait for that.
-                let place = queue.place_of(thread);
-                if place.reasons.fetch_add(1, Ordering::Relaxed) == 0 {
-                    refused = refused.or(self.fill_place(&mut queue));
-                }
+                queue.unwanted.push((id, thread));
             }
         }
+        let unwanted = !queue.unwanted.is_empty();
         drop(queue);
-        log_refused(refused);
+        if unwanted {
+            self.wake_watcher();
+        }
         if !dropped.is_empty() {
             self.finished.lock().extend(dropped);
             self.send_finished();

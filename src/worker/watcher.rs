@@ -132,6 +132,7 @@ impl Worker {
                 self.supervisor.send(&FromWorker::Retire);
             }
             self.send_finished();
+            self.make_way();
             self.eased();
             self.export_deferred();
             self.send_others_output();

@@ -6,6 +6,8 @@ use super::{NoThread, PoolThread, Queue, ThreadPool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// In the place of so many at most: whoever drops many futures, one by one, may have each task begin before it is dropped.
+const MOST_SPARE: usize = 16;
 /// No task.
 const NOTHING: u64 = u64::MAX;
 
@@ -44,12 +46,18 @@ impl ThreadPool {
     pub(super) fn make_way(&self, job: &PoolJob) {
         let Some(pool) = self.this.upgrade() else { return };
         let mut queue = self.queue.lock();
+        let (there, others): (Vec<_>, Vec<_>) =
+            queue.threads.iter().partition(|thread| thread.running.cancelled.load(Ordering::Relaxed));
         let runs =
-            |thread: &&Arc<PoolThread>| thread.running.of(job.submission.number).is_some_and(|id| job.skipped(id));
-        let running: Vec<Arc<PoolThread>> = queue.threads.iter().filter(runs).map(Arc::clone).collect();
-        let first = |thread: &Arc<PoolThread>| !thread.running.cancelled.swap(true, Ordering::Relaxed);
-        let refused = running.into_iter().filter(first).filter_map(|thread| pool.leave_place(&thread, &mut queue));
-        let refused: Vec<NoThread> = refused.collect();
+            |thread: &&&Arc<PoolThread>| thread.running.of(job.submission.number).is_some_and(|id| job.skipped(id));
+        let spare = MOST_SPARE.saturating_sub(there.len());
+        let running: Vec<Arc<PoolThread>> =
+            others.iter().filter(runs).take(spare).map(|thread| Arc::clone(thread)).collect();
+        let mut refused = Vec::new();
+        for thread in running {
+            thread.running.cancelled.store(true, Ordering::Relaxed);
+            refused.extend(pool.leave_place(&thread, &mut queue));
+        }
         drop(queue);
         refused.iter().for_each(NoThread::log);
     }
