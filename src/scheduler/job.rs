@@ -3,14 +3,13 @@
 use super::ready::{Isolation, Lane, ReadyLanes};
 use super::worker::WorkerIndex;
 use crate::error::{Cause, DeathRecord};
-use crate::fairness::{Attained, Place, Program};
+use crate::fairness::{Attained, Program};
 use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, FailedCall, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut, Range};
 use std::sync::{Arc, LazyLock};
@@ -414,51 +413,6 @@ impl Job {
             self.lanes = Vec::new();
         }
         true
-    }
-
-    pub(super) fn list(&mut self, at: u32, ready: &mut ReadyLanes) {
-        self.lanes[at as usize].listed = true;
-        ready.order.insert(self.place(at));
-    }
-
-    /// The priority of a task, while it may run.
-    pub(super) fn priority(&self, index: u32) -> i32 {
-        self.lanes.get(self.lane_of(index) as usize).map_or(0, |lane| lane.priority)
-    }
-
-    /// Where a lane stands among all others.
-    pub(super) fn place(&self, lane: u32) -> Place {
-        let priority = Reverse(self.lanes[lane as usize].priority);
-        let level = if self.program == Program::TASKS { 0 } else { self.attained.level() };
-        Place { priority, program: self.program, level, seq: self.seq, job: self.slot, lane }
-    }
-
-    /// A task of it has run for so long. In another level its lanes stand elsewhere.
-    pub(super) fn charge(&mut self, nanos: u64, ready: &mut ReadyLanes) {
-        ready.order.charge(self.program, nanos);
-        let mut attained = self.attained;
-        let moves = attained.add(nanos, self.tasks.len(), self.estimate.into());
-        self.set_attained(attained, moves, ready);
-    }
-
-    /// Its tasks are known to take about what is estimated. Whether it is in another level now.
-    pub(super) fn expect(&mut self, ready: &mut ReadyLanes) -> bool {
-        let mut attained = self.attained;
-        let moves = attained.expect(self.tasks.len(), self.estimate.into());
-        self.set_attained(attained, moves, ready);
-        moves
-    }
-
-    #[inline]
-    fn set_attained(&mut self, after: Attained, moves: bool, ready: &mut ReadyLanes) {
-        if moves {
-            let listed: SmallVec<[u32; 8]> =
-                (0..self.lanes.len() as u32).filter(|lane| self.lanes[*lane as usize].listed).collect();
-            let old: SmallVec<[Place; 8]> = listed.iter().map(|&lane| self.place(lane)).collect();
-            self.attained = after;
-            listed.iter().zip(old).for_each(|(&lane, old)| ready.order.replace(&old, self.place(lane)));
-        }
-        self.attained = after;
     }
 
     fn option_entry(&self, index: u32) -> Option<usize> {

@@ -1,5 +1,6 @@
 //! One submitted graph as its client sees it.
 
+mod again;
 pub(crate) mod backend;
 pub(crate) mod completed;
 pub(crate) mod context;
@@ -10,11 +11,13 @@ pub(crate) mod task_map;
 mod together;
 pub(crate) mod waiter;
 
+pub(crate) use again::Again;
+
 use crate::error::{Error, TaskError};
+use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
-use crate::graph::map::{MapNames, MapTasks};
+use crate::graph::map::MapNames;
 use crate::graph::node::Node;
-use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ids::TaskId;
 use crate::ipc::fork::Origin;
@@ -37,39 +40,6 @@ type Waiters = SmallVec<[Waiter; 1]>;
 enum Labels {
     Each(SmallVec<[TaskLabel; 1]>),
     Map(MapNames),
-}
-
-/// What outputs that fail are run again from. Nothing else keeps the arguments and inputs of a submission once it has been
-/// sent, or has run: its labels are enough to say what failed.
-pub(crate) enum Again {
-    /// Whoever runs the tasks knows.
-    Elsewhere,
-    /// The calls of the outputs, each until it has succeeded or nobody holds its result any more, and what is added to
-    /// their priorities.
-    Calls { calls: SmallVec<[Option<Arc<Node>>; 1]>, priority: i32 },
-    /// The map that it is, until all calls have succeeded.
-    Map(Arc<MapTasks>),
-}
-
-impl Again {
-    pub(crate) fn of(graph: &Graph) -> Self {
-        match graph {
-            Graph::Dag(dag) => {
-                let outputs = dag.outputs();
-                let calls = outputs.iter().map(|&id| Some(Arc::clone(&dag.nodes[id as usize]))).collect();
-                Self::Calls { calls, priority: dag.priority }
-            }
-            Graph::Map(map) => Self::Map(Arc::clone(map)),
-        }
-    }
-
-    /// Takes the call of an output.
-    fn take(&mut self, index: u32) -> Option<Arc<Node>> {
-        match self {
-            Self::Calls { calls, .. } => calls.get_mut(index as usize)?.take(),
-            Self::Elsewhere | Self::Map(_) => None,
-        }
-    }
 }
 
 /// How many handles an output has, without the first. It is released when that one is.
@@ -326,36 +296,6 @@ impl Submission {
     /// In a fork, the error that each of its outputs has there.
     fn elsewhere(&self, index: u32) -> Option<TaskError> {
         Some(handle::closed(&self.label(index), &self.origin.reason()?))
-    }
-
-    /// The call of an output that has failed, to run it again, if it is kept here.
-    pub(crate) fn failed_call(&self, index: u32) -> Option<Dag> {
-        if self.origin.is_elsewhere() {
-            return None;
-        }
-        enum Kept {
-            Call(Arc<Node>, i32),
-            Map(Arc<MapTasks>),
-        }
-        let kept = {
-            let state = self.state.lock();
-            if !matches!(state.results.get(index), ResultState::Failed(_)) {
-                return None;
-            }
-            match &state.again {
-                Again::Elsewhere => return None,
-                Again::Calls { calls, priority } => Kept::Call(calls.get(index as usize)?.clone()?, *priority),
-                Again::Map(map) => Kept::Map(Arc::clone(map)),
-            }
-        };
-        let (node, priority) = match kept {
-            Kept::Call(node, priority) => (node, priority),
-            // The value's own code runs here.
-            Kept::Map(map) => (map.node(index), map.priority),
-        };
-        let mut dag = Dag::of(&[&node]);
-        dag.priority = priority;
-        Some(dag)
     }
 
     /// Lets go of the calls of outputs that nobody holds any more.

@@ -30,8 +30,8 @@ fn roles() {
     assert!(!death.to_string().contains("memory"), "{death}");
     // Killed by the kernel: once beside others, and then with the worker for itself.
     let error = client.compute(&delayed(take).call(400)).unwrap_err();
-    let Cause::WorkerDied(records) = error.task().unwrap().cause() else { panic!("{error}") };
-    assert_eq!(records.len(), 3);
+    let Cause::MemoryLimit { records, .. } = error.task().unwrap().cause() else { panic!("{error}") };
+    assert_eq!(records.len(), 2);
     for death in records {
         assert_eq!(death.cause, DeathCause::OutOfMemory, "{death}");
         let available = death.available.as_ref().unwrap();
@@ -40,7 +40,7 @@ fn roles() {
     }
     say(error);
     assert_eq!(client.compute(&delayed(take).call(20)).unwrap(), 20);
-    assert_eq!(client.deaths().unwrap().len(), 4);
+    assert_eq!(client.deaths().unwrap().len(), 3);
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod queue;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
@@ -66,7 +67,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use time::Time;
 
 /// The name of a pool thread and the record of its runs. When a thread has ended, a later one takes them over.
 struct PoolThread {
@@ -110,29 +112,6 @@ pub(crate) struct ThreadPool {
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
-}
-
-/// What a thread knows of the time, in ticks.
-struct Time<'a> {
-    /// When its last task ended.
-    now: u64,
-    /// Until when what it did has been charged.
-    charged: u64,
-    meter: &'a mut TickMeter,
-}
-
-impl Time<'_> {
-    /// After so much time, a job may be in another level.
-    const WORTH_CHARGING: Duration = Duration::from_millis(1);
-
-    fn is_to_be_charged(&mut self) -> bool {
-        self.meter.between(self.charged, self.now) >= Self::WORTH_CHARGING
-    }
-
-    /// The nanoseconds that have not been charged, which the caller does now.
-    fn uncharged(&mut self) -> u64 {
-        self.meter.between(std::mem::replace(&mut self.charged, self.now), self.now).as_nanos() as u64
-    }
 }
 
 impl ThreadPool {
