@@ -602,9 +602,9 @@ fn protocol() -> u64 {
     u64::from_str_radix(version.trim_end_matches(')'), 16).unwrap()
 }
 
-/// The first word of a program: `Attach::Program { build: Note(build), name: "evil" }`.
+/// The first word of a program: `Attach::Program { build: Note(build), name: "evil", hooks: none }`.
 fn attach(version: u64, build: &[u8]) -> Vec<u8> {
-    [&version.to_le_bytes()[..], &[0, 0, build.len() as u8], build, &[4], b"evil", &[0; 8]].concat()
+    [&version.to_le_bytes()[..], &[0, 0, build.len() as u8], build, &[4], b"evil", &[0, 0], &[0; 8]].concat()
 }
 
 /// What the cluster answers until it closes.
