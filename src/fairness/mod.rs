@@ -357,7 +357,17 @@ impl Order {
     }
 
     /// Who is next. The turn is over when its tasks have [started](Self::started), or when it is [passed](Walk::pass).
+    #[inline]
     pub(crate) fn next(&self, walk: &mut Walk) -> Option<Turn> {
+        if self.places.len() == 1 && walk.priority.is_none() {
+            let place = *self.places.first()?;
+            walk.priority = Some(place.priority);
+            return Some(Turn { place, most: u32::MAX, rank: place.rank(), oldest: Oldest::First });
+        }
+        self.next_of_many(walk)
+    }
+
+    fn next_of_many(&self, walk: &mut Walk) -> Option<Turn> {
         loop {
             let start = match walk.priority {
                 None => self.places.first()?.priority,

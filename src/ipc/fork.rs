@@ -31,16 +31,21 @@ impl Origin {
     }
 
     /// Whether this process is another, a fork of that one. A load of a number.
+    #[inline]
     pub(crate) fn is_elsewhere(self) -> bool {
         HERE.load(Ordering::Relaxed) != self.0
     }
 
     /// Why what was made there cannot be used, if this is another process.
+    #[inline]
     pub(crate) fn reason(self) -> Option<String> {
+        if self.is_elsewhere() { Some(self.explain()) } else { None }
+    }
+
+    #[cold]
+    fn explain(self) -> String {
         let here = HERE.load(Ordering::Relaxed);
-        (here != self.0).then(|| {
-            format!("it was made in process {}, used in its fork {here}: make a client there, after the fork", self.0)
-        })
+        format!("it was made in process {}, used in its fork {here}: make a client there, after the fork", self.0)
     }
 }
 

@@ -457,6 +457,7 @@ impl Job {
         self.option_entry(index).map_or(0, |at| self.option_lanes[at])
     }
 
+    #[inline]
     pub(super) fn isolation(&self, index: u32) -> Isolation {
         if !self.tasks[index as usize].has(flag::ISOLATED) {
             return Isolation::None;
@@ -468,6 +469,7 @@ impl Job {
         self.options(index).map_or(0, |o| o.retries)
     }
 
+    #[inline]
     pub(super) fn memory(&self, index: u32) -> u64 {
         // The default lane has no rule.
         if !self.tasks[index as usize].has(flag::LANED) {

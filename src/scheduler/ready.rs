@@ -207,28 +207,30 @@ impl Job {
     /// A task of it has run for so long. In another level its lanes stand elsewhere.
     pub(super) fn charge(&mut self, nanos: u64, ready: &mut ReadyLanes) {
         ready.order.charge(self.program, nanos);
-        let mut attained = self.attained;
-        let moves = attained.add(nanos, self.tasks.len(), self.estimate.into());
-        self.set_attained(attained, moves, ready);
+        let before = self.attained;
+        if self.attained.add(nanos, self.tasks.len(), self.estimate.into()) {
+            self.stand_elsewhere(before, ready);
+        }
     }
 
     /// Its tasks are known to take about what is estimated. Whether it is in another level now.
     pub(super) fn expect(&mut self, ready: &mut ReadyLanes) -> bool {
-        let mut attained = self.attained;
-        let moves = attained.expect(self.tasks.len(), self.estimate.into());
-        self.set_attained(attained, moves, ready);
+        let before = self.attained;
+        let moves = self.attained.expect(self.tasks.len(), self.estimate.into());
+        if moves {
+            self.stand_elsewhere(before, ready);
+        }
         moves
     }
 
-    #[inline]
-    fn set_attained(&mut self, after: Attained, moves: bool, ready: &mut ReadyLanes) {
-        if moves {
-            let listed: SmallVec<[u32; 8]> =
-                (0..self.lanes.len() as u32).filter(|lane| self.lanes[*lane as usize].listed).collect();
-            let old: SmallVec<[Place; 8]> = listed.iter().map(|&lane| self.place(lane)).collect();
-            self.attained = after;
-            listed.iter().zip(old).for_each(|(&lane, old)| ready.order.replace(&old, self.place(lane)));
-        }
+    /// What is listed of it stood where it was `before`.
+    #[cold]
+    fn stand_elsewhere(&mut self, before: Attained, ready: &mut ReadyLanes) {
+        let after = std::mem::replace(&mut self.attained, before);
+        let listed: SmallVec<[u32; 8]> =
+            (0..self.lanes.len() as u32).filter(|lane| self.lanes[*lane as usize].listed).collect();
+        let old: SmallVec<[Place; 8]> = listed.iter().map(|&lane| self.place(lane)).collect();
         self.attained = after;
+        listed.iter().zip(old).for_each(|(&lane, old)| ready.order.replace(&old, self.place(lane)));
     }
 }

@@ -294,8 +294,10 @@ impl Submission {
     }
 
     /// In a fork, the error that each of its outputs has there.
+    #[inline]
     fn elsewhere(&self, index: u32) -> Option<TaskError> {
-        Some(handle::closed(&self.label(index), &self.origin.reason()?))
+        let reason = self.origin.reason()?;
+        Some(handle::closed(&self.label(index), &reason))
     }
 
     /// Lets go of the calls of outputs that nobody holds any more.

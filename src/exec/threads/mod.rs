@@ -237,11 +237,13 @@ impl ThreadPool {
                 Work::Sources(job, ids) => {
                     let began = Instant::now();
                     let mut n = 0;
+                    // All are of one priority.
+                    let rank = ids.first().map_or(LAST, |id| job.place(job.priority(*id)).rank());
                     let mut left = ids.into_iter();
                     while let Some(id) = left.next() {
                         self.run_chain(&job, id, &thread, &scope, &mut time);
                         n += 1;
-                        if self.should_yield(&job, id) && left.len() > 0 {
+                        if self.waits_before(rank) && left.len() > 0 {
                             self.push(&job, left.by_ref());
                         }
                     }

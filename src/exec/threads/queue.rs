@@ -2,7 +2,7 @@
 
 use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
-use crate::fairness::{Order, Place, Walk};
+use crate::fairness::{Order, Place, Rank, Walk};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
@@ -292,7 +292,13 @@ impl ThreadPool {
     /// Whether something waits that goes before a task of a job.
     #[inline]
     pub(super) fn should_yield(&self, job: &PoolJob, id: u32) -> bool {
-        self.first.load(Ordering::Relaxed) < job.place(job.priority(id)).rank()
+        self.waits_before(job.place(job.priority(id)).rank())
+    }
+
+    /// Whether something waits that goes before what has this rank.
+    #[inline]
+    pub(super) fn waits_before(&self, rank: Rank) -> bool {
+        self.first.load(Ordering::Relaxed) < rank
     }
 
     fn note_first(&self, queue: &Queue) {
