@@ -72,7 +72,7 @@ pub fn version() -> String {
 /// control group has (version 1 or 2). Shares of memory, sizes and defaults are of this.
 ///
 /// # Errors
-/// [`Error::Resource`](crate::Error::Resource) where the system does not tell its memory.
+/// [`Error::Resource`] where the system does not tell its memory.
 pub fn machine() -> Result<Machine> {
     Machine::read().map_err(untold)
 }
