@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::memory::limit::untold;
 use crate::message::{Attached, Control};
 use crate::status::{WorkerInfo, WorkerState};
+use crate::task::image::outside_executable;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -36,11 +37,14 @@ use std::time::{Duration, Instant};
 /// Call it from a program's first thread, while there is no other: the signals are blocked in the calling thread.
 ///
 /// # Errors
-/// [`Error::Cluster`] where one of that name is running, or its socket cannot be made;
+/// [`Error::NotInExecutable`] in a shared library. [`Error::Cluster`] where one of that name is running, or its socket cannot be made;
 /// [`Error::Invalid`] for an option that makes no sense, or a runtime directory that others can
 /// reach.
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     crate::start::link();
+    if let Some((library, executable)) = outside_executable() {
+        return Err(Error::NotInExecutable { library, executable });
+    }
     let name = options.given_name().unwrap_or(DEFAULT_NAME).to_string();
     let settings = options.for_any_program()?.name(name.clone()).forward_output(false).settings()?;
     crate::daemon::serve::serve(ClusterPaths::named(&name)?, settings, ready)

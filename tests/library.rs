@@ -46,6 +46,9 @@ pub extern "C" fn use_swath() -> i32 {
     if !is_refused(Client::connect("nobody")) {
         return 4;
     }
+    if !is_refused(swath::local::serve(Client::builder(), |_| ()).map(|()| Client::sync())) {
+        return 5;
+    }
     0
 }
 "#;

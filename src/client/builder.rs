@@ -11,7 +11,7 @@ use crate::daemon::connect::connect;
 use crate::error::{Error, Result};
 use crate::events::{self, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
-use crate::exec::threads::ThreadPool;
+use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
 use crate::fairness::WEIGHTS;
 use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
@@ -163,7 +163,7 @@ impl Builder {
         }
         // The variables may stay as they are where another mode is to show what goes wrong.
         builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?.filter(|_| builder.mode == Mode::Processes);
-        let most = if builder.mode == Mode::Processes { MOST_THREADS } else { usize::MAX };
+        let most = if builder.mode == Mode::Processes { MOST_THREADS } else { MOST_POOL_THREADS };
         builder.threads = number("SWATH_THREADS", most)?;
         if let Some(limit) = variable("SWATH_MEMORY_LIMIT")? {
             let of_processes = builder.mode == Mode::Processes;
@@ -606,6 +606,7 @@ impl Builder {
                 Ok(client(SyncExecutor::encoding(self.events, self.encode_values)).ending_with(self.worker_exit))
             }
             Mode::Threads => {
+                at_most("threads", self.threads.unwrap_or(1), MOST_POOL_THREADS)?;
                 let budget = self.memory_limit.bytes()?;
                 self.init_here()?;
                 let pool =

@@ -206,7 +206,7 @@ impl Client {
         Self::builder().workers(n_workers).threads(threads).memory_limit(mem_limit).build_async().await
     }
 
-    /// Runs tasks on `n` threads of this process. With `n` = 0 on one.
+    /// Runs tasks on `n` threads of this process, of which there can be 1 to 1024: less or more is the nearest of these.
     #[must_use]
     pub fn threads(n: usize) -> Self {
         Self::new(ThreadPool::new(n, DEFAULT_CAPACITY, None))

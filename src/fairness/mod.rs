@@ -6,7 +6,8 @@
 //!    One that comes back from idling starts at the least of those at work, so idling earns nothing.
 //! 4. Of one program, the graph in the lowest level of service, attained or expected, and within a level the oldest: a small
 //!    graph passes a large one, and equal graphs run one after the other. So that no level starves, one start in [`SHARE_OF_OLDEST`]
-//!    goes to the oldest graph of all.
+//!    goes to the other levels in turn, to the oldest graph of each that is older; and one in as many of those that running
+//!    tasks could have goes to others.
 
 mod run_queue;
 
@@ -14,13 +15,14 @@ use crate::ids::SessionId;
 #[cfg(test)]
 pub(crate) use run_queue::put;
 pub(crate) use run_queue::{Queued, RunQueue};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::{Bound, RangeInclusive};
 
 /// A graph leaves each level but the last when it has had so much thread-time, or is known to need it, in nanoseconds.
 const LEVEL_ENDS: [u64; 3] = [10_000_000, 1_000_000_000, 100_000_000_000];
-/// One start in so many is that of the oldest graph.
+/// One start in so many goes to what would wait for ever otherwise.
 pub(crate) const SHARE_OF_OLDEST: u32 = 8;
 /// What the weight of a program may be.
 pub(crate) const WEIGHTS: RangeInclusive<f64> = 0.001..=1000.0;
@@ -146,11 +148,14 @@ struct Service {
     tasks: u32,
     /// Places of it that are listed.
     listed: u32,
+    /// Starts since another level than the first one had its turn, and how many such turns there were.
+    since_oldest: u32,
+    turns: u32,
 }
 
 impl Service {
     fn new(program: Program) -> Self {
-        Self { program, weight: 1.0, attained: 0, in_flight: 0, tasks: 0, listed: 0 }
+        Self { program, weight: 1.0, attained: 0, in_flight: 0, tasks: 0, listed: 0, since_oldest: 0, turns: 0 }
     }
 
     fn idles(&self) -> bool {
@@ -170,12 +175,14 @@ pub(crate) struct Turn {
     /// Before which tasks in the queue of a worker there must be room.
     pub(crate) rank: Rank,
     oldest: Oldest,
+    /// It comes before graphs that running tasks wait for.
+    before_tasks: bool,
 }
 
 impl Turn {
-    /// It is the turn of the oldest graph, before those that would go first.
+    /// It is the turn of what would wait for ever otherwise, before those that would go first.
     pub(crate) fn is_of_oldest(&self) -> bool {
-        self.oldest == Oldest::Turn
+        self.oldest == Oldest::Turn || self.before_tasks
     }
 }
 
@@ -201,7 +208,7 @@ pub(crate) struct Walk {
 impl Walk {
     /// Nothing more can start for this turn: all places of its graph up to this one are done with.
     pub(crate) fn pass(&mut self, turn: &Turn, last: Place) {
-        if turn.oldest == Oldest::Turn {
+        if turn.is_of_oldest() {
             self.oldest_passed = true;
             return;
         }
@@ -223,8 +230,8 @@ pub(crate) struct Order {
     places: BTreeSet<Place>,
     /// Ascending.
     services: Vec<Service>,
-    /// Starts since the oldest graph had its turn.
-    since_oldest: u32,
+    /// Starts of graphs that running tasks wait for since another one had its turn.
+    tasks_in_row: u32,
 }
 
 impl Order {
@@ -362,7 +369,13 @@ impl Order {
         if self.places.len() == 1 && walk.priority.is_none() {
             let place = *self.places.first()?;
             walk.priority = Some(place.priority);
-            return Some(Turn { place, most: u32::MAX, rank: place.rank(), oldest: Oldest::First });
+            return Some(Turn {
+                place,
+                most: u32::MAX,
+                rank: place.rank(),
+                oldest: Oldest::First,
+                before_tasks: false,
+            });
         }
         self.next_of_many(walk)
     }
@@ -374,8 +387,16 @@ impl Order {
                 Some(priority) => priority,
             };
             walk.priority = Some(start);
-            if let Some((first, rivals)) = self.first_of(start, walk) {
-                return Some(self.turn(first, rivals, walk));
+            let (tasks, first) = self.first_of(start, walk);
+            match (tasks, first) {
+                (Some(tasks), None) => return Some(self.turn(tasks, false, walk)),
+                // Their share is at an end for now.
+                (Some(tasks), Some((first, rivals))) => {
+                    let turn = self.turn(first, rivals, walk);
+                    return Some(Turn { most: 1, rank: tasks.rank(), before_tasks: true, ..turn });
+                }
+                (None, Some((first, rivals))) => return Some(self.turn(first, rivals, walk)),
+                (None, None) => {}
             }
             // Nothing is left of this priority.
             let lower = Reverse(start.0.checked_sub(1)?);
@@ -384,8 +405,10 @@ impl Order {
         }
     }
 
-    /// The first place of that priority that has not been passed, and whether other programs have some, too.
-    fn first_of(&self, priority: Reverse<i32>, walk: &Walk) -> Option<(Place, bool)> {
+    /// The first places of that priority that have not been passed: that of graphs which running tasks wait for, and unless
+    /// these go before it anyway, that of programs, with whether others of them have some, too.
+    fn first_of(&self, priority: Reverse<i32>, walk: &Walk) -> (Option<Place>, Option<(Place, bool)>) {
+        let mut tasks = None;
         let mut best: Option<(Place, f64)> = None;
         let mut rivals = false;
         let mut program = Program::TASKS;
@@ -404,10 +427,14 @@ impl Order {
                     self.places.range((cursor, Bound::Unbounded)).next().filter(|place| place.same_program(any))
                 }
             };
-            if let Some(first) = first {
-                if program == Program::TASKS {
-                    return Some((*first, false));
+            if let Some(first) = first
+                && program == Program::TASKS
+            {
+                tasks = Some(*first);
+                if self.tasks_in_row < SHARE_OF_OLDEST - 1 || walk.oldest_passed {
+                    return (tasks, None);
                 }
+            } else if let Some(first) = first {
                 let service = self.find(program).map_or(0.0, |at| {
                     let service = &self.services[at];
                     service.weighted(service.attained + service.in_flight)
@@ -422,14 +449,21 @@ impl Order {
                 _ => break,
             }
         }
-        best.map(|(place, _)| (place, rivals))
+        (tasks, best.map(|(place, _)| (place, rivals)))
     }
 
     fn turn(&self, first: Place, rivals: bool, walk: &Walk) -> Turn {
         let most = if rivals { TURN } else { u32::MAX };
         let rank = first.rank();
-        let mut turn = Turn { place: first, most, rank, oldest: Oldest::First };
-        if self.places.len() == 1 || walk.oldest_passed || first.program == Program::TASKS {
+        let mut turn = Turn { place: first, most, rank, oldest: Oldest::First, before_tasks: false };
+        if first.program == Program::TASKS {
+            // After so many others are asked; where there are none, it goes on.
+            if let left @ 1.. = (SHARE_OF_OLDEST - 1).saturating_sub(self.tasks_in_row) {
+                turn.most = left;
+            }
+            return turn;
+        }
+        if self.places.len() == 1 || walk.oldest_passed {
             return turn;
         }
         let end = Place::first_of(first.priority, Program(first.program.0.saturating_add(1)), 0);
@@ -440,21 +474,36 @@ impl Order {
             let from = Place::first_of(first.priority, first.program, level);
             self.places.range(from..).next().filter(|place| place.same_program(&first) && place.level == level)
         });
-        if let Some(oldest) = levels.min_by_key(|place| place.seq).filter(|place| place.seq < first.seq) {
-            turn = match (SHARE_OF_OLDEST - 1).saturating_sub(self.since_oldest) {
-                0 => Turn { place: *oldest, most: 1, oldest: Oldest::Turn, ..turn },
-                left => Turn { most: most.min(left), oldest: Oldest::Waits, ..turn },
-            };
+        let mut older: SmallVec<[Place; 3]> = levels.filter(|place| place.seq < first.seq).copied().collect();
+        if older.is_empty() {
+            return turn;
         }
-        turn
+        older.sort_unstable_by_key(|place| place.seq);
+        let (since, turns) = self.find(first.program).map_or((0, 0), |at| {
+            let service = &self.services[at];
+            (service.since_oldest, service.turns)
+        });
+        match (SHARE_OF_OLDEST - 1).saturating_sub(since) {
+            0 => Turn { place: older[turns as usize % older.len()], most: 1, oldest: Oldest::Turn, ..turn },
+            left => Turn { most: most.min(left), oldest: Oldest::Waits, ..turn },
+        }
     }
 
     /// So many tasks have started in a turn.
     pub(crate) fn started(&mut self, turn: &Turn, n: u32) {
+        if n == 0 {
+            return;
+        }
+        if turn.place.program == Program::TASKS {
+            self.tasks_in_row = self.tasks_in_row.saturating_add(n);
+            return;
+        }
+        self.tasks_in_row = 0;
+        let Some(service) = self.service(turn.place.program) else { return };
         match turn.oldest {
-            Oldest::Waits => self.since_oldest = self.since_oldest.saturating_add(n),
-            Oldest::First | Oldest::Turn if n > 0 => self.since_oldest = 0,
-            _ => {}
+            Oldest::Waits => service.since_oldest = service.since_oldest.saturating_add(n),
+            Oldest::First => service.since_oldest = 0,
+            Oldest::Turn => (service.since_oldest, service.turns) = (0, service.turns.wrapping_add(1)),
         }
     }
 }
@@ -641,6 +690,38 @@ mod tests {
             place(0, 1, 0, 3),
         ]);
         assert_eq!(order.graphs_before(&place(0, 1, 0, 3)), 2);
+    }
+
+    /// Starts of each graph in so many turns, where those of these places never end.
+    fn shares(places: &[Place], starts: usize) -> Vec<usize> {
+        let mut order = order(places);
+        let mut counts = vec![0; places.len()];
+        for _ in 0..starts {
+            let turn = order.next(&mut Walk::default()).unwrap();
+            order.started(&turn, 1);
+            order.charge(turn.place.program, 1_000_000);
+            counts[places.iter().position(|place| *place == turn.place).unwrap()] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn graphs_of_tasks_leave_a_share_to_others() {
+        // Of that share again one in eight is the batch's.
+        assert_eq!(shares(&[place(0, 0, 0, 9), place(0, 1, 0, 5), place(0, 1, 2, 1)], 640), [560, 70, 10]);
+        assert_eq!(shares(&[place(0, 0, 0, 9), place(0, 1, 2, 1)], 640), [560, 80]);
+    }
+
+    #[test]
+    fn each_program_has_a_share_for_its_older_graphs() {
+        let all = [place(0, 1, 0, 5), place(0, 1, 2, 1), place(0, 2, 0, 6)];
+        let [_, batch, _] = shares(&all, 640)[..] else { panic!() };
+        assert!((35..=45).contains(&batch), "{batch}");
+    }
+
+    #[test]
+    fn no_level_starves() {
+        assert_eq!(shares(&[place(0, 1, 0, 9), place(0, 1, 1, 5), place(0, 1, 2, 1)], 640), [560, 40, 40]);
     }
 
     /// Whatever comes: a graph that is ready starts within a number of starts that depends on the number of graphs only.

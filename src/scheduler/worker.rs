@@ -491,7 +491,7 @@ impl Worker {
 
     pub(super) fn start_grace(&mut self, now: Duration, grace: Duration) {
         for zombie in &mut self.zombies {
-            zombie.kill_at.get_or_insert(now + grace);
+            zombie.kill_at.get_or_insert(now.saturating_add(grace));
         }
     }
 

@@ -402,6 +402,7 @@ fn bad_options_are_named() {
     assert!(what(build().workers(100_000).build()).contains("workers"));
     assert!(what(build().threads(0).build()).contains("threads: 0"));
     assert!(what(build().mode(Mode::Threads).threads(0).build()).contains("threads: 0"));
+    assert!(what(build().mode(Mode::Threads).threads(1_000_000).build()).contains("threads: 1000000"));
     assert!(what(build().threads(100_000).build()).contains("threads"));
     assert!(what(Client::local(1, 1, "2 apples")).contains("apples"));
     assert!(what(Client::local(1, 1, 0_u64)).contains("memory limit"));

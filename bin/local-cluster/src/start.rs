@@ -53,10 +53,11 @@ enum Word {
 pub(crate) fn start(name: &str, options: &StartOptions) -> Result<ClusterStatus, Failure> {
     let log = local::log_file(name)?;
     let (mut ours, theirs) = UnixStream::pair()?;
+    let is_new = !log.exists();
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&log)?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("local-cluster")
-        .args([SERVE, "--name", name])
+        .args([SERVE, &format!("--name={name}")])
         .args(options.arguments())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(file.try_clone()?)
@@ -69,6 +70,10 @@ pub(crate) fn start(name: &str, options: &StartOptions) -> Result<ClusterStatus,
         Ok(Word::Ready(status)) => Ok(*status),
         Ok(Word::Failed(reason)) => {
             child.wait()?;
+            // A log that stays tells of a cluster that was killed.
+            if is_new && log.metadata().is_ok_and(|log| log.len() == 0) {
+                std::fs::remove_file(&log)?;
+            }
             Err(Failure::Failed(reason))
         }
         Err(_) if heard.is_err() => {

@@ -92,6 +92,9 @@ impl NoThread {
     }
 }
 
+/// The most threads of a pool. A system that gives no more ends a program that asks for them, not with an error.
+pub(crate) const MOST_POOL_THREADS: usize = 1024;
+
 pub(crate) struct ThreadPool {
     this: Weak<Self>,
     threads: usize,
@@ -135,7 +138,7 @@ impl ThreadPool {
     pub(crate) fn encoding(threads: usize, recorded: usize, budget: Option<u64>, encodes: bool) -> Arc<Self> {
         let pool = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
-            threads: threads.max(1),
+            threads: threads.clamp(1, MOST_POOL_THREADS),
             queue: Mutex::default(),
             work: Condvar::new(),
             first: AtomicI64::new(LAST),

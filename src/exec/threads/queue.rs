@@ -78,6 +78,7 @@ impl Graphs {
         let order = &mut self.order;
         self.queues.entry((job.position, priority)).or_insert_with(|| {
             let place = job.place(priority);
+            order.enter(place.program);
             order.insert(place);
             GraphQueue { job: Arc::clone(job), place, ready: BinaryHeap::new(), sources: None }
         })
