@@ -12,10 +12,11 @@ fn inc(x: i64) -> i64 {
     x + 1
 }
 
-/// Ends when the file is there, whatever it is asked.
+/// Ends when the file is there, or its directory has gone, whatever it is asked.
 fn deaf(began: String, open: String) -> i64 {
     note(&began, std::process::id());
-    i64::from(comes_true(LONG, || std::path::Path::new(&open).exists()))
+    let open = std::path::Path::new(&open);
+    i64::from(comes_true(LONG, || open.exists() || !open.parent().is_some_and(std::path::Path::exists)))
 }
 
 fn sleeps_a_second(began: String, x: i64) -> i64 {
@@ -26,8 +27,8 @@ fn sleeps_a_second(began: String, x: i64) -> i64 {
 
 /// One thread for tasks, in the modes that have threads.
 fn with_one_thread(mut case: impl FnMut(&Client)) {
-    case(&Client::threads(1));
     let _clean = Clean::start();
+    case(&Client::threads(1));
     case(&Client::builder().workers(1).threads(1).forward_output(false).build().unwrap());
 }
 
