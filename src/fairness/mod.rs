@@ -6,7 +6,7 @@
 //!    One that comes back from idling starts at the least of those at work, so idling earns nothing.
 //! 4. Of one program, the graph in the lowest level of service, attained or expected, and within a level the oldest: a small
 //!    graph passes a large one, and equal graphs run one after the other. So that no level starves, one start in [`SHARE_OF_OLDEST`]
-//!    goes to the other levels in turn, to the oldest graph of each that is older; and one in as many of those that running
+//!    goes to older graphs of other levels, every other time to the oldest; and one in as many of those that graphs of running
 //!    tasks could have goes to others.
 
 mod run_queue;
@@ -483,8 +483,11 @@ impl Order {
             let service = &self.services[at];
             (service.since_oldest, service.turns)
         });
+        // Every other turn is that of the oldest, and those between go round among the others.
+        let others = older.len() - 1;
+        let at = if turns % 2 == 0 || others == 0 { 0 } else { 1 + turns as usize / 2 % others };
         match (SHARE_OF_OLDEST - 1).saturating_sub(since) {
-            0 => Turn { place: older[turns as usize % older.len()], most: 1, oldest: Oldest::Turn, ..turn },
+            0 => Turn { place: older[at], most: 1, oldest: Oldest::Turn, ..turn },
             left => Turn { most: most.min(left), oldest: Oldest::Waits, ..turn },
         }
     }
@@ -768,8 +771,8 @@ mod tests {
                 let now = graphs.iter().map(|(p, ..)| p.seq).min().unwrap_or(0);
                 waited = if now == started || now != oldest { 0 } else { waited + 1 };
                 oldest = now;
-                // Three levels at most take turns at that share.
-                let most = 3 * SHARE_OF_OLDEST;
+                // Other levels have every other turn of that share.
+                let most = 2 * SHARE_OF_OLDEST;
                 assert!(programs > 1 || waited < most, "the oldest graph has waited for {waited} starts");
             }
         }
