@@ -1,6 +1,6 @@
 //! Lazy task graphs, run in parallel: in worker processes, on threads, or in the calling thread.
 //!
-//! Describe work with [`delayed`], open one [`Client`], and compute:
+//! Describe work with [`delayed`](fn@delayed), open one [`Client`], and compute:
 //!
 //! ```
 //! use swath::{Client, delayed};
@@ -17,7 +17,7 @@
 //! # Ok::<(), swath::Error>(())
 //! ```
 //!
-//! * [`delayed`] and [`try_delayed`] wrap functions; [`Delayed`] has operators and can be an argument of more calls.
+//! * [`delayed`](fn@delayed) and [`try_delayed`] wrap functions; [`Delayed`] has operators and can be an argument of more calls.
 //! * [`Client::compute`] waits for values, [`Client::persist`] keeps them with the workers, [`Client::submit`] and
 //!   [`Client::map`] give [`Future`]s, which can be waited for in blocking and in async code under any runtime.
 //! * [`Bag`] is a sequence in partitions, for text, JSON, logs and records.
@@ -46,14 +46,14 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("swath runs on Linux only: it passes shared memory between processes as sealed memfds");
 
-mod bag;
+pub mod bag;
 mod bytes;
-mod client;
+pub mod client;
 pub mod collection;
 mod daemon;
-mod delayed;
-mod error;
-mod events;
+pub mod delayed;
+pub mod error;
+pub mod events;
 mod exec;
 mod fairness;
 pub mod files;
@@ -71,42 +71,63 @@ mod remote;
 mod scheduler;
 mod settings;
 mod start;
-mod status;
+pub mod status;
 mod submission;
 mod supervisor;
-mod task;
+pub mod task;
 mod units;
 mod version;
 mod worker;
 
-pub use bag::{Bag, BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
+pub mod buffer {
+    //! Arrays of numbers that cross processes in shared memory.
+
+    pub use crate::ipc::buffer::{Buffer, BufferError, BufferMut, Element};
+}
+
+// What nearly every program names. All else is in the modules above; `tests/house.rs` holds the number of names.
+#[doc(inline)]
+pub use bag::Bag;
+#[doc(inline)]
+pub use buffer::Buffer;
+#[doc(inline)]
+pub use client::{Client, Future, current_client};
+#[doc(inline)]
+pub use delayed::{Delayed, delayed, try_delayed};
+#[doc(inline)]
+pub use error::{Error, Result};
+#[doc(inline)]
+pub use task::{Data, cancelled};
+
+// Where the rest was before; these names stay for one release.
+#[doc(hidden)]
+pub use bag::{BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
+#[doc(hidden)]
+pub use buffer::{BufferError, BufferMut, Element};
+#[doc(hidden)]
 pub use client::{
-    Adaptive, AsCompleted, Awaited, Builder, Client, CompletedAhead, Computable, ComputeOptions, Failing, Future,
-    MapAhead, Results, Status, WaitFor, current_client,
+    AdaptOptions, Adaptive, AsCompleted, Awaited, Builder, CompletedAhead, Computable, ComputeOptions, Failing,
+    MapAhead, RestartPolicy, Results, StartMethod, Status, WaitFor, init,
 };
+#[doc(hidden)]
 #[expect(deprecated, reason = "the old name stays for one release")]
 pub use delayed::Lazy;
-pub use delayed::{Delayed, DelayedFn, Fallible, IntoArg, Signature, TrySignature, delayed, try_delayed, value};
-pub use error::{Cause, DeathCause, DeathRecord, Error, LogLine, OutputStream, Result, ReturnedError, TaskError};
+#[doc(hidden)]
+pub use delayed::{
+    DelayedFn, Fallible, IntoArg, IntoError, KeepError, Signature, TaskFunction, TrySignature, TryTaskFunction, value,
+};
+#[doc(hidden)]
+pub use error::{Cause, DeathCause, DeathRecord, LogLine, OutputStream, ReturnedError, TaskBacktrace, TaskError};
+#[doc(hidden)]
 pub use events::{Event, EventKind, EventLog, TaskRun};
-pub use ipc::buffer::{Buffer, BufferError, BufferMut, Element};
 #[doc(hidden)]
 pub use local::{WorkerSize, describe_sizes};
-pub use memory::limit::MemoryLimit;
 #[doc(hidden)]
-pub use memory::{MemoryReport, WorkerMemory, report_size, size_of_value};
-pub use settings::AdaptOptions;
-pub use settings::RestartPolicy;
-pub use settings::StartMethod;
-pub use start::init;
-pub use status::Explanation;
-pub use status::{Mode, Progress, RunningTask, WorkerInfo, WorkerState};
-pub use task::Data;
-pub use task::backtrace::TaskBacktrace;
-pub use task::context::{TaskInfo, cancelled, current_task, set_progress};
-pub use task::function::{TaskFunction, TryTaskFunction};
-pub use task::returned::{IntoError, KeepError};
-pub use task::worker_local::WorkerLocal;
+pub use memory::{MemoryLimit, MemoryReport, WorkerMemory, report_size, size_of_value};
+#[doc(hidden)]
+pub use status::{Explanation, Mode, Progress, RunningTask, WorkerInfo, WorkerState};
+#[doc(hidden)]
+pub use task::{TaskInfo, WorkerLocal, current_task, set_progress};
 
 /// For the benchmark program of this workspace; no part of the interface.
 #[doc(hidden)]

@@ -18,7 +18,9 @@
 
 pub use crate::daemon::paths::DEFAULT_NAME;
 pub use crate::machine::{AvailableMemory, Bound, Machine};
+#[doc(inline)]
 pub use crate::settings::sizes::{WorkerSize, describe_sizes};
+#[doc(inline)]
 pub use crate::status::{ClusterStatus, Log, ProgramStatus};
 
 use crate::client::Builder;

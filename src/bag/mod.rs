@@ -138,7 +138,7 @@ impl<T: Data> Bag<T> {
 
     /// Names the tasks that make the partitions. Default: the name of the last function.
     ///
-    /// This and the other options are those of [`delayed`](crate::delayed) functions. They hold for the tasks that make
+    /// This and the other options are those of [`delayed`](fn@crate::delayed) functions. They hold for the tasks that make
     /// the partitions of this bag, with all the steps that become one task with them.
     pub fn name(&self, name: impl Into<String>) -> Self {
         self.with(TaskOption::Name(name.into()))

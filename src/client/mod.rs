@@ -16,14 +16,22 @@ mod map;
 mod replay;
 mod wait;
 
+pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
+pub use crate::start::init;
 pub use adapt::Adaptive;
 pub use ahead::{CompletedAhead, MapAhead};
 pub use builder::Builder;
-pub use computable::{Computable, Handles, Results};
+pub use computable::{Computable, Results};
 pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
-pub use lowering::{Lowered, Lowering, Plan, PlanContext};
 pub use wait::{AsCompleted, WaitFor};
+
+// Public in `collection`.
+#[doc(hidden)]
+pub use {
+    computable::Handles,
+    lowering::{Lowered, Lowering, Plan, PlanContext},
+};
 
 use crate::error::{Error, Result};
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
@@ -58,7 +66,7 @@ pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 ///
 /// Code of yours that a client runs, as wakers, drops of values and `Serialize`, may ask the client: no lock is held around it.
 /// But in processes mode wakers and drops run where results are told, so that nothing can wait there: what would is
-/// [`Error::Unsupported`](crate::Error::Unsupported).
+/// [`Error::Unsupported`].
 ///
 /// Printing a client tells its mode, workers, limits and state. When the last clone is dropped the client shuts down: what
 /// still runs is cancelled, and its workers are stopped, which is waited for; async code calls
@@ -185,8 +193,8 @@ impl Client {
     /// [`MemoryLimit::None`]. A worker needs at least 4 MB. Returns when the workers have been started; tasks wait until one has answered.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for a bad size, [`Error::Spawn`](crate::Error::Spawn) or
-    /// [`Error::Resource`](crate::Error::Resource) where the system refuses.
+    /// [`Error::Invalid`] for a bad size, [`Error::Spawn`] or
+    /// [`Error::Resource`] where the system refuses.
     ///
     /// ```
     /// use swath::{Client, delayed};
@@ -234,7 +242,7 @@ impl Client {
     /// | `SWATH_MEMORY_LIMIT` | memory limit of each worker | none |
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) names a variable whose value makes no sense; otherwise as
+    /// [`Error::Invalid`] names a variable whose value makes no sense; otherwise as
     /// [`local`](Self::local).
     pub fn from_env() -> Result<Self> {
         Builder::from_env()?.build()
@@ -251,7 +259,7 @@ impl Client {
     /// Connects to a running local cluster, by its name or the path of its socket.
     ///
     /// # Errors
-    /// [`Error::Connect`](crate::Error::Connect) where none answers there, or it refuses: another user's, or another version.
+    /// [`Error::Connect`] where none answers there, or it refuses: another user's, or another version.
     pub fn connect(name_or_path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().cluster(name_or_path.as_ref()).build()
     }

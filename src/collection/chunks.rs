@@ -273,7 +273,7 @@ pub(super) fn never<C: Data>(why: String) -> Delayed<C> {
     try_delayed(failed_collection::<C>).pure().call(why)
 }
 
-/// An option of the tasks that make a collection's chunks: those of [`delayed`](crate::delayed) functions.
+/// An option of the tasks that make a collection's chunks: those of [`delayed`](fn@crate::delayed) functions.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TaskOption {

@@ -124,6 +124,7 @@ pub(crate) mod shuffle;
 mod traits;
 mod tree;
 
+#[doc(inline)]
 pub use crate::client::{Handles, Lowered, Lowering, Plan, PlanContext};
 pub use chunk_id::ChunkId;
 pub use chunks::{Chunks, TaskOption};

@@ -119,7 +119,7 @@ pub trait CollectionExt: Collection + Computable<Output = <Self as Collection>::
 
     /// Names the tasks that make the chunks. Default: the name of the last function.
     ///
-    /// This and the other options are those of [`delayed`](crate::delayed) functions. They hold for the tasks that make
+    /// This and the other options are those of [`delayed`](fn@crate::delayed) functions. They hold for the tasks that make
     /// the chunks of this collection, with all the layers that become one task with them.
     fn name(&self, name: impl Into<String>) -> Self {
         self.with_option(&TaskOption::Name(name.into()))

@@ -1,18 +1,21 @@
 //! Lazy calls: wrap a function, call it with values or other lazy calls, compute when everything is described.
+//!
+//! [`delayed`](fn@crate::delayed) is where to begin; the traits here say which functions it wraps and what its calls take.
 
 pub(crate) mod arg;
 mod ops;
 mod unpack;
 mod view;
 
+pub use crate::task::function::{TaskFunction, TryTaskFunction};
+pub use crate::task::returned::{IntoError, KeepError};
 pub use arg::{IntoArg, value};
 
 use crate::error::Result;
 use crate::graph::node::{Arg, Node};
 use crate::graph::options::Options;
 use crate::task::Data;
-use crate::task::function::{Record, TaskFunction, TryTaskFunction};
-use crate::task::returned::{IntoError, KeepError};
+use crate::task::function::Record;
 use smallvec::SmallVec;
 use std::error::Error;
 use std::fmt;
@@ -55,7 +58,7 @@ where
 /// `E` is any error that becomes a `Box<dyn Error + Send + Sync>`: those of `std` and of other crates, boxed ones,
 /// `anyhow::Error`, swath's own, a `String`. Its text and those of its sources, its type's name and what its `{:?}` prints
 /// come back with the task's error, see [`ReturnedError`](crate::ReturnedError); with [`keep_error`](DelayedFn::keep_error) also
-/// the error itself. Where a `Result` is meant as an ordinary value, [`delayed`] makes a `Delayed<Result<T, E>>`.
+/// the error itself. Where a `Result` is meant as an ordinary value, [`delayed`](fn@crate::delayed) makes a `Delayed<Result<T, E>>`.
 ///
 /// ```
 /// use swath::{Client, try_delayed};
@@ -78,7 +81,7 @@ where
     DelayedFn { options: None, _function: PhantomData }
 }
 
-/// A wrapped function, see [`delayed`]. Options given here hold for each call made with it.
+/// A wrapped function, see [`delayed`](fn@crate::delayed). Options given here hold for each call made with it.
 #[must_use = "it describes calls: nothing runs until one is computed"]
 pub struct DelayedFn<F, S> {
     options: Option<Arc<Options>>,

@@ -9,6 +9,7 @@ mod returned;
 pub(crate) mod task;
 pub(crate) mod words;
 
+pub use crate::task::backtrace::TaskBacktrace;
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
 pub use printed::{LogLine, OutputStream};

@@ -1,11 +1,10 @@
 //! What has happened: every run of a task, every graph and every worker, with time stamps.
 //!
-//! Recording is always on and costs some twenty nanoseconds a task. Runs of tasks go into a bounded [`ring`], one for
-//! each thread of the threads mode, one on each worker's control page (which outlives the worker), one for the sync
-//! mode. Graphs and workers change seldom and have a [`journal`]. [`Client::events`] puts them together.
-//!
-//! [`ring`]: crate::ipc::ring
-//! [`Client::events`]: crate::Client::events
+//! Recording is always on and costs some twenty nanoseconds a task. [`Client::events`](crate::Client::events) gives what
+//! was recorded.
+
+// Runs of tasks go into a bounded `ipc::ring`, one for each thread of the threads mode, one on each worker's control page
+// (which outlives the worker), one for the sync mode. Graphs and workers change seldom and have a `journal`.
 
 pub(crate) mod journal;
 

@@ -1,4 +1,6 @@
-//! What a task is made of: functions that can be named in another process, values, and how they are encoded.
+//! Inside of tasks: which task runs, whether it is to stop, what it keeps in its process, and what values it can take.
+
+// Not public: functions that can be named in another process, values, and how they are encoded.
 
 pub(crate) mod backtrace;
 pub(crate) mod building;
@@ -16,6 +18,9 @@ pub(crate) mod shared_input;
 pub(crate) mod size;
 mod value;
 pub(crate) mod worker_local;
+
+pub use context::{TaskInfo, cancelled, current_task, set_progress};
+pub use worker_local::WorkerLocal;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
