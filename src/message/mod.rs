@@ -410,24 +410,50 @@ pub(crate) fn decode_first(mut frame: Frame) -> Result<Attach, String> {
 
 /// Reads a message. The segments that come with it go through `receive`.
 pub(crate) fn decode<M: DeserializeOwned>(frame: Frame, receive: &mut dyn Receive) -> Result<M, Malformed> {
+    open(frame, receive)?.read()
+}
+
+/// A message whose segments have been taken in, and whose body has not been read.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    body: Vec<u8>,
+    /// In the order in which payloads name them, last first.
+    segments: Vec<Arc<Segment>>,
+}
+
+/// Takes in what comes with a message. That takes no time in proportion to its body, as reading it does.
+pub(crate) fn open(mut frame: Frame, receive: &mut dyn Receive) -> Result<Opened, Malformed> {
     if frame.kind != KIND {
         return Err(Malformed(format!("a frame of kind {}", frame.kind)));
     }
     let Listed { body, files, segments: listed_segments } =
-        listing::split(&frame.body, frame.fds).map_err(Malformed)?;
+        listing::split(&frame.body, std::mem::take(&mut frame.fds)).map_err(Malformed)?;
     for (listed, fd) in files {
         receive.file(listed, fd).map_err(Malformed)?;
     }
     // Backwards: the list is emptied from its end. All of them are taken, also where one is refused, so that each counts.
     let segments: Vec<_> = listed_segments.into_iter().map(|listed| receive.segment(listed)).collect();
     let segments = segments.into_iter().rev().collect::<Result<Vec<_>, _>>().map_err(Malformed)?;
-    IN.replace(segments);
-    let decoded = bincode::serde::borrow_decode_from_slice::<M, _>(body, config());
-    let left = IN.take();
-    match decoded {
-        Ok((message, used)) if used == body.len() && left.is_empty() => Ok(message),
-        Ok(_) => Err(Malformed("something is left over".to_string())),
-        Err(e) => Err(Malformed(e.to_string())),
+    let len = body.len();
+    frame.body.truncate(len);
+    Ok(Opened { body: frame.body, segments })
+}
+
+impl Opened {
+    /// Bytes of the body.
+    pub(crate) fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    pub(crate) fn read<M: DeserializeOwned>(self) -> Result<M, Malformed> {
+        IN.replace(self.segments);
+        let decoded = bincode::serde::borrow_decode_from_slice::<M, _>(&self.body, config());
+        let left = IN.take();
+        match decoded {
+            Ok((message, used)) if used == self.body.len() && left.is_empty() => Ok(message),
+            Ok(_) => Err(Malformed("something is left over".to_string())),
+            Err(e) => Err(Malformed(e.to_string())),
+        }
     }
 }
 

@@ -2,13 +2,17 @@
 
 use super::actor::Supervisor;
 use super::core::{Core, Overview};
+use super::shared_core::PANICKED;
 use crate::error::DeathCause;
 use crate::host::report;
 use crate::ids::{JobId, SessionId, WorkerId};
 use crate::ipc::frame::Frame;
-use crate::message::ToSession;
+use crate::message::{Opened, Request, ToSession};
 use crate::scheduler::{Prepared, SubmitError};
+use crate::task::call::guarded;
 use actix::prelude::*;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Message)]
@@ -132,12 +136,58 @@ impl Handler<Wake> for Supervisor {
 }
 
 impl Handler<FromSocket> for Supervisor {
-    type Result = std::result::Result<(), String>;
+    type Result = ResponseActFuture<Self, std::result::Result<(), String>>;
 
-    fn handle(&mut self, msg: FromSocket, ctx: &mut Context<Self>) -> Self::Result {
-        let read = self.turn(ctx, |turn| turn.read_session(msg.session, msg.frames));
-        read.unwrap_or_else(|| Err("the supervisor panicked".to_string()))
+    fn handle(&mut self, FromSocket { session, frames }: FromSocket, ctx: &mut Context<Self>) -> Self::Result {
+        self.read_session(session, frames.into_iter(), ctx)
     }
+}
+
+impl Supervisor {
+    /// Takes in the frames one after the other; a large one is read by another thread, and the rest waits for that.
+    fn read_session(
+        &self,
+        session: SessionId,
+        mut frames: std::vec::IntoIter<Frame>,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, std::result::Result<(), String>> {
+        let read = self.turn(ctx, |turn| turn.read_session(session, &mut frames));
+        let opened = match read.unwrap_or_else(|| Err(PANICKED.to_string())) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Box::pin(fut::ready(Ok(()))),
+            Err(reason) => return Box::pin(fut::ready(Err(reason))),
+        };
+        Box::pin(read_aside(opened).into_actor(self).then(move |read, supervisor, ctx| {
+            let taken = read.and_then(|request| {
+                let taken = supervisor.turn(ctx, |turn| turn.take_request(session, request));
+                taken.flatten().ok_or_else(|| PANICKED.to_string())
+            });
+            match taken {
+                Ok(()) => supervisor.read_session(session, frames, ctx),
+                Err(reason) => Box::pin(fut::ready(Err(reason))),
+            }
+        }))
+    }
+}
+
+/// Reads a request in a thread of its own.
+async fn read_aside(opened: Opened) -> std::result::Result<Request, String> {
+    let opened = Arc::new(Mutex::new(Some(opened)));
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let of_thread = Arc::clone(&opened);
+    let thread = std::thread::Builder::new().name("swath-intake".to_string());
+    match thread.spawn(move || tell.send(read_taken(&of_thread))) {
+        Ok(_) => told.await.unwrap_or_else(|_| Err("the thread that read it has ended".to_string())),
+        Err(e) => {
+            report!(Warn, "no thread to read a large request with: {e}; others wait for it");
+            read_taken(&opened)
+        }
+    }
+}
+
+fn read_taken(opened: &Mutex<Option<Opened>>) -> std::result::Result<Request, String> {
+    let Some(opened) = opened.lock().take() else { return Err("it has been read".to_string()) };
+    guarded(|| Ok(opened.read())).map_err(|fault| fault.to_string())?.map_err(|e| e.to_string())
 }
 
 impl Handler<WorkerEnded> for Supervisor {

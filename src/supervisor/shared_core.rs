@@ -24,7 +24,7 @@ use crate::ipc::frame::Frame;
 use crate::ipc::segment::listing::{ListedFile, ListedSegment};
 use crate::ipc::segment::{Arrival, Attachments, Segment, SegmentError};
 use crate::message;
-use crate::message::{FromWorker, Receive, Request, ToSession};
+use crate::message::{FromWorker, Opened, Receive, Request, ToSession};
 use crate::remote::Remote;
 use crate::submission::waiter::telling;
 use crate::task::call::{Fault, guarded};
@@ -33,6 +33,11 @@ use parking_lot::{Mutex, MutexGuard};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+/// To read a request of more bytes takes longer than others are to wait, a millisecond.
+const LARGE: usize = 256 << 10;
+
+pub(super) const PANICKED: &str = "the supervisor panicked";
 
 pub(crate) struct SharedCore {
     state: Mutex<State>,
@@ -264,16 +269,32 @@ impl Turn<'_> {
         self.with(|core, effects| core.open_session(session, SessionEnd::Attached, effects));
     }
 
-    /// Takes in frames of a program behind a socket. An error ends its session.
-    pub(super) fn read_session(&mut self, session: SessionId, frames: Vec<Frame>) -> std::result::Result<(), String> {
+    /// Takes in frames of a program behind a socket, as far as none of them is large. An error ends its session.
+    pub(super) fn read_session(
+        &mut self,
+        session: SessionId,
+        frames: &mut dyn Iterator<Item = Frame>,
+    ) -> std::result::Result<Option<Opened>, String> {
         let read = self.with(|core, effects| {
-            frames.into_iter().try_for_each(|frame| {
-                let request = decode_request(core.loans(), &effects.attachments, session, frame)?;
-                core.request(session, request, effects);
-                Ok(())
-            })
+            for frame in frames {
+                let opened = open_request(core.loans(), &effects.attachments, session, frame)?;
+                if opened.len() > LARGE {
+                    return Ok(Some(opened));
+                }
+                core.request(session, opened.read().map_err(|e| e.to_string())?, effects);
+            }
+            Ok(None)
         });
-        read.unwrap_or_else(|| Err("the supervisor panicked".to_string()))
+        read.unwrap_or_else(|| Err(PANICKED.to_string()))
+    }
+
+    /// Takes in a request that has been read, unless its session has ended meanwhile. None: the core has panicked.
+    pub(super) fn take_request(&mut self, session: SessionId, request: Request) -> Option<()> {
+        self.with(|core, effects| {
+            if core.has_session(session) {
+                core.request(session, request, effects);
+            }
+        })
     }
 
     fn read(mut self, worker: WorkerId) -> (ReadEnd, bool) {
@@ -389,16 +410,16 @@ pub(super) fn decode_from_worker(
     })
 }
 
-/// Decodes a request of an attached program, and maps the segments that it brings.
-pub(super) fn decode_request(
+/// Maps the segments that a request of an attached program brings.
+pub(super) fn open_request(
     loans: &Loans,
     attachments: &Attachments,
     session: SessionId,
     frame: Frame,
-) -> std::result::Result<Request, String> {
+) -> std::result::Result<Opened, String> {
     let (borrower, owner) = (Borrower::Session(session), ATTACHED_OWNERS + session.0);
     let mut from = FromBorrower { loans, borrower, owner, arrival: attachments.arrival(), lacking: None };
-    message::decode(frame, &mut from).map_err(|e| e.to_string())
+    message::open(frame, &mut from).map_err(|e| e.to_string())
 }
 
 /// Takes in the segments of somebody who may send its own, and those that it was lent.

@@ -92,7 +92,7 @@ impl Core {
     /// A large graph can be taken in now, and then what waits for it.
     pub(crate) fn prepared<E: Effects>(&mut self, job: JobId, prepared: Result<Prepared, SubmitError>, fx: &mut E) {
         self.intake.preparing.remove(&job);
-        if self.sessions.ends.contains_key(&job.session) {
+        if self.has_session(job.session) {
             let taken = prepared.and_then(|job| self.scheduler.take(job, self.now(fx)));
             self.tell_refused(job, taken, fx);
         }

@@ -202,6 +202,11 @@ impl Core {
         }
     }
 
+    /// The session is open.
+    pub(crate) fn has_session(&self, session: SessionId) -> bool {
+        self.sessions.ends.contains_key(&session)
+    }
+
     /// The client or the program that had the session has left.
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
         self.sessions.close(session);

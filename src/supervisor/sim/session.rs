@@ -392,9 +392,8 @@ impl World {
         let Some(frame) = self.sessions.get_mut(&id).and_then(|session| session.outbox.pop_front()) else {
             return false;
         };
-        let request =
-            crate::supervisor::shared_core::decode_request(self.core.loans(), &self.fx.attachments, id, frame);
-        let request = request.unwrap();
+        let opened = crate::supervisor::shared_core::open_request(self.core.loans(), &self.fx.attachments, id, frame);
+        let request = opened.unwrap().read().unwrap();
         self.fx.blameless = is_restart(&request);
         self.core.request(id, request, &mut self.fx);
         self.fx.blameless = false;
