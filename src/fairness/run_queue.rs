@@ -9,12 +9,21 @@ pub(crate) trait Queued {
     fn rank(&self) -> Rank;
 }
 
-/// Tasks that have not begun. One start in [`SHARE_OF_OLDEST`] is that of the first that has been overtaken.
+/// Tasks that have not begun. Where they overtake others, one start in [`SHARE_OF_OLDEST`] is that of the one that has been
+/// here for longest, so that each waits for so many starts at most for each that is older, whatever comes.
 #[derive(Debug)]
 pub(crate) struct RunQueue<T> {
-    tasks: VecDeque<T>,
-    /// How many have overtaken others since one of those started.
+    /// Each with its number in the order in which they came.
+    tasks: VecDeque<(u64, T)>,
+    came: u64,
+    /// How many have started before others of a higher rank since the oldest had its turn.
     overtook: u32,
+}
+
+impl<T: Queued> Queued for (u64, T) {
+    fn rank(&self) -> Rank {
+        self.1.rank()
+    }
 }
 
 /// Puts a task at its place.
@@ -30,19 +39,21 @@ pub(crate) fn put<T: Queued>(tasks: &mut VecDeque<T>, task: T) {
 
 impl<T> Default for RunQueue<T> {
     fn default() -> Self {
-        Self { tasks: VecDeque::new(), overtook: 0 }
+        Self { tasks: VecDeque::new(), came: 0, overtook: 0 }
     }
 }
 
 impl<T: Queued> RunQueue<T> {
     #[inline]
     pub(crate) fn push(&mut self, task: T) {
-        put(&mut self.tasks, task);
+        self.came += 1;
+        put(&mut self.tasks, (self.came, task));
     }
 
     /// Puts a task before all others, whatever its rank.
     pub(crate) fn push_front(&mut self, task: T) {
-        self.tasks.push_front(task);
+        self.came += 1;
+        self.tasks.push_front((self.came, task));
     }
 
     /// Where the next one to start is.
@@ -51,22 +62,21 @@ impl<T: Queued> RunQueue<T> {
         if self.overtook < SHARE_OF_OLDEST - 1 {
             return 0;
         }
-        // They stand in the order of their ranks.
-        let overtaken = self.tasks.back().map_or(LAST, T::rank);
-        self.tasks.partition_point(|task| task.rank() < overtaken)
+        let oldest = self.tasks.iter().enumerate().min_by_key(|(_, (came, _))| *came);
+        oldest.map_or(0, |(at, _)| at)
     }
 
     /// The next one to start.
     #[inline]
     pub(crate) fn front(&self) -> Option<&T> {
-        self.tasks.get(self.at())
+        self.tasks.get(self.at()).map(|(_, task)| task)
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let task = self.tasks.remove(self.at())?;
-        let overtakes = task.rank() < self.tasks.back().map_or(task.rank(), T::rank);
-        self.overtook = if overtakes { self.overtook + 1 } else { 0 };
+        let (_, task) = self.tasks.remove(self.at())?;
+        let overtakes = task.rank() < self.tasks.back().map_or(task.rank(), Queued::rank);
+        self.overtook = if overtakes { (self.overtook + 1) % SHARE_OF_OLDEST } else { 0 };
         Some(task)
     }
 
@@ -79,11 +89,11 @@ impl<T: Queued> RunQueue<T> {
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
-        self.tasks.iter()
+        self.tasks.iter().map(|(_, task)| task)
     }
 
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
-        self.tasks.retain(keep);
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.tasks.retain(|(_, task)| keep(task));
     }
 }
 
@@ -123,6 +133,17 @@ mod tests {
         all.extend((0..20).map(|n| Sent(n, 1)));
         let starts = starts(queue(&all));
         assert_eq!((starts[7], starts[15]), (100, 101), "{starts:?}");
+    }
+
+    #[test]
+    fn what_is_between_the_first_and_the_last_does_not_wait_for_ever() {
+        let mut queue = queue(&[Sent(100, LAST), Sent(101, 2), Sent(102, LAST)]);
+        let mut started = Vec::new();
+        for n in 0..24 {
+            queue.push(Sent(n, 1));
+            started.push(queue.pop().unwrap().0);
+        }
+        assert_eq!((started[7], started[15], started[23]), (100, 101, 102), "{started:?}");
     }
 
     #[test]

@@ -137,6 +137,8 @@ impl Scheduler {
     /// Says how many.
     fn place_group(&mut self, turn: &Turn, accepting: u32, heads: &mut Heads) -> (u32, GroupEnd) {
         let first = turn.place;
+        // One that has its turn before others waits in no queue until they are through.
+        let rank = if turn.is_of_oldest() { turn.rank } else { first.rank() };
         let mut last = first;
         let mut next = Some(first);
         while let Some(place) = next.filter(|place| place.is_beside(&first)) {
@@ -163,7 +165,7 @@ impl Scheduler {
                 worker = self.queue_up(r, lane);
             }
             if let Some(worker) = worker {
-                self.assign(r, worker, first.rank());
+                self.assign(r, worker, rank);
                 started += 1;
                 match self.jobs[first.job].next_ready(lane) {
                     Some(index) => *head = Reverse((index, lane)),

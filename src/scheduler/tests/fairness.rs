@@ -187,3 +187,53 @@ fn no_service_is_left_in_flight_when_a_worker_is_lost() {
     rig.step();
     rig.value(2, task(0, 0));
 }
+
+/// Programs with graphs of all sizes, which go on coming, on workers with queues: a program's oldest graph has one start in
+/// sixteen of all that the program has, but for what was in queues before.
+#[test]
+fn nobody_starves_behind_the_queues_of_workers() {
+    for seed in 1..=6 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (workers, programs) = (rng.u32(1..4), rng.u32(1..4));
+        let mut fleet = Fleet::new(workers);
+        // Tasks of each graph that have not begun, by age.
+        let mut waiting: BTreeMap<SessionId, BTreeMap<u32, u32>> = BTreeMap::new();
+        // Of each program, its oldest graph, and how many of others have begun since one of that.
+        let mut oldest: BTreeMap<SessionId, (u32, usize)> = BTreeMap::new();
+        let mut begun = BTreeSet::new();
+        for number in 0..120 {
+            let session = SessionId(rng.u32(1..=programs));
+            let tasks = if rng.u8(0..8) == 0 { rng.u32(100..400) } else { rng.u32(1..10) };
+            let id = JobId { session, number };
+            fleet.rig.s.submit(id, Arc::new(batch(tasks)), fleet.rig.now).unwrap();
+            fleet.rig.step();
+            waiting.entry(session).or_default().insert(number, tasks);
+            for _ in 0..rng.u32(0..20) {
+                fleet.begin();
+                let new: Vec<TaskId> =
+                    fleet.running.values().map(|run| run.id).filter(|id| begun.insert(*id)).collect();
+                for JobId { session, number } in new.into_iter().map(|id| id.job) {
+                    let graphs = waiting.get_mut(&session).unwrap();
+                    let first = *graphs.keys().next().unwrap();
+                    let left = graphs.get_mut(&number).unwrap();
+                    *left -= 1;
+                    if *left == 0 {
+                        graphs.remove(&number);
+                    }
+                    let (known, waited) = oldest.entry(session).or_default();
+                    *waited = if number == first || *known != first { 0 } else { *waited + 1 };
+                    *known = first;
+                    assert!(*waited <= 64, "seed {seed}: graph {first} has waited for {waited} starts");
+                }
+                if fleet.running.is_empty() {
+                    break;
+                }
+                let worker = *rng.choice(fleet.running.keys()).unwrap();
+                let run = fleet.running.remove(&worker).unwrap();
+                fleet.rig.take(worker, run.id);
+                let run_us = 1 << rng.u32(4..20);
+                fleet.rig.end_run(worker, &run, run_us, Outcome::Value(Payload::inline(&[0])));
+            }
+        }
+    }
+}
