@@ -670,6 +670,11 @@ impl Builder {
             ("max_graphs", self.max_graphs == 0, "0; no graph could be submitted"),
             ("start_timeout", self.start_timeout == none, "0; no worker can answer at once"),
             ("worker_timeout", self.worker_timeout == none, "0; each worker would be taken for dead"),
+            (
+                "name",
+                self.name.as_ref().is_some_and(|name| name.is_empty() || name.contains(char::is_control)),
+                "it is shown in lines of the log: it must be some text without control characters",
+            ),
         ] {
             if is_wrong {
                 return Err(Error::invalid(what, why));

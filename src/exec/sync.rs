@@ -56,9 +56,9 @@ impl BackendScope for SyncScope {
 }
 
 impl TaskScope for SyncScope {
-    fn info(&self) -> TaskInfo {
+    fn info(&self) -> Option<TaskInfo> {
         let label = self.graph.label(self.task.get());
-        TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() }
+        Some(TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() })
     }
 
     fn cancelled(&self) -> bool {

@@ -119,7 +119,11 @@ fn parse(text: &str) -> Result<MemoryLimit> {
     };
     // A whole number of bytes is read exactly, however large.
     let whole = trimmed[..split].parse::<u64>().ok().and_then(|n| n.checked_mul(scale as u64));
-    Ok(MemoryLimit::Bytes(whole.unwrap_or((number * scale) as u64)))
+    match (whole, number * scale) {
+        (Some(bytes), _) => Ok(MemoryLimit::Bytes(bytes)),
+        (None, bytes) if bytes < u64::MAX as f64 => Ok(MemoryLimit::Bytes(bytes as u64)),
+        (None, _) => Err(Error::invalid("memory limit", format!("`{text}` is more than any machine has"))),
+    }
 }
 
 /// The limit as a text that is read as the same limit: in the largest unit of which it is a whole number.
@@ -227,7 +231,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["two", "2 apples", "-1", "1e", "0", "150%", "0.0"] {
+        for text in ["two", "2 apples", "-1", "1e", "0", "150%", "0.0", "99999999TB", "18446744073709551616", &"9".repeat(400)] {
             assert!(MemoryLimit::from(text).bytes().is_err(), "{text}");
         }
         assert!(MemoryLimit::from(f64::NAN).bytes().is_err());
