@@ -122,7 +122,9 @@ fn check_directory(is_dir: bool, owner: u32, mode: u32) -> std::result::Result<(
         }
         () if mode & 0o077 != 0 => {
             let mode = mode & 0o777;
-            Err(format!("others may enter it (mode {mode:03o}); if it is yours alone, make it private with `chmod 700`"))
+            Err(format!(
+                "others may enter it (mode {mode:03o}); if it is yours alone, make it private with `chmod 700`"
+            ))
         }
         () => Ok(()),
     }

@@ -4,11 +4,11 @@ use crate::ipc::frame::MAX_FDS;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, sendmsg, setsockopt, socket,
-    socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, sendmsg, setsockopt,
+    socket, socketpair, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};

@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["two", "2 apples", "-1", "1e", "0", "150%", "0.0", "99999999TB", "18446744073709551616", &"9".repeat(400)] {
+        for text in
+            ["two", "2 apples", "-1", "1e", "0", "150%", "0.0", "99999999TB", "18446744073709551616", &"9".repeat(400)]
+        {
             assert!(MemoryLimit::from(text).bytes().is_err(), "{text}");
         }
         assert!(MemoryLimit::from(f64::NAN).bytes().is_err());
