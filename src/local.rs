@@ -249,6 +249,29 @@ pub fn restart_worker(cluster: impl AsRef<Path>, worker: &str, timeout: Duration
     })
 }
 
+/// Replaces the workers there are, one after the other, each as [`restart_worker`] does; answers how many.
+///
+/// # Errors
+/// As [`restart_worker`].
+pub fn restart_rolling(cluster: impl AsRef<Path>, timeout: Duration) -> Result<usize> {
+    let cluster = cluster.as_ref();
+    let status = || Asked::new(cluster, Some(timeout))?.status();
+    let mut replaced = 0;
+    for program in status()?.programs {
+        for worker in &program.workers {
+            let is_there = |now: &ProgramStatus| {
+                now.build == program.build && now.workers.iter().any(|other| other.pid == worker.pid)
+            };
+            // It may have gone by itself, or with its program.
+            if status()?.programs.iter().any(is_there) {
+                restart_worker(cluster, &format!("{}/{}", program.build, worker.name), timeout)?;
+                replaced += 1;
+            }
+        }
+    }
+    Ok(replaced)
+}
+
 /// Waits until a program that is connected has `n` workers that take tasks.
 ///
 /// # Errors

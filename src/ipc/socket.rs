@@ -234,10 +234,28 @@ mod tests {
     use super::*;
     use crate::ipc::testing;
     use nix::sys::resource::{Resource, setrlimit};
-    use nix::sys::socket::setsockopt;
     use std::fs::File;
     use std::io::{Read, Seek, Write};
     use std::thread;
+
+    #[test]
+    fn who_lets_all_wait_is_not_waited_for() {
+        use nix::sys::socket::{Backlog, bind, listen};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("busy.sock");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let patience = Duration::from_millis(20);
+        let waiting = Socket::connect(&path, patience).unwrap();
+        let began = Instant::now();
+        assert_eq!(Socket::connect(&path, patience).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= patience);
+        drop((listener, waiting));
+        assert_eq!(Socket::connect(&path, patience).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let nowhere = dir.path().join("nowhere");
+        assert_eq!(Socket::connect(&nowhere, patience).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn bytes_and_descriptors_arrive() {

@@ -520,6 +520,8 @@ fn nothing_at_all_is_refused_in_every_mode() {
             (builder().threads(0), "threads"),
             (builder().allowed_deaths(0), "allowed_deaths"),
             (builder().recycle_after(0), "recycle_after"),
+            (builder().name(""), "name"),
+            (builder().name("a/b\n"), "name"),
             (builder().max_graphs(0), "max_graphs"),
             (builder().start_timeout(Duration::ZERO), "start_timeout"),
             (builder().worker_timeout(Duration::ZERO), "worker_timeout"),

@@ -12,7 +12,6 @@ use failure::{Failure, Outcome};
 use options::{Command, Options, SERVE, Served, StartOptions};
 use show::{json, say};
 use std::process::ExitCode;
-use std::time::Duration;
 use swath::local;
 
 fn main() -> ExitCode {
@@ -55,7 +54,10 @@ fn run(options: &Options) -> Outcome {
             local::restart_worker(name, worker, *timeout)?;
             say(&format!("{worker} of local cluster `{name}` is a new one\n"))
         }
-        Restart { rolling: true, timeout, .. } => restart_rolling(name, *timeout),
+        Restart { rolling: true, timeout, .. } => {
+            let replaced = local::restart_rolling(name, *timeout)?;
+            say(&format!("local cluster `{name}` has replaced {replaced} worker(s)\n"))
+        }
         Restart { .. } => {
             local::restart(name)?;
             say(&format!("local cluster `{name}` replaces its workers\n"))
@@ -83,22 +85,4 @@ fn run(options: &Options) -> Outcome {
         }
         Man => say(&manual::page()?),
     }
-}
-
-/// Replaces the workers there are, one after the other.
-fn restart_rolling(name: &str, timeout: Duration) -> Outcome {
-    let mut replaced = 0;
-    for program in local::status(name)?.programs {
-        for worker in &program.workers {
-            let is_there = |now: &local::ProgramStatus| {
-                now.build == program.build && now.workers.iter().any(|w| w.pid == worker.pid)
-            };
-            // It may have gone by itself, or with its program.
-            if local::status(name)?.programs.iter().any(is_there) {
-                local::restart_worker(name, &format!("{}/{}", program.build, worker.name), timeout)?;
-                replaced += 1;
-            }
-        }
-    }
-    say(&format!("local cluster `{name}` has replaced {replaced} worker(s)\n"))
 }
