@@ -1,5 +1,6 @@
 //! `local-cluster`: starts worker processes that outlive the programs that use them, and looks after them.
 
+mod completions;
 mod failure;
 mod logs;
 mod manual;
@@ -7,7 +8,7 @@ mod options;
 mod show;
 mod start;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use failure::{Failure, Outcome};
 use options::{Command, Options, SERVE, Served, StartOptions};
 use show::{json, say};
@@ -78,11 +79,7 @@ fn run(options: &Options) -> Outcome {
         }
         Run { program, .. } => start::run(name, program),
         Sizes(form) => show::sizes(form.json),
-        Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Options::command(), "local-cluster", &mut text);
-            say(&String::from_utf8_lossy(&text))
-        }
+        Completions { shell } => say(&completions::script(*shell)),
         Man => say(&manual::page()?),
     }
 }

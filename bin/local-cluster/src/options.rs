@@ -14,7 +14,7 @@ static VERSION: LazyLock<String> = LazyLock::new(local::version);
 const EXAMPLES: &str = "\
 Examples:
   local-cluster start --workers 4 --threads 2 --memory-limit 2GB
-  local-cluster run -- ./program            with SWATH_CLUSTER set, for programs that use Client::from_env()
+  local-cluster run -- ./program
   local-cluster stop --drain --timeout 60
 
 A program connects with Client::connect(\"NAME\"), or through the variable SWATH_CLUSTER=NAME where it uses
@@ -87,6 +87,7 @@ pub(crate) enum Command {
     },
     /// Have N workers for each program from now on
     Scale {
+        /// 1 to 1024
         #[arg(value_name = "N", value_parser = at_least_one)]
         workers: usize,
     },
@@ -115,7 +116,10 @@ pub(crate) enum Command {
     /// List named worker sizes, as large as they are on this machine or in its control group
     Sizes(Form),
     /// Print completions for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page
     Man,
 }

@@ -567,7 +567,20 @@ fn completions_and_the_manual_page_are_whole() {
     let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
     bash.stdin.take().unwrap().write_all(run(&["completions", "bash"]).as_bytes()).unwrap();
     assert!(bash.wait().unwrap().success());
+    let complete = |words: &[&str]| {
+        let script = r#"COMP_WORDS=("$@"); COMP_CWORD=$(($#-1))
+            _local__cluster "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("{}\n{script}", run(&["completions", "bash"])), "bash", "local-cluster"]);
+        text(&bash.args(words).output().unwrap().stdout)
+    };
+    assert_eq!(complete(&["st"]), "start status stop\n");
+    assert_eq!(complete(&["--name", "x", "stop", "--d"]), "--drain\n");
+    assert_eq!(complete(&["logs", "--stream", ""]), "stdout stderr\n");
+    assert_eq!(complete(&["run", "--start", "--w"]), "--workers\n");
     let page = run(&["man"]);
+    assert!(page.contains("local\\-cluster stop [OPTIONS]") && !page.contains(".SH EXTRA"), "{page}");
+    assert_eq!(page.matches("Print help").count(), 1, "{page}");
     assert!(page.contains(".TH local-cluster") && page.contains("4 timed out"), "{page}");
     for command in commands {
         assert!(page.contains(&format!(".SH \"COMMAND {}\"", command.to_uppercase())), "{command}: {page}");
