@@ -42,8 +42,8 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// [`Error::NotInExecutable`] in a shared library. [`Error::Cluster`] where one of that name is running, or its socket cannot be made;
-/// [`Error::Invalid`] for an option that makes no sense, or a runtime directory that others can
-/// reach.
+/// [`Error::Invalid`] for an option that makes no sense; [`Error::Resource`] for a runtime directory that cannot be made, or that
+/// others can reach.
 pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
     crate::start::link();
     if let Some((library, executable)) = outside_executable() {
@@ -342,7 +342,7 @@ pub fn log_file(cluster: impl AsRef<Path>) -> Result<PathBuf> {
 /// Makes the directory of a cluster's files, where it is not there: [`serve`] does so, and whoever keeps the log.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a bad name, or a directory that others can reach.
+/// [`Error::Invalid`] for a bad name; [`Error::Resource`] for a directory that cannot be made, or that others can reach.
 pub fn make_directory(cluster: impl AsRef<Path>) -> Result<()> {
     crate::daemon::paths::make_directory(ClusterPaths::of(cluster.as_ref())?.directory())
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The name of a cluster where none is given.
 pub const DEFAULT_NAME: &str = "default";
 
+/// The longest path of a socket, in bytes.
+const LONGEST: usize = 107;
+
 /// The files of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPaths {
@@ -34,7 +37,7 @@ impl ClusterPaths {
     /// Of that name, in the runtime directory.
     pub(crate) fn named(name: &str) -> Result<Self> {
         check_name(name).map_err(|why| Error::invalid("the name of a local cluster", format!("{name:?}; {why}")))?;
-        Ok(Self { name: name.to_string(), socket: directory().join(format!("{name}.sock")) })
+        Self::with(name, directory().join(format!("{name}.sock")))
     }
 
     /// With that socket, from which it has its name; its other files lie beside it.
@@ -47,6 +50,19 @@ impl ClusterPaths {
         }
         // Also the janitor is told, which runs in another directory.
         let socket = std::path::absolute(socket).map_err(|e| bad(&format!("its absolute path is not known: {e}")))?;
+        Self::with(name, socket)
+    }
+
+    fn with(name: &str, socket: PathBuf) -> Result<Self> {
+        let length = socket.as_os_str().len();
+        if length > LONGEST {
+            let why = format!(
+                "{} has {length} bytes, and the system takes {LONGEST}; set XDG_RUNTIME_DIR to a shorter directory, or name \
+                 a shorter path",
+                socket.display()
+            );
+            return Err(Error::invalid("the socket of a local cluster", why));
+        }
         Ok(Self { name: name.to_string(), socket })
     }
 
@@ -104,7 +120,10 @@ pub(crate) fn directory() -> PathBuf {
 
 /// Makes the directory if it is not there. Refuses one that others could have tampered with.
 pub(crate) fn make_directory(dir: &Path) -> Result<()> {
-    let bad = |why: String| Error::invalid("the runtime directory", format!("{}: {why}", dir.display()));
+    let bad = |why: String| Error::Resource {
+        resource: "the runtime directory".to_string(),
+        reason: format!("{}: {why}", dir.display()),
+    };
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -174,6 +193,11 @@ impl Lock {
     pub(crate) fn write_pid(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         writeln!(self.file, "{}", std::process::id())
+    }
+
+    /// Gives the name free for a cluster that has not come as far as to have other files.
+    pub(crate) fn give_back(self) {
+        self.paths.remove(&[self.paths.pid_file()]);
     }
 
     /// Removes the files of the cluster and gives the name free.
@@ -282,6 +306,8 @@ mod tests {
             let refused = ClusterPaths::of(Path::new(bad)).map(|paths| paths.socket);
             assert!(refused.is_err() || bad == "a/", "{bad:?}: {refused:?}");
         }
+        let long = "x".repeat(120);
+        assert!(ClusterPaths::of(Path::new(&format!("/{long}/y.sock"))).unwrap_err().to_string().contains("128 bytes"));
         let relative = ClusterPaths::of(Path::new("./y.sock")).unwrap();
         assert_eq!(relative.socket, std::env::current_dir().unwrap().join("y.sock"));
     }

@@ -34,12 +34,18 @@ pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(
     let dir = paths.directory();
     paths::make_directory(dir)?;
     let mut lock = take_lock(&paths)?;
-    paths::remove_stale_socket(&paths)?;
+    if let Err(e) = paths::remove_stale_socket(&paths) {
+        lock.give_back();
+        return Err(e);
+    }
     if dir == paths::directory() {
         paths::sweep(dir);
     }
     let failed = |what: &str, e: &dyn std::fmt::Display| paths.error(format!("{what}: {e}"));
-    lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
+    if let Err(e) = lock.write_pid() {
+        lock.give_back();
+        return Err(failed("its process id cannot be written down", &e));
+    }
     start::raise_descriptor_limit();
     let janitor = Janitor::start(&paths);
     let outcome = run(&paths, settings, ready, &failed);

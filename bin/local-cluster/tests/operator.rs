@@ -431,6 +431,29 @@ fn a_cluster_is_named_by_the_path_of_its_socket() {
 }
 
 #[test]
+fn a_start_that_finds_something_in_its_way_leaves_that_and_nothing_else() {
+    let cluster = Cluster::new();
+    assert_eq!(code(&cluster.run(&["run", "--start", "--", "true"])), Some(0), "so the directory is there");
+    let file = cluster.files().join("default.sock");
+    fs::write(&file, "a file").unwrap();
+    for start in [&["start"][..], &["start", "--foreground"]] {
+        let output = cluster.run(start);
+        assert!(code(&output) == Some(1) && text(&output.stderr).contains("in the way"), "{output:?}");
+        assert_eq!(fs::read_dir(cluster.files()).unwrap().count(), 1);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a file");
+    fs::remove_file(file).unwrap();
+    // Where no socket can be.
+    let long = cluster.dir.path().join("x".repeat(100));
+    fs::create_dir(&long).unwrap();
+    for command in ["start", "status", "stop"] {
+        let output = cluster.command(EXE).arg(command).env("XDG_RUNTIME_DIR", &long).output().unwrap();
+        assert!(code(&output) == Some(2) && text(&output.stderr).contains("a shorter"), "{output:?}");
+    }
+    assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
+}
+
+#[test]
 fn a_worker_that_is_not_there_has_no_logs() {
     let cluster = Cluster::start_behind(&["--workers", "2"]);
     let logs = |worker: &str| cluster.run(&["logs", "--worker", worker]);
