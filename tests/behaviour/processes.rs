@@ -520,8 +520,6 @@ fn nothing_at_all_is_refused_in_every_mode() {
             (builder().threads(0), "threads"),
             (builder().allowed_deaths(0), "allowed_deaths"),
             (builder().recycle_after(0), "recycle_after"),
-            (builder().name(""), "name"),
-            (builder().name("a/b\n"), "name"),
             (builder().max_graphs(0), "max_graphs"),
             (builder().start_timeout(Duration::ZERO), "start_timeout"),
             (builder().worker_timeout(Duration::ZERO), "worker_timeout"),
@@ -530,6 +528,20 @@ fn nothing_at_all_is_refused_in_every_mode() {
                 Err(Error::Invalid { what, why }) => assert!(what == name && why.starts_with("0; "), "{what}: {why}"),
                 other => panic!("{name} in {mode}: {other:?}"),
             }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_shown_is_refused_in_every_mode() {
+    for mode in [Mode::Sync, Mode::Threads, Mode::Processes] {
+        for name in ["", "a/b\n", "\x1b[2J"] {
+            let error = Client::builder().mode(mode).name(name).build().unwrap_err();
+            assert!(error.to_string().starts_with("bad value for name: "), "{name:?}: {error}");
+        }
+        for cluster in ["", "a b", "a/b\n"] {
+            let error = Client::builder().mode(mode).cluster(cluster).build().unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{cluster:?}: {error}");
         }
     }
 }
