@@ -152,7 +152,11 @@ macro_rules! suite {
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;
             depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;
-            commanded: a_retired_worker_is_gone_and_nothing_runs_twice a_worker_is_replaced_in_order
+            commanded: tasks_that_end_each_others_workers_are_told
+                a_task_that_would_end_the_worker_of_who_waits_for_it_is_told
+                a_task_that_ends_a_worker_makes_room_for_what_is_awaited_there
+                who_retires_workers_waits_no_longer_than_told
+                a_retired_worker_is_gone_and_nothing_runs_twice a_worker_is_replaced_in_order
                 what_does_not_end_in_time_is_restarted_and_blamed_on_nobody the_number_of_workers_follows_the_load;
             concurrent: many_threads_one_client clones_and_drops;
         }

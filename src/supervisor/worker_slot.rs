@@ -18,6 +18,8 @@ pub(super) struct WorkerSlot {
     pub(super) closing: bool,
     started: Option<Instant>,
     pause: Duration,
+    /// What became of the last start, if that has failed and none has succeeded since.
+    pub(super) failed: Option<String>,
 }
 
 impl WorkerSlot {
@@ -29,6 +31,7 @@ impl WorkerSlot {
             closing: false,
             started: None,
             pause: Duration::ZERO,
+            failed: None,
         }
     }
 

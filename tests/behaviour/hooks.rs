@@ -198,6 +198,42 @@ fn a_set_up_that_takes_too_long_is_a_death() {
 }
 
 #[test]
+fn who_restarts_a_worker_whose_replacement_fails_is_told() {
+    fn fails_while_asked() -> Result<(), String> {
+        let wrong = std::env::temp_dir().join("wrong");
+        let text = std::fs::read_to_string(wrong).unwrap_or_default();
+        match text.as_str() {
+            "" => Ok(()),
+            "hang" => {
+                comes_true(LONG, || false);
+                Ok(())
+            }
+            "exit" => {
+                eprintln!("the licence has expired");
+                std::process::exit(3)
+            }
+            text => Err(text.to_string()),
+        }
+    }
+    let _clean = Clean::start();
+    let dir = directory();
+    let builder = noting_in(&dir).workers(2).start_timeout(Duration::from_millis(600));
+    let client = builder.worker_init(fails_while_asked).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    for (how, words) in [("no model", "no model"), ("hang", "took more than 600ms"), ("exit", "exited with code 3")] {
+        std::fs::write(dir.path().join("tmp/wrong"), how).unwrap();
+        let began = std::time::Instant::now();
+        let error = client.restart_worker("worker-0", Duration::from_millis(200)).unwrap_err();
+        assert!(matches!(&error, Error::Spawn { reason } if reason.contains(words)), "{how}: {error}");
+        assert!(error.to_string().contains("`worker_init`"), "{how}: {error}");
+        // Nothing but this ends the wait.
+        assert!(began.elapsed() < LONG, "{how}");
+        std::fs::remove_file(dir.path().join("tmp/wrong")).unwrap();
+        client.wait_for_workers(2, LONG).unwrap();
+    }
+}
+
+#[test]
 fn workers_wind_up_when_they_end_in_order() {
     in_each_kind(|kind, builder, file| {
         let client = builder.worker_init(set_up).worker_exit(wind_up).build().unwrap();

@@ -53,7 +53,9 @@ impl Core {
         if let Err(e) = self.fill(slot, fx) {
             let name = self.fleet.slots[slot].name.clone();
             report!(Error, "{name} cannot be started again: {e}; trying again");
-            self.start_failed(&format!("{name} cannot be started: {e}"), fx);
+            let why = format!("{name} cannot be started: {e}");
+            self.start_failed(&why, fx);
+            self.fleet.slots[slot].failed = Some(why);
             self.refill_later(slot, START_PAUSE, fx);
         }
     }
@@ -113,6 +115,7 @@ impl Core {
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return };
         process.phase = Phase::Ready;
         let (slot, pid) = (process.slot, process.pid);
+        self.fleet.slots[slot].failed = None;
         self.note(slot, pid, ProcessStep::Ready);
         self.scheduler.worker_joined(worker, self.spec(slot));
         if self.fleet.slots[slot].closing {
@@ -153,6 +156,9 @@ impl Core {
             self.history.add_death(record.clone());
         }
         let end = record.to_string();
+        if !expected && process.phase.is_start() {
+            self.fleet.slots[slot].failed = Some(end.clone());
+        }
         self.history.unset = matches!(record.cause, DeathCause::Init(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
