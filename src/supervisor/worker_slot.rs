@@ -45,6 +45,11 @@ impl WorkerSlot {
         self.started.is_some_and(|at| now.duration_since(at) < EARLY)
     }
 
+    /// When its worker was started.
+    pub(super) fn started(&self) -> Option<Instant> {
+        self.started
+    }
+
     /// Its worker has ended, as it was to.
     pub(super) fn leave(&mut self) {
         self.worker = None;

@@ -54,7 +54,7 @@ impl Core {
             let name = self.fleet.slots[slot].name.clone();
             report!(Error, "{name} cannot be started again: {e}; trying again");
             let why = format!("{name} cannot be started: {e}");
-            self.start_failed(&why, fx);
+            self.start_failed(&why, None, fx);
             self.fleet.slots[slot].failed = Some(why);
             self.refill_later(slot, START_PAUSE, fx);
         }
@@ -141,8 +141,10 @@ impl Core {
         let Some(process) = self.fleet.workers.remove(&worker) else { return };
         let slot = process.slot;
         let worked = self.has_worked(&process, fx);
-        let expected = process.phase == Phase::Retiring || process.dismissed || self.agenda.stopping.is_some();
         let (cause, available) = self.explained(&process, cause, fx);
+        let cause = process.of_set_up(cause);
+        let unborn = process.was_terminated_at_birth(&cause);
+        let expected = process.phase == Phase::Retiring || process.dismissed || unborn || self.agenda.stopping.is_some();
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
         record.available = available;
@@ -159,7 +161,7 @@ impl Core {
         if !expected && process.phase.is_start() {
             self.fleet.slots[slot].failed = Some(end.clone());
         }
-        self.history.unset = matches!(record.cause, DeathCause::Init(_));
+        self.history.unset = matches!(process.phase, Phase::SettingUp(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
         if process.blame {
@@ -172,10 +174,12 @@ impl Core {
         let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
         self.owner_ended(owner_of(worker), fx);
-        let pause = if expected {
+        let since = self.fleet.slots[slot].started();
+        let pause = if expected && !unborn {
             self.fleet.slots[slot].leave();
             Duration::ZERO
         } else {
+            // Whoever ends all that are born is not to have it done in haste.
             self.fleet.slots[slot].end(worked)
         };
         if worked {
@@ -191,7 +195,7 @@ impl Core {
             // The policy is for those that have died.
             if expected || self.settings.restart == RestartPolicy::Always {
                 if !worked && !expected {
-                    self.start_failed(&end, fx);
+                    self.start_failed(&end, since, fx);
                 }
                 return self.refill_later(slot, pause, fx);
             }
