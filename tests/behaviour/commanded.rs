@@ -182,7 +182,9 @@ pub fn tasks_that_end_each_others_workers_are_told(client: &Client) {
     }
     // Circles of two and of three, and of one: a task that ends its own worker.
     for (round, (how, tasks)) in
-        [("retire", 2), ("restart", 2), ("async", 2), ("retire", 3), ("restart", 3), ("retire", 1)].into_iter().enumerate()
+        [("retire", 2), ("restart", 2), ("async", 2), ("retire", 3), ("restart", 3), ("retire", 1)]
+            .into_iter()
+            .enumerate()
     {
         with_workers(client, 5);
         let dir = directory();
@@ -254,10 +256,8 @@ pub fn who_retires_workers_waits_no_longer_than_told(client: &Client) {
     let (runs, gate) = (path(&dir, "runs"), path(&dir, "gate"));
     let future = client.submit(&delayed(noted_gate).on_worker("worker-1").call(&*runs, &*gate, 7)).unwrap();
     until("it runs", || notes(&runs).len() == 1);
-    let late = [
-        client.retire_timeout(&["worker-1"], SHORT),
-        block_on(client.retire_timeout_async(&["worker-1"], SHORT)),
-    ];
+    let late =
+        [client.retire_timeout(&["worker-1"], SHORT), block_on(client.retire_timeout_async(&["worker-1"], SHORT))];
     assert!(matches!(late[0], Err(Error::Timeout { waited: SHORT })), "{late:?}");
     assert!(matches!(&late[1], Err(Error::Invalid { .. })), "it retires already: {late:?}");
     touch(&gate);

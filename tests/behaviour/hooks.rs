@@ -286,7 +286,12 @@ fn who_restarts_a_worker_whose_replacement_fails_is_told() {
     let builder = noting_in(&dir).workers(2).start_timeout(Duration::from_millis(600));
     let client = builder.worker_init(fails_while_asked).build().unwrap();
     client.wait_for_workers(2, LONG).unwrap();
-    for (how, words) in [("no model", "no model"), ("hang", "took more than 600ms"), ("exit", "exited with code 3"), ("abort", "killed by SIGABRT")] {
+    for (how, words) in [
+        ("no model", "no model"),
+        ("hang", "took more than 600ms"),
+        ("exit", "exited with code 3"),
+        ("abort", "killed by SIGABRT"),
+    ] {
         std::fs::write(dir.path().join("tmp/wrong"), how).unwrap();
         let began = std::time::Instant::now();
         let error = client.restart_worker("worker-0", Duration::from_millis(200)).unwrap_err();

@@ -94,14 +94,7 @@ impl Core {
     }
 
     /// In words: who waits for whom, from the task that asks to itself.
-    fn told<E: Effects>(
-        &self,
-        own: WorkerId,
-        by: Option<TaskId>,
-        steps: &[Step],
-        last: usize,
-        fx: &E,
-    ) -> String {
+    fn told<E: Effects>(&self, own: WorkerId, by: Option<TaskId>, steps: &[Step], last: usize, fx: &E) -> String {
         let key = |worker: WorkerId, task: Option<TaskId>| {
             let process = self.fleet.workers.get(&worker).zip(task);
             process.map_or_else(|| "a task".to_string(), |(process, task)| self.key(process, task, fx))

@@ -144,7 +144,8 @@ impl Core {
         let (cause, available) = self.explained(&process, cause, fx);
         let cause = process.of_set_up(cause);
         let unborn = process.was_terminated_at_birth(&cause);
-        let expected = process.phase == Phase::Retiring || process.dismissed || unborn || self.agenda.stopping.is_some();
+        let expected =
+            process.phase == Phase::Retiring || process.dismissed || unborn || self.agenda.stopping.is_some();
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
         record.available = available;
