@@ -396,14 +396,14 @@ impl Builder {
     }
 
     /// How long a worker may take to answer after its start. When for so long all workers that are started have ended
-    /// before they came to work, the client is closed, with the last death as the reason. Default: 30 s.
+    /// before they came to work, the client is closed, with the last death as the reason. 50 ms at least; default: 30 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
     }
 
-    /// How long a worker that runs tasks, or is to send a result, may give no sign of life before it is replaced. Default:
-    /// 30 s.
+    /// How long a worker that runs tasks, or is to send a result, may give no sign of life before it is replaced. 200 ms at
+    /// least; default: 30 s.
     ///
     /// Long tasks are no problem: the sign of life comes from a thread of its own. A worker that is stopped by a signal
     /// or starved of the processor gives none.
