@@ -34,7 +34,8 @@ impl Builder {
             ("worker_timeout", self.worker_timeout, LEAST_SILENCE, "each worker would be taken for dead"),
         ] {
             if time < least {
-                return Err(Error::invalid(what, format!("{time:?}; it must be {least:?} at least: {why}")));
+                let time = if time.is_zero() { "0".to_string() } else { format!("{time:?}") };
+                return Err(Error::invalid(what, format!("{time}; it must be {least:?} at least: {why}")));
             }
         }
         if !WEIGHTS.contains(&self.weight) {
