@@ -51,7 +51,7 @@ impl MemoryLimit {
     /// ```
     /// use swath::MemoryLimit;
     /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::mib(2048));
-    /// assert_eq!(MemoryLimit::gib(2).to_string(), "2GiB");
+    /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::Bytes(2 << 30));
     /// ```
     #[must_use]
     pub const fn gib(n: u64) -> Self {
