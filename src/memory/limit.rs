@@ -33,6 +33,31 @@ pub enum MemoryLimit {
 }
 
 impl MemoryLimit {
+    /// So many MiB, of 1024 × 1024 bytes.
+    ///
+    /// ```
+    /// use swath::{Client, MemoryLimit};
+    /// assert_eq!(MemoryLimit::mib(512), MemoryLimit::Bytes(512 * 1024 * 1024));
+    /// let client = Client::local(1, 1, MemoryLimit::mib(512))?;
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn mib(n: u64) -> Self {
+        Self::Bytes(n.saturating_mul(1 << 20))
+    }
+
+    /// So many GiB, of 1024 × 1024 × 1024 bytes.
+    ///
+    /// ```
+    /// use swath::MemoryLimit;
+    /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::mib(2048));
+    /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::Bytes(2 << 30));
+    /// ```
+    #[must_use]
+    pub const fn gib(n: u64) -> Self {
+        Self::Bytes(n.saturating_mul(1 << 30))
+    }
+
     /// The limit in bytes.
     ///
     /// # Errors
