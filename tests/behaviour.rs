@@ -108,7 +108,7 @@ macro_rules! suite {
                 methods;
             calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
                 submitted_and_gathered mapped scattered_and_broadcast as_completed_gives_all wait_for_all_and_any
-                time_limits_of_waits the_longest_time_limits cancelling retrying explaining_and_progress futures_in_later_graphs
+                time_limits_of_waits the_longest_time_limits cancelling what_is_detached_runs_to_its_end retrying explaining_and_progress futures_in_later_graphs
                 foreign_and_closed_clients what_another_client_does_with_a_future_is_done_at_its_own describing task_context status_and_debug cancelling_before_others_use_it
                 a_mix_of_ready_and_failed;
             sharing: shared_parts_run_once pure_calls_run_once pure_results_that_are_held_are_used
@@ -152,7 +152,11 @@ macro_rules! suite {
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;
             depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;
-            commanded: a_retired_worker_is_gone_and_nothing_runs_twice a_worker_is_replaced_in_order
+            commanded: tasks_that_end_each_others_workers_are_told
+                a_task_that_would_end_the_worker_of_who_waits_for_it_is_told
+                a_task_that_ends_a_worker_makes_room_for_what_is_awaited_there
+                who_retires_workers_waits_no_longer_than_told
+                a_retired_worker_is_gone_and_nothing_runs_twice a_worker_is_replaced_in_order
                 what_does_not_end_in_time_is_restarted_and_blamed_on_nobody the_number_of_workers_follows_the_load;
             concurrent: many_threads_one_client clones_and_drops;
         }

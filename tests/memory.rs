@@ -52,6 +52,16 @@ fn fork(file: String, mib: usize) -> usize {
     held.len() + usize::from(status.success())
 }
 
+/// The same with processes that leave their parents and their session, as daemons do.
+fn daemonise(file: String, mib: usize) -> usize {
+    let held = vec![1_u8; mib * MIB];
+    note(&file, "runs");
+    let script = format!("(head -c {} /dev/zero; sleep 60) | tail -n 1", mib * MIB);
+    let status = Command::new("setsid").args(["-f", "sh", "-c", &script]).stdout(Stdio::null()).status().unwrap();
+    std::thread::sleep(LONG);
+    held.len() + usize::from(status.success())
+}
+
 /// Every page is written to, and different from every other one.
 fn block(mib: usize, seed: u64) -> Buffer<u64> {
     let mut values = swath::BufferMut::zeroed(mib * MIB / 8).unwrap();
@@ -127,12 +137,16 @@ fn what_a_tasks_children_use_counts_and_they_go_with_it() {
     });
     assert_eq!(client.compute(&small.call()).unwrap(), "42");
     // Each by itself is well below the limit, so that it is the sum that counts.
-    let task = delayed(fork).call(path(&dir, "runs"), 110_usize);
-    let error = client.compute(&task).unwrap_err();
-    for record in records_of(&error, &task.key()) {
-        assert!(matches!(record.cause, DeathCause::MemoryLimit { .. }), "{record}");
+    for (task, runs) in [
+        (delayed(fork).call(path(&dir, "children"), 110_usize), "children"),
+        (delayed(daemonise).call(path(&dir, "daemons"), 110_usize), "daemons"),
+    ] {
+        let error = client.compute(&task).unwrap_err();
+        for record in records_of(&error, &task.key()) {
+            assert!(matches!(record.cause, DeathCause::MemoryLimit { .. }), "{record}");
+        }
+        assert_eq!(notes(&path(&dir, runs)).len(), 2);
     }
-    assert_eq!(notes(&path(&dir, "runs")).len(), 2);
     assert_eq!(client.compute(&delayed(take).call(50)).unwrap(), 50);
 }
 

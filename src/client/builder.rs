@@ -1,5 +1,6 @@
 //! Every option of a client.
 
+mod check;
 mod settings;
 mod unheeded;
 
@@ -9,10 +10,10 @@ use crate::RestartPolicy;
 use crate::StartMethod;
 use crate::daemon::connect::connect;
 use crate::error::{Error, Result};
-use crate::events::{self, DEFAULT_CAPACITY};
+use crate::events::DEFAULT_CAPACITY;
+use crate::exec::Checks;
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
-use crate::fairness::WEIGHTS;
 use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
 use crate::machine::cores;
@@ -395,14 +396,14 @@ impl Builder {
     }
 
     /// How long a worker may take to answer after its start. When for so long all workers that are started have ended
-    /// before they came to work, the client is closed, with the last death as the reason. Default: 30 s.
+    /// before they came to work, the client is closed, with the last death as the reason. 50 ms at least; default: 30 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
     }
 
-    /// How long a worker that runs tasks, or is to send a result, may give no sign of life before it is replaced. Default:
-    /// 30 s.
+    /// How long a worker that runs tasks, or is to send a result, may give no sign of life before it is replaced. 200 ms at
+    /// least; default: 30 s.
     ///
     /// Long tasks are no problem: the sign of life comes from a thread of its own. A worker that is stopped by a signal
     /// or starved of the processor gives none.
@@ -540,7 +541,8 @@ impl Builder {
         self
     }
 
-    /// Refuses what the mode cannot honour. Default: no; it is ignored, with a warning in the log.
+    /// Refuses what the mode cannot honour. Default: no; it is ignored, with a warning in the log. It holds for the clients that
+    /// tasks have of [`current_client`](crate::current_client), too.
     ///
     /// Of a client these are options that have no meaning in its mode, or that a local cluster has set itself: [`build`](Self::build)
     /// fails with [`Error::Invalid`]. Of a task they are [`tag`](crate::DelayedFn::tag) and
@@ -577,7 +579,7 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast, self.strict);
+        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();
@@ -588,29 +590,22 @@ impl Builder {
         if let Some((library, executable)) = elsewhere {
             return Err(Error::NotInExecutable { library, executable });
         }
-        if !WEIGHTS.contains(&self.weight) {
-            let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
-            return Err(Error::invalid("weight", format!("{}; it must be {least} to {most}", self.weight)));
-        }
         if let Some(cluster) = &self.cluster {
             self.check_heeded()?;
             return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?));
         }
-        if self.events > events::MOST {
-            return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
-        }
         self.check_heeded()?;
+        let checks = Checks { encodes: self.encode_values, strict: self.strict };
         match self.mode {
             Mode::Sync => {
                 self.init_here()?;
-                Ok(client(SyncExecutor::encoding(self.events, self.encode_values)).ending_with(self.worker_exit))
+                Ok(client(SyncExecutor::checking(self.events, checks)).ending_with(self.worker_exit))
             }
             Mode::Threads => {
                 at_most("threads", self.threads.unwrap_or(1), MOST_POOL_THREADS)?;
                 let budget = self.memory_limit.bytes()?;
                 self.init_here()?;
-                let pool =
-                    ThreadPool::encoding(self.threads.unwrap_or_else(cores), self.events, budget, self.encode_values);
+                let pool = ThreadPool::checking(self.threads.unwrap_or_else(cores), self.events, budget, checks);
                 Ok(client(pool).ending_with(self.worker_exit))
             }
             Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
@@ -653,28 +648,5 @@ impl Builder {
                 "a cluster that serves other programs does not have their functions; each program names its own when it connects",
             )),
         }
-    }
-
-    /// Refuses what makes no sense in any mode.
-    fn check(&self) -> Result<()> {
-        let none = Duration::ZERO;
-        for (what, is_wrong, why) in [
-            ("workers", self.workers == Some(0), "0; at least one worker is needed"),
-            ("threads", self.threads == Some(0), "0; at least one thread is needed"),
-            ("allowed_deaths", self.allowed_deaths == 0, "0; a task fails with the first death if it is 1"),
-            (
-                "recycle_after",
-                self.recycle_after == Some(0),
-                "0; a worker does one task at least. Leave it out for never",
-            ),
-            ("max_graphs", self.max_graphs == 0, "0; no graph could be submitted"),
-            ("start_timeout", self.start_timeout == none, "0; no worker can answer at once"),
-            ("worker_timeout", self.worker_timeout == none, "0; each worker would be taken for dead"),
-        ] {
-            if is_wrong {
-                return Err(Error::invalid(what, why));
-            }
-        }
-        Ok(())
     }
 }

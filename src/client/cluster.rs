@@ -8,6 +8,7 @@ use crate::memory::report::MemoryReport;
 use crate::message::{Ask, question};
 use crate::status::{Explanation, WorkerInfo};
 use crate::submission::reply::Asked;
+use crate::task::context::{blocking, waiting};
 use std::time::Duration;
 
 impl Client {
@@ -110,7 +111,9 @@ impl Client {
     /// Retires the workers of these names, and waits until they are gone: what they run is finished, their results move to
     /// the others, and there are so many fewer workers from now on. Nothing runs twice, and no death is recorded.
     ///
-    /// It takes as long as what they run. A signal TERM to a worker does the same, but has it replaced.
+    /// It takes as long as what they run; [`retire_timeout`](Self::retire_timeout) waits no longer than it is told. A signal
+    /// TERM to a worker does the same, but has it replaced. A task may retire other workers than its own; its place is given
+    /// to another one while it waits.
     ///
     /// ```
     /// # use swath::Client;
@@ -121,10 +124,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] where there is none of such a name, or none would be left, or a task asks for the end of its own
-    /// worker; [`Error::Unsupported`] in the in-process modes.
+    /// [`Error::Invalid`] where there is none of such a name, or none would be left; [`Error::Deadlock`] where a task asks that
+    /// would wait for itself, since it runs on one of them, or a task there waits for its end; [`Error::Unsupported`] in the
+    /// in-process modes.
     pub fn retire(&self, names: &[impl AsRef<str>]) -> Result<()> {
-        self.ask(question::Retire::named(names)).wait()
+        blocking(|| self.ask(question::Retire::named(names, None)).wait()).map(drop)
     }
 
     /// [`retire`](Self::retire) for async code. Dropped, it retires them all the same.
@@ -132,12 +136,33 @@ impl Client {
     /// # Errors
     /// As [`retire`](Self::retire).
     pub async fn retire_async(&self, names: &[impl AsRef<str>]) -> Result<()> {
-        self.ask(question::Retire::named(names)).await
+        waiting(self.ask(question::Retire::named(names, None))).await.map(drop)
+    }
+
+    /// [`retire`](Self::retire), which waits no longer than that. Workers that are not gone by then retire all the same.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over before they are gone; otherwise as [`retire`](Self::retire).
+    pub fn retire_timeout(&self, names: &[impl AsRef<str>], timeout: Duration) -> Result<()> {
+        let gone = blocking(|| self.ask(question::Retire::named(names, Some(timeout))).wait())?;
+        if gone { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
+    }
+
+    /// [`retire_timeout`](Self::retire_timeout) for async code. Dropped, it retires them all the same.
+    ///
+    /// # Errors
+    /// As [`retire_timeout`](Self::retire_timeout).
+    pub async fn retire_timeout_async(&self, names: &[impl AsRef<str>], timeout: Duration) -> Result<()> {
+        let gone = waiting(self.ask(question::Retire::named(names, Some(timeout)))).await?;
+        if gone { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
     }
 
     /// Replaces a worker by a new one of the same name, and waits until that is ready. What it runs is finished, and its
     /// results move, as far as `timeout` allows; then it is ended, and what is left is computed again. None of it counts
     /// against a task, and no death is recorded.
+    ///
+    /// A new worker that fails is replaced as any other. It is waited for until `timeout` is over and a start has failed: no
+    /// longer than `timeout` and [`start_timeout`](crate::Builder::start_timeout) together.
     ///
     /// ```
     /// # use swath::Client;
@@ -150,9 +175,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// As [`retire`](Self::retire).
+    /// [`Error::Spawn`] where no new one has come to work by then, with the reason; it is still tried. Otherwise as
+    /// [`retire`](Self::retire).
     pub fn restart_worker(&self, name: &str, timeout: Duration) -> Result<()> {
-        self.ask(question::RestartWorker { name: name.to_string(), within: timeout }).wait()
+        blocking(|| self.ask(question::RestartWorker::named(name, timeout)).wait())
     }
 
     /// [`restart_worker`](Self::restart_worker) for async code. Dropped, it replaces the worker all the same.
@@ -160,7 +186,7 @@ impl Client {
     /// # Errors
     /// As [`restart_worker`](Self::restart_worker).
     pub async fn restart_worker_async(&self, name: &str, timeout: Duration) -> Result<()> {
-        self.ask(question::RestartWorker { name: name.to_string(), within: timeout }).await
+        waiting(self.ask(question::RestartWorker::named(name, timeout))).await
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.

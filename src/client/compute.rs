@@ -10,7 +10,6 @@ use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, dot};
 use crate::ipc::clock::ticks;
-use crate::status::Mode;
 use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::limit::Permit;
@@ -23,7 +22,6 @@ use parking_lot::MutexGuard;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -96,16 +94,16 @@ impl Client {
 
     /// Warns of tasks that are to run on certain workers where there are none; refuses them, if the client is strict.
     fn check_places(&self, graph: &Dag) -> Result<()> {
-        let (inner, mode) = (&*self.0, self.mode());
-        if mode == Mode::Processes || (!inner.strict && inner.warned.load(Ordering::Relaxed)) {
+        let Some(no_places) = self.0.backend.no_places().filter(|no_places| !no_places.is_settled()) else {
             return Ok(());
-        }
+        };
         let placed = |node: &Arc<Node>| node.options().is_some_and(|o| o.worker.is_some() || o.tag.is_some());
         let Some(node) = graph.nodes.iter().find(|node| placed(node)) else { return Ok(()) };
-        if inner.strict {
+        let mode = self.mode();
+        if no_places.is_strict() {
             return Err(Error::Unsupported { operation: "`on_worker` or `tag`", mode: mode.name() });
         }
-        if !inner.warned.swap(true, Ordering::Relaxed) {
+        if no_places.warns() {
             log::warn!("`on_worker` or `tag` of {}, and perhaps of others: no meaning in {mode} mode", node.key());
         }
         Ok(())

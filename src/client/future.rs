@@ -4,10 +4,11 @@ use super::blocking;
 use crate::delayed::Delayed;
 use crate::delayed::arg::{IntoArg, lists};
 use crate::error::words::words;
-use crate::error::{Error, Result, TaskError};
+use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::node::Arg;
 use crate::graph::node::Node;
-use crate::submission::handle::{LocalValue, ResultHandle, Waiter};
+use crate::host::report;
+use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
 use crate::task::context::AsyncWait;
@@ -100,10 +101,9 @@ impl<T> Future<T> {
 
     /// How far the task is.
     pub fn status(&self) -> Status {
-        use crate::submission::handle::ResultState;
         self.output.submission.with_state(self.output.index, |state| match state {
             ResultState::Pending { .. } => Status::Pending,
-            ResultState::Failed(e) if matches!(e.cause(), crate::Cause::Cancelled) => Status::Cancelled,
+            ResultState::Failed(e) if matches!(e.cause(), Cause::Cancelled) => Status::Cancelled,
             ResultState::Failed(_) => Status::Failed,
             _ => Status::Finished,
         })
@@ -112,12 +112,46 @@ impl<T> Future<T> {
     /// Size of the result in bytes, encoded, once it is known: exactly where it has been encoded, else about.
     /// `None` before, in the in-process modes, and for a task that failed.
     pub fn nbytes(&self) -> Option<u64> {
-        use crate::submission::handle::ResultState;
         self.output.submission.with_state(self.output.index, |state| match state {
             ResultState::Remote { nbytes, .. } => Some(*nbytes),
             ResultState::Payload(payload) => Some(payload.nbytes()),
             _ => None,
         })
+    }
+
+    /// Lets the task run to its end though no handle is left: a future that is dropped cancels what nobody else waits for.
+    /// The result is dropped then; a failure is logged.
+    ///
+    /// It ends with its client all the same, as [`current_client`](crate::current_client) does with the worker it is in. Who
+    /// has another handle can still [cancel](crate::Client::cancel) it. It waits for nothing, so that async code may call it.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(1);
+    /// let file = std::env::temp_dir().join(format!("sent-{}", std::process::id()));
+    /// let send = delayed(|file: std::path::PathBuf| std::fs::write(file, "by itself").is_ok());
+    /// client.submit(&send.call(file.clone()))?.detach();
+    /// while !file.exists() {
+    ///     std::thread::yield_now();
+    /// }
+    /// # std::fs::remove_file(file)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn detach(self) {
+        let (submission, index) = (Arc::clone(&self.output.submission), self.output.index);
+        let output = self.output.clone();
+        drop(self);
+        let ended = move || {
+            let failed = output.submission.with_state(output.index, |state| match state {
+                ResultState::Failed(error) => Some(error.clone()),
+                _ => None,
+            });
+            if let Some(error) = failed.filter(|error| !matches!(error.cause(), Cause::Cancelled)) {
+                report!(Warn, "{} was detached, so nobody else is told: {error}", output.key());
+            }
+            drop(output);
+        };
+        submission.when_done(index, Waiter::Call(Box::new(ended)));
     }
 
     /// The result as a lazy value, to describe more work with.

@@ -36,7 +36,7 @@ pub use {
 use crate::error::{Error, Result};
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
-use crate::exec::threads::ThreadPool;
+use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
 use crate::memory::limit::MemoryLimit;
 use crate::status::{Mode, Progress};
 use crate::submission::backend::Backend;
@@ -52,7 +52,6 @@ use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// How many graphs a client has under way at most, if nothing else is said.
 pub(crate) const MOST_GRAPHS: usize = 1 << 14;
@@ -92,10 +91,6 @@ struct Inner {
     owner: bool,
     /// Whether the first failure cancels the rest of what is computed.
     fail_fast: bool,
-    /// Whether what the mode cannot honour is refused.
-    strict: bool,
-    /// It has been warned of.
-    warned: AtomicBool,
     limit: Arc<SubmissionLimit>,
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
@@ -163,22 +158,22 @@ impl fmt::Debug for Client {
 
 impl Client {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, true, MOST_GRAPHS, false, false)
+        Self::with(backend, true, MOST_GRAPHS, false)
     }
 
     /// A client that has so many graphs under way at most.
-    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool, strict: bool) -> Self {
-        Self::with(backend, true, graphs, fail_fast, strict)
+    fn built(backend: Arc<dyn Backend>, graphs: usize, fail_fast: bool) -> Self {
+        Self::with(backend, true, graphs, fail_fast)
     }
 
     pub(crate) fn inside(backend: Arc<dyn Backend>) -> Self {
-        Self::with(backend, false, MOST_GRAPHS, false, false)
+        Self::with(backend, false, MOST_GRAPHS, false)
     }
 
-    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool, strict: bool) -> Self {
+    fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        let (pure, exit, warned) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner { backend, owner, fail_fast, strict, warned, limit, log, pure, exit }), 0)
+        let (pure, exit) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure, exit }), 0)
     }
 
     /// The same client, which runs a function in this process when it is closed.
@@ -214,9 +209,15 @@ impl Client {
         Self::builder().workers(n_workers).threads(threads).memory_limit(mem_limit).build_async().await
     }
 
-    /// Runs tasks on `n` threads of this process, of which there can be 1 to 1024: less or more is the nearest of these.
+    /// Runs tasks on `n` threads of this process, of which there can be 1 to 1024: less or more is the nearest of these, with
+    /// a warning in the log. [`Builder::threads`] refuses other numbers.
     #[must_use]
     pub fn threads(n: usize) -> Self {
+        if !(1..=MOST_POOL_THREADS).contains(&n) {
+            log::warn!(
+                "`Client::threads({n})`: there can be 1 to {MOST_POOL_THREADS} threads; it is the nearest of these"
+            );
+        }
         Self::new(ThreadPool::new(n, DEFAULT_CAPACITY, None))
     }
 

@@ -14,8 +14,6 @@ use crate::remote::{Description, Remote, Uplink};
 use crate::settings::WorkerHooks;
 use crate::submission::reply::Reply;
 use crate::task::image;
-use interprocess::local_socket::traits::Stream as _;
-use interprocess::local_socket::{GenericFilePath, Stream, ToFsName};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -36,21 +34,45 @@ const MOST_WAITING: usize = 1 << 30;
 /// How long a cluster waits for the first word of whoever has connected.
 pub(super) const FIRST_WORD: Duration = Duration::from_secs(5);
 /// How long the cluster may take to answer; it may have to start a thousand workers first.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a cluster may take from its last word to its end.
 const END: Duration = Duration::from_secs(10);
+
+/// How long after the end of a drain's time the cluster may take to tell what it has cut off: it ends its workers first.
+const CUT: Duration = Duration::from_secs(6);
+
+/// Why a question has no answer.
+enum Unanswered {
+    /// Not in this time.
+    Late(Duration),
+    Failed(String),
+}
+
+impl Unanswered {
+    fn of(self, paths: &ClusterPaths) -> Error {
+        match self {
+            Self::Late(waited) => Error::Timeout { waited },
+            Self::Failed(reason) => Error::Connect { path: paths.socket.clone(), reason },
+        }
+    }
+}
 
 /// Connects to the cluster as a program that runs tasks.
 pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64, hooks: WorkerHooks) -> Result<Arc<Remote>> {
     let paths = ClusterPaths::of(target)?;
     let failed = |reason: String| Error::Connect { path: paths.socket.clone(), reason };
-    let socket = dial(&paths)?;
+    let unanswered = |e| match e {
+        Unanswered::Late(waited) => failed(format!("it did not answer within {waited:?}")),
+        Unanswered::Failed(reason) => failed(reason),
+    };
+    let socket = dial(&paths, PATIENCE).map_err(unanswered)?;
     let executable =
         File::open("/proc/self/exe").map_err(|e| failed(format!("/proc/self/exe cannot be opened: {e}")))?;
     let program = std::env::current_exe().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let program = program.unwrap_or_else(|| "program".to_string());
     let attach = Attach::Program { build: image::build_id().clone(), name: program, hooks };
-    let welcome = exchange(&socket, &attach, vec![OwnedFd::from(executable).into()], Some(PATIENCE)).map_err(failed)?;
+    let welcome = exchange(&socket, &attach, vec![OwnedFd::from(executable).into()], Some(PATIENCE));
+    let welcome = welcome.map_err(unanswered)?;
     let (session, owner, supervisor_page, own_page, settings) = match welcome {
         Attached::Welcome { session, owner, supervisor_page, own_page, settings } => {
             (session, owner, supervisor_page, own_page, settings)
@@ -80,11 +102,15 @@ pub(crate) fn connect(target: &Path, name: Option<&str>, weight: f64, hooks: Wor
     Ok(remote)
 }
 
-/// Sends one command, and answers with what the cluster says.
-pub(crate) fn control(paths: &ClusterPaths, command: Control) -> Result<Attached> {
-    let socket = dial(paths)?;
-    exchange(&socket, &Attach::Control(command), Vec::new(), Some(PATIENCE))
-        .map_err(|reason| Error::Connect { path: paths.socket.clone(), reason })
+/// Sends one command, and answers with what the cluster says; [`Error::Timeout`] where it says nothing in that time.
+pub(crate) fn control(paths: &ClusterPaths, command: Control, patience: Duration) -> Result<Attached> {
+    let began = Instant::now();
+    let socket = dial(paths, patience).map_err(|e| e.of(paths))?;
+    let left = patience.saturating_sub(began.elapsed());
+    exchange(&socket, &Attach::Control(command), Vec::new(), Some(left)).map_err(|e| match e {
+        Unanswered::Late(_) => Error::Timeout { waited: patience },
+        failed => failed.of(paths),
+    })
 }
 
 /// Stops a cluster and waits until it has ended.
@@ -92,18 +118,18 @@ pub(crate) fn stop(paths: &ClusterPaths) -> Result<()> {
     end(paths, Control::Stop, Some(PATIENCE)).map(drop)
 }
 
-/// The same when no graph is under way, or the time is over; answers how many tasks were still to be done.
+/// The same when no graph is under way, or the time is over; answers how many tasks were still to be done. The cluster is to
+/// be one that has just answered.
 pub(crate) fn drain(paths: &ClusterPaths, timeout: Option<Duration>) -> Result<u64> {
     let millis = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    end(paths, Control::Drain { millis }, timeout.and_then(|timeout| timeout.checked_add(PATIENCE)))
+    end(paths, Control::Drain { millis }, timeout.and_then(|timeout| timeout.checked_add(CUT)))
 }
 
 fn end(paths: &ClusterPaths, command: Control, patience: Option<Duration>) -> Result<u64> {
     // Together they name one process; a number alone may be another's a moment later.
     let process = paths::pid(paths).and_then(|pid| Some((pid, start_time(pid)?)));
-    let socket = dial(paths)?;
-    let failed = |reason| Error::Connect { path: paths.socket.clone(), reason };
-    let cut = match exchange(&socket, &Attach::Control(command), Vec::new(), patience).map_err(failed)? {
+    let socket = dial(paths, PATIENCE).map_err(|e| e.of(paths))?;
+    let cut = match exchange(&socket, &Attach::Control(command), Vec::new(), patience).map_err(|e| e.of(paths))? {
         Attached::Refused(reason) => return Err(paths.error(reason)),
         Attached::Drained { cut } => cut,
         _ => 0,
@@ -121,27 +147,26 @@ fn end(paths: &ClusterPaths, command: Control, patience: Option<Duration>) -> Re
 }
 
 /// Connects to the socket, if there is a cluster of our own user behind it.
-fn dial(paths: &ClusterPaths) -> Result<Socket> {
-    let failed = |reason: String| Error::Connect { path: paths.socket.clone(), reason };
-    let name = paths.socket.as_os_str().to_fs_name::<GenericFilePath>().map_err(|e| failed(e.to_string()))?;
-    let stream = Stream::connect(name).map_err(|e| match e.kind() {
+fn dial(paths: &ClusterPaths, patience: Duration) -> std::result::Result<Socket, Unanswered> {
+    let failed = |reason: &str| Unanswered::Failed(reason.to_string());
+    let socket = Socket::connect(&paths.socket, patience).map_err(|e| match e.kind() {
+        io::ErrorKind::TimedOut => Unanswered::Late(patience),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             let log = paths.log();
             let words = match log.exists() {
                 true => format!(" (the last one did not stop in order; its log is {})", log.display()),
                 false => String::new(),
             };
-            failed(format!("none runs there{words}; start one with `local-cluster start --name {}`", paths.name))
+            let who = paths.as_told();
+            failed(&format!("none runs there{words}; start one with `local-cluster start --name {who}`"))
         }
-        io::ErrorKind::PermissionDenied => failed("it belongs to another user".to_string()),
-        _ => failed(e.to_string()),
+        io::ErrorKind::PermissionDenied => failed("it belongs to another user"),
+        _ => failed(&e.to_string()),
     })?;
-    let Stream::UdSocket(stream) = stream;
-    let socket = Socket::from(OwnedFd::from(stream));
     match socket.peer_uid() {
         Ok(uid) if uid == geteuid().as_raw() => Ok(socket),
-        Ok(uid) => Err(failed(format!("it belongs to another user ({uid})"))),
-        Err(e) => Err(failed(e.to_string())),
+        Ok(uid) => Err(failed(&format!("it belongs to another user ({uid})"))),
+        Err(e) => Err(failed(&e.to_string())),
     }
 }
 
@@ -151,35 +176,36 @@ fn exchange(
     attach: &Attach,
     fds: Vec<Descriptor>,
     patience: Option<Duration>,
-) -> std::result::Result<Attached, String> {
-    let body = message::encode_first(attach).map_err(|e| e.to_string())?;
+) -> std::result::Result<Attached, Unanswered> {
+    let failed = |e: &dyn std::fmt::Display| Unanswered::Failed(e.to_string());
+    let body = message::encode_first(attach).map_err(|e| failed(&e))?;
     let mut out = Outgoing::new();
-    out.push(FIRST, body, fds).map_err(|e| e.to_string())?;
+    out.push(FIRST, body, fds).map_err(|e| failed(&e))?;
     // A cluster that refuses may have closed already; its reason can be read all the same.
     let sent = out.flush_all(socket);
     let mut decoder = Decoder::new(MAX_FRAME);
     let until = patience.and_then(|patience| Instant::now().checked_add(patience));
     loop {
-        if let Some(frame) = decoder.next().map_err(|e| e.to_string())? {
+        if let Some(frame) = decoder.next().map_err(|e| failed(&e))? {
             if frame.kind == REFUSED {
                 return Ok(Attached::Refused(String::from_utf8_lossy(&frame.body).into_owned()));
             }
-            return message::decode(frame, &mut NoSegments).map_err(|e| e.to_string());
+            return message::decode(frame, &mut NoSegments).map_err(|e| failed(&e));
         }
         let left = until.map(|until| until.saturating_duration_since(Instant::now()).as_millis() as u64);
-        if !socket.poll_readable(left).map_err(|e| e.to_string())? {
-            return Err(format!("it did not answer within {:?}", patience.unwrap_or_default()));
+        if !socket.poll_readable(left).map_err(|e| failed(&e))? {
+            return Err(Unanswered::Late(patience.unwrap_or_default()));
         }
         let mut fds = Vec::new();
         match socket.recv(decoder.spare_mut(), &mut fds) {
             Ok(0) => {
                 return Err(match sent {
-                    Ok(()) => "it closed the connection".to_string(),
-                    Err(e) => e.to_string(),
+                    Ok(()) => failed(&"it closed the connection"),
+                    Err(e) => failed(&e),
                 });
             }
             Ok(n) => decoder.advance(n, fds),
-            Err(e) => return Err(e.to_string()),
+            Err(e) => return Err(failed(&e)),
         }
     }
 }

@@ -8,13 +8,15 @@ use nix::unistd::geteuid;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The name of a cluster where none is given.
 pub const DEFAULT_NAME: &str = "default";
+
+/// The longest path of a socket, in bytes.
+const LONGEST: usize = 107;
 
 /// The files of one cluster.
 #[derive(Clone, Debug)]
@@ -28,20 +30,53 @@ impl ClusterPaths {
     pub(crate) fn of(target: &Path) -> Result<Self> {
         match target.to_str() {
             Some(name) if !name.contains('/') => Self::named(name),
-            _ => {
-                let name = target.file_stem().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned();
-                Ok(Self { name, socket: target.to_path_buf() })
-            }
+            _ => Self::at(target),
         }
     }
 
+    /// Of that name, in the runtime directory.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if name.is_empty() || name.len() > 40 || name.starts_with('.') || !name.chars().all(good) {
-            let why = format!("`{name}`; up to 40 letters, digits, `.`, `_` and `-`, and no `.` at the start");
-            return Err(Error::invalid("the name of a local cluster", why));
+        check_name(name).map_err(|why| Error::invalid("the name of a local cluster", format!("{name:?}; {why}")))?;
+        Self::with(name, directory().join(format!("{name}.sock")))
+    }
+
+    /// With that socket, from which it has its name; its other files lie beside it.
+    fn at(socket: &Path) -> Result<Self> {
+        let bad = |why: &str| Error::invalid("the socket of a local cluster", format!("{socket:?}; {why}"));
+        let name = socket.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        check_name(name).map_err(|why| bad(&format!("its name has {why}")))?;
+        if socket.extension().is_some_and(|ending| ending == "pid" || ending == "log") {
+            return Err(bad("files of that ending lie beside it; call it `.sock`"));
         }
-        Ok(Self { name: name.to_string(), socket: directory().join(format!("{name}.sock")) })
+        // Also the janitor is told, which runs in another directory.
+        let socket = std::path::absolute(socket).map_err(|e| bad(&format!("its absolute path is not known: {e}")))?;
+        Self::with(name, socket)
+    }
+
+    fn with(name: &str, socket: PathBuf) -> Result<Self> {
+        let length = socket.as_os_str().len();
+        if length > LONGEST {
+            let why = format!(
+                "{} has {length} bytes, and the system takes {LONGEST}; set XDG_RUNTIME_DIR to a shorter directory, or name \
+                 a shorter path",
+                socket.display()
+            );
+            return Err(Error::invalid("the socket of a local cluster", why));
+        }
+        Ok(Self { name: name.to_string(), socket })
+    }
+
+    /// As a user names it to the command.
+    pub(crate) fn as_told(&self) -> std::borrow::Cow<'_, str> {
+        match self.socket.parent() == Some(&directory()) && self.socket.extension() == Some(OsStr::new("sock")) {
+            true => self.name.as_str().into(),
+            false => self.socket.to_string_lossy(),
+        }
+    }
+
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.socket.parent().unwrap_or(Path::new("/"))
     }
 
     pub(crate) fn pid_file(&self) -> PathBuf {
@@ -67,6 +102,14 @@ impl ClusterPaths {
     }
 }
 
+fn check_name(name: &str) -> std::result::Result<(), &'static str> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match !name.is_empty() && name.len() <= 40 && !name.starts_with('.') && name.chars().all(good) {
+        true => Ok(()),
+        false => Err("up to 40 letters, digits, `.`, `_` and `-`, and no `.` at the start"),
+    }
+}
+
 /// Where sockets are looked for: `$XDG_RUNTIME_DIR/swath`, or `/tmp/swath-<uid>` where that is not set.
 pub(crate) fn directory() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| Path::new(d).is_absolute()) {
@@ -77,7 +120,10 @@ pub(crate) fn directory() -> PathBuf {
 
 /// Makes the directory if it is not there. Refuses one that others could have tampered with.
 pub(crate) fn make_directory(dir: &Path) -> Result<()> {
-    let bad = |why: String| Error::invalid("the runtime directory", format!("{}: {why}", dir.display()));
+    let bad = |why: String| Error::Resource {
+        resource: "the runtime directory".to_string(),
+        reason: format!("{}: {why}", dir.display()),
+    };
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -94,7 +140,10 @@ fn check_directory(is_dir: bool, owner: u32, mode: u32) -> std::result::Result<(
             Err(format!("it belongs to user {owner}; set XDG_RUNTIME_DIR to a directory of yours"))
         }
         () if mode & 0o077 != 0 => {
-            Err(format!("others may enter it (mode {:03o}); make it private with `chmod 700`", mode & 0o777))
+            let mode = mode & 0o777;
+            Err(format!(
+                "others may enter it (mode {mode:03o}); if it is yours alone, make it private with `chmod 700`"
+            ))
         }
         () => Ok(()),
     }
@@ -146,6 +195,11 @@ impl Lock {
         writeln!(self.file, "{}", std::process::id())
     }
 
+    /// Gives the name free for a cluster that has not come as far as to have other files.
+    pub(crate) fn give_back(self) {
+        self.paths.remove(&[self.paths.pid_file()]);
+    }
+
     /// Removes the files of the cluster and gives the name free.
     pub(crate) fn remove(self) {
         // The file that carries the lock goes last, while it is still held.
@@ -186,8 +240,11 @@ pub(crate) fn last_lines(path: &Path) -> Option<String> {
 /// One that was killed does not, though its socket may still be open for a moment: in a process that it was just starting,
 /// which has all its descriptors until it becomes a worker.
 pub(crate) fn is_listening(paths: &ClusterPaths) -> bool {
-    let Ok(stream) = UnixStream::connect(&paths.socket) else { return false };
-    match Socket::from(OwnedFd::from(stream)).peer_process() {
+    let socket = match Socket::connect(&paths.socket, Duration::from_millis(1)) {
+        Ok(socket) => socket,
+        Err(e) => return e.kind() == io::ErrorKind::TimedOut,
+    };
+    match socket.peer_process() {
         Ok(pid) if pid != 0 => start_time(pid).is_some(),
         _ => true,
     }
@@ -245,6 +302,14 @@ mod tests {
         let paths = ClusterPaths::of(Path::new("/run/x/y.sock")).unwrap();
         assert_eq!((paths.name.as_str(), paths.socket.as_path()), ("y", Path::new("/run/x/y.sock")));
         assert_eq!(paths.pid_file(), Path::new("/run/x/y.pid"));
+        for bad in ["/", "a/", "a/.sock", "a/b\n", "a/b\n.sock", "/run/x/y.pid", "/run/x/y.log", "/run/x/a b.sock"] {
+            let refused = ClusterPaths::of(Path::new(bad)).map(|paths| paths.socket);
+            assert!(refused.is_err() || bad == "a/", "{bad:?}: {refused:?}");
+        }
+        let long = "x".repeat(120);
+        assert!(ClusterPaths::of(Path::new(&format!("/{long}/y.sock"))).unwrap_err().to_string().contains("128 bytes"));
+        let relative = ClusterPaths::of(Path::new("./y.sock")).unwrap();
+        assert_eq!(relative.socket, std::env::current_dir().unwrap().join("y.sock"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::daemon::commands::end;
 use crate::error::Result;
 use crate::host::{self, Hosted, report};
 use crate::ipc::event_loop::register;
+use crate::ipc::signals::is_ignored;
 use crate::ipc::start;
 use crate::settings::Settings;
 use crate::status::ClusterStatus;
@@ -30,13 +31,21 @@ const TURN: Duration = Duration::from_secs(3);
 
 /// Runs the cluster until it is told to stop.
 pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
-    let dir = paths::directory();
-    paths::make_directory(&dir)?;
+    let dir = paths.directory();
+    paths::make_directory(dir)?;
     let mut lock = take_lock(&paths)?;
-    paths::remove_stale_socket(&paths)?;
-    paths::sweep(&dir);
+    if let Err(e) = paths::remove_stale_socket(&paths) {
+        lock.give_back();
+        return Err(e);
+    }
+    if dir == paths::directory() {
+        paths::sweep(dir);
+    }
     let failed = |what: &str, e: &dyn std::fmt::Display| paths.error(format!("{what}: {e}"));
-    lock.write_pid().map_err(|e| failed("its process id cannot be written down", &e))?;
+    if let Err(e) = lock.write_pid() {
+        lock.give_back();
+        return Err(failed("its process id cannot be written down", &e));
+    }
     start::raise_descriptor_limit();
     let janitor = Janitor::start(&paths);
     let outcome = run(&paths, settings, ready, &failed);
@@ -90,7 +99,7 @@ fn take_lock(paths: &ClusterPaths) -> Result<Lock> {
             return Err(paths.error(format!(
                 "it is already running{pid}; connect to it, stop it with `local-cluster stop --name {}`, or choose \
                  another name",
-                paths.name
+                paths.as_told()
             )));
         }
         std::thread::park_timeout(Duration::from_millis(5));
@@ -107,9 +116,13 @@ fn bind(paths: &ClusterPaths) -> io::Result<StdListener> {
     Ok(listener.into())
 }
 
-/// Signals become something to read. Blocked in this thread, and in those that it starts.
+/// Signals become something to read. Blocked in this thread, and in those that it starts. Who starts a cluster with `nohup`
+/// does not want SIGHUP to end it.
 fn signals() -> nix::Result<SignalFd> {
-    let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let mut set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    if !is_ignored(Signal::SIGHUP) {
+        set.add(Signal::SIGHUP);
+    }
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }

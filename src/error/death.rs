@@ -80,7 +80,7 @@ pub enum DeathCause {
     /// What it had sent could not be taken in, for want of something in the process of its supervisor: descriptors or address
     /// space. It is not to blame.
     Unheard(String),
-    /// Its [`worker_init`](crate::Builder::worker_init) failed or panicked, or took longer than
+    /// Its [`worker_init`](crate::Builder::worker_init) failed or panicked, ended the process, or took longer than
     /// [`start_timeout`](crate::Builder::start_timeout): what it said.
     Init(String),
     /// Nothing is known.

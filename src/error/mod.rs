@@ -39,6 +39,13 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// A task would wait for what waits for it: for the end of a worker, for example, that is not to end before a task there
+    /// has, which waits for this one. Nobody waits any more.
+    #[error("this wait would never end: {reason}")]
+    Deadlock {
+        /// Who waits for whom, and what to do instead.
+        reason: String,
+    },
     /// The client has been shut down, or its cluster has ended.
     #[error("the client is closed: {reason}")]
     Closed {

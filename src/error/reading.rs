@@ -50,6 +50,7 @@ impl fmt::Debug for Error {
             Self::File(error) => f.debug_tuple("File").field(error).finish(),
             Self::Collection(error) => f.debug_tuple("Collection").field(error).finish(),
             Self::Timeout { waited } => f.debug_struct("Timeout").field("waited", waited).finish(),
+            Self::Deadlock { reason } => f.debug_struct("Deadlock").field("reason", reason).finish(),
             Self::Closed { reason } => f.debug_struct("Closed").field("reason", reason).finish(),
             Self::Invalid { what, why } => f.debug_struct("Invalid").field("what", what).field("why", why).finish(),
             Self::WrongType { key, wanted, reason } => {

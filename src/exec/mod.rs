@@ -15,6 +15,15 @@ use crate::task::codec::Codec;
 use crate::task::encode::across;
 use crate::task::function::CallError;
 
+/// What a mode of this process checks, so that a program fails here as it would elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checks {
+    /// Values are encoded and decoded again, as between processes.
+    pub(crate) encodes: bool,
+    /// What the mode cannot honour is refused.
+    pub(crate) strict: bool,
+}
+
 /// Values that are given to a client of this process, as another process would have them if it `encodes`.
 fn scattered(values: Vec<(Value, &'static Codec, TaskLabel)>, encodes: bool) -> Result<Vec<(Value, TaskLabel)>> {
     let each = |(value, codec, label): (Value, &'static Codec, TaskLabel)| match encodes {

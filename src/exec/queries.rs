@@ -24,7 +24,7 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         }
         Question::Scale(_) => unsupported("scale"),
         Question::Restart => unsupported("restart"),
-        Question::Retire(_) => unsupported("retire"),
+        Question::Retire { .. } => unsupported("retire"),
         Question::RestartWorker { .. } => unsupported("restart_worker"),
         Question::Adapt { .. } | Question::StopAdapting(_) => unsupported("adapt"),
         Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),

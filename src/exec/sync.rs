@@ -2,7 +2,7 @@
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::queries::answer_in_process;
-use super::{on_machine, scattered};
+use super::{Checks, on_machine, scattered};
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
@@ -14,7 +14,7 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
-use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::reply::Reply;
@@ -40,6 +40,7 @@ pub(crate) struct SyncExecutor {
     closed: AtomicBool,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
+    no_places: NoPlaces,
     origin: Origin,
 }
 
@@ -56,9 +57,9 @@ impl BackendScope for SyncScope {
 }
 
 impl TaskScope for SyncScope {
-    fn info(&self) -> TaskInfo {
+    fn info(&self) -> Option<TaskInfo> {
         let label = self.graph.label(self.task.get());
-        TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() }
+        Some(TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() })
     }
 
     fn cancelled(&self) -> bool {
@@ -88,11 +89,11 @@ impl SyncExecutor {
 
     /// An executor that remembers the last `recorded` runs.
     pub(crate) fn new(recorded: usize) -> Arc<Self> {
-        Self::encoding(recorded, false)
+        Self::checking(recorded, Checks::default())
     }
 
-    /// The same, which encodes values and decodes them again if it `encodes`.
-    pub(crate) fn encoding(recorded: usize, encodes: bool) -> Arc<Self> {
+    /// The same, with these checks.
+    pub(crate) fn checking(recorded: usize, checks: Checks) -> Arc<Self> {
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded: OwnRing::new(recorded),
@@ -101,7 +102,8 @@ impl SyncExecutor {
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
-            encodes,
+            encodes: checks.encodes,
+            no_places: NoPlaces::new(checks.strict),
             origin: Origin::here(),
         })
     }
@@ -333,6 +335,10 @@ impl Backend for SyncExecutor {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn no_places(&self) -> Option<&NoPlaces> {
+        Some(&self.no_places)
     }
 
     fn origin(&self) -> Origin {

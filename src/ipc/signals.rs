@@ -22,15 +22,23 @@ pub(crate) fn reset() {
         report!(Debug, "blocked signals stay blocked: {e}");
     }
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: zeroes are a `sigaction`; the call writes to it only, and installs nothing.
-        let ignored = unsafe {
-            let mut now: libc::sigaction = std::mem::zeroed();
-            libc::sigaction(number, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
-        };
-        if ignored {
+        if is_number_ignored(number) {
             // SAFETY: this installs no code that could run at a bad moment.
             unsafe { libc::signal(number, libc::SIG_DFL) };
         }
+    }
+}
+
+/// Whether this process ignores the signal.
+pub(crate) fn is_ignored(which: Signal) -> bool {
+    is_number_ignored(which as c_int)
+}
+
+fn is_number_ignored(number: c_int) -> bool {
+    // SAFETY: zeroes are a `sigaction`; the call writes to it only, and installs nothing.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(number, std::ptr::null(), &raw mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -5,12 +5,15 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, getsockopt, sendmsg, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, sendmsg, setsockopt,
+    socket, socketpair, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use smallvec::SmallVec;
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Why what has arrived cannot be read: for want of something in this process, and by no fault of the peer's.
@@ -30,6 +33,29 @@ impl Socket {
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self(a), Self(b)))
+    }
+
+    /// Connects to who listens there. [`TimedOut`](io::ErrorKind::TimedOut): it has let so many wait that there was no room for
+    /// one more in that time.
+    pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
+        let own = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let wait = |time: Duration| {
+            let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2);
+            setsockopt(&own, sockopt::SendTimeout, &TimeVal::microseconds(micros))
+        };
+        // None at all would be for ever.
+        wait(patience.max(Duration::from_millis(1)))?;
+        let address = UnixAddr::new(path)?;
+        loop {
+            match connect(own.as_raw_fd(), &address) {
+                Ok(()) => break,
+                Err(Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        wait(Duration::ZERO)?;
+        Ok(Self(own))
     }
 
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
@@ -208,10 +234,28 @@ mod tests {
     use super::*;
     use crate::ipc::testing;
     use nix::sys::resource::{Resource, setrlimit};
-    use nix::sys::socket::setsockopt;
     use std::fs::File;
     use std::io::{Read, Seek, Write};
     use std::thread;
+
+    #[test]
+    fn who_lets_all_wait_is_not_waited_for() {
+        use nix::sys::socket::{Backlog, bind, listen};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("busy.sock");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let patience = Duration::from_millis(20);
+        let waiting = Socket::connect(&path, patience).unwrap();
+        let began = Instant::now();
+        assert_eq!(Socket::connect(&path, patience).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= patience);
+        drop((listener, waiting));
+        assert_eq!(Socket::connect(&path, patience).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let nowhere = dir.path().join("nowhere");
+        assert_eq!(Socket::connect(&nowhere, patience).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn bytes_and_descriptors_arrive() {

@@ -61,11 +61,17 @@ pub(crate) fn meaning(code: i32) -> Option<&'static str> {
 /// What the loader calls before `main`, with the arguments of `main`.
 pub(crate) type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// Has this process, which is one of ours alone, open as many descriptors as it may: the usual soft limit is meant for
-/// programs that `select`.
+/// More descriptors than a worker or a local cluster has a use for. What tasks start has the worker's limit, and some programs
+/// close all numbers up to that one by one: with a limit of a thousand million, as in some containers, for minutes.
+const MOST_DESCRIPTORS: u64 = 1 << 16;
+
+/// Has this process, which is one of ours alone, open more descriptors than the usual soft limit allows, which is meant for
+/// programs that `select`: as many as it may, up to [`MOST_DESCRIPTORS`].
 pub(crate) fn raise_descriptor_limit() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(MOST_DESCRIPTORS).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
     if let Err(e) = raised {
         report!(Debug, "the limit of file descriptors stays: {e}");
     }

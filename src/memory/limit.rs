@@ -33,6 +33,31 @@ pub enum MemoryLimit {
 }
 
 impl MemoryLimit {
+    /// So many MiB, of 1024 × 1024 bytes.
+    ///
+    /// ```
+    /// use swath::{Client, MemoryLimit};
+    /// assert_eq!(MemoryLimit::mib(512), MemoryLimit::Bytes(512 * 1024 * 1024));
+    /// let client = Client::local(1, 1, MemoryLimit::mib(512))?;
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn mib(n: u64) -> Self {
+        Self::Bytes(n.saturating_mul(1 << 20))
+    }
+
+    /// So many GiB, of 1024 × 1024 × 1024 bytes.
+    ///
+    /// ```
+    /// use swath::MemoryLimit;
+    /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::mib(2048));
+    /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::Bytes(2 << 30));
+    /// ```
+    #[must_use]
+    pub const fn gib(n: u64) -> Self {
+        Self::Bytes(n.saturating_mul(1 << 30))
+    }
+
     /// The limit in bytes.
     ///
     /// # Errors
@@ -119,7 +144,11 @@ fn parse(text: &str) -> Result<MemoryLimit> {
     };
     // A whole number of bytes is read exactly, however large.
     let whole = trimmed[..split].parse::<u64>().ok().and_then(|n| n.checked_mul(scale as u64));
-    Ok(MemoryLimit::Bytes(whole.unwrap_or((number * scale) as u64)))
+    match (whole, number * scale) {
+        (Some(bytes), _) => Ok(MemoryLimit::Bytes(bytes)),
+        (None, bytes) if bytes < u64::MAX as f64 => Ok(MemoryLimit::Bytes(bytes as u64)),
+        (None, _) => Err(Error::invalid("memory limit", format!("`{text}` is more than any machine has"))),
+    }
 }
 
 /// The limit as a text that is read as the same limit: in the largest unit of which it is a whole number.
@@ -227,7 +256,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["two", "2 apples", "-1", "1e", "0", "150%", "0.0"] {
+        for text in
+            ["two", "2 apples", "-1", "1e", "0", "150%", "0.0", "99999999TB", "18446744073709551616", &"9".repeat(400)]
+        {
             assert!(MemoryLimit::from(text).bytes().is_err(), "{text}");
         }
         assert!(MemoryLimit::from(f64::NAN).bytes().is_err());

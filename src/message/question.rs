@@ -7,6 +7,7 @@ use crate::ids::{JobId, TaskId};
 use crate::memory::report::MemoryReport;
 use crate::settings::AdaptOptions;
 use crate::status::{Explanation, WorkerInfo};
+use crate::task::context;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub(crate) enum Question {
     WaitForWorkers { n: usize, millis: u64 },
     Scale(usize),
     Restart,
-    Retire(Vec<String>),
-    RestartWorker { name: String, millis: u64 },
+    Retire { names: Vec<String>, millis: Option<u64>, by: Option<TaskId> },
+    RestartWorker { name: String, millis: u64, by: Option<TaskId> },
     Adapt { min: usize, max: usize, options: AdaptOptions },
     StopAdapting(u64),
 }
@@ -55,6 +56,10 @@ pub(crate) enum Answer {
         what: String,
         why: String,
     },
+    /// What is waited for cannot be, since something of it waits for the one who waits.
+    Deadlock(String),
+    /// The worker that was to come has not come to work.
+    NotStarted(String),
 }
 
 /// A question whose kind of answer follows from its type.
@@ -91,12 +96,18 @@ pub(crate) struct WaitForWorkers {
 pub(crate) struct Scale(pub(crate) usize);
 /// Replace all workers.
 pub(crate) struct Restart;
-/// Have these workers no more.
-pub(crate) struct Retire(pub(crate) Vec<String>);
+/// Have these workers no more, and wait so long for their end; whether that has come.
+pub(crate) struct Retire {
+    names: Vec<String>,
+    timeout: Option<Duration>,
+    /// The task that asks.
+    by: Option<TaskId>,
+}
 /// Replace a worker: in order, or after that time by force.
 pub(crate) struct RestartWorker {
-    pub(crate) name: String,
-    pub(crate) within: Duration,
+    name: String,
+    within: Duration,
+    by: Option<TaskId>,
 }
 /// Have as many workers as the load needs.
 pub(crate) struct Adapt {
@@ -139,8 +150,9 @@ questions! {
         Answer::Done => true, Answer::TimedOut => false => bool;
     self: Scale => Question::Scale(self.0), Answer::Done => () => ();
     self: Restart => Question::Restart, Answer::Done => () => ();
-    self: Retire => Question::Retire(self.0), Answer::Retired { .. } => () => ();
-    self: RestartWorker => Question::RestartWorker { name: self.name, millis: millis(self.within) },
+    self: Retire => Question::Retire { names: self.names, millis: self.timeout.map(millis), by: self.by },
+        Answer::Retired { .. } => true, Answer::TimedOut => false => bool;
+    self: RestartWorker => Question::RestartWorker { name: self.name, millis: millis(self.within), by: self.by },
         Answer::Done => () => ();
     self: Adapt => Question::Adapt { min: self.min, max: self.max, options: self.options },
         Answer::Adapting(serial) => serial => u64;
@@ -148,8 +160,17 @@ questions! {
 }
 
 impl Retire {
-    pub(crate) fn named(names: &[impl AsRef<str>]) -> Self {
-        Self(names.iter().map(|name| name.as_ref().to_string()).collect())
+    /// What the calling task or program asks for.
+    pub(crate) fn named(names: &[impl AsRef<str>], timeout: Option<Duration>) -> Self {
+        let names = names.iter().map(|name| name.as_ref().to_string()).collect();
+        Self { names, timeout, by: context::id() }
+    }
+}
+
+impl RestartWorker {
+    /// What the calling task or program asks for.
+    pub(crate) fn named(name: &str, within: Duration) -> Self {
+        Self { name: name.to_string(), within, by: context::id() }
     }
 }
 
@@ -160,6 +181,8 @@ fn millis(timeout: Duration) -> u64 {
 fn unexpected(answer: Answer) -> Error {
     match answer {
         Answer::Refused { what, why } => Error::invalid(what, why),
+        Answer::Deadlock(reason) => Error::Deadlock { reason },
+        Answer::NotStarted(reason) => Error::Spawn { reason },
         other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
     }
 }

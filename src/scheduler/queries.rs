@@ -62,6 +62,17 @@ impl Scheduler {
         self.workers.find(worker).map_or(0, |index| self.workers[index].blocked)
     }
 
+    /// The tasks that a worker runs or has in its queue.
+    pub(crate) fn tasks_on(&self, worker: WorkerId) -> impl Iterator<Item = TaskId> + '_ {
+        let flight = self.workers.find(worker).map(|index| self.workers[index].flight.iter());
+        flight.into_iter().flatten().map(|r| self.jobs[r.job].task_id(r.index))
+    }
+
+    /// The task that has submitted the graph of this one, if a task has.
+    pub(crate) fn parent_of(&self, task: TaskId) -> Option<TaskId> {
+        self.jobs[self.jobs.get(task.job)?].spec.parent
+    }
+
     /// The call whose result a task has.
     pub(crate) fn call(&self, id: TaskId) -> Option<FailedCall> {
         let job = &self.jobs[self.jobs.get(id.job)?];

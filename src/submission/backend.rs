@@ -12,6 +12,7 @@ use crate::status::{Mode, Progress};
 use crate::task::Value;
 use crate::task::codec::Codec;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to do with the results of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,46 @@ impl Want {
 /// Is shown a submission, to make what is needed for each of its outputs.
 pub(crate) type Shown<'a> = &'a mut dyn FnMut(&Arc<Submission>);
 
+/// What a mode without workers makes of tasks that are to run on certain ones. It is the mode's, so that it holds for the
+/// clients of tasks, too.
+#[derive(Debug, Default)]
+pub(crate) struct NoPlaces {
+    strict: bool,
+    /// It has been warned of.
+    warned: AtomicBool,
+}
+
+impl NoPlaces {
+    pub(crate) fn new(strict: bool) -> Self {
+        Self { strict, warned: AtomicBool::new(false) }
+    }
+
+    /// Whether they are refused.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// Whether there is nothing more to be said of them.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.strict && self.warned.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is to be warned of them now.
+    pub(crate) fn warns(&self) -> bool {
+        !self.warned.swap(true, Ordering::Relaxed)
+    }
+}
+
 /// One of the three modes, as a client's operations see it.
 pub(crate) trait Backend: Send + Sync {
     fn mode(&self) -> Mode;
 
     fn describe(&self) -> String;
+
+    /// Where it has no workers that a task could ask for.
+    fn no_places(&self) -> Option<&NoPlaces> {
+        None
+    }
 
     /// What to wait for before more is submitted, if too much is on its way to the workers already.
     fn room(&self) -> Option<Reply<()>> {

@@ -177,7 +177,8 @@ fn a_panic_in_a_local_cluster_closes_its_sessions_and_not_the_cluster() {
     assert_eq!(delayed(inc).call(2).compute(&next).unwrap(), 3);
     drop((one, other, next));
     // The function that operators use waits for the end of the process, which is this one.
-    daemon::connect::control(&ClusterPaths::of(&socket).unwrap(), Control::Stop).unwrap();
+    daemon::connect::control(&ClusterPaths::of(&socket).unwrap(), Control::Stop, crate::daemon::connect::PATIENCE)
+        .unwrap();
     server.join().unwrap().unwrap();
 }
 

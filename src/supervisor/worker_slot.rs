@@ -18,6 +18,8 @@ pub(super) struct WorkerSlot {
     pub(super) closing: bool,
     started: Option<Instant>,
     pause: Duration,
+    /// What became of the last start, if that has failed and none has succeeded since.
+    pub(super) failed: Option<String>,
 }
 
 impl WorkerSlot {
@@ -29,6 +31,7 @@ impl WorkerSlot {
             closing: false,
             started: None,
             pause: Duration::ZERO,
+            failed: None,
         }
     }
 
@@ -40,6 +43,11 @@ impl WorkerSlot {
     /// Whether its worker has only just been started.
     pub(super) fn is_early(&self, now: Instant) -> bool {
         self.started.is_some_and(|at| now.duration_since(at) < EARLY)
+    }
+
+    /// When its worker was started.
+    pub(super) fn started(&self) -> Option<Instant> {
+        self.started
     }
 
     /// Its worker has ended, as it was to.

@@ -23,7 +23,8 @@ pub struct TaskInfo {
 
 /// What runs tasks on this thread, as seen from inside a task.
 pub(crate) trait TaskScope {
-    fn info(&self) -> TaskInfo;
+    /// None between tasks.
+    fn info(&self) -> Option<TaskInfo>;
     fn cancelled(&self) -> bool;
     fn set_progress(&self, fraction: f64);
     /// The task is about to wait for other tasks: another task uses its thread until what this gives is dropped. `None`
@@ -156,5 +157,5 @@ pub fn set_progress(fraction: f64) {
 /// Inside a task: which one it is. `None` elsewhere.
 #[must_use]
 pub fn current_task() -> Option<TaskInfo> {
-    current().map(|s| s.info())
+    current()?.info()
 }

@@ -95,17 +95,25 @@ pub(crate) struct Worker {
 /// The worker that this process is, for signal handlers.
 static THIS: OnceLock<&'static Worker> = OnceLock::new();
 
+/// SIGTERM has come before there was a worker.
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
 /// SIGTERM asks for an orderly end. This runs in a signal handler.
 fn sigterm_came() {
-    if let Some(worker) = THIS.get() {
-        worker.terminated.store(true, Ordering::Release);
-        // Where that fails, the watcher finds its descriptors closed by itself.
-        let _ = worker.watcher.wake();
+    match THIS.get() {
+        Some(worker) => {
+            worker.terminated.store(true, Ordering::Release);
+            // Where that fails, the watcher finds its descriptors closed by itself.
+            let _ = worker.watcher.wake();
+        }
+        None => TERMINATED.store(true, Ordering::Release),
     }
 }
 
 /// Serves a supervisor until it closes the connection.
 pub(crate) fn main(socket: Socket, page: Option<PageName>) -> ! {
+    // A supervisor that has not been greeted takes a death of this signal for what it is.
+    on_sigterm(sigterm_came);
     let supervisor = SupervisorSocket::new(socket);
     supervisor.send(&FromWorker::Hello { version: VERSION, build: image::build_id().clone() });
     let first = supervisor.read_first();
@@ -202,8 +210,9 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         exporter: OnceLock::new(),
         welcome,
     }));
-    if THIS.set(worker).is_ok() {
-        on_sigterm(sigterm_came);
+    let _ = THIS.set(worker);
+    if TERMINATED.load(Ordering::Acquire) {
+        sigterm_came();
     }
     worker.supervisor.attachments().set_notifier(Box::new(|| worker.send_released()));
     set_up(worker);

@@ -99,12 +99,10 @@ impl BackendScope for WorkerScope {
 }
 
 impl TaskScope for WorkerScope {
-    fn info(&self) -> TaskInfo {
-        let (name, hash) = match self.step.get() {
-            Some((record, hash)) => (self.name_of(record), hash),
-            None => ("task".to_string(), 0),
-        };
-        TaskInfo { key: node::key(&name, hash), name, worker: self.worker.welcome.name.clone() }
+    fn info(&self) -> Option<TaskInfo> {
+        let (record, hash) = self.step.get()?;
+        let name = self.name_of(record);
+        Some(TaskInfo { key: node::key(&name, hash), name, worker: self.worker.welcome.name.clone() })
     }
 
     fn cancelled(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What a client can be asked for.
 
-use crate::common::{LONG, directory, is_sync, path, processes, touch, wait_for_file};
+use crate::common::{LONG, block_on, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file};
 use std::slice::from_ref;
 use std::time::Duration;
 use swath::{Cause, Client, Delayed, Error, Future, Mode, Status, WaitFor, delayed, try_delayed, value};
@@ -246,6 +246,48 @@ pub fn cancelling_before_others_use_it(client: &Client) {
     let error = later.result().unwrap_err();
     assert_eq!((error.task().unwrap().key(), error.task().unwrap().name()), (&*key, "held up"));
     touch(&file);
+}
+
+pub fn what_is_detached_runs_to_its_end(client: &Client) {
+    fn waits(file: String, gate: String, x: u32) -> u32 {
+        note(&file, format!("begins {x}"));
+        wait_for_file(&gate);
+        note(&file, format!("ends {x}"));
+        x
+    }
+    fn passes_on(file: String, gate: String) -> u32 {
+        let inner = delayed(waits).call(file, gate, 4);
+        swath::current_client().unwrap().submit(&inner).unwrap().detach();
+        5
+    }
+    let dir = directory();
+    let (file, gate) = (path(&dir, "runs"), path(&dir, "gate"));
+    if is_sync(client) {
+        touch(&gate);
+    }
+    let first = client.submit(&delayed(waits).call(&*file, &*gate, 1)).unwrap();
+    // What only a detached one needs goes on, too.
+    client.submit(&delayed(|x: u32| x + 1).call(&first)).unwrap().detach();
+    drop(first);
+    let second = client.submit(&delayed(waits).call(&*file, &*gate, 2)).unwrap();
+    let other = second.clone();
+    second.detach();
+    block_on(async {
+        client.submit_async(&delayed(waits).call(&*file, &*gate, 3)).await.unwrap().detach();
+    });
+    client.submit(&delayed(|x: u32| 1 / x).call(0)).unwrap().detach();
+    client.scatter(7_u32).unwrap().detach();
+    touch(&gate);
+    assert_eq!(client.compute(&delayed(passes_on).call(&*file, &*gate)).unwrap(), 5);
+    assert_eq!(other.result().unwrap(), 2);
+    until("all have ended", || notes(&file).iter().filter(|line| line.starts_with("ends")).count() == 4);
+    // Who still has a handle may cancel it.
+    let kept = client.submit(&delayed(|x: u32| x).call(6)).unwrap();
+    kept.clone().detach();
+    client.cancel(&kept);
+    drop(kept);
+    // And nothing is left of those that have ended.
+    until("their results are gone", || client.memory().unwrap().workers.iter().all(|worker| worker.managed == 0));
 }
 
 pub fn retrying(client: &Client) {

@@ -1,9 +1,9 @@
 //! Workers that are retired, replaced and adapted on command: none of it is a death, and nothing is lost or blamed.
 
-use crate::common::{LONG, directory, note, notes, path, pids, touch, until, wait_for_file};
+use crate::common::{LONG, block_on, directory, note, notes, path, pids, touch, until, wait_for_file};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
-use swath::{AdaptOptions, Client, Error, Mode, WaitFor, delayed};
+use swath::{AdaptOptions, Client, Error, Mode, WaitFor, current_client, current_task, delayed};
 
 fn counted(file: String, x: i64) -> i64 {
     note(&file, x);
@@ -153,4 +153,118 @@ pub fn the_number_of_workers_follows_the_load(client: &Client) {
     }
     let hasty = AdaptOptions { interval: Duration::ZERO, ..options };
     assert!(matches!(client.adapt(1..=2, hasty), Err(Error::Invalid { .. })));
+}
+
+/// What became of a command that a task gave, as text.
+fn told(done: swath::Result<()>) -> String {
+    match done {
+        Ok(()) => "done".to_string(),
+        Err(Error::Deadlock { reason }) => format!("deadlock: {reason}"),
+        Err(other) => other.to_string(),
+    }
+}
+
+/// Ends a worker once all of these tasks run.
+fn ends(how: String, worker: String, file: String, tasks: usize) -> String {
+    let client = current_client().unwrap();
+    note(&file, &worker);
+    until("all run", || notes(&file).len() >= tasks);
+    told(match how.as_str() {
+        "retire" => client.retire(&[worker]),
+        "restart" => client.restart_worker(&worker, Duration::from_secs(3600)),
+        _ => block_on(client.retire_async(&[worker])),
+    })
+}
+
+pub fn tasks_that_end_each_others_workers_are_told(client: &Client) {
+    if client.mode() != Mode::Processes {
+        return;
+    }
+    // Circles of two and of three, and of one: a task that ends its own worker.
+    for (round, (how, tasks)) in
+        [("retire", 2), ("restart", 2), ("async", 2), ("retire", 3), ("restart", 3), ("retire", 1)]
+            .into_iter()
+            .enumerate()
+    {
+        with_workers(client, 5);
+        let dir = directory();
+        let file = path(&dir, "ready");
+        let worker = |n: usize| format!("worker-{}", n % tasks);
+        let futures: Vec<_> =
+            (0..tasks).map(|n| delayed(ends).on_worker(worker(n)).call(how, worker(n + 1), &*file, tasks)).collect();
+        let futures = client.submit_all(&futures).unwrap();
+        client.wait_timeout(&futures, WaitFor::All, LONG).unwrap();
+        let told = client.gather(&futures).unwrap();
+        let deadlocks: Vec<_> = told.iter().filter(|text| text.starts_with("deadlock")).collect();
+        assert_eq!(deadlocks.len(), 1, "round {round}: the last one is told, the others go on: {told:?}");
+        assert_eq!(told.iter().filter(|text| *text == "done").count(), tasks - 1, "round {round}: {told:?}");
+        for part in ["on worker-", "the end of worker-", "this task", "Let the program ask"] {
+            assert!(deadlocks[0].contains(part), "{part} is missing in {}", deadlocks[0]);
+        }
+        assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+    }
+}
+
+pub fn a_task_that_would_end_the_worker_of_who_waits_for_it_is_told(client: &Client) {
+    fn asks_another(how: String, file: String) -> String {
+        let client = current_client().unwrap();
+        let own = current_task().unwrap().worker;
+        client.compute(&delayed(ends).on_worker("worker-1").call(how, own, file, 1)).unwrap()
+    }
+    for how in ["retire", "restart", "async"] {
+        if !with_workers(client, 3) {
+            return;
+        }
+        let dir = directory();
+        let asks = delayed(asks_another).on_worker("worker-0").call(how, path(&dir, "ready"));
+        let told = client.submit(&asks).unwrap().result_timeout(LONG).unwrap();
+        assert!(told.starts_with("deadlock") && told.contains("waits for its task this task"), "{how}: {told}");
+    }
+}
+
+pub fn a_task_that_ends_a_worker_makes_room_for_what_is_awaited_there(client: &Client) {
+    fn waits_for_others(file: String) -> Vec<i64> {
+        note(&file, "waits");
+        until("the other one runs", || notes(&file).len() == 2);
+        let others: Vec<_> = (0..3).map(|x| delayed(slow).call(x)).collect();
+        current_client().unwrap().compute(&others).unwrap()
+    }
+    fn slow(x: i64) -> i64 {
+        std::thread::sleep(Duration::from_millis(100));
+        x
+    }
+    if !with_workers(client, 2) {
+        return;
+    }
+    let dir = directory();
+    let file = path(&dir, "ready");
+    let waits = client.submit(&delayed(waits_for_others).on_worker("worker-1").call(&*file)).unwrap();
+    let ends = client.submit(&delayed(ends).on_worker("worker-0").call("retire", "worker-1", &*file, 2)).unwrap();
+    assert_eq!(waits.result_timeout(LONG).unwrap(), [0, 1, 2]);
+    assert_eq!(ends.result_timeout(LONG).unwrap(), "done");
+    assert_eq!(names(client), ["worker-0"]);
+}
+
+pub fn who_retires_workers_waits_no_longer_than_told(client: &Client) {
+    const SHORT: Duration = Duration::from_millis(100);
+    if !with_workers(client, 2) {
+        let error = client.retire_timeout(&["worker-0"], SHORT).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { operation: "retire", .. }), "{error}");
+        return;
+    }
+    let dir = directory();
+    let (runs, gate) = (path(&dir, "runs"), path(&dir, "gate"));
+    let future = client.submit(&delayed(noted_gate).on_worker("worker-1").call(&*runs, &*gate, 7)).unwrap();
+    until("it runs", || notes(&runs).len() == 1);
+    let late =
+        [client.retire_timeout(&["worker-1"], SHORT), block_on(client.retire_timeout_async(&["worker-1"], SHORT))];
+    assert!(matches!(late[0], Err(Error::Timeout { waited: SHORT })), "{late:?}");
+    assert!(matches!(&late[1], Err(Error::Invalid { .. })), "it retires already: {late:?}");
+    touch(&gate);
+    until("it is gone", || names(client) == ["worker-0"]);
+    assert_eq!(future.result().unwrap(), 7);
+    assert_eq!(notes(&runs).len(), 1, "nothing has run twice");
+    client.scale(2).unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    client.retire_timeout(&["worker-1"], LONG).unwrap();
 }

@@ -198,6 +198,115 @@ fn a_set_up_that_takes_too_long_is_a_death() {
 }
 
 #[test]
+fn a_set_up_that_hangs_is_told_the_first_time() {
+    fn hangs() -> Result<(), String> {
+        note(&file(), "hangs");
+        comes_true(LONG, || false);
+        Ok(())
+    }
+    let _clean = Clean::start();
+    let dir = directory();
+    let builder = noting_in(&dir).workers(1).start_timeout(Duration::from_millis(500));
+    let client = builder.worker_init(hangs).build().unwrap();
+    let error = client.compute(&delayed(seen).call(1)).unwrap_err();
+    assert!(matches!(&error, Error::Spawn { reason } if reason.contains("took more than 500ms")), "{error}");
+    assert_eq!(count(&path(&dir, "hooks"), "hangs"), 1, "whoever waits has waited for one start");
+}
+
+#[test]
+fn a_set_up_that_ends_its_process_is_told_with_its_last_words() {
+    fn exits() -> Result<(), String> {
+        println!("looking for the model");
+        eprintln!("no model at /models/a");
+        std::process::exit(4)
+    }
+    fn aborts() -> Result<(), String> {
+        eprintln!("no model at /models/a");
+        std::process::abort()
+    }
+    let _clean = Clean::start();
+    let builder = || Client::builder().workers(2).start_timeout(Duration::from_millis(500)).forward_output(false);
+    for (builder, words) in [
+        (builder().worker_init(exits), "`worker_init` had not ended when its process exited with code 4"),
+        (builder().worker_init(aborts), "`worker_init` had not ended when its process was killed by SIGABRT"),
+    ] {
+        let client = builder.build().unwrap();
+        let future = client.submit(&delayed(seen).call(1)).unwrap();
+        let error = future.result_timeout(LONG).unwrap_err();
+        for words in [words, "no model at /models/a"] {
+            assert!(matches!(&error, Error::Spawn { reason } if reason.contains(words)), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_is_sent_sigterm_as_soon_as_it_is_born_retires() {
+    let _clean = Clean::start();
+    let dir = directory();
+    for builder in [Client::builder(), noting_in(&dir).worker_init(set_up)] {
+        let client = builder.workers(1).forward_output(false).build().unwrap();
+        let mut before = Vec::new();
+        for delay in [0, 0, 1, 2, 3, 5, 8, 13, 20, 30, 40, 60] {
+            until("there is another one", || {
+                let now = pids(&client);
+                !now.is_empty() && now != before
+            });
+            before = pids(&client);
+            std::thread::sleep(Duration::from_millis(delay));
+            send_signal(before[0], Signal::SIGTERM);
+        }
+        assert_eq!(client.compute(&delayed(|x: u64| x + 1).call(1)).unwrap(), 2);
+        assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+    }
+}
+
+#[test]
+fn who_restarts_a_worker_whose_replacement_fails_is_told() {
+    fn fails_while_asked() -> Result<(), String> {
+        let wrong = std::env::temp_dir().join("wrong");
+        let text = std::fs::read_to_string(wrong).unwrap_or_default();
+        match text.as_str() {
+            "" => Ok(()),
+            "hang" => {
+                comes_true(LONG, || false);
+                Ok(())
+            }
+            "exit" | "abort" => {
+                eprintln!("the licence has expired");
+                if text == "exit" {
+                    std::process::exit(3)
+                }
+                std::process::abort()
+            }
+            text => Err(text.to_string()),
+        }
+    }
+    let _clean = Clean::start();
+    let dir = directory();
+    let builder = noting_in(&dir).workers(2).start_timeout(Duration::from_millis(600));
+    let client = builder.worker_init(fails_while_asked).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    for (how, words) in [
+        ("no model", "no model"),
+        ("hang", "took more than 600ms"),
+        ("exit", "exited with code 3"),
+        ("abort", "killed by SIGABRT"),
+    ] {
+        std::fs::write(dir.path().join("tmp/wrong"), how).unwrap();
+        let began = std::time::Instant::now();
+        let error = client.restart_worker("worker-0", Duration::from_millis(200)).unwrap_err();
+        assert!(matches!(&error, Error::Spawn { reason } if reason.contains(words)), "{how}: {error}");
+        assert!(error.to_string().contains("`worker_init`"), "{how}: {error}");
+        let is_last = error.to_string().contains("the licence has expired");
+        assert_eq!(is_last, ["exit", "abort"].contains(&how), "{how}: {error}");
+        // Nothing but this ends the wait.
+        assert!(began.elapsed() < LONG, "{how}");
+        std::fs::remove_file(dir.path().join("tmp/wrong")).unwrap();
+        client.wait_for_workers(2, LONG).unwrap();
+    }
+}
+
+#[test]
 fn workers_wind_up_when_they_end_in_order() {
     in_each_kind(|kind, builder, file| {
         let client = builder.worker_init(set_up).worker_exit(wind_up).build().unwrap();

@@ -3,7 +3,7 @@
 use crate::common::{LONG, comes_true, directory, is_sync, note, notes, path, touch, until};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use swath::{Cause, Client, Error, Mode, delayed, try_delayed, value};
+use swath::{Cause, Client, Error, MemoryLimit, Mode, delayed, try_delayed, value};
 
 pub fn names(client: &Client) {
     let named = delayed(|x: i64| 1 / x).name("one over").call(0);
@@ -212,6 +212,180 @@ fn a_place_that_a_mode_does_not_have_is_refused_where_that_was_asked_for() {
     });
     let client = Client::builder().workers(1).strict(true).build().unwrap();
     assert_eq!(delayed(|x: i64| x + 1).on_worker("worker-0").call(1).compute(&client).unwrap(), 2);
+}
+
+#[test]
+fn what_a_client_is_strict_about_its_tasks_are_too() {
+    fn placed(deep: u32) -> String {
+        let client = swath::current_client().unwrap();
+        match deep {
+            0 => match delayed(|x: i64| x + 1).tag("gpu").call(1).compute(&client) {
+                Ok(x) => x.to_string(),
+                Err(error) => error.to_string(),
+            },
+            _ => delayed(placed).call(deep - 1).compute(&client).unwrap(),
+        }
+    }
+    without_workers(|builder, strict| {
+        let client = builder.build().unwrap();
+        for deep in [0, 1] {
+            let told = delayed(placed).call(deep).compute(&client).unwrap();
+            assert_eq!(told != "2", strict, "{told}");
+            assert_eq!(told.contains("`on_worker` or `tag` is not available in"), strict, "{told}");
+        }
+    });
+}
+
+#[test]
+fn what_a_client_encodes_its_tasks_do_too() {
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Half {
+        #[serde(skip)]
+        value: u64,
+    }
+    fn nested(value: u64) -> u64 {
+        let half = delayed(|value: u64| Half { value }).call(value);
+        half.map(|half: Half| half.value).compute(&swath::current_client().unwrap()).unwrap()
+    }
+    for (mode, encodes, there) in
+        [(Mode::Sync, false, 7), (Mode::Sync, true, 0), (Mode::Threads, false, 7), (Mode::Threads, true, 0)]
+    {
+        let client = Client::builder().mode(mode).encode_values(encodes).build().unwrap();
+        assert_eq!(delayed(nested).call(7).compute(&client).unwrap(), there, "{mode}");
+    }
+}
+
+/// Every setter, with values that make no sense, which are refused in every mode, and with extreme ones that do.
+#[test]
+fn values_that_make_no_sense_are_refused_with_what_is_permitted() {
+    type Set = fn(swath::Builder) -> swath::Builder;
+    const SHORT: Duration = Duration::from_nanos(1);
+    let wrong: [(&str, Set, &str); 34] = [
+        ("workers", |b| b.workers(0), "at least one worker is needed"),
+        ("threads", |b| b.threads(0), "at least one thread is needed"),
+        ("allowed_deaths", |b| b.allowed_deaths(0), "with the first death if it is 1"),
+        ("recycle_after", |b| b.recycle_after(0), "Leave it out for never"),
+        ("max_graphs", |b| b.max_graphs(0), "no graph could be submitted"),
+        ("start_timeout", |b| b.start_timeout(Duration::ZERO), "must be 50ms at least"),
+        ("start_timeout", |b| b.start_timeout(SHORT), "must be 50ms at least"),
+        ("worker_timeout", |b| b.worker_timeout(Duration::ZERO), "must be 200ms at least"),
+        ("worker_timeout", |b| b.worker_timeout(SHORT), "must be 200ms at least"),
+        ("weight", |b| b.weight(0.0), "it must be 0.001 to 1000"),
+        ("weight", |b| b.weight(-1.0), "it must be"),
+        ("weight", |b| b.weight(f64::NAN), "it must be"),
+        ("weight", |b| b.weight(f64::INFINITY), "it must be"),
+        ("events", |b| b.events(usize::MAX), "it must be 0 to"),
+        ("recycle_unmanaged", |b| b.recycle_unmanaged(0.0), "share of the limit up to 1"),
+        ("recycle_unmanaged", |b| b.recycle_unmanaged(1.5), "share of the limit up to 1"),
+        ("recycle_unmanaged", |b| b.recycle_unmanaged(f64::NAN), "share of the limit up to 1"),
+        ("memory_target", |b| b.memory_target(0.0), ""),
+        ("memory_target", |b| b.memory_target(7.0), ""),
+        ("memory_spill", |b| b.memory_spill(f64::NAN), ""),
+        ("memory_pause", |b| b.memory_pause(-1.0), ""),
+        ("memory_terminate", |b| b.memory_terminate(1e9), ""),
+        ("name", |b| b.name(""), "one character at least"),
+        ("name", |b| b.name("two\nlines"), "none of control"),
+        ("worker_tags", |b| b.worker_tags(0, [""]), "one character at least"),
+        ("worker_env", |b| b.worker_env("", "x"), "not empty"),
+        ("worker_env", |b| b.worker_env("A=B", "x"), "has no `=`"),
+        ("worker_env", |b| b.worker_env("A", "x\0y"), "NUL"),
+        ("cluster", |b| b.cluster(""), "name of a local cluster"),
+        ("memory limit", |b| b.memory_limit(0_u64), "MemoryLimit::None"),
+        ("total_memory_limit", |b| b.total_memory_limit(0_u64), "MemoryLimit::None"),
+        ("shared_memory_limit", |b| b.shared_memory_limit("nothing"), "512MiB"),
+        ("spill_limit", |b| b.spill_limit("-1"), "512MiB"),
+        ("size", |b| b.size("gigantic"), ""),
+    ];
+    // These are parsed where they are used.
+    let late = ["memory limit", "total_memory_limit", "shared_memory_limit", "spill_limit", "size"];
+    for mode in [Mode::Sync, Mode::Threads, Mode::Processes] {
+        for (n, (name, set, permitted)) in wrong.iter().enumerate() {
+            if late.contains(name) && mode != Mode::Processes {
+                continue;
+            }
+            match set(Client::builder().mode(mode)).build() {
+                Err(Error::Invalid { what, why }) => {
+                    assert!(what.contains(name) && why.contains(permitted), "{n} in {mode}: {what}: {why}");
+                }
+                other => panic!("{name} ({n}) in {mode}: {other:?}"),
+            }
+        }
+    }
+    for (name, set) in [
+        ("workers", (|b| b.workers(1 << 40)) as Set),
+        ("threads", |b| b.threads(1 << 40)),
+        ("worker_tags", |b| b.worker_tags(1 << 40, ["gpu"])),
+        ("local_directory", |b| b.local_directory("/nowhere/at/all")),
+        ("spill_directory", |b| b.spill_directory("/nowhere/at/all")),
+        ("memory limit", |b| b.memory_limit(512_u64)),
+        ("total_memory_limit", |b| b.total_memory_limit("1GB")),
+    ] {
+        let error = set(Client::builder()).build().unwrap_err();
+        assert!(matches!(&error, Error::Invalid { what, .. } if what == name), "{name}: {error}");
+    }
+    // The longest there is, and the least that makes sense.
+    let client = Client::builder()
+        .workers(1)
+        .start_timeout(Duration::MAX)
+        .worker_timeout(Duration::MAX)
+        .cancel_grace(Duration::MAX)
+        .allowed_deaths(u32::MAX)
+        .recycle_after(u64::MAX)
+        .max_graphs(usize::MAX)
+        .events(0)
+        .memory_limit(MemoryLimit::gib(1))
+        .build()
+        .unwrap();
+    assert_eq!(delayed(|x: i64| x + 1).call(1).compute(&client).unwrap(), 2);
+    let client = Client::builder()
+        .workers(1)
+        .worker_timeout(Duration::from_millis(200))
+        .cancel_grace(Duration::ZERO)
+        .allowed_deaths(1)
+        .recycle_after(1)
+        .max_graphs(1)
+        .build()
+        .unwrap();
+    assert_eq!(delayed(|x: i64| x + 1).call(1).compute(&client).unwrap(), 2);
+}
+
+#[test]
+fn a_weight_is_refused_where_there_are_no_other_programs() {
+    for mode in [Mode::Sync, Mode::Threads, Mode::Processes] {
+        let builder = Client::builder().mode(mode).weight(2.0);
+        let refused = builder.clone().strict(true).build().unwrap_err();
+        assert!(refused.to_string().contains("weight: it has no meaning"), "{refused}");
+        assert_eq!(delayed(|x: i64| x + 1).call(1).compute(&builder.build().unwrap()).unwrap(), 2);
+    }
+}
+
+/// A cancelled task goes on for as long as it likes where the grace is as long as there can be.
+#[test]
+fn a_grace_without_an_end_ends_nothing() {
+    for mode in [Mode::Threads, Mode::Processes] {
+        let dir = crate::common::directory();
+        let (runs, gate) = (crate::common::path(&dir, "runs"), crate::common::path(&dir, "gate"));
+        fn goes_on(runs: String, gate: String) -> u32 {
+            crate::common::note(&runs, "begun");
+            crate::common::wait_for_file(&gate);
+            crate::common::note(&runs, "ended");
+            std::process::id()
+        }
+        let builder = Client::builder().mode(mode).threads(1);
+        let builder = if mode == Mode::Processes { builder.workers(1).cancel_grace(Duration::MAX) } else { builder };
+        let client = builder.build().unwrap();
+        let future = client.submit(&delayed(goes_on).call(&*runs, &*gate)).unwrap();
+        crate::common::until("it runs", || crate::common::notes(&runs).len() == 1);
+        client.cancel(&future);
+        assert!(future.result().unwrap_err().is_cancelled());
+        // A spare thread is there for others.
+        let other = client.submit(&delayed(std::process::id).call()).unwrap();
+        let process = other.result_timeout(crate::common::LONG).unwrap();
+        crate::common::touch(&gate);
+        crate::common::until("it has ended by itself", || crate::common::notes(&runs).len() == 2);
+        assert_eq!(delayed(std::process::id).call().compute(&client).unwrap(), process, "the worker is the same");
+        assert!(client.deaths().unwrap().is_empty(), "{:?}", client.deaths());
+    }
 }
 
 #[test]

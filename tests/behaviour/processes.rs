@@ -533,6 +533,20 @@ fn nothing_at_all_is_refused_in_every_mode() {
 }
 
 #[test]
+fn a_name_that_cannot_be_shown_is_refused_in_every_mode() {
+    for mode in [Mode::Sync, Mode::Threads, Mode::Processes] {
+        for name in ["", "a/b\n", "\x1b[2J"] {
+            let error = Client::builder().mode(mode).name(name).build().unwrap_err();
+            assert!(error.to_string().starts_with("bad value for name: "), "{name:?}: {error}");
+        }
+        for cluster in ["", "a b", "a/b\n"] {
+            let error = Client::builder().mode(mode).cluster(cluster).build().unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{cluster:?}: {error}");
+        }
+    }
+}
+
+#[test]
 fn bad_settings_are_told_under_their_names() {
     let text = |builder: swath::Builder| builder.workers(1).build().unwrap_err().to_string();
     assert!(text(Client::builder().spill_limit(0_u64)).starts_with("bad value for spill_limit: 0 bytes"));

@@ -94,6 +94,37 @@ fn a_task_closes_its_workers_socket() {
     fails_with_its_deaths(a_task_closes("its socket"));
 }
 
+/// A worker that cannot send says so where its supervisor finds it, and not by its exit code.
+#[test]
+fn a_worker_that_cannot_send_is_told_in_words() {
+    fn takes_the_socket_away() -> i64 {
+        let is_socket = |fd: &i32| {
+            let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+            link.is_ok_and(|link| link.to_str().is_some_and(|link| link.starts_with("socket:")))
+        };
+        let sockets: Vec<i32> = (3..4096).filter(is_socket).collect();
+        let other = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        for fd in sockets {
+            // SAFETY: that is the fault to be tested: it is open, and leads nowhere.
+            unsafe { nix::libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&other), fd) };
+        }
+        7
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).forward_output(false).build().unwrap();
+    let error = client.submit(&delayed(takes_the_socket_away).call()).unwrap().result_timeout(LONG).unwrap_err();
+    for record in records(&error) {
+        assert!(
+            matches!(&record.cause, DeathCause::GaveUp(reason) if reason.contains("a message to the supervisor cannot be sent")),
+            "{record:?}"
+        );
+    }
+    let text = error.to_string();
+    assert!(text.contains("ended itself: a message to the supervisor cannot be sent: "), "{text}");
+    assert!(!text.contains("code 7"), "{text}");
+    assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
+}
+
 #[test]
 fn a_task_closes_all_descriptors() {
     let _clean = Clean::start();

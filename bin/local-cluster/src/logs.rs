@@ -1,6 +1,6 @@
 //! What the cluster and its workers have written, and write.
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::options::LogOptions;
 use crate::show::{json, say};
 use jiff::Timestamp;
@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
-use swath::LogLine;
 use swath::local::{self, Log};
+use swath::{LogLine, WorkerInfo};
 
 /// How often new lines are asked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -23,12 +23,18 @@ impl LogOptions {
         self.worker.is_none() && self.task.is_none() && self.stream.is_none()
     }
 
+    /// Whether the worker is wanted that is named so, as in `flights/worker-0`, of a program of that build.
+    fn wants_worker(&self, source: &str, build: &str) -> bool {
+        let Some(wanted) = &self.worker else { return true };
+        let (program, worker) = source.rsplit_once('/').unwrap_or(("", source));
+        match wanted.rsplit_once('/') {
+            None => wanted == worker,
+            Some((of, wanted)) => wanted == worker && (of == program || !of.is_empty() && build.starts_with(of)),
+        }
+    }
+
     fn wants(&self, line: &LogLine) -> bool {
-        let of_worker = |name: &String| {
-            line.worker == *name || line.worker.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('/'))
-        };
-        self.worker.as_ref().is_none_or(of_worker)
-            && self.task.as_ref().is_none_or(|key| line.tasks.iter().any(|task| task.starts_with(key.as_str())))
+        self.task.as_ref().is_none_or(|key| line.tasks.iter().any(|task| task.starts_with(key.as_str())))
             && self.stream.is_none_or(|stream| stream.is(line.stream))
             && self.since.is_none_or(|since| line.time >= since)
     }
@@ -46,16 +52,17 @@ impl LogOptions {
 }
 
 /// Shows what was written last, and what is written from then on.
-pub(crate) fn logs(name: &str, options: &LogOptions, as_json: bool) -> Outcome {
+pub(crate) fn logs(name: &str, options: &LogOptions) -> Outcome {
     if options.follow {
-        return follow(name, options, as_json);
+        return follow(name, options);
     }
     let mut logs = local::logs(name)?;
+    check_worker(name, options, &logs)?;
     if !options.is_plain() {
         logs.iter_mut().for_each(|log| narrow(log, options));
         logs.retain(|log| !log.text.is_empty());
     }
-    if as_json {
+    if options.form.json {
         return json(&logs);
     }
     logs.iter().try_for_each(|log| {
@@ -71,12 +78,33 @@ pub(crate) fn logs(name: &str, options: &LogOptions, as_json: bool) -> Outcome {
     })
 }
 
+/// Refuses a worker that is not there and has left no words. To be followed it may still come, where none has been started.
+fn check_worker(name: &str, options: &LogOptions, logs: &[Log]) -> Outcome {
+    let Some(wanted) = &options.worker else { return Ok(()) };
+    let told = logs.iter().filter(|log| log.source != "cluster").map(|log| (log.source.clone(), log.build.clone()));
+    let programs = local::status(name)?.programs;
+    let there = programs.iter().flat_map(|program| {
+        let named = |worker: &WorkerInfo| (format!("{}/{}", program.program, worker.name), program.build.clone());
+        program.workers.iter().map(named)
+    });
+    let mut known: Vec<_> = told.chain(there).collect();
+    if known.iter().any(|(source, build)| options.wants_worker(source, build)) || options.follow && known.is_empty() {
+        return Ok(());
+    }
+    known.sort_unstable();
+    known.dedup();
+    let known: Vec<_> = known.into_iter().map(|(source, _)| source).collect();
+    let known = if known.is_empty() { "none has been started".to_string() } else { known.join(", ") };
+    Err(Failure::Failed(format!("local cluster `{name}`: there is no worker {wanted:?}; there are: {known}")))
+}
+
 fn narrow(log: &mut Log, options: &LogOptions) {
     let lines = match log.source == "cluster" {
         true if options.wants_own() => log.text.lines().filter(|line| options.is_recent(line)).collect(),
         true => Vec::new(),
         false => {
-            log.lines.retain(|line| options.wants(line));
+            let of_worker = options.wants_worker(&log.source, &log.build);
+            log.lines.retain(|line| of_worker && options.wants(line));
             log.lines.iter().map(|line| line.text.as_str()).collect()
         }
     };
@@ -84,8 +112,10 @@ fn narrow(log: &mut Log, options: &LogOptions) {
 }
 
 /// Prints lines as they come, until the cluster ends.
-fn follow(name: &str, options: &LogOptions, as_json: bool) -> Outcome {
-    let mut own = if options.wants_own() { OwnLog::open(name) } else { None };
+fn follow(name: &str, options: &LogOptions) -> Outcome {
+    let as_json = options.form.json;
+    check_worker(name, options, &local::logs_since(name, 0)?)?;
+    let mut own = if options.wants_own() { Some(OwnLog::of(name)?) } else { None };
     // By worker and build, how far its lines have been seen.
     let mut seen: HashMap<(String, String), (u64, u64)> = HashMap::new();
     let mut since = options.since.unwrap_or(0);
@@ -102,6 +132,9 @@ fn follow(name: &str, options: &LogOptions, as_json: bool) -> Outcome {
         }
         let mut lines = Vec::new();
         for log in logs? {
+            if !options.wants_worker(&log.source, &log.build) {
+                continue;
+            }
             let last = seen.entry((log.source, log.build)).or_default();
             let before = *last;
             for line in log.lines.into_iter().filter(|line| line.ended && (line.time, line.number) > before) {
@@ -135,10 +168,8 @@ struct OwnLog {
 }
 
 impl OwnLog {
-    /// None: its place is not known.
-    fn open(name: &str) -> Option<Self> {
-        let path = local::log_file(name).ok()?;
-        Some(Self { path, at: 0, open: String::new() })
+    fn of(name: &str) -> swath::Result<Self> {
+        Ok(Self { path: local::log_file(name)?, at: 0, open: String::new() })
     }
 
     /// The lines that have come since the last call.

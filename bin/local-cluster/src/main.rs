@@ -1,5 +1,6 @@
 //! `local-cluster`: starts worker processes that outlive the programs that use them, and looks after them.
 
+mod completions;
 mod failure;
 mod logs;
 mod manual;
@@ -7,43 +8,39 @@ mod options;
 mod show;
 mod start;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use failure::{Failure, Outcome};
-use options::{Command, Options, StartOptions};
+use options::{Command, Options, SERVE, Served, StartOptions};
 use show::{json, say};
 use std::process::ExitCode;
-use std::time::Duration;
 use swath::local;
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
+    let done = match std::env::args_os().nth(1).is_some_and(|first| first == SERVE) {
+        true => Served::try_parse_from(std::env::args_os().skip(1)).map(|served| start::serve_behind(&served)),
+        false => Options::try_parse().map(|options| run(&options).map_err(|failure| failure.of_cluster(&options.name))),
+    };
+    match done {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.tell(),
         Err(e) => {
             // Where the stream is closed there is nobody to tell.
             let _ = e.print();
-            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+            ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
         }
-    };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
     }
 }
 
 fn run(options: &Options) -> Outcome {
     use Command::*;
     let name = options.name.as_str();
-    if options.json && !matches!(options.command, Start { .. } | Status { .. } | Logs(_) | Sizes) {
-        return Err(Failure::Usage("`--json` is for start, status, logs and sizes".to_string()));
-    }
     match &options.command {
-        Start { start, foreground: true } => start::serve_here(name, start, options.json),
-        Start { start, .. } => {
+        Start { start, form, foreground: true } => start::serve_here(name, start, form.json),
+        Start { start, form, .. } => {
             let status = start::start(name, start)?;
-            if options.json { json(&status) } else { say(&show::started(&status)) }
+            if form.json { json(&status) } else { say(&show::started(&status)) }
         }
-        Serve { start } => start::serve_behind(name, start),
-        Status { watch } => show::status(name, options.json, *watch),
+        Status { watch, form } => show::status(name, form.json, *watch),
         Stop { drain: true, timeout } => match local::drain(name, *timeout)? {
             0 => say(&format!("local cluster `{name}` has stopped\n")),
             cut => {
@@ -58,7 +55,10 @@ fn run(options: &Options) -> Outcome {
             local::restart_worker(name, worker, *timeout)?;
             say(&format!("{worker} of local cluster `{name}` is a new one\n"))
         }
-        Restart { rolling: true, timeout, .. } => restart_rolling(name, *timeout),
+        Restart { rolling: true, timeout, .. } => {
+            let replaced = local::restart_rolling(name, *timeout)?;
+            say(&format!("local cluster `{name}` has replaced {replaced} worker(s)\n"))
+        }
         Restart { .. } => {
             local::restart(name)?;
             say(&format!("local cluster `{name}` replaces its workers\n"))
@@ -72,36 +72,14 @@ fn run(options: &Options) -> Outcome {
             say(&format!("local cluster `{name}` has {workers} worker(s) for each program from now on\n"))
         }
         Wait { workers, timeout } => Ok(local::wait_for_workers(name, *workers, *timeout)?),
-        Logs(options_of_logs) => logs::logs(name, options_of_logs, options.json),
+        Logs(options) => logs::logs(name, options),
         Run { start: true, options, program } => start::run_with_cluster(name, options, program),
         Run { options, .. } if *options != StartOptions::default() => {
             Err(Failure::Usage("what a cluster is started with belongs to `--start`".to_string()))
         }
         Run { program, .. } => start::run(name, program),
-        Sizes => show::sizes(options.json),
-        Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Options::command(), "local-cluster", &mut text);
-            say(&String::from_utf8_lossy(&text))
-        }
+        Sizes(form) => show::sizes(form.json),
+        Completions { shell } => say(&completions::script(*shell)),
         Man => say(&manual::page()?),
     }
-}
-
-/// Replaces the workers there are, one after the other.
-fn restart_rolling(name: &str, timeout: Duration) -> Outcome {
-    let mut replaced = 0;
-    for program in local::status(name)?.programs {
-        for worker in &program.workers {
-            let is_there = |now: &local::ProgramStatus| {
-                now.build == program.build && now.workers.iter().any(|w| w.pid == worker.pid)
-            };
-            // It may have gone by itself, or with its program.
-            if local::status(name)?.programs.iter().any(is_there) {
-                local::restart_worker(name, &format!("{}/{}", program.build, worker.name), timeout)?;
-                replaced += 1;
-            }
-        }
-    }
-    say(&format!("local cluster `{name}` has replaced {replaced} worker(s)\n"))
 }

@@ -14,14 +14,15 @@ static VERSION: LazyLock<String> = LazyLock::new(local::version);
 const EXAMPLES: &str = "\
 Examples:
   local-cluster start --workers 4 --threads 2 --memory-limit 2GB
-  local-cluster run -- ./program            with SWATH_CLUSTER set, for programs that use Client::from_env()
+  local-cluster run -- ./program
   local-cluster stop --drain --timeout 60
 
 A program connects with Client::connect(\"NAME\"), or through the variable SWATH_CLUSTER=NAME where it uses
 Client::from_env(). Workers run the program's own executable, in the directory and with the environment of `start`;
 they are started when the first program connects, and each build of a program has workers of its own.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such cluster, 4 timed out; `run` gives its program's.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such cluster, 4 timed out; `run` gives its program's,
+128 + n after signal n.";
 
 /// Worker processes that outlive the programs that use them.
 #[derive(Debug, Parser)]
@@ -30,9 +31,6 @@ pub(crate) struct Options {
     /// The cluster's name, or the path of its socket
     #[arg(long, global = true, default_value = DEFAULT_NAME)]
     pub(crate) name: String,
-    /// Print JSON (start, status, logs, sizes)
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -45,13 +43,17 @@ pub(crate) enum Command {
         #[arg(long)]
         foreground: bool,
         #[command(flatten)]
+        form: Form,
+        #[command(flatten)]
         start: StartOptions,
     },
     /// Show a cluster, its programs and workers
     Status {
         /// Show it again every so many seconds
-        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = duration)]
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = pause)]
         watch: Option<Duration>,
+        #[command(flatten)]
+        form: Form,
     },
     /// Stop a cluster and its workers
     Stop {
@@ -85,6 +87,7 @@ pub(crate) enum Command {
     },
     /// Have N workers for each program from now on
     Scale {
+        /// 1 to 1024
         #[arg(value_name = "N", value_parser = at_least_one)]
         workers: usize,
     },
@@ -111,21 +114,46 @@ pub(crate) enum Command {
         program: Vec<OsString>,
     },
     /// List named worker sizes, as large as they are on this machine or in its control group
-    Sizes,
+    Sizes(Form),
     /// Print completions for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page
     Man,
-    /// The cluster itself, as `start` runs it.
-    #[command(name = SERVE, hide = true)]
-    Serve {
-        #[command(flatten)]
-        start: StartOptions,
-    },
 }
 
-/// The cluster itself, as `start` runs it.
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Form {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The first argument of a process that is the cluster, as `start` runs it. No command: no user is to give it.
 pub(crate) const SERVE: &str = "__serve";
+
+/// What such a process is told.
+#[derive(Debug, Parser)]
+pub(crate) struct Served {
+    #[arg(long)]
+    pub(crate) name: String,
+    /// It ends with the process that has started it.
+    #[arg(long)]
+    pub(crate) for_run: bool,
+    #[command(flatten)]
+    pub(crate) start: StartOptions,
+}
+
+impl Served {
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let first = [OsString::from(SERVE), format!("--name={}", self.name).into()];
+        let for_run = self.for_run.then(|| OsString::from("--for-run"));
+        first.into_iter().chain(for_run).chain(self.start.arguments()).collect()
+    }
+}
 
 /// What a cluster is started with.
 #[derive(Clone, Debug, Default, Args, PartialEq)]
@@ -234,6 +262,8 @@ pub(crate) struct LogOptions {
     /// Only what went to this stream
     #[arg(long)]
     pub(crate) stream: Option<Stream>,
+    #[command(flatten)]
+    pub(crate) form: Form,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -290,6 +320,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     seconds.or_else(with_units).ok_or_else(|| "it is no duration; say how many seconds, or as 10m".to_string())
 }
 
+/// A duration between looks, which the cluster has to bear.
+fn pause(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        pause if pause < LEAST_PAUSE => Err(format!("it must be {} seconds at least", LEAST_PAUSE.as_secs_f64())),
+        pause => Ok(pause),
+    }
+}
+
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
 /// A time, or how long ago: in milliseconds since 1970.
 fn since(text: &str) -> Result<u64, String> {
     let time = match text.parse::<Timestamp>() {
@@ -343,9 +383,11 @@ mod tests {
             "start",
         ];
         let Command::Start { start, .. } = Options::try_parse_from(told).unwrap().command else { panic!() };
-        let again = [OsString::from("local-cluster"), SERVE.into()].into_iter().chain(start.arguments());
-        let Command::Serve { start: passed } = Options::try_parse_from(again).unwrap().command else { panic!() };
-        assert_eq!(passed, start);
+        for for_run in [false, true] {
+            let served = Served { name: "-x".to_string(), for_run, start: start.clone() };
+            let again = Served::try_parse_from(served.arguments()).unwrap();
+            assert_eq!((again.name.as_str(), again.for_run, again.start), ("-x", for_run, served.start));
+        }
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use crate::failure::{Failure, Outcome};
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 use swath::describe_sizes;
 use swath::local::{self, ClusterStatus};
 
 pub(crate) fn say(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
-    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush())?)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| match e.kind() {
+        ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::Failed(format!("standard output: {e}")),
+    })
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Outcome {

@@ -9,11 +9,13 @@ use common::{LONG, is_alive, note, notes, path, touch, until, wait_for_file};
 use fixture::{Cluster, EXE, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use swath::{Client, Error, delayed};
 
 fn add_one(x: u64) -> u64 {
@@ -188,11 +190,45 @@ fn each_reason_to_fail_has_its_exit_code() {
         &["logs", "--stream", "both"],
         &["completions", "tcsh"],
         &["start", "--total-memory-limit", "plenty"],
+        &["status", "--watch", "0"],
+        &["status", "--watch", "1e-9"],
+        &["scale", "5000"],
+        &["wait", "--workers", "5000"],
+        &["status", "--name", ""],
+        &["stop", "--name", "a b"],
+        &["logs", "--name", "a/b\n"],
+        &["run", "--name", "", "--", "true"],
+        &["--json", "sizes"],
+        &["retire", "worker-0", "--json"],
+        &["__serve"],
     ] {
         assert_eq!(code(&cluster.run(args)), Some(2), "{args:?}");
     }
     let output = cluster.run(&["start", "--workers", "4", "--memory-limit", "1GB", "--total-memory-limit", "2GB"]);
-    assert!(code(&output) == Some(1) && text(&output.stderr).contains("take 4.0 GB"), "{output:?}");
+    assert!(code(&output) == Some(2) && text(&output.stderr).contains("take 4.0 GB"), "{output:?}");
+    let gone = path(&cluster.dir, "no-such-directory");
+    for args in [
+        &["--workers", "5000"][..],
+        &["--threads", "65"],
+        &["--memory-limit", "512"],
+        &["--memory-limit", "99999999TB"],
+        &["--memory-limit", "0"],
+        &["--shared-memory-limit", "1"],
+        &["--total-memory-limit", "1GB"],
+        &["--workers", "2", "--tag", "2=gpu"],
+        &["--env", "=x"],
+        &["--spill-directory", &gone],
+        &["--name", ""],
+        &["--name", "a b"],
+        &["--name", "./a.pid"],
+    ] {
+        for start in [&["start"][..], &["start", "--foreground"], &["run", "--start"]] {
+            let program = if start[0] == "run" { &["--", "true"][..] } else { &[] };
+            let output = cluster.run(&[start, args, program].concat());
+            assert_eq!(code(&output), Some(2), "{start:?} {args:?}: {output:?}");
+        }
+    }
+    assert!(!cluster.files().exists() || fs::read_dir(cluster.files()).unwrap().count() == 0, "nothing is left");
     cluster.start_again(&["--workers", "1"]);
     let output = cluster.run(&["wait", "--workers", "1", "--timeout", "0.1"]);
     assert_eq!(code(&output), Some(4), "no program is there: {output:?}");
@@ -233,6 +269,234 @@ fn a_program_is_run_with_the_cluster_and_its_exit_code_given() {
     let output = run(&cluster, &["--start"], "exit 0");
     assert!(code(&output) == Some(1) && text(&output.stderr).contains("already running"), "{output:?}");
     assert_eq!(cluster.status()["pid"], cluster.pid);
+}
+
+/// A run with a cluster of its own for a program that prints a line; its process, that line, and the cluster's process.
+fn run_of(cluster: &Cluster, script: &str) -> (Running, String, u32) {
+    let mut running = Running::start(cluster, &["run", "--start", "--workers", "1", "--", "sh", "-c", script]);
+    let line = running.lines().next().unwrap();
+    (running, line, cluster.status()["pid"].as_u64().unwrap() as u32)
+}
+
+#[test]
+fn a_run_that_is_killed_takes_its_cluster_along() {
+    let cluster = Cluster::new();
+    let (mut running, program, daemon) = run_of(&cluster, "echo $$; exec sleep 1000");
+    let program: u32 = program.parse().unwrap();
+    common::send_signal(running.0.id(), Signal::SIGKILL);
+    running.0.wait().unwrap();
+    until("its cluster has ended", || !is_alive(daemon));
+    assert_eq!(fs::read_dir(cluster.files()).unwrap().count(), 0, "in order");
+    assert!(is_alive(program), "what becomes of the program is not the command's business");
+    common::send_signal(program, Signal::SIGKILL);
+}
+
+#[test]
+fn signals_to_a_run_reach_its_program_which_says_how_it_ends() {
+    let cluster = Cluster::new();
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP] {
+        let (mut running, _, daemon) = run_of(&cluster, "ulimit -c 0; echo begun; exec sleep 1000");
+        common::send_signal(running.0.id(), signal);
+        assert_eq!(running.0.wait().unwrap().code(), Some(128 + signal as i32));
+        assert!(!is_alive(daemon));
+    }
+    let script = "trap 'exit 5' INT; echo begun; while :; do sleep 0.01; done";
+    let (mut running, _, daemon) = run_of(&cluster, script);
+    common::send_signal(running.0.id(), Signal::SIGINT);
+    assert_eq!(running.0.wait().unwrap().code(), Some(5));
+    assert!(!is_alive(daemon));
+    // What the command was started to ignore is ignored by both.
+    let program = "kill -HUP $PPID; kill -HUP $$; exit 6";
+    let script = format!("trap '' HUP; exec '{EXE}' run --start --workers 1 -- sh -c '{program}'");
+    let output = cluster.command("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(code(&output), Some(6), "{output:?}");
+    // One that comes before there is a program.
+    let mut running = Running::start(&cluster, &["run", "--start", "--workers", "1", "--", "sleep", "1000"]);
+    until("it catches signals", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", running.0.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (Signal::SIGHUP as i32 - 1)) != 0
+    });
+    common::send_signal(running.0.id(), Signal::SIGHUP);
+    assert_eq!(running.0.wait().unwrap().code(), Some(128 + 1));
+    assert_eq!(fs::read_dir(cluster.files()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_interrupt_at_the_terminal_comes_to_the_program_of_a_run_once() {
+    let cluster = Cluster::new();
+    let program = path(&cluster.dir, "program");
+    let counts =
+        "n=0; trap 'n=$((n+1))' INT; echo begun; while [ $n = 0 ]; do sleep 0.02; done; sleep 0.3; exit $((40+n))";
+    fs::write(&program, counts).unwrap();
+    // A terminal of its own, as `script` makes one.
+    let mut command = cluster.command("script");
+    let run = format!("'{EXE}' run --start --workers 1 -- sh '{program}'");
+    command.args(["-qefc", &run, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap_or_else(|e| panic!("script, of util-linux: {e}")));
+    let mut lines = running.lines();
+    assert!(lines.next().unwrap().contains("begun"));
+    let mut keyboard = running.0.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    lines.for_each(drop);
+    assert_eq!(running.0.wait().unwrap().code(), Some(41));
+}
+
+#[test]
+fn a_program_that_stops_its_own_cluster_has_its_exit_code_given() {
+    let cluster = Cluster::new();
+    let script = format!("'{EXE}' stop && exit 9");
+    let output = cluster.run(&["run", "--start", "--workers", "1", "--", "sh", "-c", &script]);
+    assert!(code(&output) == Some(9) && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn commands_with_a_time_out_keep_to_it_where_the_cluster_is_stopped() {
+    let cluster = Cluster::start_behind(&["--workers", "1"]);
+    let client = cluster.connect();
+    client.wait_for_workers(1, LONG).unwrap();
+    common::send_signal(cluster.pid, Signal::SIGSTOP);
+    for args in [
+        &["wait", "--workers", "1", "--timeout", "0.5"][..],
+        &["retire", "worker-0", "--timeout", "0.5"],
+        &["restart", "worker-0", "--timeout", "0.5"],
+        &["restart", "--rolling", "--timeout", "0.5"],
+        &["stop", "--drain", "--timeout", "0.5"],
+    ] {
+        let began = Instant::now();
+        let output = cluster.run(args);
+        let took = began.elapsed();
+        assert_eq!(code(&output), Some(4), "{args:?}: {output:?}");
+        assert!((Duration::from_millis(500)..Duration::from_secs(10)).contains(&took), "{args:?}: {took:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains("within 500ms") && told.contains(&format!("kill -CONT {}", cluster.pid)), "{told}");
+    }
+    common::send_signal(cluster.pid, Signal::SIGCONT);
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2, "it goes on, as if nothing had been asked");
+    assert_eq!(client.workers().unwrap().len(), 1);
+}
+
+#[test]
+fn what_nobody_reads_ends_quietly() {
+    let cluster = Cluster::start_behind(&["--workers", "1"]);
+    for args in [&["status", "--watch", "0.02"][..], &["status", "--watch", "0.02", "--json"], &["logs", "-f"]] {
+        let mut running = Running::start(&cluster, args);
+        drop(running.lines().next().unwrap());
+        if args[0] == "logs" {
+            let client = cluster.connect();
+            client.compute(&delayed(speak).call("more")).unwrap();
+        }
+        let status = running.0.wait().unwrap();
+        let mut told = String::new();
+        running.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!((status.code(), told.as_str()), (Some(128 + 13), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_cluster_is_named_by_the_path_of_its_socket() {
+    let mut cluster = Cluster::start_behind(&["--workers", "1"]);
+    let by_path = cluster.socket.to_str().unwrap().to_string();
+    let mut following = Running::start(&cluster, &["logs", "-f", "--name", &by_path]);
+    assert!(following.lines().next().unwrap().contains("waits at"), "the cluster's own words, too");
+    assert!(cluster.run(&["stop", "--name", &by_path]).status.success());
+    assert_eq!(following.0.wait().unwrap().code(), Some(3));
+    // It is started so, too: what belongs to it lies there.
+    let elsewhere = cluster.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("other.pid"), "not a cluster's").unwrap();
+    let start = ["start", "--name", "elsewhere/mine.sock", "--workers", "1", "--json"];
+    let run = |args: &[&str]| cluster.command(EXE).args(args).current_dir(cluster.dir.path()).output().unwrap();
+    let refused = run(&start);
+    assert!(text(&refused.stderr).contains("chmod 700"), "{refused:?}");
+    fs::set_permissions(&elsewhere, PermissionsExt::from_mode(0o700)).unwrap();
+    let output = run(&start);
+    assert!(output.status.success(), "{output:?}");
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let socket = elsewhere.join("mine.sock");
+    assert_eq!((status["name"].as_str(), status["socket"].as_str()), (Some("mine"), socket.to_str()));
+    let again = run(&start);
+    assert!(text(&again.stderr).contains(&format!("stop --name {}", socket.display())), "{again:?}");
+    let client = Client::connect(&socket).unwrap();
+    assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
+    drop(client);
+    common::send_signal(status["pid"].as_u64().unwrap() as u32, Signal::SIGKILL);
+    until("its janitor has cleaned up", || !socket.exists() && !elsewhere.join("mine.pid").exists());
+    assert!(elsewhere.join("mine.log").exists());
+    fs::remove_file(elsewhere.join("mine.log")).unwrap();
+    let output = run(&["run", "--start", "--name", "elsewhere/mine.sock", "--", "sh", "-c", "echo $SWATH_CLUSTER"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "what is not a cluster's stays");
+    cluster.start_again(&["--workers", "1"]);
+}
+
+#[test]
+fn a_start_that_finds_something_in_its_way_leaves_that_and_nothing_else() {
+    let cluster = Cluster::new();
+    assert_eq!(code(&cluster.run(&["run", "--start", "--", "true"])), Some(0), "so the directory is there");
+    let file = cluster.files().join("default.sock");
+    fs::write(&file, "a file").unwrap();
+    for start in [&["start"][..], &["start", "--foreground"]] {
+        let output = cluster.run(start);
+        assert!(code(&output) == Some(1) && text(&output.stderr).contains("in the way"), "{output:?}");
+        assert_eq!(fs::read_dir(cluster.files()).unwrap().count(), 1);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "a file");
+    fs::remove_file(file).unwrap();
+    // Where no socket can be.
+    let long = cluster.dir.path().join("x".repeat(100));
+    fs::create_dir(&long).unwrap();
+    for command in ["start", "status", "stop"] {
+        let output = cluster.command(EXE).arg(command).env("XDG_RUNTIME_DIR", &long).output().unwrap();
+        assert!(code(&output) == Some(2) && text(&output.stderr).contains("a shorter"), "{output:?}");
+    }
+    assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
+}
+
+#[test]
+fn a_worker_that_is_not_there_has_no_logs() {
+    let cluster = Cluster::start_behind(&["--workers", "2"]);
+    let logs = |worker: &str| cluster.run(&["logs", "--worker", worker]);
+    assert!(text(&logs("worker-0").stderr).contains("none has been started"));
+    let client = cluster.connect();
+    client.wait_for_workers(2, LONG).unwrap();
+    for worker in ["nope", "worker-9", "nope/worker-0", "/worker-0", "worker-"] {
+        for more in [&[][..], &["-f"]] {
+            let output = cluster.run(&[&["logs", "--worker", worker], more].concat());
+            let told = text(&output.stderr);
+            assert_eq!(code(&output), Some(1), "{worker} {output:?}");
+            assert!(told.contains(&format!("no worker {worker:?}")) && told.contains("/worker-1"), "{told}");
+        }
+    }
+    let status = cluster.status();
+    let (program, build) = (&status["programs"][0]["program"], &status["programs"][0]["build"]);
+    for of in [program, build].map(|of| of.as_str().unwrap()) {
+        let output = logs(&format!("{of}/worker-0"));
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn words_of_a_worker_between_tasks_name_no_task() {
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Told(u64, Vec<u8>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            log::error!("{} is dropped", self.0);
+        }
+    }
+    let cluster = Cluster::start_behind(&["--workers", "1"]);
+    let client = cluster.connect();
+    for x in 0..5 {
+        let told = client.persist(&delayed(|x: u64| Told(x, vec![0; 100_000])).call(x)).unwrap();
+        client.compute(&delayed(|told: Told| told.0).call(&told)).unwrap();
+    }
+    let mut logs = String::new();
+    until("results that it kept are dropped between tasks", || {
+        logs = text(&cluster.run(&["logs", "--stream", "stderr"]).stdout);
+        logs.contains("ERROR operator: 4 is dropped") && logs.matches("[worker-0").count() >= 10
+    });
+    assert!(logs.contains("[worker-0] ERROR operator") && !logs.contains("-0000000000000000"), "{logs}");
 }
 
 #[test]
@@ -326,12 +590,33 @@ fn completions_and_the_manual_page_are_whole() {
     let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
     bash.stdin.take().unwrap().write_all(run(&["completions", "bash"]).as_bytes()).unwrap();
     assert!(bash.wait().unwrap().success());
+    let complete = |words: &[&str]| {
+        let script = r#"COMP_WORDS=("$@"); COMP_CWORD=$(($#-1))
+            _local__cluster "$1" "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}""#;
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("{}\n{script}", run(&["completions", "bash"])), "bash", "local-cluster"]);
+        text(&bash.args(words).output().unwrap().stdout)
+    };
+    assert_eq!(complete(&["st"]), "start status stop\n");
+    assert_eq!(complete(&["--name", "x", "stop", "--d"]), "--drain\n");
+    assert_eq!(complete(&["logs", "--stream", ""]), "stdout stderr\n");
+    assert_eq!(complete(&["run", "--start", "--w"]), "--workers\n");
     let page = run(&["man"]);
+    assert!(page.contains("local\\-cluster stop [OPTIONS]") && !page.contains(".SH EXTRA"), "{page}");
+    assert_eq!(page.matches("Print help").count(), 1, "{page}");
     assert!(page.contains(".TH local-cluster") && page.contains("4 timed out"), "{page}");
     for command in commands {
         assert!(page.contains(&format!(".SH \"COMMAND {}\"", command.to_uppercase())), "{command}: {page}");
     }
     assert!(!page.contains("__serve"));
+    for shown in ["bash", "zsh", "fish", "elvish", "powershell"].map(|shell| run(&["completions", shell])) {
+        assert!(!shown.contains("__serve"), "{shown}");
+    }
+    assert!(!run(&["help"]).contains("__serve"));
+    for command in commands {
+        let takes_json = ["start", "status", "logs", "sizes"].contains(&command);
+        assert_eq!(run(&["help", command]).contains("--json"), takes_json, "{command}");
+    }
 }
 
 #[test]

@@ -66,17 +66,8 @@ impl Builder {
         let threads = self.threads.unwrap_or(size.as_ref().map_or(1, |s| s.threads));
         at_most("workers", workers, MOST_WORKERS)?;
         at_most("threads", threads, MOST_THREADS)?;
-        if let Some((name, _)) =
-            self.worker_env.iter().find(|(n, v)| n.is_empty() || n.contains(['=', '\0']) || v.contains('\0'))
-        {
-            return Err(Error::invalid("worker_env", format!("`{name}` cannot be a variable")));
-        }
         if let Some(dir) = self.local_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("local_directory", format!("{} is not a directory", dir.display())));
-        }
-        self.thresholds.check()?;
-        if let Some(share) = self.recycle_unmanaged.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-            return Err(Error::invalid("recycle_unmanaged", format!("{share}; it is a share of the limit up to 1")));
         }
         if let Some(dir) = self.spill_directory.as_deref().filter(|d| !d.is_dir()) {
             return Err(Error::invalid("spill_directory", format!("{} is not a directory", dir.display())));

@@ -29,7 +29,8 @@ impl Builder {
         let plain = Self::default();
         let cluster = self.cluster.is_some();
         if self.mode == Mode::Processes && !cluster {
-            return Vec::new();
+            // Its workers have one program.
+            return if self.weight == plain.weight { Vec::new() } else { vec!["weight"] };
         }
         let in_threads = self.mode == Mode::Threads && !cluster;
         [
@@ -55,6 +56,7 @@ impl Builder {
             ("start_method", self.start_method != plain.start_method),
             ("forward_output", self.forward_output != plain.forward_output),
             ("events", self.events != plain.events && cluster),
+            ("weight", self.weight != plain.weight && !cluster),
         ]
         .into_iter()
         .filter_map(|(name, says)| says.then_some(name))

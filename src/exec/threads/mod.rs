@@ -36,7 +36,7 @@ use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
-use crate::exec::{on_machine, scattered};
+use crate::exec::{Checks, on_machine, scattered};
 use crate::fairness::{LAST, Program};
 use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
@@ -49,7 +49,7 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
-use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
@@ -112,6 +112,7 @@ pub(crate) struct ThreadPool {
     budget: Option<Arc<Budget>>,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
+    no_places: NoPlaces,
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
@@ -131,11 +132,11 @@ impl ThreadPool {
     /// Starts the threads; each remembers the last `recorded` runs. With a `budget`, tasks without inputs wait while
     /// results take more bytes than that.
     pub(crate) fn new(threads: usize, recorded: usize, budget: Option<u64>) -> Arc<Self> {
-        Self::encoding(threads, recorded, budget, false)
+        Self::checking(threads, recorded, budget, Checks::default())
     }
 
-    /// The same, which encodes values and decodes them again if it `encodes`.
-    pub(crate) fn encoding(threads: usize, recorded: usize, budget: Option<u64>, encodes: bool) -> Arc<Self> {
+    /// The same, with these checks.
+    pub(crate) fn checking(threads: usize, recorded: usize, budget: Option<u64>, checks: Checks) -> Arc<Self> {
         let pool = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             threads: threads.clamp(1, MOST_POOL_THREADS),
@@ -152,7 +153,8 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
-            encodes,
+            encodes: checks.encodes,
+            no_places: NoPlaces::new(checks.strict),
         });
         let mut queue = pool.queue.lock();
         let refused: Vec<_> = (0..pool.threads).filter_map(|_| pool.spawn(&mut queue)).collect();
@@ -682,6 +684,10 @@ impl Backend for ThreadPool {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn no_places(&self) -> Option<&NoPlaces> {
+        Some(&self.no_places)
     }
 
     fn origin(&self) -> Origin {

@@ -23,14 +23,10 @@ impl BackendScope for ThreadScope {
 }
 
 impl TaskScope for ThreadScope {
-    fn info(&self) -> TaskInfo {
+    fn info(&self) -> Option<TaskInfo> {
         let task = self.task.borrow();
-        let label = task.as_ref().map(|job| job.graph.label(self.id.get()));
-        TaskInfo {
-            key: label.as_ref().map(|l| l.key()).unwrap_or_default(),
-            name: label.as_ref().map(|l| l.name()).unwrap_or_default(),
-            worker: self.thread.name.to_string(),
-        }
+        let label = task.as_ref()?.graph.label(self.id.get());
+        Some(TaskInfo { key: label.key(), name: label.name(), worker: self.thread.name.to_string() })
     }
 
     fn cancelled(&self) -> bool {

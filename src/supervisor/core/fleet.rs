@@ -97,6 +97,27 @@ impl WorkerProcess {
 }
 
 impl WorkerProcess {
+    /// Whether it was sent SIGTERM before it could ask to be replaced: it had nothing to do yet.
+    pub(super) fn was_terminated_at_birth(&self, cause: &DeathCause) -> bool {
+        const SIGTERM: DeathCause = DeathCause::Signal(nix::sys::signal::Signal::SIGTERM as i32);
+        matches!(self.phase, Phase::Starting(_)) && *cause == SIGTERM
+    }
+
+    /// The cause of its end, where that says only how the process ended, and not that it was being set up.
+    pub(super) fn of_set_up(&self, cause: DeathCause) -> DeathCause {
+        let was = match cause {
+            DeathCause::Signal(_) => "was ",
+            DeathCause::Exited(_) | DeathCause::Unknown => "",
+            _ => return cause,
+        };
+        match self.phase {
+            Phase::SettingUp(_) if self.killed.is_none() => {
+                DeathCause::Init(format!("had not ended when its process {was}{cause}"))
+            }
+            _ => cause,
+        }
+    }
+
     /// It could not do what it owes until now.
     pub(super) fn count_anew(&mut self, now: Instant) {
         self.owing = None;

@@ -9,6 +9,7 @@ mod blame;
 #[cfg(test)]
 mod check;
 mod clock;
+mod deadlock;
 mod fleet;
 mod incoming;
 mod intake;

@@ -1,14 +1,28 @@
 //! What is done to workers on command: their number, their retirement, their replacement. None of it is a death: nothing is
 //! recorded as one, and no task is blamed.
 
+use super::Core;
 use super::sessions::{Wait, Waiting};
-use super::{Core, SessionEnd};
 use crate::error::DeathCause;
 use crate::host::report;
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::message::{Answer, ToSession};
 use crate::supervisor::effects::Effects;
 use std::time::Duration;
+
+/// Who asks for something that takes time.
+pub(super) struct Asker {
+    pub(super) session: SessionId,
+    pub(super) ticket: u64,
+    /// The task that does, where that is known.
+    pub(super) by: Option<TaskId>,
+}
+
+impl Asker {
+    fn waits_for(self, what: Wait) -> Waiting {
+        Waiting { what, session: self.session, ticket: self.ticket, by: self.by }
+    }
+}
 
 impl Core {
     /// Opens or closes slots until `n` are open: those of the lowest numbers, as far as no others have been chosen.
@@ -111,14 +125,22 @@ impl Core {
     }
 
     /// A session asks for the retirement of workers; it is answered when they are gone.
-    pub(super) fn answer_retire(&mut self, session: SessionId, ticket: u64, names: &[String]) -> Option<Answer> {
+    pub(super) fn answer_retire<E: Effects>(
+        &mut self,
+        asker: Asker,
+        names: &[String],
+        within: Option<Duration>,
+        fx: &mut E,
+    ) -> Option<Answer> {
         let refused = |why| Some(Answer::Refused { what: "the workers to retire".to_string(), why });
-        if let Some(why) = self.waits_for_itself(session, names) {
-            return refused(why);
+        let workers = names.iter().filter_map(|name| self.fleet.slots[self.slot_of(name).ok()?].worker);
+        if let Some(deadlock) = self.deadlock(&asker, workers.collect(), fx) {
+            return Some(deadlock);
         }
         match self.retire(names) {
-            Ok(gone) => {
-                self.sessions.waiting.push(Waiting { what: Wait::Gone(gone), session, ticket });
+            Ok(workers) => {
+                let until = within.and_then(|within| fx.now().checked_add(within));
+                self.sessions.waiting.push(asker.waits_for(Wait::Gone { workers, until }));
                 None
             }
             Err(why) => refused(why),
@@ -128,30 +150,24 @@ impl Core {
     /// A session asks for a new worker; it is answered when that is ready.
     pub(super) fn answer_replace<E: Effects>(
         &mut self,
-        session: SessionId,
-        ticket: u64,
+        asker: Asker,
         name: &str,
         within: Duration,
         fx: &mut E,
     ) -> Option<Answer> {
-        let refused = |why| Some(Answer::Refused { what: "the worker to restart".to_string(), why });
-        if let Some(why) = self.waits_for_itself(session, &[name.to_string()]) {
-            return refused(why);
+        let worker = self.slot_of(name).ok().and_then(|slot| self.fleet.slots[slot].worker);
+        if let Some(deadlock) = self.deadlock(&asker, worker.into_iter().collect(), fx) {
+            return Some(deadlock);
         }
         match self.replace(name, within, fx) {
             Ok((slot, old)) => {
-                self.sessions.waiting.push(Waiting { what: Wait::Replaced { slot, old }, session, ticket });
+                let until = self.time(fx).checked_add(within);
+                self.fleet.slots[slot].failed = None;
+                self.sessions.waiting.push(asker.waits_for(Wait::Replaced { slot, old, until }));
                 None
             }
-            Err(why) => refused(why),
+            Err(why) => Some(Answer::Refused { what: "the worker to restart".to_string(), why }),
         }
-    }
-
-    /// A task that waits for the end of its own worker waits for itself.
-    fn waits_for_itself(&self, session: SessionId, names: &[String]) -> Option<String> {
-        let Some(SessionEnd::Worker(worker)) = self.sessions.ends.get(&session) else { return None };
-        let own = self.name_of(*worker);
-        names.iter().any(|name| name == own).then(|| format!("a task of {own} cannot wait for the end of {own}"))
     }
 
     /// Answers the sessions that wait for something of the workers, as far as there is an answer now.
@@ -160,16 +176,24 @@ impl Core {
             return;
         }
         let waiting = std::mem::take(&mut self.sessions.waiting);
-        let (mut answers, now) = (Vec::new(), fx.now());
+        let (mut answers, now, time) = (Vec::new(), fx.now(), self.time(fx));
         for wait in waiting {
             let answer = match &wait.what {
                 Wait::Ready { n, until } => self.are_ready(*n, now >= *until),
-                Wait::Gone(ids) => {
-                    let gone = !ids.iter().any(|id| self.fleet.workers.contains_key(id));
-                    gone.then(|| Answer::Retired { left: self.fleet.most() })
+                Wait::Gone { workers, until } => {
+                    let gone = !workers.iter().any(|id| self.fleet.workers.contains_key(id));
+                    let late = until.is_some_and(|until| now >= until);
+                    match gone {
+                        true => Some(Answer::Retired { left: self.fleet.most() }),
+                        false => late.then_some(Answer::TimedOut),
+                    }
                 }
-                Wait::Replaced { slot, old } => self.is_replaced(*slot, *old),
+                Wait::Replaced { slot, old, until } => {
+                    self.is_replaced(*slot, *old, until.is_some_and(|until| time >= until))
+                }
             };
+            // Those before it wait on; whoever closes the circle is told.
+            let answer = answer.or_else(|| self.deadlock_of(&wait, fx));
             match answer {
                 Some(answer) => answers.push((wait.session, wait.ticket, answer)),
                 None => self.sessions.waiting.push(wait),
@@ -192,14 +216,19 @@ impl Core {
         late.then_some(Answer::TimedOut)
     }
 
-    fn is_replaced(&self, slot: usize, old: Option<WorkerId>) -> Option<Answer> {
+    fn is_replaced(&self, slot: usize, old: Option<WorkerId>, late: bool) -> Option<Answer> {
         let slot = &self.fleet.slots[slot];
         if slot.closing {
             let why = format!("{} retires, and is not replaced", slot.name);
             return Some(Answer::Refused { what: "the worker to restart".to_string(), why });
         }
-        let new = slot.worker.filter(|&worker| Some(worker) != old)?;
-        self.fleet.ready().any(|ready| ready == new).then_some(Answer::Done)
+        let new = slot.worker.filter(|&worker| Some(worker) != old);
+        if new.is_some_and(|new| self.fleet.ready().any(|ready| ready == new)) {
+            return Some(Answer::Done);
+        }
+        let why = slot.failed.as_ref().filter(|_| late && (old.is_none() || slot.worker != old))?;
+        let name = &slot.name;
+        Some(Answer::NotStarted(format!("{name} has ended, and no new one has come to work; it is tried again. {why}")))
     }
 
     /// The slot of that name that has a worker, or is to have one.

@@ -2,6 +2,7 @@
 
 use super::loans::Borrower;
 use super::memory::pause_of;
+use super::on_command::Asker;
 use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
 use crate::error::LogLine;
@@ -95,7 +96,7 @@ impl Core {
             }
             Question::WaitForWorkers { n, millis } => {
                 let until = fx.now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
-                self.sessions.waiting.push(Waiting { what: Wait::Ready { n, until }, session, ticket });
+                self.sessions.waiting.push(Waiting { what: Wait::Ready { n, until }, session, ticket, by: None });
                 return None;
             }
             Question::Scale(n) if n == 0 || n > MOST_WORKERS => {
@@ -110,9 +111,12 @@ impl Core {
                 self.restart(fx);
                 Answer::Done
             }
-            Question::Retire(names) => return self.answer_retire(session, ticket, &names),
-            Question::RestartWorker { name, millis } => {
-                return self.answer_replace(session, ticket, &name, Duration::from_millis(millis), fx);
+            Question::Retire { names, millis, by } => {
+                let within = millis.map(Duration::from_millis);
+                return self.answer_retire(Asker { session, ticket, by }, &names, within, fx);
+            }
+            Question::RestartWorker { name, millis, by } => {
+                return self.answer_replace(Asker { session, ticket, by }, &name, Duration::from_millis(millis), fx);
             }
             Question::Adapt { min, max, options } => self.adapt(session, min, max, options),
             Question::StopAdapting(serial) => {

@@ -1,6 +1,6 @@
 //! The sessions of clients, attached programs, and tasks: where each is, what is counted for it, and what it waits for.
 
-use crate::ids::{SessionId, WorkerId};
+use crate::ids::{SessionId, TaskId, WorkerId};
 use rustc_hash::FxHashMap;
 use std::time::Instant;
 
@@ -27,10 +27,10 @@ pub(crate) enum SessionEnd {
 pub(super) enum Wait {
     /// So many workers that are ready, until then.
     Ready { n: usize, until: Instant },
-    /// The end of these.
-    Gone(Vec<WorkerId>),
-    /// Another worker than the `old` one in that slot, which is ready.
-    Replaced { slot: usize, old: Option<WorkerId> },
+    /// The end of these, until then.
+    Gone { workers: Vec<WorkerId>, until: Option<Instant> },
+    /// Another worker than the `old` one in that slot, which is ready. From then on, a start that fails is the answer.
+    Replaced { slot: usize, old: Option<WorkerId>, until: Option<Instant> },
 }
 
 /// A session waits for something of the workers.
@@ -38,6 +38,8 @@ pub(super) struct Waiting {
     pub(super) what: Wait,
     pub(super) session: SessionId,
     pub(super) ticket: u64,
+    /// The task that waits, where that is known.
+    pub(super) by: Option<TaskId>,
 }
 
 impl Sessions {

@@ -6,6 +6,7 @@
 use super::{Core, WorkerProcess};
 use crate::settings::StartMethod;
 use crate::supervisor::effects::{Effects, WorkerPage};
+use std::time::Instant;
 
 impl Core {
     /// Whether a worker has come to work: it has been welcomed, and then has stayed for a while or begun a task, whatever
@@ -17,16 +18,18 @@ impl Core {
         welcomed && (stayed || process.done > 0 || begun())
     }
 
-    /// A worker could not be started, or has ended before it came to work. Where there has been no other for as long as a
-    /// start may take, clients are told.
-    pub(super) fn start_failed<E: Effects>(&mut self, why: &str, fx: &mut E) {
+    /// A worker could not be started, or was and has ended before it came to work. Where there has been no other for as long
+    /// as a start may take, clients are told.
+    pub(super) fn start_failed<E: Effects>(&mut self, why: &str, started: Option<Instant>, fx: &mut E) {
         if self.fleet.workers.values().any(|process| self.has_worked(process, fx)) {
             self.fleet.failing_since = None;
             return;
         }
         let patience = self.settings.start_timeout;
         let now = self.time(fx);
-        if now.saturating_duration_since(*self.fleet.failing_since.get_or_insert(now)) <= patience {
+        let since = *self.fleet.failing_since.get_or_insert(started.unwrap_or(now));
+        // One that is ready may still come to work.
+        if now.saturating_duration_since(since) <= patience || self.fleet.ready().next().is_some() {
             return;
         }
         let hint = match self.settings.start_method {

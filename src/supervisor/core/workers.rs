@@ -53,7 +53,9 @@ impl Core {
         if let Err(e) = self.fill(slot, fx) {
             let name = self.fleet.slots[slot].name.clone();
             report!(Error, "{name} cannot be started again: {e}; trying again");
-            self.start_failed(&format!("{name} cannot be started: {e}"), fx);
+            let why = format!("{name} cannot be started: {e}");
+            self.start_failed(&why, None, fx);
+            self.fleet.slots[slot].failed = Some(why);
             self.refill_later(slot, START_PAUSE, fx);
         }
     }
@@ -113,6 +115,7 @@ impl Core {
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return };
         process.phase = Phase::Ready;
         let (slot, pid) = (process.slot, process.pid);
+        self.fleet.slots[slot].failed = None;
         self.note(slot, pid, ProcessStep::Ready);
         self.scheduler.worker_joined(worker, self.spec(slot));
         if self.fleet.slots[slot].closing {
@@ -138,8 +141,11 @@ impl Core {
         let Some(process) = self.fleet.workers.remove(&worker) else { return };
         let slot = process.slot;
         let worked = self.has_worked(&process, fx);
-        let expected = process.phase == Phase::Retiring || process.dismissed || self.agenda.stopping.is_some();
         let (cause, available) = self.explained(&process, cause, fx);
+        let cause = process.of_set_up(cause);
+        let unborn = process.was_terminated_at_birth(&cause);
+        let expected =
+            process.phase == Phase::Retiring || process.dismissed || unborn || self.agenda.stopping.is_some();
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
         record.available = available;
@@ -153,7 +159,10 @@ impl Core {
             self.history.add_death(record.clone());
         }
         let end = record.to_string();
-        self.history.unset = matches!(record.cause, DeathCause::Init(_));
+        if !expected && process.phase.is_start() {
+            self.fleet.slots[slot].failed = Some(end.clone());
+        }
+        self.history.unset = matches!(process.phase, Phase::SettingUp(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
         if process.blame {
@@ -166,10 +175,12 @@ impl Core {
         let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
         self.owner_ended(owner_of(worker), fx);
-        let pause = if expected {
+        let since = self.fleet.slots[slot].started();
+        let pause = if expected && !unborn {
             self.fleet.slots[slot].leave();
             Duration::ZERO
         } else {
+            // Whoever ends all that are born is not to have it done in haste.
             self.fleet.slots[slot].end(worked)
         };
         if worked {
@@ -185,7 +196,7 @@ impl Core {
             // The policy is for those that have died.
             if expected || self.settings.restart == RestartPolicy::Always {
                 if !worked && !expected {
-                    self.start_failed(&end, fx);
+                    self.start_failed(&end, since, fx);
                 }
                 return self.refill_later(slot, pause, fx);
             }

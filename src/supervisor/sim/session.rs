@@ -186,8 +186,14 @@ impl World {
             },
             6 => Question::WaitForWorkers { n: self.rng.usize(0..4), millis: self.rng.u64(0..5000) },
             7 => Question::Scale(self.rng.usize(0..4)),
-            8 => Question::Retire(names[self.rng.usize(0..2)..].to_vec()),
-            9 => Question::RestartWorker { name: names[0].clone(), millis: self.rng.choice([0, 50, 3000]).unwrap() },
+            8 => {
+                let millis = self.rng.choice([None, Some(40)]).unwrap();
+                Question::Retire { names: names[self.rng.usize(0..2)..].to_vec(), millis, by: None }
+            }
+            9 => {
+                let millis = self.rng.choice([0, 50, 3000]).unwrap();
+                Question::RestartWorker { name: names[0].clone(), millis, by: None }
+            }
             10 => {
                 let (min, max) = (self.rng.usize(0..3), self.rng.usize(1..5));
                 let interval = Duration::from_millis(self.rng.choice([5, 60, 700]).unwrap());

@@ -26,7 +26,8 @@ fn programs_of_a_local_cluster_share_it_by_weight() {
         let had = done(249) - before;
         assert!(had.abs_diff(share) <= share / 4 + 5, "{had} tasks beside 200 of weight {weight}");
     }
-    daemon::connect::control(&ClusterPaths::of(&socket).unwrap(), Control::Stop).unwrap();
+    daemon::connect::control(&ClusterPaths::of(&socket).unwrap(), Control::Stop, crate::daemon::connect::PATIENCE)
+        .unwrap();
     server.join().unwrap().unwrap();
 }
 
