@@ -126,6 +126,8 @@ mod tree;
 
 #[doc(inline)]
 pub use crate::client::{Handles, Lowered, Lowering, Plan, PlanContext};
+#[doc(inline)]
+pub use crate::computable;
 pub use chunk_id::ChunkId;
 pub use chunks::{Chunks, TaskOption};
 pub use elements::Elements;

@@ -212,6 +212,7 @@ pub mod computed {
 /// swath::computable!([T: Data] Numbers<T>);
 /// ```
 #[macro_export]
+#[doc(hidden)]
 macro_rules! computable {
     ([$($generics:tt)*] $collection:ty) => {
         impl<$($generics)*> $crate::Computable for $collection {

@@ -204,6 +204,7 @@ pub trait TrySignature<S> {
 }
 
 /// Has no name for others, so that they cannot implement what mentions it.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Seal(());
 
