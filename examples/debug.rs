@@ -15,7 +15,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use swath::{Cause, Client, Delayed, delayed};
+use swath::error::Cause;
+use swath::{Client, Delayed, delayed};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 

@@ -25,7 +25,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Builder, Client, Delayed, Mode, delayed, try_delayed};
+use swath::client::Builder;
+use swath::status::Mode;
+use swath::{Buffer, Client, Delayed, delayed, try_delayed};
 
 type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
 

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
-use swath::{Buffer, Client, WorkerLocal, try_delayed};
+use swath::task::WorkerLocal;
+use swath::{Buffer, Client, try_delayed};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 

@@ -4,7 +4,8 @@
 
 #![allow(clippy::print_stdout)]
 
-use swath::{Buffer, BufferMut, Client, Delayed, delayed};
+use swath::buffer::BufferMut;
+use swath::{Buffer, Client, Delayed, delayed};
 
 const MIB: usize = 1 << 20;
 

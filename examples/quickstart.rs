@@ -14,7 +14,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::process::ExitCode;
-use swath::{Client, Delayed, delayed, try_delayed, value};
+use swath::delayed::value;
+use swath::{Client, Delayed, delayed, try_delayed};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 

@@ -10,7 +10,8 @@
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io::{Write, stdout};
-use swath::{Bag, Client, Csv, Json};
+use swath::bag::{Csv, Json};
+use swath::{Bag, Client};
 
 /// A line of the CSV files.
 #[derive(Clone, Serialize, Deserialize)]

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::Path;
+use swath::bag::Csv;
 use swath::files::{Files, Output};
-use swath::{Bag, Client, Csv};
+use swath::{Bag, Client};
 
 /// A line of the CSV files.
 #[derive(Clone, Serialize, Deserialize)]

@@ -10,8 +10,9 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::time::Instant;
+use swath::bag::Counter;
 use swath::files::Files;
-use swath::{Bag, Client, Counter};
+use swath::{Bag, Client};
 
 /// Words without what stands around them, in small letters.
 fn words(line: &str) -> impl Iterator<Item = String> {

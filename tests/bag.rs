@@ -13,7 +13,8 @@ mod bag {
 mod common;
 
 use common::Clean;
-use swath::{Bag, BagError, Client};
+use swath::bag::BagError;
+use swath::{Bag, Client};
 
 common::suite::in_every_mode! { bag;
     making: sequences ranges lists_and_lazy_lists generated empty;

@@ -178,7 +178,7 @@ mod four_threads {
 /// What users' values go through where each is encoded on its way.
 mod threads_that_encode {
     crate::common::suite::cases! { |case| {
-        let builder = swath::Client::builder().mode(swath::Mode::Threads).threads(2).encode_values(true);
+        let builder = swath::Client::builder().mode(swath::status::Mode::Threads).threads(2).encode_values(true);
         crate::common::suite::run(|| builder.build().unwrap(), case)
     }, behaviour;
         arguments: up_to_eight values_of_every_kind delayed_values_and_futures lists_of_handles lists_and_values

@@ -19,10 +19,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use swath::{
-    Bag, Buffer, Cause, Client, DeathCause, DeathRecord, Delayed, Error, Future, MemoryLimit, RestartPolicy, WaitFor,
-    WorkerState, delayed, try_delayed, value,
-};
+use swath::client::{RestartPolicy, WaitFor};
+use swath::delayed::value;
+use swath::error::{Cause, DeathCause, DeathRecord};
+use swath::memory::MemoryLimit;
+use swath::status::WorkerState;
+use swath::{Bag, Buffer, Client, Delayed, Error, Future, delayed, try_delayed};
 
 /// A client that goes is gone within this; one that waited for what it should not would take ten seconds and more.
 const AT_ONCE: Duration = Duration::from_secs(9);
@@ -71,7 +73,7 @@ fn deeper(bytes: &[u8; 64]) -> i64 {
     deeper(&more) + i64::from(more[7])
 }
 
-fn task_error(error: &Error) -> &swath::TaskError {
+fn task_error(error: &Error) -> &swath::error::TaskError {
     error.task().unwrap_or_else(|| panic!("not a task's: {error}"))
 }
 

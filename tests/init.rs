@@ -1,5 +1,5 @@
 //! `StartMethod::Init`, where workers begin in `main`: so this test has a `main` of its own. It plays a program that calls
-//! `swath::init()`, one that forgets to, and workers that say something else than a worker would.
+//! `swath::client::init()`, one that forgets to, and workers that say something else than a worker would.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use nix::sys::socket::{MsgFlags, send};
@@ -7,7 +7,9 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use swath::{Builder, Cause, Client, DeathCause, StartMethod, delayed, local};
+use swath::client::{Builder, StartMethod};
+use swath::error::{Cause, DeathCause};
+use swath::{Client, delayed, local};
 
 const ROLE: &str = "SWATH_TEST_ROLE";
 /// What the first worker says instead of hello, and a file that tells the others that they are not the first.
@@ -21,14 +23,14 @@ fn main() -> swath::Result<()> {
     let role = std::env::var(ROLE).unwrap_or_default();
     match &*role {
         "calls init" => {
-            swath::init();
+            swath::client::init();
             calls_init()
         }
         "lacks init" => lacks_init(),
         "impostors" => {
             if std::env::var_os(WORKER).is_some() {
                 be_an_impostor();
-                swath::init();
+                swath::client::init();
             }
             impostors()
         }
@@ -98,7 +100,7 @@ fn lacks_init() -> swath::Result<()> {
     let reason = delayed(inc).call(1).compute(&client).unwrap_err().to_string();
     for words in [
         "did not become a worker",
-        "call `swath::init()` first in `main`",
+        "call `swath::client::init()` first in `main`",
         "no worker has come to work for 2s",
         "StartMethod::Init",
     ] {

@@ -12,7 +12,8 @@ use std::process::Command;
 
 /// What the library does. The answer is 0, or the number of what went wrong.
 const LIBRARY: &str = r#"
-use swath::{Client, Error, MemoryLimit, delayed};
+use swath::memory::MemoryLimit;
+use swath::{Client, Error, delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1

@@ -10,8 +10,12 @@ use common::permitted::skip;
 use common::*;
 use std::process::{Command, Stdio};
 use std::time::Instant;
+use swath::buffer::BufferMut;
+use swath::local::describe_sizes;
 use swath::local::{self, Bound};
-use swath::{BufferMut, Client, MemoryLimit, Mode, delayed, describe_sizes};
+use swath::memory::MemoryLimit;
+use swath::status::Mode;
+use swath::{Client, delayed};
 
 const MIB: u64 = 1 << 20;
 /// What the control group of these tests has.

@@ -15,7 +15,9 @@ use common::*;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-use swath::{Buffer, Builder, Cause, Client, DeathCause, DeathRecord, Delayed, delayed};
+use swath::client::Builder;
+use swath::error::{Cause, DeathCause, DeathRecord};
+use swath::{Buffer, Client, Delayed, delayed};
 
 const MIB: usize = 1 << 20;
 
@@ -64,7 +66,7 @@ fn daemonise(file: String, mib: usize) -> usize {
 
 /// Every page is written to, and different from every other one.
 fn block(mib: usize, seed: u64) -> Buffer<u64> {
-    let mut values = swath::BufferMut::zeroed(mib * MIB / 8).unwrap();
+    let mut values = swath::buffer::BufferMut::zeroed(mib * MIB / 8).unwrap();
     for (i, page) in values.chunks_mut(512).enumerate() {
         page[i % 512] = seed.wrapping_mul(0x9e37_79b9).wrapping_add(i as u64) | 1;
     }
@@ -207,7 +209,7 @@ fn watched<R>(client: &Client, work: impl FnOnce() -> R) -> (R, u64) {
             // It ends with its sender, also where `work` panics.
             while is_done.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
                 let memory = client.memory().unwrap();
-                most = memory.workers.iter().map(swath::WorkerMemory::process).fold(most, u64::max);
+                most = memory.workers.iter().map(swath::memory::WorkerMemory::process).fold(most, u64::max);
             }
             most
         });
@@ -464,7 +466,7 @@ fn threads_keep_to_a_budget() {
         parts.iter().map(|p| u64::from(p.0[7])).sum()
     }
     let graph: Vec<_> = (0..40_u8).map(|i| delayed(merge).call(delayed(read).map([i, i, i]))).collect();
-    let client = Client::builder().mode(swath::Mode::Threads).threads(4).memory_limit("8MiB").build().unwrap();
+    let client = Client::builder().mode(swath::status::Mode::Threads).threads(4).memory_limit("8MiB").build().unwrap();
     assert_eq!(client.compute(&graph).unwrap(), (0..40).map(|i| 3 * i).collect::<Vec<u64>>());
     let most = MOST.load(Ordering::SeqCst);
     assert!(most <= 14, "{most} alive at once");

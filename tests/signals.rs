@@ -17,7 +17,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Client, Error, Future, MemoryLimit, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::memory::MemoryLimit;
+use swath::{Buffer, Client, Error, Future, delayed};
 
 /// What a terminal, a service manager or a session's end sends to a whole group, and the program is free to handle.
 const TO_GROUPS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -230,7 +232,7 @@ fn roles() {
             assert_eq!(client.compute(&delayed(mask).call()).unwrap(), "0027");
             // What a worker survives ends a program, as it does elsewhere.
             let too_long = |file: String| {
-                let write = "ulimit -f 1; exec head -c 1000000 /dev/zero > \"$0\"";
+                let write = "ulimit -c 0; ulimit -f 1; exec head -c 1000000 /dev/zero > \"$0\"";
                 Command::new("sh").args(["-c", write, &file]).status().unwrap().signal()
             };
             let long = client.compute(&delayed(too_long).call(file("long"))).unwrap();
@@ -306,7 +308,7 @@ fn forks() {
 fn use_elsewhere(
     client: Client,
     futures: Vec<Future<Vec<u64>>>,
-    mut arriving: swath::AsCompleted<Vec<u64>>,
+    mut arriving: swath::client::AsCompleted<Vec<u64>>,
 ) -> Option<String> {
     let is_told = |result: Result<(), Error>| match result {
         Err(Error::Closed { reason }) => !reason.contains("used in its fork"),

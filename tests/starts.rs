@@ -12,7 +12,10 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::RawFd;
 use std::process::{Child, Stdio};
 use std::time::Duration;
-use swath::{Builder, Cause, Client, DeathCause, Error, MemoryLimit, RestartPolicy, delayed, local};
+use swath::client::{Builder, RestartPolicy};
+use swath::error::{Cause, DeathCause};
+use swath::memory::MemoryLimit;
+use swath::{Client, Error, delayed, local};
 
 fn inc(x: i64) -> i64 {
     x + 1

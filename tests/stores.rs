@@ -14,8 +14,10 @@ use std::fmt::Debug;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::LazyLock;
+use swath::bag::Csv;
 use swath::files::{FileError, FileProblem, Files, Output};
-use swath::{Bag, Client, Csv, Error, MemoryLimit};
+use swath::memory::MemoryLimit;
+use swath::{Bag, Client, Error};
 
 /// One for all tests: it ends with this process.
 static S3: LazyLock<Server> = LazyLock::new(Server::start);

@@ -16,7 +16,8 @@ use std::sync::Arc;
 /// count what is inside of elements: words in lines, for example, without a `String` for every word.
 ///
 /// ```
-/// use swath::{Bag, Client, Counter};
+/// use swath::bag::Counter;
+/// use swath::{Bag, Client};
 ///
 /// fn count(mut words: Counter<String>, line: String) -> Counter<String> {
 ///     words.extend(line.split_whitespace());

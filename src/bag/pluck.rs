@@ -66,7 +66,8 @@ impl<T: Data> Bag<T> {
     /// [`BagError::NoSuchKey`].
     ///
     /// ```
-    /// # use swath::{Bag, Client, Json};
+    /// # use swath::bag::Json;
+    /// # use swath::{Bag, Client};
     /// let people = [r#"{"name": "Ada"}"#, r#"{"name": "Alan"}"#].map(String::from);
     /// let names = Bag::from_sequence(people, 1).try_map(|line| line.parse::<Json>()).pluck("name");
     /// assert_eq!(names.map(|name| name.to_string()).compute(&Client::sync())?, ["\"Ada\"", "\"Alan\""]);

@@ -175,7 +175,8 @@ impl<T: Data> Bag<T> {
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
-    /// use swath::{Bag, Client, Csv};
+    /// use swath::bag::Csv;
+    /// use swath::{Bag, Client};
     ///
     /// #[derive(Clone, Serialize, Deserialize)]
     /// struct Tree {

@@ -32,7 +32,7 @@ impl Client {
     ///
     /// ```
     /// # use swath::{Client, delayed};
-    /// use swath::AdaptOptions;
+    /// use swath::client::AdaptOptions;
     /// let client = Client::local(1, 1, "512MB")?;
     /// let adaptive = client.adapt(1..=4, AdaptOptions::default())?;
     /// client.compute(&delayed(|x: u64| x * x).map(0..100_u64))?;

@@ -364,7 +364,8 @@ impl Builder {
     /// the modes sync and threads it runs once, when the client is closed.
     ///
     /// ```
-    /// use swath::{Client, Mode};
+    /// use swath::status::Mode;
+    /// use swath::Client;
     ///
     /// fn tell() -> Result<(), std::io::Error> {
     ///     std::fs::write(std::env::temp_dir().join(format!("ended-{}", std::process::id())), "in order")
@@ -471,7 +472,8 @@ impl Builder {
     /// [`current_client`](crate::current_client).
     ///
     /// ```
-    /// use swath::{Client, Mode, delayed};
+    /// use swath::status::Mode;
+    /// use swath::{Client, delayed};
     /// let client = Client::builder().mode(Mode::Threads).threads(2).fail_fast(true).build()?;
     /// let long = delayed(|| while !swath::cancelled() { std::thread::yield_now() }).call();
     /// let wrong = delayed(|x: i64| 1 / x).call(0);
@@ -516,7 +518,8 @@ impl Builder {
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
-    /// use swath::{Client, Mode, delayed};
+    /// use swath::status::Mode;
+    /// use swath::{Client, delayed};
     ///
     /// #[derive(Clone, Serialize, Deserialize)]
     /// struct Reading {
@@ -551,7 +554,8 @@ impl Builder {
     /// [`Cause::Infeasible`](crate::Cause::Infeasible).
     ///
     /// ```
-    /// use swath::{Client, Mode, delayed};
+    /// use swath::status::Mode;
+    /// use swath::{Client, delayed};
     /// let client = Client::builder().mode(Mode::Threads).strict(true).build()?;
     /// let on_gpu = delayed(|x: u64| x + 1).tag("gpu").call(1);
     /// assert!(client.compute(&on_gpu).unwrap_err().to_string().contains("not available in threads mode"));

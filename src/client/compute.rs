@@ -177,7 +177,8 @@ impl Client {
     /// As [`compute`](Self::compute); with [`Failing::Fast`] the first failure, at once.
     ///
     /// ```
-    /// use swath::{Client, ComputeOptions, Failing, delayed};
+    /// use swath::client::{ComputeOptions, Failing};
+    /// use swath::{Client, delayed};
     /// let client = Client::threads(2);
     /// let parts: Vec<_> = (0..100).map(|i: u64| delayed(|i: u64| 10 / i).call(i)).collect();
     /// let fast = ComputeOptions { failing: Failing::Fast, ..Default::default() };

@@ -25,7 +25,7 @@ pub enum Failing {
 /// There may be more options in later versions, so the others are named by `..Default::default()`.
 ///
 /// ```
-/// use swath::{ComputeOptions, Failing};
+/// use swath::client::{ComputeOptions, Failing};
 /// let options = ComputeOptions { failing: Failing::Fast, ..Default::default() };
 /// assert_ne!(options, ComputeOptions::default());
 /// ```

@@ -20,7 +20,7 @@ use std::sync::Arc;
     message = "`{Self}` cannot be passed where the task takes `{T}`",
     label = "not a `{T}`, a `Delayed<{T}>` or a `Future<{T}>`",
     note = "a task function owns its arguments: it takes a `String`, not a `&str`, and a `Vec<T>`, not a `&[T]`",
-    note = "a list may hold delayed values; `swath::value(x)` makes a delayed value of `x`, so that a list can mix both"
+    note = "a list may hold delayed values; `swath::delayed::value(x)` makes a delayed value of `x`, so that a list can mix both"
 )]
 pub trait IntoArg<T> {
     /// Makes an argument of it.
@@ -40,7 +40,8 @@ pub trait IntoArg<T> {
 /// A delayed value that is already there: for lists that mix values and results of tasks.
 ///
 /// ```
-/// use swath::{Client, delayed, value};
+/// use swath::delayed::value;
+/// use swath::{Client, delayed};
 /// let x = delayed(|x: i64| x + 1).call(1);
 /// let total = delayed(|v: Vec<i64>| v.iter().sum::<i64>()).call(vec![x, value(40)]);
 /// assert_eq!(total.compute(&Client::sync())?, 42);

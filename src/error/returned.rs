@@ -16,7 +16,8 @@ use std::sync::Arc;
 ///
 /// ```
 /// use std::error::Error;
-/// use swath::{Cause, Client, try_delayed};
+/// use swath::error::Cause;
+/// use swath::{Client, try_delayed};
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// #[error("no settings")]

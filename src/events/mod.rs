@@ -162,7 +162,8 @@ impl fmt::Display for Event {
 /// the last graphs and workers. In the order of time.
 ///
 /// ```
-/// use swath::{Client, EventKind, delayed};
+/// use swath::events::EventKind;
+/// use swath::{Client, delayed};
 /// let client = Client::threads(2);
 /// client.compute(&delayed(|x: i64| x + 1).call(1))?;
 /// let log = client.events()?;
@@ -223,7 +224,8 @@ impl EventLog {
     /// [`Error::Resource`] where the file cannot be read, [`Error::Invalid`] with the line that is no event.
     ///
     /// ```
-    /// use swath::{Client, EventLog, delayed};
+    /// use swath::events::EventLog;
+    /// use swath::{Client, delayed};
     /// let client = Client::sync();
     /// client.compute(&delayed(|x: i64| x + 1).call(1))?;
     /// let file = std::env::temp_dir().join(format!("swath-events-{}.jsonl", std::process::id()));

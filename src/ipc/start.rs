@@ -141,7 +141,7 @@ pub(crate) fn missed_init() -> bool {
 /// Ends a process that was started as a worker and would start workers of its own: going on, it would be the program a
 /// second time, unseen.
 pub(crate) fn end_missed() -> ! {
-    let words = b"this process was started as a worker and has come as far as to build a client, so it ends: call `swath::init()` first in `main`\n";
+    let words = b"this process was started as a worker and has come as far as to build a client, so it ends: call `swath::client::init()` first in `main`\n";
     let _ = nix::unistd::write(std::io::stderr(), words);
     exit_now(NO_WORKER)
 }

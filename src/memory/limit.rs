@@ -10,7 +10,7 @@ use std::fmt;
 /// Made from a text (`"2GB"`, `"512MiB"`, `"25%"`), a number of bytes, a fraction of the machine's memory, or `None`.
 ///
 /// ```
-/// use swath::MemoryLimit;
+/// use swath::memory::MemoryLimit;
 /// assert_eq!("512MiB".parse::<MemoryLimit>()?.bytes()?, Some(512 << 20));
 /// assert_eq!(MemoryLimit::from(2_000_000_000_u64).bytes()?, Some(2_000_000_000));
 /// assert_eq!(MemoryLimit::None.bytes()?, None);
@@ -36,7 +36,8 @@ impl MemoryLimit {
     /// So many MiB, of 1024 × 1024 bytes.
     ///
     /// ```
-    /// use swath::{Client, MemoryLimit};
+    /// use swath::memory::MemoryLimit;
+    /// use swath::Client;
     /// assert_eq!(MemoryLimit::mib(512), MemoryLimit::Bytes(512 * 1024 * 1024));
     /// let client = Client::local(1, 1, MemoryLimit::mib(512))?;
     /// # Ok::<(), swath::Error>(())
@@ -49,7 +50,7 @@ impl MemoryLimit {
     /// So many GiB, of 1024 × 1024 × 1024 bytes.
     ///
     /// ```
-    /// use swath::MemoryLimit;
+    /// use swath::memory::MemoryLimit;
     /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::mib(2048));
     /// assert_eq!(MemoryLimit::gib(2), MemoryLimit::Bytes(2 << 30));
     /// ```

@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use swath::AdaptOptions;
+/// use swath::client::AdaptOptions;
 /// let options = AdaptOptions { target: Duration::from_secs(1), ..Default::default() };
 /// assert_eq!((options.interval, options.wait), (Duration::from_secs(1), 3));
 /// ```

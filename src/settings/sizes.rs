@@ -51,7 +51,7 @@ fn fit(cores: usize, memory: u64) -> Vec<WorkerSize> {
 /// [`Error::Resource`] where the system does not tell its memory.
 ///
 /// ```
-/// let sizes = swath::describe_sizes()?;
+/// let sizes = swath::local::describe_sizes()?;
 /// assert_eq!(sizes.last().unwrap().name, "xlarge");
 /// assert!(sizes.iter().all(|size| size.fits >= 1));
 /// # Ok::<(), swath::Error>(())

@@ -176,7 +176,7 @@ async fn read_aside(opened: Opened) -> std::result::Result<Request, String> {
     let (tell, told) = tokio::sync::oneshot::channel();
     let of_thread = Arc::clone(&opened);
     let thread = std::thread::Builder::new().name("swath-intake".to_string());
-    match thread.spawn(move || tell.send(read_taken(&of_thread))) {
+    match thread.spawn(move || drop(tell.send(read_taken(&of_thread)))) {
         Ok(_) => told.await.unwrap_or_else(|_| Err("the thread that read it has ended".to_string())),
         Err(e) => {
             report!(Warn, "no thread to read a large request with: {e}; others wait for it");

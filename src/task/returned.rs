@@ -34,7 +34,8 @@ impl<E: Into<Box<dyn Error + Send + Sync>> + 'static> IntoError for E {}
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
-/// use swath::{Bag, Client, KeepError};
+/// use swath::delayed::KeepError;
+/// use swath::{Bag, Client};
 ///
 /// #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 /// #[error("{0} is odd")]

@@ -28,10 +28,10 @@ const HEADER: u64 = 24;
 ///
 /// ```
 /// let words = vec!["alpha".to_string(), "beta".to_string()];
-/// assert_eq!(swath::size_of_value(&words), 24 + (24 + 5) + (24 + 4));
+/// assert_eq!(swath::memory::size_of_value(&words), 24 + (24 + 5) + (24 + 4));
 ///
 /// let rows = swath::Buffer::<f64>::from_fn(1_000_000, |i| i as f64);
-/// assert!(swath::size_of_value(&(&rows, &rows)) < 8_001_000); // one buffer, met twice
+/// assert!(swath::memory::size_of_value(&(&rows, &rows)) < 8_001_000); // one buffer, met twice
 /// ```
 pub fn size_of_value<T: Serialize + ?Sized>(value: &T) -> u64 {
     let (bytes, beside) = out_of_band::size_with(|| {
@@ -81,13 +81,13 @@ pub(crate) fn measure<T: Serialize + ?Sized>(value: &T) -> Size {
 ///
 /// impl Serialize for Model {
 ///     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-///         swath::report_size(4 * self.weights.len() as u64);
+///         swath::memory::report_size(4 * self.weights.len() as u64);
 ///         self.path.serialize(s)
 ///     }
 /// }
 ///
 /// let model = Model { path: "m.bin".to_string(), weights: vec![0.0; 1000] };
-/// assert!(swath::size_of_value(&model) >= 4000);
+/// assert!(swath::memory::size_of_value(&model) >= 4000);
 /// ```
 pub fn report_size(bytes: u64) {
     out_of_band::report(bytes);

@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// that one, too, and the first of both is kept: so two that need each other, in different workers, do not wait without end.
 ///
 /// ```
-/// use swath::{Client, WorkerLocal};
+/// use swath::task::WorkerLocal;
+/// use swath::Client;
 ///
 /// struct Model(Vec<f64>);
 ///

@@ -1,7 +1,8 @@
 use crate::common::{directory, note, notes, path, pids, send_signal};
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
-use swath::{Bag, Client, Mode};
+use swath::status::Mode;
+use swath::{Bag, Client};
 
 pub fn by_key(client: &Client) {
     let bag = Bag::range(0..1000, 7).map(|x| (x % 13, format!("number {x}")));

@@ -1,4 +1,5 @@
-use swath::{Bag, Client, delayed, value};
+use swath::delayed::value;
+use swath::{Bag, Client, delayed};
 
 pub fn sequences(client: &Client) {
     let bag = Bag::from_sequence(0..10, 3);

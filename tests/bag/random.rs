@@ -8,7 +8,7 @@ use swath::{Bag, Client};
 fn check(client: &Client, test: impl Fn(&[Vec<i64>], Bag<i64>, usize)) {
     let lists = prop::collection::vec(prop::collection::vec(-20_i64..20, 0..12), 1..9);
     // A client of processes is slow beside the others.
-    let cases = if client.mode() == swath::Mode::Processes { 12 } else { 48 };
+    let cases = if client.mode() == swath::status::Mode::Processes { 12 } else { 48 };
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     runner
         .run(&(lists, 0_usize..12), |(lists, n)| {

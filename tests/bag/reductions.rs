@@ -1,4 +1,5 @@
-use swath::{Bag, Client, Counter};
+use swath::bag::Counter;
+use swath::{Bag, Client};
 
 fn words() -> Bag<String> {
     let text = "it was the best of times it was the worst of times it was the age of wisdom";

@@ -3,7 +3,9 @@
 use crate::common::{directory, note, notes, path};
 use std::fmt::Debug;
 use std::sync::Arc;
-use swath::{Bag, Cause, Client, Mode, delayed};
+use swath::error::Cause;
+use swath::status::Mode;
+use swath::{Bag, Client, delayed};
 
 /// How many tasks a picture of the graph shows.
 fn tasks(dot: &str) -> usize {
@@ -168,7 +170,7 @@ pub fn options_are_kept(client: &Client) {
     let error = bag.compute(client).unwrap_err();
     assert_eq!(error.task().unwrap().name(), "ratio");
     if client.mode() == Mode::Processes {
-        let placed = Bag::range(0..9, 3).map(|_| swath::current_task().unwrap().worker).tag("nowhere");
+        let placed = Bag::range(0..9, 3).map(|_| swath::task::current_task().unwrap().worker).tag("nowhere");
         assert!(matches!(placed.compute(client).unwrap_err().task().unwrap().cause(), Cause::Infeasible { .. }));
     }
     assert_eq!(delayed(|x: Vec<i64>| x.len()).call(&Bag::range(0..9, 1).to_delayed()[0]).compute(client).unwrap(), 9);
@@ -185,7 +187,7 @@ pub fn long_chains(client: &Client) {
 #[test]
 fn iterating_needs_one_graph_at_a_time() {
     let _clean = crate::common::Clean::start();
-    let client = Client::builder().mode(swath::Mode::Threads).threads(2).max_graphs(1).build().unwrap();
+    let client = Client::builder().mode(swath::status::Mode::Threads).threads(2).max_graphs(1).build().unwrap();
     let bag = Bag::range(0..100, 10);
     // All partitions need the total.
     let total = bag.sum();

@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
-use swath::{Bag, BagError, Client, Error, Json, delayed, value};
+use swath::bag::{BagError, Json};
+use swath::delayed::value;
+use swath::{Bag, Client, Error, delayed};
 
 fn words() -> Bag<String> {
     Bag::from_sequence(["apple", "bean", "avocado", "cherry", "banana"].map(String::from), 3)

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use swath::{Buffer, Client, Delayed, Future, delayed, value};
+use swath::delayed::value;
+use swath::{Buffer, Client, Delayed, Future, delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1
@@ -207,8 +208,8 @@ pub fn empty_inputs(client: &Client) {
     assert!(client.gather::<i64>(&[]).unwrap().is_empty());
     assert!(client.scatter_all(Vec::<i64>::new()).unwrap().is_empty());
     assert!(client.as_completed(Vec::<Future<i64>>::new()).next().is_none());
-    client.wait::<i64>(&[], swath::WaitFor::All).unwrap();
-    client.wait::<i64>(&[], swath::WaitFor::Any).unwrap();
+    client.wait::<i64>(&[], swath::client::WaitFor::All).unwrap();
+    client.wait::<i64>(&[], swath::client::WaitFor::Any).unwrap();
     let empty: Delayed<Vec<i64>> = Vec::<Delayed<i64>>::new().into_iter().collect();
     assert!(empty.compute(client).unwrap().is_empty());
     assert!(empty.is_empty().compute(client).unwrap());

@@ -3,7 +3,11 @@
 use crate::common::{LONG, block_on, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file};
 use std::slice::from_ref;
 use std::time::Duration;
-use swath::{Cause, Client, Delayed, Error, Future, Mode, Status, WaitFor, delayed, try_delayed, value};
+use swath::client::{Status, WaitFor};
+use swath::delayed::value;
+use swath::error::Cause;
+use swath::status::Mode;
+use swath::{Client, Delayed, Error, Future, delayed, try_delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1
@@ -433,14 +437,14 @@ pub fn describing(client: &Client) {
 
 pub fn task_context(client: &Client) {
     fn about() -> (String, String, String) {
-        let info = swath::current_task().unwrap();
+        let info = swath::task::current_task().unwrap();
         assert!(!swath::cancelled());
-        swath::set_progress(0.5);
+        swath::task::set_progress(0.5);
         assert!(swath::current_client().is_some());
         (info.key, info.name, info.worker)
     }
-    assert!(swath::current_task().is_none() && swath::current_client().is_none() && !swath::cancelled());
-    swath::set_progress(0.1);
+    assert!(swath::task::current_task().is_none() && swath::current_client().is_none() && !swath::cancelled());
+    swath::task::set_progress(0.1);
     let named = delayed(about).name("who").call();
     let plain = delayed(about).call();
     let ((key, name, worker), (plain_key, plain_name, _)) = client.compute((&named, &plain)).unwrap();
@@ -448,7 +452,7 @@ pub fn task_context(client: &Client) {
     assert_eq!((plain_key, plain_name), (plain.key(), "about".to_string()));
     let workers = client.workers().unwrap();
     assert!(workers.iter().any(|w| w.name == worker), "{worker} is none of {workers:?}");
-    assert!(swath::current_task().is_none());
+    assert!(swath::task::current_task().is_none());
 }
 
 pub fn status_and_debug(client: &Client) {

@@ -5,7 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use swath::{Client, Delayed, Future, Mode, WaitFor, delayed, try_delayed};
+use swath::client::WaitFor;
+use swath::status::Mode;
+use swath::{Client, Delayed, Future, delayed, try_delayed};
 
 /// What a thread's stack holds while it drops a chain. It is not enough for one call in another for each future.
 const STACK: usize = 256 << 10;

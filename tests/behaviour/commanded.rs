@@ -3,7 +3,10 @@
 use crate::common::{LONG, block_on, directory, note, notes, path, pids, touch, until, wait_for_file};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
-use swath::{AdaptOptions, Client, Error, Mode, WaitFor, current_client, current_task, delayed};
+use swath::client::{AdaptOptions, WaitFor};
+use swath::status::Mode;
+use swath::task::current_task;
+use swath::{Client, Error, current_client, delayed};
 
 fn counted(file: String, x: i64) -> i64 {
     note(&file, x);

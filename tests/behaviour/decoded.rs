@@ -4,7 +4,9 @@ use crate::common::{directory, note, notes, path};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use swath::{Client, Mode, delayed, value};
+use swath::delayed::value;
+use swath::status::Mode;
+use swath::{Client, delayed};
 
 /// A value that leaves a line for each time that it is decoded.
 #[derive(Clone, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 
 use crate::common::LONG;
 use serde::{Deserialize, Serialize};
-use swath::{Client, Mode, delayed};
+use swath::status::Mode;
+use swath::{Client, delayed};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Node {

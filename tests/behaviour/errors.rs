@@ -4,7 +4,10 @@ use crate::common::{directory, my_role, note, notes, path, role};
 use anyhow::Context;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use swath::{Cause, Client, Delayed, Error, KeepError, Mode, TaskError, delayed, try_delayed, value};
+use swath::delayed::{KeepError, value};
+use swath::error::{Cause, TaskError};
+use swath::status::Mode;
+use swath::{Client, Delayed, Error, delayed, try_delayed};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Trouble {
@@ -76,7 +79,7 @@ fn chain(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect()
 }
 
-fn returned(error: &TaskError) -> &swath::ReturnedError {
+fn returned(error: &TaskError) -> &swath::error::ReturnedError {
     match error.cause() {
         Cause::Returned(returned) => returned,
         other => panic!("{other}"),
@@ -383,7 +386,7 @@ pub fn unencodable_values(client: &Client) {
     assert_eq!(error.key(), bad.key());
     // Kept where it ran, and only then wanted here: by then nothing else is left of its graph.
     let future = client.submit(&bad).unwrap();
-    client.wait(std::slice::from_ref(&future), swath::WaitFor::All).unwrap();
+    client.wait(std::slice::from_ref(&future), swath::client::WaitFor::All).unwrap();
     let error = failed(future.result());
     assert!(matches!(error.cause(), Cause::Encode { .. }));
     assert_eq!((error.key(), error.name(), error.needed_by()), (&*bad.key(), "make", None));
@@ -550,7 +553,7 @@ fn a_value_that_panics_when_its_size_is_taken() {
 #[test]
 fn program() {
     use std::process::Termination;
-    let client = || Client::local(1, 1, swath::MemoryLimit::None).unwrap();
+    let client = || Client::local(1, 1, swath::memory::MemoryLimit::None).unwrap();
     let result = match my_role().as_deref() {
         Some("returned") => {
             try_delayed(|s: String| s.parse().map_err(|e| NoLine(3, e)).map(|_: i64| ())).call("x").compute(&client())

@@ -2,7 +2,9 @@
 
 use crate::common::LONG;
 use std::time::{Duration, Instant};
-use swath::{Client, Event, EventKind, EventLog, TaskRun, WaitFor, cancelled, delayed, try_delayed};
+use swath::client::WaitFor;
+use swath::events::{Event, EventKind, EventLog, TaskRun};
+use swath::{Client, cancelled, delayed, try_delayed};
 
 fn spin(ms: u64) -> u64 {
     let began = Instant::now();
@@ -86,7 +88,7 @@ pub fn of_cancelled_tasks(client: &Client) {
         }
         0
     }
-    if client.mode() == swath::Mode::Sync {
+    if client.mode() == swath::status::Mode::Sync {
         return;
     }
     let future = client.submit(&delayed(until_cancelled).call(1)).unwrap();

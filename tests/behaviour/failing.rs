@@ -2,7 +2,10 @@
 
 use crate::common::{Clean, LONG, block_on, comes_true, directory, note, notes, path, processes, until};
 use std::time::Duration;
-use swath::{Cause, Client, ComputeOptions, Delayed, Error, Failing, Mode, delayed, try_delayed};
+use swath::client::{ComputeOptions, Failing};
+use swath::error::Cause;
+use swath::status::Mode;
+use swath::{Client, Delayed, Error, delayed, try_delayed};
 
 fn fast() -> ComputeOptions {
     ComputeOptions { failing: Failing::Fast, ..Default::default() }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use swath::{Client, Future, Mode, Status, delayed};
+use swath::client::Status;
+use swath::status::Mode;
+use swath::{Client, Future, delayed};
 
 /// A task of some milliseconds.
 fn sleepy(ms: u64) -> u64 {

@@ -3,7 +3,11 @@
 use super::same::told;
 use crate::common::{LONG, block_on, comes_true, directory, is_sync, path, touch, until};
 use std::time::Duration;
-use swath::{Bag, Cause, Client, ComputeOptions, Delayed, Error, Failing, Mode, WaitFor, delayed, try_delayed, value};
+use swath::client::{ComputeOptions, Failing, WaitFor};
+use swath::delayed::value;
+use swath::error::Cause;
+use swath::status::Mode;
+use swath::{Bag, Client, Delayed, Error, delayed, try_delayed};
 
 /// The ways on which the failure of a task is met, by name. `lazy` fails.
 fn ways(client: &Client, lazy: &Delayed<i64>) -> Vec<(&'static str, Error)> {

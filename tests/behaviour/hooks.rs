@@ -1,4 +1,5 @@
 //! What each worker does before its first task and when it ends in order.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the last words of a set-up are read")]
 
 use crate::common::*;
 use nix::sys::signal::Signal;
@@ -7,7 +8,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-use swath::{Builder, Client, DeathCause, Error, Mode, delayed};
+use swath::client::Builder;
+use swath::error::DeathCause;
+use swath::status::Mode;
+use swath::{Client, Error, delayed};
 
 /// Where the functions below note what they do, if that is in this process; workers do so beside their directory for
 /// temporary files.
@@ -23,14 +27,14 @@ fn file() -> String {
 fn set_up() -> Result<(), std::io::Error> {
     std::thread::sleep(Duration::from_millis(50));
     SET_UP.fetch_add(1, Ordering::SeqCst);
-    assert!(swath::current_task().is_none() && swath::current_client().is_none());
+    assert!(swath::task::current_task().is_none() && swath::current_client().is_none());
     note(&file(), format!("init {}", std::process::id()));
     writeln!(std::io::stdout(), "is set up")?;
     Ok(())
 }
 
 fn wind_up() -> Result<(), String> {
-    assert!(swath::current_task().is_none() && swath::current_client().is_none());
+    assert!(swath::task::current_task().is_none() && swath::current_client().is_none());
     note(&file(), format!("exit {}", std::process::id()));
     Err("nobody minds".to_string())
 }

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use swath::{Buffer, BufferMut, Client, Delayed, MemoryLimit, Mode, delayed, value};
+use swath::buffer::BufferMut;
+use swath::delayed::value;
+use swath::memory::MemoryLimit;
+use swath::status::Mode;
+use swath::{Buffer, Client, Delayed, delayed};
 
 fn inc(x: u64) -> u64 {
     x + 1

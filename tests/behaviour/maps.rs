@@ -3,7 +3,11 @@
 use crate::common::{block_on, directory, is_sync, path, touch, wait_for_file};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use swath::{Cause, Client, Error, Future, Mode, Status, WaitFor, delayed, value};
+use swath::client::{Status, WaitFor};
+use swath::delayed::value;
+use swath::error::Cause;
+use swath::status::Mode;
+use swath::{Client, Error, Future, delayed};
 
 /// More than are sent at once.
 const MANY: u64 = 20_000;

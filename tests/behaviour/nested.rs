@@ -94,11 +94,11 @@ pub fn handles_inside_tasks(client: &Client) {
 pub fn context_is_restored(client: &Client) {
     fn outer() -> (String, String) {
         let client = current_client().unwrap();
-        let before = swath::current_task().unwrap().key;
-        let inner = delayed(|| swath::current_task().unwrap().key).call();
+        let before = swath::task::current_task().unwrap().key;
+        let inner = delayed(|| swath::task::current_task().unwrap().key).call();
         let inner_key = inner.compute(&client).unwrap();
         assert_eq!(inner_key, inner.key());
-        (before, swath::current_task().unwrap().key)
+        (before, swath::task::current_task().unwrap().key)
     }
     let lazy = delayed(outer).call();
     assert_eq!(lazy.compute(client).unwrap(), (lazy.key(), lazy.key()));

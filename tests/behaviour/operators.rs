@@ -1,7 +1,8 @@
 //! Operators, indexing and methods of lazy values.
 
 use std::time::Duration;
-use swath::{Client, Delayed, delayed, value};
+use swath::delayed::value;
+use swath::{Client, Delayed, delayed};
 
 fn num(x: i64) -> i64 {
     x

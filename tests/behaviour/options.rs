@@ -3,7 +3,11 @@
 use crate::common::{LONG, comes_true, directory, is_sync, note, notes, path, touch, until};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use swath::{Cause, Client, Error, MemoryLimit, Mode, delayed, try_delayed, value};
+use swath::delayed::value;
+use swath::error::Cause;
+use swath::memory::MemoryLimit;
+use swath::status::Mode;
+use swath::{Client, Error, delayed, try_delayed};
 
 pub fn names(client: &Client) {
     let named = delayed(|x: i64| 1 / x).name("one over").call(0);
@@ -56,7 +60,7 @@ pub fn time_limits(client: &Client) {
         1
     }
     let limit = Duration::from_millis(50);
-    let lazy = delayed(slow).timeout(limit).call(client.mode() == swath::Mode::Sync);
+    let lazy = delayed(slow).timeout(limit).call(client.mode() == swath::status::Mode::Sync);
     let error = (&lazy + 1).compute(client).unwrap_err();
     let task = error.task().unwrap();
     assert!(matches!(task.cause(), Cause::TimedOut { limit: l } if *l == limit), "{error}");
@@ -184,7 +188,7 @@ pub fn options_hold_for_each_call(client: &Client) {
 }
 
 /// Runs a part of a test with options for each kind of client that has no workers, and says whether it is strict.
-fn without_workers(part: impl Fn(swath::Builder, bool)) {
+fn without_workers(part: impl Fn(swath::client::Builder, bool)) {
     for mode in [Mode::Sync, Mode::Threads] {
         for strict in [false, true] {
             part(Client::builder().mode(mode).strict(strict), strict);
@@ -258,7 +262,7 @@ fn what_a_client_encodes_its_tasks_do_too() {
 /// Every setter, with values that make no sense, which are refused in every mode, and with extreme ones that do.
 #[test]
 fn values_that_make_no_sense_are_refused_with_what_is_permitted() {
-    type Set = fn(swath::Builder) -> swath::Builder;
+    type Set = fn(swath::client::Builder) -> swath::client::Builder;
     const SHORT: Duration = Duration::from_nanos(1);
     let wrong: [(&str, Set, &str); 34] = [
         ("workers", |b| b.workers(0), "at least one worker is needed"),
@@ -390,7 +394,7 @@ fn a_grace_without_an_end_ends_nothing() {
 
 #[test]
 fn options_that_a_mode_does_not_have_are_refused_where_that_was_asked_for() {
-    type Set = fn(swath::Builder) -> swath::Builder;
+    type Set = fn(swath::client::Builder) -> swath::client::Builder;
     let options: [(&str, Set); 6] = [
         ("workers", |b| b.workers(2)),
         ("worker_env", |b| b.worker_env("A", "b")),

@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
-use swath::{Cause, Client, Future, delayed, value};
+use swath::delayed::value;
+use swath::error::Cause;
+use swath::{Client, Future, delayed};
 
 fn inc(x: u64) -> u64 {
     x + 1

@@ -4,7 +4,11 @@ use crate::common::{Clean, LONG, directory, note, notes, path, pids, processes, 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Cause, Client, Delayed, Error, EventKind, Mode, TaskError, WaitFor, delayed, try_delayed};
+use swath::client::WaitFor;
+use swath::error::{Cause, TaskError};
+use swath::events::EventKind;
+use swath::status::Mode;
+use swath::{Buffer, Client, Delayed, Error, delayed, try_delayed};
 
 fn task_error<T: std::fmt::Debug>(result: swath::Result<T>) -> TaskError {
     match result {

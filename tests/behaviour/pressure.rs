@@ -3,7 +3,9 @@
 use crate::common::{Clean, LONG, block_on};
 use std::pin::Pin;
 use std::task::Poll;
-use swath::{Client, EventKind, Future, Mode, delayed};
+use swath::events::EventKind;
+use swath::status::Mode;
+use swath::{Client, Future, delayed};
 
 /// How many may be under way.
 const AT_ONCE: usize = 4;

@@ -6,13 +6,15 @@ use crate::common::{
 };
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
-use swath::{
-    Buffer, Cause, Client, Error, LogLine, MemoryLimit, Mode, OutputStream, RestartPolicy, WorkerState, delayed,
-    try_delayed, value,
-};
+use swath::client::RestartPolicy;
+use swath::delayed::value;
+use swath::error::{Cause, LogLine, OutputStream};
+use swath::memory::MemoryLimit;
+use swath::status::{Mode, WorkerState};
+use swath::{Buffer, Client, Error, delayed, try_delayed};
 
 fn me() -> String {
-    swath::current_task().unwrap().worker
+    swath::task::current_task().unwrap().worker
 }
 
 fn gate(file: String, x: i64) -> i64 {
@@ -548,7 +550,7 @@ fn a_name_that_cannot_be_shown_is_refused_in_every_mode() {
 
 #[test]
 fn bad_settings_are_told_under_their_names() {
-    let text = |builder: swath::Builder| builder.workers(1).build().unwrap_err().to_string();
+    let text = |builder: swath::client::Builder| builder.workers(1).build().unwrap_err().to_string();
     assert!(text(Client::builder().spill_limit(0_u64)).starts_with("bad value for spill_limit: 0 bytes"));
     assert!(
         text(Client::builder().shared_memory_limit(0_u64)).starts_with("bad value for shared_memory_limit: 0 bytes")
@@ -583,10 +585,10 @@ fn what_keeps_a_type_from_crossing_says_what_to_do() {
     let client = crate::common::processes(1, 1);
     let sparse = delayed(|s: Sparse| s.rest.len()).call(Sparse { maybe: None, rest: "a longer text".to_string() });
     let error = client.compute(&sparse).unwrap_err().to_string();
-    assert!(error.contains("skip_serializing_if") && error.contains("swath::Json"), "{error}");
+    assert!(error.contains("skip_serializing_if") && error.contains("swath::bag::Json"), "{error}");
     let flat = delayed(|f: Flat| f.rest.len()).call(Flat { rest: [("a".to_string(), 1)].into() });
     let error = client.compute(&flat).unwrap_err().to_string();
-    assert!(error.contains("flatten") && error.contains("swath::Json"), "{error}");
+    assert!(error.contains("flatten") && error.contains("swath::bag::Json"), "{error}");
 }
 
 #[test]

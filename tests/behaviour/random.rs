@@ -2,7 +2,8 @@
 
 use crate::common::{Clean, processes};
 use proptest::prelude::*;
-use swath::{Client, Delayed, Future, delayed, try_delayed, value};
+use swath::delayed::value;
+use swath::{Client, Delayed, Future, delayed, try_delayed};
 
 #[derive(Clone, Debug)]
 enum Op {

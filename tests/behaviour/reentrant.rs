@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
-use swath::{Client, Error, Future, Mode, Status, delayed, try_delayed, value};
+use swath::client::Status;
+use swath::delayed::value;
+use swath::status::Mode;
+use swath::{Client, Error, Future, delayed, try_delayed};
 
 /// What is done where a value is dropped or encoded in this process. One case runs at a time.
 static ASK: Mutex<Option<Arc<dyn Fn() + Send + Sync>>> = Mutex::new(None);
@@ -274,7 +277,7 @@ pub fn wakers(client: &Client) {
         assert!(drive(async { (&futures[0]).await }).unwrap());
         opened.join().unwrap();
         let opened = open("b");
-        drive(client.wait_async(&futures, swath::WaitFor::All));
+        drive(client.wait_async(&futures, swath::client::WaitFor::All));
         opened.join().unwrap();
         let mut completed = client.as_completed(futures.clone());
         while drive(completed.next_async()).is_some() {}

@@ -5,7 +5,10 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use swath::{Client, Delayed, Error, MemoryLimit, Mode, WaitFor, delayed, try_delayed};
+use swath::client::WaitFor;
+use swath::memory::MemoryLimit;
+use swath::status::Mode;
+use swath::{Client, Delayed, Error, delayed, try_delayed};
 
 fn square(x: i64) -> i64 {
     x * x
@@ -134,7 +137,7 @@ async fn looked_at(client: &Client) {
     }
     client.scale_async(3).await.unwrap();
     client.wait_for_workers_async(3, LONG).await.unwrap();
-    let pids = |workers: Vec<swath::WorkerInfo>| workers.into_iter().map(|w| w.pid).collect::<Vec<_>>();
+    let pids = |workers: Vec<swath::status::WorkerInfo>| workers.into_iter().map(|w| w.pid).collect::<Vec<_>>();
     let before = pids(client.workers_async().await.unwrap());
     client.restart_async().await.unwrap();
     let began = Instant::now();

@@ -2,7 +2,10 @@
 
 use crate::common::{Clean, processes};
 use std::time::Duration;
-use swath::{Cause, Client, Delayed, Error, EventKind, delayed, try_delayed, value};
+use swath::delayed::value;
+use swath::error::Cause;
+use swath::events::EventKind;
+use swath::{Client, Delayed, Error, delayed, try_delayed};
 
 fn half(x: i64) -> Result<i64, String> {
     if x % 2 == 0 { Ok(x / 2) } else { Err(format!("{x} is odd")) }

@@ -2,7 +2,8 @@
 
 use crate::common::{directory, is_sync, note, notes, path, touch};
 use std::time::Duration;
-use swath::{Client, Delayed, delayed, try_delayed, value};
+use swath::delayed::value;
+use swath::{Client, Delayed, delayed, try_delayed};
 
 /// Leaves a line for each run.
 fn counted(file: String, x: i64) -> i64 {

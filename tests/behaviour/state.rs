@@ -2,7 +2,9 @@
 
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use swath::{Client, Mode, WorkerLocal, current_client, delayed};
+use swath::status::Mode;
+use swath::task::WorkerLocal;
+use swath::{Client, current_client, delayed};
 
 static BUILDS: AtomicUsize = AtomicUsize::new(0);
 static SQUARES: WorkerLocal<Vec<u64>> = WorkerLocal::new(|| {

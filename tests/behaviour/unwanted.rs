@@ -3,7 +3,9 @@
 
 use crate::common::{Clean, LONG, comes_true, directory, note, notes, path, touch, until};
 use std::time::{Duration, Instant};
-use swath::{Client, DeathCause, Future, Mode, delayed};
+use swath::error::DeathCause;
+use swath::status::Mode;
+use swath::{Client, Future, delayed};
 
 /// Well under a second, on a machine that does other things, too.
 const SOON: Duration = Duration::from_millis(800);
@@ -129,7 +131,7 @@ fn the_neighbours_of_a_cancelled_task_that_does_not_stop_run_once() {
     let (future, _open) = runs_deaf(&client, &dir, 0);
     // A result that the worker holds is not lost with it.
     let kept = client.submit(&delayed(|n: u64| vec![n; 5000]).call(7_u64)).unwrap();
-    client.wait_timeout(std::slice::from_ref(&kept), swath::WaitFor::All, LONG).unwrap();
+    client.wait_timeout(std::slice::from_ref(&kept), swath::client::WaitFor::All, LONG).unwrap();
     let first = crate::common::pids(&client);
     client.cancel(&future);
     // They begin while its time is half over, and are done before that is over.

@@ -5,7 +5,8 @@ use crate::common::{block_on, directory, note, notes, path, pids, send_signal};
 use nix::sys::signal::Signal;
 use std::sync::Arc;
 use swath::collection::{ChunkId, Chunks, Collection, CollectionExt, Elements, Input, Layer};
-use swath::{Bag, Client, Mode, delayed};
+use swath::status::Mode;
+use swath::{Bag, Client, delayed};
 
 fn doubled(len: usize) -> Vec<f64> {
     (0..len).map(|x| 2.0 * x as f64).collect()
@@ -76,7 +77,7 @@ pub fn drawn_and_named(client: &Client) {
     assert_eq!(named.compute(client).unwrap(), doubled(10));
     if client.mode() == Mode::Processes {
         let error = sum.tag("nowhere").compute(client).unwrap_err();
-        assert!(matches!(error.task().unwrap().cause(), swath::Cause::Infeasible { .. }), "{error}");
+        assert!(matches!(error.task().unwrap().cause(), swath::error::Cause::Infeasible { .. }), "{error}");
     }
     assert_eq!(client.compute(&sum.to_delayed().unwrap()[2]).unwrap(), [16.0, 18.0]);
     assert!(format!("{:?}", sum.chunks).contains("add, 3 chunks"), "{:?}", sum.chunks);

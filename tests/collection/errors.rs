@@ -3,7 +3,9 @@
 use super::numbers::{Numbers, NumbersError, add};
 use std::sync::Arc;
 use swath::collection::{Chunks, Collection, CollectionExt, Elements, Input, Layer, Lowering, fail};
-use swath::{Cause, Client, Error, KeepError, Result};
+use swath::delayed::KeepError;
+use swath::error::Cause;
+use swath::{Client, Error, Result};
 
 pub fn the_place_is_named(client: &Client) {
     fn checked(chunk: Arc<Vec<f64>>) -> f64 {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 use swath::collection::{Chunks, Collection, Elements, Input, Layer, Lowering, Shuffle, Shuffled};
-use swath::{Delayed, Error, KeepError, Result};
+use swath::delayed::KeepError;
+use swath::{Delayed, Error, Result};
 
 /// How many numbers a chunk has; the last one may have fewer.
 pub const SIZE: usize = 4;

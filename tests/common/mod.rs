@@ -18,7 +18,9 @@ use std::sync::{Arc, Once};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-use swath::{Client, MemoryLimit, Mode};
+use swath::Client;
+use swath::memory::MemoryLimit;
+use swath::status::Mode;
 
 /// No wait of a test is longer; what takes so long has failed.
 pub const LONG: Duration = Duration::from_secs(30);

@@ -1,9 +1,10 @@
 //~ unused `Delayed` that must be used
 //~ unused `Bag` that must be used
-//~ unused `swath::Builder` that must be used
+//~ unused `swath::client::Builder` that must be used
 //~ unused return value of `TaskError::key` that must be used
 #![deny(unused_must_use)]
-use swath::{Bag, Client, TaskError, delayed};
+use swath::error::TaskError;
+use swath::{Bag, Client, delayed};
 
 fn key_of(error: &TaskError) {
     error.key();

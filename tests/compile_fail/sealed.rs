@@ -9,16 +9,16 @@
 #[derive(Clone, Copy)]
 struct Mine;
 
-impl swath::IntoArg<u64> for Mine {}
+impl swath::delayed::IntoArg<u64> for Mine {}
 
-impl swath::Computable for Mine {
+impl swath::client::Computable for Mine {
     type Output = u64;
     type Persisted = u64;
 }
 
-impl swath::Signature<fn(u64) -> u64> for Mine {}
+impl swath::delayed::Signature<fn(u64) -> u64> for Mine {}
 
-impl swath::TaskFunction<(u64,), u64> for Mine {}
+impl swath::delayed::TaskFunction<(u64,), u64> for Mine {}
 
 #[derive(Debug)]
 struct Oops;
@@ -31,7 +31,7 @@ impl std::fmt::Display for Oops {
 
 impl std::error::Error for Oops {}
 
-impl swath::IntoError for Oops {}
+impl swath::delayed::IntoError for Oops {}
 
 fn name(_: swath::internal::Arg) {}
 

@@ -4,8 +4,9 @@ use super::python::ask;
 use crate::common::{directory, path};
 use serde_json::{Value, json};
 use std::fs;
+use swath::bag::{Csv, Json};
 use swath::files::Files;
-use swath::{Bag, Client, Csv, Json};
+use swath::{Bag, Client};
 
 /// Numbers that are the same each time.
 struct Dice(u64);

@@ -3,14 +3,16 @@
 use crate::common::*;
 use nix::sys::signal::{Signal, raise};
 use std::time::{Duration, Instant};
-use swath::{Cause, Client, DeathCause, DeathRecord, Error, Future, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::error::{Cause, DeathCause, DeathRecord};
+use swath::{Client, Error, Future, delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1
 }
 
 fn records(error: &Error) -> &[DeathRecord] {
-    match error.task().map(swath::TaskError::cause) {
+    match error.task().map(swath::error::TaskError::cause) {
         Some(Cause::WorkerDied(records) | Cause::MemoryLimit { records, .. }) => records,
         _ => panic!("no death: {error}"),
     }
@@ -261,7 +263,11 @@ fn a_large_result_aborts_when_another_worker_needs_it() {
     let length = delayed(|value: EndsItsSender| value.0.len()).on_worker("worker-1").call(made);
     let error = client.submit(&length).unwrap().result_timeout(LONG).unwrap_err();
     let deaths = records(&error);
-    assert_eq!((deaths.len(), error.task().map(swath::TaskError::worker)), (3, Some(Some("worker-0"))), "{error}");
+    assert_eq!(
+        (deaths.len(), error.task().map(swath::error::TaskError::worker)),
+        (3, Some(Some("worker-0"))),
+        "{error}"
+    );
     assert!(deaths.iter().all(|death| death.running.is_empty() && death.ended.len() == 1), "{deaths:?}");
     assert_eq!(client.compute(&delayed(inc).call(1)).unwrap(), 2);
 }

@@ -3,7 +3,8 @@
 use crate::common::*;
 use nix::sys::resource::{Resource, setrlimit};
 use std::fs::File;
-use swath::{Buffer, Client, delayed, value};
+use swath::delayed::value;
+use swath::{Buffer, Client, delayed};
 
 const MANY: u64 = 5_000;
 const FEW: u64 = 600;

@@ -10,7 +10,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 use std::fs::File;
 use std::time::{Duration, Instant};
-use swath::{Bag, Buffer, Cause, Client, Delayed, delayed};
+use swath::error::Cause;
+use swath::{Bag, Buffer, Client, Delayed, delayed};
 
 /// Shorter than anything waits for what cannot come.
 const SHORT: Duration = Duration::from_secs(4);

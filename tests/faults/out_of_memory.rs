@@ -4,7 +4,8 @@ use crate::common::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use swath::{Cause, Client, Error, delayed};
+use swath::error::Cause;
+use swath::{Client, Error, delayed};
 
 const MIB: usize = 1 << 20;
 

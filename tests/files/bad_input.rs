@@ -4,8 +4,9 @@ use crate::common::{directory, path};
 use std::fmt::Debug;
 use std::fs;
 use std::io::Write;
+use swath::bag::Csv;
 use swath::files::{FileError, FileProblem, Files, Output};
-use swath::{Bag, Client, Csv, Error};
+use swath::{Bag, Client, Error};
 
 fn failure<T: Debug>(result: Result<T, Error>) -> FileError {
     let error = result.unwrap_err();

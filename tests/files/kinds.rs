@@ -9,8 +9,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use swath::events::EventLog;
 use swath::files::{FileError, FileProblem, Output};
-use swath::{Bag, Client, Error, EventLog, delayed};
+use swath::{Bag, Client, Error, delayed};
 use tempfile::TempDir;
 
 const TEXT: &str = "one\ntwo\n";
@@ -78,7 +79,7 @@ pub fn nobody_reads_the_fifo(client: &Client) {
     let dir = directory();
     let fifo = path(&dir, "fifo");
     nix::unistd::mkfifo(Path::new(&fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    if client.mode() == swath::Mode::Sync {
+    if client.mode() == swath::status::Mode::Sync {
         return;
     }
     let future = client.submit(&words().write_text(vec![&fifo]).unwrap()).unwrap();

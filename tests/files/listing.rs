@@ -3,8 +3,9 @@
 use crate::common::{directory, path};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use swath::bag::Csv;
 use swath::files::{Block, Compression, FileProblem, Files};
-use swath::{Bag, Csv, Error};
+use swath::{Bag, Error};
 
 fn names(files: impl Into<Files>) -> Vec<String> {
     let name = |block: &Block| block.path().rsplit('/').next().unwrap().to_string();

@@ -4,8 +4,9 @@ use crate::common::{directory, path};
 use csv::{ReaderBuilder, StringRecord};
 use proptest::prelude::*;
 use std::fs;
+use swath::bag::Csv;
 use swath::files::{BadRecord, FileError, FileProblem, Files};
-use swath::{Bag, Client, Csv, Error};
+use swath::{Bag, Client, Error};
 
 type Row = Vec<String>;
 

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
+use swath::bag::{Csv, Json};
 use swath::files::{Compression, FileError, Files, Lines, Output};
-use swath::{Bag, Client, Csv, Json};
+use swath::{Bag, Client};
 
 fn text(dir: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) -> String {
     let file = path(dir, name);

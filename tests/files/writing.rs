@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use swath::files::{Compression, FileError, FileProblem, Output};
-use swath::{Bag, Client, Error, Mode};
+use swath::status::Mode;
+use swath::{Bag, Client, Error};
 
 fn words(n: usize) -> Bag<String> {
     Bag::from_sequence((0..100).map(|i| format!("word {i}")), n)

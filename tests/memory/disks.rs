@@ -4,7 +4,8 @@ use crate::common::*;
 use crate::{MIB, block, limited, sum};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use swath::{Buffer, Cause, Client, Future, delayed};
+use swath::error::Cause;
+use swath::{Buffer, Client, Future, delayed};
 
 /// A role in a mount namespace of its own, in which `setup` has prepared the directory that `SWATH_TEST_DIR` names. None
 /// where that is not permitted. When the role has ended, `after` is run.

@@ -4,8 +4,10 @@ use crate::common::control_group::Group;
 use crate::common::*;
 use crate::take;
 use nix::sys::signal::Signal;
+use swath::delayed;
+use swath::error::{Cause, DeathCause};
 use swath::local::Bound;
-use swath::{Cause, DeathCause, MemoryLimit, delayed};
+use swath::memory::MemoryLimit;
 
 #[test]
 fn roles() {

@@ -3,7 +3,8 @@
 use super::disks::with_directory;
 use crate::common::*;
 use crate::limited;
-use swath::{Cause, Client, Delayed, delayed};
+use swath::error::Cause;
+use swath::{Client, Delayed, delayed};
 
 /// Values of 8 MB each, in memory that the allocator gives.
 fn values() -> Vec<Delayed<Vec<u64>>> {

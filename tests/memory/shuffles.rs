@@ -4,7 +4,9 @@ use super::disks::with_directory;
 use crate::common::*;
 use crate::{MIB, block, limited, sum};
 use std::sync::Arc;
-use swath::{Bag, BagError, Builder, Client, delayed};
+use swath::bag::BagError;
+use swath::client::Builder;
+use swath::{Bag, Client, delayed};
 
 /// `mib` MiB of elements, in eight partitions.
 fn elements(mib: usize) -> Bag<(usize, Vec<u8>)> {

@@ -11,7 +11,8 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use swath::local::{self, ClusterStatus};
-use swath::{Client, Error, WorkerInfo};
+use swath::status::WorkerInfo;
+use swath::{Client, Error};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {

@@ -4,7 +4,9 @@ use super::faults::Rng;
 use crate::common::{LONG, comes_true};
 use std::io::{Write, stderr, stdout};
 use std::time::Duration;
-use swath::{Bag, Buffer, BufferMut, Cause, Client, Delayed, Error, Future, current_client, delayed, try_delayed};
+use swath::buffer::BufferMut;
+use swath::error::Cause;
+use swath::{Bag, Buffer, Client, Delayed, Error, Future, current_client, delayed, try_delayed};
 
 const KIB: usize = 1 << 10;
 

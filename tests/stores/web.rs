@@ -175,7 +175,7 @@ fn a_task_that_is_cancelled_lets_go_of_its_download() {
         crate::common::until("the connection is closed", || server.is_finished());
         server.join().unwrap();
         // The worker lives on.
-        assert_eq!(swath::value(1).compute(&client).unwrap(), 1);
+        assert_eq!(swath::delayed::value(1).compute(&client).unwrap(), 1);
         assert!(client.deaths().unwrap().is_empty());
     }
 }

@@ -15,8 +15,9 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
+use swath::bag::{Counter, Elements};
 use swath::files::{FileError, Lines};
-use swath::{Bag, Client, Counter, Elements};
+use swath::{Bag, Client};
 
 const TIME: Metric = Metric::new("time", "s");
 const FILES: u64 = 10;

@@ -6,7 +6,8 @@ use crate::tasks::{array_sum, array_sum_expected, make_array, pid, sum_of};
 use crate::{floors, process, systems};
 use serde_json::json;
 use std::time::Instant;
-use swath::{Buffer, Client, Future, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::{Buffer, Client, Future, delayed};
 
 const PARTS: [&str; 6] =
     ["worker_to_worker_sum", "worker_to_client", "put", "put_and_sum", "broadcast_and_sum", "make_and_fetch"];

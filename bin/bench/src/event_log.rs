@@ -4,7 +4,8 @@ use crate::options::Options;
 use crate::report::{Metric, Outcome, Report, median, require, seconds};
 use crate::{noop, systems};
 use serde_json::json;
-use swath::{Client, EventKind};
+use swath::Client;
+use swath::events::EventKind;
 
 fn records_runs(client: &Client) -> Outcome<bool> {
     Ok(client.events()?.events().iter().any(|event| matches!(event.kind, EventKind::TaskFinished { .. })))

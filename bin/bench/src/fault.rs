@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use swath::{Client, WorkerState, delayed};
+use swath::status::WorkerState;
+use swath::{Client, delayed};
 
 /// How long a worker may take to come back, before it is given up.
 const PATIENCE: Duration = Duration::from_secs(20);

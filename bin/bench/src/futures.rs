@@ -6,7 +6,8 @@ use crate::tasks::inc;
 use crate::{floors, process, systems};
 use serde_json::json;
 use std::time::Instant;
-use swath::{Client, Future, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::{Client, Future, delayed};
 
 /// Submits `n` calls, and waits until all have their results.
 fn submit(client: &Client, via: &str, n: u64) -> Outcome<Vec<Future<u64>>> {

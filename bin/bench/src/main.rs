@@ -284,7 +284,7 @@ fn measure(options: &Options) -> Result<bool, String> {
 }
 
 fn main() -> ExitCode {
-    swath::init();
+    swath::client::init();
     let done: Outcome<bool> = match options::parse(lexopt::Parser::from_env()) {
         Ok(Request::Help) => {
             report::print(&usage());

@@ -14,7 +14,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Client, Delayed, Future, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::{Buffer, Client, Delayed, Future, delayed};
 
 /// How often the workers' memory is read.
 const POLL: Duration = Duration::from_millis(5);
@@ -114,7 +115,8 @@ impl Case {
     }
 
     fn hold(&self) -> Outcome<Held> {
-        let options = |builder: swath::Builder| builder.memory_limit(self.limit).spill_directory(&self.directory);
+        let options =
+            |builder: swath::client::Builder| builder.memory_limit(self.limit).spill_directory(&self.directory);
         let client = systems::open_with("swath-processes", self.workers, options)?;
         let (stop, over) = channel();
         let (held, most) = std::thread::scope(|scope| {

@@ -8,7 +8,8 @@ use serde_json::json;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use swath::{Buffer, Client, Data, Delayed, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::{Buffer, Client, Data, Delayed, delayed};
 
 fn buffer(n: u64) -> Buffer<f64> {
     make_array(n, 0)

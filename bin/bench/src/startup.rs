@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use swath::{Client, MemoryLimit, delayed};
+use swath::memory::MemoryLimit;
+use swath::{Client, delayed};
 
 /// What the child says when it is ready.
 #[derive(Serialize, Deserialize)]

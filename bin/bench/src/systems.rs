@@ -3,7 +3,9 @@
 use crate::report::{Outcome, require};
 use crate::tasks;
 use std::time::Duration;
-use swath::{Builder, Client, Mode, delayed};
+use swath::client::Builder;
+use swath::status::Mode;
+use swath::{Client, delayed};
 
 /// A client that is ready: all its workers have answered, and it has run some tasks.
 pub(crate) fn open(system: &str, workers: usize) -> Outcome<Client> {

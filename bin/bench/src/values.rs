@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hint::black_box;
 use std::time::Instant;
-use swath::{Client, Data, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::{Client, Data, delayed};
 
 /// A value with lists inside.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

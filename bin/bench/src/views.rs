@@ -4,7 +4,8 @@ use crate::options::Options;
 use crate::report::{Metric, Outcome, Report, median, require, seconds};
 use crate::{floors, systems, tasks};
 use serde_json::json;
-use swath::{Client, Delayed, WaitFor, delayed};
+use swath::client::WaitFor;
+use swath::{Client, Delayed, delayed};
 
 fn list(n: u64) -> Vec<u64> {
     (0..n).collect()

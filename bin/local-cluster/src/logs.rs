@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
+use swath::error::LogLine;
 use swath::local::{self, Log};
-use swath::{LogLine, WorkerInfo};
+use swath::status::WorkerInfo;
 
 /// How often new lines are asked for.
 const LOOK: Duration = Duration::from_millis(200);

@@ -6,8 +6,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
+use swath::Client;
+use swath::client::Builder;
+use swath::error::OutputStream;
+use swath::local::describe_sizes;
 use swath::local::{self, DEFAULT_NAME};
-use swath::{Builder, Client, MemoryLimit, OutputStream, describe_sizes};
+use swath::memory::MemoryLimit;
 
 static VERSION: LazyLock<String> = LazyLock::new(local::version);
 

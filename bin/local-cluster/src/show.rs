@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
-use swath::describe_sizes;
+use swath::local::describe_sizes;
 use swath::local::{self, ClusterStatus};
 
 pub(crate) fn say(text: &str) -> Outcome {

@@ -22,7 +22,8 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use swath::{Buffer, Cause, Client, DeathCause, Error, cancelled, delayed, local, try_delayed};
+use swath::error::{Cause, DeathCause};
+use swath::{Buffer, Client, Error, cancelled, delayed, local, try_delayed};
 
 fn own_exe() -> PathBuf {
     std::env::current_exe().unwrap()
@@ -192,7 +193,7 @@ fn wrong_usage_is_told_and_help_is_given() {
 #[test]
 fn a_named_size_sets_threads_memory_and_number() {
     let cluster = Cluster::start(&["--size", "medium"]);
-    let sizes = swath::describe_sizes().unwrap();
+    let sizes = swath::local::describe_sizes().unwrap();
     let medium = sizes.iter().find(|s| s.name == "medium").unwrap();
     let status = cluster.status();
     assert_eq!(status["threads"], medium.threads);
@@ -669,7 +670,7 @@ fn hostile_connections_are_refused_and_nobody_else_notices() {
         answer(&cluster.socket, &bytes[..end], &[]);
     }
     assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
-    assert_eq!(busy.status(), swath::Status::Pending);
+    assert_eq!(busy.status(), swath::client::Status::Pending);
     client.cancel(&busy);
     let log = fs::read_to_string(cluster.files().join("default.log")).unwrap();
     assert!(log.contains("a connection was refused") && log.contains("no frame of swath"), "{log}");

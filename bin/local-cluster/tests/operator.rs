@@ -634,8 +634,11 @@ fn the_workers_of_all_programs_keep_to_one_budget() {
     let error = client.scale(4).unwrap_err();
     assert!(matches!(error, Error::Invalid { .. }) && error.to_string().contains("do not fit"), "{error}");
     assert_eq!(client.workers().unwrap().len(), 3);
-    let greedy =
-        swath::AdaptOptions { interval: Duration::from_millis(10), wait: 1000, target: Duration::from_millis(1) };
+    let greedy = swath::client::AdaptOptions {
+        interval: Duration::from_millis(10),
+        wait: 1000,
+        target: Duration::from_millis(1),
+    };
     let _adaptive = client.adapt(1..=8, greedy).unwrap();
     let squares = delayed(|x: u64| {
         std::thread::sleep(Duration::from_millis(20));

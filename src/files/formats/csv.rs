@@ -15,7 +15,8 @@ use std::marker::PhantomData;
 ///
 /// ```
 /// # use swath::files::Files;
-/// # use swath::{Bag, Client, Csv};
+/// # use swath::bag::Csv;
+/// # use swath::{Bag, Client};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("a.csv");
 /// std::fs::write(&path, "oak;21.5\nash;18\n")?;
@@ -97,7 +98,8 @@ impl Csv {
     ///
     /// ```
     /// # use swath::files::Files;
-    /// # use swath::{Bag, Client, Csv};
+    /// # use swath::bag::Csv;
+    /// # use swath::{Bag, Client};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("a.csv");
     /// std::fs::write(&path, "1,\"of one line\"\n2,\"of\ntwo\"\n")?;

@@ -11,7 +11,8 @@ use std::ops::{Deref, DerefMut};
 /// formats that say what comes next, which the one between processes does not; so there this one is written as text.
 ///
 /// ```
-/// use swath::{Bag, Client, Json};
+/// use swath::bag::Json;
+/// use swath::{Bag, Client};
 ///
 /// let records = ["{\"name\": \"Ada\", \"age\": 36}", "{\"name\": \"Alan\", \"age\": 41}"].map(String::from);
 /// let names = Bag::from_sequence(records, 2)

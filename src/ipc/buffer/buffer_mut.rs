@@ -16,13 +16,13 @@ use std::slice;
 /// other processes without a copy. Where shared memory is used up it lies on the heap as elsewhere.
 ///
 /// ```
-/// use swath::BufferMut;
+/// use swath::buffer::BufferMut;
 ///
 /// let mut b = BufferMut::<f64>::zeroed(3)?;
 /// b[1] = 2.5;
 /// let b = b.freeze();
 /// assert_eq!(&b[..], [0.0, 2.5, 0.0]);
-/// # Ok::<(), swath::BufferError>(())
+/// # Ok::<(), swath::buffer::BufferError>(())
 /// ```
 pub struct BufferMut<T: Element = u8>(Store<T>);
 

@@ -34,7 +34,7 @@ impl Core {
         }
         let hint = match self.settings.start_method {
             StartMethod::Automatic => "",
-            StartMethod::Init => "; with `StartMethod::Init`, `swath::init()` must be the first line of `main`",
+            StartMethod::Init => "; with `StartMethod::Init`, `swath::client::init()` must be the first line of `main`",
         };
         self.fleet.given_up = true;
         self.give_up(&format!("no worker has come to work for {patience:?}; the last: {why}{hint}"), fx);

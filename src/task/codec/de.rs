@@ -24,8 +24,8 @@ impl Display for Unreadable {
             Unreadable::End => f.write_str("the bytes end inside of a value, or a list in it is too long"),
             Unreadable::Asks => f.write_str(
                 "the type can be read only where the data say what comes next, as JSON does and these bytes do not: \
-                 `serde_json::Value` (take `swath::Json`), `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]`; \
-                 remove the attribute, or wrap the value in `swath::Json`",
+                 `serde_json::Value` (take `swath::bag::Json`), `#[serde(untagged)]`, `#[serde(tag)]`, `#[serde(flatten)]`; \
+                 remove the attribute, or wrap the value in `swath::bag::Json`",
             ),
             Unreadable::TooDeep(depth) => f.write_str(&depth::too_deep(*depth)),
             Unreadable::Invalid(what) => f.write_str(what),
@@ -200,7 +200,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'de> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         match self.bool(
             "an `Option` is neither there nor not: a field is read that was not written, as with \
-             `#[serde(skip_serializing_if)]`; remove that attribute, or wrap the value in `swath::Json`",
+             `#[serde(skip_serializing_if)]`; remove that attribute, or wrap the value in `swath::bag::Json`",
         )? {
             true => self.inner(|this| visitor.visit_some(this)),
             false => visitor.visit_none(),

@@ -87,7 +87,7 @@ impl<O: Output> Encoder<'_, O> {
     fn known(len: Option<usize>) -> Result<usize, Refused> {
         let why = "a list or map of which it is not known beforehand how long it is: `#[serde(flatten)]` makes one, and so \
                    does an iterator that is filtered; remove the attribute, collect the iterator, or wrap the value in \
-                   `swath::Json`";
+                   `swath::bag::Json`";
         len.ok_or_else(|| Refused::Failed(why.to_string()))
     }
 

@@ -238,7 +238,7 @@ fn types_that_ask_the_data_are_told_what_to_do() {
     let mut bytes = Vec::new();
     encode(&serde_json::json!([1]), &mut bytes, 100).expect("encodes");
     let error = decode::<serde_json::Value>(&bytes).expect_err("not to be read");
-    assert!(error.contains("take `swath::Json`"), "{error}");
+    assert!(error.contains("take `swath::bag::Json`"), "{error}");
 }
 
 #[test]
