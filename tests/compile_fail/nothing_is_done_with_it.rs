@@ -1,6 +1,6 @@
 //~ unused `Delayed` that must be used
 //~ unused `Bag` that must be used
-//~ unused `swath::client::Builder` that must be used
+//~ unused `swath::Builder` that must be used
 //~ unused return value of `TaskError::key` that must be used
 #![deny(unused_must_use)]
 use swath::error::TaskError;
