@@ -49,7 +49,9 @@ impl Drop for Running {
 
 impl Running {
     fn start(cluster: &Cluster, args: &[&str]) -> Self {
-        let mut command = cluster.command(EXE);
+        // Whatever the tests were started to ignore, by `nohup` or in the background of a shell.
+        let mut command = cluster.command("env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", EXE]);
         Self(command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
