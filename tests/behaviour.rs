@@ -154,6 +154,7 @@ macro_rules! suite {
             depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;
             commanded: tasks_that_end_each_others_workers_are_told
                 a_task_that_would_end_the_worker_of_who_waits_for_it_is_told
+                a_task_that_would_restart_all_workers_is_told
                 a_task_that_ends_a_worker_makes_room_for_what_is_awaited_there
                 who_retires_workers_waits_no_longer_than_told
                 a_retired_worker_is_gone_and_nothing_runs_twice a_worker_is_replaced_in_order

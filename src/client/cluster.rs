@@ -95,7 +95,8 @@ impl Client {
     /// it counts against a task, and no death is recorded. [`restart_worker`](Self::restart_worker) replaces one in order.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] in the in-process modes.
+    /// [`Error::Deadlock`] in a task, which would run again and restart them again; [`Error::Unsupported`] in the in-process
+    /// modes.
     pub fn restart(&self) -> Result<()> {
         self.ask(question::Restart).wait()
     }

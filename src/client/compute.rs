@@ -43,6 +43,11 @@ impl Client {
     pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
         self.check_origin()?;
         let pure = self.0.pure.lock();
+        if pure.results.is_empty() && held.is_empty() {
+            // A large graph takes its time, in which other threads submit theirs.
+            drop(pure);
+            return self.checked(Dag::of(roots));
+        }
         // The drop of the last handle of a result, or of its submission, runs other code, so it must not happen under the lock.
         let unused = RefCell::new(Vec::new());
         let known = |node: &Arc<Node>| {
@@ -56,10 +61,14 @@ impl Client {
             unused.borrow_mut().push((submission, output));
             held
         };
-        let any = !(pure.results.is_empty() && held.is_empty());
-        let graph = Dag::with_known(roots, any.then_some(&known));
+        let graph = Dag::with_known(roots, Some(&known));
         drop(pure);
         drop(unused);
+        self.checked(graph)
+    }
+
+    /// Refuses a graph that uses results of another client.
+    fn checked(&self, graph: Dag) -> Result<Dag> {
         let foreign = |handle: &ResultHandle| !Arc::ptr_eq(handle.submission.backend(), &self.0.backend);
         if let Some(handle) = graph.all_held().filter_map(ResultHandle::of).find(foreign) {
             return Err(Error::OtherClient { key: handle.key() });

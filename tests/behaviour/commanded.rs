@@ -221,8 +221,26 @@ pub fn a_task_that_would_end_the_worker_of_who_waits_for_it_is_told(client: &Cli
         let dir = directory();
         let asks = delayed(asks_another).on_worker("worker-0").call(how, path(&dir, "ready"));
         let told = client.submit(&asks).unwrap().result_timeout(LONG).unwrap();
-        assert!(told.starts_with("deadlock") && told.contains("waits for its task this task"), "{how}: {told}");
+        assert!(
+            told.starts_with("deadlock") && told.contains("which waits for this task on worker-1"),
+            "{how}: {told}"
+        );
     }
+}
+
+pub fn a_task_that_would_restart_all_workers_is_told(client: &Client) {
+    fn restarts(file: String) -> String {
+        note(&file, "restarts");
+        current_client().unwrap().restart().unwrap_err().to_string()
+    }
+    if !with_workers(client, 2) {
+        return;
+    }
+    let dir = directory();
+    let file = path(&dir, "runs");
+    let told = client.submit(&delayed(restarts).call(&*file)).unwrap().result_timeout(LONG).unwrap();
+    assert!(told.contains("restart the other workers by name"), "{told}");
+    assert_eq!(notes(&file).len(), 1);
 }
 
 pub fn a_task_that_ends_a_worker_makes_room_for_what_is_awaited_there(client: &Client) {

@@ -174,17 +174,20 @@ pub(crate) fn run_with_cluster(name: &str, options: &StartOptions, program: &[Os
     let heeded = [SIGINT, SIGQUIT, SIGTERM, SIGHUP].into_iter().filter(|n| ignored & (1 << (n - 1)) == 0);
     let mut signals = SignalsInfo::<WithOrigin>::new(heeded)?;
     let served = Served { name: name.to_string(), for_run: true, start: options.clone() };
-    let (_, line) = spawn(&served)?;
+    let (status, line) = spawn(&served)?;
     let ended = match signals.pending().next() {
         // Before there was a program to pass it on to.
         Some(origin) => Ok(128 + origin.signal),
         None => run_and_wait(command(name, program), signals),
     };
-    // What the program gave is told in any case. The cluster may have been stopped meanwhile.
-    if let Err(e) = local::stop(name)
-        && !matches!(e.clone().into(), Failure::NoCluster(_))
+    // What the program gave is told in any case. The cluster may have been stopped meanwhile, and another be there.
+    if local::process(name).ok().flatten() == Some(status.pid)
+        && let Err(e) = local::stop(name)
     {
-        let _ = writeln!(std::io::stderr(), "local-cluster: {e}");
+        match Failure::from(e).of_cluster(name) {
+            Failure::NoCluster(_) => {}
+            failure => drop(failure.tell()),
+        }
     }
     drop(line);
     match ended? {
@@ -222,7 +225,9 @@ fn ignored_signals() -> u64 {
 
 fn command(name: &str, program: &[OsString]) -> Command {
     let mut command = Command::new(&program[0]);
-    command.args(&program[1..]).env("SWATH_CLUSTER", name);
+    // The program may go on in another directory.
+    let path = name.contains('/').then(|| std::path::absolute(name).ok()).flatten();
+    command.args(&program[1..]).env("SWATH_CLUSTER", path.unwrap_or_else(|| name.into()));
     command
 }
 

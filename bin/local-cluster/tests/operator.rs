@@ -353,6 +353,28 @@ fn a_program_that_stops_its_own_cluster_has_its_exit_code_given() {
 }
 
 #[test]
+fn a_run_stops_no_cluster_but_its_own() {
+    let cluster = Cluster::new();
+    let pid = cluster.files().join("default.pid");
+    let script = format!("kill -9 $(cat {}); '{EXE}' start --workers 1 >&2; exit 7", pid.display());
+    let output = cluster.run(&["run", "--start", "--workers", "1", "--", "sh", "-c", &script]);
+    assert_eq!(code(&output), Some(7), "{output:?}");
+    assert!(cluster.run(&["stop"]).status.success(), "the other one is there");
+}
+
+#[test]
+fn a_run_names_its_cluster_wherever_its_program_goes() {
+    let cluster = Cluster::new();
+    let own = path(&cluster.dir, "own");
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    let program = "cd / && test -S \"$SWATH_CLUSTER\"";
+    let args = ["run", "--start", "--workers", "1", "--name", "./here.sock", "--", "sh", "-c", program];
+    let output = cluster.command(EXE).current_dir(&own).args(args).output().unwrap();
+    assert_eq!(code(&output), Some(0), "{output:?}");
+}
+
+#[test]
 fn commands_with_a_time_out_keep_to_it_where_the_cluster_is_stopped() {
     let cluster = Cluster::start_behind(&["--workers", "1"]);
     let client = cluster.connect();

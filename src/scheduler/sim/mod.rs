@@ -349,7 +349,8 @@ impl Sim {
         self.specs[&id.job.number].body(id.index).first().copied().unwrap_or(PLAIN)
     }
 
-    fn dispatch(&mut self) {
+    /// Whether a worker was killed, and perhaps another one has come for it.
+    fn dispatch(&mut self) -> bool {
         let mut commands = Vec::new();
         self.s.dispatch(self.now, &mut commands);
         self.s.validate();
@@ -382,7 +383,9 @@ impl Sim {
                 }
             }
         }
+        let any = !killed.is_empty();
         killed.into_iter().for_each(|worker| self.lose(worker, Loss::Killed));
+        any
     }
 
     fn some_wanted(&mut self) -> Option<(JobId, Vec<u32>)> {
@@ -555,8 +558,8 @@ impl Sim {
             if moved {
                 continue;
             }
-            self.dispatch();
-            if self.workers.iter().any(|w| !w.stopped && !w.inbox.is_empty()) || self.give_up_a_silent_one() {
+            let killed = self.dispatch();
+            if killed || self.workers.iter().any(|w| !w.stopped && !w.inbox.is_empty()) || self.give_up_a_silent_one() {
                 continue;
             }
             match self.s.next_deadline() {

@@ -109,6 +109,7 @@ impl Core {
             let key = if at == last { "this task".to_string() } else { key(step.worker, Some(step.task)) };
             let waits = if n == 0 { "" } else { ", which waits for" };
             match step.is_own {
+                true if at == last => text.push_str(&format!("{waits} this task on {worker}")),
                 true => text.push_str(&format!("{waits} its task {key} on {worker}")),
                 false => text.push_str(&format!("{waits} the end of {worker}, where {key} runs")),
             }

@@ -107,6 +107,11 @@ impl Core {
                 Ok(()) => Answer::Done,
                 Err(why) => Answer::Refused { what: "the number of workers".to_string(), why },
             },
+            Question::Restart if session.is_of_tasks() => Answer::Deadlock(
+                "a task would restart all workers, its own too, and so run again and restart them again. Let the program \
+                 ask, or restart the other workers by name"
+                    .to_string(),
+            ),
             Question::Restart => {
                 self.restart(fx);
                 Answer::Done
