@@ -175,7 +175,8 @@ impl Core {
         let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
         self.owner_ended(owner_of(worker), fx);
-        let since = self.fleet.slots[slot].started();
+        // A set-up that hangs will hang again. One that has said nothing may have been stopped, and the next one not.
+        let since = self.fleet.slots[slot].started().filter(|_| matches!(process.phase, Phase::SettingUp(_)));
         let pause = if expected && !unborn {
             self.fleet.slots[slot].leave();
             Duration::ZERO
