@@ -11,8 +11,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// The `Err` of a task function: its text, its [sources](Error::source), the name of its type, what its `{:?}` prints,
-/// and itself where it was [kept](crate::KeepError). The same in every mode.
+/// The `Err` of a task function: its text, its [sources](Error::source) (the first 64), the name of its type, what its
+/// `{:?}` prints, and itself where it was [kept](crate::KeepError). The same in every mode.
 ///
 /// ```
 /// use std::error::Error;
