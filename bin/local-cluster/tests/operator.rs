@@ -331,9 +331,9 @@ fn an_interrupt_at_the_terminal_comes_to_the_program_of_a_run_once() {
     let counts =
         "n=0; trap 'n=$((n+1))' INT; echo begun; while [ $n = 0 ]; do sleep 0.02; done; sleep 0.3; exit $((40+n))";
     fs::write(&program, counts).unwrap();
-    // A terminal of its own, as `script` makes one.
+    // A terminal of its own, as `script` makes one; its shell gives way to the command, or the interrupt would end the shell.
     let mut command = cluster.command("script");
-    let run = format!("'{EXE}' run --start --workers 1 -- sh '{program}'");
+    let run = format!("exec '{EXE}' run --start --workers 1 -- sh '{program}'");
     command.args(["-qefc", &run, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut running = Running(command.spawn().unwrap_or_else(|e| panic!("script, of util-linux: {e}")));
     let mut lines = running.lines();
