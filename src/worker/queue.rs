@@ -42,9 +42,21 @@ pub(super) struct Place {
     told: AtomicBool,
 }
 
+impl Place {
+    fn is_filled(&self) -> bool {
+        self.reasons.load(Ordering::Relaxed) > 0
+    }
+}
+
 impl Queue {
     pub(super) fn is_running(&self, id: TaskId) -> bool {
         self.running.iter().any(|(running, _)| *running == id)
+    }
+
+    /// Tasks that run, but for those in whose place another one may: they may wait for just that one.
+    fn in_place(&self) -> usize {
+        let is_replaced = |thread: usize| self.places.get(thread).is_some_and(|place| place.is_filled());
+        self.running.iter().filter(|(_, thread)| !is_replaced(*thread)).count()
     }
 
     /// A thread that begins is known by its number from now on.
@@ -122,7 +134,7 @@ impl Worker {
     /// Why the next task may not start for want of memory; none if it may, or if there is none.
     pub(super) fn pause_reason(&self, queue: &Queue) -> Option<Wait> {
         match queue.tasks.front() {
-            Some(task) => self.store.may_start(queue.running.len(), task).err(),
+            Some(task) => self.store.may_start(|| queue.in_place(), task).err(),
             None => {
                 self.store.none_waits();
                 None

@@ -79,3 +79,24 @@ fn what_readers_declare_is_kept_to_before_anything_is_known() {
     let memory = client.memory().unwrap();
     assert_eq!((memory.workers[0].moved, memory.workers[0].pauses), (0, 0), "{memory}");
 }
+
+#[test]
+fn the_tasks_of_a_task_that_holds_much_memory_begin() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(2).memory_limit("200MB").build().unwrap();
+    fn outer(mib: usize) -> u64 {
+        let held = vec![1_u8; mib * MIB];
+        let blocks: Vec<_> = (0..4).map(|i| delayed(sum).call(delayed(block).call(2_usize, i))).collect();
+        let sums = swath::current_client().unwrap().compute(&blocks).unwrap();
+        sums.into_iter().fold(held.len() as u64, u64::wrapping_add)
+    }
+    let wanted = |mib: usize| (0..4).map(|i| sum(block(2, i))).fold((mib * MIB) as u64, u64::wrapping_add);
+    // More than where a worker stops to begin tasks, alone or two together.
+    let one = client.submit(&delayed(outer).call(165)).unwrap();
+    assert_eq!(one.result_timeout(LONG).unwrap(), wanted(165));
+    let two = client.submit_all(&[delayed(outer).call(80), delayed(outer).call(81)]).unwrap();
+    for (future, mib) in two.iter().zip([80, 81]) {
+        assert_eq!(future.result_timeout(LONG).unwrap(), wanted(mib));
+    }
+    assert_eq!(client.deaths().unwrap(), []);
+}

@@ -332,13 +332,13 @@ impl Store {
     }
 
     /// Whether a task that is there may start beside `running` others. If not, results are moved out for it.
-    pub(super) fn may_start(&self, running: usize, task: &Task) -> Result<(), Wait> {
+    pub(super) fn may_start(&self, running: impl FnOnce() -> usize, task: &Task) -> Result<(), Wait> {
         if self.open.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.sample();
         let need = self.state.lock().need(task);
-        self.may_start_needing(running, need)
+        self.may_start_needing(running(), need)
     }
 
     fn may_start_needing(&self, running: usize, need: u64) -> Result<(), Wait> {
