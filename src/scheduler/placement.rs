@@ -372,10 +372,13 @@ impl Scheduler {
     fn clear(&mut self, rule: &Rule) {
         match rule.isolation {
             Isolation::Suspect | Isolation::Culprit if !self.lets_in(rule.isolation) => return,
-            Isolation::Cluster => return self.workers.iter_mut().for_each(|w| w.clearing = true),
+            Isolation::Cluster => {
+                let to_clear = self.workers.iter_mut().filter(|w| !w.waits_alone());
+                return to_clear.for_each(|w| w.clearing = true);
+            }
             _ => {}
         }
-        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
+        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && !w.waits_alone() && rule.allows(&w.spec));
         if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
             w.clearing = true;
         }

@@ -1298,6 +1298,33 @@ fn options_restrict_where_a_task_runs() {
 }
 
 #[test]
+fn the_memory_of_a_task_that_waits_for_its_own_does_not_keep_them_out() {
+    let mut rig = Rig::new(0, 0);
+    let spec = WorkerSpec { name: "w".into(), threads: 2, memory_limit: Some(100), tags: vec![] };
+    rig.s.worker_joined(WorkerId(0), spec);
+    let asks = |n| WireOptions { memory: Some(n), ..WireOptions::default() };
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, asks(60)));
+    rig.submit(2, with(graph(&[&[]], &[0]), 0, asks(90)));
+    let nested = JobId { session: SessionId::of_tasks(WorkerId(0)), number: 3 };
+    let two = with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(50)), 1, asks(50));
+    rig.s.submit(nested, Arc::new(two), rig.now).unwrap();
+    rig.step();
+    assert_eq!(rig.runs[&0].len(), 1, "there is room when it has ended");
+    rig.s.blocked(WorkerId(0), 1);
+    rig.step();
+    let mut ended = 0;
+    while rig.runs[&0].len() > 1 {
+        assert_eq!(rig.runs[&0].len(), 2, "one at a time");
+        let next = rig.runs[&0][1].id;
+        ended += u32::from(next.job == nested);
+        rig.value(0, next);
+    }
+    assert_eq!(ended, 2);
+    rig.s.blocked(WorkerId(0), -1);
+    rig.value(0, task(1, 0));
+}
+
+#[test]
 fn memory_asked_for_fits_and_is_not_starved() {
     let mut rig = Rig::new(0, 1);
     let spec = WorkerSpec { name: "w".into(), threads: 8, memory_limit: Some(100), tags: vec![] };

@@ -339,6 +339,11 @@ impl Worker {
         self.busy() == 0 && self.incoming.is_empty() && self.zombies.is_empty()
     }
 
+    /// Whether only tasks that wait for others are there, one of them isolated: it ends when what it waits for has been let in.
+    pub(super) fn waits_alone(&self) -> bool {
+        self.isolated > 0 && self.busy() == 0
+    }
+
     /// A task is in flight there.
     pub(super) fn enter(&mut self, isolation: Isolation) {
         self.isolated += u32::from(isolation != Isolation::None);
@@ -428,8 +433,11 @@ impl Worker {
         }
     }
 
+    /// Whether there is room for a task that asks for so much memory. Where all that is there waits for others, for that very
+    /// task perhaps, waiting makes no room.
     pub(super) fn fits(&self, memory: u64) -> bool {
-        memory == 0 || self.spec.memory_limit.is_none_or(|limit| self.memory.saturating_add(memory) <= limit)
+        let fits = |limit| self.memory.saturating_add(memory) <= limit || (self.blocked > 0 && self.is_idle());
+        memory == 0 || self.spec.memory_limit.is_none_or(fits)
     }
 
     /// Takes in a value that a task has left with it.

@@ -34,9 +34,6 @@ const FAULTS: &[Fault] = &[
     KillWorker,
     CrashWorker,
     StopWorker,
-    StopWorker,
-    StopWorker,
-    SlowWorker,
     SlowWorker,
     FillWorker,
     Restart,
@@ -44,8 +41,6 @@ const FAULTS: &[Fault] = &[
     KillProgram,
     SlowProgram,
     KillCluster,
-    SlowCluster,
-    SlowCluster,
     SlowCluster,
 ];
 
@@ -136,7 +131,7 @@ impl Actor {
 
     fn hear(&self) -> String {
         // Longer than it waits itself.
-        match self.words.recv_timeout(10000 * LONG) {
+        match self.words.recv_timeout(3 * LONG) {
             Ok(word) => word,
             Err(e) => panic!("process {} gives no answer: {e}", self.child.id()),
         }

@@ -268,7 +268,7 @@ impl Work {
     /// is a failure.
     pub fn check(self, client: &Client, context: &str) -> Result<(), Error> {
         for (future, wanted) in self.futures {
-            let right = match (future.result_timeout(LONG), &wanted) {
+            let right = match (future.result_timeout(2 * LONG), &wanted) {
                 (Ok(found), Value(wanted)) => found == *wanted,
                 (Err(error), Failure(text)) if !is_lost(&error) => {
                     error.task().and_then(|task| task.downcast::<String>()).as_ref() == Some(text)
@@ -279,8 +279,6 @@ impl Work {
             };
             if !right {
                 let (found, state, memory) = (future.result_timeout(LONG), client.explain(&future), client.memory());
-                eprintln!("HANG in {} {}: {context}: {found:?}, not {wanted:?}; {state:?}; {memory:?}; {:?}", std::process::id(), self.what, client.workers());
-                std::thread::sleep(Duration::from_secs(100_000));
                 panic!("{}: {context}: {found:?}, not {wanted:?}; {state:?}; {memory:?}", self.what)
             }
         }

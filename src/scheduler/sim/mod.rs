@@ -1,5 +1,5 @@
 //! A deterministic simulation: workers that answer late and in any order between them, are slow, stop, run out of memory,
-//! die, leave and join, singly or all at once; tasks that fail, hang and ignore cancellation; sessions that release,
+//! die, leave and join, singly or all at once; tasks that fail, hang, ignore cancellation and wait for tasks of their own; sessions that release,
 //! cancel, retry, ask and vanish, those of tasks with their workers. Every step is validated, and in the end every output
 //! must have what a serial evaluation gives, and nothing may be left anywhere.
 #![allow(clippy::unwrap_used)]
@@ -183,18 +183,24 @@ impl Sim {
     }
 
     fn submit(&mut self) {
-        let number = self.jobs.len() as u32;
         let of_task = self.rng.chance(25);
         let session = if of_task {
             SessionId::of_tasks(self.workers[self.rng.below(self.workers.len())].id)
         } else {
             self.sessions[self.rng.below(self.sessions.len())]
         };
-        self.jobs.push(JobId { session, number });
         let open = self.rng.chance(30);
-        let spec = self.describe(number, open);
+        self.submit_of(session, open, !open);
+    }
+
+    /// The number of the new job. If it `uses` others, some of its tasks have outputs of those as inputs.
+    fn submit_of(&mut self, session: SessionId, open: bool, uses: bool) -> u32 {
+        let number = self.jobs.len() as u32;
+        self.jobs.push(JobId { session, number });
+        let spec = self.describe(number, open, uses);
         self.specs.insert(number, spec.clone());
         self.s.submit(self.jobs[number as usize], Arc::new(spec), self.now).unwrap();
+        number
     }
 
     /// A job that is open gets more tasks, unless its session has closed.
@@ -202,7 +208,7 @@ impl Sim {
         let job = self.jobs[number as usize];
         let part = match self.vanished.contains(&job.session) || self.rng.chance(20) {
             true => JobSpec { open, ..JobSpec::default() },
-            false => JobSpec { open, ..self.describe(number, true) },
+            false => JobSpec { open, ..self.describe(number, true, false) },
         };
         self.specs.get_mut(&number).unwrap().append(part.clone());
         self.s.grow(job, part, self.now).unwrap();
@@ -213,13 +219,13 @@ impl Sim {
     }
 
     /// Tasks of a job: all, or of one that is open, more.
-    fn describe(&mut self, number: u32, open: bool) -> JobSpec {
+    fn describe(&mut self, number: u32, open: bool, uses: bool) -> JobSpec {
         let session = self.jobs[number as usize].session;
         let n = 1 + self.rng.below(16) as u32;
         let first = self.specs.get(&number).map_or(0, JobSpec::len) as u32;
         let mut spec = JobSpec { open, fails_fast: self.rng.chance(10), ..JobSpec::default() };
         let claimed: Vec<TaskId> = self.wanted.keys().copied().filter(|id| id.job.session == session).collect();
-        if !claimed.is_empty() && !open {
+        if !claimed.is_empty() && uses {
             for _ in 0..self.rng.below(3) {
                 spec.externals.push(claimed[self.rng.below(claimed.len())]);
             }
@@ -462,9 +468,10 @@ impl Sim {
             106 if self.rng.chance(50) => self.scale(3 - self.fleet),
             // As the supervisor does it: not one whose slot is closed.
             107 if self.workers[at].id.0 % 2 < self.fleet => self.s.worker_staying(self.workers[at].id),
-            92..94 => {
+            92 if self.jobs.len() < 20 => self.nest(at),
+            93 => {
                 let w = &mut self.workers[at];
-                let delta = if w.blocked > 0 { -1 } else { i32::from(!w.running.is_empty()) };
+                let delta = if w.pretended() > 0 { -1 } else { i32::from(!w.running.is_empty()) };
                 w.blocked += delta;
                 self.s.blocked(w.id, delta);
             }
@@ -519,8 +526,9 @@ impl Sim {
         for at in 0..self.workers.len() {
             let w = &mut self.workers[at];
             w.slowness = 0;
-            let blocked = std::mem::take(&mut w.blocked);
-            self.s.blocked(w.id, -blocked);
+            let pretended = w.pretended();
+            w.blocked -= pretended;
+            self.s.blocked(w.id, -pretended);
             w.paused = false;
             self.s.paused(w.id, false);
         }

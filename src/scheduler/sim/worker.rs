@@ -21,6 +21,8 @@ pub(super) struct Running {
     task: RunTask,
     value: u64,
     cancelled: bool,
+    /// The number of a job of its own that it waits for.
+    waits: Option<u32>,
 }
 
 /// A simulated worker and both directions of its socket.
@@ -42,6 +44,11 @@ pub(super) struct SimWorker {
 }
 
 impl SimWorker {
+    /// How many of its tasks are said to wait, and wait for nothing.
+    pub(super) fn pretended(&self) -> i32 {
+        self.blocked - self.running.iter().filter(|r| r.waits.is_some()).count() as i32
+    }
+
     /// Sends back what was to run after these, which give no result, and what was to run after that.
     fn bounce_followers(&mut self, ended: &[TaskId]) {
         let mut ended: Vec<TaskId> =
@@ -223,15 +230,42 @@ impl Sim {
             value = combine(value, found);
         }
         assert_eq!(run.inputs.len(), run.spec.deps(run.id.index).len());
-        w.running.push(Running { task: run, value, cancelled: false });
+        w.running.push(Running { task: run, value, cancelled: false, waits: None });
+    }
+
+    /// One of a worker's running tasks submits a job and waits for all of its outputs.
+    pub(super) fn nest(&mut self, at: usize) {
+        let w = &self.workers[at];
+        let may_wait = |r: &&Running| {
+            let kind = r.task.spec.body(r.task.id.index)[0];
+            r.waits.is_none() && !r.cancelled && kind != HANGS && kind != STUCK
+        };
+        let (id, first) = (w.id, w.running.iter().find(may_wait).map(|r| r.task.id));
+        let Some(task) = first else { return };
+        let number = self.submit_of(SessionId::of_tasks(id), false, false);
+        let w = &mut self.workers[at];
+        w.running.iter_mut().filter(|r| r.task.id == task).for_each(|r| r.waits = Some(number));
+        w.blocked += 1;
+        self.s.blocked(id, 1);
+    }
+
+    /// Whether some outputs of a job are still waited for.
+    fn is_awaited(&self, number: u32) -> bool {
+        self.wanted.iter().any(|(id, heard)| id.job.number == number && heard.is_none())
     }
 
     /// One of a worker's running tasks ends, perhaps.
     pub(super) fn end(&mut self, at: usize) {
-        if self.workers[at].running.is_empty() {
-            return;
+        let may_end = |r: &Running| r.cancelled || r.waits.is_none_or(|number| !self.is_awaited(number));
+        let running = self.workers[at].running.iter().enumerate();
+        let candidates: Vec<usize> = running.filter(|(_, r)| may_end(r)).map(|(position, _)| position).collect();
+        let chosen = self.rng.below(candidates.len());
+        let Some(&position) = candidates.get(chosen) else { return };
+        let w = &mut self.workers[at];
+        if w.running[position].waits.take().is_some() {
+            w.blocked -= 1;
+            self.s.blocked(w.id, -1);
         }
-        let position = self.rng.below(self.workers[at].running.len());
         let running = &self.workers[at].running[position];
         let id = running.task.id;
         let body = running.task.spec.body(id.index).to_vec();

@@ -158,6 +158,29 @@ fn what_a_task_has_submitted_is_not_a_suspect_beside_it() {
 }
 
 #[test]
+fn what_an_isolated_task_waits_for_is_not_held_up_by_the_next_one() {
+    let mut rig = Rig::new(1, 2);
+    rig.submit(1, batch(2));
+    rig.lost(0, &[task(1, 0), task(1, 1)]);
+    rig.join(1, 2);
+    rig.step();
+    assert_eq!(rig.on(1), [0], "the other waits for it");
+    let nested = JobId { session: SessionId::of_tasks(WorkerId(1)), number: 7 };
+    rig.s.submit(nested, Arc::new(batch(40)), rig.now).unwrap();
+    rig.s.blocked(WorkerId(1), 1);
+    rig.step();
+    for n in 0..40 {
+        let inner: Vec<TaskId> = rig.runs[&1].iter().map(|run| run.id).filter(|id| id.job == nested).collect();
+        assert!(!inner.is_empty(), "none runs after {n}");
+        rig.value(1, inner[0]);
+    }
+    rig.s.blocked(WorkerId(1), -1);
+    rig.value(1, task(1, 0));
+    rig.value(1, task(1, 1));
+    assert_eq!(rig.delivered.len(), 42);
+}
+
+#[test]
 fn a_suspect_does_not_join_one_that_waits_for_tasks_of_its_own() {
     let mut rig = Rig::new(1, 2);
     rig.submit(1, batch(2));
