@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use crate::{MIB, block, sum};
+use swath::status::Mode;
 use swath::{Buffer, Client, Delayed, delayed};
 
 fn add(parts: Vec<Buffer<u64>>) -> u64 {
@@ -99,4 +100,20 @@ fn the_tasks_of_a_task_that_holds_much_memory_begin() {
         assert_eq!(future.result_timeout(LONG).unwrap(), wanted(mib));
     }
     assert_eq!(client.deaths().unwrap(), []);
+    // In threads, results that its task has kept take all that results may.
+    fn keeps(n: u64) -> u64 {
+        let client = swath::current_client().unwrap();
+        let blocks: Vec<_> = (0..n).map(|i| delayed(block).call(2_usize, i)).collect();
+        let kept = client.persist(&blocks).unwrap();
+        let more: Vec<_> = (0..n).map(|i| delayed(sum).call(delayed(block).call(2_usize, i))).collect();
+        let sums = client.compute(&more).unwrap();
+        drop(kept);
+        sums.into_iter().fold(0, u64::wrapping_add)
+    }
+    let client = Client::builder().mode(Mode::Threads).threads(2).memory_limit("8MiB").build().unwrap();
+    let three = client.submit_all(&[delayed(keeps).call(6), delayed(keeps).call(7), delayed(keeps).call(8)]).unwrap();
+    for (future, n) in three.iter().zip(6..) {
+        let wanted = (0..n).map(|i| sum(block(2, i))).fold(0, u64::wrapping_add);
+        assert_eq!(future.result_timeout(LONG).unwrap(), wanted);
+    }
 }
