@@ -219,9 +219,8 @@ impl Scheduler {
             Isolation::Worker => return Why::Alone,
             Isolation::Cluster => return Why::AloneEverywhere,
         }
-        let memory = rule.map_or(0, |rule| rule.memory);
-        if memory > 0 && !open.iter().any(|w| w.fits(memory)) {
-            return Why::MemoryAsked { bytes: memory };
+        if let Some(rule) = rule.filter(|rule| !open.iter().any(|w| w.fits(rule))) {
+            return Why::MemoryAsked { bytes: rule.memory };
         }
         if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
             return Why::HeldBack;

@@ -220,11 +220,10 @@ impl Scheduler {
         if !job.dep_range(r.index).is_empty() {
             return self.choose(r, rule, rank);
         }
-        let memory = rule.map_or(0, |rule| rule.memory);
         let leaves = self.leaves(r);
         if stretch.left == 0
             || (stretch.lane, stretch.leaves) != (lane, leaves)
-            || !self.workers[stretch.worker].fits(memory)
+            || rule.is_some_and(|rule| !self.workers[stretch.worker].fits(rule))
         {
             let (worker, left) = self.next_stretch(rule, (job.estimate, rank), leaves, accepting)?;
             *stretch = Stretch { worker, left, lane, leaves };
@@ -275,8 +274,8 @@ impl Scheduler {
 
     pub(super) fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(worker)?;
-        let allowed =
-            rule.is_none_or(|rule| rule.allows(&w.spec) && (rule.memory == 0 || (!w.reserved && w.fits(rule.memory))));
+        let has_room = |rule: &Rule| rule.memory == 0 || ((!w.reserved || rule.nested) && w.fits(rule));
+        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && has_room(rule));
         let isolation = rule.map_or(Isolation::None, |rule| rule.isolation);
         let company = match isolation {
             _ if self.exclusive => false,

@@ -78,7 +78,7 @@ impl Job {
                         memory: options.memory.unwrap_or(0),
                         timed: options.timeout_ms.is_some(),
                         isolation: Isolation::None,
-                        nested: false,
+                        nested: options.memory.is_some() && self.program == Program::TASKS,
                     };
                     if options.priority == 0 && rule == Rule::default() {
                         0

@@ -44,7 +44,7 @@ pub(super) struct Rule {
     /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
     pub(super) timed: bool,
     pub(super) isolation: Isolation,
-    /// Such an isolated task is of a task: another one may wait for it.
+    /// Such a task is isolated or asks for memory, and is of a task: another one may wait for it.
     pub(super) nested: bool,
 }
 

@@ -1316,12 +1316,14 @@ fn the_memory_of_a_task_that_waits_for_its_own_does_not_keep_them_out() {
     while rig.runs[&0].len() > 1 {
         assert_eq!(rig.runs[&0].len(), 2, "one at a time");
         let next = rig.runs[&0][1].id;
-        ended += u32::from(next.job == nested);
+        assert_eq!(next.job, nested);
+        ended += 1;
         rig.value(0, next);
     }
     assert_eq!(ended, 2);
     rig.s.blocked(WorkerId(0), -1);
     rig.value(0, task(1, 0));
+    assert_eq!(rig.runs[&0][0].id, task(2, 0), "of another program, or of this one: only with room");
 }
 
 #[test]

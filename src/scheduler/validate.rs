@@ -297,10 +297,12 @@ impl Scheduler {
             assert_eq!(w.claimed_bytes, claimed, "{name}: what is there to stay");
             assert_eq!(w.exporting, exporting, "{name}: fetches under way");
             assert_eq!(w.asked.len(), exporting as usize, "{name}: times of fetches");
-            if let Some(limit) = w.spec.memory_limit {
-                let waits = w.blocked > 0 || !w.zombies.is_empty();
-                assert!(w.memory <= limit || waits, "{name}: more memory promised than there is");
-            }
+            let of_programs = w.flight.iter().filter(|r| self.jobs[r.job].program != Program::TASKS);
+            let memory: u64 = of_programs.map(|r| self.jobs[r.job].memory(r.index)).sum();
+            assert!(
+                w.spec.memory_limit.is_none_or(|limit| memory <= limit),
+                "{name}: more memory promised than there is"
+            );
         }
     }
 }

@@ -433,11 +433,12 @@ impl Worker {
         }
     }
 
-    /// Whether there is room for a task that asks for so much memory. Where all that is there waits for others, for that very
-    /// task perhaps, waiting makes no room.
-    pub(super) fn fits(&self, memory: u64) -> bool {
-        let fits = |limit| self.memory.saturating_add(memory) <= limit || (self.blocked > 0 && self.is_idle());
-        memory == 0 || self.spec.memory_limit.is_none_or(fits)
+    /// Whether there is room for what a task under this rule asks for. Where all that is there waits for tasks of its own, it may
+    /// be for this one, so that waiting would make no room.
+    pub(super) fn fits(&self, rule: &Rule) -> bool {
+        let is_awaited = || rule.nested && self.blocked > 0 && self.is_idle();
+        let fits = |limit| self.memory.saturating_add(rule.memory) <= limit || is_awaited();
+        rule.memory == 0 || self.spec.memory_limit.is_none_or(fits)
     }
 
     /// Takes in a value that a task has left with it.

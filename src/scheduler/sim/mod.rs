@@ -446,7 +446,10 @@ impl Sim {
                 }
             },
             90 if self.workers.len() < 5 => self.join_any(),
-            91 if self.workers.len() > 1 && self.rng.chance(30) => self.s.worker_retiring(self.workers[at].id),
+            // As the supervisor does it: not one whose tasks wait for their own, which may have nowhere else to run.
+            91 if self.workers.len() > 1 && self.workers[at].blocked == 0 && self.rng.chance(30) => {
+                self.s.worker_retiring(self.workers[at].id);
+            }
             99..102 => {
                 let w = &mut self.workers[at];
                 (w.stopped, w.slowness) = [(true, 0), (false, 90), (false, 0), (false, 0)][self.rng.below(4)];

@@ -247,6 +247,9 @@ impl Sim {
         w.running.iter_mut().filter(|r| r.task.id == task).for_each(|r| r.waits = Some(number));
         w.blocked += 1;
         self.s.blocked(id, 1);
+        if id.0 % 2 < self.fleet {
+            self.s.worker_staying(id);
+        }
     }
 
     /// Whether some outputs of a job are still waited for.
