@@ -1,7 +1,9 @@
 //! What a scheduler mode must be able to do for a client.
 
+use super::calls::{Given, OpenCalls};
 use super::handle::Submission;
 use super::reply::Reply;
+use crate::coordinator;
 use crate::error::Result;
 use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
@@ -112,6 +114,12 @@ pub(crate) trait Backend: Send + Sync {
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()>;
 
     fn progress(&self) -> Progress;
+
+    /// Takes a request about locks, queues and so on. What is to be answered is answered to `open_calls`, where it has been
+    /// noted before.
+    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()>;
+
+    fn open_calls(&self) -> &OpenCalls;
 
     /// Asks about or for workers.
     fn ask(&self, question: Question) -> Reply;

@@ -31,10 +31,12 @@ mod scope;
 mod tests;
 mod time;
 
+use crate::coordinator;
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
+use crate::exec::coordination::LocalCoordination;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::exec::{Checks, on_machine, scattered};
 use crate::fairness::{LAST, Program};
@@ -49,6 +51,7 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
+use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
@@ -112,6 +115,7 @@ pub(crate) struct ThreadPool {
     budget: Option<Arc<Budget>>,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
+    coordination: LocalCoordination,
     no_places: NoPlaces,
     deadlines: Deadlines,
     /// How many runs each thread remembers.
@@ -154,6 +158,7 @@ impl ThreadPool {
             deadlines: Deadlines::default(),
             recorded,
             encodes: checks.encodes,
+            coordination: LocalCoordination::new(false, checks.encodes),
             no_places: NoPlaces::new(checks.strict),
         });
         let mut queue = pool.queue.lock();
@@ -610,6 +615,15 @@ impl Backend for ThreadPool {
         }
     }
 
+    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {
+        self.check_open()?;
+        self.coordination.request(request)
+    }
+
+    fn open_calls(&self) -> &OpenCalls {
+        &self.coordination.calls
+    }
+
     fn ask(&self, question: Question) -> Reply {
         if let Some(reason) = self.origin.reason() {
             return Reply::ready(Err(Error::Closed { reason }));
@@ -675,6 +689,7 @@ impl Backend for ThreadPool {
         };
         self.work.notify_all();
         self.end_watch();
+        self.coordination.close(SHUT_DOWN);
         for job in jobs {
             job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
         }

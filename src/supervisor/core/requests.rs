@@ -69,6 +69,7 @@ impl Core {
                     self.tell_session(session, ToSession::Answer(ticket, answer), fx);
                 }
             }
+            Request::Coordinate(request) => self.coordinate(session, request, fx),
         }
     }
 
@@ -223,6 +224,7 @@ impl Core {
         self.adapts_no_more(session);
         fx.close(session);
         self.scheduler.session_closed(session);
+        self.coordinates_no_more(session, fx);
         let lent = self.loans.end(Borrower::Session(session));
         if session != SessionId::CLIENT {
             // The connection has ended, not the program.
