@@ -81,7 +81,7 @@ const LONGEST: usize = 200;
 /// A name at a client.
 #[derive(Clone)]
 struct Named {
-    /// None, where it has come from another process to where no task runs.
+    /// None, where it has been decoded where no task runs: then it is that of the task that uses it.
     backend: Option<Arc<dyn Backend>>,
     target: Arc<Target>,
 }
@@ -110,11 +110,11 @@ impl Named {
 
     fn start(&self, operation: Operation<Given>, patience: Patience) -> Result<Waiting> {
         let (kind, name) = (self.target.kind, self.name());
-        let Some(backend) = &self.backend else {
+        let Some(backend) = self.backend.clone().or_else(current_backend) else {
             let why = "it has come from another process to where no task runs; ask the client for it by its name";
             return Err(Error::invalid(format!("the {kind} `{name}`"), why));
         };
-        Waiting::start(backend, Target::clone(&self.target), operation, patience)
+        Waiting::start(&backend, Target::clone(&self.target), operation, patience)
     }
 
     /// Asks for what does not wait for others, or is not had then.

@@ -76,7 +76,7 @@ impl<V> Told<V> {
 }
 
 /// What there is of one name.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Listed {
     pub(crate) scope: Scope,
     pub(crate) kind: Kind,

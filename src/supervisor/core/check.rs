@@ -1,6 +1,7 @@
 //! What must be so between events, and when there is nothing left to do. For tests.
 
 use super::fleet::Phase;
+use crate::coordinator::Listed;
 use super::{Core, SessionEnd, session_of};
 
 impl Core {
@@ -64,6 +65,10 @@ impl Core {
         let list = self.coordinator.list();
         let left: Vec<_> = list.iter().filter(|listed| listed.waiting > 0 || !listed.holders.is_empty()).collect();
         assert!(left.is_empty() && self.coordinator.len() == 0, "still held, or waited for: {left:?}");
+    }
+
+    pub(crate) fn coordinated(&self) -> Vec<Listed> {
+        self.coordinator.list()
     }
 
     /// What there is, for a test that fails.

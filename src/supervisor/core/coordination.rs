@@ -1,10 +1,11 @@
 //! Locks, semaphores, events, queues and variables: what sessions ask of the coordinator, and whose names they mean.
 
 use super::{Core, SessionEnd};
-use crate::coordinator::{Answer, By, Caller, Refusal, Request, Scope, Target, Told};
+use crate::coordinator::{Answer, By, Caller, Kind, Listed, Refusal, Request, Scope, Target, Told};
 use crate::ids::SessionId;
 use crate::ipc::payload::Payload;
 use crate::message::ToSession;
+use crate::status::SharedObject;
 use crate::supervisor::effects::Effects;
 
 impl Core {
@@ -35,8 +36,10 @@ impl Core {
         }
         let mut task = by.task;
         while let Some(of) = task {
-            if !of.job.session.is_of_tasks() {
-                return Some(Scope::Program(of.job.session));
+            let program = of.job.session;
+            if !program.is_of_tasks() {
+                // Of one that has left nothing is made any more.
+                return self.has_session(program).then_some(Scope::Program(program));
             }
             task = self.scheduler.parent_of(of);
         }
@@ -54,6 +57,28 @@ impl Core {
             self.coordinator.scope_ended(Scope::Program(session), &mut told);
         }
         self.tell_callers(told, fx);
+    }
+
+    /// What there is, for whoever looks on.
+    pub(super) fn shared_objects<E: Effects>(&self, fx: &E) -> Vec<SharedObject> {
+        let holder = |caller: &Caller| match (self.sessions.ends.get(&caller.session), caller.by.task) {
+            (Some(&SessionEnd::Worker(worker)), Some(task)) => {
+                let process = self.fleet.workers.get(&worker);
+                let key = process.map_or_else(|| "a task".to_string(), |process| self.key(process, task, fx));
+                format!("{key} on {}", self.name_of(worker))
+            }
+            (Some(&SessionEnd::Worker(worker)), None) => format!("a task on {}", self.name_of(worker)),
+            _ => "program".to_string(),
+        };
+        let object = |listed: Listed| SharedObject {
+            kind: listed.kind.name().to_string(),
+            name: listed.name.to_string(),
+            holders: listed.holders.iter().map(holder).collect(),
+            size: listed.size,
+            limit: listed.limit.filter(|_| listed.kind != Kind::Lock),
+            waiting: listed.waiting,
+        };
+        self.coordinator.list().into_iter().map(object).collect()
     }
 
     fn tell_callers<E: Effects>(&mut self, told: Told<Payload>, fx: &mut E) {

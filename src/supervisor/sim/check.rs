@@ -62,7 +62,7 @@ impl World {
         self.core.validate();
         self.core.check_idle();
         self.core.check_released();
-        assert_eq!(self.fx.attachments.len(), 0, "segments are still mapped");
+        assert_eq!(self.fx.attachments.len(), 0, "segments are still mapped; there is {:?}", self.core.coordinated());
         for worker in self.fx.workers.values() {
             assert!(worker.store.is_empty(), "{:?} still holds {:?}", worker.id, worker.store.keys());
             assert!(worker.shared.is_empty(), "{:?} still shares {:?}", worker.id, worker.shared.keys());

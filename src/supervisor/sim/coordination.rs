@@ -17,8 +17,8 @@ const MOST: u64 = 2;
 /// What a session has asked for and has.
 #[derive(Default)]
 pub(super) struct Calls {
-    /// Calls that have not been answered: of what kind, and whether they put something.
-    pub(super) open: BTreeMap<u64, (Kind, Option<u64>)>,
+    /// Calls that have not been answered, and of what kind each is.
+    pub(super) open: BTreeMap<u64, Kind>,
     pub(super) leases: BTreeSet<u64>,
     next: u64,
 }
@@ -48,11 +48,7 @@ impl World {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let ticket = session.calls.next;
         session.calls.next += 1;
-        let put = match &operation {
-            Operation::Put(item) => Some(value_of(item)),
-            _ => None,
-        };
-        session.calls.open.insert(ticket, (target.kind, put));
+        session.calls.open.insert(ticket, target.kind);
         let call = Call { target, operation, patience, by };
         self.ask(id, message::Request::Coordinate(Request::Call { ticket, call }));
     }
@@ -100,7 +96,7 @@ impl World {
     /// A session hears the answer to a call.
     pub(super) fn called(&mut self, id: SessionId, ticket: u64, answer: Answer<Payload>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some((kind, put)) = session.calls.open.remove(&ticket) else {
+        let Some(kind) = session.calls.open.remove(&ticket) else {
             assert!(session.closed, "{id:?} has not called, or has been answered before: {answer:?}");
             return;
         };
@@ -121,7 +117,6 @@ impl World {
                     self.ask(id, message::Request::Coordinate(request));
                 }
             }
-            Answer::Unavailable => drop(put),
             _ => {}
         }
     }
@@ -135,7 +130,7 @@ impl World {
             let leases: Vec<u64> = session.calls.leases.iter().copied().collect();
             let open = session.calls.open.iter();
             let others: Vec<u64> = open
-                .filter(|(_, (kind, _))| !matches!(kind, Kind::Lock | Kind::Semaphore))
+                .filter(|(_, kind)| !matches!(kind, Kind::Lock | Kind::Semaphore))
                 .map(|(ticket, _)| *ticket)
                 .collect();
             leases.into_iter().for_each(|lease| self.let_lease_go(id, lease));
