@@ -40,7 +40,10 @@ fn main() -> Result<()> {
                 return;
             }
             if let Some(worker) = client.workers().unwrap_or_default().get(victim) {
-                assert!(Command::new("kill").args(["-9", &worker.pid.to_string()]).status().is_ok(), "there is no `kill`");
+                assert!(
+                    Command::new("kill").args(["-9", &worker.pid.to_string()]).status().is_ok(),
+                    "there is no `kill`"
+                );
             }
         }
     };

@@ -4,8 +4,8 @@ mod explanation;
 mod shared;
 
 pub use explanation::Explanation;
-pub use shared::SharedObject;
 pub(crate) use explanation::{TaskState, Why};
+pub use shared::SharedObject;
 
 use crate::error::words::words;
 use crate::error::{DeathRecord, LogLine, Result};

@@ -150,7 +150,9 @@ impl Named {
 
     /// The answer is one to something else.
     fn beside<T>(&self) -> Result<T> {
-        Err(Error::Closed { reason: format!("the {} `{}` was answered beside the point", self.target.kind, self.name()) })
+        Err(Error::Closed {
+            reason: format!("the {} `{}` was answered beside the point", self.target.kind, self.name()),
+        })
     }
 
     fn done(&self, got: Result<Got>) -> Result<()> {

@@ -33,7 +33,8 @@ impl<V: Clone> Coordinator<V> {
             let way = self.way_back(key, own)?;
             let mut text = format!("whoever asks for the {kind} `{name}` has it already");
             if let Some((next, others)) = way.split_first() {
-                text = format!("the {kind} `{name}` is held by a task that waits for the {} `{}`", next.kind, next.name);
+                text =
+                    format!("the {kind} `{name}` is held by a task that waits for the {} `{}`", next.kind, next.name);
                 for key in others {
                     text.push_str(&format!(", which is held by one that waits for the {} `{}`", key.kind, key.name));
                 }

@@ -35,10 +35,27 @@ struct Holder {
 
 enum Object<V> {
     /// A lock, or a semaphore.
-    Permits { most: u64, holders: Vec<Holder>, waiting: Line<()> },
-    Event { is_set: bool, waiting: Line<()> },
-    Queue { most: u64, type_name: String, items: VecDeque<V>, getting: Line<()>, putting: Line<V> },
-    Variable { type_name: String, value: Option<V>, waiting: Line<()> },
+    Permits {
+        most: u64,
+        holders: Vec<Holder>,
+        waiting: Line<()>,
+    },
+    Event {
+        is_set: bool,
+        waiting: Line<()>,
+    },
+    Queue {
+        most: u64,
+        type_name: String,
+        items: VecDeque<V>,
+        getting: Line<()>,
+        putting: Line<V>,
+    },
+    Variable {
+        type_name: String,
+        value: Option<V>,
+        waiting: Line<()>,
+    },
 }
 
 /// What a ticket stands for.
@@ -101,12 +118,7 @@ pub(crate) struct Coordinator<V> {
 
 impl<V> Default for Coordinator<V> {
     fn default() -> Self {
-        Self {
-            objects: FxHashMap::default(),
-            places: BTreeMap::new(),
-            blocked: FxHashMap::default(),
-            next: 0,
-        }
+        Self { objects: FxHashMap::default(), places: BTreeMap::new(), blocked: FxHashMap::default(), next: 0 }
     }
 }
 
@@ -256,7 +268,9 @@ impl<V: Clone> Coordinator<V> {
         });
         let holders = waits.flat_map(|(key, object)| object.holders().iter().map(move |holder| (key, holder.caller)));
         holders
-            .filter_map(|(key, caller)| Some((format!("the {} `{}`", key.kind, key.name), caller.session, caller.by.task?)))
+            .filter_map(|(key, caller)| {
+                Some((format!("the {} `{}`", key.kind, key.name), caller.session, caller.by.task?))
+            })
             .collect()
     }
 

@@ -315,7 +315,10 @@ impl<V: Clone> Coordinator<V> {
                 }
                 Object::Queue { most, items, getting, putting, .. } => {
                     assert!(items.is_empty() || getting.is_empty(), "{key:?} has items, and they are waited for");
-                    assert!(items.len() as u64 >= *most || putting.is_empty(), "{key:?} has room, and it is waited for");
+                    assert!(
+                        items.len() as u64 >= *most || putting.is_empty(),
+                        "{key:?} has room, and it is waited for"
+                    );
                     places.extend(callers(getting));
                     places.extend(putting.values().map(|w| (w.caller.session, w.ticket)));
                 }
@@ -401,7 +404,8 @@ impl Seen {
         match step {
             Step::Call { session, run: number, what, patience } => {
                 let session = SessionId(u32::from(session));
-                let caller = if number == 0 { Caller { session, by: By::default() } } else { run(session, number.into()) };
+                let caller =
+                    if number == 0 { Caller { session, by: By::default() } } else { run(session, number.into()) };
                 let ticket = self.desk.next;
                 self.open.insert((session, ticket));
                 self.runs.extend(caller.by.run.map(|run| ((session, ticket), run)));

@@ -81,7 +81,11 @@ impl LocalCoordination {
 fn call_error(key: String, type_name: &str, error: CallError) -> Error {
     match error {
         CallError::Encode { type_name, reason } => Error::Encode { key, type_name, reason },
-        e => Error::Encode { key, type_name: type_name.to_string(), reason: crate::task::call::Fault::Call(e).to_string() },
+        e => Error::Encode {
+            key,
+            type_name: type_name.to_string(),
+            reason: crate::task::call::Fault::Call(e).to_string(),
+        },
     }
 }
 

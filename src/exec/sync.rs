@@ -1,7 +1,7 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
-use super::coordination::LocalCoordination;
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
+use super::coordination::LocalCoordination;
 use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
 use crate::coordinator;
@@ -16,8 +16,8 @@ use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
-use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::reply::Reply;

@@ -540,8 +540,9 @@ impl Backend for Remote {
         self.check_open()?;
         let named = request.names().map(|(target, _)| format!("the {} `{}`", target.kind.name(), target.name));
         let request = request.try_map(|given| match given {
-            Given::New(value, codec) => encode(Some(&self.pool), &value, codec)
-                .map_err(|e| argument_error(e, named.unwrap_or_default(), codec)),
+            Given::New(value, codec) => {
+                encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, named.unwrap_or_default(), codec))
+            }
             Given::Back(LocalValue::Payload(payload)) => Ok(payload),
             // There are none of other processes.
             Given::Back(LocalValue::Value(_)) => Err(Error::Closed { reason: "another client's value".to_string() }),

@@ -31,7 +31,12 @@ impl fmt::Display for SharedObject {
             "lock" if self.size == 0 => f.write_str("free")?,
             "lock" => f.write_str("held")?,
             "semaphore" => write!(f, "{}{} held", self.size, of(self.limit))?,
-            "queue" => write!(f, "{}{}", counted(self.size, "item"), self.limit.map_or(String::new(), |most| format!(", {most} at most")))?,
+            "queue" => write!(
+                f,
+                "{}{}",
+                counted(self.size, "item"),
+                self.limit.map_or(String::new(), |most| format!(", {most} at most"))
+            )?,
             "event" => f.write_str(if self.size > 0 { "set" } else { "not set" })?,
             _ => f.write_str(if self.size > 0 { "has a value" } else { "has no value" })?,
         }
@@ -52,7 +57,10 @@ mod tests {
             let holders = holders.iter().map(|holder| (*holder).to_string()).collect();
             SharedObject { kind: kind.into(), name: "n".into(), holders, size, limit, waiting }.to_string()
         };
-        assert_eq!(told("lock", 1, None, &["work-1 on worker-0"], 2), "lock `n`: held by work-1 on worker-0, 2 waiting");
+        assert_eq!(
+            told("lock", 1, None, &["work-1 on worker-0"], 2),
+            "lock `n`: held by work-1 on worker-0, 2 waiting"
+        );
         assert_eq!(told("semaphore", 1, Some(3), &["program"], 0), "semaphore `n`: 1 of 3 held by program");
         assert_eq!(told("queue", 1, Some(10), &[], 1), "queue `n`: 1 item, 10 at most, 1 waiting");
         assert_eq!(told("event", 0, None, &[], 1), "event `n`: not set, 1 waiting");

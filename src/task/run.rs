@@ -67,9 +67,7 @@ pub(crate) fn hold() -> Option<Held> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let run = match RUNNING.try_with(Cell::take).unwrap_or_default() {
         Running::Nothing => return None,
-        Running::Plain => {
-            Arc::new(Run { number: NEXT.fetch_add(1, Ordering::Relaxed), held: AtomicUsize::new(0) })
-        }
+        Running::Plain => Arc::new(Run { number: NEXT.fetch_add(1, Ordering::Relaxed), held: AtomicUsize::new(0) }),
         Running::Known(run) => run,
     };
     RUNNING.set(Running::Known(Arc::clone(&run)));

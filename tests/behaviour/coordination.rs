@@ -1,15 +1,20 @@
 //! Locks, semaphores, events, queues and variables by name.
 
-use crate::common::{LONG, block_on, directory, is_sync, note, notes, path, until};
+use crate::common::{
+    Clean, LONG, block_on, directory, is_sync, note, notes, path, processes, send_signal, touch, until, wait_for_file,
+};
+use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use std::future::Future as _;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use swath::coordination::{Event, Lock, LockGuard, Queue, Semaphore, Variable};
-use swath::error::CoordinationError;
+use swath::error::{Cause, CoordinationError};
+use swath::task::current_task;
 use swath::{Buffer, Client, Error, Result, current_client, delayed, try_delayed};
 
 /// A wait that is not to bring anything.
@@ -143,7 +148,9 @@ pub fn tasks_find_them_by_name(client: &Client) {
         // In a task of a task, too.
         match n {
             0..10 => Ok(()),
-            n => client.compute(&try_delayed(|n: u64| current_client().expect("in a task").queue("numbers", 50)?.put(n)).call(n - 10)),
+            n => client.compute(
+                &try_delayed(|n: u64| current_client().expect("in a task").queue("numbers", 50)?.put(n)).call(n - 10),
+            ),
         }
     }
     client.compute(&try_delayed(find).map(0..20_u64)).unwrap();
@@ -467,4 +474,159 @@ pub fn a_time_limit_holds(client: &Client) {
     let free = client.lock("free").unwrap();
     free.acquire_timeout(Duration::ZERO).map_or_else(|e| assert!(matches!(e, Error::Timeout { .. })), drop);
     free.acquire_timeout(Duration::MAX).unwrap().release().unwrap();
+}
+
+/// Notes its process, has the lock, and keeps it until the file is there; a second run goes on at once.
+fn hold(lock: Lock, began: String, open: String) -> Result<usize> {
+    let guard = lock.acquire()?;
+    note(&began, std::process::id());
+    let runs = notes(&began).len();
+    if runs == 1 {
+        wait_for_file(&open);
+    }
+    drop(guard);
+    Ok(runs)
+}
+
+fn first_pid(began: &str) -> u32 {
+    until("it runs", || !notes(began).is_empty());
+    notes(began)[0].parse().unwrap()
+}
+
+#[test]
+fn what_a_killed_worker_has_is_free_again() {
+    let _clean = Clean::start();
+    let (client, dir) = (processes(2, 1), directory());
+    let lock = client.lock("lock").unwrap();
+    let [began, open] = ["began", "open"].map(|name| path(&dir, name));
+    let holder = client.submit(&try_delayed(hold).call(lock.clone(), &*began, &*open)).unwrap();
+    let pid = first_pid(&began);
+    let waits = client.submit(&try_delayed(|lock: Lock| lock.acquire().map(drop)).call(lock.clone())).unwrap();
+    assert!(matches!(lock.acquire_timeout(IN_VAIN), Err(Error::Timeout { .. })));
+    send_signal(pid, Signal::SIGKILL);
+    waits.result_timeout(LONG).unwrap();
+    assert_eq!(holder.result_timeout(LONG).unwrap(), 2, "it ran again, and had the lock again");
+    lock.acquire_timeout(LONG).unwrap().release().unwrap();
+}
+
+#[test]
+fn who_waits_in_a_worker_that_is_killed_is_forgotten_and_not_blamed() {
+    fn take(queue: Queue<u64>, began: String) -> Result<u64> {
+        note(&began, std::process::id());
+        queue.get()
+    }
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(2).allowed_deaths(1).forward_output(false).build().unwrap();
+    let (dir, queue) = (directory(), client.queue::<u64>("queue", 10).unwrap());
+    let [takes, began, open] = ["takes", "began", "open"].map(|name| path(&dir, name));
+    let taken = client.submit(&try_delayed(take).call(queue.clone(), &*takes)).unwrap();
+    until("it waits", || !notes(&takes).is_empty());
+    let lock = client.lock("lock").unwrap();
+    let runs = client.submit(&try_delayed(hold).retries(1).call(lock.clone(), &*began, &*open)).unwrap();
+    let pid = first_pid(&began);
+    send_signal(pid, Signal::SIGKILL);
+    // One ran alone there as far as can be seen, and the other did nothing.
+    assert!(matches!(runs.result_timeout(LONG).unwrap_err().task().unwrap().cause(), Cause::WorkerDied(_)));
+    until("it waits again", || notes(&takes).len() == 2);
+    queue.put(7).unwrap();
+    queue.put(8).unwrap();
+    assert_eq!(taken.result_timeout(LONG).unwrap(), 7);
+    assert_eq!((queue.get().unwrap(), queue.len().unwrap()), (8, 0));
+    lock.acquire_timeout(LONG).unwrap().release().unwrap();
+}
+
+#[test]
+fn those_that_wait_for_each_other_when_their_worker_is_killed_go_on() {
+    // All are suspects, since all waited: none of them runs beside another, but they wait for one another.
+    fn meet(here: Event, there: Event, began: String) -> Result<()> {
+        note(&began, std::process::id());
+        let again = notes(&began).len() > 2;
+        if again {
+            here.set()?;
+        }
+        there.wait()
+    }
+    let _clean = Clean::start();
+    let (client, dir) = (processes(1, 2), directory());
+    let began = path(&dir, "began");
+    let [a, b] = ["a", "b"].map(|name| client.event(name).unwrap());
+    let calls = [(&a, &b), (&b, &a)].map(|(here, there)| try_delayed(meet).call(here.clone(), there.clone(), &*began));
+    let futures = client.submit_all(&calls).unwrap();
+    until("both wait", || notes(&began).len() == 2);
+    send_signal(first_pid(&began), Signal::SIGKILL);
+    for future in futures {
+        future.result_timeout(LONG).unwrap();
+    }
+}
+
+#[test]
+fn programs_of_a_cluster_have_names_of_their_own_and_take_them_along() {
+    fn count() -> Result<usize> {
+        current_client().expect("in a task").queue::<u64>("queue", 5)?.len()
+    }
+    fn shared(socket: &Path) -> Vec<String> {
+        let status = swath::local::status(socket).unwrap();
+        let all = status.programs.iter().flat_map(|program| &program.shared);
+        all.map(ToString::to_string).collect()
+    }
+    let _clean = Clean::start();
+    crate::with_cluster(|socket| {
+        let [one, other] = [(); 2].map(|()| Client::connect(socket).unwrap());
+        let guard = one.lock("lock").unwrap().acquire().unwrap();
+        let others = other.lock("lock").unwrap().acquire().unwrap();
+        one.queue::<u64>("queue", 5).unwrap().put(1).unwrap();
+        // Of the same name and another type: it is another program's.
+        other.variable::<u8>("variable").unwrap().set(1).unwrap();
+        one.variable::<String>("variable").unwrap().set("text".to_string()).unwrap();
+        assert_eq!(one.compute(&try_delayed(count).call()).unwrap(), 1);
+        assert_eq!(other.compute(&try_delayed(count).call()).unwrap(), 0);
+        drop(others);
+        let dir = directory();
+        let [began, open] = ["began", "open"].map(|name| path(&dir, name));
+        let holds = other.submit(&try_delayed(hold).call(other.lock("lock").unwrap(), &*began, &*open)).unwrap();
+        first_pid(&began);
+        let there = shared(socket);
+        assert!(there.contains(&"lock `lock`: held by program".to_string()), "{there:?}");
+        assert!(there.contains(&"queue `queue`: 1 item, 5 at most".to_string()), "{there:?}");
+        assert!(
+            there.iter().any(|line| line.starts_with("lock `lock`: held by hold-") && line.contains(" on worker-")),
+            "{there:?}"
+        );
+        // It leaves with a lock, and without a word.
+        std::mem::forget(guard);
+        drop(one);
+        until("it has gone", || shared(socket).iter().all(|line| !line.starts_with("queue `queue`: 1 item")));
+        touch(&open);
+        assert_eq!(holds.result_timeout(LONG).unwrap(), 1);
+        drop(other);
+        until("all have gone", || shared(socket).is_empty());
+    });
+}
+
+#[test]
+fn a_task_that_retires_the_worker_of_who_waits_for_its_lock_is_told() {
+    fn retire(lock: Lock, began: String) -> Result<String> {
+        let _guard = lock.acquire()?;
+        note(&began, current_task().expect("in a task").worker);
+        until("the other waits", || notes(&began).len() == 2);
+        let other = notes(&began)[1].clone();
+        // By then it may not wait yet.
+        match current_client().expect("in a task").retire(&[other]) {
+            Err(Error::Deadlock { reason }) => Ok(reason),
+            other => Ok(format!("{other:?}")),
+        }
+    }
+    fn want(lock: Lock, began: String) -> Result<()> {
+        until("the other has it", || !notes(&began).is_empty());
+        note(&began, current_task().expect("in a task").worker);
+        lock.acquire().map(drop)
+    }
+    let _clean = Clean::start();
+    let (client, dir) = (processes(2, 1), directory());
+    let (lock, began) = (client.lock("lock").unwrap(), path(&dir, "began"));
+    let retires = client.submit(&try_delayed(retire).call(lock.clone(), &*began)).unwrap();
+    let wants = client.submit(&try_delayed(want).call(lock, &*began)).unwrap();
+    let reason = retires.result_timeout(LONG).unwrap();
+    assert!(reason.contains("which waits for the lock `lock`, which this task on worker-"), "{reason}");
+    wants.result_timeout(LONG).unwrap();
 }

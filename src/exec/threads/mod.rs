@@ -24,6 +24,7 @@
 
 mod cancelled;
 mod deadlines;
+mod explain;
 mod job;
 mod queue;
 mod scope;
@@ -49,10 +50,10 @@ use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Explanation, Mode, Progress, Why};
+use crate::status::{Explanation, Mode, Progress};
 use crate::submission::Again;
-use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
@@ -648,23 +649,7 @@ impl Backend for ThreadPool {
         if let Some(reason) = self.origin.reason() {
             return Reply::ready(Err(Error::Closed { reason }));
         }
-        let key = submission.label(index).key();
-        // Not looked at under the lock: it may be the last handle of the job, with the values in that.
-        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
-        let why = if submission.is_done(index) {
-            Why::DoneHere
-        } else if let Some(job) = job {
-            let id = job.outputs.get(index as usize).copied().unwrap_or(index);
-            match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
-                0 => {
-                    let before = self.queue.lock().graphs.before(&job, job.priority(id));
-                    Why::ReadyHere { threads: self.threads, before }
-                }
-                missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
-            }
-        } else {
-            Why::EndingHere
-        };
+        let (key, why) = (submission.label(index).key(), self.why(submission, index));
         Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
     }
 

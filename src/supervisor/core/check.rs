@@ -1,8 +1,8 @@
 //! What must be so between events, and when there is nothing left to do. For tests.
 
 use super::fleet::Phase;
-use crate::coordinator::Listed;
 use super::{Core, SessionEnd, session_of};
+use crate::coordinator::Listed;
 
 impl Core {
     /// Panics with a clear text if anything in the state contradicts anything else.
