@@ -592,9 +592,9 @@ fn programs_of_a_cluster_have_names_of_their_own_and_take_them_along() {
             there.iter().any(|line| line.starts_with("lock `lock`: held by hold-") && line.contains(" on worker-")),
             "{there:?}"
         );
-        // It leaves with a lock, and without a word.
-        std::mem::forget(guard);
+        // It leaves with a lock, without a word of that.
         drop(one);
+        drop(guard);
         until("it has gone", || shared(socket).iter().all(|line| !line.starts_with("queue `queue`: 1 item")));
         touch(&open);
         assert_eq!(holds.result_timeout(LONG).unwrap(), 1);
