@@ -26,8 +26,9 @@
 //! # Waiting
 //! First come, first served. What waits has four forms: `x()` waits for as long as it takes, `try_x()` not at all,
 //! `x_timeout(d)` until the time is over, and `x_async()` costs no thread and may be dropped at any time, as time limits of async
-//! runtimes do: what was on its way then goes back. A task that waits gives its place in the pool to another one meanwhile, as one
-//! that waits for tasks of its own. One that is cancelled, or over its time limit, waits no more: it is told so with an error,
+//! runtimes do: what was on its way then goes back. A task that waits gives its place in the pool to another one, as one that
+//! waits for tasks of its own. That costs its process a thread, so it does so after half a millisecond, and later, the more do so
+//! already: hundreds of tasks can wait, but have thousands wait for nothing but their inputs. One that is cancelled, or over its time limit, waits no more: it is told so with an error,
 //! for which [`is_cancelled`](crate::Error::is_cancelled) is true.
 //!
 //! Waiting for oneself is [`Error::Deadlock`](crate::Error::Deadlock), and nobody waits: a lock that the same run of a task has

@@ -40,6 +40,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
@@ -57,6 +58,11 @@ pub(crate) trait Uplink: Send + Sync {
     /// The same for a request about locks, queues and so on, of a thread that holds no lock.
     fn coordinate(&self, request: coordinator::Request<Payload>) -> Result<()> {
         self.send(Request::Coordinate(request))
+    }
+
+    /// As [`Backend::pass`].
+    fn pass(&self, time: Duration) {
+        std::thread::park_timeout(time);
     }
 
     /// Ends the connection, and what it was for; waits for that.
@@ -419,6 +425,10 @@ impl Backend for Remote {
         if !self.origin.is_elsewhere() {
             self.uplink.poll();
         }
+    }
+
+    fn pass(&self, time: Duration) {
+        self.uplink.pass(time);
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {

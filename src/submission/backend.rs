@@ -15,6 +15,7 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What to do with the results of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,12 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Does what brings results, for a thread that waits for some and holds no lock.
     fn poll(&self) {}
+
+    /// Has the thread of a task wait for a moment, at most that long, in its own place: for what comes to this process, and
+    /// for whoever wakes it. It holds no lock.
+    fn pass(&self, time: Duration) {
+        std::thread::park_timeout(time);
+    }
 
     /// Starts running a graph.
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>>;

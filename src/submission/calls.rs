@@ -7,7 +7,7 @@ use super::backend::Backend;
 use super::context::current_backend;
 use super::handle::LocalValue;
 use super::reply::Reply;
-use super::waiter::{Waiter, wait_polling, waited_in_vain};
+use super::waiter::{Waiter, wait_in_place, wait_polling, waited_in_vain};
 use crate::coordinator::{Answer, By, Call, Kind, Operation, Patience, Refusal, Request, Target};
 use crate::error::name::TaskName;
 use crate::error::{Cause, CoordinationError, Error, Result, TaskError};
@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,32 @@ fn tell(backend: &dyn Backend, request: Request<Given>) {
     }
 }
 
+/// A task of this process that waits, and has given its place to another one, which costs a thread.
+struct Aside;
+
+/// How many there are.
+static ASIDE: AtomicUsize = AtomicUsize::new(0);
+
+impl Aside {
+    fn new() -> Self {
+        ASIDE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// How long one more waits before: long enough for an answer, and longer, the more there are. So it is hundreds at most
+    /// that wait for a lock, and not as many as there are tasks, but whatever is waited for has its turn.
+    fn pause() -> Duration {
+        let others = ASIDE.load(Ordering::Relaxed) as u64;
+        Duration::from_micros(500 + 10 * others * others)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        ASIDE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A call that has not been answered.
 pub(crate) struct Waiting {
     backend: Arc<dyn Backend>,
@@ -180,18 +206,19 @@ impl Waiting {
     fn wait_until(mut self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<Got> {
         let Some(reply) = self.reply.clone() else { return Err(waited_in_vain(timeout)) };
         let mut answer = None;
-        let mut come = |deadline| {
-            let polled = || {
-                answer = reply.poll_or(Waiter::here);
-                answer.is_some()
-            };
-            wait_polling(deadline, || self.backend.poll(), polled)
+        let mut come = || {
+            answer = reply.poll_or(Waiter::here);
+            answer.is_some()
         };
-        let late = !come(deadline) && deadline.is_some();
-        if late {
-            tell(&*self.backend, Request::Forget { ticket: self.ticket });
-            // What comes now is that nothing comes, or what was on its way.
-            come(None);
+        let mut late = false;
+        if !self.comes_soon(deadline, &mut come) {
+            let _aside = self.held.as_ref().map(|_| Aside::new());
+            late = !wait_polling(deadline, || self.backend.poll(), &mut come) && deadline.is_some();
+            if late {
+                tell(&*self.backend, Request::Forget { ticket: self.ticket });
+                // What comes now is that nothing comes, or what was on its way.
+                wait_polling(None, || self.backend.poll(), come);
+            }
         }
         // So that the value is the caller's alone.
         drop(reply);
@@ -203,6 +230,15 @@ impl Waiting {
             Some(answer) => self.answered(answer),
             None => Err(waited_in_vain(timeout)),
         }
+    }
+
+    /// Waits for a moment in the place of the task that calls, if it is one.
+    fn comes_soon(&self, deadline: Option<Instant>, come: impl FnMut() -> bool) -> bool {
+        let until = match self.held {
+            Some(_) => Instant::now() + Aside::pause(),
+            None => return false,
+        };
+        wait_in_place(deadline.map_or(until, |at| at.min(until)), |time| self.backend.pass(time), come)
     }
 
     /// It has been answered.

@@ -65,7 +65,7 @@ impl<T: Clone> Reply<T> {
         let mut waiter = Some(waiter());
         let answer = match &mut *self.0.lock() {
             ReplyState::Waiting(waiters) => {
-                if let Some(new) = waiter.take_if(|new| !waiters.iter().any(|other| other.wakes_as(new))) {
+                if let Some(new) = waiter.take_if(|new| !waiters.iter().any(|other| other.is_same(new))) {
                     waiters.push(new);
                 }
                 None

@@ -192,5 +192,9 @@ impl remote::Uplink for TaskUplink {
         Ok(())
     }
 
+    fn pass(&self, time: Duration) {
+        self.0.pass(time);
+    }
+
     fn close(&self) {}
 }

@@ -1,6 +1,7 @@
 """Runs steps on Dask's Lock, Semaphore, Event, Queue and Variable, and prints what each gives."""
 
 import json
+import logging
 import sys
 
 import distributed
@@ -56,6 +57,8 @@ def in_a_task(kind, name, limit, call, value):
 
 
 def main():
+    # Whoever waits too long is told; the scheduler need not say so, too.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     programs = json.load(sys.stdin)
     results = []
     with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as client:
