@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use swath::coordination::{Lock, Queue};
-//! use swath::{Client, delayed};
+//! use swath::{Client, try_delayed};
 //!
 //! fn work(n: u64, found: Queue<u64>, disk: Lock) -> swath::Result<()> {
 //!     let _one_at_a_time = disk.acquire()?; // released when it is dropped
@@ -11,9 +11,9 @@
 //!
 //! let client = Client::local(2, 1, "512MB")?;
 //! let (found, disk) = (client.queue::<u64>("found", 100)?, client.lock("disk")?);
-//! let calls: Vec<_> = (0..4).map(|n| delayed(|n, q, l| work(n, q, l).expect("done")).call(n, &found, &disk)).collect();
+//! let calls: Vec<_> = (0..4).map(|n| try_delayed(work).call(n, found.clone(), disk.clone())).collect();
 //! client.compute(&calls)?;
-//! let sum: u64 = (0..4).map(|_| found.get().expect("there")).sum();
+//! let sum = (0..4).map(|_| found.get()).sum::<swath::Result<u64>>()?;
 //! assert_eq!(sum, 0 + 1 + 4 + 9);
 //! # Ok::<(), swath::Error>(())
 //! ```
