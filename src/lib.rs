@@ -50,6 +50,8 @@ pub mod bag;
 mod bytes;
 pub mod client;
 pub mod collection;
+pub mod coordination;
+mod coordinator;
 mod daemon;
 pub mod delayed;
 pub mod error;

@@ -1,9 +1,11 @@
 //! What users see of a client, its workers, and a cluster.
 
 mod explanation;
+mod shared;
 
 pub use explanation::Explanation;
 pub(crate) use explanation::{TaskState, Why};
+pub use shared::SharedObject;
 
 use crate::error::words::words;
 use crate::error::{DeathRecord, LogLine, Result};
@@ -235,7 +237,7 @@ impl fmt::Display for ClusterStatus {
     }
 }
 
-/// A line for the program, and one for each worker.
+/// A line for the program, and one for each worker, lock, queue and so on.
 impl fmt::Display for ProgramStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (sessions, deaths) = (self.sessions as u64, self.deaths.len() as u64);
@@ -243,7 +245,8 @@ impl fmt::Display for ProgramStatus {
         if deaths > 0 {
             write!(f, ", {}", counted(deaths, "dead worker"))?;
         }
-        self.workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))
+        self.workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))?;
+        self.shared.iter().try_for_each(|object| write!(f, "\n  {object}"))
     }
 }
 
@@ -263,6 +266,8 @@ pub struct ProgramStatus {
     pub workers: Vec<WorkerInfo>,
     /// Workers that died, oldest first.
     pub deaths: Vec<DeathRecord>,
+    /// The locks, semaphores, events, queues and variables that are there, by kind and name.
+    pub shared: Vec<SharedObject>,
 }
 
 /// The last words of one process.

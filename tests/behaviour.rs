@@ -7,6 +7,7 @@ mod behaviour {
     pub mod chains;
     pub mod commanded;
     pub mod concurrent;
+    pub mod coordination;
     pub mod decoded;
     pub mod depth;
     pub mod errors;
@@ -159,6 +160,12 @@ macro_rules! suite {
                 who_retires_workers_waits_no_longer_than_told
                 a_retired_worker_is_gone_and_nothing_runs_twice a_worker_is_replaced_in_order
                 what_does_not_end_in_time_is_restarted_and_blamed_on_nobody the_number_of_workers_follows_the_load;
+            coordination: a_lock_is_had_by_one_at_a_time a_semaphore_is_had_by_so_many an_event_wakes_all
+                a_queue_keeps_order_and_pushes_back a_variable_has_one_value large_values_and_values_with_handles
+                tasks_find_them_by_name bad_names_and_numbers_are_refused of_another_type_or_number_is_an_error
+                waiting_for_oneself_is_an_error waiting_in_a_circle_is_an_error a_thousand_async_waiters_cost_no_thread
+                what_is_on_its_way_to_a_dropped_future_goes_back who_fails_lets_go what_a_run_has_ends_with_it
+                who_is_cancelled_waits_no_more who_waits_gives_its_place_away a_closed_client_is_told a_time_limit_holds;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };
@@ -198,6 +205,8 @@ mod threads_that_encode {
         large: long_chain wide_graph large_values buffers buffers_in_structures;
         maps: of_many_items values_that_cannot_be_copied values_of_all_lengths;
         state: built_once_in_each_process built_with_tasks;
+        coordination: a_lock_is_had_by_one_at_a_time a_queue_keeps_order_and_pushes_back a_variable_has_one_value
+            large_values_and_values_with_handles tasks_find_them_by_name;
     }
 }
 

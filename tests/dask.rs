@@ -4,6 +4,7 @@
 mod common;
 mod dask {
     pub mod bag;
+    pub mod coordination;
     pub mod files;
     pub mod python;
 }

@@ -66,6 +66,14 @@ fn wordcount_and_records_give_the_known_answers_in_every_mode() {
 }
 
 #[test]
+fn coordination_counts_right_though_workers_are_killed() {
+    let output = succeed(&mut example("coordination"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("200 seen, 200 counted, "), "{text}");
+    assert!(!text.contains(" 0 workers killed"), "{text}");
+}
+
+#[test]
 fn flights_gives_the_known_answers_in_every_mode() {
     for mode in ["sync", "threads", "processes"] {
         let output = succeed(example("flights").args(["--mode", mode, "--json"]));

@@ -281,7 +281,7 @@ impl Client {
         }
     }
 
-    fn backend(&self) -> Arc<dyn Backend> {
+    pub(crate) fn backend(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.0.backend)
     }
 

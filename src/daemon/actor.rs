@@ -188,6 +188,7 @@ impl Daemon {
                     unfinished: 0,
                     workers: Vec::new(),
                     deaths: Vec::new(),
+                    shared: Vec::new(),
                 })
                 .collect(),
         }

@@ -94,6 +94,7 @@ async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, L
         if let Ok(Some(overview)) = supervisor.send(Snapshot).await {
             (program.workers, program.deaths) = (overview.workers, overview.deaths);
             program.unfinished = overview.unfinished;
+            program.shared = overview.shared;
             logs.extend(overview.logs.into_iter().map(|mut line| {
                 line.worker = format!("{}/{}", program.program, line.worker);
                 (program.build.clone(), line)

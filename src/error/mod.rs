@@ -1,5 +1,6 @@
 //! What can go wrong, and what the caller is told.
 
+mod coordination;
 pub(crate) mod death;
 pub(crate) mod file;
 pub(crate) mod name;
@@ -10,6 +11,7 @@ pub(crate) mod task;
 pub(crate) mod words;
 
 pub use crate::task::backtrace::TaskBacktrace;
+pub use coordination::CoordinationError;
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
 pub use printed::{LogLine, OutputStream};
@@ -135,6 +137,9 @@ pub enum Error {
         /// What happened, and what to change.
         reason: String,
     },
+    /// A lock, semaphore, event, queue or variable is not what the caller takes it for.
+    #[error(transparent)]
+    Coordination(#[from] CoordinationError),
     /// A file cannot be listed, or not be used as asked.
     #[error(transparent)]
     File(#[from] FileError),

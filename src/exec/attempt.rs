@@ -1,6 +1,7 @@
 //! What the modes of this process do with one task: attempts with retries and a time limit, each recorded, and the
 //! error that says what failed.
 
+use super::coordination::LocalCoordination;
 use crate::error::{Cause, ReturnedError, TaskError};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
@@ -15,6 +16,7 @@ use crate::task::context;
 use crate::task::encode::across;
 use crate::task::function::{Argument, CallError, Passing, Record};
 use crate::task::parts::Parts;
+use crate::task::run;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ pub(super) struct GraphTask<'a> {
     pub(super) worker: &'a Arc<str>,
     /// Whether values are encoded and decoded again, as between processes.
     pub(super) encodes: bool,
+    /// Where a run has what ends with it.
+    pub(super) coordination: &'a LocalCoordination,
 }
 
 /// The inputs of a task, in a mode's store of results. Each is the result of another task, named by that task's number.
@@ -131,13 +135,16 @@ fn attempt(
     }
     let token = task.begin(*now);
     let mut used = 0;
-    let result = context::with_deadline(deadline.map(|(by, _)| by), || {
-        evaluate(task, &mut || {
-            let input = refs[used];
-            used += 1;
-            if last { inputs.take(input) } else { inputs.copy(input) }
+    let run = || {
+        context::with_deadline(deadline.map(|(by, _)| by), || {
+            evaluate(task, &mut || {
+                let input = refs[used];
+                used += 1;
+                if last { inputs.take(input) } else { inputs.copy(input) }
+            })
         })
-    });
+    };
+    let result = run::run(run, |run| task.coordination.run_ended(run));
     let late = began.filter(|(limit, _, began)| began.elapsed() > *limit).map(|(limit, ..)| Failed::Late(limit));
     let late = match limit {
         Some((limit, _)) if !inputs.end() => Some(Failed::GivenUp(limit)),

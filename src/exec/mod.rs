@@ -2,6 +2,7 @@
 
 mod attempt;
 mod budget;
+mod coordination;
 mod queries;
 pub(crate) mod sync;
 pub(crate) mod threads;

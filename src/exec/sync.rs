@@ -1,8 +1,10 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
+use super::coordination::LocalCoordination;
 use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
+use crate::coordinator;
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
@@ -15,6 +17,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::reply::Reply;
@@ -40,6 +43,7 @@ pub(crate) struct SyncExecutor {
     closed: AtomicBool,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
+    coordination: LocalCoordination,
     no_places: NoPlaces,
     origin: Origin,
 }
@@ -103,6 +107,7 @@ impl SyncExecutor {
             total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             encodes: checks.encodes,
+            coordination: LocalCoordination::new(true, checks.encodes),
             no_places: NoPlaces::new(checks.strict),
             origin: Origin::here(),
         })
@@ -190,7 +195,8 @@ impl SyncExecutor {
             return ResultHandle::of(held).map_or_else(|| Err(cancelled(&held.label())), |handle| result_of(&handle));
         }
         let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
-        let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes };
+        let coordination = &self.coordination;
+        let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes, coordination };
         execute(&task, &mut Results { graph, id, uses, done }, now)
     }
 }
@@ -313,6 +319,15 @@ impl Backend for SyncExecutor {
         }
     }
 
+    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {
+        self.check_open()?;
+        self.coordination.request(request)
+    }
+
+    fn open_calls(&self) -> &OpenCalls {
+        &self.coordination.calls
+    }
+
     fn ask(&self, question: Question) -> Reply {
         if let Some(reason) = self.origin.reason() {
             return Reply::ready(Err(Error::Closed { reason }));
@@ -331,6 +346,7 @@ impl Backend for SyncExecutor {
 
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Release);
+        self.coordination.close(SHUT_DOWN);
     }
 
     fn is_closed(&self) -> bool {

@@ -7,6 +7,7 @@ mod packed;
 pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
+use crate::coordinator;
 use crate::error::LogLine;
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
@@ -199,6 +200,8 @@ pub(crate) enum Request {
         ticket: u64,
         question: Question,
     },
+    /// About locks, queues and so on.
+    Coordinate(coordinator::Request<Payload>),
 }
 
 /// Supervisor to client.
@@ -206,6 +209,8 @@ pub(crate) enum Request {
 pub(crate) enum ToSession {
     Deliveries(Vec<Delivery>),
     Answer(u64, Answer),
+    /// To a call about locks, queues and so on.
+    Called(u64, coordinator::Answer<Payload>),
     Return(Vec<(SegmentId, u32)>),
     /// These were with another program that has left, and may still read them.
     Abandon(Vec<SegmentId>),

@@ -6,6 +6,7 @@
 mod failure;
 pub(crate) mod map;
 
+use crate::coordinator;
 use crate::error::{Cause, Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
@@ -14,6 +15,7 @@ use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::fork::Origin;
+use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
 use crate::message::question::{Ask, Explain};
@@ -23,7 +25,8 @@ use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
-use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
+use crate::submission::calls::{Given, OpenCalls};
+use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::handle::{SHUT_DOWN, cancelled, closed, not_started};
 use crate::submission::reply::Reply;
 use crate::submission::task_map::{Dropped, IndexRanges, TaskMap};
@@ -37,6 +40,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
@@ -50,6 +54,16 @@ pub(crate) trait Uplink: Send + Sync {
 
     /// Takes in messages of the supervisor, for a thread that waits for one and holds no lock.
     fn poll(&self) {}
+
+    /// The same for a request about locks, queues and so on, of a thread that holds no lock.
+    fn coordinate(&self, request: coordinator::Request<Payload>) -> Result<()> {
+        self.send(Request::Coordinate(request))
+    }
+
+    /// As [`Backend::pass`].
+    fn pass(&self, time: Duration) {
+        std::thread::park_timeout(time);
+    }
 
     /// Ends the connection, and what it was for; waits for that.
     fn close(&self);
@@ -143,6 +157,7 @@ pub(crate) struct Remote {
     pub(crate) next_number: AtomicU32,
     replies: Mutex<FxHashMap<u64, Reply>>,
     next_ticket: AtomicU64,
+    calls: OpenCalls,
     pub(crate) total: AtomicU64,
     pub(crate) counters: Counters,
     closed: Mutex<Option<Closing>>,
@@ -166,6 +181,7 @@ impl Remote {
             next_number: AtomicU32::new(0),
             replies: Mutex::default(),
             next_ticket: AtomicU64::new(0),
+            calls: OpenCalls::default(),
             total: AtomicU64::new(0),
             counters: Counters::default(),
             closed: Mutex::new(None),
@@ -202,6 +218,7 @@ impl Remote {
                     reply.set(Ok(answer));
                 }
             }
+            ToSession::Called(ticket, answer) => self.calls.answer(ticket, answer.map(LocalValue::Payload)),
             ToSession::Abandon(segments) => self.pool.abandon(&segments),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, deliveries)| self.pool.returned(id, deliveries));
@@ -298,6 +315,7 @@ impl Remote {
         for reply in replies.into_values() {
             reply.set(Err(closing.error()));
         }
+        self.calls.close(&closing.error());
     }
 
     pub(crate) fn job(&self, number: u32) -> JobId {
@@ -407,6 +425,10 @@ impl Backend for Remote {
         if !self.origin.is_elsewhere() {
             self.uplink.poll();
         }
+    }
+
+    fn pass(&self, time: Duration) {
+        self.uplink.pass(time);
     }
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
@@ -522,6 +544,24 @@ impl Backend for Remote {
             failed: self.counters.failed.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
         }
+    }
+
+    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {
+        self.check_open()?;
+        let named = request.names().map(|(target, _)| format!("the {} `{}`", target.kind.name(), target.name));
+        let request = request.try_map(|given| match given {
+            Given::New(value, codec) => {
+                encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, named.unwrap_or_default(), codec))
+            }
+            Given::Back(LocalValue::Payload(payload)) => Ok(payload),
+            // There are none of other processes.
+            Given::Back(LocalValue::Value(_)) => Err(Error::Closed { reason: "another client's value".to_string() }),
+        })?;
+        self.uplink.coordinate(request)
+    }
+
+    fn open_calls(&self) -> &OpenCalls {
+        &self.calls
     }
 
     fn ask(&self, question: Question) -> Reply {

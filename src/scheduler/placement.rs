@@ -283,7 +283,7 @@ impl Scheduler {
             Isolation::Suspect | Isolation::Culprit => self.lets_in(isolation),
             Isolation::Cluster => self.workers.iter().all(Worker::is_idle),
         };
-        (company && w.accepting() && allowed && w.admits(rule)).then_some(w)
+        (company && w.accepting() && allowed && w.admits(rule, self.calm)).then_some(w)
     }
 
     /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room

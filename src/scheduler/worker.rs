@@ -326,11 +326,11 @@ impl Worker {
 
     /// Whether a task may join what is in flight: one that is isolated, or one beside it.
     ///
-    /// A task that waits for tasks of its own does not count: those may be the ones to be let in.
-    pub(super) fn admits(&self, rule: Option<&Rule>) -> bool {
+    /// A task that waits for others does not count: those may be the ones to be let in. `calm`: nothing runs in any worker.
+    pub(super) fn admits(&self, rule: Option<&Rule>, calm: bool) -> bool {
         match rule.filter(|rule| rule.is_isolated()) {
             None => !self.clearing && (self.isolated == 0 || self.busy() == 0),
-            Some(rule) => self.is_idle() && (self.isolated == 0 || rule.nested),
+            Some(rule) => self.is_idle() && (self.isolated == 0 || rule.nested || calm),
         }
     }
 
@@ -416,7 +416,7 @@ impl Worker {
 
     /// Whether one more task of this length may be sent ahead of its inputs.
     pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration) -> bool {
-        let welcome = self.accepting() && self.admits(None) && self.can_queue();
+        let welcome = self.accepting() && self.admits(None, false) && self.can_queue();
         welcome && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
     }
 

@@ -1,7 +1,9 @@
 //! What a scheduler mode must be able to do for a client.
 
+use super::calls::{Given, OpenCalls};
 use super::handle::Submission;
 use super::reply::Reply;
+use crate::coordinator;
 use crate::error::Result;
 use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
@@ -13,6 +15,7 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What to do with the results of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,12 @@ pub(crate) trait Backend: Send + Sync {
     /// Does what brings results, for a thread that waits for some and holds no lock.
     fn poll(&self) {}
 
+    /// Has the thread of a task wait for a moment, at most that long, in its own place: for what comes to this process, and
+    /// for whoever wakes it. It holds no lock.
+    fn pass(&self, time: Duration) {
+        std::thread::park_timeout(time);
+    }
+
     /// Starts running a graph.
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>>;
 
@@ -112,6 +121,12 @@ pub(crate) trait Backend: Send + Sync {
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()>;
 
     fn progress(&self) -> Progress;
+
+    /// Takes a request about locks, queues and so on. What is to be answered is answered to `open_calls`, where it has been
+    /// noted before.
+    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()>;
+
+    fn open_calls(&self) -> &OpenCalls;
 
     /// Asks about or for workers.
     fn ask(&self, question: Question) -> Reply;

@@ -47,6 +47,7 @@ impl ResultState {
 }
 
 /// A value that is in this process.
+#[derive(Clone)]
 pub(crate) enum LocalValue {
     Value(Value),
     Payload(Payload),
@@ -56,11 +57,14 @@ impl LocalValue {
     pub(crate) fn into_typed<T: Data>(self, label: impl Fn() -> TaskLabel) -> Result<T> {
         let wrong =
             |reason: String| Error::WrongType { key: label().key(), wanted: std::any::type_name::<T>(), reason };
+        self.into_data().map_err(wrong)
+    }
+
+    /// The value, if it is a `T`.
+    pub(crate) fn into_data<T: Data>(self) -> Result<T, String> {
         match self {
-            LocalValue::Value(value) => {
-                value.take().ok_or_else(|| wrong("the task made a value of another type".to_string()))
-            }
-            LocalValue::Payload(payload) => decoded(&payload, codec::decode::<T>).map_err(wrong),
+            LocalValue::Value(value) => value.take().ok_or_else(|| "the task made a value of another type".to_string()),
+            LocalValue::Payload(payload) => decoded(&payload, codec::decode::<T>),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod again;
 pub(crate) mod backend;
+pub(crate) mod calls;
 pub(crate) mod completed;
 pub(crate) mod context;
 pub(crate) mod handle;

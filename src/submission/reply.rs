@@ -48,7 +48,12 @@ impl<T: Clone> Reply<T> {
         }
     }
 
-    fn poll_or(&self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T>> {
+    /// The answer, if it has come.
+    pub(super) fn answer_now(&self) -> Option<Result<T>> {
+        if self.1.is_elsewhere() { None } else { Self::answer(&self.0.lock()) }
+    }
+
+    pub(super) fn poll_or(&self, waiter: impl FnOnce() -> Waiter) -> Option<Result<T>> {
         if let Some(reason) = self.1.reason() {
             return Some(Err(Error::Closed { reason }));
         }
@@ -60,7 +65,7 @@ impl<T: Clone> Reply<T> {
         let mut waiter = Some(waiter());
         let answer = match &mut *self.0.lock() {
             ReplyState::Waiting(waiters) => {
-                if let Some(new) = waiter.take_if(|new| !waiters.iter().any(|other| other.wakes_as(new))) {
+                if let Some(new) = waiter.take_if(|new| !waiters.iter().any(|other| other.is_same(new))) {
                     waiters.push(new);
                 }
                 None

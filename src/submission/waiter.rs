@@ -70,11 +70,6 @@ impl Waiter {
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         matches!(self, Self::Waker(w) if w.will_wake(waker))
     }
-
-    /// Whether both wake the same task.
-    pub(crate) fn wakes_as(&self, other: &Self) -> bool {
-        matches!(other, Self::Waker(w) if self.will_wake(w))
-    }
 }
 
 type Call = Box<dyn FnOnce() + Send>;
@@ -295,6 +290,20 @@ pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done:
             }
         }
     })
+}
+
+/// The same for a task, which keeps its place meanwhile: it can `pass` the time, which ends early if something has come.
+pub(crate) fn wait_in_place(until: Instant, pass: impl Fn(Duration), mut done: impl FnMut() -> bool) -> bool {
+    loop {
+        if done() {
+            return true;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || is_telling() {
+            return false;
+        }
+        pass(left);
+    }
 }
 
 /// Drives a future in this thread. `None`: the time was over before.

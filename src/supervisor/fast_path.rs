@@ -11,8 +11,10 @@
 use super::actor::Supervisor;
 use super::messages::Wake;
 use super::shared_core::SharedCore;
+use crate::coordinator;
 use crate::ids::WorkerId;
 use crate::ipc::clock::monotonic_ns;
+use crate::ipc::payload::Payload;
 use crate::message::Request;
 use crate::remote::Remote;
 use crate::supervisor::connection::Connection;
@@ -98,6 +100,19 @@ impl FastPath {
         }
     }
 
+    /// Takes a request about locks, queues and so on, of a thread that holds no lock. Where no other thread has the core, this
+    /// one serves it, and has its answer.
+    pub(crate) fn coordinate(&self, request: coordinator::Request<Payload>) {
+        let Some(shared_core) = self.shared_core.upgrade() else { return };
+        let first = shared_core.push_request(Request::Coordinate(request)) == 1;
+        let suits = |request: &Request| matches!(request, Request::Coordinate(_)) || is_quick(request);
+        let left = shared_core.try_serve_and_tell(|requests| requests.iter().all(suits));
+        // Whoever put the first one there has called the actor.
+        if left.unwrap_or(first) {
+            self.supervisor.do_send(Wake);
+        }
+    }
+
     /// Serves the requests if they are small and no other thread has the core. `false`: something is left for the actor.
     fn try_serve(&self, shared_core: &SharedCore) -> bool {
         let (done, mut sent) = shared_core.try_serve(|requests| requests.iter().all(is_quick));
@@ -137,7 +152,8 @@ fn is_quick(request: &Request) -> bool {
         | Request::Weight(_)
         | Request::Released(_)
         | Request::FilesEnded(_)
-        | Request::Ask { .. } => return false,
+        | Request::Ask { .. }
+        | Request::Coordinate(_) => return false,
     };
     tasks <= FEW
 }

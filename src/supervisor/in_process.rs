@@ -1,8 +1,10 @@
 //! A supervisor in a thread of the client's own process.
 
+use crate::coordinator;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::ids::SessionId;
+use crate::ipc::payload::Payload;
 use crate::message::Request;
 use crate::remote::{Description, Remote, Uplink};
 use crate::settings::Settings;
@@ -24,6 +26,11 @@ struct InProcess {
 impl Uplink for InProcess {
     fn send(&self, request: Request) -> Result<()> {
         self.fast_path.ask(request);
+        Ok(())
+    }
+
+    fn coordinate(&self, request: coordinator::Request<Payload>) -> Result<()> {
+        self.fast_path.coordinate(request);
         Ok(())
     }
 

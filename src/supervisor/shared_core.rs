@@ -156,6 +156,23 @@ impl SharedCore {
         (!left, turn.send_out())
     }
 
+    /// The same, and tells the client what there is to tell it, so that its thread must not hold its locks. The answer:
+    /// whether the actor must be called to do the rest; none, where nothing was done.
+    pub(super) fn try_serve_and_tell(&self, suits: impl FnOnce(&[Request]) -> bool) -> Option<bool> {
+        let mut turn = self.try_turn()?;
+        let served = turn.with(|core, effects| {
+            let served = self.serve(core, effects, suits);
+            if served {
+                core.settle(effects);
+            }
+            served
+        });
+        if served == Some(false) {
+            return None;
+        }
+        Some(self.around(|| turn.conclude()).unwrap_or(true))
+    }
+
     /// Serves what the client in this process has asked for, if it suits. The thread that has the core serves all of it, so
     /// that it is served in its order.
     pub(super) fn serve(

@@ -38,6 +38,10 @@ pub(crate) trait TaskScope {
     fn id(&self) -> Option<TaskId> {
         None
     }
+    /// The name of the task for whoever cancels it.
+    fn task(&self) -> Option<TaskId> {
+        self.id()
+    }
 }
 
 /// Whoever drops this takes the place of a task that has waited, on any thread.
@@ -75,6 +79,11 @@ pub(crate) fn priority() -> i32 {
 /// The name of the task that runs on this thread of a worker.
 pub(crate) fn id() -> Option<TaskId> {
     current()?.id()
+}
+
+/// The name of the task that runs on this thread, for whoever cancels it.
+pub(crate) fn task() -> Option<TaskId> {
+    current()?.task()
 }
 
 /// Runs one attempt of a task in this process: from `deadline` on, it counts as cancelled.

@@ -14,6 +14,7 @@ pub(crate) mod image;
 pub(crate) mod parts;
 pub(crate) mod program;
 pub(crate) mod returned;
+pub(crate) mod run;
 pub(crate) mod shared_input;
 pub(crate) mod size;
 mod value;

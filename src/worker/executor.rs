@@ -5,6 +5,7 @@ use super::queue::{Next, Queue};
 use super::scope::WorkerScope;
 use super::store::Made;
 use super::{Worker, encode};
+use crate::coordinator;
 use crate::error::Cause;
 use crate::fairness::LAST;
 use crate::ids::{Attempt, TaskId};
@@ -14,12 +15,14 @@ use crate::ipc::payload::SMALL;
 use crate::ipc::start::end_fork;
 use crate::job::{Completion, Input, Outcome};
 use crate::message::Task;
+use crate::submission::backend::Backend;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::call::{Fault, guarded};
 use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::parts::Parts;
 use crate::task::program::{self, Op, Ops, StepFault};
+use crate::task::run;
 use crate::task::shared_input::SharedInput;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -94,7 +97,8 @@ impl Worker {
         let building = Building::of(&task.building);
         let _inside = building.enter();
         // Code of the user's runs also when values are decoded, encoded, sized and dropped.
-        let outcome = guarded(|| Ok(self.outcome(&mut task, scope))).unwrap_or_else(|fault| {
+        let run = || guarded(|| Ok(self.outcome(&mut task, scope)));
+        let outcome = run::run(run, |run| self.run_ended(run)).unwrap_or_else(|fault| {
             let (name, key) = scope.call();
             Outcome::Failed(Box::new(self.failure(id, 0, name, key, encode::cause(fault))))
         });
@@ -157,6 +161,13 @@ impl Worker {
             self.send_own_output();
         }
         (waiting, ended)
+    }
+
+    /// A run has ended that has left something, as a lock that it has.
+    #[cold]
+    fn run_ended(&'static self, run: u64) {
+        // Where the supervisor has gone, so has what it had.
+        let _ = self.client().coordinate(coordinator::Request::RunEnded { run });
     }
 
     /// A task has ended: the tasks that wait for its result run now, or go back if there is none.

@@ -7,6 +7,7 @@ use crate::ids::TaskId;
 use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
+use crate::submission::calls::forget_tasks;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -281,6 +282,9 @@ impl Worker {
         }
         let unwanted = !queue.unwanted.is_empty();
         drop(queue);
+        if let Some(client) = self.client.get() {
+            forget_tasks(&**client, |id| tasks.contains(&id));
+        }
         if unwanted {
             self.wake_watcher();
         }

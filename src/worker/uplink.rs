@@ -180,11 +180,20 @@ impl remote::Uplink for TaskUplink {
         if let Request::Submit { spec, .. } | Request::Grow { part: spec, .. } = &request {
             spec.data.iter().for_each(|(_, payload)| self.0.lend(payload));
         }
+        if let Request::Coordinate(request) = &request
+            && let Some(payload) = request.value()
+        {
+            self.0.lend(payload);
+        }
         if self.0.supervisor.is_closed() {
             return Err(Error::Closed { reason: "the supervisor is gone".to_string() });
         }
         self.0.supervisor.send(&FromWorker::Session(request));
         Ok(())
+    }
+
+    fn pass(&self, time: Duration) {
+        self.0.pass(time);
     }
 
     fn close(&self) {}

@@ -185,6 +185,24 @@ impl Worker {
         }
     }
 
+    /// The thread of a task waits for a moment in its own place, and reads meanwhile, if nobody else does.
+    pub(super) fn pass(&'static self, time: Duration) {
+        if std::mem::replace(&mut self.queue.lock().reading, true) {
+            return std::thread::park_timeout(time);
+        }
+        if self.supervisor.poll(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)) {
+            self.read_in_turn();
+        } else {
+            let mut queue = self.queue.lock();
+            queue.reading = false;
+            if queue.idle > 0 {
+                self.work.notify_one();
+            }
+        }
+        // Who reads from now on is for it to see.
+        self.wake_watcher();
+    }
+
     /// Handles the messages that have come, and lets another thread read.
     fn read_in_turn(&'static self) {
         let frames = self.supervisor.read();

@@ -16,6 +16,7 @@
 
 mod bags;
 mod chain;
+mod coordination;
 mod data_plane;
 mod event_log;
 mod failing;
@@ -63,7 +64,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 28] = [
+const WORKLOADS: [Workload; 29] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -83,6 +84,12 @@ const WORKLOADS: [Workload; 28] = [
         about: "one task at a time: submit it, wait for its result (--n, --via)",
         systems: &["swath-sync", "swath-threads", "swath-processes", "floor-unpark", "floor-socketpair"],
         run: roundtrip::run,
+    },
+    Workload {
+        name: "coordination",
+        about: "a lock had and let go, an item put and taken, from the program and from a task, beside a round trip (--n)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: coordination::run,
     },
     Workload {
         name: "chain",

@@ -98,6 +98,9 @@ fn describe(status: &ClusterStatus) -> String {
                 line(format!("               starts no tasks: {why}"));
             }
         }
+        for object in &program.shared {
+            line(format!("  {object}"));
+        }
         for death in &program.deaths {
             line(format!("  died: {death}"));
         }

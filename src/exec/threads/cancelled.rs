@@ -3,6 +3,7 @@
 
 use super::job::PoolJob;
 use super::{NoThread, PoolThread, Queue, ThreadPool};
+use crate::submission::calls::forget_tasks;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -42,7 +43,7 @@ impl Running {
 }
 
 impl ThreadPool {
-    /// Tasks of a job have been marked as not wanted: those that run hold up nobody from now on.
+    /// Tasks of a job have been marked as not wanted: those that run hold up nobody from now on, and wait for nothing more.
     pub(super) fn make_way(&self, job: &PoolJob) {
         let Some(pool) = self.this.upgrade() else { return };
         let mut queue = self.queue.lock();
@@ -60,6 +61,8 @@ impl ThreadPool {
         }
         drop(queue);
         refused.iter().for_each(NoThread::log);
+        let number = job.submission.number;
+        forget_tasks(self, |task| task.job.number == number && job.skipped(task.index));
     }
 
     /// A task that is not wanted has ended.

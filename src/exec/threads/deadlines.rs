@@ -9,6 +9,7 @@ use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
 use crate::error::{Cause, TaskError};
 use crate::host::report;
+use crate::submission::calls::forget_tasks;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +112,8 @@ impl ThreadPool {
     /// An attempt is over its limit: the task runs again, or has failed.
     fn give_up(self: &Arc<Self>, attempt: &LimitedAttempt) {
         let LimitedAttempt { job, id, number, thread } = attempt;
+        let submission = job.submission.number;
+        forget_tasks(&**self, |task| task.job.number == submission && task.index == *id);
         let (retries, limit) = job.graph.options(*id).map_or((0, None), |o| (o.retries, o.timeout));
         if *number < retries {
             job.given_up.lock().insert(*id, number + 1);

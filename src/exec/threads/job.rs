@@ -231,6 +231,7 @@ impl ThreadPool {
             thread: thread.number,
             worker: &thread.name,
             encodes: self.encodes,
+            coordination: &self.coordination,
         };
         let _inside = job.building.enter();
         let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };

@@ -24,6 +24,7 @@
 
 mod cancelled;
 mod deadlines;
+mod explain;
 mod job;
 mod queue;
 mod scope;
@@ -31,10 +32,12 @@ mod scope;
 mod tests;
 mod time;
 
+use crate::coordinator;
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
+use crate::exec::coordination::LocalCoordination;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::exec::{Checks, on_machine, scattered};
 use crate::fairness::{LAST, Program};
@@ -47,9 +50,10 @@ use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
-use crate::status::{Explanation, Mode, Progress, Why};
+use crate::status::{Explanation, Mode, Progress};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
@@ -112,6 +116,7 @@ pub(crate) struct ThreadPool {
     budget: Option<Arc<Budget>>,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
+    coordination: LocalCoordination,
     no_places: NoPlaces,
     deadlines: Deadlines,
     /// How many runs each thread remembers.
@@ -154,6 +159,7 @@ impl ThreadPool {
             deadlines: Deadlines::default(),
             recorded,
             encodes: checks.encodes,
+            coordination: LocalCoordination::new(false, checks.encodes),
             no_places: NoPlaces::new(checks.strict),
         });
         let mut queue = pool.queue.lock();
@@ -610,6 +616,15 @@ impl Backend for ThreadPool {
         }
     }
 
+    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {
+        self.check_open()?;
+        self.coordination.request(request)
+    }
+
+    fn open_calls(&self) -> &OpenCalls {
+        &self.coordination.calls
+    }
+
     fn ask(&self, question: Question) -> Reply {
         if let Some(reason) = self.origin.reason() {
             return Reply::ready(Err(Error::Closed { reason }));
@@ -634,23 +649,7 @@ impl Backend for ThreadPool {
         if let Some(reason) = self.origin.reason() {
             return Reply::ready(Err(Error::Closed { reason }));
         }
-        let key = submission.label(index).key();
-        // Not looked at under the lock: it may be the last handle of the job, with the values in that.
-        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
-        let why = if submission.is_done(index) {
-            Why::DoneHere
-        } else if let Some(job) = job {
-            let id = job.outputs.get(index as usize).copied().unwrap_or(index);
-            match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
-                0 => {
-                    let before = self.queue.lock().graphs.before(&job, job.priority(id));
-                    Why::ReadyHere { threads: self.threads, before }
-                }
-                missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
-            }
-        } else {
-            Why::EndingHere
-        };
+        let (key, why) = (submission.label(index).key(), self.why(submission, index));
         Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
     }
 
@@ -675,6 +674,7 @@ impl Backend for ThreadPool {
         };
         self.work.notify_all();
         self.end_watch();
+        self.coordination.close(SHUT_DOWN);
         for job in jobs {
             job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
         }

@@ -2,6 +2,7 @@
 
 use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
+use crate::ids::{JobId, SessionId, TaskId};
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
@@ -42,6 +43,11 @@ impl TaskScope for ThreadScope {
             refused.log();
         }
         Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
+    }
+
+    fn task(&self) -> Option<TaskId> {
+        let number = self.task.borrow().as_ref()?.submission.number;
+        Some(TaskId { job: JobId { session: SessionId::CLIENT, number }, index: self.id.get() })
     }
 
     fn priority(&self) -> i32 {

@@ -1,8 +1,8 @@
 //! Which tasks are blamed for the end of a worker.
 
-use super::{Core, WorkerProcess};
+use super::{Core, WorkerProcess, session_of};
 use crate::error::DeathCause;
-use crate::ids::TaskId;
+use crate::ids::{TaskId, WorkerId};
 use crate::supervisor::effects::{Effects, WorkerPage};
 use rustc_hash::FxHashSet;
 
@@ -35,7 +35,7 @@ impl Core {
     /// Against whom the death counts is decided by the scheduler.
     pub(super) fn suspects<E: Effects>(&mut self, process: &WorkerProcess, cause: &DeathCause, fx: &E) -> Suspects {
         let Some(page) = fx.page(process.id) else { return Suspects::default() };
-        let running = page.running();
+        let running = self.not_waiting(process.id, page.running());
         // A task of which there has been word is no more under way, or with the number of another attempt.
         let mut seen: FxHashSet<TaskId> = running.iter().copied().collect();
         let begun = page.begun().into_iter();
@@ -46,5 +46,13 @@ impl Core {
         let nothing_ran = running.is_empty() && results.is_empty();
         let ended_count = nothing_ran || *cause == DeathCause::DescriptorsClosed;
         Suspects { running, ended, results, ended_count }
+    }
+
+    /// Those of the tasks that a worker ran that did not wait for a lock, an item or the like: these did nothing. All, where all
+    /// did.
+    fn not_waiting(&self, worker: WorkerId, running: Vec<TaskId>) -> Vec<TaskId> {
+        let waiting = self.coordinator.blocked_tasks(session_of(worker));
+        let others: Vec<TaskId> = running.iter().filter(|task| !waiting.contains(task)).copied().collect();
+        if others.is_empty() { running } else { others }
     }
 }

@@ -2,11 +2,13 @@
 
 use super::fleet::Phase;
 use super::{Core, SessionEnd, session_of};
+use crate::coordinator::Listed;
 
 impl Core {
     /// Panics with a clear text if anything in the state contradicts anything else.
     pub(crate) fn validate(&self) {
         self.scheduler.validate();
+        self.coordinator.validate();
         for (at, slot) in self.fleet.slots.iter().enumerate() {
             let Some(id) = slot.worker else { continue };
             let process = self.fleet.workers.get(&id);
@@ -56,6 +58,17 @@ impl Core {
             let open = self.fleet.slots.iter().filter(|slot| !slot.closing);
             open.for_each(|slot| assert!(slot.worker.is_some(), "{} is not filled", slot.name));
         }
+    }
+
+    /// Panics if anybody holds or waits for a lock, or waits for anything of that kind.
+    pub(crate) fn check_released(&self) {
+        let list = self.coordinator.list();
+        let left: Vec<_> = list.iter().filter(|listed| listed.waiting > 0 || !listed.holders.is_empty()).collect();
+        assert!(left.is_empty() && self.coordinator.len() == 0, "still held, or waited for: {left:?}");
+    }
+
+    pub(crate) fn coordinated(&self) -> Vec<Listed> {
+        self.coordinator.list()
     }
 
     /// What there is, for a test that fails.

@@ -1,11 +1,12 @@
 //! Tasks that wait for the end of workers which cannot end before they do.
 //!
 //! A worker that retires ends when its tasks have; a task that waits for the end of workers waits for all tasks there; and one
-//! that waits for tasks of its own waits for those. Whoever is met on the way from itself waits for ever.
+//! that waits for tasks of its own waits for those, and one that waits for a lock for those who have it. Whoever is met on the
+//! way from itself waits for ever.
 
 use super::on_command::Asker;
 use super::sessions::{Wait, Waiting};
-use super::{Core, SessionEnd};
+use super::{Core, SessionEnd, session_of};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::message::Answer;
 use crate::supervisor::effects::Effects;
@@ -17,8 +18,18 @@ struct Step {
     task: TaskId,
     /// The step before: the one that waits for this.
     before: Option<usize>,
-    /// Whether that waits for this task itself, and not for the end of its worker.
-    is_own: bool,
+    /// What that waits for.
+    why: Why,
+}
+
+/// Why a task waits for another one.
+enum Why {
+    /// It is to end before its worker does.
+    End,
+    /// It is a task of its own.
+    Own,
+    /// It has that lock.
+    Has(String),
 }
 
 impl Core {
@@ -68,7 +79,7 @@ impl Core {
             for (worker, before) in to_end.drain(..) {
                 if met.insert(worker) {
                     let there = self.scheduler.tasks_on(worker).filter(|task| known.insert(*task));
-                    steps.extend(there.map(|task| Step { worker, task, before, is_own: false }));
+                    steps.extend(there.map(|task| Step { worker, task, before, why: Why::End }));
                 }
             }
             let step = steps.get(next)?;
@@ -85,8 +96,15 @@ impl Core {
             if self.scheduler.blocked_on(worker) > 0 {
                 for &(worker, task) in children.get(&task).into_iter().flatten() {
                     if known.insert(task) {
-                        steps.push(Step { worker, task, before: Some(next), is_own: true });
+                        steps.push(Step { worker, task, before: Some(next), why: Why::Own });
                     }
+                }
+            }
+            for (lock, holder, task) in self.coordinator.holders_before(session_of(worker), task) {
+                if let Some(&SessionEnd::Worker(worker)) = self.sessions.ends.get(&holder)
+                    && known.insert(task)
+                {
+                    steps.push(Step { worker, task, before: Some(next), why: Why::Has(lock) });
                 }
             }
             next += 1;
@@ -108,10 +126,11 @@ impl Core {
             let (step, worker) = (&steps[at], self.name_of(steps[at].worker));
             let key = if at == last { "this task".to_string() } else { key(step.worker, Some(step.task)) };
             let waits = if n == 0 { "" } else { ", which waits for" };
-            match step.is_own {
-                true if at == last => text.push_str(&format!("{waits} this task on {worker}")),
-                true => text.push_str(&format!("{waits} its task {key} on {worker}")),
-                false => text.push_str(&format!("{waits} the end of {worker}, where {key} runs")),
+            match &step.why {
+                Why::Own if at == last => text.push_str(&format!("{waits} this task on {worker}")),
+                Why::Own => text.push_str(&format!("{waits} its task {key} on {worker}")),
+                Why::Has(lock) => text.push_str(&format!("{waits} {lock}, which {key} on {worker} has")),
+                Why::End => text.push_str(&format!("{waits} the end of {worker}, where {key} runs")),
             }
         }
         text.push_str(". Let the program ask, or a task that nobody there waits for");

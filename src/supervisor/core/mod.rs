@@ -9,6 +9,7 @@ mod blame;
 #[cfg(test)]
 mod check;
 mod clock;
+mod coordination;
 mod deadlock;
 mod fleet;
 mod incoming;
@@ -32,10 +33,12 @@ pub(crate) use sessions::SessionEnd;
 
 use super::budget::BudgetShare;
 use super::effects::{Effects, Timer, WorkerPage};
+use crate::coordinator::Coordinator;
 use crate::error::{DeathCause, Result};
 use crate::events::journal::{ProcessStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::page::PageName;
+use crate::ipc::payload::Payload;
 use crate::message::{ToSession, ToWorker};
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::settings::Settings;
@@ -71,6 +74,7 @@ pub(crate) struct Core {
     sessions: Sessions,
     intake: Intake,
     loans: Loans,
+    coordinator: Coordinator<Payload>,
     history: History,
     agenda: Agenda,
     /// Who adapts the number of workers to their load, if anybody does.
@@ -135,6 +139,7 @@ impl Core {
             sessions: Sessions::default(),
             intake: Intake::default(),
             loans: Loans::default(),
+            coordinator: Coordinator::default(),
             history: History::new(settings.events),
             agenda: Agenda::default(),
             adapting: None,

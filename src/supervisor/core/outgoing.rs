@@ -2,6 +2,7 @@
 
 use super::loans::Borrower;
 use super::{Core, SessionEnd};
+use crate::coordinator::Answer;
 use crate::error::DeathCause;
 use crate::host::report;
 use crate::ids::{SessionId, WorkerId};
@@ -105,6 +106,9 @@ impl Core {
                     self.loans.lend(borrower, payload);
                 }
             }
+        }
+        if let (Some(borrower), ToSession::Called(_, Answer::Value(payload))) = (borrower, &message) {
+            self.loans.lend(borrower, payload);
         }
         match end {
             SessionEnd::Client => fx.notify(session, 0, message),

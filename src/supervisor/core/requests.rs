@@ -10,7 +10,7 @@ use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::{Explanation, RunningTask, WorkerInfo, WorkerState};
+use crate::status::{Explanation, RunningTask, SharedObject, WorkerInfo, WorkerState};
 use crate::supervisor::effects::{Effects, WorkerPage};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub(crate) struct Overview {
     pub(crate) deaths: Vec<crate::error::DeathRecord>,
     pub(crate) logs: Vec<LogLine>,
     pub(crate) unfinished: u64,
+    pub(crate) shared: Vec<SharedObject>,
 }
 
 impl Core {
@@ -69,6 +70,7 @@ impl Core {
                     self.tell_session(session, ToSession::Answer(ticket, answer), fx);
                 }
             }
+            Request::Coordinate(request) => self.coordinate(session, request, fx),
         }
     }
 
@@ -194,7 +196,8 @@ impl Core {
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
         let deaths = self.history.deaths.iter().cloned().collect();
-        Overview { workers: self.workers(fx), deaths, logs: self.logs(), unfinished: self.unfinished() }
+        let (workers, unfinished) = (self.workers(fx), self.unfinished());
+        Overview { workers, deaths, logs: self.logs(), unfinished, shared: self.shared_objects(fx) }
     }
 
     fn logs(&self) -> Vec<LogLine> {
@@ -223,6 +226,7 @@ impl Core {
         self.adapts_no_more(session);
         fx.close(session);
         self.scheduler.session_closed(session);
+        self.coordinates_no_more(session, fx);
         let lent = self.loans.end(Borrower::Session(session));
         if session != SessionId::CLIENT {
             // The connection has ended, not the program.

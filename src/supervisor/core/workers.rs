@@ -165,6 +165,7 @@ impl Core {
         self.history.unset = matches!(process.phase, Phase::SettingUp(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
+        self.coordinates_no_more(session_of(worker), fx);
         if process.blame {
             self.scheduler.suspect(&suspects.ended);
             self.scheduler.worker_lost(worker, &suspects.likely(), record);

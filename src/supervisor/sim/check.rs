@@ -42,8 +42,11 @@ impl World {
         for session in self.sessions.values() {
             let untold: Vec<_> = session.wanted.iter().filter(|(_, heard)| **heard == Heard::Nothing).collect();
             assert!(untold.is_empty(), "{:?} was never told of {untold:?}: {}", session.id, self.core.state());
+            assert!(session.calls.open.is_empty(), "{:?} is forgotten: {:?}", session.id, session.calls.open);
             assert!(session.tickets.is_empty(), "{:?} was never answered {:?}", session.id, session.tickets);
         }
+        self.empty_queues();
+        self.run_out();
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let session = self.sessions.get_mut(&id).unwrap();
@@ -58,7 +61,8 @@ impl World {
         self.run_out();
         self.core.validate();
         self.core.check_idle();
-        assert_eq!(self.fx.attachments.len(), 0, "segments are still mapped");
+        self.core.check_released();
+        assert_eq!(self.fx.attachments.len(), 0, "segments are still mapped; there is {:?}", self.core.coordinated());
         for worker in self.fx.workers.values() {
             assert!(worker.store.is_empty(), "{:?} still holds {:?}", worker.id, worker.store.keys());
             assert!(worker.shared.is_empty(), "{:?} still shares {:?}", worker.id, worker.shared.keys());

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod check;
+mod coordination;
 mod effects;
 mod found;
 mod session;
@@ -86,6 +87,11 @@ struct World {
     never: bool,
     /// Workers may have ended before they came to work, or are not replaced.
     may_give_up: bool,
+    /// Items that have been made, and those that somebody has been given.
+    items: u64,
+    given: FxHashSet<u64>,
+    /// All is to come to an end.
+    ending: bool,
 }
 
 fn combine(a: u64, b: u64) -> u64 {
@@ -170,6 +176,9 @@ impl World {
             has_limit,
             never,
             may_give_up: never,
+            items: 0,
+            given: FxHashSet::default(),
+            ending: false,
             fx: {
                 fx.bad_starts = 0;
                 fx
@@ -253,8 +262,8 @@ impl World {
             self.read_worker(id);
         }
         let worker = &self.fx.workers[&id];
-        self.may_give_up |= !worker.welcomed || self.fx.bad_starts > 0;
         let came_to_work = worker.welcomed && !worker.page.begun.is_empty();
+        self.may_give_up |= !came_to_work || self.fx.bad_starts > 0;
         for id in worker.blamed().into_iter().filter(|_| !worker.blameless) {
             *self.deaths.entry(id).or_default() += 1;
         }
@@ -412,7 +421,10 @@ impl World {
             }
             (94, Some(worker)) => {
                 if let Some(session) = self.session_of(worker) {
-                    self.act(session);
+                    match self.rng.bool() {
+                        true => self.act(session),
+                        false => self.coordinate(session),
+                    }
                 }
             }
             (95, _) if self.rng.u8(0..3) == 0 => {
@@ -447,6 +459,7 @@ impl World {
         self.fx.bad_starts = 0;
         self.fx.next_is_too_large = false;
         self.close_jobs();
+        self.end_calls();
         for worker in self.fx.workers.values_mut() {
             worker.set_stopped(false);
             if worker.is_up() {

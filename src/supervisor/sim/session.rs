@@ -1,5 +1,6 @@
 //! The sessions of the simulation: the client in the supervisor's process, attached programs, and tasks of workers.
 
+use super::coordination::Calls;
 use super::effects::{Mail, frame};
 use super::worker::payload;
 use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, SAME, STUCK, World, combine, is_restart, value_of};
@@ -50,6 +51,7 @@ pub(super) struct SimSession {
     /// Questions that have not been answered.
     pub(super) tickets: BTreeSet<u64>,
     next_ticket: u64,
+    pub(super) calls: Calls,
     /// Values that it has and may still read.
     pub(super) values: Vec<Payload>,
     /// It has been told that nothing will come any more.
@@ -69,6 +71,7 @@ impl SimSession {
             open: Vec::new(),
             tickets: BTreeSet::new(),
             next_ticket: 0,
+            calls: Calls::default(),
             values: Vec::new(),
             closed: false,
         }
@@ -130,7 +133,7 @@ impl World {
             Some((job, outputs))
         };
         let some_wanted = some(&mut self.rng);
-        match (self.rng.u8(0..16), some_wanted) {
+        match (self.rng.u8(0..20), some_wanted) {
             (0..5, _) if self.jobs < self.most_jobs => self.submit(id),
             (5, _) => self.question(id),
             (6, _) => self.grow(id),
@@ -151,6 +154,7 @@ impl World {
                 }
             }
             (11..13, Some((job, outputs))) => self.ask(id, Request::Deliver { number: job.number, outputs }),
+            (13..17, _) => self.coordinate(id),
             _ => {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.values.clear();
@@ -429,6 +433,7 @@ impl World {
                 let asked = session.tickets.remove(&ticket);
                 assert!(asked || session.closed, "{answer:?} answers nothing that was asked");
             }
+            ToSession::Called(ticket, answer) => self.called(id, ticket, answer),
             ToSession::Return(segments) => {
                 segments.into_iter().for_each(|(id, n)| session.pool.returned(id, n));
                 let ended = session.pool.take_ended();
@@ -443,6 +448,7 @@ impl World {
                 session.closed = true;
                 session.wanted.clear();
                 session.tickets.clear();
+                session.calls = Calls::default();
                 session.open.clear();
             }
             ToSession::Refused { number, reason } => panic!("job {number} of {id:?} is refused: {reason}"),

@@ -1,0 +1,39 @@
+//! What can be wrong with a lock, semaphore, event, queue or variable.
+
+/// A lock, semaphore, event, queue or variable of that name is not what the caller takes it for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoordinationError {
+    /// It has values of another type. Nothing has been put or taken.
+    #[error("the {kind} `{name}` has values of type `{there}`, and not `{wanted}`")]
+    WrongType {
+        /// `queue` or `variable`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The type that the caller takes it for.
+        wanted: String,
+        /// The type of what was put there first.
+        there: String,
+    },
+    /// It was made with another number: of permits, or of items at most.
+    #[error("the {kind} `{name}` was made for {there}, and not for {wanted}")]
+    OtherLimit {
+        /// `semaphore` or `queue`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The number that the caller takes it for.
+        wanted: usize,
+        /// The number that it was made with.
+        there: usize,
+    },
+    /// What is to be released was not held any more: it went with the run of the task that had acquired it.
+    #[error("the {kind} `{name}` is not held any more: what a task acquires it has for its run at the longest")]
+    NotHeld {
+        /// `lock` or `semaphore`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
