@@ -2,7 +2,7 @@
 
 use super::PureResults;
 use super::blocking::spawn_blocking;
-use super::computable::{Handles, ResultRef, Results};
+use super::computable::{Handles, ResultRef, Results, Successor};
 use super::{AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, WaitFor, blocking, wait};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
@@ -194,7 +194,7 @@ impl Client {
     /// assert!(client.compute_with(&parts, fast).unwrap_err().task().is_some());
     /// ```
     pub fn compute_with<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
-        let want = self.want(&options);
+        let want = self.want(&options)?;
         let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire())?;
         let submission = AllResults(submission);
         if !submission.0.wait_all(None) {
@@ -203,13 +203,21 @@ impl Client {
         Self::finish(&what, &submission, indices, counts)
     }
 
-    fn want(&self, options: &ComputeOptions) -> Want {
-        let fast = match options.failing {
+    fn want(&self, options: &ComputeOptions) -> Result<Want> {
+        if options.failing == Failing::Skip {
+            let why = "what is computed has a place for each value; `submit_all` and `gather_with` skip what fails";
+            return Err(Error::invalid("`failing`", why));
+        }
+        Ok(if self.is_fast(options.failing) { Want::ValuesOrFailure } else { Want::Values })
+    }
+
+    /// Whether the first failure is to be told at once.
+    pub(super) fn is_fast(&self, failing: Failing) -> bool {
+        match failing {
             Failing::AsBuilt => self.0.fail_fast,
-            Failing::Wait => false,
+            Failing::Wait | Failing::Skip => false,
             Failing::Fast => true,
-        };
-        if fast { Want::ValuesOrFailure } else { Want::Values }
+        }
     }
 
     /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
@@ -220,7 +228,7 @@ impl Client {
         let deadline = Instant::now().checked_add(timeout);
         let late = || waited_in_vain(Some(timeout));
         let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late()) };
-        let want = self.want(&ComputeOptions::default());
+        let want = self.want(&ComputeOptions::default())?;
         let Started { submission, indices, counts } = self.start(&what, want, permit)?;
         let submission = AllResults(submission);
         if !submission.0.wait_all(deadline) {
@@ -242,7 +250,7 @@ impl Client {
     /// # Errors
     /// As [`compute_with`](Self::compute_with).
     pub async fn compute_with_async<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
-        let want = self.want(&options);
+        let want = self.want(&options)?;
         let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire_async().await)?;
         let submission = AllResults(submission);
         poll_waiting(|cx| match submission.0.poll_all(cx.waker()) {
@@ -335,8 +343,8 @@ impl Client {
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
         let Started { submission, indices, counts } = self.start(&what, Want::Handles, self.0.limit.acquire())?;
         let outputs = self.outputs(&submission);
-        let next = &mut indices.into_iter().map(|s| outputs[s as usize].clone());
-        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
+        let next = &mut indices.into_iter().map(|s| Successor::held(&outputs[s as usize]));
+        Ok(what.persisted(&mut Handles::of(next, counts)))
     }
 
     /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
@@ -347,8 +355,8 @@ impl Client {
         let Started { submission, indices, counts } =
             self.start(&what, Want::Handles, self.0.limit.acquire_async().await)?;
         let outputs = self.outputs(&submission);
-        let next = &mut indices.into_iter().map(|s| outputs[s as usize].clone());
-        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
+        let next = &mut indices.into_iter().map(|s| Successor::held(&outputs[s as usize]));
+        Ok(what.persisted(&mut Handles::of(next, counts)))
     }
 
     /// Starts computing a lazy value. Does not wait for it.

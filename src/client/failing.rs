@@ -1,6 +1,7 @@
 //! What becomes of the rest when a task fails.
 
-/// What [`Client::compute_with`](crate::Client::compute_with) does when a task fails.
+/// What [`Client::compute_with`](crate::Client::compute_with) and [`Client::gather_with`](crate::Client::gather_with) do when a
+/// task fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failing {
@@ -18,6 +19,9 @@ pub enum Failing {
     /// it fails several of what was asked for, the error is that of the first of these. What was cancelled because of it is
     /// never the error. Attempts that are repeated ([`DelayedFn::retries`](crate::DelayedFn::retries)) are no failures.
     Fast,
+    /// What failed is left out. That is for [`Client::gather_with`](crate::Client::gather_with) alone: what is computed has a
+    /// place for each value, so there it is [`Error::Invalid`](crate::Error::Invalid).
+    Skip,
 }
 
 /// How [`Client::compute_with`](crate::Client::compute_with) computes.

@@ -79,6 +79,15 @@ impl TaskError {
         &self.failed().cause
     }
 
+    /// Where the task panicked: the functions that led there, if `RUST_BACKTRACE=1` was set where it ran.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&TaskBacktrace> {
+        match self.cause() {
+            Cause::Panic { backtrace, .. } => Some(backtrace).filter(|backtrace| !backtrace.is_empty()),
+            _ => None,
+        }
+    }
+
     /// The error that the task function returned, if it is an `E` and was kept: with
     /// [`keep_error`](crate::DelayedFn::keep_error), or in a [`KeepError`](crate::KeepError). A text comes back as a `String`
     /// without.

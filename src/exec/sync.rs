@@ -15,6 +15,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::callbacks::Callbacks;
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::reply::Reply;
@@ -42,6 +43,7 @@ pub(crate) struct SyncExecutor {
     encodes: bool,
     no_places: NoPlaces,
     origin: Origin,
+    callbacks: Arc<Callbacks>,
 }
 
 struct SyncScope {
@@ -105,6 +107,7 @@ impl SyncExecutor {
             encodes: checks.encodes,
             no_places: NoPlaces::new(checks.strict),
             origin: Origin::here(),
+            callbacks: Arc::default(),
         })
     }
 
@@ -339,6 +342,10 @@ impl Backend for SyncExecutor {
 
     fn no_places(&self) -> Option<&NoPlaces> {
         Some(&self.no_places)
+    }
+
+    fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
     }
 
     fn origin(&self) -> Origin {

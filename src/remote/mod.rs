@@ -23,6 +23,7 @@ use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::callbacks::Callbacks;
 use crate::submission::handle::{ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::handle::{SHUT_DOWN, cancelled, closed, not_started};
 use crate::submission::reply::Reply;
@@ -148,6 +149,7 @@ pub(crate) struct Remote {
     closed: Mutex<Option<Closing>>,
     shut: AtomicBool,
     origin: Origin,
+    callbacks: Arc<Callbacks>,
 }
 
 impl Remote {
@@ -171,6 +173,7 @@ impl Remote {
             closed: Mutex::new(None),
             shut: AtomicBool::new(false),
             origin: Origin::here(),
+            callbacks: Arc::default(),
         })
     }
 
@@ -569,6 +572,10 @@ impl Backend for Remote {
 
     fn is_closed(&self) -> bool {
         self.check_open().is_err()
+    }
+
+    fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
     }
 
     fn origin(&self) -> Origin {

@@ -1,5 +1,6 @@
 //! What a scheduler mode must be able to do for a client.
 
+use super::callbacks::Callbacks;
 use super::handle::Submission;
 use super::reply::Reply;
 use crate::error::Result;
@@ -123,6 +124,9 @@ pub(crate) trait Backend: Send + Sync {
     fn shutdown(&self);
 
     fn is_closed(&self) -> bool;
+
+    /// What calls functions of the user's when results are done.
+    fn callbacks(&self) -> &Arc<Callbacks>;
 
     /// The process it was made in. In a fork of that nothing comes any more, and nothing may be told to anybody.
     fn origin(&self) -> Origin;

@@ -2,6 +2,7 @@
 
 mod again;
 pub(crate) mod backend;
+pub(crate) mod callbacks;
 pub(crate) mod completed;
 pub(crate) mod context;
 pub(crate) mod handle;
@@ -451,6 +452,14 @@ impl Submission {
         }
     }
 
+    /// Tells of one output when it is done; at once, if it is.
+    pub(crate) fn tell_one(&self, index: u32, place: usize, to: &Arc<CompletionQueue>) {
+        if self.is_done(index) {
+            return to.arrive([place]);
+        }
+        self.when_done(index, Waiter::Place(Arc::downgrade(to), place));
+    }
+
     /// Counts this graph as under way until it is done.
     pub(crate) fn keep_until_done(&self, permit: Permit) {
         let mut state = self.state.lock();
@@ -522,7 +531,9 @@ impl Submission {
             drop(state);
             return waiter.fire();
         }
-        state.waiters.or_default(index).push(waiter);
+        let waiters = state.waiters.or_default(index);
+        waiters.retain(|waiter| !waiter.is_gone());
+        waiters.push(waiter);
     }
 
     /// Has the values of these outputs sent here, each as soon as it is there.

@@ -50,6 +50,7 @@ use crate::message::{Answer, Question};
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::callbacks::Callbacks;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::reply::Reply;
 use crate::task::Value;
@@ -104,6 +105,7 @@ pub(crate) struct ThreadPool {
     first: AtomicI64,
     closed: AtomicBool,
     origin: Origin,
+    callbacks: Arc<Callbacks>,
     submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
@@ -145,6 +147,7 @@ impl ThreadPool {
             first: AtomicI64::new(LAST),
             closed: AtomicBool::new(false),
             origin: Origin::here(),
+            callbacks: Arc::default(),
             submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -688,6 +691,10 @@ impl Backend for ThreadPool {
 
     fn no_places(&self) -> Option<&NoPlaces> {
         Some(&self.no_places)
+    }
+
+    fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
     }
 
     fn origin(&self) -> Origin {
