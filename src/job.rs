@@ -4,6 +4,7 @@ use crate::error::Cause;
 use crate::error::name::TaskName;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
+use crate::resources::Resources;
 use crate::task::function::{Record, short_name};
 use crate::task::program;
 use crate::task::shared_input::SharedInput;
@@ -130,8 +131,12 @@ pub(crate) struct WireOptions {
     pub(crate) memory: Option<u64>,
     /// Name of the only worker that may run it.
     pub(crate) worker: Option<String>,
+    /// Names of the workers that may run it; none: any.
+    pub(crate) among: Vec<String>,
     /// A tag that the worker must carry.
     pub(crate) tag: Option<String>,
+    /// What it takes of its worker's resources while it runs.
+    pub(crate) resources: Resources,
 }
 
 /// One input of a task that is to run on a worker.

@@ -88,7 +88,10 @@ fn so_many<T>(k: usize, found: Vec<T>) -> impl Iterator<Item = T> {
 }
 
 /// A bag of one partition, with what a function makes of a value.
-fn bag_of<V: Data, T: Data, I>(value: Delayed<V>, function: impl Fn(Arc<V>, Arc<()>) -> I + Copy + Send + 'static) -> Bag<T>
+fn bag_of<V: Data, T: Data, I>(
+    value: Delayed<V>,
+    function: impl Fn(Arc<V>, Arc<()>) -> I + Copy + Send + 'static,
+) -> Bag<T>
 where
     I: Iterator<Item = T> + Send + 'static,
 {

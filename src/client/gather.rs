@@ -6,7 +6,7 @@ use super::{Client, Failing};
 use crate::error::{Result, TaskError};
 use crate::status::Mode;
 use crate::submission::completed::CompletionQueue;
-use crate::submission::handle::{ResultHandle, ResultState, Submission};
+use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
 use crate::task::context::poll_waiting;

@@ -1,7 +1,7 @@
 //! Many calls of one function at once, and their results.
 
-use super::future::Future;
 use super::Client;
+use super::future::Future;
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
 use crate::graph::map::MapTasks;

@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::graph::copy::copy;
 use crate::graph::node::{Arg, Node};
 use crate::graph::options::Options;
+use crate::task::Value;
 use crate::task::codec::CodecOf;
 use crate::task::function::Record;
-use crate::task::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -21,8 +21,7 @@ static PURE: LazyLock<Arc<Options>> = LazyLock::new(|| Arc::new(Options { pure: 
 struct Checkpoint;
 
 impl Checkpoint {
-    const RECORD: &'static Record =
-        &Record::new::<Self>(|| "checkpoint", |_| Ok(Value::new(())), CodecOf::<()>::CODEC);
+    const RECORD: &'static Record = &Record::new::<Self>(|| "checkpoint", |_| Ok(Value::new(())), CodecOf::<()>::CODEC);
 
     /// A task that needs all these.
     fn of(tasks: &[Arc<Node>]) -> Arc<Node> {

@@ -12,6 +12,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
+use crate::resources::Resources;
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
@@ -42,6 +43,7 @@ pub(crate) struct SyncExecutor {
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
     no_places: NoPlaces,
+    resources: Resources,
     origin: Origin,
     callbacks: Arc<Callbacks>,
 }
@@ -106,6 +108,7 @@ impl SyncExecutor {
             closed: AtomicBool::new(false),
             encodes: checks.encodes,
             no_places: NoPlaces::new(checks.strict),
+            resources: checks.resources,
             origin: Origin::here(),
             callbacks: Arc::default(),
         })
@@ -338,6 +341,10 @@ impl Backend for SyncExecutor {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn resources(&self) -> Option<Vec<Resources>> {
+        Some(vec![self.resources.clone()])
     }
 
     fn no_places(&self) -> Option<&NoPlaces> {

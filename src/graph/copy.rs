@@ -51,7 +51,11 @@ impl Copies<'_> {
             Kind::Call { function, options: None, .. } if function.is_given() => Arc::clone(node),
             Kind::Part(part) => {
                 let maker = self.of(part.maker());
-                if Arc::ptr_eq(&maker, part.maker()) { Arc::clone(node) } else { Arc::new(Node::part(&maker, part.place)) }
+                if Arc::ptr_eq(&maker, part.maker()) {
+                    Arc::clone(node)
+                } else {
+                    Arc::new(Node::part(&maker, part.place))
+                }
             }
             Kind::Call { function, args, options } => {
                 let mut is_first = true;

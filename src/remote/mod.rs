@@ -18,6 +18,7 @@ use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
+use crate::resources::Resources;
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
@@ -101,6 +102,12 @@ pub(crate) struct Description {
 impl Description {
     pub(crate) fn new(head: String, settings: Option<Settings>) -> Self {
         Self { head, settings: settings.map(Mutex::new) }
+    }
+
+    /// What each worker has of resources.
+    fn resources(&self) -> Option<Vec<Resources>> {
+        let settings = self.settings.as_ref()?.lock();
+        Some((0..settings.workers).map(|at| settings.resources.get(at).cloned().unwrap_or_default()).collect())
     }
 
     fn scaled(&self, n: usize) {
@@ -400,6 +407,10 @@ impl Backend for Remote {
             None => format!("{}, running", self.description),
             Some(closing) => format!("{}, closed: {}", self.description, closing.reason),
         }
+    }
+
+    fn resources(&self) -> Option<Vec<Resources>> {
+        self.description.resources()
     }
 
     fn room(&self) -> Option<Reply<()>> {

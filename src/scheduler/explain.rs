@@ -223,6 +223,11 @@ impl Scheduler {
         if memory > 0 && !open.iter().any(|w| w.fits(memory)) {
             return Why::MemoryAsked { bytes: memory };
         }
+        if let Some(rule) = rule.filter(|rule| !rule.resources.is_empty())
+            && !open.iter().any(|w| w.has_room(rule))
+        {
+            return Why::ResourcesAsked { resources: rule.resources.to_string() };
+        }
         if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
             return Why::HeldBack;
         }

@@ -9,6 +9,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::ipc::fork::Origin;
 use crate::message::Question;
+use crate::resources::Resources;
 use crate::status::{Mode, Progress};
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -74,6 +75,11 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Where it has no workers that a task could ask for.
     fn no_places(&self) -> Option<&NoPlaces> {
+        None
+    }
+
+    /// What each worker has of resources, as far as that is known.
+    fn resources(&self) -> Option<Vec<Resources>> {
         None
     }
 

@@ -431,7 +431,7 @@ impl Submission {
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
         if self.origin.is_elsewhere() {
             // Each is told that its client is closed when it is asked.
-            return to.arrive(places.each().map(|(_, place)| place).collect());
+            return to.arrive(places.each().map(|(_, place)| place));
         }
         let mut state = self.state.lock();
         // Nothing is known of those behind.

@@ -66,7 +66,8 @@ pub fn bags_of_different_lengths(client: &Client) {
 }
 
 pub fn elements_by_chance(client: &Client) {
-    let bag = Bag::from_partitions([(0..5).collect(), vec![], (5..60).collect(), vec![60], (61..100).collect::<Vec<i64>>()]);
+    let bag =
+        Bag::from_partitions([(0..5).collect(), vec![], (5..60).collect(), vec![60], (61..100).collect::<Vec<i64>>()]);
     // The same seed gives the same in every mode.
     let sample = bag.split_every(2).sample(10, 7).compute(client).unwrap();
     assert_eq!(sample, bag.split_every(2).sample(10, 7).compute(&Client::sync()).unwrap());
@@ -88,11 +89,14 @@ pub fn elements_by_chance(client: &Client) {
 
 /// Each element is as likely as any other, whatever partition it is in.
 pub fn chances_are_even(client: &Client) {
-    let bag = Bag::from_partitions([vec![0], vec![], (1..8).collect(), vec![8, 9], vec![10], (11..20).collect::<Vec<i64>>()])
-        .split_every(2);
+    let bag =
+        Bag::from_partitions([vec![0], vec![], (1..8).collect(), vec![8, 9], vec![10], (11..20).collect::<Vec<i64>>()])
+            .split_every(2);
     let mut drawn = BTreeMap::<i64, [f64; 2]>::new();
     let bags = (0..60_u64).map(|seed| Bag::concat([bag.choices(100, seed), bag.sample(10, seed)]));
-    for partitions in client.compute(&bags.map(|bag| bag.map_partitions(|p| [p.collect::<Vec<_>>()])).collect::<Vec<_>>()).unwrap() {
+    for partitions in
+        client.compute(&bags.map(|bag| bag.map_partitions(|p| [p.collect::<Vec<_>>()])).collect::<Vec<_>>()).unwrap()
+    {
         for (i, partition) in partitions.into_iter().enumerate() {
             partition.into_iter().for_each(|x| drawn.entry(x).or_default()[i] += 1.0);
         }
@@ -106,9 +110,12 @@ pub fn chances_are_even(client: &Client) {
 
 pub fn more_than_there_are(client: &Client) {
     let (none, three) = (Bag::<i64>::from_partitions([vec![], vec![]]), Bag::range(0..3, 2));
-    for (bag, wanted, found) in
-        [(none.choices(2, 1), 2, 0), (none.sample(1, 1), 1, 0), (three.sample(4, 1), 4, 3), (three.sample(usize::MAX, 1), u64::MAX, 3)]
-    {
+    for (bag, wanted, found) in [
+        (none.choices(2, 1), 2, 0),
+        (none.sample(1, 1), 1, 0),
+        (three.sample(4, 1), 4, 3),
+        (three.sample(usize::MAX, 1), u64::MAX, 3),
+    ] {
         let (error, text) = failure(&bag, client);
         assert_eq!(error, BagError::TooFew { wanted, found });
         assert!(text.contains(&format!("{wanted} element(s) were to be drawn, and the bag has {found}")), "{text}");
@@ -134,7 +141,8 @@ pub fn lines_with_their_paths(client: &Client) {
         let found = lines.map(|(line, path)| (line, path.to_string())).compute(client).unwrap();
         assert_eq!(found, expected);
     }
-    let counts = Bag::read_text_with_path(files()).unwrap().map(|(_, path)| path).frequencies().compute(client).unwrap();
+    let counts =
+        Bag::read_text_with_path(files()).unwrap().map(|(_, path)| path).frequencies().compute(client).unwrap();
     assert_eq!(counts, [(name("a.txt").into(), 40), (name("b.txt").into(), 2)]);
     fs::write(path(&dir, "b.txt"), [0xff, b'\n']).unwrap();
     let error = Bag::read_text_with_path(files()).unwrap().compute(client).unwrap_err().to_string();

@@ -1,6 +1,8 @@
 //! What is done with futures: waited for as they come, with their failures, and told of.
 
-use crate::common::{Clean, LONG, block_on, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file};
+use crate::common::{
+    Clean, LONG, block_on, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file,
+};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -142,7 +144,8 @@ pub fn gathered_without_what_fails(client: &Client) {
         block_on(client.gather_with_async(&futures, Failing::Skip)).unwrap(),
     ] {
         assert_eq!(gathered.values, [2, 4, 1]);
-        let failed: Vec<_> = gathered.failed.iter().map(|(place, e)| (*place, e.downcast::<String>().unwrap())).collect();
+        let failed: Vec<_> =
+            gathered.failed.iter().map(|(place, e)| (*place, e.downcast::<String>().unwrap())).collect();
         assert_eq!(failed, [(1, "3 is odd".into()), (3, "1 is odd".into()), (5, "3 is odd".into())]);
     }
     for failing in [Failing::Wait, Failing::Fast, Failing::AsBuilt] {

@@ -48,7 +48,13 @@ pub fn children_run_behind_their_parents(client: &Client) {
     assert_eq!(notes(&file), ["b", "a"]);
     // Several kinds at once; the structure is kept.
     let file = path(&dir, "kinds");
-    let bag = Bag::range(0..8, 4).map_with(|x, file: &String| { note(file, format!("c{x}")); x + 1 }, file.clone());
+    let bag = Bag::range(0..8, 4).map_with(
+        |x, file: &String| {
+            note(file, format!("c{x}"));
+            x + 1
+        },
+        file.clone(),
+    );
     let (number, bag) = bind((&step(&file, "c"), &bag), [step(&file, "p"), step(&file, "p")]).unwrap();
     assert_eq!(bag.npartitions(), 4);
     assert_eq!(client.compute((&bag.sum(), &number)).unwrap(), (36, "c".to_string()));
@@ -101,7 +107,12 @@ pub fn values_that_are_there_wait_too(client: &Client) {
     assert_eq!(bind(&made, &step(&file, "p")).unwrap().compute(client).unwrap(), 3);
     assert_eq!(notes(&file), ["p", "c"]);
     // Parts of a result, lists and long chains.
-    let (a, b) = delayed(|file: String| { note(&file, "c"); (1, "x".to_string()) }).call(&*path(&dir, "parts")).unpack();
+    let (a, b) = delayed(|file: String| {
+        note(&file, "c");
+        (1, "x".to_string())
+    })
+    .call(&*path(&dir, "parts"))
+    .unpack();
     let (a, b) = bind((&a, &b), &step(&path(&dir, "parts"), "p")).unwrap();
     assert_eq!(client.compute((&a, &b)).unwrap(), (1, "x".to_string()));
     assert_eq!(notes(&path(&dir, "parts")), ["p", "c"]);
@@ -140,14 +151,24 @@ pub fn all_are_waited_for(client: &Client) {
 pub fn a_checkpoint_is_passed_when_all_have_run(client: &Client) {
     let dir = directory();
     let file = path(&dir, "notes");
-    let bag = Bag::range(0..20, 7).map_with(|x, file: &String| { note(file, "a"); x }, file.clone());
+    let bag = Bag::range(0..20, 7).map_with(
+        |x, file: &String| {
+            note(file, "a");
+            x
+        },
+        file.clone(),
+    );
     client.compute(&checkpoint((&bag, &step(&file, "a"))).unwrap()).unwrap();
     assert_eq!(notes(&file).len(), 21);
     client.compute(&checkpoint(Vec::<Delayed<u8>>::new()).unwrap()).unwrap();
     // It can be a parent, and is not passed before.
     if !is_sync(client) {
         let (go, file) = (path(&dir, "go"), path(&dir, "gated"));
-        let gate = delayed(|go: String, file: String| { assert!(wait_for_file(&go)); note(&file, "p") }).call(&*go, &*file);
+        let gate = delayed(|go: String, file: String| {
+            assert!(wait_for_file(&go));
+            note(&file, "p")
+        })
+        .call(&*go, &*file);
         let child = client.submit(&bind(&step(&file, "c"), &checkpoint(&gate).unwrap()).unwrap()).unwrap();
         assert!(child.result_timeout(std::time::Duration::from_millis(20)).is_err());
         touch(&go);
@@ -189,9 +210,18 @@ pub fn copies_are_tasks_of_their_own(client: &Client) {
     // What is held is not made again.
     let kept = client.persist(&one).unwrap();
     let len = kept.map(|text: String| text.len());
-    assert_eq!(client.compute((&clone_graph(&kept).unwrap(), &clone_graph(&len).unwrap())).unwrap(), ("a".to_string(), 1));
+    assert_eq!(
+        client.compute((&clone_graph(&kept).unwrap(), &clone_graph(&len).unwrap())).unwrap(),
+        ("a".to_string(), 1)
+    );
     assert_eq!(notes(&file).len(), 4);
-    let bag = Bag::range(0..6, 2).map_with(|x, file: &String| { note(file, x); x }, path(&dir, "bag"));
+    let bag = Bag::range(0..6, 2).map_with(
+        |x, file: &String| {
+            note(file, x);
+            x
+        },
+        path(&dir, "bag"),
+    );
     assert_eq!(client.compute((&bag, &clone_graph(&bag).unwrap().sum())).unwrap(), ((0..6).collect(), 15));
     assert_eq!(notes(&path(&dir, "bag")).len(), 12);
 }

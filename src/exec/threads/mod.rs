@@ -10,7 +10,7 @@
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
-//! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
+//! the same step (`Condvar::wait`). What it may take comes about in five ways, each under that lock too:
 //!
 //! - Work is put in: [`ThreadPool::wake`] wakes as many parked threads as there is work, so none is left that could take
 //!   some. One that is woken may find that another thread was faster, and sleeps again by the same rule.
@@ -18,6 +18,7 @@
 //!   thread started.
 //! - The budget admits sources again: it always admits one when no thread is busy, so a thread looks when that changes;
 //!   one that takes some wakes the next, which looks whether there is room for more.
+//! - Resources are given back: what waited for them is put in.
 //! - The pool is closed or has too many threads: all are woken.
 //!
 //! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
@@ -26,6 +27,7 @@ mod cancelled;
 mod deadlines;
 mod job;
 mod queue;
+mod resources;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -46,7 +48,9 @@ use crate::host::report;
 use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
+use crate::lazy_map::LazyMap;
 use crate::message::{Answer, Question};
+use crate::resources::Resources;
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
@@ -62,6 +66,7 @@ use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
 use queue::{Queue, SourceQueue, Work};
+use resources::Tally;
 use scope::ThreadScope;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -115,6 +120,7 @@ pub(crate) struct ThreadPool {
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
     no_places: NoPlaces,
+    resources: Resources,
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
@@ -142,7 +148,7 @@ impl ThreadPool {
         let pool = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             threads: threads.clamp(1, MOST_POOL_THREADS),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { tally: Tally::new(checks.resources.clone()), ..Queue::default() }),
             work: Condvar::new(),
             first: AtomicI64::new(LAST),
             closed: AtomicBool::new(false),
@@ -158,6 +164,7 @@ impl ThreadPool {
             recorded,
             encodes: checks.encodes,
             no_places: NoPlaces::new(checks.strict),
+            resources: checks.resources,
         });
         let mut queue = pool.queue.lock();
         let refused: Vec<_> = (0..pool.threads).filter_map(|_| pool.spawn(&mut queue)).collect();
@@ -279,12 +286,14 @@ impl ThreadPool {
             }
             scope.id.set(id);
             thread.running.begin(job.submission.number, id);
-            next = self.execute(job, id, thread, &mut time.now).and_then(|result| self.finish(job, id, result));
+            let result = self.with_resources(job, id, || self.execute(job, id, thread, &mut time.now));
+            next = result.and_then(|result| self.finish(job, id, result));
             if next.is_some() {
                 if time.is_to_be_charged() {
                     self.charge(job, time.uncharged(), None);
                 }
-                if self.should_yield(job, id) {
+                // One that needs resources gets them where it is taken out of the queue.
+                if self.should_yield(job, id) || next.is_some_and(|next| job.needs.contains_key(&next)) {
                     return self.push(job, next);
                 }
             }
@@ -436,6 +445,14 @@ impl ThreadPool {
             Graph::Map(_) => &none,
         };
         let waiting = dag.len() as u32;
+        let lent = resources::lent();
+        let mut needs = LazyMap::default();
+        for &id in &dag.counted {
+            let wanted = dag.options(id).map(|options| options.resources().minus(&lent)).unwrap_or_default();
+            if !wanted.is_empty() {
+                needs.insert(id, wanted);
+            }
+        }
         let job = Arc::new(PoolJob {
             position: queue_position(submission.number),
             program: if context::is_task() { Program::TASKS } else { Program::ONLY },
@@ -458,6 +475,8 @@ impl ThreadPool {
             cost: AtomicU64::new(0),
             limited: dag.nodes.iter().any(|node| node.options().is_some_and(|o| o.timeout.is_some())),
             given_up: Mutex::default(),
+            needs,
+            lent,
             failing: AtomicBool::new(false),
             submission,
             graph,
@@ -674,7 +693,7 @@ impl Backend for ThreadPool {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            std::mem::take(&mut queue.graphs)
+            (std::mem::take(&mut queue.graphs), std::mem::take(&mut queue.tally))
         };
         self.work.notify_all();
         self.end_watch();
@@ -687,6 +706,10 @@ impl Backend for ThreadPool {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    fn resources(&self) -> Option<Vec<Resources>> {
+        Some(vec![self.resources.clone()])
     }
 
     fn no_places(&self) -> Option<&NoPlaces> {

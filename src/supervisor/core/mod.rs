@@ -161,6 +161,7 @@ impl Core {
             threads: self.settings.threads as u32,
             memory_limit: self.settings.memory_limit,
             tags: self.fleet.slots[slot].tags.clone(),
+            resources: self.settings.resources.get(slot).cloned().unwrap_or_default(),
         }
     }
 
