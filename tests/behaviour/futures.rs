@@ -76,7 +76,7 @@ pub fn futures_join_those_that_are_waited_for(client: &Client) {
 
 pub fn batches_are_all_that_are_done(client: &Client) {
     let futures = client.map(inc, 0..40_i64).unwrap();
-    futures.iter().for_each(|future| drop(future.result().unwrap()));
+    assert_eq!(client.gather(&futures).unwrap().len(), 40);
     let mut completed = client.as_completed(futures);
     assert_eq!(completed.next_batch().unwrap().len(), 40);
     assert!(completed.next_batch().is_none());
