@@ -3,6 +3,7 @@
 
 mod behaviour {
     pub mod arguments;
+    pub mod beside;
     pub mod calls;
     pub mod chains;
     pub mod commanded;
@@ -28,6 +29,7 @@ mod behaviour {
     pub mod processes;
     pub mod random;
     pub mod reentrant;
+    pub mod resources;
     pub mod runtimes;
     pub mod same;
     pub mod sharing;
@@ -131,6 +133,8 @@ macro_rules! suite {
             order: children_run_behind_their_parents what_is_bound_to_itself_runs_twice values_that_are_there_wait_too
                 all_are_waited_for a_checkpoint_is_passed_when_all_have_run who_waits_fails_with_what_is_waited_for
                 copies_are_tasks_of_their_own;
+            beside: once_in_each_process on_those_that_are_named beside_what_runs what_goes_wrong_there_is_told;
+            resources: what_no_worker_has_is_refused_when_it_is_submitted options_for_a_whole_graph;
             parts: of_tuples_and_lists the_whole_and_its_parts persisted_and_submitted
                 equal_pure_calls_have_the_same_parts a_list_of_another_length_is_an_error what_fails_fails_all_parts
                 retries_and_time_limits_hold a_part_that_failed_runs_again a_part_that_is_dropped_leaves_others

@@ -16,6 +16,7 @@ mod gather;
 mod lowering;
 mod map;
 mod replay;
+mod run_on;
 mod wait;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};

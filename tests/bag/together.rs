@@ -8,7 +8,7 @@ use swath::files::Files;
 use swath::{Bag, Client, Error};
 
 /// The error of a bag's own, with the whole text.
-fn failure<T: swath::Data>(bag: &Bag<T>, client: &Client) -> (BagError, String) {
+fn failure<T: swath::Data + std::fmt::Debug>(bag: &Bag<T>, client: &Client) -> (BagError, String) {
     let error = bag.compute(client).unwrap_err();
     (error.task().unwrap().downcast::<BagError>().unwrap(), error.to_string())
 }

@@ -22,6 +22,7 @@ mod output;
 pub(crate) mod provoke;
 mod records;
 mod requests;
+mod run_beside;
 mod sessions;
 mod start_failures;
 mod workers;

@@ -123,6 +123,9 @@ impl Core {
             Question::RestartWorker { name, millis, by } => {
                 return self.answer_replace(Asker { session, ticket, by }, &name, Duration::from_millis(millis), fx);
             }
+            Question::RunOn { names, function } => {
+                return self.answer_run(Asker { session, ticket, by: None }, names, function, fx);
+            }
             Question::Adapt { min, max, options } => self.adapt(session, min, max, options),
             Question::StopAdapting(serial) => {
                 self.stop_adapting(serial);
