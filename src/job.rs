@@ -234,6 +234,17 @@ pub(crate) struct Completion {
     pub(crate) outcome: Outcome,
 }
 
+/// Where a result is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HeldResult {
+    pub(crate) task: TaskId,
+    /// The worker that has it; none: the supervisor does.
+    pub(crate) worker: Option<String>,
+    pub(crate) nbytes: u64,
+    /// The call that made it; none where it is a part of what another made.
+    pub(crate) call: Option<FailedCall>,
+}
+
 /// What is known of a call that failed: enough for its session to name it, which keeps no graphs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FailedCall {

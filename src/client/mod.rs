@@ -13,6 +13,7 @@ mod durable;
 mod failing;
 mod future;
 mod gather;
+mod holdings;
 mod lowering;
 mod map;
 mod replay;

@@ -5,6 +5,7 @@ use crate::error::LogLine;
 use crate::error::{Cause, DeathRecord, Error, Result};
 use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
+use crate::job::HeldResult;
 use crate::memory::report::MemoryReport;
 use crate::settings::AdaptOptions;
 use crate::status::{Explanation, WorkerInfo};
@@ -44,6 +45,8 @@ pub(crate) enum Question {
         options: AdaptOptions,
     },
     StopAdapting(u64),
+    /// Where the session's results are: all, or those of these tasks.
+    Held(Option<Vec<TaskId>>),
     /// Have workers, all or those of these names, run the function at this offset, beside their tasks.
     RunOn {
         names: Option<Vec<String>>,
@@ -84,6 +87,7 @@ pub(crate) enum Answer {
     Deadlock(String),
     /// The worker that was to come has not come to work.
     NotStarted(String),
+    Held(Vec<HeldResult>),
     /// What became of a function on each worker.
     Ran(Vec<(String, RanBeside)>),
 }
@@ -141,6 +145,10 @@ pub(crate) struct Adapt {
     pub(crate) max: usize,
     pub(crate) options: AdaptOptions,
 }
+/// Where results are.
+pub(crate) struct Held {
+    pub(crate) tasks: Option<Vec<TaskId>>,
+}
 /// Run a function on workers.
 pub(crate) struct RunOn {
     pub(crate) names: Option<Vec<String>>,
@@ -187,6 +195,7 @@ questions! {
         Answer::Done => () => ();
     self: Adapt => Question::Adapt { min: self.min, max: self.max, options: self.options },
         Answer::Adapting(serial) => serial => u64;
+    self: Held => Question::Held(self.tasks), Answer::Held(results) => results => Vec<HeldResult>;
     self: RunOn => Question::RunOn { names: self.names, function: self.function },
         Answer::Ran(results) => results => Vec<(String, RanBeside)>;
     self: StopAdapting => Question::StopAdapting(self.0), Answer::Done => () => ();

@@ -88,7 +88,7 @@ impl Scheduler {
                 });
                 match may {
                     Some((_, w)) if !blocked.contains(&priority) => {
-                        panic!("{} idles beside {}, which is ready", w.spec.name, job.task_id(index))
+                        panic!("{} idles beside {}, which is ready: {rule:?}", w.spec.name, job.task_id(index))
                     }
                     None if rule.is_none() => blocked.push(priority),
                     _ => {}

@@ -1,9 +1,10 @@
-//! Functions that run once in each worker process, beside the tasks.
+//! Functions that run once in each worker process, beside the tasks; and which worker has what.
 
 use crate::common::{Clean, LONG, block_on, directory, is_sync, path, processes, touch, until, wait_for_file};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use swath::client::WaitFor;
 use swath::error::Cause;
 use swath::status::Mode;
 use swath::{Client, Error, Result, current_client, delayed};
@@ -140,4 +141,38 @@ fn a_worker_that_ends_meanwhile_is_an_error_in_its_place() {
     let here = Client::sync();
     here.shutdown();
     assert!(matches!(here.run_on_workers(|| 1), Err(Error::Closed { .. })));
+}
+
+pub fn where_results_are(client: &Client) {
+    let large = delayed(|n: usize| vec![1.5_f64; n]).name("lists");
+    let lists = client.submit_all(&large.map([1000, 2000])).unwrap();
+    let small = client.submit(&delayed(|| 1).call()).unwrap();
+    let failed = client.submit(&delayed(|x: i64| 1 / x).call(0)).unwrap();
+    client.wait(&lists, WaitFor::All).unwrap();
+    assert!(small.error().is_none() && failed.error().is_some());
+    let places = client.who_has(&lists).unwrap();
+    assert_eq!(places, block_on(client.who_has_async(&lists)).unwrap());
+    assert!(client.who_has(&[failed]).unwrap()[0].is_empty());
+    assert!(client.who_has::<i64>(&[]).unwrap().is_empty());
+    if is_here(client) {
+        assert_eq!(places, vec![vec![client.mode().to_string()]; 2]);
+        for error in [client.has_what().map(drop), client.nbytes().map(drop)] {
+            assert!(matches!(error, Err(Error::Unsupported { .. })));
+        }
+        return;
+    }
+    assert!(client.who_has(&[small]).unwrap()[0].is_empty());
+    let held = client.has_what().unwrap();
+    assert_eq!(held.len(), client.workers().unwrap().len());
+    for (list, place) in lists.iter().zip(&places) {
+        let there = held.iter().find(|(name, _)| *name == place[0]).unwrap();
+        assert!(there.1.contains(&list.key()), "{held:?}");
+    }
+    assert_eq!(held, block_on(client.has_what_async()).unwrap());
+    let sizes = client.nbytes().unwrap();
+    assert_eq!(sizes[0].0, "lists");
+    assert!((24_000..30_000).contains(&sizes[0].1), "{sizes:?}");
+    assert_eq!(sizes, block_on(client.nbytes_async()).unwrap());
+    drop(lists);
+    until("what was released is gone", || client.has_what().unwrap().iter().all(|(_, keys)| keys.is_empty()));
 }

@@ -238,5 +238,5 @@ fn a_whole_graph_runs_on_some_workers() {
     assert_eq!(client.compute_with(&delayed(place).on_worker("worker-1").call(1), two).unwrap(), "worker-1");
     let none = ComputeOptions { workers: vec!["worker-9".to_string()], ..Default::default() };
     let error = client.compute_with(&tasks[0], none).unwrap_err().to_string();
-    assert!(error.contains("can never run: wants one of `worker-9`"), "{error}");
+    assert!(error.contains("can never run: it wants one of `worker-9`"), "{error}");
 }

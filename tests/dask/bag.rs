@@ -38,6 +38,9 @@ const DEVIATIONS: &[Deviation] = &[
     // The other way round: pairs are not dropped in silence.
     Deviation { operation: "zip", is_meant: |dask, ours| dask["partitions"].is_array() && is_error(ours) },
     Deviation { operation: "zip_all", is_meant: |dask, ours| dask["partitions"].is_array() && is_error(ours) },
+    Deviation { operation: "map2", is_meant: |dask, ours| dask["partitions"].is_array() && is_error(ours) },
+    // Nothing of nothing.
+    Deviation { operation: "sample", is_meant: |dask, ours| is_error(dask) && ours["value"] == json!([]) },
     // The same elements, in partitions that are more alike.
     Deviation { operation: "repartition", is_meant: has_more_even_partitions },
     Deviation { operation: "repartition_by_size", is_meant: |dask, ours| elements(dask) == elements(ours) },

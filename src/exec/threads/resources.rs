@@ -111,7 +111,8 @@ impl ThreadPool {
     #[inline]
     pub(super) fn with_resources<R>(&self, job: &PoolJob, task: u32, run: impl FnOnce() -> R) -> R {
         match job.needs.get(&task) {
-            None => run(),
+            None if job.lent.is_empty() => run(),
+            None => lending(job.lent.clone(), run),
             Some(needs) => {
                 let result = lending(job.lent.plus(needs), run);
                 self.take_back(needs);

@@ -175,7 +175,7 @@ impl World {
         session.next_ticket += 1;
         session.tickets.insert(ticket);
         let claimed = session.wanted.keys().next().copied();
-        let question = match self.rng.u8(0..14) {
+        let question = match self.rng.u8(0..15) {
             0 => Question::Workers,
             1 => Question::Deaths,
             2 => Question::Memory,
@@ -201,6 +201,7 @@ impl World {
                 let options = AdaptOptions { interval, wait: self.rng.u32(0..3), target: Duration::from_millis(10) };
                 Question::Adapt { min, max, options }
             }
+            13 => Question::Held(claimed.filter(|_| self.rng.bool()).map(|id| vec![id])),
             12 => {
                 let names = self.rng.bool().then(|| vec![format!("worker-{}", self.rng.usize(0..4))]);
                 Question::RunOn { names, function: 8 }
