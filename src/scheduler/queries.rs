@@ -57,7 +57,12 @@ impl Scheduler {
         match of {
             Some(tasks) => {
                 let own = tasks.iter().filter(|task| task.job.session == session);
-                own.filter_map(|&task| held(self.jobs.find_task(task)?)).collect()
+                own.filter_map(|task| {
+                    let job = self.jobs.get(task.job)?;
+                    let known = (task.index as usize) < self.jobs[job].tasks.len();
+                    if known { held(TaskRef { job, index: task.index }) } else { None }
+                })
+                .collect()
             }
             None => {
                 let jobs = self.jobs.iter().filter(|job| job.id.session == session);
