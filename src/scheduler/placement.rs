@@ -380,7 +380,8 @@ impl Scheduler {
             Isolation::Cluster => return self.workers.iter_mut().for_each(|w| w.clearing = true),
             _ => {}
         }
-        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
+        // One that has nothing to do has no room for it for another reason, which others may end.
+        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && !w.is_idle() && rule.allows(&w.spec));
         if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
             w.clearing = true;
         }

@@ -4,6 +4,7 @@
 mod blame;
 mod fairness;
 mod parts;
+mod resources;
 
 use super::job::{State, Task};
 use super::worker::{Flight, WorkerIndex};

@@ -48,7 +48,7 @@ use crate::ipc::ring::OwnRing;
 use crate::lazy_map::LazyMap;
 use crate::resources::Resources;
 use crate::submission::Again;
-use crate::submission::backend::{NoPlaces, Shown, Want};
+use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::task::Value;
