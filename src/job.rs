@@ -4,6 +4,7 @@ use crate::error::Cause;
 use crate::error::name::TaskName;
 use crate::ids::{JobId, TaskId};
 use crate::ipc::payload::Payload;
+use crate::resources::Resources;
 use crate::task::function::{Record, short_name};
 use crate::task::program;
 use crate::task::shared_input::SharedInput;
@@ -130,8 +131,12 @@ pub(crate) struct WireOptions {
     pub(crate) memory: Option<u64>,
     /// Name of the only worker that may run it.
     pub(crate) worker: Option<String>,
+    /// Names of the workers that may run it; none: any.
+    pub(crate) among: Vec<String>,
     /// A tag that the worker must carry.
     pub(crate) tag: Option<String>,
+    /// What it takes of its worker's resources while it runs.
+    pub(crate) resources: Resources,
 }
 
 /// One input of a task that is to run on a worker.
@@ -227,6 +232,17 @@ pub(crate) struct Completion {
     /// Run time in microseconds, without the time it was queued.
     pub(crate) run_us: u32,
     pub(crate) outcome: Outcome,
+}
+
+/// Where a result is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HeldResult {
+    pub(crate) task: TaskId,
+    /// The worker that has it; none: the supervisor does.
+    pub(crate) worker: Option<String>,
+    pub(crate) nbytes: u64,
+    /// The call that made it; none where it is a part of what another made.
+    pub(crate) call: Option<FailedCall>,
 }
 
 /// What is known of a call that failed: enough for its session to name it, which keeps no graphs.

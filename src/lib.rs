@@ -70,6 +70,7 @@ mod machine;
 pub mod memory;
 mod message;
 mod remote;
+mod resources;
 mod scheduler;
 mod settings;
 mod start;

@@ -8,6 +8,7 @@ mod bag {
     pub mod reading;
     pub mod reductions;
     pub mod tasks;
+    pub mod together;
     pub mod transforms;
 }
 mod common;
@@ -25,6 +26,8 @@ common::suite::in_every_mode! { bag;
     reductions: numbers extremes predicates folds folds_of_partitions_without_elements tops tables first_elements of_nothing;
     groups: by_key kept_and_grouped_again errors a_worker_dies;
     reading: one_partition_at_a_time shared_parts_once failing_partitions in_async_code;
+    together: functions_of_several_bags bags_of_different_lengths elements_by_chance chances_are_even more_than_there_are
+        lines_with_their_paths;
     random: transforms reductions tables;
 }
 

@@ -3,6 +3,7 @@
 
 mod behaviour {
     pub mod arguments;
+    pub mod beside;
     pub mod calls;
     pub mod chains;
     pub mod commanded;
@@ -15,18 +16,21 @@ mod behaviour {
     pub mod failing;
     pub mod fairness;
     pub mod faults;
+    pub mod futures;
     pub mod hooks;
     pub mod large;
     pub mod maps;
     pub mod nested;
     pub mod operators;
     pub mod options;
+    pub mod order;
     pub mod panics;
     pub mod parts;
     pub mod pressure;
     pub mod processes;
     pub mod random;
     pub mod reentrant;
+    pub mod resources;
     pub mod runtimes;
     pub mod same;
     pub mod sharing;
@@ -127,6 +131,12 @@ macro_rules! suite {
             options: names retries_until_it_works retries_run_out time_limits a_run_over_its_limit_never_succeeds
                 a_limit_is_told_when_it_is_over what_took_too_long_is_tried_again functions_that_hang_are_in_nobodys_way
                 options_of_place_are_harmless options_hold_for_each_call;
+            order: children_run_behind_their_parents what_is_bound_to_itself_runs_twice values_that_are_there_wait_too
+                all_are_waited_for a_checkpoint_is_passed_when_all_have_run who_waits_fails_with_what_is_waited_for
+                copies_are_tasks_of_their_own;
+            beside: once_in_each_process on_those_that_are_named beside_what_runs what_goes_wrong_there_is_told
+                where_results_are;
+            resources: what_no_worker_has_is_refused_when_it_is_submitted options_for_a_whole_graph;
             parts: of_tuples_and_lists the_whole_and_its_parts persisted_and_submitted
                 equal_pure_calls_have_the_same_parts a_list_of_another_length_is_an_error what_fails_fails_all_parts
                 retries_and_time_limits_hold a_part_that_failed_runs_again a_part_that_is_dropped_leaves_others
@@ -135,6 +145,10 @@ macro_rules! suite {
             failing: the_first_failure_is_told_at_once_and_cancels_the_rest what_runs_is_told_that_nobody_waits_for_it
                 the_first_failure_names_the_first_that_needs_it what_does_not_fail_is_computed_as_ever
                 what_others_hold_is_not_cancelled;
+            futures: futures_join_those_that_are_waited_for batches_are_all_that_are_done
+                the_next_one_is_waited_for_no_longer_than_told each_comes_with_its_result gathered_without_what_fails
+                the_failure_is_waited_for a_call_follows_a_future callbacks_are_called_once_each
+                a_callback_that_panics_harms_nobody a_callback_may_wait_and_submit callbacks_of_a_tasks_futures;
             faults: failed a_missing_file panics timed_out cancelled died shut_down;
             nested: fibonacci deep_waiting waiting_in_async_code errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;

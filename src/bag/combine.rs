@@ -1,13 +1,11 @@
 //! What looks at several partitions, bags, or the order of elements.
 
 use super::Bag;
-use super::error::BagError;
 use crate::client::Client;
-use crate::collection::{Chunks, Elements, Input, Layer, unfailing};
+use crate::collection::{Chunks, Elements, Input, Layer};
 use crate::delayed::{Delayed, IntoArg, delayed};
 use crate::error::{Error, Result};
 use crate::task::Data;
-use crate::task::returned::KeepError;
 use crate::task::size::size_of_value;
 use rustc_hash::FxHashMap;
 use std::hash::Hash;
@@ -25,32 +23,6 @@ impl<T: Data> Bag<T> {
     /// ```
     pub fn concat(bags: impl IntoIterator<Item = Bag<T>>) -> Bag<T> {
         Bag::new(Chunks::concat(bags.into_iter().map(|bag| bag.partitions)))
-    }
-
-    /// Pairs of the elements at equal places. Partitions of different lengths fail the task with
-    /// [`BagError::Uneven`].
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where the bags have different numbers of partitions.
-    pub fn zip<U: Data>(&self, other: &Bag<U>) -> Result<Bag<(T, U)>> {
-        fn zip<T, U>(mut left: Elements<T>, mut right: Elements<U>) -> impl Iterator<Item = (T, U)> {
-            let pair = move || match (left.next(), right.next()) {
-                (None, None) => None,
-                (Some(a), Some(b)) => Some(Ok((a, b))),
-                (a, _) => {
-                    let shorter = if a.is_none() { "left" } else { "right" }.to_string();
-                    Some(Err(KeepError(BagError::Uneven { shorter })))
-                }
-            };
-            unfailing(std::iter::from_fn(pair))
-        }
-        if self.npartitions() != other.npartitions() {
-            let why =
-                format!("{} and {} partitions; `repartition` one of them", self.npartitions(), other.npartitions());
-            return Err(Error::invalid("the bags to zip", why));
-        }
-        let inputs = (Input::elements(&self.partitions), Input::elements(&other.partitions));
-        Ok(Bag::new(Layer::over(inputs).elements(zip::<T, U>)))
     }
 
     /// All pairs of an element of this bag and one of the other: a partition for each pair of partitions.

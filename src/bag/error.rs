@@ -15,11 +15,19 @@ pub enum BagError {
         /// The key, as its `Debug` writes it.
         key: String,
     },
-    /// Two partitions were to be zipped, and one ended before the other.
+    /// Partitions were to be read side by side, and one ended before the others.
     #[error("the partitions of zipped bags must be equally long, and the {shorter} one ends first")]
     Uneven {
-        /// Which of the two: `left` or `right`.
+        /// Which: `left` or `right`; of three bags `first`, `second` or `third`; of any number `1st`, `2nd` and so on.
         shorter: String,
+    },
+    /// More elements were to be drawn than there are.
+    #[error("{wanted} element(s) were to be drawn, and the bag has {found}")]
+    TooFew {
+        /// How many were to be drawn.
+        wanted: u64,
+        /// How many there are.
+        found: u64,
     },
     /// Elements could not be written to disk, to be grouped.
     #[error("elements cannot be kept in {directory} while they are grouped: {reason}; {}", remedy(.setting))]

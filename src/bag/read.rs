@@ -67,6 +67,35 @@ impl Bag<String> {
         Ok(Self::try_generate(read_text, files.into().partitions()?))
     }
 
+    /// The lines of text files, each with the absolute path or URL of the file it is from; otherwise as
+    /// [`read_text`](Self::read_text).
+    ///
+    /// Lines of one block share the text of the path.
+    ///
+    /// # Errors
+    /// As [`read_text`](Self::read_text).
+    ///
+    /// ```
+    /// use swath::{Bag, Client};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let folder = dir.path().display();
+    /// std::fs::write(dir.path().join("a.txt"), "to be\nor\n")?;
+    /// std::fs::write(dir.path().join("b.txt"), "not to be\n")?;
+    /// let lines = Bag::read_text_with_path(format!("{folder}/*.txt"))?;
+    /// let counts = lines.map(|(_, path)| path).frequencies().compute(&Client::sync())?;
+    /// assert!(counts[0].0.ends_with("a.txt") && counts[0].1 == 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_text_with_path(files: impl Into<Files>) -> Result<Bag<(String, Arc<str>)>> {
+        fn read_text_with_path(blocks: Vec<Block>) -> Reading<impl Iterator<Item = Read<(String, Arc<str>)>>> {
+            Ok(blocks.into_iter().flat_map(|block| {
+                let path: Arc<str> = block.path().into();
+                all(vec![block], Text).map(move |line| line.map(|line| (line, Arc::clone(&path))))
+            }))
+        }
+        Ok(Bag::try_generate(read_text_with_path, files.into().partitions()?))
+    }
+
     /// The lines of text files, and those that are not text in the files' encoding; see
     /// [`read_json_with_bad_records`](Bag::read_json_with_bad_records).
     ///

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// The `k` largest items in descending order, the first of equal ones first. Keeps at most `2 k` of them in memory.
-fn top<T>(items: impl Iterator<Item = T>, k: usize, compare: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+pub(super) fn top<T>(items: impl Iterator<Item = T>, k: usize, compare: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
     let mut kept: Vec<T> = Vec::new();
     if k == 0 {
         return kept;

@@ -4,7 +4,6 @@ use super::Bag;
 use crate::collection::pass::{self, Wanted};
 use crate::collection::{Elements, Input, Layer};
 use crate::delayed::IntoArg;
-use crate::error::Error;
 use crate::task::Data;
 use crate::task::returned::IntoError;
 use std::sync::Arc;
@@ -177,32 +176,6 @@ impl<T: Data> Bag<T> {
             elements.flat_map(|e| Wanted(e.into_iter()))
         }
         self.steps((), flatten::<T>)
-    }
-
-    /// Each element with the given probability, by itself. `None` for the seed: another sample each time this is called.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] where the probability is not from 0 to 1.
-    ///
-    /// ```
-    /// # use swath::{Bag, Client};
-    /// let few = Bag::range(0..10_000, 10).random_sample(0.1, 42)?;
-    /// let count = few.count().compute(&Client::sync())?;
-    /// assert!((900..1100).contains(&count), "{count}");
-    /// # Ok::<(), swath::Error>(())
-    /// ```
-    pub fn random_sample(&self, probability: f64, seed: impl Into<Option<u64>>) -> Result<Bag<T>, Error> {
-        fn random_sample<T>(elements: Elements<T>, dice: Arc<(f64, u64)>) -> impl Iterator<Item = T> {
-            let (probability, mut random) = (dice.0, fastrand::Rng::with_seed(dice.1));
-            elements.filter(move |_| random.f64() < probability)
-        }
-        if !(0.0..=1.0).contains(&probability) {
-            return Err(Error::invalid("probability", format!("{probability}; it is from 0 to 1")));
-        }
-        let mut seeds = seed.into().map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        let dice = (0..self.npartitions()).map(|_| (probability, seeds.u64(..)));
-        let inputs = (Input::elements(&self.partitions), Input::each(dice));
-        Ok(Bag::new(Layer::over(inputs).elements(random_sample::<T>)))
     }
 
     /// What the function makes of the elements of each partition.

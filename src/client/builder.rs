@@ -19,6 +19,7 @@ use crate::ipc::start::{end_missed, missed_init};
 use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
 use crate::memory::thresholds::Thresholds;
+use crate::resources::{GivenAmount, Resources};
 use crate::settings::{MOST_WORKERS, WorkerHooks};
 use crate::status::Mode;
 use crate::submission::backend::Backend;
@@ -66,6 +67,8 @@ pub struct Builder {
     name: Option<String>,
     worker_env: Vec<(String, String)>,
     worker_tags: Vec<(usize, Vec<String>)>,
+    worker_resources: Vec<(usize, Vec<(String, GivenAmount)>)>,
+    threads_resources: Vec<(String, GivenAmount)>,
     local_directory: Option<PathBuf>,
     start_timeout: Duration,
     worker_timeout: Duration,
@@ -86,6 +89,10 @@ pub struct Builder {
     strict: bool,
 }
 
+fn given<S: Into<String>>(resources: impl IntoIterator<Item = (S, f64)>) -> Vec<(String, GivenAmount)> {
+    resources.into_iter().map(|(name, amount)| (name.into(), GivenAmount::new(amount))).collect()
+}
+
 impl Default for Builder {
     fn default() -> Self {
         Self {
@@ -103,6 +110,8 @@ impl Default for Builder {
             name: None,
             worker_env: Vec::new(),
             worker_tags: Vec::new(),
+            worker_resources: Vec::new(),
+            threads_resources: Vec::new(),
             local_directory: None,
             start_timeout: Duration::from_secs(30),
             worker_timeout: Duration::from_secs(30),
@@ -390,6 +399,37 @@ impl Builder {
         self
     }
 
+    /// Says how much a worker, by its number, has of resources: what tasks take of while they run, see
+    /// [`DelayedFn::resource`](crate::DelayedFn::resource). It stays with the worker when that is replaced; workers that are
+    /// added later have none.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::builder()
+    ///     .workers(2)
+    ///     .threads(2)
+    ///     .worker_resources(0, [("gpu", 1.0)])
+    ///     .build()?;
+    /// // Both run on the first worker, one after the other.
+    /// let squares = delayed(|x: u64| x * x).resource("gpu", 1.0).map([2_u64, 3]);
+    /// assert_eq!(client.compute(&squares)?, [4, 9]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn worker_resources<S: Into<String>>(
+        mut self,
+        index: usize,
+        resources: impl IntoIterator<Item = (S, f64)>,
+    ) -> Self {
+        self.worker_resources.push((index, given(resources)));
+        self
+    }
+
+    /// Says how much the modes threads and sync have of resources, see [`worker_resources`](Self::worker_resources).
+    pub fn threads_resources<S: Into<String>>(mut self, resources: impl IntoIterator<Item = (S, f64)>) -> Self {
+        self.threads_resources.extend(given(resources));
+        self
+    }
+
     /// The working directory of the workers. Default: this process's.
     pub fn local_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.local_directory = Some(path.into());
@@ -599,7 +639,8 @@ impl Builder {
             return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?));
         }
         self.check_heeded()?;
-        let checks = Checks { encodes: self.encode_values, strict: self.strict };
+        let resources = Resources::of(self.threads_resources.iter().map(|(name, amount)| (name.as_str(), *amount)));
+        let checks = Checks { encodes: self.encode_values, strict: self.strict, resources };
         match self.mode {
             Mode::Sync => {
                 self.init_here()?;

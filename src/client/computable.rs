@@ -4,10 +4,15 @@ use super::lowering::Lowering;
 use crate::client::{Client, Future};
 use crate::delayed::Delayed;
 use crate::error::{Result, TaskError};
-use crate::graph::node::Node;
+use crate::graph::node::{Arg, Node};
+use crate::graph::options::Options;
 use crate::submission::handle::{LocalValue, ResultHandle, Submission};
-use crate::task::Data;
+use crate::task::codec::CodecOf;
+use crate::task::function::Record;
+use crate::task::{Data, Value};
+use smallvec::smallvec;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// The results of the tasks that a [`Computable`] named, in the same order.
@@ -19,9 +24,42 @@ pub struct Results<'a> {
 
 /// Handles of the results of the tasks that a [`Computable`] named, in the same order.
 pub struct Handles<'a> {
-    pub(super) next: &'a mut dyn Iterator<Item = ResultHandle>,
+    next: &'a mut dyn Iterator<Item = Successor>,
     /// How many belong to each collection.
-    pub(super) counts: std::vec::IntoIter<usize>,
+    counts: std::vec::IntoIter<usize>,
+}
+
+/// What takes the place of a task.
+pub(crate) enum Successor {
+    Task(Arc<Node>),
+    /// A task that passes on the value of the first when the second has run.
+    Behind(Arc<Node>, Arc<Node>),
+}
+
+impl Successor {
+    /// The result of a task that has been submitted.
+    pub(super) fn held(output: &ResultHandle) -> Self {
+        Self::Task(Arc::new(Node::held(output.held())))
+    }
+
+    fn typed<T: Data>(self) -> Delayed<T> {
+        match self {
+            Self::Task(node) => Delayed::from_arc(node),
+            Self::Behind(value, other) => {
+                let pure = Options { pure: true, ..Options::default() };
+                let args = smallvec![Arg::Task(value), Arg::Task(other)];
+                Delayed::from_node(Node::call(PassOn::<T>::RECORD, args, Some(Arc::new(pure))))
+            }
+        }
+    }
+}
+
+/// Carries the record of the function that gives the first of its arguments.
+struct PassOn<T>(PhantomData<T>);
+
+impl<T: Data> PassOn<T> {
+    const RECORD: &'static Record =
+        &Record::new::<Self>(|| "wait_on", |args| Ok(Value::from(args.share::<T>(0)?)), CodecOf::<T>::CODEC);
 }
 
 /// An output of a submission.
@@ -48,16 +86,21 @@ impl Results<'_> {
     }
 }
 
-impl Handles<'_> {
-    fn handle<T>(&mut self, or: &Arc<Node>) -> Delayed<T> {
-        self.next.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), |o| Delayed::from_node(Node::held(o.held())))
+impl<'a> Handles<'a> {
+    /// `counts`: how many belong to each collection.
+    pub(crate) fn of(next: &'a mut dyn Iterator<Item = Successor>, counts: Vec<usize>) -> Self {
+        Self { next, counts: counts.into_iter() }
+    }
+
+    fn handle<T: Data>(&mut self, or: &Arc<Node>) -> Delayed<T> {
+        self.next.next().map_or_else(|| Delayed::from_arc(Arc::clone(or)), Successor::typed)
     }
 
     /// Handles of the results of the next collection.
     #[doc(hidden)]
-    pub fn chunks<T>(&mut self) -> Vec<Delayed<T>> {
+    pub fn chunks<T: Data>(&mut self) -> Vec<Delayed<T>> {
         let count = self.counts.next().unwrap_or_default();
-        self.next.take(count).map(|output| Delayed::from_node(Node::held(output.held()))).collect()
+        self.next.take(count).map(Successor::typed).collect()
     }
 }
 

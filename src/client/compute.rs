@@ -2,7 +2,7 @@
 
 use super::PureResults;
 use super::blocking::spawn_blocking;
-use super::computable::{Handles, ResultRef, Results};
+use super::computable::{Handles, ResultRef, Results, Successor};
 use super::{AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, WaitFor, blocking, wait};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
@@ -10,6 +10,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, dot};
 use crate::ipc::clock::ticks;
+use crate::resources::Resources;
 use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::limit::Permit;
@@ -41,12 +42,17 @@ impl Client {
 
     /// The graph of what `roots` need, without the results that are `held`, by their hashes.
     pub(super) fn graph_with(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>) -> Result<Dag> {
+        self.graph_fused(roots, held, true)
+    }
+
+    /// The same. Unless it `fuses`, each task stays one.
+    fn graph_fused(&self, roots: &[&Arc<Node>], held: &FxHashMap<u128, ResultHandle>, fuses: bool) -> Result<Dag> {
         self.check_origin()?;
         let pure = self.0.pure.lock();
         if pure.results.is_empty() && held.is_empty() {
             // A large graph takes its time, in which other threads submit theirs.
             drop(pure);
-            return self.checked(Dag::of(roots));
+            return self.checked(Dag::with(roots, None, fuses));
         }
         // The drop of the last handle of a result, or of its submission, runs other code, so it must not happen under the lock.
         let unused = RefCell::new(Vec::new());
@@ -61,7 +67,7 @@ impl Client {
             unused.borrow_mut().push((submission, output));
             held
         };
-        let graph = Dag::with_known(roots, Some(&known));
+        let graph = Dag::with(roots, Some(&known), fuses);
         drop(pure);
         drop(unused);
         self.checked(graph)
@@ -83,8 +89,20 @@ impl Client {
 
     /// Submits what `what` needs.
     fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<Started> {
+        self.start_with(what, want, permit, &ComputeOptions::default())
+    }
+
+    fn start_with<C: Computable + ?Sized>(
+        &self,
+        what: &C,
+        want: Want,
+        permit: Permit,
+        options: &ComputeOptions,
+    ) -> Result<Started> {
         let roots = Lowering::of(what, Some(self), matches!(want, Want::Handles))?;
-        let graph = roots.with(|roots| self.graph(roots))?;
+        let mut graph = roots.with(|roots| self.graph_fused(roots, &FxHashMap::default(), options.optimize))?;
+        options.apply(&mut graph);
+        graph.priority = options.priority;
         let counts = roots.counts;
         let outputs = graph.outputs();
         let indices = match outputs == graph.roots {
@@ -97,7 +115,8 @@ impl Client {
     /// Submits a graph.
     pub(super) fn run(&self, mut graph: Dag, want: Want, permit: Permit) -> Result<Arc<Submission>> {
         self.check_places(&graph)?;
-        graph.priority = self.1;
+        self.check_resources(&graph)?;
+        graph.priority = graph.priority.saturating_add(self.1);
         self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
     }
 
@@ -106,7 +125,9 @@ impl Client {
         let Some(no_places) = self.0.backend.no_places().filter(|no_places| !no_places.is_settled()) else {
             return Ok(());
         };
-        let placed = |node: &Arc<Node>| node.options().is_some_and(|o| o.worker.is_some() || o.tag.is_some());
+        let placed = |node: &Arc<Node>| {
+            node.options().is_some_and(|o| o.worker.is_some() || o.tag.is_some() || !o.among.is_empty())
+        };
         let Some(node) = graph.nodes.iter().find(|node| placed(node)) else { return Ok(()) };
         let mode = self.mode();
         if no_places.is_strict() {
@@ -114,6 +135,43 @@ impl Client {
         }
         if no_places.warns() {
             log::warn!("`on_worker` or `tag` of {}, and perhaps of others: no meaning in {mode} mode", node.key());
+        }
+        Ok(())
+    }
+
+    /// Refuses tasks that take amounts of resources that make no sense, or more than any worker has.
+    fn check_resources(&self, graph: &Dag) -> Result<()> {
+        if graph.counted.is_empty() {
+            return Ok(());
+        }
+        let workers = self.0.backend.resources();
+        let refused = |id: u32, name: &str, why: String| {
+            Error::invalid(format!("resource `{name}` of {}", graph.nodes[id as usize].key()), why)
+        };
+        for &id in &graph.counted {
+            let Some(options) = graph.options(id) else { continue };
+            let fault = options.resources.iter().find_map(|(name, amount)| Some((name, amount.fault()?)));
+            if let Some((name, fault)) = fault {
+                return Err(refused(id, name, fault));
+            }
+            let wanted = options.resources();
+            let Some(workers) = workers.as_ref().filter(|workers| !workers.iter().any(|w| w.cover(&wanted))) else {
+                continue;
+            };
+            let most = workers.iter().fold(Resources::default(), |most, worker| most.max(worker));
+            let short = wanted.iter().map(|(name, _)| name).find(|name| most.amount(name) < wanted.amount(name));
+            let name = short.or_else(|| wanted.iter().map(|(name, _)| name).next()).unwrap_or_default();
+            let why = match (short, most.of_one(name)) {
+                (None, _) => format!("{wanted} are asked for, and no worker has all of that"),
+                (Some(_), has) if has.is_empty() => {
+                    format!("{} are asked for, and no worker has any", wanted.of_one(name))
+                }
+                (Some(_), has) => {
+                    let (wanted, has) = (wanted.of_one(name), has.number(name));
+                    format!("{wanted} are asked for, and no worker has more than {has}")
+                }
+            };
+            return Err(refused(id, name, why));
         }
         Ok(())
     }
@@ -194,22 +252,36 @@ impl Client {
     /// assert!(client.compute_with(&parts, fast).unwrap_err().task().is_some());
     /// ```
     pub fn compute_with<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
-        let want = self.want(&options);
-        let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire())?;
+        let want = self.want(&options)?;
+        let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let late = || waited_in_vain(options.timeout);
+        let permit = match deadline {
+            None => self.0.limit.acquire(),
+            Some(_) => self.0.limit.acquire_until(deadline).ok_or_else(late)?,
+        };
+        let Started { submission, indices, counts } = self.start_with(&what, want, permit, &options)?;
         let submission = AllResults(submission);
-        if !submission.0.wait_all(None) {
-            return Err(waited_in_vain(None));
+        if !submission.0.wait_all(deadline) {
+            return Err(late());
         }
         Self::finish(&what, &submission, indices, counts)
     }
 
-    fn want(&self, options: &ComputeOptions) -> Want {
-        let fast = match options.failing {
+    fn want(&self, options: &ComputeOptions) -> Result<Want> {
+        if options.failing == Failing::Skip {
+            let why = "what is computed has a place for each value; `submit_all` and `gather_with` skip what fails";
+            return Err(Error::invalid("`failing`", why));
+        }
+        Ok(if self.is_fast(options.failing) { Want::ValuesOrFailure } else { Want::Values })
+    }
+
+    /// Whether the first failure is to be told at once.
+    pub(super) fn is_fast(&self, failing: Failing) -> bool {
+        match failing {
             Failing::AsBuilt => self.0.fail_fast,
-            Failing::Wait => false,
+            Failing::Wait | Failing::Skip => false,
             Failing::Fast => true,
-        };
-        if fast { Want::ValuesOrFailure } else { Want::Values }
+        }
     }
 
     /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
@@ -217,16 +289,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
     pub fn compute_timeout<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
-        let deadline = Instant::now().checked_add(timeout);
-        let late = || waited_in_vain(Some(timeout));
-        let Some(permit) = self.0.limit.acquire_until(deadline) else { return Err(late()) };
-        let want = self.want(&ComputeOptions::default());
-        let Started { submission, indices, counts } = self.start(&what, want, permit)?;
-        let submission = AllResults(submission);
-        if !submission.0.wait_all(deadline) {
-            return Err(late());
-        }
-        Self::finish(&what, &submission, indices, counts)
+        self.compute_with(what, ComputeOptions { timeout: Some(timeout), ..ComputeOptions::default() })
     }
 
     /// [`compute`](Self::compute) for async code. Dropping the future cancels the work.
@@ -242,8 +305,18 @@ impl Client {
     /// # Errors
     /// As [`compute_with`](Self::compute_with).
     pub async fn compute_with_async<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
-        let want = self.want(&options);
-        let Started { submission, indices, counts } = self.start(&what, want, self.0.limit.acquire_async().await)?;
+        match options.timeout {
+            None => self.computed(what, &options).await,
+            Some(timeout) => blocking::timeout(timeout, self.computed(what, &options))
+                .await?
+                .unwrap_or(Err(Error::Timeout { waited: timeout })),
+        }
+    }
+
+    async fn computed<C: Computable>(&self, what: C, options: &ComputeOptions) -> Result<C::Output> {
+        let want = self.want(options)?;
+        let Started { submission, indices, counts } =
+            self.start_with(&what, want, self.0.limit.acquire_async().await, options)?;
         let submission = AllResults(submission);
         poll_waiting(|cx| match submission.0.poll_all(cx.waker()) {
             true => Poll::Ready(()),
@@ -260,8 +333,7 @@ impl Client {
     /// # Errors
     /// As [`compute_timeout`](Self::compute_timeout).
     pub async fn compute_timeout_async<C: Computable>(&self, what: C, timeout: Duration) -> Result<C::Output> {
-        let computed = blocking::timeout(timeout, self.compute_async(what)).await?;
-        computed.unwrap_or(Err(Error::Timeout { waited: timeout }))
+        self.compute_with_async(what, ComputeOptions { timeout: Some(timeout), ..ComputeOptions::default() }).await
     }
 
     /// The first handle of an output of a submission.
@@ -335,8 +407,8 @@ impl Client {
     pub fn persist<C: Computable>(&self, what: C) -> Result<C::Persisted> {
         let Started { submission, indices, counts } = self.start(&what, Want::Handles, self.0.limit.acquire())?;
         let outputs = self.outputs(&submission);
-        let next = &mut indices.into_iter().map(|s| outputs[s as usize].clone());
-        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
+        let next = &mut indices.into_iter().map(|s| Successor::held(&outputs[s as usize]));
+        Ok(what.persisted(&mut Handles::of(next, counts)))
     }
 
     /// [`persist`](Self::persist) for async code: if too much is under way, it waits for room without blocking.
@@ -347,8 +419,8 @@ impl Client {
         let Started { submission, indices, counts } =
             self.start(&what, Want::Handles, self.0.limit.acquire_async().await)?;
         let outputs = self.outputs(&submission);
-        let next = &mut indices.into_iter().map(|s| outputs[s as usize].clone());
-        Ok(what.persisted(&mut Handles { next, counts: counts.into_iter() }))
+        let next = &mut indices.into_iter().map(|s| Successor::held(&outputs[s as usize]));
+        Ok(what.persisted(&mut Handles::of(next, counts)))
     }
 
     /// Starts computing a lazy value. Does not wait for it.

@@ -1,6 +1,6 @@
 //! Handles of results that are being made.
 
-use super::blocking;
+use super::{Client, WaitFor, blocking, wait};
 use crate::delayed::Delayed;
 use crate::delayed::arg::{IntoArg, lists};
 use crate::error::words::words;
@@ -11,12 +11,17 @@ use crate::host::report;
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
+use crate::task::backtrace::TaskBacktrace;
 use crate::task::context::AsyncWait;
+use crate::task::function::{Record, TaskFunction, TryTaskFunction};
+use crate::task::returned::IntoError;
 use once_cell::race::OnceBox;
+use smallvec::smallvec;
 use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -142,16 +147,135 @@ impl<T> Future<T> {
         let output = self.output.clone();
         drop(self);
         let ended = move || {
-            let failed = output.submission.with_state(output.index, |state| match state {
-                ResultState::Failed(error) => Some(error.clone()),
-                _ => None,
-            });
+            let failed = output.failure();
             if let Some(error) = failed.filter(|error| !matches!(error.cause(), Cause::Cancelled)) {
                 report!(Warn, "{} was detached, so nobody else is told: {error}", output.key());
             }
             drop(output);
         };
         submission.when_done(index, Waiter::Call(Box::new(ended)));
+    }
+
+    /// The failure, if the task has failed by now.
+    pub(super) fn failure(&self) -> Option<TaskError> {
+        self.output.failure()
+    }
+
+    /// The failure, if the task is done.
+    fn outcome(&self) -> Option<Option<TaskError>> {
+        self.is_done().then(|| self.failure())
+    }
+
+    /// Waits for the task's end. `None`: the time was over before.
+    fn outcome_until(&self, deadline: Option<Instant>) -> Option<Option<TaskError>> {
+        loop {
+            // One that is run again after its end is waited for again.
+            if let Some(outcome) = self.outcome() {
+                return Some(outcome);
+            }
+            if !wait::wait(from_ref(self), WaitFor::All, deadline) {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for the task's end, and gives its failure: that of the task, or of one that it needs. `None`: it has a result. The
+    /// result stays where it is.
+    ///
+    /// In a waker, or in the drop of a value, of worker processes, nothing can wait: what is not done is an error there that
+    /// says so. [`error_timeout`](Self::error_timeout) tells that from the task's own.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let tenth = |x: i64| delayed(|x: i64| 10 / x).call(x);
+    /// let (good, bad) = (client.submit(&tenth(5))?, client.submit(&tenth(0))?);
+    /// assert!(good.error().is_none());
+    /// assert!(bad.error().unwrap().to_string().contains("divide by zero"));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn error(&self) -> Option<TaskError> {
+        self.outcome_until(None).unwrap_or_else(|| {
+            let reason = waited_in_vain(None).to_string();
+            Some(TaskError::new(self.output.label().task_name(), None, Cause::Closed { reason }))
+        })
+    }
+
+    /// [`error`](Self::error), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the time is over; the work goes on. [`Error::Unsupported`] where it would wait for itself.
+    pub fn error_timeout(&self, timeout: Duration) -> Result<Option<TaskError>> {
+        self.outcome_until(Instant::now().checked_add(timeout)).ok_or_else(|| waited_in_vain(Some(timeout)))
+    }
+
+    /// [`error`](Self::error) for async code.
+    pub async fn error_async(&self) -> Option<TaskError> {
+        loop {
+            if let Some(outcome) = self.outcome() {
+                return outcome;
+            }
+            wait::wait_async(from_ref(self), WaitFor::All).await;
+        }
+    }
+
+    /// [`error_timeout`](Self::error_timeout) for async code; a thread of its own keeps the time.
+    ///
+    /// # Errors
+    /// As [`error_timeout`](Self::error_timeout).
+    pub async fn error_timeout_async(&self, timeout: Duration) -> Result<Option<TaskError>> {
+        blocking::timeout(timeout, self.error_async()).await?.ok_or(Error::Timeout { waited: timeout })
+    }
+
+    /// Waits for the task's end, and says where it panicked: the functions that led there, the innermost first. `None`: it has
+    /// not, or `RUST_BACKTRACE=1` was not set where it ran.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let bad = Client::threads(1).submit(&delayed(|x: i64| 10 / x).call(0))?;
+    /// match bad.traceback() {
+    ///     Some(functions) => println!("{functions}"),
+    ///     None => println!("set RUST_BACKTRACE=1"),
+    /// }
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn traceback(&self) -> Option<TaskBacktrace> {
+        self.error()?.backtrace().cloned()
+    }
+
+    /// [`traceback`](Self::traceback) for async code.
+    pub async fn traceback_async(&self) -> Option<TaskBacktrace> {
+        self.error_async().await?.backtrace().cloned()
+    }
+
+    /// Has a function called with this future when the task is done: with a result, failed or cancelled. It waits for nothing.
+    ///
+    /// The functions of a client are called by a thread that the client has for that, one after the other, in the order in
+    /// which their tasks are done, also in sync mode. So they may wait, submit more, and drop the client. One that panics is logged, and others go
+    /// on. Nobody waits for them: the end of a program does not. While it waits, such a function counts as a handle of the
+    /// result, so that the task runs to its end though no other is left.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(1);
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// client.submit(&delayed(|x: i64| x + 1).call(1))?.on_done(move |future| tell.send(future.result()).unwrap());
+    /// assert_eq!(told.recv().unwrap()?, 2);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn on_done(&self, callback: impl FnOnce(Self) + Send + 'static)
+    where
+        T: 'static,
+    {
+        let submission = &self.output.submission;
+        let callbacks = match submission.check_origin() {
+            Ok(()) => Arc::clone(submission.backend().callbacks()),
+            // In a fork the client's may be in use by a thread that is not here.
+            Err(_) => Arc::default(),
+        };
+        let future = self.clone();
+        let done = move || callbacks.call(Box::new(move || callback(future)));
+        submission.when_done(self.output.index, Waiter::Call(Box::new(done)));
     }
 
     /// The result as a lazy value, to describe more work with.
@@ -195,6 +319,90 @@ impl<T: Data> Future<T> {
     pub async fn result_timeout_async(&self, timeout: Duration) -> Result<T> {
         let awaited = std::future::IntoFuture::into_future(self);
         blocking::timeout(timeout, awaited).await?.unwrap_or(Err(Error::Timeout { waited: timeout }))
+    }
+
+    /// The failure that an error of this future's result is; the error, where it is none of a task.
+    pub(super) fn failure_of(&self, error: Error) -> Result<TaskError> {
+        match error {
+            Error::Task(failure) => Ok(failure),
+            Error::WrongType { wanted, reason, .. } => {
+                let cause = Cause::Decode { type_name: wanted.to_string(), reason };
+                Ok(TaskError::new(self.output.label().task_name(), None, cause))
+            }
+            // Some causes are errors of another kind to who waits.
+            other => self.failure().ok_or(other),
+        }
+    }
+
+    /// Starts a call of `function` with the result, when it is there: a task of the client that this future is of. It is as any
+    /// other task that uses a future, and waits for nothing but room where very much is under way.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let words = client.submit(&delayed(|s: String| s.split(' ').count()).call("three small words"))?;
+    /// assert_eq!(words.then(|n: usize| n * 2)?.result()?, 6);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::submit`](crate::Client::submit). A task that fails shows when its result is used.
+    pub fn then<F, R>(&self, function: F) -> Result<Future<R>>
+    where
+        F: TaskFunction<(T,), R> + Fn(T) -> R,
+        R: Data,
+    {
+        let _ = function;
+        self.its_client().submit(&self.call(F::RECORD))
+    }
+
+    /// [`then`](Self::then) for async code: if too much is under way, it waits for room without blocking.
+    ///
+    /// # Errors
+    /// As [`then`](Self::then).
+    pub async fn then_async<F, R>(&self, function: F) -> Result<Future<R>>
+    where
+        F: TaskFunction<(T,), R> + Fn(T) -> R,
+        R: Data,
+    {
+        let _ = function;
+        self.its_client().submit_async(&self.call(F::RECORD)).await
+    }
+
+    /// [`then`](Self::then) with a function that may fail.
+    ///
+    /// # Errors
+    /// As [`then`](Self::then).
+    pub fn try_then<F, R, E>(&self, function: F) -> Result<Future<R>>
+    where
+        F: TryTaskFunction<(T,), R, E> + Fn(T) -> Result<R, E>,
+        R: Data,
+        E: IntoError,
+    {
+        let _ = function;
+        self.its_client().submit(&self.call(F::RECORD))
+    }
+
+    /// [`try_then`](Self::try_then) for async code.
+    ///
+    /// # Errors
+    /// As [`then`](Self::then).
+    pub async fn try_then_async<F, R, E>(&self, function: F) -> Result<Future<R>>
+    where
+        F: TryTaskFunction<(T,), R, E> + Fn(T) -> Result<R, E>,
+        R: Data,
+        E: IntoError,
+    {
+        let _ = function;
+        self.its_client().submit_async(&self.call(F::RECORD)).await
+    }
+
+    fn its_client(&self) -> Client {
+        Client::inside(Arc::clone(self.output.submission.backend()))
+    }
+
+    fn call<R>(&self, function: &'static Record) -> Delayed<R> {
+        Delayed::from_node(Node::call(function, smallvec![Arg::Task(self.to_node())], None))
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<T>> {

@@ -201,6 +201,13 @@ impl<'a> Lowering<'a> {
         Ok(lowering.finish()?.with(|nodes| nodes.iter().map(|node| Arc::clone(node)).collect()))
     }
 
+    /// The tasks of `what`, for nobody in particular, and how many of them each collection has.
+    pub(crate) fn tasks_of<C: Computable + ?Sized>(what: &'a C) -> Result<(Vec<Arc<Node>>, Vec<usize>)> {
+        let roots = Self::of(what, None, false)?;
+        let tasks = roots.with(|nodes| nodes.iter().map(|node| Arc::clone(node)).collect());
+        Ok((tasks, roots.counts))
+    }
+
     fn new(context: PlanContext<'a>) -> Self {
         let (tasks, owned, plans, members, kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { context, tasks, owned, plans, members, current: None, kept }

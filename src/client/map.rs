@@ -1,21 +1,18 @@
 //! Many calls of one function at once, and their results.
 
+use super::Client;
 use super::future::Future;
-use super::{Client, wait};
 use crate::delayed::{Delayed, IntoArg};
 use crate::error::Result;
 use crate::graph::map::MapTasks;
 use crate::graph::node::Node;
-use crate::status::Mode;
 use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::limit::Permit;
 use crate::task::Data;
-use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use crate::task::returned::IntoError;
 use smallvec::smallvec;
 use std::sync::Arc;
-use std::task::Poll;
 
 /// Calls of one function.
 enum Calls<R> {
@@ -44,23 +41,6 @@ where
         }
     }
     Calls::OfValues(MapTasks::new(function, values))
-}
-
-/// Asks for all results before anybody waits for one.
-fn want_here<T>(futures: &[Future<T>]) {
-    for (submission, places) in wait::by_submission(futures) {
-        submission.want_here(places.each().map(|(index, _)| index));
-    }
-}
-
-/// The submission all of whose outputs these are, where its values are made in this process. Who wants them all waits for
-/// them together: a thread that takes each as it comes gets in the way of those that make them.
-fn whole_submission<T>(futures: &[Future<T>]) -> Option<&Arc<Submission>> {
-    let ResultHandle { submission, index } = futures.first()?.output();
-    let whole = *index == 0
-        && futures.len() == submission.len()
-        && futures.windows(2).all(|pair| pair[0].output().is_before(pair[1].output()));
-    (whole && submission.backend().mode() != Mode::Processes).then_some(submission)
 }
 
 impl Client {
@@ -182,43 +162,5 @@ impl Client {
             self.backend().submit_map(Arc::new(map), &mut shown)
         })?;
         Ok(futures)
-    }
-
-    /// Waits for the results of futures, in their order.
-    ///
-    /// # Errors
-    /// The failure of the first that has one.
-    pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
-        // Ask for everything before waiting for anything.
-        want_here(futures);
-        if let Some(submission) = whole_submission(futures) {
-            // After a failure the results before it are waited for one by one; where nobody may wait, the first says so.
-            submission.wait_all_or_failure();
-        }
-        let mut results = Vec::with_capacity(futures.len());
-        for future in futures {
-            results.push(future.result()?);
-        }
-        Ok(results)
-    }
-
-    /// [`gather`](Self::gather) for async code.
-    ///
-    /// # Errors
-    /// As [`gather`](Self::gather).
-    pub async fn gather_async<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
-        want_here(futures);
-        if let Some(submission) = whole_submission(futures) {
-            poll_waiting(|cx| match submission.poll_all_or_failure(cx.waker()) {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            })
-            .await;
-        }
-        let mut results = Vec::with_capacity(futures.len());
-        for future in futures {
-            results.push(future.await?);
-        }
-        Ok(results)
     }
 }

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod ahead;
+mod as_completed;
 mod blocking;
 pub(crate) mod buffered;
 mod builder;
@@ -11,20 +12,26 @@ mod compute;
 mod durable;
 mod failing;
 mod future;
+mod gather;
+mod holdings;
 mod lowering;
 mod map;
 mod replay;
+mod run_on;
 mod wait;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
 pub use crate::start::init;
 pub use adapt::Adaptive;
 pub use ahead::{CompletedAhead, MapAhead};
+pub use as_completed::{AsCompleted, Batches, WithResults};
 pub use builder::Builder;
+pub(crate) use computable::Successor;
 pub use computable::{Computable, Results};
 pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
-pub use wait::{AsCompleted, WaitFor};
+pub use gather::Gathered;
+pub use wait::WaitFor;
 
 // Public in `collection`.
 #[doc(hidden)]

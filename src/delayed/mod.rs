@@ -171,6 +171,35 @@ impl<F, S> DelayedFn<F, S> {
         self.with(|o| o.tag = Some(tag.into()))
     }
 
+    /// Takes so much of a resource of its worker while it runs: of graphics cards, licences, connections to a service, or
+    /// whatever else there is so much of. Names and amounts are yours ([`Builder::worker_resources`](crate::Builder::worker_resources),
+    /// [`threads_resources`](crate::Builder::threads_resources)); they are counted, in millionths, and not looked at otherwise.
+    ///
+    /// A task runs only where so much is left of each resource that it names. In contrast to a [tag](Self::tag), which any
+    /// number of tasks may ask for, the sum of what runs is never more than there is. A task that was cancelled keeps what it
+    /// took until it has ended. One that waits for tasks of its own keeps it, too, and these may use it: they take only what
+    /// they ask for beyond that. 0 is the same as to name none.
+    ///
+    /// An amount below 0 or not a number, and more than any worker has, is [`Error::Invalid`](crate::Error::Invalid) when it
+    /// is submitted, in every mode.
+    ///
+    /// ```
+    /// use swath::status::Mode;
+    /// use swath::{Client, delayed};
+    /// // Three threads, of which two at a time talk to the service.
+    /// let client = Client::builder().mode(Mode::Threads).threads(3).threads_resources([("service", 2.0)]).build()?;
+    /// let ask = delayed(|x: u64| x + 1).resource("service", 1.0);
+    /// assert_eq!(client.compute(&ask.map(0..4_u64))?, [1, 2, 3, 4]);
+    ///
+    /// let greedy = delayed(|x: u64| x).resource("service", 3.0).call(1);
+    /// let error = client.compute(&greedy).unwrap_err().to_string();
+    /// assert!(error.ends_with("3 of `service` are asked for, and no worker has more than 2"), "{error}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn resource(self, name: impl Into<String>, amount: f64) -> Self {
+        self.with(|o| o.set_resource(name.into(), amount))
+    }
+
     fn build<R>(&self, function: &'static Record, args: SmallVec<[Arg; 2]>) -> Delayed<R> {
         Delayed::from_node(Node::call(function, args, self.options.clone()))
     }

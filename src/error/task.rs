@@ -5,6 +5,8 @@ use super::name::TaskName;
 use super::returned::ReturnedError;
 use crate::task::Data;
 use crate::task::backtrace::TaskBacktrace;
+use crate::task::call::Fault;
+use crate::task::function::CallError;
 use crate::units::HumanBytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,6 +79,15 @@ impl TaskError {
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.failed().cause
+    }
+
+    /// Where the task panicked: the functions that led there, if `RUST_BACKTRACE=1` was set where it ran.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&TaskBacktrace> {
+        match self.cause() {
+            Cause::Panic { backtrace, .. } => Some(backtrace).filter(|backtrace| !backtrace.is_empty()),
+            _ => None,
+        }
     }
 
     /// The error that the task function returned, if it is an `E` and was kept: with
@@ -221,6 +232,20 @@ pub enum Cause {
         /// What happened.
         reason: String,
     },
+}
+
+/// Of a call in this process.
+impl From<Fault> for Cause {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Panic { message, location, backtrace } => Self::Panic { message, location, backtrace },
+            Fault::Call(CallError::Returned(error)) => Self::Returned(ReturnedError::local(*error)),
+            Fault::Call(CallError::Encode { type_name, reason }) => Self::Encode { type_name, reason },
+            Fault::Call(CallError::Decode { type_name, reason }) => Self::Decode { type_name, reason },
+            Fault::Call(CallError::InputLost { reason }) => Self::InputLost { reason },
+            Fault::Call(CallError::WrongLength { expected, found }) => Self::WrongLength { expected, found },
+        }
+    }
 }
 
 impl fmt::Display for Cause {

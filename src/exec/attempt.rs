@@ -2,7 +2,7 @@
 //! error that says what failed.
 
 use super::coordination::LocalCoordination;
-use crate::error::{Cause, ReturnedError, TaskError};
+use crate::error::{Cause, TaskError};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
 use crate::graph::{Dag, Graph};
@@ -328,13 +328,6 @@ fn argument(arg: &Arg, encodes: bool, next: &mut dyn FnMut() -> Value) -> Result
 
 /// The error for a fault in a task of this process.
 fn task_error(task: &TaskLabel, worker: &Arc<str>, fault: Fault) -> TaskError {
-    let cause = match fault {
-        Fault::Panic { message, location, backtrace } => Cause::Panic { message, location, backtrace },
-        Fault::Call(CallError::Returned(error)) => Cause::Returned(ReturnedError::local(*error)),
-        Fault::Call(CallError::Encode { type_name, reason }) => Cause::Encode { type_name, reason },
-        Fault::Call(CallError::Decode { type_name, reason }) => Cause::Decode { type_name, reason },
-        Fault::Call(CallError::InputLost { reason }) => Cause::InputLost { reason },
-        Fault::Call(CallError::WrongLength { expected, found }) => Cause::WrongLength { expected, found },
-    };
+    let cause = Cause::from(fault);
     TaskError::new(task.task_name(), Some(Arc::clone(worker)), cause)
 }

@@ -10,6 +10,7 @@ pub(crate) mod threads;
 use crate::error::{Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::machine::Machine;
+use crate::resources::Resources;
 use crate::task::Value;
 use crate::task::call::Fault;
 use crate::task::codec::Codec;
@@ -17,12 +18,14 @@ use crate::task::encode::across;
 use crate::task::function::CallError;
 
 /// What a mode of this process checks, so that a program fails here as it would elsewhere.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Checks {
     /// Values are encoded and decoded again, as between processes.
     pub(crate) encodes: bool,
     /// What the mode cannot honour is refused.
     pub(crate) strict: bool,
+    /// What there is of resources.
+    pub(crate) resources: Resources,
 }
 
 /// Values that are given to a client of this process, as another process would have them if it `encodes`.

@@ -26,6 +26,8 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         Question::Restart => unsupported("restart"),
         Question::Retire { .. } => unsupported("retire"),
         Question::RestartWorker { .. } => unsupported("restart_worker"),
+        Question::Held(_) => unsupported("has_what"),
+        Question::RunOn { .. } => unsupported("run_on_workers"),
         Question::Adapt { .. } | Question::StopAdapting(_) => unsupported("adapt"),
         Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),
     }

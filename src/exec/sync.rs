@@ -14,9 +14,11 @@ use crate::ipc::clock::ticks;
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::message::{Answer, Question};
+use crate::resources::Resources;
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
+use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
@@ -45,7 +47,9 @@ pub(crate) struct SyncExecutor {
     encodes: bool,
     coordination: LocalCoordination,
     no_places: NoPlaces,
+    resources: Resources,
     origin: Origin,
+    callbacks: Arc<Callbacks>,
 }
 
 struct SyncScope {
@@ -109,7 +113,9 @@ impl SyncExecutor {
             encodes: checks.encodes,
             coordination: LocalCoordination::new(true, checks.encodes),
             no_places: NoPlaces::new(checks.strict),
+            resources: checks.resources,
             origin: Origin::here(),
+            callbacks: Arc::default(),
         })
     }
 
@@ -353,8 +359,16 @@ impl Backend for SyncExecutor {
         self.closed.load(Ordering::Acquire)
     }
 
+    fn resources(&self) -> Option<Vec<Resources>> {
+        Some(vec![self.resources.clone()])
+    }
+
     fn no_places(&self) -> Option<&NoPlaces> {
         Some(&self.no_places)
+    }
+
+    fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
     }
 
     fn origin(&self) -> Origin {

@@ -28,6 +28,10 @@ pub(crate) struct Dag {
     parts: LazyMap<u32, Vec<u32>>,
     /// Nodes that are parts.
     in_parts: usize,
+    /// Those that take resources.
+    pub(crate) counted: Vec<u32>,
+    /// Whether each task stays one, and none is a step of another.
+    pub(super) unfused: bool,
 }
 
 /// A list of tasks; mostly of one, since most graphs are asked for one result.
@@ -85,7 +89,12 @@ impl Dag {
 
     /// As [`of`](Self::of); tasks whose result is `known` are not run again.
     pub(crate) fn with_known(roots: &[&Arc<Node>], known: Option<Known<'_>>) -> Self {
-        let mut graph = Self { roots: Ids::with_capacity(roots.len()), ..Self::default() };
+        Self::with(roots, known, true)
+    }
+
+    /// The same. Unless it `fuses`, each task stays one.
+    pub(crate) fn with(roots: &[&Arc<Node>], known: Option<Known<'_>>, fuses: bool) -> Self {
+        let mut graph = Self { roots: Ids::with_capacity(roots.len()), unfused: !fuses, ..Self::default() };
         if let [root] = roots
             && !root.has_inputs()
             && known.is_none_or(|known| known(root).is_none())
@@ -155,15 +164,21 @@ impl Dag {
             }
             graph.roots.extend(done.pop());
         }
-        if streams { graph.inline_streams() } else { graph }
+        if streams && fuses { graph.inline_streams() } else { graph }
     }
 
     #[inline]
     pub(super) fn add(&mut self, node: Arc<Node>) -> u32 {
         self.ref_ends.push(self.refs.len() as u32);
         let id = self.nodes.len() as u32;
-        if !matches!(node.kind, Kind::Call { .. }) {
-            self.note(&node, id);
+        match &node.kind {
+            Kind::Call { options: None, .. } => {}
+            Kind::Call { options: Some(options), .. } => {
+                if !options.resources.is_empty() {
+                    self.counted.push(id);
+                }
+            }
+            Kind::Part(_) | Kind::Held(_) => self.note(&node, id),
         }
         self.nodes.push(node);
         id
@@ -217,6 +232,23 @@ impl Dag {
         match &self.nodes[id as usize].kind {
             Kind::Part(part) => Some(part.place),
             Kind::Call { .. } | Kind::Held(_) => None,
+        }
+    }
+
+    /// Changes the options of all tasks that run.
+    pub(crate) fn set_options(&mut self, set: impl Fn(&mut Options)) {
+        self.counted.clear();
+        for (id, node) in (0..).zip(&mut self.nodes) {
+            // What takes a result apart is a part of the task that makes it.
+            if node.has_parts() {
+                continue;
+            }
+            if let Some(changed) = node.with_options(&set) {
+                if changed.options().is_some_and(|options| !options.resources.is_empty()) {
+                    self.counted.push(id);
+                }
+                *node = Arc::new(changed);
+            }
         }
     }
 

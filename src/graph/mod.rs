@@ -1,5 +1,6 @@
 //! From lazy nodes to something that can be run: tasks that need each other, or many calls of one function.
 
+pub(crate) mod copy;
 pub(crate) mod dag;
 pub(crate) mod dot;
 pub(crate) mod held;

@@ -107,7 +107,7 @@ impl Dag {
 impl JobWriter<'_> {
     /// Marks the tasks that are steps of their only user.
     fn find_chains(&mut self) {
-        if self.graph.refs.is_empty() {
+        if self.graph.refs.is_empty() || self.graph.unfused {
             return;
         }
         let uses = self.graph.uses();

@@ -23,7 +23,7 @@ use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
 pub(crate) use packed::{Completions, PART, Tasks};
-pub(crate) use question::{Answer, Ask, Question};
+pub(crate) use question::{Answer, Ask, Question, RanBeside};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -55,6 +55,11 @@ pub(crate) enum ToWorker {
     Abandon(Vec<SegmentId>),
     /// These memory files of others have ended.
     FilesEnded(Vec<FileId>),
+    /// Run the function at this offset, beside the tasks.
+    RunBeside {
+        serial: u64,
+        function: u64,
+    },
     /// A message to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
@@ -103,6 +108,11 @@ pub(crate) enum FromWorker {
     Ready,
     /// That has failed: what it said.
     NotSetUp(String),
+    /// What became of a function that it was to run beside its tasks.
+    RanBeside {
+        serial: u64,
+        result: RanBeside,
+    },
     /// It was sent SIGTERM, and asks to be replaced.
     Retire,
     Session(Request),

@@ -1,9 +1,11 @@
 //! What a client may ask a supervisor, and which kind of answer each question has.
 
+use crate::bytes::Bytes;
 use crate::error::LogLine;
-use crate::error::{DeathRecord, Error, Result};
+use crate::error::{Cause, DeathRecord, Error, Result};
 use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
+use crate::job::HeldResult;
 use crate::memory::report::MemoryReport;
 use crate::settings::AdaptOptions;
 use crate::status::{Explanation, WorkerInfo};
@@ -21,14 +23,39 @@ pub(crate) enum Question {
     Events,
     Explain(JobId, u32),
     Progress,
-    WaitForWorkers { n: usize, millis: u64 },
+    WaitForWorkers {
+        n: usize,
+        millis: u64,
+    },
     Scale(usize),
     Restart,
-    Retire { names: Vec<String>, millis: Option<u64>, by: Option<TaskId> },
-    RestartWorker { name: String, millis: u64, by: Option<TaskId> },
-    Adapt { min: usize, max: usize, options: AdaptOptions },
+    Retire {
+        names: Vec<String>,
+        millis: Option<u64>,
+        by: Option<TaskId>,
+    },
+    RestartWorker {
+        name: String,
+        millis: u64,
+        by: Option<TaskId>,
+    },
+    Adapt {
+        min: usize,
+        max: usize,
+        options: AdaptOptions,
+    },
     StopAdapting(u64),
+    /// Where the session's results are: all, or those of these tasks.
+    Held(Option<Vec<TaskId>>),
+    /// Have workers, all or those of these names, run the function at this offset, beside their tasks.
+    RunOn {
+        names: Option<Vec<String>>,
+        function: u64,
+    },
 }
+
+/// What became of a function that a worker was to run beside its tasks: its encoded result.
+pub(crate) type RanBeside = std::result::Result<Bytes, Cause>;
 
 /// An answer as it is sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +87,9 @@ pub(crate) enum Answer {
     Deadlock(String),
     /// The worker that was to come has not come to work.
     NotStarted(String),
+    Held(Vec<HeldResult>),
+    /// What became of a function on each worker.
+    Ran(Vec<(String, RanBeside)>),
 }
 
 /// A question whose kind of answer follows from its type.
@@ -115,6 +145,15 @@ pub(crate) struct Adapt {
     pub(crate) max: usize,
     pub(crate) options: AdaptOptions,
 }
+/// Where results are.
+pub(crate) struct Held {
+    pub(crate) tasks: Option<Vec<TaskId>>,
+}
+/// Run a function on workers.
+pub(crate) struct RunOn {
+    pub(crate) names: Option<Vec<String>>,
+    pub(crate) function: u64,
+}
 /// Do so no more, if it is still done under that number.
 pub(crate) struct StopAdapting(pub(crate) u64);
 
@@ -156,6 +195,9 @@ questions! {
         Answer::Done => () => ();
     self: Adapt => Question::Adapt { min: self.min, max: self.max, options: self.options },
         Answer::Adapting(serial) => serial => u64;
+    self: Held => Question::Held(self.tasks), Answer::Held(results) => results => Vec<HeldResult>;
+    self: RunOn => Question::RunOn { names: self.names, function: self.function },
+        Answer::Ran(results) => results => Vec<(String, RanBeside)>;
     self: StopAdapting => Question::StopAdapting(self.0), Answer::Done => () => ();
 }
 

@@ -20,11 +20,13 @@ use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
 use crate::message::question::{Ask, Explain};
 use crate::message::{Answer, Question, Request, ToSession};
+use crate::resources::Resources;
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::handle::{SHUT_DOWN, cancelled, closed, not_started};
@@ -116,6 +118,12 @@ impl Description {
         Self { head, settings: settings.map(Mutex::new) }
     }
 
+    /// What each worker has of resources.
+    fn resources(&self) -> Option<Vec<Resources>> {
+        let settings = self.settings.as_ref()?.lock();
+        Some((0..settings.workers).map(|at| settings.resources.get(at).cloned().unwrap_or_default()).collect())
+    }
+
     fn scaled(&self, n: usize) {
         if let Some(settings) = &self.settings {
             settings.lock().workers = n;
@@ -163,6 +171,7 @@ pub(crate) struct Remote {
     closed: Mutex<Option<Closing>>,
     shut: AtomicBool,
     origin: Origin,
+    callbacks: Arc<Callbacks>,
 }
 
 impl Remote {
@@ -187,6 +196,7 @@ impl Remote {
             closed: Mutex::new(None),
             shut: AtomicBool::new(false),
             origin: Origin::here(),
+            callbacks: Arc::default(),
         })
     }
 
@@ -417,6 +427,10 @@ impl Backend for Remote {
         }
     }
 
+    fn resources(&self) -> Option<Vec<Resources>> {
+        self.description.resources()
+    }
+
     fn room(&self) -> Option<Reply<()>> {
         if self.origin.is_elsewhere() { None } else { self.uplink.room() }
     }
@@ -609,6 +623,10 @@ impl Backend for Remote {
 
     fn is_closed(&self) -> bool {
         self.check_open().is_err()
+    }
+
+    fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
     }
 
     fn origin(&self) -> Origin {

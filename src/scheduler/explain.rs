@@ -222,6 +222,11 @@ impl Scheduler {
         if let Some(rule) = rule.filter(|rule| !open.iter().any(|w| w.fits(rule))) {
             return Why::MemoryAsked { bytes: rule.memory };
         }
+        if let Some(rule) = rule.filter(|rule| !rule.resources.is_empty())
+            && !open.iter().any(|w| w.has_room(rule))
+        {
+            return Why::ResourcesAsked { resources: rule.resources.to_string() };
+        }
         if job.dep_range(r.index).is_empty() && open.iter().all(|w| self.sources(w, self.leaves(r)) == 0) {
             return Why::HeldBack;
         }

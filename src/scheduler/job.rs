@@ -8,6 +8,7 @@ use crate::ids::{JobId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, FailedCall, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
+use crate::resources::Resources;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -476,6 +477,24 @@ impl Job {
             return 0;
         }
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
+    }
+
+    /// The resources that a task has for those that it submits.
+    pub(super) fn lends(&self, index: u32) -> Resources {
+        if !self.tasks[index as usize].has(flag::LANED) {
+            return Resources::default();
+        }
+        let rule = self.lanes[self.lane_of(index) as usize].rule.as_ref();
+        rule.map_or(Resources::default(), |rule| rule.resources.plus(&rule.lent))
+    }
+
+    /// What a run of a task takes of its worker: memory and resources.
+    pub(super) fn takes(&self, index: u32) -> (u64, Resources) {
+        if !self.tasks[index as usize].has(flag::LANED) {
+            return (0, Resources::default());
+        }
+        let rule = self.lanes[self.lane_of(index) as usize].rule.as_ref();
+        rule.map_or((0, Resources::default()), |rule| (rule.memory, rule.resources.clone()))
     }
 
     /// The values that came with it, for workers to have before they are used.

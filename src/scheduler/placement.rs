@@ -8,6 +8,7 @@ use crate::fairness::{LAST, Place, Rank, Turn, Walk};
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
 use crate::job::Input;
+use crate::resources::Resources;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -87,6 +88,7 @@ impl Scheduler {
         for w in self.workers.iter_mut() {
             w.incoming.retain(|r| jobs.state_of(*r) == Some(State::Fetching));
             w.reserved = false;
+            w.awaited = Resources::default();
             w.clearing = false;
             accepting += u32::from(w.accepting());
             self.exclusive |= w.exclusive > 0 && w.busy() > 0;
@@ -187,7 +189,7 @@ impl Scheduler {
             };
             match &rule {
                 Some(rule) if rule.is_isolated() => self.clear(rule),
-                Some(rule) if rule.memory > 0 => {
+                Some(rule) if rule.memory > 0 || !rule.resources.is_empty() => {
                     if !would_leave_too_much() {
                         self.reserve(rule);
                     }
@@ -223,7 +225,7 @@ impl Scheduler {
         let leaves = self.leaves(r);
         if stretch.left == 0
             || (stretch.lane, stretch.leaves) != (lane, leaves)
-            || rule.is_some_and(|rule| !self.workers[stretch.worker].fits(rule))
+            || rule.is_some_and(|rule| !self.workers[stretch.worker].has_room(rule))
         {
             let (worker, left) = self.next_stretch(rule, (job.estimate, rank), leaves, accepting)?;
             *stretch = Stretch { worker, left, lane, leaves };
@@ -274,8 +276,7 @@ impl Scheduler {
 
     pub(super) fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(worker)?;
-        let has_room = |rule: &Rule| rule.memory == 0 || ((!w.reserved || rule.nested) && w.fits(rule));
-        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && has_room(rule));
+        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && w.has_room(rule));
         let isolation = rule.map_or(Isolation::None, |rule| rule.isolation);
         let company = match isolation {
             _ if self.exclusive => false,
@@ -358,12 +359,17 @@ impl Scheduler {
         best.map(|(_, worker)| worker)
     }
 
-    /// Keeps the memory of one worker for a task that waits for it: lanes that come later cannot starve it.
+    /// Keeps the memory and the resources of one worker for a task that waits for them: lanes that come later cannot starve
+    /// it.
     fn reserve(&mut self, rule: &Rule) {
         let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
+        let lacking = |w: &Worker| w.lacks(&rule.resources).iter().map(|(_, amount)| amount).sum::<u64>();
         let free = |w: &Worker| w.spec.memory_limit.unwrap_or(u64::MAX).saturating_sub(w.memory);
-        if let Some(w) = candidates.max_by_key(|w| free(w)) {
-            w.reserved = true;
+        if let Some(w) = candidates.max_by_key(|w| (Reverse(lacking(w)), free(w))) {
+            w.reserved |= rule.memory > 0;
+            if lacking(w) > 0 {
+                w.awaited = w.awaited.max(&rule.resources);
+            }
         }
     }
 
@@ -377,7 +383,10 @@ impl Scheduler {
             }
             _ => {}
         }
-        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && !w.waits_alone() && rule.allows(&w.spec));
+        // One that has nothing to do has no room for it for another reason, which others may end.
+        let may_be_cleared =
+            |w: &&mut Worker| w.accepting() && !w.is_idle() && !w.waits_alone() && rule.allows(&w.spec);
+        let candidates = self.workers.iter_mut().filter(may_be_cleared);
         if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
             w.clearing = true;
         }
@@ -416,7 +425,8 @@ impl Scheduler {
         task.put(flag::ROAMS, false);
         let task = *task;
         if task.has(flag::LANED) {
-            w.memory += job.memory(r.index);
+            let (memory, resources) = job.takes(r.index);
+            w.take(memory, &resources);
             if let Some(limit) = job.time_limit(r.index) {
                 w.deadlines.push((self.now.saturating_add(limit), r));
             }

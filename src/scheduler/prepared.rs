@@ -8,6 +8,7 @@ use crate::fairness::{Attained, Program};
 use crate::ids::JobId;
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
+use crate::resources::Resources;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -65,8 +66,10 @@ impl Job {
             let same = |p: &WireOptions| {
                 p.priority == options.priority
                     && p.worker == options.worker
+                    && p.among == options.among
                     && p.tag == options.tag
                     && p.memory == options.memory
+                    && p.resources == options.resources
                     && p.timeout_ms.is_some() == options.timeout_ms.is_some()
             };
             let lane = match previous {
@@ -74,8 +77,11 @@ impl Job {
                 _ => {
                     let rule = Rule {
                         worker: options.worker.clone(),
+                        among: options.among.clone(),
                         tag: options.tag.clone(),
                         memory: options.memory.unwrap_or(0),
+                        resources: options.resources.clone(),
+                        lent: Resources::default(),
                         timed: options.timeout_ms.is_some(),
                         isolation: Isolation::None,
                         nested: options.memory.is_some() && self.program == Program::TASKS,

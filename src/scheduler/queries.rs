@@ -3,7 +3,7 @@
 use super::Scheduler;
 use super::explain::Counts;
 use super::job::{State, TaskRef};
-use crate::ids::{TaskId, WorkerId};
+use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::job::FailedCall;
 use std::time::Duration;
 
@@ -38,6 +38,39 @@ impl Scheduler {
     /// Bytes of results that workers keep.
     pub(crate) fn held(&self) -> u64 {
         self.workers.iter().map(|w| w.held_bytes).sum()
+    }
+
+    /// The results of a session that are there, with the worker that has each, and its size: of these tasks, or of all.
+    pub(crate) fn results(&self, session: SessionId, of: Option<&[TaskId]>) -> Vec<(TaskId, Option<WorkerId>, u64)> {
+        let held = |r: TaskRef| {
+            let job = &self.jobs[r.job];
+            match job.state(r.index) {
+                State::Done { value, .. } | State::Lent { value, .. } => {
+                    let value = &job.values[value];
+                    let holder = self.workers.get(value.holder).map(|worker| worker.id);
+                    Some((job.task_id(r.index), holder, value.nbytes))
+                }
+                State::Data { .. } => Some((job.task_id(r.index), None, self.value_bytes(r))),
+                _ => None,
+            }
+        };
+        match of {
+            Some(tasks) => {
+                let own = tasks.iter().filter(|task| task.job.session == session);
+                own.filter_map(|task| {
+                    let job = self.jobs.get(task.job)?;
+                    let known = (task.index as usize) < self.jobs[job].tasks.len();
+                    if known { held(TaskRef { job, index: task.index }) } else { None }
+                })
+                .collect()
+            }
+            None => {
+                let jobs = self.jobs.iter().filter(|job| job.id.session == session);
+                let tasks =
+                    jobs.flat_map(|job| (0..job.tasks.len() as u32).map(|index| TaskRef { job: job.slot, index }));
+                tasks.filter_map(held).collect()
+            }
+        }
     }
 
     /// Tasks that are still to end; one at least for a graph that may grow.

@@ -3,6 +3,7 @@
 use super::job::Job;
 use super::worker::WorkerSpec;
 use crate::fairness::{Attained, Order, Place, Program};
+use crate::resources::Resources;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -38,9 +39,15 @@ pub(super) enum Isolation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Rule {
     pub(super) worker: Option<String>,
+    /// The names of those that may run them; none: any.
+    pub(super) among: Vec<String>,
     pub(super) tag: Option<String>,
     /// Bytes each task needs while it runs.
     pub(super) memory: u64,
+    /// What each takes of resources while it runs.
+    pub(super) resources: Resources,
+    /// What the task that submitted them takes, and lets them use.
+    pub(super) lent: Resources,
     /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
     pub(super) timed: bool,
     pub(super) isolation: Isolation,
@@ -79,8 +86,10 @@ impl Rule {
 
     pub(super) fn allows(&self, spec: &WorkerSpec) -> bool {
         self.worker.as_ref().is_none_or(|name| *name == spec.name)
+            && (self.among.is_empty() || self.among.contains(&spec.name))
             && self.tag.as_ref().is_none_or(|tag| spec.tags.contains(tag))
             && spec.memory_limit.is_none_or(|limit| self.memory <= limit)
+            && spec.resources.cover(&self.resources)
     }
 
     /// Why no worker of the fleet can ever take such a task.
@@ -92,11 +101,17 @@ impl Rule {
         if let Some(name) = &self.worker {
             wants.push(format!("worker `{name}`"));
         }
+        if !self.among.is_empty() {
+            wants.push(format!("one of `{}`", self.among.join("`, `")));
+        }
         if let Some(tag) = &self.tag {
             wants.push(format!("a worker tagged `{tag}`"));
         }
         if self.memory > 0 {
             wants.push(format!("{} B of memory", self.memory));
+        }
+        if !self.resources.is_empty() {
+            wants.push(self.resources.to_string());
         }
         let mut there: Vec<String> = fleet.iter().take(8).map(WorkerSpec::to_string).collect();
         if fleet.len() > there.len() {

@@ -3,8 +3,11 @@
 use super::Scheduler;
 use super::job::{Job, State, TaskRef, flag};
 use super::prepared::{Prepared, Start, check_more};
+use super::ready::Rule;
+use super::worker::WorkerSpec;
 use crate::ids::{JobId, TaskId};
 use crate::job::JobSpec;
+use crate::resources::Resources;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -25,6 +28,16 @@ pub(crate) enum SubmitError {
 fn place_in_line(id: JobId, number: u64) -> u64 {
     const MIDDLE: u64 = 1 << 62;
     if id.session.is_of_tasks() { MIDDLE - number } else { MIDDLE + number }
+}
+
+/// Has tasks use what the task has that submits them, on its own worker.
+fn rule_beside(rule: &mut Arc<Rule>, lent: &Resources, spec: &WorkerSpec) {
+    let elsewhere = rule.worker.as_ref().is_some_and(|name| *name != spec.name);
+    if elsewhere || lent.min(&rule.resources).is_empty() || !spec.resources.cover(&rule.resources) {
+        return;
+    }
+    let (worker, resources) = (Some(spec.name.clone()), rule.resources.minus(lent));
+    *rule = Arc::new(Rule { worker, resources, lent: lent.clone(), ..(**rule).clone() });
 }
 
 impl Scheduler {
@@ -54,8 +67,16 @@ impl Scheduler {
         let parent =
             job.spec.parent.filter(|_| id.session.is_of_tasks()).and_then(|parent| self.jobs.find_task(parent));
         let inherited = parent.map_or(0, |r| self.jobs[r.job].priority(r.index));
+        // A task that waits for others keeps what it takes, which is theirs to use meanwhile.
+        let lender = parent.and_then(|r| match self.jobs[r.job].state(r.index) {
+            State::Assigned { worker, .. } => Some((self.jobs[r.job].lends(r.index), &self.workers[worker].spec)),
+            _ => None,
+        });
         for lane in &mut job.lanes {
             lane.priority = lane.priority.saturating_add(inherited);
+            if let Some((rule, (lent, spec))) = lane.rule.as_mut().zip(lender.as_ref()) {
+                rule_beside(rule, lent, spec);
+            }
             lane.infeasible =
                 lane.rule.as_ref().zip(self.fleet.as_ref()).and_then(|(rule, fleet)| rule.infeasible(fleet));
         }

@@ -4,6 +4,7 @@
 mod blame;
 mod fairness;
 mod parts;
+mod resources;
 
 use super::job::{State, Task};
 use super::worker::{Flight, WorkerIndex};
@@ -1285,7 +1286,13 @@ fn what_failed_teaches_nothing_of_its_function() {
 #[test]
 fn options_restrict_where_a_task_runs() {
     let mut rig = Rig::new(2, 4);
-    let spec = WorkerSpec { name: "big".into(), threads: 1, memory_limit: Some(100), tags: vec!["gpu".into()] };
+    let spec = WorkerSpec {
+        name: "big".into(),
+        threads: 1,
+        memory_limit: Some(100),
+        tags: vec!["gpu".into()],
+        ..WorkerSpec::default()
+    };
     rig.s.worker_joined(WorkerId(9), spec);
     let tagged = WireOptions { tag: Some("gpu".into()), ..WireOptions::default() };
     let named = WireOptions { worker: Some("w1".into()), ..WireOptions::default() };
@@ -1329,7 +1336,8 @@ fn the_memory_of_a_task_that_waits_for_its_own_does_not_keep_them_out() {
 #[test]
 fn memory_asked_for_fits_and_is_not_starved() {
     let mut rig = Rig::new(0, 1);
-    let spec = WorkerSpec { name: "w".into(), threads: 8, memory_limit: Some(100), tags: vec![] };
+    let spec =
+        WorkerSpec { name: "w".into(), threads: 8, memory_limit: Some(100), tags: vec![], ..WorkerSpec::default() };
     rig.s.worker_joined(WorkerId(0), spec);
     let asks = |n| WireOptions { memory: Some(n), ..WireOptions::default() };
     rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(60)), 1, asks(90)));
@@ -1346,7 +1354,8 @@ fn memory_asked_for_fits_and_is_not_starved() {
 #[test]
 fn infeasible_tasks_fail_at_submit_and_say_why() {
     let mut rig = Rig::new(1, 1);
-    let fleet = WorkerSpec { name: "w0".into(), threads: 1, memory_limit: Some(1000), tags: vec![] };
+    let fleet =
+        WorkerSpec { name: "w0".into(), threads: 1, memory_limit: Some(1000), tags: vec![], ..WorkerSpec::default() };
     rig.s.set_fleet(vec![fleet]);
     let asks = WireOptions { memory: Some(5000), tag: Some("gpu".into()), ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[], &[0], &[1]], &[2]), 1, asks));

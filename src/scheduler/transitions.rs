@@ -127,7 +127,8 @@ impl Scheduler {
         self.ready.order.end(job.program, estimate);
         w.ahead -= u32::from(job.is_ahead(r.index));
         if job.tasks[r.index as usize].has(flag::LANED) {
-            w.memory -= job.memory(r.index);
+            let (memory, resources) = job.takes(r.index);
+            w.give_back(memory, &resources);
             w.deadlines.retain(|(_, task)| *task != r);
             w.leave(job.isolation(r.index));
         }
@@ -589,15 +590,15 @@ impl Scheduler {
 
     /// Cancels the run of an assigned task. The worker keeps it as a zombie; the caller changes the task's state.
     pub(super) fn cancel_run(&mut self, r: TaskRef, worker: WorkerIndex, seq: u32) {
-        let memory = self.jobs[r.job].memory(r.index);
+        let (memory, resources) = self.jobs[r.job].takes(r.index);
         self.land(r, worker, seq);
         let job = &mut self.jobs[r.job];
         let id = job.task_id(r.index);
         let task = &mut job.tasks[r.index as usize];
         task.put(flag::ZOMBIE, true);
         let w = &mut self.workers[worker];
-        w.memory += memory;
-        w.zombies.push(Zombie { id, attempt: task.attempt, memory, kill_at: None });
+        w.take(memory, &resources);
+        w.zombies.push(Zombie { id, attempt: task.attempt, memory, resources, kill_at: None });
         w.outbox.cancel.push(id);
     }
 
@@ -607,7 +608,7 @@ impl Scheduler {
         let found = w.zombies.iter().position(|z| z.id == id && attempt.is_none_or(|a| a == z.attempt));
         let Some(at) = found else { return false };
         let zombie = w.zombies.swap_remove(at);
-        w.memory -= zombie.memory;
+        w.give_back(zombie.memory, &zombie.resources);
         w.blocked = w.blocked.min(w.in_flight());
         // Where others are overdue, too, that is found at the next look.
         w.stay_if_deaf();

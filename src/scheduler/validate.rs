@@ -8,6 +8,7 @@ use super::worker::WorkerIndex;
 use crate::fairness::Program;
 use crate::ids::TaskId;
 use crate::job::EXTERNAL;
+use crate::resources::Resources;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -87,7 +88,7 @@ impl Scheduler {
                 });
                 match may {
                     Some((_, w)) if !blocked.contains(&priority) => {
-                        panic!("{} idles beside {}, which is ready", w.spec.name, job.task_id(index))
+                        panic!("{} idles beside {}, which is ready: {rule:?}", w.spec.name, job.task_id(index))
                     }
                     None if rule.is_none() => blocked.push(priority),
                     _ => {}
@@ -267,6 +268,7 @@ impl Scheduler {
             let ahead = w.flight.iter().filter(|r| self.jobs[r.job].is_ahead(r.index)).count();
             assert_eq!(w.ahead as usize, ahead, "{name}: tasks sent ahead of their inputs");
             let mut memory: u64 = w.zombies.iter().map(|z| z.memory).sum();
+            let mut resources = w.zombies.iter().fold(Resources::default(), |sum, z| sum.plus(&z.resources));
             let mut timed = 0;
             let mut isolated = [0; 3];
             let mut seen = Vec::new();
@@ -276,6 +278,7 @@ impl Scheduler {
                 let here = matches!(job.state(r.index), State::Assigned { worker, .. } if worker == index);
                 assert!(here, "{name}: {} is in the flight list only", job.task_id(r.index));
                 memory += job.memory(r.index);
+                resources = resources.plus(&job.takes(r.index).1);
                 let isolation = job.isolation(r.index);
                 isolated[0] += u32::from(isolation != Isolation::None);
                 isolated[1] += u32::from(isolation.is_of_suspects());
@@ -288,6 +291,8 @@ impl Scheduler {
             assert_eq!(sent, seen.len(), "{name}: a task is in flight twice");
             assert_eq!(w.flight.len() as usize, sent, "{name}: tasks in flight");
             assert_eq!(w.memory, memory, "{name}: memory asked for");
+            assert_eq!(w.resources, resources, "{name}: resources taken");
+            assert!(w.spec.resources.cover(&w.resources), "{name}: more taken of a resource than there is");
             assert!(w.flight.adds_up(), "{name}: what is to come");
             assert_eq!(w.deadlines.len(), timed, "{name}: deadlines");
             assert_eq!([w.isolated, w.suspects, w.exclusive], isolated, "{name}: tasks that run in isolation");

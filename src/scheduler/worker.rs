@@ -7,6 +7,7 @@ use crate::error::DeathCause;
 use crate::fairness::Rank;
 use crate::ids::{TaskId, WorkerId};
 use crate::job::SharedPayload;
+use crate::resources::Resources;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -27,6 +28,7 @@ pub(crate) struct WorkerSpec {
     pub(crate) threads: u32,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) tags: Vec<String>,
+    pub(crate) resources: Resources,
 }
 
 impl fmt::Display for WorkerSpec {
@@ -38,6 +40,9 @@ impl fmt::Display for WorkerSpec {
         }
         if !self.tags.is_empty() {
             write!(f, " tagged `{}`", self.tags.join("`, `"))?;
+        }
+        if !self.resources.is_empty() {
+            write!(f, " with {}", self.resources)?;
         }
         Ok(())
     }
@@ -178,6 +183,7 @@ pub(super) struct Zombie {
     pub(super) id: TaskId,
     pub(super) attempt: u16,
     pub(super) memory: u64,
+    pub(super) resources: Resources,
     /// When the worker is to be ended for it; set by the next dispatch, which knows the time.
     pub(super) kill_at: Option<Duration>,
 }
@@ -210,8 +216,12 @@ pub(super) struct Worker {
     pub(super) ahead: u32,
     /// Sum of the memory the tasks in flight asked for.
     pub(super) memory: u64,
+    /// Sum of the resources that the tasks in flight take.
+    pub(super) resources: Resources,
     /// A task of an earlier lane waits for this worker's memory to become free.
     pub(super) reserved: bool,
+    /// So much of resources tasks of earlier lanes wait for.
+    pub(super) awaited: Resources,
     /// A task that is to run alone waits for this worker to have nothing else to do.
     pub(super) clearing: bool,
     /// Tasks in flight that no other is to run beside: one at most, unless it waits for tasks of its own.
@@ -285,7 +295,9 @@ impl Worker {
             blocked: 0,
             ahead: 0,
             memory: 0,
+            resources: Resources::default(),
             reserved: false,
+            awaited: Resources::default(),
             clearing: false,
             isolated: 0,
             suspects: 0,
@@ -439,6 +451,35 @@ impl Worker {
         let is_awaited = || rule.nested && self.blocked > 0 && self.is_idle();
         let fits = |limit| self.memory.saturating_add(rule.memory) <= limit || is_awaited();
         rule.memory == 0 || self.spec.memory_limit.is_none_or(fits)
+    }
+
+    /// Whether a task under this rule finds the memory and the resources that it needs, and no other waits for them.
+    pub(super) fn has_room(&self, rule: &Rule) -> bool {
+        (rule.memory == 0 || ((!self.reserved || rule.nested) && self.fits(rule)))
+            && (rule.resources.is_empty()
+                || (self.lacks(&rule.resources).is_empty()
+                    && rule.resources.iter().all(|(name, _)| self.awaited.amount(name) == 0)))
+    }
+
+    /// What is not left of these.
+    pub(super) fn lacks(&self, wanted: &Resources) -> Resources {
+        self.resources.plus(wanted).minus(&self.spec.resources).min(wanted)
+    }
+
+    /// A run takes these.
+    pub(super) fn take(&mut self, memory: u64, resources: &Resources) {
+        self.memory += memory;
+        if !resources.is_empty() {
+            self.resources = self.resources.plus(resources);
+        }
+    }
+
+    /// A run has ended that took these.
+    pub(super) fn give_back(&mut self, memory: u64, resources: &Resources) {
+        self.memory -= memory;
+        if !resources.is_empty() {
+            self.resources = self.resources.minus(resources);
+        }
     }
 
     /// Takes in a value that a task has left with it.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::error::words::words;
 use crate::machine::Machine;
 use crate::memory::thresholds::Thresholds;
+use crate::resources::Resources;
 use crate::units::{HumanBytes, counted};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) tags: Vec<Vec<String>>,
+    /// Of the first workers; others have none.
+    pub(crate) resources: Vec<Resources>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) start_timeout: Duration,
     pub(crate) worker_timeout: Duration,

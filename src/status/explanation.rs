@@ -69,6 +69,10 @@ pub(crate) enum Why {
     MemoryAsked {
         bytes: u64,
     },
+    /// The resources that it asks for are in use.
+    ResourcesAsked {
+        resources: String,
+    },
     /// Results must be used first.
     HeldBack,
     Busy {
@@ -205,6 +209,9 @@ impl fmt::Display for Why {
             ),
             Self::MemoryAsked { bytes } => {
                 write!(f, "the {bytes} B it asks for are in use by other tasks on every worker that may run it")
+            }
+            Self::ResourcesAsked { resources } => {
+                write!(f, "the {resources} it asks for are in use by other tasks on every worker that may run it")
             }
             Self::HeldBack => {
                 f.write_str("it would add to the results in memory, and others are to use some of those first")

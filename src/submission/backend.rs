@@ -1,5 +1,6 @@
 //! What a scheduler mode must be able to do for a client.
 
+use super::callbacks::Callbacks;
 use super::calls::{Given, OpenCalls};
 use super::handle::Submission;
 use super::reply::Reply;
@@ -10,6 +11,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::ipc::fork::Origin;
 use crate::message::Question;
+use crate::resources::Resources;
 use crate::status::{Mode, Progress};
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -79,6 +81,11 @@ pub(crate) trait Backend: Send + Sync {
         None
     }
 
+    /// What each worker has of resources, as far as that is known.
+    fn resources(&self) -> Option<Vec<Resources>> {
+        None
+    }
+
     /// What to wait for before more is submitted, if too much is on its way to the workers already.
     fn room(&self) -> Option<Reply<()>> {
         None
@@ -138,6 +145,9 @@ pub(crate) trait Backend: Send + Sync {
     fn shutdown(&self);
 
     fn is_closed(&self) -> bool;
+
+    /// What calls functions of the user's when results are done.
+    fn callbacks(&self) -> &Arc<Callbacks>;
 
     /// The process it was made in. In a fork of that nothing comes any more, and nothing may be told to anybody.
     fn origin(&self) -> Origin;

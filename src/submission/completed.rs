@@ -101,7 +101,7 @@ impl CompletionQueue {
         arrivals
     }
 
-    pub(crate) fn arrive(&self, places: Vec<usize>) {
+    pub(crate) fn arrive(&self, places: impl IntoIterator<Item = usize>) {
         let waiting = {
             let mut queue = self.queue.lock();
             queue.0.extend(places);
@@ -113,7 +113,7 @@ impl CompletionQueue {
     }
 
     fn pop_or(&self, watcher: impl FnOnce() -> Waiter) -> Option<usize> {
-        let place = self.queue.lock().0.pop_front();
+        let place = self.pop_arrived();
         if place.is_some() {
             return place;
         }
@@ -129,6 +129,11 @@ impl CompletionQueue {
         drop(queue);
         drop(unused);
         place
+    }
+
+    /// The first of those that have arrived.
+    pub(crate) fn pop_arrived(&self) -> Option<usize> {
+        self.queue.lock().0.pop_front()
     }
 
     pub(crate) fn pop(&self, deadline: Option<Instant>) -> Option<usize> {

@@ -150,6 +150,14 @@ impl ResultHandle {
         })
     }
 
+    /// The failure, if there is one by now.
+    pub(crate) fn failure(&self) -> Option<TaskError> {
+        self.submission.with_state(self.index, |state| match state {
+            ResultState::Failed(error) => Some(error.clone()),
+            _ => None,
+        })
+    }
+
     pub(crate) fn downgrade(&self) -> WeakHandle {
         WeakHandle { submission: Arc::downgrade(&self.submission), index: self.index }
     }

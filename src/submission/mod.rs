@@ -2,6 +2,7 @@
 
 mod again;
 pub(crate) mod backend;
+pub(crate) mod callbacks;
 pub(crate) mod calls;
 pub(crate) mod completed;
 pub(crate) mod context;
@@ -431,7 +432,7 @@ impl Submission {
     pub(crate) fn tell_each(&self, places: ListPositions, to: &Arc<CompletionQueue>) {
         if self.origin.is_elsewhere() {
             // Each is told that its client is closed when it is asked.
-            return to.arrive(places.each().map(|(_, place)| place).collect());
+            return to.arrive(places.each().map(|(_, place)| place));
         }
         let mut state = self.state.lock();
         // Nothing is known of those behind.
@@ -450,6 +451,14 @@ impl Submission {
         if !done.is_empty() {
             to.arrive(done);
         }
+    }
+
+    /// Tells of one output when it is done; at once, if it is.
+    pub(crate) fn tell_one(&self, index: u32, place: usize, to: &Arc<CompletionQueue>) {
+        if self.is_done(index) {
+            return to.arrive([place]);
+        }
+        self.when_done(index, Waiter::Place(Arc::downgrade(to), place));
     }
 
     /// Counts this graph as under way until it is done.
@@ -523,7 +532,9 @@ impl Submission {
             drop(state);
             return waiter.fire();
         }
-        state.waiters.or_default(index).push(waiter);
+        let waiters = state.waiters.or_default(index);
+        waiters.retain(|waiter| !waiter.is_gone());
+        waiters.push(waiter);
     }
 
     /// Has the values of these outputs sent here, each as soon as it is there.

@@ -6,6 +6,7 @@
 //! does where there is one core only, and no task does, since its thread's core is needed for what it waits for. After
 //! spinning in vain, or where others want the core, the next waits park at once.
 
+use super::completed::CompletionQueue;
 use crate::error::Error;
 use crate::task::Owned;
 use crate::task::call::tolerated;
@@ -14,7 +15,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(crate) enum Waiter {
     Thread(Arc<ParkedThread>),
     Waker(Owned<Waker>),
     Call(Call),
+    /// A place in a queue, which is told to whoever reads that.
+    Place(Weak<CompletionQueue>, usize),
 }
 
 impl Waiter {
@@ -55,7 +58,17 @@ impl Waiter {
             // Users' code, in a thread that others depend on.
             Self::Waker(w) => tolerated("a waker panicked", || w.into_inner().wake()),
             Self::Call(f) => call(f),
+            Self::Place(queue, place) => {
+                if let Some(queue) = queue.upgrade() {
+                    queue.arrive([place]);
+                }
+            }
         }
+    }
+
+    /// Whether nobody listens any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Place(queue, _) if queue.strong_count() == 0)
     }
 
     /// Whether it would tell the same one.

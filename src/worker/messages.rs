@@ -5,14 +5,16 @@ use super::descriptors::Closed;
 use super::{Worker, clean_up_after, encode, hook_at};
 use crate::error::Cause;
 use crate::ids::TaskId;
+use crate::ipc::batch::MOST_BYTES;
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::clock::monotonic_ms;
 use crate::ipc::process_tree::kill_descendants;
 use crate::ipc::start::exit_now;
 use crate::job::{CallName, FailedCall, Failure};
 use crate::memory::process::descendants;
-use crate::message::{FromWorker, ToWorker};
-use crate::task::call::run_hook;
+use crate::message::{FromWorker, RanBeside, ToWorker};
+use crate::task::call::{call, run_hook};
+use crate::task::encode::{EncodeError, encode as encode_value};
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -54,6 +56,7 @@ impl Worker {
                 }
                 ToWorker::Abandon(segments) => self.pool.abandon(&segments),
                 ToWorker::FilesEnded(files) => self.attachments().end_files(&files),
+                ToWorker::RunBeside { serial, function } => self.run_beside(serial, function),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
                         client.receive(word);
@@ -65,6 +68,36 @@ impl Worker {
         }
         if self.supervisor.is_closed() {
             self.end();
+        }
+    }
+
+    /// Runs a function on a thread of its own, and tells what became of it.
+    fn run_beside(&'static self, serial: u64, function: u64) {
+        let tell = move |result| self.supervisor.send(&FromWorker::RanBeside { serial, result });
+        let run = move || {
+            let result = Self::result_beside(function);
+            OutputCapture::flush();
+            tell(result);
+        };
+        if let Err(e) = std::thread::Builder::new().name("beside-tasks".to_string()).spawn(run) {
+            tell(Err(Cause::Resource { reason: format!("no thread to be had: {e}") }));
+        }
+    }
+
+    fn result_beside(function: u64) -> RanBeside {
+        let record = hook_at(function).map_err(|reason| Cause::Infeasible { reason })?;
+        let value = call(record, &mut []).map_err(encode::cause)?;
+        let codec = record.result();
+        let refused = |reason| Cause::Encode { type_name: codec.name().to_string(), reason };
+        let payload = encode_value(None, &value, codec).map_err(|e| match e {
+            EncodeError::Refused(reason) => refused(reason),
+            EncodeError::NoRoom(e) => Cause::Resource { reason: e.to_string() },
+        })?;
+        match payload.content() {
+            large if large.len() > MOST_BYTES => {
+                Err(refused(format!("it takes {} B; {MOST_BYTES} B are the most", large.len())))
+            }
+            bytes => Ok(bytes.into()),
         }
     }
 

@@ -9,6 +9,7 @@ import warnings
 import dask
 import dask.bag as db
 from dask import delayed
+from dask.bag import random
 
 dask.config.set(scheduler="sync")
 
@@ -70,6 +71,15 @@ NUMBERS = {
     "unzip": lambda b: made(b.map(lambda x: (x, -x)).unzip(2)[1]),
     "zip": lambda b: made(db.zip(b, b.map(lambda x: -x))),
     "zip uneven": lambda b: made(db.zip(b, b.filter(lambda x: x % 2 == 0))),
+    "zip_all": lambda b: made(db.zip(b, b.map(lambda x: -x), b).map(list)),
+    "zip_all uneven": lambda b: made(db.zip(b, b, b.filter(lambda x: x % 2 == 0)).map(list)),
+    "map2": lambda b: made(b.map(lambda x, y: 2 * x - y, b.map(lambda x: 3 * x))),
+    "map2 uneven": lambda b: made(b.map(add, b.filter(lambda x: x % 2 == 0))),
+    "map2 partitions": lambda b: made(b.map(add, db.concat([b, b]))),
+    "map3": lambda b: made(b.map(lambda x, y, z: [x, y, z], b.map(lambda x: -x), b.map(lambda x: 2 * x))),
+    "sample": lambda b: {"value": sorted(random.sample(b, len(list(b))))},
+    "sample too_many": lambda b: {"value": list(random.sample(b, len(list(b)) + 1))},
+    "choices": lambda b: {"value": sorted(set(random.choices(b.map(lambda x: 7), 5)))},
     "concat": lambda b: made(db.concat([b, b.map(lambda x: -x), b])),
     "product": lambda b: made(b.product(b.filter(lambda x: x > 3))),
     "join": lambda b: made(b.join([0, 11, 1, 12, 4, 5], lambda x: x % 3, lambda y: y % 10)),
@@ -183,6 +193,7 @@ def main(asked):
             "read_text files_per_partition": made(db.read_text(pattern, files_per_partition=2)),
             "read_text blocksize": made(db.read_text(pattern, blocksize=7)),
             "read_text delimiter": made(db.read_text(pattern, linedelimiter=" ")),
+            "read_text_with_path": made(db.read_text(pattern, include_path=True).map(list)),
             "read_text none": outcome(lambda: made(db.read_text(pattern + ".not-there"))),
             "write_text": outcome(write, os.path.join(folder, "a"), "", text),
             "write_text names": outcome(write, os.path.join(folder, "b"), "*.txt", text, name_function=letters),

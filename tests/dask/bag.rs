@@ -37,6 +37,10 @@ const DEVIATIONS: &[Deviation] = &[
     Deviation { operation: "take", is_meant: |dask, ours| is_error(dask) && ours["value"].is_array() },
     // The other way round: pairs are not dropped in silence.
     Deviation { operation: "zip", is_meant: |dask, ours| dask["partitions"].is_array() && is_error(ours) },
+    Deviation { operation: "zip_all", is_meant: |dask, ours| dask["partitions"].is_array() && is_error(ours) },
+    Deviation { operation: "map2", is_meant: |dask, ours| dask["partitions"].is_array() && is_error(ours) },
+    // Nothing of nothing.
+    Deviation { operation: "sample", is_meant: |dask, ours| is_error(dask) && ours["value"] == json!([]) },
     // The same elements, in partitions that are more alike.
     Deviation { operation: "repartition", is_meant: has_more_even_partitions },
     Deviation { operation: "repartition_by_size", is_meant: |dask, ours| elements(dask) == elements(ours) },
@@ -103,6 +107,10 @@ fn value<T: Serialize + swath::Data>(value: Delayed<T>, client: &Client) -> Resu
     Ok(json!({ "value": client.compute(&value)? }))
 }
 
+fn value_of(value: Vec<i64>) -> Result<Value> {
+    Ok(json!({ "value": value }))
+}
+
 /// Groups in the order of their keys.
 fn groups<K: Serialize + swath::Data + Ord, T: Serialize + swath::Data>(
     bag: &Bag<(K, Vec<T>)>,
@@ -166,6 +174,23 @@ const NUMBERS: &[(&str, Operation<i64>)] = &[
     ("unzip", |b, c| made(&b.map(|x| (x, -x)).unzip().1, c)),
     ("zip", |b, c| made(&b.zip(&b.map(i64::neg))?, c)),
     ("zip uneven", |b, c| made(&b.zip(&b.filter(is_even_number))?, c)),
+    ("zip_all", |b, c| made(&Bag::zip_all([b.clone(), b.map(i64::neg), b.clone()])?, c)),
+    ("zip_all uneven", |b, c| made(&Bag::zip_all([b.clone(), b.clone(), b.filter(is_even_number)])?, c)),
+    ("map2", |b, c| made(&b.map2(&b.map(|x| 3 * x), |x, y| 2 * x - y)?, c)),
+    ("map2 uneven", |b, c| made(&b.map2(&b.filter(is_even_number), add)?, c)),
+    ("map2 partitions", |b, c| made(&b.map2(&Bag::concat([b.clone(), b.clone()]), add)?, c)),
+    ("map3", |b, c| made(&b.map3(&b.map(i64::neg), &b.map(|x| 2 * x), |x, y, z| vec![x, y, z])?, c)),
+    ("sample", |b, c| {
+        let mut all = b.sample(b.count().compute(c)?, 1).compute(c)?;
+        all.sort_unstable();
+        value_of(all)
+    }),
+    ("sample too_many", |b, c| value_of(b.sample(b.count().compute(c)? + 1, 1).compute(c)?)),
+    ("choices", |b, c| {
+        let mut found = b.map(|_| 7).choices(5, 1).compute(c)?;
+        found.dedup();
+        value_of(found)
+    }),
     ("concat", |b, c| made(&Bag::concat([b.clone(), b.map(i64::neg), b.clone()]), c)),
     ("product", |b, c| made(&b.product(&b.filter(|x| *x > 3)), c)),
     ("join", |b, c| made(&b.join(vec![0, 11, 1, 12, 4, 5], thirds, |y: &i64| y % 10), c)),
@@ -403,6 +428,10 @@ fn compare_files(comparison: &Comparison, client: &Client, verdict: &mut Verdict
         ("read_text files_per_partition", read(comparison.pattern().files_per_partition(2))),
         ("read_text blocksize", read(comparison.pattern().blocksize(7))),
         ("read_text delimiter", read(comparison.pattern().delimiter(" "))),
+        (
+            "read_text_with_path",
+            outcome(Bag::read_text_with_path(comparison.pattern()).and_then(|bag| made(&bag, client))),
+        ),
         ("read_text none", read(Files::new(comparison.folder.path().join("*.not-there")))),
         ("write_text", write("a", Output::new(folder.join("a")))),
         ("write_text names", write("b", pattern("b", "*.txt").names(|i| "abc"[i..=i].to_string()))),

@@ -4,7 +4,7 @@ use super::rules::{Floor, House, floor};
 
 /// The modules of `src/`, from the ground up. A module imports only modules of lower floors. `lib.rs` is above them all.
 const FLOORS: &[Floor] = &[
-    floor(1, &["bytes", "host", "ids", "lazy_map", "units", "version"]),
+    floor(1, &["bytes", "host", "ids", "lazy_map", "resources", "units", "version"]),
     floor(2, &["ipc", "machine"]),
     floor(3, &["task"]),
     floor(4, &["error"]),

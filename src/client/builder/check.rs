@@ -66,6 +66,17 @@ impl Builder {
                 format!("{tag:?} cannot be a tag; it must have one character at least"),
             ));
         }
+        let of_workers = self.worker_resources.iter().flat_map(|(_, resources)| resources);
+        let resources = of_workers.map(|resource| ("worker_resources", resource));
+        for (what, (name, amount)) in resources.chain(self.threads_resources.iter().map(|r| ("threads_resources", r))) {
+            if !is_name(name) {
+                let why = format!("{name:?} cannot be a resource; it must have one character at least");
+                return Err(Error::invalid(what, why));
+            }
+            if let Some(fault) = amount.fault() {
+                return Err(Error::invalid(what, format!("`{name}` is {fault}")));
+            }
+        }
         if self.cluster.as_deref() == Some(Path::new("")) {
             return Err(Error::invalid(
                 "cluster",

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ipc::page::MOST_THREADS;
 use crate::machine::{Machine, available_memory, cores};
 use crate::memory::limit::untold;
+use crate::resources::Resources;
 use crate::settings::{MOST_WORKERS, Settings};
 use crate::units::{HumanBytes, counted};
 use std::path::PathBuf;
@@ -94,6 +95,13 @@ impl Builder {
                 None => return Err(Error::invalid("worker_tags", format!("there is no worker {index}"))),
             }
         }
+        let mut resources = vec![Vec::new(); workers];
+        for (index, more) in &self.worker_resources {
+            match resources.get_mut(*index) {
+                Some(resources) => resources.extend(more.iter().map(|(name, amount)| (name.as_str(), *amount))),
+                None => return Err(Error::invalid("worker_resources", format!("there is no worker {index}"))),
+            }
+        }
         Ok(Settings {
             machine,
             workers,
@@ -111,6 +119,7 @@ impl Builder {
             name: self.name.clone().unwrap_or_else(|| "swath".to_string()),
             env: self.worker_env.clone(),
             tags,
+            resources: resources.into_iter().map(Resources::of).collect(),
             directory: absolute("local_directory", &self.local_directory)?,
             start_timeout: self.start_timeout,
             worker_timeout: self.worker_timeout,

@@ -30,7 +30,13 @@ impl Builder {
         let cluster = self.cluster.is_some();
         if self.mode == Mode::Processes && !cluster {
             // Its workers have one program.
-            return if self.weight == plain.weight { Vec::new() } else { vec!["weight"] };
+            return [
+                ("weight", self.weight != plain.weight),
+                ("threads_resources", !self.threads_resources.is_empty()),
+            ]
+            .into_iter()
+            .filter_map(|(name, says)| says.then_some(name))
+            .collect();
         }
         let in_threads = self.mode == Mode::Threads && !cluster;
         [
@@ -47,6 +53,8 @@ impl Builder {
             ("recycle_unmanaged", self.recycle_unmanaged.is_some()),
             ("worker_env", !self.worker_env.is_empty()),
             ("worker_tags", !self.worker_tags.is_empty()),
+            ("worker_resources", !self.worker_resources.is_empty()),
+            ("threads_resources", !self.threads_resources.is_empty() && cluster),
             ("local_directory", self.local_directory.is_some()),
             ("start_timeout", self.start_timeout != plain.start_timeout),
             ("worker_timeout", self.worker_timeout != plain.worker_timeout),

@@ -10,6 +10,8 @@ use crate::graph::Graph;
 use crate::graph::dag::{Ids, row};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
+use crate::lazy_map::LazyMap;
+use crate::resources::Resources;
 use crate::submission::handle::{ResultState, Submission, cancelled};
 use crate::task::Value;
 use crate::task::building::Building;
@@ -64,6 +66,10 @@ pub(super) struct PoolJob {
     pub(super) limited: bool,
     /// How many attempts at a task have been given up, each over its limit.
     pub(super) given_up: Mutex<FxHashMap<u32, u32>>,
+    /// What its tasks take of resources, beyond what is lent; those that take none are left out.
+    pub(super) needs: LazyMap<u32, Resources>,
+    /// What the task that submitted it has of them.
+    pub(super) lent: Resources,
     /// Whether a task of this job has failed, so that tasks must check their inputs.
     pub(super) failing: AtomicBool,
 }

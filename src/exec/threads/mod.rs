@@ -10,7 +10,7 @@
 //!
 //! # Why no thread sleeps beside work
 //! A thread goes to sleep under the queue's lock, having found nothing there that it may take, and gives up the lock in
-//! the same step (`Condvar::wait`). What it may take comes about in four ways, each under that lock too:
+//! the same step (`Condvar::wait`). What it may take comes about in five ways, each under that lock too:
 //!
 //! - Work is put in: [`ThreadPool::wake`] wakes as many parked threads as there is work, so none is left that could take
 //!   some. One that is woken may find that another thread was faster, and sleeps again by the same rule.
@@ -18,53 +18,50 @@
 //!   thread started.
 //! - The budget admits sources again: it always admits one when no thread is busy, so a thread looks when that changes;
 //!   one that takes some wakes the next, which looks whether there is room for more.
+//! - Resources are given back: what waited for them is put in.
 //! - The pool is closed or has too many threads: all are woken.
 //!
 //! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
+mod backend;
 mod cancelled;
 mod deadlines;
 mod explain;
 mod job;
 mod queue;
+mod resources;
 mod scope;
 #[cfg(test)]
 mod tests;
 mod time;
 
-use crate::coordinator;
 use crate::error::{Error, Result, TaskError};
-use crate::events::{EventRecords, WorkerRuns};
+use crate::exec::Checks;
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::coordination::LocalCoordination;
-use crate::exec::queries::{answer_in_process, in_process};
-use crate::exec::{Checks, on_machine, scattered};
 use crate::fairness::{LAST, Program};
 use crate::graph::dag::row;
-use crate::graph::label::TaskLabel;
-use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
-use crate::message::{Answer, Question};
-use crate::status::{Explanation, Mode, Progress};
+use crate::lazy_map::LazyMap;
+use crate::resources::Resources;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
-use crate::submission::calls::{Given, OpenCalls};
+use crate::submission::callbacks::Callbacks;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
-use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::building::Building;
-use crate::task::codec::Codec;
 use crate::task::context;
 
 use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
 use parking_lot::{Condvar, Mutex};
 use queue::{Queue, SourceQueue, Work};
+use resources::Tally;
 use scope::ThreadScope;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -108,6 +105,7 @@ pub(crate) struct ThreadPool {
     first: AtomicI64,
     closed: AtomicBool,
     origin: Origin,
+    callbacks: Arc<Callbacks>,
     submissions: AtomicU32,
     done: AtomicU64,
     failed: AtomicU64,
@@ -118,6 +116,7 @@ pub(crate) struct ThreadPool {
     encodes: bool,
     coordination: LocalCoordination,
     no_places: NoPlaces,
+    resources: Resources,
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
@@ -145,11 +144,12 @@ impl ThreadPool {
         let pool = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             threads: threads.clamp(1, MOST_POOL_THREADS),
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { tally: Tally::new(checks.resources.clone()), ..Queue::default() }),
             work: Condvar::new(),
             first: AtomicI64::new(LAST),
             closed: AtomicBool::new(false),
             origin: Origin::here(),
+            callbacks: Arc::default(),
             submissions: AtomicU32::new(0),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -161,6 +161,7 @@ impl ThreadPool {
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
             no_places: NoPlaces::new(checks.strict),
+            resources: checks.resources,
         });
         let mut queue = pool.queue.lock();
         let refused: Vec<_> = (0..pool.threads).filter_map(|_| pool.spawn(&mut queue)).collect();
@@ -282,12 +283,14 @@ impl ThreadPool {
             }
             scope.id.set(id);
             thread.running.begin(job.submission.number, id);
-            next = self.execute(job, id, thread, &mut time.now).and_then(|result| self.finish(job, id, result));
+            let result = self.with_resources(job, id, || self.execute(job, id, thread, &mut time.now));
+            next = result.and_then(|result| self.finish(job, id, result));
             if next.is_some() {
                 if time.is_to_be_charged() {
                     self.charge(job, time.uncharged(), None);
                 }
-                if self.should_yield(job, id) {
+                // One that needs resources gets them where it is taken out of the queue.
+                if self.should_yield(job, id) || next.is_some_and(|next| job.needs.contains_key(&next)) {
                     return self.push(job, next);
                 }
             }
@@ -439,6 +442,14 @@ impl ThreadPool {
             Graph::Map(_) => &none,
         };
         let waiting = dag.len() as u32;
+        let lent = resources::lent();
+        let mut needs = LazyMap::default();
+        for &id in &dag.counted {
+            let wanted = dag.options(id).map(|options| options.resources().minus(&lent)).unwrap_or_default();
+            if !wanted.is_empty() {
+                needs.insert(id, wanted);
+            }
+        }
         let job = Arc::new(PoolJob {
             position: queue_position(submission.number),
             program: if context::is_task() { Program::TASKS } else { Program::ONLY },
@@ -461,6 +472,8 @@ impl ThreadPool {
             cost: AtomicU64::new(0),
             limited: dag.nodes.iter().any(|node| node.options().is_some_and(|o| o.timeout.is_some())),
             given_up: Mutex::default(),
+            needs,
+            lent,
             failing: AtomicBool::new(false),
             submission,
             graph,
@@ -519,178 +532,4 @@ impl ThreadPool {
 fn queue_position(number: u32) -> u64 {
     const MIDDLE: u64 = 1 << 62;
     if context::is_task() { MIDDLE - u64::from(number) } else { MIDDLE + u64::from(number) }
-}
-
-impl Backend for ThreadPool {
-    fn mode(&self) -> Mode {
-        Mode::Threads
-    }
-
-    fn describe(&self) -> String {
-        let state = if self.is_closed() { "closed" } else { "running" };
-        let s = if self.threads == 1 { "" } else { "s" };
-        format!("threads client: {} thread{s} in this process{}, {state}", self.threads, on_machine())
-    }
-
-    fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
-        self.run(Graph::Dag(dag), want, &mut |_| ())
-    }
-
-    fn submit_map(self: Arc<Self>, map: Arc<MapTasks>, shown: Shown<'_>) -> Result<Arc<Submission>> {
-        self.run(Graph::Map(map), Want::Handles, shown)
-    }
-
-    fn scatter(
-        self: Arc<Self>,
-        values: Vec<(Value, &'static Codec, TaskLabel)>,
-        _broadcast: bool,
-    ) -> Result<Arc<Submission>> {
-        self.check_open()?;
-        let (values, labels): (Vec<_>, Vec<_>) = scattered(values, self.encodes)?.into_iter().unzip();
-        let submission = Submission::of_values(self.submissions.fetch_add(1, Ordering::Relaxed), self.clone(), labels);
-        submission.settle(values.into_iter().enumerate().map(|(i, v)| (i as u32, ResultState::Value(v))));
-        Ok(submission)
-    }
-
-    fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
-
-    fn release(&self, submission: &Submission, indices: &[u32]) {
-        if self.origin.is_elsewhere() {
-            return;
-        }
-        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
-        if let Some(job) = job {
-            job.drop_outputs(indices);
-            self.make_way(&job);
-        }
-        submission.forget_calls(indices);
-    }
-
-    fn cancel(&self, submission: &Arc<Submission>, indices: &[u32]) {
-        if self.origin.is_elsewhere() {
-            return;
-        }
-        let job = self.jobs.lock().get(&submission.number).and_then(Weak::upgrade);
-        if let Some(job) = &job {
-            job.cancelled.get_or_init(Mutex::default).lock().extend(indices);
-        }
-        // Before the tasks are told: one that stops leaves its thread to other work, and what waits for its failure must
-        // be in the queue by then, or a thread of a small pool takes what comes behind it.
-        submission.settle(indices.iter().map(|&s| (s, ResultState::Failed(cancelled(&submission.label(s))))));
-        if let Some(job) = job {
-            job.drop_outputs(indices);
-            self.make_way(&job);
-        }
-    }
-
-    fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()> {
-        self.check_open()?;
-        let Some(dag) = submission.failed_call(index) else { return Ok(()) };
-        if submission.reopen(index) {
-            let graph = Graph::Dag(dag);
-            let number = self.submissions.fetch_add(1, Ordering::Relaxed);
-            // A failure of it is one of the first submission, which has the call.
-            let again = Submission::new(number, self.clone(), &graph, Want::Handles, Again::Elsewhere);
-            self.start(graph, Arc::clone(&again));
-            let (from, to) = (Arc::clone(&again), Arc::clone(submission));
-            again.when_done(
-                0,
-                Waiter::Call(Box::new(move || {
-                    let result = from.with_state(0, |s| match s {
-                        ResultState::Value(v) => ResultState::Value(v.clone()),
-                        ResultState::Failed(e) => ResultState::Failed(e.clone()),
-                        _ => ResultState::Failed(cancelled(&from.label(0))),
-                    });
-                    to.settle([(index, result)]);
-                })),
-            );
-        }
-        Ok(())
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            done: self.done.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            total: self.total.load(Ordering::Relaxed),
-        }
-    }
-
-    fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {
-        self.check_open()?;
-        self.coordination.request(request)
-    }
-
-    fn open_calls(&self) -> &OpenCalls {
-        &self.coordination.calls
-    }
-
-    fn ask(&self, question: Question) -> Reply {
-        if let Some(reason) = self.origin.reason() {
-            return Reply::ready(Err(Error::Closed { reason }));
-        }
-        if let Question::Events = question {
-            let threads = self.queue.lock().threads.clone();
-            let runs = threads
-                .iter()
-                .map(|s| WorkerRuns { worker: s.name.to_string(), records: s.runs.ring().read() })
-                .collect();
-            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
-        }
-        if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
-            let (managed, limit) = budget.used();
-            return Reply::ready(Ok(Answer::Memory(Box::new(in_process(Mode::Threads, managed, Some(limit))))));
-        }
-        let names = (0..self.threads).map(|i| format!("swath-thread-{i}")).collect();
-        answer_in_process(Mode::Threads, names, question)
-    }
-
-    fn explain(&self, submission: &Submission, index: u32) -> Reply {
-        if let Some(reason) = self.origin.reason() {
-            return Reply::ready(Err(Error::Closed { reason }));
-        }
-        let (key, why) = (submission.label(index).key(), self.why(submission, index));
-        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
-    }
-
-    fn shutdown(&self) {
-        if self.origin.is_elsewhere() {
-            return;
-        }
-        let jobs: Vec<_> = {
-            let mut jobs = self.jobs.lock();
-            if self.is_closed() {
-                return;
-            }
-            // Before anybody sees the flag: threads and the queue let go of jobs then, which must be failed all the same.
-            let left = jobs.drain().filter_map(|(_, job)| job.upgrade()).collect();
-            self.closed.store(true, Ordering::Release);
-            left
-        };
-        let waiting = {
-            let mut queue = self.queue.lock();
-            queue.closed = true;
-            std::mem::take(&mut queue.graphs)
-        };
-        self.work.notify_all();
-        self.end_watch();
-        self.coordination.close(SHUT_DOWN);
-        for job in jobs {
-            job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
-        }
-        // With jobs go values of the user's.
-        drop(waiting);
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    fn no_places(&self) -> Option<&NoPlaces> {
-        Some(&self.no_places)
-    }
-
-    fn origin(&self) -> Origin {
-        self.origin
-    }
 }

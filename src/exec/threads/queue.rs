@@ -1,6 +1,7 @@
 //! The pool's queue: tasks that became ready, tasks without inputs, and how a thread takes the next.
 
 use super::job::PoolJob;
+use super::resources::Tally;
 use super::{PoolThread, ThreadPool};
 use crate::fairness::{Order, Place, Rank, Walk};
 use std::cmp::Reverse;
@@ -84,7 +85,7 @@ impl Graphs {
         })
     }
 
-    fn push(&mut self, job: &Arc<PoolJob>, priority: i32, task: u32) {
+    pub(super) fn push(&mut self, job: &Arc<PoolJob>, priority: i32, task: u32) {
         let queue = self.queue(job, priority);
         queue.ready.push(Reverse(task));
         let place = queue.place;
@@ -156,6 +157,7 @@ fn key(place: &Place) -> QueueKey {
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) graphs: Graphs,
+    pub(super) tally: Tally,
     /// Threads that run or look for tasks, without those that wait for tasks of their own.
     pub(super) active: usize,
     /// Threads that run a task and do not wait for tasks of their own.
@@ -213,8 +215,14 @@ impl ThreadPool {
     }
 
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<Work> {
-        let work = self.pop_first(queue);
-        if work.is_some() {
+        let mut work = self.pop_first(queue);
+        let found = work.is_some();
+        while let Some(refused) = work.take_if(|work| !Self::admit(queue, work)) {
+            // Kept aside, so that it is not dropped here.
+            drop(refused);
+            work = self.pop_first(queue);
+        }
+        if found {
             self.note_first(queue);
         }
         work
@@ -235,7 +243,7 @@ impl ThreadPool {
             };
             let left = tasks.left.len();
             let cost = tasks.job.cost.load(Ordering::Relaxed);
-            let share = match tasks.job.limited {
+            let share = match tasks.job.limited || !tasks.job.needs.is_empty() {
                 true => 1,
                 false => SHARE.checked_div(cost).map_or(1, |n| n.clamp(1, 64) as usize),
             };

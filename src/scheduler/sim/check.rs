@@ -3,15 +3,16 @@
 use super::{BAD, GUILTY, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
 use crate::error::Cause;
 use crate::ids::TaskId;
-use crate::job::{Delivered, Delivery, Failure};
+use crate::job::{Delivered, Delivery, Failure, WireOptions};
 use crate::status::{Explanation, Why};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 impl Sim {
     /// No worker has both that name and that tag, or the only one of that name was not to be for a time.
     fn infeasible(&self, id: TaskId) -> bool {
-        let mut options = self.specs[&id.job.number].options.iter();
-        options.any(|(index, o)| *index == id.index && o.worker.is_some() && (o.tag.is_some() || self.was_small))
+        let mut options = self.specs[&id.job.number].options.iter().filter(|(index, _)| *index == id.index);
+        let only_first = |o: &WireOptions| o.tag.is_some() || !o.resources.is_empty() || !o.among.is_empty();
+        options.any(|(_, o)| o.worker.is_some() && (only_first(o) || self.was_small))
     }
 
     fn depends_on(&self, id: TaskId, on: TaskId) -> bool {

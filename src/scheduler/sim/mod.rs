@@ -14,7 +14,7 @@ use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, WantedResult, WireOptions};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
-use worker::{Loss, SimWorker, named};
+use worker::{Loss, SimWorker, gpus, named};
 
 /// Kinds of tasks; a body is the kind and a byte for it.
 const PLAIN: u8 = 0;
@@ -278,6 +278,12 @@ impl Sim {
             }
             if self.rng.chance(3) {
                 options.worker = Some("w1".into());
+            }
+            if self.rng.chance(5) {
+                options.resources = gpus(f64::from(1 + self.rng.below(4) as u32) / 2.0);
+            }
+            if self.rng.chance(2) {
+                options.among = vec!["w0".into(), "w2".into()];
             }
             if self.rng.chance(10) {
                 options.memory = Some(1 + self.rng.below(100) as u64);

@@ -6,6 +6,7 @@ use crate::fairness::put;
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, Input, Outcome, SharedPayload};
+use crate::resources::{GivenAmount, Resources};
 use crate::scheduler::{Command, Completion, RunTask, WorkerSpec};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -81,10 +82,16 @@ pub(super) enum Loss {
     Retired,
 }
 
+/// So much of the resource that the first worker has.
+pub(super) fn gpus(amount: f64) -> Resources {
+    Resources::of([("gpu", GivenAmount::new(amount))])
+}
+
 /// The spec of the worker `w{number}`, apart from its size.
 pub(super) fn named(number: u32) -> WorkerSpec {
     let tags = if number == 0 { vec!["even".into()] } else { vec![] };
-    WorkerSpec { name: format!("w{number}"), tags, ..WorkerSpec::default() }
+    let resources = if number == 0 { gpus(2.0) } else { Resources::default() };
+    WorkerSpec { name: format!("w{number}"), tags, resources, ..WorkerSpec::default() }
 }
 
 impl Sim {

@@ -47,7 +47,8 @@ impl Core {
     fn ends_for(&self, waiting: &Waiting) -> Vec<WorkerId> {
         let there = |id: &WorkerId| self.fleet.workers.contains_key(id);
         match &waiting.what {
-            Wait::Ready { .. } => Vec::new(),
+            // What is run beside tasks waits for none.
+            Wait::Ready { .. } | Wait::Ran(_) => Vec::new(),
             Wait::Gone { workers, .. } => workers.iter().copied().filter(there).collect(),
             Wait::Replaced { old, .. } => old.iter().copied().filter(there).collect(),
         }

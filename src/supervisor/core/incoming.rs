@@ -49,6 +49,7 @@ impl Core {
                 }
                 self.replace_in_order();
             }
+            FromWorker::RanBeside { serial, result } => self.ran_beside(worker, serial, result),
             FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta) => {
                 self.scheduler.blocked(worker, delta);

@@ -23,6 +23,7 @@ mod output;
 pub(crate) mod provoke;
 mod records;
 mod requests;
+mod run_beside;
 mod sessions;
 mod start_failures;
 mod workers;
@@ -166,6 +167,7 @@ impl Core {
             threads: self.settings.threads as u32,
             memory_limit: self.settings.memory_limit,
             tags: self.fleet.slots[slot].tags.clone(),
+            resources: self.settings.resources.get(slot).cloned().unwrap_or_default(),
         }
     }
 

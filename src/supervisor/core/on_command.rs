@@ -19,7 +19,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    fn waits_for(self, what: Wait) -> Waiting {
+    pub(super) fn waits_for(self, what: Wait) -> Waiting {
         Waiting { what, session: self.session, ticket: self.ticket, by: self.by }
     }
 }
@@ -188,6 +188,7 @@ impl Core {
                         false => late.then_some(Answer::TimedOut),
                     }
                 }
+                Wait::Ran(run) => self.have_run(run),
                 Wait::Replaced { slot, old, until } => {
                     self.is_replaced(*slot, *old, until.is_some_and(|until| time >= until))
                 }
@@ -232,7 +233,7 @@ impl Core {
     }
 
     /// The slot of that name that has a worker, or is to have one.
-    fn slot_of(&self, name: &str) -> std::result::Result<usize, String> {
+    pub(super) fn slot_of(&self, name: &str) -> std::result::Result<usize, String> {
         let open = || self.fleet.slots.iter().enumerate().filter(|(_, slot)| !slot.closing);
         open().find(|(_, slot)| slot.name == name).map(|(at, _)| at).ok_or_else(|| {
             let there: Vec<_> = open().map(|(_, slot)| slot.name.as_str()).take(8).collect();

@@ -7,7 +7,8 @@ use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
 use crate::error::LogLine;
 use crate::events::{EventRecords, WorkerRuns};
-use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId};
+use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
+use crate::job::HeldResult;
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
 use crate::status::{Explanation, RunningTask, SharedObject, WorkerInfo, WorkerState};
@@ -125,12 +126,26 @@ impl Core {
             Question::RestartWorker { name, millis, by } => {
                 return self.answer_replace(Asker { session, ticket, by }, &name, Duration::from_millis(millis), fx);
             }
+            Question::Held(tasks) => Answer::Held(self.held_results(session, tasks.as_deref())),
+            Question::RunOn { names, function } => {
+                return self.answer_run(Asker { session, ticket, by: None }, names, function, fx);
+            }
             Question::Adapt { min, max, options } => self.adapt(session, min, max, options),
             Question::StopAdapting(serial) => {
                 self.stop_adapting(serial);
                 Answer::Done
             }
         })
+    }
+
+    /// Where the results of a session are.
+    fn held_results(&self, session: SessionId, of: Option<&[TaskId]>) -> Vec<HeldResult> {
+        let results = self.scheduler.results(session, of).into_iter();
+        let held = |(task, holder, nbytes): (TaskId, Option<WorkerId>, u64)| {
+            let worker = holder.map(|id| self.name_of(id).to_string());
+            HeldResult { task, worker, nbytes, call: self.scheduler.call(task) }
+        };
+        results.map(held).collect()
     }
 
     /// Takes no more graphs but those of tasks, which belong to others that are under way.

@@ -1,6 +1,7 @@
 //! The sessions of clients, attached programs, and tasks: where each is, what is counted for it, and what it waits for.
 
 use crate::ids::{SessionId, TaskId, WorkerId};
+use crate::message::RanBeside;
 use rustc_hash::FxHashMap;
 use std::time::Instant;
 
@@ -10,6 +11,8 @@ pub(super) struct Sessions {
     /// Tasks of attached programs that are done, and that they have not been told of.
     pub(super) done: FxHashMap<SessionId, u64>,
     pub(super) waiting: Vec<Waiting>,
+    /// How many functions workers have been asked to run beside their tasks.
+    pub(super) ran: u64,
 }
 
 /// Where messages to a session go.
@@ -31,6 +34,23 @@ pub(super) enum Wait {
     Gone { workers: Vec<WorkerId>, until: Option<Instant> },
     /// Another worker than the `old` one in that slot, which is ready. From then on, a start that fails is the answer.
     Replaced { slot: usize, old: Option<WorkerId>, until: Option<Instant> },
+    /// The end of a function that workers run beside their tasks.
+    Ran(RunBeside),
+}
+
+/// A function that workers run beside their tasks.
+pub(super) struct RunBeside {
+    pub(super) serial: u64,
+    pub(super) workers: Vec<AskedWorker>,
+}
+
+/// A worker that runs a function beside its tasks.
+pub(super) struct AskedWorker {
+    pub(super) id: WorkerId,
+    pub(super) name: String,
+    pub(super) pid: u32,
+    /// None: it has not answered.
+    pub(super) result: Option<RanBeside>,
 }
 
 /// A session waits for something of the workers.

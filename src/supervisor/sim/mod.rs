@@ -29,6 +29,7 @@ use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::message::{FromWorker, Question, Request};
+use crate::resources::{GivenAmount, Resources};
 use crate::scheduler::Prepared;
 use crate::settings::{RestartPolicy, Settings, WorkerHooks};
 use crate::task::image;
@@ -133,6 +134,7 @@ impl World {
             recycle_after: (rng.u8(..) < 40).then(|| rng.u64(2..8)),
             recycle_unmanaged: (rng.u8(..) < 40).then_some(0.5),
             tags: (0..workers).map(tags).collect(),
+            resources: vec![Resources::of([("gpu", GivenAmount::new(2.0))])],
             hooks: WorkerHooks { init: rng.bool().then_some(8), exit: None },
             start_timeout: Duration::from_secs(3),
             worker_timeout: Duration::from_secs(2),

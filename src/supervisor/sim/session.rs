@@ -12,6 +12,7 @@ use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
+use crate::resources::{GivenAmount, Resources};
 use crate::settings::AdaptOptions;
 use crate::supervisor::core::SessionEnd;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -178,7 +179,7 @@ impl World {
         session.next_ticket += 1;
         session.tickets.insert(ticket);
         let claimed = session.wanted.keys().next().copied();
-        let question = match self.rng.u8(0..13) {
+        let question = match self.rng.u8(0..15) {
             0 => Question::Workers,
             1 => Question::Deaths,
             2 => Question::Memory,
@@ -203,6 +204,11 @@ impl World {
                 let interval = Duration::from_millis(self.rng.choice([5, 60, 700]).unwrap());
                 let options = AdaptOptions { interval, wait: self.rng.u32(0..3), target: Duration::from_millis(10) };
                 Question::Adapt { min, max, options }
+            }
+            13 => Question::Held(claimed.filter(|_| self.rng.bool()).map(|id| vec![id])),
+            12 => {
+                let names = self.rng.bool().then(|| vec![format!("worker-{}", self.rng.usize(0..4))]);
+                Question::RunOn { names, function: 8 }
             }
             11 => Question::StopAdapting(self.rng.u64(0..4)),
             _ => Question::Restart,
@@ -337,13 +343,19 @@ impl World {
                     1 => options.tag = Some("even".to_string()),
                     2 => options.worker = Some("worker-1".to_string()),
                     3..8 => options.memory = Some(self.rng.u64(1..1500)),
+                    8..11 => {
+                        let amount = GivenAmount::new(f64::from(self.rng.u8(1..6)) / 2.0);
+                        options.resources = Resources::of([("gpu", amount)]);
+                    }
+                    11 => options.among = vec!["worker-0".to_string(), "worker-2".to_string()],
                     _ => {}
                 }
                 if open {
                     options = WireOptions::default();
                 }
                 let too_large = options.memory.is_some_and(|memory| memory > LIMIT);
-                let picky = options.tag.is_some() || options.worker.is_some() || too_large;
+                let placed = options.tag.is_some() || options.worker.is_some() || !options.among.is_empty();
+                let picky = placed || !options.resources.is_empty() || too_large;
                 self.add_task(id, &mut spec, kind, options.retries as u8, inputs, picky);
                 if options != WireOptions::default() {
                     spec.options.push((index, options));

@@ -2,6 +2,7 @@
 
 use super::effects::{Clock, frame};
 use super::{BAD, FLAKY, HANGS, SAME, STUCK, combine, value_of};
+use crate::bytes::Bytes;
 use crate::error::{Cause, DeathCause, ReturnedError};
 use crate::fairness::put;
 use crate::ids::{Attempt, TaskId, WorkerId};
@@ -266,6 +267,9 @@ impl SimWorker {
             }
             ToWorker::Abandon(segments) => self.pool.abandon(&segments),
             ToWorker::FilesEnded(files) => self.attachments.end_files(&files),
+            ToWorker::RunBeside { serial, .. } => {
+                self.post(&FromWorker::RanBeside { serial, result: Ok(Bytes::default()) });
+            }
             ToWorker::Session(message) => self.mail.push_back(message),
             ToWorker::Shutdown => self.die(DeathCause::Exited(0)),
         }

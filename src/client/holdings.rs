@@ -1,0 +1,162 @@
+//! Where results are, and how much memory they take.
+
+use super::Client;
+use super::future::{Future, Status};
+use crate::error::Result;
+use crate::job::HeldResult;
+use crate::message::question::{Held, Workers};
+use crate::status::Mode;
+use crate::task::context::{blocking, waiting};
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+
+/// What a held result is called: its name and its key.
+fn called(held: &HeldResult) -> (String, String) {
+    match held.call.as_ref().and_then(|call| call.task_name()) {
+        Some(task) => (task.name().to_string(), task.key().to_string()),
+        // It was given, or is a part of the result of another.
+        None => ("given".to_string(), held.task.to_string()),
+    }
+}
+
+fn by_worker(workers: impl IntoIterator<Item = String>, held: &[HeldResult]) -> Vec<(String, Vec<String>)> {
+    let mut all: Vec<(String, Vec<String>)> = workers.into_iter().map(|name| (name, Vec::new())).collect();
+    for result in held {
+        if let Some((_, keys)) = all.iter_mut().find(|(name, _)| Some(name) == result.worker.as_ref()) {
+            keys.push(called(result).1);
+        }
+    }
+    all
+}
+
+fn by_name(held: &[HeldResult]) -> Vec<(String, u64)> {
+    let mut sums: FxHashMap<String, u64> = FxHashMap::default();
+    for result in held {
+        *sums.entry(called(result).0).or_default() += result.nbytes;
+    }
+    let mut sums: Vec<(String, u64)> = sums.into_iter().collect();
+    sums.sort_unstable_by(|a, b| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0)));
+    sums
+}
+
+impl Client {
+    /// For each future, the names of the workers that have its result. None: it is not there, or so small that the supervisor
+    /// keeps it (1 KiB), or was given by this program.
+    ///
+    /// In threads and sync mode each result is with the one process there is, which is called as the mode.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// let list = client.submit(&delayed(|n: usize| vec![1.5_f64; n]).on_worker("worker-1").call(1000))?;
+    /// client.wait(std::slice::from_ref(&list), swath::client::WaitFor::All)?;
+    /// assert_eq!(client.who_has(&[list])?, [["worker-1"]]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn who_has<T>(&self, futures: &[Future<T>]) -> Result<Vec<Vec<String>>> {
+        match self.held_here(futures)? {
+            Some(here) => Ok(here),
+            None => blocking(|| self.ask(Self::held(futures)).wait()).map(|held| Self::owners(futures, &held)),
+        }
+    }
+
+    /// [`who_has`](Self::who_has) for async code.
+    ///
+    /// # Errors
+    /// As [`who_has`](Self::who_has).
+    pub async fn who_has_async<T>(&self, futures: &[Future<T>]) -> Result<Vec<Vec<String>>> {
+        match self.held_here(futures)? {
+            Some(here) => Ok(here),
+            None => waiting(self.ask(Self::held(futures))).await.map(|held| Self::owners(futures, &held)),
+        }
+    }
+
+    /// Where the results of this process are, if it has no workers.
+    fn held_here<T>(&self, futures: &[Future<T>]) -> Result<Option<Vec<Vec<String>>>> {
+        self.check_origin()?;
+        let mode = self.mode();
+        if mode == Mode::Processes {
+            return Ok(None);
+        }
+        let owner = |future: &Future<T>| match future.status() {
+            Status::Finished => vec![mode.to_string()],
+            _ => Vec::new(),
+        };
+        Ok(Some(futures.iter().map(owner).collect()))
+    }
+
+    fn held<T>(futures: &[Future<T>]) -> Held {
+        let tasks = futures.iter().filter_map(|future| future.output().submission.task(future.output().index));
+        Held { tasks: Some(tasks.collect()) }
+    }
+
+    fn owners<T>(futures: &[Future<T>], held: &[HeldResult]) -> Vec<Vec<String>> {
+        let known: FxHashMap<_, _> = held.iter().map(|result| (result.task, &result.worker)).collect();
+        let owner = |future: &Future<T>| {
+            let task = future.output().submission.task(future.output().index)?;
+            (*known.get(&task)?).clone()
+        };
+        futures.iter().map(|future| owner(future).into_iter().collect()).collect()
+    }
+
+    /// For each worker the keys of this client's results that it has, in the order in which they were submitted. What was
+    /// [scattered](Self::scatter) is with this program, and so is what is not larger than 1 KiB with the supervisor.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::local(1, 1, "512MB")?;
+    /// let list = client.submit(&delayed(|n: usize| vec![1.5_f64; n]).call(1000))?;
+    /// client.wait(std::slice::from_ref(&list), swath::client::WaitFor::All)?;
+    /// assert_eq!(client.has_what()?, [("worker-0".to_string(), vec![list.key()])]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed; [`Error::Unsupported`](crate::Error::Unsupported) in threads and sync mode, where nobody
+    /// keeps a list.
+    pub fn has_what(&self) -> Result<Vec<(String, Vec<String>)>> {
+        let held = blocking(|| self.ask(Held { tasks: None }).wait())?;
+        let workers = blocking(|| self.ask(Workers).wait())?;
+        Ok(by_worker(workers.into_iter().map(|worker| worker.name), &held))
+    }
+
+    /// [`has_what`](Self::has_what) for async code.
+    ///
+    /// # Errors
+    /// As [`has_what`](Self::has_what).
+    pub async fn has_what_async(&self) -> Result<Vec<(String, Vec<String>)>> {
+        let held = waiting(self.ask(Held { tasks: None })).await?;
+        let workers = waiting(self.ask(Workers)).await?;
+        Ok(by_worker(workers.into_iter().map(|worker| worker.name), &held))
+    }
+
+    /// How many bytes the workers keep for this client, by the names of the tasks that made them, the most first. Sizes are
+    /// those of [`Future::nbytes`].
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::local(1, 1, "512MB")?;
+    /// let lists = client.submit_all(&delayed(|n: usize| vec![1.5_f64; n]).name("lists").map([1000, 2000]))?;
+    /// client.wait(&lists, swath::client::WaitFor::All)?;
+    /// let sizes = client.nbytes()?;
+    /// assert!(sizes[0].0 == "lists" && sizes[0].1 >= 3000 * 8);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`has_what`](Self::has_what).
+    pub fn nbytes(&self) -> Result<Vec<(String, u64)>> {
+        blocking(|| self.ask(Held { tasks: None }).wait()).map(|held| by_name(&held))
+    }
+
+    /// [`nbytes`](Self::nbytes) for async code.
+    ///
+    /// # Errors
+    /// As [`has_what`](Self::has_what).
+    pub async fn nbytes_async(&self) -> Result<Vec<(String, u64)>> {
+        waiting(self.ask(Held { tasks: None })).await.map(|held| by_name(&held))
+    }
+}

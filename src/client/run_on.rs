@@ -1,0 +1,163 @@
+//! Functions that run once in each worker process, beside the tasks.
+
+use super::Client;
+use crate::error::name::TaskName;
+use crate::error::{Cause, Error, Result, TaskError};
+use crate::graph::node::serial_hash;
+use crate::message::RanBeside;
+use crate::message::question::RunOn;
+use crate::status::Mode;
+use crate::submission::handle::SHUT_DOWN;
+use crate::task::Data;
+use crate::task::call::call;
+use crate::task::codec;
+use crate::task::context::{blocking, waiting};
+use crate::task::function::{Record, TaskFunction};
+use std::any::type_name;
+use std::sync::Arc;
+
+/// What became of a function on each worker, by its name.
+type Ran<R> = Vec<(String, Result<R>)>;
+
+fn error(record: &'static Record, worker: &str, cause: Cause) -> Error {
+    let name = TaskName::of_function(record.path(), (serial_hash(record) >> 64) as u64);
+    TaskError::new(name, Some(Arc::from(worker)), cause).into()
+}
+
+fn typed<R: Data>(record: &'static Record, ran: Vec<(String, RanBeside)>) -> Ran<R> {
+    let typed = |name: &str, result: RanBeside| {
+        let decoded = |bytes: &[u8]| {
+            let cause = |reason| Cause::Decode { type_name: type_name::<R>().to_string(), reason };
+            codec::decode::<R>(bytes).map_err(cause)
+        };
+        result.and_then(|bytes| decoded(&bytes)).map_err(|cause| error(record, name, cause))
+    };
+    ran.into_iter()
+        .map(|(name, result)| {
+            let result = typed(&name, result);
+            (name, result)
+        })
+        .collect()
+}
+
+impl Client {
+    /// Runs a function once in each worker process, now and beside the tasks: to look at something there, or to change it.
+    /// In the modes threads and sync it runs once, in the calling thread. Gives the workers' names with the results.
+    ///
+    /// It has a thread of its own there, so it waits for no task, and what a task has ([`current_task`](crate::task::current_task),
+    /// [`current_client`](crate::current_client)) it has not. Results are sent as a whole, of some MiB at most; what is large is for tasks.
+    ///
+    /// Asked are the workers that have come to work when it is called: one that starts has no part in it, as
+    /// [`worker_init`](crate::Builder::worker_init) is for those. One that ends before it has answered is an error in its
+    /// place, with the record of its death if it was one. A function that ends its process ends a worker, with what ran there.
+    ///
+    /// ```
+    /// use swath::Client;
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// # client.wait_for_workers(2, std::time::Duration::from_secs(30))?;
+    /// let pids = client.run_on_workers(std::process::id)?;
+    /// assert_eq!((pids.len(), pids[0].0.as_str()), (2, "worker-0"));
+    /// assert_ne!(pids[0].1.as_ref().ok(), Some(&std::process::id()));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed. What the function does is in the places of the workers.
+    pub fn run_on_workers<F, R>(&self, function: F) -> Result<Vec<(String, Result<R>)>>
+    where
+        F: TaskFunction<(), R> + Fn() -> R,
+        R: Data,
+    {
+        let _ = function;
+        self.run_on_some(F::RECORD, None)
+    }
+
+    /// [`run_on_workers`](Self::run_on_workers) for async code.
+    ///
+    /// # Errors
+    /// As [`run_on_workers`](Self::run_on_workers).
+    pub async fn run_on_workers_async<F, R>(&self, function: F) -> Result<Vec<(String, Result<R>)>>
+    where
+        F: TaskFunction<(), R> + Fn() -> R,
+        R: Data,
+    {
+        let _ = function;
+        self.run_on_some_async(F::RECORD, None).await
+    }
+
+    /// [`run_on_workers`](Self::run_on_workers), but only on those of these names. One that has not come to work is an error in
+    /// its place. In the modes threads and sync there is one place only, whatever the names.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// let client = Client::threads(2);
+    /// assert_eq!(client.run_on(&["worker-0"], || 6 * 7)?[0].1.as_ref().ok(), Some(&42));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where there is none of such a name, and then it runs on none; otherwise as
+    /// [`run_on_workers`](Self::run_on_workers).
+    pub fn run_on<F, R>(&self, names: &[impl AsRef<str>], function: F) -> Result<Vec<(String, Result<R>)>>
+    where
+        F: TaskFunction<(), R> + Fn() -> R,
+        R: Data,
+    {
+        let _ = function;
+        self.run_on_some(F::RECORD, Some(texts(names)))
+    }
+
+    /// [`run_on`](Self::run_on) for async code.
+    ///
+    /// # Errors
+    /// As [`run_on`](Self::run_on).
+    pub async fn run_on_async<F, R>(&self, names: &[impl AsRef<str>], function: F) -> Result<Vec<(String, Result<R>)>>
+    where
+        F: TaskFunction<(), R> + Fn() -> R,
+        R: Data,
+    {
+        let _ = function;
+        let names = Some(texts(names));
+        self.run_on_some_async(F::RECORD, names).await
+    }
+
+    fn run_on_some<R: Data>(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Ran<R>> {
+        match self.run_on_question(record, names)? {
+            Some(question) => blocking(|| self.ask(question).wait()).map(|ran| typed(record, ran)),
+            None => self.run_here(record),
+        }
+    }
+
+    async fn run_on_some_async<R: Data>(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Ran<R>> {
+        match self.run_on_question(record, names)? {
+            Some(question) => waiting(self.ask(question)).await.map(|ran| typed(record, ran)),
+            None => self.run_here(record),
+        }
+    }
+
+    /// What workers are asked; none where it is to run here.
+    fn run_on_question(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Option<RunOn>> {
+        self.check_origin()?;
+        if self.mode() != Mode::Processes {
+            return Ok(None);
+        }
+        let unknown = || Error::FunctionNotInExecutable { function: record.path().to_string() };
+        let function = record.offset().ok_or_else(unknown)?;
+        Ok(Some(RunOn { names, function }))
+    }
+
+    /// Runs it in this thread.
+    fn run_here<R: Data>(&self, record: &'static Record) -> Result<Ran<R>> {
+        if self.0.backend.is_closed() {
+            return Err(Error::Closed { reason: SHUT_DOWN.to_string() });
+        }
+        let here = self.mode().to_string();
+        let wrong = || Cause::Decode { type_name: type_name::<R>().to_string(), reason: "it made another".to_string() };
+        let result = call(record, &mut []).map_err(Cause::from).and_then(|value| value.take::<R>().ok_or_else(wrong));
+        Ok(vec![(here.clone(), result.map_err(|cause| error(record, &here, cause)))])
+    }
+}
+
+fn texts(names: &[impl AsRef<str>]) -> Vec<String> {
+    names.iter().map(|name| name.as_ref().to_string()).collect()
+}

@@ -1,0 +1,73 @@
+//! Resources that are counted.
+
+use super::*;
+use crate::resources::{GivenAmount, Resources};
+
+fn gpus(amount: f64) -> Resources {
+    Resources::of([("gpu", GivenAmount::new(amount))])
+}
+
+fn takes(amount: f64) -> WireOptions {
+    WireOptions { resources: gpus(amount), ..WireOptions::default() }
+}
+
+/// A worker of eight threads with so much of the resource.
+fn rig(amount: f64) -> Rig {
+    let mut rig = Rig::new(0, 1);
+    let spec = WorkerSpec { name: "w0".into(), threads: 8, resources: gpus(amount), ..WorkerSpec::default() };
+    rig.s.set_fleet(vec![spec.clone()]);
+    rig.s.worker_joined(WorkerId(0), spec);
+    rig
+}
+
+#[test]
+fn no_more_run_than_there_is_and_none_is_starved() {
+    let mut rig = rig(2.0);
+    rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, takes(1.0)), 1, takes(2.0)));
+    rig.submit(2, with(with(graph(&[&[], &[]], &[0, 1]), 0, takes(1.0)), 1, takes(0.0)));
+    assert_eq!(rig.on(0), [0, 1], "a small one does not overtake the large one; one that takes nothing does");
+    let why = rig.s.explain(task(1, 1)).unwrap().why.to_string();
+    assert_eq!(why, "the 2 of `gpu` it asks for are in use by other tasks on every worker that may run it");
+    rig.value(0, task(1, 0));
+    assert!(rig.runs[&0].iter().any(|t| t.id == task(1, 1)));
+    rig.fails(0, task(1, 1));
+    assert!(rig.runs[&0].iter().any(|t| t.id == task(2, 0)));
+}
+
+#[test]
+fn a_cancelled_run_keeps_what_it_took_until_it_has_ended() {
+    let mut rig = rig(1.0);
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(1.0)));
+    rig.submit(2, with(graph(&[&[]], &[0]), 0, takes(0.5)));
+    rig.s.cancel(job(1), &[0]);
+    rig.step();
+    assert_eq!(rig.runs[&0].len(), 1);
+    rig.end(0, task(1, 0), Outcome::Cancelled);
+    assert_eq!(rig.runs[&0][0].id, task(2, 0));
+}
+
+#[test]
+fn what_no_worker_has_can_never_run() {
+    let mut rig = rig(1.0);
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(1.5)));
+    let failure = rig.delivered[0].result.as_ref().unwrap_err();
+    let Cause::Infeasible { reason } = &failure.cause else { panic!() };
+    assert!(reason.contains("wants 1.5 of `gpu`, but there is `w0`"), "{reason}");
+    assert!(reason.contains("with 1 of `gpu`"), "{reason}");
+}
+
+#[test]
+fn what_a_task_submits_uses_what_the_task_has_where_it_is() {
+    let mut rig = rig(2.0);
+    let other = WorkerSpec { name: "w1".into(), threads: 8, resources: gpus(2.0), ..WorkerSpec::default() };
+    rig.s.worker_joined(WorkerId(1), other);
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(2.0)));
+    let at = if rig.on(0).is_empty() { 1 } else { 0 };
+    rig.s.blocked(WorkerId(at), 1);
+    let inner = JobId { session: SessionId::of_tasks(WorkerId(at)), number: 1 };
+    let mut spec = with(graph(&[&[]], &[0]), 0, takes(1.5));
+    spec.parent = Some(task(1, 0));
+    rig.s.submit(inner, Arc::new(spec), rig.now).unwrap();
+    rig.step();
+    assert_eq!(rig.runs[&at].len(), 2, "it waits for nobody, and runs where its parent does");
+}

@@ -1,0 +1,242 @@
+//! Resources that are counted, and options for a whole graph.
+
+use crate::common::{Clean, LONG, block_on, directory, is_sync, note, notes, path, touch, until, wait_for_file};
+use std::time::{Duration, Instant};
+use swath::client::ComputeOptions;
+use swath::status::Mode;
+use swath::{Bag, Client, Error, current_client, delayed, try_delayed};
+
+/// Notes when it begins and ends.
+fn counted(file: String, amount: u64, ms: u64) -> u64 {
+    note(&file, format!("+{amount}"));
+    std::thread::sleep(Duration::from_millis(ms));
+    note(&file, format!("-{amount}"));
+    amount
+}
+
+/// The most that ran at a time.
+fn most(file: &str) -> i64 {
+    let mut now = 0;
+    let sums = notes(file).into_iter().map(|change| {
+        now += change.parse::<i64>().unwrap();
+        now
+    });
+    sums.max().unwrap()
+}
+
+/// A client of each mode in which four tasks may run at a time, with 2 of `gpu` in one place and 1 of `disk`.
+fn clients() -> Vec<Client> {
+    let here = |mode: Mode| Client::builder().mode(mode).threads_resources([("gpu", 2.0), ("disk", 1.0)]);
+    let processes = Client::builder().workers(2).threads(4).worker_resources(0, [("gpu", 2.0), ("disk", 1.0)]);
+    let clients = vec![
+        here(Mode::Sync).build().unwrap(),
+        here(Mode::Threads).threads(4).build().unwrap(),
+        processes.build().unwrap(),
+    ];
+    clients[2].wait_for_workers(2, LONG).unwrap();
+    clients
+}
+
+#[test]
+fn no_more_run_than_there_is_of_a_resource() {
+    let _clean = Clean::start();
+    for client in clients() {
+        let dir = directory();
+        let file = path(&dir, "sources");
+        let sources: Vec<_> = (0..12).map(|_| delayed(counted).resource("gpu", 1.0).call(&*file, 1, 20)).collect();
+        assert_eq!(client.compute(&sources).unwrap().len(), 12);
+        assert_eq!(most(&file), if is_sync(&client) { 1 } else { 2 }, "{client}");
+        // With inputs, of different amounts, beside tasks that need none; what needs much is not passed by for ever.
+        let file = path(&dir, "mixed");
+        let given = delayed(|n: u64| n).map([1_u64, 2, 1, 1, 2, 1, 1, 1, 2, 1]);
+        let fifty = |n: u64| delayed(counted).resource("gpu", if n == 2 { 2.0 } else { 0.7 });
+        let mixed: Vec<_> =
+            (0..10).map(|i| fifty([1, 2, 1, 1, 2, 1, 1, 1, 2, 1][i]).call(&*file, &given[i], 5)).collect();
+        let others: Vec<_> = (0..20).map(|i| delayed(|x: u64| x).call(i)).collect();
+        client.compute((&mixed, &others)).unwrap();
+        assert!(most(&file) <= 2, "{client}: {:?}", notes(&file));
+        // Of several resources each is counted.
+        let file = path(&dir, "both");
+        let both = delayed(counted).resource("disk", 1.0).resource("gpu", 0.5).resource("none of it", 0.0);
+        client.compute(&(0..6).map(|_| both.call(&*file, 1, 5)).collect::<Vec<_>>()).unwrap();
+        assert_eq!(most(&file), 1);
+        // The steps of a bag, and a map of functions that have options.
+        let all = client.compute_with(
+            &Bag::range(0..8, 8).map_with(
+                |x, file: &String| {
+                    counted(file.clone(), 1, 2);
+                    x
+                },
+                path(&dir, "bag"),
+            ),
+            ComputeOptions { resources: vec![("disk".to_string(), 1.0)], ..Default::default() },
+        );
+        assert_eq!(all.unwrap(), (0..8).collect::<Vec<_>>());
+        assert_eq!(most(&path(&dir, "bag")), 1);
+    }
+}
+
+#[test]
+fn what_ends_in_whatever_way_gives_its_resources_back() {
+    let _clean = Clean::start();
+    for client in clients() {
+        let dir = directory();
+        let all = |n: u64| delayed(counted).resource("gpu", 2.0).call(path(&dir, "after"), n, 1);
+        let gone =
+            |x: u64| try_delayed(|x: u64| if x > 0 { Err("no") } else { panic!("no") }).resource("gpu", 2.0).call(x);
+        for x in [0_u64, 1] {
+            client.compute::<&swath::Delayed<u64>>(&gone(x)).unwrap_err();
+        }
+        let late = delayed(|| std::thread::sleep(Duration::from_millis(60))).resource("gpu", 2.0);
+        client.compute(&late.timeout(Duration::from_millis(20)).call()).unwrap_err();
+        if !is_sync(&client) {
+            let go = path(&dir, "go");
+            let waits = |go: String| u64::from(wait_for_file(&go));
+            let held = client.submit(&delayed(waits).resource("gpu", 2.0).call(&*go)).unwrap();
+            let behind = client.submit(&all(1)).unwrap();
+            let dropped = client.submit(&all(1)).unwrap();
+            assert!(behind.result_timeout(Duration::from_millis(20)).is_err());
+            client.cancel(&dropped);
+            client.cancel(&held);
+            assert_eq!(behind.result().unwrap(), 1);
+            // One that needs none goes on beside them.
+            let held = client.submit(&delayed(waits).resource("gpu", 2.0).call(&*go)).unwrap();
+            assert_eq!(client.compute(&delayed(|x: u64| x).call(3)).unwrap(), 3);
+            touch(&go);
+            held.result().unwrap();
+        }
+        assert_eq!(client.compute(&all(2)).unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_gives_its_resources_back() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).allowed_deaths(1).worker_resources(0, [("gpu", 1.0)]).build().unwrap();
+    let dies = delayed(|| -> u64 { std::process::abort() }).resource("gpu", 1.0).call();
+    client.compute(&dies).unwrap_err();
+    assert_eq!(client.compute(&delayed(|| 1).resource("gpu", 1.0).call()).unwrap(), 1);
+}
+
+/// Who waits for tasks of its own lends them what it has: nobody waits for himself.
+#[test]
+fn what_a_task_submits_may_use_what_the_task_has() {
+    let _clean = Clean::start();
+    for client in clients() {
+        let outer = delayed(|| {
+            let inner = delayed(|| {
+                let last = delayed(|x: u64| x + 1).resource("gpu", 2.0).call(1);
+                current_client().unwrap().compute(&last).unwrap()
+            });
+            current_client().unwrap().compute(&inner.resource("gpu", 1.0).call()).unwrap()
+        });
+        let outer = outer.resource("gpu", 2.0).call();
+        assert_eq!(client.compute_timeout(&outer, LONG).unwrap(), 2, "{client}");
+        assert_eq!(client.compute(&delayed(|| 1).resource("gpu", 2.0).call()).unwrap(), 1);
+    }
+}
+
+pub fn what_no_worker_has_is_refused_when_it_is_submitted(client: &Client) {
+    let wants = |amount: f64| delayed(|x: u64| x).name("task").resource("gpu", amount).call(1);
+    let refused = |amount: f64| {
+        let task = wants(amount);
+        let errors = [
+            client.submit(&task).unwrap_err(),
+            client.compute((&delayed(|| 1).call(), &task)).unwrap_err(),
+            block_on(client.compute_async(&task)).unwrap_err(),
+            client.persist(&task).unwrap_err(),
+        ];
+        let said = |error: &Error| match error {
+            Error::Invalid { what, why } => {
+                assert_eq!(*what, format!("resource `gpu` of {}", task.key()));
+                why.clone()
+            }
+            other => panic!("{other}"),
+        };
+        let first = said(&errors[0]);
+        assert!(errors.iter().all(|error| said(error) == first));
+        first
+    };
+    assert_eq!(refused(1.5), "1.5 of `gpu` are asked for, and no worker has any");
+    assert_eq!(refused(-1.0), "-1; it is 0 or more");
+    assert_eq!(refused(f64::NAN), "NaN; it is 0 or more");
+    assert_eq!(refused(f64::INFINITY), "inf; nothing has so much");
+    assert_eq!(wants(0.0).compute(client).unwrap(), 1);
+}
+
+#[test]
+fn more_than_any_worker_has_is_refused_in_the_same_words() {
+    let _clean = Clean::start();
+    for client in clients() {
+        let error = client.submit(&delayed(|| 1).resource("gpu", 3.0).call()).unwrap_err().to_string();
+        assert!(error.ends_with("3 of `gpu` are asked for, and no worker has more than 2"), "{client}: {error}");
+    }
+    for (set, why) in [("gpu", f64::NAN), ("gpu", -0.5), ("", 1.0)]
+        .map(|(name, amount)| (Client::builder().workers(1).worker_resources(0, [(name, amount)]), (name, amount)))
+    {
+        let error = set.build().unwrap_err();
+        assert!(matches!(&error, Error::Invalid { what, .. } if what == "worker_resources"), "{why:?}: {error}");
+    }
+    let none = Client::builder().workers(1).worker_resources(1, [("gpu", 1.0)]).build().unwrap_err();
+    assert!(none.to_string().contains("there is no worker 1"), "{none}");
+}
+
+pub fn options_for_a_whole_graph(client: &Client) {
+    let dir = directory();
+    // Each task may fail as often as is said, or as it says itself.
+    let fails = |file: String, n: usize| {
+        note(&file, "run");
+        if notes(&file).len() <= n { Err(format!("failed {n}")) } else { Ok(n) }
+    };
+    let tasks = [
+        try_delayed(fails).call(path(&dir, "a"), 2),
+        try_delayed(fails).retries(4).call(path(&dir, "b"), 4),
+        try_delayed(fails).call(path(&dir, "c"), 0),
+    ];
+    let twice = ComputeOptions { retries: 2, ..Default::default() };
+    assert_eq!(client.compute_with(&tasks, twice.clone()).unwrap(), [2, 4, 0]);
+    let thrice = try_delayed(fails).call(path(&dir, "d"), 3);
+    assert!(block_on(client.compute_with_async(&thrice, twice)).is_err());
+    // A time limit for all of it.
+    let gate = delayed(|go: String| wait_for_file(&go)).call(path(&dir, "never"));
+    if !is_sync(client) {
+        let limit = Duration::from_millis(30);
+        let soon = ComputeOptions { timeout: Some(limit), ..Default::default() };
+        let began = Instant::now();
+        for error in [
+            client.compute_with(&gate, soon.clone()).unwrap_err(),
+            block_on(client.compute_with_async(&gate, soon.clone())).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Timeout { waited } if waited == limit), "{error}");
+        }
+        assert!(began.elapsed() < LONG);
+    }
+    // Without fusing, a chain is as many tasks; the result is the same.
+    let chain = (0..20).fold(delayed(|| 0_i64).call(), |x, _| x + 1);
+    let before = client.progress().total;
+    let apart = ComputeOptions { optimize: false, priority: 3, ..Default::default() };
+    assert_eq!(client.compute_with(&chain, apart.clone()).unwrap(), 20);
+    assert_eq!(client.progress().total - before, 21);
+    let steps = Bag::range(0..6, 2).map(|x| x + 1).filter(|x| x % 2 == 0);
+    let before = client.progress().total;
+    assert_eq!(client.compute_with(&steps, apart).unwrap(), [2, 4, 6]);
+    assert_eq!(client.progress().total - before, 6);
+    until("what was cancelled has ended", || client.compute(&delayed(|| 1).call()).is_ok());
+}
+
+#[test]
+fn a_whole_graph_runs_on_some_workers() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(3).threads(1).build().unwrap();
+    client.wait_for_workers(3, LONG).unwrap();
+    let place = |_: u64| swath::task::current_task().unwrap().worker;
+    let tasks: Vec<_> = (0..30).map(|i| delayed(place).call(i)).collect();
+    let two = ComputeOptions { workers: ["worker-0", "worker-2"].map(String::from).to_vec(), ..Default::default() };
+    let places = client.compute_with(&tasks, two.clone()).unwrap();
+    assert!(places.iter().all(|place| place == "worker-0" || place == "worker-2"), "{places:?}");
+    // What a task says itself goes before.
+    assert_eq!(client.compute_with(&delayed(place).on_worker("worker-1").call(1), two).unwrap(), "worker-1");
+    let none = ComputeOptions { workers: vec!["worker-9".to_string()], ..Default::default() };
+    let error = client.compute_with(&tasks[0], none).unwrap_err().to_string();
+    assert!(error.contains("can never run: it wants one of `worker-9`"), "{error}");
+}
