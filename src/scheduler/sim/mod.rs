@@ -82,6 +82,8 @@ struct Sim {
     /// How often a worker ran out of memory under a task, and whether the task was alone once.
     memory_deaths: FxHashMap<TaskId, (usize, bool)>,
     runs: FxHashMap<TaskId, u32>,
+    /// Tasks that have waited for tasks of their own, and answer for what these do.
+    waited: FxHashSet<TaskId>,
     allowed_deaths: usize,
     deaths_left: u32,
 }
@@ -130,6 +132,7 @@ impl Sim {
             kills: 0,
             memory_deaths: FxHashMap::default(),
             runs: FxHashMap::default(),
+            waited: FxHashSet::default(),
             allowed_deaths,
             deaths_left,
         };
@@ -565,7 +568,7 @@ impl Sim {
                         continue;
                     }
                     moved |= !self.workers[at].outbox.is_empty() || before != self.workers[at].running.len();
-                    moved |= !self.workers[at].queue.is_empty() && before < self.workers[at].threads;
+                    moved |= self.workers[at].has_runnable() && before < self.workers[at].threads;
                     self.listen(at);
                     at += 1;
                 } else {

@@ -45,6 +45,11 @@ pub(super) struct SimWorker {
 }
 
 impl SimWorker {
+    /// Whether something in its queue waits for nothing but a thread.
+    pub(super) fn has_runnable(&self) -> bool {
+        self.queue.iter().any(is_runnable)
+    }
+
     /// How many of its tasks are said to wait, and wait for nothing.
     pub(super) fn pretended(&self) -> i32 {
         self.blocked - self.running.iter().filter(|r| r.waits.is_some()).count() as i32
@@ -68,6 +73,10 @@ impl SimWorker {
             self.outbox.push_back(Word::Bounced(back));
         }
     }
+}
+
+fn is_runnable(task: &RunTask) -> bool {
+    !task.inputs.iter().any(|input| matches!(input, Input::Pending { .. }))
 }
 
 /// How a worker was lost.
@@ -217,8 +226,7 @@ impl Sim {
         if wanted >= w.threads + w.blocked as usize {
             return;
         }
-        let runnable = |t: &RunTask| !t.inputs.iter().any(|i| matches!(i, Input::Pending { .. }));
-        let Some(position) = w.queue.iter().position(runnable) else { return };
+        let Some(position) = w.queue.iter().position(is_runnable) else { return };
         let run = w.queue.remove(position).unwrap();
         let mut value = u64::from(run.id.job.number) << 32 | u64::from(run.id.index) | 1 << 63;
         for (input, &dep) in run.inputs.iter().zip(run.spec.deps(run.id.index)) {
@@ -249,6 +257,7 @@ impl Sim {
         };
         let (id, first) = (w.id, w.running.iter().find(may_wait).map(|r| r.task.id));
         let Some(task) = first else { return };
+        self.waited.insert(task);
         let number = self.submit_of(SessionId::of_tasks(id), false, false);
         let w = &mut self.workers[at];
         w.running.iter_mut().filter(|r| r.task.id == task).for_each(|r| r.waits = Some(number));
