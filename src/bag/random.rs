@@ -40,7 +40,7 @@ fn draw<T: Clone>(elements: Elements<T>, k: usize, random: &mut Rng) -> (u64, Ve
     elements.for_each(|element| {
         n += 1;
         if n == 1 {
-            draws = vec![Arc::new(element); k];
+            draws = std::iter::repeat_n(Arc::new(element), k).collect();
             due = (0..k).map(|draw| Reverse((next(1), draw))).collect();
             return;
         }

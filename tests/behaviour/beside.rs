@@ -1,6 +1,6 @@
 //! Functions that run once in each worker process, beside the tasks; and which worker has what.
 
-use crate::common::{Clean, LONG, block_on, directory, is_sync, path, processes, touch, until, wait_for_file};
+use crate::common::{Clean, LONG, block_on, directory, is_sync, path, processes, say, touch, until, wait_for_file};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,7 +128,7 @@ fn a_worker_that_ends_meanwhile_is_an_error_in_its_place() {
     let asked = client.clone();
     let slow = std::thread::spawn(move || {
         asked.run_on(&["worker-1"], || {
-            println!("it runs");
+            say("it runs");
             std::thread::sleep(LONG);
         })
     });

@@ -49,7 +49,7 @@ pub fn futures_join_those_that_are_waited_for(client: &Client) {
         }
     }
     assert!(seen.into_iter().eq(2..64));
-    assert!(completed.is_empty() && completed.len() == 0);
+    assert_eq!((completed.is_empty(), completed.len()), (true, 0));
     // It goes on after its end; the same may be there twice, and be done before.
     let one = client.submit(&delayed(inc).call(0)).unwrap();
     let mut completed = client.as_completed(Vec::new());

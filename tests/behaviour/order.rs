@@ -71,7 +71,7 @@ pub fn what_is_bound_to_itself_runs_twice(client: &Client) {
     assert_eq!(client.compute((&bound, &y, &x)).unwrap(), ("x".into(), "xy".into(), "x".into()));
     assert_eq!(notes(&file), ["x", "x"]);
     assert_eq!(bind(&x, &x).unwrap().compute(client).unwrap(), "x");
-    let both = bind(&x, &bind(&y, &x).unwrap()).unwrap();
+    let both = bind(&x, bind(&y, &x).unwrap()).unwrap();
     assert_eq!(both.compute(client).unwrap(), "x");
     assert_eq!(notes(&file).len(), 7);
     // The same pure calls behind the same are one.
@@ -84,7 +84,7 @@ pub fn what_is_bound_to_itself_runs_twice(client: &Client) {
     client.compute((&a, &b)).unwrap();
     assert_eq!(notes(&file), ["p", "c"]);
     // Nothing to wait for.
-    assert_eq!(bind(&x, &Vec::<Delayed<u8>>::new()).unwrap().compute(client).unwrap(), "x");
+    assert_eq!(bind(&x, Vec::<Delayed<u8>>::new()).unwrap().compute(client).unwrap(), "x");
 }
 
 pub fn values_that_are_there_wait_too(client: &Client) {
@@ -104,7 +104,7 @@ pub fn values_that_are_there_wait_too(client: &Client) {
     // What is made of a held result is bound by its first own task.
     let file = path(&dir, "made");
     let made = delayed(then).call(&kept, &*file);
-    assert_eq!(bind(&made, &step(&file, "p")).unwrap().compute(client).unwrap(), 3);
+    assert_eq!(bind(&made, step(&file, "p")).unwrap().compute(client).unwrap(), 3);
     assert_eq!(notes(&file), ["p", "c"]);
     // Parts of a result, lists and long chains.
     let (a, b) = delayed(|file: String| {
@@ -113,7 +113,7 @@ pub fn values_that_are_there_wait_too(client: &Client) {
     })
     .call(&*path(&dir, "parts"))
     .unpack();
-    let (a, b) = bind((&a, &b), &step(&path(&dir, "parts"), "p")).unwrap();
+    let (a, b) = bind((&a, &b), step(&path(&dir, "parts"), "p")).unwrap();
     assert_eq!(client.compute((&a, &b)).unwrap(), (1, "x".to_string()));
     assert_eq!(notes(&path(&dir, "parts")), ["p", "c"]);
     let sum = delayed(|xs: Vec<i64>| xs.into_iter().sum::<i64>()).call(delayed(|x: i64| x).map(0..5));
@@ -169,7 +169,7 @@ pub fn a_checkpoint_is_passed_when_all_have_run(client: &Client) {
             note(&file, "p")
         })
         .call(&*go, &*file);
-        let child = client.submit(&bind(&step(&file, "c"), &checkpoint(&gate).unwrap()).unwrap()).unwrap();
+        let child = client.submit(&bind(&step(&file, "c"), checkpoint(&gate).unwrap()).unwrap()).unwrap();
         assert!(child.result_timeout(std::time::Duration::from_millis(20)).is_err());
         touch(&go);
         child.result().unwrap();

@@ -113,9 +113,9 @@ fn order(client: &Client) -> Value {
     json!({
         "bind": ran_text(bind(&a, &b).unwrap()),
         "bind to itself": ran_text(bind(&a, &longer).unwrap()),
-        "bind bag": ran(client, &file, &bind(&bag, &b).unwrap()),
-        "checkpoint": ran(client, &file, &checkpoint((&bag, &a)).unwrap()),
-        "wait_on": ran(client, &file, &wait_on(&bag).unwrap()),
+        "bind bag": ran(client, &file, bind(&bag, &b).unwrap()),
+        "checkpoint": ran(client, &file, checkpoint((&bag, &a)).unwrap()),
+        "wait_on": ran(client, &file, wait_on(&bag).unwrap()),
         "clone": both,
     })
 }
