@@ -31,7 +31,7 @@
 //! already: hundreds of tasks can wait, but have thousands wait for nothing but their inputs. One that is cancelled, or over its time limit, waits no more: it is told so with an error,
 //! for which [`is_cancelled`](crate::Error::is_cancelled) is true.
 //!
-//! Waiting for oneself is [`Error::Deadlock`](crate::Error::Deadlock), and nobody waits: a lock that the same run of a task has
+//! Waiting for oneself is [`Error::Deadlock`], and nobody waits: a lock that the same run of a task has
 //! already; locks that tasks have and wait for in a circle. In sync mode, where nothing runs beside the caller, that is all that
 //! would wait, but for what another thread of the program has acquired; where other threads of it do the rest, use the forms
 //! with a time limit, or async ones. What is not noticed is a task that holds a lock while it computes others that want it.
