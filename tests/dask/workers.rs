@@ -29,7 +29,8 @@ const RETRIES: &[(usize, u32)] = &[(0, 0), (1, 0), (1, 1), (2, 1), (2, 3)];
 const PRIORITIES: &[i32] = &[0, 2, -1, 1, 3];
 
 static DASK: LazyLock<Value> = LazyLock::new(|| {
-    let asked = json!({ "placed": PLACED, "resources": RESOURCES, "retries": RETRIES, "priorities": PRIORITIES });
+    let asked =
+        json!({ "placed": PLACED, "resources": RESOURCES, "retries": RETRIES, "priorities": [PRIORITIES, &batch()] });
     ask("workers.py", &asked)
 });
 
@@ -137,8 +138,8 @@ fn most_at_once(client: &Client, need: f64) -> Value {
     json!({ "most": results.iter().max(), "runs": results.len() })
 }
 
-/// In which order graphs of these priorities run that all wait for one thread.
-fn order(client: &Client) -> Value {
+/// In which order graphs of these priorities run that are submitted one after the other and all wait for one thread.
+fn order(client: &Client, priorities: &[i32]) -> Vec<i32> {
     let dir = directory();
     let (began, go, file) = (path(&dir, "began"), path(&dir, "go"), path(&dir, "notes"));
     let block = delayed(|began: String, go: String| {
@@ -148,16 +149,29 @@ fn order(client: &Client) -> Value {
     let first = client.submit(&block.call(&*began, &*go)).unwrap();
     assert!(wait_for_file(&began));
     scope(|scope| {
-        for &priority in PRIORITIES {
+        for (before, &priority) in (1..).zip(priorities) {
+            until("those before wait", || client.progress().total == before);
             let noted = delayed(|file: String, priority: i32| note(&file, priority)).call(&*file, priority);
             let options = ComputeOptions { priority, ..Default::default() };
             scope.spawn(move || client.compute_with(&noted, options).unwrap());
         }
-        until("all wait", || client.progress().total == 1 + PRIORITIES.len() as u64);
+        until("all wait", || client.progress().total == 1 + priorities.len() as u64);
         touch(&go);
     });
     assert!(first.result_timeout(LONG).unwrap());
-    notes(&file).iter().map(|priority| priority.parse::<i32>().unwrap()).collect()
+    notes(&file).iter().map(|priority| priority.parse().unwrap()).collect()
+}
+
+/// Whether what is more urgent than a batch goes before nearly all of it, the most urgent first. A worker process may have
+/// begun with the next of the batch when it hears of another.
+fn urgent_first(order: &[i32]) -> bool {
+    let at = |priority| order.iter().position(|other| *other == priority).unwrap();
+    at(3) < at(0) && at(0) < 5
+}
+
+/// A batch, and then what is more urgent.
+fn batch() -> Vec<i32> {
+    [vec![-1; 20], vec![3, 0]].concat()
 }
 
 /// With a client of one worker.
@@ -184,7 +198,8 @@ fn workers_are_like_dasks_in_this_thread() {
 fn workers_are_like_dasks_on_threads() {
     let _clean = Clean::start();
     one_is_like_dask(&Client::threads(1));
-    assert_eq!(order(&Client::threads(1)), DASK["priorities"]);
+    assert_eq!(json!(order(&Client::threads(1), PRIORITIES)), DASK["priorities"][0]);
+    assert!(urgent_first(&order(&Client::threads(1), &batch())));
     resources_are_like_dasks(|amount| {
         let builder = Client::builder().mode(Mode::Threads).threads(4);
         builder.threads_resources([("gpu", amount)]).build().unwrap()
@@ -195,7 +210,8 @@ fn workers_are_like_dasks_on_threads() {
 fn workers_are_like_dasks_in_processes() {
     let _clean = Clean::start();
     one_is_like_dask(&processes(1, 1));
-    assert_eq!(order(&processes(1, 1)), DASK["priorities"]);
+    let there: Vec<i32> = serde_json::from_value(DASK["priorities"][1].clone()).unwrap();
+    assert!(urgent_first(&there) && urgent_first(&order(&processes(1, 1), &batch())));
     resources_are_like_dasks(|amount| {
         let builder = Client::builder().workers(1).threads(4).memory_limit("512MB");
         builder.worker_resources(0, [("gpu", amount)]).build().unwrap()
