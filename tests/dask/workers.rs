@@ -162,8 +162,8 @@ fn order(client: &Client, priorities: &[i32]) -> Vec<i32> {
     notes(&file).iter().map(|priority| priority.parse().unwrap()).collect()
 }
 
-/// Whether what is more urgent than a batch goes before nearly all of it, the most urgent first. A worker process may have
-/// begun with the next of the batch when it hears of another.
+/// Whether what is more urgent than a batch goes before nearly all of it, the most urgent first. A worker process has some
+/// milliseconds of work ahead, which may go before what comes later.
 fn urgent_first(order: &[i32]) -> bool {
     let at = |priority| order.iter().position(|other| *other == priority).unwrap();
     at(3) < at(0) && at(0) < 5
