@@ -111,9 +111,8 @@ impl Client {
         }
     }
 
-    fn has_here(&self) -> Result<Option<Vec<(String, Vec<String>)>>> {
-        let keys = |kept: &KeptResults| kept.results().iter().map(|(label, _)| label.key()).collect();
-        Ok(self.kept_here()?.map(|kept| vec![(self.mode().to_string(), keys(kept))]))
+    fn has_here(&self, kept: &KeptResults) -> Vec<(String, Vec<String>)> {
+        vec![(self.mode().to_string(), kept.results().iter().map(|(label, _)| label.key()).collect())]
     }
 
     fn held<T>(futures: &[Future<T>]) -> Held {
@@ -148,8 +147,8 @@ impl Client {
     /// # Errors
     /// Where the client is closed.
     pub fn has_what(&self) -> Result<Vec<(String, Vec<String>)>> {
-        if let Some(here) = self.has_here()? {
-            return Ok(here);
+        if let Some(kept) = self.kept_here()? {
+            return Ok(self.has_here(kept));
         }
         let held = blocking(|| self.ask(Held { tasks: None }).wait())?;
         let workers = blocking(|| self.ask(Workers).wait())?;
@@ -161,8 +160,8 @@ impl Client {
     /// # Errors
     /// As [`has_what`](Self::has_what).
     pub async fn has_what_async(&self) -> Result<Vec<(String, Vec<String>)>> {
-        if let Some(here) = self.has_here()? {
-            return Ok(here);
+        if let Some(kept) = self.kept_here()? {
+            return Ok(self.has_here(kept));
         }
         let held = waiting(self.ask(Held { tasks: None })).await?;
         let workers = waiting(self.ask(Workers)).await?;
