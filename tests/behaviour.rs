@@ -135,7 +135,7 @@ macro_rules! suite {
                 all_are_waited_for a_checkpoint_is_passed_when_all_have_run who_waits_fails_with_what_is_waited_for
                 copies_are_tasks_of_their_own;
             beside: once_in_each_process on_those_that_are_named beside_what_runs what_goes_wrong_there_is_told
-                where_results_are;
+                where_results_are a_closed_client_does_not_say_where_results_are;
             resources: what_no_worker_has_is_refused_when_it_is_submitted options_for_a_whole_graph;
             parts: of_tuples_and_lists the_whole_and_its_parts persisted_and_submitted
                 equal_pure_calls_have_the_same_parts a_list_of_another_length_is_an_error what_fails_fails_all_parts

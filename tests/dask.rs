@@ -9,4 +9,5 @@ mod dask {
     pub mod coordination;
     pub mod files;
     pub mod python;
+    pub mod workers;
 }

@@ -2,10 +2,14 @@
 
 use super::Client;
 use super::future::{Future, Status};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::graph::label::TaskLabel;
 use crate::job::HeldResult;
 use crate::message::question::{Held, Workers};
-use crate::status::Mode;
+use crate::submission::handle::SHUT_DOWN;
+use crate::submission::kept::KeptResults;
+use crate::task::Value;
+use crate::task::call::guarded_serde;
 use crate::task::context::{blocking, waiting};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -29,14 +33,25 @@ fn by_worker(workers: impl IntoIterator<Item = String>, held: &[HeldResult]) -> 
     all
 }
 
-fn by_name(held: &[HeldResult]) -> Vec<(String, u64)> {
+fn by_name(sizes: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut sums: FxHashMap<String, u64> = FxHashMap::default();
-    for result in held {
-        *sums.entry(called(result).0).or_default() += result.nbytes;
+    for (name, nbytes) in sizes {
+        *sums.entry(name).or_default() += nbytes;
     }
     let mut sums: Vec<(String, u64)> = sums.into_iter().collect();
     sums.sort_unstable_by(|a, b| (Reverse(a.1), &a.0).cmp(&(Reverse(b.1), &b.0)));
     sums
+}
+
+fn sizes_of_held(held: Vec<HeldResult>) -> Vec<(String, u64)> {
+    by_name(held.iter().map(|result| (called(result).0, result.nbytes)))
+}
+
+fn sizes_of_kept(kept: Vec<(TaskLabel, Value)>) -> Vec<(String, u64)> {
+    by_name(kept.iter().map(|(label, value)| {
+        // A value whose own code panics when it is walked counts for nothing.
+        (label.name(), guarded_serde("Serialize", || label.codec().size(value)).unwrap_or(0))
+    }))
 }
 
 impl Client {
@@ -76,16 +91,28 @@ impl Client {
 
     /// Where the results of this process are, if it has no workers.
     fn held_here<T>(&self, futures: &[Future<T>]) -> Result<Option<Vec<Vec<String>>>> {
-        self.check_origin()?;
-        let mode = self.mode();
-        if mode == Mode::Processes {
+        if self.kept_here()?.is_none() {
             return Ok(None);
         }
+        let mode = self.mode();
         let owner = |future: &Future<T>| match future.status() {
             Status::Finished => vec![mode.to_string()],
             _ => Vec::new(),
         };
         Ok(Some(futures.iter().map(owner).collect()))
+    }
+
+    /// The results that this process keeps, if it has no workers.
+    fn kept_here(&self) -> Result<Option<&KeptResults>> {
+        self.check_origin()?;
+        match self.0.backend.kept() {
+            Some(_) if self.0.backend.is_closed() => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
+            kept => Ok(kept),
+        }
+    }
+
+    fn has_here(&self, kept: &KeptResults) -> Vec<(String, Vec<String>)> {
+        vec![(self.mode().to_string(), kept.results().iter().map(|(label, _)| label.key()).collect())]
     }
 
     fn held<T>(futures: &[Future<T>]) -> Held {
@@ -105,6 +132,9 @@ impl Client {
     /// For each worker the keys of this client's results that it has, in the order in which they were submitted. What was
     /// [scattered](Self::scatter) is with this program, and so is what is not larger than 1 KiB with the supervisor.
     ///
+    /// In threads and sync mode the one process there is, which is called as the mode, has all results that have handles. It
+    /// takes time with the number of graphs whose results are kept.
+    ///
     /// ```
     /// # use swath::{Client, delayed};
     /// let client = Client::local(1, 1, "512MB")?;
@@ -115,9 +145,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Where the client is closed; [`Error::Unsupported`](crate::Error::Unsupported) in threads and sync mode, where nobody
-    /// keeps a list.
+    /// Where the client is closed.
     pub fn has_what(&self) -> Result<Vec<(String, Vec<String>)>> {
+        if let Some(kept) = self.kept_here()? {
+            return Ok(self.has_here(kept));
+        }
         let held = blocking(|| self.ask(Held { tasks: None }).wait())?;
         let workers = blocking(|| self.ask(Workers).wait())?;
         Ok(by_worker(workers.into_iter().map(|worker| worker.name), &held))
@@ -128,13 +160,17 @@ impl Client {
     /// # Errors
     /// As [`has_what`](Self::has_what).
     pub async fn has_what_async(&self) -> Result<Vec<(String, Vec<String>)>> {
+        if let Some(kept) = self.kept_here()? {
+            return Ok(self.has_here(kept));
+        }
         let held = waiting(self.ask(Held { tasks: None })).await?;
         let workers = waiting(self.ask(Workers)).await?;
         Ok(by_worker(workers.into_iter().map(|worker| worker.name), &held))
     }
 
     /// How many bytes the workers keep for this client, by the names of the tasks that made them, the most first. Sizes are
-    /// those of [`Future::nbytes`].
+    /// those of [`Future::nbytes`]; in threads and sync mode, where nothing is encoded, those of
+    /// [`size_of_value`](crate::memory::size_of_value), which each result is walked for.
     ///
     /// ```
     /// # use swath::{Client, delayed};
@@ -149,7 +185,10 @@ impl Client {
     /// # Errors
     /// As [`has_what`](Self::has_what).
     pub fn nbytes(&self) -> Result<Vec<(String, u64)>> {
-        blocking(|| self.ask(Held { tasks: None }).wait()).map(|held| by_name(&held))
+        match self.kept_here()? {
+            Some(kept) => Ok(sizes_of_kept(kept.results())),
+            None => blocking(|| self.ask(Held { tasks: None }).wait()).map(sizes_of_held),
+        }
     }
 
     /// [`nbytes`](Self::nbytes) for async code.
@@ -157,6 +196,9 @@ impl Client {
     /// # Errors
     /// As [`has_what`](Self::has_what).
     pub async fn nbytes_async(&self) -> Result<Vec<(String, u64)>> {
-        waiting(self.ask(Held { tasks: None })).await.map(|held| by_name(&held))
+        match self.kept_here()? {
+            Some(kept) => Ok(sizes_of_kept(kept.results())),
+            None => waiting(self.ask(Held { tasks: None })).await.map(sizes_of_held),
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
+use crate::submission::kept::KeptResults;
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -46,6 +47,7 @@ pub(crate) struct SyncExecutor {
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
     coordination: LocalCoordination,
+    kept: KeptResults,
     no_places: NoPlaces,
     resources: Resources,
     origin: Origin,
@@ -112,6 +114,7 @@ impl SyncExecutor {
             closed: AtomicBool::new(false),
             encodes: checks.encodes,
             coordination: LocalCoordination::new(true, checks.encodes),
+            kept: KeptResults::default(),
             no_places: NoPlaces::new(checks.strict),
             resources: checks.resources,
             origin: Origin::here(),
@@ -361,6 +364,10 @@ impl Backend for SyncExecutor {
 
     fn resources(&self) -> Option<Vec<Resources>> {
         Some(vec![self.resources.clone()])
+    }
+
+    fn kept(&self) -> Option<&KeptResults> {
+        Some(&self.kept)
     }
 
     fn no_places(&self) -> Option<&NoPlaces> {

@@ -3,6 +3,7 @@
 use super::callbacks::Callbacks;
 use super::calls::{Given, OpenCalls};
 use super::handle::Submission;
+use super::kept::KeptResults;
 use super::reply::Reply;
 use crate::coordinator;
 use crate::error::Result;
@@ -78,6 +79,11 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Where it has no workers that a task could ask for.
     fn no_places(&self) -> Option<&NoPlaces> {
+        None
+    }
+
+    /// What this process keeps of results, where it has no workers that do.
+    fn kept(&self) -> Option<&KeptResults> {
         None
     }
 

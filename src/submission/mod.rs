@@ -7,6 +7,7 @@ pub(crate) mod calls;
 pub(crate) mod completed;
 pub(crate) mod context;
 pub(crate) mod handle;
+pub(crate) mod kept;
 pub(crate) mod limit;
 pub(crate) mod reply;
 pub(crate) mod task_map;
@@ -156,6 +157,8 @@ pub(crate) struct Submission {
     pub(crate) number: u32,
     /// Whether it ends with the first failure.
     fails_fast: bool,
+    /// Whether its results stay for whoever has handles.
+    keeps: bool,
     state: Mutex<State>,
 }
 
@@ -176,22 +179,16 @@ impl Submission {
             }
             Graph::Map(map) => (map.len(), Labels::Map(map.names)),
         };
-        Self::with(number, backend, n, labels, again, want == Want::ValuesOrFailure)
+        Self::with(number, backend, labels, n, again, want)
     }
 
     /// The submission of values that are given.
     pub(crate) fn of_values(number: u32, backend: Arc<dyn Backend>, labels: Vec<TaskLabel>) -> Arc<Self> {
-        Self::with(number, backend, labels.len(), Labels::Each(labels.into()), Again::Elsewhere, false)
+        let n = labels.len();
+        Self::with(number, backend, Labels::Each(labels.into()), n, Again::Elsewhere, Want::Handles)
     }
 
-    fn with(
-        number: u32,
-        backend: Arc<dyn Backend>,
-        n: usize,
-        labels: Labels,
-        again: Again,
-        fails_fast: bool,
-    ) -> Arc<Self> {
+    fn with(number: u32, backend: Arc<dyn Backend>, labels: Labels, n: usize, again: Again, want: Want) -> Arc<Self> {
         let state = State {
             results: ResultStates::new(n),
             again,
@@ -204,16 +201,23 @@ impl Submission {
             permit: None,
             forgotten: false,
         };
-        Arc::new(Self {
+        let this = Arc::new(Self {
             handles: std::iter::repeat_with(HandleCount::default).take(n).collect(),
             origin: backend.origin(),
             backend,
             labels,
             task_map: OnceLock::new(),
             number,
-            fails_fast,
+            fails_fast: want == Want::ValuesOrFailure,
+            keeps: want == Want::Handles,
             state: Mutex::new(state),
-        })
+        });
+        if this.keeps
+            && let Some(kept) = this.backend.kept()
+        {
+            kept.add(&this);
+        }
+        this
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
@@ -660,6 +664,17 @@ impl Submission {
             ResultState::Pending { .. } | ResultState::Remote { .. } | ResultState::Taken => {
                 Err(cancelled(&self.label(index)))
             }
+        }
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        if self.keeps
+            && !self.origin.is_elsewhere()
+            && let Some(kept) = self.backend.kept()
+        {
+            kept.remove(self.number);
         }
     }
 }

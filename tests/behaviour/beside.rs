@@ -156,14 +156,12 @@ pub fn where_results_are(client: &Client) {
     assert!(client.who_has::<i64>(&[]).unwrap().is_empty());
     if is_here(client) {
         assert_eq!(places, vec![vec![client.mode().to_string()]; 2]);
-        for error in [client.has_what().map(drop), client.nbytes().map(drop)] {
-            assert!(matches!(error, Err(Error::Unsupported { .. })));
-        }
-        return;
+        assert!(!client.who_has(&[small]).unwrap()[0].is_empty());
+    } else {
+        assert!(client.who_has(&[small]).unwrap()[0].is_empty());
     }
-    assert!(client.who_has(&[small]).unwrap()[0].is_empty());
     let held = client.has_what().unwrap();
-    assert_eq!(held.len(), client.workers().unwrap().len());
+    assert_eq!(held.len(), if is_here(client) { 1 } else { client.workers().unwrap().len() });
     for (list, place) in lists.iter().zip(&places) {
         let there = held.iter().find(|(name, _)| *name == place[0]).unwrap();
         assert!(there.1.contains(&list.key()), "{held:?}");
@@ -175,4 +173,30 @@ pub fn where_results_are(client: &Client) {
     assert_eq!(sizes, block_on(client.nbytes_async()).unwrap());
     drop(lists);
     until("what was released is gone", || client.has_what().unwrap().iter().all(|(_, keys)| keys.is_empty()));
+    assert!(client.nbytes().unwrap().is_empty());
+    // What is only computed is kept for nobody; of what is persisted, one may be let go before the other.
+    assert_eq!(client.compute(&large.call(1000)).unwrap().len(), 1000);
+    let (first, second) = client.persist((&large.call(3000), &large.call(4000))).unwrap();
+    let key = second.key();
+    client.compute((&first, &second)).unwrap();
+    let all = || client.has_what().unwrap().into_iter().flat_map(|(_, keys)| keys).collect::<Vec<_>>();
+    assert_eq!(all().len(), 2);
+    drop(first);
+    until("the first is gone", || all() == [&*key]);
+    let sizes = client.nbytes().unwrap();
+    assert!(sizes.len() == 1 && (32_000..34_000).contains(&sizes[0].1), "{sizes:?}");
+    // One result, though two hold it.
+    let again = client.persist(&second).unwrap();
+    drop(second);
+    assert_eq!(all(), [&*again.key()]);
+    assert_eq!(client.nbytes().unwrap(), sizes);
+}
+
+pub fn a_closed_client_does_not_say_where_results_are(client: &Client) {
+    let list = client.submit(&delayed(|| vec![1.5_f64; 1000]).call()).unwrap();
+    client.wait(std::slice::from_ref(&list), WaitFor::All).unwrap();
+    client.shutdown();
+    for closed in [client.has_what().map(drop), client.nbytes().map(drop), client.who_has(&[list]).map(drop)] {
+        assert!(matches!(closed, Err(Error::Closed { .. })), "{closed:?}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::handle::{ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
+use crate::submission::kept::KeptResults;
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -192,6 +193,10 @@ impl Backend for ThreadPool {
 
     fn resources(&self) -> Option<Vec<Resources>> {
         Some(vec![self.resources.clone()])
+    }
+
+    fn kept(&self) -> Option<&KeptResults> {
+        Some(&self.kept)
     }
 
     fn no_places(&self) -> Option<&NoPlaces> {

@@ -53,6 +53,7 @@ use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
+use crate::submission::kept::KeptResults;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::context;
@@ -115,6 +116,7 @@ pub(crate) struct ThreadPool {
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
     coordination: LocalCoordination,
+    kept: KeptResults,
     no_places: NoPlaces,
     resources: Resources,
     deadlines: Deadlines,
@@ -160,6 +162,7 @@ impl ThreadPool {
             recorded,
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
+            kept: KeptResults::default(),
             no_places: NoPlaces::new(checks.strict),
             resources: checks.resources,
         });
