@@ -1300,7 +1300,7 @@ fn options_restrict_where_a_task_runs() {
 #[test]
 fn the_memory_of_a_task_that_waits_for_its_own_does_not_keep_them_out() {
     let mut rig = Rig::new(0, 0);
-    let spec = WorkerSpec { name: "w".into(), threads: 2, memory_limit: Some(100), tags: vec![] };
+    let spec = WorkerSpec { name: "w".into(), threads: 2, memory_limit: Some(100), ..WorkerSpec::default() };
     rig.s.worker_joined(WorkerId(0), spec);
     let asks = |n| WireOptions { memory: Some(n), ..WireOptions::default() };
     rig.submit(1, with(graph(&[&[]], &[0]), 0, asks(60)));

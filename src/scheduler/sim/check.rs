@@ -53,7 +53,7 @@ impl Sim {
                 let shared = of(&self.shared_deaths);
                 assert!(records.len() >= self.allowed_deaths, "{}: {} deaths", failure.task, records.len());
                 assert!(records.len() <= of(&self.deaths) + shared, "{}: more deaths than count", failure.task);
-                let may_have = kind == GUILTY || self.kills > 0 || self.waited.contains(&failure.task);
+                let may_have = kind == GUILTY || self.kills > 0 || self.answerable.contains(&failure.task);
                 assert!(may_have || shared > 0, "{} fails for its neighbours", failure.task);
             }
             Cause::MemoryLimit { records, .. } => {

@@ -82,8 +82,8 @@ struct Sim {
     /// How often a worker ran out of memory under a task, and whether the task was alone once.
     memory_deaths: FxHashMap<TaskId, (usize, bool)>,
     runs: FxHashMap<TaskId, u32>,
-    /// Tasks that have waited for tasks of their own, and answer for what these do.
-    waited: FxHashSet<TaskId>,
+    /// Tasks that answer for what others do: for tasks of their own, or for one of a task that has ended, beside which they ran.
+    answerable: FxHashSet<TaskId>,
     allowed_deaths: usize,
     deaths_left: u32,
 }
@@ -132,7 +132,7 @@ impl Sim {
             kills: 0,
             memory_deaths: FxHashMap::default(),
             runs: FxHashMap::default(),
-            waited: FxHashSet::default(),
+            answerable: FxHashSet::default(),
             allowed_deaths,
             deaths_left,
         };

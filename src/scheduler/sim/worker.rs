@@ -250,7 +250,7 @@ impl Sim {
         };
         let (id, first) = (w.id, w.running.iter().find(may_wait).map(|r| r.task.id));
         let Some(task) = first else { return };
-        self.waited.insert(task);
+        self.answerable.insert(task);
         let number = self.submit_of(SessionId::of_tasks(id), false, false);
         let w = &mut self.workers[at];
         w.running.iter_mut().filter(|r| r.task.id == task).for_each(|r| r.waits = Some(number));
@@ -385,6 +385,9 @@ impl Sim {
         if how != Loss::Restarted && (sole || others().all(|task| task.suspect)) {
             let deaths = if sole { &mut self.deaths } else { &mut self.shared_deaths };
             others().for_each(|task| *deaths.entry(task.id).or_default() += 1);
+        }
+        if how == Loss::Crashed && w.running.iter().any(|r| r.task.id.job.session == own) {
+            self.answerable.extend(others().map(|task| task.id));
         }
         let mut record = DeathRecord { worker: format!("w{}", w.id.0), ..DeathRecord::default() };
         if how == Loss::OfMemory {

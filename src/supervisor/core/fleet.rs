@@ -15,8 +15,21 @@ pub(super) struct Fleet {
     pub(super) next_worker: u32,
     /// Since when no worker that was started has come to work.
     pub(super) failing_since: Option<Instant>,
+    /// One of those has said nothing at all.
+    pub(super) was_silent: bool,
     /// That has lasted too long: clients have been told, and no more are started.
     pub(super) given_up: bool,
+}
+
+/// How a start has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailedStart {
+    /// It ended, or there was none.
+    Ended,
+    /// It was set up for too long, which began then.
+    SettingUp(Instant),
+    /// It said nothing for too long, and was started then.
+    Silent(Instant),
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The worker processes: started, welcomed, ended, replaced.
 
-use super::fleet::{Phase, WorkerProcess};
+use super::fleet::{FailedStart, Phase, WorkerProcess};
 use super::loans::Borrower;
 use super::{Core, owner_of, session_of};
 use crate::error::{DeathCause, Result};
@@ -54,7 +54,7 @@ impl Core {
             let name = self.fleet.slots[slot].name.clone();
             report!(Error, "{name} cannot be started again: {e}; trying again");
             let why = format!("{name} cannot be started: {e}");
-            self.start_failed(&why, None, fx);
+            self.start_failed(&why, FailedStart::Ended, fx);
             self.fleet.slots[slot].failed = Some(why);
             self.refill_later(slot, START_PAUSE, fx);
         }
@@ -158,6 +158,7 @@ impl Core {
             report!(Warn, "{record}");
             self.history.add_death(record.clone());
         }
+        let silent = matches!(record.cause, DeathCause::Unresponsive(_));
         let end = record.to_string();
         if !expected && process.phase.is_start() {
             self.fleet.slots[slot].failed = Some(end.clone());
@@ -175,8 +176,11 @@ impl Core {
         let _page = fx.forget(worker);
         self.loans.end(Borrower::Worker(worker));
         self.owner_ended(owner_of(worker), fx);
-        // A set-up that hangs will hang again. One that has said nothing may have been stopped, and the next one not.
-        let since = self.fleet.slots[slot].started().filter(|_| matches!(process.phase, Phase::SettingUp(_)));
+        let start = match (&process.phase, self.fleet.slots[slot].started()) {
+            (Phase::SettingUp(_), Some(began)) => FailedStart::SettingUp(began),
+            (Phase::Starting(_), Some(began)) if silent => FailedStart::Silent(began),
+            _ => FailedStart::Ended,
+        };
         let pause = if expected && !unborn {
             self.fleet.slots[slot].leave();
             Duration::ZERO
@@ -185,7 +189,7 @@ impl Core {
             self.fleet.slots[slot].end(worked)
         };
         if worked {
-            self.fleet.failing_since = None;
+            self.starts_succeed();
         }
         if self.agenda.stopping.is_some() {
             if self.fleet.workers.is_empty() {
@@ -197,7 +201,7 @@ impl Core {
             // The policy is for those that have died.
             if expected || self.settings.restart == RestartPolicy::Always {
                 if !worked && !expected {
-                    self.start_failed(&end, since, fx);
+                    self.start_failed(&end, start, fx);
                 }
                 return self.refill_later(slot, pause, fx);
             }

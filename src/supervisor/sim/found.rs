@@ -222,6 +222,31 @@ fn workers_stopped_with_their_supervisor_are_given_as_long_again_and_one_stopped
 }
 
 #[test]
+fn one_start_that_says_nothing_is_not_the_end_whatever_came_before_it_and_the_next_one_is() {
+    for dies_before in [false, true] {
+        let settings = Settings { start_timeout: Duration::from_secs(3), ..machine().0.clone() };
+        let mut world = World::with(Settings { restart: RestartPolicy::Always, ..settings }, Rng::with_seed(1));
+        let mut end = |world: &mut World, how: Option<DeathCause>| {
+            let id = *world.fx.workers.keys().next().unwrap();
+            match how {
+                Some(cause) => world.fx.workers.get_mut(&id).unwrap().die(cause),
+                None => looks(world, 32),
+            }
+            assert!(is_killed(world, id));
+            world.reap(id);
+            looks(world, 1);
+        };
+        if dies_before {
+            end(&mut world, Some(DeathCause::Signal(9)));
+        }
+        end(&mut world, None);
+        assert!(!world.fx.workers.is_empty(), "it may have been stopped");
+        end(&mut world, None);
+        assert!(world.fx.workers.is_empty(), "the second one");
+    }
+}
+
+#[test]
 fn a_worker_that_is_stopped_with_its_supervisor_while_it_starts_is_given_as_long_again() {
     let settings = Settings { start_timeout: Duration::from_secs(3), ..machine().0.clone() };
     let mut world = World::with(settings, Rng::with_seed(1));
