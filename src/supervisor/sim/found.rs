@@ -226,7 +226,7 @@ fn one_start_that_says_nothing_is_not_the_end_whatever_came_before_it_and_the_ne
     for dies_before in [false, true] {
         let settings = Settings { start_timeout: Duration::from_secs(3), ..machine().0.clone() };
         let mut world = World::with(Settings { restart: RestartPolicy::Always, ..settings }, Rng::with_seed(1));
-        let mut end = |world: &mut World, how: Option<DeathCause>| {
+        let end = |world: &mut World, how: Option<DeathCause>| {
             let id = *world.fx.workers.keys().next().unwrap();
             match how {
                 Some(cause) => world.fx.workers.get_mut(&id).unwrap().die(cause),
