@@ -377,7 +377,10 @@ impl Scheduler {
             }
             _ => {}
         }
-        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && !w.waits_alone() && rule.allows(&w.spec));
+        // One that has nothing to do has no room for it for another reason, which others may end.
+        let may_be_cleared =
+            |w: &&mut Worker| w.accepting() && !w.is_idle() && !w.waits_alone() && rule.allows(&w.spec);
+        let candidates = self.workers.iter_mut().filter(may_be_cleared);
         if let Some(w) = candidates.min_by_key(|w| (!w.clearing, w.in_flight())) {
             w.clearing = true;
         }
