@@ -160,6 +160,8 @@ pub(crate) struct Scheduler {
     sending_rate: estimates::SendingRate,
     /// No task runs anywhere, except those that wait for others. Set before tasks are placed, cleared by the first one.
     calm: bool,
+    /// Since when that is so although tasks are ready.
+    stuck_since: Option<Duration>,
     deliveries: Vec<Delivery>,
     /// A task that may have ended a worker was the last one to be sent.
     suspect_was_last: bool,

@@ -19,6 +19,10 @@ use std::time::Duration;
 /// The next ready tasks of the lanes of a group: index and lane.
 pub(super) type Heads = BinaryHeap<Reverse<(u32, u32)>>;
 
+/// So long nothing runs although tasks are ready, until isolated ones are let in beside those that wait: what these have waited
+/// for may be done, and the word of that be on its way.
+const STUCK: Duration = Duration::from_millis(20);
+
 /// Most tasks without inputs that go to one worker in a row.
 const MAX_BATCH: u32 = 512;
 /// A transfer costs this many nanoseconds, besides what its bytes do.
@@ -94,15 +98,27 @@ impl Scheduler {
             self.exclusive |= w.exclusive > 0 && w.busy() > 0;
         }
         if accepting == 0 {
+            self.stuck_since = None;
             return;
         }
         self.calm = self.workers.iter().all(|w| w.busy() == 0 && w.incoming.is_empty());
         self.others_had_their_turn = false;
         self.place_in_turn(accepting);
-        if self.ready.suspects + self.ready.culprits > 0 {
+        let stuck = self.calm && self.ready.total > 0;
+        self.stuck_since = stuck.then(|| self.stuck_since.unwrap_or(self.now));
+        if self.ready.suspects + self.ready.culprits > 0 || self.is_stuck() {
             self.others_had_their_turn = true;
             self.place_in_turn(accepting);
         }
+    }
+
+    /// When what waits is taken to wait for what is not let in beside it.
+    pub(super) fn stuck_at(&self) -> Option<Duration> {
+        Some(self.stuck_since? + STUCK)
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.stuck_at().is_some_and(|at| at <= self.now)
     }
 
     fn place_in_turn(&mut self, accepting: u32) {
@@ -284,7 +300,8 @@ impl Scheduler {
             Isolation::Suspect | Isolation::Culprit => self.lets_in(isolation),
             Isolation::Cluster => self.workers.iter().all(Worker::is_idle),
         };
-        (company && w.accepting() && allowed && w.admits(rule, self.calm)).then_some(w)
+        (company && w.accepting() && allowed && w.admits(rule, self.others_had_their_turn && self.is_stuck()))
+            .then_some(w)
     }
 
     /// The worker with a thread or room in its queue that would begin a task first. A task without inputs is to find room

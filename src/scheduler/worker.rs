@@ -338,11 +338,12 @@ impl Worker {
 
     /// Whether a task may join what is in flight: one that is isolated, or one beside it.
     ///
-    /// A task that waits for others does not count: those may be the ones to be let in. `calm`: nothing runs in any worker.
-    pub(super) fn admits(&self, rule: Option<&Rule>, calm: bool) -> bool {
+    /// A task that waits for others does not count: those may be the ones to be let in. `stuck`: nothing runs in any worker, and
+    /// nothing else can begin, so that it may be another isolated one.
+    pub(super) fn admits(&self, rule: Option<&Rule>, stuck: bool) -> bool {
         match rule.filter(|rule| rule.is_isolated()) {
             None => !self.clearing && (self.isolated == 0 || self.busy() == 0),
-            Some(rule) => self.is_idle() && (self.isolated == 0 || rule.nested || calm),
+            Some(rule) => self.is_idle() && (self.isolated == 0 || rule.nested || stuck),
         }
     }
 

@@ -181,19 +181,32 @@ fn what_an_isolated_task_waits_for_is_not_held_up_by_the_next_one() {
 }
 
 #[test]
-fn a_suspect_does_not_join_one_that_waits_for_tasks_of_its_own() {
+fn a_suspect_joins_one_that_waits_only_where_nothing_else_can_go_on() {
     let mut rig = Rig::new(1, 2);
     rig.submit(1, batch(2));
     rig.lost(0, &[task(1, 0), task(1, 1)]);
     rig.join(1, 2);
     rig.step();
     assert_eq!(rig.on(1), [0]);
+    let nested = JobId { session: SessionId::of_tasks(WorkerId(1)), number: 7 };
+    rig.s.submit(nested, Arc::new(batch(1)), rig.now).unwrap();
     rig.s.blocked(WorkerId(1), 1);
     rig.step();
-    assert_eq!(rig.on(1), [0], "its worker might be ended by either");
+    let inner = TaskId { job: nested, index: 0 };
+    let there = |rig: &Rig| rig.runs[&1].iter().map(|run| run.id).collect::<Vec<_>>();
+    assert_eq!(there(&rig), [task(1, 0), inner], "its worker might be ended by either");
+    rig.value(1, inner);
+    assert_eq!(there(&rig), [task(1, 0)], "it may go on now");
+    assert_eq!(rig.s.next_deadline(), Some(ms(20)));
+    rig.now = ms(20);
+    rig.s.tick(rig.now);
+    rig.step();
+    // It may wait for a lock that the other one has.
+    assert_eq!(there(&rig), [task(1, 0), task(1, 1)]);
+    rig.value(1, task(1, 1));
     rig.s.blocked(WorkerId(1), -1);
     rig.value(1, task(1, 0));
-    assert_eq!(rig.on(1), [1]);
+    assert_eq!(rig.delivered.len(), 3);
 }
 
 /// The kernel has ended the worker for want of memory.
