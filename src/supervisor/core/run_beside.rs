@@ -55,9 +55,9 @@ impl Core {
 
     /// The worker of a slot that has come to work and is to stay, with its process.
     fn at_work(&self, slot: usize) -> Option<(WorkerId, u32)> {
-        let slot = &self.fleet.slots[slot];
-        let process = self.fleet.workers.get(slot.worker.as_ref().filter(|_| !slot.closing)?)?;
-        (process.phase == Phase::Ready && process.killed.is_none()).then_some((process.id, process.pid))
+        let process = self.fleet.workers.get(&self.fleet.slots[slot].worker?)?;
+        let stays = process.killed.is_none() && !self.fleet.is_to_go(process);
+        (process.phase == Phase::Ready && stays).then_some((process.id, process.pid))
     }
 
     /// A worker says what became of a function. Its session may have ended.
