@@ -18,6 +18,7 @@ use crate::ipc::segment::listing::{self, Listed, ListedFile, ListedSegment, Show
 use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload, WantedPart};
 use crate::memory::thresholds::Thresholds;
+use crate::resources::Resources;
 use crate::settings::{Settings, WorkerHooks};
 use crate::task::image::BuildId;
 use crate::version::{self, VERSION};
@@ -142,6 +143,8 @@ pub(crate) struct Welcome {
     pub(crate) shuffle_directory: Option<PathBuf>,
     /// What it does first and last.
     pub(crate) hooks: WorkerHooks,
+    /// What each of the workers has of resources.
+    pub(crate) resources: Vec<Resources>,
 }
 
 /// One task to run.

@@ -111,17 +111,25 @@ pub(crate) struct Description {
     head: String,
     /// The sizes of its workers, as far as it knows: others may change the number of a local cluster's.
     settings: Option<Mutex<Settings>>,
+    /// What each worker has of resources, where that is all that is known of them.
+    resources: Option<Vec<Resources>>,
 }
 
 impl Description {
     pub(crate) fn new(head: String, settings: Option<Settings>) -> Self {
-        Self { head, settings: settings.map(Mutex::new) }
+        Self { head, settings: settings.map(Mutex::new), resources: None }
+    }
+
+    /// That of a client inside a task.
+    pub(crate) fn inside(worker: &str, resources: Vec<Resources>) -> Self {
+        let head = format!("processes client inside {worker}");
+        Self { head, settings: None, resources: Some(resources) }
     }
 
     /// What each worker has of resources.
     fn resources(&self) -> Option<Vec<Resources>> {
-        let settings = self.settings.as_ref()?.lock();
-        Some((0..settings.workers).map(|at| settings.resources.get(at).cloned().unwrap_or_default()).collect())
+        let known = self.settings.as_ref().map(|settings| settings.lock().resources_of_workers());
+        known.or_else(|| self.resources.clone())
     }
 
     fn scaled(&self, n: usize) {

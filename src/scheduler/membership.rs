@@ -339,7 +339,7 @@ impl Scheduler {
     /// When [`Scheduler::tick`] and [`Scheduler::dispatch`] are to be called again, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let probes = self.workers.iter().filter_map(|w| w.probe);
-        probes.chain(self.next_time_limit()).chain(self.stuck_at().filter(|at| *at > self.now)).min()
+        probes.chain(self.next_time_limit()).chain(self.retried_at()).min()
     }
 
     /// When the time of a task is over, or that of a worker to end a cancelled one.

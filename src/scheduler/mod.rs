@@ -162,11 +162,15 @@ pub(crate) struct Scheduler {
     calm: bool,
     /// Since when that is so although tasks are ready.
     stuck_since: Option<Duration>,
+    /// A task of a task waits for resources that only tasks have which wait for tasks of their own: since when.
+    held_up_since: Option<Duration>,
     deliveries: Vec<Delivery>,
     /// A task that may have ended a worker was the last one to be sent.
     suspect_was_last: bool,
     /// While tasks are placed: all others have been looked at.
     others_had_their_turn: bool,
+    /// While tasks are placed: the same as in `held_up_since`.
+    held_up: bool,
     /// A task runs that no other is to run beside, in any worker. Set before tasks are placed.
     exclusive: bool,
     /// Tasks that lost their last use.

@@ -23,6 +23,9 @@ pub(super) type Heads = BinaryHeap<Reverse<(u32, u32)>>;
 /// for may be done, and the word of that be on its way.
 const STUCK: Duration = Duration::from_millis(20);
 
+/// So long all that have a resource wait for tasks none of which runs, until one of these is let in that needs it: as above.
+const HELD_UP: Duration = Duration::from_millis(20);
+
 /// Most tasks without inputs that go to one worker in a row.
 const MAX_BATCH: u32 = 512;
 /// A transfer costs this many nanoseconds, besides what its bytes do.
@@ -97,8 +100,9 @@ impl Scheduler {
             accepting += u32::from(w.accepting());
             self.exclusive |= w.exclusive > 0 && w.busy() > 0;
         }
+        self.held_up = false;
         if accepting == 0 {
-            self.stuck_since = None;
+            (self.stuck_since, self.held_up_since) = (None, None);
             return;
         }
         self.calm = self.workers.iter().all(|w| w.busy() == 0 && w.incoming.is_empty());
@@ -106,15 +110,55 @@ impl Scheduler {
         self.place_in_turn(accepting);
         let stuck = self.calm && self.ready.total > 0;
         self.stuck_since = stuck.then(|| self.stuck_since.unwrap_or(self.now));
-        if self.ready.suspects + self.ready.culprits > 0 || self.is_stuck() {
+        self.held_up_since = self.held_up.then(|| self.held_up_since.unwrap_or(self.now));
+        if self.ready.suspects + self.ready.culprits > 0 || self.is_stuck() || self.was_held_up() {
             self.others_had_their_turn = true;
             self.place_in_turn(accepting);
         }
     }
 
     /// When what waits is taken to wait for what is not let in beside it.
-    pub(super) fn stuck_at(&self) -> Option<Duration> {
+    fn stuck_at(&self) -> Option<Duration> {
         Some(self.stuck_since? + STUCK)
+    }
+
+    /// When a task is let in beside those that have the resources it needs.
+    fn held_up_until(&self) -> Option<Duration> {
+        Some(self.held_up_since? + HELD_UP)
+    }
+
+    /// When what has found no room is looked at again, though nothing has ended.
+    pub(super) fn retried_at(&self) -> Option<Duration> {
+        let times = self.stuck_at().into_iter().chain(self.held_up_until());
+        times.filter(|at| *at > self.now).min()
+    }
+
+    fn was_held_up(&self) -> bool {
+        self.held_up_until().is_some_and(|at| at <= self.now)
+    }
+
+    /// Whether a worker lacks resources for a nested task, and nothing that runs would give them back: all that is there waits
+    /// for tasks of its own, and of those none runs in any worker.
+    fn is_held_up(&self, worker: WorkerIndex, rule: &Rule) -> bool {
+        let w = &self.workers[worker];
+        let waits = rule.nested && !rule.resources.is_empty() && w.blocked > 0 && w.is_idle() && w.has_memory(rule);
+        waits && !self.workers.iter().filter(|w| !w.is_idle()).any(|w| self.works_for(w, worker))
+    }
+
+    /// Whether something in flight on `w`, or on its way there, is awaited by a task on `worker`.
+    fn works_for(&self, w: &Worker, worker: WorkerIndex) -> bool {
+        w.flight.iter().chain(w.incoming.iter().copied()).any(|r| {
+            let mut task = r;
+            while let Some(parent) = self.jobs[task.job].spec.parent
+                && let Some(job) = self.jobs.get(parent.job)
+            {
+                task = TaskRef { job, index: parent.index };
+                if matches!(self.jobs[job].state(parent.index), State::Assigned { worker: at, .. } if at == worker) {
+                    return true;
+                }
+            }
+            false
+        })
     }
 
     fn is_stuck(&self) -> bool {
@@ -209,6 +253,10 @@ impl Scheduler {
                     if !would_leave_too_much() {
                         self.reserve(rule);
                     }
+                    self.held_up |= rule.nested && !rule.resources.is_empty() && {
+                        let open = self.workers.with_index().filter(|(_, w)| w.accepting() && rule.allows(&w.spec));
+                        open.map(|(worker, _)| worker).any(|worker| self.is_held_up(worker, rule))
+                    };
                 }
                 Some(_) => {}
                 // No thread is free anywhere, so everything later can wait too.
@@ -292,7 +340,8 @@ impl Scheduler {
 
     pub(super) fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(worker)?;
-        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && w.has_room(rule));
+        let let_in = |rule: &Rule| self.others_had_their_turn && self.was_held_up() && self.is_held_up(worker, rule);
+        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && (w.has_room(rule) || let_in(rule)));
         let isolation = rule.map_or(Isolation::None, |rule| rule.isolation);
         let company = match isolation {
             _ if self.exclusive => false,
@@ -412,6 +461,10 @@ impl Scheduler {
     /// Sends a ready task, or first for those of its inputs that lie elsewhere.
     fn assign(&mut self, r: TaskRef, worker: WorkerIndex, rank: Rank) {
         self.calm = false;
+        if self.others_had_their_turn {
+            // Whoever waits for this one goes on before another is let in.
+            self.held_up_since = self.held_up_since.map(|_| self.now);
+        }
         if !self.jobs[r.job].dep_range(r.index).is_empty() && self.fetch_inputs(r, worker) {
             self.jobs[r.job].set(r.index, State::Fetching, &mut self.ready);
             self.workers[worker].incoming.push(r);

@@ -8,7 +8,6 @@ use crate::fairness::{Attained, Program};
 use crate::ids::JobId;
 use crate::job::{EXTERNAL, JobSpec, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
-use crate::resources::Resources;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -41,6 +40,7 @@ impl Prepared {
             tries: LazyMap::default(),
             open: LazyMap::default(),
             isolated: LazyMap::default(),
+            lent: Vec::new(),
             deaths: LazyMap::default(),
             claims: spec.outputs.len() as u32,
             refs: 0,
@@ -81,10 +81,10 @@ impl Job {
                         tag: options.tag.clone(),
                         memory: options.memory.unwrap_or(0),
                         resources: options.resources.clone(),
-                        lent: Resources::default(),
                         timed: options.timeout_ms.is_some(),
                         isolation: Isolation::None,
-                        nested: options.memory.is_some() && self.program == Program::TASKS,
+                        nested: (options.memory.is_some() || !options.resources.is_empty())
+                            && self.program == Program::TASKS,
                     };
                     if options.priority == 0 && rule == Rule::default() {
                         0

@@ -46,12 +46,10 @@ pub(super) struct Rule {
     pub(super) memory: u64,
     /// What each takes of resources while it runs.
     pub(super) resources: Resources,
-    /// What the task that submitted them takes, and lets them use.
-    pub(super) lent: Resources,
     /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
     pub(super) timed: bool,
     pub(super) isolation: Isolation,
-    /// Such a task is isolated or asks for memory, and is of a task: another one may wait for it.
+    /// Such a task is isolated or asks for memory or resources, and is of a task: another one may wait for it.
     pub(super) nested: bool,
 }
 

@@ -323,7 +323,12 @@ impl Worker {
 
     /// Whether it may get new tasks.
     pub(super) fn accepting(&self) -> bool {
-        self.leaving == Leaving::No && !self.killed && !self.paused
+        self.stays() && !self.paused
+    }
+
+    /// Whether it is not on its way out.
+    pub(super) fn stays(&self) -> bool {
+        self.leaving == Leaving::No && !self.killed
     }
 
     pub(super) fn in_flight(&self) -> u32 {
@@ -454,12 +459,17 @@ impl Worker {
         rule.memory == 0 || self.spec.memory_limit.is_none_or(fits)
     }
 
-    /// Whether a task under this rule finds the memory and the resources that it needs, and no other waits for them.
+    /// Whether a task under this rule finds the memory and the resources that it needs, and no other waits for them: one
+    /// that may wait itself for a nested task does not come before that.
     pub(super) fn has_room(&self, rule: &Rule) -> bool {
-        (rule.memory == 0 || ((!self.reserved || rule.nested) && self.fits(rule)))
+        self.has_memory(rule)
             && (rule.resources.is_empty()
                 || (self.lacks(&rule.resources).is_empty()
-                    && rule.resources.iter().all(|(name, _)| self.awaited.amount(name) == 0)))
+                    && (rule.nested || rule.resources.iter().all(|(name, _)| self.awaited.amount(name) == 0))))
+    }
+
+    pub(super) fn has_memory(&self, rule: &Rule) -> bool {
+        rule.memory == 0 || ((!self.reserved || rule.nested) && self.fits(rule))
     }
 
     /// What is not left of these.

@@ -64,6 +64,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// What each worker has of resources.
+    pub(crate) fn resources_of_workers(&self) -> Vec<Resources> {
+        (0..self.workers.max(1)).map(|at| self.resources.get(at).cloned().unwrap_or_default()).collect()
+    }
+
     pub(crate) fn describe(&self) -> String {
         let limit = match self.memory_limit {
             Some(limit) => format!("memory limit {} each", HumanBytes(limit)),

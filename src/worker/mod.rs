@@ -285,7 +285,7 @@ impl Worker {
                 Box::new(uplink::TaskUplink(self)),
                 self.welcome.session,
                 self.pool.clone(),
-                Description::new(format!("processes client inside {}", self.welcome.name), None),
+                Description::inside(&self.welcome.name, self.welcome.resources.clone()),
             )
         }))
     }

@@ -4,7 +4,7 @@ use crate::common::{Clean, LONG, block_on, directory, is_sync, note, notes, path
 use std::time::{Duration, Instant};
 use swath::client::ComputeOptions;
 use swath::status::Mode;
-use swath::{Bag, Client, Error, current_client, delayed, try_delayed};
+use swath::{Bag, Client, Delayed, Error, Result, current_client, delayed, try_delayed};
 
 /// Notes when it begins and ends.
 fn counted(file: String, amount: u64, ms: u64) -> u64 {
@@ -133,6 +133,138 @@ fn what_a_task_submits_may_use_what_the_task_has() {
         let outer = outer.resource("gpu", 2.0).call();
         assert_eq!(client.compute_timeout(&outer, LONG).unwrap(), 2, "{client}");
         assert_eq!(client.compute(&delayed(|| 1).resource("gpu", 2.0).call()).unwrap(), 1);
+    }
+}
+
+#[test]
+fn what_a_task_has_serves_over_a_level_that_asks_for_none() {
+    fn top(file: String) -> Result<u64> {
+        let between = try_delayed(|file: String| {
+            let last = delayed(counted).resource("gpu", 2.0).call(file, 2, 5);
+            current_client().expect("in a task").compute(&last)
+        });
+        current_client().expect("in a task").compute(&between.call(file))
+    }
+    let _clean = Clean::start();
+    for client in clients() {
+        let dir = directory();
+        let tops: Vec<_> = (0..4).map(|_| try_delayed(top).resource("gpu", 2.0).call(path(&dir, "last"))).collect();
+        assert_eq!(client.compute_timeout(&tops, LONG).unwrap(), [2; 4], "{client}");
+        assert_eq!(most(&path(&dir, "last")), 2, "{client}");
+        assert_eq!(client.compute(&delayed(|| 1).resource("gpu", 2.0).call()).unwrap(), 1);
+    }
+}
+
+/// Has 1 of `gpu`, begins when so many others have, and needs a task that takes 2.
+fn parent(began: String, file: String, others: u64) -> Result<u64> {
+    note(&began, "began");
+    until("all have begun", || notes(&began).len() as u64 >= others);
+    current_client().expect("in a task").compute(&delayed(counted).resource("gpu", 2.0).call(file, 2, 5))
+}
+
+#[test]
+fn tasks_that_need_what_others_have_which_wait_in_the_same_way_all_end() {
+    let _clean = Clean::start();
+    for client in clients() {
+        let dir = directory();
+        let (began, file, go) = (path(&dir, "began"), path(&dir, "children"), path(&dir, "go"));
+        // Something runs all the time that has to do with none of it.
+        let long = (!is_sync(&client)).then(|| {
+            let long = delayed(|go: String| u64::from(wait_for_file(&go)));
+            client.submit(&long.call(&*go)).unwrap()
+        });
+        let others = if is_sync(&client) { 1 } else { 2 };
+        let parents: Vec<_> =
+            (0..6).map(|_| try_delayed(parent).resource("gpu", 1.0).call(&*began, &*file, others)).collect();
+        assert_eq!(client.compute_timeout(&parents, LONG).unwrap(), [2; 6], "{client}");
+        assert_eq!(most(&file), 2, "one of them at a time: {client}");
+        assert_eq!(notes(&file).len(), 12, "nothing has run twice: {client}");
+        touch(&go);
+        if let Some(long) = long {
+            long.result().unwrap();
+        }
+        // All of it is free again.
+        let all = delayed(|| 1).resource("gpu", 2.0).call();
+        assert_eq!(client.compute_timeout(&all, LONG).unwrap(), 1);
+    }
+}
+
+#[test]
+fn a_task_that_waits_behind_one_that_waits_for_much_goes_on_for_who_waits_for_it() {
+    fn waits(go: String) -> Result<u64> {
+        let child = delayed(|| 3_u64).resource("gpu", 1.5).priority(-5).call();
+        wait_for_file(&go);
+        current_client().expect("in a task").compute(&child)
+    }
+    let _clean = Clean::start();
+    for client in clients().into_iter().filter(|client| !is_sync(client)) {
+        let dir = directory();
+        let go = path(&dir, "go");
+        let first = client.submit(&try_delayed(waits).resource("gpu", 1.0).call(&*go)).unwrap();
+        let behind: Vec<Delayed<u64>> = (0..3).map(|_| delayed(|| 1).resource("gpu", 2.0).priority(3).call()).collect();
+        let behind = client.submit(&behind[0]).unwrap();
+        touch(&go);
+        assert_eq!(first.result_timeout(LONG).unwrap(), 3, "{client}");
+        assert_eq!(behind.result_timeout(LONG).unwrap(), 1, "{client}");
+    }
+}
+
+#[test]
+fn tasks_that_need_what_the_other_worker_has_all_end() {
+    fn top(began: String, there: String) -> Result<u64> {
+        note(&began, "began");
+        until("both have begun", || notes(&began).len() >= 2);
+        let child = delayed(|| 1).on_worker(there).resource("gpu", 1.0).call();
+        current_client().expect("in a task").compute(&child)
+    }
+    let _clean = Clean::start();
+    let builder = Client::builder().workers(2).threads(2);
+    let client = builder.worker_resources(0, [("gpu", 1.0)]).worker_resources(1, [("gpu", 1.0)]).build().unwrap();
+    client.wait_for_workers(2, LONG).unwrap();
+    let dir = directory();
+    let tops = [("worker-0", "worker-1"), ("worker-1", "worker-0")]
+        .map(|(here, there)| try_delayed(top).on_worker(here).resource("gpu", 1.0).call(path(&dir, "began"), there));
+    assert_eq!(client.compute_timeout(&tops, LONG).unwrap(), [1, 1]);
+}
+
+#[test]
+fn a_task_that_waits_for_a_resource_is_explained_in_the_same_words() {
+    let _clean = Clean::start();
+    for client in clients().into_iter().filter(|client| !is_sync(client)) {
+        let dir = directory();
+        let go = path(&dir, "go");
+        let holds = delayed(|go: String| u64::from(wait_for_file(&go))).resource("gpu", 1.5);
+        let holds = client.submit(&holds.call(&*go)).unwrap();
+        let waits = client.submit(&delayed(|| 1).resource("gpu", 1.0).call()).unwrap();
+        let words = "the 1 of `gpu` it asks for are in use by other tasks on every worker that may run it";
+        until("it waits", || client.explain(&waits).unwrap().to_string().contains(words));
+        touch(&go);
+        assert_eq!((holds.result().unwrap(), waits.result().unwrap()), (1, 1));
+    }
+}
+
+#[test]
+fn a_task_that_asks_for_more_than_any_worker_has_for_a_task_of_its_own_is_told_in_the_same_words() {
+    fn greedy(amount: f64) -> String {
+        let wants = delayed(|| 1).name("wants").resource("gpu", amount).call();
+        let errors = [
+            current_client().expect("in a task").submit(&wants).map(|_| ()).unwrap_err(),
+            current_client().expect("in a task").compute(&wants).map(|_| ()).unwrap_err(),
+        ];
+        assert!(errors.iter().all(|error| matches!(error, Error::Invalid { .. })), "{errors:?}");
+        let [first, second] = errors.map(|error| error.to_string());
+        assert_eq!(first, second);
+        first
+    }
+    let _clean = Clean::start();
+    for client in clients() {
+        for (amount, why) in
+            [(3.0, "3 of `gpu` are asked for, and no worker has more than 2"), (-1.0, "-1; it is 0 or more")]
+        {
+            let error = client.compute(&delayed(greedy).call(amount)).unwrap();
+            assert!(error.starts_with("bad value for resource `gpu` of wants-") && error.ends_with(why), "{error}");
+        }
+        assert_eq!(client.compute(&delayed(|x: u64| x).resource("gpu", 0.0).call(1)).unwrap(), 1);
     }
 }
 

@@ -17,8 +17,11 @@ impl ThreadPool {
         let id = job.outputs.get(index as usize).copied().unwrap_or(index);
         match job.missing.get(id as usize).map_or(0, |missing| missing.load(Ordering::Acquire)) {
             0 => {
-                let before = self.queue.lock().graphs.before(&job, job.priority(id));
-                Why::ReadyHere { threads: self.threads, before }
+                let queue = self.queue.lock();
+                if let Some(wanted) = queue.tally.awaited_by(&job, id) {
+                    return Why::ResourcesAsked { resources: wanted.to_string() };
+                }
+                Why::ReadyHere { threads: self.threads, before: queue.graphs.before(&job, job.priority(id)) }
             }
             missing => Why::InputsHere { missing, all: job.graph.refs(id).len() },
         }

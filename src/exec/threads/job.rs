@@ -84,6 +84,12 @@ impl Drop for PoolJob {
 }
 
 impl PoolJob {
+    /// Whether a task has submitted it.
+    #[inline]
+    pub(super) fn is_nested(&self) -> bool {
+        self.program == Program::TASKS
+    }
+
     /// Its level of service.
     #[inline]
     pub(super) fn level(&self) -> u8 {

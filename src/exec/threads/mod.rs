@@ -18,10 +18,11 @@
 //!   thread started.
 //! - The budget admits sources again: it always admits one when no thread is busy, so a thread looks when that changes;
 //!   one that takes some wakes the next, which looks whether there is room for more.
-//! - Resources are given back: what waited for them is put in.
+//! - Resources are given back: what waited for them is put in. Where only tasks have them that wait for others, the thread that
+//!   finds nothing else looks again after a while, by the clock.
 //! - The pool is closed or has too many threads: all are woken.
 //!
-//! No thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
+//! But for that, no thread looks again after a time: with a lost wake-up, a graph would never end, not only take longer.
 
 mod backend;
 mod cancelled;
@@ -79,6 +80,10 @@ struct PoolThread {
     runs: OwnRing,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
+    /// How many of these are that its task waits for others.
+    waits: AtomicU32,
+    /// Whether its task is of a task. Changed under the queue's lock, too.
+    nested: AtomicBool,
     running: cancelled::Running,
 }
 
@@ -183,6 +188,8 @@ impl ThreadPool {
                 number,
                 runs,
                 away: AtomicU32::new(0),
+                waits: AtomicU32::new(0),
+                nested: AtomicBool::new(false),
                 running: cancelled::Running::default(),
             });
             queue.threads.push(Arc::clone(&thread));
@@ -212,7 +219,7 @@ impl ThreadPool {
             return None;
         }
         queue.active -= 1;
-        queue.busy -= 1;
+        queue.leave(thread);
         // If none sleeps, or those that do are woken already, a new thread is needed.
         if self.work.notify_one() { None } else { self.spawn(queue) }
     }
@@ -225,7 +232,7 @@ impl ThreadPool {
     fn take_place(thread: &PoolThread, queue: &mut Queue) {
         if thread.away.fetch_sub(1, Ordering::Relaxed) == 1 {
             queue.active += 1;
-            queue.busy += 1;
+            queue.enter(thread);
         }
     }
 

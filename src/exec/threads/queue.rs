@@ -162,6 +162,8 @@ pub(super) struct Queue {
     pub(super) active: usize,
     /// Threads that run a task and do not wait for tasks of their own.
     pub(super) busy: usize,
+    /// Those of them whose task is of a task.
+    pub(super) nested: usize,
     /// Threads that exist.
     pub(super) alive: usize,
     /// All there have ever been; and those that have ended, which later threads take over.
@@ -170,10 +172,31 @@ pub(super) struct Queue {
     pub(super) closed: bool,
 }
 
+impl Queue {
+    /// A thread runs a task, or does so again.
+    pub(super) fn enter(&mut self, thread: &PoolThread) {
+        self.busy += 1;
+        self.nested += usize::from(thread.nested.load(Ordering::Relaxed));
+    }
+
+    /// It does not any more, or waits.
+    pub(super) fn leave(&mut self, thread: &PoolThread) {
+        self.busy -= 1;
+        self.nested -= usize::from(thread.nested.load(Ordering::Relaxed));
+    }
+}
+
 /// What a thread does next.
 pub(super) enum Work {
     One(Arc<PoolJob>, u32),
     Sources(Arc<PoolJob>, Vec<u32>),
+}
+
+impl Work {
+    fn is_nested(&self) -> bool {
+        let (Self::One(job, _) | Self::Sources(job, _)) = self;
+        job.is_nested()
+    }
 }
 
 impl ThreadPool {
@@ -184,7 +207,9 @@ impl ThreadPool {
         loop {
             let mut queue = self.queue.lock();
             Self::note_end(thread, &mut queue);
-            queue.busy -= usize::from(std::mem::take(&mut was_busy));
+            if std::mem::take(&mut was_busy) {
+                queue.leave(thread);
+            }
             if queue.closed || queue.active > self.threads {
                 queue.active -= 1;
                 queue.alive -= 1;
@@ -192,8 +217,10 @@ impl ThreadPool {
                 self.work.notify_all();
                 return None;
             }
+            Self::let_in_held_up(&mut queue);
             if let Some(work) = self.pop(&mut queue) {
-                queue.busy += 1;
+                thread.nested.store(work.is_nested(), Ordering::Relaxed);
+                queue.enter(thread);
                 return Some(work);
             }
             let began = *spun.get_or_insert_with(Instant::now);
@@ -209,7 +236,10 @@ impl ThreadPool {
                 }
                 continue;
             }
-            self.work.wait(&mut queue);
+            match Self::let_in_held_up(&mut queue) {
+                Some(left) => drop(self.work.wait_for(&mut queue, left)),
+                None => self.work.wait(&mut queue),
+            }
             spun = None;
         }
     }

@@ -1,14 +1,20 @@
 //! Resources that tasks of the pool take while they run. A task that finds too little of one is kept aside until there is
 //! enough, and then goes back to the queue with what it takes.
 
-use super::ThreadPool;
 use super::job::PoolJob;
 use super::queue::{Queue, Work};
+use super::{NoThread, PoolThread, ThreadPool};
 use crate::resources::Resources;
 use rustc_hash::FxHashSet;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// So long all that have a resource wait for other tasks, and none of a task runs, until one of these is let in that needs it:
+/// what was waited for may be done, and the waiter about to go on.
+const HELD_UP: Duration = Duration::from_millis(20);
 
 /// A task that waits for resources.
 struct Parked {
@@ -23,10 +29,16 @@ pub(super) struct Tally {
     have: Resources,
     taken: Resources,
     parked: VecDeque<Parked>,
+    /// How many of those are of tasks.
+    nested: usize,
     /// What all of those wait for together. Nobody else gets any of it: who wants much would wait for ever.
     awaited: Resources,
     /// Tasks in the queue that have what they take: submission and task.
     granted: FxHashSet<(u32, u32)>,
+    /// What those have that wait for other tasks.
+    waiting: Resources,
+    /// Since when only those have what a task of a task is kept aside for.
+    held_up_since: Option<Instant>,
 }
 
 impl Tally {
@@ -40,11 +52,14 @@ impl Tally {
         if self.granted.remove(&(job.submission.number, task)) {
             return true;
         }
-        let is_free = self.awaited.min(needs).is_empty() && self.have.minus(&self.taken).cover(needs);
+        // Who waits for much may wait for a task that waits for this one.
+        let is_next = job.is_nested() || self.awaited.min(needs).is_empty();
+        let is_free = is_next && self.have.minus(&self.taken).cover(needs);
         if is_free {
             self.taken = self.taken.plus(needs);
         } else {
             self.awaited = self.awaited.plus(needs);
+            self.nested += usize::from(job.is_nested());
             self.parked.push_back(Parked { job: Arc::clone(job), task, needs: needs.clone() });
         }
         is_free
@@ -56,22 +71,44 @@ impl Tally {
         let (mut ready, mut blocked) = (Vec::new(), Resources::default());
         let mut at = 0;
         while let Some(next) = self.parked.get(at) {
-            let free = self.have.minus(&self.taken).cover(&next.needs) && blocked.min(&next.needs).is_empty();
+            let is_next = next.job.is_nested() || blocked.min(&next.needs).is_empty();
+            let free = is_next && self.have.minus(&self.taken).cover(&next.needs);
             if !free {
                 blocked = blocked.max(&next.needs);
-                if blocked.iter().count() == self.have.iter().count() {
+                if self.nested == 0 && blocked.iter().count() == self.have.iter().count() {
                     break;
                 }
                 at += 1;
                 continue;
             }
-            let Some(Parked { job, task, needs }) = self.parked.remove(at) else { break };
-            self.taken = self.taken.plus(&needs);
-            self.awaited = self.awaited.minus(&needs);
-            self.granted.insert((job.submission.number, task));
-            ready.push((job, task));
+            ready.extend(self.grant(at));
         }
         ready
+    }
+
+    /// Gives what it takes to one that is kept aside.
+    fn grant(&mut self, at: usize) -> Option<(Arc<PoolJob>, u32)> {
+        let Parked { job, task, needs } = self.parked.remove(at)?;
+        self.taken = self.taken.plus(&needs);
+        self.awaited = self.awaited.minus(&needs);
+        self.nested -= usize::from(job.is_nested());
+        self.granted.insert((job.submission.number, task));
+        Some((job, task))
+    }
+
+    /// The first task of a task that could run if those that wait for other tasks had nothing.
+    fn first_held_up(&self) -> Option<usize> {
+        if self.nested == 0 || self.waiting.is_empty() || !self.granted.is_empty() {
+            return None;
+        }
+        let room = self.have.minus(&self.taken.minus(&self.waiting));
+        self.parked.iter().position(|parked| parked.job.is_nested() && room.cover(&parked.needs))
+    }
+
+    /// What a task is kept aside for.
+    pub(super) fn awaited_by(&self, job: &PoolJob, task: u32) -> Option<&Resources> {
+        let of_job = |parked: &&Parked| parked.job.submission.number == job.submission.number;
+        self.parked.iter().filter(of_job).find(|parked| parked.task == task).map(|parked| &parked.needs)
     }
 }
 
@@ -98,6 +135,45 @@ fn lending<R>(resources: Resources, run: impl FnOnce() -> R) -> R {
 }
 
 impl ThreadPool {
+    /// Where all that have a resource wait for other tasks, and nothing runs that they may wait for, waiting makes no room: one
+    /// that is kept aside goes back to the queue, after a while. Gives how long that is still.
+    pub(super) fn let_in_held_up(queue: &mut Queue) -> Option<Duration> {
+        let Queue { tally, graphs, nested, .. } = queue;
+        let first = if *nested == 0 { tally.first_held_up() } else { None };
+        let Some(first) = first else {
+            tally.held_up_since = None;
+            return None;
+        };
+        let since = *tally.held_up_since.get_or_insert_with(Instant::now);
+        let left = HELD_UP.saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            return Some(left);
+        }
+        tally.held_up_since = None;
+        if let Some((job, task)) = tally.grant(first) {
+            graphs.push(&job, job.priority(task), task);
+        }
+        None
+    }
+
+    /// A task begins to wait for others; another thread runs in the place of its own.
+    pub(super) fn begin_wait(self: &Arc<Self>, thread: &PoolThread, has: &Resources) -> Option<NoThread> {
+        let mut queue = self.queue.lock();
+        if thread.waits.fetch_add(1, Ordering::Relaxed) == 0 && !has.is_empty() {
+            queue.tally.waiting = queue.tally.waiting.plus(has);
+        }
+        self.leave_place(thread, &mut queue)
+    }
+
+    /// It goes on.
+    pub(super) fn end_wait(&self, thread: &PoolThread, had: &Resources) {
+        let mut queue = self.queue.lock();
+        if thread.waits.fetch_sub(1, Ordering::Relaxed) == 1 && !had.is_empty() {
+            queue.tally.waiting = queue.tally.waiting.minus(had);
+        }
+        Self::take_place(thread, &mut queue);
+    }
+
     /// Whether what has been taken out of the queue may start; it is kept aside otherwise.
     pub(super) fn admit(queue: &mut Queue, work: &Work) -> bool {
         match work {

@@ -3,6 +3,7 @@
 use super::job::PoolJob;
 use super::{PoolThread, ThreadPool};
 use crate::ids::{JobId, SessionId, TaskId};
+use crate::resources::Resources;
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
@@ -39,10 +40,12 @@ impl TaskScope for ThreadScope {
 
     fn step_aside(&self) -> Option<Aside> {
         let pool = self.pool.upgrade()?;
-        if let Some(refused) = pool.step_aside(&self.thread) {
+        let has =
+            self.task.borrow().as_ref().and_then(|job| job.needs.get(&self.id.get()).cloned()).unwrap_or_default();
+        if let Some(refused) = pool.begin_wait(&self.thread, &has) {
             refused.log();
         }
-        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
+        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread), has }))
     }
 
     fn task(&self) -> Option<TaskId> {
@@ -59,12 +62,14 @@ impl TaskScope for ThreadScope {
 struct ThreadAside {
     pool: Weak<ThreadPool>,
     thread: Arc<PoolThread>,
+    /// What its task has of resources.
+    has: Resources,
 }
 
 impl Drop for ThreadAside {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.step_back(&self.thread);
+            pool.end_wait(&self.thread, &self.has);
         }
     }
 }

@@ -99,6 +99,7 @@ impl Core {
             other_program: !self.program.is_own,
             shuffle_directory: self.settings.shuffle_directory.clone(),
             hooks: self.settings.hooks,
+            resources: self.settings.resources_of_workers(),
         };
         if !at_once {
             process.phase = Phase::SettingUp(now);
