@@ -99,8 +99,8 @@ pub(crate) enum FromWorker {
         bytes: Bytes,
         tasks: Vec<String>,
     },
-    /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own.
-    Blocked(i32),
+    /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own: which one.
+    Blocked(i32, Option<TaskId>),
     /// It starts no tasks for want of memory, or does so again.
     Paused(bool),
     /// It found no room in shared memory.

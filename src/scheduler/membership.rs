@@ -72,6 +72,18 @@ impl Scheduler {
         }
     }
 
+    /// The task that does: it uses nothing meanwhile, but for what it holds.
+    pub(crate) fn note_waiter(&mut self, worker: WorkerId, task: TaskId, begins: bool) {
+        let Some(index) = self.workers.find(worker) else { return };
+        let found = self.jobs.find_task(task);
+        let is_here =
+            |r: TaskRef| matches!(self.jobs[r.job].state(r.index), State::Assigned { worker, .. } if worker == index);
+        match begins && found.is_some_and(is_here) {
+            true => _ = self.workers[index].waiters.insert(task),
+            false => _ = self.workers[index].waiters.remove(&task),
+        }
+    }
+
     /// Whether a worker has been sent that attempt, and no word of its end has come.
     pub(crate) fn awaits(&mut self, id: WorkerId, attempt: Attempt) -> bool {
         let Some(worker) = self.workers.find(id) else { return false };

@@ -137,28 +137,35 @@ impl Scheduler {
         self.held_up_until().is_some_and(|at| at <= self.now)
     }
 
-    /// Whether a worker lacks resources for a nested task, and nothing that runs would give them back: all that is there waits
-    /// for tasks of its own, and of those none runs in any worker.
+    /// Whether a worker lacks resources for a nested task, and nothing that runs would give them back: those that have them
+    /// there wait for tasks of their own, and of these none runs in any worker.
     fn is_held_up(&self, worker: WorkerIndex, rule: &Rule) -> bool {
         let w = &self.workers[worker];
-        let waits = rule.nested && !rule.resources.is_empty() && w.blocked > 0 && w.is_idle() && w.has_memory(rule);
-        waits && !self.workers.iter().filter(|w| !w.is_idle()).any(|w| self.works_for(w, worker))
-    }
-
-    /// Whether something in flight on `w`, or on its way there, is awaited by a task on `worker`.
-    fn works_for(&self, w: &Worker, worker: WorkerIndex) -> bool {
-        w.flight.iter().chain(w.incoming.iter().copied()).any(|r| {
+        if !rule.nested || rule.resources.is_empty() || w.waiters.is_empty() || !w.has_memory(rule) {
+            return false;
+        }
+        let short = w.lacks(&rule.resources);
+        let is_holder = |r: TaskRef| !self.jobs[r.job].takes(r.index).1.min(&short).is_empty();
+        let waits = |w: &Worker, r: TaskRef| w.waiters.contains(&self.jobs[r.job].task_id(r.index));
+        let is_for_holder = |r: TaskRef| {
             let mut task = r;
             while let Some(parent) = self.jobs[task.job].spec.parent
                 && let Some(job) = self.jobs.get(parent.job)
             {
                 task = TaskRef { job, index: parent.index };
-                if matches!(self.jobs[job].state(parent.index), State::Assigned { worker: at, .. } if at == worker) {
+                let at = self.jobs[job].state(parent.index);
+                if matches!(at, State::Assigned { worker: at, .. } if at == worker) && is_holder(task) {
                     return true;
                 }
             }
             false
-        })
+        };
+        w.flight.iter().all(|r| !is_holder(r) || waits(w, r))
+            && w.zombies.iter().all(|zombie| zombie.resources.min(&short).is_empty())
+            && self.workers.iter().all(|w| {
+                let mut under_way = w.flight.iter().chain(w.incoming.iter().copied());
+                under_way.all(|r| waits(w, r) || !is_for_holder(r))
+            })
     }
 
     fn is_stuck(&self) -> bool {

@@ -133,6 +133,9 @@ impl Scheduler {
             w.leave(job.isolation(r.index));
         }
         w.blocked = w.blocked.min(w.in_flight());
+        if !w.waiters.is_empty() {
+            w.waiters.remove(&job.task_id(r.index));
+        }
         if w.flight.sparse() {
             let jobs = &mut self.jobs;
             w.flight.compact(|task, number| {

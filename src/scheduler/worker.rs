@@ -8,7 +8,7 @@ use crate::fairness::Rank;
 use crate::ids::{TaskId, WorkerId};
 use crate::job::SharedPayload;
 use crate::resources::Resources;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -212,6 +212,8 @@ pub(super) struct Worker {
     pub(super) incoming: Vec<TaskRef>,
     /// Tasks there that wait for tasks of their own, and so need no thread.
     pub(super) blocked: u32,
+    /// Those of them that are known.
+    pub(super) waiters: FxHashSet<TaskId>,
     /// Tasks in flight that wait for the results of others before them, and so need no thread yet.
     pub(super) ahead: u32,
     /// Sum of the memory the tasks in flight asked for.
@@ -293,6 +295,7 @@ impl Worker {
             zombies: Vec::new(),
             incoming: Vec::new(),
             blocked: 0,
+            waiters: FxHashSet::default(),
             ahead: 0,
             memory: 0,
             resources: Resources::default(),

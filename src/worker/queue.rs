@@ -8,6 +8,7 @@ use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
 use crate::submission::calls::forget_tasks;
+use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -41,6 +42,8 @@ pub(super) struct Place {
     reasons: AtomicU32,
     /// Whether the supervisor knows that the task waits. Which ones are cancelled it knows by itself.
     told: AtomicBool,
+    /// The task that waits, or did last.
+    waiter: Mutex<Option<TaskId>>,
 }
 
 impl Place {
@@ -197,16 +200,17 @@ impl Worker {
     }
 
     /// A thread begins or ends to wait for tasks of its task; meanwhile another one runs tasks instead.
-    pub(super) fn wait_begins(&'static self, place: &Place) {
+    pub(super) fn wait_begins(&'static self, place: &Place, task: Option<TaskId>) {
         if place.reasons.fetch_add(1, Ordering::Relaxed) > 0 {
             return;
         }
         place.told.store(true, Ordering::Relaxed);
+        *place.waiter.lock() = task;
         let refused = self.fill_place(&mut self.queue.lock());
         // Without the lock: standard error may be full, and the threads that empty it need the lock.
         log_refused(refused);
         self.send_finished();
-        self.supervisor.send(&FromWorker::Blocked(1));
+        self.supervisor.send(&FromWorker::Blocked(1, task));
     }
 
     pub(super) fn reason_ends(&self, place: &Place) {
@@ -215,7 +219,8 @@ impl Worker {
         }
         self.queue.lock().active += 1;
         if place.told.swap(false, Ordering::Relaxed) {
-            self.supervisor.send(&FromWorker::Blocked(-1));
+            let task = place.waiter.lock().take();
+            self.supervisor.send(&FromWorker::Blocked(-1, task));
         }
     }
 

@@ -114,7 +114,7 @@ impl TaskScope for WorkerScope {
     }
 
     fn step_aside(&self) -> Option<Aside> {
-        self.worker.wait_begins(&self.place);
+        self.worker.wait_begins(&self.place, self.id());
         Some(Box::new(ExecutorAside { worker: self.worker, place: Arc::clone(&self.place) }))
     }
 

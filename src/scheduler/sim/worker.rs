@@ -263,6 +263,7 @@ impl Sim {
         w.running.iter_mut().filter(|r| r.task.id == task).for_each(|r| r.waits = Some(number));
         w.blocked += 1;
         self.s.blocked(id, 1);
+        self.s.note_waiter(id, task, true);
         if id.0 % 2 < self.fleet {
             self.s.worker_staying(id);
         }
@@ -284,6 +285,7 @@ impl Sim {
         if w.running[position].waits.take().is_some() {
             w.blocked -= 1;
             self.s.blocked(w.id, -1);
+            self.s.note_waiter(w.id, w.running[position].task.id, false);
         }
         let running = &self.workers[at].running[position];
         let id = running.task.id;

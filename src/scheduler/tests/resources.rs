@@ -72,6 +72,13 @@ fn what_a_task_submits_uses_what_the_task_has_where_it_is() {
     assert_eq!(rig.runs[&at].len(), 2, "it waits for nobody, and runs where its parent does");
 }
 
+/// A task on worker 0 waits for others.
+fn waits(rig: &mut Rig, task: TaskId) {
+    rig.s.blocked(WorkerId(0), 1);
+    rig.s.note_waiter(WorkerId(0), task, true);
+    rig.step();
+}
+
 /// Submits a graph of one task of a task that waits on worker 0.
 fn submit_inner(rig: &mut Rig, number: u32, parent: TaskId, options: WireOptions) -> TaskId {
     let id = JobId { session: SessionId::of_tasks(WorkerId(0)), number };
@@ -86,9 +93,9 @@ fn submit_inner(rig: &mut Rig, number: u32, parent: TaskId, options: WireOptions
 fn what_a_task_has_is_lent_over_a_level_that_names_none() {
     let mut rig = rig(1.0);
     rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(1.0)));
-    rig.s.blocked(WorkerId(0), 1);
+    waits(&mut rig, task(1, 0));
     let between = submit_inner(&mut rig, 1, task(1, 0), WireOptions::default());
-    rig.s.blocked(WorkerId(0), 1);
+    waits(&mut rig, between);
     let last = submit_inner(&mut rig, 2, between, takes(1.0));
     assert!(rig.runs[&0].iter().any(|t| t.id == last), "it waits for nobody");
 }
@@ -97,13 +104,13 @@ fn what_a_task_has_is_lent_over_a_level_that_names_none() {
 fn where_all_that_have_a_resource_wait_one_of_what_they_wait_for_is_let_in() {
     let mut rig = rig(2.0);
     rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, takes(1.0)), 1, takes(1.0)));
-    rig.s.blocked(WorkerId(0), 1);
+    waits(&mut rig, task(1, 0));
     let first = submit_inner(&mut rig, 1, task(1, 0), takes(2.0));
     let is_let_in = |rig: &Rig, id: TaskId| rig.runs[&0].iter().any(|t| t.id == id);
     rig.s.tick(ms(50));
     rig.step();
     assert!(!is_let_in(&rig, first) && rig.s.next_deadline().is_none(), "one that has some runs, and may give it back");
-    rig.s.blocked(WorkerId(0), 1);
+    waits(&mut rig, task(1, 1));
     rig.step();
     let second = submit_inner(&mut rig, 2, task(1, 1), takes(2.0));
     let at = rig.s.next_deadline().unwrap();
@@ -129,18 +136,19 @@ fn nobody_is_let_in_while_something_runs_that_those_wait_for_who_have_a_resource
     rig.s.set_fleet(vec![first, other.clone()]);
     rig.s.worker_joined(WorkerId(1), other);
     rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(1.0)));
-    rig.s.blocked(WorkerId(0), 1);
+    waits(&mut rig, task(1, 0));
     let there = WireOptions { worker: Some("w1".into()), ..WireOptions::default() };
     let inner = submit_inner(&mut rig, 1, task(1, 0), there);
     assert_eq!(rig.on(1), [0]);
     rig.submit(2, graph(&[&[]], &[0]));
     assert_eq!(rig.on(0), [0, 0]);
-    rig.s.blocked(WorkerId(0), 1);
+    waits(&mut rig, task(2, 0));
     let waits = submit_inner(&mut rig, 2, task(2, 0), takes(1.0));
     assert_eq!(rig.s.next_deadline(), None, "what runs elsewhere ends, and then who has it goes on");
     let why = rig.s.explain(waits).unwrap().why.to_string();
     assert!(why.starts_with("the 1 of `gpu` it asks for are in use"), "{why}");
     rig.s.blocked(WorkerId(0), -1);
+    rig.s.note_waiter(WorkerId(0), task(1, 0), false);
     rig.value(1, inner);
     rig.value(0, task(1, 0));
     assert!(rig.runs[&0].iter().any(|t| t.id == waits));

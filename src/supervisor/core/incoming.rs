@@ -51,8 +51,11 @@ impl Core {
             }
             FromWorker::RanBeside { serial, result } => self.ran_beside(worker, serial, result),
             FromWorker::NoRoomNow => self.scheduler.relieve(),
-            FromWorker::Blocked(delta) => {
+            FromWorker::Blocked(delta, task) => {
                 self.scheduler.blocked(worker, delta);
+                if let Some(task) = task {
+                    self.scheduler.note_waiter(worker, task, delta > 0);
+                }
                 if delta > 0 {
                     self.stay(worker);
                 }

@@ -357,7 +357,12 @@ impl World {
             2 => {
                 let delta = if worker.blocked > 0 { -1 } else { i32::from(!worker.running.is_empty()) };
                 worker.blocked += delta;
-                worker.post(&FromWorker::Blocked(delta));
+                let waiter = match delta {
+                    1 => worker.running.first().map(|task| task.task.id),
+                    _ => worker.waiter,
+                };
+                worker.waiter = waiter.filter(|_| delta == 1);
+                worker.post(&FromWorker::Blocked(delta, waiter));
             }
             3 => {
                 worker.printed += 1;
@@ -468,7 +473,8 @@ impl World {
                 worker.post(&FromWorker::Paused(false));
                 worker.paused = false;
                 let blocked = std::mem::take(&mut worker.blocked);
-                worker.post(&FromWorker::Blocked(-blocked));
+                let waiter = worker.waiter.take();
+                worker.post(&FromWorker::Blocked(-blocked, waiter));
             }
         }
         for round in 0.. {

@@ -55,7 +55,7 @@ pub(super) struct SimPage {
 }
 
 pub(super) struct Running {
-    task: Task,
+    pub(super) task: Task,
     cancelled: bool,
 }
 
@@ -91,6 +91,8 @@ pub(super) struct SimWorker {
     pub(super) page: SimPage,
     pub(super) private: u64,
     pub(super) blocked: i32,
+    /// The task of which it has said so last.
+    pub(super) waiter: Option<TaskId>,
     pub(super) paused: bool,
     pub(super) printed: u64,
 }
@@ -131,6 +133,7 @@ impl SimWorker {
             },
             private: 0,
             blocked: 0,
+            waiter: None,
             paused: false,
             printed: 0,
         }
