@@ -335,6 +335,11 @@ impl Sim {
         }
         let w = &mut self.workers[at];
         let running = w.running.swap_remove(position);
+        if w.blocked > w.running.len() as i32 {
+            // It was only said to wait, and nobody who has ended is.
+            w.blocked -= 1;
+            self.s.blocked(w.id, -1);
+        }
         let is_parts = matches!(outcome, Outcome::Parts(_));
         assert!(is_parts || !outcome.is_success() || running.task.parts.is_empty());
         if let Outcome::Held { .. } = outcome {
