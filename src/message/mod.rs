@@ -42,7 +42,7 @@ pub(crate) const REFUSED: u8 = 3;
 /// Supervisor to worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    Welcome(Welcome),
+    Welcome(Box<Welcome>),
     Run(Tasks),
     Cancel(Vec<TaskId>),
     Fetch(Vec<TaskId>),

@@ -148,7 +148,7 @@ fn clean_up_after(page: &PageName) {
 fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static Worker, String> {
     let mut first = first.into_iter();
     let welcome = match first.next() {
-        Some(ToWorker::Welcome(welcome)) => welcome,
+        Some(ToWorker::Welcome(welcome)) => *welcome,
         Some(ToWorker::Shutdown) => exit_now(0),
         _ => return Err("the supervisor did not say welcome".to_string()),
     };

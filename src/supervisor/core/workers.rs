@@ -104,7 +104,7 @@ impl Core {
         if !at_once {
             process.phase = Phase::SettingUp(now);
         }
-        self.send(worker, &ToWorker::Welcome(welcome), fx);
+        self.send(worker, &ToWorker::Welcome(Box::new(welcome)), fx);
         if at_once {
             self.set_up(worker);
         }
