@@ -36,4 +36,17 @@ pub enum CoordinationError {
         /// Its name.
         name: String,
     },
+    /// So many tasks of one process wait already, each of which has a thread.
+    #[error(
+        "{most} tasks of this process wait for the {kind} `{name}` or other things, and no more can: have tasks wait for their \
+         inputs instead, or use `resource` to limit how many run"
+    )]
+    TooManyWait {
+        /// `event`, `queue` or `variable`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// How many tasks of a process wait at most.
+        most: usize,
+    },
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use swath::coordination::{Event, Lock, LockGuard, Queue, Semaphore, Variable};
 use swath::error::{Cause, CoordinationError};
 use swath::task::current_task;
-use swath::{Buffer, Client, Error, Result, current_client, delayed, try_delayed};
+use swath::{Buffer, Client, Delayed, Error, Result, current_client, delayed, try_delayed};
 
 /// A wait that is not to bring anything.
 const IN_VAIN: Duration = Duration::from_millis(20);
@@ -445,6 +445,46 @@ pub fn who_waits_gives_its_place_away(client: &Client) {
     client.compute(&try_delayed(set).call(event)).unwrap();
     client.gather(&waiting).unwrap();
     assert_eq!(queue.len().unwrap(), 12);
+}
+
+/// Tasks that wait for what one submitted after them does.
+fn wait_for_the_last(client: &Client, waiting: Vec<Delayed<u64>>, last: Delayed<()>) {
+    let futures = client.submit_all(&waiting).unwrap();
+    client.submit(&last).unwrap().result_timeout(LONG).unwrap();
+    assert_eq!(client.gather(&futures).unwrap().len(), waiting.len());
+}
+
+fn wait_for_an_event_set_by_the_last(client: &Client, waiting: usize) {
+    let event = client.event("late").unwrap();
+    let wait = try_delayed(|event: Event| event.wait().map(|()| 1)).call(event.clone());
+    let set = try_delayed(|event: Event| event.set()).call(event);
+    wait_for_the_last(client, vec![wait; waiting], set);
+}
+
+pub fn two_hundred_tasks_wait_for_what_one_after_them_does(client: &Client) {
+    if is_sync(client) {
+        return;
+    }
+    let began = Instant::now();
+    wait_for_an_event_set_by_the_last(client, 200);
+    let queue = client.queue::<u64>("late", 10).unwrap();
+    let get = try_delayed(|queue: Queue<u64>| queue.get()).call(queue.clone());
+    let put = try_delayed(|queue: Queue<u64>| (0..200).try_for_each(|item| queue.put(item))).call(queue);
+    wait_for_the_last(client, vec![get; 200], put);
+    let lock = client.lock("late").unwrap();
+    let guard = lock.acquire().unwrap();
+    let acquire = try_delayed(|lock: Lock| lock.acquire().map(drop)).call(lock);
+    let futures = client.submit_all(&vec![acquire; 200]).unwrap();
+    assert_eq!(client.compute(&delayed(|| 7).call()).unwrap(), 7);
+    guard.release().unwrap();
+    client.gather(&futures).unwrap();
+    assert!(began.elapsed() < LONG / 3, "it took {:?}", began.elapsed());
+}
+
+pub fn two_thousand_tasks_wait_for_an_event(client: &Client) {
+    if !is_sync(client) {
+        wait_for_an_event_set_by_the_last(client, 2000);
+    }
 }
 
 pub fn a_closed_client_is_told(client: &Client) {
