@@ -113,7 +113,7 @@ macro_rules! suite {
                 methods;
             calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
                 submitted_and_gathered mapped scattered_and_broadcast as_completed_gives_all wait_for_all_and_any
-                time_limits_of_waits the_longest_time_limits cancelling what_is_detached_runs_to_its_end retrying explaining_and_progress futures_in_later_graphs
+                time_limits_of_waits a_time_limit_for_a_whole_graph the_longest_time_limits cancelling what_is_detached_runs_to_its_end retrying explaining_and_progress futures_in_later_graphs
                 foreign_and_closed_clients what_another_client_does_with_a_future_is_done_at_its_own describing task_context status_and_debug cancelling_before_others_use_it
                 a_mix_of_ready_and_failed;
             sharing: shared_parts_run_once pure_calls_run_once pure_results_that_are_held_are_used
