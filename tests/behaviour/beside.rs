@@ -77,20 +77,19 @@ fn those_that_start_are_waited_for() {
 
 #[test]
 fn one_that_does_not_come_to_work_is_an_error_in_its_place() {
-    let _clean = Clean::start();
-    let client = Client::builder()
-        .mode(Mode::Processes)
-        .workers(2)
-        .threads(1)
-        .memory_limit("256MB")
-        .worker_init(|| -> std::result::Result<(), String> { Err("there is no disk".to_string()) })
-        .build()
-        .unwrap();
-    for (name, result) in client.run_on_workers(|| 1).unwrap() {
-        let error = result.unwrap_err();
-        assert!(matches!(error.task().unwrap().cause(), Cause::Closed { .. }), "{error}");
-        assert!(error.to_string().contains(&name) && error.to_string().contains("there is no disk"), "{error}");
+    fn once() -> std::io::Result<()> {
+        std::fs::File::create_new(std::env::var("ONCE").unwrap_or_default()).map(drop)
     }
+    let _clean = Clean::start();
+    let dir = directory();
+    let builder = Client::builder().mode(Mode::Processes).workers(2).threads(1).memory_limit("256MB");
+    let client = builder.worker_env("ONCE", path(&dir, "once")).worker_init(once).build().unwrap();
+    let ran = client.run_on_workers(|| 1).unwrap();
+    assert_eq!(ran.iter().filter(|(_, result)| matches!(result, Ok(1))).count(), 1);
+    let (name, error) = ran.into_iter().find_map(|(name, result)| Some((name, result.err()?))).unwrap();
+    assert!(matches!(error.task().unwrap().cause(), Cause::Closed { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("{name} has not come to work")) && text.contains("File exists"), "{text}");
 }
 
 pub fn beside_what_runs(client: &Client) {

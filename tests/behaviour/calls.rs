@@ -200,8 +200,8 @@ pub fn a_time_limit_for_a_whole_graph(client: &Client) {
         }
         n
     }
-    fn leave_word(_: u64, file: &str) {
-        touch(file);
+    fn leave_word(_: u64, file: String) {
+        touch(&file);
     }
     let dir = directory();
     let short = Duration::from_millis(20);
@@ -210,11 +210,13 @@ pub fn a_time_limit_for_a_whole_graph(client: &Client) {
     let late =
         |done: Result<()>| assert!(matches!(done, Err(Error::Timeout { waited }) if waited == short), "{done:?}");
     let files: Vec<_> = (0..4).map(|n| path(&dir, &n.to_string())).collect();
-    let second = |n: usize| delayed(leave_word).call(&first, &*files[n]);
-    late(client.compute_timeout(&second(0), short));
-    late(client.compute_with(&second(1), options.clone()));
-    late(block_on(client.compute_timeout_async(&second(2), short)));
-    late(block_on(client.compute_with_async(&second(3), options)));
+    let second = |n: usize| delayed(leave_word).call(&first, files[n].clone());
+    // Both are asked for, so that they are two tasks in each mode.
+    let both = |n: usize| (&first + 0, second(n));
+    late(client.compute_timeout(both(0), short).map(drop));
+    late(client.compute_with(both(1), options.clone()).map(drop));
+    late(block_on(client.compute_timeout_async(both(2), short)).map(drop));
+    late(block_on(client.compute_with_async(both(3), options)).map(drop));
     assert_eq!(client.compute_timeout(&delayed(inc).call(1), LONG).unwrap(), 2);
     assert!(!files.iter().any(|file| std::path::Path::new(file).exists()), "no task begins after that");
 }

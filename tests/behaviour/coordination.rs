@@ -447,8 +447,9 @@ pub fn who_waits_gives_its_place_away(client: &Client) {
     assert_eq!(queue.len().unwrap(), 12);
 }
 
-/// Tasks that wait for what one submitted after them does.
-fn wait_for_the_last(client: &Client, waiting: Vec<Delayed<u64>>, last: Delayed<()>) {
+/// So many tasks that wait, each for itself, for what one submitted after them does.
+fn wait_for_the_last(client: &Client, waiting: usize, wait: impl Fn() -> Delayed<u64>, last: Delayed<()>) {
+    let waiting: Vec<_> = (0..waiting).map(|_| wait()).collect();
     let futures = client.submit_all(&waiting).unwrap();
     client.submit(&last).unwrap().result_timeout(LONG).unwrap();
     assert_eq!(client.gather(&futures).unwrap().len(), waiting.len());
@@ -456,9 +457,8 @@ fn wait_for_the_last(client: &Client, waiting: Vec<Delayed<u64>>, last: Delayed<
 
 fn wait_for_an_event_set_by_the_last(client: &Client, waiting: usize) {
     let event = client.event("late").unwrap();
-    let wait = try_delayed(|event: Event| event.wait().map(|()| 1)).call(event.clone());
-    let set = try_delayed(|event: Event| event.set()).call(event);
-    wait_for_the_last(client, vec![wait; waiting], set);
+    let wait = || try_delayed(|event: Event| event.wait().map(|()| 1)).call(event.clone());
+    wait_for_the_last(client, waiting, wait, try_delayed(|event: Event| event.set()).call(event.clone()));
 }
 
 pub fn two_hundred_tasks_wait_for_what_one_after_them_does(client: &Client) {
@@ -468,13 +468,13 @@ pub fn two_hundred_tasks_wait_for_what_one_after_them_does(client: &Client) {
     let began = Instant::now();
     wait_for_an_event_set_by_the_last(client, 200);
     let queue = client.queue::<u64>("late", 10).unwrap();
-    let get = try_delayed(|queue: Queue<u64>| queue.get()).call(queue.clone());
-    let put = try_delayed(|queue: Queue<u64>| (0..200).try_for_each(|item| queue.put(item))).call(queue);
-    wait_for_the_last(client, vec![get; 200], put);
+    let get = || try_delayed(|queue: Queue<u64>| queue.get()).call(queue.clone());
+    let put = try_delayed(|queue: Queue<u64>| (0..200).try_for_each(|item| queue.put(item))).call(queue.clone());
+    wait_for_the_last(client, 200, get, put);
     let lock = client.lock("late").unwrap();
     let guard = lock.acquire().unwrap();
-    let acquire = try_delayed(|lock: Lock| lock.acquire().map(drop)).call(lock);
-    let futures = client.submit_all(&vec![acquire; 200]).unwrap();
+    let acquire = |_| try_delayed(|lock: Lock| lock.acquire().map(drop)).call(lock.clone());
+    let futures = client.submit_all(&(0..200).map(acquire).collect::<Vec<_>>()).unwrap();
     assert_eq!(client.compute(&delayed(|| 7).call()).unwrap(), 7);
     guard.release().unwrap();
     client.gather(&futures).unwrap();
