@@ -17,7 +17,7 @@ pub struct SharedObject {
     pub holders: Vec<String>,
     /// How many hold it, or lie in it; 1 for an event that is set and a variable that has a value.
     pub size: u64,
-    /// The permits of a semaphore, or how many items there may be in a queue.
+    /// The permits of a semaphore, or how many items there may be in a queue. None: as many as come.
     pub limit: Option<u64>,
     /// How many wait for it.
     pub waiting: u64,
@@ -35,7 +35,7 @@ impl fmt::Display for SharedObject {
                 f,
                 "{}{}",
                 counted(self.size, "item"),
-                self.limit.map_or(String::new(), |most| format!(", {most} at most"))
+                self.limit.map_or(", unbounded".to_string(), |most| format!(", {most} at most"))
             )?,
             "event" => f.write_str(if self.size > 0 { "set" } else { "not set" })?,
             _ => f.write_str(if self.size > 0 { "has a value" } else { "has no value" })?,
@@ -63,6 +63,7 @@ mod tests {
         );
         assert_eq!(told("semaphore", 1, Some(3), &["program"], 0), "semaphore `n`: 1 of 3 held by program");
         assert_eq!(told("queue", 1, Some(10), &[], 1), "queue `n`: 1 item, 10 at most, 1 waiting");
+        assert_eq!(told("queue", 0, None, &[], 0), "queue `n`: 0 items, unbounded");
         assert_eq!(told("event", 0, None, &[], 1), "event `n`: not set, 1 waiting");
         assert_eq!(told("variable", 1, None, &[], 0), "variable `n`: has a value");
     }

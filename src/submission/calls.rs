@@ -205,7 +205,7 @@ impl Waiting {
         }
         // So that the value is the caller's alone.
         drop(reply);
-        let served = matches!(answer, Some(Ok(Answer::Done | Answer::Value(_))));
+        let served = matches!(answer, Some(Ok(Answer::Done | Answer::Value(_) | Answer::Item(..))));
         waits.iter_mut().for_each(|waits| waits.served = served);
         match (answer, given_up) {
             (Some(Ok(Answer::Unavailable)), Some(error)) => {
@@ -261,7 +261,7 @@ impl Waiting {
                 _held: self.held.take(),
             })),
             Answer::Done => Ok(Got::Done),
-            Answer::Value(value) => Ok(Got::Value(value)),
+            Answer::Value(value) | Answer::Item(value, _) => Ok(Got::Value(value)),
             Answer::Is(so) => Ok(Got::Is(so)),
             Answer::Len(len) => Ok(Got::Len(len)),
             Answer::Unavailable if self.patience == Patience::None => Ok(Got::Nothing),
@@ -311,8 +311,8 @@ impl Drop for Waiting {
 fn give_back(backend: &dyn Backend, ticket: u64, target: Target, by: By, answer: CallAnswer) {
     match answer {
         Answer::Done if target.kind.has_holders() => tell(backend, Request::Release { lease: ticket, ticket: None }),
-        Answer::Value(value) if target.kind == Kind::Queue => {
-            tell(backend, Request::PutBack { target, value: Given::Back(value), by });
+        Answer::Item(value, place) => {
+            tell(backend, Request::PutBack { target, value: Given::Back(value), place, by });
         }
         _ => {}
     }

@@ -349,6 +349,43 @@ pub fn what_is_on_its_way_to_a_dropped_future_goes_back(client: &Client) {
     });
 }
 
+pub fn several_items_on_their_way_to_dropped_futures_keep_their_order(client: &Client) {
+    let queue = client.queue::<u64>("queue", usize::MAX).unwrap();
+    let nobody = &mut Context::from_waker(Waker::noop());
+    let mut gets: Vec<_> = (0..4).map(|_| Box::pin(queue.get_async())).collect();
+    gets.iter_mut().for_each(|get| assert!(get.as_mut().poll(nobody).is_pending()));
+    (0..6).for_each(|n| queue.put(n).unwrap());
+    for at in [1, 0, 1, 0] {
+        drop(gets.remove(at));
+    }
+    assert_eq!((0..6).map(|_| queue.get_timeout(LONG).unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+}
+
+pub fn a_handle_of_another_client_is_an_error(client: &Client) {
+    fn try_it(lock: Lock) -> Result<bool> {
+        Ok(lock.try_acquire()?.is_some())
+    }
+    fn others(error: &Error, name: &str) {
+        let text = error.to_string();
+        assert!(text.contains(&format!("the lock `{name}` is another client's")), "{text}");
+    }
+    let other = Client::threads(1);
+    let (own, foreign) = (client.lock("own").unwrap(), other.lock("foreign").unwrap());
+    assert!(client.compute(&try_delayed(try_it).call(own.clone())).unwrap());
+    others(&client.compute(&try_delayed(try_it).call(foreign.clone())).unwrap_err(), "foreign");
+    let told = client.map(|lock: Lock| try_it(lock).map_err(|e| e.to_string()), [foreign.clone()]).unwrap();
+    assert!(told[0].result().unwrap().unwrap_err().contains("is another client's"));
+    others(&other.compute(&try_delayed(try_it).call(own.clone())).unwrap_err(), "own");
+    // The program has both, and so has a task that makes a client of its own.
+    assert!(try_it(foreign).unwrap() && try_it(own).unwrap());
+    let inner = |_: u64| -> Result<bool> {
+        let client = Client::sync();
+        let lock = client.lock("inner")?;
+        Ok(lock.try_acquire()?.is_some() && client.compute(&try_delayed(try_it).call(lock.clone()))?)
+    };
+    assert!(client.compute(&try_delayed(inner).call(1)).unwrap());
+}
+
 pub fn who_fails_lets_go(client: &Client) {
     fn fails(lock: Lock, how: u8) -> Result<u8, String> {
         let guard = lock.acquire().map_err(|e| e.to_string())?;
