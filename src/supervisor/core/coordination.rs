@@ -73,6 +73,10 @@ impl Core {
         let object = |listed: Listed| SharedObject {
             kind: listed.kind.name().to_string(),
             name: listed.name.to_string(),
+            connection: match listed.scope {
+                Scope::Program(session) => session.0,
+                Scope::Shared => 0,
+            },
             holders: listed.holders.iter().map(holder).collect(),
             size: listed.size,
             limit: listed.limit.filter(|limit| listed.kind != Kind::Lock && *limit < UNBOUNDED),
