@@ -21,8 +21,8 @@
 //! A handle costs nothing: it is a name. It can be an argument of a task, and a task gets one of
 //! [`current_client`](crate::current_client), too; the same name is the same thing. Each kind has names of its own, and so has
 //! each client of a program, and each program on a local cluster: a task of one client that uses a handle of another one is
-//! told so ([`CoordinationError::OtherClient`]). What is there is there until the program ends; locks and events that nobody uses cost
-//! nothing, anything else some hundred bytes beside its values.
+//! told so ([`CoordinationError::OtherClient`]). What is there is there until the program ends; locks and events that nobody
+//! uses cost nothing, anything else some hundred bytes beside its values.
 //!
 //! # Waiting
 //! First come, first served. What waits has four forms: `x()` waits for as long as it takes, `try_x()` not at all,
@@ -32,14 +32,16 @@
 //! 1 ms more the more do so already for an event or variable, 20 ms for anything else, and for longer while others are served. At
 //! most 4096 tasks of a process give theirs away: then whoever waits for a lock or semaphore keeps its place, and whoever waits
 //! for anything else is refused ([`CoordinationError::TooManyWait`]). To have one part of many tasks run at a time, give them a
-//! [resource](crate::delayed::DelayedFn::resource): those do not start before. One that is cancelled, or over its time limit, waits no more: it is told so with an error,
+//! [resource](crate::delayed::DelayedFn::resource): those do not start before. One that is cancelled,
+//! or over its time limit, waits no more: it is told so with an error,
 //! for which [`is_cancelled`](crate::Error::is_cancelled) is true.
 //!
 //! Waiting for oneself is [`Error::Deadlock`], and nobody waits: a lock that the same run of a task has
 //! already; locks that tasks have and wait for in a circle. In sync mode, where nothing runs beside the caller, that is all that
 //! would wait, but for what another thread of the program has acquired: a task that takes items which a task submitted
 //! after it puts, or that puts more than there is room for, is an error there. Put before you take, with room for all; where
-//! other threads of the program do the rest, use the forms with a time limit, or async ones. What is not noticed is a task that holds a lock while it computes others that want it.
+//! other threads of the program do the rest, use the forms with a time limit, or async ones. What is not
+//! noticed is a task that holds a lock while it computes others that want it.
 //!
 //! # What dies
 //! What a task acquires it has for its run at the longest, also where the guard is kept elsewhere or forgotten. So a lock is free
