@@ -113,7 +113,7 @@ macro_rules! suite {
                 methods;
             calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
                 submitted_and_gathered mapped scattered_and_broadcast as_completed_gives_all wait_for_all_and_any
-                time_limits_of_waits the_longest_time_limits cancelling what_is_detached_runs_to_its_end retrying explaining_and_progress futures_in_later_graphs
+                time_limits_of_waits a_time_limit_for_a_whole_graph the_longest_time_limits cancelling what_is_detached_runs_to_its_end retrying explaining_and_progress futures_in_later_graphs
                 foreign_and_closed_clients what_another_client_does_with_a_future_is_done_at_its_own describing task_context status_and_debug cancelling_before_others_use_it
                 a_mix_of_ready_and_failed;
             sharing: shared_parts_run_once pure_calls_run_once pure_results_that_are_held_are_used
@@ -178,8 +178,10 @@ macro_rules! suite {
                 a_queue_keeps_order_and_pushes_back a_variable_has_one_value large_values_and_values_with_handles
                 tasks_find_them_by_name bad_names_and_numbers_are_refused of_another_type_or_number_is_an_error
                 waiting_for_oneself_is_an_error waiting_in_a_circle_is_an_error a_thousand_async_waiters_cost_no_thread
-                what_is_on_its_way_to_a_dropped_future_goes_back who_fails_lets_go what_a_run_has_ends_with_it
-                who_is_cancelled_waits_no_more who_waits_gives_its_place_away a_closed_client_is_told a_time_limit_holds;
+                what_is_on_its_way_to_a_dropped_future_goes_back
+                several_items_on_their_way_to_dropped_futures_keep_their_order a_handle_of_another_client_is_an_error who_fails_lets_go what_a_run_has_ends_with_it
+                who_is_cancelled_waits_no_more who_waits_gives_its_place_away a_closed_client_is_told a_time_limit_holds
+                two_hundred_tasks_wait_for_what_one_after_them_does two_thousand_tasks_wait_for_an_event;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };

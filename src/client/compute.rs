@@ -11,6 +11,7 @@ use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, dot};
 use crate::ipc::clock::ticks;
 use crate::resources::Resources;
+use crate::status::Mode;
 use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::limit::Permit;
@@ -89,7 +90,7 @@ impl Client {
 
     /// Submits what `what` needs.
     fn start<C: Computable + ?Sized>(&self, what: &C, want: Want, permit: Permit) -> Result<Started> {
-        self.start_with(what, want, permit, &ComputeOptions::default())
+        self.start_with(what, want, permit, &ComputeOptions::default(), None)
     }
 
     fn start_with<C: Computable + ?Sized>(
@@ -98,11 +99,13 @@ impl Client {
         want: Want,
         permit: Permit,
         options: &ComputeOptions,
+        deadline: Option<Instant>,
     ) -> Result<Started> {
         let roots = Lowering::of(what, Some(self), matches!(want, Want::Handles))?;
         let mut graph = roots.with(|roots| self.graph_fused(roots, &FxHashMap::default(), options.optimize))?;
         options.apply(&mut graph);
         graph.priority = options.priority;
+        graph.deadline = deadline;
         let counts = roots.counts;
         let outputs = graph.outputs();
         let indices = match outputs == graph.roots {
@@ -253,18 +256,23 @@ impl Client {
     /// ```
     pub fn compute_with<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {
         let want = self.want(&options)?;
-        let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = options.deadline();
         let late = || waited_in_vain(options.timeout);
         let permit = match deadline {
             None => self.0.limit.acquire(),
             Some(_) => self.0.limit.acquire_until(deadline).ok_or_else(late)?,
         };
-        let Started { submission, indices, counts } = self.start_with(&what, want, permit, &options)?;
+        let Started { submission, indices, counts } = self.start_with(&what, want, permit, &options, deadline)?;
         let submission = AllResults(submission);
-        if !submission.0.wait_all(deadline) {
+        if !submission.0.wait_all(deadline) || self.is_late(deadline) {
             return Err(late());
         }
         Self::finish(&what, &submission, indices, counts)
+    }
+
+    /// Whether what ran in this thread has taken longer.
+    fn is_late(&self, deadline: Option<Instant>) -> bool {
+        deadline.is_some_and(|at| self.mode() == Mode::Sync && at <= Instant::now())
     }
 
     fn want(&self, options: &ComputeOptions) -> Result<Want> {
@@ -285,6 +293,9 @@ impl Client {
     }
 
     /// [`compute`](Self::compute), but waits no longer than `timeout`; then the work is cancelled.
+    ///
+    /// In sync mode the tasks run in the calling thread, so the one that runs then goes on to its end (for it,
+    /// [`cancelled`](crate::cancelled) is true), and no other begins.
     ///
     /// # Errors
     /// [`Error::Timeout`] when the time is over; otherwise as [`compute`](Self::compute).
@@ -314,15 +325,18 @@ impl Client {
     }
 
     async fn computed<C: Computable>(&self, what: C, options: &ComputeOptions) -> Result<C::Output> {
-        let want = self.want(options)?;
+        let (want, deadline) = (self.want(options)?, options.deadline());
         let Started { submission, indices, counts } =
-            self.start_with(&what, want, self.0.limit.acquire_async().await, options)?;
+            self.start_with(&what, want, self.0.limit.acquire_async().await, options, deadline)?;
         let submission = AllResults(submission);
         poll_waiting(|cx| match submission.0.poll_all(cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })
         .await;
+        if self.is_late(deadline) {
+            return Err(Error::Timeout { waited: options.timeout.unwrap_or_default() });
+        }
         Self::finish(&what, &submission, indices, counts)
     }
 

@@ -1,7 +1,7 @@
 //! Options for all of a graph, and what becomes of the rest when a task fails.
 
 use crate::graph::Dag;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What [`Client::compute_with`](crate::Client::compute_with) and [`Client::gather_with`](crate::Client::gather_with) do when a
 /// task fails.
@@ -53,7 +53,8 @@ pub struct ComputeOptions {
     /// Is added to the priority of each task, as by [`Client::with_priority`](crate::Client::with_priority).
     pub priority: i32,
     /// How long all of it may take, with the wait for room: then the work is cancelled, and the error is
-    /// [`Error::Timeout`](crate::Error::Timeout). None: as long as it takes.
+    /// [`Error::Timeout`](crate::Error::Timeout). None: as long as it takes. In sync mode a task that runs goes on to its end,
+    /// and no other begins.
     pub timeout: Option<Duration>,
     /// Each task may fail so many times before it counts as failed; more often where its own
     /// [`retries`](crate::DelayedFn::retries) say so.
@@ -81,6 +82,11 @@ impl Default for ComputeOptions {
 }
 
 impl ComputeOptions {
+    /// When it has taken as long as it may, from now on.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+
     /// Sets what is said of each task.
     pub(super) fn apply(&self, graph: &mut Dag) {
         if self.retries == 0 && self.workers.is_empty() && self.resources.is_empty() {

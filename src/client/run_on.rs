@@ -19,6 +19,17 @@ use std::sync::Arc;
 /// What became of a function on each worker, by its name.
 type Ran<R> = Vec<(String, Result<R>)>;
 
+/// The name of the first worker, where there are some.
+const FIRST: &str = "worker-0";
+
+/// Where a function is to run.
+enum Place {
+    Workers(RunOn),
+    /// In the calling thread.
+    Here,
+    Nowhere,
+}
+
 fn error(record: &'static Record, worker: &str, cause: Cause) -> Error {
     let name = TaskName::of_function(record.path(), (serial_hash(record) >> 64) as u64);
     TaskError::new(name, Some(Arc::from(worker)), cause).into()
@@ -47,14 +58,14 @@ impl Client {
     /// It has a thread of its own there, so it waits for no task, and what a task has ([`current_task`](crate::task::current_task),
     /// [`current_client`](crate::current_client)) it has not. Results are sent as a whole, of some MiB at most; what is large is for tasks.
     ///
-    /// Asked are the workers that have come to work when it is called: one that starts has no part in it, as
-    /// [`worker_init`](crate::Builder::worker_init) is for those. One that ends before it has answered is an error in its
-    /// place, with the record of its death if it was one. A function that ends its process ends a worker, with what ran there.
+    /// Asked are all workers that there are to be when it is called: it waits for those that start. Who comes later has no part
+    /// in it, as [`worker_init`](crate::Builder::worker_init) is for those; nor has one that retires. One whose start fails, or
+    /// that ends before it has answered, is an error in its place, with the record of its death if it was one. A function that
+    /// ends its process ends a worker, with what ran there.
     ///
     /// ```
     /// use swath::Client;
     /// let client = Client::local(2, 1, "512MB")?;
-    /// # client.wait_for_workers(2, std::time::Duration::from_secs(30))?;
     /// let pids = client.run_on_workers(std::process::id)?;
     /// assert_eq!((pids.len(), pids[0].0.as_str()), (2, "worker-0"));
     /// assert_ne!(pids[0].1.as_ref().ok(), Some(&std::process::id()));
@@ -85,13 +96,14 @@ impl Client {
         self.run_on_some_async(F::RECORD, None).await
     }
 
-    /// [`run_on_workers`](Self::run_on_workers), but only on those of these names. One that has not come to work is an error in
-    /// its place. In the modes threads and sync there is one place only, whatever the names.
+    /// [`run_on_workers`](Self::run_on_workers), but only on those of these names. One that retires is an error in its place. In
+    /// the modes threads and sync there is one place, the calling thread, which `worker-0` means and the name of the mode.
     ///
     /// ```
     /// # use swath::Client;
     /// let client = Client::threads(2);
     /// assert_eq!(client.run_on(&["worker-0"], || 6 * 7)?[0].1.as_ref().ok(), Some(&42));
+    /// assert!(client.run_on(&["worker-7"], || 6 * 7).is_err());
     /// # Ok::<(), swath::Error>(())
     /// ```
     ///
@@ -122,28 +134,40 @@ impl Client {
     }
 
     fn run_on_some<R: Data>(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Ran<R>> {
-        match self.run_on_question(record, names)? {
-            Some(question) => blocking(|| self.ask(question).wait()).map(|ran| typed(record, ran)),
-            None => self.run_here(record),
+        match self.where_to_run(record, names)? {
+            Place::Workers(question) => blocking(|| self.ask(question).wait()).map(|ran| typed(record, ran)),
+            Place::Here => self.run_here(record),
+            Place::Nowhere => Ok(Vec::new()),
         }
     }
 
     async fn run_on_some_async<R: Data>(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Ran<R>> {
-        match self.run_on_question(record, names)? {
-            Some(question) => waiting(self.ask(question)).await.map(|ran| typed(record, ran)),
-            None => self.run_here(record),
+        match self.where_to_run(record, names)? {
+            Place::Workers(question) => waiting(self.ask(question)).await.map(|ran| typed(record, ran)),
+            Place::Here => self.run_here(record),
+            Place::Nowhere => Ok(Vec::new()),
         }
     }
 
-    /// What workers are asked; none where it is to run here.
-    fn run_on_question(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Option<RunOn>> {
+    fn where_to_run(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Place> {
         self.check_origin()?;
-        if self.mode() != Mode::Processes {
-            return Ok(None);
+        if self.mode() == Mode::Processes {
+            let unknown = || Error::FunctionNotInExecutable { function: record.path().to_string() };
+            let function = record.offset().ok_or_else(unknown)?;
+            return Ok(Place::Workers(RunOn { names, function }));
         }
-        let unknown = || Error::FunctionNotInExecutable { function: record.path().to_string() };
-        let function = record.offset().ok_or_else(unknown)?;
-        Ok(Some(RunOn { names, function }))
+        let here = self.mode().name();
+        match names.as_deref() {
+            Some([]) => return Ok(Place::Nowhere),
+            Some(names) => {
+                if let Some(name) = names.iter().find(|name| *name != FIRST && *name != here) {
+                    let why = format!("there is no worker `{name}`; in {here} mode there is `{here}`, or `{FIRST}`");
+                    return Err(Error::invalid("the workers to run it on", why));
+                }
+            }
+            None => {}
+        }
+        Ok(Place::Here)
     }
 
     /// Runs it in this thread.

@@ -20,21 +20,28 @@
 //!
 //! A handle costs nothing: it is a name. It can be an argument of a task, and a task gets one of
 //! [`current_client`](crate::current_client), too; the same name is the same thing. Each kind has names of its own, and so has
-//! each program on a local cluster. What is there is there until the program ends; locks and events that nobody uses cost
-//! nothing, anything else some hundred bytes beside its values.
+//! each client of a program, and each program on a local cluster: a task of one client that uses a handle of another one is
+//! told so ([`CoordinationError::OtherClient`]). What is there is there until the program ends; locks and events that nobody
+//! uses cost nothing, anything else some hundred bytes beside its values.
 //!
 //! # Waiting
 //! First come, first served. What waits has four forms: `x()` waits for as long as it takes, `try_x()` not at all,
 //! `x_timeout(d)` until the time is over, and `x_async()` costs no thread and may be dropped at any time, as time limits of async
 //! runtimes do: what was on its way then goes back. A task that waits gives its place in the pool to another one, as one that
-//! waits for tasks of its own. That costs its process a thread, so it does so after half a millisecond, and later, the more do so
-//! already: hundreds of tasks can wait, but have thousands wait for nothing but their inputs. One that is cancelled, or over its time limit, waits no more: it is told so with an error,
+//! waits for tasks of its own. That costs its process a thread, so it keeps its place for half a millisecond at first, for up to
+//! 1 ms more the more do so already for an event or variable, 20 ms for anything else, and for longer while others are served. At
+//! most 4096 tasks of a process give theirs away: then whoever waits for a lock or semaphore keeps its place, and whoever waits
+//! for anything else is refused ([`CoordinationError::TooManyWait`]). To have one part of many tasks run at a time, give them a
+//! [resource](crate::delayed::DelayedFn::resource): those do not start before. One that is cancelled,
+//! or over its time limit, waits no more: it is told so with an error,
 //! for which [`is_cancelled`](crate::Error::is_cancelled) is true.
 //!
 //! Waiting for oneself is [`Error::Deadlock`], and nobody waits: a lock that the same run of a task has
 //! already; locks that tasks have and wait for in a circle. In sync mode, where nothing runs beside the caller, that is all that
-//! would wait, but for what another thread of the program has acquired; where other threads of it do the rest, use the forms
-//! with a time limit, or async ones. What is not noticed is a task that holds a lock while it computes others that want it.
+//! would wait, but for what another thread of the program has acquired: a task that takes items which a task submitted
+//! after it puts, or that puts more than there is room for, is an error there. Put before you take, with room for all; where
+//! other threads of the program do the rest, use the forms with a time limit, or async ones. What is not
+//! noticed is a task that holds a lock while it computes others that want it.
 //!
 //! # What dies
 //! What a task acquires it has for its run at the longest, also where the guard is kept elsewhere or forgotten. So a lock is free
@@ -66,7 +73,7 @@ use crate::coordinator::{Kind, Operation, Patience, Target};
 use crate::error::{Error, Result};
 use crate::submission::backend::Backend;
 use crate::submission::calls::{Given, Got, Waiting};
-use crate::submission::context::current_backend;
+use crate::submission::context::{ClientId, client_here, current_backend};
 use crate::submission::handle::LocalValue;
 use crate::task::codec::CodecOf;
 use crate::task::{Data, Value};
@@ -85,6 +92,10 @@ struct Named {
     /// None, where it has been decoded where no task runs: then it is that of the task that uses it.
     backend: Option<Arc<dyn Backend>>,
     target: Arc<Target>,
+    /// The client in whose task it was made.
+    made_in: Option<ClientId>,
+    /// It was sent to the tasks of another client than its own.
+    is_foreign: bool,
 }
 
 impl Named {
@@ -102,7 +113,16 @@ impl Named {
         }
         let (name, type_name, limit) = (name.to_string(), type_name.to_string(), limit as u64);
         let target = Arc::new(Target { kind, name, limit, type_name, shared: false });
-        Ok(Self { backend: Some(client.backend()), target })
+        Ok(Self { backend: Some(client.backend()), target, made_in: client_here(), is_foreign: false })
+    }
+
+    /// Whether it is another client's than the one that runs the task that the caller is, or is to run those that it is encoded
+    /// for. A client that a task has made is the task's own.
+    fn is_foreign(&self) -> bool {
+        let others = |backend: &Arc<dyn Backend>| {
+            client_here().is_some_and(|here| here != ClientId::of(&**backend) && self.made_in != Some(here))
+        };
+        self.is_foreign || self.backend.as_ref().is_some_and(others)
     }
 
     fn name(&self) -> &str {
@@ -111,6 +131,9 @@ impl Named {
 
     fn start(&self, operation: Operation<Given>, patience: Patience) -> Result<Waiting> {
         let (kind, name) = (self.target.kind, self.name());
+        if self.is_foreign() {
+            return Err(CoordinationError::OtherClient { kind: kind.name(), name: name.to_string() }.into());
+        }
         let Some(backend) = self.backend.clone().or_else(current_backend) else {
             let why = "it has come from another process to where no task runs; ask the client for it by its name";
             return Err(Error::invalid(format!("the {kind} `{name}`"), why));
@@ -204,13 +227,14 @@ impl fmt::Debug for Named {
 
 impl Serialize for Named {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
-        self.target.serialize(to)
+        (&*self.target, self.is_foreign()).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Named {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        Ok(Self { target: Arc::new(Target::deserialize(from)?), backend: current_backend() })
+        let (target, is_foreign) = <(Target, bool)>::deserialize(from)?;
+        Ok(Self { target: Arc::new(target), backend: current_backend(), made_in: None, is_foreign })
     }
 }
 

@@ -95,7 +95,8 @@ impl<T: Data> Queue<T> {
         self.named.taken(self.named.wait_timeout(Operation::Get, timeout))
     }
 
-    /// [`get`](Self::get) for async code. Dropped, it takes none: one that was on its way is the first again.
+    /// [`get`](Self::get) for async code. Dropped, it takes none: one that was on its way goes back to its place, before all that
+    /// were put later. What others have taken by then they have.
     ///
     /// # Errors
     /// As [`get`](Self::get), but no deadlock: the thread may do something else.

@@ -48,6 +48,9 @@ pub(crate) enum Scope {
 /// How many hold a semaphore at most, or lie in a queue.
 pub(crate) type Limit = u64;
 
+/// No limit.
+pub(crate) const UNBOUNDED: Limit = u64::MAX;
+
 /// What is meant, as the caller takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
@@ -163,6 +166,7 @@ pub(crate) enum Request<V> {
     PutBack {
         target: Target,
         value: V,
+        place: u64,
         by: By,
     },
     /// A run ends that may still have something.
@@ -210,7 +214,7 @@ impl<V> Request<V> {
             }
             Self::Release { lease, ticket } => Request::Release { lease, ticket },
             Self::Forget { ticket } => Request::Forget { ticket },
-            Self::PutBack { target, value, by } => Request::PutBack { target, value: f(value)?, by },
+            Self::PutBack { target, value, place, by } => Request::PutBack { target, value: f(value)?, place, by },
             Self::RunEnded { run } => Request::RunEnded { run },
         })
     }
@@ -220,7 +224,10 @@ impl<V> Request<V> {
 pub(crate) enum Answer<V> {
     /// It is done; what was to be acquired is the caller's.
     Done,
+    /// Of a variable.
     Value(V),
+    /// Of a queue, and its place there: those of items before it are less.
+    Item(V, u64),
     /// Whether the event is set, or the variable had a value.
     Is(bool),
     Len(u64),
@@ -235,6 +242,7 @@ impl<V> Answer<V> {
         match self {
             Self::Done => Answer::Done,
             Self::Value(value) => Answer::Value(f(value)),
+            Self::Item(value, place) => Answer::Item(f(value), place),
             Self::Is(so) => Answer::Is(so),
             Self::Len(len) => Answer::Len(len),
             Self::Unavailable => Answer::Unavailable,

@@ -11,7 +11,9 @@ mod line;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use call::{Answer, By, Call, Caller, Kind, Operation, Patience, Refusal, Request, Scope, Target};
+pub(crate) use call::{
+    Answer, By, Call, Caller, Kind, Operation, Patience, Refusal, Request, Scope, Target, UNBOUNDED,
+};
 
 use crate::ids::{SessionId, TaskId};
 use circle::Identity;
@@ -47,7 +49,10 @@ enum Object<V> {
     Queue {
         most: u64,
         type_name: String,
-        items: VecDeque<V>,
+        /// With their places, in order.
+        items: VecDeque<(u64, V)>,
+        /// The place of the next one.
+        next: u64,
         getting: Line<()>,
         putting: Line<V>,
     },
@@ -114,11 +119,19 @@ pub(crate) struct Coordinator<V> {
     blocked: FxHashMap<Identity, Key>,
     /// Numbers in all lines ascend in the order of calls.
     next: u64,
+    /// How many queues there have been: places in a later one are higher.
+    queues: u64,
 }
 
 impl<V> Default for Coordinator<V> {
     fn default() -> Self {
-        Self { objects: FxHashMap::default(), places: BTreeMap::new(), blocked: FxHashMap::default(), next: 0 }
+        Self {
+            objects: FxHashMap::default(),
+            places: BTreeMap::new(),
+            blocked: FxHashMap::default(),
+            next: 0,
+            queues: 0,
+        }
     }
 }
 
@@ -129,7 +142,7 @@ impl<V: Clone> Coordinator<V> {
             Request::Call { ticket, call } => self.call(caller, ticket, scope, call, told),
             Request::Release { lease, ticket } => self.release(caller.session, lease, ticket, told),
             Request::Forget { ticket } => self.forget(caller.session, ticket, told),
-            Request::PutBack { target, value, .. } => self.put_back(scope, target, value, told),
+            Request::PutBack { target, value, place, .. } => self.put_back(scope, target, (place, value), told),
             Request::RunEnded { run } => self.run_ended(caller.session, run, told),
         }
     }
@@ -137,7 +150,10 @@ impl<V: Clone> Coordinator<V> {
     fn call(&mut self, caller: Caller, ticket: u64, scope: Scope, call: Call<V>, told: &mut Told<V>) {
         let Call { target, operation, patience, .. } = call;
         let key = Key { scope, kind: target.kind, name: Arc::from(target.name.as_str()) };
-        let object = self.objects.entry(key.clone()).or_insert_with(|| Object::of(&target));
+        let object = self.objects.entry(key.clone()).or_insert_with(|| {
+            self.queues += u64::from(target.kind == Kind::Queue);
+            Object::of(&target, self.queues)
+        });
         let is_acquired = matches!(operation, Operation::Acquire);
         let tried = match object.mismatch(&target) {
             Some(refusal) => {
@@ -212,12 +228,15 @@ impl<V: Clone> Coordinator<V> {
         }
     }
 
-    /// An item that was given to somebody who had gone goes back to where it was: before all others.
-    fn put_back(&mut self, scope: Scope, target: Target, value: V, told: &mut Told<V>) {
+    /// An item that was given to somebody who had gone goes back to where it was: before all that came after it.
+    fn put_back(&mut self, scope: Scope, target: Target, item: (u64, V), told: &mut Told<V>) {
         let key = Key { scope, kind: target.kind, name: Arc::from(target.name.as_str()) };
         match self.objects.get_mut(&key) {
-            Some(Object::Queue { items, .. }) => items.push_front(value),
-            _ => told.unused.push(value),
+            Some(Object::Queue { items, .. }) => {
+                let at = items.partition_point(|(place, _)| *place < item.0);
+                items.insert(at, item);
+            }
+            _ => told.unused.push(item.1),
         }
         self.go_on(&key, told);
     }
@@ -346,7 +365,7 @@ impl<V: Clone> Coordinator<V> {
 }
 
 impl<V: Clone> Object<V> {
-    fn of(target: &Target) -> Self {
+    fn of(target: &Target, queues: u64) -> Self {
         let type_name = target.type_name.clone();
         match target.kind {
             Kind::Lock | Kind::Semaphore => {
@@ -357,6 +376,7 @@ impl<V: Clone> Object<V> {
                 most: target.limit,
                 type_name,
                 items: VecDeque::new(),
+                next: queues << 40,
                 getting: Line::default(),
                 putting: Line::default(),
             },
@@ -406,15 +426,16 @@ impl<V: Clone> Object<V> {
                 true => Answer::Done,
                 false => return Err(Operation::Wait),
             },
-            (Self::Queue { most, items, putting, .. }, Operation::Put(value)) => {
+            (Self::Queue { most, items, next, putting, .. }, Operation::Put(value)) => {
                 if items.len() as u64 >= *most || !putting.is_empty() {
                     return Err(Operation::Put(value));
                 }
-                items.push_back(value);
+                items.push_back((*next, value));
+                *next += 1;
                 Answer::Done
             }
             (Self::Queue { items, .. }, Operation::Get) => match items.pop_front() {
-                Some(value) => Answer::Value(value),
+                Some((place, value)) => Answer::Item(value, place),
                 None => return Err(Operation::Get),
             },
             (Self::Queue { items, .. }, Operation::Len) => Answer::Len(items.len() as u64),
@@ -470,16 +491,17 @@ impl<V: Clone> Object<V> {
                     gone_on.push((next.caller, next.ticket, Answer::Done));
                 }
             }
-            Self::Queue { most, items, getting, putting, .. } => loop {
+            Self::Queue { most, items, next: place, getting, putting, .. } => loop {
                 if !items.is_empty()
                     && let Some((_, next)) = getting.pop_first()
-                    && let Some(value) = items.pop_front()
+                    && let Some((place, value)) = items.pop_front()
                 {
-                    gone_on.push((next.caller, next.ticket, Answer::Value(value)));
+                    gone_on.push((next.caller, next.ticket, Answer::Item(value, place)));
                 } else if (items.len() as u64) < *most
                     && let Some((_, next)) = putting.pop_first()
                 {
-                    items.push_back(next.what);
+                    items.push_back((*place, next.what));
+                    *place += 1;
                     gone_on.push((next.caller, next.ticket, Answer::Done));
                 } else {
                     break;
@@ -561,7 +583,7 @@ impl<V: Clone> Object<V> {
         match self {
             Self::Permits { waiting, .. } | Self::Event { waiting, .. } => of(waiting),
             Self::Queue { items, getting, putting, .. } => {
-                unused.extend(items);
+                unused.extend(items.into_iter().map(|(_, value)| value));
                 let mut waiting = of(getting);
                 for (_, waiter) in putting {
                     waiting.push((waiter.caller, waiter.ticket));

@@ -123,6 +123,11 @@ fn nobody_of_a_session_that_has_ended_has_his_turn() {
     assert_eq!((desk.take(told), desk.dropped.clone()), (none(), vec![6]));
 }
 
+/// The place of an item in the first queue.
+fn place(n: u32) -> u64 {
+    (1 << 40) + u64::from(n)
+}
+
 #[test]
 fn a_queue_pushes_back_and_keeps_the_order() {
     let (mut desk, queue) = (Desk::default(), target(Kind::Queue, "q", 2));
@@ -135,18 +140,31 @@ fn a_queue_pushes_back_and_keeps_the_order() {
     let (ticket, answers) = desk.call_as(main(), &queue, Operation::Put(9), Patience::None);
     assert_eq!((answers, desk.dropped.clone()), (vec![(ticket, Answer::Unavailable)], vec![9]));
     let (get, answers) = desk.call(main(), &queue, Operation::Get);
-    assert_eq!(answers, [(get, Answer::Value(0)), (full, Answer::Done)]);
+    assert_eq!(answers, [(get, Answer::Item(0, place(0))), (full, Answer::Done)]);
     // It came when nobody waited any more.
-    assert_eq!(desk.ask(main(), Request::PutBack { target: queue.clone(), value: 0, by: By::default() }), none());
+    let put_back = |value: u32| Request::PutBack {
+        target: target(Kind::Queue, "q", 2),
+        value,
+        place: place(value),
+        by: By::default(),
+    };
+    assert_eq!(desk.ask(main(), put_back(0)), none());
     for item in 0..3 {
         let (get, answers) = desk.call(main(), &queue, Operation::Get);
-        assert_eq!(answers, [(get, Answer::Value(item))]);
+        assert_eq!(answers, [(get, Answer::Item(item, place(item)))]);
+    }
+    // So did several, which are told in any order.
+    for item in [1, 0, 2] {
+        assert_eq!(desk.ask(main(), put_back(item)), none());
+    }
+    for item in 0..3 {
+        assert_eq!(desk.call(main(), &queue, Operation::Get).1[0].1, Answer::Item(item, place(item)));
     }
     let (first, _) = desk.call(main(), &queue, Operation::Get);
     let (second, _) = desk.call(main(), &queue, Operation::Get);
     assert_eq!(desk.ask(main(), Request::Forget { ticket: first }), [(first, Answer::Unavailable)]);
     let (put, answers) = desk.call(main(), &queue, Operation::Put(7));
-    assert_eq!(answers, [(put, Answer::Done), (second, Answer::Value(7))]);
+    assert_eq!(answers, [(put, Answer::Done), (second, Answer::Item(7, place(3)))]);
     assert_eq!(desk.ask(main(), Request::Forget { ticket: second }), none(), "it has been answered");
 }
 
@@ -209,7 +227,7 @@ fn who_waits_for_a_program_that_has_left_is_told() {
     assert_eq!(desk.take(told), [(get, Answer::Refused(Refusal::Gone))]);
     assert!(desk.coordinator.list().is_empty() && desk.coordinator.places.is_empty());
     assert_eq!(desk.release(run(OTHER, 2), lease), none());
-    desk.ask(run(OTHER, 1), Request::PutBack { target: queue, value: 3, by: By::default() });
+    desk.ask(run(OTHER, 1), Request::PutBack { target: queue, value: 3, place: 3, by: By::default() });
     assert_eq!(desk.dropped, [3]);
 }
 
@@ -378,7 +396,8 @@ struct Seen {
     puts: HashMap<u64, u32>,
     /// Items that lie somewhere, in the order in which they were put.
     inside: Vec<u32>,
-    given: Vec<u32>,
+    /// With their places.
+    given: Vec<(u32, u64)>,
     next_item: u32,
 }
 
@@ -391,9 +410,10 @@ impl Seen {
             match answer {
                 Answer::Done if self.acquires.contains(&ticket) => self.leases.push((session, ticket)),
                 Answer::Done => self.inside.extend(self.puts.remove(&ticket)),
-                Answer::Value(item) if item < 1_000_000 => {
+                Answer::Item(item, place) => {
                     assert_eq!(self.inside.first(), Some(&item), "items come in order, and each once");
-                    self.given.push(self.inside.remove(0));
+                    self.inside.remove(0);
+                    self.given.push((item, place));
                 }
                 _ => {}
             }
@@ -446,13 +466,14 @@ impl Seen {
                 self.tell_puts_first(answers);
             }
             Step::PutBack(n) if !self.given.is_empty() => {
-                let value = self.given.swap_remove(n % self.given.len());
-                self.inside.insert(0, value);
-                let request = Request::PutBack { target: target(Kind::Queue, "q", 2), value, by: By::default() };
+                let (value, place) = self.given.swap_remove(n % self.given.len());
+                let at = self.inside.partition_point(|item| *item < value);
+                self.inside.insert(at, value);
+                let request = Request::PutBack { target: target(Kind::Queue, "q", 2), value, place, by: By::default() };
                 let answers = self.desk.ask(main(), request);
                 if self.desk.dropped.last() == Some(&value) {
                     // The queue has gone with its program.
-                    self.inside.remove(0);
+                    self.inside.remove(at);
                 }
                 self.tell(answers);
             }

@@ -17,7 +17,7 @@ pub enum CoordinationError {
         there: String,
     },
     /// It was made with another number: of permits, or of items at most.
-    #[error("the {kind} `{name}` was made for {there}, and not for {wanted}")]
+    #[error("the {kind} `{name}` was made for {}, and not for {}", number(*there), number(*wanted))]
     OtherLimit {
         /// `semaphore` or `queue`.
         kind: &'static str,
@@ -36,4 +36,34 @@ pub enum CoordinationError {
         /// Its name.
         name: String,
     },
+    /// So many tasks of one process wait already, each of which has a thread.
+    #[error(
+        "{most} tasks of this process wait for the {kind} `{name}` or other things, and no more can: have tasks wait for their \
+         inputs instead, or use `resource` to limit how many run"
+    )]
+    TooManyWait {
+        /// `event`, `queue` or `variable`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// How many tasks of a process wait so at most.
+        most: usize,
+    },
+    /// It is of another client than the one whose task uses it, and so another thing than that one's of the same name. Nothing
+    /// has been done.
+    #[error(
+        "the {kind} `{name}` is another client's than the one that runs the task: make it with the client that the task is \
+         given to, or have the task ask `current_client()` for it"
+    )]
+    OtherClient {
+        /// `lock`, `semaphore`, `event`, `queue` or `variable`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A number of permits, or of items at most.
+fn number(limit: usize) -> String {
+    if limit == usize::MAX { "any number".to_string() } else { limit.to_string() }
 }

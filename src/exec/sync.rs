@@ -31,6 +31,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// Where tasks of this mode say they ran.
 const HERE: &str = "caller";
@@ -58,6 +59,14 @@ struct SyncScope {
     backend: Weak<SyncExecutor>,
     graph: Rc<Graph>,
     task: Cell<u32>,
+    /// When nobody waits for the graph any more.
+    deadline: Option<Instant>,
+}
+
+impl SyncScope {
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= Instant::now())
+    }
 }
 
 impl BackendScope for SyncScope {
@@ -73,7 +82,7 @@ impl TaskScope for SyncScope {
     }
 
     fn cancelled(&self) -> bool {
-        false
+        self.is_late()
     }
 
     fn set_progress(&self, _fraction: f64) {}
@@ -134,7 +143,7 @@ impl SyncExecutor {
         Ok(submission)
     }
 
-    /// Runs a graph, or the part of it before the first failure if it `fails_fast`. Gives what its tasks were, but for results
+    /// Runs a graph, or the part of it before the first failure if it `fails_fast`, and before its deadline. Gives what its tasks were, but for results
     /// that nobody uses any more.
     fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>, fails_fast: bool) -> Vec<Option<Done>> {
         let mut uses = match &**graph {
@@ -143,7 +152,12 @@ impl SyncExecutor {
         };
         let mut done: Vec<Option<Done>> = Vec::new();
         done.resize_with(graph.len(), || None);
-        let scope = Rc::new(SyncScope { backend: Arc::downgrade(self), graph: Rc::clone(graph), task: Cell::new(0) });
+        let deadline = match &**graph {
+            Graph::Dag(dag) => dag.deadline,
+            Graph::Map(_) => None,
+        };
+        let (backend, task) = (Arc::downgrade(self), Cell::new(0));
+        let scope = Rc::new(SyncScope { backend, graph: Rc::clone(graph), task, deadline });
         let _entered = crate::submission::context::enter(scope.clone());
         let mut failed = 0;
         // Most graphs have no parts, and need not be asked.
@@ -167,6 +181,11 @@ impl SyncExecutor {
             if fails_fast && failed > 0 {
                 // What needs the failed task fails with it; others do not run any more.
                 done[id as usize] = Results { graph, id, uses: &mut uses, done: &mut done }.refusal().map(Err);
+                failed += 1;
+                continue;
+            }
+            if scope.is_late() {
+                done[id as usize] = Some(Err(cancelled(&graph.label(id))));
                 failed += 1;
                 continue;
             }

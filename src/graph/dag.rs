@@ -7,6 +7,7 @@ use crate::lazy_map::LazyMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The tasks that some results need, densely numbered.
 ///
@@ -22,6 +23,8 @@ pub(crate) struct Dag {
     pub(crate) roots: Ids,
     /// What is added to the priority of each task.
     pub(crate) priority: i32,
+    /// When nobody waits for it any more. Who runs it where it is submitted begins no task from then on.
+    pub(crate) deadline: Option<Instant>,
     /// Nodes that are results of earlier graphs.
     held: usize,
     /// By task: the parts of its result.

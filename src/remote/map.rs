@@ -12,6 +12,7 @@ use crate::job::JobSpec;
 use crate::message::Request;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
+use crate::submission::context::{ClientId, encoding_for};
 use crate::submission::handle::{ResultHandle, ResultState, Submission, cancelled, closed};
 use crate::submission::task_map::{Dropped, TaskMap};
 use crate::task::building::Building;
@@ -139,7 +140,8 @@ impl MapSender {
         let ids = self.next..self.next.saturating_add(n).min(self.map.len() as u32);
         let dropped = task_map.dropped(ids.clone());
         let skip = |id: u32| !dropped.is_empty() && dropped.binary_search_by_key(&id, |(at, _)| *at).is_ok();
-        let part = self.map.wire(ids.clone(), Some(&self.remote.pool), skip)?;
+        let wire = || self.map.wire(ids.clone(), Some(&self.remote.pool), skip);
+        let part = encoding_for(ClientId::of(&*self.remote), wire)?;
         let WiredPart { mut spec, ends, refused, next } = part;
         let mut failed = Vec::new();
         for (id, e) in refused {

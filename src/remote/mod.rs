@@ -28,6 +28,7 @@ use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
+use crate::submission::context::{ClientId, encoding_for};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::handle::{SHUT_DOWN, cancelled, closed, not_started};
 use crate::submission::reply::Reply;
@@ -36,7 +37,7 @@ use crate::submission::waiter::telling;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
-use crate::task::encode::encode;
+use crate::task::encode::{EncodeError, encode};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
@@ -183,6 +184,11 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// Encodes a value for what runs the tasks.
+    fn encode(&self, value: &Value, codec: &Codec) -> std::result::Result<Payload, EncodeError> {
+        encoding_for(ClientId::of(self), || encode(Some(&self.pool), value, codec))
+    }
+
     pub(crate) fn new(
         uplink: Box<dyn Uplink>,
         session: SessionId,
@@ -455,7 +461,8 @@ impl Backend for Remote {
 
     fn submit(self: Arc<Self>, dag: Dag, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let Wired { mut spec, indices } = dag.wire(Some(&self.pool), want.here())?;
+        let Wired { mut spec, indices } =
+            encoding_for(ClientId::of(&*self), || dag.wire(Some(&self.pool), want.here()))?;
         spec.fails_fast = want == Want::ValuesOrFailure;
         spec.priority = dag.priority;
         spec.parent = crate::task::context::id();
@@ -497,7 +504,7 @@ impl Backend for Remote {
         let mut spec = JobSpec { body_ends: ends.clone(), dep_ends: ends, broadcast, ..JobSpec::default() };
         let mut labels = Vec::with_capacity(values.len());
         for (index, (value, codec, label)) in (0..).zip(values) {
-            let payload = encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, label.key(), codec))?;
+            let payload = self.encode(&value, codec).map_err(|e| argument_error(e, label.key(), codec))?;
             spec.data.push((index, payload));
             spec.outputs.push(WantedResult { index, deliver: false });
             labels.push(label);
@@ -573,7 +580,7 @@ impl Backend for Remote {
         let named = request.names().map(|(target, _)| format!("the {} `{}`", target.kind.name(), target.name));
         let request = request.try_map(|given| match given {
             Given::New(value, codec) => {
-                encode(Some(&self.pool), &value, codec).map_err(|e| argument_error(e, named.unwrap_or_default(), codec))
+                self.encode(&value, codec).map_err(|e| argument_error(e, named.unwrap_or_default(), codec))
             }
             Given::Back(LocalValue::Payload(payload)) => Ok(payload),
             // There are none of other processes.

@@ -6,6 +6,7 @@
 use super::backend::Backend;
 use super::context::current_backend;
 use super::handle::LocalValue;
+use super::lines::{Lines, MOMENT, Waits};
 use super::reply::Reply;
 use super::waiter::{Waiter, wait_in_place, wait_polling, waited_in_vain};
 use crate::coordinator::{Answer, By, Call, Kind, Operation, Patience, Refusal, Request, Target};
@@ -21,7 +22,7 @@ use rustc_hash::FxHashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ type CallReply = Reply<CallAnswer>;
 pub(crate) struct OpenCalls {
     next: AtomicU64,
     open: Mutex<Open>,
+    lines: Lines,
 }
 
 #[derive(Default)]
@@ -101,32 +103,6 @@ pub(crate) fn forget_tasks(backend: &dyn Backend, which: impl Fn(TaskId) -> bool
 fn tell(backend: &dyn Backend, request: Request<Given>) {
     if let Err(e) = backend.coordinate(request) {
         log::debug!("nobody is told: {e}");
-    }
-}
-
-/// A task of this process that waits, and has given its place to another one, which costs a thread.
-struct Aside;
-
-/// How many there are.
-static ASIDE: AtomicUsize = AtomicUsize::new(0);
-
-impl Aside {
-    fn new() -> Self {
-        ASIDE.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-
-    /// How long one more waits before: long enough for an answer, and longer, the more there are. So it is hundreds at most
-    /// that wait for a lock, and not as many as there are tasks, but whatever is waited for has its turn.
-    fn pause() -> Duration {
-        let others = ASIDE.load(Ordering::Relaxed) as u64;
-        Duration::from_micros(500 + 10 * others * others)
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        ASIDE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -210,11 +186,18 @@ impl Waiting {
             answer = reply.poll_or(Waiter::here);
             answer.is_some()
         };
-        let mut late = false;
-        if !self.comes_soon(deadline, &mut come) {
-            let _aside = self.held.as_ref().map(|_| Aside::new());
-            late = !wait_polling(deadline, || self.backend.poll(), &mut come) && deadline.is_some();
-            if late {
+        let mut given_up = None;
+        let backend = Arc::clone(&self.backend);
+        let (came, mut waits) = self.keep_place(backend.open_calls(), deadline, &mut come);
+        if !came {
+            let full = waits.as_mut().and_then(Waits::step_aside);
+            if let Some(most) = full {
+                let (kind, name) = (self.target.kind.name(), self.target.name.clone());
+                given_up = Some(CoordinationError::TooManyWait { kind, name, most }.into());
+            } else if !wait_polling(deadline, || self.backend.poll(), &mut come) && deadline.is_some() {
+                given_up = Some(Error::Timeout { waited: timeout.unwrap_or_default() });
+            }
+            if given_up.is_some() {
                 tell(&*self.backend, Request::Forget { ticket: self.ticket });
                 // What comes now is that nothing comes, or what was on its way.
                 wait_polling(None, || self.backend.poll(), come);
@@ -222,23 +205,48 @@ impl Waiting {
         }
         // So that the value is the caller's alone.
         drop(reply);
-        match answer {
-            Some(Ok(Answer::Unavailable)) if late => {
+        let served = matches!(answer, Some(Ok(Answer::Done | Answer::Value(_) | Answer::Item(..))));
+        waits.iter_mut().for_each(|waits| waits.served = served);
+        match (answer, given_up) {
+            (Some(Ok(Answer::Unavailable)), Some(error)) => {
                 self.reply = None;
-                Err(Error::Timeout { waited: timeout.unwrap_or_default() })
+                Err(error)
             }
-            Some(answer) => self.answered(answer),
-            None => Err(waited_in_vain(timeout)),
+            (Some(answer), _) => self.answered(answer),
+            (None, _) => Err(waited_in_vain(timeout)),
         }
     }
 
-    /// Waits for a moment in the place of the task that calls, if it is one.
-    fn comes_soon(&self, deadline: Option<Instant>, come: impl FnMut() -> bool) -> bool {
-        let until = match self.held {
-            Some(_) => Instant::now() + Aside::pause(),
-            None => return false,
+    /// Waits in the place of the task that calls, if it is one, as long as that keeps it. Gives whether the answer has come, and
+    /// its place in the line, where that took more than a moment.
+    fn keep_place<'a>(
+        &self,
+        calls: &'a OpenCalls,
+        deadline: Option<Instant>,
+        mut come: impl FnMut() -> bool,
+    ) -> (bool, Option<Waits<'a>>) {
+        if self.held.is_none() {
+            return (false, None);
+        }
+        let began = Instant::now();
+        let mut wait = |until: Instant| {
+            wait_in_place(deadline.map_or(until, |at| at.min(until)), |time| self.backend.pass(time), &mut come)
         };
-        wait_in_place(deadline.map_or(until, |at| at.min(until)), |time| self.backend.pass(time), come)
+        if wait(began + MOMENT) {
+            return (true, None);
+        }
+        let waits = calls.lines.join(&self.target, began);
+        loop {
+            let until = waits.keeps_until();
+            if wait(until) {
+                return (true, Some(waits));
+            }
+            // What moves meanwhile is waited for again.
+            let now = Instant::now();
+            if now < until || waits.keeps_until() <= now {
+                return (false, Some(waits));
+            }
+        }
     }
 
     /// It has been answered.
@@ -253,7 +261,7 @@ impl Waiting {
                 _held: self.held.take(),
             })),
             Answer::Done => Ok(Got::Done),
-            Answer::Value(value) => Ok(Got::Value(value)),
+            Answer::Value(value) | Answer::Item(value, _) => Ok(Got::Value(value)),
             Answer::Is(so) => Ok(Got::Is(so)),
             Answer::Len(len) => Ok(Got::Len(len)),
             Answer::Unavailable if self.patience == Patience::None => Ok(Got::Nothing),
@@ -303,8 +311,8 @@ impl Drop for Waiting {
 fn give_back(backend: &dyn Backend, ticket: u64, target: Target, by: By, answer: CallAnswer) {
     match answer {
         Answer::Done if target.kind.has_holders() => tell(backend, Request::Release { lease: ticket, ticket: None }),
-        Answer::Value(value) if target.kind == Kind::Queue => {
-            tell(backend, Request::PutBack { target, value: Given::Back(value), by });
+        Answer::Item(value, place) => {
+            tell(backend, Request::PutBack { target, value: Given::Back(value), place, by });
         }
         _ => {}
     }

@@ -2,7 +2,7 @@
 
 use super::backend::Backend;
 use crate::task::context::{self, TaskScope};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +14,35 @@ pub(crate) trait BackendScope: TaskScope {
 
 thread_local! {
     static SCOPES: RefCell<Vec<Rc<dyn BackendScope>>> = const { RefCell::new(Vec::new()) };
+    static ENCODING_FOR: Cell<Option<ClientId>> = const { Cell::new(None) };
+}
+
+/// Which client of this process it is, for as long as there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientId(usize);
+
+impl ClientId {
+    /// It is where its backend is.
+    pub(crate) fn of<B: Backend + ?Sized>(backend: &B) -> Self {
+        Self(std::ptr::from_ref(backend).cast::<()>().addr())
+    }
+}
+
+/// Encodes what that client is to have.
+pub(crate) fn encoding_for<R>(client: ClientId, encode: impl FnOnce() -> R) -> R {
+    struct Before(Option<ClientId>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ENCODING_FOR.set(self.0);
+        }
+    }
+    let _before = Before(ENCODING_FOR.replace(Some(client)));
+    encode()
+}
+
+/// The client that what is encoded here is for; otherwise the one whose task the caller is.
+pub(crate) fn client_here() -> Option<ClientId> {
+    ENCODING_FOR.get().or_else(|| current_backend().map(|backend| ClientId::of(&*backend)))
 }
 
 /// Makes `scope` what tasks on this thread see, until the answer is dropped.

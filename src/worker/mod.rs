@@ -8,6 +8,7 @@
 //! reads as if all threads were busy. `Queue::reading` says whether some thread reads; it changes under the queue's lock
 //! alone.
 
+mod cap;
 mod capture;
 mod descriptors;
 mod encode;
@@ -43,7 +44,6 @@ use crate::task::function::Record;
 use crate::task::image;
 use crate::version::VERSION;
 use capture::OutputCapture;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::{Condvar, Mutex};
 use pending::PendingTasks;
 use queue::Queue;
@@ -63,8 +63,6 @@ const DYING: Duration = Duration::from_secs(5);
 const SPARE_SHARE: u64 = 16;
 /// They are also kept only up to this share of the worker's limit.
 const SPARE_OF_LIMIT: u64 = 8;
-/// Bytes of address space for a thread's stack and its share of the allocator.
-const STACKS: u64 = 8 << 20;
 
 pub(crate) struct Worker {
     welcome: Welcome,
@@ -169,7 +167,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     capture::install_logger(&welcome.name, &page);
     let threads = welcome.threads;
     if let Some(limit) = welcome.memory_limit {
-        cap_memory(limit, threads);
+        cap::set(limit, threads);
         crate::ipc::allocator::return_large(limit);
     }
     let policy = welcome.memory_limit.map(|limit| Policy::new(welcome.thresholds.levels(limit)));
@@ -219,7 +217,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     // Before threads start: one that reads already would not see tasks that this thread puts into the queue.
     worker.handle(Ok(first.collect()));
     // Whoever says how large the stacks of threads are means this one, too.
-    let mut stack = std::env::var_os("RUST_MIN_STACK").is_none().then(|| main_stack() as usize);
+    let mut stack = std::env::var_os("RUST_MIN_STACK").is_none().then(|| cap::main_stack() as usize);
     let spawn = |name: String, stack: Option<usize>, f: Box<dyn FnOnce() + Send>| {
         let builder = std::thread::Builder::new().name(name);
         let builder = stack.into_iter().fold(builder, std::thread::Builder::stack_size);
@@ -253,23 +251,6 @@ fn set_up(worker: &Worker) {
 
 fn hook_at(offset: u64) -> Result<&'static Record, String> {
     Record::at(offset).ok_or_else(|| "is no function of this program".to_string())
-}
-
-/// The stack of the first thread that runs tasks, in bytes: what the main thread of a program has.
-fn main_stack() -> u64 {
-    getrlimit(Resource::RLIMIT_STACK).map_or(STACKS, |(soft, _)| soft.clamp(STACKS / 4, 8 * STACKS))
-}
-
-/// Makes the memory limit hard: an allocation that goes far beyond it fails, which ends the worker and not the machine.
-///
-/// The kernel counts private memory that can be written, touched or not, so stacks and the allocator's reserves need
-/// room of their own. Shared segments are not counted; they have a budget of their own.
-fn cap_memory(limit: u64, threads: usize) {
-    let room = limit / 5 + STACKS * (threads as u64 + 4) + main_stack();
-    let cap = limit.saturating_add(room);
-    if let Err(e) = setrlimit(Resource::RLIMIT_DATA, cap, cap) {
-        log::warn!("the memory limit cannot be made hard: {e}");
-    }
 }
 
 impl Worker {

@@ -1,7 +1,7 @@
 //! The queue of a worker: tasks that have not begun, and what a thread does next.
 
 use super::pending::PendingTasks;
-use super::{Worker, pending};
+use super::{Worker, cap, pending};
 use crate::fairness::RunQueue;
 use crate::ids::TaskId;
 use crate::job::{Completion, Input, Outcome};
@@ -234,6 +234,7 @@ impl Worker {
         // Numbers are used again, because the control page shows only the first ones.
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             queue.next_thread += 1;
+            cap::make_room(queue.next_thread);
             queue.next_thread - 1
         });
         queue.active += 1;

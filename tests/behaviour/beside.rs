@@ -47,11 +47,49 @@ pub fn on_those_that_are_named(client: &Client) {
     assert_eq!(block_on(client.run_on_async(&["worker-0", "worker-0"], || 1)).unwrap().len(), 1);
     if !is_here(client) {
         assert_eq!(first[0].0, "worker-0");
-        let refused = one(&["worker-0", "nobody"]).unwrap_err();
-        assert!(refused.to_string().contains("there is no worker `nobody`"), "{refused}");
-        assert!(matches!(refused, Error::Invalid { .. }));
-        assert!(one(&[]).unwrap().is_empty());
     }
+    assert_eq!(one(&[&first[0].0]).unwrap().len(), 1);
+    let refused = one(&["worker-0", "nobody"]).unwrap_err();
+    assert!(refused.to_string().contains("there is no worker `nobody`"), "{refused}");
+    assert!(matches!(refused, Error::Invalid { .. }));
+    assert!(one(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn those_that_start_are_waited_for() {
+    let _clean = Clean::start();
+    let build = || Client::builder().mode(Mode::Processes).workers(3).threads(1).memory_limit("256MB");
+    let names = |ran: Vec<(String, Result<u32>)>| {
+        let pids: BTreeSet<u32> = ran.iter().map(|(_, pid)| *pid.as_ref().unwrap()).collect();
+        assert_eq!(pids.len(), ran.len());
+        ran.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    let client = build().build().unwrap();
+    assert_eq!(names(client.run_on_workers(std::process::id).unwrap()), ["worker-0", "worker-1", "worker-2"]);
+    // Those that are added, and one in the place of another.
+    client.scale(4).unwrap();
+    assert_eq!(names(client.run_on(&["worker-3"], std::process::id).unwrap()), ["worker-3"]);
+    client.run_on(&["worker-1"], || -> u32 { std::process::exit(0) }).unwrap();
+    assert_eq!(names(client.run_on_workers(std::process::id).unwrap()).len(), 4);
+    let client = build().build().unwrap();
+    assert_eq!(names(block_on(client.run_on_workers_async(std::process::id)).unwrap()).len(), 3);
+}
+
+#[test]
+fn one_that_does_not_come_to_work_is_an_error_in_its_place() {
+    fn once() -> std::io::Result<()> {
+        std::fs::File::create_new(std::env::var("ONCE").unwrap_or_default()).map(drop)
+    }
+    let _clean = Clean::start();
+    let dir = directory();
+    let builder = Client::builder().mode(Mode::Processes).workers(2).threads(1).memory_limit("256MB");
+    let client = builder.worker_env("ONCE", path(&dir, "once")).worker_init(once).build().unwrap();
+    let ran = client.run_on_workers(|| 1).unwrap();
+    assert_eq!(ran.iter().filter(|(_, result)| matches!(result, Ok(1))).count(), 1);
+    let (name, error) = ran.into_iter().find_map(|(name, result)| Some((name, result.err()?))).unwrap();
+    assert!(matches!(error.task().unwrap().cause(), Cause::Closed { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("{name} has not come to work")) && text.contains("File exists"), "{text}");
 }
 
 pub fn beside_what_runs(client: &Client) {

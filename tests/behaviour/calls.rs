@@ -3,11 +3,11 @@
 use crate::common::{LONG, block_on, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file};
 use std::slice::from_ref;
 use std::time::Duration;
-use swath::client::{Status, WaitFor};
+use swath::client::{ComputeOptions, Status, WaitFor};
 use swath::delayed::value;
 use swath::error::Cause;
 use swath::status::Mode;
-use swath::{Client, Delayed, Error, Future, delayed, try_delayed};
+use swath::{Client, Delayed, Error, Future, Result, delayed, try_delayed};
 
 fn inc(x: i64) -> i64 {
     x + 1
@@ -191,6 +191,34 @@ pub fn time_limits_of_waits(client: &Client) {
     touch(&file);
     assert_eq!(f.result_timeout(LONG).unwrap(), 7);
     client.wait_timeout(from_ref(&f), WaitFor::All, Duration::ZERO).unwrap();
+}
+
+pub fn a_time_limit_for_a_whole_graph(client: &Client) {
+    fn until_cancelled(n: u64) -> u64 {
+        while !swath::cancelled() {
+            std::thread::yield_now();
+        }
+        n
+    }
+    fn leave_word(_: u64, file: String) {
+        touch(&file);
+    }
+    let dir = directory();
+    let short = Duration::from_millis(20);
+    let options = ComputeOptions { timeout: Some(short), ..Default::default() };
+    let first = delayed(until_cancelled).call(1);
+    let late =
+        |done: Result<()>| assert!(matches!(done, Err(Error::Timeout { waited }) if waited == short), "{done:?}");
+    let files: Vec<_> = (0..4).map(|n| path(&dir, &n.to_string())).collect();
+    let second = |n: usize| delayed(leave_word).call(&first, files[n].clone());
+    // Both are asked for, so that they are two tasks in each mode.
+    let both = |n: usize| (&first + 0, second(n));
+    late(client.compute_timeout(both(0), short).map(drop));
+    late(client.compute_with(both(1), options.clone()).map(drop));
+    late(block_on(client.compute_timeout_async(both(2), short)).map(drop));
+    late(block_on(client.compute_with_async(both(3), options)).map(drop));
+    assert_eq!(client.compute_timeout(&delayed(inc).call(1), LONG).unwrap(), 2);
+    assert!(!files.iter().any(|file| std::path::Path::new(file).exists()), "no task begins after that");
 }
 
 pub fn the_longest_time_limits(client: &Client) {

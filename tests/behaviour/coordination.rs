@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use swath::coordination::{Event, Lock, LockGuard, Queue, Semaphore, Variable};
 use swath::error::{Cause, CoordinationError};
 use swath::task::current_task;
-use swath::{Buffer, Client, Error, Result, current_client, delayed, try_delayed};
+use swath::{Buffer, Client, Delayed, Error, Result, current_client, delayed, try_delayed};
 
 /// A wait that is not to bring anything.
 const IN_VAIN: Duration = Duration::from_millis(20);
@@ -349,6 +349,43 @@ pub fn what_is_on_its_way_to_a_dropped_future_goes_back(client: &Client) {
     });
 }
 
+pub fn several_items_on_their_way_to_dropped_futures_keep_their_order(client: &Client) {
+    let queue = client.queue::<u64>("queue", usize::MAX).unwrap();
+    let nobody = &mut Context::from_waker(Waker::noop());
+    let mut gets: Vec<_> = (0..4).map(|_| Box::pin(queue.get_async())).collect();
+    gets.iter_mut().for_each(|get| assert!(get.as_mut().poll(nobody).is_pending()));
+    (0..6).for_each(|n| queue.put(n).unwrap());
+    for at in [1, 0, 1, 0] {
+        drop(gets.remove(at));
+    }
+    assert_eq!((0..6).map(|_| queue.get_timeout(LONG).unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+}
+
+pub fn a_handle_of_another_client_is_an_error(client: &Client) {
+    fn try_it(lock: Lock) -> Result<bool> {
+        Ok(lock.try_acquire()?.is_some())
+    }
+    fn others(error: &Error, name: &str) {
+        let text = error.to_string();
+        assert!(text.contains(&format!("the lock `{name}` is another client's")), "{text}");
+    }
+    let other = Client::threads(1);
+    let (own, foreign) = (client.lock("own").unwrap(), other.lock("foreign").unwrap());
+    assert!(client.compute(&try_delayed(try_it).call(own.clone())).unwrap());
+    others(&client.compute(&try_delayed(try_it).call(foreign.clone())).unwrap_err(), "foreign");
+    let told = client.map(|lock: Lock| try_it(lock).map_err(|e| e.to_string()), [foreign.clone()]).unwrap();
+    assert!(told[0].result().unwrap().unwrap_err().contains("is another client's"));
+    others(&other.compute(&try_delayed(try_it).call(own.clone())).unwrap_err(), "own");
+    // The program has both, and so has a task that makes a client of its own.
+    assert!(try_it(foreign).unwrap() && try_it(own).unwrap());
+    let inner = |_: u64| -> Result<bool> {
+        let client = Client::sync();
+        let lock = client.lock("inner")?;
+        Ok(lock.try_acquire()?.is_some() && client.compute(&try_delayed(try_it).call(lock.clone()))?)
+    };
+    assert!(client.compute(&try_delayed(inner).call(1)).unwrap());
+}
+
 pub fn who_fails_lets_go(client: &Client) {
     fn fails(lock: Lock, how: u8) -> Result<u8, String> {
         let guard = lock.acquire().map_err(|e| e.to_string())?;
@@ -445,6 +482,46 @@ pub fn who_waits_gives_its_place_away(client: &Client) {
     client.compute(&try_delayed(set).call(event)).unwrap();
     client.gather(&waiting).unwrap();
     assert_eq!(queue.len().unwrap(), 12);
+}
+
+/// So many tasks that wait, each for itself, for what one submitted after them does.
+fn wait_for_the_last(client: &Client, waiting: usize, wait: impl Fn() -> Delayed<u64>, last: Delayed<()>) {
+    let waiting: Vec<_> = (0..waiting).map(|_| wait()).collect();
+    let futures = client.submit_all(&waiting).unwrap();
+    client.submit(&last).unwrap().result_timeout(LONG).unwrap();
+    assert_eq!(client.gather(&futures).unwrap().len(), waiting.len());
+}
+
+fn wait_for_an_event_set_by_the_last(client: &Client, waiting: usize) {
+    let event = client.event("late").unwrap();
+    let wait = || try_delayed(|event: Event| event.wait().map(|()| 1)).call(event.clone());
+    wait_for_the_last(client, waiting, wait, try_delayed(|event: Event| event.set()).call(event.clone()));
+}
+
+pub fn two_hundred_tasks_wait_for_what_one_after_them_does(client: &Client) {
+    if is_sync(client) {
+        return;
+    }
+    let began = Instant::now();
+    wait_for_an_event_set_by_the_last(client, 200);
+    let queue = client.queue::<u64>("late", 10).unwrap();
+    let get = || try_delayed(|queue: Queue<u64>| queue.get()).call(queue.clone());
+    let put = try_delayed(|queue: Queue<u64>| (0..200).try_for_each(|item| queue.put(item))).call(queue.clone());
+    wait_for_the_last(client, 200, get, put);
+    let lock = client.lock("late").unwrap();
+    let guard = lock.acquire().unwrap();
+    let acquire = |_| try_delayed(|lock: Lock| lock.acquire().map(drop)).call(lock.clone());
+    let futures = client.submit_all(&(0..200).map(acquire).collect::<Vec<_>>()).unwrap();
+    assert_eq!(client.compute(&delayed(|| 7).call()).unwrap(), 7);
+    guard.release().unwrap();
+    client.gather(&futures).unwrap();
+    assert!(began.elapsed() < LONG / 3, "it took {:?}", began.elapsed());
+}
+
+pub fn two_thousand_tasks_wait_for_an_event(client: &Client) {
+    if !is_sync(client) {
+        wait_for_an_event_set_by_the_last(client, 2000);
+    }
 }
 
 pub fn a_closed_client_is_told(client: &Client) {

@@ -1,7 +1,7 @@
 //! Locks, semaphores, events, queues and variables: what sessions ask of the coordinator, and whose names they mean.
 
 use super::{Core, SessionEnd};
-use crate::coordinator::{Answer, By, Caller, Kind, Listed, Refusal, Request, Scope, Target, Told};
+use crate::coordinator::{Answer, By, Caller, Kind, Listed, Refusal, Request, Scope, Target, Told, UNBOUNDED};
 use crate::ids::SessionId;
 use crate::ipc::payload::Payload;
 use crate::message::ToSession;
@@ -73,9 +73,13 @@ impl Core {
         let object = |listed: Listed| SharedObject {
             kind: listed.kind.name().to_string(),
             name: listed.name.to_string(),
+            connection: match listed.scope {
+                Scope::Program(session) => session.0,
+                Scope::Shared => 0,
+            },
             holders: listed.holders.iter().map(holder).collect(),
             size: listed.size,
-            limit: listed.limit.filter(|_| listed.kind != Kind::Lock),
+            limit: listed.limit.filter(|limit| listed.kind != Kind::Lock && *limit < UNBOUNDED),
             waiting: listed.waiting,
         };
         self.coordinator.list().into_iter().map(object).collect()

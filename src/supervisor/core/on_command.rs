@@ -184,7 +184,10 @@ impl Core {
         }
         let waiting = std::mem::take(&mut self.sessions.waiting);
         let (mut answers, now, time) = (Vec::new(), fx.now(), self.time(fx));
-        for wait in waiting {
+        for mut wait in waiting {
+            if let Wait::Ran(run) = &mut wait.what {
+                self.ask_those_at_work(run, fx);
+            }
             let answer = match &wait.what {
                 Wait::Ready { n, until } => self.are_ready(*n, now >= *until),
                 Wait::Gone { workers, until } => {

@@ -107,7 +107,9 @@ impl Core {
                 }
             }
         }
-        if let (Some(borrower), ToSession::Called(_, Answer::Value(payload))) = (borrower, &message) {
+        if let (Some(borrower), ToSession::Called(_, Answer::Value(payload) | Answer::Item(payload, _))) =
+            (borrower, &message)
+        {
             self.loans.lend(borrower, payload);
         }
         match end {

@@ -41,14 +41,16 @@ pub(super) enum Wait {
 /// A function that workers run beside their tasks.
 pub(super) struct RunBeside {
     pub(super) serial: u64,
+    /// Its offset.
+    pub(super) function: u64,
     pub(super) workers: Vec<AskedWorker>,
 }
 
 /// A worker that runs a function beside its tasks.
 pub(super) struct AskedWorker {
-    pub(super) id: WorkerId,
-    pub(super) name: String,
-    pub(super) pid: u32,
+    pub(super) slot: usize,
+    /// It and its process. None: it has not come to work, and so has not been asked.
+    pub(super) process: Option<(WorkerId, u32)>,
     /// None: it has not answered.
     pub(super) result: Option<RanBeside>,
 }

@@ -107,13 +107,13 @@ impl World {
                     self.let_lease_go(id, ticket);
                 }
             }
-            Answer::Value(item) if kind == Kind::Queue => {
+            Answer::Item(item, place) => {
                 let value = value_of(&item);
                 assert!(self.given.insert(value), "{value} is given twice");
                 // It came when nobody waited for it any more.
                 if self.rng.u8(..) < 40 && !self.ending {
                     self.given.remove(&value);
-                    let request = Request::PutBack { target: queue(), value: item, by: By::default() };
+                    let request = Request::PutBack { target: queue(), value: item, place, by: By::default() };
                     self.ask(id, message::Request::Coordinate(request));
                 }
             }
