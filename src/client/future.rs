@@ -11,7 +11,7 @@ use crate::host::report;
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
-use crate::task::context::AsyncWait;
+use crate::task::wait::AsyncWait;
 use once_cell::race::OnceBox;
 use std::fmt;
 use std::future::IntoFuture;
@@ -223,7 +223,8 @@ impl<T: Data> std::future::Future for Awaited<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.wait.polled(this.future.poll_result(cx))
+        let polled = this.future.poll_result(cx);
+        this.wait.polled(cx, polled).map(|result| result?)
     }
 }
 

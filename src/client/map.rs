@@ -10,9 +10,9 @@ use crate::status::Mode;
 use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::limit::Permit;
 use crate::task::Data;
-use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use crate::task::returned::IntoError;
+use crate::task::wait::poll_waiting;
 use smallvec::smallvec;
 use std::sync::Arc;
 use std::task::Poll;
@@ -213,7 +213,7 @@ impl Client {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             })
-            .await;
+            .await?;
         }
         let mut results = Vec::with_capacity(futures.len());
         for future in futures {

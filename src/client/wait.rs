@@ -1,10 +1,12 @@
 //! Waiting for several futures.
 
 use super::future::Future;
+use crate::error::Result;
 use crate::submission::completed::CompletionQueue;
 use crate::submission::completed::ListPositions;
 use crate::submission::handle::{ResultHandle, Submission};
-use crate::task::context::poll_waiting;
+use crate::task::context;
+use crate::task::wait::poll_waiting;
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -51,11 +53,12 @@ pub(super) fn wait<T>(futures: &[Future<T>], how: WaitFor, deadline: Option<Inst
     (0..wanted(futures.len(), how)).all(|_| arrivals.pop(deadline).is_some())
 }
 
-pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
+pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) -> Result<()> {
     let arrivals = CompletionQueue::of(by_submission(futures));
     for _ in 0..wanted(futures.len(), how) {
-        poll_waiting(|cx| arrivals.poll(cx.waker())).await;
+        poll_waiting(|cx| arrivals.poll(cx.waker())).await?;
     }
+    Ok(())
 }
 
 /// Futures in the order in which they are done, see [`Client::as_completed`](crate::Client::as_completed).
@@ -77,6 +80,11 @@ impl<T> AsCompleted<T> {
         self.arrivals.is_elsewhere().then(|| self.futures.iter().position(Option::is_some)).flatten()
     }
 
+    /// For a task that is not wanted any more: one that is not done. Its result says so at once.
+    fn any_left(&self) -> Option<usize> {
+        context::cancelled().then(|| self.futures.iter().position(Option::is_some)).flatten()
+    }
+
     fn hand_out(&mut self, place: usize) -> Option<Future<T>> {
         self.left -= 1;
         self.futures[place].take()
@@ -89,7 +97,7 @@ impl<T> AsCompleted<T> {
         }
         let place = match self.if_elsewhere() {
             Some(place) => place,
-            None => poll_waiting(|cx| self.arrivals.poll(cx.waker())).await,
+            None => poll_waiting(|cx| self.arrivals.poll(cx.waker())).await.ok().or_else(|| self.any_left())?,
         };
         self.hand_out(place)
     }
@@ -102,7 +110,7 @@ impl<T> Iterator for AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let place = self.if_elsewhere().or_else(|| self.arrivals.pop(None))?;
+        let place = self.if_elsewhere().or_else(|| self.arrivals.pop(None)).or_else(|| self.any_left())?;
         self.hand_out(place)
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod returned;
 pub(crate) mod shared_input;
 pub(crate) mod size;
 mod value;
+pub(crate) mod wait;
 pub(crate) mod worker_local;
 
 pub use context::{TaskInfo, cancelled, current_task, set_progress};

@@ -7,6 +7,7 @@ use crate::ids::TaskId;
 use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
+use crate::task::wait::TaskWaits;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -40,6 +41,8 @@ pub(super) struct Place {
     reasons: AtomicU32,
     /// Whether the supervisor knows that the task waits. Which ones are cancelled it knows by itself.
     told: AtomicBool,
+    /// Those of the task.
+    pub(super) waits: Arc<TaskWaits>,
 }
 
 impl Place {
@@ -274,13 +277,16 @@ impl Worker {
         }
         let cancelled: Vec<_> = dropped.iter().map(|d| d.id).collect();
         let bounced = queue.pending.fail(&cancelled);
+        let mut waiting = Vec::new();
         for (id, thread) in queue.running.clone() {
             if tasks.contains(&id) && queue.cancelled.insert(id) {
                 queue.unwanted.push((id, thread));
+                waiting.push(Arc::clone(&queue.place_of(thread).waits));
             }
         }
         let unwanted = !queue.unwanted.is_empty();
         drop(queue);
+        waiting.iter().for_each(|waits| waits.wake());
         if unwanted {
             self.wake_watcher();
         }

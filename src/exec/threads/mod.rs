@@ -37,7 +37,7 @@ use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::exec::{Checks, on_machine, scattered};
-use crate::fairness::{LAST, Program};
+use crate::fairness::{Program, Rank};
 use crate::graph::dag::row;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
@@ -56,6 +56,7 @@ use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::codec::Codec;
 use crate::task::context;
+use crate::task::wait::TaskWaits;
 
 use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
@@ -78,6 +79,8 @@ struct PoolThread {
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
     running: cancelled::Running,
+    /// Those of the task that it runs.
+    waits: Arc<TaskWaits>,
 }
 
 /// The system gives the pool no more threads.
@@ -142,7 +145,7 @@ impl ThreadPool {
             threads: threads.clamp(1, MOST_POOL_THREADS),
             queue: Mutex::default(),
             work: Condvar::new(),
-            first: AtomicI64::new(LAST),
+            first: AtomicI64::new(Rank::MAX),
             closed: AtomicBool::new(false),
             origin: Origin::here(),
             submissions: AtomicU32::new(0),
@@ -174,6 +177,7 @@ impl ThreadPool {
                 runs,
                 away: AtomicU32::new(0),
                 running: cancelled::Running::default(),
+                waits: Arc::default(),
             });
             queue.threads.push(Arc::clone(&thread));
             thread
@@ -243,7 +247,7 @@ impl ThreadPool {
                     let began = Instant::now();
                     let mut n = 0;
                     // All are of one priority.
-                    let rank = ids.first().map_or(LAST, |id| job.place(job.priority(*id)).rank());
+                    let rank = ids.first().map_or(Rank::MAX, |id| job.place(job.priority(*id)).rank());
                     let mut left = ids.into_iter();
                     while let Some(id) = left.next() {
                         self.run_chain(&job, id, &thread, &scope, &mut time);

@@ -5,6 +5,7 @@ use super::{PoolThread, ThreadPool};
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
+use crate::task::wait::TaskWaits;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -42,6 +43,10 @@ impl TaskScope for ThreadScope {
             refused.log();
         }
         Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread) }))
+    }
+
+    fn waits(&self) -> Option<Arc<TaskWaits>> {
+        Some(Arc::clone(&self.thread.waits))
     }
 
     fn priority(&self) -> i32 {
