@@ -8,10 +8,9 @@ use crate::status::Mode;
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::limit::Permit;
 use crate::task::Data;
-use crate::task::context;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use crate::task::returned::IntoError;
-use crate::task::wait::poll_waiting;
+use crate::task::wait::{is_in_vain, poll_waiting};
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::collections::VecDeque;
@@ -213,7 +212,7 @@ where
 
     /// For a task that is not wanted any more: one that is not done, whose result says so at once.
     fn any_left(&self) -> Option<usize> {
-        if context::cancelled() { self.under_way.keys().next().copied() } else { None }
+        if is_in_vain() { self.under_way.keys().next().copied() } else { None }
     }
 
     /// The result at a place, which is there.

@@ -5,8 +5,7 @@ use crate::error::Result;
 use crate::submission::completed::CompletionQueue;
 use crate::submission::completed::ListPositions;
 use crate::submission::handle::{ResultHandle, Submission};
-use crate::task::context;
-use crate::task::wait::poll_waiting;
+use crate::task::wait::{is_in_vain, poll_waiting};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -82,7 +81,7 @@ impl<T> AsCompleted<T> {
 
     /// For a task that is not wanted any more: one that is not done. Its result says so at once.
     fn any_left(&self) -> Option<usize> {
-        context::cancelled().then(|| self.futures.iter().position(Option::is_some)).flatten()
+        is_in_vain().then(|| self.futures.iter().position(Option::is_some)).flatten()
     }
 
     fn hand_out(&mut self, place: usize) -> Option<Future<T>> {

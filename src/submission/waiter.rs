@@ -9,7 +9,7 @@
 use crate::error::name::TaskName;
 use crate::error::{Cause, Error, TaskError};
 use crate::task::call::tolerated;
-use crate::task::wait::{NotWanted, Wait, is_in_vain};
+use crate::task::wait::{NotWanted, Wait, in_vain_from, is_in_vain};
 use crate::task::{Owned, context};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -297,7 +297,7 @@ pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done:
         }
     }
     let _wait = Wait::begin(|| Waker::from(Arc::clone(&here)));
-    let until = deadline.into_iter().chain(context::deadline()).min();
+    let until = deadline.into_iter().chain(in_vain_from()).min();
     loop {
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
             _ if is_in_vain() => return done(),

@@ -2,7 +2,7 @@
 //! wanted any more.
 
 use super::Owned;
-use super::call::tolerated;
+use super::call::{is_beside_task, tolerated};
 use super::context::{self, Aside};
 use parking_lot::Mutex;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 /// A wait has ended since the task that waits was cancelled or is overdue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +89,15 @@ impl Drop for Wait {
     }
 }
 
-/// Whether a wait on this thread is in vain: its task is not wanted any more.
+/// Whether a wait on this thread is in vain: its task is not wanted any more. What the drop of a result waits for is not the
+/// task's.
 pub(crate) fn is_in_vain() -> bool {
-    context::cancelled()
+    !is_beside_task() && context::cancelled()
+}
+
+/// When a wait on this thread will be in vain, where that is known: its task is overdue then.
+pub(crate) fn in_vain_from() -> Option<Instant> {
+    if is_beside_task() { None } else { context::deadline() }
 }
 
 /// Runs something that waits for other tasks, and hears for itself when it is in vain.
