@@ -402,3 +402,26 @@ fn a_cluster_takes_no_functions_for_other_programs() {
     let refused = swath::local::serve(Client::builder().worker_init(set_up), |_| unreachable!()).unwrap_err();
     assert!(refused.to_string().contains("each program names its own"), "{refused}");
 }
+
+#[test]
+fn a_worker_that_retires_before_it_is_set_up_goes_though_the_user_scales_up_again() {
+    fn set_up_at_the_gate() -> Result<(), String> {
+        wait_for_file(&format!("{}-gate", file()));
+        Ok(())
+    }
+    let _clean = Clean::start();
+    let dir = directory();
+    let client = noting_in(&dir).workers(2).worker_init(set_up_at_the_gate).build().unwrap();
+    until("both have been started", || pids(&client).len() == 2);
+    let before = pids(&client);
+    let late = client.retire_timeout(&["worker-1"], Duration::from_millis(1));
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    client.scale(2).unwrap();
+    touch(&path(&dir, "hooks-gate"));
+    until("it is gone, and another one is there", || {
+        let now = pids(&client);
+        now.len() == 2 && now.contains(&before[0]) && !now.contains(&before[1])
+    });
+    client.wait_for_workers(2, LONG).unwrap();
+    assert!(client.deaths().unwrap().is_empty());
+}

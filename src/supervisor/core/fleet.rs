@@ -73,6 +73,8 @@ pub(super) struct WorkerProcess {
     pub(super) unmanaged: Floor,
     /// Since when it has used more memory than it may.
     pub(super) overrun: Overrun,
+    /// It is to go whatever becomes of its slot: somebody may wait for that.
+    pub(super) to_retire: bool,
     /// It is on its way out, to be replaced.
     pub(super) recycling: bool,
     /// It was sent SIGTERM, and is to be on its way out as soon as that holds nobody up.
@@ -100,6 +102,7 @@ impl WorkerProcess {
             done: 0,
             unmanaged: Floor::default(),
             overrun: Overrun::default(),
+            to_retire: false,
             recycling: false,
             terminated: false,
             to_replace: false,
@@ -141,6 +144,11 @@ impl WorkerProcess {
 }
 
 impl Fleet {
+    /// Whether a worker is to go, or its slot is to have none.
+    pub(super) fn is_to_go(&self, process: &WorkerProcess) -> bool {
+        process.to_retire || self.slots[process.slot].closing
+    }
+
     /// The workers that have been welcomed and are not on their way out.
     pub(super) fn ready(&self) -> impl Iterator<Item = WorkerId> + '_ {
         self.workers.iter().filter(|(_, process)| process.phase == Phase::Ready).map(|(&id, _)| id)

@@ -102,7 +102,8 @@ impl Core {
     /// A task of a worker waits for tasks of its own. If the worker were on its way out, they might have nowhere to run.
     pub(super) fn stay(&mut self, id: WorkerId) {
         let Some(process) = self.fleet.workers.get_mut(&id) else { return };
-        if std::mem::take(&mut process.recycling) && !self.fleet.slots[process.slot].closing {
+        let recycling = std::mem::take(&mut process.recycling);
+        if recycling && self.fleet.workers.get(&id).is_some_and(|process| !self.fleet.is_to_go(process)) {
             self.scheduler.worker_staying(id);
         }
     }

@@ -54,7 +54,8 @@ impl Core {
         Ok(())
     }
 
-    /// Retires the workers of these names: there are to be so many fewer from now on. The answer is their processes.
+    /// Retires the workers of these names: there are to be so many fewer from now on. The answer is their processes, which go
+    /// even where more workers are wanted before they have.
     pub(crate) fn retire(&mut self, names: &[String]) -> std::result::Result<Vec<WorkerId>, String> {
         let mut slots = names.iter().map(|name| self.slot_of(name)).collect::<std::result::Result<Vec<_>, _>>()?;
         slots.sort_unstable();
@@ -71,7 +72,13 @@ impl Core {
             share.set(self.settings.workers)?;
         }
         self.announce_fleet();
-        Ok(slots.into_iter().filter_map(|slot| self.fleet.slots[slot].worker).collect())
+        let workers: Vec<WorkerId> = slots.into_iter().filter_map(|slot| self.fleet.slots[slot].worker).collect();
+        for id in &workers {
+            if let Some(process) = self.fleet.workers.get_mut(id) {
+                process.to_retire = true;
+            }
+        }
+        Ok(workers)
     }
 
     /// Replaces a worker by a new one: in order, or when that takes longer than `within`, by force. The answer is its slot,

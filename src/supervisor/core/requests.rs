@@ -157,7 +157,7 @@ impl Core {
             state: match process.phase {
                 _ if fx.is_stopped(process.id) => WorkerState::Stopped,
                 Phase::Starting(_) | Phase::SettingUp(_) => WorkerState::Starting,
-                Phase::Ready if process.recycling || self.fleet.slots[process.slot].closing => WorkerState::Retiring,
+                Phase::Ready if process.recycling || self.fleet.is_to_go(process) => WorkerState::Retiring,
                 Phase::Ready => WorkerState::Running,
                 Phase::Retiring => WorkerState::Retiring,
             },

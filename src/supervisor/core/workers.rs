@@ -114,11 +114,11 @@ impl Core {
     pub(super) fn set_up(&mut self, worker: WorkerId) {
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return };
         process.phase = Phase::Ready;
-        let (slot, pid) = (process.slot, process.pid);
+        let (slot, pid, to_retire) = (process.slot, process.pid, process.to_retire);
         self.fleet.slots[slot].failed = None;
         self.note(slot, pid, ProcessStep::Ready);
         self.scheduler.worker_joined(worker, self.spec(slot));
-        if self.fleet.slots[slot].closing {
+        if to_retire || self.fleet.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
         }
     }

@@ -4,7 +4,7 @@ use super::session::Heard;
 use super::{World, machine};
 use crate::error::DeathCause;
 use crate::ids::{JobId, SessionId, WorkerId};
-use crate::message::Request;
+use crate::message::{Question, Request};
 use crate::settings::{RestartPolicy, Settings};
 use fastrand::Rng;
 use std::time::Duration;
@@ -257,4 +257,20 @@ fn a_worker_that_is_stopped_with_its_supervisor_while_it_starts_is_given_as_long
     assert!(!is_killed(&world, id));
     looks(&mut world, 4);
     assert!(is_killed(&world, id));
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_worker_that_starts_is_told_of_it_though_more_are_wanted_again() {
+    let settings = Settings { workers: 2, tags: vec![Vec::new(); 2], ..machine().0.clone() };
+    let mut world = World::with(settings, Rng::with_seed(1));
+    let first = *world.fx.workers.keys().next().unwrap();
+    let question = Question::Retire { names: vec!["worker-0".to_string()], millis: None, by: None };
+    world.sessions.get_mut(&SessionId::CLIENT).unwrap().tickets.insert(7);
+    world.ask(SessionId::CLIENT, Request::Ask { ticket: 7, question });
+    while world.read_session(SessionId::CLIENT) {}
+    world.core.scale(2).unwrap();
+    world.follow_as_actor();
+    world.run_out();
+    assert!(world.sessions[&SessionId::CLIENT].tickets.is_empty(), "it is told");
+    assert!(!world.fx.workers.contains_key(&first) && world.fx.workers.len() == 2, "it is gone, and replaced");
 }
