@@ -378,7 +378,8 @@ impl Scheduler {
                 }
             }
             let w = &mut self.workers[worker];
-            if w.leaving == Leaving::Exporting && w.exporting == 0 {
+            // A cancelled task that runs has its time also where the user has the worker retire meanwhile.
+            if w.leaving == Leaving::Exporting && w.exporting == 0 && w.is_drained() {
                 w.leaving = Leaving::Told;
                 w.killed = w.deaf && !w.zombies.is_empty();
                 w.outbox.kill = w.killed;

@@ -477,7 +477,7 @@ impl Sim {
             92 if self.jobs.len() < 20 => self.nest(at),
             93 => {
                 let w = &mut self.workers[at];
-                let delta = if w.pretended() > 0 { -1 } else { i32::from(!w.running.is_empty()) };
+                let delta = if w.pretended() > 0 { -1 } else { i32::from(w.blocked < w.running.len() as i32) };
                 w.blocked += delta;
                 self.s.blocked(w.id, delta);
             }

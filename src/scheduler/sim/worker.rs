@@ -204,7 +204,8 @@ impl Sim {
                 w.bounce_followers(&back);
             }
             Command::Retire { worker } => {
-                assert!(w.queue.is_empty() && w.running.is_empty(), "retired while it works");
+                let running: Vec<_> = w.running.iter().map(|r| (r.task.id, r.cancelled, r.waits)).collect();
+                assert!(w.queue.is_empty() && running.is_empty(), "retired while it works: {running:?}, {:?}", w.queue);
                 self.lose(worker, Loss::Retired);
             }
             Command::Kill { .. } | Command::Deliver { .. } => unreachable!(),
@@ -326,6 +327,11 @@ impl Sim {
         }
         let w = &mut self.workers[at];
         let running = w.running.swap_remove(position);
+        if w.blocked > w.running.len() as i32 {
+            // It was only said to wait, and nobody who has ended is.
+            w.blocked -= 1;
+            self.s.blocked(w.id, -1);
+        }
         let is_parts = matches!(outcome, Outcome::Parts(_));
         assert!(is_parts || !outcome.is_success() || running.task.parts.is_empty());
         if let Outcome::Held { .. } = outcome {

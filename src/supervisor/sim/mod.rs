@@ -253,8 +253,8 @@ impl World {
             self.read_worker(id);
         }
         let worker = &self.fx.workers[&id];
-        self.may_give_up |= !worker.welcomed || self.fx.bad_starts > 0;
         let came_to_work = worker.welcomed && !worker.page.begun.is_empty();
+        self.may_give_up |= !came_to_work || self.fx.bad_starts > 0;
         for id in worker.blamed().into_iter().filter(|_| !worker.blameless) {
             *self.deaths.entry(id).or_default() += 1;
         }
