@@ -150,7 +150,7 @@ macro_rules! suite {
                 the_failure_is_waited_for a_call_follows_a_future callbacks_are_called_once_each
                 a_callback_that_panics_harms_nobody a_callback_may_wait_and_submit callbacks_of_a_tasks_futures;
             faults: failed a_missing_file panics timed_out cancelled died shut_down;
-            nested: fibonacci deep_waiting waiting_in_async_code errors_of_inner_tasks handles_inside_tasks context_is_restored
+            nested: a_task_that_waits_is_told_that_it_is_cancelled fibonacci deep_waiting waiting_in_async_code errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_of_another_client buffers_are_read_in_place memory_is_released;

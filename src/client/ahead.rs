@@ -8,9 +8,9 @@ use crate::status::Mode;
 use crate::submission::completed::{CompletionQueue, ListPositions};
 use crate::submission::limit::Permit;
 use crate::task::Data;
-use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use crate::task::returned::IntoError;
+use crate::task::wait::{is_in_vain, poll_waiting};
 use rustc_hash::FxHashMap;
 use smallvec::smallvec;
 use std::collections::VecDeque;
@@ -210,6 +210,11 @@ where
         }
     }
 
+    /// For a task that is not wanted any more: one that is not done, whose result says so at once.
+    fn any_left(&self) -> Option<usize> {
+        if is_in_vain() { self.under_way.keys().next().copied() } else { None }
+    }
+
     /// The result at a place, which is there.
     fn hand_out(&mut self, place: usize) -> Option<(usize, Result<R>)> {
         self.under_way.remove(&place).map(|future| (place, future.result()))
@@ -229,7 +234,7 @@ where
         if self.under_way.is_empty() {
             return self.last();
         }
-        let place = poll_waiting(|cx| self.arrivals.poll(cx.waker())).await;
+        let place = poll_waiting(|cx| self.arrivals.poll(cx.waker())).await.ok().or_else(|| self.any_left())?;
         self.hand_out(place)
     }
 }
@@ -251,7 +256,7 @@ where
         if self.under_way.is_empty() {
             return self.last();
         }
-        let place = self.arrivals.pop(None)?;
+        let place = self.arrivals.pop(None).or_else(|| self.any_left())?;
         self.hand_out(place)
     }
 }

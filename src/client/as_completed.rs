@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::submission::completed::CompletionQueue;
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
-use crate::task::context::poll_waiting;
+use crate::task::wait::{is_in_vain, poll_waiting};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -76,6 +76,11 @@ impl<T> AsCompleted<T> {
         self.arrivals.is_elsewhere().then(|| self.futures.iter().position(Option::is_some)).flatten()
     }
 
+    /// For a task that is not wanted any more: one that is not done. Its result says so at once.
+    fn any_left(&self) -> Option<usize> {
+        is_in_vain().then(|| self.futures.iter().position(Option::is_some)).flatten()
+    }
+
     fn hand_out(&mut self, place: usize) -> Option<Future<T>> {
         let future = self.futures.get_mut(place)?.take()?;
         self.free.push(place);
@@ -88,7 +93,7 @@ impl<T> AsCompleted<T> {
     }
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Option<Future<T>> {
-        let place = self.if_elsewhere().or_else(|| self.arrivals.pop(deadline))?;
+        let place = self.if_elsewhere().or_else(|| self.arrivals.pop(deadline)).or_else(|| self.any_left())?;
         self.hand_out(place)
     }
 
@@ -99,7 +104,7 @@ impl<T> AsCompleted<T> {
         }
         let place = match self.if_elsewhere() {
             Some(place) => place,
-            None => poll_waiting(|cx| self.arrivals.poll(cx.waker())).await,
+            None => poll_waiting(|cx| self.arrivals.poll(cx.waker())).await.ok().or_else(|| self.any_left())?,
         };
         self.hand_out(place)
     }

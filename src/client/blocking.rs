@@ -1,7 +1,7 @@
 //! What async callers need a thread for, as there may be no runtime: work that blocks, and time limits.
 
 use crate::error::{Error, Result};
-use crate::task::context::waiting;
+use crate::task::wait::waiting;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
@@ -26,7 +26,7 @@ pub(super) async fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T +
         // Whoever asked may be gone.
         drop(tell.send(catch_unwind(AssertUnwindSafe(work))));
     })?;
-    match waiting(told).await {
+    match waiting(told).await? {
         Ok(done) => Ok(done.unwrap_or_else(|panic| resume_unwind(panic))),
         Err(_) => Err(Error::Closed { reason: "a thread ended before its work was done".to_string() }),
     }

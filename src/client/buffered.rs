@@ -13,7 +13,7 @@ use crate::submission::backend::Want;
 use crate::submission::handle::{AllResults, ResultHandle};
 use crate::submission::limit::Permit;
 use crate::task::Data;
-use crate::task::context::poll_waiting;
+use crate::task::wait::poll_waiting;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -147,7 +147,9 @@ impl<T: Data> Buffered<T> {
             Some(Ok(submission)) if !submission.0.poll_all(cx.waker()) => Poll::Pending,
             _ => Poll::Ready(()),
         })
-        .await;
+        .await
+        // What is not there says so when it is taken.
+        .unwrap_or_default();
         let submission = self.under_way.pop_front()?;
         Some(self.take(submission))
     }

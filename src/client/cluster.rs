@@ -8,7 +8,7 @@ use crate::memory::report::MemoryReport;
 use crate::message::{Ask, question};
 use crate::status::{Explanation, WorkerInfo};
 use crate::submission::reply::Asked;
-use crate::task::context::{blocking, waiting};
+use crate::task::wait::{blocking, waiting};
 use std::time::Duration;
 
 impl Client {
@@ -137,7 +137,7 @@ impl Client {
     /// # Errors
     /// As [`retire`](Self::retire).
     pub async fn retire_async(&self, names: &[impl AsRef<str>]) -> Result<()> {
-        waiting(self.ask(question::Retire::named(names, None))).await.map(drop)
+        waiting(self.ask(question::Retire::named(names, None))).await?.map(drop)
     }
 
     /// [`retire`](Self::retire), which waits no longer than that. Workers that are not gone by then retire all the same.
@@ -154,7 +154,7 @@ impl Client {
     /// # Errors
     /// As [`retire_timeout`](Self::retire_timeout).
     pub async fn retire_timeout_async(&self, names: &[impl AsRef<str>], timeout: Duration) -> Result<()> {
-        let gone = waiting(self.ask(question::Retire::named(names, Some(timeout)))).await?;
+        let gone = waiting(self.ask(question::Retire::named(names, Some(timeout)))).await??;
         if gone { Ok(()) } else { Err(Error::Timeout { waited: timeout }) }
     }
 
@@ -187,7 +187,7 @@ impl Client {
     /// # Errors
     /// As [`restart_worker`](Self::restart_worker).
     pub async fn restart_worker_async(&self, name: &str, timeout: Duration) -> Result<()> {
-        waiting(self.ask(question::RestartWorker::named(name, timeout))).await
+        waiting(self.ask(question::RestartWorker::named(name, timeout))).await?
     }
 
     /// What is known about workers that died, oldest first. The last hundred are kept.

@@ -17,8 +17,8 @@ use crate::submission::handle::{AllResults, ResultHandle, ResultState, Submissio
 use crate::submission::limit::Permit;
 use crate::submission::waiter::waited_in_vain;
 use crate::task::codec::CodecOf;
-use crate::task::context::poll_waiting;
 use crate::task::function::{Record, TaskFunction};
+use crate::task::wait::poll_waiting;
 use crate::task::{Data, Value};
 use parking_lot::MutexGuard;
 use rustc_hash::FxHashMap;
@@ -333,7 +333,7 @@ impl Client {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })
-        .await;
+        .await?;
         if self.is_late(deadline) {
             return Err(Error::Timeout { waited: options.timeout.unwrap_or_default() });
         }
@@ -599,8 +599,11 @@ impl Client {
     }
 
     /// [`wait`](Self::wait) for async code.
-    pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) {
-        wait::wait_async(futures, how).await;
+    ///
+    /// # Errors
+    /// In a task that was cancelled, or is over its time limit, that of a cancelled task.
+    pub async fn wait_async<T>(&self, futures: &[Future<T>], how: WaitFor) -> Result<()> {
+        wait::wait_async(futures, how).await
     }
 
     /// [`wait_timeout`](Self::wait_timeout) for async code; a thread of its own keeps the time.
@@ -608,7 +611,7 @@ impl Client {
     /// # Errors
     /// As [`wait_timeout`](Self::wait_timeout).
     pub async fn wait_timeout_async<T>(&self, futures: &[Future<T>], how: WaitFor, timeout: Duration) -> Result<()> {
-        blocking::timeout(timeout, wait::wait_async(futures, how)).await?.ok_or(Error::Timeout { waited: timeout })
+        blocking::timeout(timeout, wait::wait_async(futures, how)).await?.ok_or(Error::Timeout { waited: timeout })?
     }
 
     /// The futures, each as soon as it is done.

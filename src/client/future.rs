@@ -12,9 +12,9 @@ use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
 use crate::task::backtrace::TaskBacktrace;
-use crate::task::context::AsyncWait;
 use crate::task::function::{Record, TaskFunction, TryTaskFunction};
 use crate::task::returned::IntoError;
+use crate::task::wait::AsyncWait;
 use once_cell::race::OnceBox;
 use smallvec::smallvec;
 use std::fmt;
@@ -183,7 +183,7 @@ impl<T> Future<T> {
     /// result stays where it is.
     ///
     /// In a waker, or in the drop of a value, of worker processes, nothing can wait: what is not done is an error there that
-    /// says so. [`error_timeout`](Self::error_timeout) tells that from the task's own.
+    /// says so, as it is in a task that is not wanted any more. [`error_timeout`](Self::error_timeout) tells that from the task's own.
     ///
     /// ```
     /// use swath::{Client, delayed};
@@ -195,10 +195,15 @@ impl<T> Future<T> {
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn error(&self) -> Option<TaskError> {
-        self.outcome_until(None).unwrap_or_else(|| {
-            let reason = waited_in_vain(None).to_string();
-            Some(TaskError::new(self.output.label().task_name(), None, Cause::Closed { reason }))
-        })
+        self.outcome_until(None).unwrap_or_else(|| Some(self.not_waited(waited_in_vain(None))))
+    }
+
+    /// The wait for the outcome has ended without one: the task's own failure is not known.
+    fn not_waited(&self, why: Error) -> TaskError {
+        match why {
+            Error::Task(cancelled) => cancelled,
+            why => TaskError::new(self.output.label().task_name(), None, Cause::Closed { reason: why.to_string() }),
+        }
     }
 
     /// [`error`](Self::error), but waits no longer than `timeout`.
@@ -215,7 +220,9 @@ impl<T> Future<T> {
             if let Some(outcome) = self.outcome() {
                 return outcome;
             }
-            wait::wait_async(from_ref(self), WaitFor::All).await;
+            if let Err(why) = wait::wait_async(from_ref(self), WaitFor::All).await {
+                return Some(self.not_waited(why));
+            }
         }
     }
 
@@ -431,7 +438,8 @@ impl<T: Data> std::future::Future for Awaited<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.wait.polled(this.future.poll_result(cx))
+        let polled = this.future.poll_result(cx);
+        this.wait.polled(cx, polled).map(|result| result?)
     }
 }
 

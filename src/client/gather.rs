@@ -9,7 +9,7 @@ use crate::submission::completed::CompletionQueue;
 use crate::submission::handle::{ResultHandle, Submission};
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
-use crate::task::context::poll_waiting;
+use crate::task::wait::poll_waiting;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -64,7 +64,7 @@ impl<'a, T> UntilFailure<'a, T> {
 
     async fn wait_async(mut self) -> Result<()> {
         while self.left > 0 {
-            let place = poll_waiting(|cx| self.arrivals.poll(cx.waker())).await;
+            let place = poll_waiting(|cx| self.arrivals.poll(cx.waker())).await?;
             self.take(place)?;
         }
         Ok(())
@@ -130,7 +130,7 @@ impl Client {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             })
-            .await;
+            .await?;
         }
         let mut results = Vec::with_capacity(futures.len());
         for future in futures {

@@ -10,7 +10,7 @@ use crate::submission::handle::SHUT_DOWN;
 use crate::submission::kept::KeptResults;
 use crate::task::Value;
 use crate::task::call::guarded_serde;
-use crate::task::context::{blocking, waiting};
+use crate::task::wait::{blocking, waiting};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 
@@ -85,7 +85,7 @@ impl Client {
     pub async fn who_has_async<T>(&self, futures: &[Future<T>]) -> Result<Vec<Vec<String>>> {
         match self.held_here(futures)? {
             Some(here) => Ok(here),
-            None => waiting(self.ask(Self::held(futures))).await.map(|held| Self::owners(futures, &held)),
+            None => waiting(self.ask(Self::held(futures))).await?.map(|held| Self::owners(futures, &held)),
         }
     }
 
@@ -163,8 +163,8 @@ impl Client {
         if let Some(kept) = self.kept_here()? {
             return Ok(self.has_here(kept));
         }
-        let held = waiting(self.ask(Held { tasks: None })).await?;
-        let workers = waiting(self.ask(Workers)).await?;
+        let held = waiting(self.ask(Held { tasks: None })).await??;
+        let workers = waiting(self.ask(Workers)).await??;
         Ok(by_worker(workers.into_iter().map(|worker| worker.name), &held))
     }
 
@@ -198,7 +198,7 @@ impl Client {
     pub async fn nbytes_async(&self) -> Result<Vec<(String, u64)>> {
         match self.kept_here()? {
             Some(kept) => Ok(sizes_of_kept(kept.results())),
-            None => waiting(self.ask(Held { tasks: None })).await.map(sizes_of_held),
+            None => waiting(self.ask(Held { tasks: None })).await?.map(sizes_of_held),
         }
     }
 }

@@ -362,8 +362,10 @@ impl Client {
 /// Inside a task: a client of whatever runs it, to submit more work and wait for it. `None` elsewhere.
 ///
 /// While a task waits for tasks of its own, its place is given to another one, so this cannot deadlock, even with one
-/// worker of one thread. So it is with the async forms where the task's own thread polls them, as `block_on` does; what a
-/// task has other threads poll while it waits for them keeps its place.
+/// worker of one thread; and when the task is cancelled, or over its time limit, the wait ends with an error for which
+/// [`is_cancelled`](crate::Error::is_cancelled) is true. So it is with the async forms where the task's own thread polls them,
+/// as `block_on` does. Other threads that a task has wait, or poll, for it are not known as its own: a task that joins such a
+/// thread keeps its place, and waits for ever where no other worker or thread is free.
 ///
 /// ```
 /// use swath::{Client, current_client, delayed};

@@ -11,8 +11,8 @@ use crate::submission::handle::SHUT_DOWN;
 use crate::task::Data;
 use crate::task::call::call;
 use crate::task::codec;
-use crate::task::context::{blocking, waiting};
 use crate::task::function::{Record, TaskFunction};
+use crate::task::wait::{blocking, waiting};
 use std::any::type_name;
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ impl Client {
 
     async fn run_on_some_async<R: Data>(&self, record: &'static Record, names: Option<Vec<String>>) -> Result<Ran<R>> {
         match self.where_to_run(record, names)? {
-            Place::Workers(question) => waiting(self.ask(question)).await.map(|ran| typed(record, ran)),
+            Place::Workers(question) => waiting(self.ask(question)).await?.map(|ran| typed(record, ran)),
             Place::Here => self.run_here(record),
             Place::Nowhere => Ok(Vec::new()),
         }

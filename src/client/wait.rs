@@ -1,10 +1,11 @@
 //! Waiting for several futures.
 
 use super::future::Future;
+use crate::error::Result;
 use crate::submission::completed::CompletionQueue;
 use crate::submission::completed::ListPositions;
 use crate::submission::handle::{ResultHandle, Submission};
-use crate::task::context::poll_waiting;
+use crate::task::wait::poll_waiting;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,9 +57,10 @@ pub(super) fn wait<T>(futures: &[Future<T>], how: WaitFor, deadline: Option<Inst
     (0..wanted(futures.len(), how)).all(|_| arrivals.pop(deadline).is_some())
 }
 
-pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) {
+pub(super) async fn wait_async<T>(futures: &[Future<T>], how: WaitFor) -> Result<()> {
     let arrivals = CompletionQueue::of(by_submission(futures, 0));
     for _ in 0..wanted(futures.len(), how) {
-        poll_waiting(|cx| arrivals.poll(cx.waker())).await;
+        poll_waiting(|cx| arrivals.poll(cx.waker())).await?;
     }
+    Ok(())
 }

@@ -111,10 +111,24 @@ pub(crate) struct Place {
 }
 
 /// How a task compares with others in the queue of a worker: the lower number goes first. Programs do not count there.
+///
+/// The lowest [`CLASS_BITS`] are what counts within one priority of the user's, the others are that priority.
 pub(crate) type Rank = i64;
 
-/// The rank of a task that goes behind all that are there.
-pub(crate) const LAST: Rank = Rank::MAX;
+const CLASS_BITS: u32 = 3;
+
+/// The rank of a task that goes behind all that are there, of a priority of 0.
+pub(crate) const LAST: Rank = last_of(0);
+
+/// The rank of a task that goes behind all that are there of its priority.
+pub(crate) const fn last_of(rank: Rank) -> Rank {
+    rank | ((1 << CLASS_BITS) - 1)
+}
+
+/// The user's priority that is part of a rank: the lower number goes first, strictly.
+pub(crate) const fn urgency(rank: Rank) -> i64 {
+    rank >> CLASS_BITS
+}
 
 impl Place {
     fn first_of(priority: Reverse<i32>, program: Program, level: u8) -> Self {
@@ -132,7 +146,7 @@ impl Place {
 
     pub(crate) fn rank(&self) -> Rank {
         let class = if self.program == Program::TASKS { 0 } else { 1 + Rank::from(self.level) };
-        class - 8 * Rank::from(self.priority.0)
+        class - (Rank::from(self.priority.0) << CLASS_BITS)
     }
 }
 
@@ -263,7 +277,7 @@ impl Order {
 
     /// The lowest rank of all.
     pub(crate) fn first_rank(&self) -> Rank {
-        self.places.first().map_or(LAST, Place::rank)
+        self.places.first().map_or(Rank::MAX, Place::rank)
     }
 
     #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The queue of a worker: in the order in which tasks were sent, but for those that overtake.
 
-use super::{LAST, Rank, SHARE_OF_OLDEST};
+use super::{Rank, SHARE_OF_OLDEST, urgency};
 use std::collections::VecDeque;
 
 /// A task in the queue of a worker.
@@ -9,8 +9,8 @@ pub(crate) trait Queued {
     fn rank(&self) -> Rank;
 }
 
-/// Tasks that have not begun. Where they overtake others, one start in [`SHARE_OF_OLDEST`] is that of the one that has been
-/// here for longest, so that each waits for so many starts at most for each that is older, whatever comes.
+/// Tasks that have not begun. Where they overtake others of their priority, one start in [`SHARE_OF_OLDEST`] is that of the one
+/// that has been here for longest, so that each waits for so many starts at most for each that is older, whatever comes.
 #[derive(Debug)]
 pub(crate) struct RunQueue<T> {
     /// Each with its number in the order in which they came.
@@ -30,7 +30,7 @@ impl<T: Queued> Queued for (u64, T) {
 #[inline]
 pub(crate) fn put<T: Queued>(tasks: &mut VecDeque<T>, task: T) {
     let rank = task.rank();
-    if rank == LAST {
+    if tasks.back().is_none_or(|last| last.rank() <= rank) {
         return tasks.push_back(task);
     }
     let at = tasks.iter().position(|other| other.rank() > rank).unwrap_or(tasks.len());
@@ -50,10 +50,21 @@ impl<T: Queued> RunQueue<T> {
         put(&mut self.tasks, (self.came, task));
     }
 
-    /// Puts a task before all others, whatever its rank.
+    /// Puts a task before all others of its priority.
     pub(crate) fn push_front(&mut self, task: T) {
         self.came += 1;
-        self.tasks.push_front((self.came, task));
+        let own = urgency(task.rank());
+        let at = self.tasks.partition_point(|other| urgency(other.rank()) < own);
+        self.tasks.insert(at, (self.came, task));
+    }
+
+    /// How many are of the first one's priority. They are before all others.
+    fn equals(&self) -> usize {
+        let first = self.tasks.front().map_or(0, |task| urgency(task.rank()));
+        match self.tasks.back() {
+            Some(last) if urgency(last.rank()) != first => self.tasks.partition_point(|t| urgency(t.rank()) == first),
+            _ => self.tasks.len(),
+        }
     }
 
     /// Where the next one to start is.
@@ -62,7 +73,7 @@ impl<T: Queued> RunQueue<T> {
         if self.overtook < SHARE_OF_OLDEST - 1 {
             return 0;
         }
-        let oldest = self.tasks.iter().enumerate().min_by_key(|(_, (came, _))| *came);
+        let oldest = self.tasks.iter().take(self.equals()).enumerate().min_by_key(|(_, (came, _))| *came);
         oldest.map_or(0, |(at, _)| at)
     }
 
@@ -74,8 +85,10 @@ impl<T: Queued> RunQueue<T> {
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let (_, task) = self.tasks.remove(self.at())?;
-        let overtakes = task.rank() < self.tasks.back().map_or(task.rank(), Queued::rank);
+        let at = self.at();
+        let last = self.equals().checked_sub(1)?;
+        let overtakes = self.tasks[at].rank() < self.tasks[last].rank();
+        let (_, task) = self.tasks.remove(at)?;
         self.overtook = if overtakes { (self.overtook + 1) % SHARE_OF_OLDEST } else { 0 };
         Some(task)
     }
@@ -100,6 +113,7 @@ impl<T: Queued> RunQueue<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::{CLASS_BITS, LAST};
     use super::*;
 
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,6 +147,19 @@ mod tests {
         all.extend((0..20).map(|n| Sent(n, 1)));
         let starts = starts(queue(&all));
         assert_eq!((starts[7], starts[15]), (100, 101), "{starts:?}");
+    }
+
+    #[test]
+    fn none_starts_before_one_of_a_higher_priority() {
+        let of = |priority: i64, rank: Rank| rank - (priority << CLASS_BITS);
+        let mut all = vec![Sent(100, LAST), Sent(101, of(1, LAST)), Sent(102, LAST)];
+        all.extend((0..20).map(|n| Sent(n, of(1, 1))));
+        let mut queue = queue(&all);
+        queue.push_front(Sent(103, LAST));
+        queue.push_front(Sent(104, of(1, LAST)));
+        let starts = starts(queue);
+        assert_eq!((starts[0], starts[8]), (104, 101), "{starts:?}");
+        assert_eq!(starts[22..], [103, 100, 102], "{starts:?}");
     }
 
     #[test]

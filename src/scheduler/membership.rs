@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
-use super::worker::{Leaving, WorkerIndex, WorkerSpec};
+use super::worker::{Leaving, Retraction, WorkerIndex, WorkerSpec};
 use crate::error::{Cause, DeathRecord};
 use crate::ids::{Attempt, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
@@ -210,7 +210,7 @@ impl Scheduler {
     pub(crate) fn retracted(&mut self, worker: WorkerId, tasks: &[TaskId]) {
         let Some(index) = self.workers.find(worker) else { return };
         let w = &mut self.workers[index];
-        w.retracting = false;
+        let roams = w.retraction.take() == Some(Retraction::ToMove);
         w.futile = tasks.is_empty();
         for &id in tasks {
             let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
@@ -218,7 +218,7 @@ impl Scheduler {
                 Some((r, State::Assigned { worker, seq, .. })) if worker == index => {
                     self.land(r, index, seq);
                     self.return_lent(r);
-                    self.jobs[r.job].tasks[r.index as usize].put(flag::ROAMS, true);
+                    self.jobs[r.job].tasks[r.index as usize].put(flag::ROAMS, roams);
                     self.admit(r);
                 }
                 _ => {
@@ -382,17 +382,17 @@ impl Scheduler {
                         }
                     }
                     self.workers[worker].leaving = Leaving::Exporting;
-                } else if !asked_back && !self.workers[worker].retracting {
+                } else if !asked_back && self.workers[worker].retraction.is_none() {
                     let tasks: Vec<TaskId> =
                         self.workers[worker].flight.iter().map(|r| self.jobs[r.job].task_id(r.index)).collect();
                     let w = &mut self.workers[worker];
                     w.leaving = Leaving::Draining { asked_back: true };
-                    w.retracting = !tasks.is_empty();
-                    w.outbox.retract = tasks;
+                    w.ask_back(tasks, Retraction::ToMove);
                 }
             }
             let w = &mut self.workers[worker];
-            if w.leaving == Leaving::Exporting && w.exporting == 0 {
+            // A cancelled task that runs has its time also where the user has the worker retire meanwhile.
+            if w.leaving == Leaving::Exporting && w.exporting == 0 && w.is_drained() {
                 w.leaving = Leaving::Told;
                 w.killed = w.deaf && !w.zombies.is_empty();
                 w.outbox.kill = w.killed;

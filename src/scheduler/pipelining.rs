@@ -35,10 +35,10 @@ impl Scheduler {
             // What takes another job's result may be of another function. One that is not known is taken to be as short; as
             // it counts for a full queue then, nothing follows it.
             let estimate = job.estimate.max(self.jobs[r.job].estimate);
-            if estimate > SHORT || !self.workers[worker].can_send_ahead(estimate, self.config.prefetch) {
+            let rank = self.rank_of(r);
+            if estimate > SHORT || !self.workers[worker].can_send_ahead(estimate, self.config.prefetch, rank) {
                 return;
             }
-            let rank = self.rank_of(r);
             self.send(r, worker, ahead, rank);
             last = r;
         }
@@ -138,8 +138,9 @@ impl Scheduler {
         // Where it is not known what its own function takes, that of its input is the best guess.
         let estimate = before.max(job.estimate);
         let Some(ahead) = self.ahead_of(r, worker) else { return };
-        if before > 0 && estimate <= SHORT && self.workers[worker].can_send_ahead(estimate, self.config.prefetch) {
-            let rank = self.rank_of(r);
+        let rank = self.rank_of(r);
+        if before > 0 && estimate <= SHORT && self.workers[worker].can_send_ahead(estimate, self.config.prefetch, rank)
+        {
             self.send(r, worker, ahead, rank);
             self.send_follower(r, worker);
         }

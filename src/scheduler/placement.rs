@@ -2,9 +2,9 @@
 
 use super::job::{State, TaskRef, TaskValue, flag};
 use super::ready::{Isolation, Rule};
-use super::worker::{Worker, WorkerIndex};
+use super::worker::{Retraction, Worker, WorkerIndex};
 use super::{RunTask, Scheduler};
-use crate::fairness::{LAST, Place, Rank, Turn, Walk};
+use crate::fairness::{Place, Rank, Turn, Walk, last_of, urgency};
 use crate::ids::TaskId;
 use crate::ipc::payload::Payload;
 use crate::job::Input;
@@ -97,6 +97,7 @@ impl Scheduler {
             w.reserved = false;
             w.awaited = Resources::default();
             w.clearing = false;
+            w.awaited_by = None;
             accepting += u32::from(w.accepting());
             self.exclusive |= w.exclusive > 0 && w.busy() > 0;
         }
@@ -115,6 +116,7 @@ impl Scheduler {
             self.others_had_their_turn = true;
             self.place_in_turn(accepting);
         }
+        self.recall();
     }
 
     /// When what waits is taken to wait for what is not let in beside it.
@@ -231,7 +233,7 @@ impl Scheduler {
             let r = TaskRef { job: first.job, index };
             let mut worker = self.pick(r, lane, accepting, turn.rank, &mut stretch);
             if worker.is_none() && turn.is_of_oldest() {
-                worker = self.queue_up(r, lane);
+                worker = self.queue_up(r, lane, turn.rank);
             }
             if let Some(worker) = worker {
                 self.assign(r, worker, rank);
@@ -256,20 +258,23 @@ impl Scheduler {
             };
             match &rule {
                 Some(rule) if rule.is_isolated() => self.clear(rule),
-                Some(rule) if rule.memory > 0 || !rule.resources.is_empty() => {
+                Some(rule) => {
                     if !would_leave_too_much() {
                         self.reserve(rule);
+                        self.keep_queues_for(Some(rule), rank);
                     }
                     self.held_up |= rule.nested && !rule.resources.is_empty() && {
                         let open = self.workers.with_index().filter(|(_, w)| w.accepting() && rule.allows(&w.spec));
                         open.map(|(worker, _)| worker).any(|worker| self.is_held_up(worker, rule))
                     };
                 }
-                Some(_) => {}
                 // No thread is free anywhere, so everything later can wait too.
                 None => {
                     let go_on = would_leave_too_much();
                     self.put_all_back(first.job, heads);
+                    if !go_on {
+                        self.keep_queues_for(None, rank);
+                    }
                     return (started, if go_on { GroupEnd::Nothing(last) } else { GroupEnd::NoRoom(last) });
                 }
             }
@@ -307,13 +312,13 @@ impl Scheduler {
 
     /// The worker where a task would wait least, though it must wait. Where short tasks keep coming no thread would ever be
     /// free for a long one.
-    fn queue_up(&self, r: TaskRef, lane: u32) -> Option<WorkerIndex> {
+    fn queue_up(&self, r: TaskRef, lane: u32, rank: Rank) -> Option<WorkerIndex> {
         let job = &self.jobs[r.job];
         let rule = job.lanes[lane as usize].rule.as_deref();
         let source = job.dep_range(r.index).is_empty();
         let candidates = self.workers.with_index().filter(|(worker, w)| {
             let timed = rule.is_some_and(|rule| rule.timed);
-            let open = !timed && w.can_queue() && self.usable(*worker, rule).is_some();
+            let open = !timed && w.can_queue(rank) && self.usable(*worker, rule).is_some();
             open && (!source || self.sources(w, self.leaves(r)) > 0)
         });
         candidates.min_by_key(|(_, w)| w.wait()).map(|(worker, _)| worker)
@@ -419,7 +424,7 @@ impl Scheduler {
         for worker in [most, last].into_iter().chain(least) {
             let Some(w) = self.usable(worker, rule) else { continue };
             // Where the bulk of its inputs lies it may queue up, if the wait is shorter than the transfer elsewhere.
-            let queue_up = worker == most && least.is_some() && !timed && w.can_queue();
+            let queue_up = worker == most && least.is_some() && !timed && w.can_queue(rank);
             if !queue_up && w.room(estimate, timed, self.config.prefetch, rank) == 0 {
                 continue;
             }
@@ -432,9 +437,37 @@ impl Scheduler {
         best.map(|(_, worker)| worker)
     }
 
+    /// A task of this rank waits for a thread: nothing less urgent goes into the queues of the workers that may run it.
+    fn keep_queues_for(&mut self, rule: Option<&Rule>, rank: Rank) {
+        for w in self.workers.iter_mut() {
+            if w.awaited_by.is_none() && rule.is_none_or(|rule| rule.allows(&w.spec) && w.fits(rule)) {
+                w.awaited_by = Some(urgency(rank));
+            }
+        }
+    }
+
+    /// Asks back what is less urgent in the queues of workers than what waits for a thread there: it would begin first.
+    fn recall(&mut self) {
+        for w in self.workers.iter_mut() {
+            let Some(urgency_of_waiting) = w.awaited_by else { continue };
+            let any = w.least_urgent > urgency_of_waiting && w.queued() > 0;
+            if !any || w.retraction.is_some() || !w.accepting() {
+                continue;
+            }
+            w.least_urgent = urgency_of_waiting;
+            let jobs = &self.jobs;
+            let less_urgent = w.flight.with_ranks().filter(|(_, rank)| urgency(*rank) > urgency_of_waiting);
+            let tasks: Vec<TaskId> = less_urgent.map(|(r, _)| jobs[r.job].task_id(r.index)).collect();
+            w.ask_back(tasks, Retraction::ToWait);
+        }
+    }
+
     /// Keeps the memory and the resources of one worker for a task that waits for them: lanes that come later cannot starve
     /// it.
     fn reserve(&mut self, rule: &Rule) {
+        if rule.memory == 0 && rule.resources.is_empty() {
+            return;
+        }
         let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
         let lacking = |w: &Worker| w.lacks(&rule.resources).iter().map(|(_, amount)| amount).sum::<u64>();
         let free = |w: &Worker| w.spec.memory_limit.unwrap_or(u64::MAX).saturating_sub(w.memory);
@@ -492,7 +525,8 @@ impl Scheduler {
         }
         w.ahead += u32::from(ahead > 0);
         w.futile = false;
-        let in_queue = if w.overtakes(rank) { rank } else { LAST };
+        let in_queue = if w.overtakes(rank) { rank } else { last_of(rank) };
+        w.least_urgent = w.least_urgent.max(urgency(rank));
         let estimate = w.estimate(job.estimate, self.config.prefetch);
         let seq = w.flight.push(r, estimate, leaves, rank);
         self.ready.order.begin(job.program, estimate);
@@ -601,7 +635,7 @@ impl Scheduler {
         }
         let mut busy: SmallVec<[(u32, WorkerIndex); 16]> = SmallVec::new();
         for (worker, w) in self.workers.with_index() {
-            if w.accepting() && w.queued() > 0 && !w.retracting && !w.futile {
+            if w.accepting() && w.queued() > 0 && w.retraction.is_none() && !w.futile {
                 busy.push((w.queued(), worker));
             }
         }
@@ -617,8 +651,7 @@ impl Scheduler {
                 continue;
             }
             wanted = wanted.saturating_sub(tasks.len() as u32);
-            w.retracting = true;
-            w.outbox.retract = tasks;
+            w.ask_back(tasks, Retraction::ToMove);
         }
     }
 

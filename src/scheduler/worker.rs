@@ -4,7 +4,7 @@ use super::job::TaskRef;
 use super::ready::{Isolation, Rule};
 use super::{Command, RunTask};
 use crate::error::DeathCause;
-use crate::fairness::Rank;
+use crate::fairness::{Rank, urgency};
 use crate::ids::{TaskId, WorkerId};
 use crate::job::SharedPayload;
 use crate::resources::Resources;
@@ -153,6 +153,11 @@ impl Flight {
         self.entries.iter().flatten().map(|e| e.task)
     }
 
+    /// Oldest first.
+    pub(super) fn with_ranks(&self) -> impl Iterator<Item = (TaskRef, Rank)> {
+        self.entries.iter().flatten().map(|e| (e.task, e.rank))
+    }
+
     /// Oldest first, each with what it was likely to take.
     pub(super) fn with_estimates(&self) -> impl Iterator<Item = (TaskRef, u32)> {
         self.entries.iter().flatten().map(|e| (e.task, e.estimate))
@@ -202,6 +207,15 @@ pub(super) enum Leaving {
     Told,
 }
 
+/// Why tasks that have not begun are asked back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retraction {
+    /// Another worker is to run them.
+    ToMove,
+    /// More urgent ones are to begin before them.
+    ToWait,
+}
+
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) id: WorkerId,
@@ -226,6 +240,10 @@ pub(super) struct Worker {
     pub(super) awaited: Resources,
     /// A task that is to run alone waits for this worker to have nothing else to do.
     pub(super) clearing: bool,
+    /// The [`urgency`] of the most urgent task that waits for a thread here; nothing less urgent is to be in the queue.
+    pub(super) awaited_by: Option<i64>,
+    /// Nothing in the queue is less urgent.
+    pub(super) least_urgent: i64,
     /// Tasks in flight that no other is to run beside: one at most, unless it waits for tasks of its own.
     pub(super) isolated: u32,
     /// Those of them that may have ended a worker, and those that no other is to run beside in any worker.
@@ -249,8 +267,8 @@ pub(super) struct Worker {
     /// It is to go because a cancelled task does not stop.
     pub(super) deaf: bool,
     pub(super) killed: bool,
-    /// A retraction has not been answered.
-    pub(super) retracting: bool,
+    /// A retraction that has not been answered.
+    pub(super) retraction: Option<Retraction>,
     /// The last retraction gave no task back, and nothing has changed since.
     pub(super) futile: bool,
     /// When it last ended a task, or got one while a thread was free.
@@ -302,6 +320,8 @@ impl Worker {
             reserved: false,
             awaited: Resources::default(),
             clearing: false,
+            awaited_by: None,
+            least_urgent: i64::MIN,
             isolated: 0,
             suspects: 0,
             exclusive: 0,
@@ -316,7 +336,7 @@ impl Worker {
             leaving: Leaving::No,
             deaf: false,
             killed: false,
-            retracting: false,
+            retraction: None,
             futile: false,
             progress: now,
             probe: None,
@@ -406,7 +426,7 @@ impl Worker {
     /// Those that a task of this rank would overtake do not count, as long as no more than the threads run.
     pub(super) fn room(&self, estimate: u32, timed: bool, prefetch: Duration, rank: Rank) -> u32 {
         let free = self.free_threads();
-        if timed {
+        if timed || self.keeps_queue_from(rank) {
             return free;
         }
         let estimate = u64::from(self.estimate(estimate, prefetch));
@@ -430,14 +450,27 @@ impl Worker {
         self.queued() > 0 && self.flight.goes_before(rank)
     }
 
-    /// Whether its queue has not reached the hard bound.
-    pub(super) fn can_queue(&self) -> bool {
-        self.in_flight() < self.spec.threads + MAX_QUEUED
+    /// Whether something more urgent waits for a thread here.
+    fn keeps_queue_from(&self, rank: Rank) -> bool {
+        self.awaited_by.is_some_and(|waiting| urgency(rank) > waiting)
+    }
+
+    /// Whether a task of this rank may wait here for a thread: the queue has not reached the hard bound.
+    pub(super) fn can_queue(&self, rank: Rank) -> bool {
+        self.in_flight() < self.spec.threads + MAX_QUEUED && !self.keeps_queue_from(rank)
+    }
+
+    /// Has tasks given back that have not begun.
+    pub(super) fn ask_back(&mut self, tasks: Vec<TaskId>, retraction: Retraction) {
+        if !tasks.is_empty() {
+            self.retraction = Some(retraction);
+            self.outbox.retract = tasks;
+        }
     }
 
     /// Whether one more task of this length may be sent ahead of its inputs.
-    pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration) -> bool {
-        let welcome = self.accepting() && self.admits(None, false) && self.can_queue();
+    pub(super) fn can_send_ahead(&self, estimate: u32, prefetch: Duration, rank: Rank) -> bool {
+        let welcome = self.accepting() && self.admits(None, false) && self.can_queue(rank);
         welcome && self.flight.load + u64::from(estimate) <= self.queue_budget(prefetch)
     }
 

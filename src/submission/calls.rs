@@ -10,20 +10,20 @@ use super::lines::{Lines, MOMENT, Waits};
 use super::reply::Reply;
 use super::waiter::{Waiter, wait_in_place, wait_polling, waited_in_vain};
 use crate::coordinator::{Answer, By, Call, Kind, Operation, Patience, Refusal, Request, Target};
-use crate::error::name::TaskName;
-use crate::error::{Cause, CoordinationError, Error, Result, TaskError};
+use crate::error::{CoordinationError, Error, Result};
 use crate::ids::TaskId;
 use crate::task::Value;
 use crate::task::codec::Codec;
-use crate::task::context::{self, AsyncWait, waiting};
+use crate::task::context;
 use crate::task::run::{self, Held};
+use crate::task::wait::{AsyncWait, NotWanted, waiting};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// A value that is handed over.
@@ -265,7 +265,7 @@ impl Waiting {
             Answer::Is(so) => Ok(Got::Is(so)),
             Answer::Len(len) => Ok(Got::Len(len)),
             Answer::Unavailable if self.patience == Patience::None => Ok(Got::Nothing),
-            Answer::Unavailable => Err(cancelled()),
+            Answer::Unavailable => Err(NotWanted.into()),
             Answer::Refused(why) => Err(refused(why, &self.target)),
         }
     }
@@ -277,7 +277,10 @@ impl Future for Waiting {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Got>> {
         let answer = self.reply.as_ref().and_then(|reply| reply.poll_or(|| Waiter::waker(cx.waker())));
         let answer = answer.map_or(Poll::Pending, Poll::Ready);
-        self.wait.polled(answer).map(|answer| self.answered(answer))
+        match ready!(self.wait.polled(cx, answer)) {
+            Ok(answer) => Poll::Ready(self.answered(answer)),
+            Err(not_wanted) => Poll::Ready(Err(not_wanted.into())),
+        }
     }
 }
 
@@ -327,7 +330,7 @@ impl Lease {
             self.backend.open_calls().end(ticket);
             return Err(e);
         }
-        match waiting(reply).await? {
+        match waiting(reply).await?? {
             Answer::Refused(_) => {
                 Err(CoordinationError::NotHeld { kind: self.kind.name(), name: std::mem::take(&mut self.name) }.into())
             }
@@ -348,15 +351,6 @@ impl Drop for Lease {
             tell(&*self.backend, Request::Release { lease, ticket: None });
         }
     }
-}
-
-/// What the caller is told whose task does not run on.
-fn cancelled() -> Error {
-    let task = context::current_task();
-    let (name, worker) = task.map_or((TaskName::unknown("task", "task".to_string()), None), |task| {
-        (TaskName::unknown(&task.name, task.key), Some(Arc::from(task.worker)))
-    });
-    Error::Task(TaskError::new(name, worker, Cause::Cancelled))
 }
 
 fn refused(why: Refusal, target: &Target) -> Error {

@@ -5,7 +5,7 @@ use super::waiter::drive;
 use crate::events::ClientLog;
 use crate::events::journal::GraphStep;
 use crate::task::call::tolerated;
-use crate::task::context::waiting;
+use crate::task::wait::waiting;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -51,7 +51,7 @@ impl SubmissionLimit {
         Arc::new(Self { permits, backend })
     }
 
-    /// Waits for room. What must not wait gets in without.
+    /// Waits for room. What must not wait gets in without, as does a task that is not wanted any more.
     pub(crate) fn acquire(&self) -> Permit {
         self.acquire_until(None).unwrap_or(Permit { permit: None, note: None })
     }
@@ -72,7 +72,7 @@ impl SubmissionLimit {
             // If it says that the client is closed, submitting says so, too.
             drop(waiting(room).await);
         }
-        Permit { permit: permit.ok(), note: None }
+        Permit { permit: permit.ok().and_then(Result::ok), note: None }
     }
 }
 

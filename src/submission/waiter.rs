@@ -7,9 +7,11 @@
 //! spinning in vain, or where others want the core, the next waits park at once.
 
 use super::completed::CompletionQueue;
-use crate::error::Error;
-use crate::task::Owned;
+use crate::error::name::TaskName;
+use crate::error::{Cause, Error, TaskError};
 use crate::task::call::tolerated;
+use crate::task::wait::{NotWanted, Wait, in_vain_from, is_in_vain};
+use crate::task::{Owned, context};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -151,7 +153,7 @@ impl ParkedThread {
     /// Looks for a call for a moment, if that may be worth it. A task does not: its thread's core is needed for what it
     /// waits for.
     fn spin(&self, help: impl Fn()) -> bool {
-        !crate::task::context::is_task() && spin_until(|| self.called.load(Ordering::Acquire), help)
+        !context::is_task() && spin_until(|| self.called.load(Ordering::Acquire), help)
     }
 }
 
@@ -259,16 +261,28 @@ pub(crate) fn is_telling() -> bool {
     TELLING.get()
 }
 
-/// The error of a wait that gave nothing: its time was over, or it would have waited for itself.
+/// The error of a wait that gave nothing: its time was over, its task is not wanted any more, or it would have waited for itself.
 pub(crate) fn waited_in_vain(waited: Option<Duration>) -> Error {
     match is_telling() {
         true => Error::Unsupported { operation: "waiting in a waker or in the drop of a value", mode: "processes" },
+        false if is_in_vain() => NotWanted.into(),
         false => Error::Timeout { waited: waited.unwrap_or_default() },
     }
 }
 
+/// What a task is told that waits and is not wanted any more.
+impl From<NotWanted> for Error {
+    fn from(_: NotWanted) -> Self {
+        let (name, worker) = match context::current_task() {
+            Some(task) => (TaskName::unknown(&task.name, task.key), Some(Arc::from(task.worker))),
+            None => (TaskName::unknown("task", "task".to_string()), None),
+        };
+        TaskError::new(name, worker, Cause::Cancelled).into()
+    }
+}
+
 /// Waits until `done` says so. Before it says no, it has seen to it that [`Waiter::here`] is fired when it may say yes.
-/// `false`: the time was over before, or this thread must not wait ([`telling`]).
+/// `false`: the time was over before, the task that waits is not wanted any more, or this thread must not wait ([`telling`]).
 ///
 /// A task that waits gives its place in the pool to another one meanwhile.
 pub(crate) fn wait_until(deadline: Option<Instant>, done: impl FnMut() -> bool) -> bool {
@@ -290,19 +304,20 @@ pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done:
             return true;
         }
     }
-    crate::task::context::blocking(|| {
-        loop {
-            match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
-                None => std::thread::park(),
-                Some(Duration::ZERO) => return done(),
-                Some(left) => std::thread::park_timeout(left),
-            }
-            here.called.store(false, Ordering::Relaxed);
-            if done() {
-                return true;
-            }
+    let _wait = Wait::begin(|| Waker::from(Arc::clone(&here)));
+    let until = deadline.into_iter().chain(in_vain_from()).min();
+    loop {
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            _ if is_in_vain() => return done(),
+            None => std::thread::park(),
+            Some(Duration::ZERO) => return done(),
+            Some(left) => std::thread::park_timeout(left),
         }
-    })
+        here.called.store(false, Ordering::Relaxed);
+        if done() {
+            return true;
+        }
+    }
 }
 
 /// The same for a task, which keeps its place meanwhile: it can `pass` the time, which ends early if something has come.
@@ -319,7 +334,7 @@ pub(crate) fn wait_in_place(until: Instant, pass: impl Fn(Duration), mut done: i
     }
 }
 
-/// Drives a future in this thread. `None`: the time was over before.
+/// Drives a future in this thread. `None`: it has waited in vain, as in [`wait_until`].
 pub(crate) fn drive<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
     let waker = Waker::from(ParkedThread::here());
     let mut context = Context::from_waker(&waker);

@@ -44,6 +44,8 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// An address in the stack frame of the innermost one.
     static FRAME: Cell<usize> = const { Cell::new(0) };
+    /// Whether the innermost one is no part of a task, though a task's thread makes it.
+    static BESIDE: Cell<bool> = const { Cell::new(false) };
     /// Where the last panic of such a call began.
     static LAST: RefCell<Option<(String, TaskBacktrace)>> = const { RefCell::new(None) };
 }
@@ -128,12 +130,19 @@ pub(crate) fn dropping(drop: impl FnOnce()) {
 pub(crate) fn tolerated(what: &str, f: impl FnOnce()) {
     install_hook();
     DEPTH.set(DEPTH.get() + 1);
+    let before = BESIDE.replace(true);
     let result = catch_unwind(AssertUnwindSafe(f));
+    BESIDE.set(before);
     DEPTH.set(DEPTH.get() - 1);
     if let Err(payload) = result {
         let (message, location, _) = told(payload);
         report!(Error, "{what}, at {location}: {message}");
     }
+}
+
+/// Whether what this thread runs is [`tolerated`], and so no part of its task.
+pub(super) fn is_beside_task() -> bool {
+    BESIDE.get()
 }
 
 /// What a panic said.

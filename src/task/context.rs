@@ -1,12 +1,10 @@
 //! What a task may ask about itself while it runs.
 
+use super::wait::TaskWaits;
 use crate::ids::TaskId;
 use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The task that calls.
@@ -30,6 +28,8 @@ pub(crate) trait TaskScope {
     /// The task is about to wait for other tasks: another task uses its thread until what this gives is dropped. `None`
     /// where no other task can.
     fn step_aside(&self) -> Option<Aside>;
+    /// The waits of the task, which are to be woken when it is not wanted any more. `None` where nobody would.
+    fn waits(&self) -> Option<Arc<TaskWaits>>;
     /// The priority of the task, which what it submits inherits, where that is known here.
     fn priority(&self) -> i32 {
         0
@@ -67,7 +67,8 @@ impl Drop for Entered {
     }
 }
 
-fn current() -> Option<Rc<dyn TaskScope>> {
+/// What runs tasks on this thread.
+pub(super) fn current() -> Option<Rc<dyn TaskScope>> {
     SCOPES.try_with(|s| s.borrow().last().cloned()).ok().flatten()
 }
 
@@ -102,55 +103,20 @@ pub(crate) fn with_deadline<R>(deadline: Option<Instant>, attempt: impl FnOnce()
     attempt()
 }
 
+/// When the task that runs on this thread is overdue, where that is known here.
+pub(crate) fn deadline() -> Option<Instant> {
+    DEADLINE.get()
+}
+
 /// Whether the caller is a task.
 pub(crate) fn is_task() -> bool {
     SCOPES.try_with(|s| !s.borrow().is_empty()).unwrap_or(false)
 }
 
-/// Runs something that waits for other tasks.
-pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
-    let _aside = current().and_then(|scope| scope.step_aside());
-    wait()
-}
-
-/// A wait of async code for other tasks. In a task that begins with the first poll that gives nothing, on the task's own
-/// thread: whoever polls may sleep until the next one.
-#[derive(Default)]
-pub(crate) struct AsyncWait(Option<Aside>);
-
-impl AsyncWait {
-    /// Notes what a poll gives.
-    pub(crate) fn polled<T>(&mut self, poll: Poll<T>) -> Poll<T> {
-        match poll {
-            Poll::Ready(_) => self.0 = None,
-            Poll::Pending if self.0.is_none() => self.0 = current().and_then(|scope| scope.step_aside()),
-            Poll::Pending => {}
-        }
-        poll
-    }
-}
-
-impl fmt::Debug for AsyncWait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AsyncWait({})", self.0.is_some())
-    }
-}
-
-/// As [`poll_fn`], for what waits for tasks.
-pub(crate) fn poll_waiting<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> impl Future<Output = T> {
-    let mut wait = AsyncWait::default();
-    poll_fn(move |cx| wait.polled(poll(cx)))
-}
-
-/// Awaits what waits for tasks.
-pub(crate) async fn waiting<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_waiting(|cx| future.as_mut().poll(cx)).await
-}
-
 /// Inside a task: whether its result is not wanted any more, because it was cancelled or is overdue.
 ///
-/// A long task should check from time to time and return early. Elsewhere `false`.
+/// A long task should check from time to time and return early. One that waits for other tasks is told so: the wait ends with
+/// an error for which [`is_cancelled`](crate::Error::is_cancelled) is true. Elsewhere `false`.
 #[must_use]
 pub fn cancelled() -> bool {
     current().is_some_and(|s| s.cancelled()) || DEADLINE.get().is_some_and(|at| Instant::now() >= at)

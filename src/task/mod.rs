@@ -18,6 +18,7 @@ pub(crate) mod run;
 pub(crate) mod shared_input;
 pub(crate) mod size;
 mod value;
+pub(crate) mod wait;
 pub(crate) mod worker_local;
 
 pub use context::{TaskInfo, cancelled, current_task, set_progress};

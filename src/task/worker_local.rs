@@ -1,8 +1,8 @@
 //! Something costly, built once in each process that runs tasks.
 
 use super::building::Building;
-use super::context::blocking;
 use super::image;
+use super::wait::blocking;
 use parking_lot::{Condvar, Mutex};
 use std::any::type_name;
 use std::fmt;

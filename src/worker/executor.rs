@@ -7,7 +7,7 @@ use super::store::Made;
 use super::{Worker, encode};
 use crate::coordinator;
 use crate::error::Cause;
-use crate::fairness::LAST;
+use crate::fairness::last_of;
 use crate::ids::{Attempt, TaskId};
 use crate::ipc::batch::Batch;
 use crate::ipc::clock::{TickMeter, ticks};
@@ -53,7 +53,7 @@ impl Worker {
             match self.next(thread, look, &mut now) {
                 Next::Leave => return,
                 Next::Run(task) => {
-                    let (suspect, overtakes) = (task.suspect, task.rank < LAST);
+                    let (suspect, overtakes) = (task.suspect, task.rank < last_of(task.rank));
                     if suspect {
                         // If it ends this process, nobody else is to be blamed for that.
                         self.send_finished();

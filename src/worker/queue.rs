@@ -8,6 +8,7 @@ use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
 use crate::submission::calls::forget_tasks;
+use crate::task::wait::TaskWaits;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(super) struct Place {
     told: AtomicBool,
     /// The task that waits, or did last.
     waiter: Mutex<Option<TaskId>>,
+    /// Those of the task.
+    pub(super) waits: Arc<TaskWaits>,
 }
 
 impl Place {
@@ -281,9 +284,11 @@ impl Worker {
         }
         let cancelled: Vec<_> = dropped.iter().map(|d| d.id).collect();
         let bounced = queue.pending.fail(&cancelled);
+        let mut waiting = Vec::new();
         for (id, thread) in queue.running.clone() {
             if tasks.contains(&id) && queue.cancelled.insert(id) {
                 queue.unwanted.push((id, thread));
+                waiting.push(Arc::clone(&queue.place_of(thread).waits));
             }
         }
         let unwanted = !queue.unwanted.is_empty();
@@ -291,6 +296,7 @@ impl Worker {
         if let Some(client) = self.client.get() {
             forget_tasks(&**client, |id| tasks.contains(&id));
         }
+        waiting.iter().for_each(|waits| waits.wake());
         if unwanted {
             self.wake_watcher();
         }

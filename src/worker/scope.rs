@@ -11,6 +11,7 @@ use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
+use crate::task::wait::TaskWaits;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -116,6 +117,10 @@ impl TaskScope for WorkerScope {
     fn step_aside(&self) -> Option<Aside> {
         self.worker.wait_begins(&self.place, self.id());
         Some(Box::new(ExecutorAside { worker: self.worker, place: Arc::clone(&self.place) }))
+    }
+
+    fn waits(&self) -> Option<Arc<TaskWaits>> {
+        Some(Arc::clone(&self.place.waits))
     }
 
     fn id(&self) -> Option<TaskId> {

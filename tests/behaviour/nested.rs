@@ -1,8 +1,11 @@
 //! Tasks that submit tasks and wait for them.
 
-use crate::common::{LONG, block_on};
+use crate::common::{LONG, block_on, directory, note, notes, path, pids, until, wait_for_file};
 use std::future::Future as _;
 use std::task::{Context, Waker};
+use std::time::Duration;
+use swath::client::WaitFor;
+use swath::status::Mode;
 use swath::{Client, Future, current_client, delayed, try_delayed};
 
 fn fib(n: u64) -> u64 {
@@ -138,4 +141,67 @@ pub fn shutting_down_inside_a_task(client: &Client) {
     assert_eq!(client.gather(&futures).unwrap(), (0..10).map(|x| x * 2).collect::<Vec<_>>());
     assert_eq!(delayed(fib).call(5).compute(client).unwrap(), 5, "later tasks may still submit tasks");
     assert_eq!(client.compute(&delayed(|x: i64| x + 1).map(0..10)).unwrap(), (1..11).collect::<Vec<_>>());
+}
+
+const WAYS_TO_WAIT: u64 = 14;
+
+/// Waits for a task of its own, and notes what it is told.
+fn waits(way: u64, notes: String, open: String) {
+    fn gate(open: String) -> bool {
+        wait_for_file(&open)
+    }
+    let client = current_client().unwrap();
+    let call = delayed(gate).call(open);
+    let inner = client.submit(&call).unwrap();
+    note(&notes, "waits");
+    let told = match way {
+        0 => inner.result(),
+        1 => inner.result_timeout(LONG),
+        2 => client.compute(&call),
+        3 => client.compute_timeout(&call, LONG),
+        4 => client.gather(&[inner]).map(|all| all[0]),
+        5 => client.wait(&[inner], WaitFor::Any).map(|()| true),
+        6 => client.as_completed(vec![inner]).next().unwrap().result(),
+        7 => block_on(async { inner.await }),
+        8 => block_on(client.compute_async(&call)),
+        9 => block_on(client.gather_async(&[inner])).map(|all| all[0]),
+        10 => block_on(client.wait_async(&[inner], WaitFor::All)).map(|()| true),
+        11 => block_on(client.as_completed(vec![inner]).next_async()).unwrap().result(),
+        12 => block_on(inner.result_timeout_async(LONG)),
+        _ => std::thread::scope(|scope| {
+            // While another thread of the task waits, too.
+            scope.spawn(|| inner.result_timeout(Duration::from_millis(50)).unwrap_err());
+            inner.result()
+        }),
+    };
+    let told = match told {
+        Err(error) if error.is_cancelled() => "told".to_string(),
+        other => format!("{other:?}"),
+    };
+    note(&notes, told);
+}
+
+/// Whoever waits in a task that is not wanted any more goes on at once, with an error.
+pub fn a_task_that_waits_is_told_that_it_is_cancelled(client: &Client) {
+    if client.mode() == Mode::Sync {
+        return;
+    }
+    let dir = directory();
+    let (open, before) = (path(&dir, "open"), pids(client));
+    for way in 0..WAYS_TO_WAIT {
+        let file = path(&dir, &format!("cancelled-{way}"));
+        let outer = client.submit(&delayed(waits).call(way, &*file, &*open)).unwrap();
+        until("it waits", || !notes(&file).is_empty());
+        client.cancel(&outer);
+        until("it is told", || notes(&file).len() > 1);
+        assert_eq!(notes(&file), ["waits", "told"], "way {way}");
+    }
+    for way in [0, 7] {
+        let file = path(&dir, &format!("overdue-{way}"));
+        let call = delayed(waits).timeout(Duration::from_millis(200)).call(way, &*file, &*open);
+        assert!(client.compute(&call).unwrap_err().to_string().contains("time"), "way {way}");
+        until("it is told", || notes(&file).len() > 1);
+        assert_eq!(notes(&file), ["waits", "told"], "way {way}");
+    }
+    assert_eq!(pids(client), before, "no worker was replaced");
 }

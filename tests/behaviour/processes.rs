@@ -22,6 +22,35 @@ fn gate(file: String, x: i64) -> i64 {
 }
 
 #[test]
+fn a_task_that_a_worker_has_waits_for_more_urgent_ones() {
+    fn begun_gate(file: String, open: String) {
+        note(&file, "begun");
+        wait_for_file(&open);
+    }
+    fn run(file: String, x: i64) {
+        note(&file, x);
+    }
+    let _clean = Clean::start();
+    for client in [Client::threads(1), processes(1, 1)] {
+        let dir = directory();
+        let (file, open) = (path(&dir, "order"), path(&dir, "gate"));
+        let blocker = client.submit(&delayed(begun_gate).call(&*file, &*open)).unwrap();
+        until("it runs", || !notes(&file).is_empty());
+        let submit = |priority: i64| {
+            let call = delayed(run).priority(priority as i32).call(&*file, priority);
+            client.submit(&call).unwrap()
+        };
+        let futures: Vec<_> = [0, 2, -1, 1, 3].into_iter().map(submit).collect();
+        // The first one went to the worker at once; the fourth one finds no room there.
+        until("it is taken back", || !client.explain(&futures[0]).unwrap().to_string().contains("is running"));
+        touch(&open);
+        client.gather(&futures).unwrap();
+        blocker.result().unwrap();
+        assert_eq!(notes(&file), ["begun", "3", "2", "1", "0", "-1"], "{:?}", client.mode());
+    }
+}
+
+#[test]
 fn high_priorities_run_first() {
     fn run(file: String, x: i64) {
         note(&file, x);
@@ -41,7 +70,7 @@ fn high_priorities_run_first() {
         client.gather(&futures).unwrap();
         assert_eq!(blocker.result().unwrap(), 1);
         let order: Vec<i64> = notes(&file).iter().map(|l| l.parse().unwrap()).collect();
-        // What a worker has been sent in advance it runs before it hears of what came later.
+        // A worker whose task has just ended may begin one before it hears of what came later.
         let within: Vec<i64> = order.iter().copied().filter(|x| [0, 5, -3].contains(x)).collect();
         assert_eq!(within, [5, 0, -3], "{order:?} with {client}");
         assert_eq!(order.len(), 6);

@@ -277,7 +277,7 @@ pub fn wakers(client: &Client) {
         assert!(drive(async { (&futures[0]).await }).unwrap());
         opened.join().unwrap();
         let opened = open("b");
-        drive(client.wait_async(&futures, swath::client::WaitFor::All));
+        drive(client.wait_async(&futures, swath::client::WaitFor::All)).unwrap();
         opened.join().unwrap();
         let mut completed = client.as_completed(futures.clone());
         while drive(completed.next_async()).is_some() {}

@@ -32,8 +32,8 @@ async fn everything(client: &Client) {
     assert_eq!((&future).await.unwrap(), 2);
     assert_eq!(future.await.unwrap(), 2);
     let futures = client.map(|x: i64| x * x, 0..20_i64).unwrap();
-    client.wait_async(&futures, WaitFor::Any).await;
-    client.wait_async(&futures, WaitFor::All).await;
+    client.wait_async(&futures, WaitFor::Any).await.unwrap();
+    client.wait_async(&futures, WaitFor::All).await.unwrap();
     assert_eq!(client.gather_async(&futures).await.unwrap(), (0..20).map(|x| x * x).collect::<Vec<_>>());
     client.explain_async(&futures[0]).await.unwrap();
     let (mut completed, mut sum) = (client.as_completed(futures), 0);

@@ -4,6 +4,7 @@
 use super::job::PoolJob;
 use super::{NoThread, PoolThread, Queue, ThreadPool};
 use crate::submission::calls::forget_tasks;
+use crate::task::wait::TaskWaits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -43,26 +44,28 @@ impl Running {
 }
 
 impl ThreadPool {
-    /// Tasks of a job have been marked as not wanted: those that run hold up nobody from now on, and wait for nothing more.
+    /// Tasks of a job have been marked as not wanted: those that run hold up nobody from now on, and those that wait are told.
     pub(super) fn make_way(&self, job: &PoolJob) {
         let Some(pool) = self.this.upgrade() else { return };
         let mut queue = self.queue.lock();
         let (there, others): (Vec<_>, Vec<_>) =
             queue.threads.iter().partition(|thread| thread.running.cancelled.load(Ordering::Relaxed));
-        let runs =
-            |thread: &&&Arc<PoolThread>| thread.running.of(job.submission.number).is_some_and(|id| job.skipped(id));
+        let runs = |thread: &PoolThread| thread.running.of(job.submission.number).is_some_and(|id| job.skipped(id));
         let spare = MOST_SPARE.saturating_sub(there.len());
         let running: Vec<Arc<PoolThread>> =
-            others.iter().filter(runs).take(spare).map(|thread| Arc::clone(thread)).collect();
+            others.iter().filter(|thread| runs(thread)).take(spare).map(|thread| Arc::clone(thread)).collect();
         let mut refused = Vec::new();
         for thread in running {
             thread.running.cancelled.store(true, Ordering::Relaxed);
             refused.extend(pool.leave_place(&thread, &mut queue));
         }
+        let waiting: Vec<Arc<TaskWaits>> =
+            queue.threads.iter().filter(|thread| runs(thread)).map(|thread| Arc::clone(&thread.waits)).collect();
         drop(queue);
         refused.iter().for_each(NoThread::log);
         let number = job.submission.number;
         forget_tasks(self, |task| task.job.number == number && job.skipped(task.index));
+        waiting.iter().for_each(|waits| waits.wake());
     }
 
     /// A task that is not wanted has ended.

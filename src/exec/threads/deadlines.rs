@@ -97,6 +97,7 @@ impl ThreadPool {
                 refused.log();
             }
             self.give_up(&attempt);
+            attempt.thread.waits.wake();
             drop(attempt);
             running = self.deadlines.running.lock();
         }

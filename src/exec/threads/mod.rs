@@ -41,7 +41,7 @@ use crate::exec::Checks;
 use crate::exec::attempt::{result_of, results_of_parts};
 use crate::exec::budget::Budget;
 use crate::exec::coordination::LocalCoordination;
-use crate::fairness::{LAST, Program};
+use crate::fairness::{Program, Rank};
 use crate::graph::dag::row;
 use crate::graph::{Dag, Graph};
 use crate::host::report;
@@ -58,6 +58,7 @@ use crate::submission::kept::KeptResults;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::context;
+use crate::task::wait::TaskWaits;
 
 use deadlines::Deadlines;
 use job::{PoolJob, TaskCell};
@@ -81,10 +82,12 @@ struct PoolThread {
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
     /// How many of these are that its task waits for others.
-    waits: AtomicU32,
+    waiting: AtomicU32,
     /// Whether its task is of a task. Changed under the queue's lock, too.
     nested: AtomicBool,
     running: cancelled::Running,
+    /// Those of the task that it runs.
+    waits: Arc<TaskWaits>,
 }
 
 /// The system gives the pool no more threads.
@@ -153,7 +156,7 @@ impl ThreadPool {
             threads: threads.clamp(1, MOST_POOL_THREADS),
             queue: Mutex::new(Queue { tally: Tally::new(checks.resources.clone()), ..Queue::default() }),
             work: Condvar::new(),
-            first: AtomicI64::new(LAST),
+            first: AtomicI64::new(Rank::MAX),
             closed: AtomicBool::new(false),
             origin: Origin::here(),
             callbacks: Arc::default(),
@@ -188,9 +191,10 @@ impl ThreadPool {
                 number,
                 runs,
                 away: AtomicU32::new(0),
-                waits: AtomicU32::new(0),
+                waiting: AtomicU32::new(0),
                 nested: AtomicBool::new(false),
                 running: cancelled::Running::default(),
+                waits: Arc::default(),
             });
             queue.threads.push(Arc::clone(&thread));
             thread
@@ -260,7 +264,7 @@ impl ThreadPool {
                     let began = Instant::now();
                     let mut n = 0;
                     // All are of one priority.
-                    let rank = ids.first().map_or(LAST, |id| job.place(job.priority(*id)).rank());
+                    let rank = ids.first().map_or(Rank::MAX, |id| job.place(job.priority(*id)).rank());
                     let mut left = ids.into_iter();
                     while let Some(id) = left.next() {
                         self.run_chain(&job, id, &thread, &scope, &mut time);

@@ -159,7 +159,7 @@ impl ThreadPool {
     /// A task begins to wait for others; another thread runs in the place of its own.
     pub(super) fn begin_wait(self: &Arc<Self>, thread: &PoolThread, has: &Resources) -> Option<NoThread> {
         let mut queue = self.queue.lock();
-        if thread.waits.fetch_add(1, Ordering::Relaxed) == 0 && !has.is_empty() {
+        if thread.waiting.fetch_add(1, Ordering::Relaxed) == 0 && !has.is_empty() {
             queue.tally.waiting = queue.tally.waiting.plus(has);
         }
         self.leave_place(thread, &mut queue)
@@ -168,7 +168,7 @@ impl ThreadPool {
     /// It goes on.
     pub(super) fn end_wait(&self, thread: &PoolThread, had: &Resources) {
         let mut queue = self.queue.lock();
-        if thread.waits.fetch_sub(1, Ordering::Relaxed) == 1 && !had.is_empty() {
+        if thread.waiting.fetch_sub(1, Ordering::Relaxed) == 1 && !had.is_empty() {
             queue.tally.waiting = queue.tally.waiting.minus(had);
         }
         Self::take_place(thread, &mut queue);

@@ -7,6 +7,7 @@ use crate::resources::Resources;
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
+use crate::task::wait::TaskWaits;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -51,6 +52,10 @@ impl TaskScope for ThreadScope {
     fn task(&self) -> Option<TaskId> {
         let number = self.task.borrow().as_ref()?.submission.number;
         Some(TaskId { job: JobId { session: SessionId::CLIENT, number }, index: self.id.get() })
+    }
+
+    fn waits(&self) -> Option<Arc<TaskWaits>> {
+        Some(Arc::clone(&self.thread.waits))
     }
 
     fn priority(&self) -> i32 {

@@ -99,7 +99,8 @@ impl Sim {
         }
         // Without bad luck, a value is there exactly where a serial evaluation has one.
         let unlucky = |(id, n): (&TaskId, &usize)| self.kind(*id) != GUILTY && *n >= self.allowed_deaths.min(2);
-        let bad_luck = self.deaths.iter().chain(&self.shared_deaths).any(unlucky);
+        let for_memory = self.memory_deaths.values().any(|&(deaths, alone)| alone && deaths >= 2);
+        let bad_luck = for_memory || self.deaths.iter().chain(&self.shared_deaths).any(unlucky);
         if self.cancelled.is_empty() && !self.was_small && !bad_luck {
             let mut bad = FxHashSet::default();
             for (number, spec) in &self.specs {
@@ -116,7 +117,11 @@ impl Sim {
                     Some(Delivery { result: Err(failure), .. })
                         if failure.cause.to_string() == encode_failed().to_string() => {}
                     heard => {
-                        assert_eq!(matches!(heard, Some(Delivery { result: Err(_), .. })), bad.contains(id), "{id}")
+                        assert_eq!(
+                            matches!(heard, Some(Delivery { result: Err(_), .. })),
+                            bad.contains(id),
+                            "{id}: {heard:?}"
+                        )
                     }
                 }
             }

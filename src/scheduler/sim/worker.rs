@@ -211,7 +211,8 @@ impl Sim {
                 w.bounce_followers(&back);
             }
             Command::Retire { worker } => {
-                assert!(w.queue.is_empty() && w.running.is_empty(), "retired while it works");
+                let running: Vec<_> = w.running.iter().map(|r| (r.task.id, r.cancelled, r.waits)).collect();
+                assert!(w.queue.is_empty() && running.is_empty(), "retired while it works: {running:?}, {:?}", w.queue);
                 self.lose(worker, Loss::Retired);
             }
             Command::Kill { .. } | Command::Deliver { .. } => unreachable!(),
