@@ -32,6 +32,7 @@ mod placement;
 mod prepared;
 mod queries;
 mod ready;
+mod retraction;
 mod sessions;
 mod shared;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod tests;
 mod transitions;
 #[cfg(test)]
 mod validate;
+mod values;
 mod worker;
 
 pub(crate) use drive::drive_noops;

@@ -1,9 +1,10 @@
 //! A job made ready to be taken in: checked completely, since it may come from a buggy or hostile program, and indexed. That
 //! takes time in proportion to its tasks, and needs nothing of the scheduler, so another thread may do it.
 
-use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, TaskValues, flag};
+use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, flag};
 use super::ready::{Isolation, Lane, Rule};
 use super::submit::SubmitError;
+use super::values::TaskValues;
 use crate::fairness::{Attained, Program};
 use crate::ids::JobId;
 use crate::job::{EXTERNAL, JobSpec, WireOptions};

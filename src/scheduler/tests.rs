@@ -265,7 +265,7 @@ impl Rig {
 fn hot_structs_stay_small() {
     assert_eq!(size_of::<State>(), 8);
     assert_eq!(size_of::<Task>(), 16);
-    assert!(size_of::<super::job::TaskValue>() <= 88);
+    assert!(size_of::<super::values::TaskValue>() <= 88);
     assert!(size_of::<RunTask>() <= 88);
 }
 

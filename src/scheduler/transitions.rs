@@ -1,6 +1,7 @@
 //! The transitions of a task: started, ready, done, failed, no longer needed; and what each means for its neighbours.
 
-use super::job::{ExternalInput, State, TaskRef, TaskValue, flag};
+use super::job::{ExternalInput, State, TaskRef, flag};
+use super::values::TaskValue;
 use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
 use crate::error::Cause;
