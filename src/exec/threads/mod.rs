@@ -24,6 +24,7 @@
 
 mod cancelled;
 mod deadlines;
+mod held;
 mod job;
 mod queue;
 mod scope;
@@ -33,7 +34,7 @@ mod time;
 
 use crate::error::{Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
-use crate::exec::attempt::{result_of, results_of_parts};
+use crate::exec::attempt::results_of_parts;
 use crate::exec::budget::Budget;
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::exec::{Checks, on_machine, scattered};
@@ -111,6 +112,7 @@ pub(crate) struct ThreadPool {
     done: AtomicU64,
     failed: AtomicU64,
     total: AtomicU64,
+    awaiting: held::Awaiting,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
     /// Whether values are encoded and decoded again, as between processes.
@@ -152,6 +154,7 @@ impl ThreadPool {
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            awaiting: held::Awaiting::default(),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
@@ -493,22 +496,9 @@ impl ThreadPool {
             self.wake(&queue);
         }
         for (id, handle) in held {
-            self.await_held(&job, id, handle);
+            self.await_held(&job, id, &handle);
         }
         job
-    }
-
-    /// Finishes a task that stands for a result of an earlier graph as soon as that is done.
-    fn await_held(self: &Arc<Self>, job: &Arc<PoolJob>, id: u32, handle: ResultHandle) {
-        let (pool, job) = (Arc::downgrade(self), Arc::clone(job));
-        let (submission, index) = (Arc::clone(&handle.submission), handle.index);
-        let done = Box::new(move || {
-            let Some(pool) = pool.upgrade() else { return };
-            if let Some(next) = pool.finish(&job, id, result_of(&handle)) {
-                pool.push(&job, [next]);
-            }
-        });
-        submission.when_done(index, Waiter::Call(done));
     }
 }
 
@@ -560,6 +550,7 @@ impl Backend for ThreadPool {
         if let Some(job) = job {
             job.drop_outputs(indices);
             self.make_way(&job);
+            self.finish_unneeded(&job);
         }
         submission.forget_calls(indices);
     }
@@ -578,6 +569,7 @@ impl Backend for ThreadPool {
         if let Some(job) = job {
             job.drop_outputs(indices);
             self.make_way(&job);
+            self.finish_unneeded(&job);
         }
     }
 
