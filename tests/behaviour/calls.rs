@@ -493,7 +493,8 @@ pub fn what_is_given_up_lets_go_of_earlier_results(client: &Client) {
         told
     }
     let dir = directory();
-    let given_up: [(&str, fn(&Client, &Delayed<bool>) -> Result<()>); 3] = [
+    type GiveUp = fn(&Client, &Delayed<bool>) -> Result<()>;
+    let given_up: [(&str, GiveUp); 3] = [
         ("alone", |client, kept| client.compute_timeout(kept, Duration::from_millis(20)).map(drop)),
         ("twice", |client, kept| client.compute_timeout((kept, kept), Duration::from_millis(20)).map(drop)),
         ("used", |client, kept| {
