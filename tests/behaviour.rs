@@ -111,7 +111,7 @@ macro_rules! suite {
                 it_is_told_how_many_graphs_are_before_one;
             operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
                 methods;
-            calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
+            calls: what_is_given_up_lets_go_of_earlier_results loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
                 submitted_and_gathered mapped scattered_and_broadcast as_completed_gives_all wait_for_all_and_any
                 time_limits_of_waits a_time_limit_for_a_whole_graph the_longest_time_limits cancelling what_is_detached_runs_to_its_end retrying explaining_and_progress futures_in_later_graphs
                 foreign_and_closed_clients what_another_client_does_with_a_future_is_done_at_its_own describing task_context status_and_debug cancelling_before_others_use_it
@@ -150,7 +150,7 @@ macro_rules! suite {
                 the_failure_is_waited_for a_call_follows_a_future callbacks_are_called_once_each
                 a_callback_that_panics_harms_nobody a_callback_may_wait_and_submit callbacks_of_a_tasks_futures;
             faults: failed a_missing_file panics timed_out cancelled died shut_down;
-            nested: a_task_that_waits_is_told_that_it_is_cancelled fibonacci deep_waiting waiting_in_async_code errors_of_inner_tasks handles_inside_tasks context_is_restored
+            nested: tasks_of_tasks_have_keys_of_their_own a_task_that_waits_is_told_that_it_is_cancelled fibonacci deep_waiting waiting_in_async_code errors_of_inner_tasks handles_inside_tasks context_is_restored
                 inner_tasks_of_many wide_inner_graphs shutting_down_inside_a_task;
             large: long_chain wide_graph wide_and_deep large_values buffers buffers_in_structures
                 buffers_of_another_client buffers_are_read_in_place memory_is_released;
@@ -209,7 +209,7 @@ mod threads_that_encode {
             nested_lists arrays tuples options maps text collected empty_inputs;
         operators: arithmetic plain_arithmetic bits_and_comparisons scalars_on_both_sides sums_and_products indexing unpacking
             methods;
-        calls: loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
+        calls: what_is_given_up_lets_go_of_earlier_results loops_and_conditions course_patterns diamonds_and_trees compute_many_at_once persisted_values
             submitted_and_gathered mapped scattered_and_broadcast;
         sharing: shared_parts_run_once pure_calls_run_once moved_and_cloned_values;
         chains: long_chains_of_futures long_chains_of_persisted_results;

@@ -2,6 +2,7 @@
 
 use super::held::Held;
 use super::options::Options;
+use crate::ids::SessionId;
 use crate::task::Value;
 use crate::task::call::guarded_serde;
 use crate::task::codec::Codec;
@@ -321,8 +322,14 @@ pub(crate) fn serial_hash(function: &'static Record) -> u128 {
 
 /// Takes the next `n` serial numbers; gives the first of them.
 pub(super) fn serials(n: u64) -> u64 {
-    static SERIAL: AtomicU64 = AtomicU64::new(1);
     SERIAL.fetch_add(n, Ordering::Relaxed)
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// In a worker process: the keys of what its tasks submit are not those of the program, nor of another worker.
+pub(crate) fn number_for(tasks: SessionId) {
+    SERIAL.store(u64::from(tasks.0) << 32, Ordering::Relaxed);
 }
 
 /// The hash of the call with that serial number.

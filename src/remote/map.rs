@@ -103,8 +103,9 @@ impl Remote {
         let again = self.submit(dag, Want::Values)?;
         if submission.reopen(index) {
             let again = ResultHandle::new(&again, 0);
-            task_map.set_replacement(index, again.clone());
-            forward(again, Arc::downgrade(submission), index);
+            let from = Arc::downgrade(&again.submission);
+            task_map.set_replacement(index, again);
+            forward(&from, 0, Arc::downgrade(submission), index);
         }
         Ok(())
     }

@@ -409,14 +409,15 @@ impl Remote {
     }
 }
 
-/// Hands the result of an earlier output on to an output of a later submission.
-pub(crate) fn forward(from: ResultHandle, to: Weak<Submission>, index: u32) {
-    let Some(submission) = to.upgrade() else { return };
+/// Hands the result of an earlier output on to an output of a later submission, which has a handle of it. With that goes the
+/// claim to the result, if nobody else has one.
+pub(crate) fn forward(from: &Weak<Submission>, output: u32, to: Weak<Submission>, index: u32) {
+    let (Some(earlier), Some(submission)) = (from.upgrade(), to.upgrade()) else { return };
     let again = || {
-        let from = from.clone();
-        Waiter::Call(Box::new(move || forward(from, to, index)))
+        let from = Weak::clone(from);
+        Waiter::Call(Box::new(move || forward(&from, output, to, index)))
     };
-    if let Some(here) = from.submission.poll_here(from.index, again) {
+    if let Some(here) = earlier.poll_here(output, again) {
         let new = match here {
             Ok(super::submission::handle::LocalValue::Value(value)) => ResultState::Value(value),
             Ok(super::submission::handle::LocalValue::Payload(payload)) => ResultState::Payload(payload),
@@ -484,7 +485,9 @@ impl Backend for Remote {
         submission.set_task_map(TaskMap::whole(self.job(number), rows, aliases));
         let entry = SubmissionEntry::new(&submission, spec.outputs.len() as u32);
         self.send(number, entry, spec)?;
-        forwarded.into_iter().for_each(|(index, from)| forward(from, Arc::downgrade(&submission), index));
+        for (index, from) in forwarded {
+            forward(&Arc::downgrade(&from.submission), from.index, Arc::downgrade(&submission), index);
+        }
         Ok(submission)
     }
 

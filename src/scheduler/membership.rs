@@ -211,7 +211,8 @@ impl Scheduler {
         let Some(index) = self.workers.find(worker) else { return };
         let w = &mut self.workers[index];
         let roams = w.retraction.take() == Some(Retraction::ToMove);
-        w.futile = tasks.is_empty();
+        // What was asked back to wait may have been all that runs, which says nothing of what could move.
+        w.futile = tasks.is_empty() && (roams || w.futile);
         for &id in tasks {
             let found = self.jobs.find_task(id).map(|r| (r, self.jobs[r.job].state(r.index)));
             match found {

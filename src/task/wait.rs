@@ -23,16 +23,17 @@ pub(crate) struct TaskWaits(Mutex<Sleepers>);
 #[derive(Default)]
 struct Sleepers {
     next: u64,
-    wakers: Vec<(u64, Owned<Waker>)>,
+    wakers: Vec<(u64, Arc<Owned<Waker>>)>,
 }
 
 impl TaskWaits {
-    /// Has all that wait look whether their task is wanted.
+    /// Has all that wait look whether their task is wanted. They stay: the thread may have begun another task since its last
+    /// one was cancelled, and that waits on.
     pub(crate) fn wake(&self) {
+        let wakers: Vec<Arc<Owned<Waker>>> = self.0.lock().wakers.iter().map(|(_, waker)| Arc::clone(waker)).collect();
         // Users' code: not under the lock.
-        let wakers = std::mem::take(&mut self.0.lock().wakers);
-        for (_, waker) in wakers {
-            tolerated("a waker panicked", || waker.into_inner().wake());
+        for waker in wakers {
+            tolerated("a waker panicked", || waker.wake_by_ref());
         }
     }
 
@@ -40,7 +41,7 @@ impl TaskWaits {
         let mut sleepers = self.0.lock();
         sleepers.next += 1;
         let number = sleepers.next;
-        sleepers.wakers.push((number, Owned::new(waker)));
+        sleepers.wakers.push((number, Arc::new(Owned::new(waker))));
         number
     }
 
@@ -162,4 +163,32 @@ pub(crate) fn poll_waiting<T>(
 pub(crate) async fn waiting<F: Future>(future: F) -> Result<F::Output, NotWanted> {
     let mut future = pin!(future);
     poll_waiting(|cx| future.as_mut().poll(cx)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_is_woken_for_the_task_before_is_woken_for_its_own() {
+        let (waits, woken) = (TaskWaits::default(), Arc::new(Woken::default()));
+        let number = waits.add(Waker::from(Arc::clone(&woken)));
+        waits.wake();
+        waits.wake();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+        waits.remove(number);
+        waits.wake();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2, "it waits no more");
+    }
 }

@@ -163,6 +163,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
     pool.joins(supervisor.attachments());
     crate::ipc::segment::install(pool.clone());
     clock::use_counter(welcome.counter);
+    crate::graph::node::number_for(welcome.session);
     page.beat(monotonic_ms());
     capture::install_logger(&welcome.name, &page);
     let threads = welcome.threads;

@@ -1,6 +1,8 @@
 //! What a client can be asked for.
 
-use crate::common::{LONG, block_on, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file};
+use crate::common::{
+    LONG, block_on, comes_true, directory, is_sync, note, notes, path, processes, touch, until, wait_for_file,
+};
 use std::slice::from_ref;
 use std::time::Duration;
 use swath::client::{ComputeOptions, Status, WaitFor};
@@ -505,4 +507,36 @@ pub fn a_mix_of_ready_and_failed(client: &Client) {
     assert_eq!(delayed(add).call(&good, &good).compute(client).unwrap(), 2);
     let persisted = (bad.delayed() + 1).persist(client).unwrap();
     assert_eq!((persisted + 1).compute(client).unwrap_err().task().unwrap().key(), bad.key());
+}
+
+/// A graph that is nothing but a result that is on its way keeps that no longer than somebody waits for it.
+pub fn what_is_given_up_lets_go_of_earlier_results(client: &Client) {
+    if client.mode() == Mode::Sync {
+        return;
+    }
+    fn until_cancelled(file: String) -> bool {
+        note(&file, "runs");
+        let told = comes_true(LONG, swath::cancelled);
+        note(&file, told);
+        told
+    }
+    let dir = directory();
+    type GiveUp = fn(&Client, &Delayed<bool>) -> Result<()>;
+    let given_up: [(&str, GiveUp); 3] = [
+        ("alone", |client, kept| client.compute_timeout(kept, Duration::from_millis(20)).map(drop)),
+        ("twice", |client, kept| client.compute_timeout((kept, kept), Duration::from_millis(20)).map(drop)),
+        ("used", |client, kept| {
+            let used = kept.map(|told: bool| !told);
+            client.compute_timeout(&used, Duration::from_millis(20)).map(drop)
+        }),
+    ];
+    for (name, give_up) in given_up {
+        let file = path(&dir, name);
+        let kept = client.persist(&delayed(until_cancelled).call(&*file)).unwrap();
+        until("it runs", || !notes(&file).is_empty());
+        assert!(matches!(give_up(client, &kept), Err(Error::Timeout { .. })), "{name}");
+        drop(kept);
+        until("it is told that nobody wants it", || notes(&file).len() > 1);
+        assert_eq!(notes(&file), ["runs", "true"], "{name}");
+    }
 }

@@ -205,3 +205,20 @@ pub fn a_task_that_waits_is_told_that_it_is_cancelled(client: &Client) {
     }
     assert_eq!(pids(client), before, "no worker was replaced");
 }
+
+/// Logs are asked for by keys, and a task prints what it prints whoever has submitted it.
+pub fn tasks_of_tasks_have_keys_of_their_own(client: &Client) {
+    fn own_key(_: u64) -> String {
+        swath::task::current_task().unwrap().key
+    }
+    fn keys(n: u64) -> Vec<String> {
+        let client = current_client().unwrap();
+        client.gather(&client.map(own_key, 0..n).unwrap()).unwrap()
+    }
+    let mut all: Vec<String> = (0..3).flat_map(|_| client.compute(&delayed(keys).call(5)).unwrap()).collect();
+    all.extend(client.gather(&client.map(own_key, 0..20_u64).unwrap()).unwrap());
+    let n = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), n, "{all:?}");
+}

@@ -67,6 +67,7 @@ impl Backend for ThreadPool {
         if let Some(job) = job {
             job.drop_outputs(indices);
             self.make_way(&job);
+            self.finish_unneeded(&job);
         }
         submission.forget_calls(indices);
     }
@@ -85,6 +86,7 @@ impl Backend for ThreadPool {
         if let Some(job) = job {
             job.drop_outputs(indices);
             self.make_way(&job);
+            self.finish_unneeded(&job);
         }
     }
 

@@ -28,6 +28,7 @@ mod backend;
 mod cancelled;
 mod deadlines;
 mod explain;
+mod held;
 mod job;
 mod queue;
 mod resources;
@@ -38,7 +39,7 @@ mod time;
 
 use crate::error::{Error, Result, TaskError};
 use crate::exec::Checks;
-use crate::exec::attempt::{result_of, results_of_parts};
+use crate::exec::attempt::results_of_parts;
 use crate::exec::budget::Budget;
 use crate::exec::coordination::LocalCoordination;
 use crate::fairness::{Program, Rank};
@@ -53,7 +54,7 @@ use crate::resources::Resources;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
-use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
+use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled, closed};
 use crate::submission::kept::KeptResults;
 use crate::task::Value;
 use crate::task::building::Building;
@@ -119,6 +120,7 @@ pub(crate) struct ThreadPool {
     done: AtomicU64,
     failed: AtomicU64,
     total: AtomicU64,
+    awaiting: held::Awaiting,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
     /// Whether values are encoded and decoded again, as between processes.
@@ -164,6 +166,7 @@ impl ThreadPool {
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            awaiting: held::Awaiting::default(),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
@@ -522,22 +525,9 @@ impl ThreadPool {
             self.wake(&queue);
         }
         for (id, handle) in held {
-            self.await_held(&job, id, handle);
+            self.await_held(&job, id, &handle);
         }
         job
-    }
-
-    /// Finishes a task that stands for a result of an earlier graph as soon as that is done.
-    fn await_held(self: &Arc<Self>, job: &Arc<PoolJob>, id: u32, handle: ResultHandle) {
-        let (pool, job) = (Arc::downgrade(self), Arc::clone(job));
-        let (submission, index) = (Arc::clone(&handle.submission), handle.index);
-        let done = Box::new(move || {
-            let Some(pool) = pool.upgrade() else { return };
-            if let Some(next) = pool.finish(&job, id, result_of(&handle)) {
-                pool.push(&job, [next]);
-            }
-        });
-        submission.when_done(index, Waiter::Call(done));
     }
 }
 

@@ -10,6 +10,10 @@ fn batch(tasks: u32) -> JobSpec {
     graph(&vec![&[][..]; tasks as usize], &(0..tasks).collect::<Vec<_>>())
 }
 
+fn with_priority(spec: JobSpec, priority: i32) -> JobSpec {
+    JobSpec { priority, ..spec }
+}
+
 /// Workers of one thread each, with the queues that they have.
 struct Fleet {
     rig: Rig,
@@ -146,6 +150,41 @@ fn what_is_less_urgent_is_asked_back_for_what_finds_no_room() {
 }
 
 #[test]
+fn a_worker_that_has_nothing_to_give_back_to_wait_gives_back_what_another_one_can_run() {
+    fn asked(rig: &Rig) -> Vec<(WorkerId, Vec<TaskId>)> {
+        let commands = rig.commands.iter().filter_map(|command| match command {
+            Command::Retract { worker, tasks } => Some((*worker, tasks.clone())),
+            _ => None,
+        });
+        commands.collect()
+    }
+    let mut rig = Rig::new(2, 1);
+    let end_first = |rig: &mut Rig, worker: u32| {
+        let run = rig.runs.get_mut(&worker).filter(|runs| !runs.is_empty()).map(|runs| runs.remove(0));
+        run.is_some_and(|run| {
+            rig.end_run(worker, &run, 50, Outcome::Value(Payload::inline(&[0])));
+            true
+        })
+    };
+    // How long they take is known.
+    rig.submit(0, batch(20));
+    while end_first(&mut rig, 0) || end_first(&mut rig, 1) {}
+    rig.submit(1, batch(2));
+    rig.submit(2, with_priority(batch(400), 5));
+    for (worker, tasks) in asked(&rig) {
+        assert!(tasks.iter().all(|id| id.job.number == 1), "they run: {tasks:?}");
+        rig.s.retracted(worker, &[]);
+        rig.step();
+    }
+    // One of the two goes on for longer.
+    let gives_back =
+        |rig: &Rig| asked(rig).iter().any(|(worker, tasks)| worker.0 == 0 && tasks.iter().any(|id| id.job.number == 2));
+    while !gives_back(&rig) {
+        assert!(end_first(&mut rig, 1), "one worker has nothing to do, and the other one has a queue");
+    }
+}
+
+#[test]
 fn priority_is_strict_whatever_a_task_asks_for() {
     let timed = |priority| WireOptions { priority, timeout_ms: Some(9000), ..WireOptions::default() };
     let on_worker = |priority| WireOptions { priority, worker: Some("w0".into()), ..WireOptions::default() };
@@ -225,7 +264,7 @@ fn a_graph_has_the_priority_that_it_was_given() {
     let mut fleet = Fleet::new(1);
     fleet.submit(0, batch(3));
     fleet.submit(1, batch(2));
-    fleet.submit(2, JobSpec { priority: 1, ..batch(2) });
+    fleet.submit(2, with_priority(batch(2), 1));
     let ended = numbers(&fleet.work(7, 5000));
     assert_eq!(ended[..3], [0, 2, 2], "one was running");
 }
