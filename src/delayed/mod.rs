@@ -179,9 +179,9 @@ impl<F, S> DelayedFn<F, S> {
     /// number of tasks may ask for, the sum of what the tasks of a program take is never more than there is. A task that was
     /// cancelled keeps what it took until it has ended. 0 is the same as to name none.
     ///
-    /// A task that waits for tasks of its own keeps what it took, too, so that nobody else takes it, and each of these, and of
-    /// theirs, may use it meanwhile, as it does not run: they take only what they ask for beyond that, and run where it is.
-    /// What they ask for beyond that may be taken by other tasks that wait in the same way, each for what the others have. As
+    /// A task that waits for tasks of its own keeps what it took, too, so that nobody else takes it. As it does not run, these,
+    /// and theirs, may use it meanwhile, together no more than it has, and what else is left; while it runs they may not.
+    /// What is left may have been taken by other tasks that wait in the same way, each for what the others have. As
     /// none of those runs, or would ever again, one of the tasks that are waited for is let in beside them, and when it has
     /// ended, or waits itself, the next. So the result is that of sync mode, in which tasks run one by one, and no program
     /// waits for ever. Where a waiting task uses a resource all the same (memory of a graphics card that it has filled), have

@@ -223,7 +223,7 @@ impl Scheduler {
             return Why::MemoryAsked { bytes: rule.memory };
         }
         if let Some(rule) = rule.filter(|rule| !rule.resources.is_empty())
-            && !open.iter().any(|w| w.has_room(rule))
+            && !open.iter().any(|w| self.has_room(w, rule))
         {
             return Why::ResourcesAsked { resources: rule.resources.to_string() };
         }

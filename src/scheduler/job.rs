@@ -183,13 +183,6 @@ pub(super) struct Deaths {
     pub(super) of_result: bool,
 }
 
-/// Resources of a worker that are taken already, by whoever waits for those that may use them.
-#[derive(Clone, Debug)]
-pub(super) struct Lent {
-    pub(super) worker: String,
-    pub(super) resources: Resources,
-}
-
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
@@ -221,8 +214,6 @@ pub(super) struct Job {
     pub(super) open: LazyMap<u32, u32>,
     /// The lanes of the tasks that are isolated.
     pub(super) isolated: LazyMap<u32, u32>,
-    /// What the task that submitted it has of resources, and lets its tasks use; what is nearest comes first.
-    pub(super) lent: Vec<Lent>,
     /// The workers that died under a task. Where there is an entry, it is under suspicion.
     pub(super) deaths: LazyMap<u32, Deaths>,
     pub(super) claims: u32,
@@ -401,18 +392,6 @@ impl Job {
             return 0;
         }
         self.lanes[self.lane_of(index) as usize].rule.as_ref().map_or(0, |r| r.memory)
-    }
-
-    /// The resources that a task on this worker has for those that it submits: its own, and what is lent to it.
-    pub(super) fn lends(&self, index: u32, worker: &str) -> Vec<Lent> {
-        let mut all = self.lent.clone();
-        let (_, own) = self.takes(index);
-        match all.iter_mut().find(|lent| lent.worker == worker) {
-            Some(there) => there.resources = there.resources.plus(&own),
-            None if own.is_empty() => {}
-            None => all.insert(0, Lent { worker: worker.to_string(), resources: own }),
-        }
-        all
     }
 
     /// What a run of a task takes of its worker: memory and resources.

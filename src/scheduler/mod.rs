@@ -33,6 +33,7 @@ mod prepared;
 mod queries;
 mod ready;
 mod retraction;
+mod room;
 mod sessions;
 mod shared;
 #[cfg(test)]

@@ -22,9 +22,6 @@ pub(super) type Heads = BinaryHeap<Reverse<(u32, u32)>>;
 /// for may be done, and the word of that be on its way.
 const STUCK: Duration = Duration::from_millis(20);
 
-/// So long all that have a resource wait for tasks none of which runs, until one of these is let in that needs it: as above.
-const HELD_UP: Duration = Duration::from_millis(20);
-
 /// Most tasks without inputs that go to one worker in a row.
 const MAX_BATCH: u32 = 512;
 /// A transfer costs this many nanoseconds, besides what its bytes do.
@@ -119,50 +116,10 @@ impl Scheduler {
         Some(self.stuck_since? + STUCK)
     }
 
-    /// When a task is let in beside those that have the resources it needs.
-    fn held_up_until(&self) -> Option<Duration> {
-        Some(self.held_up_since? + HELD_UP)
-    }
-
     /// When what has found no room is looked at again, though nothing has ended.
     pub(super) fn retried_at(&self) -> Option<Duration> {
         let times = self.stuck_at().into_iter().chain(self.held_up_until());
         times.filter(|at| *at > self.now).min()
-    }
-
-    fn was_held_up(&self) -> bool {
-        self.held_up_until().is_some_and(|at| at <= self.now)
-    }
-
-    /// Whether a worker lacks resources for a nested task, and nothing that runs would give them back: those that have them
-    /// there wait for tasks of their own, and of these none runs in any worker.
-    fn is_held_up(&self, worker: WorkerIndex, rule: &Rule) -> bool {
-        let w = &self.workers[worker];
-        if !rule.nested || rule.resources.is_empty() || w.waiters.is_empty() || !w.has_memory(rule) {
-            return false;
-        }
-        let short = w.lacks(&rule.resources);
-        let is_holder = |r: TaskRef| !self.jobs[r.job].takes(r.index).1.min(&short).is_empty();
-        let waits = |w: &Worker, r: TaskRef| w.waiters.contains(&self.jobs[r.job].task_id(r.index));
-        let is_for_holder = |r: TaskRef| {
-            let mut task = r;
-            while let Some(parent) = self.jobs[task.job].spec.parent
-                && let Some(job) = self.jobs.get(parent.job)
-            {
-                task = TaskRef { job, index: parent.index };
-                let at = self.jobs[job].state(parent.index);
-                if matches!(at, State::Assigned { worker: at, .. } if at == worker) && is_holder(task) {
-                    return true;
-                }
-            }
-            false
-        };
-        w.flight.iter().all(|r| !is_holder(r) || waits(w, r))
-            && w.zombies.iter().all(|zombie| zombie.resources.min(&short).is_empty())
-            && self.workers.iter().all(|w| {
-                let mut under_way = w.flight.iter().chain(w.incoming.iter().copied());
-                under_way.all(|r| waits(w, r) || !is_for_holder(r))
-            })
     }
 
     fn is_stuck(&self) -> bool {
@@ -296,7 +253,7 @@ impl Scheduler {
         let leaves = self.leaves(r);
         if stretch.left == 0
             || (stretch.lane, stretch.leaves) != (lane, leaves)
-            || rule.is_some_and(|rule| !self.workers[stretch.worker].has_room(rule))
+            || rule.is_some_and(|rule| !self.has_room(&self.workers[stretch.worker], rule))
         {
             let (worker, left) = self.next_stretch(rule, (job.estimate, rank), leaves, accepting)?;
             *stretch = Stretch { worker, left, lane, leaves };
@@ -348,7 +305,7 @@ impl Scheduler {
     pub(super) fn usable(&self, worker: WorkerIndex, rule: Option<&Rule>) -> Option<&Worker> {
         let w = self.workers.get(worker)?;
         let let_in = |rule: &Rule| self.others_had_their_turn && self.was_held_up() && self.is_held_up(worker, rule);
-        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && (w.has_room(rule) || let_in(rule)));
+        let allowed = rule.is_none_or(|rule| rule.allows(&w.spec) && (self.has_room(w, rule) || let_in(rule)));
         let isolation = rule.map_or(Isolation::None, |rule| rule.isolation);
         let company = match isolation {
             _ if self.exclusive => false,
@@ -430,23 +387,6 @@ impl Scheduler {
             }
         }
         best.map(|(_, worker)| worker)
-    }
-
-    /// Keeps the memory and the resources of one worker for a task that waits for them: lanes that come later cannot starve
-    /// it.
-    fn reserve(&mut self, rule: &Rule) {
-        if rule.memory == 0 && rule.resources.is_empty() {
-            return;
-        }
-        let candidates = self.workers.iter_mut().filter(|w| w.accepting() && rule.allows(&w.spec));
-        let lacking = |w: &Worker| w.lacks(&rule.resources).iter().map(|(_, amount)| amount).sum::<u64>();
-        let free = |w: &Worker| w.spec.memory_limit.unwrap_or(u64::MAX).saturating_sub(w.memory);
-        if let Some(w) = candidates.max_by_key(|w| (Reverse(lacking(w)), free(w))) {
-            w.reserved |= rule.memory > 0;
-            if lacking(w) > 0 {
-                w.awaited = w.awaited.max(&rule.resources);
-            }
-        }
     }
 
     /// Lets one worker run out of work, or all, for a task that no other is to run beside.

@@ -41,7 +41,6 @@ impl Prepared {
             tries: LazyMap::default(),
             open: LazyMap::default(),
             isolated: LazyMap::default(),
-            lent: Vec::new(),
             deaths: LazyMap::default(),
             claims: spec.outputs.len() as u32,
             refs: 0,
@@ -84,6 +83,10 @@ impl Job {
                         resources: options.resources.clone(),
                         timed: options.timeout_ms.is_some(),
                         isolation: Isolation::None,
+                        parent: match options.resources.is_empty() {
+                            false => spec.parent.filter(|_| self.program == Program::TASKS),
+                            true => None,
+                        },
                         nested: (options.memory.is_some() || !options.resources.is_empty())
                             && self.program == Program::TASKS,
                     };

@@ -3,6 +3,7 @@
 use super::job::Job;
 use super::worker::WorkerSpec;
 use crate::fairness::{Attained, Order, Place, Program};
+use crate::ids::TaskId;
 use crate::resources::Resources;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -46,6 +47,8 @@ pub(super) struct Rule {
     pub(super) memory: u64,
     /// What each takes of resources while it runs.
     pub(super) resources: Resources,
+    /// The task that has submitted tasks which take resources: while it waits, what it has is there for them.
+    pub(super) parent: Option<TaskId>,
     /// Such a task is sent to a free thread only, so that its time starts to run when it is sent.
     pub(super) timed: bool,
     pub(super) isolation: Isolation,

@@ -1,10 +1,8 @@
 //! Taking in a job that has been prepared.
 
 use super::Scheduler;
-use super::job::{Job, Lent, State, TaskRef, flag};
+use super::job::{Job, State, TaskRef, flag};
 use super::prepared::{Prepared, Start, check_more};
-use super::ready::Rule;
-use super::worker::Worker;
 use crate::ids::{JobId, TaskId};
 use crate::job::JobSpec;
 use std::sync::Arc;
@@ -27,20 +25,6 @@ pub(crate) enum SubmitError {
 fn place_in_line(id: JobId, number: u64) -> u64 {
     const MIDDLE: u64 = 1 << 62;
     if id.session.is_of_tasks() { MIDDLE - number } else { MIDDLE + number }
-}
-
-/// Has tasks use what is lent to them, on the worker where that is. `workers`: all there are.
-fn rule_beside<'a>(rule: &mut Arc<Rule>, lent: &[Lent], workers: impl Iterator<Item = &'a Worker>) {
-    if rule.resources.is_empty() || lent.is_empty() {
-        return;
-    }
-    let wanted: Vec<&Worker> = workers.filter(|w| w.stays() && rule.allows(&w.spec)).collect();
-    let helps = |lent: &&Lent| {
-        !lent.resources.min(&rule.resources).is_empty() && wanted.iter().any(|w| w.spec.name == lent.worker)
-    };
-    let Some(lent) = lent.iter().find(helps) else { return };
-    let (worker, resources) = (Some(lent.worker.clone()), rule.resources.minus(&lent.resources));
-    *rule = Arc::new(Rule { worker, resources, ..(**rule).clone() });
 }
 
 impl Scheduler {
@@ -70,16 +54,8 @@ impl Scheduler {
         let parent =
             job.spec.parent.filter(|_| id.session.is_of_tasks()).and_then(|parent| self.jobs.find_task(parent));
         let inherited = parent.map_or(0, |r| self.jobs[r.job].priority(r.index));
-        // A task that waits for others keeps what it takes, which is theirs to use meanwhile, and that of theirs.
-        job.lent = parent.map_or(Vec::new(), |r| match self.jobs[r.job].state(r.index) {
-            State::Assigned { worker, .. } => self.jobs[r.job].lends(r.index, &self.workers[worker].spec.name),
-            _ => Vec::new(),
-        });
         for lane in &mut job.lanes {
             lane.priority = lane.priority.saturating_add(inherited);
-            if let Some(rule) = &mut lane.rule {
-                rule_beside(rule, &job.lent, self.workers.iter());
-            }
             lane.infeasible =
                 lane.rule.as_ref().zip(self.fleet.as_ref()).and_then(|(rule, fleet)| rule.infeasible(fleet));
         }

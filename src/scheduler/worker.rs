@@ -495,22 +495,13 @@ impl Worker {
         rule.memory == 0 || self.spec.memory_limit.is_none_or(fits)
     }
 
-    /// Whether a task under this rule finds the memory and the resources that it needs, and no other waits for them: one
-    /// that may wait itself for a nested task does not come before that.
-    pub(super) fn has_room(&self, rule: &Rule) -> bool {
-        self.has_memory(rule)
-            && (rule.resources.is_empty()
-                || (self.lacks(&rule.resources).is_empty()
-                    && (rule.nested || rule.resources.iter().all(|(name, _)| self.awaited.amount(name) == 0))))
-    }
-
     pub(super) fn has_memory(&self, rule: &Rule) -> bool {
         rule.memory == 0 || ((!self.reserved || rule.nested) && self.fits(rule))
     }
 
-    /// What is not left of these.
-    pub(super) fn lacks(&self, wanted: &Resources) -> Resources {
-        self.resources.plus(wanted).minus(&self.spec.resources).min(wanted)
+    /// What is not left of these, where so much of what is taken is there for whoever wants them.
+    pub(super) fn lacks(&self, wanted: &Resources, passed_on: &Resources) -> Resources {
+        self.resources.minus(passed_on).plus(wanted).minus(&self.spec.resources).min(wanted)
     }
 
     /// A run takes these.

@@ -155,6 +155,39 @@ fn what_a_task_has_serves_over_a_level_that_asks_for_none() {
     }
 }
 
+/// Who waits lends what it has once, not to each of those that it waits for.
+#[test]
+fn the_tasks_of_a_task_use_together_no_more_than_there_is() {
+    fn waits(file: String) -> Result<usize> {
+        let inner = delayed(counted).resource("gpu", 1.0);
+        Ok(current_client()
+            .expect("in a task")
+            .compute(&(0..6).map(|_| inner.call(&*file, 1, 10)).collect::<Vec<_>>())?
+            .len())
+    }
+    fn goes_on(file: String) -> Result<u64> {
+        let inner =
+            current_client().expect("in a task").submit(&delayed(counted).resource("gpu", 1.0).call(&*file, 1, 1))?;
+        note(&file, "+2");
+        std::thread::sleep(Duration::from_millis(30));
+        note(&file, "-2");
+        inner.result()
+    }
+    let _clean = Clean::start();
+    for client in clients() {
+        let dir = directory();
+        let tops: Vec<_> = (0..3).map(|_| try_delayed(waits).resource("gpu", 2.0).call(path(&dir, "waits"))).collect();
+        assert_eq!(client.compute_timeout(&tops, LONG).unwrap(), [6; 3], "{client}");
+        assert_eq!(most(&path(&dir, "waits")), if is_sync(&client) { 1 } else { 2 }, "{client}");
+        // While it runs itself, nothing of what it has is there for them.
+        if !is_sync(&client) {
+            let top = try_delayed(goes_on).resource("gpu", 2.0).call(path(&dir, "goes on"));
+            assert_eq!(client.compute_timeout(&top, LONG).unwrap(), 1, "{client}");
+            assert_eq!(most(&path(&dir, "goes on")), 2, "{client}");
+        }
+    }
+}
+
 /// Has 1 of `gpu`, begins when so many others have, and needs a task that takes 2.
 fn parent(began: String, file: String, others: u64) -> Result<u64> {
     note(&began, "began");

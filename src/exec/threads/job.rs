@@ -1,6 +1,7 @@
 //! A submitted graph while the pool runs it: the state of its tasks and their results.
 
 use super::deadlines::{Deadline, LimitedAttempt};
+use super::resources::Holder;
 use super::{PoolThread, ThreadPool};
 use crate::error::TaskError;
 use crate::exec::attempt::{GraphTask, Inputs, execute};
@@ -66,10 +67,10 @@ pub(super) struct PoolJob {
     pub(super) limited: bool,
     /// How many attempts at a task have been given up, each over its limit.
     pub(super) given_up: Mutex<FxHashMap<u32, u32>>,
-    /// What its tasks take of resources, beyond what is lent; those that take none are left out.
+    /// What its tasks take of resources; those that take none are left out.
     pub(super) needs: LazyMap<u32, Resources>,
-    /// What the task that submitted it has of them.
-    pub(super) lent: Resources,
+    /// Of the tasks that it is of, the nearest that has resources.
+    pub(super) holder: Option<Arc<Holder>>,
     /// Whether a task of this job has failed, so that tasks must check their inputs.
     pub(super) failing: AtomicBool,
 }

@@ -82,8 +82,6 @@ struct PoolThread {
     runs: OwnRing,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
-    /// How many of these are that its task waits for others.
-    waiting: AtomicU32,
     /// Whether its task is of a task. Changed under the queue's lock, too.
     nested: AtomicBool,
     running: cancelled::Running,
@@ -194,7 +192,6 @@ impl ThreadPool {
                 number,
                 runs,
                 away: AtomicU32::new(0),
-                waiting: AtomicU32::new(0),
                 nested: AtomicBool::new(false),
                 running: cancelled::Running::default(),
                 waits: Arc::default(),
@@ -459,10 +456,9 @@ impl ThreadPool {
             Graph::Map(_) => &none,
         };
         let waiting = dag.len() as u32;
-        let lent = resources::lent();
         let mut needs = LazyMap::default();
         for &id in &dag.counted {
-            let wanted = dag.options(id).map(|options| options.resources().minus(&lent)).unwrap_or_default();
+            let wanted = dag.options(id).map(|options| options.resources()).unwrap_or_default();
             if !wanted.is_empty() {
                 needs.insert(id, wanted);
             }
@@ -490,7 +486,7 @@ impl ThreadPool {
             limited: dag.nodes.iter().any(|node| node.options().is_some_and(|o| o.timeout.is_some())),
             given_up: Mutex::default(),
             needs,
-            lent,
+            holder: resources::holder(),
             failing: AtomicBool::new(false),
             submission,
             graph,

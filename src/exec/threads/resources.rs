@@ -9,7 +9,7 @@ use rustc_hash::FxHashSet;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// So long all that have a resource wait for other tasks, and none of a task runs, until one of these is let in that needs it:
@@ -46,6 +46,13 @@ impl Tally {
         Self { have, ..Self::default() }
     }
 
+    /// What is left for a job: what the tasks have that it is of, and wait, is there for it.
+    fn left_for(&self, job: &PoolJob) -> Resources {
+        let holders = std::iter::successors(job.holder.as_deref(), |holder| holder.above.as_deref());
+        let waiting = holders.filter(|holder| holder.waits.load(Ordering::Relaxed) > 0);
+        self.have.minus(&waiting.fold(self.taken.clone(), |taken, holder| taken.minus(&holder.has)))
+    }
+
     /// Whether a task may start; takes what it needs, or keeps it aside.
     fn admit(&mut self, job: &Arc<PoolJob>, task: u32) -> bool {
         let Some(needs) = job.needs.get(&task) else { return true };
@@ -54,7 +61,7 @@ impl Tally {
         }
         // Who waits for much may wait for a task that waits for this one.
         let is_next = job.is_nested() || self.awaited.min(needs).is_empty();
-        let is_free = is_next && self.have.minus(&self.taken).cover(needs);
+        let is_free = is_next && self.left_for(job).cover(needs);
         if is_free {
             self.taken = self.taken.plus(needs);
         } else {
@@ -72,7 +79,7 @@ impl Tally {
         let mut at = 0;
         while let Some(next) = self.parked.get(at) {
             let is_next = next.job.is_nested() || blocked.min(&next.needs).is_empty();
-            let free = is_next && self.have.minus(&self.taken).cover(&next.needs);
+            let free = is_next && self.left_for(&next.job).cover(&next.needs);
             if !free {
                 blocked = blocked.max(&next.needs);
                 if self.nested == 0 && blocked.iter().count() == self.have.iter().count() {
@@ -112,25 +119,34 @@ impl Tally {
     }
 }
 
+/// A task that has resources. While it waits, they are there for the tasks that it has submitted, and theirs.
+pub(super) struct Holder {
+    has: Resources,
+    /// For how many reasons it waits; changed under the queue's lock.
+    waits: AtomicU32,
+    /// The one among those that it is of that is nearest.
+    above: Option<Arc<Holder>>,
+}
+
 thread_local! {
-    /// What the task of this thread has for those that it submits.
-    static LENT: RefCell<Resources> = RefCell::default();
+    /// The task of this thread, or of those that it is of the nearest, that has resources.
+    static HOLDER: RefCell<Option<Arc<Holder>>> = const { RefCell::new(None) };
 }
 
-/// What the task of this thread has for those that it submits.
-pub(super) fn lent() -> Resources {
-    LENT.with_borrow(Clone::clone)
+/// The task of this thread, or of those that it is of the nearest, that has resources.
+pub(super) fn holder() -> Option<Arc<Holder>> {
+    HOLDER.with_borrow(Clone::clone)
 }
 
-/// Runs a task that has these resources for those that it submits.
-fn lending<R>(resources: Resources, run: impl FnOnce() -> R) -> R {
-    struct Before(Resources);
+/// Runs a task with its holder.
+fn with_holder<R>(holder: Option<Arc<Holder>>, run: impl FnOnce() -> R) -> R {
+    struct Before(Option<Arc<Holder>>);
     impl Drop for Before {
         fn drop(&mut self) {
-            LENT.set(std::mem::take(&mut self.0));
+            HOLDER.set(self.0.take());
         }
     }
-    let _before = Before(LENT.replace(resources));
+    let _before = Before(HOLDER.replace(holder));
     run()
 }
 
@@ -157,19 +173,28 @@ impl ThreadPool {
     }
 
     /// A task begins to wait for others; another thread runs in the place of its own.
-    pub(super) fn begin_wait(self: &Arc<Self>, thread: &PoolThread, has: &Resources) -> Option<NoThread> {
+    pub(super) fn begin_wait(self: &Arc<Self>, thread: &PoolThread, holder: Option<&Holder>) -> Option<NoThread> {
         let mut queue = self.queue.lock();
-        if thread.waiting.fetch_add(1, Ordering::Relaxed) == 0 && !has.is_empty() {
-            queue.tally.waiting = queue.tally.waiting.plus(has);
+        let mut ready = Vec::new();
+        if let Some(holder) = holder
+            && holder.waits.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            queue.tally.waiting = queue.tally.waiting.plus(&holder.has);
+            ready = self.let_go_on(&mut queue, &Resources::default());
         }
-        self.leave_place(thread, &mut queue)
+        let refused = self.leave_place(thread, &mut queue);
+        drop(queue);
+        drop(ready);
+        refused
     }
 
     /// It goes on.
-    pub(super) fn end_wait(&self, thread: &PoolThread, had: &Resources) {
+    pub(super) fn end_wait(&self, thread: &PoolThread, holder: Option<&Holder>) {
         let mut queue = self.queue.lock();
-        if thread.waiting.fetch_sub(1, Ordering::Relaxed) == 1 && !had.is_empty() {
-            queue.tally.waiting = queue.tally.waiting.minus(had);
+        if let Some(holder) = holder
+            && holder.waits.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            queue.tally.waiting = queue.tally.waiting.minus(&holder.has);
         }
         Self::take_place(thread, &mut queue);
     }
@@ -187,10 +212,11 @@ impl ThreadPool {
     #[inline]
     pub(super) fn with_resources<R>(&self, job: &PoolJob, task: u32, run: impl FnOnce() -> R) -> R {
         match job.needs.get(&task) {
-            None if job.lent.is_empty() => run(),
-            None => lending(job.lent.clone(), run),
+            None if job.holder.is_none() => run(),
+            None => with_holder(job.holder.clone(), run),
             Some(needs) => {
-                let result = lending(job.lent.plus(needs), run);
+                let holder = Holder { has: needs.clone(), waits: AtomicU32::new(0), above: job.holder.clone() };
+                let result = with_holder(Some(Arc::new(holder)), run);
                 self.take_back(needs);
                 result
             }
@@ -200,13 +226,21 @@ impl ThreadPool {
     #[cold]
     fn take_back(&self, needs: &Resources) {
         let mut queue = self.queue.lock();
-        let ready = queue.tally.take_back(needs);
+        let ready = self.let_go_on(&mut queue, needs);
+        drop(queue);
+        drop(ready);
+    }
+
+    /// Takes back resources, and puts those tasks into the queue that may start now. To be dropped without the lock: with jobs
+    /// may go values of the user's.
+    fn let_go_on(&self, queue: &mut Queue, returned: &Resources) -> Vec<(Arc<PoolJob>, u32)> {
+        let ready = queue.tally.take_back(returned);
         for (job, task) in &ready {
             queue.graphs.push(job, job.priority(*task), *task);
         }
-        self.wake(&queue);
-        drop(queue);
-        // With jobs may go values of the user's.
-        drop(ready);
+        if !ready.is_empty() {
+            self.wake(queue);
+        }
+        ready
     }
 }

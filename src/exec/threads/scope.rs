@@ -1,9 +1,9 @@
 //! What a task in the pool can ask of its thread.
 
 use super::job::PoolJob;
+use super::resources::{self, Holder};
 use super::{PoolThread, ThreadPool};
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::resources::Resources;
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
@@ -41,12 +41,12 @@ impl TaskScope for ThreadScope {
 
     fn step_aside(&self) -> Option<Aside> {
         let pool = self.pool.upgrade()?;
-        let has =
-            self.task.borrow().as_ref().and_then(|job| job.needs.get(&self.id.get()).cloned()).unwrap_or_default();
-        if let Some(refused) = pool.begin_wait(&self.thread, &has) {
+        let has_some = |job: &Arc<PoolJob>| job.needs.contains_key(&self.id.get());
+        let holder = self.task.borrow().as_ref().filter(|job| has_some(job)).and_then(|_| resources::holder());
+        if let Some(refused) = pool.begin_wait(&self.thread, holder.as_deref()) {
             refused.log();
         }
-        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread), has }))
+        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread), holder }))
     }
 
     fn task(&self) -> Option<TaskId> {
@@ -67,14 +67,14 @@ impl TaskScope for ThreadScope {
 struct ThreadAside {
     pool: Weak<ThreadPool>,
     thread: Arc<PoolThread>,
-    /// What its task has of resources.
-    has: Resources,
+    /// Its task, where that has resources.
+    holder: Option<Arc<Holder>>,
 }
 
 impl Drop for ThreadAside {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.end_wait(&self.thread, &self.has);
+            pool.end_wait(&self.thread, self.holder.as_deref());
         }
     }
 }

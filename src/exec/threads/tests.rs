@@ -5,6 +5,7 @@ use super::*;
 use crate::delayed;
 use crate::error::Cause;
 use crate::submission::backend::Want;
+use crate::submission::waiter::Waiter;
 
 /// One thread, a task that it runs until it is told to stop, and the job of that task.
 struct Running {

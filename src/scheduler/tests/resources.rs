@@ -64,12 +64,32 @@ fn what_a_task_submits_uses_what_the_task_has_where_it_is() {
     rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(2.0)));
     let at = if rig.on(0).is_empty() { 1 } else { 0 };
     rig.s.blocked(WorkerId(at), 1);
+    rig.s.note_waiter(WorkerId(at), task(1, 0), true);
     let inner = JobId { session: SessionId::of_tasks(WorkerId(at)), number: 1 };
     let mut spec = with(graph(&[&[]], &[0]), 0, takes(1.5));
     spec.parent = Some(task(1, 0));
     rig.s.submit(inner, Arc::new(spec), rig.now).unwrap();
     rig.step();
-    assert_eq!(rig.runs[&at].len(), 2, "it waits for nobody, and runs where its parent does");
+    assert_eq!(rig.runs.values().map(Vec::len).sum::<usize>(), 2, "it waits for nobody");
+}
+
+#[test]
+fn what_tasks_submit_uses_together_no_more_than_what_the_task_has() {
+    let mut rig = rig(2.0);
+    rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(2.0)));
+    let began = |rig: &Rig, id: TaskId| rig.runs[&0].iter().any(|t| t.id == id);
+    let first = submit_inner(&mut rig, 1, task(1, 0), takes(1.0));
+    assert!(!began(&rig, first), "its parent runs");
+    waits(&mut rig, task(1, 0));
+    assert!(began(&rig, first));
+    let second = submit_inner(&mut rig, 2, task(1, 0), takes(1.5));
+    let third = submit_inner(&mut rig, 3, task(1, 0), takes(1.0));
+    assert!(!began(&rig, second) && began(&rig, third), "as much as is left");
+    rig.submit(2, with(graph(&[&[]], &[0]), 0, takes(0.5)));
+    rig.value(0, first);
+    assert!(!began(&rig, second));
+    rig.value(0, third);
+    assert!(began(&rig, second) && !began(&rig, task(2, 0)), "nobody else uses it");
 }
 
 /// A task on worker 0 waits for others.
