@@ -322,6 +322,30 @@ fn busy_workers_that_are_killed_are_replaced() {
 }
 
 #[test]
+fn what_a_dead_worker_had_is_made_again_from_results_whose_handles_have_gone() {
+    fn large(x: i64, len: u64) -> Vec<i64> {
+        vec![x; len as usize]
+    }
+    fn sum(all: Vec<i64>) -> i64 {
+        all.iter().sum()
+    }
+    let _clean = Clean::start();
+    let client = processes(2, 1);
+    for len in [1, 1 << 20] {
+        let first = client.submit(&delayed(inc).call(0)).unwrap();
+        assert!(first.error().is_none());
+        let second = client.submit(&delayed(large).call(&first, len)).unwrap();
+        assert!(second.error().is_none());
+        drop(first);
+        for worker in pids(&client) {
+            send_signal(worker, Signal::SIGKILL);
+        }
+        assert_eq!(client.compute(&delayed(sum).call(&second)).unwrap(), len as i64);
+    }
+    works(&client);
+}
+
+#[test]
 fn results_are_right_however_often_workers_die() {
     let _clean = Clean::start();
     let client = Client::builder().workers(3).threads(2).allowed_deaths(1000).build().unwrap();

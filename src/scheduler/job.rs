@@ -23,6 +23,9 @@ static DONE: LazyLock<Arc<JobSpec>> = LazyLock::new(|| {
     Arc::new(JobSpec { body_ends: vec![0], dep_ends: vec![0], outputs, ..JobSpec::default() })
 });
 
+/// The largest result, in bytes, that is kept in place of the knowledge how to make it.
+const MOST_KEPT: u64 = 64 << 10;
+
 /// A task by the slot of its job: valid as long as the job is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TaskRef {
@@ -310,14 +313,15 @@ impl Job {
         })
     }
 
-    /// Forgets how its only task is run, if there is a result that cannot be lost. Futures are many, and each is such a job.
-    /// `false`: it may have to run again.
+    /// Forgets how its only task is run, if there is a result that cannot be lost; the result stays then as long as the job
+    /// does. Futures are many, and each is such a job. `false`: it may have to run again.
     pub(super) fn forget_program(&mut self) -> bool {
         let [Task { state: State::Done { value, .. }, .. }] = self.tasks[..] else { return false };
         let value = &self.values[value];
         let spec = &*self.spec;
         let plain = spec.options.is_empty() && spec.building.is_empty() && !spec.open && spec.outputs == DONE.outputs;
-        let safe = value.payload.is_some() && value.holder == WorkerIndex::NONE;
+        let small = value.nbytes <= MOST_KEPT;
+        let safe = small && value.payload.is_some() && value.holder == WorkerIndex::NONE;
         if !plain || !safe || self.external_inputs.iter().any(|external| external.uses > 0) {
             return false;
         }
@@ -329,6 +333,11 @@ impl Job {
             self.lanes = Vec::new();
         }
         true
+    }
+
+    /// Whether its task can run no more.
+    pub(super) fn is_final(&self) -> bool {
+        Arc::ptr_eq(&self.spec, &DONE)
     }
 
     fn option_entry(&self, index: u32) -> Option<usize> {

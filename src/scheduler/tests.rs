@@ -774,6 +774,32 @@ fn results_are_used_by_later_jobs_and_live_until_the_last_of_them() {
 }
 
 #[test]
+fn a_result_that_nobody_holds_any_more_is_there_or_made_again_for_what_must_run_again() {
+    for bytes in [1, 1 << 20] {
+        let mut rig = Rig::new(2, 1);
+        rig.submit(1, kept(graph(&[&[]], &[0])));
+        let at = if rig.on(0).is_empty() { 1 } else { 0 };
+        rig.end(at, task(1, 0), Outcome::Value(Payload::inline(&vec![0; bytes])));
+        let mut spec = kept(graph(&[&[EXTERNAL]], &[0]));
+        spec.externals = vec![task(1, 0)];
+        rig.submit(2, spec);
+        let at = if rig.on(0).is_empty() { 1 } else { 0 };
+        rig.held(at, task(2, 0), 10);
+        rig.s.release(job(1), &[0]);
+        rig.step();
+        rig.lost(at, &[]);
+        if bytes > 1 {
+            rig.value(1 - at, task(1, 0));
+        }
+        rig.value(1 - at, task(2, 0));
+        assert_eq!(rig.state(task(2, 0)), TaskState::Done);
+        rig.s.release(job(2), &[0]);
+        rig.step();
+        assert!(rig.s.is_idle());
+    }
+}
+
+#[test]
 fn release_cancels_what_is_needed_for_it_only() {
     let mut rig = Rig::new(1, 4);
     rig.submit(1, graph(&[&[], &[], &[0], &[0, 1]], &[2, 3]));

@@ -586,6 +586,8 @@ impl Scheduler {
                 self.jobs[r.job].set(r.index, State::Idle, &mut self.ready);
                 self.drop_inputs(r, false);
             }
+            // Another job may need it again.
+            State::Done { .. } if self.jobs[r.job].is_final() => {}
             State::Done { value, .. } if !self.jobs[r.job].values[value].exporting => self.forget_value(r, true),
             State::Data { .. } => self.jobs[r.job].recall(r.index, &mut self.workers),
             _ => {}

@@ -145,7 +145,8 @@ impl Scheduler {
                     let value = &job.values[value];
                     assert_eq!(value.owner, index, "{id}: owner of its value");
                     assert!(value.payload.is_some() || value.holder != WorkerIndex::NONE, "{id}: value is nowhere");
-                    assert!(task.uses > 0 || value.exporting, "{id}: nobody needs the value");
+                    let may_be_needed = job.is_final() && job.refs > 0;
+                    assert!(task.uses > 0 || value.exporting || may_be_needed, "{id}: nobody needs the value");
                     if value.holder != WorkerIndex::NONE {
                         assert!(self.workers.get(value.holder).is_some(), "{id}: held by a dead worker");
                         let entry = &mut held[value.holder.0 as usize];
