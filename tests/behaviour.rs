@@ -179,7 +179,8 @@ macro_rules! suite {
                 tasks_find_them_by_name bad_names_and_numbers_are_refused of_another_type_or_number_is_an_error
                 waiting_for_oneself_is_an_error waiting_in_a_circle_is_an_error a_thousand_async_waiters_cost_no_thread
                 what_is_on_its_way_to_a_dropped_future_goes_back
-                several_items_on_their_way_to_dropped_futures_keep_their_order a_handle_of_another_client_is_an_error who_fails_lets_go what_a_run_has_ends_with_it
+                several_items_on_their_way_to_dropped_futures_keep_their_order a_handle_of_another_client_is_an_error who_fails_lets_go
+                handles_come_back each_call_of_a_chain_is_a_run what_a_run_has_ends_with_it
                 who_is_cancelled_waits_no_more who_waits_gives_its_place_away a_closed_client_is_told a_time_limit_holds
                 two_hundred_tasks_wait_for_what_one_after_them_does two_thousand_tasks_wait_for_an_event;
             concurrent: many_threads_one_client clones_and_drops;
@@ -222,7 +223,7 @@ mod threads_that_encode {
         maps: of_many_items values_that_cannot_be_copied values_of_all_lengths;
         state: built_once_in_each_process built_with_tasks;
         coordination: a_lock_is_had_by_one_at_a_time a_queue_keeps_order_and_pushes_back a_variable_has_one_value
-            large_values_and_values_with_handles tasks_find_them_by_name;
+            large_values_and_values_with_handles tasks_find_them_by_name handles_come_back;
     }
 }
 

@@ -114,7 +114,7 @@ impl<T: Data> Buffered<T> {
     fn take(&mut self, submission: Result<AllResults>) -> Result<T> {
         let i = self.taken;
         self.taken += 1;
-        let value = submission.and_then(|submission| submission.0.take(0)?.into_typed(|| submission.0.label(0)));
+        let value = submission.and_then(|submission| submission.0.take(0)?.into_typed(&submission.0, 0));
         for shared in self.shared.iter().filter(|s| s.last == i) {
             self.held.remove(&shared.node.hash());
         }

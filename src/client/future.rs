@@ -293,7 +293,7 @@ impl<T> Future<T> {
 
 impl<T: Data> Future<T> {
     fn typed(&self, here: Result<LocalValue, TaskError>) -> Result<T> {
-        here?.into_typed(|| self.output.label())
+        here?.into_typed(&self.output.submission, self.output.index)
     }
 
     /// Waits for the result.

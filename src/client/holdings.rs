@@ -70,7 +70,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Where the client is closed.
+    /// [`Error::OtherClient`] for a future of another client; where the client is closed.
     pub fn who_has<T>(&self, futures: &[Future<T>]) -> Result<Vec<Vec<String>>> {
         match self.held_here(futures)? {
             Some(here) => Ok(here),
@@ -91,7 +91,13 @@ impl Client {
 
     /// Where the results of this process are, if it has no workers.
     fn held_here<T>(&self, futures: &[Future<T>]) -> Result<Option<Vec<Vec<String>>>> {
-        if self.kept_here()?.is_none() {
+        let kept = self.kept_here()?;
+        let foreign =
+            |future: &&Future<T>| !std::sync::Arc::ptr_eq(future.output().submission.backend(), &self.0.backend);
+        if let Some(future) = futures.iter().find(foreign) {
+            return Err(Error::OtherClient { key: future.key() });
+        }
+        if kept.is_none() {
             return Ok(None);
         }
         let mode = self.mode();

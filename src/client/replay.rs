@@ -78,7 +78,7 @@ impl Client {
         let graph = Dag::with_known(&[what.node()], Some(&known));
         let submission = AllResults(self.backend().submit(graph, Want::Values)?);
         submission.0.wait_all(None);
-        submission.0.take(0)?.into_typed(|| submission.0.label(0))
+        submission.0.take(0)?.into_typed(&submission.0, 0)
     }
 
     fn argument(&self, arg: &Arg, values: &mut dyn Iterator<Item = Value>) -> Result<Value> {

@@ -30,8 +30,8 @@
 //! runtimes do: what was on its way then goes back. A task that waits gives its place in the pool to another one, as one that
 //! waits for tasks of its own. That costs its process a thread, so it keeps its place for half a millisecond at first, for up to
 //! 1 ms more the more do so already for an event or variable, 20 ms for anything else, and for longer while others are served. At
-//! most 4096 tasks of a process give theirs away: then whoever waits for a lock or semaphore keeps its place, and whoever waits
-//! for anything else is refused ([`CoordinationError::TooManyWait`]). To have one part of many tasks run at a time, give them a
+//! most 4096 tasks of a process give theirs away: then whoever waits for a lock or semaphore keeps its place until 30 s
+//! have passed in which nobody got it, and all others are refused ([`CoordinationError::TooManyWait`]). To have one part of many tasks run at a time, give them a
 //! [resource](crate::delayed::DelayedFn::resource): those do not start before. One that is cancelled,
 //! or over its time limit, waits no more: it is told so with an error,
 //! for which [`is_cancelled`](crate::Error::is_cancelled) is true.
@@ -41,7 +41,8 @@
 //! would wait, but for what another thread of the program has acquired: a task that takes items which a task submitted
 //! after it puts, or that puts more than there is room for, is an error there. Put before you take, with room for all; where
 //! other threads of the program do the rest, use the forms with a time limit, or async ones. What is not
-//! noticed is a task that holds a lock while it computes others that want it.
+//! noticed is a task that holds a lock while it computes others that want it, or while it waits for a
+//! [resource](crate::delayed::DelayedFn::resource) of one that waits for the lock.
 //!
 //! # What dies
 //! What a task acquires it has for its run at the longest, also where the guard is kept elsewhere or forgotten. So a lock is free
@@ -73,7 +74,7 @@ use crate::coordinator::{Kind, Operation, Patience, Target};
 use crate::error::{Error, Result};
 use crate::submission::backend::Backend;
 use crate::submission::calls::{Given, Got, Waiting};
-use crate::submission::context::{ClientId, client_here, current_backend};
+use crate::submission::context::{ClientId, asked_here, client_here, current_backend, decoding_for};
 use crate::submission::handle::LocalValue;
 use crate::task::codec::CodecOf;
 use crate::task::{Data, Value};
@@ -165,7 +166,12 @@ impl Named {
 
     /// A value as the type that is meant here.
     fn value<T: Data>(&self, value: LocalValue) -> Result<T> {
-        value.into_data().map_err(|reason| Error::WrongType {
+        let decode = || value.into_data();
+        let decoded = match &self.backend {
+            Some(backend) => decoding_for(backend, decode),
+            None => decode(),
+        };
+        decoded.map_err(|reason| Error::WrongType {
             key: format!("the {} `{}`", self.target.kind, self.name()),
             wanted: type_name::<T>(),
             reason,
@@ -234,7 +240,7 @@ impl Serialize for Named {
 impl<'de> Deserialize<'de> for Named {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         let (target, is_foreign) = <(Target, bool)>::deserialize(from)?;
-        Ok(Self { target: Arc::new(target), backend: current_backend(), made_in: None, is_foreign })
+        Ok(Self { target: Arc::new(target), backend: asked_here(), made_in: client_here(), is_foreign })
     }
 }
 

@@ -27,7 +27,7 @@ use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
-use crate::task::wait::TaskWaits;
+use crate::task::wait::{TaskWaits, WaitKind};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -88,7 +88,7 @@ impl TaskScope for SyncScope {
 
     fn set_progress(&self, _fraction: f64) {}
 
-    fn step_aside(&self) -> Option<Aside> {
+    fn step_aside(&self, _kind: WaitKind) -> Option<Aside> {
         None
     }
 

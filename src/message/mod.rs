@@ -21,6 +21,7 @@ use crate::memory::thresholds::Thresholds;
 use crate::resources::Resources;
 use crate::settings::{Settings, WorkerHooks};
 use crate::task::image::BuildId;
+use crate::task::wait::WaitKind;
 use crate::version::{self, VERSION};
 use bincode::enc::write::Writer;
 pub(crate) use packed::{Completions, PART, Tasks};
@@ -100,7 +101,7 @@ pub(crate) enum FromWorker {
         tasks: Vec<String>,
     },
     /// A task of the worker begins (1) or ends (-1) to wait for tasks of its own: which one.
-    Blocked(i32, Option<TaskId>),
+    Blocked(i32, Option<(TaskId, WaitKind)>),
     /// It starts no tasks for want of memory, or does so again.
     Paused(bool),
     /// It found no room in shared memory.

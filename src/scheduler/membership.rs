@@ -7,6 +7,7 @@ use crate::error::{Cause, DeathRecord};
 use crate::ids::{Attempt, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::Failure;
+use crate::task::wait::WaitKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,14 +74,14 @@ impl Scheduler {
     }
 
     /// The task that does: it uses nothing meanwhile, but for what it holds.
-    pub(crate) fn note_waiter(&mut self, worker: WorkerId, task: TaskId, begins: bool) {
+    pub(crate) fn note_waiter(&mut self, worker: WorkerId, task: TaskId, begins: Option<WaitKind>) {
         let Some(index) = self.workers.find(worker) else { return };
         let found = self.jobs.find_task(task);
         let is_here =
             |r: TaskRef| matches!(self.jobs[r.job].state(r.index), State::Assigned { worker, .. } if worker == index);
-        match begins && found.is_some_and(is_here) {
-            true => _ = self.workers[index].waiters.insert(task),
-            false => _ = self.workers[index].waiters.remove(&task),
+        match begins.filter(|_| found.is_some_and(is_here)) {
+            Some(kind) => _ = self.workers[index].waiters.insert(task, kind),
+            None => _ = self.workers[index].waiters.remove(&task),
         }
     }
 

@@ -8,6 +8,7 @@ use super::ready::Rule;
 use super::worker::{Worker, WorkerIndex};
 use crate::ids::TaskId;
 use crate::resources::Resources;
+use crate::task::wait::WaitKind;
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ impl Scheduler {
     fn lacks_for(&self, w: &Worker, rule: &Rule) -> Resources {
         let mut passed_on = Resources::default();
         for (id, task) in self.task_and_ancestors(rule.parent) {
-            if w.waiters.contains(&id) && self.is_on(task, w) {
+            if w.waiters.contains_key(&id) && self.is_on(task, w) {
                 passed_on = passed_on.plus(&self.jobs[task.job].takes(task.index).1);
             }
         }
@@ -76,7 +77,8 @@ impl Scheduler {
     }
 
     /// Whether a worker lacks resources for a nested task, and nothing that runs would give them back: those that have them
-    /// there wait for tasks of their own, and of these none runs in any worker.
+    /// there wait for tasks of their own, for as long as they take, and of these none runs in any worker, or waits for what may come
+    /// from elsewhere.
     pub(super) fn is_held_up(&self, worker: WorkerIndex, rule: &Rule) -> bool {
         let w = &self.workers[worker];
         if !rule.nested || rule.resources.is_empty() || w.waiters.is_empty() || !w.has_memory(rule) {
@@ -84,7 +86,8 @@ impl Scheduler {
         }
         let short = self.lacks_for(w, rule);
         let is_holder = |r: TaskRef| !self.jobs[r.job].takes(r.index).1.min(&short).is_empty();
-        let waits = |w: &Worker, r: TaskRef| w.waiters.contains(&self.jobs[r.job].task_id(r.index));
+        let waits =
+            |w: &Worker, r: TaskRef| w.waiters.get(&self.jobs[r.job].task_id(r.index)) == Some(&WaitKind::ForTasks);
         let is_for_holder = |r: TaskRef| {
             let parent = self.jobs[r.job].spec.parent;
             self.task_and_ancestors(parent).any(|(_, task)| self.is_on(task, w) && is_holder(task))

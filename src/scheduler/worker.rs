@@ -8,7 +8,8 @@ use crate::fairness::{Rank, urgency};
 use crate::ids::{TaskId, WorkerId};
 use crate::job::SharedPayload;
 use crate::resources::Resources;
-use rustc_hash::{FxHashMap, FxHashSet};
+use crate::task::wait::WaitKind;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -227,7 +228,7 @@ pub(super) struct Worker {
     /// Tasks there that wait for tasks of their own, and so need no thread.
     pub(super) blocked: u32,
     /// Those of them that are known.
-    pub(super) waiters: FxHashSet<TaskId>,
+    pub(super) waiters: FxHashMap<TaskId, WaitKind>,
     /// Tasks in flight that wait for the results of others before them, and so need no thread yet.
     pub(super) ahead: u32,
     /// Sum of the memory the tasks in flight asked for.
@@ -313,7 +314,7 @@ impl Worker {
             zombies: Vec::new(),
             incoming: Vec::new(),
             blocked: 0,
-            waiters: FxHashSet::default(),
+            waiters: FxHashMap::default(),
             ahead: 0,
             memory: 0,
             resources: Resources::default(),

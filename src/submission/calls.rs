@@ -4,7 +4,7 @@
 //! its way to it goes back when it comes: a lock is released, an item is put back.
 
 use super::backend::Backend;
-use super::context::current_backend;
+use super::context::{current_backend, decoding_for};
 use super::handle::LocalValue;
 use super::lines::{Lines, MOMENT, Waits};
 use super::reply::Reply;
@@ -16,7 +16,7 @@ use crate::task::Value;
 use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::run::{self, Held};
-use crate::task::wait::{AsyncWait, NotWanted, waiting};
+use crate::task::wait::{AsyncWait, NotWanted, WaitKind, waiting};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::future::Future;
@@ -157,7 +157,8 @@ impl Waiting {
         let by = By { task, run: held.as_ref().map(Held::run), thread: None };
         let (ticket, reply) = backend.open_calls().begin(task)?;
         let call = Call { target: target.clone(), operation, patience, by };
-        if let Err(e) = backend.coordinate(Request::Call { ticket, call }) {
+        // A value that is encoded and decoded at once may have handles in it.
+        if let Err(e) = decoding_for(backend, || backend.coordinate(Request::Call { ticket, call })) {
             backend.open_calls().end(ticket);
             return Err(e);
         }
@@ -165,7 +166,7 @@ impl Waiting {
         if task.is_some() && patience != Patience::None && context::cancelled() {
             tell(&**backend, Request::Forget { ticket });
         }
-        let (backend, wait) = (Arc::clone(backend), AsyncWait::default());
+        let (backend, wait) = (Arc::clone(backend), AsyncWait::new(WaitKind::ForOthers));
         Ok(Self { backend, ticket, reply: Some(reply), target, by, patience, held, wait })
     }
 
@@ -194,13 +195,15 @@ impl Waiting {
             if let Some(most) = full {
                 let (kind, name) = (self.target.kind.name(), self.target.name.clone());
                 given_up = Some(CoordinationError::TooManyWait { kind, name, most }.into());
-            } else if !wait_polling(deadline, || self.backend.poll(), &mut come) && deadline.is_some() {
+            } else if !wait_polling(WaitKind::ForOthers, deadline, || self.backend.poll(), &mut come)
+                && deadline.is_some()
+            {
                 given_up = Some(Error::Timeout { waited: timeout.unwrap_or_default() });
             }
             if given_up.is_some() {
                 tell(&*self.backend, Request::Forget { ticket: self.ticket });
                 // What comes now is that nothing comes, or what was on its way.
-                wait_polling(None, || self.backend.poll(), come);
+                wait_polling(WaitKind::ForOthers, None, || self.backend.poll(), come);
             }
         }
         // So that the value is the caller's alone.

@@ -15,6 +15,7 @@ pub(crate) trait BackendScope: TaskScope {
 thread_local! {
     static SCOPES: RefCell<Vec<Rc<dyn BackendScope>>> = const { RefCell::new(Vec::new()) };
     static ENCODING_FOR: Cell<Option<ClientId>> = const { Cell::new(None) };
+    static DECODING_FOR: Cell<Option<Arc<dyn Backend>>> = const { Cell::new(None) };
 }
 
 /// Which client of this process it is, for as long as there is one.
@@ -38,6 +39,25 @@ pub(crate) fn encoding_for<R>(client: ClientId, encode: impl FnOnce() -> R) -> R
     }
     let _before = Before(ENCODING_FOR.replace(Some(client)));
     encode()
+}
+
+/// Decodes what that client has been given.
+pub(crate) fn decoding_for<R>(backend: &Arc<dyn Backend>, decode: impl FnOnce() -> R) -> R {
+    struct Before(Option<Arc<dyn Backend>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            DECODING_FOR.set(self.0.take());
+        }
+    }
+    let _before = Before(DECODING_FOR.replace(Some(Arc::clone(backend))));
+    decode()
+}
+
+/// What handles that are decoded here ask: the client that is given them; otherwise that of the task that the caller is.
+pub(crate) fn asked_here() -> Option<Arc<dyn Backend>> {
+    let given = DECODING_FOR.take();
+    DECODING_FOR.set(given.clone());
+    given.or_else(current_backend)
 }
 
 /// The client that what is encoded here is for; otherwise the one whose task the caller is.

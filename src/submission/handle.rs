@@ -1,6 +1,7 @@
 //! One output of a submitted graph: what it is called, what is known of it, who waits for it, and its handle.
 
 pub(crate) use super::Submission;
+use super::context::decoding_for;
 pub(crate) use super::waiter::{Waiter, wait_polling};
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::held::{Held, HeldResults};
@@ -11,6 +12,7 @@ use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
 use crate::submission::reply::Reply;
 use crate::task::call::guarded_serde;
+use crate::task::wait::WaitKind;
 use crate::task::{Data, Value, codec};
 use std::any::Any;
 use std::fmt;
@@ -54,10 +56,14 @@ pub(crate) enum LocalValue {
 }
 
 impl LocalValue {
-    pub(crate) fn into_typed<T: Data>(self, label: impl Fn() -> TaskLabel) -> Result<T> {
-        let wrong =
-            |reason: String| Error::WrongType { key: label().key(), wanted: std::any::type_name::<T>(), reason };
-        self.into_data().map_err(wrong)
+    /// The value of an output of that submission.
+    pub(crate) fn into_typed<T: Data>(self, of: &Submission, index: u32) -> Result<T> {
+        let wrong = |reason: String| Error::WrongType {
+            key: of.label(index).key(),
+            wanted: std::any::type_name::<T>(),
+            reason,
+        };
+        decoding_for(of.backend(), || self.into_data()).map_err(wrong)
     }
 
     /// The value, if it is a `T`.
@@ -192,6 +198,7 @@ impl ResultHandle {
             return found;
         }
         wait_polling(
+            WaitKind::until(deadline),
             deadline,
             || self.submission.backend().poll(),
             || {

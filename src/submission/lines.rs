@@ -8,7 +8,8 @@
 //! - where the thing moves, that is, serves one after the other: then there is nothing to start for it.
 //!
 //! Threads are not without number, so at some point no more places are given away: for what somebody holds, tasks wait in
-//! their places then; for anything else they are refused.
+//! their places then, as long as one after the other is served; otherwise they are refused, since whoever is to serve them may
+//! wait for their places.
 
 use crate::coordinator::{Kind, Target};
 use parking_lot::Mutex;
@@ -101,16 +102,17 @@ impl Waits<'_> {
     /// Until when it keeps its place, as far as is known now.
     pub(super) fn keeps_until(&self) -> Instant {
         let (state, kind) = (self.lines.0.lock(), self.target.0);
+        let line = state.lines.get(&self.target);
         if state.aside >= MOST && kind.has_holders() {
-            return Instant::now() + MOVES;
+            return line.map_or(self.came, |line| line.moved + MOVES);
         }
-        state.lines.get(&self.target).map_or(self.came, |line| line.keeps_until(kind, self.came))
+        line.map_or(self.came, |line| line.keeps_until(kind, self.came))
     }
 
     /// It gives its place away. If it must not, since so many have already: how many that are.
     pub(super) fn step_aside(&mut self) -> Option<usize> {
         let mut state = self.lines.0.lock();
-        if state.aside >= MOST && !self.target.0.has_holders() {
+        if state.aside >= MOST {
             return Some(MOST);
         }
         state.aside += 1;
@@ -193,7 +195,13 @@ mod tests {
         let mut waiting: Vec<_> = (0..MOST).map(|_| lines.join(&target(Kind::Event), came)).collect();
         assert!(waiting.iter_mut().all(|one| one.step_aside().is_none()));
         assert_eq!(lines.join(&target(Kind::Queue), came).step_aside(), Some(MOST));
-        assert!(lines.join(&target(Kind::Lock), came).keeps_until() > came + MOVES / 2);
+        let mut for_lock = lines.join(&target(Kind::Lock), came);
+        assert!(for_lock.keeps_until() > came + MOVES / 2, "it may move");
+        let earlier = came.checked_sub(MOVES).unwrap();
+        lines.0.lock().lines.values_mut().for_each(|line| line.moved = earlier);
+        assert!(for_lock.keeps_until() <= came, "it does not");
+        assert_eq!(for_lock.step_aside(), Some(MOST));
+        drop(for_lock);
         waiting.pop();
         assert_eq!(lines.join(&target(Kind::Queue), came).step_aside(), None);
         waiting.clear();

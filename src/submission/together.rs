@@ -2,6 +2,7 @@
 
 use super::waiter::{Waiter, wait_polling};
 use super::{State, Submission};
+use crate::task::wait::WaitKind;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ impl Submission {
             return true;
         }
         wait_polling(
+            WaitKind::until(deadline),
             deadline,
             || self.backend.poll(),
             || {

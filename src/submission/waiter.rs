@@ -10,7 +10,7 @@ use super::completed::CompletionQueue;
 use crate::error::name::TaskName;
 use crate::error::{Cause, Error, TaskError};
 use crate::task::call::tolerated;
-use crate::task::wait::{NotWanted, Wait, in_vain_from, is_in_vain};
+use crate::task::wait::{NotWanted, Wait, WaitKind, in_vain_from, is_in_vain};
 use crate::task::{Owned, context};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -286,11 +286,16 @@ impl From<NotWanted> for Error {
 ///
 /// A task that waits gives its place in the pool to another one meanwhile.
 pub(crate) fn wait_until(deadline: Option<Instant>, done: impl FnMut() -> bool) -> bool {
-    wait_polling(deadline, || (), done)
+    wait_polling(WaitKind::until(deadline), deadline, || (), done)
 }
 
 /// The same. `help` is what this thread can do to come closer to it.
-pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_polling(
+    kind: WaitKind,
+    deadline: Option<Instant>,
+    help: impl Fn(),
+    mut done: impl FnMut() -> bool,
+) -> bool {
     if done() {
         return true;
     }
@@ -304,7 +309,7 @@ pub(crate) fn wait_polling(deadline: Option<Instant>, help: impl Fn(), mut done:
             return true;
         }
     }
-    let _wait = Wait::begin(|| Waker::from(Arc::clone(&here)));
+    let _wait = Wait::begin(kind, || Waker::from(Arc::clone(&here)));
     let until = deadline.into_iter().chain(in_vain_from()).min();
     loop {
         match until.map(|until| until.saturating_duration_since(Instant::now())) {

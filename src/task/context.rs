@@ -1,6 +1,6 @@
 //! What a task may ask about itself while it runs.
 
-use super::wait::TaskWaits;
+use super::wait::{TaskWaits, WaitKind};
 use crate::ids::TaskId;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -27,7 +27,7 @@ pub(crate) trait TaskScope {
     fn set_progress(&self, fraction: f64);
     /// The task is about to wait for other tasks: another task uses its thread until what this gives is dropped. `None`
     /// where no other task can.
-    fn step_aside(&self) -> Option<Aside>;
+    fn step_aside(&self, kind: WaitKind) -> Option<Aside>;
     /// The waits of the task, which are to be woken when it is not wanted any more. `None` where nobody would.
     fn waits(&self) -> Option<Arc<TaskWaits>>;
     /// The priority of the task, which what it submits inherits, where that is known here.

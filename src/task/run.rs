@@ -54,12 +54,22 @@ pub(crate) fn run<R>(task: impl FnOnce() -> R, ended: impl FnOnce(u64)) -> R {
     let result = task();
     let ran = RUNNING.take();
     drop(before);
+    tell_end(ran, ended);
+    result
+}
+
+/// Another call of a fused task begins: that is a run of its own. `ended` is told of the one before, as in [`run`].
+#[inline]
+pub(crate) fn next(ended: impl FnOnce(u64)) {
+    tell_end(RUNNING.replace(Running::Plain), ended);
+}
+
+fn tell_end(ran: Running, ended: impl FnOnce(u64)) {
     if let Running::Known(run) = ran
         && run.held.load(Ordering::Acquire) > 0
     {
         ended(run.number);
     }
-    result
 }
 
 /// The run that the caller is in gets something more that is to end with it. None outside of one.
@@ -79,6 +89,25 @@ pub(crate) fn hold() -> Option<Held> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+
+    #[test]
+    fn each_call_of_a_fused_task_is_a_run() {
+        let told = RefCell::new(Vec::new());
+        let tell = |n| told.borrow_mut().push(n);
+        let calls = || {
+            let first = hold();
+            next(tell);
+            let second = hold();
+            assert_eq!(*told.borrow(), [first.as_ref().map(Held::run).unwrap_or_default()]);
+            assert_ne!(first.as_ref().map(Held::run), second.as_ref().map(Held::run));
+            next(tell);
+            next(tell);
+            (first, second)
+        };
+        let (_, second) = run(calls, tell);
+        assert_eq!(told.borrow().len(), 2);
+        assert_eq!(told.borrow().last().copied(), second.as_ref().map(Held::run));
+    }
 
     #[test]
     fn a_run_tells_what_it_leaves() {

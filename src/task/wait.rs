@@ -5,6 +5,7 @@ use super::Owned;
 use super::call::{is_beside_task, tolerated};
 use super::context::{self, Aside};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,6 +16,23 @@ use std::time::Instant;
 /// A wait has ended since the task that waits was cancelled or is overdue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotWanted;
+
+/// What a task waits for, which says who can end the wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum WaitKind {
+    /// Tasks of its own, for as long as they take.
+    #[default]
+    ForTasks,
+    /// Something that may come from elsewhere, as a lock, an item or the end of a time limit.
+    ForOthers,
+}
+
+impl WaitKind {
+    /// That of a wait for tasks.
+    pub(crate) fn until(deadline: Option<Instant>) -> Self {
+        if deadline.is_some() { Self::ForOthers } else { Self::ForTasks }
+    }
+}
 
 /// The waits of the task that runs on a thread.
 #[derive(Default)]
@@ -64,13 +82,13 @@ pub(crate) struct Wait {
 
 impl Wait {
     /// A task begins to wait. Who has the waker is to [check](is_in_vain) at once, and whenever it is woken.
-    pub(crate) fn begin(waker: impl FnOnce() -> Waker) -> Self {
+    pub(crate) fn begin(kind: WaitKind, waker: impl FnOnce() -> Waker) -> Self {
         let Some(scope) = context::current() else { return Self::default() };
         let waits = scope.waits().map(|waits| {
             let number = waits.add(waker());
             (waits, number)
         });
-        Self { _aside: scope.step_aside(), waits }
+        Self { _aside: scope.step_aside(kind), waits }
     }
 
     /// Another waker is to be used from now on.
@@ -103,36 +121,43 @@ pub(crate) fn in_vain_from() -> Option<Instant> {
 
 /// Runs something that waits for other tasks, and hears for itself when it is in vain.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
-    let _aside = context::current().and_then(|scope| scope.step_aside());
+    let _aside = context::current().and_then(|scope| scope.step_aside(WaitKind::ForOthers));
     wait()
 }
 
 /// A wait of async code for other tasks. In a task that begins with the first poll that gives nothing, on the task's own
 /// thread: whoever polls may sleep until the next one.
 #[derive(Default)]
-pub(crate) struct AsyncWait(Option<(Wait, Owned<Waker>)>);
+pub(crate) struct AsyncWait {
+    kind: WaitKind,
+    wait: Option<(Wait, Owned<Waker>)>,
+}
 
 impl AsyncWait {
+    pub(crate) fn new(kind: WaitKind) -> Self {
+        Self { kind, wait: None }
+    }
+
     /// Notes what a poll gives.
     pub(crate) fn polled<T>(&mut self, cx: &Context<'_>, poll: Poll<T>) -> Poll<Result<T, NotWanted>> {
         match poll {
             Poll::Ready(value) => {
-                self.0 = None;
+                self.wait = None;
                 return Poll::Ready(Ok(value));
             }
-            Poll::Pending if !context::is_task() && self.0.is_none() => return Poll::Pending,
+            Poll::Pending if !context::is_task() && self.wait.is_none() => return Poll::Pending,
             Poll::Pending => self.listen(cx.waker()),
         }
         if is_in_vain() {
-            self.0 = None;
+            self.wait = None;
             return Poll::Ready(Err(NotWanted));
         }
         Poll::Pending
     }
 
     fn listen(&mut self, waker: &Waker) {
-        match &mut self.0 {
-            None => self.0 = Some((Wait::begin(|| waker.clone()), Owned::new(waker.clone()))),
+        match &mut self.wait {
+            None => self.wait = Some((Wait::begin(self.kind, || waker.clone()), Owned::new(waker.clone()))),
             Some((wait, known)) if !known.will_wake(waker) => {
                 wait.replace(waker);
                 *known = Owned::new(waker.clone());
@@ -144,7 +169,7 @@ impl AsyncWait {
 
 impl fmt::Debug for AsyncWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AsyncWait({})", self.0.is_some())
+        write!(f, "AsyncWait({:?}, {})", self.kind, self.wait.is_some())
     }
 }
 

@@ -191,6 +191,7 @@ impl Worker {
         let id = task.id;
         let go_on = |record: &'static Record, key: u64| {
             end_fork();
+            run::next(|run| self.run_ended(run));
             scope.step(record, key);
             true
         };

@@ -8,7 +8,7 @@ use crate::job::{Completion, Input, Outcome};
 use crate::memory::policy::Wait;
 use crate::message::{FromWorker, Task};
 use crate::submission::calls::forget_tasks;
-use crate::task::wait::TaskWaits;
+use crate::task::wait::{TaskWaits, WaitKind};
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
@@ -203,7 +203,7 @@ impl Worker {
     }
 
     /// A thread begins or ends to wait for tasks of its task; meanwhile another one runs tasks instead.
-    pub(super) fn wait_begins(&'static self, place: &Place, task: Option<TaskId>) {
+    pub(super) fn wait_begins(&'static self, place: &Place, task: Option<TaskId>, kind: WaitKind) {
         if place.reasons.fetch_add(1, Ordering::Relaxed) > 0 {
             return;
         }
@@ -213,7 +213,7 @@ impl Worker {
         // Without the lock: standard error may be full, and the threads that empty it need the lock.
         log_refused(refused);
         self.send_finished();
-        self.supervisor.send(&FromWorker::Blocked(1, task));
+        self.supervisor.send(&FromWorker::Blocked(1, task.map(|task| (task, kind))));
     }
 
     pub(super) fn reason_ends(&self, place: &Place) {
@@ -223,7 +223,7 @@ impl Worker {
         self.queue.lock().active += 1;
         if place.told.swap(false, Ordering::Relaxed) {
             let task = place.waiter.lock().take();
-            self.supervisor.send(&FromWorker::Blocked(-1, task));
+            self.supervisor.send(&FromWorker::Blocked(-1, task.map(|task| (task, WaitKind::default()))));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
-use crate::task::wait::TaskWaits;
+use crate::task::wait::{TaskWaits, WaitKind};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -114,8 +114,8 @@ impl TaskScope for WorkerScope {
         self.worker.page.set_progress(self.thread, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
     }
 
-    fn step_aside(&self) -> Option<Aside> {
-        self.worker.wait_begins(&self.place, self.id());
+    fn step_aside(&self, kind: WaitKind) -> Option<Aside> {
+        self.worker.wait_begins(&self.place, self.id(), kind);
         Some(Box::new(ExecutorAside { worker: self.worker, place: Arc::clone(&self.place) }))
     }
 

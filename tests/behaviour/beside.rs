@@ -192,6 +192,9 @@ pub fn where_results_are(client: &Client) {
     assert_eq!(places, block_on(client.who_has_async(&lists)).unwrap());
     assert!(client.who_has(&[failed]).unwrap()[0].is_empty());
     assert!(client.who_has::<i64>(&[]).unwrap().is_empty());
+    let other = Client::threads(1);
+    let foreign = other.submit(&delayed(|| 1_i64).call()).unwrap();
+    assert!(matches!(client.who_has(&[foreign]), Err(Error::OtherClient { .. })));
     if is_here(client) {
         assert_eq!(places, vec![vec![client.mode().to_string()]; 2]);
         assert!(!client.who_has(&[small]).unwrap()[0].is_empty());

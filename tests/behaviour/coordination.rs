@@ -386,6 +386,41 @@ pub fn a_handle_of_another_client_is_an_error(client: &Client) {
     assert!(client.compute(&try_delayed(inner).call(1)).unwrap());
 }
 
+pub fn handles_come_back(client: &Client) {
+    fn make(name: String) -> Result<(Lock, Queue<u64>)> {
+        let client = current_client().expect("in a task");
+        Ok((client.lock(&name)?, client.queue(&name, 3)?))
+    }
+    let lock = client.compute(&delayed(|lock: Lock| lock).call(client.lock("lock").unwrap())).unwrap();
+    let guard = lock.acquire().unwrap();
+    assert!(client.lock("lock").unwrap().try_acquire().unwrap().is_none(), "it is the same");
+    guard.release().unwrap();
+    let (lock, queue) = client.submit(&try_delayed(make).call("made")).unwrap().result().unwrap();
+    queue.put(5).unwrap();
+    assert_eq!(client.queue::<u64>("made", 3).unwrap().get().unwrap(), 5);
+    assert!(lock.try_acquire().unwrap().is_some());
+    // Out of a variable, and out of the results of a map.
+    let holder = client.variable::<Queue<u64>>("holder").unwrap();
+    holder.set(queue).unwrap();
+    holder.get().unwrap().put(6).unwrap();
+    let back = client.gather(&client.map(|queue: Queue<u64>| queue, [holder.get().unwrap()]).unwrap()).unwrap();
+    assert_eq!(back[0].get().unwrap(), 6);
+}
+
+pub fn each_call_of_a_chain_is_a_run(client: &Client) {
+    fn one(lock: Lock) -> Result<u64> {
+        std::mem::forget(lock.acquire()?);
+        Ok(1)
+    }
+    fn two(n: u64, lock: Lock) -> Result<u64> {
+        Ok(n + u64::from(lock.acquire_timeout(LONG).is_ok()))
+    }
+    let lock = client.lock("lock").unwrap();
+    let chain = try_delayed(two).call(try_delayed(one).call(lock.clone()), lock.clone());
+    assert_eq!(client.compute(&chain).unwrap(), 2);
+    lock.acquire_timeout(LONG).unwrap().release().unwrap();
+}
+
 pub fn who_fails_lets_go(client: &Client) {
     fn fails(lock: Lock, how: u8) -> Result<u8, String> {
         let guard = lock.acquire().map_err(|e| e.to_string())?;

@@ -3,6 +3,7 @@
 use crate::common::{Clean, LONG, block_on, directory, is_sync, note, notes, path, touch, until, wait_for_file};
 use std::time::{Duration, Instant};
 use swath::client::ComputeOptions;
+use swath::coordination::Event;
 use swath::status::Mode;
 use swath::{Bag, Client, Delayed, Error, Result, current_client, delayed, try_delayed};
 
@@ -219,6 +220,39 @@ fn tasks_that_need_what_others_have_which_wait_in_the_same_way_all_end() {
         // All of it is free again.
         let all = delayed(|| 1).resource("gpu", 2.0).call();
         assert_eq!(client.compute_timeout(&all, LONG).unwrap(), 1);
+    }
+}
+
+#[test]
+fn nobody_else_is_let_in_while_who_has_a_resource_waits_for_what_may_come() {
+    fn holder(event: Event, file: String, began: String) -> Result<()> {
+        note(&began, "holder");
+        event.wait()?;
+        note(&file, "+1");
+        std::thread::sleep(Duration::from_millis(30));
+        note(&file, "-1");
+        Ok(())
+    }
+    fn other(file: String, began: String) -> Result<u64> {
+        note(&began, "other");
+        current_client().expect("in a task").compute(&delayed(counted).resource("gpu", 2.0).call(file, 1, 30))
+    }
+    let _clean = Clean::start();
+    for client in clients().into_iter().filter(|client| !is_sync(client)) {
+        let dir = directory();
+        let [file, began] = ["file", "began"].map(|name| path(&dir, name));
+        let event = client.event("event").unwrap();
+        let holder = try_delayed(holder).resource("gpu", 2.0).call(event.clone(), &*file, &*began);
+        let holder = client.submit(&holder).unwrap();
+        until("it waits", || notes(&began).len() == 1);
+        let other = client.submit(&try_delayed(other).call(&*file, &*began)).unwrap();
+        until("the other waits", || notes(&began).len() == 2);
+        // Long enough for one that would be let in.
+        assert!(other.result_timeout(Duration::from_millis(100)).is_err());
+        event.set().unwrap();
+        holder.result().unwrap();
+        assert_eq!(other.result().unwrap(), 1);
+        assert_eq!((most(&file), notes(&file).len()), (1, 4), "{client}");
     }
 }
 

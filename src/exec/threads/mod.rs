@@ -132,6 +132,13 @@ pub(crate) struct ThreadPool {
     recorded: usize,
 }
 
+impl PoolThread {
+    /// Whether its task is of a task.
+    fn is_nested(&self) -> bool {
+        self.nested.load(Ordering::Relaxed)
+    }
+}
+
 impl ThreadPool {
     fn check_open(&self) -> Result<()> {
         if let Some(reason) = self.origin.reason() {

@@ -176,13 +176,13 @@ impl Queue {
     /// A thread runs a task, or does so again.
     pub(super) fn enter(&mut self, thread: &PoolThread) {
         self.busy += 1;
-        self.nested += usize::from(thread.nested.load(Ordering::Relaxed));
+        self.nested += usize::from(thread.is_nested());
     }
 
     /// It does not any more, or waits.
     pub(super) fn leave(&mut self, thread: &PoolThread) {
         self.busy -= 1;
-        self.nested -= usize::from(thread.nested.load(Ordering::Relaxed));
+        self.nested -= usize::from(thread.is_nested());
     }
 }
 

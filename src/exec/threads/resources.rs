@@ -5,6 +5,7 @@ use super::job::PoolJob;
 use super::queue::{Queue, Work};
 use super::{NoThread, PoolThread, ThreadPool};
 use crate::resources::Resources;
+use crate::task::wait::WaitKind;
 use rustc_hash::FxHashSet;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// So long all that have a resource wait for other tasks, and none of a task runs, until one of these is let in that needs it:
+/// So long all that have a resource wait for tasks, and none of a task runs, until one of these is let in that needs it:
 /// what was waited for may be done, and the waiter about to go on.
 const HELD_UP: Duration = Duration::from_millis(20);
 
@@ -35,8 +36,10 @@ pub(super) struct Tally {
     awaited: Resources,
     /// Tasks in the queue that have what they take: submission and task.
     granted: FxHashSet<(u32, u32)>,
-    /// What those have that wait for other tasks.
+    /// What those have that wait for tasks, for as long as they take.
     waiting: Resources,
+    /// Tasks of tasks that wait for something else, which may come.
+    may_go_on: usize,
     /// Since when only those have what a task of a task is kept aside for.
     held_up_since: Option<Instant>,
 }
@@ -105,7 +108,7 @@ impl Tally {
 
     /// The first task of a task that could run if those that wait for other tasks had nothing.
     fn first_held_up(&self) -> Option<usize> {
-        if self.nested == 0 || self.waiting.is_empty() || !self.granted.is_empty() {
+        if self.nested == 0 || self.waiting.is_empty() || self.may_go_on > 0 || !self.granted.is_empty() {
             return None;
         }
         let room = self.have.minus(&self.taken.minus(&self.waiting));
@@ -124,6 +127,8 @@ pub(super) struct Holder {
     has: Resources,
     /// For how many reasons it waits; changed under the queue's lock.
     waits: AtomicU32,
+    /// How many of these are that it waits for tasks, for as long as they take.
+    waits_for_tasks: AtomicU32,
     /// The one among those that it is of that is nearest.
     above: Option<Arc<Holder>>,
 }
@@ -173,15 +178,23 @@ impl ThreadPool {
     }
 
     /// A task begins to wait for others; another thread runs in the place of its own.
-    pub(super) fn begin_wait(self: &Arc<Self>, thread: &PoolThread, holder: Option<&Holder>) -> Option<NoThread> {
+    pub(super) fn begin_wait(
+        self: &Arc<Self>,
+        thread: &PoolThread,
+        holder: Option<&Holder>,
+        kind: WaitKind,
+    ) -> Option<NoThread> {
         let mut queue = self.queue.lock();
         let mut ready = Vec::new();
-        if let Some(holder) = holder
-            && holder.waits.fetch_add(1, Ordering::Relaxed) == 0
-        {
-            queue.tally.waiting = queue.tally.waiting.plus(&holder.has);
-            ready = self.let_go_on(&mut queue, &Resources::default());
+        if let Some(holder) = holder {
+            if kind == WaitKind::ForTasks && holder.waits_for_tasks.fetch_add(1, Ordering::Relaxed) == 0 {
+                queue.tally.waiting = queue.tally.waiting.plus(&holder.has);
+            }
+            if holder.waits.fetch_add(1, Ordering::Relaxed) == 0 {
+                ready = self.let_go_on(&mut queue, &Resources::default());
+            }
         }
+        queue.tally.may_go_on += usize::from(kind == WaitKind::ForOthers && thread.is_nested());
         let refused = self.leave_place(thread, &mut queue);
         drop(queue);
         drop(ready);
@@ -189,13 +202,15 @@ impl ThreadPool {
     }
 
     /// It goes on.
-    pub(super) fn end_wait(&self, thread: &PoolThread, holder: Option<&Holder>) {
+    pub(super) fn end_wait(&self, thread: &PoolThread, holder: Option<&Holder>, kind: WaitKind) {
         let mut queue = self.queue.lock();
-        if let Some(holder) = holder
-            && holder.waits.fetch_sub(1, Ordering::Relaxed) == 1
-        {
-            queue.tally.waiting = queue.tally.waiting.minus(&holder.has);
+        if let Some(holder) = holder {
+            holder.waits.fetch_sub(1, Ordering::Relaxed);
+            if kind == WaitKind::ForTasks && holder.waits_for_tasks.fetch_sub(1, Ordering::Relaxed) == 1 {
+                queue.tally.waiting = queue.tally.waiting.minus(&holder.has);
+            }
         }
+        queue.tally.may_go_on -= usize::from(kind == WaitKind::ForOthers && thread.is_nested());
         Self::take_place(thread, &mut queue);
     }
 
@@ -215,7 +230,12 @@ impl ThreadPool {
             None if job.holder.is_none() => run(),
             None => with_holder(job.holder.clone(), run),
             Some(needs) => {
-                let holder = Holder { has: needs.clone(), waits: AtomicU32::new(0), above: job.holder.clone() };
+                let holder = Holder {
+                    has: needs.clone(),
+                    waits: AtomicU32::new(0),
+                    waits_for_tasks: AtomicU32::new(0),
+                    above: job.holder.clone(),
+                };
                 let result = with_holder(Some(Arc::new(holder)), run);
                 self.take_back(needs);
                 result

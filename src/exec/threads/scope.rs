@@ -7,7 +7,7 @@ use crate::ids::{JobId, SessionId, TaskId};
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
-use crate::task::wait::TaskWaits;
+use crate::task::wait::{TaskWaits, WaitKind};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -39,14 +39,14 @@ impl TaskScope for ThreadScope {
 
     fn set_progress(&self, _fraction: f64) {}
 
-    fn step_aside(&self) -> Option<Aside> {
+    fn step_aside(&self, kind: WaitKind) -> Option<Aside> {
         let pool = self.pool.upgrade()?;
         let has_some = |job: &Arc<PoolJob>| job.needs.contains_key(&self.id.get());
         let holder = self.task.borrow().as_ref().filter(|job| has_some(job)).and_then(|_| resources::holder());
-        if let Some(refused) = pool.begin_wait(&self.thread, holder.as_deref()) {
+        if let Some(refused) = pool.begin_wait(&self.thread, holder.as_deref(), kind) {
             refused.log();
         }
-        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread), holder }))
+        Some(Box::new(ThreadAside { pool: Weak::clone(&self.pool), thread: Arc::clone(&self.thread), holder, kind }))
     }
 
     fn task(&self) -> Option<TaskId> {
@@ -69,12 +69,13 @@ struct ThreadAside {
     thread: Arc<PoolThread>,
     /// Its task, where that has resources.
     holder: Option<Arc<Holder>>,
+    kind: WaitKind,
 }
 
 impl Drop for ThreadAside {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
-            pool.end_wait(&self.thread, self.holder.as_deref());
+            pool.end_wait(&self.thread, self.holder.as_deref(), self.kind);
         }
     }
 }

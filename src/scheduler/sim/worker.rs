@@ -8,6 +8,7 @@ use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, Input, Outcome, SharedPayload};
 use crate::resources::{GivenAmount, Resources};
 use crate::scheduler::{Command, Completion, RunTask, WorkerSpec};
+use crate::task::wait::WaitKind;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -264,7 +265,7 @@ impl Sim {
         w.running.iter_mut().filter(|r| r.task.id == task).for_each(|r| r.waits = Some(number));
         w.blocked += 1;
         self.s.blocked(id, 1);
-        self.s.note_waiter(id, task, true);
+        self.s.note_waiter(id, task, Some(WaitKind::ForTasks));
         if id.0 % 2 < self.fleet {
             self.s.worker_staying(id);
         }
@@ -286,7 +287,7 @@ impl Sim {
         if w.running[position].waits.take().is_some() {
             w.blocked -= 1;
             self.s.blocked(w.id, -1);
-            self.s.note_waiter(w.id, w.running[position].task.id, false);
+            self.s.note_waiter(w.id, w.running[position].task.id, None);
         }
         let running = &self.workers[at].running[position];
         let id = running.task.id;

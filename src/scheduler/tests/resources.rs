@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::resources::{GivenAmount, Resources};
+use crate::task::wait::WaitKind;
 
 fn gpus(amount: f64) -> Resources {
     Resources::of([("gpu", GivenAmount::new(amount))])
@@ -64,7 +65,7 @@ fn what_a_task_submits_uses_what_the_task_has_where_it_is() {
     rig.submit(1, with(graph(&[&[]], &[0]), 0, takes(2.0)));
     let at = if rig.on(0).is_empty() { 1 } else { 0 };
     rig.s.blocked(WorkerId(at), 1);
-    rig.s.note_waiter(WorkerId(at), task(1, 0), true);
+    rig.s.note_waiter(WorkerId(at), task(1, 0), Some(WaitKind::ForTasks));
     let inner = JobId { session: SessionId::of_tasks(WorkerId(at)), number: 1 };
     let mut spec = with(graph(&[&[]], &[0]), 0, takes(1.5));
     spec.parent = Some(task(1, 0));
@@ -95,7 +96,7 @@ fn what_tasks_submit_uses_together_no_more_than_what_the_task_has() {
 /// A task on worker 0 waits for others.
 fn waits(rig: &mut Rig, task: TaskId) {
     rig.s.blocked(WorkerId(0), 1);
-    rig.s.note_waiter(WorkerId(0), task, true);
+    rig.s.note_waiter(WorkerId(0), task, Some(WaitKind::ForTasks));
     rig.step();
 }
 
@@ -168,7 +169,7 @@ fn nobody_is_let_in_while_something_runs_that_those_wait_for_who_have_a_resource
     let why = rig.s.explain(waits).unwrap().why.to_string();
     assert!(why.starts_with("the 1 of `gpu` it asks for are in use"), "{why}");
     rig.s.blocked(WorkerId(0), -1);
-    rig.s.note_waiter(WorkerId(0), task(1, 0), false);
+    rig.s.note_waiter(WorkerId(0), task(1, 0), None);
     rig.value(1, inner);
     rig.value(0, task(1, 0));
     assert!(rig.runs[&0].iter().any(|t| t.id == waits));

@@ -53,8 +53,8 @@ impl Core {
             FromWorker::NoRoomNow => self.scheduler.relieve(),
             FromWorker::Blocked(delta, task) => {
                 self.scheduler.blocked(worker, delta);
-                if let Some(task) = task {
-                    self.scheduler.note_waiter(worker, task, delta > 0);
+                if let Some((task, kind)) = task {
+                    self.scheduler.note_waiter(worker, task, (delta > 0).then_some(kind));
                 }
                 if delta > 0 {
                     self.stay(worker);

@@ -33,6 +33,7 @@ use crate::resources::{GivenAmount, Resources};
 use crate::scheduler::Prepared;
 use crate::settings::{RestartPolicy, Settings, WorkerHooks};
 use crate::task::image;
+use crate::task::wait::WaitKind;
 use effects::SimEffects;
 use fastrand::Rng;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -362,7 +363,8 @@ impl World {
                     _ => worker.waiter,
                 };
                 worker.waiter = waiter.filter(|_| delta == 1);
-                worker.post(&FromWorker::Blocked(delta, waiter));
+                let kind = if self.rng.bool() { WaitKind::ForTasks } else { WaitKind::ForOthers };
+                worker.post(&FromWorker::Blocked(delta, waiter.map(|task| (task, kind))));
             }
             3 => {
                 worker.printed += 1;
@@ -474,7 +476,7 @@ impl World {
                 worker.paused = false;
                 let blocked = std::mem::take(&mut worker.blocked);
                 let waiter = worker.waiter.take();
-                worker.post(&FromWorker::Blocked(-blocked, waiter));
+                worker.post(&FromWorker::Blocked(-blocked, waiter.map(|task| (task, WaitKind::ForTasks))));
             }
         }
         for round in 0.. {
