@@ -25,6 +25,7 @@ impl Scheduler {
             let unused = task.uses == 0;
             if let State::Done { value, .. } | State::Lent { value, .. } = task.state
                 && job.values[value].holder != WorkerIndex::NONE
+                && !job.stays(r.index)
             {
                 self.workers[job.values[value].holder].claimed_bytes -= job.values[value].nbytes;
             }
@@ -153,8 +154,19 @@ impl Scheduler {
             self.release(job, &outputs);
         }
         self.sweep();
-        self.ready.order.leave(Program::of(session));
+        self.departed.push(Program::of(session));
+        self.program_left(Program::of(session));
         self.deliveries.retain(|d| d.job.session != session);
+    }
+
+    /// Forgets a program that has departed, when the last of its graphs has gone, too. What is published of it stays.
+    pub(super) fn program_left(&mut self, program: Program) {
+        if let Some(at) = self.departed.iter().position(|departed| *departed == program)
+            && (program == Program::TASKS || self.jobs.iter().all(|job| job.program != program))
+        {
+            self.departed.swap_remove(at);
+            self.ready.order.leave(program);
+        }
     }
 
     /// A part of an open job cannot be taken in: the rest is given up, and all its session claims of it released.

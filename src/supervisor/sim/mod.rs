@@ -14,6 +14,7 @@ mod check;
 mod coordination;
 mod effects;
 mod found;
+mod published;
 mod session;
 mod worker;
 
@@ -91,6 +92,8 @@ struct World {
     /// Items that have been made, and those that somebody has been given.
     items: u64,
     given: FxHashSet<u64>,
+    /// What has been published, or was to be, by name.
+    published: BTreeMap<String, TaskId>,
     /// All is to come to an end.
     ending: bool,
 }
@@ -180,6 +183,7 @@ impl World {
             may_give_up: never,
             items: 0,
             given: FxHashSet::default(),
+            published: BTreeMap::new(),
             ending: false,
             fx: {
                 fx.bad_starts = 0;
