@@ -482,7 +482,7 @@ impl World {
             }
         }
         for round in 0.. {
-            assert!(round < 3000, "it does not come to an end: {}", self.core.state());
+            assert!(round < 3000, "it does not come to an end: {} {:?}", self.core.state(), self.fx.timers);
             let mut moved = false;
             let workers: Vec<WorkerId> = self.fx.workers.keys().copied().collect();
             for id in workers {
