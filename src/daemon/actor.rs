@@ -218,13 +218,7 @@ impl Daemon {
         let settings = Settings { hooks: admit.hooks, ..self.settings.clone() };
         let supervisor =
             Supervisor::of_build(settings, program, admit.build.clone(), shared).map_err(|e| e.to_string())?;
-        report!(
-            Info,
-            "starting {} worker(s) for `{}`, build {}",
-            self.settings.workers,
-            admit.program,
-            admit.build
-        );
+        report!(Info, "starting {} worker(s) for `{}`, build {}", self.settings.workers, admit.program, admit.build);
         let (build, hooks, program) = (admit.build.clone(), admit.hooks, admit.program.clone());
         let health = supervisor.health();
         let (supervisor, sessions, idle) = (supervisor.start(), Vec::new(), Instant::now());
@@ -253,12 +247,7 @@ impl Daemon {
             group.sessions.is_empty() && group.idle.elapsed() >= KEEP && group.names.is_empty()
         };
         for group in self.groups.extract_if(.., idle) {
-            report!(
-                Info,
-                "stopping the workers of `{}`, build {}: no program uses them",
-                group.program,
-                group.build
-            );
+            report!(Info, "stopping the workers of `{}`, build {}: no program uses them", group.program, group.build);
             group.supervisor.do_send(Stop);
             self.leaving.push(group.supervisor);
         }

@@ -194,8 +194,7 @@ impl Scheduler {
                 let told = task.has(flag::TOLD);
                 assert!(!there || told || task.has(flag::WANTED), "{id} is there, and the session has not heard");
                 if there && task.has(flag::WANTED) {
-                    let sent =
-                        |value: u32| owner.values[value].exporting && owner.values[value].payload.is_none();
+                    let sent = |value: u32| owner.values[value].exporting && owner.values[value].payload.is_none();
                     let comes = matches!(owner.state(source.index), State::Done { value, .. } if sent(value));
                     assert!(comes, "{id}: a delivery is owed and nothing is done about it");
                 }

@@ -113,10 +113,7 @@ pub fn async_code_publishes_too(client: &Client) {
     block_on(async {
         let future = client.submit_async(&delayed(squares).call(10_u64)).await.unwrap();
         client.publish_async("squares", &future).await.unwrap();
-        refused(
-            client.publish_async("squares", &future).await,
-            PublishError::Taken { name: "squares".to_string() },
-        );
+        refused(client.publish_async("squares", &future).await, PublishError::Taken { name: "squares".to_string() });
         drop(future);
         assert_eq!(client.list_published_async().await.unwrap().len(), 1);
         let future = client.published_async::<Vec<u64>>("squares").await.unwrap();

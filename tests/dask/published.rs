@@ -44,7 +44,7 @@ fn step(client: &Client, call: &str, name: &str, value: i64) -> Result<Value> {
             client.publish(name, &future).map(|()| json!(true))
         }
         "publish_failed" => {
-            let future = client.submit(&delayed(|x: i64| x / (x - x)).call(value))?;
+            let future = client.submit(&delayed(|x: i64| x / i64::from(x < 0)).call(value))?;
             client.wait(std::slice::from_ref(&future), WaitFor::All)?;
             client.publish(name, &future).map(|()| json!(true))
         }

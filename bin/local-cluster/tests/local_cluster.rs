@@ -1016,7 +1016,8 @@ fn what_a_killed_program_has_published_is_there_for_others_of_its_build() {
     foreign.stdout.take().unwrap().read_to_string(&mut told).unwrap();
     assert!(foreign.wait().unwrap().success(), "{told}");
     let build = cluster.status()["programs"][0]["build"].as_str().unwrap().to_string();
-    let refused: Vec<&str> = told.lines().filter_map(|line| line.split_once("refused ")).map(|(_, rest)| rest).collect();
+    let refused: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("refused ")).map(|(_, rest)| rest).collect();
     assert_eq!(refused.len(), 3, "{told}");
     for line in refused {
         let [name, here, there] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };

@@ -1,8 +1,8 @@
 //! The sessions of the simulation: the client in the supervisor's process, attached programs, and tasks of workers.
 
 use super::coordination::Calls;
-use super::published::Asked;
 use super::effects::{Mail, frame};
+use super::published::Asked;
 use super::worker::payload;
 use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, SAME, STUCK, World, combine, is_restart, value_of};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
