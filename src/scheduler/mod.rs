@@ -24,6 +24,7 @@
 
 mod alias;
 mod blame;
+mod deliveries;
 mod drive;
 mod estimates;
 mod explain;
