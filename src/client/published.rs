@@ -2,16 +2,18 @@
 
 use super::{Client, Future, WaitFor};
 use crate::coordinator::check_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, PublishError, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::serial_hash;
+use crate::ids::TaskId;
 use crate::message::question::{ListPublished, Publish, ReadPublished, Unpublish};
 use crate::status::Published;
 use crate::submission::handle::{LocalValue, ResultHandle, SHUT_DOWN, cancelled};
 use crate::submission::published::PublishedValues;
-use crate::task::Data;
+use crate::task::codec::Codec;
 use crate::task::function::{Record, TaskFunction};
 use crate::task::wait::{blocking, waiting};
+use crate::task::{Data, Value};
 use std::any::type_name;
 use std::slice::from_ref;
 use std::sync::Arc;
@@ -30,6 +32,37 @@ fn label<T: Data>(name: &str) -> TaskLabel {
 
 fn check(name: &str) -> Result<()> {
     check_name(|| "the name of what is published".to_string(), name)
+}
+
+/// The values of results that are done, in the modes of this process.
+fn values_of<T>(results: &[Future<T>]) -> Result<Vec<(Value, &'static Codec)>> {
+    let value = |result: &Future<T>| {
+        let output = result.output();
+        match output.submission.if_here(output.index) {
+            Some(Ok(LocalValue::Value(value))) => Ok((value, output.label().codec())),
+            Some(Err(failed)) => Err(failed.into()),
+            // There are no others of this process.
+            Some(Ok(LocalValue::Payload(_))) | None => Err(cancelled(&output.label()).into()),
+        }
+    };
+    results.iter().map(value).collect()
+}
+
+/// The tasks of results that are done.
+fn tasks_of<T>(results: &[Future<T>]) -> Result<Vec<TaskId>> {
+    let task = |result: &Future<T>| {
+        if let Some(failed) = result.failure() {
+            return Err(failed.into());
+        }
+        let output = result.output();
+        Ok(output.submission.task_sent(output.index).ok_or_else(|| cancelled(&output.label()))?)
+    };
+    results.iter().map(task).collect()
+}
+
+/// The future of what is one result.
+fn only<T>(name: &str, mut futures: Vec<Future<T>>) -> Result<Future<T>> {
+    futures.pop().ok_or_else(|| PublishError::Missing { name: name.to_string() }.into())
 }
 
 impl Client {
@@ -67,15 +100,7 @@ impl Client {
     /// under that name, and [`OtherBuild`](crate::error::PublishError::OtherBuild) where that is of programs of another build;
     /// [`Error::Invalid`] for a bad name, [`Error::OtherClient`] for a future of another client.
     pub fn publish<T: Data>(&self, name: &str, result: &Future<T>) -> Result<()> {
-        self.check_publishable(name, result)?;
-        self.wait(from_ref(result), WaitFor::All)?;
-        match self.published_here()? {
-            Some(here) => Self::publish_here(here, name, result),
-            None => {
-                let question = Self::publication(name, result)?;
-                blocking(|| self.ask(question).wait())
-            }
-        }
+        self.publish_some(name, type_name::<T>(), from_ref(result))
     }
 
     /// [`publish`](Self::publish) for async code.
@@ -83,20 +108,70 @@ impl Client {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub async fn publish_async<T: Data>(&self, name: &str, result: &Future<T>) -> Result<()> {
-        self.check_publishable(name, result)?;
-        self.wait_async(from_ref(result), WaitFor::All).await?;
+        self.publish_some_async(name, type_name::<T>(), from_ref(result)).await
+    }
+
+    /// [`publish`](Self::publish) for a list of results, which are had as a list again
+    /// ([`published_all`](Self::published_all)): the parts of a persisted bag, for example.
+    ///
+    /// ```
+    /// use swath::{Bag, Client};
+    /// let client = Client::threads(2);
+    /// let bag = Bag::from_sequence(0..1000_u64, 10).map(|x| x * x).persist(&client)?;
+    /// client.publish_all("squares", &client.submit_all(&bag.to_delayed())?)?;
+    ///
+    /// let parts = client.published_all::<Vec<u64>>("squares")?;
+    /// assert_eq!(parts.len(), 10);
+    /// let bag = Bag::from_delayed(parts.iter().map(swath::Future::delayed));
+    /// assert_eq!(client.compute(&bag.sum())?, 332_833_500);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); nothing is published where one of them has failed.
+    pub fn publish_all<T: Data>(&self, name: &str, results: &[Future<T>]) -> Result<()> {
+        self.publish_some(name, type_name::<[T]>(), results)
+    }
+
+    /// [`publish_all`](Self::publish_all) for async code.
+    ///
+    /// # Errors
+    /// As [`publish_all`](Self::publish_all).
+    pub async fn publish_all_async<T: Data>(&self, name: &str, results: &[Future<T>]) -> Result<()> {
+        self.publish_some_async(name, type_name::<[T]>(), results).await
+    }
+
+    fn publish_some<T>(&self, name: &str, type_name: &'static str, results: &[Future<T>]) -> Result<()> {
+        self.check_publishable(name, results)?;
+        self.wait(results, WaitFor::All)?;
         match self.published_here()? {
-            Some(here) => Self::publish_here(here, name, result),
-            None => waiting(self.ask(Self::publication(name, result)?)).await?,
+            Some(here) => Ok(here.publish(name, type_name, values_of(results)?)?),
+            None => {
+                let question = Publish { name: name.to_string(), type_name, tasks: tasks_of(results)? };
+                blocking(|| self.ask(question).wait())
+            }
         }
     }
 
-    fn check_publishable<T>(&self, name: &str, result: &Future<T>) -> Result<()> {
+    async fn publish_some_async<T>(&self, name: &str, type_name: &'static str, results: &[Future<T>]) -> Result<()> {
+        self.check_publishable(name, results)?;
+        self.wait_async(results, WaitFor::All).await?;
+        match self.published_here()? {
+            Some(here) => Ok(here.publish(name, type_name, values_of(results)?)?),
+            None => {
+                let question = Publish { name: name.to_string(), type_name, tasks: tasks_of(results)? };
+                waiting(self.ask(question)).await?
+            }
+        }
+    }
+
+    fn check_publishable<T>(&self, name: &str, results: &[Future<T>]) -> Result<()> {
         check(name)?;
         self.check_origin()?;
-        match Arc::ptr_eq(result.output().submission.backend(), &self.0.backend) {
-            true => Ok(()),
-            false => Err(Error::OtherClient { key: result.key() }),
+        let foreign = |result: &&Future<T>| !Arc::ptr_eq(result.output().submission.backend(), &self.0.backend);
+        match results.iter().find(foreign) {
+            None => Ok(()),
+            Some(result) => Err(Error::OtherClient { key: result.key() }),
         }
     }
 
@@ -107,27 +182,6 @@ impl Client {
             Some(_) if self.0.backend.is_closed() => Err(Error::Closed { reason: SHUT_DOWN.to_string() }),
             here => Ok(here),
         }
-    }
-
-    fn publish_here<T>(here: &PublishedValues, name: &str, result: &Future<T>) -> Result<()> {
-        let output = result.output();
-        match output.submission.if_here(output.index) {
-            Some(Ok(LocalValue::Value(value))) => {
-                Ok(here.publish(name, type_name::<T>(), value, output.label().codec())?)
-            }
-            Some(Err(failed)) => Err(failed.into()),
-            // There are no others of this process.
-            Some(Ok(LocalValue::Payload(_))) | None => Err(cancelled(&output.label()).into()),
-        }
-    }
-
-    fn publication<T>(name: &str, result: &Future<T>) -> Result<Publish> {
-        if let Some(failed) = result.failure() {
-            return Err(failed.into());
-        }
-        let output = result.output();
-        let task = output.submission.task_sent(output.index).ok_or_else(|| cancelled(&output.label()))?;
-        Ok(Publish { name: name.to_string(), type_name: type_name::<T>(), task })
     }
 
     /// A future of what is published under a name. It keeps the result as any other handle does, also when that is not published
@@ -150,13 +204,7 @@ impl Client {
     /// both, and [`OtherBuild`](crate::error::PublishError::OtherBuild) where programs of another build have published it. Where
     /// a lost result cannot be made again, the future fails with what its task failed with then.
     pub fn published<T: Data>(&self, name: &str) -> Result<Future<T>> {
-        check(name)?;
-        if let Some(here) = self.published_here()? {
-            return self.read_here(here, name);
-        }
-        let (output, question) = self.reading::<T>(name)?;
-        blocking(|| self.ask(question).wait())?;
-        Ok(Future::new(output))
+        self.read_some(name, type_name::<T>(), 1).and_then(|futures| only(name, futures))
     }
 
     /// [`published`](Self::published) for async code.
@@ -164,26 +212,84 @@ impl Client {
     /// # Errors
     /// As [`published`](Self::published).
     pub async fn published_async<T: Data>(&self, name: &str) -> Result<Future<T>> {
+        self.read_some_async(name, type_name::<T>(), 1).await.and_then(|futures| only(name, futures))
+    }
+
+    /// The futures of a list that is [published](Self::publish_all) under a name, in its order. Of which type it is says that
+    /// of its elements: a list and a single result are not had as each other.
+    ///
+    /// # Errors
+    /// As [`published`](Self::published).
+    pub fn published_all<T: Data>(&self, name: &str) -> Result<Vec<Future<T>>> {
+        self.read_some(name, type_name::<[T]>(), 0)
+    }
+
+    /// [`published_all`](Self::published_all) for async code.
+    ///
+    /// # Errors
+    /// As [`published`](Self::published).
+    pub async fn published_all_async<T: Data>(&self, name: &str) -> Result<Vec<Future<T>>> {
+        self.read_some_async(name, type_name::<[T]>(), 0).await
+    }
+
+    /// What is published, which may be so many results.
+    fn read_some<T: Data>(&self, name: &str, type_name: &'static str, mut count: usize) -> Result<Vec<Future<T>>> {
         check(name)?;
         if let Some(here) = self.published_here()? {
-            return self.read_here(here, name);
+            return self.read_here(here, name, type_name);
         }
-        let (output, question) = self.reading::<T>(name)?;
-        waiting(self.ask(question)).await??;
-        Ok(Future::new(output))
+        loop {
+            let (outputs, question) = self.reading::<T>(name, type_name, count)?;
+            match blocking(|| self.ask(question).wait())? {
+                None => return Ok(outputs.into_iter().map(Future::new).collect()),
+                Some(there) => count = there,
+            }
+        }
     }
 
-    fn read_here<T: Data>(&self, here: &PublishedValues, name: &str) -> Result<Future<T>> {
-        let (value, codec) = here.read(name, type_name::<T>())?;
-        let submission = self.backend().scatter(vec![(value, codec, label::<T>(name))], false)?;
-        Ok(Future::new(ResultHandle::new(&submission, 0)))
+    async fn read_some_async<T: Data>(
+        &self,
+        name: &str,
+        type_name: &'static str,
+        mut count: usize,
+    ) -> Result<Vec<Future<T>>> {
+        check(name)?;
+        if let Some(here) = self.published_here()? {
+            return self.read_here(here, name, type_name);
+        }
+        loop {
+            let (outputs, question) = self.reading::<T>(name, type_name, count)?;
+            match waiting(self.ask(question)).await?? {
+                None => return Ok(outputs.into_iter().map(Future::new).collect()),
+                Some(there) => count = there,
+            }
+        }
     }
 
-    /// The handle, which hears what the supervisor tells before it has answered; and what to ask.
-    fn reading<T: Data>(&self, name: &str) -> Result<(ResultHandle, ReadPublished)> {
-        let submission = self.backend().expect(label::<T>(name))?;
-        let question = ReadPublished { name: name.to_string(), type_name: type_name::<T>(), number: submission.number };
-        Ok((ResultHandle::new(&submission, 0), question))
+    fn read_here<T: Data>(
+        &self,
+        here: &PublishedValues,
+        name: &str,
+        type_name: &'static str,
+    ) -> Result<Vec<Future<T>>> {
+        let values = here.read(name, type_name)?.into_iter();
+        let values: Vec<_> = values.map(|(value, codec)| (value, codec, label::<T>(name))).collect();
+        let count = values.len() as u32;
+        let submission = self.backend().scatter(values, false)?;
+        Ok((0..count).map(|index| Future::new(ResultHandle::new(&submission, index))).collect())
+    }
+
+    /// The handles, which hear what the supervisor tells before it has answered; and what to ask.
+    fn reading<T: Data>(
+        &self,
+        name: &str,
+        type_name: &'static str,
+        count: usize,
+    ) -> Result<(Vec<ResultHandle>, ReadPublished)> {
+        let expect = |_| self.backend().expect(label::<T>(name)).map(|submission| ResultHandle::new(&submission, 0));
+        let outputs = (0..count).map(expect).collect::<Result<Vec<_>>>()?;
+        let numbers = outputs.iter().map(|output| output.submission.number).collect();
+        Ok((outputs, ReadPublished { name: name.to_string(), type_name, numbers }))
     }
 
     /// Keeps what is published under a name no longer. Who has a future of it keeps it; without one it is dropped.

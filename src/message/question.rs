@@ -52,17 +52,17 @@ pub(crate) enum Question {
         names: Option<Vec<String>>,
         function: u64,
     },
-    /// Keep this result of the session's under a name.
+    /// Keep these results of the session's under a name.
     Publish {
         name: String,
         type_name: String,
-        task: TaskId,
+        tasks: Vec<TaskId>,
     },
-    /// Have the only task of the session's job of this number be what is published under a name.
+    /// Have the only tasks of the session's jobs of these numbers be what is published under a name.
     Published {
         name: String,
         type_name: String,
-        number: u32,
+        numbers: Vec<u32>,
     },
     Unpublish(String),
     ListPublished,
@@ -105,6 +105,8 @@ pub(crate) enum Answer {
     /// What became of a function on each worker.
     Ran(Vec<(String, RanBeside)>),
     NotPublished(PublishError),
+    /// What is published under that name are so many results, and not as many as were asked for.
+    OtherCount(usize),
     Published(Vec<Published>),
 }
 
@@ -170,17 +172,17 @@ pub(crate) struct RunOn {
     pub(crate) names: Option<Vec<String>>,
     pub(crate) function: u64,
 }
-/// Keep a result under a name.
+/// Keep results under a name.
 pub(crate) struct Publish {
     pub(crate) name: String,
     pub(crate) type_name: &'static str,
-    pub(crate) task: TaskId,
+    pub(crate) tasks: Vec<TaskId>,
 }
-/// Let a job that is to come have what is published under a name.
+/// Let jobs that are to come have what is published under a name. Some: there are so many results, and none is had.
 pub(crate) struct ReadPublished {
     pub(crate) name: String,
     pub(crate) type_name: &'static str,
-    pub(crate) number: u32,
+    pub(crate) numbers: Vec<u32>,
 }
 /// Keep it no longer.
 pub(crate) struct Unpublish(pub(crate) String);
@@ -230,11 +232,11 @@ questions! {
     self: Held => Question::Held(self.tasks), Answer::Held(results) => results => Vec<HeldResult>;
     self: RunOn => Question::RunOn { names: self.names, function: self.function },
         Answer::Ran(results) => results => Vec<(String, RanBeside)>;
-    self: Publish => Question::Publish { name: self.name, type_name: self.type_name.to_string(), task: self.task },
+    self: Publish => Question::Publish { name: self.name, type_name: self.type_name.to_string(), tasks: self.tasks },
         Answer::Done => () => ();
     self: ReadPublished =>
-        Question::Published { name: self.name, type_name: self.type_name.to_string(), number: self.number },
-        Answer::Done => () => ();
+        Question::Published { name: self.name, type_name: self.type_name.to_string(), numbers: self.numbers },
+        Answer::Done => None, Answer::OtherCount(count) => Some(count) => Option<usize>;
     self: Unpublish => Question::Unpublish(self.0), Answer::Done => () => ();
     self: ListPublished => Question::ListPublished, Answer::Published(results) => results => Vec<Published>;
     self: StopAdapting => Question::StopAdapting(self.0), Answer::Done => () => ();

@@ -12,22 +12,18 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct PublishedValues(Mutex<BTreeMap<String, Entry>>);
 
+/// Values, with what they are encoded with.
+type Values = Vec<(Value, &'static Codec)>;
+
 #[derive(Clone)]
 struct Entry {
     type_name: &'static str,
-    value: Value,
-    codec: &'static Codec,
+    values: Values,
 }
 
 impl PublishedValues {
-    pub(crate) fn publish(
-        &self,
-        name: &str,
-        type_name: &'static str,
-        value: Value,
-        codec: &'static Codec,
-    ) -> Result<(), PublishError> {
-        let entry = Entry { type_name, value, codec };
+    pub(crate) fn publish(&self, name: &str, type_name: &'static str, values: Values) -> Result<(), PublishError> {
+        let entry = Entry { type_name, values };
         let mut all = self.0.lock();
         if all.contains_key(name) {
             drop(all);
@@ -37,7 +33,7 @@ impl PublishedValues {
         Ok(())
     }
 
-    pub(crate) fn read(&self, name: &str, wanted: &'static str) -> Result<(Value, &'static Codec), PublishError> {
+    pub(crate) fn read(&self, name: &str, wanted: &'static str) -> Result<Values, PublishError> {
         match self.0.lock().get(name) {
             None => Err(PublishError::Missing { name: name.to_string() }),
             Some(entry) if entry.type_name != wanted => Err(PublishError::WrongType {
@@ -45,7 +41,7 @@ impl PublishedValues {
                 wanted: wanted.to_string(),
                 there: entry.type_name.to_string(),
             }),
-            Some(entry) => Ok((entry.value.clone(), entry.codec)),
+            Some(entry) => Ok(entry.values.clone()),
         }
     }
 
@@ -59,7 +55,8 @@ impl PublishedValues {
         let all: Vec<(String, Entry)> =
             self.0.lock().iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
         let told = |(name, entry): (String, Entry)| {
-            let nbytes = guarded_serde("Serialize", || entry.codec.size(&entry.value)).ok();
+            let sizes = entry.values.iter().map(|(value, codec)| codec.size(value));
+            let nbytes = guarded_serde("Serialize", || sizes.sum()).ok();
             Published::new(name, entry.type_name.to_string(), nbytes)
         };
         all.into_iter().map(told).collect()

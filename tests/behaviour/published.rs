@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use std::time::Duration;
 use swath::client::WaitFor;
 use swath::error::PublishError;
-use swath::{Buffer, Client, Error, Result, current_client, delayed, try_delayed};
+use swath::{Bag, Buffer, Client, Error, Future, Result, current_client, delayed, try_delayed};
 
 fn squares(n: u64) -> Vec<u64> {
     (0..n).map(|x| x * x).collect()
@@ -92,6 +92,41 @@ pub fn kept_results_are_published_as_they_are(client: &Client) {
         assert_eq!(client.published::<Vec<u64>>("part").unwrap().result().unwrap().len(), 300);
     }
     assert_eq!(notes(&file), ["500"]);
+}
+
+pub fn lists_are_published_as_a_whole(client: &Client) {
+    let futures = client.map(squares, 0..20_u64).unwrap();
+    client.publish_all("lists", &futures).unwrap();
+    client.publish_all::<u8>("nothing", &[]).unwrap();
+    drop(futures);
+    let all = client.list_published().unwrap();
+    assert_eq!((all[0].type_name.as_str(), all[1].nbytes), ("[alloc::vec::Vec<u64>]", Some(0)));
+    let lists = client.published_all::<Vec<u64>>("lists").unwrap();
+    assert_eq!(client.gather(&lists).unwrap(), (0..20).map(squares).collect::<Vec<_>>());
+    let bag = Bag::from_delayed(lists.iter().map(Future::delayed));
+    assert_eq!(client.compute(&bag.count()).unwrap(), 190);
+    assert!(client.published_all::<u8>("nothing").unwrap().is_empty());
+    let (list, one) = ("[alloc::vec::Vec<u64>]".to_string(), "alloc::vec::Vec<u64>".to_string());
+    let name = "lists".to_string();
+    refused(
+        client.published::<Vec<u64>>("lists"),
+        PublishError::WrongType { name, wanted: one.clone(), there: list.clone() },
+    );
+    client.publish("one", &lists[3]).unwrap();
+    let name = "one".to_string();
+    refused(client.published_all::<Vec<u64>>("one"), PublishError::WrongType { name, wanted: list, there: one });
+    block_on(async {
+        client.publish_all_async("more", &lists[..2]).await.unwrap();
+        assert_eq!(client.published_all_async::<Vec<u64>>("more").await.unwrap().len(), 2);
+    });
+    let mut some = client.map(|x: u64| 10 / x, [1_u64, 0, 2]).unwrap();
+    assert!(client.publish_all("failed", &some).unwrap_err().task().is_some());
+    drop(some.remove(1));
+    client.publish_all("failed", &some).unwrap();
+    for name in ["lists", "nothing", "one", "more", "failed"] {
+        client.unpublish(name).unwrap();
+    }
+    assert_eq!(names(client), [""; 0]);
 }
 
 pub fn publishing_waits_for_the_result(client: &Client) {

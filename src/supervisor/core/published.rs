@@ -6,7 +6,7 @@ use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::message::Answer;
 use crate::status::{Published, SharedObject};
 use crate::supervisor::effects::Effects;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is published, by name.
 #[derive(Default)]
@@ -17,24 +17,27 @@ pub(super) struct PublishedResults {
 }
 
 struct PublishedResult {
-    job: JobId,
+    /// The numbers of the jobs that are aliases of it; one for each result of a list.
+    jobs: Vec<u32>,
     type_name: String,
 }
 
-impl PublishedResult {
-    fn task(&self) -> TaskId {
-        TaskId { job: self.job, index: 0 }
-    }
+fn published_job(number: u32) -> JobId {
+    JobId { session: SessionId::PUBLISHED, number }
+}
+
+fn only_task(job: JobId) -> TaskId {
+    TaskId { job, index: 0 }
 }
 
 impl Core {
-    /// Keeps a result of the session's under a name, until it is unpublished.
+    /// Keeps results of the session's under a name, until it is unpublished.
     pub(super) fn publish<E: Effects>(
         &mut self,
         session: SessionId,
         name: String,
         type_name: String,
-        task: TaskId,
+        tasks: &[TaskId],
         fx: &mut E,
     ) -> Answer {
         if self.published.results.contains_key(&name) {
@@ -43,26 +46,36 @@ impl Core {
         if let Err(there) = fx.take_name(&name) {
             return Answer::NotPublished(self.other_build(name, there));
         }
-        let job = JobId { session: SessionId::PUBLISHED, number: self.published.count };
-        let taken = match task.job.session == session {
-            true => self.scheduler.alias(job, task, self.now(fx)).map_err(|e| e.to_string()),
-            false => Err(format!("task {task} is of another session")),
-        };
-        if let Err(why) = taken {
-            fx.free_name(&name);
-            return Answer::Refused { what: format!("the result to publish as `{name}`"), why };
+        let mut jobs = Vec::with_capacity(tasks.len());
+        for &task in tasks {
+            let job = published_job(self.published.count);
+            let taken = match task.job.session == session {
+                true => self.scheduler.alias(job, task, self.now(fx)).map_err(|e| e.to_string()),
+                false => Err(format!("task {task} is of another session")),
+            };
+            if let Err(why) = taken {
+                fx.free_name(&name);
+                self.release_all(&jobs);
+                return Answer::Refused { what: format!("the result to publish as `{name}`"), why };
+            }
+            self.published.count += 1;
+            jobs.push(job.number);
         }
-        self.published.count += 1;
-        self.published.results.insert(name, PublishedResult { job, type_name });
+        self.published.results.insert(name, PublishedResult { jobs, type_name });
         Answer::Done
     }
 
-    /// Has a job of the session be an alias of what is published under that name.
+    fn release_all(&mut self, jobs: &[u32]) {
+        jobs.iter().for_each(|number| self.scheduler.release(published_job(*number), &[0]));
+    }
+
+    /// Has jobs of the session be aliases of what is published under that name, if they are as many.
     pub(super) fn read_published<E: Effects>(
         &mut self,
-        job: JobId,
+        session: SessionId,
         name: String,
         wanted: String,
+        numbers: &[u32],
         fx: &mut E,
     ) -> Answer {
         let Some(result) = self.published.results.get(&name) else {
@@ -72,10 +85,17 @@ impl Core {
             let there = result.type_name.clone();
             return Answer::NotPublished(PublishError::WrongType { name, wanted, there });
         }
-        match self.scheduler.alias(job, result.task(), self.now(fx)) {
-            Ok(()) => Answer::Done,
-            Err(e) => Answer::Refused { what: format!("what is published as `{name}`"), why: e.to_string() },
+        if result.jobs.len() != numbers.len() {
+            return Answer::OtherCount(result.jobs.len());
         }
+        let now = self.now(fx);
+        for (&number, &published) in numbers.iter().zip(&result.jobs) {
+            let of = only_task(published_job(published));
+            if let Err(e) = self.scheduler.alias(JobId { session, number }, of, now) {
+                return Answer::Refused { what: format!("what is published as `{name}`"), why: e.to_string() };
+            }
+        }
+        Answer::Done
     }
 
     /// Lets go of what is published under that name. Who has it keeps it.
@@ -83,7 +103,7 @@ impl Core {
         match self.published.results.remove(&name) {
             Some(result) => {
                 fx.free_name(&name);
-                self.scheduler.release(result.job, &[0]);
+                self.release_all(&result.jobs);
                 Answer::Done
             }
             None => Answer::NotPublished(self.missing(name, fx)),
@@ -101,10 +121,12 @@ impl Core {
         PublishError::OtherBuild { name, here: self.program.build.to_string(), there }
     }
 
-    /// Where a published result is, and its size. None: it is being made again.
-    fn place_of(&self, result: &PublishedResult) -> Option<(Option<WorkerId>, u64)> {
-        let found = self.scheduler.results(SessionId::PUBLISHED, Some(&[result.task()]));
-        found.first().map(|(_, holder, nbytes)| (*holder, *nbytes))
+    /// The workers that have a published result, none for the supervisor, and its size. None: some of it is being made again.
+    fn place_of(&self, result: &PublishedResult) -> Option<(BTreeSet<Option<WorkerId>>, u64)> {
+        let tasks: Vec<TaskId> = result.jobs.iter().map(|number| only_task(published_job(*number))).collect();
+        let found = self.scheduler.results(SessionId::PUBLISHED, Some(&tasks));
+        let sum = found.iter().map(|(_, _, nbytes)| nbytes).sum();
+        (found.len() == tasks.len()).then(|| (found.into_iter().map(|(_, holder, _)| holder).collect(), sum))
     }
 
     pub(super) fn list_published(&self) -> Vec<Published> {
@@ -117,18 +139,19 @@ impl Core {
 
     /// The same, for whoever looks on.
     pub(super) fn published_objects(&self) -> impl Iterator<Item = SharedObject> + '_ {
-        self.published.results.iter().map(|(name, result)| {
-            let place = self.place_of(result);
-            let holder = place.map(|(holder, _)| match holder {
-                Some(worker) => self.name_of(worker).to_string(),
-                None => "supervisor".to_string(),
-            });
+        let holder = |worker: Option<WorkerId>| {
+            worker.map_or_else(|| "supervisor".to_string(), |worker| self.name_of(worker).to_string())
+        };
+        self.published.results.iter().map(move |(name, result)| {
+            let (holders, size) = self.place_of(result).unwrap_or_default();
+            let mut holders: Vec<String> = holders.into_iter().map(holder).collect();
+            holders.sort_unstable();
             SharedObject {
                 kind: "published".to_string(),
                 name: name.clone(),
                 connection: 0,
-                holders: holder.into_iter().collect(),
-                size: place.map_or(0, |(_, nbytes)| nbytes),
+                holders,
+                size,
                 limit: None,
                 waiting: 0,
             }

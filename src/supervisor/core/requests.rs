@@ -130,9 +130,9 @@ impl Core {
             Question::RunOn { names, function } => {
                 return self.answer_run(Asker { session, ticket, by: None }, names, function, fx);
             }
-            Question::Publish { name, type_name, task } => self.publish(session, name, type_name, task, fx),
-            Question::Published { name, type_name, number } => {
-                self.read_published(JobId { session, number }, name, type_name, fx)
+            Question::Publish { name, type_name, tasks } => self.publish(session, name, type_name, &tasks, fx),
+            Question::Published { name, type_name, numbers } => {
+                self.read_published(session, name, type_name, &numbers, fx)
             }
             Question::Unpublish(name) => self.unpublish(name, fx),
             Question::ListPublished => Answer::Published(self.list_published()),

@@ -93,7 +93,7 @@ struct World {
     items: u64,
     given: FxHashSet<u64>,
     /// What has been published, or was to be, by name.
-    published: BTreeMap<String, TaskId>,
+    published: BTreeMap<String, Vec<TaskId>>,
     /// All is to come to an end.
     ending: bool,
 }

@@ -13,8 +13,8 @@ const TYPE: &str = "u64";
 
 /// What a session has asked for.
 pub(super) enum Asked {
-    /// To have something, and what it has heard of it before the answer.
-    ToRead(TaskId, Heard),
+    /// To have something, and what it has heard of its parts before the answer.
+    ToRead(Vec<(TaskId, Heard)>),
     /// To publish, or to unpublish.
     Other,
 }
@@ -32,38 +32,48 @@ impl World {
         let Some(session) = self.sessions.get(&id).filter(|session| !session.closed) else { return };
         let there = session.wanted.iter().filter(|(_, heard)| matches!(heard, Heard::Ready | Heard::Value));
         let there: Vec<TaskId> = there.map(|(id, _)| *id).collect();
-        let some_there = self.rng.choice(there);
+        let some_there = self.rng.choice(there.clone());
         let names: Vec<String> = self.published.keys().cloned().collect();
         let some_name = self.rng.choice(names);
         match (self.rng.u8(0..8), some_there, some_name) {
             (0..3, Some(task), _) => {
                 let name = format!("published-{}", self.published.len());
-                self.published.insert(name.clone(), task);
-                self.publish(id, name, task);
+                let mut tasks = vec![task];
+                tasks.extend(self.rng.choice(there).filter(|_| self.rng.bool()));
+                self.published.insert(name.clone(), tasks.clone());
+                self.publish(id, name, tasks);
             }
             // A name that is, or was, another one's.
-            (3, Some(task), Some(name)) if self.published[&name] == task => self.publish(id, name, task),
+            (3, Some(task), Some(name)) if self.published[&name] == [task] => self.publish(id, name, vec![task]),
             (4..7, _, Some(name)) => self.read_published(id, name),
             (7, _, Some(name)) => self.unpublish(id, name),
             _ => {}
         }
     }
 
-    fn publish(&mut self, id: SessionId, name: String, task: TaskId) {
-        let question = Question::Publish { name, type_name: TYPE.to_string(), task };
+    fn publish(&mut self, id: SessionId, name: String, tasks: Vec<TaskId>) {
+        let question = Question::Publish { name, type_name: TYPE.to_string(), tasks };
         self.ask_about(id, question, Asked::Other);
     }
 
     fn read_published(&mut self, id: SessionId, name: String) {
-        let number = self.jobs;
-        self.jobs += 1;
-        let task = TaskId { job: JobId { session: id, number }, index: 0 };
-        let source = self.published[&name];
-        let Known { kind, value, .. } = self.known[&source];
-        self.known.insert(task, Known { kind, value, inputs: vec![source], picky: false });
+        let mut sources = self.published[&name].clone();
+        if self.rng.u8(..) < 20 {
+            // Fewer than there are: that is told.
+            sources.pop();
+        }
+        let mut parts = Vec::new();
+        for source in sources {
+            let task = TaskId { job: JobId { session: id, number: self.jobs }, index: 0 };
+            self.jobs += 1;
+            let Known { kind, value, .. } = self.known[&source];
+            self.known.insert(task, Known { kind, value, inputs: vec![source], picky: false });
+            parts.push((task, Heard::Nothing));
+        }
+        let numbers = parts.iter().map(|(task, _)| task.job.number).collect();
         let wanted = if self.rng.u8(..) < 20 { "String" } else { TYPE };
-        let question = Question::Published { name, type_name: wanted.to_string(), number };
-        self.ask_about(id, question, Asked::ToRead(task, Heard::Nothing));
+        let question = Question::Published { name, type_name: wanted.to_string(), numbers };
+        self.ask_about(id, question, Asked::ToRead(parts));
     }
 
     fn unpublish(&mut self, id: SessionId, name: String) {
@@ -74,10 +84,11 @@ impl World {
     pub(super) fn answered(&mut self, id: SessionId, ticket: u64, answer: &Answer) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match (session.asked.remove(&ticket), answer) {
-            (Some(Asked::ToRead(task, heard)), Answer::Done) => _ = session.wanted.insert(task, heard),
+            (Some(Asked::ToRead(parts)), Answer::Done) => session.wanted.extend(parts),
             (
                 Some(Asked::ToRead(..)),
-                Answer::NotPublished(PublishError::Missing { .. } | PublishError::WrongType { .. }),
+                Answer::OtherCount(_)
+                | Answer::NotPublished(PublishError::Missing { .. } | PublishError::WrongType { .. }),
             )
             | (
                 Some(Asked::Other),

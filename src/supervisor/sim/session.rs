@@ -502,8 +502,8 @@ impl World {
         };
         let Some(session) = self.sessions.get_mut(&session) else { return };
         let early = session.asked.values_mut().find_map(|asked| match asked {
-            Asked::ToRead(task, heard) if *task == id => Some(heard),
-            _ => None,
+            Asked::ToRead(parts) => parts.iter_mut().find(|(task, _)| *task == id).map(|(_, heard)| heard),
+            Asked::Other => None,
         });
         if let Some(claim) = session.wanted.get_mut(&id).or(early) {
             *claim = heard;
