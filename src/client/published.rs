@@ -96,7 +96,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// That of the task where it fails. [`PublishError::Taken`](crate::error::PublishError::Taken) where something is published
+    /// That of the task where it fails. [`PublishError::Taken`] where something is published
     /// under that name, and [`OtherBuild`](crate::error::PublishError::OtherBuild) where that is of programs of another build;
     /// [`Error::Invalid`] for a bad name, [`Error::OtherClient`] for a future of another client.
     pub fn publish<T: Data>(&self, name: &str, result: &Future<T>) -> Result<()> {
@@ -199,7 +199,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`PublishError`](crate::error::PublishError): [`Missing`](crate::error::PublishError::Missing) where nothing is published
+    /// [`PublishError`]: [`Missing`](crate::error::PublishError::Missing) where nothing is published
     /// under that name, [`WrongType`](crate::error::PublishError::WrongType) where it is of another type than `T`, which names
     /// both, and [`OtherBuild`](crate::error::PublishError::OtherBuild) where programs of another build have published it. Where
     /// a lost result cannot be made again, the future fails with what its task failed with then.
@@ -295,7 +295,7 @@ impl Client {
     /// Keeps what is published under a name no longer. Who has a future of it keeps it; without one it is dropped.
     ///
     /// # Errors
-    /// [`PublishError::Missing`](crate::error::PublishError::Missing) where nothing is published under that name, so also the
+    /// [`PublishError::Missing`] where nothing is published under that name, so also the
     /// second time, and [`OtherBuild`](crate::error::PublishError::OtherBuild) where it is of programs of another build.
     pub fn unpublish(&self, name: &str) -> Result<()> {
         check(name)?;

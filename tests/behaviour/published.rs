@@ -2,7 +2,6 @@
 
 use crate::common::{Clean, LONG, block_on, directory, note, notes, path, pids, processes, send_signal, touch, until};
 use nix::sys::signal::Signal;
-use std::time::Duration;
 use swath::client::WaitFor;
 use swath::error::PublishError;
 use swath::{Bag, Buffer, Client, Error, Future, Result, current_client, delayed, try_delayed};
@@ -280,7 +279,7 @@ fn what_a_killed_worker_had_is_made_again() {
     let owner = client.who_has(&[future]).unwrap()[0][0].clone();
     let pid = client.workers().unwrap().iter().find(|worker| worker.name == owner).unwrap().pid;
     let mine = client.published::<Vec<u64>>("squares").unwrap();
-    assert_eq!(client.who_has(&[mine.clone()]).unwrap(), [[owner]]);
+    assert_eq!(client.who_has(std::slice::from_ref(&mine)).unwrap(), [[owner]]);
     send_signal(pid, Signal::SIGKILL);
     until("it is gone", || !pids(&client).contains(&pid));
     assert_eq!(mine.result_timeout(LONG).unwrap(), squares(2000));
@@ -310,7 +309,7 @@ fn what_cannot_be_made_again_is_told_and_tried_by_the_next() {
     assert_eq!(error.task().unwrap().name(), "once");
     touch(&open);
     let again = client.published::<Vec<u64>>("squares").unwrap();
-    assert_eq!(again.result_timeout(LONG + Duration::ZERO).unwrap(), squares(2000));
+    assert_eq!(again.result_timeout(LONG).unwrap(), squares(2000));
 }
 
 /// A published result keeps its place in a worker that retires.
