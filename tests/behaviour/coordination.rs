@@ -663,16 +663,17 @@ fn programs_of_a_cluster_have_names_of_their_own_and_take_them_along() {
         let holds = other.submit(&try_delayed(hold).call(other.lock("lock").unwrap(), &*began, &*open)).unwrap();
         first_pid(&began);
         let there = shared(socket);
-        assert!(there.contains(&"lock `lock`: held by program".to_string()), "{there:?}");
-        assert!(there.contains(&"queue `queue`: 1 item, 5 at most".to_string()), "{there:?}");
-        assert!(
-            there.iter().any(|line| line.starts_with("lock `lock`: held by hold-") && line.contains(" on worker-")),
-            "{there:?}"
-        );
+        let is_there =
+            |kind: &str, state: &str| there.iter().any(|line| line.starts_with(kind) && line.contains(state));
+        assert!(is_there("lock `lock` of connection ", ": held by program"), "{there:?}");
+        assert!(is_there("queue `queue` of connection ", ": 1 item, 5 at most"), "{there:?}");
+        assert!(is_there("lock `lock` of connection ", ": held by hold-"), "{there:?}");
+        let held = there.iter().find(|line| line.contains("held by hold-"));
+        assert!(held.is_some_and(|line| line.contains(" on worker-")), "{there:?}");
         // It leaves with a lock, without a word of that.
         drop(one);
         drop(guard);
-        until("it has gone", || shared(socket).iter().all(|line| !line.starts_with("queue `queue`: 1 item")));
+        until("it has gone", || shared(socket).iter().all(|line| !line.contains(": 1 item")));
         touch(&open);
         assert_eq!(holds.result_timeout(LONG).unwrap(), 1);
         drop(other);
