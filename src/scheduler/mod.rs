@@ -192,8 +192,8 @@ pub(crate) struct Scheduler {
     leaving: Vec<u32>,
     /// Tasks that use results of other jobs, and may be sent ahead of these.
     pipelined: Vec<TaskRef>,
-    /// Programs that have left, of whose graphs some are needed all the same.
-    departed: Vec<Program>,
+    /// Programs that have left, of whose graphs so many are needed all the same.
+    departed: Vec<(Program, usize)>,
     next_seq: u64,
     /// Messages about runs and transfers that nobody waits for.
     stale: u64,

@@ -154,18 +154,25 @@ impl Scheduler {
             self.release(job, &outputs);
         }
         self.sweep();
-        self.departed.push(Program::of(session));
-        self.program_left(Program::of(session));
+        let program = Program::of(session);
+        let left = self.jobs.iter().filter(|job| job.program == program).count();
+        match left {
+            _ if program == Program::TASKS => {}
+            0 => self.ready.order.leave(program),
+            // What is published of it, for example.
+            left => self.departed.push((program, left)),
+        }
         self.deliveries.retain(|d| d.job.session != session);
     }
 
-    /// Forgets a program that has departed, when the last of its graphs has gone, too. What is published of it stays.
-    pub(super) fn program_left(&mut self, program: Program) {
-        if let Some(at) = self.departed.iter().position(|departed| *departed == program)
-            && (program == Program::TASKS || self.jobs.iter().all(|job| job.program != program))
-        {
-            self.departed.swap_remove(at);
-            self.ready.order.leave(program);
+    /// A graph has gone. With the last one of a program that has departed, that is forgotten.
+    pub(super) fn graph_left(&mut self, program: Program) {
+        if let Some(at) = self.departed.iter().position(|(departed, _)| *departed == program) {
+            self.departed[at].1 -= 1;
+            if self.departed[at].1 == 0 {
+                self.departed.swap_remove(at);
+                self.ready.order.leave(program);
+            }
         }
     }
 

@@ -636,7 +636,7 @@ impl Scheduler {
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
             }
             self.leave_inputs(slot, &job.external_inputs);
-            self.program_left(job.program);
+            self.graph_left(job.program);
         }
     }
 

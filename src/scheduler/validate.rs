@@ -61,6 +61,10 @@ impl Scheduler {
         }
         self.validate_ready();
         self.validate_workers(&held);
+        for (program, left) in &self.departed {
+            let there = self.jobs.iter().filter(|job| job.program == *program).count();
+            assert_eq!(*left, there, "graphs of {program:?}, which has left");
+        }
     }
 
     /// Panics if a worker idles beside a ready task that it may run. To be called after a dispatch.

@@ -43,6 +43,7 @@ fn a_published_result_outlives_its_session_and_goes_with_the_last_who_has_it() {
     rig.step();
     assert_eq!(rig.drops(), []);
     assert_eq!((rig.s.unfinished(), rig.s.stats().tasks.waiting), (0, 0));
+    assert_eq!(rig.s.departed, [(Program::of(SESSION), 1)]);
     rig.alias(read(0).job, TaskId { job: published(0), index: 0 });
     assert_eq!(rig.read(), [Ok(b"ready".to_vec())]);
     assert_eq!(rig.s.results(READER, None), [(read(0), Some(WorkerId(0)), 5000)]);
@@ -52,7 +53,7 @@ fn a_published_result_outlives_its_session_and_goes_with_the_last_who_has_it() {
     rig.s.session_closed(READER);
     rig.step();
     assert_eq!(rig.drops(), [(0, 1)]);
-    assert!(rig.s.is_idle());
+    assert!(rig.s.is_idle() && rig.s.departed.is_empty());
 }
 
 #[test]
