@@ -16,6 +16,9 @@ impl SessionId {
     /// The session of the client in the supervisor's own process.
     pub(crate) const CLIENT: Self = Self(0);
 
+    /// Whose claims are those to published results. It is nobody's, and is never told anything.
+    pub(crate) const PUBLISHED: Self = Self(u32::MAX);
+
     /// The session of the tasks of a worker.
     pub(crate) fn of_tasks(worker: WorkerId) -> Self {
         Self(TASK_SESSIONS + worker.0)

@@ -1,10 +1,12 @@
 //! What users see of a client, its workers, and a cluster.
 
 mod explanation;
+mod published;
 mod shared;
 
 pub use explanation::Explanation;
 pub(crate) use explanation::{TaskState, Why};
+pub use published::Published;
 pub use shared::SharedObject;
 
 use crate::error::words::words;

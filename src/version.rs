@@ -8,6 +8,7 @@ pub(crate) const VERSION: u64 = combine(&[
     hash(env!("CARGO_PKG_VERSION").as_bytes()),
     const { hash(include_bytes!("bytes.rs")) },
     const { hash(include_bytes!("error/death.rs")) },
+    const { hash(include_bytes!("error/publish.rs")) },
     const { hash(include_bytes!("error/returned.rs")) },
     const { hash(include_bytes!("error/task.rs")) },
     const { hash(include_bytes!("events/journal.rs")) },
@@ -34,6 +35,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("settings/mod.rs")) },
     const { hash(include_bytes!("status.rs")) },
     const { hash(include_bytes!("status/explanation.rs")) },
+    const { hash(include_bytes!("status/published.rs")) },
     const { hash(include_bytes!("task/backtrace.rs")) },
     const { hash(include_bytes!("task/image.rs")) },
 ]);

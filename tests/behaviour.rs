@@ -28,6 +28,7 @@ mod behaviour {
     pub mod parts;
     pub mod pressure;
     pub mod processes;
+    pub mod published;
     pub mod random;
     pub mod reentrant;
     pub mod resources;
@@ -183,6 +184,10 @@ macro_rules! suite {
                 handles_come_back each_call_of_a_chain_is_a_run what_a_run_has_ends_with_it
                 who_is_cancelled_waits_no_more who_waits_gives_its_place_away a_closed_client_is_told a_time_limit_holds
                 two_hundred_tasks_wait_for_what_one_after_them_does two_thousand_tasks_wait_for_an_event;
+            published: a_result_is_there_by_its_name_until_it_is_unpublished kept_results_are_published_as_they_are
+                lists_are_published_as_a_whole publishing_waits_for_the_result async_code_publishes_too tasks_find_what_is_published_and_publish
+                large_buffers_and_handles_of_each_other bad_names_are_refused what_is_not_there_or_otherwise_is_told
+                what_has_failed_is_not_published who_cancels_or_shuts_down_is_told;
             concurrent: many_threads_one_client clones_and_drops;
         }
     };
@@ -224,6 +229,8 @@ mod threads_that_encode {
         state: built_once_in_each_process built_with_tasks;
         coordination: a_lock_is_had_by_one_at_a_time a_queue_keeps_order_and_pushes_back a_variable_has_one_value
             large_values_and_values_with_handles tasks_find_them_by_name handles_come_back;
+        published: a_result_is_there_by_its_name_until_it_is_unpublished kept_results_are_published_as_they_are
+            large_buffers_and_handles_of_each_other;
     }
 }
 

@@ -8,6 +8,7 @@ mod dask {
     pub mod client;
     pub mod coordination;
     pub mod files;
+    pub mod published;
     pub mod python;
     pub mod workers;
 }

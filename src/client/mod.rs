@@ -16,6 +16,7 @@ mod gather;
 mod holdings;
 mod lowering;
 mod map;
+mod published;
 mod replay;
 mod run_on;
 mod wait;

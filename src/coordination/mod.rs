@@ -70,7 +70,7 @@ pub use queue::Queue;
 pub use variable::Variable;
 
 use crate::client::Client;
-use crate::coordinator::{Kind, Operation, Patience, Target};
+use crate::coordinator::{Kind, Operation, Patience, Target, check_name};
 use crate::error::{Error, Result};
 use crate::submission::backend::Backend;
 use crate::submission::calls::{Given, Got, Waiting};
@@ -83,9 +83,6 @@ use std::any::type_name;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The most characters of a name.
-const LONGEST: usize = 200;
 
 /// A name at a client.
 #[derive(Clone)]
@@ -101,17 +98,7 @@ struct Named {
 
 impl Named {
     fn new(client: &Client, kind: Kind, name: &str, limit: usize, type_name: &str) -> Result<Self> {
-        let what = || format!("the {kind}'s name");
-        if name.is_empty() {
-            return Err(Error::invalid(what(), "it is empty"));
-        }
-        let long = name.chars().count();
-        if long > LONGEST {
-            return Err(Error::invalid(what(), format!("it has {long} characters; {LONGEST} are the most")));
-        }
-        if let Some(bad) = name.chars().find(|c| *c == '/' || c.is_control()) {
-            return Err(Error::invalid(what(), format!("`{}` has a {bad:?}", name.escape_default())));
-        }
+        check_name(|| format!("the {kind}'s name"), name)?;
         let (name, type_name, limit) = (name.to_string(), type_name.to_string(), limit as u64);
         let target = Arc::new(Target { kind, name, limit, type_name, shared: false });
         Ok(Self { backend: Some(client.backend()), target, made_in: client_here(), is_foreign: false })

@@ -1,5 +1,6 @@
 //! What callers ask for, and what they are told.
 
+use crate::error::{Error, Result};
 use crate::ids::{SessionId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -43,6 +44,24 @@ pub(crate) enum Scope {
     Program(SessionId),
     /// Those of all programs that the supervisor has.
     Shared,
+}
+
+/// The most characters of a name.
+const LONGEST: usize = 200;
+
+/// Refuses a name that nothing is called. `what` says whose name it is.
+pub(crate) fn check_name(what: impl Fn() -> String, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(what(), "it is empty"));
+    }
+    let long = name.chars().count();
+    if long > LONGEST {
+        return Err(Error::invalid(what(), format!("it has {long} characters; {LONGEST} are the most")));
+    }
+    match name.chars().find(|c| *c == '/' || c.is_control()) {
+        Some(bad) => Err(Error::invalid(what(), format!("`{}` has a {bad:?}", name.escape_default()))),
+        None => Ok(()),
+    }
 }
 
 /// How many hold a semaphore at most, or lie in a queue.

@@ -12,7 +12,7 @@ mod line;
 mod tests;
 
 pub(crate) use call::{
-    Answer, By, Call, Caller, Kind, Operation, Patience, Refusal, Request, Scope, Target, UNBOUNDED,
+    Answer, By, Call, Caller, Kind, Operation, Patience, Refusal, Request, Scope, Target, UNBOUNDED, check_name,
 };
 
 use crate::ids::{SessionId, TaskId};

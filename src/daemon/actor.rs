@@ -18,6 +18,7 @@ use crate::settings::WorkerHooks;
 use crate::status::ClusterStatus;
 use crate::status::ProgramStatus;
 use crate::supervisor::Executable;
+use crate::supervisor::PublishedNames;
 use crate::supervisor::SharedMemory;
 use crate::supervisor::actor::CloseSession;
 use crate::supervisor::actor::Drain;
@@ -71,6 +72,8 @@ struct BuildGroup {
     program: String,
     supervisor: Addr<Supervisor>,
     health: Health,
+    /// What its programs have published.
+    names: PublishedNames,
     sessions: Vec<SessionId>,
     /// Since when there is none.
     idle: Instant,
@@ -183,7 +186,7 @@ impl Daemon {
                 .iter()
                 .map(|group| ProgramStatus {
                     program: group.program.clone(),
-                    build: show(&group.build),
+                    build: group.build.to_string(),
                     sessions: group.sessions.len(),
                     unfinished: 0,
                     workers: Vec::new(),
@@ -198,8 +201,10 @@ impl Daemon {
     fn group(&mut self, admit: &Admit) -> std::result::Result<usize, String> {
         // One whose core has panicked goes on until its workers have ended, but it is of no use to anybody.
         let of_use = |group: &BuildGroup| group.supervisor.connected() && group.health.is_sound();
-        let unsound = self.groups.extract_if(.., |group| !of_use(group));
-        self.leaving.extend(unsound.map(|group| group.supervisor).filter(Addr::connected));
+        for group in self.groups.extract_if(.., |group| !of_use(group)) {
+            group.names.free_all();
+            self.leaving.extend(Some(group.supervisor).filter(Addr::connected));
+        }
         if let Some(known) =
             self.groups.iter().position(|group| group.build == admit.build && group.hooks == admit.hooks)
         {
@@ -207,21 +212,17 @@ impl Daemon {
         }
         let duplicate = admit.executable.try_clone().map_err(|e| e.to_string())?;
         let program = Executable::Of(Arc::new(duplicate));
-        let shared = SharedMemory { pages: PageName::new().map_err(|e| e.to_string())?, ..self.shared.clone() };
+        let pages = PageName::new().map_err(|e| e.to_string())?;
+        let names = self.shared.names.for_another(&admit.build.to_string());
+        let shared = SharedMemory { pages, names: names.clone(), ..self.shared.clone() };
         let settings = Settings { hooks: admit.hooks, ..self.settings.clone() };
         let supervisor =
             Supervisor::of_build(settings, program, admit.build.clone(), shared).map_err(|e| e.to_string())?;
-        report!(
-            Info,
-            "starting {} worker(s) for `{}`, build {}",
-            self.settings.workers,
-            admit.program,
-            show(&admit.build)
-        );
+        report!(Info, "starting {} worker(s) for `{}`, build {}", self.settings.workers, admit.program, admit.build);
         let (build, hooks, program) = (admit.build.clone(), admit.hooks, admit.program.clone());
         let health = supervisor.health();
         let (supervisor, sessions, idle) = (supervisor.start(), Vec::new(), Instant::now());
-        self.groups.push(BuildGroup { build, hooks, program, supervisor, health, sessions, idle });
+        self.groups.push(BuildGroup { build, hooks, program, supervisor, health, names, sessions, idle });
         Ok(self.groups.len() - 1)
     }
 
@@ -239,27 +240,17 @@ impl Daemon {
         });
     }
 
-    /// Stops the workers of builds whose programs have been away for a while.
+    /// Stops the workers of builds whose programs have been away for a while, and have published nothing.
     fn retire(&mut self) {
         self.leaving.retain(Addr::connected);
-        let idle = |group: &mut BuildGroup| group.sessions.is_empty() && group.idle.elapsed() >= KEEP;
+        let idle = |group: &mut BuildGroup| {
+            group.sessions.is_empty() && group.idle.elapsed() >= KEEP && group.names.is_empty()
+        };
         for group in self.groups.extract_if(.., idle) {
-            report!(
-                Info,
-                "stopping the workers of `{}`, build {}: no program uses them",
-                group.program,
-                show(&group.build)
-            );
+            report!(Info, "stopping the workers of `{}`, build {}: no program uses them", group.program, group.build);
             group.supervisor.do_send(Stop);
             self.leaving.push(group.supervisor);
         }
-    }
-}
-
-fn show(build: &BuildId) -> String {
-    match build {
-        BuildId::Note(bytes) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
-        BuildId::File(parts) => parts.map(|n| format!("{n:x}")).join("-"),
     }
 }
 
@@ -334,7 +325,7 @@ impl Handler<SupervisorOf> for Daemon {
     type Result = Option<Addr<Supervisor>>;
 
     fn handle(&mut self, SupervisorOf(build): SupervisorOf, _: &mut Context<Self>) -> Self::Result {
-        self.groups.iter().find(|group| show(&group.build) == build).map(|group| group.supervisor.clone())
+        self.groups.iter().find(|group| group.build.to_string() == build).map(|group| group.supervisor.clone())
     }
 }
 
@@ -534,11 +525,5 @@ mod tests {
                 actix_rt::time::sleep(Duration::from_millis(2)).await;
             }
         });
-    }
-
-    #[test]
-    fn a_build_is_shown_in_one_word() {
-        assert_eq!(show(&BuildId::Note(vec![1, 0xab])), "01ab");
-        assert_eq!(show(&BuildId::File([1, 2, 3, 4, 255])), "1-2-3-4-ff");
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod death;
 pub(crate) mod file;
 pub(crate) mod name;
 mod printed;
+mod publish;
 mod reading;
 mod returned;
 pub(crate) mod task;
@@ -15,6 +16,7 @@ pub use coordination::CoordinationError;
 pub use death::{DeathCause, DeathRecord};
 use file::FileError;
 pub use printed::{LogLine, OutputStream};
+pub use publish::PublishError;
 pub use returned::ReturnedError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -140,6 +142,9 @@ pub enum Error {
     /// A lock, semaphore, event, queue or variable is not what the caller takes it for.
     #[error(transparent)]
     Coordination(#[from] CoordinationError),
+    /// A result cannot be published under a name, or not be had by it.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// A file cannot be listed, or not be used as asked.
     #[error(transparent)]
     File(#[from] FileError),

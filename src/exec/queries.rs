@@ -29,6 +29,8 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         Question::Held(_) => unsupported("has_what"),
         Question::RunOn { .. } => unsupported("run_on_workers"),
         Question::Adapt { .. } | Question::StopAdapting(_) => unsupported("adapt"),
+        Question::Publish { .. } | Question::Published { .. } => unsupported("publish"),
+        Question::Unpublish(_) | Question::ListPublished => unsupported("publish"),
         Question::Explain(..) | Question::Progress | Question::Events => unsupported("this question"),
     }
 }

@@ -23,6 +23,7 @@ use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::kept::KeptResults;
+use crate::submission::published::PublishedValues;
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -50,6 +51,7 @@ pub(crate) struct SyncExecutor {
     encodes: bool,
     coordination: LocalCoordination,
     kept: KeptResults,
+    published: PublishedValues,
     no_places: NoPlaces,
     resources: Resources,
     origin: Origin,
@@ -129,6 +131,7 @@ impl SyncExecutor {
             encodes: checks.encodes,
             coordination: LocalCoordination::new(true, checks.encodes),
             kept: KeptResults::default(),
+            published: PublishedValues::default(),
             no_places: NoPlaces::new(checks.strict),
             resources: checks.resources,
             origin: Origin::here(),
@@ -380,6 +383,7 @@ impl Backend for SyncExecutor {
     fn shutdown(&self) {
         self.closed.store(true, Ordering::Release);
         self.coordination.close(SHUT_DOWN);
+        self.published.clear();
     }
 
     fn is_closed(&self) -> bool {
@@ -392,6 +396,10 @@ impl Backend for SyncExecutor {
 
     fn kept(&self) -> Option<&KeptResults> {
         Some(&self.kept)
+    }
+
+    fn published(&self) -> Option<&PublishedValues> {
+        Some(&self.published)
     }
 
     fn no_places(&self) -> Option<&NoPlaces> {

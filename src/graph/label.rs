@@ -36,6 +36,12 @@ impl TaskLabel {
         Self { function, options: None, hash: halves(hash), reproducible: false, part: None }
     }
 
+    /// The same, of a task that has a name of its own.
+    pub(crate) fn named(function: &'static Record, name: String, hash: u128) -> Self {
+        let options = Options { name: Some(name), ..Options::default() };
+        Self { options: Some(Arc::new(options)), ..Self::plain(function, hash) }
+    }
+
     pub(crate) fn hash(&self) -> u128 {
         u128::from(self.hash[0]) << 64 | u128::from(self.hash[1])
     }

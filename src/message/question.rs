@@ -2,13 +2,13 @@
 
 use crate::bytes::Bytes;
 use crate::error::LogLine;
-use crate::error::{Cause, DeathRecord, Error, Result};
+use crate::error::{Cause, DeathRecord, Error, PublishError, Result};
 use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
 use crate::job::HeldResult;
 use crate::memory::report::MemoryReport;
 use crate::settings::AdaptOptions;
-use crate::status::{Explanation, WorkerInfo};
+use crate::status::{Explanation, Published, WorkerInfo};
 use crate::task::context;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -52,6 +52,20 @@ pub(crate) enum Question {
         names: Option<Vec<String>>,
         function: u64,
     },
+    /// Keep these results of the session's under a name.
+    Publish {
+        name: String,
+        type_name: String,
+        tasks: Vec<TaskId>,
+    },
+    /// Have the only tasks of the session's jobs of these numbers be what is published under a name.
+    Published {
+        name: String,
+        type_name: String,
+        numbers: Vec<u32>,
+    },
+    Unpublish(String),
+    ListPublished,
 }
 
 /// What became of a function that a worker was to run beside its tasks: its encoded result.
@@ -90,6 +104,10 @@ pub(crate) enum Answer {
     Held(Vec<HeldResult>),
     /// What became of a function on each worker.
     Ran(Vec<(String, RanBeside)>),
+    NotPublished(PublishError),
+    /// What is published under that name are so many results, and not as many as were asked for.
+    OtherCount(usize),
+    Published(Vec<Published>),
 }
 
 /// A question whose kind of answer follows from its type.
@@ -154,6 +172,22 @@ pub(crate) struct RunOn {
     pub(crate) names: Option<Vec<String>>,
     pub(crate) function: u64,
 }
+/// Keep results under a name.
+pub(crate) struct Publish {
+    pub(crate) name: String,
+    pub(crate) type_name: &'static str,
+    pub(crate) tasks: Vec<TaskId>,
+}
+/// Let jobs that are to come have what is published under a name. Some: there are so many results, and none is had.
+pub(crate) struct ReadPublished {
+    pub(crate) name: String,
+    pub(crate) type_name: &'static str,
+    pub(crate) numbers: Vec<u32>,
+}
+/// Keep it no longer.
+pub(crate) struct Unpublish(pub(crate) String);
+/// What is published.
+pub(crate) struct ListPublished;
 /// Do so no more, if it is still done under that number.
 pub(crate) struct StopAdapting(pub(crate) u64);
 
@@ -198,6 +232,13 @@ questions! {
     self: Held => Question::Held(self.tasks), Answer::Held(results) => results => Vec<HeldResult>;
     self: RunOn => Question::RunOn { names: self.names, function: self.function },
         Answer::Ran(results) => results => Vec<(String, RanBeside)>;
+    self: Publish => Question::Publish { name: self.name, type_name: self.type_name.to_string(), tasks: self.tasks },
+        Answer::Done => () => ();
+    self: ReadPublished =>
+        Question::Published { name: self.name, type_name: self.type_name.to_string(), numbers: self.numbers },
+        Answer::Done => None, Answer::OtherCount(count) => Some(count) => Option<usize>;
+    self: Unpublish => Question::Unpublish(self.0), Answer::Done => () => ();
+    self: ListPublished => Question::ListPublished, Answer::Published(results) => results => Vec<Published>;
     self: StopAdapting => Question::StopAdapting(self.0), Answer::Done => () => ();
 }
 
@@ -224,6 +265,7 @@ fn unexpected(answer: Answer) -> Error {
     match answer {
         Answer::Refused { what, why } => Error::invalid(what, why),
         Answer::Deadlock(reason) => Error::Deadlock { reason },
+        Answer::NotPublished(error) => error.into(),
         Answer::NotStarted(reason) => Error::Spawn { reason },
         other => Error::Closed { reason: format!("the supervisor answered beside the point: {other:?}") },
     }

@@ -107,7 +107,7 @@ pub(crate) struct Stats {
 impl Scheduler {
     pub(crate) fn stats(&self) -> Stats {
         let mut tasks = Counts::default();
-        for job in self.jobs.iter() {
+        for job in self.jobs.iter().filter(|job| job.alias_of().is_none()) {
             tasks.add(&job.counts);
         }
         let workers = self.workers.iter().map(|w| WorkerStats {
@@ -145,7 +145,9 @@ impl Scheduler {
 
     /// Why a task waits, where it runs, or how it ended.
     pub(crate) fn explain(&self, task: TaskId) -> Option<Explanation> {
-        let (job, r) = self.look_up(task)?;
+        let (_, named) = self.look_up(task)?;
+        let r = self.behind(named);
+        let job = &self.jobs[r.job];
         let state = job.state(r.index);
         let (mut count, mut first) = (0, Vec::new());
         if state.pending() {

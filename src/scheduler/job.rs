@@ -139,6 +139,10 @@ pub(super) mod flag {
     pub(in super::super) const PART: u16 = 1024;
     /// Its result is taken apart: its dependents are the parts, and it has no value itself.
     pub(in super::super) const MAKER: u16 = 2048;
+    /// Its value is that of the one task it depends on, which is another job's; it does not run itself.
+    pub(in super::super) const ALIAS: u16 = 4096;
+    /// There are aliases of it.
+    pub(in super::super) const KEPT: u16 = 8192;
 }
 
 /// The hot part of a task; everything that never changes stays in the spec.
@@ -333,6 +337,19 @@ impl Job {
             self.lanes = Vec::new();
         }
         true
+    }
+
+    /// The task whose value that of its only task is, where it is an alias.
+    pub(super) fn alias_of(&self) -> Option<TaskRef> {
+        match (&self.tasks[..], &self.external_inputs[..]) {
+            ([task], [external]) if task.has(flag::ALIAS) => Some(external.target),
+            _ => None,
+        }
+    }
+
+    /// Whether a value is there to stay, whatever tasks run: it is claimed, by its session or others.
+    pub(super) fn stays(&self, index: u32) -> bool {
+        self.tasks[index as usize].has(flag::CLAIMED | flag::KEPT)
     }
 
     /// Whether its task can run no more.

@@ -184,9 +184,9 @@ impl Scheduler {
     /// The worker's store has lost its copy; the supervisor still has one.
     fn let_go(&mut self, r: TaskRef) {
         let State::Done { value, .. } = self.jobs[r.job].state(r.index) else { return };
-        let claimed = self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED);
+        let stays = self.jobs[r.job].stays(r.index);
         let value = &mut self.jobs[r.job].values[value];
-        self.workers[value.holder].let_go(value.nbytes, claimed);
+        self.workers[value.holder].let_go(value.nbytes, stays);
         value.holder = WorkerIndex::NONE;
     }
 
@@ -305,9 +305,13 @@ impl Scheduler {
         self.sweep();
     }
 
-    /// A fetched value has arrived: a task that waited for it is ready, unless it waits for another one too.
+    /// A fetched value has arrived: a task that waited for it is ready, unless it waits for another one too, and who wants it
+    /// of an alias is told.
     fn arrived(&mut self, r: TaskRef) {
         for d in self.dependents(r) {
+            if self.jobs[d.job].alias_of().is_some() {
+                self.tell(d);
+            }
             if self.jobs[d.job].state(d.index) == State::Fetching && !self.awaits_transfer(d) {
                 self.jobs[d.job].set(d.index, State::Ready, &mut self.ready);
             }

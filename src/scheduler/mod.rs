@@ -14,13 +14,17 @@
 //!   the worker sends the task back.
 //! * A task whose result is taken apart has no value: its dependents are its *parts*, which do not run. A part waits while
 //!   its maker is to run, and is done, lost, made again and dropped by itself; a run makes the parts that are waited for.
+//! * An *alias* is a job of one task that has the value of another job's task, for another session or to be published. It
+//!   waits as long as it is claimed, and so uses that value, whoever else does; nothing depends on it, and it never runs.
 //! * Commands for one worker are to be obeyed in the order given. `Fetch` never names a value that is not there;
 //!   `Drop` may.
 //!
 //! Nothing recurses over the graph: `work` (lost its last use) and `restart` (needed again) are the work lists of
 //! [`Scheduler::settle`].
 
+mod alias;
 mod blame;
+mod deliveries;
 mod drive;
 mod estimates;
 mod explain;
@@ -54,7 +58,7 @@ pub(crate) use submit::SubmitError;
 pub(crate) use worker::WorkerSpec;
 
 use crate::error::DeathCause;
-use crate::fairness::Rank;
+use crate::fairness::{Program, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 pub(crate) use crate::job::Completion;
 use crate::job::{Delivery, Input, JobSpec, SharedPayload, WantedPart};
@@ -188,6 +192,8 @@ pub(crate) struct Scheduler {
     leaving: Vec<u32>,
     /// Tasks that use results of other jobs, and may be sent ahead of these.
     pipelined: Vec<TaskRef>,
+    /// Programs that have left, of whose graphs so many are needed all the same.
+    departed: Vec<(Program, usize)>,
     next_seq: u64,
     /// Messages about runs and transfers that nobody waits for.
     stale: u64,

@@ -4,7 +4,7 @@
 //! task goes to a worker as soon as everything it lacks is in flight there; the worker starts it when these have
 //! ended, at once and without asking. Only short tasks with small results are worth it: for a longer one a message
 //! costs nothing, and a large result is to be moved into its last user, which only the scheduler can decide. Nothing is
-//! sent ahead of a part of a result: only tasks that run are in flight.
+//! sent ahead of a part of a result, and no alias is sent: only tasks that run are in flight.
 
 use super::Scheduler;
 use super::job::{State, TaskRef, flag};
@@ -70,7 +70,7 @@ impl Scheduler {
         let State::Waiting { .. } = task.state else { return None };
         let deps = job.spec.deps(r.index);
         let not_now = flag::LANED | flag::DOOMED | flag::ZOMBIE | flag::ROAMS;
-        if task.has(not_now | flag::PART) || deps.len() > MOST_INPUTS {
+        if task.has(not_now | flag::PART | flag::ALIAS) || deps.len() > MOST_INPUTS {
             return None;
         }
         let mut ahead = 0;
@@ -101,7 +101,7 @@ impl Scheduler {
     /// Notes the tasks of a new job that use results of earlier jobs. A large job is not searched for them.
     pub(super) fn note_pipelined(&mut self, slot: u32) {
         let job = &self.jobs[slot];
-        if job.external_inputs.is_empty() || job.tasks.len() > MOST_PIPELINED {
+        if job.external_inputs.is_empty() || job.tasks.len() > MOST_PIPELINED || job.alias_of().is_some() {
             return;
         }
         for index in 0..job.tasks.len() as u32 {

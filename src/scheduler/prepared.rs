@@ -6,8 +6,8 @@ use super::ready::{Isolation, Lane, Rule};
 use super::submit::SubmitError;
 use super::values::TaskValues;
 use crate::fairness::{Attained, Program};
-use crate::ids::JobId;
-use crate::job::{EXTERNAL, JobSpec, WireOptions};
+use crate::ids::{JobId, TaskId};
+use crate::job::{EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -54,6 +54,21 @@ impl Prepared {
         job.sort_into_lanes();
         job.index(Start::default());
         Ok(Self(job))
+    }
+
+    /// A job of one task that has the value of that one.
+    pub(super) fn alias(id: JobId, of: TaskId) -> Result<Self, SubmitError> {
+        let spec = JobSpec {
+            body_ends: vec![0],
+            deps: vec![EXTERNAL],
+            dep_ends: vec![1],
+            externals: vec![of],
+            outputs: vec![WantedResult { index: 0, deliver: false }],
+            ..JobSpec::default()
+        };
+        let mut prepared = Self::new(id, spec.into())?;
+        prepared.0.tasks.iter_mut().for_each(|task| task.put(flag::ALIAS, true));
+        Ok(prepared)
     }
 }
 

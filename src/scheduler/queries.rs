@@ -42,15 +42,16 @@ impl Scheduler {
 
     /// The results of a session that are there, with the worker that has each, and its size: of these tasks, or of all.
     pub(crate) fn results(&self, session: SessionId, of: Option<&[TaskId]>) -> Vec<(TaskId, Option<WorkerId>, u64)> {
-        let held = |r: TaskRef| {
-            let job = &self.jobs[r.job];
+        let held = |named: TaskRef| {
+            let r = self.behind(named);
+            let (job, id) = (&self.jobs[r.job], self.jobs[named.job].task_id(named.index));
             match job.state(r.index) {
                 State::Done { value, .. } | State::Lent { value, .. } => {
                     let value = &job.values[value];
                     let holder = self.workers.get(value.holder).map(|worker| worker.id);
-                    Some((job.task_id(r.index), holder, value.nbytes))
+                    Some((id, holder, value.nbytes))
                 }
-                State::Data { .. } => Some((job.task_id(r.index), None, self.value_bytes(r))),
+                State::Data { .. } => Some((id, None, self.value_bytes(r))),
                 _ => None,
             }
         };
@@ -75,7 +76,8 @@ impl Scheduler {
 
     /// Tasks that are still to end; one at least for a graph that may grow.
     pub(crate) fn unfinished(&self) -> u64 {
-        self.jobs.iter().map(|job| Counts::of(&job.counts).unfinished().max(job.spec.open.into())).sum()
+        let jobs = self.jobs.iter().filter(|job| job.alias_of().is_none());
+        jobs.map(|job| Counts::of(&job.counts).unfinished().max(job.spec.open.into())).sum()
     }
 
     /// Tasks sent to a worker that have not ended, cancelled ones included.
@@ -108,8 +110,12 @@ impl Scheduler {
 
     /// The call whose result a task has.
     pub(crate) fn call(&self, id: TaskId) -> Option<FailedCall> {
-        let job = &self.jobs[self.jobs.get(id.job)?];
-        if (id.index as usize) < job.tasks.len() { job.call(id.index) } else { None }
+        let job = self.jobs.get(id.job)?;
+        if id.index as usize >= self.jobs[job].tasks.len() {
+            return None;
+        }
+        let r = self.jobs[job].alias_of().unwrap_or(TaskRef { job, index: id.index });
+        self.jobs[r.job].call(r.index)
     }
 
     /// Bytes of a task's inputs, as far as they are known.

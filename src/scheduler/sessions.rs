@@ -25,6 +25,7 @@ impl Scheduler {
             let unused = task.uses == 0;
             if let State::Done { value, .. } | State::Lent { value, .. } = task.state
                 && job.values[value].holder != WorkerIndex::NONE
+                && !job.stays(r.index)
             {
                 self.workers[job.values[value].holder].claimed_bytes -= job.values[value].nbytes;
             }
@@ -153,8 +154,26 @@ impl Scheduler {
             self.release(job, &outputs);
         }
         self.sweep();
-        self.ready.order.leave(Program::of(session));
+        let program = Program::of(session);
+        let left = self.jobs.iter().filter(|job| job.program == program).count();
+        match left {
+            _ if program == Program::TASKS => {}
+            0 => self.ready.order.leave(program),
+            // What is published of it, for example.
+            left => self.departed.push((program, left)),
+        }
         self.deliveries.retain(|d| d.job.session != session);
+    }
+
+    /// A graph has gone. With the last one of a program that has departed, that is forgotten.
+    pub(super) fn graph_left(&mut self, program: Program) {
+        if let Some(at) = self.departed.iter().position(|(departed, _)| *departed == program) {
+            self.departed[at].1 -= 1;
+            if self.departed[at].1 == 0 {
+                self.departed.swap_remove(at);
+                self.ready.order.leave(program);
+            }
+        }
     }
 
     /// A part of an open job cannot be taken in: the rest is given up, and all its session claims of it released.

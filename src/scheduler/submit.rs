@@ -43,12 +43,15 @@ impl Scheduler {
         if self.jobs.find(id).is_some() || zombie {
             return Err(SubmitError::Duplicate { number: id.number });
         }
+        let is_alias = job.tasks.first().is_some_and(|task| task.has(flag::ALIAS));
         for (input, &external) in job.external_inputs.iter_mut().zip(&job.spec.externals) {
             let target = self.jobs.find_task(external).filter(|r| {
-                external.job.session == id.session && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
+                (external.job.session == id.session || is_alias)
+                    && self.jobs[r.job].tasks[r.index as usize].has(flag::CLAIMED)
             });
             let Some(target) = target else { return Err(SubmitError::UnknownInput(external)) };
-            input.target = target;
+            // Nothing depends on an alias: what it stands for may be named in its place.
+            input.target = self.jobs[target.job].alias_of().unwrap_or(target);
         }
         // Who waits for a graph must not wait behind what its own priority is to pass.
         let parent =
@@ -64,7 +67,9 @@ impl Scheduler {
         job.estimate = self.run_times.of(&job.spec, job.first);
         job.attained.expect(job.tasks.len(), job.estimate.into());
         self.next_seq += 1;
-        self.ready.order.enter(job.program);
+        if !is_alias {
+            self.ready.order.enter(job.program);
+        }
         self.register_external_inputs(&job);
         self.take_in(job, Start::default(), 0);
         Ok(())
@@ -102,6 +107,9 @@ impl Scheduler {
                 self.tell(TaskRef { job: slot, index });
             }
         }
+        if self.jobs[slot].alias_of().is_some() {
+            self.tell(TaskRef { job: slot, index: 0 });
+        }
         for index in hopeless {
             let r = TaskRef { job: slot, index };
             if self.jobs[slot].state(index).pending() {
@@ -132,7 +140,7 @@ impl Scheduler {
                 let State::Waiting { missing } = job.state(index) else { continue };
                 match missing {
                     _ if !state.available() => {}
-                    1 => job.set(index, State::Ready, &mut self.ready),
+                    1 if !job.tasks[index as usize].has(flag::ALIAS) => job.set(index, State::Ready, &mut self.ready),
                     _ => job.tasks[index as usize].state = State::Waiting { missing: missing - 1 },
                 }
                 if failed {
@@ -160,12 +168,16 @@ impl Scheduler {
 
     /// Makes the job known to the owners of its external inputs.
     fn register_external_inputs(&mut self, job: &Job) {
+        let is_alias = job.alias_of().is_some();
         for (at, external) in job.external_inputs.iter().enumerate() {
             let owner = &mut self.jobs[external.target.job];
             owner.refs += 1;
             owner.users.or_default(external.target.index).insert((job.slot, at as u32));
             let task = &mut owner.tasks[external.target.index as usize];
             task.put(flag::SHARED, true);
+            if is_alias {
+                task.put(flag::KEPT, true);
+            }
             task.uses += u32::from(external.uses > 0);
         }
     }

@@ -1,6 +1,7 @@
 //! One test for each rule.
 #![allow(clippy::unwrap_used)]
 
+mod aliases;
 mod blame;
 mod fairness;
 mod parts;

@@ -6,7 +6,7 @@ use super::worker::{WorkerIndex, Zombie};
 use super::{Completion, Scheduler};
 use crate::error::Cause;
 use crate::ids::{TaskId, WorkerId};
-use crate::job::{Delivered, Delivery, EXTERNAL, Failure, Outcome};
+use crate::job::{EXTERNAL, Failure, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ impl Scheduler {
         let stays = value.holder != WorkerIndex::NONE;
         if stays {
             job.bulky = true;
-            self.workers[value.holder].hold(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
+            self.workers[value.holder].hold(value.nbytes, job.stays(r.index));
         }
         let value = job.values.insert(value);
         job.set(r.index, State::Done { value, last }, &mut self.ready);
@@ -216,6 +216,9 @@ impl Scheduler {
         if self.jobs[r.job].tasks[r.index as usize].has(flag::SHARED) {
             for (job, row) in self.rows_elsewhere(r) {
                 self.announce_row(job, row);
+                if self.jobs[job].alias_of().is_some() {
+                    self.tell(TaskRef { job, index: 0 });
+                }
             }
         }
     }
@@ -233,7 +236,7 @@ impl Scheduler {
                         if !job.one_less_open(index) {
                             self.verdicts.push(TaskRef { job: job.slot, index });
                         }
-                    } else if missing == 0 {
+                    } else if missing == 0 && !job.tasks[index as usize].has(flag::ALIAS) {
                         job.set(index, State::Ready, &mut self.ready);
                     }
                 }
@@ -319,10 +322,15 @@ impl Scheduler {
         if let Some(failure) = self.infeasible(r) {
             return self.fail(r, Arc::new(failure));
         }
-        let state = if lacks.missing == 0 { State::Ready } else { State::Waiting { missing: lacks.missing } };
         let job = &mut self.jobs[r.job];
+        let is_alias = job.tasks[r.index as usize].has(flag::ALIAS);
+        let runs = lacks.missing == 0 && !is_alias;
+        let state = if runs { State::Ready } else { State::Waiting { missing: lacks.missing } };
         job.set(r.index, state, &mut self.ready);
         job.doom(r.index, lacks.failed.is_some().then_some(lacks.open));
+        if is_alias {
+            self.tell(r);
+        }
     }
 
     /// How much a task waits for, and the failure of its inputs that counts: that of the first that failed.
@@ -441,39 +449,6 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn deliver_failure(&mut self, id: TaskId, failure: &Failure) {
-        let result = Err(Box::new(failure.clone()));
-        self.deliveries.push(Delivery { job: id.job, index: id.index, result });
-    }
-
-    /// Delivers a claimed value that is there, or says that it is there, whichever the session waits for.
-    pub(super) fn tell(&mut self, r: TaskRef) {
-        let job = &mut self.jobs[r.job];
-        let task = job.tasks[r.index as usize];
-        let wanted = task.has(flag::WANTED);
-        if !wanted && task.has(flag::TOLD) {
-            return;
-        }
-        let (payload, nbytes) = match task.state {
-            State::Done { value, .. } => (job.values[value].payload.as_ref(), job.values[value].nbytes),
-            State::Data { entry } => {
-                let payload = &job.spec.data[entry as usize].1;
-                (Some(payload), payload.nbytes())
-            }
-            _ => return,
-        };
-        let delivered = match payload {
-            // A small value costs no more than the message that it is there, and saves a request for it.
-            Some(payload) if wanted || payload.is_small() => Delivered::Value(payload.clone()),
-            None if wanted => return self.fetch(r),
-            _ => Delivered::Ready { nbytes },
-        };
-        let task = &mut job.tasks[r.index as usize];
-        task.put(flag::WANTED, false);
-        task.put(flag::TOLD, true);
-        self.deliveries.push(Delivery { job: job.id, index: r.index, result: Ok(delivered) });
-    }
-
     /// Has a held value sent here, unless it is here or on its way.
     pub(super) fn fetch(&mut self, r: TaskRef) {
         let job = &mut self.jobs[r.job];
@@ -548,7 +523,7 @@ impl Scheduler {
         job.recall(r.index, &mut self.workers);
         if value.holder != WorkerIndex::NONE {
             let w = &mut self.workers[value.holder];
-            w.let_go(value.nbytes, job.tasks[r.index as usize].has(flag::CLAIMED));
+            w.let_go(value.nbytes, job.stays(r.index));
             if dropping {
                 w.outbox.drop.push(id);
             }
@@ -661,6 +636,7 @@ impl Scheduler {
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));
             }
             self.leave_inputs(slot, &job.external_inputs);
+            self.graph_left(job.program);
         }
     }
 
@@ -685,6 +661,9 @@ impl Scheduler {
                 }
             }
             self.leaving.push(external.target.job);
+            if self.jobs[external.target.job].tasks[external.target.index as usize].has(flag::KEPT) {
+                self.kept_no_more(external.target);
+            }
         }
     }
 }

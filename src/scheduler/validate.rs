@@ -61,6 +61,10 @@ impl Scheduler {
         }
         self.validate_ready();
         self.validate_workers(&held);
+        for (program, left) in &self.departed {
+            let there = self.jobs.iter().filter(|job| job.program == *program).count();
+            assert_eq!(*left, there, "graphs of {program:?}, which has left");
+        }
     }
 
     /// Panics if a worker idles beside a ready task that it may run. To be called after a dispatch.
@@ -111,6 +115,9 @@ impl Scheduler {
             assert_eq!(task.uses, uses[index as usize], "{id}: uses ({state:?})");
             let shared = !job.users.is_empty() && job.users.contains_key(&index);
             assert_eq!(task.has(flag::SHARED), shared, "{id}: used by other jobs");
+            let mut users = job.users.get(&index).into_iter().flatten();
+            let kept = users.any(|(user, _)| self.jobs[*user].alias_of().is_some());
+            assert_eq!(task.has(flag::KEPT), kept, "{id}: has aliases");
             let zombie = !zombies.is_empty() && zombies.binary_search(&id).is_ok();
             assert_eq!(task.has(flag::ZOMBIE), zombie, "{id}: cancelled run in flight");
 
@@ -131,7 +138,7 @@ impl Scheduler {
             assert!(!fails_fast || !task.has(flag::DOOMED), "{id} waits for others, though it is to fail fast");
             match state {
                 State::Waiting { missing: counted } => {
-                    assert!(missing > 0, "{id} waits for nothing");
+                    assert!(missing > 0 || task.has(flag::ALIAS), "{id} waits for nothing");
                     assert_eq!(counted, missing, "{id}: missing inputs");
                 }
                 State::Ready | State::Fetching => assert_eq!(missing, 0, "{id} is {state:?} without its inputs"),
@@ -153,7 +160,7 @@ impl Scheduler {
                         entry.0 += 1;
                         entry.1 += value.nbytes;
                         entry.2 += u32::from(value.exporting);
-                        entry.3 += if task.has(flag::CLAIMED) { value.nbytes } else { 0 };
+                        entry.3 += if job.stays(index) { value.nbytes } else { 0 };
                     }
                     exporting += u32::from(value.exporting);
                     if let State::Lent { .. } = state {
@@ -182,6 +189,19 @@ impl Scheduler {
                     job.lanes[job.lane_of(index) as usize].infeasible.is_none(),
                     "{id} waits, but no worker can ever run it"
                 );
+            }
+            if let Some(source) = job.alias_of() {
+                assert!(matches!(state, State::Waiting { .. } | State::Idle | State::Failed { .. }), "{id}: {state:?}");
+                let owner = &self.jobs[source.job];
+                assert!(owner.alias_of().is_none(), "{id} is an alias of an alias");
+                let there = state.active() && owner.state(source.index).available();
+                let told = task.has(flag::TOLD);
+                assert!(!there || told || task.has(flag::WANTED), "{id} is there, and the session has not heard");
+                if there && task.has(flag::WANTED) {
+                    let sent = |value: u32| owner.values[value].exporting && owner.values[value].payload.is_none();
+                    let comes = matches!(owner.state(source.index), State::Done { value, .. } if sent(value));
+                    assert!(comes, "{id}: a delivery is owed and nothing is done about it");
+                }
             }
             if task.has(flag::WANTED) {
                 assert!(task.has(flag::CLAIMED), "{id}: wanted without a claim");

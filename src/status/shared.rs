@@ -1,23 +1,26 @@
 //! What programs and their tasks share by name, as a local cluster sees it.
 
-use crate::units::counted;
+use crate::units::{HumanBytes, counted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A lock, semaphore, event, queue or variable that a program or its tasks use, see
-/// [`coordination`](crate::coordination).
+/// [`coordination`](crate::coordination), or a [published](crate::Client::publish) result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SharedObject {
-    /// `lock`, `semaphore`, `event`, `queue` or `variable`.
+    /// `lock`, `semaphore`, `event`, `queue`, `variable` or `published`.
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// The number of the connection whose it is: each program that is connected has names of its own.
+    /// The number of the connection whose it is: each program that is connected has names of its own. 0 for what is published,
+    /// which all programs of the build share.
     pub connection: u32,
-    /// Who has it: tasks, by their keys and workers, or `program`.
+    /// Who has it: tasks, by their keys and workers, or `program`. Of what is published the worker that keeps it, or
+    /// `supervisor`; nobody, while it is made again.
     pub holders: Vec<String>,
-    /// How many hold it, or lie in it; 1 for an event that is set and a variable that has a value.
+    /// How many hold it, or lie in it; 1 for an event that is set and a variable that has a value; bytes, encoded, of what is
+    /// published.
     pub size: u64,
     /// The permits of a semaphore, or how many items there may be in a queue. None: as many as come.
     pub limit: Option<u64>,
@@ -27,6 +30,13 @@ pub struct SharedObject {
 
 impl fmt::Display for SharedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == "published" {
+            write!(f, "published `{}`: ", self.name)?;
+            return match &self.holders[..] {
+                [] => f.write_str("being made again"),
+                holders => write!(f, "{} on {}", HumanBytes(self.size), holders.join(", ")),
+            };
+        }
         write!(f, "{} `{}` of connection {}: ", self.kind, self.name, self.connection)?;
         let of = |limit: Option<u64>| limit.map_or(String::new(), |limit| format!(" of {limit}"));
         match self.kind.as_str() {
@@ -72,5 +82,7 @@ mod tests {
         assert_eq!(told("queue", 0, None, &[], 0), "queue `n` of connection 2: 0 items, unbounded");
         assert_eq!(told("event", 0, None, &[], 1), "event `n` of connection 2: not set, 1 waiting");
         assert_eq!(told("variable", 1, None, &[], 0), "variable `n` of connection 2: has a value");
+        assert_eq!(told("published", 8000, None, &["worker-1"], 0), "published `n`: 8.0 kB on worker-1");
+        assert_eq!(told("published", 0, None, &[], 0), "published `n`: being made again");
     }
 }

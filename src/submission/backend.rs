@@ -4,9 +4,10 @@ use super::callbacks::Callbacks;
 use super::calls::{Given, OpenCalls};
 use super::handle::Submission;
 use super::kept::KeptResults;
+use super::published::PublishedValues;
 use super::reply::Reply;
 use crate::coordinator;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
@@ -85,6 +86,18 @@ pub(crate) trait Backend: Send + Sync {
     /// What this process keeps of results, where it has no workers that do.
     fn kept(&self) -> Option<&KeptResults> {
         None
+    }
+
+    /// What is published in this process, where it has no workers that keep it.
+    fn published(&self) -> Option<&PublishedValues> {
+        None
+    }
+
+    /// A submission of one output, whose task the supervisor is to be asked for under its number. An error in the modes that have
+    /// none.
+    fn expect(self: Arc<Self>, label: TaskLabel) -> Result<Arc<Submission>> {
+        let _ = label;
+        Err(Error::Unsupported { operation: "a result of the supervisor's", mode: self.mode().name() })
     }
 
     /// What each worker has of resources, as far as that is known.

@@ -96,6 +96,15 @@ pub(crate) trait Effects {
     /// Segments that nobody here uses any more since the last call, with how often they had been delivered.
     fn take_released(&mut self) -> Vec<(SegmentId, u32)>;
 
+    /// Takes a name for a result that is to be published. An error: programs of another build, which it names, have it.
+    fn take_name(&mut self, name: &str) -> std::result::Result<(), String>;
+
+    /// Gives such a name back.
+    fn free_name(&mut self, name: &str);
+
+    /// The other build whose programs have published something under that name.
+    fn name_elsewhere(&self, name: &str) -> Option<String>;
+
     /// Passes on what a worker has written, and has it pause where that comes faster than it is taken.
     fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]);
 

@@ -392,6 +392,18 @@ impl Effects for LiveEffects {
         self.attachments.take_released()
     }
 
+    fn take_name(&mut self, name: &str) -> std::result::Result<(), String> {
+        self.shared.names.take(name)
+    }
+
+    fn free_name(&mut self, name: &str) {
+        self.shared.names.free(name);
+    }
+
+    fn name_elsewhere(&self, name: &str) -> Option<String> {
+        self.shared.names.elsewhere(name)
+    }
+
     fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]) {
         let pause = host::forward(stderr, bytes);
         if !pause.is_zero()

@@ -15,6 +15,7 @@ pub(crate) mod fast_path;
 mod in_process;
 mod live_effects;
 pub(crate) mod messages;
+mod names;
 pub(crate) mod recent_lines;
 pub(crate) mod shared_core;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::ipc::segment::SegmentPool;
 use crate::ipc::start::wake_orphans;
 use crate::settings::Settings;
 use budget::MemoryBudget;
+pub(crate) use names::PublishedNames;
 use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub(crate) struct SharedMemory {
     pub(crate) pool: SegmentPool,
     /// What the workers of all supervisors may have together.
     pub(crate) budget: Option<Arc<MemoryBudget>>,
+    /// What results are published as.
+    pub(crate) names: PublishedNames,
 }
 
 impl SharedMemory {
@@ -75,7 +79,7 @@ impl SharedMemory {
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
         let budget = settings.total_memory.map(MemoryBudget::new);
-        Ok(Self { page, pages: name, ledger, pool, budget })
+        Ok(Self { page, pages: name, ledger, pool, budget, names: PublishedNames::new() })
     }
 }
 

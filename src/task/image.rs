@@ -8,6 +8,7 @@ use nix::libc;
 use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, OsStr};
+use std::fmt;
 use std::hash::BuildHasher;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -36,6 +37,15 @@ pub(crate) enum BuildId {
     Note(Vec<u8>),
     /// Device, inode, size and modification time of the file, where the linker wrote no note.
     File([u64; 5]),
+}
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Note(bytes) => bytes.iter().try_for_each(|b| write!(f, "{b:02x}")),
+            Self::File(parts) => f.write_str(&parts.map(|n| format!("{n:x}")).join("-")),
+        }
+    }
 }
 
 const PT_LOAD: u32 = 1;
@@ -201,6 +211,12 @@ mod tests {
     use super::*;
 
     static HERE: u64 = 0x1234_5678;
+
+    #[test]
+    fn a_build_is_shown_in_one_word() {
+        assert_eq!(BuildId::Note(vec![1, 0xab]).to_string(), "01ab");
+        assert_eq!(BuildId::File([1, 2, 3, 4, 255]).to_string(), "1-2-3-4-ff");
+    }
 
     #[test]
     fn a_static_of_the_image_is_found_again() {

@@ -22,7 +22,7 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use swath::error::{Cause, DeathCause};
+use swath::error::{Cause, DeathCause, PublishError};
 use swath::{Buffer, Client, Error, cancelled, delayed, local, try_delayed};
 
 fn own_exe() -> PathBuf {
@@ -958,4 +958,113 @@ fn many_large_values_at_once() {
         assert_eq!(client.compute(&delayed(add_all).call(made)).unwrap(), 600.0 * N as f64, "{client}");
         assert_eq!(client.deaths().unwrap(), []);
     }
+}
+
+#[test]
+#[ignore = "a program that connects, run by another test"]
+fn program_that_publishes() {
+    if !is_program() {
+        return;
+    }
+    let client = Client::from_env().unwrap();
+    let made = client.submit(&delayed(ones).call(1_u64 << 20)).unwrap();
+    client.publish("made", &made).unwrap();
+    client.publish("given", &client.scatter(ones(1 << 16)).unwrap()).unwrap();
+    client.publish("small", &client.submit(&delayed(add_one).call(41)).unwrap()).unwrap();
+    say("published 3");
+    // For ever: it is killed.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+#[test]
+#[ignore = "a program that connects, run by another test"]
+fn program_that_finds_names_taken() {
+    if !is_program() {
+        return;
+    }
+    let client = Client::from_env().unwrap();
+    let future = client.scatter(1_u8).unwrap();
+    let errors = [
+        client.published::<Buffer<f64>>("made").map(drop).unwrap_err(),
+        client.publish("made", &future).unwrap_err(),
+        client.unpublish("made").unwrap_err(),
+    ];
+    for error in errors {
+        let Error::Publish(PublishError::OtherBuild { name, here, there }) = error else { panic!("{error}") };
+        say(&format!("refused {name} {here} {there}"));
+    }
+    assert!(matches!(client.published::<u8>("none"), Err(Error::Publish(PublishError::Missing { .. }))));
+    assert!(client.list_published().unwrap().is_empty());
+    // What it publishes itself does not keep its workers, when it has unpublished it.
+    client.publish("own", &future).unwrap();
+    client.unpublish("own").unwrap();
+}
+
+#[test]
+fn what_a_killed_program_has_published_is_there_for_others_of_its_build() {
+    let cluster = Cluster::start(&["--workers", "2"]);
+    let mut program = cluster.program(&own_exe(), "program_that_publishes");
+    assert_eq!(line_of(&mut BufReader::new(program.stdout.as_mut().unwrap()), "published"), "3");
+    let ours = workers(&cluster.status(), 0);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    until("it is forgotten", || cluster.status()["programs"][0]["sessions"] == 0);
+
+    let exe = foreign_build(cluster.dir.path());
+    let mut foreign = cluster.program(&exe, "program_that_finds_names_taken");
+    let mut told = String::new();
+    foreign.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(foreign.wait().unwrap().success(), "{told}");
+    let build = cluster.status()["programs"][0]["build"].as_str().unwrap().to_string();
+    let refused: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("refused ")).map(|(_, rest)| rest).collect();
+    assert_eq!(refused.len(), 3, "{told}");
+    for line in refused {
+        let [name, here, there] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert_eq!((name, there), ("made", build.as_str()));
+        assert_ne!(here, there);
+    }
+    // By then the workers here would have been stopped, too.
+    until("its workers are stopped", || cluster.status()["programs"].as_array().unwrap().len() == 1);
+    let status = cluster.status();
+    assert_eq!((workers(&status, 0), &status["programs"][0]["unfinished"]), (ours, &0.into()));
+
+    let shared = status["programs"][0]["shared"].as_array().unwrap().clone();
+    let of = |name: &str| shared.iter().find(|object| object["name"] == name).unwrap();
+    let (made, given, small) = (of("made"), of("given"), of("small"));
+    assert!(shared.iter().all(|object| object["kind"] == "published" && object["connection"] == 0), "{shared:?}");
+    assert!(made["size"].as_u64().unwrap() >= 8 << 20 && given["size"].as_u64().unwrap() >= 8 << 16, "{shared:?}");
+    assert!(made["holders"][0].as_str().unwrap().starts_with("worker-"), "{made}");
+    assert_eq!((&given["holders"][0], &small["holders"][0]), (&"supervisor".into(), &"supervisor".into()));
+    let shown = text(&cluster.run(&["status"]).stdout);
+    let holder = made["holders"][0].as_str().unwrap();
+    assert!(shown.contains(&format!("  published `made`: 8.4 MB on {holder}\n")), "{shown}");
+
+    let client = cluster.connect();
+    let listed = client.list_published().unwrap();
+    assert_eq!(listed.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["given", "made", "small"]);
+    assert!(matches!(
+        client.published::<Buffer<f32>>("made"),
+        Err(Error::Publish(PublishError::WrongType { wanted, there, .. })) if wanted.contains("f32") && there.contains("f64")
+    ));
+    let look = |client: &Client| {
+        let made = client.published::<Buffer<f64>>("made").unwrap();
+        let given = client.published::<Buffer<f64>>("given").unwrap();
+        assert_eq!(client.compute(&delayed(sum).call(&made)).unwrap(), f64::from(1 << 20));
+        assert_eq!(client.compute(&delayed(sum).call(&given)).unwrap(), f64::from(1 << 16));
+        assert_eq!(sum(given.result().unwrap()), f64::from(1 << 16));
+        assert_eq!(client.published::<u64>("small").unwrap().result_timeout(LONG).unwrap(), 42);
+    };
+    look(&client);
+    // The worker that has it ends: it is made again.
+    client.restart().unwrap();
+    look(&client);
+    look(&cluster.connect());
+    for name in ["made", "given", "small"] {
+        client.unpublish(name).unwrap();
+    }
+    assert!(cluster.status()["programs"][0]["shared"].as_array().unwrap().is_empty());
+    drop(client);
+    until("nobody needs the workers", || cluster.status()["programs"].as_array().unwrap().is_empty());
+    assert_eq!(cluster.status()["shared_memory_used"], 0);
 }

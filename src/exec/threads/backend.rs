@@ -19,6 +19,7 @@ use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::handle::{ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::kept::KeptResults;
+use crate::submission::published::PublishedValues;
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
@@ -182,6 +183,7 @@ impl Backend for ThreadPool {
         self.work.notify_all();
         self.end_watch();
         self.coordination.close(SHUT_DOWN);
+        self.published.clear();
         for job in jobs {
             job.submission.fail_rest(|label| closed(label, SHUT_DOWN));
         }
@@ -199,6 +201,10 @@ impl Backend for ThreadPool {
 
     fn kept(&self) -> Option<&KeptResults> {
         Some(&self.kept)
+    }
+
+    fn published(&self) -> Option<&PublishedValues> {
+        Some(&self.published)
     }
 
     fn no_places(&self) -> Option<&NoPlaces> {

@@ -56,6 +56,7 @@ use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled, closed};
 use crate::submission::kept::KeptResults;
+use crate::submission::published::PublishedValues;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::context;
@@ -125,6 +126,7 @@ pub(crate) struct ThreadPool {
     encodes: bool,
     coordination: LocalCoordination,
     kept: KeptResults,
+    published: PublishedValues,
     no_places: NoPlaces,
     resources: Resources,
     deadlines: Deadlines,
@@ -179,6 +181,7 @@ impl ThreadPool {
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
             kept: KeptResults::default(),
+            published: PublishedValues::default(),
             no_places: NoPlaces::new(checks.strict),
             resources: checks.resources,
         });

@@ -59,12 +59,14 @@ impl Core {
         self.adapting.take_if(|adapting| adapting.session == session);
     }
 
-    /// Whether the load is to be looked at, and the timer for that is not set.
+    /// Whether the load is to be looked at, and the timer for that is not set. Where starting workers has been given up, there
+    /// is nothing to change until somebody asks for them anew.
     pub(super) fn must_look_at_load(&self) -> bool {
         let Some(adapting) = self.adapting.as_ref().filter(|adapting| !adapting.timed) else { return false };
         let too_many =
             || self.fleet.most() > adapting.adaptive.min() && adapting.content != Some(self.scheduler.held());
-        self.agenda.stopping.is_none() && (self.must_check() || too_many())
+        let may_change = self.agenda.stopping.is_none() && !self.fleet.given_up;
+        may_change && (self.must_check() || too_many())
     }
 
     /// Sets the timer for the next look at the load, if there is to be one.

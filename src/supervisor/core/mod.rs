@@ -21,6 +21,7 @@ mod outgoing;
 mod output;
 #[cfg(test)]
 pub(crate) mod provoke;
+mod published;
 mod records;
 mod requests;
 mod run_beside;
@@ -47,6 +48,7 @@ use crate::task::image::BuildId;
 use adapt::Adapting;
 use fleet::{Fleet, Phase, WorkerProcess};
 use intake::Intake;
+use published::PublishedResults;
 use records::History;
 use sessions::Sessions;
 use std::time::{Duration, Instant};
@@ -76,6 +78,7 @@ pub(crate) struct Core {
     intake: Intake,
     loans: Loans,
     coordinator: Coordinator<Payload>,
+    published: PublishedResults,
     history: History,
     agenda: Agenda,
     /// Who adapts the number of workers to their load, if anybody does.
@@ -141,6 +144,7 @@ impl Core {
             intake: Intake::default(),
             loans: Loans::default(),
             coordinator: Coordinator::default(),
+            published: PublishedResults::default(),
             history: History::new(settings.events),
             agenda: Agenda::default(),
             adapting: None,

@@ -130,6 +130,12 @@ impl Core {
             Question::RunOn { names, function } => {
                 return self.answer_run(Asker { session, ticket, by: None }, names, function, fx);
             }
+            Question::Publish { name, type_name, tasks } => self.publish(session, name, type_name, &tasks, fx),
+            Question::Published { name, type_name, numbers } => {
+                self.read_published(session, name, type_name, &numbers, fx)
+            }
+            Question::Unpublish(name) => self.unpublish(name, fx),
+            Question::ListPublished => Answer::Published(self.list_published()),
             Question::Adapt { min, max, options } => self.adapt(session, min, max, options),
             Question::StopAdapting(serial) => {
                 self.stop_adapting(serial);
@@ -212,7 +218,9 @@ impl Core {
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
         let deaths = self.history.deaths.iter().cloned().collect();
         let (workers, unfinished) = (self.workers(fx), self.unfinished());
-        Overview { workers, deaths, logs: self.logs(), unfinished, shared: self.shared_objects(fx) }
+        let mut shared = self.shared_objects(fx);
+        shared.extend(self.published_objects());
+        Overview { workers, deaths, logs: self.logs(), unfinished, shared }
     }
 
     fn logs(&self) -> Vec<LogLine> {

@@ -46,7 +46,10 @@ impl World {
             assert!(session.tickets.is_empty(), "{:?} was never answered {:?}", session.id, session.tickets);
         }
         self.empty_queues();
+        self.unpublish_all();
         self.run_out();
+        assert_eq!(self.core.published_names(), [""; 0]);
+        assert!(self.fx.names.is_empty(), "names are taken: {:?}", self.fx.names);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let session = self.sessions.get_mut(&id).unwrap();

@@ -15,7 +15,7 @@ use crate::scheduler::{Prepared, SubmitError};
 use crate::supervisor::effects::{Effects, Timer};
 use fastrand::Rng;
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +59,8 @@ pub(super) struct SimEffects {
     pub(super) failed_starts: u32,
     /// Large graphs that another thread prepares.
     pub(super) preparing: Vec<(JobId, JobSpec)>,
+    /// Names of published results.
+    pub(super) names: BTreeSet<String>,
 }
 
 impl SimEffects {
@@ -85,6 +87,7 @@ impl SimEffects {
             threads,
             failed_starts: 0,
             preparing: Vec::new(),
+            names: BTreeSet::new(),
         }
     }
 
@@ -227,6 +230,19 @@ impl Effects for SimEffects {
 
     fn take_released(&mut self) -> Vec<(SegmentId, u32)> {
         self.attachments.take_released()
+    }
+
+    fn take_name(&mut self, name: &str) -> std::result::Result<(), String> {
+        assert!(self.names.insert(name.to_string()), "{name} is taken already");
+        Ok(())
+    }
+
+    fn free_name(&mut self, name: &str) {
+        assert!(self.names.remove(name), "{name} is not taken");
+    }
+
+    fn name_elsewhere(&self, _: &str) -> Option<String> {
+        None
     }
 
     fn print(&mut self, _: WorkerId, _: bool, _: &[u8]) {}

@@ -14,6 +14,7 @@ mod check;
 mod coordination;
 mod effects;
 mod found;
+mod published;
 mod session;
 mod worker;
 
@@ -92,6 +93,8 @@ struct World {
     /// Items that have been made, and those that somebody has been given.
     items: u64,
     given: FxHashSet<u64>,
+    /// What has been published, or was to be, by name.
+    published: BTreeMap<String, Vec<TaskId>>,
     /// All is to come to an end.
     ending: bool,
 }
@@ -181,6 +184,7 @@ impl World {
             may_give_up: never,
             items: 0,
             given: FxHashSet::default(),
+            published: BTreeMap::new(),
             ending: false,
             fx: {
                 fx.bad_starts = 0;
@@ -480,7 +484,7 @@ impl World {
             }
         }
         for round in 0.. {
-            assert!(round < 3000, "it does not come to an end: {}", self.core.state());
+            assert!(round < 3000, "it does not come to an end: {} {:?}", self.core.state(), self.fx.timers);
             let mut moved = false;
             let workers: Vec<WorkerId> = self.fx.workers.keys().copied().collect();
             for id in workers {

@@ -2,6 +2,7 @@
 
 use super::coordination::Calls;
 use super::effects::{Mail, frame};
+use super::published::Asked;
 use super::worker::payload;
 use super::{BAD, FLAKY, HANGS, LIMIT, PLAIN, SAME, STUCK, World, combine, is_restart, value_of};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
@@ -52,6 +53,8 @@ pub(super) struct SimSession {
     /// Questions that have not been answered.
     pub(super) tickets: BTreeSet<u64>,
     next_ticket: u64,
+    /// Those among them about published results.
+    pub(super) asked: BTreeMap<u64, Asked>,
     pub(super) calls: Calls,
     /// Values that it has and may still read.
     pub(super) values: Vec<Payload>,
@@ -72,6 +75,7 @@ impl SimSession {
             open: Vec::new(),
             tickets: BTreeSet::new(),
             next_ticket: 0,
+            asked: BTreeMap::new(),
             calls: Calls::default(),
             values: Vec::new(),
             closed: false,
@@ -156,6 +160,7 @@ impl World {
             }
             (11..13, Some((job, outputs))) => self.ask(id, Request::Deliver { number: job.number, outputs }),
             (13..17, _) => self.coordinate(id),
+            (17..19, _) => self.publish_or_read(id),
             _ => {
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.values.clear();
@@ -174,12 +179,9 @@ impl World {
     fn question(&mut self, id: SessionId) {
         let mut some_name = || format!("worker-{}", self.rng.usize(0..5));
         let names = [some_name(), some_name()];
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let ticket = session.next_ticket;
-        session.next_ticket += 1;
-        session.tickets.insert(ticket);
+        let Some(session) = self.sessions.get(&id) else { return };
         let claimed = session.wanted.keys().next().copied();
-        let question = match self.rng.u8(0..15) {
+        let question = match self.rng.u8(0..16) {
             0 => Question::Workers,
             1 => Question::Deaths,
             2 => Question::Memory,
@@ -211,9 +213,20 @@ impl World {
                 Question::RunOn { names, function: 8 }
             }
             11 => Question::StopAdapting(self.rng.u64(0..4)),
+            14 => Question::ListPublished,
             _ => Question::Restart,
         };
+        self.question_of(id, question);
+    }
+
+    /// A session asks something, under the ticket that this gives.
+    pub(super) fn question_of(&mut self, id: SessionId, question: Question) -> Option<u64> {
+        let session = self.sessions.get_mut(&id)?;
+        let ticket = session.next_ticket;
+        session.next_ticket += 1;
+        session.tickets.insert(ticket);
         self.ask(id, Request::Ask { ticket, question });
+        Some(ticket)
     }
 
     fn submit(&mut self, id: SessionId) {
@@ -444,6 +457,7 @@ impl World {
             ToSession::Answer(ticket, answer) => {
                 let asked = session.tickets.remove(&ticket);
                 assert!(asked || session.closed, "{answer:?} answers nothing that was asked");
+                self.answered(id, ticket, &answer);
             }
             ToSession::Called(ticket, answer) => self.called(id, ticket, answer),
             ToSession::Return(segments) => {
@@ -460,6 +474,7 @@ impl World {
                 session.closed = true;
                 session.wanted.clear();
                 session.tickets.clear();
+                session.asked.clear();
                 session.calls = Calls::default();
                 session.open.clear();
             }
@@ -485,7 +500,12 @@ impl World {
                 Heard::Failed
             }
         };
-        if let Some(claim) = self.sessions.get_mut(&session).and_then(|session| session.wanted.get_mut(&id)) {
+        let Some(session) = self.sessions.get_mut(&session) else { return };
+        let early = session.asked.values_mut().find_map(|asked| match asked {
+            Asked::ToRead(parts) => parts.iter_mut().find(|(task, _)| *task == id).map(|(_, heard)| heard),
+            Asked::Other => None,
+        });
+        if let Some(claim) = session.wanted.get_mut(&id).or(early) {
             *claim = heard;
         }
     }
