@@ -16,8 +16,9 @@ pub fn ask(program: &str, input: &Value) -> Value {
         folder.display(),
         source.join("requirements.txt").display(),
     );
-    let mut child =
-        Command::new(python).arg(source.join(program)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new(python);
+    command.arg(source.join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program}: {}", output.status);
