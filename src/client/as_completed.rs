@@ -180,11 +180,12 @@ impl<T> AsCompleted<T> {
     /// # use swath::Client;
     /// let client = Client::threads(2);
     /// let mut completed = client.as_completed(client.map(|x: u64| x * x, 0..9_u64)?);
+    /// completed.extend(client.map(|x: u64| x + 1, 0..9_u64)?);
     /// let mut done = 0;
     /// while let Some(batch) = completed.next_batch() {
     ///     done += batch.len();
     /// }
-    /// assert_eq!((done, completed.len(), completed.is_empty()), (9, 0, true));
+    /// assert_eq!((done, completed.len(), completed.is_empty()), (18, 0, true));
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn next_batch(&mut self) -> Option<Vec<Future<T>>> {
@@ -320,11 +321,12 @@ impl<T> FusedIterator for Batches<'_, T> {}
 /// let client = Client::threads(1);
 /// let square = |x: u64| x * x;
 /// let mut completed = client.as_completed(client.map(square, [1_u64, 2])?).with_results();
-/// completed.extend(client.map(square, [3_u64])?); // as `add` of each
-/// assert_eq!(completed.len(), 3);
+/// completed.extend(client.map(square, [3_u64])?);
+/// completed.add(client.map(square, [4_u64])?.remove(0));
+/// assert_eq!(completed.len(), 4);
 /// let (_, first) = completed.next_timeout(Duration::from_secs(60))?.unwrap();
 /// let sum = completed.by_ref().try_fold(first?, |sum, (_, square)| square.map(|square| sum + square))?;
-/// assert!(sum == 14 && completed.is_empty());
+/// assert!(sum == 30 && completed.is_empty());
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[must_use = "iterators are lazy and do nothing unless consumed"]
