@@ -445,8 +445,8 @@ fn compare_files(comparison: &Comparison, client: &Client, verdict: &mut Verdict
 }
 
 fn is_like_dask(client: impl FnOnce() -> Client) {
-    let comparison = &*COMPARISON;
     let _clean = Clean::start();
+    let comparison = &*COMPARISON;
     let (client, mut verdict) = (client(), Verdict::default());
     compare(NUMBERS, &comparison.numbers, &comparison.dask["numbers"], &client, &mut verdict);
     compare(WORDS, &comparison.words, &comparison.dask["words"], &client, &mut verdict);

@@ -201,8 +201,8 @@ fn sorted(mut answers: Value) -> Value {
 
 /// With a client of so many threads, or none but this one.
 fn is_like_dask(threads: usize, client: impl FnOnce() -> Client) {
-    let dask = &*DASK;
     let _clean = Clean::start();
+    let dask = &*DASK;
     let client = client();
     for (numbers, answers) in NUMBERS.iter().zip(dask["futures"].as_array().unwrap()) {
         assert_eq!(on_client(&client, numbers), unnamed(answers.clone()), "{numbers:?}");
@@ -232,8 +232,8 @@ fn futures_and_order_are_like_dasks_in_processes() {
 
 #[test]
 fn tracebacks_are_like_dasks_where_they_are_asked_for() {
-    let dask = &*DASK;
     let _clean = Clean::start();
+    let dask = &*DASK;
     let client = Client::builder().workers(2).threads(1).worker_env("RUST_BACKTRACE", "1").build().unwrap();
     for (numbers, answers) in NUMBERS.iter().zip(dask["tracebacks"].as_array().unwrap()) {
         assert_eq!(tracebacks(&client, numbers), *answers, "{numbers:?}");

@@ -194,8 +194,8 @@ fn leave(name: String) -> Result<bool> {
 
 #[test]
 fn tasks_share_them_as_they_do_there() {
-    let dask = &*DASK;
     let _clean = Clean::start();
+    let dask = &*DASK;
     for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
         let together: Value = TOGETHER.iter().map(|each| together(&client, each)).collect();
         assert_eq!(together, dask["together"], "{client}");
@@ -209,8 +209,8 @@ fn tasks_share_them_as_they_do_there() {
 
 #[test]
 fn steps_give_what_they_give_there() {
-    let theirs = &DASK["programs"];
     let _clean = Clean::start();
+    let theirs = &DASK["programs"];
     for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
         for (number, program) in programs().iter().enumerate() {
             let ours = ours(&client, number, program);

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Gives a program of this folder a JSON value, and takes the one it prints.
+/// Gives a program of this folder a JSON value, and takes the one it prints. For tests that have a `Clean`: others would take
+/// the program for something that is left behind.
 pub fn ask(program: &str, input: &Value) -> Value {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dask");
     let python = folder.join("bin/python");
