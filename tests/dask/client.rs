@@ -1,7 +1,7 @@
 //! What a client does with futures against `distributed`, and order without data against `dask.graph_manipulation`.
 
-use super::python::ask;
-use crate::common::{Clean, LONG, directory, note, notes, path, processes, touch, until, wait_for_file};
+use super::python::{ask, clean};
+use crate::common::{LONG, directory, note, notes, path, processes, touch, until, wait_for_file};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use std::sync::mpsc::channel;
@@ -201,7 +201,7 @@ fn sorted(mut answers: Value) -> Value {
 
 /// With a client of so many threads, or none but this one.
 fn is_like_dask(threads: usize, client: impl FnOnce() -> Client) {
-    let _clean = Clean::start();
+    let _clean = clean();
     let dask = &*DASK;
     let client = client();
     for (numbers, answers) in NUMBERS.iter().zip(dask["futures"].as_array().unwrap()) {
@@ -232,7 +232,7 @@ fn futures_and_order_are_like_dasks_in_processes() {
 
 #[test]
 fn tracebacks_are_like_dasks_where_they_are_asked_for() {
-    let _clean = Clean::start();
+    let _clean = clean();
     let dask = &*DASK;
     let client = Client::builder().workers(2).threads(1).worker_env("RUST_BACKTRACE", "1").build().unwrap();
     for (numbers, answers) in NUMBERS.iter().zip(dask["tracebacks"].as_array().unwrap()) {

@@ -1,8 +1,8 @@
 //! Locks, semaphores, events, queues and variables against those of `distributed`: the same steps, one after the other, by the
 //! program and by tasks, and what each gives.
 
-use super::python::ask;
-use crate::common::{Clean, processes};
+use super::python::{ask, clean};
+use crate::common::processes;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use std::thread::sleep;
@@ -194,7 +194,7 @@ fn leave(name: String) -> Result<bool> {
 
 #[test]
 fn tasks_share_them_as_they_do_there() {
-    let _clean = Clean::start();
+    let _clean = clean();
     let dask = &*DASK;
     for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
         let together: Value = TOGETHER.iter().map(|each| together(&client, each)).collect();
@@ -209,7 +209,7 @@ fn tasks_share_them_as_they_do_there() {
 
 #[test]
 fn steps_give_what_they_give_there() {
-    let _clean = Clean::start();
+    let _clean = clean();
     let theirs = &DASK["programs"];
     for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
         for (number, program) in programs().iter().enumerate() {

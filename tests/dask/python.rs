@@ -1,12 +1,19 @@
 //! Programs in the Python that has Dask: `tests/run` installs it.
 
+use super::bag::keep_logs;
+use crate::common::Clean;
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Gives a program of this folder a JSON value, and takes the one it prints. For tests that have a `Clean`: others would take
-/// the program for something that is left behind.
+/// For a test that compares. Whoever asks has it: to another test what is asked would be something that is left behind.
+pub fn clean() -> Clean {
+    keep_logs();
+    Clean::start()
+}
+
+/// Gives a program of this folder a JSON value, and takes the one it prints.
 pub fn ask(program: &str, input: &Value) -> Value {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dask");
     let python = folder.join("bin/python");

@@ -1,7 +1,7 @@
 //! What runs on workers, what they hold, and what options of a whole graph come to, against `distributed`.
 
-use super::python::ask;
-use crate::common::{Clean, LONG, directory, note, notes, path, processes, touch, until, wait_for_file};
+use super::python::{ask, clean};
+use crate::common::{LONG, directory, note, notes, path, processes, touch, until, wait_for_file};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -223,13 +223,13 @@ fn resources_are_like_dasks(client: impl Fn(f64) -> Client) {
 
 #[test]
 fn workers_are_like_dasks_in_this_thread() {
-    let _clean = Clean::start();
+    let _clean = clean();
     one_is_like_dask(&Client::sync());
 }
 
 #[test]
 fn workers_are_like_dasks_on_threads() {
-    let _clean = Clean::start();
+    let _clean = clean();
     one_is_like_dask(&Client::threads(1));
     assert_eq!(json!(order(&Client::threads(1), PRIORITIES)), DASK["priorities"][0]);
     assert!(urgent_first(&order(&Client::threads(1), &batch())));
@@ -241,7 +241,7 @@ fn workers_are_like_dasks_on_threads() {
 
 #[test]
 fn workers_are_like_dasks_in_processes() {
-    let _clean = Clean::start();
+    let _clean = clean();
     one_is_like_dask(&processes(1, 1));
     let there: Vec<i32> = serde_json::from_value(DASK["priorities"][1].clone()).unwrap();
     assert!(urgent_first(&there) && urgent_first(&order(&processes(1, 1), &batch())));
