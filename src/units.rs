@@ -1,4 +1,4 @@
-//! Small vocabulary: numbers of bytes as people read and write them, and how files are compressed.
+//! Small vocabulary: numbers of bytes as people read and write them, names for a reader, and how files are compressed.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,19 @@ impl fmt::Display for HumanBytes {
 /// So many things: `1 task`, `2 tasks`.
 pub(crate) fn counted(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A name that a user has given, for a reader: what a terminal would not show, or would take for a command, is escaped.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.split_inclusive(['\'', '"']).try_for_each(|part| match part.strip_suffix(['\'', '"']) {
+            // Quotes can be read as they are.
+            Some(text) => write!(f, "{}{}", text.escape_debug(), &part[text.len()..]),
+            None => write!(f, "{}", part.escape_debug()),
+        })
+    }
 }
 
 /// How a file is compressed. Needs the feature `compression`, which is on by default.
@@ -49,5 +62,18 @@ impl fmt::Display for Compression {
             Self::Bzip2 => "bzip2",
             Self::Xz => "xz",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_shows_what_cannot_be_seen() {
+        let shown = |name: &str| Shown(name).to_string();
+        assert_eq!(shown("it's \"disk 1\", größe 大"), "it's \"disk 1\", größe 大");
+        assert_eq!(shown("a\u{202e}b\u{200b}c\u{1b}[2J\n"), r"a\u{202e}b\u{200b}c\u{1b}[2J\n");
+        assert_eq!((shown(""), shown("'"), shown(r"C:\")), (String::new(), "'".to_string(), r"C:\\".to_string()));
     }
 }

@@ -50,6 +50,19 @@ impl Client {
 
     /// [`adapt`](Self::adapt) for async code.
     ///
+    /// ```
+    /// # use swath::Client;
+    /// use swath::client::AdaptOptions;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::local(1, 1, "512MB")?;
+    /// let adaptive = client.adapt_async(1..=4, AdaptOptions::default()).await?;
+    /// adaptive.stop_async().await?;
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`adapt`](Self::adapt).
     pub async fn adapt_async(&self, range: RangeInclusive<usize>, options: AdaptOptions) -> Result<Adaptive> {

@@ -98,6 +98,22 @@ impl<T> AsCompleted<T> {
     }
 
     /// The next future that is done, for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let mut completed = client.as_completed(client.map(|x: u64| x * x, 1..=5_u64)?);
+    /// let mut sum = 0;
+    /// while let Some(square) = completed.next_async().await {
+    ///     sum += square.await?;
+    /// }
+    /// assert_eq!(sum, 55);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn next_async(&mut self) -> Option<Future<T>> {
         if self.is_empty() {
             return None;
@@ -138,6 +154,20 @@ impl<T> AsCompleted<T> {
 
     /// [`next_timeout`](Self::next_timeout) for async code; a thread of its own keeps the time.
     ///
+    /// ```
+    /// # use swath::Client;
+    /// use std::time::Duration;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let mut completed = client.as_completed(client.map(|x: u64| x * x, [3_u64])?);
+    /// assert!(completed.next_timeout_async(Duration::from_secs(60)).await?.is_some());
+    /// assert!(completed.next_timeout_async(Duration::ZERO).await?.is_none());
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`next_timeout`](Self::next_timeout).
     pub async fn next_timeout_async(&mut self, timeout: Duration) -> Result<Option<Future<T>>> {
@@ -145,12 +175,41 @@ impl<T> AsCompleted<T> {
     }
 
     /// Waits until a future is done, and gives all that are by then. `None`: there is none left.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// let client = Client::threads(2);
+    /// let mut completed = client.as_completed(client.map(|x: u64| x * x, 0..9_u64)?);
+    /// completed.extend(client.map(|x: u64| x + 1, 0..9_u64)?);
+    /// let mut done = 0;
+    /// while let Some(batch) = completed.next_batch() {
+    ///     done += batch.len();
+    /// }
+    /// assert_eq!((done, completed.len(), completed.is_empty()), (18, 0, true));
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     pub fn next_batch(&mut self) -> Option<Vec<Future<T>>> {
         let first = self.next()?;
         Some(self.with_others(first))
     }
 
     /// [`next_batch`](Self::next_batch) for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let mut completed = client.as_completed(client.map(|x: u64| x * x, 0..9_u64)?);
+    /// let mut done = 0;
+    /// while let Some(batch) = completed.next_batch_async().await {
+    ///     done += batch.len();
+    /// }
+    /// assert_eq!(done, 9);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn next_batch_async(&mut self) -> Option<Vec<Future<T>>> {
         let first = self.next_async().await?;
         Some(self.with_others(first))
@@ -255,6 +314,21 @@ impl<T> Iterator for Batches<'_, T> {
 impl<T> FusedIterator for Batches<'_, T> {}
 
 /// Futures in the order in which they are done, each with its result: see [`AsCompleted::with_results`].
+///
+/// ```
+/// use std::time::Duration;
+/// use swath::Client;
+/// let client = Client::threads(1);
+/// let square = |x: u64| x * x;
+/// let mut completed = client.as_completed(client.map(square, [1_u64, 2])?).with_results();
+/// completed.extend(client.map(square, [3_u64])?);
+/// completed.add(client.map(square, [4_u64])?.remove(0));
+/// assert_eq!(completed.len(), 4);
+/// let (_, first) = completed.next_timeout(Duration::from_secs(60))?.unwrap();
+/// let sum = completed.by_ref().try_fold(first?, |sum, (_, square)| square.map(|square| sum + square))?;
+/// assert!(sum == 30 && completed.is_empty());
+/// # Ok::<(), swath::Error>(())
+/// ```
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 #[derive(Debug)]
 pub struct WithResults<T>(AsCompleted<T>);
@@ -279,6 +353,22 @@ impl<T: Data> WithResults<T> {
     }
 
     /// The next future that is done, with its result, for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let mut completed = client.as_completed(client.map(|x: u64| x * x, 1..=5_u64)?).with_results();
+    /// let mut sum = 0;
+    /// while let Some((_, square)) = completed.next_async().await {
+    ///     sum += square?;
+    /// }
+    /// assert_eq!(sum, 55);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn next_async(&mut self) -> Option<(Future<T>, Result<T>)> {
         let future = self.0.next_async().await?;
         let result = (&future).await;
@@ -294,6 +384,20 @@ impl<T: Data> WithResults<T> {
     }
 
     /// [`next_timeout`](Self::next_timeout) for async code; a thread of its own keeps the time.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// use std::time::Duration;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let mut completed = client.as_completed(client.map(|x: u64| x * x, [3_u64])?).with_results();
+    /// let (_, square) = completed.next_timeout_async(Duration::from_secs(60)).await?.unwrap();
+    /// assert_eq!(square?, 9);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`next_timeout`](Self::next_timeout).

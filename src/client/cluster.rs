@@ -134,6 +134,18 @@ impl Client {
 
     /// [`retire`](Self::retire) for async code. Dropped, it retires them all the same.
     ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// client.retire_async(&["worker-1"]).await?;
+    /// assert_eq!(client.workers_async().await?.len(), 1);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`retire`](Self::retire).
     pub async fn retire_async(&self, names: &[impl AsRef<str>]) -> Result<()> {
@@ -141,6 +153,15 @@ impl Client {
     }
 
     /// [`retire`](Self::retire), which waits no longer than that. Workers that are not gone by then retire all the same.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// use std::time::Duration;
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// client.retire_timeout(&["worker-1"], Duration::from_secs(60))?;
+    /// assert_eq!(client.workers()?.len(), 1);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Timeout`] when the time is over before they are gone; otherwise as [`retire`](Self::retire).
@@ -150,6 +171,18 @@ impl Client {
     }
 
     /// [`retire_timeout`](Self::retire_timeout) for async code. Dropped, it retires them all the same.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// use std::time::Duration;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::local(2, 1, "512MB")?;
+    /// client.retire_timeout_async(&["worker-1"], Duration::from_secs(60)).await?;
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`retire_timeout`](Self::retire_timeout).
@@ -183,6 +216,18 @@ impl Client {
     }
 
     /// [`restart_worker`](Self::restart_worker) for async code. Dropped, it replaces the worker all the same.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// use std::time::Duration;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::local(1, 1, "512MB")?;
+    /// client.restart_worker_async("worker-0", Duration::from_secs(10)).await?;
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`restart_worker`](Self::restart_worker).

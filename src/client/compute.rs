@@ -313,6 +313,20 @@ impl Client {
 
     /// [`compute_with`](Self::compute_with) for async code. Dropping the future cancels the work.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// use swath::client::ComputeOptions;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let options = ComputeOptions { retries: 2, ..Default::default() };
+    /// let squares = delayed(|x: u64| x * x).map(1..=3_u64);
+    /// assert_eq!(client.compute_with_async(&squares, options).await?, [1, 4, 9]);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`compute_with`](Self::compute_with).
     pub async fn compute_with_async<C: Computable>(&self, what: C, options: ComputeOptions) -> Result<C::Output> {

@@ -208,6 +208,17 @@ impl<T> Future<T> {
 
     /// [`error`](Self::error), but waits no longer than `timeout`.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// use std::time::Duration;
+    /// let client = Client::threads(1);
+    /// let slow = delayed(|ms: u64| std::thread::sleep(Duration::from_millis(ms)));
+    /// let slow = client.submit(&slow.call(200))?;
+    /// assert!(matches!(slow.error_timeout(Duration::from_millis(1)), Err(swath::Error::Timeout { .. })));
+    /// assert!(slow.error_timeout(Duration::from_secs(60))?.is_none());
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Timeout`] when the time is over; the work goes on. [`Error::Unsupported`] where it would wait for itself.
     pub fn error_timeout(&self, timeout: Duration) -> Result<Option<TaskError>> {
@@ -215,6 +226,18 @@ impl<T> Future<T> {
     }
 
     /// [`error`](Self::error) for async code.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let bad = client.submit(&delayed(|x: i64| 10 / x).call(0))?;
+    /// assert!(bad.error_async().await.unwrap().to_string().contains("divide by zero"));
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn error_async(&self) -> Option<TaskError> {
         loop {
             if let Some(outcome) = self.outcome() {
@@ -227,6 +250,19 @@ impl<T> Future<T> {
     }
 
     /// [`error_timeout`](Self::error_timeout) for async code; a thread of its own keeps the time.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// use std::time::Duration;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let good = client.submit(&delayed(|x: i64| 10 / x).call(5))?;
+    /// assert!(good.error_timeout_async(Duration::from_secs(60)).await?.is_none());
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`error_timeout`](Self::error_timeout).
@@ -251,6 +287,18 @@ impl<T> Future<T> {
     }
 
     /// [`traceback`](Self::traceback) for async code.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let good = client.submit(&delayed(|x: i64| 10 / x).call(5))?;
+    /// assert!(good.traceback_async().await.is_none()); // it has not panicked
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn traceback_async(&self) -> Option<TaskBacktrace> {
         self.error_async().await?.backtrace().cloned()
     }
@@ -309,6 +357,17 @@ impl<T: Data> Future<T> {
 
     /// Waits for the result, but not longer than `timeout`.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// use std::time::Duration;
+    /// let client = Client::threads(1);
+    /// let slow = delayed(|ms: u64| std::thread::sleep(Duration::from_millis(ms)));
+    /// let slow = client.submit(&slow.call(200))?;
+    /// assert!(matches!(slow.result_timeout(Duration::from_millis(1)), Err(swath::Error::Timeout { .. })));
+    /// slow.result_timeout(Duration::from_secs(60))?;
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Timeout`] when the time is over; the work goes on. Otherwise as [`result`](Self::result).
     pub fn result_timeout(&self, timeout: Duration) -> Result<T> {
@@ -320,6 +379,19 @@ impl<T: Data> Future<T> {
 
     /// [`result_timeout`](Self::result_timeout) for async code. It needs no runtime's timer: a thread of its own keeps the
     /// time. Where there is a timer, one around the awaited future does the same, without the thread.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// use std::time::Duration;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let square = client.submit(&delayed(|x: i64| x * x).call(7))?;
+    /// assert_eq!(square.result_timeout_async(Duration::from_secs(60)).await?, 49);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`result_timeout`](Self::result_timeout).
@@ -365,6 +437,19 @@ impl<T: Data> Future<T> {
 
     /// [`then`](Self::then) for async code: if too much is under way, it waits for room without blocking.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let five = client.submit(&delayed(|s: String| s.len()).call("words"))?;
+    /// let ten = five.then_async(|n: usize| n * 2).await?;
+    /// assert_eq!(ten.await?, 10);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`then`](Self::then).
     pub async fn then_async<F, R>(&self, function: F) -> Result<Future<R>>
@@ -377,6 +462,15 @@ impl<T: Data> Future<T> {
     }
 
     /// [`then`](Self::then) with a function that may fail.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let text = client.submit(&delayed(|n: i64| n.to_string()).call(42))?;
+    /// let number = text.try_then(|text: String| text.parse::<i64>())?;
+    /// assert_eq!(number.result()?, 42);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`then`](Self::then).
@@ -391,6 +485,19 @@ impl<T: Data> Future<T> {
     }
 
     /// [`try_then`](Self::try_then) for async code.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let text = client.submit(&delayed(|n: i64| format!("{n} or so")).call(42))?;
+    /// let number = text.try_then_async(|text: String| text.parse::<i64>()).await?;
+    /// assert!(number.await.unwrap_err().to_string().contains("invalid digit"));
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`then`](Self::then).

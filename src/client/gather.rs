@@ -103,6 +103,14 @@ impl<T: Data> Gathered<T> {
 impl Client {
     /// Waits for the results of futures, in their order.
     ///
+    /// ```
+    /// # use swath::Client;
+    /// let client = Client::threads(2);
+    /// let squares = client.map(|x: u64| x * x, 1..=3_u64)?;
+    /// assert_eq!(client.gather(&squares)?, [1, 4, 9]);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The failure of the first that has one.
     pub fn gather<T: Data>(&self, futures: &[Future<T>]) -> Result<Vec<T>> {
@@ -120,6 +128,18 @@ impl Client {
     }
 
     /// [`gather`](Self::gather) for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let squares = client.map_async(|x: u64| x * x, 1..=3_u64).await?;
+    /// assert_eq!(client.gather_async(&squares).await?, [1, 4, 9]);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
@@ -176,6 +196,20 @@ impl Client {
     }
 
     /// [`gather_with`](Self::gather_with) for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// use swath::client::Failing;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let tenths = client.map(|x: u64| 10 / x, 0..5_u64)?;
+    /// let gathered = client.gather_with_async(&tenths, Failing::Skip).await?;
+    /// assert_eq!((gathered.values, gathered.failed[0].0), (vec![10, 5, 3, 2], 0));
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`gather_with`](Self::gather_with).

@@ -80,6 +80,19 @@ impl Client {
 
     /// [`who_has`](Self::who_has) for async code.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let list = client.submit(&delayed(|n: usize| vec![1.5_f64; n]).call(1000))?;
+    /// client.wait(std::slice::from_ref(&list), swath::client::WaitFor::All)?;
+    /// assert_eq!(client.who_has_async(&[list]).await?, [["threads"]]);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`who_has`](Self::who_has).
     pub async fn who_has_async<T>(&self, futures: &[Future<T>]) -> Result<Vec<Vec<String>>> {
@@ -163,6 +176,19 @@ impl Client {
 
     /// [`has_what`](Self::has_what) for async code.
     ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let list = client.submit(&delayed(|n: usize| vec![1.5_f64; n]).call(1000))?;
+    /// client.wait(std::slice::from_ref(&list), swath::client::WaitFor::All)?;
+    /// assert_eq!(client.has_what_async().await?, [("threads".to_string(), vec![list.key()])]);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`has_what`](Self::has_what).
     pub async fn has_what_async(&self) -> Result<Vec<(String, Vec<String>)>> {
@@ -198,6 +224,20 @@ impl Client {
     }
 
     /// [`nbytes`](Self::nbytes) for async code.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let list = client.submit(&delayed(|n: usize| vec![1.5_f64; n]).name("list").call(1000))?;
+    /// client.wait(std::slice::from_ref(&list), swath::client::WaitFor::All)?;
+    /// let sizes = client.nbytes_async().await?;
+    /// assert!(sizes[0].0 == "list" && sizes[0].1 >= 8000);
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`has_what`](Self::has_what).

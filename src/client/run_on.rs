@@ -4,6 +4,7 @@ use super::Client;
 use crate::error::name::TaskName;
 use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::node::serial_hash;
+use crate::ipc::batch::MOST_BYTES;
 use crate::message::RanBeside;
 use crate::message::question::RunOn;
 use crate::status::Mode;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 /// What became of a function on each worker, by its name.
 type Ran<R> = Vec<(String, Result<R>)>;
+
+// What `run_on_workers` says.
+const _: () = assert!(MOST_BYTES == 1 << 20);
 
 /// The name of the first worker, where there are some.
 const FIRST: &str = "worker-0";
@@ -56,7 +60,9 @@ impl Client {
     /// In the modes threads and sync it runs once, in the calling thread. Gives the workers' names with the results.
     ///
     /// It has a thread of its own there, so it waits for no task, and what a task has ([`current_task`](crate::task::current_task),
-    /// [`current_client`](crate::current_client)) it has not. Results are sent as a whole, of some MiB at most; what is large is for tasks.
+    /// [`current_client`](crate::current_client)) it has not. A result that comes from another process may take 1 MiB
+    /// (1,048,576 B), encoded; a larger one is [`Cause::Encode`] in its place. In the modes threads and sync nothing is encoded,
+    /// and any size will do. What is large is for tasks.
     ///
     /// Asked are all workers that there are to be when it is called: it waits for those that start. Who comes later has no part
     /// in it, as [`worker_init`](crate::Builder::worker_init) is for those; nor has one that retires. One whose start fails, or
@@ -84,6 +90,18 @@ impl Client {
     }
 
     /// [`run_on_workers`](Self::run_on_workers) for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// let pids = client.run_on_workers_async(std::process::id).await?;
+    /// assert_eq!(pids[0].1.as_ref().ok(), Some(&std::process::id())); // in threads mode here
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`run_on_workers`](Self::run_on_workers).
@@ -120,6 +138,17 @@ impl Client {
     }
 
     /// [`run_on`](Self::run_on) for async code.
+    ///
+    /// ```
+    /// # use swath::Client;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let client = Client::threads(2);
+    /// assert_eq!(client.run_on_async(&["worker-0"], || 6 * 7).await?[0].1.as_ref().ok(), Some(&42));
+    /// # Ok::<(), swath::Error>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`run_on`](Self::run_on).

@@ -8,6 +8,39 @@ use std::fmt;
 use std::time::Duration;
 
 /// Something that is waited for until it is set, by name. From [`Client::event`](crate::Client::event).
+///
+/// ```
+/// use std::time::Duration;
+/// use swath::{Client, Error};
+/// let client = Client::threads(1);
+/// let ready = client.event("ready")?;
+/// assert_eq!((ready.name(), ready.is_set()?, ready.try_wait()?), ("ready", false, false));
+/// assert!(matches!(ready.wait_timeout(Duration::from_millis(1)), Err(Error::Timeout { .. })));
+/// ready.set()?;
+/// ready.wait()?;
+/// assert!(ready.is_set()? && ready.try_wait()?);
+/// ready.clear()?;
+/// assert!(!ready.is_set()?);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// In async code:
+///
+/// ```
+/// # use swath::Client;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # let client = Client::threads(1);
+/// # runtime.block_on(async {
+/// let ready = client.event("ready")?;
+/// ready.set_async().await?;
+/// ready.wait_async().await?;
+/// assert!(ready.is_set_async().await?);
+/// ready.clear_async().await?;
+/// assert!(!ready.is_set_async().await?);
+/// # Ok::<(), swath::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Event(pub(super) Named);

@@ -5,25 +5,117 @@ use crate::coordinator::Operation::Acquire;
 use crate::error::Result;
 use crate::submission::calls::{Got, Lease};
 use crate::submission::waiter::drive;
+use crate::units::Shown;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// A lock by name: one at a time has it. From [`Client::lock`](crate::Client::lock).
+///
+/// ```
+/// use std::time::Duration;
+/// use swath::{Client, Error};
+/// let client = Client::threads(1);
+/// let lock = client.lock("licence")?;
+/// assert_eq!(lock.name(), "licence");
+/// let guard = lock.acquire()?;
+/// assert!(lock.try_acquire()?.is_none());
+/// let in_vain = lock.acquire_timeout(Duration::from_millis(1));
+/// assert!(matches!(in_vain, Err(Error::Timeout { .. })));
+/// guard.release()?;
+/// assert!(lock.acquire_timeout(Duration::from_secs(60)).is_ok());
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// In async code:
+///
+/// ```
+/// # use swath::Client;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # let client = Client::threads(1);
+/// # runtime.block_on(async {
+/// let lock = client.lock("licence")?;
+/// let guard = lock.acquire_async().await?;
+/// assert!(lock.try_acquire_async().await?.is_none());
+/// guard.release_async().await?;
+/// assert!(lock.try_acquire_async().await?.is_some());
+/// # Ok::<(), swath::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lock(pub(super) Named);
 
 /// The lock is its holder's until this is dropped.
+///
+/// ```
+/// # use swath::Client;
+/// # let client = Client::threads(1);
+/// let lock = client.lock("licence")?;
+/// lock.acquire()?.release()?; // as a drop, and says whether it was still held
+/// {
+///     let _guard = lock.acquire()?;
+///     assert!(lock.try_acquire()?.is_none());
+/// }
+/// assert!(lock.try_acquire()?.is_some());
+/// # Ok::<(), swath::Error>(())
+/// ```
 #[must_use = "the lock is released when this is dropped"]
 pub struct LockGuard(Lease);
 
 /// A semaphore by name: so many at a time have it. From [`Client::semaphore`](crate::Client::semaphore).
+///
+/// ```
+/// use std::time::Duration;
+/// use swath::{Client, Error};
+/// let client = Client::threads(1);
+/// let connections = client.semaphore("connections", 2)?;
+/// assert_eq!(connections.name(), "connections");
+/// let one = connections.acquire()?;
+/// let two = connections.try_acquire()?;
+/// assert!(two.is_some() && connections.try_acquire()?.is_none());
+/// let in_vain = connections.acquire_timeout(Duration::from_millis(1));
+/// assert!(matches!(in_vain, Err(Error::Timeout { .. })));
+/// one.release()?;
+/// assert!(connections.acquire_timeout(Duration::from_secs(60)).is_ok());
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// In async code:
+///
+/// ```
+/// # use swath::Client;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # let client = Client::threads(1);
+/// # runtime.block_on(async {
+/// let connections = client.semaphore("connections", 1)?;
+/// let permit = connections.acquire_async().await?;
+/// assert!(connections.try_acquire_async().await?.is_none());
+/// permit.release_async().await?;
+/// assert!(connections.try_acquire_async().await?.is_some());
+/// # Ok::<(), swath::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Semaphore(pub(super) Named);
 
 /// A permit of a semaphore is its holder's until this is dropped.
+///
+/// ```
+/// # use swath::Client;
+/// # let client = Client::threads(1);
+/// let connections = client.semaphore("connections", 1)?;
+/// connections.acquire()?.release()?; // as a drop, and says whether it was still held
+/// {
+///     let _permit = connections.acquire()?;
+///     assert!(connections.try_acquire()?.is_none());
+/// }
+/// assert!(connections.try_acquire()?.is_some());
+/// # Ok::<(), swath::Error>(())
+/// ```
 #[must_use = "the permit is released when this is dropped"]
 pub struct Permit(Lease);
 
@@ -120,7 +212,7 @@ macro_rules! acquired {
 
         impl fmt::Debug for $guard {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{} of `{}`", stringify!($guard), self.0.name())
+                write!(f, "{} of `{}`", stringify!($guard), Shown(self.0.name()))
             }
         }
     };

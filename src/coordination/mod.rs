@@ -57,6 +57,10 @@
 //! A call is a message to the supervisor and its answer, less than a task takes: some microseconds for the program, some tens for
 //! a task of a worker. Values go as arguments do: large ones lie in shared memory. In threads and sync mode a call is a
 //! lock in this process and values are not copied.
+//!
+//! What lies in a queue or variable between processes is never moved to disk, as results are, and takes of the budget of
+//! [shared memory](crate::Builder::shared_memory_limit). Where that is full of items, tasks with large results fail
+//! (`found no room`), as does a `put` of a large one. So they are for what is small: keys, paths, numbers.
 
 mod event;
 mod lock;
@@ -78,6 +82,7 @@ use crate::submission::context::{ClientId, asked_here, client_here, current_back
 use crate::submission::handle::LocalValue;
 use crate::task::codec::CodecOf;
 use crate::task::{Data, Value};
+use crate::units::Shown;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::type_name;
 use std::fmt;
@@ -117,6 +122,11 @@ impl Named {
         &self.target.name
     }
 
+    /// What it is, for an error.
+    fn shown(&self) -> String {
+        format!("the {self:?}")
+    }
+
     fn start(&self, operation: Operation<Given>, patience: Patience) -> Result<Waiting> {
         let (kind, name) = (self.target.kind, self.name());
         if self.is_foreign() {
@@ -124,7 +134,7 @@ impl Named {
         }
         let Some(backend) = self.backend.clone().or_else(current_backend) else {
             let why = "it has come from another process to where no task runs; ask the client for it by its name";
-            return Err(Error::invalid(format!("the {kind} `{name}`"), why));
+            return Err(Error::invalid(self.shown(), why));
         };
         Waiting::start(&backend, Target::clone(&self.target), operation, patience)
     }
@@ -158,18 +168,12 @@ impl Named {
             Some(backend) => decoding_for(backend, decode),
             None => decode(),
         };
-        decoded.map_err(|reason| Error::WrongType {
-            key: format!("the {} `{}`", self.target.kind, self.name()),
-            wanted: type_name::<T>(),
-            reason,
-        })
+        decoded.map_err(|reason| Error::WrongType { key: self.shown(), wanted: type_name::<T>(), reason })
     }
 
     /// The answer is one to something else.
     fn beside<T>(&self) -> Result<T> {
-        Err(Error::Closed {
-            reason: format!("the {} `{}` was answered beside the point", self.target.kind, self.name()),
-        })
+        Err(Error::Closed { reason: format!("{} was answered beside the point", self.shown()) })
     }
 
     fn done(&self, got: Result<Got>) -> Result<()> {
@@ -214,7 +218,7 @@ fn given<T: Data>(value: T) -> Given {
 
 impl fmt::Debug for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}`", self.target.kind, self.name())
+        write!(f, "{} `{}`", self.target.kind, Shown(self.name()))
     }
 }
 
@@ -294,6 +298,11 @@ impl Client {
     /// The queue of that name, in which `most` items lie at most. The number and the type are those of its first use. See
     /// [`coordination`](crate::coordination).
     ///
+    /// The bound is one of items, not of bytes. Between processes what lies there is encoded, large items in the
+    /// [shared memory](crate::Builder::shared_memory_limit) that results are sent in, and is never moved to disk: choose a
+    /// number of which all fit. Rather than data, put what says where the data is (a key, a path, a number), and have tasks
+    /// return the data itself.
+    ///
     /// ```
     /// # use swath::Client;
     /// let client = Client::threads(2);
@@ -314,6 +323,10 @@ impl Client {
     }
 
     /// The variable of that name: a value, or none. See [`coordination`](crate::coordination).
+    ///
+    /// Between processes a large value takes of the [shared memory](crate::Builder::shared_memory_limit) that results are sent
+    /// in, until it is replaced or [deleted](Variable::delete), and is never moved to disk. What is large is better
+    /// [scattered](Self::scatter), or the result of a task.
     ///
     /// ```
     /// # use swath::Client;

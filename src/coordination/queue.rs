@@ -11,6 +11,39 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 /// A queue by name, first in, first out, with room for so many items. From [`Client::queue`](crate::Client::queue).
+///
+/// ```
+/// use std::time::Duration;
+/// use swath::{Client, Error};
+/// let client = Client::threads(1);
+/// let numbers = client.queue::<u64>("numbers", 2)?;
+/// assert!(numbers.name() == "numbers" && numbers.is_empty()?);
+/// numbers.put(1)?;
+/// numbers.put_timeout(2, Duration::from_secs(60))?;
+/// assert_eq!((numbers.try_put(3)?, numbers.len()?), (false, 2));
+/// assert!(matches!(numbers.put_timeout(3, Duration::from_millis(1)), Err(Error::Timeout { .. })));
+/// assert_eq!((numbers.get()?, numbers.get_timeout(Duration::from_secs(60))?), (1, 2));
+/// assert_eq!(numbers.try_get()?, None);
+/// assert!(matches!(numbers.get_timeout(Duration::from_millis(1)), Err(Error::Timeout { .. })));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// In async code:
+///
+/// ```
+/// # use swath::Client;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # let client = Client::threads(1);
+/// # runtime.block_on(async {
+/// let numbers = client.queue::<u64>("numbers", 1)?;
+/// numbers.put_async(1).await?;
+/// assert_eq!((numbers.try_put_async(2).await?, numbers.len_async().await?), (false, 1));
+/// assert_eq!(numbers.get_async().await?, 1);
+/// assert!(numbers.try_get_async().await?.is_none() && numbers.is_empty_async().await?);
+/// # Ok::<(), swath::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
 pub struct Queue<T> {
@@ -25,6 +58,9 @@ impl<T: Data> Queue<T> {
     }
 
     /// Puts an item at the end, once there is room.
+    ///
+    /// Room is counted in items. Between processes a large item lies in shared memory until it is taken, see
+    /// [`Client::queue`](crate::Client::queue).
     ///
     /// # Errors
     /// [`CoordinationError::WrongType`](super::CoordinationError::WrongType) and
@@ -134,6 +170,14 @@ impl<T: Data> Queue<T> {
     /// As [`get`](Self::get).
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// [`is_empty`](Self::is_empty) for async code.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn is_empty_async(&self) -> Result<bool> {
+        Ok(self.len_async().await? == 0)
     }
 
     fn length(&self, got: Result<Got>) -> Result<usize> {

@@ -10,6 +10,38 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 /// A value by name, or none. From [`Client::variable`](crate::Client::variable).
+///
+/// ```
+/// use std::time::Duration;
+/// use swath::{Client, Error};
+/// let client = Client::threads(1);
+/// let best = client.variable::<f64>("best")?;
+/// assert_eq!((best.name(), best.try_get()?), ("best", None));
+/// assert!(matches!(best.get_timeout(Duration::from_millis(1)), Err(Error::Timeout { .. })));
+/// best.set(0.5)?;
+/// best.set(0.25)?;
+/// assert_eq!((best.get()?, best.try_get()?), (0.25, Some(0.25)));
+/// assert_eq!(best.get_timeout(Duration::from_secs(60))?, 0.25);
+/// assert_eq!((best.delete()?, best.delete()?), (true, false));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// In async code:
+///
+/// ```
+/// # use swath::Client;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # let client = Client::threads(1);
+/// # runtime.block_on(async {
+/// let best = client.variable::<f64>("best")?;
+/// best.set_async(0.25).await?;
+/// assert_eq!((best.get_async().await?, best.try_get_async().await?), (0.25, Some(0.25)));
+/// assert!(best.delete_async().await?);
+/// assert_eq!(best.try_get_async().await?, None);
+/// # Ok::<(), swath::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
 pub struct Variable<T> {
@@ -23,7 +55,8 @@ impl<T: Data> Variable<T> {
         Self { named, value: PhantomData }
     }
 
-    /// Gives it a value, instead of the one that it has.
+    /// Gives it a value, instead of the one that it has. Between processes a large one lies in shared memory, see
+    /// [`Client::variable`](crate::Client::variable).
     ///
     /// # Errors
     /// [`CoordinationError::WrongType`](super::CoordinationError::WrongType) where it has a value of another type;

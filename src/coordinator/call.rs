@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{SessionId, TaskId};
+use crate::units::Shown;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -59,7 +60,7 @@ pub(crate) fn check_name(what: impl Fn() -> String, name: &str) -> Result<()> {
         return Err(Error::invalid(what(), format!("it has {long} characters; {LONGEST} are the most")));
     }
     match name.chars().find(|c| *c == '/' || c.is_control()) {
-        Some(bad) => Err(Error::invalid(what(), format!("`{}` has a {bad:?}", name.escape_default()))),
+        Some(bad) => Err(Error::invalid(what(), format!("`{}` has a {bad:?}", Shown(name)))),
         None => Ok(()),
     }
 }

@@ -28,15 +28,14 @@ impl<V: Clone> Coordinator<V> {
     /// that another thread has.
     pub(super) fn circle(&self, key: &Key, operation: &Operation<V>, caller: Caller) -> Option<Refusal> {
         let own = Identity::of(&caller)?;
-        let (kind, name) = (key.kind, &key.name);
+        let kind = key.kind;
         if kind.has_holders() {
             let way = self.way_back(key, own)?;
-            let mut text = format!("whoever asks for the {kind} `{name}` has it already");
+            let mut text = format!("whoever asks for the {key} has it already");
             if let Some((next, others)) = way.split_first() {
-                text =
-                    format!("the {kind} `{name}` is held by a task that waits for the {} `{}`", next.kind, next.name);
-                for key in others {
-                    text.push_str(&format!(", which is held by one that waits for the {} `{}`", key.kind, key.name));
+                text = format!("the {key} is held by a task that waits for the {next}");
+                for other in others {
+                    text.push_str(&format!(", which is held by one that waits for the {other}"));
                 }
                 text.push_str(", which the caller has");
             }
@@ -49,7 +48,7 @@ impl<V: Clone> Coordinator<V> {
             (Kind::Queue, _) => "nobody could put an item into",
             _ => "nobody could set",
         };
-        Some(Refusal::Deadlock(format!("{what} the {kind} `{name}` while the only thread waits for that")))
+        Some(Refusal::Deadlock(format!("{what} the {key} while the only thread waits for that")))
     }
 
     /// What those wait for who have it, and so on, where all ways lead back to that caller. Nothing, where it has all of it

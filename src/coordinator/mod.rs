@@ -16,10 +16,12 @@ pub(crate) use call::{
 };
 
 use crate::ids::{SessionId, TaskId};
+use crate::units::Shown;
 use circle::Identity;
 use line::{Line, Waiter};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 /// What something is found by.
@@ -28,6 +30,12 @@ struct Key {
     scope: Scope,
     kind: Kind,
     name: Arc<str>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.kind, Shown(&self.name))
+    }
 }
 
 struct Holder {
@@ -286,11 +294,7 @@ impl<V: Clone> Coordinator<V> {
             object.waiter(*number).filter(|(caller, _)| caller.by.task == Some(task)).map(|_| (key, object))
         });
         let holders = waits.flat_map(|(key, object)| object.holders().iter().map(move |holder| (key, holder.caller)));
-        holders
-            .filter_map(|(key, caller)| {
-                Some((format!("the {} `{}`", key.kind, key.name), caller.session, caller.by.task?))
-            })
-            .collect()
+        holders.filter_map(|(key, caller)| Some((format!("the {key}"), caller.session, caller.by.task?))).collect()
     }
 
     /// The tasks of a session whose threads wait for their calls.

@@ -187,6 +187,10 @@ impl<F, S> DelayedFn<F, S> {
     /// waits for ever. Where a waiting task uses a resource all the same (memory of a graphics card that it has filled), have
     /// it ask for as much as it and its tasks need together.
     ///
+    /// What a task has lent in this way it cannot take back from what runs. A task that goes on before its own have ended,
+    /// since its time limit is over ([`result_timeout`](crate::Future::result_timeout)) or the lock, event or item that it
+    /// waited for is there, runs beside those of them that still use it: for as long, both do.
+    ///
     /// An amount below 0 or not a number, and more than any worker has, is [`Error::Invalid`](crate::Error::Invalid) when it
     /// is submitted, in every mode, also in a task.
     ///

@@ -1,7 +1,8 @@
 //! What programs and their tasks share by name, as a local cluster sees it.
 
-use crate::units::{HumanBytes, counted};
+use crate::units::{HumanBytes, Shown, counted};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 
 /// A lock, semaphore, event, queue or variable that a program or its tasks use, see
@@ -28,16 +29,44 @@ pub struct SharedObject {
     pub waiting: u64,
 }
 
+/// So many holders that differ are told by name.
+const MOST_TOLD: usize = 8;
+
+/// Holders for a reader: equal ones once, with their number.
+struct Holders<'a>(&'a [String]);
+
+impl fmt::Display for Holders<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut different: Vec<(&str, usize)> = Vec::new();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for holder in self.0 {
+            let place = *known.entry(holder).or_insert(different.len());
+            match different.get_mut(place) {
+                Some((_, times)) => *times += 1,
+                None => different.push((holder, 1)),
+            }
+        }
+        let (told, others) = different.split_at(different.len().min(MOST_TOLD));
+        for (i, (holder, times)) in told.iter().enumerate() {
+            write!(f, "{}{}", if i > 0 { ", " } else { "" }, Shown(holder))?;
+            if *times > 1 {
+                write!(f, " ({times})")?;
+            }
+        }
+        if others.is_empty() { Ok(()) } else { write!(f, " and {} more", others.len()) }
+    }
+}
+
 impl fmt::Display for SharedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.kind == "published" {
-            write!(f, "published `{}`: ", self.name)?;
+            write!(f, "published `{}`: ", Shown(&self.name))?;
             return match &self.holders[..] {
                 [] => f.write_str("being made again"),
-                holders => write!(f, "{} on {}", HumanBytes(self.size), holders.join(", ")),
+                holders => write!(f, "{} on {}", HumanBytes(self.size), Holders(holders)),
             };
         }
-        write!(f, "{} `{}` of connection {}: ", self.kind, self.name, self.connection)?;
+        write!(f, "{} `{}` of connection {}: ", self.kind, Shown(&self.name), self.connection)?;
         let of = |limit: Option<u64>| limit.map_or(String::new(), |limit| format!(" of {limit}"));
         match self.kind.as_str() {
             "lock" if self.size == 0 => f.write_str("free")?,
@@ -53,7 +82,7 @@ impl fmt::Display for SharedObject {
             _ => f.write_str(if self.size > 0 { "has a value" } else { "has no value" })?,
         }
         if !self.holders.is_empty() {
-            write!(f, " by {}", self.holders.join(", "))?;
+            write!(f, " by {}", Holders(&self.holders))?;
         }
         if self.waiting > 0 { write!(f, ", {} waiting", self.waiting) } else { Ok(()) }
     }
@@ -84,5 +113,34 @@ mod tests {
         assert_eq!(told("variable", 1, None, &[], 0), "variable `n` of connection 2: has a value");
         assert_eq!(told("published", 8000, None, &["worker-1"], 0), "published `n`: 8.0 kB on worker-1");
         assert_eq!(told("published", 0, None, &[], 0), "published `n`: being made again");
+    }
+    #[test]
+    fn equal_holders_are_told_once_and_of_many_the_first() {
+        let told = |name: &str, holders: Vec<String>| {
+            let size = holders.len() as u64;
+            let limit = Some(5000);
+            let kind = "semaphore".to_string();
+            SharedObject { kind, name: name.into(), connection: 2, holders, size, limit, waiting: 0 }.to_string()
+        };
+        assert_eq!(
+            told("n", vec!["program".to_string(); 5000]),
+            "semaphore `n` of connection 2: 5000 of 5000 held by program (5000)"
+        );
+        let tasks = |n: u32| (0..n).flat_map(|i| [format!("t-{i} on w"), "program".to_string()]).collect();
+        assert_eq!(
+            told("n", tasks(2)),
+            "semaphore `n` of connection 2: 4 of 5000 held by t-0 on w, program (2), t-1 on w"
+        );
+        assert!(told("n", tasks(7)).ends_with("t-5 on w, t-6 on w"), "all eight are told");
+        assert!(told("n", tasks(8)).ends_with("t-5 on w, t-6 on w and 1 more"));
+        assert!(told("n", tasks(2500)).len() < 200, "{}", told("n", tasks(2500)));
+    }
+
+    #[test]
+    fn what_a_terminal_would_not_show_is_escaped() {
+        let (kind, name) = ("lock".to_string(), "di\u{202e}sk\u{200b}".to_string());
+        let holders = vec!["t\u{200b} on w".to_string()];
+        let object = SharedObject { kind, name, connection: 2, holders, size: 1, limit: None, waiting: 0 };
+        assert_eq!(object.to_string(), r"lock `di\u{202e}sk\u{200b}` of connection 2: held by t\u{200b} on w");
     }
 }

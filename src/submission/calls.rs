@@ -17,6 +17,7 @@ use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::run::{self, Held};
 use crate::task::wait::{AsyncWait, NotWanted, WaitKind, waiting};
+use crate::units::Shown;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::future::Future;
@@ -368,7 +369,7 @@ fn refused(why: Refusal, target: &Target) -> Error {
         }
         Refusal::NotHeld => CoordinationError::NotHeld { kind, name }.into(),
         Refusal::Deadlock(reason) => Error::Deadlock { reason },
-        Refusal::Gone => Error::Closed { reason: format!("the program whose {kind} `{name}` is has left") },
-        Refusal::NoSuchOperation => Error::Closed { reason: format!("the {kind} `{name}` cannot do that") },
+        Refusal::Gone => Error::Closed { reason: format!("the program whose {kind} `{}` is has left", Shown(&name)) },
+        Refusal::NoSuchOperation => Error::Closed { reason: format!("the {kind} `{}` cannot do that", Shown(&name)) },
     }
 }

@@ -1,7 +1,7 @@
 //! `Bag` against `dask.bag`. Where it differs on purpose, `DEVIATIONS` says so, and so does docs/DASK.md.
 
-use super::python::ask;
-use crate::common::{Clean, processes};
+use super::python::{ask, clean};
+use crate::common::processes;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -293,6 +293,12 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
+/// Has threads keep what they log, unless that is so already. It must come before any other logger.
+pub fn keep_logs() {
+    let _ = log::set_logger(&Log);
+    log::set_max_level(log::LevelFilter::Warn);
+}
+
 /// Whether too few elements are a warning. In this thread, whose log can be told from others.
 fn warns(bag: &Bag<i64>, k: usize, npartitions: usize) -> Result<Value> {
     LOGGED.take();
@@ -312,9 +318,6 @@ struct Comparison {
 
 impl Comparison {
     fn new() -> Self {
-        // Whoever comes second finds this one.
-        let _ = log::set_logger(&Log);
-        log::set_max_level(log::LevelFilter::Warn);
         let numbers = BTreeMap::from([
             ("one empty partition", vec![vec![]]),
             ("empty partitions", vec![vec![]; 3]),
@@ -445,8 +448,8 @@ fn compare_files(comparison: &Comparison, client: &Client, verdict: &mut Verdict
 }
 
 fn is_like_dask(client: impl FnOnce() -> Client) {
+    let _clean = clean();
     let comparison = &*COMPARISON;
-    let _clean = Clean::start();
     let (client, mut verdict) = (client(), Verdict::default());
     compare(NUMBERS, &comparison.numbers, &comparison.dask["numbers"], &client, &mut verdict);
     compare(WORDS, &comparison.words, &comparison.dask["words"], &client, &mut verdict);

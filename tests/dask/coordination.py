@@ -1,8 +1,9 @@
-"""Runs steps on Dask's Lock, Semaphore, Event, Queue and Variable, and prints what each gives."""
+"""Runs steps on Dask's Lock, Semaphore, Event, Queue and Variable, and tasks that share them; prints what each gives."""
 
 import json
 import logging
 import sys
+import time
 
 import distributed
 from distributed import Client, Event, Lock, Queue, Semaphore, Variable
@@ -56,10 +57,33 @@ def in_a_task(kind, name, limit, call, value):
     return step(make(kind, name, limit), call, value)
 
 
+def count(n, kind, name, limit):
+    """What must not be done by two at a time: reads a number, and writes what is one more."""
+    with make(kind, name, limit):
+        number = Variable(f"{name} counted")
+        before = number.get(timeout=30)
+        time.sleep(0.005)
+        number.set(before + 1)
+
+
+def together(client, kind, limit, tasks):
+    """What tasks count that have it for a time, and whether it is to be had afterwards."""
+    name = f"{kind} of tasks"
+    number = Variable(f"{name} counted")
+    number.set(0)
+    client.gather(client.map(count, range(tasks), kind=kind, name=name, limit=limit, pure=False))
+    return {"counted": number.get(timeout=30), "free": make(kind, name, limit).acquire(timeout=0.2)}
+
+
+def leave(name):
+    return Lock(name).acquire()
+
+
 def main():
     # Whoever waits too long is told; the scheduler need not say so, too.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    programs = json.load(sys.stdin)
+    asked = json.load(sys.stdin)
+    programs = asked["programs"]
     results = []
     with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as client:
         for number, program in enumerate(programs):
@@ -73,8 +97,16 @@ def main():
                     things[kind, own] = make(kind, own, limit)
                 given.append(step(things[kind, own], call, value))
             results.append(given)
-    json.dump(results, sys.stdout)
+        answers = {
+            "programs": results,
+            "together": [together(client, *each) for each in asked["together"]],
+            "left by a task": [client.submit(leave, "left").result(), Lock("left").acquire(timeout=0.2)],
+        }
+    json.dump(answers, sys.stdout)
 
 
 if __name__ == "__main__":
-    main()
+    # Functions of a module that has a name are found by that.
+    import coordination
+
+    coordination.main()

@@ -1,9 +1,11 @@
 //! Locks, semaphores, events, queues and variables against those of `distributed`: the same steps, one after the other, by the
 //! program and by tasks, and what each gives.
 
-use super::python::ask;
-use crate::common::{Clean, processes};
+use super::python::{ask, clean};
+use crate::common::processes;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
+use std::thread::sleep;
 use std::time::Duration;
 use swath::coordination::{LockGuard, Permit};
 use swath::{Client, Error, Result, current_client, try_delayed};
@@ -152,10 +154,63 @@ fn ours(client: &Client, number: usize, steps: &[Step]) -> Vec<Value> {
     steps.iter().map(run).collect()
 }
 
+/// What many tasks have for a time: of which kind, how many at a time, and how many tasks.
+const TOGETHER: &[(&str, usize, usize)] = &[("lock", 1, 20), ("semaphore", 1, 20)];
+
+static DASK: LazyLock<Value> =
+    LazyLock::new(|| ask("coordination.py", &json!({ "programs": programs(), "together": TOGETHER })));
+
+/// What must not be done by two at a time: reads a number, and writes what is one more.
+fn count(_: usize, kind: String, name: String, limit: usize) -> Result<()> {
+    let client = current_client().unwrap();
+    let _had = match kind.as_str() {
+        "lock" => Had::Lock(client.lock(&name)?.acquire()?),
+        _ => Had::Permit(client.semaphore(&name, limit)?.acquire()?),
+    };
+    let number = client.variable::<u64>(&format!("{name} counted"))?;
+    let before = number.get()?;
+    sleep(Duration::from_millis(5));
+    number.set(before + 1)
+}
+
+/// What tasks count that have it for a time, and whether it is to be had afterwards.
+fn together(client: &Client, &(kind, limit, tasks): &(&str, usize, usize)) -> Value {
+    let name = format!("{kind} of tasks");
+    let number = client.variable::<u64>(&format!("{name} counted")).unwrap();
+    number.set(0).unwrap();
+    let calls: Vec<_> = (0..tasks).map(|n| try_delayed(count).call(n, kind, &*name, limit)).collect();
+    client.compute(&calls).unwrap();
+    let free = match kind {
+        "lock" => client.lock(&name).unwrap().acquire_timeout(WAIT).is_ok(),
+        _ => client.semaphore(&name, limit).unwrap().acquire_timeout(WAIT).is_ok(),
+    };
+    json!({ "counted": number.get().unwrap(), "free": free })
+}
+
+fn leave(name: String) -> Result<bool> {
+    std::mem::forget(current_client().unwrap().lock(&name)?.acquire()?);
+    Ok(true)
+}
+
+#[test]
+fn tasks_share_them_as_they_do_there() {
+    let _clean = clean();
+    let dask = &*DASK;
+    for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
+        let together: Value = TOGETHER.iter().map(|each| together(&client, each)).collect();
+        assert_eq!(together, dask["together"], "{client}");
+        // A difference on purpose: there a lock is its task's for ever.
+        let left = client.compute(&try_delayed(leave).call("left")).unwrap();
+        let lock = client.lock("left").unwrap();
+        assert_eq!(json!([left, lock.acquire_timeout(WAIT).is_ok()]), json!([true, true]), "{client}");
+        assert_eq!(dask["left by a task"], json!([true, false]));
+    }
+}
+
 #[test]
 fn steps_give_what_they_give_there() {
-    let _clean = Clean::start();
-    let theirs = ask("coordination.py", &json!(programs()));
+    let _clean = clean();
+    let theirs = &DASK["programs"];
     for client in [Client::sync(), Client::threads(2), processes(2, 1)] {
         for (number, program) in programs().iter().enumerate() {
             let ours = ours(&client, number, program);

@@ -1,9 +1,17 @@
 //! Programs in the Python that has Dask: `tests/run` installs it.
 
+use super::bag::keep_logs;
+use crate::common::Clean;
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// For a test that compares. Whoever asks has it: to another test what is asked would be something that is left behind.
+pub fn clean() -> Clean {
+    keep_logs();
+    Clean::start()
+}
 
 /// Gives a program of this folder a JSON value, and takes the one it prints.
 pub fn ask(program: &str, input: &Value) -> Value {
@@ -16,8 +24,9 @@ pub fn ask(program: &str, input: &Value) -> Value {
         folder.display(),
         source.join("requirements.txt").display(),
     );
-    let mut child =
-        Command::new(python).arg(source.join(program)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = Command::new(python);
+    command.arg(source.join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program}: {}", output.status);

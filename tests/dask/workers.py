@@ -7,8 +7,9 @@ import threading
 import time
 
 import dask
+import dask.bag
 from dask import delayed
-from distributed import Client, wait
+from distributed import Client, get_worker, wait
 
 # What tasks have in common: workers are threads here.
 runs, running, notes = {}, [], []
@@ -128,6 +129,37 @@ def retried(client, fails, retries):
     return {"outcome": outcome(run), "runs": runs[name]}
 
 
+def where():
+    time.sleep(0.01)
+    return get_worker().name
+
+
+def more(x):
+    return x + 1
+
+
+def places(client, addresses, allowed):
+    """On which workers the tasks of a graph run that these may run."""
+    tasks = [delayed(where)() for _ in range(8)]
+    futures = client.compute(tasks, workers=[addresses[place] for place in allowed])
+    return sorted(set(client.gather(futures)))
+
+
+def steps(client):
+    """What a graph comes to with optimisation and without, and whether it is more tasks then."""
+
+    def run(first, optimize_graph):
+        log = client.cluster.scheduler.transition_log
+        runs = lambda: sum(1 for _, start, finish, *_ in log if (start, finish) == ("processing", "memory"))
+        before = runs()
+        bag = dask.bag.from_sequence(range(first, first + 4), npartitions=2).map(more).map(more)
+        value = client.compute(bag, optimize_graph=optimize_graph).result()
+        return value, runs() - before
+
+    (together, few), (apart, many) = run(0, True), run(10, False)
+    return {"together": together, "apart": apart, "more tasks apart": many > few}
+
+
 def block():
     began.set()
     return go.wait(30)
@@ -162,6 +194,8 @@ def on(n, asked):
             answers["retries"] = [retried(client, *each) for each in asked["retries"]]
         else:
             answers["named"] = named(client, addresses)
+            answers["places"] = [places(client, addresses, allowed) for allowed in asked["places"]]
+        answers["steps"] = steps(client)
         return answers
 
 

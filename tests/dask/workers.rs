@@ -1,15 +1,17 @@
 //! What runs on workers, what they hold, and what options of a whole graph come to, against `distributed`.
 
-use super::python::ask;
-use crate::common::{Clean, LONG, directory, note, notes, path, processes, touch, until, wait_for_file};
+use super::python::{ask, clean};
+use crate::common::{LONG, directory, note, notes, path, processes, touch, until, wait_for_file};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 use swath::client::{ComputeOptions, WaitFor};
 use swath::status::Mode;
-use swath::{Client, Result, delayed, try_delayed};
+use swath::task::current_task;
+use swath::{Bag, Client, Result, delayed, try_delayed};
 
 /// Results: of which name, how many bytes, on which worker, and whether there is an error instead.
 const PLACED: &[(&str, usize, usize, bool)] = &[
@@ -26,11 +28,16 @@ const RESOURCES: &[(f64, f64)] = &[(1.0, 1.0), (2.0, 1.0), (3.0, 2.0), (1.0, 0.5
 /// How often a task fails, and how often it may.
 const RETRIES: &[(usize, u32)] = &[(0, 0), (1, 0), (1, 1), (2, 1), (2, 3)];
 
+/// Which of two workers may run a graph.
+const PLACES: &[&[usize]] = &[&[0], &[1], &[0, 1]];
+
 const PRIORITIES: &[i32] = &[0, 2, -1, 1, 3];
 
 static DASK: LazyLock<Value> = LazyLock::new(|| {
-    let asked =
-        json!({ "placed": PLACED, "resources": RESOURCES, "retries": RETRIES, "priorities": [PRIORITIES, &batch()] });
+    let asked = json!({
+        "placed": PLACED, "resources": RESOURCES, "retries": RETRIES, "priorities": [PRIORITIES, &batch()],
+        "places": PLACES,
+    });
     ask("workers.py", &asked)
 });
 
@@ -127,6 +134,31 @@ fn retried(client: &Client, fails: usize, retries: u32) -> Value {
     })
 }
 
+/// On which workers the tasks of a graph run that these may run.
+fn places(client: &Client, names: &[String], allowed: &[usize]) -> Vec<Option<usize>> {
+    let place = delayed(|_: usize| {
+        sleep(Duration::from_millis(10));
+        current_task().unwrap().worker
+    });
+    let workers = allowed.iter().map(|place| names[*place].clone()).collect();
+    let options = ComputeOptions { workers, ..Default::default() };
+    let places = client.compute_with(&place.map(0..8_usize), options).unwrap();
+    let places = places.iter().map(|place| names.iter().position(|name| name == place));
+    places.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What a graph comes to with optimisation and without, and whether it is more tasks then.
+fn steps(client: &Client) -> Value {
+    let run = |first: i64, optimize| {
+        let before = client.progress().total;
+        let bag = Bag::range(first..first + 4, 2).map(|x| x + 1).map(|x| x + 1);
+        let value = client.compute_with(&bag, ComputeOptions { optimize, ..Default::default() }).unwrap();
+        (value, client.progress().total - before)
+    };
+    let ((together, few), (apart, many)) = (run(0, true), run(10, false));
+    json!({ "together": together, "apart": apart, "more tasks apart": many > few })
+}
+
 fn most_at_once(client: &Client, need: f64) -> Value {
     let gpu = delayed(|_: usize| {
         let now = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
@@ -181,6 +213,7 @@ fn one_is_like_dask(client: &Client) {
     assert_eq!(holdings(client, &names), dask["holdings"]);
     let retries: Value = RETRIES.iter().map(|&(fails, retries)| retried(client, fails, retries)).collect();
     assert_eq!(retries, dask["retries"]);
+    assert_eq!(steps(client), dask["steps"]);
 }
 
 fn resources_are_like_dasks(client: impl Fn(f64) -> Client) {
@@ -190,13 +223,13 @@ fn resources_are_like_dasks(client: impl Fn(f64) -> Client) {
 
 #[test]
 fn workers_are_like_dasks_in_this_thread() {
-    let _clean = Clean::start();
+    let _clean = clean();
     one_is_like_dask(&Client::sync());
 }
 
 #[test]
 fn workers_are_like_dasks_on_threads() {
-    let _clean = Clean::start();
+    let _clean = clean();
     one_is_like_dask(&Client::threads(1));
     assert_eq!(json!(order(&Client::threads(1), PRIORITIES)), DASK["priorities"][0]);
     assert!(urgent_first(&order(&Client::threads(1), &batch())));
@@ -208,7 +241,7 @@ fn workers_are_like_dasks_on_threads() {
 
 #[test]
 fn workers_are_like_dasks_in_processes() {
-    let _clean = Clean::start();
+    let _clean = clean();
     one_is_like_dask(&processes(1, 1));
     let there: Vec<i32> = serde_json::from_value(DASK["priorities"][1].clone()).unwrap();
     assert!(urgent_first(&there) && urgent_first(&order(&processes(1, 1), &batch())));
@@ -221,4 +254,7 @@ fn workers_are_like_dasks_in_processes() {
     assert_eq!(on_workers(&two, &names), dask["on workers"]);
     assert_eq!(holdings(&two, &names), dask["holdings"]);
     assert_eq!(named(&two, &names), dask["named"]);
+    let allowed: Vec<_> = PLACES.iter().map(|allowed| places(&two, &names, allowed)).collect();
+    assert_eq!(json!(allowed), dask["places"]);
+    assert_eq!(steps(&two), dask["steps"]);
 }
