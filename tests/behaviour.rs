@@ -50,9 +50,7 @@ fn cluster_role() {
     let builder = Client::builder().workers(2).threads(1);
     let builder = match my_role().as_deref() {
         Some("cluster") => builder,
-        Some("cluster with resources") => {
-            builder.threads(4).worker_resources(0, behaviour::resources::OF_ONE)
-        }
+        Some("cluster with resources") => builder.threads(4).worker_resources(0, behaviour::resources::OF_ONE),
         _ => return,
     };
     local::serve(builder, |_| say("ready")).unwrap();

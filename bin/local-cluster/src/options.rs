@@ -226,9 +226,10 @@ impl StartOptions {
             builder = builder.size(name);
         }
         let builder = self.tag.iter().fold(builder, |builder, (index, tag)| builder.worker_tags(*index, [tag]));
-        let builder = self.resource.iter().fold(builder, |builder, (index, name, amount)| {
-            builder.worker_resources(*index, [(name, *amount)])
-        });
+        let builder = self
+            .resource
+            .iter()
+            .fold(builder, |builder, (index, name, amount)| builder.worker_resources(*index, [(name, *amount)]));
         self.env.iter().fold(builder, |builder, (name, value)| builder.worker_env(name, value))
     }
 
@@ -248,8 +249,8 @@ impl StartOptions {
         let one = one.into_iter().filter_map(|(option, value)| Some((option, value?)));
         let tags = self.tag.iter().map(|(index, tag)| ("--tag", OsString::from(format!("{index}={tag}"))));
         let resources = self.resource.iter();
-        let resources = resources
-            .map(|(index, name, amount)| ("--resource", OsString::from(format!("{index}={name}:{amount}"))));
+        let resources =
+            resources.map(|(index, name, amount)| ("--resource", OsString::from(format!("{index}={name}:{amount}"))));
         let variables = self.env.iter().map(|(name, value)| ("--env", OsString::from(format!("{name}={value}"))));
         let all = one.chain(tags).chain(resources).chain(variables);
         // In one word, so that a value may begin with a dash.
