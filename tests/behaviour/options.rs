@@ -264,7 +264,7 @@ fn what_a_client_encodes_its_tasks_do_too() {
 fn values_that_make_no_sense_are_refused_with_what_is_permitted() {
     type Set = fn(swath::client::Builder) -> swath::client::Builder;
     const SHORT: Duration = Duration::from_nanos(1);
-    let wrong: [(&str, Set, &str); 34] = [
+    let wrong: [(&str, Set, &str); 39] = [
         ("workers", |b| b.workers(0), "at least one worker is needed"),
         ("threads", |b| b.threads(0), "at least one thread is needed"),
         ("allowed_deaths", |b| b.allowed_deaths(0), "with the first death if it is 1"),
