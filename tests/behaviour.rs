@@ -45,12 +45,16 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use swath::{Client, local};
 
-/// A local cluster is a process of this program's own; [`run_in_cluster`] starts it.
+/// A local cluster is a process of this program's own; [`Cluster::start`] starts it.
 #[test]
 fn cluster_role() {
-    if my_role().as_deref() == Some("cluster") {
-        local::serve(Client::builder().workers(2).threads(1), |_| say("ready")).unwrap();
-    }
+    let builder = Client::builder().workers(2).threads(1);
+    let builder = match my_role().as_deref() {
+        Some("cluster") => builder,
+        Some("cluster with resources") => builder.threads(4).worker_resources(0, behaviour::resources::OF_ONE),
+        _ => return,
+    };
+    local::serve(builder, |_| say("ready")).unwrap();
 }
 
 /// Runs one case with a client of a local cluster of its own.
@@ -65,38 +69,42 @@ fn run_in_cluster(case: fn(&Client)) {
 
 /// Runs a part of a test beside a local cluster of its own, given its socket.
 fn with_cluster(part: impl FnOnce(&Path)) {
-    struct Cluster {
-        daemon: Child,
-        runtime: tempfile::TempDir,
+    part(&Cluster::start("cluster").socket());
+}
+
+/// A local cluster, which is stopped when this is dropped.
+struct Cluster {
+    daemon: Child,
+    runtime: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start(kind: &str) -> Self {
+        let runtime = common::directory();
+        let (daemon, _) = common::cluster::start(runtime.path(), &role("cluster_role", kind), '@');
+        Self { daemon, runtime }
     }
 
-    impl Cluster {
-        fn socket(&self) -> PathBuf {
-            self.runtime.path().join("swath/default.sock")
+    fn socket(&self) -> PathBuf {
+        self.runtime.path().join("swath/default.sock")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // SIGTERM would reach a thread of the test program that does not know of the cluster.
+        let stopped = local::stop(self.socket());
+        if stopped.is_err() {
+            let _ = self.daemon.kill();
+        }
+        let status = self.daemon.wait().unwrap();
+        if !std::thread::panicking() {
+            stopped.unwrap();
+            assert!(status.success(), "{status}");
+            let left = common::cluster::left_in(self.runtime.path());
+            assert!(left.is_empty(), "{left:?}");
         }
     }
-
-    impl Drop for Cluster {
-        fn drop(&mut self) {
-            // SIGTERM would reach a thread of the test program that does not know of the cluster.
-            let stopped = local::stop(self.socket());
-            if stopped.is_err() {
-                let _ = self.daemon.kill();
-            }
-            let status = self.daemon.wait().unwrap();
-            if !std::thread::panicking() {
-                stopped.unwrap();
-                assert!(status.success(), "{status}");
-                let left = common::cluster::left_in(self.runtime.path());
-                assert!(left.is_empty(), "{left:?}");
-            }
-        }
-    }
-
-    let runtime = common::directory();
-    let (daemon, _) = common::cluster::start(runtime.path(), &role("cluster_role", "cluster"), '@');
-    let cluster = Cluster { daemon, runtime };
-    part(&cluster.socket());
 }
 
 /// A test for each case of the suite, in the module it is invoked in.

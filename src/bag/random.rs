@@ -6,6 +6,7 @@
 use super::Bag;
 use super::error::BagError;
 use super::top::top;
+use crate::collection::pass;
 use crate::collection::{Chunks, Elements, Input, Layer, unfailing};
 use crate::delayed::Delayed;
 use crate::error::Error;
@@ -83,8 +84,11 @@ fn join<T>(parts: Vec<Draws<T>>) -> Draws<T> {
 /// So many of these, or an error where there are not so many.
 fn so_many<T>(k: usize, found: Vec<T>) -> impl Iterator<Item = T> {
     let too_few = BagError::TooFew { wanted: k as u64, found: found.len() as u64 };
-    let error = (found.len() < k).then_some(Err(KeepError(too_few)));
-    unfailing(error.into_iter().chain(found.into_iter().map(Ok)))
+    let error = (found.len() < k).then_some(too_few).into_iter().map(|too_few| {
+        pass::at_no_element();
+        Err(KeepError(too_few))
+    });
+    unfailing(error.chain(found.into_iter().map(Ok)))
 }
 
 /// A bag of one partition, with what a function makes of a value.

@@ -2,6 +2,7 @@
 
 use super::Bag;
 use super::error::BagError;
+use crate::collection::pass;
 use crate::collection::{Chunks, Elements, Input, Layer, unfailing};
 use crate::error::{Error, Result};
 use crate::task::Data;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 type Row<T> = Result<T, KeepError<BagError>>;
 
 fn uneven<T>(shorter: &str) -> Option<Row<T>> {
+    pass::at_no_element();
     Some(Err(KeepError(BagError::Uneven { shorter: shorter.to_string() })))
 }
 
@@ -168,7 +170,7 @@ impl<T: Data> Bag<T> {
         let all = Chunks::concat(bags.into_iter().map(|bag| bag.partitions));
         let columns = (0..n).map(|i| (0..counts.len()).map(move |bag| bag * n + i));
         let inputs = (Input::lists(&all, columns), Input::shared(()));
-        Ok(Bag::new(Layer::over(inputs).elements(zip_all::<T>)))
+        Ok(Bag::new(Layer::over(inputs).in_partitions().elements(zip_all::<T>)))
     }
 }
 

@@ -117,6 +117,11 @@ pub fn fail<E: IntoError>(error: E) {
     fault(returned(error));
 }
 
+/// What fails now is wrong with the chunk as a whole, not with the element that was read last.
+pub(crate) fn at_no_element() {
+    AT.set(NONE);
+}
+
 /// [`fail`] with what a call is told.
 pub(crate) fn fault(error: CallError) {
     let later = FAULT.with_borrow_mut(|fault| match fault {

@@ -8,6 +8,7 @@ use crate::submission::handle::LocalValue;
 use crate::task::Value;
 use crate::task::encode::across;
 use crate::task::function::CallError;
+use crate::units::Shown;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,7 +37,7 @@ impl LocalCoordination {
         let mut request = request.try_map(|given| match given {
             Given::New(value, codec) if encodes => across(&value, codec).map_err(|e| {
                 let (kind, name) = target.unwrap_or_default();
-                call_error(format!("the {kind} `{name}`"), codec.name(), e)
+                call_error(format!("the {kind} `{}`", Shown(&name)), codec.name(), e)
             }),
             Given::New(value, _) | Given::Back(LocalValue::Value(value)) => Ok(value),
             // There are none in this process.

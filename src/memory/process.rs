@@ -36,8 +36,14 @@ fn private_bytes(statm: &str) -> Option<u64> {
 
 /// The processes that a process has started, and those have, as far as they run.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    descendants_and_files(pid).0
+}
+
+/// The same, and how many files it took to find them: one for each thread.
+pub(super) fn descendants_and_files(pid: u32) -> (Vec<u32>, u32) {
     let mut all = vec![pid];
     let mut next = 0;
+    let mut files = 0;
     while let Some(pid) = all.get(next) {
         next += 1;
         // Each thread has children of its own.
@@ -45,26 +51,14 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
         for thread in threads.flatten() {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
             all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+            files += 1;
         }
     }
-    all.split_off(1)
-}
-
-/// Private memory of a process with its descendants in bytes. A page that a fork shares with its parent counts once.
-pub(crate) fn with_descendants(pid: u32, own: u64, suspicious: u64) -> u64 {
-    let children = descendants(pid);
-    let private = |pid: &u32| Statm::of(*pid).private().unwrap_or(0);
-    let sum = own + children.iter().map(private).sum::<u64>();
-    if children.is_empty() || sum < suspicious {
-        return sum;
-    }
-    // This takes milliseconds, so only when much depends on it.
-    let shares = std::iter::once(&pid).chain(&children).map(|pid| proportional(*pid));
-    shares.sum::<Option<u64>>().unwrap_or(sum)
+    (all.split_off(1), files)
 }
 
 /// Anonymous memory of a process, each page divided by its users.
-fn proportional(pid: u32) -> Option<u64> {
+pub(super) fn proportional(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find(|l| l.starts_with("Pss_Anon:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
@@ -101,8 +95,6 @@ mod tests {
         let below = descendants(shell.id());
         assert_eq!(below.len(), 1, "{below:?}");
         assert!(descendants(std::process::id()).contains(&below[0]));
-        assert!(with_descendants(shell.id(), 0, u64::MAX) > 0);
-        assert!(with_descendants(shell.id(), 0, 0) > 0);
         shell.kill().unwrap();
         shell.wait().unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(below[0] as i32), nix::sys::signal::Signal::SIGKILL).unwrap();

@@ -73,7 +73,7 @@ pub(crate) trait Effects {
 
     /// The same with the processes that its tasks have started, where `own` is what it has itself. It is measured more
     /// exactly where it is more than `suspicious`.
-    fn family_memory(&self, worker: WorkerId, own: u64, suspicious: u64) -> u64;
+    fn family_memory(&mut self, worker: WorkerId, own: u64, suspicious: u64) -> u64;
 
     /// Whether the process of a worker is stopped by a signal.
     fn is_stopped(&self, worker: WorkerId) -> bool;

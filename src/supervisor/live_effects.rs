@@ -20,8 +20,9 @@ use crate::ipc::segment::{Attachments, FileId, SegmentId};
 use crate::ipc::start;
 use crate::job::JobSpec;
 use crate::machine::AvailableMemory;
+use crate::memory::family::Family;
 use crate::memory::oom::{Killer, Verdict};
-use crate::memory::process::{Statm, with_descendants};
+use crate::memory::process::Statm;
 use crate::message::{Malformed, ToSession, ToWorker};
 use crate::remote::Remote;
 use crate::scheduler::{Prepared, SubmitError};
@@ -84,6 +85,7 @@ pub(super) struct LiveWorker {
     page: Arc<ControlPage>,
     /// What the kernel says of its memory.
     statm: Statm,
+    family: Family,
     /// Until its link takes it.
     child: Option<Child>,
 }
@@ -296,6 +298,7 @@ impl Effects for LiveEffects {
             decoder: Decoder::new(MAX_FRAME),
             page: Arc::new(page),
             statm: Statm::of(pid),
+            family: Family::of(pid),
             child: Some(child),
         };
         self.workers.insert(id, worker);
@@ -358,8 +361,8 @@ impl Effects for LiveEffects {
         self.workers.get(&worker)?.statm.private()
     }
 
-    fn family_memory(&self, worker: WorkerId, own: u64, suspicious: u64) -> u64 {
-        self.workers.get(&worker).map_or(own, |worker| with_descendants(worker.pid, own, suspicious))
+    fn family_memory(&mut self, worker: WorkerId, own: u64, suspicious: u64) -> u64 {
+        self.workers.get_mut(&worker).map_or(own, |worker| worker.family.private(own, suspicious))
     }
 
     fn is_stopped(&self, worker: WorkerId) -> bool {

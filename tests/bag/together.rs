@@ -46,10 +46,12 @@ pub fn bags_of_different_lengths(client: &Client) {
         (a.map3(&short, &a, |x, y, z| x + y + z).unwrap(), "second"),
         (short.map3(&a, &a, |x, y, z| x + y + z).unwrap(), "first"),
         (Bag::zip_all([a.clone(), a.clone(), short.clone(), a.clone()]).unwrap().flatten(), "3rd"),
+        (a.zip(&short).unwrap().map(|(x, y)| x + y), "right"),
+        (short.zip(&a).unwrap().map(|(x, y)| x + y), "left"),
     ] {
         let (error, text) = failure(&bag, client);
         assert_eq!(error, uneven(shorter));
-        assert!(text.contains("partition 0"), "{text}");
+        assert!(text.contains("(in partition 0)"), "{text}");
     }
     let other = Bag::from_partitions([vec![1, 2, 3, 4]]);
     for error in [
@@ -119,6 +121,7 @@ pub fn more_than_there_are(client: &Client) {
         let (error, text) = failure(&bag, client);
         assert_eq!(error, BagError::TooFew { wanted, found });
         assert!(text.contains(&format!("{wanted} element(s) were to be drawn, and the bag has {found}")), "{text}");
+        assert!(text.contains("(in partition 0)"), "{text}");
     }
     for bag in [none.choices(0, 1), none.sample(0, 1), three.choices(0, 1), three.sample(0, 1)] {
         assert!(bag.compute(client).unwrap().is_empty());

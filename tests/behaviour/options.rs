@@ -264,7 +264,7 @@ fn what_a_client_encodes_its_tasks_do_too() {
 fn values_that_make_no_sense_are_refused_with_what_is_permitted() {
     type Set = fn(swath::client::Builder) -> swath::client::Builder;
     const SHORT: Duration = Duration::from_nanos(1);
-    let wrong: [(&str, Set, &str); 34] = [
+    let wrong: [(&str, Set, &str); 39] = [
         ("workers", |b| b.workers(0), "at least one worker is needed"),
         ("threads", |b| b.threads(0), "at least one thread is needed"),
         ("allowed_deaths", |b| b.allowed_deaths(0), "with the first death if it is 1"),
@@ -290,6 +290,11 @@ fn values_that_make_no_sense_are_refused_with_what_is_permitted() {
         ("name", |b| b.name(""), "one character at least"),
         ("name", |b| b.name("two\nlines"), "none of control"),
         ("worker_tags", |b| b.worker_tags(0, [""]), "one character at least"),
+        ("worker_resources", |b| b.worker_resources(0, [("", 1.0)]), "one character at least"),
+        ("worker_resources", |b| b.worker_resources(0, [("gpu", -1.0)]), "0 or more"),
+        ("worker_resources", |b| b.worker_resources(0, [("gpu", f64::NAN)]), "0 or more"),
+        ("worker_resources", |b| b.worker_resources(0, [("gpu", f64::INFINITY)]), "nothing has so much"),
+        ("threads_resources", |b| b.threads_resources([("gpu", -1.0)]), "0 or more"),
         ("worker_env", |b| b.worker_env("", "x"), "not empty"),
         ("worker_env", |b| b.worker_env("A=B", "x"), "has no `=`"),
         ("worker_env", |b| b.worker_env("A", "x\0y"), "NUL"),
@@ -319,6 +324,7 @@ fn values_that_make_no_sense_are_refused_with_what_is_permitted() {
         ("workers", (|b| b.workers(1 << 40)) as Set),
         ("threads", |b| b.threads(1 << 40)),
         ("worker_tags", |b| b.worker_tags(1 << 40, ["gpu"])),
+        ("worker_resources", |b| b.worker_resources(1 << 40, [("gpu", 1.0)])),
         ("local_directory", |b| b.local_directory("/nowhere/at/all")),
         ("spill_directory", |b| b.spill_directory("/nowhere/at/all")),
         ("memory limit", |b| b.memory_limit(512_u64)),
@@ -395,10 +401,11 @@ fn a_grace_without_an_end_ends_nothing() {
 #[test]
 fn options_that_a_mode_does_not_have_are_refused_where_that_was_asked_for() {
     type Set = fn(swath::client::Builder) -> swath::client::Builder;
-    let options: [(&str, Set); 6] = [
+    let options: [(&str, Set); 7] = [
         ("workers", |b| b.workers(2)),
         ("worker_env", |b| b.worker_env("A", "b")),
         ("worker_tags", |b| b.worker_tags(0, ["gpu"])),
+        ("worker_resources", |b| b.worker_resources(0, [("gpu", 1.0)])),
         ("spill_limit", |b| b.spill_limit("1GB")),
         ("worker_timeout", |b| b.worker_timeout(Duration::from_secs(1))),
         ("memory_target", |b| b.memory_target(0.5)),
@@ -412,8 +419,17 @@ fn options_that_a_mode_does_not_have_are_refused_where_that_was_asked_for() {
         }
         builder.fail_fast(true).max_graphs(3).build().unwrap();
     });
-    let refused = Client::builder().cluster("nowhere").threads(2).strict(true).build().unwrap_err();
-    assert!(refused.to_string().contains("threads: it has no meaning for a client of a local cluster"), "{refused}");
+    let of_cluster: [(&str, Set); 4] = [
+        ("threads", |b| b.threads(2)),
+        ("worker_tags", |b| b.worker_tags(0, ["gpu"])),
+        ("worker_resources", |b| b.worker_resources(0, [("gpu", 1.0)])),
+        ("threads_resources", |b| b.threads_resources([("gpu", 1.0)])),
+    ];
+    for (name, set) in of_cluster {
+        let refused = set(Client::builder().cluster("nowhere").strict(true)).build().unwrap_err().to_string();
+        let said = format!("{name}: it has no meaning for a client of a local cluster");
+        assert!(refused.contains(&said), "{refused}");
+    }
 }
 
 #[test]

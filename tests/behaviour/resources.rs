@@ -25,16 +25,39 @@ fn most(file: &str) -> i64 {
     sums.max().unwrap()
 }
 
-/// A client of each mode in which four tasks may run at a time, with 2 of `gpu` in one place and 1 of `disk`.
-fn clients() -> Vec<Client> {
-    let here = |mode: Mode| Client::builder().mode(mode).threads_resources([("gpu", 2.0), ("disk", 1.0)]);
-    let processes = Client::builder().workers(2).threads(4).worker_resources(0, [("gpu", 2.0), ("disk", 1.0)]);
-    let clients = vec![
-        here(Mode::Sync).build().unwrap(),
-        here(Mode::Threads).threads(4).build().unwrap(),
-        processes.build().unwrap(),
-    ];
-    clients[2].wait_for_workers(2, LONG).unwrap();
+/// What there is of resources in one place.
+pub const OF_ONE: [(&str, f64); 2] = [("gpu", 2.0), ("disk", 1.0)];
+
+/// A client, and the local cluster that it is connected to, if any.
+struct Connected {
+    client: Client,
+    _cluster: Option<crate::Cluster>,
+}
+
+impl std::ops::Deref for Connected {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl std::fmt::Display for Connected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+/// A client of each kind in which four tasks may run at a time, with 2 of `gpu` in one place and 1 of `disk`.
+fn clients() -> Vec<Connected> {
+    let here = |mode: Mode| Client::builder().mode(mode).threads_resources(OF_ONE);
+    let processes = Client::builder().workers(2).threads(4).worker_resources(0, OF_ONE);
+    let cluster = crate::Cluster::start("cluster with resources");
+    let own = [here(Mode::Sync), here(Mode::Threads).threads(4), processes];
+    let own = own.map(|builder| Connected { client: builder.build().unwrap(), _cluster: None });
+    let connected = Connected { client: Client::connect(cluster.socket()).unwrap(), _cluster: Some(cluster) };
+    let clients: Vec<_> = own.into_iter().chain([connected]).collect();
+    clients[2..].iter().for_each(|client| client.wait_for_workers(2, LONG).unwrap());
     clients
 }
 

@@ -190,6 +190,9 @@ pub(crate) struct StartOptions {
     /// A tag of worker INDEX (from 0), for tasks that ask for it; may be repeated
     #[arg(long, value_name = "INDEX=NAME", value_parser = tag)]
     tag: Vec<(usize, String)>,
+    /// How much worker INDEX (from 0) has of a resource, for tasks that take of it; may be repeated
+    #[arg(long, value_name = "INDEX=NAME:AMOUNT", value_parser = resource)]
+    resource: Vec<(usize, String, f64)>,
     /// A variable for the workers, beside those of `start`; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -223,6 +226,10 @@ impl StartOptions {
             builder = builder.size(name);
         }
         let builder = self.tag.iter().fold(builder, |builder, (index, tag)| builder.worker_tags(*index, [tag]));
+        let builder = self
+            .resource
+            .iter()
+            .fold(builder, |builder, (index, name, amount)| builder.worker_resources(*index, [(name, *amount)]));
         self.env.iter().fold(builder, |builder, (name, value)| builder.worker_env(name, value))
     }
 
@@ -241,8 +248,11 @@ impl StartOptions {
         ];
         let one = one.into_iter().filter_map(|(option, value)| Some((option, value?)));
         let tags = self.tag.iter().map(|(index, tag)| ("--tag", OsString::from(format!("{index}={tag}"))));
+        let resources = self.resource.iter();
+        let resources =
+            resources.map(|(index, name, amount)| ("--resource", OsString::from(format!("{index}={name}:{amount}"))));
         let variables = self.env.iter().map(|(name, value)| ("--env", OsString::from(format!("{name}={value}"))));
-        let all = one.chain(tags).chain(variables);
+        let all = one.chain(tags).chain(resources).chain(variables);
         // In one word, so that a value may begin with a dash.
         all.map(|(option, value)| [OsString::from(option), "=".into(), value].into_iter().collect()).collect()
     }
@@ -310,6 +320,18 @@ fn tag(text: &str) -> Result<(usize, String), String> {
     let parts = text.split_once('=').and_then(|(index, tag)| Some((index.parse().ok()?, tag.to_string())));
     let parts = parts.filter(|(_, tag)| !tag.is_empty());
     parts.ok_or_else(|| "say which worker and what it has, as 0=gpu".to_string())
+}
+
+fn resource(text: &str) -> Result<(usize, String, f64), String> {
+    let parts = || {
+        let (index, resource) = text.split_once('=')?;
+        let (name, amount) = resource.rsplit_once(':')?;
+        Some((index.parse().ok()?, name.to_string(), amount.parse().ok()?))
+    };
+    let sensible = |(_, name, amount): &(usize, String, f64)| !name.is_empty() && amount.is_finite() && *amount >= 0.0;
+    parts().filter(sensible).ok_or_else(|| {
+        "say which worker, what it has and how much of that, as 0=gpu:2; the amount is a number, 0 or more".to_string()
+    })
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -381,6 +403,10 @@ mod tests {
             "0=gpu",
             "--tag",
             "1=-x",
+            "--resource",
+            "0=gpu:2",
+            "--resource",
+            "1=a:b=c:0.3",
             "--env",
             "A=-b=c",
             "--name",

@@ -162,8 +162,19 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["start", "--tag", "gpu"],
         &["start", "--tag", "first=gpu"],
         &["start", "--tag", "0="],
+        &["start", "--resource", "gpu:1"],
+        &["start", "--resource", "first=gpu:1"],
+        &["start", "--resource", "-1=gpu:1"],
+        &["start", "--resource", "0=gpu"],
+        &["start", "--resource", "0=:1"],
+        &["start", "--resource", "0=gpu:"],
+        &["start", "--resource", "0=gpu:many"],
+        &["start", "--resource", "0=gpu:-1"],
+        &["start", "--resource", "0=gpu:nan"],
+        &["start", "--resource", "0=gpu:inf"],
         &["start", "--env", "VARIABLE"],
         &["status", "--tag", "0=gpu"],
+        &["status", "--resource", "0=gpu:1"],
         &["status", "--workers", "2"],
         &["stop", "--json"],
         &["scale"],
@@ -231,6 +242,44 @@ fn workers_have_tags_and_variables() {
     assert!(matches!(error.task().unwrap().cause(), Cause::Infeasible { .. }), "{error}");
     let missing = cluster.run(&["start", "--name", "other", "--workers", "1", "--tag", "1=gpu"]);
     assert!(text(&missing.stderr).contains("there is no worker 1"), "{missing:?}");
+}
+
+#[test]
+fn workers_have_resources() {
+    /// Which process it ran in, and how many there were with it at most.
+    fn alone(file: String) -> (u32, usize) {
+        let began = |mark: &str| writeln!(File::options().append(true).create(true).open(&file).unwrap(), "{mark}");
+        began("+").unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        let text = fs::read_to_string(&file).unwrap();
+        began("-").unwrap();
+        (std::process::id(), text.matches('+').count() - text.matches('-').count())
+    }
+    let two = ["--workers", "2", "--threads", "4"];
+    let cluster = Cluster::start(
+        &[&two[..], &["--resource", "1=gpu:1", "--resource", "1=a:b=c:0.5", "--resource=0=disk:2.5"]].concat(),
+    );
+    let client = cluster.connect();
+    client.wait_for_workers(2, LONG).unwrap();
+    let pids = workers(&cluster.status(), 0);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("runs").display().to_string();
+    let ran: Vec<_> = (0..8).map(|_| delayed(alone).resource("gpu", 1.0).call(&*file)).collect();
+    assert_eq!(client.compute(&ran).unwrap(), [(pids[1], 1); 8]);
+    for (name, amount, worker) in [("a:b=c", 0.5, 1), ("disk", 2.5, 0)] {
+        let task = delayed(std::process::id).resource(name, amount).call();
+        assert_eq!(client.compute(&task).unwrap(), pids[worker], "{name}");
+    }
+    let error = client.compute(&delayed(add_one).resource("disk", 3.0).call(1)).unwrap_err().to_string();
+    assert!(error.ends_with("3 of `disk` are asked for, and no worker has more than 2.5"), "{error}");
+    let wrong = |value: &str| cluster.run(&["start", "--name", "other", "--workers", "1", "--resource", value]);
+    let missing = wrong("1=gpu:1");
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
+    assert!(text(&missing.stderr).contains("there is no worker 1"), "{missing:?}");
+    for value in ["0=gpu:-0.5", "0=gpu", "gpu:1"] {
+        let error = text(&wrong(value).stderr);
+        assert!(error.contains("'--resource <INDEX=NAME:AMOUNT>'") && error.contains("as 0=gpu:2"), "{error}");
+    }
 }
 
 #[test]

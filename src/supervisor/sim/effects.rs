@@ -201,7 +201,7 @@ impl Effects for SimEffects {
         self.workers.get(&worker).filter(|worker| worker.ended.is_none()).map(|worker| worker.private)
     }
 
-    fn family_memory(&self, _: WorkerId, own: u64, _: u64) -> u64 {
+    fn family_memory(&mut self, _: WorkerId, own: u64, _: u64) -> u64 {
         own
     }
 
