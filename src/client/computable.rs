@@ -71,7 +71,7 @@ pub(super) struct ResultRef<'a> {
 impl Results<'_> {
     fn typed<T: Data>(&mut self) -> Result<T> {
         let (here, from) = (self.next)();
-        here?.into_typed(&from.submission, from.index)
+        here?.into_typed(from.submission, from.index)
     }
 
     /// The results of the next collection.
