@@ -176,16 +176,18 @@ impl<F, S> DelayedFn<F, S> {
     /// [`threads_resources`](crate::Builder::threads_resources)); they are counted, in millionths, and not looked at otherwise.
     ///
     /// A task runs only where so much is left of each resource that it names. In contrast to a [tag](Self::tag), which any
-    /// number of tasks may ask for, the sum of what the tasks of a program take is never more than there is. A task that was
-    /// cancelled keeps what it took until it has ended. 0 is the same as to name none.
+    /// number of tasks may ask for, the sum of what tasks take that run is never more than there is, but for two cases below, in
+    /// which tasks wait for tasks of their own. A task that was cancelled keeps what it took until it has ended. 0 is the same
+    /// as to name none.
     ///
     /// A task that waits for tasks of its own keeps what it took, too, so that nobody else takes it. As it does not run, these,
     /// and theirs, may use it meanwhile, together no more than it has, and what else is left; while it runs they may not.
     /// What is left may have been taken by other tasks that wait in the same way, each for what the others have. As
     /// none of those runs, or would ever again, one of the tasks that are waited for is let in beside them, and when it has
-    /// ended, or waits itself, the next. So the result is that of sync mode, in which tasks run one by one, and no program
-    /// waits for ever. Where a waiting task uses a resource all the same (memory of a graphics card that it has filled), have
-    /// it ask for as much as it and its tasks need together.
+    /// ended, or waits itself, the next. So the result is that of sync mode, in which tasks run one by one. Nobody is let in
+    /// while one of those that have the resource waits for a lock, an event or an item, or with a time limit: that may come, and
+    /// what never comes is waited for as long. Where a waiting task uses a resource all the same (memory of a graphics card that
+    /// it has filled), have it ask for as much as it and its tasks need together.
     ///
     /// What a task has lent in this way it cannot take back from what runs. A task that goes on before its own have ended,
     /// since its time limit is over ([`result_timeout`](crate::Future::result_timeout)) or the lock, event or item that it
