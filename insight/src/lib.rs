@@ -1,0 +1,8 @@
+//! What a run of swath did, as data: counts of tasks by state, and what is made of them.
+//!
+//! The types here know no actor, no socket and no process: `swath` fills them while it runs, and a program can use this
+//! crate alone to read what was saved.
+
+mod counts;
+
+pub use counts::{Counts, GroupProgress, Progress, TaskState};
