@@ -605,9 +605,7 @@ fn with_progress<R>(client: &Client, work: impl FnOnce() -> R) -> R {
         scope.spawn(move || {
             let mut err = io::stderr();
             while let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(Duration::from_millis(50)) {
-                let progress = client.progress();
-                let failed = if progress.failed > 0 { format!(", {} failed", progress.failed) } else { String::new() };
-                let _ = write!(err, "\r\x1b[K{} of {} tasks{failed}", progress.done, progress.total);
+                let _ = write!(err, "\r\x1b[K{}", client.progress());
             }
             let _ = write!(err, "\r\x1b[K");
         });

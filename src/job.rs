@@ -11,6 +11,7 @@ use crate::task::shared_input::SharedInput;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use swath_insight::Counts;
 
 /// A dependency that names an entry of [`JobSpec::externals`] instead of a task of the same job.
 pub(crate) const EXTERNAL: u32 = 1 << 31;
@@ -264,15 +265,31 @@ impl FailedCall {
 
     /// Its name alone.
     pub(crate) fn name(&self) -> Option<String> {
-        match &self.name {
-            CallName::Given(name) => Some(name.clone()),
-            CallName::Function(offset) => Record::at(*offset).map(|record| short_name(record.path())),
+        self.name.name()
+    }
+}
+
+impl CallName {
+    /// The name in words, if this is the program that the call is of.
+    pub(crate) fn name(&self) -> Option<String> {
+        match self {
+            Self::Given(name) => Some(name.clone()),
+            Self::Function(offset) => Record::at(*offset).map(|record| short_name(record.path())),
         }
     }
 }
 
-/// What a call is called.
+/// How many calls of one name are in which state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupCounts {
+    pub(crate) name: CallName,
+    /// The number of their graph; none: they are counted by name alone.
+    pub(crate) graph: Option<u32>,
+    pub(crate) counts: Counts,
+}
+
+/// What a call is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum CallName {
     Given(String),
     /// As its function, by the function's place in the program that submitted it.

@@ -5,9 +5,10 @@ mod published;
 mod shared;
 
 pub use explanation::Explanation;
-pub(crate) use explanation::{TaskState, Why};
+pub(crate) use explanation::{Stage, Why};
 pub use published::Published;
 pub use shared::SharedObject;
+pub use swath_insight::{Counts, GroupProgress, Progress, TaskState};
 
 use crate::error::words::words;
 use crate::error::{DeathRecord, LogLine, Result};
@@ -60,28 +61,6 @@ impl std::str::FromStr for Mode {
             "processes" => Ok(Self::Processes),
             _ => Err(Error::invalid("mode", format!("`{text}`; it is `sync`, `threads` or `processes`"))),
         }
-    }
-}
-
-/// How many tasks a client has run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Tasks that have a result.
-    pub done: u64,
-    /// Tasks that failed or were cancelled.
-    pub failed: u64,
-    /// Tasks submitted.
-    pub total: u64,
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} done", self.done, counted(self.total, "task"))?;
-        if self.failed > 0 {
-            write!(f, ", {} failed", self.failed)?;
-        }
-        Ok(())
     }
 }
 
@@ -325,7 +304,6 @@ mod tests {
         };
         let line = "worker-0 (pid 7) running, 1 thread, 2 tasks, 12.0 MB of 512.0 MB, runs a-1 (25%), b-2";
         assert_eq!(worker.to_string(), line);
-        assert_eq!(Progress { done: 1, failed: 2, total: 4 }.to_string(), "1 of 4 tasks done, 2 failed");
         let tasks = vec!["a-1".to_string()];
         let (worker, text) = ("worker-0".into(), "oh".into());
         let printed = LogLine { worker, stream: OutputStream::Stderr, tasks, text, time: 0, number: 3, ended: true };

@@ -28,6 +28,7 @@ mod behaviour {
     pub mod parts;
     pub mod pressure;
     pub mod processes;
+    pub mod progress;
     pub mod published;
     pub mod random;
     pub mod reentrant;
@@ -172,6 +173,10 @@ macro_rules! suite {
             runtimes: no_runtime tokio_runtime actix_runtime dropped_computation;
             state: built_once_in_each_process a_failed_build_is_the_tasks_error_and_tried_again
                 built_with_tasks one_that_needs_itself_is_an_error two_that_need_each_other_are_an_error;
+            progress: a_chain_counts_each_of_its_calls what_fails_is_counted_with_what_needs_it
+                what_runs_again_is_not_counted_anew what_is_cancelled_or_released_is_counted_so
+                nobody_is_counted_twice_or_lost the_numbers_add_up_at_every_moment
+                a_closed_client_has_nothing_unfinished;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;

@@ -1,6 +1,8 @@
 //! Tasks counted by state: of a graph, of a group, of everything.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{AddAssign, Index, IndexMut};
@@ -116,6 +118,18 @@ impl Counts {
     pub fn unfinished(&self) -> u64 {
         self.waiting + self.ready + self.running
     }
+
+    /// What becomes of them when their graph is gone: its results are released, and what has not run is not needed.
+    #[must_use]
+    pub fn when_gone(self) -> Self {
+        Self {
+            unneeded: self.unneeded + self.unfinished(),
+            released: self.done(),
+            failed: self.failed,
+            cancelled: self.cancelled,
+            ..Self::default()
+        }
+    }
 }
 
 impl Index<TaskState> for Counts {
@@ -219,10 +233,33 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of these groups.
+    /// Of these groups, in the order of their graphs. Those of one name and graph become one.
     #[must_use]
-    pub fn new(groups: Vec<GroupProgress>) -> Self {
-        Self { counts: groups.iter().map(|group| group.counts).sum(), groups }
+    pub fn new(groups: impl IntoIterator<Item = GroupProgress>) -> Self {
+        let mut merged: Vec<GroupProgress> = Vec::new();
+        let mut known: HashMap<(String, Option<u32>), usize> = HashMap::new();
+        for group in groups {
+            match known.entry((group.name.clone(), group.graph)) {
+                Entry::Occupied(at) => merged[*at.get()].counts += group.counts,
+                Entry::Vacant(at) => {
+                    at.insert(merged.len());
+                    merged.push(group);
+                }
+            }
+        }
+        merged.sort_by_key(|group| group.graph);
+        Self { counts: merged.iter().map(|group| group.counts).sum(), groups: merged }
+    }
+
+    /// The groups of one graph.
+    pub fn of_graph(&self, graph: u32) -> impl Iterator<Item = &GroupProgress> {
+        self.groups.iter().filter(move |group| group.graph == Some(graph))
+    }
+
+    /// The tasks of one name in all graphs.
+    #[must_use]
+    pub fn of_name(&self, name: &str) -> Counts {
+        self.groups.iter().filter(|group| group.name == name).map(|group| group.counts).sum()
     }
 }
 

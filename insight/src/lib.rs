@@ -4,5 +4,7 @@
 //! crate alone to read what was saved.
 
 mod counts;
+mod ended;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState};
+pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};

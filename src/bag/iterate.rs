@@ -71,7 +71,7 @@ impl<T: Data> Bag<T> {
     ///         break; // few of the partitions have been computed
     ///     }
     /// }
-    /// # assert!(client.progress().done < 50);
+    /// # assert!(client.progress().counts.done() < 50);
     /// # Ok::<(), swath::Error>(())
     /// ```
     pub fn iter(&self, client: &Client) -> Result<BagIter<T>> {

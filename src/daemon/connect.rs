@@ -9,7 +9,7 @@ use crate::ipc::page::{ControlPage, start_time};
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::ipc::socket::Socket;
 use crate::message;
-use crate::message::{Attach, Attached, Control, FIRST, FromCluster, KIND, NoSegments, REFUSED, Request, ToSession};
+use crate::message::{Attach, Attached, Control, FIRST, KIND, NoSegments, REFUSED, Request, ToSession};
 use crate::remote::{Description, Remote, Uplink};
 use crate::settings::WorkerHooks;
 use crate::submission::reply::Reply;
@@ -381,7 +381,7 @@ impl ClusterLink {
     }
 
     /// Reads what is there. None: the connection has ended.
-    fn read(&self, decoder: &mut Decoder) -> std::result::Result<Option<Vec<FromCluster>>, String> {
+    fn read(&self, decoder: &mut Decoder) -> std::result::Result<Option<Vec<ToSession>>, String> {
         let mut fds = Vec::new();
         match self.socket.recv(decoder.spare_mut(), &mut fds) {
             Ok(0) => return Ok(None),
@@ -441,8 +441,7 @@ fn listen(line: &ClusterLink, remote: &Weak<Remote>, cluster: &str) {
             Ok(None) => break line.ended(cluster),
             Ok(Some(messages)) => {
                 let Some(remote) = remote.upgrade() else { return line.hang_up() };
-                for FromCluster { done, message } in messages {
-                    remote.counters.done.fetch_add(done, Ordering::Relaxed);
+                for message in messages {
                     if let ToSession::FilesEnded(files) = &message {
                         line.attachments.end_files(files);
                     }

@@ -4,7 +4,7 @@ use super::actor::{Daemon, Left};
 use crate::host::report;
 use crate::ids::SessionId;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
-use crate::message::{FromCluster, ToSession};
+use crate::message::ToSession;
 use crate::supervisor::actor::{FromSocket, SessionMessage, Supervisor};
 use crate::supervisor::connection::Connection;
 use actix::prelude::*;
@@ -35,12 +35,12 @@ impl Handler<SessionMessage> for Session {
     type Result = ();
 
     fn handle(&mut self, msg: SessionMessage, ctx: &mut Context<Self>) {
-        let message = FromCluster { done: msg.done, message: msg.message };
+        let SessionMessage(message) = msg;
         if let Err(e) = self.connection.send(&message) {
             report!(Error, "session {} is closed: a message to it cannot be sent: {e}", self.id.0);
             ctx.stop();
         }
-        if let ToSession::FilesEnded(files) = &message.message {
+        if let ToSession::FilesEnded(files) = &message {
             self.connection.forget(files);
         }
     }

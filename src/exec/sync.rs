@@ -5,7 +5,7 @@ use super::coordination::LocalCoordination;
 use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
 use crate::coordinator;
-use crate::error::{Error, Result, TaskError};
+use crate::error::{Cause, Error, Result, TaskError};
 use crate::events::{EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
@@ -21,17 +21,19 @@ use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
+use crate::submission::counts::{GroupTable, Shard, Step, TaskCounts};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::kept::KeptResults;
 use crate::submission::published::PublishedValues;
 use crate::submission::reply::Reply;
 use crate::task::Value;
 use crate::task::codec::Codec;
+use crate::task::context;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::wait::{TaskWaits, WaitKind};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -43,9 +45,7 @@ pub(crate) struct SyncExecutor {
     here: Arc<str>,
     recorded: OwnRing,
     submissions: AtomicU32,
-    done: AtomicU64,
-    failed: AtomicU64,
-    total: AtomicU64,
+    groups: Arc<GroupTable>,
     closed: AtomicBool,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
@@ -124,9 +124,7 @@ impl SyncExecutor {
             here: Arc::from(HERE),
             recorded: OwnRing::new(recorded),
             submissions: AtomicU32::new(0),
-            done: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            total: AtomicU64::new(0),
+            groups: GroupTable::new(1),
             closed: AtomicBool::new(false),
             encodes: checks.encodes,
             coordination: LocalCoordination::new(true, checks.encodes),
@@ -143,17 +141,26 @@ impl SyncExecutor {
     fn start(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
         let graph = Rc::new(graph);
-        self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
         let number = self.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
-        let mut done = self.run(submission.number, &graph, submission.fails_fast());
+        let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task());
+        submission.set_counts(&counts);
+        let mut done = self.run(submission.number, &graph, submission.fails_fast(), &counts);
         submission.settle(outputs(&graph, &mut done));
         Ok(submission)
     }
 
     /// Runs a graph, or the part of it before the first failure if it `fails_fast`, and before its deadline. Gives what its tasks were, but for results
     /// that nobody uses any more.
-    fn run(self: &Arc<Self>, number: u32, graph: &Rc<Graph>, fails_fast: bool) -> Vec<Option<Done>> {
+    fn run(
+        self: &Arc<Self>,
+        number: u32,
+        graph: &Rc<Graph>,
+        fails_fast: bool,
+        counts: &TaskCounts,
+    ) -> Vec<Option<Done>> {
+        // A graph has one thread. Counters of others are for all.
+        let shard = if counts.is_own() { Shard::Own(0) } else { Shard::Shared };
         let mut uses = match &**graph {
             Graph::Dag(dag) => dag.uses(),
             Graph::Map(map) => vec![1; map.len()],
@@ -167,7 +174,13 @@ impl SyncExecutor {
         let (backend, task) = (Arc::downgrade(self), Cell::new(0));
         let scope = Rc::new(SyncScope { backend, graph: Rc::clone(graph), task, deadline });
         let _entered = crate::submission::context::enter(scope.clone());
-        let mut failed = 0;
+        let mut failed = false;
+        match &**graph {
+            Graph::Map(_) => counts.map_ready(),
+            Graph::Dag(dag) => {
+                counts.all_ready((0..dag.len() as u32).filter(|id| dag.refs(*id).is_empty()));
+            }
+        }
         // Most graphs have no parts, and need not be asked.
         let parts = match &**graph {
             Graph::Dag(dag) if dag.in_parts() > 0 => Some(dag),
@@ -181,24 +194,36 @@ impl SyncExecutor {
             {
                 // It has what its maker gave; nothing, where that has not run.
                 if done[id as usize].is_none() {
-                    done[id as usize] = Results { graph, id, uses: &mut uses, done: &mut done }.refusal().map(Err);
+                    done[id as usize] =
+                        Results { graph, id, uses: &mut uses, done: &mut done, counts, shard }.refusal().map(Err);
                 }
                 continue;
             }
             scope.task.set(id);
-            if fails_fast && failed > 0 {
+            if !graph.refs(id).is_empty() {
+                counts.ready(shard, id);
+            }
+            counts.started(shard, id);
+            let node = || graph.node(id).hash();
+            let mut results = Results { graph, id, uses: &mut uses, done: &mut done, counts, shard };
+            if fails_fast && failed {
                 // What needs the failed task fails with it; others do not run any more.
-                done[id as usize] = Results { graph, id, uses: &mut uses, done: &mut done }.refusal().map(Err);
-                failed += 1;
+                let refusal = results.refusal();
+                let step = if refusal.is_some() { Step::Failed } else { Step::Unneeded };
+                counts.ended(shard, id, step, node);
+                done[id as usize] = refusal.map(Err);
                 continue;
             }
-            if scope.is_late() {
-                done[id as usize] = Some(Err(cancelled(&graph.label(id))));
-                failed += 1;
-                continue;
+            let result = match scope.is_late() {
+                true => Err(cancelled(&graph.label(id))),
+                false => self.task(number, &mut results, &mut now),
+            };
+            match &result {
+                Ok(_) => counts.done(shard, id),
+                Err(e) if matches!(e.cause(), Cause::Cancelled) => counts.ended(shard, id, Step::Cancelled, node),
+                Err(_) => counts.ended(shard, id, Step::Failed, node),
             }
-            let result = self.task(number, graph, id, &mut uses, &mut done, &mut now);
-            failed += u64::from(result.is_err());
+            failed |= result.is_err();
             if let Some(dag) = parts
                 && dag.has_parts(id)
             {
@@ -211,20 +236,11 @@ impl SyncExecutor {
                 done[id as usize] = Some(result);
             }
         }
-        self.done.fetch_add((graph.len() - graph.in_parts()) as u64 - failed, Ordering::Relaxed);
-        self.failed.fetch_add(failed, Ordering::Relaxed);
         done
     }
 
-    fn task(
-        &self,
-        number: u32,
-        graph: &Graph,
-        id: u32,
-        uses: &mut [u32],
-        done: &mut [Option<Done>],
-        now: &mut u64,
-    ) -> Done {
+    fn task(&self, number: u32, results: &mut Results<'_>, now: &mut u64) -> Done {
+        let Results { graph, id, .. } = *results;
         if let Graph::Dag(dag) = graph
             && let Some(held) = dag.held(id)
         {
@@ -233,7 +249,7 @@ impl SyncExecutor {
         let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
         let coordination = &self.coordination;
         let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes, coordination };
-        execute(&task, &mut Results { graph, id, uses, done }, now)
+        execute(&task, results, now)
     }
 }
 
@@ -260,6 +276,8 @@ struct Results<'a> {
     /// Per task: uses of its result that are to come.
     uses: &'a mut [u32],
     done: &'a mut [Option<Done>],
+    counts: &'a TaskCounts,
+    shard: Shard,
 }
 
 impl Inputs for Results<'_> {
@@ -281,6 +299,9 @@ impl Inputs for Results<'_> {
 
     fn release(&mut self, input: u32) {
         self.uses[input as usize] -= 1;
+        if self.uses[input as usize] == 0 && matches!(self.done[input as usize], Some(Ok(_))) {
+            self.counts.used_up(self.shard, input);
+        }
     }
 
     fn is_cancelled(&self) -> bool {
@@ -330,6 +351,7 @@ impl Backend for SyncExecutor {
     fn fetch(&self, _submission: &Submission, _indices: &[u32]) {}
 
     fn release(&self, submission: &Submission, indices: &[u32]) {
+        submission.released(indices);
         submission.forget_calls(indices);
     }
 
@@ -340,19 +362,18 @@ impl Backend for SyncExecutor {
         let Some(dag) = submission.failed_call(index) else { return Ok(()) };
         if submission.reopen(index) {
             let graph = Rc::new(Graph::Dag(dag));
-            self.total.fetch_add((graph.len() - graph.in_parts()) as u64, Ordering::Relaxed);
-            let mut done = self.run(submission.number, &graph, false);
+            let counts = match submission.counts() {
+                Some(counts) => TaskCounts::again(counts, index, &graph),
+                None => TaskCounts::new(&self.groups, submission.number, &graph, true),
+            };
+            let mut done = self.run(submission.number, &graph, false, &counts);
             submission.settle(outputs(&graph, &mut done).map(|(_, state)| (index, state)));
         }
         Ok(())
     }
 
     fn progress(&self) -> Progress {
-        Progress {
-            done: self.done.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            total: self.total.load(Ordering::Relaxed),
-        }
+        self.groups.progress(self.is_closed())
     }
 
     fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {

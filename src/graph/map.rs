@@ -13,7 +13,7 @@ use crate::task::call::guarded_serde;
 use crate::task::codec;
 use crate::task::codec::{Codec, CodecOf, Refused};
 use crate::task::encode::{EncodeError, encode};
-use crate::task::function::Record;
+use crate::task::function::{Record, short_name};
 use crate::task::{Data, Owned, Value, program};
 use smallvec::smallvec;
 use std::sync::Arc;
@@ -103,6 +103,11 @@ impl MapTasks {
 
     pub(crate) fn len(&self) -> usize {
         self.values.len()
+    }
+
+    /// The name of the calls.
+    pub(crate) fn name(&self) -> String {
+        short_name(self.function().path())
     }
 
     pub(crate) fn function(&self) -> &'static Record {

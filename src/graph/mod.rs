@@ -38,14 +38,6 @@ impl Graph {
         }
     }
 
-    /// How many of them are parts of the results of others, and do not run.
-    pub(crate) fn in_parts(&self) -> usize {
-        match self {
-            Graph::Dag(dag) => dag.in_parts(),
-            Graph::Map(_) => 0,
-        }
-    }
-
     pub(crate) fn node(&self, id: u32) -> Cow<'_, Arc<Node>> {
         match self {
             Graph::Dag(dag) => Cow::Borrowed(&dag.nodes[id as usize]),

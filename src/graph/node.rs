@@ -146,7 +146,7 @@ impl Node {
     }
 
     /// Whether its result is taken apart.
-    pub(super) fn has_parts(&self) -> bool {
+    pub(crate) fn has_parts(&self) -> bool {
         matches!(&self.kind, Kind::Call { function, .. } if function.has_parts())
     }
 

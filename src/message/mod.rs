@@ -299,14 +299,6 @@ pub(crate) enum Attached {
     Refused(String),
 }
 
-/// Local cluster to a program that is attached.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FromCluster {
-    /// How many of its tasks have been done since the last message.
-    pub(crate) done: u64,
-    pub(crate) message: ToSession,
-}
-
 /// A payload as it is written.
 #[derive(Serialize)]
 struct PayloadOut<'a> {

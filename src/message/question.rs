@@ -5,7 +5,7 @@ use crate::error::LogLine;
 use crate::error::{Cause, DeathRecord, Error, PublishError, Result};
 use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
-use crate::job::HeldResult;
+use crate::job::{GroupCounts, HeldResult};
 use crate::memory::report::MemoryReport;
 use crate::settings::AdaptOptions;
 use crate::status::{Explanation, Published, WorkerInfo};
@@ -22,7 +22,9 @@ pub(crate) enum Question {
     Logs,
     Events,
     Explain(JobId, u32),
-    Progress,
+    /// The session's tasks, counted by name and state. Where a task asks, by that number: those of the session that the task is
+    /// of.
+    Groups(Option<TaskId>),
     WaitForWorkers {
         n: usize,
         millis: u64,
@@ -80,11 +82,7 @@ pub(crate) enum Answer {
     Logs(Vec<LogLine>),
     Events(Box<EventRecords>),
     Explanation(Box<Explanation>),
-    Progress {
-        done: u64,
-        failed: u64,
-        total: u64,
-    },
+    Groups(Vec<GroupCounts>),
     Done,
     TimedOut,
     /// Workers have retired; so many there are to be.
@@ -135,6 +133,8 @@ pub(crate) struct Logs;
 pub(crate) struct Events;
 /// Why a task is where it is.
 pub(crate) struct Explain(pub(crate) TaskId);
+/// Tasks counted by name and state.
+pub(crate) struct Groups;
 /// Whether so many workers are ready before the time is over.
 pub(crate) struct WaitForWorkers {
     pub(crate) n: usize,
@@ -219,6 +219,7 @@ questions! {
     self: Events => Question::Events, Answer::Events(records) => *records => EventRecords;
     self: Explain => Question::Explain(self.0.job, self.0.index),
         Answer::Explanation(explanation) => *explanation => Explanation;
+    self: Groups => Question::Groups(context::id()), Answer::Groups(groups) => groups => Vec<GroupCounts>;
     self: WaitForWorkers => Question::WaitForWorkers { n: self.n, millis: millis(self.timeout) },
         Answer::Done => true, Answer::TimedOut => false => bool;
     self: Scale => Question::Scale(self.0), Answer::Done => () => ();

@@ -10,6 +10,7 @@ use crate::host::report;
 use crate::ids::TaskId;
 use crate::job::JobSpec;
 use crate::message::Request;
+use crate::status::Counts;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::context::{ClientId, encoding_for};
@@ -33,9 +34,10 @@ struct MapSender {
     map: Arc<MapTasks>,
     /// The running task whose call it is.
     parent: Option<TaskId>,
-    /// The first call that has not been sent, and how many tasks have been.
+    /// The first call that has not been sent, and how many tasks, and calls among them, have been.
     next: u32,
     tasks: u32,
+    calls: u64,
     /// Whether some calls have failed without being sent, which may be run again from here.
     kept: bool,
 }
@@ -50,7 +52,7 @@ impl Remote {
         if map.len() == 0 {
             return Ok(submission);
         }
-        self.total.fetch_add(map.len() as u64, Ordering::Relaxed);
+        self.groups.begin(number, map.name(), map.len() as u64);
         let entry = SubmissionEntry::new(&submission, 1);
         self.submissions.lock().insert(number, entry);
         let mut sender = MapSender {
@@ -60,6 +62,7 @@ impl Remote {
             parent: context::id(),
             next: 0,
             tasks: 0,
+            calls: 0,
             kept: false,
         };
         let begun = sender.send_some(FIRST, true);
@@ -68,6 +71,7 @@ impl Remote {
             if begun.is_err() {
                 // Nobody will ever release what it counts.
                 self.submissions.lock().remove(&number);
+                self.groups.forget(number);
             }
             return begun.map(|()| {
                 shown(&submission);
@@ -100,7 +104,14 @@ impl Remote {
         // Until then somebody may still fail it as cancelled.
         task_map.wait_sent(index);
         let Some(dag) = submission.failed_call(index) else { return Ok(()) };
-        let again = self.submit(dag, Want::Values)?;
+        let failed = submission.with_state(index, |state| match state {
+            ResultState::Failed(e) => Some(matches!(e.cause(), Cause::Cancelled)),
+            _ => None,
+        });
+        let again = Arc::clone(&self).submit(dag, Want::Values)?;
+        if let Some(cancelled) = failed {
+            self.groups.again(&submission.label(index).name(), cancelled);
+        }
         if submission.reopen(index) {
             let again = ResultHandle::new(&again, 0);
             let from = Arc::downgrade(&again.submission);
@@ -153,6 +164,10 @@ impl MapSender {
             failed.push((id, ResultState::Failed(self.refused(id, error))));
         }
         self.kept |= !failed.is_empty() || dropped.iter().any(|(_, how)| *how == Dropped::Cancelled);
+        let ended = |how| dropped.iter().filter(|(id, h)| *id < next && *h == how).count() as u64;
+        let (unneeded, cancelled_calls) = (ended(Dropped::Released), ended(Dropped::Cancelled));
+        let unsent = Counts { failed: failed.len() as u64, cancelled: cancelled_calls, unneeded, ..Counts::default() };
+        self.remote.groups.not_sent(self.submission.number, unsent);
         failed.extend(dropped.iter().map(|&(id, _)| (id, ResultState::Failed(cancelled(&self.submission.label(id))))));
         spec.open = (next as usize) < self.map.len();
         // Only what is said in the first part counts: that is sent by the caller.
@@ -160,6 +175,7 @@ impl MapSender {
         spec.parent = self.parent;
         spec.building = Building::current().states().to_vec();
         let (number, first, tasks) = (self.submission.number, self.tasks, ends.len() as u32);
+        let calls = spec.outputs.len() as u64;
         {
             let mut submissions = self.remote.submissions.lock();
             // Without an entry, the submission has been closed, or a part of it refused.
@@ -180,6 +196,7 @@ impl MapSender {
             })
         })?;
         (self.next, self.tasks) = (next, first + tasks);
+        self.calls += calls;
         let of = |how| late.iter().filter(move |(_, h)| *h == how).map(|(task, _)| *task).collect::<Vec<_>>();
         let (released, cancelled) = (of(Dropped::Released), of(Dropped::Cancelled));
         if !cancelled.is_empty() {
@@ -202,6 +219,7 @@ impl MapSender {
 
     /// Nothing more is sent.
     fn end(&self) {
+        self.remote.groups.end(self.submission.number, self.calls);
         if self.next > 0 && !self.is_over() {
             // The job would wait for the rest as long as the client lives.
             self.remote.send_quietly(Request::Grow { number: self.submission.number, part: JobSpec::default() });

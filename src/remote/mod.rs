@@ -4,6 +4,7 @@
 //! only the [`Uplink`] differs.
 
 mod failure;
+mod groups;
 pub(crate) mod map;
 
 use crate::coordinator;
@@ -18,7 +19,7 @@ use crate::ipc::fork::Origin;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
-use crate::message::question::{Ask, Explain};
+use crate::message::question::{Ask, Explain, Groups};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::resources::Resources;
 use crate::settings::{MOST_WORKERS, Settings};
@@ -70,13 +71,6 @@ pub(crate) trait Uplink: Send + Sync {
 
     /// Ends the connection, and what it was for; waits for that.
     fn close(&self);
-}
-
-/// Counts that the supervisor keeps for a client.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) done: AtomicU64,
-    pub(crate) failed: AtomicU64,
 }
 
 /// Word of so many outputs that nobody holds any more is sent together, if nothing waits for it.
@@ -175,8 +169,7 @@ pub(crate) struct Remote {
     replies: Mutex<FxHashMap<u64, Reply>>,
     next_ticket: AtomicU64,
     calls: OpenCalls,
-    pub(crate) total: AtomicU64,
-    pub(crate) counters: Counters,
+    groups: groups::RemoteGroups,
     closed: Mutex<Option<Closing>>,
     shut: AtomicBool,
     origin: Origin,
@@ -205,8 +198,7 @@ impl Remote {
             replies: Mutex::default(),
             next_ticket: AtomicU64::new(0),
             calls: OpenCalls::default(),
-            total: AtomicU64::new(0),
-            counters: Counters::default(),
+            groups: groups::RemoteGroups::default(),
             closed: Mutex::new(None),
             shut: AtomicBool::new(false),
             origin: Origin::here(),
@@ -272,7 +264,6 @@ impl Remote {
             let submission = self.submissions.lock().get(&number).and_then(|entry| entry.submission.upgrade());
             let Some(submission) = submission else { continue };
             let Some(task_map) = submission.task_map() else { continue };
-            let mut failed = 0;
             let mut news = Vec::with_capacity(1 + deliveries.len());
             let (mut next, mut near) = (Some(first), None);
             while let Some(word) = next {
@@ -282,7 +273,6 @@ impl Remote {
                     Ok(Delivered::Value(payload)) => ResultState::Payload(payload),
                     Ok(Delivered::Ready { nbytes }) => ResultState::Remote { nbytes, asked: false },
                     Err(failure) => {
-                        failed += 1;
                         // Its value may be lost, or not get here, when its graph has been forgotten.
                         let own = submission.task(index) == Some(failure.task);
                         if own && matches!(failure.cause, Cause::Cancelled) && self.knew(failure.task) {
@@ -293,7 +283,6 @@ impl Remote {
                 };
                 news.push((index, state));
             }
-            self.counters.failed.fetch_add(failed, Ordering::Relaxed);
             submission.settle(news);
         }
     }
@@ -350,8 +339,6 @@ impl Remote {
     fn send(&self, number: u32, entry: SubmissionEntry, mut spec: JobSpec) -> Result<()> {
         spec.building = Building::current().states().to_vec();
         self.check_open()?;
-        let still = spec.data.len() + spec.parts.len();
-        self.total.fetch_add((spec.len() - still) as u64, Ordering::Relaxed);
         if spec.outputs.is_empty() {
             return Ok(());
         }
@@ -585,11 +572,7 @@ impl Backend for Remote {
     }
 
     fn progress(&self) -> Progress {
-        Progress {
-            done: self.counters.done.load(Ordering::Relaxed),
-            failed: self.counters.failed.load(Ordering::Relaxed),
-            total: self.total.load(Ordering::Relaxed),
-        }
+        self.groups.progress(|| Groups::answer(self.ask(Groups.question()).wait()?))
     }
 
     fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {

@@ -3,17 +3,21 @@
 use super::Scheduler;
 use super::job::{Job, KINDS, State, TaskRef, flag};
 use super::ready::Isolation;
-use super::worker::{Leaving, Worker};
+#[cfg(test)]
+use super::worker::Leaving;
+use super::worker::Worker;
 #[cfg(test)]
 use crate::ids::JobId;
-use crate::ids::{TaskId, WorkerId};
-use crate::status::{Explanation, TaskState, Why};
+use crate::ids::TaskId;
+#[cfg(test)]
+use crate::ids::WorkerId;
+use crate::status::{Explanation, Stage, Why};
 use serde::{Deserialize, Serialize};
 
 /// How many inputs an explanation names.
 const NAMED_INPUTS: usize = 16;
 
-impl From<State> for TaskState {
+impl From<State> for Stage {
     fn from(state: State) -> Self {
         match state {
             State::Idle => Self::Unneeded,
@@ -66,11 +70,6 @@ impl Counts {
         self.failed += of(&[9]);
     }
 
-    /// All tasks.
-    pub(crate) fn total(&self) -> u64 {
-        self.unneeded + self.unfinished() + self.done + self.released + self.failed
-    }
-
     /// Tasks that are still to end.
     pub(crate) fn unfinished(&self) -> u64 {
         self.waiting + self.ready + self.fetching + self.running
@@ -78,6 +77,7 @@ impl Counts {
 }
 
 /// One worker as the scheduler sees it.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerStats {
     pub(crate) id: WorkerId,
@@ -95,6 +95,7 @@ pub(crate) struct WorkerStats {
 }
 
 /// The scheduler in numbers.
+#[cfg(test)]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stats {
     pub(crate) jobs: u64,
@@ -105,6 +106,7 @@ pub(crate) struct Stats {
 }
 
 impl Scheduler {
+    #[cfg(test)]
     pub(crate) fn stats(&self) -> Stats {
         let mut tasks = Counts::default();
         for job in self.jobs.iter().filter(|job| job.alias_of().is_none()) {
@@ -133,7 +135,7 @@ impl Scheduler {
     }
 
     #[cfg(test)]
-    pub(crate) fn task_state(&self, task: TaskId) -> Option<TaskState> {
+    pub(crate) fn task_state(&self, task: TaskId) -> Option<Stage> {
         self.look_up(task).map(|(job, r)| job.state(r.index).into())
     }
 
@@ -188,7 +190,7 @@ impl Scheduler {
             }
             State::Data { .. } => Why::Given,
             State::Released => Why::Released,
-            State::Failed { failure } => {
+            State::Failed { failure, .. } => {
                 let root = job.failures[failure as usize].task;
                 Why::Failed { root: (root != task).then_some(root) }
             }

@@ -1,11 +1,12 @@
 //! A job and the states of its tasks.
 
+use super::groups::Calls;
 use super::ready::{Isolation, Lane, ReadyLanes};
 use super::values::TaskValues;
 use super::worker::WorkerIndex;
 use crate::error::{Cause, DeathRecord};
 use crate::fairness::{Attained, Program};
-use crate::ids::{JobId, TaskId, WorkerId};
+use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, FailedCall, Failure, JobSpec, SharedPayload, WantedPart, WantedResult, WireOptions};
 use crate::lazy_map::{LazyMap, LazyVec};
@@ -69,8 +70,10 @@ pub(super) enum State {
     },
     /// It was done, and the value is no more.
     Released,
+    /// `cancelled`: it was cancelled, or what it needs was.
     Failed {
         failure: u32,
+        cancelled: bool,
     },
 }
 
@@ -235,6 +238,9 @@ pub(super) struct Job {
     /// Whether a result of it was too large to come along with its completion.
     pub(super) bulky: bool,
     pub(super) counts: [u32; KINDS],
+    /// The session that counts its tasks: its own, or that of the task that has submitted it.
+    pub(super) owner: SessionId,
+    pub(super) calls: Calls,
 }
 
 impl Job {
@@ -270,6 +276,7 @@ impl Job {
         let laned = task.has(flag::LANED);
         self.counts[old.kind()] -= 1;
         self.counts[state.kind()] += 1;
+        ready.groups.change(&self.calls, index, old.task_state(), state.task_state());
         if old == State::Ready {
             ready.total -= 1;
             let lane = if laned { self.lane_of(index) } else { 0 };

@@ -28,6 +28,7 @@ mod deliveries;
 mod drive;
 mod estimates;
 mod explain;
+mod groups;
 mod job;
 mod membership;
 mod memory;

@@ -1,6 +1,7 @@
 //! A job made ready to be taken in: checked completely, since it may come from a buggy or hostile program, and indexed. That
 //! takes time in proportion to its tasks, and needs nothing of the scheduler, so another thread may do it.
 
+use super::groups::{Calls, NewGroups};
 use super::job::{ExternalInput, Job, KINDS, State, Task, TaskRef, flag};
 use super::ready::{Isolation, Lane, Rule};
 use super::submit::SubmitError;
@@ -14,7 +15,10 @@ use std::sync::Arc;
 
 /// A job that lacks only what the scheduler knows: its place, its external inputs, and what can run where.
 #[derive(Debug)]
-pub(crate) struct Prepared(pub(super) Box<Job>);
+pub(crate) struct Prepared {
+    pub(super) job: Box<Job>,
+    pub(super) groups: NewGroups,
+}
 
 impl Prepared {
     pub(crate) fn new(id: JobId, spec: Arc<JobSpec>) -> Result<Self, SubmitError> {
@@ -49,11 +53,14 @@ impl Prepared {
             first,
             bulky: false,
             counts: [0; KINDS],
+            owner: id.session,
+            calls: Calls::default(),
             spec,
         });
         job.sort_into_lanes();
         job.index(Start::default());
-        Ok(Self(job))
+        let groups = NewGroups::of(&mut job);
+        Ok(Self { job, groups })
     }
 
     /// A job of one task that has the value of that one.
@@ -67,7 +74,7 @@ impl Prepared {
             ..JobSpec::default()
         };
         let mut prepared = Self::new(id, spec.into())?;
-        prepared.0.tasks.iter_mut().for_each(|task| task.put(flag::ALIAS, true));
+        prepared.job.tasks.iter_mut().for_each(|task| task.put(flag::ALIAS, true));
         Ok(prepared)
     }
 }

@@ -1,5 +1,6 @@
 //! Which ready task is next: of the graph that goes first ([`fairness`](crate::fairness)), the one of the lowest index.
 
+use super::groups::Groups;
 use super::job::Job;
 use super::worker::WorkerSpec;
 use crate::fairness::{Attained, Order, Place, Program};
@@ -19,6 +20,8 @@ pub(super) struct ReadyLanes {
     /// Those of them that are isolated because they may have ended a worker, and those that certainly have.
     pub(super) suspects: usize,
     pub(super) culprits: usize,
+    /// How many tasks of each name are in which state: what counts tasks that are ready counts all.
+    pub(super) groups: Groups,
 }
 
 /// What a task shares with others while it runs: the further down, the less.

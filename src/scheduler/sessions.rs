@@ -76,7 +76,7 @@ impl Scheduler {
                 self.deliver_failure(task, &failure);
                 continue;
             };
-            if let State::Failed { failure } = task.state {
+            if let State::Failed { failure, .. } = task.state {
                 let failure = self.jobs[slot].failures[failure as usize].clone();
                 self.deliver_failure(TaskId { job, index }, &failure);
             } else {
@@ -154,6 +154,7 @@ impl Scheduler {
             self.release(job, &outputs);
         }
         self.sweep();
+        self.ready.groups.close(session);
         let program = Program::of(session);
         let left = self.jobs.iter().filter(|job| job.program == program).count();
         match left {

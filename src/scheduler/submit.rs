@@ -1,6 +1,7 @@
 //! Taking in a job that has been prepared.
 
 use super::Scheduler;
+use super::groups::Calls;
 use super::job::{Job, State, TaskRef, flag};
 use super::prepared::{Prepared, Start, check_more};
 use crate::ids::{JobId, TaskId};
@@ -36,7 +37,7 @@ impl Scheduler {
     /// The same, with most of the work done. What is left takes time in proportion to its external inputs and given values.
     pub(crate) fn take(&mut self, prepared: Prepared, now: Duration) -> Result<(), SubmitError> {
         self.now = self.now.max(now);
-        let mut job = prepared.0;
+        let Prepared { mut job, groups } = prepared;
         let id = job.id;
         // A cancelled run of an earlier job of that name would be taken for one of this.
         let zombie = self.workers.iter().any(|w| w.zombies.iter().any(|z| z.id.job == id));
@@ -57,6 +58,8 @@ impl Scheduler {
         let parent =
             job.spec.parent.filter(|_| id.session.is_of_tasks()).and_then(|parent| self.jobs.find_task(parent));
         let inherited = parent.map_or(0, |r| self.jobs[r.job].priority(r.index));
+        job.owner = parent.map_or(id.session, |r| self.jobs[r.job].owner);
+        self.ready.groups.enter(&mut job, groups);
         for lane in &mut job.lanes {
             lane.priority = lane.priority.saturating_add(inherited);
             lane.infeasible =
@@ -82,7 +85,9 @@ impl Scheduler {
         check_more(&self.jobs[slot].spec, &more)?;
         if let Some(mut job) = self.jobs.remove(slot) {
             let ready = job.counts[State::Ready.kind()];
+            let (tasks, calls) = (job.tasks.len() as u32, Calls::of(&more));
             let start = job.append(more);
+            self.ready.groups.grow(&mut job, tasks, calls);
             self.take_in(job, start, ready);
         }
         Ok(())

@@ -16,7 +16,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
-use crate::status::{TaskState, Why};
+use crate::status::{Stage, Why};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -197,7 +197,7 @@ impl Rig {
         self.step();
     }
 
-    fn state(&self, id: TaskId) -> TaskState {
+    fn state(&self, id: TaskId) -> Stage {
         self.s.task_state(id).unwrap()
     }
 
@@ -281,7 +281,7 @@ fn a_chain_stays_on_its_worker_and_is_dropped_behind_itself() {
     assert!(!run.deliver);
     rig.held(0, task(1, 1), 100);
     assert_eq!(rig.drops(), [], "what was taken needs no drop");
-    assert_eq!(rig.state(task(1, 0)), TaskState::Released);
+    assert_eq!(rig.state(task(1, 0)), Stage::Released);
     let run = rig.runs[&0][0].clone();
     assert!(run.deliver);
     rig.value(0, task(1, 2));
@@ -325,7 +325,7 @@ fn what_nobody_needs_does_not_run() {
     let mut rig = Rig::new(1, 8);
     rig.submit(1, graph(&[&[], &[], &[0]], &[2]));
     assert_eq!(rig.on(0), [0]);
-    assert_eq!(rig.state(task(1, 1)), TaskState::Unneeded);
+    assert_eq!(rig.state(task(1, 1)), Stage::Unneeded);
     rig.submit(2, graph(&[&[], &[]], &[]));
     assert!(rig.s.job_counts(job(2)).is_none(), "a job without outputs is done at once");
 }
@@ -458,7 +458,7 @@ fn a_task_goes_where_most_of_its_input_is_and_the_rest_is_fetched() {
     rig.held(0, task(1, 0), 1_000);
     rig.held(1, task(1, 1), 50_000_000);
     assert_eq!(rig.fetches(), [(0, 0)]);
-    assert_eq!(rig.state(task(1, 2)), TaskState::Fetching);
+    assert_eq!(rig.state(task(1, 2)), Stage::Fetching);
     assert!(rig.s.explain(task(1, 2)).unwrap().why.to_string().contains("moved"));
     rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7])));
     rig.step();
@@ -793,7 +793,7 @@ fn a_result_that_nobody_holds_any_more_is_there_or_made_again_for_what_must_run_
             rig.value(1 - at, task(1, 0));
         }
         rig.value(1 - at, task(2, 0));
-        assert_eq!(rig.state(task(2, 0)), TaskState::Done);
+        assert_eq!(rig.state(task(2, 0)), Stage::Done);
         rig.s.release(job(2), &[0]);
         rig.step();
         assert!(rig.s.is_idle());
@@ -984,13 +984,13 @@ fn lost_values_are_computed_again_with_what_they_need() {
     rig.held(0, task(1, 0), 1);
     rig.held(0, task(1, 1), 1);
     rig.held(0, task(1, 2), 1);
-    assert_eq!(rig.state(task(1, 0)), TaskState::Released);
+    assert_eq!(rig.state(task(1, 0)), Stage::Released);
     let mut spec = graph(&[&[EXTERNAL]], &[0]);
     spec.externals = vec![task(1, 2)];
     rig.submit(2, spec);
     rig.lost(0, &[task(2, 0)]);
-    assert_eq!(rig.state(task(1, 2)), TaskState::Waiting);
-    assert_eq!(rig.state(task(2, 0)), TaskState::Waiting);
+    assert_eq!(rig.state(task(1, 2)), Stage::Waiting);
+    assert_eq!(rig.state(task(2, 0)), Stage::Waiting);
     rig.value(1, task(1, 3));
     rig.held(1, task(1, 0), 1);
     rig.held(1, task(1, 1), 1);
@@ -1010,7 +1010,7 @@ fn values_of_another_job_are_computed_again_there() {
     rig.s.release(job(1), &[0]);
     rig.step();
     rig.held(0, task(2, 0), 1);
-    assert_eq!(rig.state(task(1, 0)), TaskState::Released);
+    assert_eq!(rig.state(task(1, 0)), Stage::Released);
     rig.lost(0, &[]);
     rig.join(1, 1);
     rig.step();
@@ -1327,7 +1327,7 @@ fn options_restrict_where_a_task_runs() {
     assert_eq!((rig.on(9), rig.on(1)), (vec![0], vec![1]));
     let elsewhere = WireOptions { worker: Some("w5".into()), ..WireOptions::default() };
     rig.submit(2, with(graph(&[&[], &[]], &[0, 1]), 0, elsewhere));
-    assert_eq!(rig.state(task(2, 0)), TaskState::Ready);
+    assert_eq!(rig.state(task(2, 0)), Stage::Ready);
     assert!(rig.s.explain(task(2, 0)).unwrap().why.to_string().contains("options ask for"));
 }
 

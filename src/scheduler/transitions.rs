@@ -344,7 +344,7 @@ impl Scheduler {
             let owner = &self.jobs[target.job];
             let state = owner.state(target.index);
             missing += u32::from(!state.available());
-            if let State::Failed { failure } = state {
+            if let State::Failed { failure, .. } = state {
                 hopeless += 1;
                 failed = failed.or(Some(&owner.failures[failure as usize]));
             }
@@ -436,7 +436,8 @@ impl Scheduler {
         let active = job.state(r.index).active();
         let number = job.remember(failure);
         job.doom(r.index, None);
-        job.set(r.index, State::Failed { failure: number }, &mut self.ready);
+        let cancelled = matches!(failure.cause, Cause::Cancelled);
+        job.set(r.index, State::Failed { failure: number, cancelled }, &mut self.ready);
         let task = &mut job.tasks[r.index as usize];
         task.put(flag::WANTED, false);
         task.put(flag::ROAMS, false);
@@ -631,6 +632,7 @@ impl Scheduler {
             }
             let Some(mut job) = self.jobs.remove(slot) else { continue };
             job.recall_all(&mut self.workers);
+            self.ready.groups.leave(&job);
             if job.spec.broadcast {
                 let shared = || job.spec.data.iter().map(|(index, _)| job.task_id(*index));
                 self.workers.iter_mut().for_each(|w| w.outbox.forget(shared()));

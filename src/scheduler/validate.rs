@@ -60,6 +60,7 @@ impl Scheduler {
             self.validate_job(job.slot, &uses[job.slot as usize], &zombies, &mut held);
         }
         self.validate_ready();
+        self.validate_groups();
         self.validate_workers(&held);
         for (program, left) in &self.departed {
             let there = self.jobs.iter().filter(|job| job.program == *program).count();

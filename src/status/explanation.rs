@@ -11,13 +11,13 @@ pub struct Explanation {
     /// Its number, or its key where it has none.
     pub(crate) task: String,
     /// Its state, where a scheduler of worker processes knows it.
-    pub(crate) state: Option<TaskState>,
+    pub(crate) state: Option<Stage>,
     pub(crate) why: Why,
 }
 
 /// Where a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum TaskState {
+pub(crate) enum Stage {
     /// It has not run and nobody needs it.
     Unneeded,
     /// It waits for its inputs.
@@ -43,12 +43,12 @@ pub(crate) enum Why {
     /// It waits for so many inputs, of which the first are named: to be computed, or to be moved.
     Inputs {
         count: u32,
-        first: Vec<(TaskId, TaskState)>,
+        first: Vec<(TaskId, Stage)>,
         moving: bool,
     },
     /// It is a part of the result of this task, which is to run.
     PartOf {
-        maker: Option<(TaskId, TaskState)>,
+        maker: Option<(TaskId, Stage)>,
     },
     NoWorker,
     /// No worker that is there is what its options ask for.
@@ -142,7 +142,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl fmt::Display for TaskState {
+impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unneeded => "not needed",
@@ -259,8 +259,8 @@ mod tests {
     fn the_texts_name_the_task_and_the_reason() {
         let task = |index| TaskId { job: JobId { session: SessionId(0), number: 5 }, index };
         let inputs = |count, moving| {
-            let first = vec![(task(0), TaskState::Running), (task(1), TaskState::Done)];
-            let state = Some(if moving { TaskState::Fetching } else { TaskState::Waiting });
+            let first = vec![(task(0), Stage::Running), (task(1), Stage::Done)];
+            let state = Some(if moving { Stage::Fetching } else { Stage::Waiting });
             Explanation { task: task(7).to_string(), state, why: Why::Inputs { count, first, moving } }.to_string()
         };
         assert_eq!(
@@ -271,8 +271,8 @@ mod tests {
             inputs(40, true),
             "task 0.5.7 is fetching inputs: 40 of its inputs must be moved first: 0.5.0 (running), 0.5.1 (done) and 38 more"
         );
-        let why = Why::PartOf { maker: Some((task(3), TaskState::Running)) };
-        let part = Explanation { task: task(7).to_string(), state: Some(TaskState::Waiting), why };
+        let why = Why::PartOf { maker: Some((task(3), Stage::Running)) };
+        let part = Explanation { task: task(7).to_string(), state: Some(Stage::Waiting), why };
         assert_eq!(part.to_string(), "task 0.5.7 is waiting: it is a part of the result of 0.5.3 (running)");
         assert_eq!(Explanation::unknown(task(1)).to_string(), "it is not known any more");
         let here = |why| Explanation::here("add-1".to_string(), why).to_string();

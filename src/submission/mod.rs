@@ -6,6 +6,7 @@ pub(crate) mod callbacks;
 pub(crate) mod calls;
 pub(crate) mod completed;
 pub(crate) mod context;
+pub(crate) mod counts;
 pub(crate) mod handle;
 pub(crate) mod kept;
 pub(crate) mod limit;
@@ -29,6 +30,7 @@ use crate::ipc::fork::Origin;
 use crate::lazy_map::{LazyMap, LazyVec};
 use crate::submission::backend::{Backend, Want};
 use crate::submission::completed::{CompletionQueue, ListPositions};
+use crate::submission::counts::TaskCounts;
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Waiter, cancelled};
 use crate::submission::limit::Permit;
 use crate::submission::task_map::TaskMap;
@@ -156,6 +158,8 @@ pub(crate) struct Submission {
     origin: Origin,
     labels: Labels,
     task_map: OnceLock<TaskMap>,
+    /// What counts its tasks, where they run in this process.
+    counts: OnceLock<Arc<TaskCounts>>,
     pub(crate) number: u32,
     /// Whether it ends with the first failure.
     fails_fast: bool,
@@ -209,6 +213,7 @@ impl Submission {
             backend,
             labels,
             task_map: OnceLock::new(),
+            counts: OnceLock::new(),
             number,
             fails_fast: want == Want::ValuesOrFailure,
             keeps: want == Want::Handles,
@@ -234,6 +239,25 @@ impl Submission {
     pub(crate) fn set_task_map(&self, task_map: TaskMap) {
         if self.task_map.set(task_map).is_err() {
             report!(Error, "submission {} has two task maps", self.number);
+        }
+    }
+
+    /// Says what counts its tasks. To be said once, before anybody sees the submission.
+    pub(crate) fn set_counts(&self, counts: &Arc<TaskCounts>) {
+        if self.counts.set(Arc::clone(counts)).is_err() {
+            report!(Error, "the tasks of submission {} are counted twice", self.number);
+        }
+    }
+
+    /// What counts its tasks, where they run in this process.
+    pub(crate) fn counts(&self) -> Option<&Arc<TaskCounts>> {
+        self.counts.get()
+    }
+
+    /// The client has let go of some outputs.
+    pub(crate) fn released(&self, indices: &[u32]) {
+        if let Some(counts) = self.counts.get() {
+            counts.released(indices);
         }
     }
 

@@ -55,12 +55,8 @@ pub(crate) trait Effects {
     /// Has a message sent to a worker when the core is done. An error: it cannot be put into one frame.
     fn send(&mut self, worker: WorkerId, message: &ToWorker) -> std::result::Result<(), Malformed>;
 
-    /// Has a message sent to the client in this process, or to an attached program, and how many of an attached program's
-    /// tasks have been done since the last one.
-    fn notify(&mut self, session: SessionId, done: u64, message: ToSession);
-
-    /// Counts tasks of the client in this process that have been done.
-    fn count_done(&mut self, tasks: u64);
+    /// Has a message sent to the client in this process, or to an attached program.
+    fn notify(&mut self, session: SessionId, message: ToSession);
 
     /// The session has ended: no message goes there any more.
     fn close(&mut self, session: SessionId);

@@ -203,7 +203,7 @@ impl LiveEffects {
         workers.into_iter().for_each(|worker| self.kill(worker));
         for link in std::mem::take(&mut self.links).into_values() {
             let message = ToSession::Closed { reason: reason.to_string(), unstarted: false };
-            link.do_send(SessionMessage { done: 0, message });
+            link.do_send(SessionMessage(message));
         }
         self.close_client(reason.to_string());
         self.timers.clear();
@@ -329,19 +329,13 @@ impl Effects for LiveEffects {
         Ok(())
     }
 
-    fn notify(&mut self, session: SessionId, done: u64, message: ToSession) {
+    fn notify(&mut self, session: SessionId, message: ToSession) {
         if session == SessionId::CLIENT {
             if let Some(client) = &self.client {
                 self.outgoing.push((client.clone(), message));
             }
         } else if let Some(link) = self.links.get(&session) {
-            link.do_send(SessionMessage { done, message });
-        }
-    }
-
-    fn count_done(&mut self, tasks: u64) {
-        if let Some(client) = self.client.as_ref().and_then(Weak::upgrade) {
-            client.counters.done.fetch_add(tasks, std::sync::atomic::Ordering::Relaxed);
+            link.do_send(SessionMessage(message));
         }
     }
 

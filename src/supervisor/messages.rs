@@ -57,11 +57,7 @@ pub(in crate::supervisor) struct Wake;
 /// A message to a program that attached.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct SessionMessage {
-    /// How many of its tasks have been done since the last message.
-    pub(crate) done: u64,
-    pub(crate) message: ToSession,
-}
+pub(crate) struct SessionMessage(pub(crate) ToSession);
 
 /// Frames of a client behind a socket. The answer is an error if they cannot be decoded.
 #[derive(Message)]

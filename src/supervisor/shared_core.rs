@@ -280,7 +280,7 @@ impl Turn<'_> {
         if let Some(reason) = self.state.broken.clone() {
             // Those that were there have been told.
             let message = ToSession::Closed { reason, unstarted: false };
-            return link.do_send(SessionMessage { done: 0, message });
+            return link.do_send(SessionMessage(message));
         }
         self.state.effects.open_link(session, link);
         self.with(|core, effects| core.open_session(session, SessionEnd::Attached, effects));

@@ -222,7 +222,7 @@ impl Handler<SessionMessage> for Ear {
     type Result = ();
 
     fn handle(&mut self, msg: SessionMessage, _: &mut Context<Self>) {
-        let _ = self.0.send(msg.message);
+        let _ = self.0.send(msg.0);
     }
 }
 

@@ -154,6 +154,17 @@ impl<'a> Iterator for Ops<'a> {
 /// The offset of a call's function, whichever build that is of, and its key.
 type PlainCall = (u64, u64);
 
+/// The offsets of the functions that a program calls, in order, whichever build they are of.
+pub(crate) fn calls(mut body: &[u8]) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        loop {
+            if let Step::Call { offset, .. } = Step::read(&mut body)? {
+                return Some(offset);
+            }
+        }
+    })
+}
+
 /// The call that gives a program's result, and the one before.
 pub(crate) fn last_calls(mut body: &[u8]) -> (Option<PlainCall>, Option<PlainCall>) {
     let (mut last, mut before) = (None, None);

@@ -17,10 +17,10 @@ pub fn steps_become_one_task(client: &Client) {
         Bag::range(0..100, 4).map(|x| x * 2).filter(|x| x % 3 == 0).flat_map(|x| [x, x + 1]).map_partitions(|e| e);
     let part = &bag.to_delayed()[0];
     assert_eq!(tasks(&part.to_dot()), 1, "{}", part.to_dot());
-    let before = client.progress().done;
+    let before = client.progress().counts.done();
     let expected: i64 = (0..100).map(|x| x * 2).filter(|x| x % 3 == 0).flat_map(|x| [x, x + 1]).sum();
     assert_eq!(bag.sum().compute(client).unwrap(), expected);
-    assert!(client.progress().done - before <= 5, "{:?}", client.progress());
+    assert!(client.progress().counts.done() - before <= 5, "{:?}", client.progress());
 }
 
 pub fn shared_steps_run_once(client: &Client) {

@@ -356,14 +356,14 @@ pub fn explaining_and_progress(client: &Client) {
     let done = client.submit(&delayed(inc).call(1)).unwrap();
     done.result().unwrap();
     assert!(!client.explain(&done).unwrap().to_string().is_empty());
-    let before = client.progress();
+    let before = client.progress().counts;
     let fs = client.map(inc, 0..10_i64).unwrap();
     client.gather(&fs).unwrap();
     let failed = client.submit(&delayed(|x: i64| 1 / x).call(0)).unwrap();
     failed.result().unwrap_err();
-    let after = client.progress();
-    assert_eq!((after.total - before.total, after.failed - before.failed), (11, 1));
-    assert_eq!(after.done - before.done, 10);
+    let after = client.progress().counts;
+    assert_eq!((after.total() - before.total(), after.failed - before.failed), (11, 1));
+    assert_eq!(after.done() - before.done(), 10);
     if is_sync(client) {
         return;
     }

@@ -31,8 +31,8 @@ pub fn of_many_items(client: &Client) {
     assert!(client.gather(&futures).unwrap().into_iter().eq(1..=MANY));
     assert!(futures.iter().all(|f| f.status() == Status::Finished));
     client.wait(&futures, WaitFor::All).unwrap();
-    let progress = client.progress();
-    assert_eq!((progress.done, progress.failed, progress.total), (MANY, 0, MANY));
+    let counts = client.progress().counts;
+    assert_eq!((counts.done(), counts.failed, counts.total()), (MANY, 0, MANY));
     // Each result stays as long as it has a handle, however many others go.
     let kept: Vec<_> = futures.iter().step_by(700).cloned().collect();
     drop(futures);

@@ -435,14 +435,14 @@ pub fn options_for_a_whole_graph(client: &Client) {
     }
     // Without fusing, a chain is as many tasks; the result is the same.
     let chain = (0..20).fold(delayed(|| 0_i64).call(), |x, _| x + 1);
-    let before = client.progress().total;
+    let before = client.progress().counts.total();
     let apart = ComputeOptions { optimize: false, priority: 3, ..Default::default() };
     assert_eq!(client.compute_with(&chain, apart.clone()).unwrap(), 20);
-    assert_eq!(client.progress().total - before, 21);
+    assert_eq!(client.progress().counts.total() - before, 21);
     let steps = Bag::range(0..6, 2).map(|x| x + 1).filter(|x| x % 2 == 0);
-    let before = client.progress().total;
+    let before = client.progress().counts.total();
     assert_eq!(client.compute_with(&steps, apart).unwrap(), [2, 4, 6]);
-    assert_eq!(client.progress().total - before, 6);
+    assert_eq!(client.progress().counts.total() - before, 6);
     until("what was cancelled has ended", || client.compute(&delayed(|| 1).call()).is_ok());
 }
 

@@ -49,7 +49,7 @@ pub fn of_its_own_type(client: &Client) {
     assert!(error.to_string().contains("(at element 1 of chunk 1)"), "{error}");
 
     // From putting the collection together, before anything runs, also beside others.
-    let before = client.progress().total;
+    let before = client.progress().counts.total();
     let wrong = Numbers::ramp(8).add(&Numbers::ramp(9));
     for error in [
         wrong.compute(client).unwrap_err(),
@@ -64,7 +64,7 @@ pub fn of_its_own_type(client: &Client) {
         assert_eq!(error.downcast_ref::<NumbersError>(), Some(&NumbersError::Lengths(8, 9)));
         assert_eq!(error.to_string(), "8 numbers and 9 cannot be added");
     }
-    assert_eq!(client.progress().total, before);
+    assert_eq!(client.progress().counts.total(), before);
     assert!(wrong.sum().compute(client).unwrap_err().to_string().contains("8 numbers and 9 cannot be added"));
 
     // From what becomes of the results.
@@ -106,7 +106,7 @@ impl Collection for Liar {
 swath::computable!(Liar);
 
 pub fn wrong_numbers_of_chunks(client: &Client) {
-    let before = client.progress().total;
+    let before = client.progress().counts.total();
     let liar = Liar(Numbers::ramp(8));
     for error in [
         liar.compute(client).unwrap_err(),
@@ -130,5 +130,5 @@ pub fn wrong_numbers_of_chunks(client: &Client) {
     assert!(text(two.clone().in_grid(&[4])).contains("[4] has 4 places, and there are 2"));
     let layer = Layer::over((Input::chunk(&two), Input::chunk_at(&two, [0, 5])));
     assert_eq!(text(layer.chunks(add)), "bad value for the number of a chunk: 5 of 2 chunks");
-    assert_eq!(client.progress().total, before, "nothing has run");
+    assert_eq!(client.progress().counts.total(), before, "nothing has run");
 }

@@ -33,7 +33,7 @@ impl Plan for Statistic {
         fn together(all: Vec<(f64, f64)>) -> (f64, f64) {
             all.into_iter().fold((0.0, f64::MIN), |(sum, max), (s, m)| (sum + s, max.max(m)))
         }
-        assert!(context.client().is_none_or(|client| client.progress().failed < 100));
+        assert!(context.client().is_none_or(|client| client.progress().counts.failed < 100));
         note(&plans[0].file, format!("lowered {} {}", plans.len(), context.persists()));
         let mut of: HashMap<String, Delayed<(f64, f64)>> = HashMap::new();
         let mut all = Vec::new();

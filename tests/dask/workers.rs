@@ -150,10 +150,10 @@ fn places(client: &Client, names: &[String], allowed: &[usize]) -> Vec<Option<us
 /// What a graph comes to with optimisation and without, and whether it is more tasks then.
 fn steps(client: &Client) -> Value {
     let run = |first: i64, optimize| {
-        let before = client.progress().total;
+        let before = client.progress().counts.total();
         let bag = Bag::range(first..first + 4, 2).map(|x| x + 1).map(|x| x + 1);
         let value = client.compute_with(&bag, ComputeOptions { optimize, ..Default::default() }).unwrap();
-        (value, client.progress().total - before)
+        (value, client.progress().counts.total() - before)
     };
     let ((together, few), (apart, many)) = (run(0, true), run(10, false));
     json!({ "together": together, "apart": apart, "more tasks apart": many > few })
@@ -182,12 +182,12 @@ fn order(client: &Client, priorities: &[i32]) -> Vec<i32> {
     assert!(wait_for_file(&began));
     scope(|scope| {
         for (before, &priority) in (1..).zip(priorities) {
-            until("those before wait", || client.progress().total == before);
+            until("those before wait", || client.progress().counts.total() == before);
             let noted = delayed(|file: String, priority: i32| note(&file, priority)).call(&*file, priority);
             let options = ComputeOptions { priority, ..Default::default() };
             scope.spawn(move || client.compute_with(&noted, options).unwrap());
         }
-        until("all wait", || client.progress().total == 1 + priorities.len() as u64);
+        until("all wait", || client.progress().counts.total() == 1 + priorities.len() as u64);
         touch(&go);
     });
     assert!(first.result_timeout(LONG).unwrap());

@@ -98,7 +98,7 @@ fn it_starts_scales_restarts_and_stops() {
     );
     assert!(text(&cluster.run(&["status"]).stdout).contains(&format!("  machine       {machine}\n")));
     assert_eq!(client.compute(&delayed(add_one).call(1)).unwrap(), 2);
-    assert_eq!(client.progress().done, 1);
+    assert_eq!(client.progress().counts.done(), 1);
     client.wait_for_workers(2, LONG).unwrap();
 
     let status = cluster.status();

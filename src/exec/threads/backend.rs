@@ -17,6 +17,7 @@ use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
+use crate::submission::counts::TaskCounts;
 use crate::submission::handle::{ResultState, SHUT_DOWN, Submission, Waiter, cancelled, closed};
 use crate::submission::kept::KeptResults;
 use crate::submission::published::PublishedValues;
@@ -70,6 +71,7 @@ impl Backend for ThreadPool {
             self.make_way(&job);
             self.finish_unneeded(&job);
         }
+        submission.released(indices);
         submission.forget_calls(indices);
     }
 
@@ -99,7 +101,11 @@ impl Backend for ThreadPool {
             let number = self.submissions.fetch_add(1, Ordering::Relaxed);
             // A failure of it is one of the first submission, which has the call.
             let again = Submission::new(number, self.clone(), &graph, Want::Handles, Again::Elsewhere);
-            self.start(graph, Arc::clone(&again));
+            let counts = match submission.counts() {
+                Some(counts) => TaskCounts::again(counts, index, &graph),
+                None => TaskCounts::new(&self.groups, number, &graph, true),
+            };
+            self.start(graph, Arc::clone(&again), counts);
             let (from, to) = (Arc::clone(&again), Arc::clone(submission));
             again.when_done(
                 0,
@@ -117,11 +123,7 @@ impl Backend for ThreadPool {
     }
 
     fn progress(&self) -> Progress {
-        Progress {
-            done: self.done.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            total: self.total.load(Ordering::Relaxed),
-        }
+        self.groups.progress(self.is_closed())
     }
 
     fn coordinate(&self, request: coordinator::Request<Given>) -> Result<()> {

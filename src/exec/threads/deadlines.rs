@@ -10,6 +10,7 @@ use super::{PoolThread, ThreadPool};
 use crate::error::{Cause, TaskError};
 use crate::host::report;
 use crate::submission::calls::forget_tasks;
+use crate::submission::counts::Shard;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,7 +124,7 @@ impl ThreadPool {
         let label = job.label(*id);
         let cause = Cause::TimedOut { limit: limit.unwrap_or_default() };
         let error = TaskError::new(label.task_name(), Some(Arc::clone(&thread.name)), cause);
-        if let Some(next) = self.finish(job, *id, Err(error)) {
+        if let Some(next) = self.finish(job, *id, Err(error), Shard::Shared) {
             self.push(job, [next]);
         }
     }

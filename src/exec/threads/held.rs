@@ -4,6 +4,7 @@ use super::ThreadPool;
 use super::job::PoolJob;
 use crate::exec::attempt::result_of;
 use crate::graph::Graph;
+use crate::submission::counts::Shard;
 use crate::submission::handle::{ResultHandle, Waiter, cancelled};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -39,13 +40,15 @@ impl ThreadPool {
         let Graph::Dag(dag) = &job.graph else { return };
         let earlier = if job.skipped(id) { None } else { dag.held(id).and_then(ResultHandle::of) };
         let result = earlier.as_ref().map_or_else(|| Err(cancelled(&job.label(id))), result_of);
-        let mut next = self.finish(job, id, result);
+        let shard = Shard::Shared;
+        let mut next = self.finish(job, id, result, shard);
         while let Some(id) = next {
             if !job.skipped(id) {
                 return self.push(job, [id]);
             }
             // In the queue it would keep the job until a thread is free, which may be that of what the job has a claim to.
-            next = self.finish(job, id, Err(cancelled(&job.label(id))));
+            job.counts.started(shard, id);
+            next = self.finish(job, id, Err(cancelled(&job.label(id))), shard);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::deadlines::{Deadline, LimitedAttempt};
 use super::resources::Holder;
 use super::{PoolThread, ThreadPool};
-use crate::error::TaskError;
+use crate::error::{Cause, TaskError};
 use crate::exec::attempt::{GraphTask, Inputs, execute};
 use crate::exec::budget::Budget;
 use crate::fairness::{Place, Program, expected, level_of};
@@ -13,6 +13,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
 use crate::lazy_map::LazyMap;
 use crate::resources::Resources;
+use crate::submission::counts::{Shard, Step, TaskCounts};
 use crate::submission::handle::{ResultState, Submission, cancelled};
 use crate::task::Value;
 use crate::task::building::Building;
@@ -42,6 +43,7 @@ pub(super) struct PoolJob {
     /// The thread-time that its tasks have had, in nanoseconds.
     pub(super) attained: AtomicU64,
     pub(super) submission: Arc<Submission>,
+    pub(super) counts: Arc<TaskCounts>,
     pub(super) graph: Graph,
     pub(super) outputs: Ids,
     /// Per task: inputs (counted as often as they are used) that are not finished.
@@ -168,8 +170,50 @@ impl PoolJob {
         }
     }
 
+    /// Counts the end of a task. A result that nobody wants any more is dropped.
+    #[inline]
+    pub(super) fn count_end(&self, id: u32, result: Result<Value, TaskError>, shard: Shard) -> Result<Value, TaskError> {
+        match result {
+            Ok(value) if !self.skipped(id) => {
+                self.counts.done(shard, id);
+                Ok(value)
+            }
+            Ok(value) => {
+                drop(value);
+                self.count_without_result(id, None, shard);
+                Err(cancelled(&self.label(id)))
+            }
+            Err(e) => {
+                self.count_without_result(id, Some(&e), shard);
+                Err(e)
+            }
+        }
+    }
+
+    /// The same of a task without a result that anybody wants.
+    #[cold]
+    fn count_without_result(&self, id: u32, error: Option<&TaskError>, shard: Shard) {
+        let was_cancelled = |e: &TaskError| matches!(e.cause(), Cause::Cancelled);
+        let index = self.output_index(id);
+        let step = match error {
+            _ if index.is_some_and(|index| self.is_cancelled(index)) => Step::Cancelled,
+            _ if self.skipped(id) => Step::Unneeded,
+            Some(e) if !was_cancelled(e) => Step::Failed,
+            _ => Step::Cancelled,
+        };
+        self.counts.ended(shard, id, step, || self.node(id).hash());
+    }
+
+    /// Which output a task is.
+    fn output_index(&self, id: u32) -> Option<u32> {
+        match &self.graph {
+            Graph::Map(_) => Some(id),
+            Graph::Dag(_) => self.outputs.binary_search(&id).ok().map(|index| index as u32),
+        }
+    }
+
     /// Uses a result; the last use takes it.
-    fn take(&self, id: u32) -> Value {
+    fn take(&self, id: u32, shard: Shard) -> Value {
         let mut cell = self.cells[id as usize].lock();
         let value = match &*cell {
             TaskCell::Value(value) => value.clone(),
@@ -178,6 +222,9 @@ impl PoolJob {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             let gone = std::mem::replace(&mut *cell, TaskCell::Empty);
             drop(cell);
+            if let TaskCell::Value(_) = gone {
+                self.counts.used_up(shard, id);
+            }
             drop(gone);
             self.uncount(id);
         }
@@ -191,9 +238,12 @@ impl PoolJob {
         }
     }
 
-    fn release(&self, id: u32) {
+    fn release(&self, id: u32, shard: Shard) {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             let gone = std::mem::replace(&mut *self.cells[id as usize].lock(), TaskCell::Empty);
+            if let TaskCell::Value(_) = gone {
+                self.counts.used_up(shard, id);
+            }
             // The value's own code runs here, and not under the lock.
             drop(gone);
             self.uncount(id);
@@ -246,6 +296,9 @@ impl ThreadPool {
             encodes: self.encodes,
             coordination: &self.coordination,
         };
+        if !job.limited || !job.given_up.lock().contains_key(&id) {
+            job.counts.started(thread.shard(), id);
+        }
         let _inside = job.building.enter();
         let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };
         let result = execute(&task, &mut inputs, now);
@@ -284,11 +337,11 @@ impl Inputs for JobInputs<'_> {
     }
 
     fn take(&mut self, input: u32) -> Value {
-        self.job.take(input)
+        self.job.take(input, self.thread.shard())
     }
 
     fn release(&mut self, input: u32) {
-        self.job.release(input);
+        self.job.release(input, self.thread.shard());
     }
 
     fn is_cancelled(&self) -> bool {

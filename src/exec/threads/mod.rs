@@ -54,6 +54,7 @@ use crate::resources::Resources;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
+use crate::submission::counts::{GroupTable, Shard, TaskCounts};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled, closed};
 use crate::submission::kept::KeptResults;
 use crate::submission::published::PublishedValues;
@@ -116,9 +117,7 @@ pub(crate) struct ThreadPool {
     origin: Origin,
     callbacks: Arc<Callbacks>,
     submissions: AtomicU32,
-    done: AtomicU64,
-    failed: AtomicU64,
-    total: AtomicU64,
+    groups: Arc<GroupTable>,
     awaiting: held::Awaiting,
     jobs: Mutex<rustc_hash::FxHashMap<u32, Weak<PoolJob>>>,
     budget: Option<Arc<Budget>>,
@@ -135,6 +134,11 @@ pub(crate) struct ThreadPool {
 }
 
 impl PoolThread {
+    /// The counters that it has for itself.
+    fn shard(&self) -> Shard {
+        Shard::Own(self.number)
+    }
+
     /// Whether its task is of a task.
     fn is_nested(&self) -> bool {
         self.nested.load(Ordering::Relaxed)
@@ -170,9 +174,7 @@ impl ThreadPool {
             origin: Origin::here(),
             callbacks: Arc::default(),
             submissions: AtomicU32::new(0),
-            done: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            total: AtomicU64::new(0),
+            groups: GroupTable::new(threads.clamp(1, MOST_POOL_THREADS)),
             awaiting: held::Awaiting::default(),
             jobs: Mutex::default(),
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
@@ -308,7 +310,7 @@ impl ThreadPool {
             scope.id.set(id);
             thread.running.begin(job.submission.number, id);
             let result = self.with_resources(job, id, || self.execute(job, id, thread, &mut time.now));
-            next = result.and_then(|result| self.finish(job, id, result));
+            next = result.and_then(|result| self.finish(job, id, result, thread.shard()));
             if next.is_some() {
                 if time.is_to_be_charged() {
                     self.charge(job, time.uncharged(), None);
@@ -322,24 +324,15 @@ impl ThreadPool {
     }
 
     /// Stores a result and makes ready the tasks that waited for it alone. Returns the one to run next on this thread.
-    fn finish(&self, job: &Arc<PoolJob>, id: u32, result: std::result::Result<Value, TaskError>) -> Option<u32> {
-        self.count(&result);
-        self.finish_uncounted(job, id, result)
-    }
-
-    #[inline]
-    fn count<T, E>(&self, result: &std::result::Result<T, E>) {
-        let counter = if result.is_ok() { &self.done } else { &self.failed };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
     #[inline(always)]
-    fn finish_uncounted(
+    fn finish(
         &self,
         job: &Arc<PoolJob>,
         id: u32,
         result: std::result::Result<Value, TaskError>,
+        shard: Shard,
     ) -> Option<u32> {
+        let result = job.count_end(id, result, shard);
         if let Graph::Map(_) = job.graph {
             // No other task uses it.
             self.settle(job, id, result.map_or_else(ResultState::Failed, ResultState::Value));
@@ -355,7 +348,7 @@ impl ThreadPool {
         if let Graph::Dag(dag) = &job.graph
             && dag.has_parts(id)
         {
-            return self.finish_parts(job, results_of_parts(dag, id, &result));
+            return self.finish_parts(job, results_of_parts(dag, id, &result), shard);
         }
         if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
@@ -375,6 +368,7 @@ impl ThreadPool {
         let mut others = Vec::new();
         for &d in row(&job.dependents.0, &job.dependents.1, id) {
             if job.missing[d as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
+                job.counts.ready(shard, d);
                 match next {
                     None => next = Some(d),
                     Some(_) => others.push(d),
@@ -392,6 +386,7 @@ impl ThreadPool {
         &self,
         job: &Arc<PoolJob>,
         parts: Vec<(u32, std::result::Result<Value, TaskError>)>,
+        shard: Shard,
     ) -> Option<u32> {
         let mut ready = Vec::new();
         for (part, result) in parts {
@@ -402,7 +397,7 @@ impl ThreadPool {
                 }
                 false => result,
             };
-            ready.extend(self.finish_uncounted(job, part, result));
+            ready.extend(self.finish(job, part, result, shard));
         }
         let others = ready.split_off(ready.len().min(1));
         if !others.is_empty() {
@@ -451,13 +446,15 @@ impl ThreadPool {
         self.check_open()?;
         let number = self.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
+        let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task());
+        submission.set_counts(&counts);
         shown(&submission);
-        self.start(graph, Arc::clone(&submission));
+        self.start(graph, Arc::clone(&submission), counts);
         Ok(submission)
     }
 
     /// Makes a job of a graph and starts it.
-    fn start(self: &Arc<Self>, graph: Graph, submission: Arc<Submission>) -> Arc<PoolJob> {
+    fn start(self: &Arc<Self>, graph: Graph, submission: Arc<Submission>, counts: Arc<TaskCounts>) -> Arc<PoolJob> {
         let n = graph.len();
         // The calls of a map neither wait nor are waited for.
         let none = Dag::default();
@@ -498,10 +495,10 @@ impl ThreadPool {
             needs,
             holder: resources::holder(),
             failing: AtomicBool::new(false),
+            counts,
             submission,
             graph,
         });
-        self.total.fetch_add((n - job.graph.in_parts()) as u64, Ordering::Relaxed);
         if n == 0 {
             return job;
         }
@@ -522,6 +519,10 @@ impl ThreadPool {
                     sources.entry(job.priority(id)).or_default().push(id);
                 }
             }
+        }
+        sources.values().for_each(|ids| job.counts.all_ready(ids.iter().copied()));
+        if let Graph::Map(_) = job.graph {
+            job.counts.map_ready();
         }
         let map = matches!(job.graph, Graph::Map(_)).then(|| (job.priority(0), SourceQueue::of_map(&job)));
         if map.is_some() || !sources.is_empty() {

@@ -12,11 +12,12 @@ use crate::error::Cause;
 use crate::ids::JobId;
 use crate::ipc::payload::Payload;
 use crate::job::{EXTERNAL, Failure, WantedResult, WireOptions};
+use crate::task::program;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::{BTreeMap, BTreeSet};
 use worker::{Loss, SimWorker, gpus, named};
 
-/// Kinds of tasks; a body is the kind and a byte for it.
+/// Kinds of tasks; a body is the kind and how often it is repeated, as a literal, and some calls.
 const PLAIN: u8 = 0;
 /// Fails always.
 const BAD: u8 = 1;
@@ -31,6 +32,16 @@ const STUCK: u8 = 4;
 const LOCAL: u8 = 5;
 /// Ends its worker, whenever it runs.
 const GUILTY: u8 = 6;
+
+/// The kind of a task, and how often it is repeated, by its body.
+fn kind_and_retries(body: &[u8]) -> Option<(u8, u8)> {
+    // Behind the mark and the length of the literal.
+    Some((*body.get(2)?, *body.get(3)?))
+}
+
+fn kind_of(body: &[u8]) -> Option<u8> {
+    kind_and_retries(body).map(|(kind, _)| kind)
+}
 
 struct Rng(u64);
 
@@ -302,7 +313,14 @@ impl Sim {
                 self.values.insert(id, value);
                 deps.clear();
             } else {
-                spec.bodies.extend([kind, options.retries as u8]);
+                let both = |out: &mut Vec<u8>| {
+                    out.extend([kind, options.retries as u8]);
+                    Ok::<(), ()>(())
+                };
+                program::literal(&mut spec.bodies, both).expect("it encodes");
+                for _ in 0..1 + self.rng.below(3) {
+                    program::call_step(&mut spec.bodies, self.rng.below(4) as u64, 1, 0);
+                }
                 let mut value = u64::from(number) << 32 | u64::from(id.index) | 1 << 63;
                 for &dep in &deps {
                     let input = if dep & EXTERNAL == 0 {
@@ -361,7 +379,7 @@ impl Sim {
     }
 
     fn kind(&self, id: TaskId) -> u8 {
-        self.specs[&id.job.number].body(id.index).first().copied().unwrap_or(PLAIN)
+        kind_of(self.specs[&id.job.number].body(id.index)).unwrap_or(PLAIN)
     }
 
     /// Whether a worker was killed, and perhaps another one has come for it.

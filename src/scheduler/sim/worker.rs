@@ -1,6 +1,9 @@
 //! The workers of the simulation.
 
-use super::{BAD, FLAKY, GUILTY, HANGS, LOCAL, STUCK, Sim, combine, decode, encode, encode_failed, failed};
+use super::{
+    BAD, FLAKY, GUILTY, HANGS, LOCAL, PLAIN, STUCK, Sim, combine, decode, encode, encode_failed, failed,
+    kind_and_retries, kind_of,
+};
 use crate::error::{Cause, DeathCause, DeathRecord, ReturnedError};
 use crate::fairness::put;
 use crate::ids::{SessionId, TaskId, WorkerId};
@@ -183,7 +186,7 @@ impl Sim {
             Command::Fetch { tasks, .. } => {
                 for id in tasks {
                     let value = *w.store.get(&id).unwrap_or_else(|| panic!("{id} is fetched, but not there"));
-                    let local = self.specs[&id.job.number].body(id.index).first() == Some(&LOCAL);
+                    let local = kind_of(self.specs[&id.job.number].body(id.index)) == Some(LOCAL);
                     let result = if local { Err(failed(id, encode_failed())) } else { Ok(encode(value)) };
                     w.outbox.push_back(Word::Exported(id, result));
                 }
@@ -254,7 +257,7 @@ impl Sim {
     pub(super) fn nest(&mut self, at: usize) {
         let w = &self.workers[at];
         let may_wait = |r: &&Running| {
-            let kind = r.task.spec.body(r.task.id.index)[0];
+            let kind = kind_of(r.task.spec.body(r.task.id.index)).unwrap_or(PLAIN);
             r.waits.is_none() && !r.cancelled && kind != HANGS && kind != STUCK
         };
         let (id, first) = (w.id, w.running.iter().find(may_wait).map(|r| r.task.id));
@@ -298,14 +301,15 @@ impl Sim {
             let cause = Cause::Returned(ReturnedError::text("no"));
             Outcome::Failed(failed(id, cause))
         };
-        let outcome = match body[0] {
+        let (kind, retries) = kind_and_retries(&body).unwrap_or((PLAIN, 0));
+        let outcome = match kind {
             STUCK => return,
             GUILTY => return self.lose(self.workers[at].id, Loss::Crashed),
             HANGS if !running.cancelled => return,
             HANGS => Outcome::Cancelled,
             _ if stop => Outcome::Cancelled,
             BAD => fails(),
-            FLAKY if runs < u32::from(body[1]) => fails(),
+            FLAKY if runs < u32::from(retries) => fails(),
             _ if !running.task.parts.is_empty() => {
                 let (value, wanted) = (running.value, running.task.parts.clone());
                 let parts = wanted.into_iter().map(|part| {

@@ -41,7 +41,7 @@ fn each_part_that_is_asked_for_is_a_value_of_its_own() {
     assert_eq!(rig.runs[&0][0].parts, [wanted(1, 0, true), wanted(3, 2, false)]);
     rig.parts(0, vec![sent(1), held(3)]);
     assert_eq!(rig.told(), [(1, Ok(vec![1]))]);
-    assert_eq!([0, 1, 2].map(|i| rig.state(task(1, i))), [TaskState::Released, TaskState::Done, TaskState::Unneeded]);
+    assert_eq!([0, 1, 2].map(|i| rig.state(task(1, i))), [Stage::Released, Stage::Done, Stage::Unneeded]);
     assert_eq!(rig.s.stats().workers[0].held_bytes, 100);
     assert!(matches!(rig.runs[&0][0].inputs[..], [Input::Held { id, take: true }] if id == task(1, 3)));
     rig.value(0, task(1, 4));
@@ -75,7 +75,7 @@ fn of_lost_parts_those_that_are_needed_are_made_again() {
     rig.lost(0, &[]);
     assert_eq!(rig.asked(1), [2], "one is with the supervisor, one nobody needs");
     rig.parts(1, vec![held(2)]);
-    assert_eq!((rig.state(task(1, 1)), rig.state(task(1, 2))), (TaskState::Done, TaskState::Done));
+    assert_eq!((rig.state(task(1, 1)), rig.state(task(1, 2))), (Stage::Done, Stage::Done));
     assert_eq!(rig.told().len(), 3, "they have been told before");
 }
 
@@ -93,7 +93,7 @@ fn a_lost_part_is_made_again_of_its_makers_inputs() {
     assert_eq!(rig.on(1), [0]);
     rig.value(1, task(1, 0));
     rig.end(1, task(1, 1), Outcome::Parts(vec![held(2)]));
-    assert_eq!(rig.state(task(1, 2)), TaskState::Done);
+    assert_eq!(rig.state(task(1, 2)), Stage::Done);
 }
 
 #[test]

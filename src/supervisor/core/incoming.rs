@@ -5,8 +5,7 @@ use super::loans::Borrower;
 use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
 use crate::host::report;
-use crate::ids::{SessionId, WorkerId};
-use crate::job::Completion;
+use crate::ids::WorkerId;
 use crate::message::FromWorker;
 use crate::supervisor::effects::Effects;
 
@@ -33,7 +32,6 @@ impl Core {
                 let completions = done.unpack().map_err(|e| e.to_string())?;
                 #[cfg(test)]
                 completions.iter().for_each(|done| super::provoke::completion(self, done.id));
-                self.count(&completions, fx);
                 self.count_of_worker(worker, completions.len());
                 self.scheduler.finished(worker, completions, self.now(fx));
             }
@@ -87,28 +85,5 @@ impl Core {
     pub(crate) fn unheard<E: Effects>(&mut self, worker: WorkerId, reason: String, lasting: bool, fx: &mut E) {
         report!(Error, "a worker is replaced, and its tasks run again: {reason}");
         self.kill(worker, DeathCause::Unheard(reason), lasting, fx);
-    }
-
-    /// Keeps the counts of clients.
-    fn count<E: Effects>(&mut self, done: &[Completion], fx: &mut E) {
-        let mut counted = None;
-        let mut n = 0;
-        let mut flush = |session: Option<SessionId>, n: u64| {
-            let Some(session) = session else { return };
-            match self.sessions.ends.get(&session) {
-                Some(SessionEnd::Client) => fx.count_done(n),
-                Some(SessionEnd::Attached) => *self.sessions.done.entry(session).or_default() += n,
-                _ => {}
-            }
-        };
-        for one in done.iter().filter(|d| d.outcome.is_success()) {
-            let session = Some(one.id.job.session);
-            if session != counted {
-                flush(counted, n);
-                (counted, n) = (session, 0);
-            }
-            n += 1;
-        }
-        flush(counted, n);
     }
 }

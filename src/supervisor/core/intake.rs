@@ -54,6 +54,10 @@ impl Intake {
                 named(*number)
             }
             Request::Ask { question: Question::Explain(job, _), .. } => lacks(job),
+            // What a session has submitted, it sees counted.
+            Request::Ask { question: Question::Groups(_), .. } => {
+                self.preparing.keys().chain(self.behind.keys()).any(|job| job.session == session)
+            }
             _ => false,
         };
         if !waits {

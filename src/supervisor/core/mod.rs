@@ -41,7 +41,7 @@ use crate::events::journal::{ProcessStep, WorkerStep};
 use crate::ids::{SessionId, WorkerId};
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
-use crate::message::{ToSession, ToWorker};
+use crate::message::ToWorker;
 use crate::scheduler::{Command, Config, Scheduler, WorkerSpec};
 use crate::settings::Settings;
 use crate::task::image::BuildId;
@@ -262,7 +262,6 @@ impl Core {
 
     fn must_check(&self) -> bool {
         !self.sessions.waiting.is_empty()
-            || !self.sessions.done.is_empty()
             || self.agenda.stopping.is_some()
             || self.scheduler.next_deadline().is_some()
             || self
@@ -275,10 +274,6 @@ impl Core {
     /// Checks deadlines, workers that do not answer, and memory.
     fn check_all<E: Effects>(&mut self, fx: &mut E) {
         self.scheduler.tick(self.now(fx));
-        let done: Vec<_> = self.sessions.done.keys().copied().collect();
-        for session in done {
-            self.tell_session(session, ToSession::Deliveries(Vec::new()), fx);
-        }
         self.end_silent(fx);
         self.replace_in_order();
         self.dismiss_overdue(fx);

@@ -113,12 +113,8 @@ impl Core {
             self.loans.lend(borrower, payload);
         }
         match end {
-            SessionEnd::Client => fx.notify(session, 0, message),
+            SessionEnd::Client | SessionEnd::Attached => fx.notify(session, message),
             SessionEnd::Worker(worker) => self.send(worker, &ToWorker::Session(message), fx),
-            SessionEnd::Attached => {
-                let done = self.sessions.done.remove(&session).unwrap_or(0);
-                fx.notify(session, done, message);
-            }
         }
     }
 }

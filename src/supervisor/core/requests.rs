@@ -93,9 +93,10 @@ impl Core {
                 let explanation = self.scheduler.explain(task).unwrap_or_else(|| Explanation::unknown(task));
                 Answer::Explanation(Box::new(explanation))
             }
-            Question::Progress => {
-                let counts = self.scheduler.stats().tasks;
-                Answer::Progress { done: counts.done + counts.released, failed: counts.failed, total: counts.total() }
+            Question::Groups(by) => {
+                let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
+                let running = pages.flat_map(|page| page.progress()).map(|(task, _)| task);
+                Answer::Groups(self.scheduler.groups(session, by, running))
             }
             Question::WaitForWorkers { n, millis } => {
                 let until = fx.now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));

@@ -8,8 +8,6 @@ use std::time::Instant;
 #[derive(Default)]
 pub(super) struct Sessions {
     pub(super) ends: FxHashMap<SessionId, SessionEnd>,
-    /// Tasks of attached programs that are done, and that they have not been told of.
-    pub(super) done: FxHashMap<SessionId, u64>,
     pub(super) waiting: Vec<Waiting>,
     /// How many functions workers have been asked to run beside their tasks.
     pub(super) ran: u64,
@@ -67,7 +65,6 @@ pub(super) struct Waiting {
 impl Sessions {
     pub(super) fn close(&mut self, session: SessionId) {
         self.ends.remove(&session);
-        self.done.remove(&session);
         self.waiting.retain(|w| w.session != session);
     }
 }

@@ -43,8 +43,6 @@ pub(super) struct SimEffects {
     pub(super) mail: BTreeMap<SessionId, VecDeque<Mail>>,
     /// What each attached session has been shown.
     shown: BTreeMap<SessionId, Shown>,
-    /// Tasks that sessions have been told are done, by number alone.
-    pub(super) done: u64,
     /// Only the actor starts processes, sets timers and stops.
     pub(super) in_actor: bool,
     pub(super) stopped: bool,
@@ -78,7 +76,6 @@ impl SimEffects {
             timers: Vec::new(),
             mail: BTreeMap::new(),
             shown: BTreeMap::new(),
-            done: 0,
             in_actor: true,
             stopped: false,
             bad_starts: 0,
@@ -174,19 +171,14 @@ impl Effects for SimEffects {
         Ok(())
     }
 
-    fn notify(&mut self, session: SessionId, done: u64, message: ToSession) {
+    fn notify(&mut self, session: SessionId, message: ToSession) {
         let Some(mail) = self.mail.get_mut(&session) else { return };
-        self.done += done;
         if session == SessionId::CLIENT {
             return mail.push_back(Mail::Local(message));
         }
         let (body, segments) = message::encode(&message).expect("a message to a session fits into a frame");
         let shown = self.shown.entry(session).or_default();
         mail.push_back(Mail::Frame(frame(shown, body, &segments)));
-    }
-
-    fn count_done(&mut self, tasks: u64) {
-        self.done += tasks;
     }
 
     fn close(&mut self, session: SessionId) {

@@ -189,7 +189,7 @@ impl World {
             4 => Question::Events,
             5 => match claimed {
                 Some(id) => Question::Explain(id.job, id.index),
-                None => Question::Progress,
+                None => Question::Groups(None),
             },
             6 => Question::WaitForWorkers { n: self.rng.usize(0..4), millis: self.rng.u64(0..5000) },
             7 => Question::Scale(self.rng.usize(0..4)),
