@@ -251,7 +251,10 @@ pub fn they_are_shown(client: &Client) {
         runs.len() >= 2
     });
     assert_eq!(runs, ["both", "unpack"]);
-    assert_eq!((client.progress().counts.failed, client.progress().counts.done() <= client.progress().counts.total()), (0, true));
+    assert_eq!(
+        (client.progress().counts.failed, client.progress().counts.done() <= client.progress().counts.total()),
+        (0, true)
+    );
 }
 
 pub fn a_time_limit_is_that_of_the_call(client: &Client) {

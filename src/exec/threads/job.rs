@@ -172,7 +172,12 @@ impl PoolJob {
 
     /// Counts the end of a task. A result that nobody wants any more is dropped.
     #[inline]
-    pub(super) fn count_end(&self, id: u32, result: Result<Value, TaskError>, shard: Shard) -> Result<Value, TaskError> {
+    pub(super) fn count_end(
+        &self,
+        id: u32,
+        result: Result<Value, TaskError>,
+        shard: Shard,
+    ) -> Result<Value, TaskError> {
         match result {
             Ok(value) if !self.skipped(id) => {
                 self.counts.done(shard, id);
