@@ -11,7 +11,7 @@ use crate::task::shared_input::SharedInput;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use swath_insight::Counts;
+use swath_insight::Totals;
 
 /// A dependency that names an entry of [`JobSpec::externals`] instead of a task of the same job.
 pub(crate) const EXTERNAL: u32 = 1 << 31;
@@ -279,13 +279,13 @@ impl CallName {
     }
 }
 
-/// How many calls of one name are in which state.
+/// What is counted of the calls of one name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupCounts {
     pub(crate) name: CallName,
     /// The number of their graph; none: they are counted by name alone.
     pub(crate) graph: Option<u32>,
-    pub(crate) counts: Counts,
+    pub(crate) totals: Totals,
 }
 
 /// What a call is called.

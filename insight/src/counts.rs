@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{AddAssign, Index, IndexMut};
+use std::time::Duration;
 
 /// Where a task stands. It is in one of these states at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -195,6 +196,40 @@ impl fmt::Display for Counts {
     }
 }
 
+/// What is known of some tasks together: how many are in which state, and how long they have run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::exhaustive_structs, reason = "it is made wherever tasks are counted")]
+pub struct Totals {
+    /// The tasks by state.
+    pub counts: Counts,
+    /// Runs that have ended: attempts, so that a task that is retried has several.
+    pub runs: u64,
+    /// The sum of their times.
+    pub run_time: Duration,
+}
+
+impl Totals {
+    /// How long a task runs in the mean; none where no run has ended.
+    #[must_use]
+    pub fn mean_run_time(&self) -> Option<Duration> {
+        (self.runs > 0).then(|| self.run_time.div_f64(self.runs as f64))
+    }
+
+    /// See [`Counts::when_gone`].
+    #[must_use]
+    pub fn when_gone(self) -> Self {
+        Self { counts: self.counts.when_gone(), ..self }
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.counts += other.counts;
+        self.runs += other.runs;
+        self.run_time += other.run_time;
+    }
+}
+
 /// The tasks of one graph that have one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -206,13 +241,30 @@ pub struct GroupProgress {
     pub graph: Option<u32>,
     /// The tasks by state.
     pub counts: Counts,
+    /// Runs that have ended: attempts, so that a task that is retried has several.
+    pub runs: u64,
+    /// The sum of their times.
+    pub run_time: Duration,
 }
 
 impl GroupProgress {
     /// A group of that name.
     #[must_use]
-    pub fn new(name: impl Into<String>, graph: Option<u32>, counts: Counts) -> Self {
-        Self { name: name.into(), graph, counts }
+    pub fn new(name: impl Into<String>, graph: Option<u32>, totals: Totals) -> Self {
+        let Totals { counts, runs, run_time } = totals;
+        Self { name: name.into(), graph, counts, runs, run_time }
+    }
+
+    /// The same without its name.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals { counts: self.counts, runs: self.runs, run_time: self.run_time }
+    }
+}
+
+impl From<Counts> for Totals {
+    fn from(counts: Counts) -> Self {
+        Self { counts, ..Self::default() }
     }
 }
 
@@ -240,7 +292,12 @@ impl Progress {
         let mut known: HashMap<(String, Option<u32>), usize> = HashMap::new();
         for group in groups {
             match known.entry((group.name.clone(), group.graph)) {
-                Entry::Occupied(at) => merged[*at.get()].counts += group.counts,
+                Entry::Occupied(at) => {
+                    let known = &mut merged[*at.get()];
+                    known.counts += group.counts;
+                    known.runs += group.runs;
+                    known.run_time += group.run_time;
+                }
                 Entry::Vacant(at) => {
                     at.insert(merged.len());
                     merged.push(group);

@@ -1,6 +1,6 @@
 //! Counts of graphs that have gone.
 
-use crate::Counts;
+use crate::Totals;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
@@ -18,48 +18,48 @@ pub const OTHER_NAMES: &str = "other names";
 /// name. So it takes a bounded amount of memory, and loses no task.
 #[derive(Clone, Debug)]
 pub struct EndedGroups<N> {
-    graphs: VecDeque<(u32, Vec<(N, Counts)>)>,
-    names: HashMap<N, Counts>,
-    others: Counts,
+    graphs: VecDeque<(u32, Vec<(N, Totals)>)>,
+    names: HashMap<N, Totals>,
+    others: Totals,
 }
 
 impl<N> Default for EndedGroups<N> {
     fn default() -> Self {
-        Self { graphs: VecDeque::new(), names: HashMap::new(), others: Counts::default() }
+        Self { graphs: VecDeque::new(), names: HashMap::new(), others: Totals::default() }
     }
 }
 
 impl<N: Eq + Hash> EndedGroups<N> {
     /// A graph has gone. Results that it had are released.
-    pub fn push(&mut self, graph: u32, mut groups: Vec<(N, Counts)>) {
-        groups.iter_mut().for_each(|(_, counts)| *counts = counts.when_gone());
+    pub fn push(&mut self, graph: u32, mut groups: Vec<(N, Totals)>) {
+        groups.iter_mut().for_each(|(_, totals)| *totals = totals.when_gone());
         self.graphs.push_back((graph, groups));
         if self.graphs.len() > ENDED_GRAPHS
             && let Some((_, groups)) = self.graphs.pop_front()
         {
-            groups.into_iter().for_each(|(name, counts)| self.add(name, counts));
+            groups.into_iter().for_each(|(name, totals)| self.add(name, totals));
         }
     }
 
-    fn add(&mut self, name: N, counts: Counts) {
+    fn add(&mut self, name: N, totals: Totals) {
         if let Some(sum) = self.names.get_mut(&name) {
-            *sum += counts;
+            *sum += totals;
         } else if self.names.len() < NAMES {
-            self.names.insert(name, counts);
+            self.names.insert(name, totals);
         } else {
-            self.others += counts;
+            self.others += totals;
         }
     }
 
     /// The groups with their names and the numbers of their graphs, those without a number first. Without a name: all
     /// further names together.
-    pub fn iter(&self) -> impl Iterator<Item = (Option<&N>, Option<u32>, Counts)> {
-        let others = (self.others != Counts::default()).then_some((None, None, self.others));
-        let names = self.names.iter().map(|(name, counts)| (Some(name), None, *counts));
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&N>, Option<u32>, Totals)> {
+        let others = (self.others != Totals::default()).then_some((None, None, self.others));
+        let names = self.names.iter().map(|(name, totals)| (Some(name), None, *totals));
         let groups = self
             .graphs
             .iter()
-            .flat_map(|(graph, groups)| groups.iter().map(|(name, counts)| (Some(name), Some(*graph), *counts)));
+            .flat_map(|(graph, groups)| groups.iter().map(|(name, totals)| (Some(name), Some(*graph), *totals)));
         others.into_iter().chain(names).chain(groups)
     }
 }
@@ -67,16 +67,17 @@ impl<N: Eq + Hash> EndedGroups<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Counts;
 
     #[test]
     fn no_task_is_lost_when_graphs_are_added_up() {
         let mut ended = EndedGroups::default();
         let graphs = ENDED_GRAPHS as u32 + 2 * NAMES as u32;
         for graph in 0..graphs {
-            let counts = Counts { memory: 1, waiting: 2, ..Counts::default() };
+            let counts = Totals::from(Counts { memory: 1, waiting: 2, ..Counts::default() });
             ended.push(graph, vec![(graph.to_string(), counts), ("all".to_string(), counts)]);
         }
-        let total: Counts = ended.iter().map(|(_, _, counts)| counts).sum();
+        let total: Counts = ended.iter().map(|(_, _, totals)| totals.counts).sum();
         let (all, n) = (u64::from(graphs) * 2, u64::from(graphs) * 4);
         assert_eq!(total, Counts { released: all, unneeded: n, ..Counts::default() });
         let by_graph = ended.iter().filter(|(_, graph, _)| graph.is_some()).count();
@@ -84,6 +85,6 @@ mod tests {
         let by_name = ended.iter().filter(|(name, graph, _)| name.is_some() && graph.is_none());
         assert_eq!(by_name.count(), NAMES);
         let together: Vec<_> = ended.iter().filter(|(name, _, _)| name.is_none()).collect();
-        assert_eq!(together[0].2.total(), 3 * (NAMES as u64 + 1), "{together:?}");
+        assert_eq!(together[0].2.counts.total(), 3 * (NAMES as u64 + 1), "{together:?}");
     }
 }

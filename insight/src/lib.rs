@@ -6,5 +6,5 @@
 mod counts;
 mod ended;
 
-pub use counts::{Counts, GroupProgress, Progress, TaskState};
+pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};

@@ -249,7 +249,13 @@ impl SyncExecutor {
         let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
         let coordination = &self.coordination;
         let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes, coordination };
-        execute(&task, results, now)
+        let began = *now;
+        let result = execute(&task, results, now);
+        // One that was refused took no time.
+        if *now != began {
+            results.counts.ran(results.shard, id, now.saturating_sub(began));
+        }
+        result
     }
 }
 

@@ -75,15 +75,15 @@ impl RemoteGroups {
         let Ok(counted) = ask() else { return self.0.lock().last.clone() };
         let named = |group: GroupCounts| {
             let name = group.name.name().unwrap_or_else(|| "task".to_string());
-            GroupProgress::new(name, group.graph, group.counts)
+            GroupProgress::new(name, group.graph, group.totals)
         };
         let mut groups: Vec<GroupProgress> = counted.into_iter().map(named).collect();
         for (number, name, calls) in open {
             let there: u64 = groups.iter().filter(|g| g.graph == Some(number)).map(|group| group.counts.total()).sum();
             let waiting = Counts { waiting: calls.saturating_sub(there), ..Counts::default() };
-            groups.push(GroupProgress::new(name, Some(number), waiting));
+            groups.push(GroupProgress::new(name, Some(number), waiting.into()));
         }
-        groups.extend(unsent.into_iter().map(|(name, counts)| GroupProgress::new(name, None, counts)));
+        groups.extend(unsent.into_iter().map(|(name, counts)| GroupProgress::new(name, None, counts.into())));
         let progress = Progress::new(groups);
         self.0.lock().last = progress.clone();
         progress
@@ -97,7 +97,7 @@ mod tests {
     use crate::job::CallName;
 
     fn counted(graph: Option<u32>, counts: Counts) -> Vec<GroupCounts> {
-        vec![GroupCounts { name: CallName::Given("f".into()), graph, counts }]
+        vec![GroupCounts { name: CallName::Given("f".into()), graph, totals: counts.into() }]
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::task::program;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::ops::Range;
-use swath_insight::{Counts, EndedGroups, NAMES, OTHER_NAMES, TaskState};
+use std::time::Duration;
+use swath_insight::{Counts, EndedGroups, NAMES, OTHER_NAMES, TaskState, Totals};
 
 /// How many calls are in each of the eight states.
 pub(super) type StateCounts = [u32; 8];
@@ -185,8 +186,21 @@ struct Group {
     live: StateCounts,
     /// Those of jobs that have gone.
     gone: Counts,
+    /// How many runs of them have ended, and how many microseconds these took.
+    runs: u64,
+    run_us: u64,
     /// How many jobs are there.
     jobs: u32,
+}
+
+impl Group {
+    fn new(name: CallName, owner: SessionId, graph: Option<u32>) -> Self {
+        Self { name, owner, graph, live: [0; 8], gone: Counts::default(), runs: 0, run_us: 0, jobs: 0 }
+    }
+
+    fn totals(&self, counts: Counts) -> Totals {
+        Totals { counts, runs: self.runs, run_time: Duration::from_micros(self.run_us) }
+    }
 }
 
 /// What is counted for one session.
@@ -235,8 +249,7 @@ impl Groups {
         if let Some(&at) = known.get(&name) {
             return at;
         }
-        let new = Group { name: name.clone(), owner, graph: None, live: [0; 8], gone: Counts::default(), jobs: 0 };
-        let at = self.insert(new);
+        let at = self.insert(Group::new(name.clone(), owner, None));
         self.owners.entry(owner).or_default().by_name.insert(name, at);
         at
     }
@@ -257,6 +270,18 @@ impl Groups {
         }
     }
 
+    /// A run of a task has ended. Its time is that of all its calls.
+    #[inline]
+    pub(super) fn ran(&mut self, calls: &Calls, index: u32, run_us: u32) {
+        let of = calls.of_task(index);
+        let each = run_us / (of.len().max(1) as u32);
+        for group in of {
+            let Some(group) = &mut self.table[group as usize] else { continue };
+            group.runs += 1;
+            group.run_us += u64::from(each);
+        }
+    }
+
     /// Takes in the groups of a new job.
     pub(super) fn enter(&mut self, job: &mut Job, new: NewGroups) {
         let owner = job.owner;
@@ -270,7 +295,7 @@ impl Groups {
                 self.by_name(owner, name)
             } else {
                 let graph = Some(job.id.number);
-                self.insert(Group { name, owner, graph, live: [0; 8], gone: Counts::default(), jobs: 0 })
+                self.insert(Group::new(name, owner, graph))
             };
             job.calls.groups.push(at);
             let Some(group) = &mut self.table[at as usize] else { continue };
@@ -294,7 +319,7 @@ impl Groups {
                     true => self.by_name(owner, name),
                     false => {
                         self.owners.entry(owner).or_default();
-                        self.insert(Group { name, owner, graph, live: [0; 8], gone: Counts::default(), jobs: 0 })
+                        self.insert(Group::new(name, owner, graph))
                     }
                 };
                 if let Some(group) = &mut self.table[at as usize] {
@@ -332,7 +357,8 @@ impl Groups {
             group.jobs -= 1;
             if group.graph.is_some() {
                 if let Some(group) = self.remove(at) {
-                    ended.push((group.name, counts(&group.live)));
+                    let totals = group.totals(counts(&group.live));
+                    ended.push((group.name, totals));
                 }
                 continue;
             }
@@ -399,9 +425,9 @@ impl Scheduler {
                 job.calls.of_task(task.index).for_each(|group| *run.entry(group).or_default() += 1);
             }
         }
-        let ended = owner.ended.iter().map(|(name, graph, counts)| {
+        let ended = owner.ended.iter().map(|(name, graph, totals)| {
             let name = name.cloned().unwrap_or_else(|| CallName::Given(OTHER_NAMES.to_string()));
-            GroupCounts { name, graph, counts }
+            GroupCounts { name, graph, totals }
         });
         let live = groups.table.iter().enumerate().filter_map(|(at, group)| {
             let group = group.as_ref().filter(|group| group.owner == session)?;
@@ -409,7 +435,7 @@ impl Scheduler {
             let running = run.get(&(at as u32)).copied().unwrap_or(0).min(counts.ready);
             (counts.ready, counts.running) = (counts.ready - running, running);
             counts += group.gone;
-            Some(GroupCounts { name: group.name.clone(), graph: group.graph, counts })
+            Some(GroupCounts { name: group.name.clone(), graph: group.graph, totals: group.totals(counts) })
         });
         let mut groups: Vec<_> = ended.chain(live).collect();
         groups.sort_by_key(|group| group.graph);

@@ -74,6 +74,7 @@ impl Scheduler {
         let exceeded = self.exceeded(r, worker, run_us);
         self.land(r, worker, seq);
         self.learn_time(r, run_us, outcome.is_success());
+        self.ready.groups.ran(&self.jobs[r.job].calls, r.index, run_us);
         if let Some(limit) = exceeded {
             // Its end was faster than the look at its deadline.
             self.workers[worker].outbox.drop.extend(outcome.held(id));

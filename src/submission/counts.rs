@@ -7,7 +7,8 @@
 
 use crate::graph::Graph;
 use crate::graph::node::{Kind, Node};
-use crate::status::{Counts, GroupProgress, Progress};
+use crate::ipc::clock::{Clock, Ruler};
+use crate::status::{Counts, GroupProgress, Progress, Totals};
 use crate::task::function::{Record, short_name};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -35,7 +36,12 @@ pub(crate) enum Step {
     AfterFailure,
     /// It was cancelled, and is to run again.
     AfterCancel,
+    /// A run has ended.
+    Ran,
 }
+
+/// Behind the steps of a group: for how many ticks its tasks have run.
+const TICKS: usize = Step::Ran as usize + 1;
 
 /// Counters of one group, in whole cache lines of 128 bytes: neighbours of another thread would slow each other down.
 const STRIDE: usize = 16;
@@ -103,7 +109,11 @@ impl Counters {
 
     #[inline]
     fn count(&self, shard: Shard, group: u32, step: Step, n: u64) {
-        let at = group as usize * STRIDE + step as usize;
+        self.add(shard, group as usize * STRIDE + step as usize, n);
+    }
+
+    #[inline]
+    fn add(&self, shard: Shard, at: usize, n: u64) {
         match shard {
             Shard::Own(shard) if shard + 1 < self.shards => {
                 let cell = &self.cells[(shard + 1) * self.names.len() * STRIDE + at];
@@ -116,14 +126,14 @@ impl Counters {
         }
     }
 
-    fn sum(&self, group: usize, step: Step) -> u64 {
+    fn sum(&self, group: usize, step: usize) -> u64 {
         let row = self.names.len() * STRIDE;
-        let at = group * STRIDE + step as usize;
+        let at = group * STRIDE + step;
         (0..self.shards).map(|shard| self.cells[shard * row + at].load(Ordering::Acquire)).sum()
     }
 
     fn counts(&self, group: usize) -> Counts {
-        let sum = |step| self.sum(group, step);
+        let sum = |step: Step| self.sum(group, step as usize);
         let (after_failure, after_cancel) = (sum(Step::AfterFailure), sum(Step::AfterCancel));
         let released = sum(Step::Released);
         let [done, failed, cancelled, unneeded] = [Step::Done, Step::Failed, Step::Cancelled, Step::Unneeded].map(sum);
@@ -149,8 +159,12 @@ impl Counters {
         Counts { waiting: left, ..counts }
     }
 
-    fn groups(&self) -> impl Iterator<Item = (String, Counts)> {
-        self.names.iter().enumerate().map(|(group, name)| (name.clone(), self.counts(group)))
+    fn groups(&self, ruler: Ruler) -> impl Iterator<Item = (String, Totals)> {
+        self.names.iter().enumerate().map(move |(group, name)| {
+            let run_time = ruler.between(0, self.sum(group, TICKS));
+            let runs = self.sum(group, Step::Ran as usize);
+            (name.clone(), Totals { counts: self.counts(group), runs, run_time })
+        })
     }
 }
 
@@ -168,32 +182,35 @@ struct TableState {
 /// All tasks of a client, by group.
 pub(crate) struct GroupTable {
     shards: usize,
+    clock: Clock,
     state: Mutex<TableState>,
 }
 
 impl GroupTable {
     /// For so many threads with numbers.
     pub(crate) fn new(threads: usize) -> Arc<Self> {
-        Arc::new(Self { shards: 1 + threads.min(MOST_SHARDS), state: Mutex::default() })
+        Arc::new(Self { shards: 1 + threads.min(MOST_SHARDS), clock: Clock::start(), state: Mutex::default() })
     }
 
     /// How far everything is. Once the client is closed, what has not begun never will.
     pub(crate) fn progress(&self, closed: bool) -> Progress {
+        let ruler = self.clock.ruler();
         let state = self.state.lock();
         let mut groups = Vec::new();
-        let mut add = |name: String, graph, mut counts: Counts| {
+        let mut add = |name: String, graph, mut totals: Totals| {
+            let counts = &mut totals.counts;
             if closed {
                 counts.cancelled += std::mem::take(&mut counts.waiting) + std::mem::take(&mut counts.ready);
             }
-            groups.push(GroupProgress::new(name, graph, counts));
+            groups.push(GroupProgress::new(name, graph, totals));
         };
         let by_name = state.functions.values().chain(state.given.values()).chain(&state.others);
-        by_name.flat_map(|counters| counters.groups()).for_each(|(name, counts)| add(name, None, counts));
-        for (name, graph, counts) in state.ended.iter() {
-            add(name.map_or(OTHER_NAMES, String::as_str).to_string(), graph, counts);
+        by_name.flat_map(|counters| counters.groups(ruler)).for_each(|(name, totals)| add(name, None, totals));
+        for (name, graph, totals) in state.ended.iter() {
+            add(name.map_or(OTHER_NAMES, String::as_str).to_string(), graph, totals);
         }
         for (number, counters) in &state.live {
-            counters.groups().for_each(|(name, counts)| add(name, Some(*number), counts));
+            counters.groups(ruler).for_each(|(name, totals)| add(name, Some(*number), totals));
         }
         Progress::new(groups)
     }
@@ -387,6 +404,16 @@ impl TaskCounts {
         self.step(self.shard(shard), self.group(id).0, Step::Started);
     }
 
+    /// A thread has run a task, for so many ticks.
+    #[inline]
+    pub(crate) fn ran(&self, shard: Shard, id: u32, ticks: u64) {
+        let shard = self.shard(shard);
+        if let Some((counters, group)) = self.counters.get(self.group(id).0 as usize) {
+            counters.add(shard, *group as usize * STRIDE + TICKS, ticks);
+            counters.count(shard, *group, Step::Ran, 1);
+        }
+    }
+
     /// A task has a result.
     #[inline]
     pub(crate) fn done(&self, shard: Shard, id: u32) {
@@ -465,7 +492,7 @@ impl Drop for TaskCounts {
         if self.is_own {
             let mut state = self.table.state.lock();
             if let Some(counters) = state.live.remove(&self.number) {
-                state.ended.push(self.number, counters.groups().collect());
+                state.ended.push(self.number, counters.groups(self.table.clock.ruler()).collect());
             }
             return;
         }

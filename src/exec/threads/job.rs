@@ -306,7 +306,12 @@ impl ThreadPool {
         }
         let _inside = job.building.enter();
         let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };
+        let began = *now;
         let result = execute(&task, &mut inputs, now);
+        // One that was refused took no time.
+        if *now != began {
+            job.counts.ran(thread.shard(), id, now.saturating_sub(began));
+        }
         thread.running.end();
         if job.skipped(id) {
             self.end_cancelled(thread);
