@@ -8,7 +8,7 @@ pub use explanation::Explanation;
 pub(crate) use explanation::{Stage, Why};
 pub use published::Published;
 pub use shared::SharedObject;
-pub use swath_insight::{Counts, GroupProgress, Progress, TaskState, Totals};
+pub use swath_insight::{Counts, ENDED_GRAPHS, GroupProgress, Progress, TaskState, Totals};
 
 use crate::error::words::words;
 use crate::error::{DeathRecord, LogLine, Result};

@@ -68,7 +68,7 @@ pub(crate) const MOST_GRAPHS: usize = 1 << 14;
 ///
 /// Cheap to clone, and every method may be called from any thread. A method that may wait, be it for results, workers or
 /// room, blocks the calling thread, and has a form for async code, `…_async`, that works under any runtime or none and
-/// does not block. Those without one, as [`cancel`](Self::cancel) and [`progress`](Self::progress), never wait. (In sync
+/// does not block. Those without one, as [`cancel`](Self::cancel), never wait, but for [`progress`](Self::progress), which asks. (In sync
 /// mode tasks run in the thread that submits them, also from async code.)
 ///
 /// Code of yours that a client runs, as wakers, drops of values and `Serialize`, may ask the client: no lock is held around it.
@@ -320,7 +320,27 @@ impl Client {
         self.0.backend.mode()
     }
 
-    /// How many tasks are done, of all that were submitted through this client.
+    /// How far everything is that was submitted through this client, and by its tasks: how many tasks are in which state, of
+    /// each name in each graph.
+    ///
+    /// The eight [`Counts`](crate::status::Counts) add up to the number of tasks at every moment, and the totals of a program
+    /// are the same in every mode: each call counts, also where several run as one task. A chain that runs as one task in a
+    /// worker fails as one. Graphs of one call, those that tasks submit, and those that ended before the last
+    /// [`ENDED_GRAPHS`](crate::status::ENDED_GRAPHS) are counted by name alone.
+    ///
+    /// In processes mode the supervisor is asked, which takes some microseconds; after a large graph has been submitted, as
+    /// long as that is on its way. A client that is closed tells what it knew last.
+    ///
+    /// ```
+    /// use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let letters = client.submit(&delayed(|text: String| text.len()).call("so many letters"))?;
+    /// assert_eq!(letters.result()?, 15);
+    /// let progress = client.progress();
+    /// assert_eq!((progress.counts.memory, progress.counts.total()), (1, 1));
+    /// assert_eq!(progress.to_string(), "1 of 1 task done");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.0.backend.progress()
