@@ -143,10 +143,10 @@ impl SyncExecutor {
         let graph = Rc::new(graph);
         let number = self.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
-        let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task());
+        let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task(), want);
         submission.set_counts(&counts);
         let mut done = self.run(submission.number, &graph, submission.fails_fast(), &counts);
-        submission.settle(outputs(&graph, &mut done));
+        submission.settle(outputs(&graph, &mut done, &counts));
         Ok(submission)
     }
 
@@ -200,10 +200,10 @@ impl SyncExecutor {
                 continue;
             }
             scope.task.set(id);
-            if !graph.refs(id).is_empty() {
-                counts.ready(shard, id);
+            match graph.refs(id).is_empty() {
+                true => counts.started(shard, id),
+                false => counts.begun(shard, id),
             }
-            counts.started(shard, id);
             let node = || graph.node(id).hash();
             let mut results = Results { graph, id, uses: &mut uses, done: &mut done, counts, shard };
             if fails_fast && failed {
@@ -253,14 +253,14 @@ impl SyncExecutor {
         let result = execute(&task, results, now);
         // One that was refused took no time.
         if *now != began {
-            results.counts.ran(results.shard, id, now.saturating_sub(began));
+            results.counts.ran(results.shard, id, now.saturating_sub(began), result.is_err());
         }
         result
     }
 }
 
 /// What the outputs of a graph are, with their indices.
-fn outputs(graph: &Graph, done: &mut [Option<Done>]) -> impl Iterator<Item = (u32, ResultState)> {
+fn outputs(graph: &Graph, done: &mut [Option<Done>], counts: &TaskCounts) -> impl Iterator<Item = (u32, ResultState)> {
     let tasks = match graph {
         Graph::Dag(dag) => Some(dag.outputs()),
         Graph::Map(_) => None,
@@ -269,7 +269,10 @@ fn outputs(graph: &Graph, done: &mut [Option<Done>]) -> impl Iterator<Item = (u3
     (0..len).filter_map(move |index| {
         let task = tasks.as_ref().map_or(index, |tasks| tasks[index as usize]);
         match done[task as usize].take()? {
-            Ok(value) => Some((index, ResultState::Value(value))),
+            Ok(value) => {
+                counts.output_done(index);
+                Some((index, ResultState::Value(value)))
+            }
             Err(e) => Some((index, ResultState::Failed(e))),
         }
     })
@@ -370,10 +373,10 @@ impl Backend for SyncExecutor {
             let graph = Rc::new(Graph::Dag(dag));
             let counts = match submission.counts() {
                 Some(counts) => TaskCounts::again(counts, index, &graph),
-                None => TaskCounts::new(&self.groups, submission.number, &graph, true),
+                None => TaskCounts::new(&self.groups, submission.number, &graph, true, Want::Handles),
             };
             let mut done = self.run(submission.number, &graph, false, &counts);
-            submission.settle(outputs(&graph, &mut done).map(|(_, state)| (index, state)));
+            submission.settle(outputs(&graph, &mut done, &counts).map(|(_, state)| (index, state)));
         }
         Ok(())
     }

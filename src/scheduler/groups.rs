@@ -73,8 +73,20 @@ impl Calls {
         makers.sort_unstable();
         let mut offsets: SmallVec<[u64; 8]> = SmallVec::new();
         for index in 0..spec.len() as u32 {
+            let mut of_task = program::calls(spec.body(index));
+            let (first, second) = (of_task.next(), of_task.next());
+            // What most tasks are.
+            if plain
+                && second.is_none()
+                && let (Some(first), [CallName::Function(known)]) = (first, &names[..])
+                && first == *known
+                && options.peek().is_none_or(|(at, _)| *at > index)
+                && makers.is_empty()
+            {
+                continue;
+            }
             offsets.clear();
-            offsets.extend(program::calls(spec.body(index)));
+            offsets.extend(first.into_iter().chain(second).chain(of_task));
             let name = options.next_if(|(at, _)| *at == index).and_then(|(_, options)| options.name.as_deref());
             // What takes a result apart is a part of the task that makes it.
             if !makers.is_empty() && makers.binary_search(&index).is_ok() {

@@ -6,15 +6,18 @@
 //! is left of the total; so a reader that comes while a task changes its state may see the old one, and misses none.
 
 use crate::graph::Graph;
+use crate::graph::dag::Ids;
 use crate::graph::node::{Kind, Node};
 use crate::ipc::clock::{Clock, Ruler};
 use crate::status::{Counts, GroupProgress, Progress, Totals};
+use crate::submission::backend::Want;
 use crate::task::function::{Record, short_name};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use swath_insight::{EndedGroups, NAMES, OTHER_NAMES};
 
 /// What may happen to a task.
@@ -24,6 +27,8 @@ pub(crate) enum Step {
     Ready,
     /// A thread has begun with it.
     Started,
+    /// Both at once.
+    Begun,
     /// It has a result.
     Done,
     /// The result is not kept any more.
@@ -36,12 +41,12 @@ pub(crate) enum Step {
     AfterFailure,
     /// It was cancelled, and is to run again.
     AfterCancel,
-    /// A run has ended.
-    Ran,
+    /// A run of it has failed.
+    FailedRun,
 }
 
 /// Behind the steps of a group: for how many ticks its tasks have run.
-const TICKS: usize = Step::Ran as usize + 1;
+const TICKS: usize = Step::FailedRun as usize + 1;
 
 /// Counters of one group, in whole cache lines of 128 bytes: neighbours of another thread would slow each other down.
 const STRIDE: usize = 16;
@@ -69,6 +74,15 @@ impl<'a> NameOf<'a> {
         // What takes a result apart is a part of the task that makes it.
         let given = options.as_deref().and_then(|options| options.name.as_deref());
         (!node.has_parts()).then_some(Self { function, given })
+    }
+
+    /// Whether both are certainly the same.
+    fn is(self, other: NameOf<'_>) -> bool {
+        match (self.given, other.given) {
+            (None, None) => ptr::eq(self.function, other.function),
+            (Some(one), Some(other)) => one == other,
+            _ => false,
+        }
     }
 
     fn key(self) -> (usize, &'a str) {
@@ -99,12 +113,18 @@ struct Counters {
     /// For each shard, for each group, its steps.
     cells: Box<[AtomicU64]>,
     shards: usize,
+    /// How many cells a shard has.
+    row: usize,
+    /// Nobody holds a result of the graph any more.
+    all_released: AtomicBool,
 }
 
 impl Counters {
     fn new(names: Vec<String>, shards: usize) -> Self {
-        let cells = (0..names.len() * STRIDE * shards).map(|_| AtomicU64::new(0)).collect();
-        Self { totals: names.iter().map(|_| AtomicU64::new(0)).collect(), cells, names, shards }
+        let row = names.len() * STRIDE;
+        let cells = (0..row * shards).map(|_| AtomicU64::new(0)).collect();
+        let totals = names.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { names, totals, cells, shards, row, all_released: AtomicBool::new(false) }
     }
 
     #[inline]
@@ -116,7 +136,7 @@ impl Counters {
     fn add(&self, shard: Shard, at: usize, n: u64) {
         match shard {
             Shard::Own(shard) if shard + 1 < self.shards => {
-                let cell = &self.cells[(shard + 1) * self.names.len() * STRIDE + at];
+                let cell = &self.cells[(shard + 1) * self.row + at];
                 // Nobody else writes it. Whoever sees this step sees those before it.
                 cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Release);
             }
@@ -127,18 +147,20 @@ impl Counters {
     }
 
     fn sum(&self, group: usize, step: usize) -> u64 {
-        let row = self.names.len() * STRIDE;
         let at = group * STRIDE + step;
-        (0..self.shards).map(|shard| self.cells[shard * row + at].load(Ordering::Acquire)).sum()
+        (0..self.shards).map(|shard| self.cells[shard * self.row + at].load(Ordering::Acquire)).sum()
     }
 
     fn counts(&self, group: usize) -> Counts {
         let sum = |step: Step| self.sum(group, step as usize);
         let (after_failure, after_cancel) = (sum(Step::AfterFailure), sum(Step::AfterCancel));
+        let all_released = self.all_released.load(Ordering::Acquire);
         let released = sum(Step::Released);
         let [done, failed, cancelled, unneeded] = [Step::Done, Step::Failed, Step::Cancelled, Step::Unneeded].map(sum);
-        let started = sum(Step::Started);
-        let ready = sum(Step::Ready);
+        let released = if all_released { done } else { released };
+        let begun = sum(Step::Begun);
+        let started = begun + sum(Step::Started);
+        let ready = begun + sum(Step::Ready);
         let mut left = self.totals[group].load(Ordering::Acquire);
         let mut some = |n: u64| {
             let n = n.min(left);
@@ -162,7 +184,7 @@ impl Counters {
     fn groups(&self, ruler: Ruler) -> impl Iterator<Item = (String, Totals)> {
         self.names.iter().enumerate().map(move |(group, name)| {
             let run_time = ruler.between(0, self.sum(group, TICKS));
-            let runs = self.sum(group, Step::Ran as usize);
+            let runs = self.sum(group, Step::FailedRun as usize) + self.sum(group, Step::Done as usize);
             (name.clone(), Totals { counts: self.counts(group), runs, run_time })
         })
     }
@@ -239,6 +261,65 @@ impl GroupTable {
     }
 }
 
+/// The groups of a graph's tasks.
+struct FoundGroups<'a> {
+    names: SmallVec<[NameOf<'a>; 1]>,
+    totals: SmallVec<[u64; 1]>,
+    of: Vec<u32>,
+    all_are_outputs: bool,
+    outputs: Ids,
+}
+
+impl<'a> FoundGroups<'a> {
+    fn of(graph: &'a Graph) -> Self {
+        let all = |name: NameOf<'a>, n| Self {
+            names: smallvec![name],
+            totals: smallvec![n],
+            of: Vec::new(),
+            all_are_outputs: true,
+            outputs: Ids::new(),
+        };
+        let dag = match graph {
+            Graph::Map(map) => return all(NameOf { function: map.function(), given: None }, map.len() as u64),
+            Graph::Dag(dag) => dag,
+        };
+        if let [node] = &dag.nodes[..]
+            && let Some(name) = NameOf::of(node)
+        {
+            return all(name, 1);
+        }
+        let mut known: FxHashMap<(usize, &str), u32> = FxHashMap::default();
+        let mut last: Option<(NameOf<'_>, u32)> = None;
+        let mut found = Self {
+            names: SmallVec::new(),
+            totals: SmallVec::new(),
+            of: Vec::with_capacity(dag.len()),
+            all_are_outputs: false,
+            outputs: dag.outputs(),
+        };
+        for node in &dag.nodes {
+            let Some(name) = NameOf::of(node) else {
+                found.of.push(NONE);
+                continue;
+            };
+            // Mostly tasks of one name stand together.
+            let group = match last {
+                Some((before, group)) if before.is(name) => group,
+                _ => *known.entry(name.key()).or_insert_with(|| {
+                    found.names.push(name);
+                    found.totals.push(0);
+                    found.names.len() as u32 - 1
+                }),
+            };
+            last = Some((name, group));
+            found.totals[group as usize] += 1;
+            found.of.push(group);
+        }
+        found.outputs.iter().for_each(|id| found.of[*id as usize] |= OUTPUT);
+        found
+    }
+}
+
 /// A failed task, as its retry finds it: by its number where it is of a map, or else by its hash.
 type FailedTask = u128;
 
@@ -249,12 +330,15 @@ pub(crate) struct TaskCounts {
     /// The groups are of this graph alone.
     is_own: bool,
     /// For each group of this graph, its counters and its place there.
-    counters: Vec<(Arc<Counters>, u32)>,
+    counters: SmallVec<[(Arc<Counters>, u32); 1]>,
     /// The group of each task. Empty: all are of the first, and outputs.
     of: Vec<u32>,
+    /// How many outputs there are.
+    outputs: usize,
     /// The tasks that are outputs. Empty: all are.
-    outputs: Vec<u32>,
-    flags: Box<[AtomicU8]>,
+    output_tasks: Ids,
+    /// What has become of each output. Empty where all are released together.
+    flags: SmallVec<[AtomicU8; 8]>,
     /// Tasks that have failed or (`true`) were cancelled, with their groups.
     failed: Mutex<FxHashMap<FailedTask, (u32, bool)>>,
     /// The graph that a failed output is of, which this one runs again.
@@ -262,64 +346,32 @@ pub(crate) struct TaskCounts {
 }
 
 impl TaskCounts {
-    /// Begins to count the tasks of a graph. `nested`: a task submits it.
-    pub(crate) fn new(table: &Arc<GroupTable>, number: u32, graph: &Graph, nested: bool) -> Arc<Self> {
-        let mut names: Vec<NameOf<'_>> = Vec::new();
-        let (mut of, mut totals) = (Vec::new(), Vec::new());
-        let mut outputs = Vec::new();
-        match graph {
-            Graph::Map(map) => {
-                names.push(NameOf { function: map.function(), given: None });
-                totals.push(map.len() as u64);
-            }
-            Graph::Dag(dag) => {
-                let mut known: FxHashMap<(usize, &str), u32> = FxHashMap::default();
-                let mut last: Option<((usize, &str), u32)> = None;
-                of.reserve(dag.len());
-                for node in &dag.nodes {
-                    let Some(name) = NameOf::of(node) else {
-                        of.push(NONE);
-                        continue;
-                    };
-                    let key = name.key();
-                    // Mostly tasks of one name stand together.
-                    let group = match last {
-                        Some((before, group)) if before == key => group,
-                        _ => *known.entry(key).or_insert_with(|| {
-                            names.push(name);
-                            totals.push(0);
-                            names.len() as u32 - 1
-                        }),
-                    };
-                    last = Some((key, group));
-                    totals[group as usize] += 1;
-                    of.push(group);
-                }
-                outputs = dag.outputs().to_vec();
-                outputs.iter().for_each(|id| of[*id as usize] |= OUTPUT);
-            }
-        }
-        let calls: u64 = totals.iter().sum();
+    /// Begins to count the tasks of a graph. `nested`: a task submits it. `want`: whether its results are released one by one.
+    pub(crate) fn new(table: &Arc<GroupTable>, number: u32, graph: &Graph, nested: bool, want: Want) -> Arc<Self> {
+        let found = FoundGroups::of(graph);
+        let calls: u64 = found.totals.iter().sum();
         let is_own = !nested && calls > 1;
         let own = is_own.then(|| {
-            let texts = names.iter().map(|name| name.text()).collect();
+            let texts = found.names.iter().map(|name| name.text()).collect();
             Arc::new(Counters::new(texts, table.shards))
         });
-        let counters: Vec<_> = match &own {
-            Some(own) => (0..names.len() as u32).map(|group| (Arc::clone(own), group)).collect(),
-            None => names.iter().map(|name| (table.by_name(*name), 0)).collect(),
+        let counters: SmallVec<[_; 1]> = match &own {
+            Some(own) => (0..found.names.len() as u32).map(|group| (Arc::clone(own), group)).collect(),
+            None => found.names.iter().map(|name| (table.by_name(*name), 0)).collect(),
         };
-        for ((counters, group), total) in counters.iter().zip(totals) {
-            counters.totals[*group as usize].fetch_add(total, Ordering::Release);
+        for ((counters, group), total) in counters.iter().zip(&found.totals) {
+            counters.totals[*group as usize].fetch_add(*total, Ordering::Release);
         }
         // Whoever finds them there finds all of their tasks.
         if let Some(own) = own {
             table.state.lock().live.insert(number, own);
         }
-        let many = if of.is_empty() { graph.len() } else { outputs.len() };
-        let flags = std::iter::repeat_with(AtomicU8::default).take(many).collect();
+        let outputs = if found.all_are_outputs { graph.len() } else { found.outputs.len() };
+        let one_by_one = !is_own || want == Want::Handles;
+        let flags = std::iter::repeat_with(AtomicU8::default).take(if one_by_one { outputs } else { 0 }).collect();
+        let FoundGroups { of, outputs: output_tasks, .. } = found;
         let (table, failed) = (Arc::clone(table), Mutex::default());
-        Arc::new(Self { table, number, is_own, counters, of, outputs, flags, failed, again: None })
+        Arc::new(Self { table, number, is_own, counters, of, outputs, output_tasks, flags, failed, again: None })
     }
 
     /// The same for a graph that runs a failed output of an earlier one again: what failed there is not counted anew, and
@@ -344,8 +396,9 @@ impl TaskCounts {
             is_own: false,
             counters: of.counters.clone(),
             of: groups,
-            outputs: dag.outputs().to_vec(),
-            flags: Box::default(),
+            outputs: dag.outputs().len(),
+            output_tasks: dag.outputs(),
+            flags: SmallVec::new(),
             failed: Mutex::default(),
             again: Some((Arc::clone(of), index)),
         })
@@ -384,17 +437,19 @@ impl TaskCounts {
         self.step(self.shard(shard), self.group(id).0, Step::Ready);
     }
 
-    /// So are those of these.
+    /// So are those of these, or of all.
     pub(crate) fn all_ready(&self, ids: impl Iterator<Item = u32>) {
-        for id in ids {
-            self.ready(Shard::Shared, id);
+        let mut ready: SmallVec<[u64; 4]> = SmallVec::from_elem(0, self.counters.len());
+        ids.for_each(|id| ready.get_mut(self.group(id).0 as usize).into_iter().for_each(|n| *n += 1));
+        for ((counters, group), n) in self.counters.iter().zip(ready) {
+            counters.count(Shard::Shared, *group, Step::Ready, n);
         }
     }
 
     /// All tasks of a map are ready.
     pub(crate) fn map_ready(&self) {
         if let Some((counters, group)) = self.counters.first() {
-            counters.count(Shard::Shared, *group, Step::Ready, self.flags.len() as u64);
+            counters.count(Shard::Shared, *group, Step::Ready, self.outputs as u64);
         }
     }
 
@@ -404,44 +459,46 @@ impl TaskCounts {
         self.step(self.shard(shard), self.group(id).0, Step::Started);
     }
 
+    /// A thread has begun with a task whose inputs it has just found there.
+    #[inline]
+    pub(crate) fn begun(&self, shard: Shard, id: u32) {
+        self.step(self.shard(shard), self.group(id).0, Step::Begun);
+    }
+
     /// A thread has run a task, for so many ticks.
     #[inline]
-    pub(crate) fn ran(&self, shard: Shard, id: u32, ticks: u64) {
+    pub(crate) fn ran(&self, shard: Shard, id: u32, ticks: u64, failed: bool) {
         let shard = self.shard(shard);
         if let Some((counters, group)) = self.counters.get(self.group(id).0 as usize) {
             counters.add(shard, *group as usize * STRIDE + TICKS, ticks);
-            counters.count(shard, *group, Step::Ran, 1);
+            if failed {
+                counters.count(shard, *group, Step::FailedRun, 1);
+            }
         }
     }
 
-    /// A task has a result.
+    /// A task has a result. Where that is an output, [`output_done`](Self::output_done) is to be told, too.
     #[inline]
     pub(crate) fn done(&self, shard: Shard, id: u32) {
-        let (group, is_output) = self.group(id);
-        self.step(self.shard(shard), group, Step::Done);
-        if is_output {
-            self.output_done(shard, id);
-        }
+        self.step(self.shard(shard), self.group(id).0, Step::Done);
     }
 
-    fn output_done(&self, shard: Shard, id: u32) {
+    /// An output has a result.
+    #[inline]
+    pub(crate) fn output_done(&self, index: u32) {
         if let Some((of, index)) = &self.again {
-            return of.index_done(Shard::Shared, *index, self.group(id).0);
+            return of.output_done(*index);
         }
-        let index = match self.outputs.is_empty() {
-            true => Some(id),
-            false => self.outputs.binary_search(&id).ok().map(|index| index as u32),
-        };
-        if let Some(index) = index {
-            self.index_done(shard, index, self.group(id).0);
+        if let Some(flags) = self.flags.get(index as usize)
+            && flags.fetch_or(DONE, Ordering::AcqRel) & RELEASED != 0
+        {
+            self.step(Shard::Shared, self.group_of_output(index), Step::Released);
         }
     }
 
-    fn index_done(&self, shard: Shard, index: u32, group: u32) {
-        let Some(flags) = self.flags.get(index as usize) else { return };
-        if flags.fetch_or(DONE, Ordering::AcqRel) & RELEASED != 0 {
-            self.step(shard, group, Step::Released);
-        }
+    fn group_of_output(&self, index: u32) -> u32 {
+        let id = if self.output_tasks.is_empty() { Some(&index) } else { self.output_tasks.get(index as usize) };
+        id.map_or(NONE, |id| self.group(*id).0)
     }
 
     /// The last use of a result by another task is over.
@@ -455,11 +512,14 @@ impl TaskCounts {
 
     /// The client has let go of some outputs. What is said again counts once.
     pub(crate) fn released(&self, indices: &[u32]) {
+        if self.is_own && indices.len() >= self.outputs {
+            return self.counters.iter().for_each(|(own, _)| own.all_released.store(true, Ordering::Release));
+        }
         for &index in indices {
-            let Some(flags) = self.flags.get(index as usize) else { continue };
-            if flags.fetch_or(RELEASED, Ordering::AcqRel) == DONE {
-                let id = if self.outputs.is_empty() { index } else { self.outputs[index as usize] };
-                self.step(Shard::Shared, self.group(id).0, Step::Released);
+            if let Some(flags) = self.flags.get(index as usize)
+                && flags.fetch_or(RELEASED, Ordering::AcqRel) == DONE
+            {
+                self.step(Shard::Shared, self.group_of_output(index), Step::Released);
             }
         }
     }

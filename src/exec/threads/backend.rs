@@ -103,7 +103,7 @@ impl Backend for ThreadPool {
             let again = Submission::new(number, self.clone(), &graph, Want::Handles, Again::Elsewhere);
             let counts = match submission.counts() {
                 Some(counts) => TaskCounts::again(counts, index, &graph),
-                None => TaskCounts::new(&self.groups, number, &graph, true),
+                None => TaskCounts::new(&self.groups, number, &graph, true, Want::Handles),
             };
             self.start(graph, Arc::clone(&again), counts);
             let (from, to) = (Arc::clone(&again), Arc::clone(submission));

@@ -310,7 +310,7 @@ impl ThreadPool {
         let result = execute(&task, &mut inputs, now);
         // One that was refused took no time.
         if *now != began {
-            job.counts.ran(thread.shard(), id, now.saturating_sub(began));
+            job.counts.ran(thread.shard(), id, now.saturating_sub(began), result.is_err());
         }
         thread.running.end();
         if job.skipped(id) {

@@ -335,6 +335,9 @@ impl ThreadPool {
         let result = job.count_end(id, result, shard);
         if let Graph::Map(_) = job.graph {
             // No other task uses it.
+            if result.is_ok() {
+                job.counts.output_done(id);
+            }
             self.settle(job, id, result.map_or_else(ResultState::Failed, ResultState::Value));
             return self.ended(job, None);
         }
@@ -353,6 +356,7 @@ impl ThreadPool {
         if let Ok(index) = job.outputs.binary_search(&id) {
             let (news, kept) = match &result {
                 Ok(value) => {
+                    job.counts.output_done(index as u32);
                     (ResultState::Value(value.clone()), job.uses[id as usize].fetch_sub(1, Ordering::AcqRel) > 1)
                 }
                 Err(e) => (ResultState::Failed(e.clone()), true),
@@ -446,7 +450,7 @@ impl ThreadPool {
         self.check_open()?;
         let number = self.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
-        let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task());
+        let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task(), want);
         submission.set_counts(&counts);
         shown(&submission);
         self.start(graph, Arc::clone(&submission), counts);
