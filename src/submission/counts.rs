@@ -8,8 +8,10 @@
 use crate::graph::Graph;
 use crate::graph::dag::Ids;
 use crate::graph::node::{Kind, Node};
+use crate::host::report;
 use crate::ipc::clock::{Clock, Ruler};
 use crate::status::{Counts, GroupProgress, Progress, Totals};
+use crate::submission::Submission;
 use crate::submission::backend::Want;
 use crate::task::function::{Record, short_name};
 use parking_lot::Mutex;
@@ -540,6 +542,27 @@ impl TaskCounts {
                 None => (self, node()),
             };
             of.failed.lock().insert(key, (group, step == Step::Cancelled));
+        }
+    }
+}
+
+impl Submission {
+    /// Says what counts its tasks. To be said once, before anybody sees the submission.
+    pub(crate) fn set_counts(&self, counts: &Arc<TaskCounts>) {
+        if self.counts.set(Arc::clone(counts)).is_err() {
+            report!(Error, "the tasks of submission {} are counted twice", self.number);
+        }
+    }
+
+    /// What counts its tasks, where they run in this process.
+    pub(crate) fn counts(&self) -> Option<&Arc<TaskCounts>> {
+        self.counts.get()
+    }
+
+    /// The client has let go of some outputs.
+    pub(crate) fn released(&self, indices: &[u32]) {
+        if let Some(counts) = self.counts.get() {
+            counts.released(indices);
         }
     }
 }

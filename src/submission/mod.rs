@@ -242,25 +242,6 @@ impl Submission {
         }
     }
 
-    /// Says what counts its tasks. To be said once, before anybody sees the submission.
-    pub(crate) fn set_counts(&self, counts: &Arc<TaskCounts>) {
-        if self.counts.set(Arc::clone(counts)).is_err() {
-            report!(Error, "the tasks of submission {} are counted twice", self.number);
-        }
-    }
-
-    /// What counts its tasks, where they run in this process.
-    pub(crate) fn counts(&self) -> Option<&Arc<TaskCounts>> {
-        self.counts.get()
-    }
-
-    /// The client has let go of some outputs.
-    pub(crate) fn released(&self, indices: &[u32]) {
-        if let Some(counts) = self.counts.get() {
-            counts.released(indices);
-        }
-    }
-
     /// Where the outputs are made, if that is in other processes.
     pub(crate) fn task_map(&self) -> Option<&TaskMap> {
         self.task_map.get()
