@@ -4,5 +4,7 @@
 //! crate alone to read what was saved.
 
 mod counts;
+pub mod palette;
+pub mod picture;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState};
