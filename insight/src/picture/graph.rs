@@ -283,6 +283,11 @@ impl TaskGraph {
         self.names.texts.get(name.0 as usize).map_or("task", String::as_str)
     }
 
+    /// What is written for a name.
+    pub(super) fn shown(&self, name: NameId) -> &str {
+        Some(self.text(name)).filter(|name| !name.trim().is_empty()).unwrap_or("(no name)")
+    }
+
     pub(super) fn worker_text(&self, worker: WorkerId) -> &str {
         self.workers.texts.get(worker.0 as usize).map_or("", String::as_str)
     }

@@ -16,9 +16,9 @@
 //! graph.task_mut(sum).is_result = true;
 //!
 //! let sketch = Sketch::of(&graph, Style::default())?;
-//! assert!(sketch.lay_out().to_svg().starts_with("<svg "));
 //! assert!(sketch.to_dot().starts_with("digraph"));
 //! assert_eq!(sketch.outline().lines().nth(1), Some("add (add-0000000000000009)  result"));
+//! assert!(sketch.lay_out().to_svg().starts_with("<svg "));
 //! # Ok::<(), swath_insight::picture::PictureError>(())
 //! ```
 

@@ -59,7 +59,7 @@ fn of_tasks(sketch: &Sketch<'_>, mut out: String) -> String {
         out.push_str(&prefix);
         out.push_str(branch);
         if alike > 1 {
-            let _ = writeln!(out, "{} \u{d7} {}", grouped(alike as u64), cut(graph.text(graph.tasks[task as usize].name), 60));
+            let _ = writeln!(out, "{} \u{d7} {}", grouped(alike as u64), cut(graph.shown(graph.tasks[task as usize].name), 60));
             continue;
         }
         push_task(&mut out, sketch, task);
@@ -98,7 +98,7 @@ fn of_tasks(sketch: &Sketch<'_>, mut out: String) -> String {
 
 fn push_task(out: &mut String, sketch: &Sketch<'_>, number: u32) {
     let task = &sketch.graph.tasks[number as usize];
-    let name = cut(sketch.graph.text(task.name), 60);
+    let name = cut(sketch.graph.shown(task.name), 60);
     let _ = write!(out, "{name} ({})", cut(&sketch.graph.key(TaskId(number)), LONGEST));
     let marks = [(task.kind == super::NodeKind::Data).then_some("data"), task.is_result.then_some("result")];
     for fact in marks.into_iter().flatten().map(str::to_string).chain(sketch.facts(task)) {

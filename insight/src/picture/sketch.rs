@@ -180,7 +180,7 @@ impl<'g> Sketch<'g> {
         let (names, workers) = (ranks_of_names(self.graph), ranks_of_workers(self.graph));
         let most = Most::of(self.graph.tasks.iter().map(|task| (task.time, task.bytes)));
         for (task, number) in self.graph.tasks.iter().zip(0..) {
-            let mut lines = vec![cut_to_columns(self.graph.text(task.name), MOST_COLUMNS)];
+            let mut lines = vec![cut_to_columns(self.graph.shown(task.name), MOST_COLUMNS)];
             lines.extend(self.value_line(task));
             let class = match self.style.color_by {
                 ColorBy::Name => name_class(names[task.name.0 as usize]),
@@ -307,7 +307,7 @@ impl<'g> Sketch<'g> {
     /// What a group is called.
     pub(super) fn group_name(&self, group: &Group) -> String {
         match group.name {
-            Some(name) => self.graph.text(name).to_string(),
+            Some(name) => self.graph.shown(name).to_string(),
             None => format!("{} other names", grouped(group.names)),
         }
     }

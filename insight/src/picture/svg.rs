@@ -55,12 +55,12 @@ pub(super) fn push_svg(out: &mut String, picture: &Picture<'_>, open: bool) {
     }
     out.push_str("<rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n");
     if picture.sketch.vertices.is_empty() {
-        out.push_str("<text class=\"m\"");
+        out.push_str("<text class=\"m d\"");
         push_attributes(out, &[("x", width / 2.0), ("y", height / 2.0 + 4.0)]);
         out.push_str(">no tasks</text>\n");
     }
-    for (edge, route) in picture.sketch.edges.iter().zip(&picture.layout.routes) {
-        push_edge(out, picture, edge, route);
+    for ((edge, route), ports) in picture.sketch.edges.iter().zip(&picture.layout.routes).zip(ports(picture)) {
+        push_edge(out, picture, edge, route, ports);
     }
     for (vertex, &place) in picture.sketch.vertices.iter().zip(&picture.layout.places) {
         push_vertex(out, vertex, (place.0 + MARGIN, place.1 + MARGIN), open);
@@ -96,21 +96,71 @@ fn push_points(out: &mut String, command: char, points: &[Point]) {
     }
 }
 
-fn push_edge(out: &mut String, picture: &Picture<'_>, edge: &Edge, route: &[Point]) {
+/// Where an edge leaves what is used and meets what uses it, as distances from the middles of these along their sides.
+#[derive(Clone, Copy, Default)]
+struct Ports {
+    tail: f64,
+    head: f64,
+}
+
+/// Spreads the edges at each side of each vertex, in the order of where they lead, so that few cross there and their arrow
+/// heads lie beside each other.
+fn ports(picture: &Picture<'_>) -> Vec<Ports> {
+    let places = &picture.layout.places;
+    let direction = picture.sketch.style.direction;
+    let across = |point: Point| if direction == Direction::Up { point.0 } else { point.1 };
+    let mut ports = vec![Ports::default(); picture.sketch.edges.len()];
+    // The vertex, whether it is the side to which data flows, where the edge leads, which edge it is, and whether this is its tail.
+    let mut ends: Vec<(u32, bool, f64, usize, bool)> = Vec::with_capacity(2 * ports.len());
+    for (number, (edge, route)) in picture.sketch.edges.iter().zip(&picture.layout.routes).enumerate() {
+        let (from, to) = (places[edge.from as usize], places[edge.to as usize]);
+        let (first, last) = (route.first().copied().unwrap_or(to), route.last().copied().unwrap_or(from));
+        ends.push((edge.from, !edge.is_back, across(first), number, true));
+        ends.push((edge.to, edge.is_back, across(last), number, false));
+    }
+    ends.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then(a.3.cmp(&b.3)));
+    for side in ends.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        let vertex = &picture.sketch.vertices[side[0].0 as usize];
+        let (width, height) = outline(vertex, direction);
+        let room = match vertex.shape {
+            Shape::Round => (width - height).max(0.0) + height * 0.72,
+            Shape::Data | Shape::Group => width * 0.8,
+            Shape::Label => 0.0,
+        };
+        let last = (side.len() - 1) as f64;
+        let step = (2.0 * room / last.max(1.0)).min(11.0);
+        for (i, &(.., edge, is_tail)) in side.iter().enumerate() {
+            let shift = (i as f64 - last / 2.0) * step;
+            let port = &mut ports[edge];
+            *(if is_tail { &mut port.tail } else { &mut port.head }) = shift;
+        }
+    }
+    ports
+}
+
+/// Half of what a vertex takes across the flow of data, and along it.
+fn outline(vertex: &Vertex, direction: Direction) -> Point {
+    let (width, height) = vertex.outline();
+    match direction {
+        Direction::Up => (width / 2.0, height / 2.0),
+        Direction::Right => (height / 2.0, width / 2.0),
+    }
+}
+
+fn push_edge(out: &mut String, picture: &Picture<'_>, edge: &Edge, route: &[Point], ports: Ports) {
     let places = &picture.layout.places;
     let (tail, head) = (&picture.sketch.vertices[edge.from as usize], &picture.sketch.vertices[edge.to as usize]);
     let (from, to) = (places[edge.from as usize], places[edge.to as usize]);
     let direction = picture.sketch.style.direction;
     // Data flows along the sign, but on an edge that leads back.
     let sign = if edge.is_back { -1.0 } else { 1.0 };
-    let start = port(tail, from, route.first().copied().unwrap_or(to), direction, sign, 0.0);
+    let start = port(tail, from, ports.tail, direction, sign, 0.0);
     let clear = if edge.arrow { HEAD } else { 0.0 };
-    let end = port(head, to, route.last().copied().unwrap_or(from), direction, -sign, clear);
+    let end = port(head, to, ports.head, direction, -sign, clear);
     let points: Vec<Point> = [start].into_iter().chain(route.iter().copied()).chain([end]).collect();
     let points: Vec<Point> = points.into_iter().map(|p| (p.0 + MARGIN, p.1 + MARGIN)).collect();
-    out.push_str("<g>");
     if let Some(title) = &edge.title {
-        out.push_str("<title>");
+        out.push_str("<g><title>");
         push_escaped(out, title);
         out.push_str("</title>");
     }
@@ -143,25 +193,13 @@ fn push_edge(out: &mut String, picture: &Picture<'_>, edge: &Edge, route: &[Poin
         push_points(out, 'L', &[(end.0 + side.0, end.1 + side.1), (end.0 - side.0, end.1 - side.1)]);
         out.push_str("Z\"/>");
     }
-    out.push_str("</g>\n");
+    out.push_str(if edge.title.is_some() { "</g>\n" } else { "\n" });
 }
 
-/// Where an edge meets the outline of a vertex: on the side that the sign says, nearer to where it comes from.
-fn port(vertex: &Vertex, place: Point, other: Point, direction: Direction, sign: f64, clear: f64) -> Point {
-    let ring = if vertex.ring { RING } else { 0.0 };
-    let (width, height) = (vertex.size.0 / 2.0 + ring, vertex.size.1 / 2.0 + ring);
-    let (across, along, aside) = match direction {
-        Direction::Up => (width, height, other.0 - place.0),
-        Direction::Right => (height, width, other.1 - place.1),
-    };
-    let room = match vertex.shape {
-        Shape::Round => (across - height).max(0.0) + height * 0.5,
-        Shape::Data | Shape::Group => across * 0.7,
-        Shape::Label => 0.0,
-    };
-    // Far to the side the edges come closer together, so that they stay in their order.
-    let shift = room * (aside / (aside.abs() + 4.0 * across));
-    let radius = if vertex.shape == Shape::Round { height.min(along).min(across) } else { 0.0 };
+/// A point on the outline of a vertex, or so far before it: on the side that the sign says, and aside from its middle.
+fn port(vertex: &Vertex, place: Point, shift: f64, direction: Direction, sign: f64, clear: f64) -> Point {
+    let (across, along) = outline(vertex, direction);
+    let radius = if vertex.shape == Shape::Round { across.min(along) } else { 0.0 };
     let beyond = (shift.abs() - (across - radius)).max(0.0);
     let depth = along - radius + (radius * radius - beyond * beyond).max(0.0).sqrt();
     let distance = sign * (depth + clear);
@@ -214,6 +252,7 @@ fn push_vertex(out: &mut String, vertex: &Vertex, place: Point, open: bool) {
         out.push_str(match (i, vertex.shape) {
             (0, Shape::Round | Shape::Data) => "<text",
             (0, Shape::Group) => "<text class=\"b\"",
+            (_, Shape::Label) => "<text class=\"m d\"",
             _ => "<text class=\"m\"",
         });
         push_attributes(out, &[("x", place.0), ("y", y)]);
