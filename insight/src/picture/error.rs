@@ -58,7 +58,10 @@ impl fmt::Display for PictureError {
                 path.display()
             ),
             Self::Graphviz { reason } => {
-                write!(f, "Graphviz cannot lay out the picture: {reason}; the layout of swath's own needs no other program")
+                write!(
+                    f,
+                    "Graphviz cannot lay out the picture: {reason}; the layout of swath's own needs no other program"
+                )
             }
         }
     }

@@ -325,7 +325,11 @@ mod tests {
         let b = graph.push(Task::new(name, 2), [a, a]);
         assert_eq!((graph.inputs(a.0), graph.inputs(b.0)), (&[][..], &[0][..]));
         let layer = graph.push_layer(Layer::new(name, 1_000_000));
-        graph.layer_mut(layer).inputs.push(LayerInput::Tasks { tasks: vec![a], link: Link::OneToMany, edges: 1_000_000 });
+        graph.layer_mut(layer).inputs.push(LayerInput::Tasks {
+            tasks: vec![a],
+            link: Link::OneToMany,
+            edges: 1_000_000,
+        });
         assert_eq!((graph.len(), graph.edges()), (1_000_002, 1_000_001));
     }
 }

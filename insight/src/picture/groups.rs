@@ -260,7 +260,8 @@ fn pairs(graph: &TaskGraph, of: &Membership) -> HashMap<(usize, usize), Pair> {
     let groups: Vec<u32> = graph.tasks.iter().map(|task| of.of_task(task) as u32).collect();
     let mut used = vec![0_u32; graph.tasks.len()];
     let mut counted: Vec<(u32, u64)> = Vec::new();
-    let count = |counted: &mut Vec<(u32, u64)>, group: u32| match counted.iter_mut().find(|(known, _)| *known == group) {
+    let count = |counted: &mut Vec<(u32, u64)>, group: u32| match counted.iter_mut().find(|(known, _)| *known == group)
+    {
         Some((_, n)) => *n += 1,
         None => counted.push((group, 1)),
     };
@@ -415,11 +416,10 @@ mod tests {
         second.is_result = true;
         graph.push_layer(second);
         let groups = Groups::of(&graph);
-        assert_eq!(groups.groups.iter().map(|g| (g.len, g.results)).collect::<Vec<_>>(), [
-            (1, 0),
-            (1_000_000, 0),
-            (1_000_000, 1_000_000)
-        ]);
+        assert_eq!(
+            groups.groups.iter().map(|g| (g.len, g.results)).collect::<Vec<_>>(),
+            [(1, 0), (1_000_000, 0), (1_000_000, 1_000_000)]
+        );
         assert_eq!(links(&graph), [(1_000_000, "one to n"), (1_000_000, "one to one")]);
     }
 

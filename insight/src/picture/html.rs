@@ -30,7 +30,8 @@ pub(super) fn html(picture: &Picture<'_>) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>"
     );
     push_escaped(&mut out, &title(picture));
-    let _ = write!(out, "</title>\n<style>{CSS}</style>\n<style>{PAGE_CSS}</style>\n</head>\n<body>\n<h1 id=\"picture\">");
+    let _ =
+        write!(out, "</title>\n<style>{CSS}</style>\n<style>{PAGE_CSS}</style>\n</head>\n<body>\n<h1 id=\"picture\">");
     push_escaped(&mut out, &title(picture));
     out.push_str("</h1>\n<p class=\"d\">");
     push_escaped(&mut out, &sketch.description());

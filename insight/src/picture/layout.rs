@@ -62,7 +62,8 @@ pub(super) fn layout(sizes: &[Point], edges: &[(u32, u32)], direction: Direction
         Direction::Up => sizes.to_vec(),
         Direction::Right => sizes.iter().map(|&(w, h)| (h, w)).collect(),
     };
-    let mut layout = Layout { places: vec![(0.0, 0.0); sizes.len()], routes: vec![Vec::new(); edges.len()], size: (0.0, 0.0) };
+    let mut layout =
+        Layout { places: vec![(0.0, 0.0); sizes.len()], routes: vec![Vec::new(); edges.len()], size: (0.0, 0.0) };
     let ranks = ranks(sizes.len(), edges);
     let parts = parts(sizes.len(), edges);
     let sizes_of_parts: Vec<Point> =
@@ -233,10 +234,12 @@ fn heights(items: &[Item], links: &[(u32, u32)], sizes: &[Point]) -> (Vec<f64>, 
         thick[item.rank] = thick[item.rank].max(height);
     }
     // Where edges run far to the side, the ranks stand further apart, so that the edges are not flat.
-    let mut gaps = vec![RANK_GAP; ranks];
+    // Beside words on edges, which are not high, less room is enough.
+    let least = |rank: usize| RANK_GAP.min(14.0 + thick[rank].min(*thick.get(rank + 1).unwrap_or(&0.0)) / 2.0);
+    let mut gaps: Vec<f64> = (0..ranks).map(least).collect();
     for &(tail, head) in links {
         let (tail, head) = (&items[tail as usize], &items[head as usize]);
-        let gap = (RANK_GAP + (tail.x - head.x).abs() / 14.0).min(WIDEST_RANK_GAP);
+        let gap = (least(tail.rank) + (tail.x - head.x).abs() / 14.0).min(WIDEST_RANK_GAP);
         gaps[tail.rank] = gaps[tail.rank].max(gap);
     }
     let (mut middles, mut y) = (Vec::with_capacity(ranks), 0.0);
@@ -332,8 +335,11 @@ fn place_in_order(items: &mut [Item], order: &[Vec<u32>]) {
 fn mirror(items: &mut [Item], order: &[Vec<u32>]) {
     let mut slope = 0.0;
     for rank in order {
-        let vertices: Vec<(f64, f64)> =
-            rank.iter().map(|&i| &items[i as usize]).filter_map(|item| Some((f64::from(item.vertex?), item.x))).collect();
+        let vertices: Vec<(f64, f64)> = rank
+            .iter()
+            .map(|&i| &items[i as usize])
+            .filter_map(|item| Some((f64::from(item.vertex?), item.x)))
+            .collect();
         let n = vertices.len().max(1) as f64;
         let middle = vertices.iter().map(|v| v.0).sum::<f64>() / n;
         slope += vertices.iter().map(|(number, x)| (number - middle).signum() * x).sum::<f64>();

@@ -32,6 +32,8 @@ mod outline;
 mod plain;
 mod sketch;
 mod svg;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use error::PictureError;

@@ -1,8 +1,8 @@
 //! Pictures as lines of text.
 
+use super::graph::TaskId;
 use super::groups::Groups;
 use super::sketch::Sketch;
-use super::graph::TaskId;
 use super::text::{LONGEST, bytes, columns, cut, cut_to_columns, grouped, many, time};
 use std::fmt::Write;
 
@@ -16,7 +16,9 @@ const ALIKE: usize = 7;
 pub(super) fn outline(sketch: &Sketch<'_>) -> String {
     let (tasks, edges) = (many(sketch.graph.len(), "task"), many(sketch.graph.edges(), "edge"));
     match &sketch.groups {
-        Some(groups) => of_groups(sketch, groups, format!("{tasks} in {}, {edges}\n", many(groups.groups.len() as u64, "group"))),
+        Some(groups) => {
+            of_groups(sketch, groups, format!("{tasks} in {}, {edges}\n", many(groups.groups.len() as u64, "group")))
+        }
         None => of_tasks(sketch, format!("{tasks}, {edges}\n")),
     }
 }
@@ -59,7 +61,12 @@ fn of_tasks(sketch: &Sketch<'_>, mut out: String) -> String {
         out.push_str(&prefix);
         out.push_str(branch);
         if alike > 1 {
-            let _ = writeln!(out, "{} \u{d7} {}", grouped(alike as u64), cut(graph.shown(graph.tasks[task as usize].name), 60));
+            let _ = writeln!(
+                out,
+                "{} \u{d7} {}",
+                grouped(alike as u64),
+                cut(graph.shown(graph.tasks[task as usize].name), 60)
+            );
             continue;
         }
         push_task(&mut out, sketch, task);
@@ -85,7 +92,13 @@ fn of_tasks(sketch: &Sketch<'_>, mut out: String) -> String {
             if alike > 1 {
                 inputs[next..next + alike].iter().for_each(|&i| written[i as usize] = true);
             }
-            below.push(Line { task: input, alike, prefix: inner.clone(), branch: "\u{251c}\u{2500} ", depth: depth + 1 });
+            below.push(Line {
+                task: input,
+                alike,
+                prefix: inner.clone(),
+                branch: "\u{251c}\u{2500} ",
+                depth: depth + 1,
+            });
             next += alike;
         }
         if let Some(last) = below.last_mut() {

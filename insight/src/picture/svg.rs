@@ -1,9 +1,9 @@
 //! Pictures as SVG.
 
+use super::Direction;
 use super::layout::Point;
 use super::sketch::{BAR_ROOM, Edge, LINE, Picture, RING, Shape, Vertex};
 use super::text::{push_escaped, push_number};
-use super::Direction;
 use crate::{Counts, TaskState};
 
 /// The colours: plain rules for a light ground, which every program that reads SVG knows, and those of a dark one.

@@ -209,14 +209,16 @@ mod tests {
     #[test]
     fn numbers_are_words() {
         assert_eq!([0, 999, 1000, 99_999].map(count), ["0", "999", "1,000", "99,999"]);
-        assert_eq!([100_000, 200_000, 999_999, 1_000_000, 1_234_567].map(count), [
-            "100 k", "200 k", "1 M", "1 M", "1.23 M"
-        ]);
+        assert_eq!(
+            [100_000, 200_000, 999_999, 1_000_000, 1_234_567].map(count),
+            ["100 k", "200 k", "1 M", "1 M", "1.23 M"]
+        );
         assert_eq!([0, 999, 1000, 999_700, 1_500_000].map(bytes), ["0 B", "999 B", "1 kB", "1 MB", "1.5 MB"]);
         let times = [0, 999, 1500, 12_345_678, 1_000_000_000, 61_200_000_000, 125_000_000_000, 7_384_000_000_000];
-        assert_eq!(times.map(|t| time(Duration::from_nanos(t))), [
-            "0 ns", "999 ns", "1.5 \u{b5}s", "12.3 ms", "1 s", "61.2 s", "2 min 05 s", "2 h 03 min"
-        ]);
+        assert_eq!(
+            times.map(|t| time(Duration::from_nanos(t))),
+            ["0 ns", "999 ns", "1.5 \u{b5}s", "12.3 ms", "1 s", "61.2 s", "2 min 05 s", "2 h 03 min"]
+        );
         assert_eq!((grouped(u64::MAX).as_str(), many(1, "task").as_str()), ("18,446,744,073,709,551,615", "1 task"));
     }
 
