@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 const PAGE_CSS: &str = include_str!("page.css");
 /// The SHA-256 of the style sheets in base64; a test compares.
-const CSS_HASH: &str = "mdCp3hQJAam+mQF54BRH0zRbz0YhAevGasWM4tF7BV8=";
+const CSS_HASH: &str = "Etb0TEsfGpee7eP4S9SobeHaVTfZfdAwNqfAxJdcBiA=";
 const PAGE_CSS_HASH: &str = "Q2pBlb4U47Rw2CpNzoiIkc6encA5SU4gRiomoGdy5+8=";
 
 /// So many tasks of a box are shown at a time.

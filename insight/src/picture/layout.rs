@@ -22,7 +22,9 @@ const WIDEST_RANK_GAP: f64 = 150.0;
 /// Between separate parts.
 const PART_GAP: f64 = 36.0;
 /// Most points at which edges pass ranks, in one part. Longer edges run straight then.
-const MOST_PASSING: usize = 4000;
+const MOST_PASSING: usize = 2000;
+/// The most links of a part for which neighbours in a rank change places one by one.
+const MOST_TRANSPOSED: usize = 4000;
 /// The library descends along paths of the graph, so it runs on a stack of its own.
 const STACK: usize = 64 << 20;
 
@@ -291,7 +293,8 @@ fn place_by_sugiyama(items: &mut [Item], links: &[(u32, u32)]) -> bool {
         // All links are between neighbouring ranks: they are of the least length in these ranks and in no others.
         ranking_type: RankingType::MinimizeEdgeLength,
         c_minimization: CrossingMinimization::Barycenter,
-        transpose: true,
+        // The last look at pairs of neighbours is slow where there are many.
+        transpose: links.len() <= MOST_TRANSPOSED,
     };
     let vertices: Vec<(u32, Point)> = items.iter().zip(0..).map(|(item, i)| (i, (item.width, 1.0))).collect();
     let run = || rust_sugiyama::from_vertices_and_edges(&vertices, links, &config);

@@ -4,6 +4,7 @@ use super::graph::TaskId;
 use super::groups::Groups;
 use super::sketch::Sketch;
 use super::text::{LONGEST, bytes, columns, cut, cut_to_columns, grouped, many, time};
+use crate::{Counts, TaskState};
 use std::fmt::Write;
 
 /// The most lines for tasks.
@@ -120,6 +121,14 @@ fn push_task(out: &mut String, sketch: &Sketch<'_>, number: u32) {
     }
 }
 
+/// Where tasks stand, in words.
+fn states(counts: &Counts) -> String {
+    let done = (counts.done() > 0).then(|| format!("{} done", grouped(counts.done())));
+    let others = TaskState::ALL.into_iter().filter(|state| !matches!(state, TaskState::Memory | TaskState::Released));
+    let others = others.filter(|state| counts[*state] > 0).map(|state| format!("{} {state}", grouped(counts[state])));
+    done.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
 fn of_groups(sketch: &Sketch<'_>, groups: &Groups, mut out: String) -> String {
     let names: Vec<String> = groups.groups.iter().map(|group| cut_to_columns(&sketch.group_name(group), 40)).collect();
     let width = names.iter().map(|name| columns(name)).max().unwrap_or_default();
@@ -130,7 +139,7 @@ fn of_groups(sketch: &Sketch<'_>, groups: &Groups, mut out: String) -> String {
         out.extend(std::iter::repeat_n(' ', width - columns(&names[number]) + 2));
         out.push_str(&many(group.len, what));
         let results = (group.results > 0).then(|| many(group.results, "result"));
-        let counts = group.is_counted().then(|| group.counts.to_string());
+        let counts = group.is_counted().then(|| states(&group.counts));
         let costs = [group.time.map(|t| format!("ran {}", time(t))), group.bytes.map(bytes)];
         for fact in [results, counts].into_iter().chain(costs).flatten() {
             out.push_str(", ");

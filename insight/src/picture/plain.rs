@@ -38,7 +38,7 @@ pub(super) fn layout(sketch: &Sketch<'_>, plain: &str) -> Result<Layout, Picture
     for line in plain.lines() {
         let mut words = line.split_ascii_whitespace();
         let read = match words.next() {
-            Some("graph") => words.nth(0).and_then(|_| point(&mut words)).map(|point| size = point),
+            Some("graph") => words.next().and_then(|_| point(&mut words)).map(|point| size = point),
             Some("node") => words.next().and_then(|name| name.parse::<usize>().ok()).zip(point(&mut words)).and_then(
                 |(number, (x, y))| {
                     *places.get_mut(number)? = Some((x, size.1 - y));

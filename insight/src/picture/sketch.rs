@@ -55,8 +55,8 @@ pub(super) struct Vertex {
     pub(super) title: String,
     /// The group that it stands for.
     pub(super) group: Option<usize>,
-    /// Where its tasks stand.
-    pub(super) bar: Option<Counts>,
+    /// Where its tasks stand, of how many.
+    pub(super) bar: Option<(Counts, u64)>,
 }
 
 /// An edge of a picture, from what is used to what uses it.
@@ -266,7 +266,7 @@ impl<'g> Sketch<'g> {
                 ColorBy::State | ColorBy::Worker => "cx".to_string(),
             };
             let lines = self.group_lines(group);
-            let bar = group.is_counted().then_some(group.counts);
+            let bar = (group.is_counted() && group.kind == NodeKind::Task).then_some((group.counts, group.len));
             let mut size = size_of(Shape::Group, &lines);
             size.1 += if bar.is_some() { BAR_ROOM } else { 0.0 };
             let (title, ring, group) = (self.group_title(group), group.results > 0, Some(number));
@@ -317,7 +317,7 @@ impl<'g> Sketch<'g> {
         let what = if group.kind == NodeKind::Data { "value" } else { "task" };
         let ending = if group.len == 1 { "" } else { "s" };
         let mut numbers = format!("{} {what}{ending}", count(group.len));
-        if group.is_counted() {
+        if group.is_counted() && group.kind == NodeKind::Task {
             let (done, total) = (group.counts.done(), group.len);
             numbers = match done == total {
                 true => format!("{numbers} done"),

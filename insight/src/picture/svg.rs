@@ -261,9 +261,9 @@ fn push_vertex(out: &mut String, vertex: &Vertex, place: Point, open: bool) {
         out.push_str("</text>");
         y += LINE;
     }
-    if let Some(counts) = &vertex.bar {
+    if let Some((counts, all)) = &vertex.bar {
         let bar = (place.0 - vertex.size.0 / 2.0 + 12.0, place.1 + vertex.size.1 / 2.0 - 10.0 - 8.0);
-        push_bar(out, counts, bar, vertex.size.0 - 24.0);
+        push_bar(out, counts, *all, bar, vertex.size.0 - 24.0);
     }
     if opens.is_some() {
         out.push_str("</a>");
@@ -272,7 +272,7 @@ fn push_vertex(out: &mut String, vertex: &Vertex, place: Point, open: bool) {
 }
 
 /// Where tasks stand: from what is done to what waits, and what failed at the right end.
-fn push_bar(out: &mut String, counts: &Counts, corner: Point, width: f64) {
+fn push_bar(out: &mut String, counts: &Counts, all: u64, corner: Point, width: f64) {
     const ORDER: [TaskState; 8] = [
         TaskState::Released,
         TaskState::Memory,
@@ -285,7 +285,7 @@ fn push_bar(out: &mut String, counts: &Counts, corner: Point, width: f64) {
     ];
     const HIGH: f64 = 8.0;
     push_rect(out, "z", (corner.0 + width / 2.0, corner.1 + HIGH / 2.0), (width, HIGH), 0.0);
-    let total = counts.total().max(1) as f64;
+    let total = counts.total().max(all).max(1) as f64;
     let mut x = corner.0;
     for state in ORDER.into_iter().filter(|state| counts[*state] > 0) {
         let part = width * counts[state] as f64 / total;
