@@ -211,16 +211,14 @@ impl<'a> Lowering<'a> {
         Ok((tasks, roots.counts))
     }
 
-    /// The tasks of `what` for a picture, and the layers that are large and stay rules.
-    pub(super) fn for_picture<C: Computable + ?Sized>(
-        what: &'a C,
-    ) -> Result<(Vec<Arc<Node>>, Vec<Arc<dyn LayerRule>>)> {
+    /// The tasks of `what` for a picture. Layers that are large stay rules.
+    pub(super) fn for_picture<C: Computable + ?Sized>(what: &'a C) -> Result<PictureRoots> {
         let mut lowering = Self::new(PlanContext { client: None, persists: false });
         lowering.rules = Some(Vec::new());
         what.lower(&mut lowering)?;
         let rules = lowering.rules.take().unwrap_or_default();
         let tasks = lowering.finish()?.with(|nodes| nodes.iter().map(|node| Arc::clone(node)).collect());
-        Ok((tasks, rules))
+        Ok(PictureRoots { tasks, rules })
     }
 
     /// Keeps a layer as a rule, if that is what is wanted of it.
@@ -326,6 +324,12 @@ impl<'a> Lowering<'a> {
         let counts = self.members.iter().map(|member| member.counted).collect();
         Ok(Roots { tasks: self.tasks, owned, counts })
     }
+}
+
+/// What a picture shows the results of.
+pub(super) struct PictureRoots {
+    pub(super) tasks: Vec<Arc<Node>>,
+    pub(super) rules: Vec<Arc<dyn LayerRule>>,
 }
 
 /// The tasks of all members of one call.

@@ -28,6 +28,11 @@ pub enum PictureError {
         /// The feature.
         feature: &'static str,
     },
+    /// The picture cannot be an image of pixels.
+    Png {
+        /// Why.
+        reason: String,
+    },
     /// Graphviz was to lay out the picture, and did not.
     Graphviz {
         /// What happened.
@@ -57,6 +62,7 @@ impl fmt::Display for PictureError {
                 "no picture `{}` without the feature `{feature}` of the crate `swath`; .svg, .html and .dot need none",
                 path.display()
             ),
+            Self::Png { reason } => write!(f, "the picture cannot be a PNG: {reason}"),
             Self::Graphviz { reason } => {
                 write!(
                     f,

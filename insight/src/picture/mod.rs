@@ -30,6 +30,8 @@ mod html;
 mod layout;
 mod outline;
 mod plain;
+#[cfg(feature = "png")]
+mod png;
 mod sketch;
 mod svg;
 #[cfg(test)]

@@ -422,6 +422,15 @@ impl Picture<'_> {
         html::html(self)
     }
 
+    /// The picture as PNG on a light ground, with two pixels for each of the picture if that is not too many.
+    ///
+    /// # Errors
+    /// [`PictureError::Png`] where it would have more pixels than fit into memory, or than other programs open.
+    #[cfg(feature = "png")]
+    pub fn to_png(&self) -> Result<Vec<u8>, PictureError> {
+        super::png::png(self)
+    }
+
     /// Its width and height in pixels.
     #[must_use]
     pub fn size(&self) -> (f64, f64) {

@@ -26,6 +26,7 @@ pub(crate) mod rules;
 
 pub use swath_insight::picture::{ColorBy, Direction, Overview, PictureError};
 
+use super::lowering::PictureRoots;
 use super::{Computable, Lowering};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
@@ -115,7 +116,7 @@ impl Picture {
     /// # Errors
     /// Where a collection among it cannot be computed.
     pub fn of<C: Computable + ?Sized>(what: &C) -> Result<Self> {
-        let (tasks, rules) = Lowering::for_picture(what)?;
+        let PictureRoots { tasks, rules } = Lowering::for_picture(what)?;
         Ok(Self { tasks, rules, style: Style::default(), layout: Layout::Own, form: None, runs: None })
     }
 
@@ -191,7 +192,16 @@ impl Picture {
         Ok(Sketch::of(&self.graph(), self.style)?.outline())
     }
 
-    /// Writes it into a file: `.svg`, `.html` or `.dot`. All of it is written, or nothing; a file that was there is
+    /// The picture as PNG on a light ground.
+    ///
+    /// # Errors
+    /// As [`to_svg`](Self::to_svg), and [`PictureError::Png`] where it would be too large.
+    #[cfg(feature = "picture-png")]
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        self.draw(|picture| picture.to_png())?.map_err(Error::from)
+    }
+
+    /// Writes it into a file: `.svg`, `.html`, `.dot`, or with the feature `picture-png` also `.png`. All of it is written, or nothing; a file that was there is
     /// replaced.
     ///
     /// # Errors
@@ -199,12 +209,14 @@ impl Picture {
     /// file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let text = match Ending::of(path)? {
-            Ending::Svg => self.to_svg(),
-            Ending::Html => self.to_html(),
-            Ending::Dot => self.to_dot(),
-        }?;
-        write_whole(path, false, |out| out.write_all(text.as_bytes()))
+        let bytes = match Ending::of(path)? {
+            Ending::Svg => self.to_svg()?.into_bytes(),
+            Ending::Html => self.to_html()?.into_bytes(),
+            Ending::Dot => self.to_dot()?.into_bytes(),
+            #[cfg(feature = "picture-png")]
+            Ending::Png => self.to_png()?,
+        };
+        write_whole(path, false, |out| out.write_all(&bytes))
             .map_err(|e| Error::Resource { resource: path.display().to_string(), reason: e.to_string() })
     }
 
@@ -284,6 +296,8 @@ enum Ending {
     Svg,
     Html,
     Dot,
+    #[cfg(feature = "picture-png")]
+    Png,
 }
 
 impl Ending {
@@ -293,6 +307,9 @@ impl Ending {
             Some("svg") => Ok(Self::Svg),
             Some("html" | "htm") => Ok(Self::Html),
             Some("dot" | "gv") => Ok(Self::Dot),
+            #[cfg(feature = "picture-png")]
+            Some("png") => Ok(Self::Png),
+            #[cfg(not(feature = "picture-png"))]
             Some("png") => Err(PictureError::Feature { path: path.to_path_buf(), feature: "picture-png" }),
             _ => Err(PictureError::Ending { path: path.to_path_buf() }),
         }
@@ -312,7 +329,7 @@ impl Ending {
 /// # Ok::<(), swath::Error>(())
 /// ```
 pub trait Visualize: Computable {
-    /// Draws the graph that computes it into a file: `.svg`, `.html` or `.dot`. [`Picture`] has options.
+    /// Draws the graph that computes it into a file: `.svg`, `.html`, `.dot` or `.png`. [`Picture`] has options.
     ///
     /// # Errors
     /// As [`Picture::of`] and [`Picture::save`].
@@ -332,7 +349,7 @@ pub trait Visualize: Computable {
 impl<C: Computable + ?Sized> Visualize for C {}
 
 impl<T: crate::task::Data> Delayed<T> {
-    /// Draws the graph that computes the value into a file: `.svg`, `.html` or `.dot`. Data flows from the bottom up, and
+    /// Draws the graph that computes the value into a file: `.svg`, `.html`, `.dot`, or `.png` with the feature `picture-png`. Data flows from the bottom up, and
     /// more than 200 tasks are drawn as an overview; [`Picture`] has options.
     ///
     /// # Errors
