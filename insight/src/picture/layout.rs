@@ -241,7 +241,7 @@ fn heights(items: &[Item], links: &[(u32, u32)], sizes: &[Point]) -> (Vec<f64>, 
     let mut gaps: Vec<f64> = (0..ranks).map(least).collect();
     for &(tail, head) in links {
         let (tail, head) = (&items[tail as usize], &items[head as usize]);
-        let gap = (least(tail.rank) + (tail.x - head.x).abs() / 14.0).min(WIDEST_RANK_GAP);
+        let gap = (least(tail.rank) + (tail.x - head.x).abs() / 10.0).min(WIDEST_RANK_GAP);
         gaps[tail.rank] = gaps[tail.rank].max(gap);
     }
     let (mut middles, mut y) = (Vec::with_capacity(ranks), 0.0);

@@ -28,6 +28,7 @@ pub(super) fn png(picture: &Picture<'_>) -> Result<Vec<u8>, PictureError> {
     // There is one ground in an image, and its colours come first.
     let light = CSS.split("@media").next().unwrap_or_default();
     let svg = svg(picture).replace(CSS, light);
+    let svg: String = svg.chars().map(|c| if has_glyph(c) { c } else { '\u{fffd}' }).collect();
     let mut options = Options::default();
     let fonts = options.fontdb_mut();
     fonts.load_font_data(FONT.to_vec());
@@ -40,6 +41,16 @@ pub(super) fn png(picture: &Picture<'_>) -> Result<Vec<u8>, PictureError> {
         Pixmap::new(pixels(width), pixels(height)).ok_or_else(|| wrong("there is no memory for it".to_string()))?;
     resvg::render(&tree, Transform::from_scale(scale as f32, scale as f32), &mut image.as_mut());
     image.encode_png().map_err(|e| wrong(e.to_string()))
+}
+
+/// Whether the font has a sign for it. What it lacks would leave a gap in a name.
+fn has_glyph(c: char) -> bool {
+    matches!(c, '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{17f}' | '\u{374}'..='\u{377}' | '\u{37a}'..='\u{37f}'
+        | '\u{384}'..='\u{38a}' | '\u{38c}' | '\u{38e}'..='\u{3a1}' | '\u{3a3}'..='\u{3ce}' | '\u{3d0}'..='\u{3e1}'
+        | '\u{3f0}'..='\u{45f}' | '\u{2010}'..='\u{2023}' | '\u{2026}' | '\u{2030}'..='\u{2037}'
+        | '\u{2039}'..='\u{203a}' | '\u{20ac}' | '\u{2190}'..='\u{21bb}' | '\u{2200}'..='\u{2213}' | '\u{2215}'
+        | '\u{2217}'..='\u{2220}' | '\u{2223}' | '\u{2227}'..='\u{222d}' | '\u{2234}'..='\u{223d}'
+        | '\u{2241}'..='\u{2265}' | '\u{22cd}' | '\u{2423}' | '\u{25a0}'..='\u{25ff}' | '\u{2713}' | '\u{2717}')
 }
 
 #[cfg(test)]
@@ -68,6 +79,22 @@ mod tests {
         let dark = |x: &u32| image.pixel(*x, image.height() / 2).is_some_and(|p| p.red() < 60 && p.blue() < 80);
         let letters = (image.width() / 4..3 * image.width() / 4).filter(dark).count();
         assert!(letters > 10, "{letters} dark pixels");
+    }
+
+    /// How many pixels of the only task of a picture are as dark as letters.
+    fn letters(name: &str) -> usize {
+        let mut graph = TaskGraph::new();
+        let name = graph.name(name);
+        graph.push(Task::new(name, 1), []);
+        let image = Pixmap::decode_png(&picture_of(&graph).expect("an image")).expect("a PNG");
+        image.pixels().iter().filter(|p| p.red() < 60 && p.blue() < 80).count()
+    }
+
+    #[test]
+    fn each_character_is_seen() {
+        for name in ["\u{e9}", "\u{3b1}", "\u{436}", "\u{2192}", "\u{2026}", "\u{6f22}", "\u{1f980}", "\u{5d0}", "\n"] {
+            assert!(letters(name) > 10, "{name:?}: {} dark pixels", letters(name));
+        }
     }
 
     #[test]
