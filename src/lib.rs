@@ -197,6 +197,7 @@ mod traits {
         any_thread::<local::ClusterStatus>();
         any_thread::<EventLog>();
         any_thread::<Explanation>();
+        any_thread::<client::picture::Picture>();
         any_thread::<LogLine>();
         any_thread::<TaskBacktrace>();
         one_thread::<AsCompleted<u8>>();
