@@ -24,8 +24,8 @@ pub(super) const RING: f64 = 4.0;
 const MOST_COLUMNS: usize = 24;
 /// The most characters in a line of a box.
 const MOST_BOX_COLUMNS: usize = 34;
-/// The most edges that have words on them.
-const MOST_LABELS: usize = 120;
+/// The most edges of an overview that have words on them, unless they are few for its boxes.
+const MOST_LABELS: usize = 40;
 
 /// What a vertex looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +272,7 @@ impl<'g> Sketch<'g> {
             let (title, ring, group) = (self.group_title(group), group.results > 0, Some(number));
             self.vertices.push(Vertex { shape: Shape::Group, size, ring, class, lines, title, group, bar });
         }
-        let with_words = groups.edges.len() <= MOST_LABELS;
+        let with_words = groups.edges.len() <= MOST_LABELS.max(groups.groups.len() * 3 / 2);
         for edge in &groups.edges {
             let title = format!(
                 "{} \u{2192} {}: {}, {}",
