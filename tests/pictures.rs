@@ -174,7 +174,7 @@ fn steps_of_rules_that_run_in_one_pass_are_one_layer() {
 
 #[test]
 fn how_tasks_ran_is_shown() {
-    for client in [Client::sync(), Client::threads(2)] {
+    for client in [Client::sync(), Client::threads(2), Client::local(2, 1, "256MB").unwrap()] {
         let graph = inc_add();
         assert_eq!(client.compute(&graph).unwrap(), 104);
         let picture = Picture::of(&graph).unwrap().events(&client.events().unwrap());
