@@ -24,6 +24,7 @@
 //! * [`files`] are read and written by tasks: split, compressed, here or in an object store.
 //! * [`Buffer`] is for large arrays of numbers: they cross processes in shared memory, without a copy.
 //! * [`WorkerLocal`] is for what is costly to build and wanted once per process.
+//! * [`Delayed::visualize`] and [`client::picture`] draw graphs: what would run, and how it ran.
 //! * [`current_client`] lets a task submit tasks; [`cancelled`] tells it to stop.
 //!
 //! # Features
@@ -33,6 +34,7 @@
 //! | `compression` (default) | compressed [`files`]: gzip, zstd, bzip2, xz | 9 crates, of which three compile C |
 //! | `object-store` | [`files`] at `s3://`, `gs://`, `az://`, `http://`, `https://` | about 85 crates, with a TLS library |
 //! | `ndarray` | views of a [`Buffer`] as arrays of `ndarray` | 5 crates |
+//! | `picture-png` | pictures of graphs as PNG | about 40 crates, and a font of 59 kB |
 //! | `complex` | complex numbers as elements of a [`Buffer`] | 1 crate |
 //!
 //! Features only add. Types of `serde`, `serde_json` ([`Json`]), and with their features `ndarray` and `num-complex` are part of
@@ -195,6 +197,7 @@ mod traits {
         any_thread::<local::ClusterStatus>();
         any_thread::<EventLog>();
         any_thread::<Explanation>();
+        any_thread::<client::picture::Picture>();
         any_thread::<LogLine>();
         any_thread::<TaskBacktrace>();
         one_thread::<AsCompleted<u8>>();

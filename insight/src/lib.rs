@@ -5,6 +5,8 @@
 
 mod counts;
 mod ended;
+pub mod palette;
+pub mod picture;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};

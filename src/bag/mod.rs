@@ -26,11 +26,13 @@ pub use iterate::BagIter;
 pub use pluck::Pluck;
 
 use crate::client::Client;
+use crate::client::picture::Picture;
 use crate::collection::{Chunks, Collection, Lowering, TaskOption};
 use crate::delayed::Delayed;
 use crate::error::Result;
 use crate::task::Data;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// A lazy sequence in partitions, which are worked on in parallel.
@@ -132,6 +134,23 @@ impl<T: Data> Bag<T> {
     /// Where the graph cannot be submitted; a task that fails shows when its partition is used.
     pub fn persist(&self, client: &Client) -> Result<Self> {
         client.persist(self)
+    }
+
+    /// Draws the graph that computes the bag into a file: `.svg`, `.html` or `.dot`. More than 200 tasks are drawn as an
+    /// overview; [`Picture`] has options.
+    ///
+    /// # Errors
+    /// As [`Picture::of`] and [`Picture::save`].
+    pub fn visualize(&self, path: impl AsRef<Path>) -> Result<()> {
+        Picture::of(self)?.save(path)
+    }
+
+    /// The graph that computes the bag as lines of text, for terminals and logs: see [`Picture::outline`].
+    ///
+    /// # Errors
+    /// As [`Picture::of`].
+    pub fn outline(&self) -> Result<String> {
+        Picture::of(self)?.outline()
     }
 
     fn with(&self, option: TaskOption) -> Self {

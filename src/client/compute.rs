@@ -8,7 +8,7 @@ use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
-use crate::graph::{Dag, dot};
+use crate::graph::{Dag, picture};
 use crate::ipc::clock::ticks;
 use crate::resources::Resources;
 use crate::status::Mode;
@@ -85,7 +85,7 @@ impl Client {
 
     /// The picture of the graph that computes `what`.
     pub(crate) fn dot<C: Computable + ?Sized>(what: &C) -> Result<String> {
-        Ok(Lowering::of(what, None, false)?.with(dot::dot))
+        Ok(Lowering::of(what, None, false)?.with(picture::dot))
     }
 
     /// Submits what `what` needs.

@@ -3,6 +3,7 @@
 
 use super::Client;
 use super::computable::Computable;
+use super::picture::rules::{self, LayerRule};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::graph::node::Node;
@@ -170,6 +171,8 @@ pub struct Lowering<'a> {
     current: Option<usize>,
     /// Tasks made of rules, which others may need too.
     kept: Vec<Arc<Vec<Arc<Node>>>>,
+    /// Where only a picture is made: layers that stay rules.
+    rules: Option<Vec<Arc<dyn LayerRule>>>,
 }
 
 impl fmt::Debug for Lowering<'_> {
@@ -208,9 +211,32 @@ impl<'a> Lowering<'a> {
         Ok((tasks, roots.counts))
     }
 
+    /// The tasks of `what` for a picture. Layers that are large stay rules.
+    pub(super) fn for_picture<C: Computable + ?Sized>(what: &'a C) -> Result<PictureRoots> {
+        let mut lowering = Self::new(PlanContext { client: None, persists: false });
+        lowering.rules = Some(Vec::new());
+        what.lower(&mut lowering)?;
+        let rules = lowering.rules.take().unwrap_or_default();
+        let tasks = lowering.finish()?.with(|nodes| nodes.iter().map(|node| Arc::clone(node)).collect());
+        Ok(PictureRoots { tasks, rules })
+    }
+
+    /// Keeps a layer as a rule, if that is what is wanted of it.
+    pub(crate) fn keep_rule(&mut self, rule: &Arc<impl LayerRule + 'static>) -> bool {
+        let Some(rules) = &mut self.rules else { return false };
+        if !rules::is_large(&**rule) {
+            return false;
+        }
+        let rule: Arc<dyn LayerRule> = Arc::clone(rule) as _;
+        let len = rule.len();
+        rules.push(rule);
+        self.count(len);
+        true
+    }
+
     fn new(context: PlanContext<'a>) -> Self {
         let (tasks, owned, plans, members, kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { context, tasks, owned, plans, members, current: None, kept }
+        Self { context, tasks, owned, plans, members, current: None, kept, rules: None }
     }
 
     fn count(&mut self, tasks: usize) {
@@ -298,6 +324,12 @@ impl<'a> Lowering<'a> {
         let counts = self.members.iter().map(|member| member.counted).collect();
         Ok(Roots { tasks: self.tasks, owned, counts })
     }
+}
+
+/// What a picture shows the results of.
+pub(super) struct PictureRoots {
+    pub(super) tasks: Vec<Arc<Node>>,
+    pub(super) rules: Vec<Arc<dyn LayerRule>>,
 }
 
 /// The tasks of all members of one call.

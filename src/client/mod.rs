@@ -16,6 +16,7 @@ mod gather;
 mod holdings;
 mod lowering;
 mod map;
+pub mod picture;
 mod published;
 mod replay;
 mod run_on;
@@ -32,6 +33,7 @@ pub use computable::{Computable, Results};
 pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
 pub use gather::Gathered;
+pub(crate) use picture::rules::{LayerRule, RuleInput};
 pub use wait::WaitFor;
 
 // Public in `collection`.

@@ -225,6 +225,7 @@ impl<C> Chunks<C> {
     pub fn lower<'a>(&'a self, lowering: &mut Lowering<'a>) -> Result<()> {
         match &self.source {
             Held::Tasks(tasks) => tasks.iter().for_each(|task| lowering.task(task)),
+            Held::Rule(rule) if lowering.keep_rule(rule) => {}
             Held::Rule(rule) => {
                 let tasks = rule.expand(lowering.kept());
                 lowering.made(&tasks);

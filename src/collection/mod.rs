@@ -121,6 +121,7 @@ mod layer;
 mod order;
 pub(crate) mod pass;
 mod rule;
+mod rule_picture;
 pub(crate) mod shuffle;
 mod traits;
 mod tree;

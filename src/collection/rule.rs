@@ -108,21 +108,21 @@ pub enum Source {
 #[doc(hidden)]
 #[derive(Clone)]
 pub struct FromChunks {
-    list: List,
+    pub(super) list: List,
     /// For each task the number of its chunk; none: its own number.
-    numbers: Option<Arc<[usize]>>,
+    pub(super) numbers: Option<Arc<[usize]>>,
     /// Whether the elements are read one by one.
-    elements: bool,
+    pub(super) elements: bool,
 }
 
 #[derive(Clone)]
-enum List {
+pub(super) enum List {
     Tasks(Arc<dyn Nodes>),
     Rule(Arc<Rule>),
 }
 
 /// Lazy values whose type does not matter.
-trait Nodes: Send + Sync {
+pub(super) trait Nodes: Send + Sync {
     fn len(&self) -> usize;
     fn node(&self, i: usize) -> &Arc<Node>;
 }

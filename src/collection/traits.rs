@@ -2,11 +2,13 @@
 
 use super::chunks::{Chunks, TaskOption};
 use super::iterate::ChunkIter;
+use crate::client::picture::Picture;
 use crate::client::{Client, Computable, Handles, Lowering, Results};
 use crate::delayed::Delayed;
 use crate::error::Result;
 use crate::task::Data;
 use std::any::type_name;
+use std::path::Path;
 use std::time::Duration;
 
 /// A lazy collection: several chunks that are computed by tasks, and a value that is made of them.
@@ -101,7 +103,25 @@ pub trait CollectionExt: Collection + Computable<Output = <Self as Collection>::
         chunks.check().map(|()| chunks.to_delayed())
     }
 
-    /// The graph that computes the collection, as a picture in Graphviz's `dot` language.
+    /// Draws the graph that computes the collection into a file: `.svg`, `.html` or `.dot`. More than 200 tasks are drawn as an
+    /// overview; [`Picture`](crate::client::picture::Picture) has options.
+    ///
+    /// # Errors
+    /// That of [`Collection::lower`], and as [`Picture::save`](crate::client::picture::Picture::save).
+    fn visualize(&self, path: impl AsRef<Path>) -> Result<()> {
+        Picture::of(self)?.save(path)
+    }
+
+    /// The graph that computes the collection as lines of text, for terminals and logs: see
+    /// [`Picture::outline`](crate::client::picture::Picture::outline).
+    ///
+    /// # Errors
+    /// That of [`Collection::lower`].
+    fn outline(&self) -> Result<String> {
+        Picture::of(self)?.outline()
+    }
+
+    /// The graph that computes the collection, as a picture in Graphviz's `dot` language, task by task.
     ///
     /// # Errors
     /// That of [`Collection::lower`].

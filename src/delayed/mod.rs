@@ -437,7 +437,7 @@ impl<T> Delayed<T> {
     /// ```
     #[must_use]
     pub fn to_dot(&self) -> String {
-        crate::graph::dot::dot(&[&self.node])
+        crate::graph::picture::dot(&[&self.node])
     }
 }
 

@@ -21,6 +21,7 @@ pub use returned::ReturnedError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+pub use swath_insight::picture::PictureError;
 pub use task::{Cause, TaskError};
 
 /// The result of an operation of this crate.
@@ -148,6 +149,9 @@ pub enum Error {
     /// A file cannot be listed, or not be used as asked.
     #[error(transparent)]
     File(#[from] FileError),
+    /// There is no picture of a graph.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A collection cannot be computed, or its chunks cannot be put together: an error of its own type.
     #[error(transparent)]
     Collection(Arc<dyn std::error::Error + Send + Sync>),

@@ -2,7 +2,6 @@
 
 pub(crate) mod copy;
 pub(crate) mod dag;
-pub(crate) mod dot;
 pub(crate) mod held;
 mod inline;
 pub(crate) mod label;
@@ -10,6 +9,7 @@ mod literals;
 pub(crate) mod map;
 pub(crate) mod node;
 pub(crate) mod options;
+pub(crate) mod picture;
 pub(crate) mod wire;
 
 pub(crate) use dag::Dag;

@@ -256,7 +256,7 @@ impl Drop for Node {
 
 impl Arg {
     /// Calls `f` for each use of another task.
-    pub(super) fn each_task<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
+    pub(crate) fn each_task<'a>(&'a self, f: &mut impl FnMut(&'a Arc<Node>)) {
         match self {
             Arg::Value(..) => {}
             Arg::Task(node) | Arg::Elements(node) => f(node),
