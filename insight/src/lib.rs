@@ -4,5 +4,6 @@
 //! crate alone to read what was saved.
 
 mod counts;
+pub mod log;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState};
