@@ -1,18 +1,21 @@
 //! Columns: numbers of one kind, one after the other, packed.
 //!
-//! Numbers are differences to what is near them, of 7 bits a byte, so that most take a byte or two; then a column is
-//! deflated, if that makes it shorter. A payload is its columns, each with a number, the way it is packed and its two
-//! lengths, so that a reader takes the columns it knows and steps over others.
+//! A payload is its columns, each with a number, the way it is packed and its two lengths, so that a reader takes the
+//! columns it knows and steps over others. Numbers are packed by bits, texts are deflated if that makes them shorter.
 
+use super::packed::{Numbers, unpack};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// A column shorter than this is not worth deflating.
 const WORTH: usize = 48;
+/// Fast, and all the same with codes that are made for the text.
+const LEVEL: u32 = 4;
 /// No column of a chunk is longer than this, unpacked.
 pub(super) const MOST_COLUMN: usize = 64 << 20;
 
 const STORED: u8 = 0;
 const DEFLATED: u8 = 1;
+const NUMBERS: u8 = 2;
 
 /// Appends a number.
 #[inline]
@@ -22,13 +25,6 @@ pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     out.push(number as u8);
-}
-
-/// Appends the difference of two numbers, modulo 2^64, so that it is short where they are near each other.
-#[inline]
-pub(super) fn put_difference(out: &mut Vec<u8>, number: u64, from: u64) {
-    let difference = number.wrapping_sub(from).cast_signed();
-    put(out, ((difference << 1) ^ (difference >> 63)).cast_unsigned());
 }
 
 /// Reads a column from its beginning. Behind its end there is nothing.
@@ -47,13 +43,6 @@ impl<'a> Cursor<'a> {
             }
         }
         None
-    }
-
-    #[inline]
-    pub(super) fn difference(&mut self, from: u64) -> Option<u64> {
-        let number = self.number()?;
-        let difference = (number >> 1).cast_signed() ^ -((number & 1).cast_signed());
-        Some(from.wrapping_add(difference.cast_unsigned()))
     }
 
     #[inline]
@@ -90,38 +79,44 @@ pub(super) struct Packer {
 
 impl Packer {
     pub(super) fn new() -> Self {
-        // The fastest level that adapts its codes to what it packs: columns are near to random but for their high bits.
-        Self { deflate: Compress::new(Compression::new(2), false), packed: Vec::new() }
+        Self { deflate: Compress::new(Compression::new(LEVEL), false), packed: Vec::new() }
     }
 
     /// Appends a column to a payload.
     pub(super) fn column(&mut self, payload: &mut Vec<u8>, number: u8, raw: &[u8]) {
         let is_shorter = raw.len() >= WORTH && self.deflate(raw) == Some(()) && self.packed.len() < raw.len();
         let (packing, bytes) = if is_shorter { (DEFLATED, self.packed.as_slice()) } else { (STORED, raw) };
-        payload.extend([number, packing]);
-        put(payload, raw.len() as u64);
-        put(payload, bytes.len() as u64);
-        payload.extend_from_slice(bytes);
+        append(payload, number, packing, raw.len(), bytes);
     }
 
-    /// Appends a column that is random.
-    pub(super) fn stored(&mut self, payload: &mut Vec<u8>, number: u8, raw: &[u8]) {
-        payload.extend([number, STORED]);
-        put(payload, raw.len() as u64);
-        put(payload, raw.len() as u64);
-        payload.extend_from_slice(raw);
+    /// Appends a column that nothing makes shorter.
+    pub(super) fn stored(payload: &mut Vec<u8>, number: u8, raw: &[u8]) {
+        append(payload, number, STORED, raw.len(), raw);
+    }
+
+    /// Appends a column of numbers, which begins anew.
+    pub(super) fn numbers(payload: &mut Vec<u8>, number: u8, numbers: &mut Numbers) {
+        let packed = numbers.take();
+        append(payload, number, NUMBERS, packed.len(), &packed);
     }
 
     fn deflate(&mut self, raw: &[u8]) -> Option<()> {
         self.deflate.reset();
         self.packed.clear();
-        // No more than is needed to be shorter.
-        self.packed.reserve(raw.len());
+        // What cannot be made shorter is at most so much longer.
+        self.packed.reserve(raw.len() + raw.len() / 8 + 64);
         match self.deflate.compress_vec(raw, &mut self.packed, FlushCompress::Finish) {
             Ok(Status::StreamEnd) => Some(()),
             _ => None,
         }
     }
+}
+
+fn append(payload: &mut Vec<u8>, number: u8, packing: u8, length: usize, bytes: &[u8]) {
+    payload.extend([number, packing]);
+    put(payload, length as u64);
+    put(payload, bytes.len() as u64);
+    payload.extend_from_slice(bytes);
 }
 
 /// The columns of a payload, as they are packed.
@@ -138,6 +133,12 @@ impl<'a> Columns<'a> {
             columns.push((number, packing, raw, cursor.bytes(length)?));
         }
         Some(Self(columns))
+    }
+
+    /// So many numbers of a column.
+    pub(super) fn numbers(&self, number: u8, count: usize) -> Option<Vec<u64>> {
+        let &(_, packing, _, bytes) = self.0.iter().find(|(n, ..)| *n == number)?;
+        if packing == NUMBERS { unpack(bytes, count) } else { None }
     }
 
     /// A column unpacked; nothing where it is not there, or not as it was.
@@ -165,21 +166,13 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_come_back(numbers in proptest::collection::vec(any::<u64>(), 0..50)) {
-            let (mut plain, mut differences) = (Vec::new(), Vec::new());
-            let mut last = 0;
-            for number in &numbers {
-                put(&mut plain, *number);
-                put_difference(&mut differences, *number, last);
-                last = *number;
-            }
-            let (mut plain, mut differences) = (Cursor(&plain), Cursor(&differences));
-            let mut last = 0;
+            let mut bytes = Vec::new();
+            numbers.iter().for_each(|number| put(&mut bytes, *number));
+            let mut cursor = Cursor(&bytes);
             for number in numbers {
-                prop_assert_eq!(plain.number(), Some(number));
-                last = differences.difference(last).unwrap();
-                prop_assert_eq!(last, number);
+                prop_assert_eq!(cursor.number(), Some(number));
             }
-            prop_assert_eq!((plain.number(), differences.number()), (None, None));
+            prop_assert_eq!(cursor.number(), None);
         }
 
         #[test]
@@ -201,6 +194,7 @@ mod tests {
             if let Some(columns) = Columns::of(&payload) {
                 for number in 0..=255 {
                     columns.unpack(number);
+                    columns.numbers(number, 100);
                 }
             }
         }

@@ -1,10 +1,11 @@
-//! What is in the chunks: rows of runs, of sums, of inputs, and of JSON objects, as columns.
+//! What is in the chunks beside runs: rows of sums, of inputs, and of JSON objects.
 //!
 //! Each chunk has the names that its rows use, so that none of them needs another one.
 
-use super::columns::{Columns, Cursor, Packer, put, put_difference};
+use super::columns::{Columns, Cursor, Packer, put};
 use super::nanos;
-use super::run::{Outcome, Run};
+use super::packed::{Numbers, difference, differing};
+use super::run::Outcome;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,34 +15,12 @@ use std::time::Duration;
 /// A name longer than this is cut, and ends in `…` then.
 pub(super) const LONGEST_NAME: usize = 4096;
 
-/// The columns by number. A number is never used again for something else.
+/// The columns by number. A number is never used again for something else in chunks of the same kind.
 mod column {
     pub(super) const STRINGS: u8 = 1;
-    pub(super) const PRESENT: u8 = 2;
-    pub(super) const OUTCOME: u8 = 3;
-    pub(super) const NAME: u8 = 4;
-    pub(super) const WORKER: u8 = 5;
-    pub(super) const THREAD: u8 = 6;
-    pub(super) const GRAPH: u8 = 7;
-    pub(super) const TASK: u8 = 8;
-    pub(super) const ATTEMPT: u8 = 9;
-    pub(super) const HASH: u8 = 10;
-    pub(super) const START: u8 = 11;
-    pub(super) const TOOK: u8 = 12;
-    pub(super) const ASSIGNED: u8 = 13;
-    pub(super) const READY: u8 = 14;
-    pub(super) const SUBMITTED: u8 = 15;
-    pub(super) const CPU: u8 = 16;
-    pub(super) const BYTES_IN: u8 = 17;
-    pub(super) const BYTES_OUT: u8 = 18;
-    pub(super) const PEAK: u8 = 19;
-    pub(super) const BUCKET: u8 = 20;
-    pub(super) const RUNS: u8 = 21;
-    pub(super) const LONGEST: u8 = 22;
-    pub(super) const INPUT_NAME: u8 = 23;
-    pub(super) const INPUT_HASH: u8 = 24;
-    pub(super) const OBJECTS: u8 = 25;
-    pub(super) const END: u8 = 26;
+    pub(super) const OBJECTS: u8 = 2;
+    /// The first of those of numbers.
+    pub(super) const NUMBERS: u8 = 16;
 }
 
 /// The earliest and the latest time of some rows, in nanoseconds.
@@ -67,13 +46,24 @@ impl Span {
 pub(super) struct Strings {
     numbers: FxHashMap<Arc<str>, u64>,
     column: Vec<u8>,
+    /// The last ones of each of two kinds.
     last: [Option<(Arc<str>, u64)>; 2],
 }
 
 impl Strings {
+    /// How many bytes they take.
+    pub(super) fn size(&self) -> usize {
+        self.column.len()
+    }
+
+    /// Appends them to a payload.
+    pub(super) fn write(&self, payload: &mut Vec<u8>, packer: &mut Packer) {
+        packer.column(payload, column::STRINGS, &self.column);
+    }
+
     /// The number of a string. Each of the two kinds remembers its last one.
     #[inline]
-    fn number(&mut self, kind: usize, string: &Arc<str>) -> u64 {
+    pub(super) fn number(&mut self, kind: usize, string: &Arc<str>) -> u64 {
         match &self.last[kind] {
             Some((last, number)) if Arc::ptr_eq(last, string) => *number,
             _ => self.look_up(kind, string),
@@ -96,11 +86,7 @@ impl Strings {
         number
     }
 
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn read(columns: &Columns<'_>) -> Option<Vec<Arc<str>>> {
+    pub(super) fn read(columns: &Columns<'_>) -> Option<Vec<Arc<str>>> {
         let column = columns.unpack(column::STRINGS)?;
         let mut cursor = Cursor(&column);
         let mut strings = Vec::new();
@@ -115,242 +101,6 @@ impl Strings {
 /// The text, or so many bytes of it and `…`.
 pub(super) fn cut(text: &str, most: usize) -> std::borrow::Cow<'_, str> {
     if text.len() <= most { text.into() } else { format!("{}…", &text[..text.floor_char_boundary(most)]).into() }
-}
-
-const SUBMITTED: u8 = 1;
-const READY: u8 = 2;
-const ASSIGNED: u8 = 4;
-const END: u8 = 8;
-const CPU: u8 = 16;
-const BYTES_IN: u8 = 32;
-const BYTES_OUT: u8 = 64;
-const PEAK: u8 = 128;
-
-/// Runs that are to become a chunk.
-#[derive(Default)]
-pub(super) struct RunRows {
-    pub(super) count: u32,
-    strings: Strings,
-    present: Vec<u8>,
-    outcome: Vec<u8>,
-    name: Vec<u8>,
-    worker: Vec<u8>,
-    thread: Vec<u8>,
-    graph: Vec<u8>,
-    task: Vec<u8>,
-    attempt: Vec<u8>,
-    hash: Vec<u8>,
-    start: Vec<u8>,
-    took: Vec<u8>,
-    assigned: Vec<u8>,
-    ready: Vec<u8>,
-    submitted: Vec<u8>,
-    cpu: Vec<u8>,
-    bytes_in: Vec<u8>,
-    bytes_out: Vec<u8>,
-    peak: Vec<u8>,
-    last: Last,
-    span: Option<Span>,
-}
-
-/// What the differences of a row count from.
-#[derive(Default)]
-struct Last {
-    graph: u64,
-    task: u64,
-    start: u64,
-    submitted: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    peak: u64,
-}
-
-/// Appends the number, if there is one, as a difference to the last one, and says so.
-#[inline]
-fn optional(column: &mut Vec<u8>, number: Option<u64>, last: &mut u64, bit: u8) -> u8 {
-    let Some(number) = number else { return 0 };
-    put_difference(column, number, *last);
-    *last = number;
-    bit
-}
-
-impl RunRows {
-    #[inline]
-    pub(super) fn push(&mut self, run: &Run) {
-        let last = &mut self.last;
-        let start = nanos::of(run.start);
-        let (name, worker) = (self.strings.number(0, &run.name), self.strings.number(1, &run.worker));
-        put(&mut self.name, name);
-        put(&mut self.worker, worker);
-        put(&mut self.thread, u64::from(run.thread));
-        put(&mut self.attempt, u64::from(run.attempt));
-        put_difference(&mut self.graph, u64::from(run.graph), last.graph);
-        last.graph = u64::from(run.graph);
-        put_difference(&mut self.task, u64::from(run.task), last.task);
-        last.task = u64::from(run.task);
-        self.hash.extend_from_slice(&run.hash.to_le_bytes());
-        put_difference(&mut self.start, start, last.start);
-        last.start = start;
-
-        // A task becomes ready, is assigned, starts and ends: each of these counts from the one that is nearest.
-        let mut from = start;
-        let assigned = optional(&mut self.assigned, run.assigned.map(nanos::of), &mut from, ASSIGNED);
-        let ready = optional(&mut self.ready, run.ready.map(nanos::of), &mut from, READY);
-        let submitted = run.submitted.map(nanos::of);
-        let mut present = assigned | ready | optional(&mut self.submitted, submitted, &mut last.submitted, SUBMITTED);
-        let mut end = start;
-        present |= optional(&mut self.took, run.end.map(nanos::of), &mut end, END);
-        // Most runs are on a processor for nearly all of their time.
-        let mut took = end.wrapping_sub(start);
-        present |= optional(&mut self.cpu, run.cpu.map(nanos::of), &mut took, CPU);
-        present |= optional(&mut self.bytes_in, run.bytes_in, &mut last.bytes_in, BYTES_IN);
-        present |= optional(&mut self.bytes_out, run.bytes_out, &mut last.bytes_out, BYTES_OUT);
-        present |= optional(&mut self.peak, run.peak, &mut last.peak, PEAK);
-        self.present.push(present);
-        self.outcome.push(run.outcome.index() as u8);
-        self.count += 1;
-        self.span.get_or_insert(Span::NONE).add(start, end);
-    }
-
-    /// About how many bytes the rows take before they are packed.
-    #[inline]
-    pub(super) fn size(&self) -> usize {
-        self.hash.len() * 3 + self.strings.column.len()
-    }
-
-    /// Takes the rows as a payload.
-    pub(super) fn take(&mut self, packer: &mut Packer) -> (Vec<u8>, Span) {
-        let mut payload = Vec::with_capacity(self.hash.len() * 3 + 512);
-        packer.column(&mut payload, column::STRINGS, &self.strings.column);
-        let columns = [
-            &mut self.present,
-            &mut self.outcome,
-            &mut self.name,
-            &mut self.worker,
-            &mut self.thread,
-            &mut self.graph,
-            &mut self.task,
-            &mut self.attempt,
-            &mut self.hash,
-            &mut self.start,
-            &mut self.took,
-            &mut self.assigned,
-            &mut self.ready,
-            &mut self.submitted,
-            &mut self.cpu,
-            &mut self.bytes_in,
-            &mut self.bytes_out,
-            &mut self.peak,
-        ];
-        for (number, bytes) in RUNS.into_iter().zip(columns) {
-            match number {
-                // Hashes are random.
-                column::HASH => packer.stored(&mut payload, number, bytes),
-                _ => packer.column(&mut payload, number, bytes),
-            }
-            bytes.clear();
-        }
-        self.strings.clear();
-        self.last = Last::default();
-        self.count = 0;
-        (payload, self.span.take().unwrap_or(Span::NONE))
-    }
-}
-
-const RUNS: [u8; 18] = [
-    column::PRESENT,
-    column::OUTCOME,
-    column::NAME,
-    column::WORKER,
-    column::THREAD,
-    column::GRAPH,
-    column::TASK,
-    column::ATTEMPT,
-    column::HASH,
-    column::START,
-    column::TOOK,
-    column::ASSIGNED,
-    column::READY,
-    column::SUBMITTED,
-    column::CPU,
-    column::BYTES_IN,
-    column::BYTES_OUT,
-    column::PEAK,
-];
-
-/// The runs of a payload; `None` where it has not that many whole ones.
-pub(super) fn read_runs(payload: &[u8], count: u32) -> Option<Vec<Run>> {
-    let columns = Columns::of(payload)?;
-    let strings = Strings::read(&columns)?;
-    let raw: Vec<Vec<u8>> = RUNS.into_iter().map(|number| columns.unpack(number)).collect::<Option<_>>()?;
-    let [
-        mut present,
-        mut outcome,
-        mut name,
-        mut worker,
-        mut thread,
-        mut graph,
-        mut task,
-        mut attempt,
-        mut hash,
-        mut start,
-        mut took,
-        mut assigned,
-        mut ready,
-        mut submitted,
-        mut cpu,
-        mut bytes_in,
-        mut bytes_out,
-        mut peak,
-    ] = std::array::from_fn(|i| Cursor(&raw[i]));
-    let mut last = Last::default();
-    // A row has a byte at least in the column of what is present.
-    let count = count as usize;
-    if present.0.len() != count {
-        return None;
-    }
-    let next = |cursor: &mut Cursor<'_>, is_there: bool, last: &mut u64| -> Option<Option<u64>> {
-        if !is_there {
-            return Some(None);
-        }
-        *last = cursor.difference(*last)?;
-        Some(Some(*last))
-    };
-    let time = |number: Option<u64>| number.map(Duration::from_nanos);
-    let mut runs = Vec::with_capacity(count);
-    for _ in 0..count {
-        let has = present.byte()?;
-        last.graph = graph.difference(last.graph)?;
-        last.task = task.difference(last.task)?;
-        last.start = start.difference(last.start)?;
-        let mut from = last.start;
-        let assigned = next(&mut assigned, has & ASSIGNED != 0, &mut from)?;
-        let ready = next(&mut ready, has & READY != 0, &mut from)?;
-        let submitted = next(&mut submitted, has & SUBMITTED != 0, &mut last.submitted)?;
-        let mut end = last.start;
-        let ended = next(&mut took, has & END != 0, &mut end)?;
-        let mut took = end.wrapping_sub(last.start);
-        runs.push(Run {
-            graph: u32::try_from(last.graph).ok()?,
-            task: u32::try_from(last.task).ok()?,
-            attempt: attempt.small()?,
-            name: strings.get(name.small::<usize>()?)?.clone(),
-            hash: hash.word()?,
-            worker: strings.get(worker.small::<usize>()?)?.clone(),
-            thread: thread.small()?,
-            submitted: time(submitted),
-            ready: time(ready),
-            assigned: time(assigned),
-            start: Duration::from_nanos(last.start),
-            end: time(ended),
-            cpu: time(next(&mut cpu, has & CPU != 0, &mut took)?),
-            bytes_in: next(&mut bytes_in, has & BYTES_IN != 0, &mut last.bytes_in)?,
-            bytes_out: next(&mut bytes_out, has & BYTES_OUT != 0, &mut last.bytes_out)?,
-            peak: next(&mut peak, has & PEAK != 0, &mut last.peak)?,
-            outcome: *Outcome::ALL.get(usize::from(outcome.byte()?))?,
-        });
-    }
-    Some(runs)
 }
 
 /// Runs of one group that are only counted and summed up.
@@ -387,86 +137,62 @@ impl Folded {
     }
 }
 
+/// Columns of numbers beside the outcomes.
+const SUMS: usize = 9;
+
 pub(super) fn write_folded(rows: &[Folded], packer: &mut Packer) -> (Vec<u8>, Span) {
     let (mut strings, mut span) = (Strings::default(), Span::NONE);
-    let mut columns: [Vec<u8>; 10] = Default::default();
-    let mut last = (0, 0);
+    let mut columns: [Numbers; SUMS + Outcome::ALL.len()] = Default::default();
+    let mut last = 0;
     for row in rows {
-        let [name, graph, bucket, end, outcomes, took, cpu, bytes_in, bytes_out, longest] = &mut columns;
         let (from, to) = (nanos::of(row.from), nanos::of(row.to));
-        put(name, strings.number(0, &row.name));
-        let number = row.graph.map_or(0, |graph| u64::from(graph) + 1);
-        put_difference(graph, number, last.0);
-        put_difference(bucket, from, last.1);
-        last = (number, from);
-        put_difference(end, to, from);
-        row.outcomes.iter().for_each(|n| put(outcomes, *n));
-        put(took, nanos::of(row.took));
-        put(cpu, nanos::of(row.cpu));
-        put(bytes_in, row.bytes_in);
-        put(bytes_out, row.bytes_out);
-        put(longest, nanos::of(row.longest));
+        let numbers = [
+            strings.number(0, &row.name),
+            row.graph.map_or(0, |graph| u64::from(graph) + 1),
+            difference(from, last),
+            difference(to, from),
+            nanos::of(row.took),
+            nanos::of(row.cpu),
+            row.bytes_in,
+            row.bytes_out,
+            nanos::of(row.longest),
+        ];
+        last = from;
+        columns.iter_mut().zip(numbers.into_iter().chain(row.outcomes)).for_each(|(column, n)| column.push(n));
         span.add(from, to);
     }
     let mut payload = Vec::new();
-    packer.column(&mut payload, column::STRINGS, &strings.column);
-    for (number, bytes) in FOLDED.into_iter().zip(&columns) {
-        packer.column(&mut payload, number, bytes);
+    strings.write(&mut payload, packer);
+    for (number, column) in (column::NUMBERS..).zip(&mut columns) {
+        Packer::numbers(&mut payload, number, column);
     }
     (payload, span)
 }
 
-const FOLDED: [u8; 10] = [
-    column::NAME,
-    column::GRAPH,
-    column::BUCKET,
-    column::END,
-    column::RUNS,
-    column::TOOK,
-    column::CPU,
-    column::BYTES_IN,
-    column::BYTES_OUT,
-    column::LONGEST,
-];
-
 pub(super) fn read_folded(payload: &[u8], count: u32) -> Option<Vec<Folded>> {
     let columns = Columns::of(payload)?;
     let strings = Strings::read(&columns)?;
-    let raw: Vec<Vec<u8>> = FOLDED.into_iter().map(|number| columns.unpack(number)).collect::<Option<_>>()?;
-    let [
-        mut name,
-        mut graph,
-        mut bucket,
-        mut end,
-        mut outcomes,
-        mut took,
-        mut cpu,
-        mut bytes_in,
-        mut bytes_out,
-        mut longest,
-    ] = std::array::from_fn(|i| Cursor(&raw[i]));
-    let (mut rows, mut last) = (Vec::new(), (0, 0));
-    let time = |cursor: &mut Cursor<'_>| cursor.number().map(Duration::from_nanos);
-    for _ in 0..count {
-        last = (graph.difference(last.0)?, bucket.difference(last.1)?);
-        let mut runs = [0; Outcome::ALL.len()];
-        for n in &mut runs {
-            *n = outcomes.number()?;
-        }
-        rows.push(Folded {
-            graph: if last.0 == 0 { None } else { Some(u32::try_from(last.0 - 1).ok()?) },
-            name: strings.get(name.small::<usize>()?)?.clone(),
-            from: Duration::from_nanos(last.1),
-            to: Duration::from_nanos(end.difference(last.1)?),
-            outcomes: runs,
-            took: time(&mut took)?,
-            cpu: time(&mut cpu)?,
-            bytes_in: bytes_in.number()?,
-            bytes_out: bytes_out.number()?,
-            longest: time(&mut longest)?,
-        });
-    }
-    Some(rows)
+    let numbers = |i: u8| columns.numbers(column::NUMBERS + i, count as usize);
+    let sums: Vec<_> = (0..SUMS as u8).map(numbers).collect::<Option<_>>()?;
+    // Of a later version there may be fewer outcomes that are known here than there are.
+    let outcomes: Vec<_> = (SUMS as u8..).zip(Outcome::ALL).map(|(i, _)| numbers(i)).collect::<Option<_>>()?;
+    let mut last = 0;
+    let row = |i: usize| {
+        last = differing(sums[2][i], last);
+        Some(Folded {
+            graph: sums[1][i].checked_sub(1).map(u32::try_from).transpose().ok()?,
+            name: strings.get(usize::try_from(sums[0][i]).ok()?)?.clone(),
+            from: Duration::from_nanos(last),
+            to: Duration::from_nanos(differing(sums[3][i], last)),
+            outcomes: std::array::from_fn(|outcome| outcomes[outcome][i]),
+            took: Duration::from_nanos(sums[4][i]),
+            cpu: Duration::from_nanos(sums[5][i]),
+            bytes_in: sums[6][i],
+            bytes_out: sums[7][i],
+            longest: Duration::from_nanos(sums[8][i]),
+        })
+    };
+    (0..count as usize).map(row).collect()
 }
 
 /// That a task takes the result of another one, in one graph.
@@ -493,25 +219,20 @@ impl Input {
     }
 }
 
-const INPUTS: [u8; 5] = [column::GRAPH, column::NAME, column::HASH, column::INPUT_NAME, column::INPUT_HASH];
+const INPUTS: usize = 5;
 
 pub(super) fn write_inputs(rows: &[Input], packer: &mut Packer) -> Vec<u8> {
     let mut strings = Strings::default();
-    let mut columns: [Vec<u8>; 5] = Default::default();
-    let mut last = 0;
+    let mut columns: [Numbers; INPUTS] = Default::default();
     for row in rows {
-        let [graph, name, hash, from_name, from_hash] = &mut columns;
-        put_difference(graph, u64::from(row.graph), last);
-        last = u64::from(row.graph);
-        put(name, strings.number(0, &row.name));
-        hash.extend_from_slice(&row.hash.to_le_bytes());
-        put(from_name, strings.number(1, &row.from_name));
-        from_hash.extend_from_slice(&row.from_hash.to_le_bytes());
+        let (name, from_name) = (strings.number(0, &row.name), strings.number(1, &row.from_name));
+        let numbers = [u64::from(row.graph), name, row.hash, from_name, row.from_hash];
+        columns.iter_mut().zip(numbers).for_each(|(column, number)| column.push(number));
     }
     let mut payload = Vec::new();
-    packer.column(&mut payload, column::STRINGS, &strings.column);
-    for (number, bytes) in INPUTS.into_iter().zip(&columns) {
-        packer.column(&mut payload, number, bytes);
+    strings.write(&mut payload, packer);
+    for (number, column) in (column::NUMBERS..).zip(&mut columns) {
+        Packer::numbers(&mut payload, number, column);
     }
     payload
 }
@@ -519,20 +240,19 @@ pub(super) fn write_inputs(rows: &[Input], packer: &mut Packer) -> Vec<u8> {
 pub(super) fn read_inputs(payload: &[u8], count: u32) -> Option<Vec<Input>> {
     let columns = Columns::of(payload)?;
     let strings = Strings::read(&columns)?;
-    let raw: Vec<Vec<u8>> = INPUTS.into_iter().map(|number| columns.unpack(number)).collect::<Option<_>>()?;
-    let [mut graph, mut name, mut hash, mut from_name, mut from_hash] = std::array::from_fn(|i| Cursor(&raw[i]));
-    let (mut rows, mut last) = (Vec::new(), 0);
-    for _ in 0..count {
-        last = graph.difference(last)?;
-        rows.push(Input {
-            graph: u32::try_from(last).ok()?,
-            name: strings.get(name.small::<usize>()?)?.clone(),
-            hash: hash.word()?,
-            from_name: strings.get(from_name.small::<usize>()?)?.clone(),
-            from_hash: from_hash.word()?,
-        });
-    }
-    Some(rows)
+    let numbers = |i: u8| columns.numbers(column::NUMBERS + i, count as usize);
+    let columns: Vec<_> = (0..INPUTS as u8).map(numbers).collect::<Option<_>>()?;
+    let string = |number: u64| strings.get(usize::try_from(number).ok()?).cloned();
+    let row = |i: usize| {
+        Some(Input {
+            graph: u32::try_from(columns[0][i]).ok()?,
+            name: string(columns[1][i])?,
+            hash: columns[2][i],
+            from_name: string(columns[3][i])?,
+            from_hash: columns[4][i],
+        })
+    };
+    (0..count as usize).map(row).collect()
 }
 
 /// Objects that are to become a chunk: seldom ones, and those that will have more members one day.

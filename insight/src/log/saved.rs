@@ -4,8 +4,9 @@ use super::chunk::{ChunkKind, HEADER, Header, MOST_PAYLOAD, SYNC};
 use super::event::Event;
 use super::format1;
 use super::head::{FIXED, Head, MAGIC};
-use super::rows::{Folded, Input, read_folded, read_inputs, read_objects, read_runs};
+use super::rows::{Folded, Input, read_folded, read_inputs, read_objects};
 use super::run::Run;
+use super::run_rows::read_runs;
 use super::writer::{SavedCounts, Totals};
 use super::{LogError, MemorySample, ThreadTime};
 use crate::GroupProgress;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a saved log ends.
@@ -82,7 +84,7 @@ pub struct SavedLog {
 #[derive(Debug)]
 pub(super) enum Body {
     Chunks { file: File, chunks: Vec<Chunk> },
-    Memory { runs: Vec<Run>, events: Vec<Event>, groups: Vec<GroupProgress> },
+    Memory { runs: Arc<[Run]>, events: Arc<[Event]>, groups: Vec<GroupProgress> },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +120,7 @@ impl SavedLog {
             let (head, runs, events, is_cut) = format1::read(file, path)?;
             let problems = if is_cut { vec!["the last line is cut off".to_string()] } else { Vec::new() };
             let ending = if is_cut { Ending::Cut { offset: length } } else { Ending::Finished };
-            let body = Body::Memory { runs, events, groups: Vec::new() };
+            let body = Body::Memory { runs: runs.into(), events: events.into(), groups: Vec::new() };
             return Ok(Self { path: path.into(), format: 1, head, body, ending, problems });
         }
         let reason = match there {
@@ -131,8 +133,13 @@ impl SavedLog {
 
     /// A log of what a program has in memory: for what can be made of a saved one.
     #[must_use]
-    pub fn of(head: Head, runs: Vec<Run>, events: Vec<Event>, groups: Vec<GroupProgress>) -> Self {
-        let body = Body::Memory { runs, events, groups };
+    pub fn of(
+        head: Head,
+        runs: impl Into<Arc<[Run]>>,
+        events: impl Into<Arc<[Event]>>,
+        groups: Vec<GroupProgress>,
+    ) -> Self {
+        let body = Body::Memory { runs: runs.into(), events: events.into(), groups };
         let path = PathBuf::from("the log in memory");
         Self { path, format: super::FORMAT, head, body, ending: Ending::Finished, problems: Vec::new() }
     }
@@ -263,7 +270,7 @@ impl SavedLog {
     /// The runs, chunk by chunk in the order in which they were recorded.
     pub fn runs(&self) -> impl Iterator<Item = Result<Run, LogError>> + '_ {
         let of_memory = match &self.body {
-            Body::Memory { runs, .. } => runs.as_slice(),
+            Body::Memory { runs, .. } => &**runs,
             Body::Chunks { .. } => &[],
         };
         of_memory.iter().cloned().map(Ok).chain(each(self.run_chunks()))
@@ -278,7 +285,7 @@ impl SavedLog {
     /// are left out.
     pub fn events(&self) -> impl Iterator<Item = Result<Event, LogError>> + '_ {
         let of_memory = match &self.body {
-            Body::Memory { events, .. } => events.as_slice(),
+            Body::Memory { events, .. } => &**events,
             Body::Chunks { .. } => &[],
         };
         of_memory.iter().cloned().map(Ok).chain(each(self.objects(ChunkKind::Events)))

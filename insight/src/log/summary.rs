@@ -146,7 +146,7 @@ impl SavedLog {
     ///     run.ended(Duration::from_secs(i + 1), Outcome::Finished);
     ///     run
     /// });
-    /// let log = SavedLog::of(Head::new("0.1.0", SystemTime::now()), runs.collect(), Vec::new(), Vec::new());
+    /// let log = SavedLog::of(Head::new("0.1.0", SystemTime::now()), runs.collect::<Vec<_>>(), [], Vec::new());
     /// let summary = log.summary();
     /// assert_eq!((summary.runs, summary.groups[0].counts.done()), (3, 3));
     /// assert_eq!(summary.names[0].cost.took, Duration::from_secs(3));
@@ -216,7 +216,7 @@ impl SavedLog {
     /// The runs, some thousands at once, wherever they are.
     fn run_batches(&self) -> impl Iterator<Item = Result<std::borrow::Cow<'_, [Run]>, super::LogError>> + '_ {
         let of_memory = match &self.body {
-            super::saved::Body::Memory { runs, .. } => Some(Ok(runs.as_slice().into())),
+            super::saved::Body::Memory { runs, .. } => Some(Ok((&**runs).into())),
             super::saved::Body::Chunks { .. } => None,
         };
         of_memory.into_iter().chain(self.run_chunks().map(|runs| runs.map(Into::into)))

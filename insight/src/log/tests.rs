@@ -189,6 +189,51 @@ fn other_files_are_refused_with_their_reason() {
 }
 
 #[test]
+fn a_log_of_format_1_opens_and_one_that_is_cut_off_says_so() {
+    let (_directory, path) = file();
+    let task =
+        |key: &str| serde_json::json!({ "key": key, "name": "inc", "graph": 2, "worker": "worker-0", "thread": 1 });
+    let at = |ms: u64| serde_json::json!({ "secs": 0, "nanos": ms * 1_000_000 });
+    let lines = [
+        serde_json::json!({ "swath_events": 1, "started": { "secs_since_epoch": 5, "nanos_since_epoch": 7 } }),
+        serde_json::json!({ "at": at(1), "kind": { "GraphSubmitted": { "graph": 2, "tasks": 2 } } }),
+        serde_json::json!({ "at": at(2), "kind": { "TaskStarted": { "task": task("inc-00000000000000ff") } } }),
+        serde_json::json!({ "at": at(3), "kind": { "TaskStarted": { "task": task("inc-0000000000000001") } } }),
+        serde_json::json!({ "at": at(4), "kind": { "TaskFailed": { "task": task("inc-00000000000000ff"), "took": at(2) } } }),
+        // Its start was overwritten.
+        serde_json::json!({ "at": at(5), "kind": { "TaskFinished": { "task": task("inc-0000000000000002"), "took": at(4) } } }),
+        serde_json::json!({ "at": at(6), "kind": { "WorkerLost": { "worker": "worker-0", "pid": 3, "cause": { "Signal": 9 } } } }),
+    ];
+    let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    std::fs::write(&path, &text).unwrap();
+    let log = SavedLog::open(&path).unwrap();
+    assert_eq!((log.format(), log.ending()), (1, Ending::Finished));
+    assert_eq!(log.head().started, UNIX_EPOCH + Duration::new(5, 7));
+    let (runs, _) = runs_of(&log);
+    let told: Vec<_> = runs.iter().map(|run| (run.hash, run.start, run.end, run.outcome)).collect();
+    assert_eq!(
+        told,
+        [
+            (255, ms(2), Some(ms(4)), Outcome::Failed),
+            (1, ms(3), None, Outcome::Running),
+            (2, ms(1), Some(ms(5)), Outcome::Finished),
+        ]
+    );
+    assert_eq!((runs[0].graph, runs[0].thread, runs[0].key()), (2, 1, "inc-00000000000000ff".to_string()));
+    let lost = log.events().last().unwrap().unwrap();
+    assert!(matches!(lost.kind, EventKind::WorkerLost { cause, .. } if cause["Signal"] == 9));
+    let summary = log.summary();
+    assert!(summary.complete && (summary.runs, summary.events) == (3, 2), "{summary:?}");
+    assert_eq!(summary.groups[0].counts, Counts { running: 1, released: 1, failed: 1, ..Counts::default() });
+
+    std::fs::write(&path, &text[..text.len() - 10]).unwrap();
+    let log = SavedLog::open(&path).unwrap();
+    assert!(matches!(log.ending(), Ending::Cut { .. }) && !log.summary().complete);
+    std::fs::write(&path, text.replace("TaskFailed", "TaskBored")).unwrap();
+    assert!(matches!(SavedLog::open(&path), Err(LogError::Line { line: 5, .. })));
+}
+
+#[test]
 fn a_file_that_vanishes_or_shrinks_is_no_panic() {
     let (_directory, path) = file();
     sample(&path);
@@ -514,7 +559,7 @@ proptest! {
 
     #[test]
     fn rows_that_make_no_sense_are_no_panic(payload in proptest::collection::vec(0..30_u8, 0..200), count in 0..50_u32) {
-        let _ = rows::read_runs(&payload, count);
+        let _ = run_rows::read_runs(&payload, count);
         let _ = rows::read_folded(&payload, count);
         let _ = rows::read_inputs(&payload, count);
         let _ = rows::read_objects::<Event>(&payload, count);
