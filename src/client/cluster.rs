@@ -9,6 +9,7 @@ use crate::message::{Ask, question};
 use crate::status::{Explanation, WorkerInfo};
 use crate::submission::reply::Asked;
 use crate::task::wait::{blocking, waiting};
+use std::path::Path;
 use std::time::Duration;
 
 impl Client {
@@ -268,6 +269,26 @@ impl Client {
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
         self.ask(question::Events).await.map(|records| self.0.log.log(records))
+    }
+
+    /// Writes what [`events`](Self::events) gives to a file, which [`EventLog::open`] and `local-cluster events` read.
+    ///
+    /// ```
+    /// use swath::events::EventLog;
+    /// use swath::{Client, delayed};
+    /// # let directory = tempfile::tempdir().expect("a directory");
+    /// # let path = directory.path().join("run.swath");
+    /// let client = Client::threads(2);
+    /// client.compute(&delayed(|x: i64| x + 1).map(0..10))?;
+    /// client.save_events(&path)?;
+    /// assert_eq!(EventLog::open(&path)?.runs().len(), 10);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed, or the file cannot be written.
+    pub fn save_events(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.events()?.save(path)
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.

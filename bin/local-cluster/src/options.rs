@@ -117,6 +117,23 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "PROGRAM")]
         program: Vec<OsString>,
     },
+    /// Say what is in a saved log: runs, groups, names by cost, and whether anything is missing
+    Events {
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Write a saved log as Chrome trace events, which ui.perfetto.dev shows
+    Trace {
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where to
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// List named worker sizes, as large as they are on this machine or in its control group
     Sizes(Form),
     /// Print completions for a shell
