@@ -9,6 +9,8 @@
 
 mod file;
 pub(crate) mod journal;
+pub(crate) mod recorder;
+pub(crate) mod sources;
 
 /// Saved logs: what is in them, how they are written, read and exported.
 pub use swath_insight::log as saved;
@@ -262,37 +264,47 @@ impl ClientLog {
     pub(crate) fn log(&self, from: EventRecords) -> EventLog {
         let ruler = self.clock.ruler();
         let mut others = Vec::new();
-        for JournalEntry { at, what } in self.graphs.entries() {
-            let kind = match what {
-                GraphStep::Submitted { graph, tasks } => {
-                    saved::EventKind::GraphSubmitted { graph, tasks: tasks.into(), label: None, parent: None }
-                }
-                GraphStep::Finished { graph, began } => {
-                    saved::EventKind::GraphFinished { graph, took: ruler.between(began, at) }
-                }
-            };
-            others.push(saved::Event::new(ruler.since_start(at), kind));
-        }
-        for JournalEntry { at, what: WorkerStep { worker, pid, what } } in from.workers {
-            let kind = match what {
-                ProcessStep::Started => saved::EventKind::WorkerStarted { worker, pid },
-                ProcessStep::Ready => saved::EventKind::WorkerReady { worker, pid },
-                ProcessStep::Lost(cause) => file::lost(worker, pid, &cause),
-                ProcessStep::Retired => saved::EventKind::WorkerRetired { worker, pid },
-            };
-            others.push(saved::Event::new(ruler.since_start(at), kind));
-        }
+        others.extend(self.graphs.entries().into_iter().map(|step| graph_event(step, &ruler)));
+        others.extend(from.workers.into_iter().map(|step| worker_event(step, &ruler)));
         let mut names = Names::default();
         let mut runs = Vec::with_capacity(from.runs.iter().map(|worker| worker.records.len()).sum());
         for WorkerRuns { worker, records } in from.runs {
             let worker = Arc::from(worker);
             runs.extend(records.into_iter().map(|record| run_of(record, &worker, &mut names, &ruler)));
         }
+        EventLog::of(self.head(), runs, others, Vec::new())
+    }
+
+    /// What a saved log begins with.
+    fn head(&self) -> Head {
         let mut head = Head::new(env!("CARGO_PKG_VERSION"), self.started);
         head.build = build_id().to_string();
         head.monotonic = self.clock.started();
-        EventLog::of(head, runs, others, Vec::new())
+        head
     }
+}
+
+fn graph_event(step: JournalEntry<GraphStep>, ruler: &Ruler) -> saved::Event {
+    let kind = match step.what {
+        GraphStep::Submitted { graph, tasks } => {
+            saved::EventKind::GraphSubmitted { graph, tasks: tasks.into(), label: None, parent: None }
+        }
+        GraphStep::Finished { graph, began } => {
+            saved::EventKind::GraphFinished { graph, took: ruler.between(began, step.at) }
+        }
+    };
+    saved::Event::new(ruler.since_start(step.at), kind)
+}
+
+fn worker_event(step: JournalEntry<WorkerStep>, ruler: &Ruler) -> saved::Event {
+    let WorkerStep { worker, pid, what } = step.what;
+    let kind = match what {
+        ProcessStep::Started => saved::EventKind::WorkerStarted { worker, pid },
+        ProcessStep::Ready => saved::EventKind::WorkerReady { worker, pid },
+        ProcessStep::Lost(cause) => file::lost(worker, pid, &cause),
+        ProcessStep::Retired => saved::EventKind::WorkerRetired { worker, pid },
+    };
+    saved::Event::new(ruler.since_start(step.at), kind)
 }
 
 /// The names of functions, each of them once.
