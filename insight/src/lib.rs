@@ -4,6 +4,7 @@
 //! crate alone to read what was saved.
 
 mod counts;
+pub mod diagnosis;
 pub mod log;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState};

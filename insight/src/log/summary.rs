@@ -91,7 +91,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn add(&mut self, run: &Run) {
+    pub(crate) fn add(&mut self, run: &Run) {
         let took = run.took().unwrap_or_default();
         self.runs += 1;
         self.failed += u64::from(run.outcome == Outcome::Failed);
@@ -300,7 +300,7 @@ impl fmt::Display for Summary {
 }
 
 /// The same without what would act on a terminal, and no longer than a line.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     const MOST: usize = 400;
     let mut plain: String = text.chars().take(MOST).flat_map(escaped).collect();
     if text.chars().nth(MOST).is_some() {
