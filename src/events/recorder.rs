@@ -50,8 +50,8 @@ impl Recorder {
             writer = writer.limit(limit);
         }
         let (names, state) = (Names::default(), writer.state().clone());
-        let (path, taken) = (path.to_path_buf(), Duration::ZERO);
-        let recording = Recording { writer, path, sources, log, graphs: 0, names, state, taken };
+        let (named, taken) = (path.to_path_buf(), Duration::ZERO);
+        let recording = Recording { writer, path: named, sources, log, graphs: 0, names, state, taken };
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()

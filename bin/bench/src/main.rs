@@ -65,7 +65,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 29] = [
+const WORKLOADS: [Workload; 30] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
