@@ -97,20 +97,25 @@ fn the_run_of_a_worker_that_died_is_lost_and_the_next_one_is_there() {
 
 #[test]
 fn a_file_keeps_to_its_limit_and_adds_up() {
-    // No more than a ring has room for, however slowly they are taken.
+    // No more at once than a ring has room for, however slowly they are taken.
     const TASKS: u64 = 60_000;
+    const ROUNDS: u64 = 3;
     let _clean = Clean::start();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run.swath");
     let builder = Client::builder().mode(Mode::Threads).threads(2);
-    let client = builder.record(&path).record_limit("250kB").build().unwrap();
-    client.compute(&delayed(add_one).map(0..TASKS)).unwrap();
+    let client = builder.record(&path).record_limit("1MB").build().unwrap();
+    for round in 1..=ROUNDS {
+        client.compute(&delayed(add_one).map(0..TASKS)).unwrap();
+        let written = || SavedLog::open(&path).unwrap().summary().runs;
+        assert!(comes_true(LONG, || written() == round * TASKS), "{} of {}", written(), round * TASKS);
+    }
     client.compute(&try_delayed(refuse).call(1)).unwrap_err();
     client.shutdown();
     let (runs, summary) = read(&path);
-    assert!(std::fs::metadata(&path).unwrap().len() <= 250_000);
-    assert!(summary.complete && summary.folded > TASKS / 2, "{summary:?}");
-    assert_eq!(summary.runs, TASKS + 1);
+    assert!(std::fs::metadata(&path).unwrap().len() <= 1_000_000);
+    assert!(summary.complete && summary.folded > TASKS, "{summary:?}");
+    assert_eq!(summary.runs, ROUNDS * TASKS + 1);
     assert_eq!(runs.iter().filter(|run| run.outcome == Outcome::Failed).count(), 1, "failures keep their detail");
 }
 
@@ -123,6 +128,8 @@ fn files_that_cannot_be_recorded_in_are_refused() {
     assert!(
         matches!(told(sync().record(directory.path())), Error::Invalid { why, .. } if why.contains("no regular file"))
     );
+    let small = sync().record(directory.path().join("small.swath")).record_limit("1kB");
+    assert!(matches!(told(small), Error::Invalid { what, .. } if what == "record_limit"));
     let nowhere = directory.path().join("none/run.swath");
     assert!(
         matches!(told(sync().record(&nowhere)), Error::Resource { resource, .. } if resource.contains("none/run.swath"))
