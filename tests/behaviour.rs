@@ -30,6 +30,7 @@ mod behaviour {
     pub mod processes;
     pub mod published;
     pub mod random;
+    mod recording;
     pub mod reentrant;
     pub mod resources;
     pub mod runtimes;

@@ -4,6 +4,7 @@ use super::saved::{Event, LogError, Outcome, Writer, WriterState};
 use super::sources::{RunSources, Taken};
 use super::{ClientLog, Names, run_of};
 use crate::error::{Error, Result};
+use crate::ipc::clock::ticks;
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ struct Recording {
     graphs: u64,
     names: Names,
     state: WriterState,
+    /// When something was taken last.
+    taken: Duration,
 }
 
 impl Recorder {
@@ -47,7 +50,8 @@ impl Recorder {
             writer = writer.limit(limit);
         }
         let (names, state) = (Names::default(), writer.state().clone());
-        let recording = Recording { writer, path: path.to_path_buf(), sources, log, graphs: 0, names, state };
+        let (named, taken) = (path.to_path_buf(), Duration::ZERO);
+        let recording = Recording { writer, path: named, sources, log, graphs: 0, names, state, taken };
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
@@ -104,8 +108,9 @@ impl Recording {
 
     /// Takes what has happened; whether that is anything.
     fn take(&mut self, is_end: bool) -> bool {
-        let Self { writer, sources, log, graphs, names, .. } = self;
+        let Self { writer, sources, log, graphs, names, taken: since, .. } = self;
         let ruler = log.clock.ruler();
+        let now = ruler.since_start(ticks());
         let (steps, missed) = log.graphs.since(graphs);
         let mut some = false;
         let mut event = |event: Event| {
@@ -124,8 +129,9 @@ impl Recording {
         });
         if lost + missed > 0 {
             let reason = "more was recorded at once than there is room for";
-            writer.missed(ruler.since_start(crate::ipc::clock::ticks()), lost, missed, reason);
+            writer.missed(*since, lost, missed, reason);
         }
+        *since = now;
         some
     }
 

@@ -407,7 +407,7 @@ mod tests {
     fn each_run_is_drained_once_and_what_was_overwritten_is_counted() {
         let own = OwnRing::new(8);
         let (ring, mut drain) = (own.ring(), RingDrain::default());
-        let mut drained = |drain: &mut RingDrain| {
+        let drained = |drain: &mut RingDrain| {
             let mut taken = Vec::new();
             let lost = ring.drain(drain, &mut |record| taken.push(record.run.task.index));
             (taken, lost)

@@ -33,14 +33,12 @@ impl Sums {
     pub(super) fn add(&mut self, run: &Run, by_interval: bool) {
         let end = run.end.unwrap_or(run.start);
         let interval = if by_interval { nanos::of(end) / BUCKET_NS } else { 0 };
-        let (graph, name) = match self.sums.len() {
-            0..MOST_GROUPS => (Some(run.graph), run.name.clone()),
-            MOST_GROUPS..MOST_SUMS => (None, run.name.clone()),
-            _ => (None, OTHERS.into()),
-        };
         let mut key = (Some(run.graph), run.name.clone(), interval);
-        if !self.sums.contains_key(&key) {
-            key = (graph, name, if self.sums.len() < MOST_SUMS { interval } else { 0 });
+        if self.sums.len() >= MOST_GROUPS && !self.sums.contains_key(&key) {
+            key = match self.sums.len() {
+                MOST_GROUPS..MOST_SUMS => (None, run.name.clone(), interval),
+                _ => (None, OTHERS.into(), 0),
+            };
         }
         let sum = self.sums.entry(key).or_insert_with_key(|(graph, name, _)| Folded {
             graph: *graph,
@@ -106,8 +104,13 @@ impl Slowest {
         if times.kept >= hundredth {
             return false;
         }
-        let as_slow = times.steps.iter().rev().take_while(|(other, _)| *other >= step).map(|(_, n)| u64::from(*n));
-        let is_slow = as_slow.sum::<u64>() <= hundredth;
+        // Looks no further than the hundredth.
+        let mut as_slow = 0;
+        let slower = times.steps.iter().rev().take_while(|(other, _)| *other >= step);
+        let is_slow = slower.map(|(_, n)| u64::from(*n)).all(|n| {
+            as_slow += n;
+            as_slow <= hundredth
+        });
         times.kept += u64::from(is_slow);
         is_slow
     }

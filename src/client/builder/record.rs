@@ -42,8 +42,10 @@ impl Builder {
         self
     }
 
-    /// How large the file of [`record`](Self::record) may become: `"100MB"`, a number of bytes. Default: 1 GiB. At three
+    /// How large the file of [`record`](Self::record) may become: `"100MB"`, a number of bytes, 1 MB at least. Default: 1 GiB. At three
     /// quarters of it, runs are summed up by group and tenth of a second, but for those that failed and the slowest.
+    ///
+    /// [`build`](Self::build) refuses other limits.
     pub fn record_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
         self.recording.limit = limit.into();
         self
@@ -52,6 +54,10 @@ impl Builder {
     /// How many runs each worker or thread remembers.
     pub(super) fn recorded_runs(&self) -> usize {
         if self.recording.path.is_some() { self.events.max(RING) } else { self.events }
+    }
+
+    pub(super) fn check_recording(&self) -> Result<()> {
+        self.recording.limit().map(drop)
     }
 
     /// Whether it is to be recorded.
@@ -69,7 +75,11 @@ impl Recording {
     /// Begins to record a client.
     pub(super) fn begin(&self, client: Client, sources: Option<Arc<RunSources>>) -> Result<Client> {
         let (Some(path), Some(sources)) = (&self.path, sources) else { return Ok(client) };
-        let limit = self.limit.of_all().map_err(|e| e.about("record_limit"))?;
-        client.recorded(path, limit, sources)
+        client.recorded(path, self.limit()?, sources)
+    }
+
+    /// Bytes of the file, checked.
+    fn limit(&self) -> Result<Option<u64>> {
+        self.limit.of_all().map_err(|e| e.about("record_limit"))
     }
 }
