@@ -1,5 +1,6 @@
 //! The log of events in a file: saved, opened, and as other programs read it.
 
+use super::diagnosis::{Diagnosis, Extent};
 use super::saved::{self, LogError, SavedLog, Stream, Writer};
 use super::{Event, EventKind, EventLog};
 use crate::error::{DeathCause, Error, Result};
@@ -77,6 +78,27 @@ impl EventLog {
         self.export(path.as_ref(), SavedLog::write_trace)
     }
 
+    /// What became of the time of what has run, all of it or a part: what the threads did, and what time was lost to.
+    ///
+    /// ```
+    /// use swath::events::diagnosis::Extent;
+    /// # use swath::{Client, delayed};
+    /// let client = Client::sync();
+    /// client.compute(&delayed(|x: i64| x + 1).call(1))?;
+    /// let diagnosis = client.events()?.diagnose(&Extent::default());
+    /// assert_eq!((diagnosis.threads, diagnosis.names[0].cost.runs), (1, 1));
+    /// println!("{diagnosis}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    #[must_use]
+    pub fn diagnose(&self, extent: &Extent) -> Diagnosis {
+        self.saved().diagnose(extent)
+    }
+
+    fn saved(&self) -> SavedLog {
+        SavedLog::of(self.head.clone(), self.runs.clone(), self.others.clone(), Vec::new())
+    }
+
     /// Writes it as JSON, an object a line, each with its `"kind"`: the head, runs and events.
     ///
     /// # Errors
@@ -94,7 +116,7 @@ impl EventLog {
     }
 
     fn export(&self, path: &Path, write: fn(&SavedLog, &mut dyn Write) -> io::Result<()>) -> Result<()> {
-        let log = SavedLog::of(self.head.clone(), self.runs.clone(), self.others.clone(), Vec::new());
+        let log = self.saved();
         write_whole(path, false, |out| write(&log, out)).map_err(|e| not_written(path, &e))
     }
 }

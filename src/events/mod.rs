@@ -12,6 +12,8 @@ pub(crate) mod journal;
 pub(crate) mod recorder;
 pub(crate) mod sources;
 
+/// Why a run took as long as it did.
+pub use swath_insight::diagnosis;
 /// Saved logs: what is in them, how they are written, read and exported.
 pub use swath_insight::log as saved;
 

@@ -125,6 +125,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         form: Form,
     },
+    /// Say why a run took as long as it did: what its threads did, and what time was lost to
+    Why {
+        /// Only this graph
+        #[arg(long, value_name = "NUMBER", conflicts_with = "label")]
+        graph: Option<u32>,
+        /// Only the graphs of this label
+        #[arg(long, value_name = "LABEL")]
+        label: Option<String>,
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Write a saved log as Chrome trace events, which ui.perfetto.dev shows
     Trace {
         /// A log that Client::save_events or a recording has written

@@ -181,6 +181,7 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["scale", "0"],
         &["scale", "1", "2"],
         &["events"],
+        &["why", "run.swath", "--graph", "0", "--label", "a"],
         &["trace", "run.swath"],
     ] {
         let output = run(args);
@@ -222,6 +223,11 @@ fn saved_logs_are_described_and_become_traces() {
     );
     let said = text(&run(&["events", "run.swath"]).stdout);
     assert!(said.contains("5 runs") && said.contains("add_one"), "{said}");
+    let why = text(&run(&["why", "run.swath"]).stdout);
+    assert!(why.starts_with("1 thread computed") && why.contains("add_one"), "{why}");
+    let why: Value = serde_json::from_slice(&run(&["why", "--graph", "0", "run.swath", "--json"]).stdout).unwrap();
+    assert_eq!((&why["threads"], &why["names"][0]["runs"]), (&1.into(), &5.into()));
+    assert_eq!(text(&run(&["why", "--graph", "7", "run.swath"]).stdout), "nothing has run\n");
     assert!(run(&["trace", "run.swath", "-o", "t.json"]).status.success());
     let read: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
     assert_eq!(read["traceEvents"].as_array().unwrap().iter().filter(|e| e["name"] == "add_one").count(), 5);
@@ -229,6 +235,7 @@ fn saved_logs_are_described_and_become_traces() {
         (&["events", "t.json"][..], "t.json, line 1"),
         (&["events", "."], "no regular file"),
         (&["events", "none"], "cannot open none"),
+        (&["why", "t.json"], "t.json, line 1"),
         (&["trace", "run.swath", "-o", "."], "no regular file"),
         (&["trace", "run.swath", "-o", "none/t.json"], "cannot create none/t.json"),
     ] {

@@ -309,7 +309,8 @@ impl fmt::Display for Diagnosis {
             return f.write_str("nothing has run");
         }
         let share = 100.0 * self.time.share(Use::Computing);
-        write!(f, "{} threads computed {share:.0} % of {}; ", self.threads, seconds(self.wall))?;
+        let s = if self.threads == 1 { "" } else { "s" };
+        write!(f, "{} thread{s} computed {share:.0} % of {}; ", self.threads, seconds(self.wall))?;
         write!(f, "their work takes {} at least", seconds(self.ideal))?;
         if let Some(path) = &self.critical_path {
             write!(f, ", its longest chain of {} tasks {}", path.tasks.len(), seconds(path.took))?;
