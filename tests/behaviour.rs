@@ -31,6 +31,7 @@ mod behaviour {
     pub mod progress;
     pub mod published;
     pub mod random;
+    mod recording;
     pub mod reentrant;
     pub mod resources;
     pub mod runtimes;

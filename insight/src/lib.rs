@@ -4,7 +4,9 @@
 //! crate alone to read what was saved.
 
 mod counts;
+pub mod diagnosis;
 mod ended;
+pub mod log;
 pub mod palette;
 pub mod picture;
 

@@ -1,6 +1,8 @@
 //! Every option of a client.
 
 mod check;
+mod hooks;
+mod record;
 mod settings;
 mod unheeded;
 
@@ -20,11 +22,10 @@ use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
 use crate::memory::thresholds::Thresholds;
 use crate::resources::{GivenAmount, Resources};
-use crate::settings::{MOST_WORKERS, WorkerHooks};
+use crate::settings::MOST_WORKERS;
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
-use crate::task::call::run_hook;
 use crate::task::function::{Record, TryTaskFunction};
 use crate::task::image::outside_executable;
 use std::env::VarError;
@@ -81,6 +82,7 @@ pub struct Builder {
     fail_fast: bool,
     weight: f64,
     events: usize,
+    recording: record::Recording,
     cluster: Option<PathBuf>,
     size: Option<String>,
     worker_init: Option<&'static Record>,
@@ -124,6 +126,7 @@ impl Default for Builder {
             fail_fast: false,
             weight: 1.0,
             events: DEFAULT_CAPACITY,
+            recording: record::Recording::default(),
             cluster: None,
             size: None,
             worker_init: None,
@@ -181,6 +184,9 @@ impl Builder {
                 if of_processes { limit.of_worker() } else { limit.bytes() }.map(|_| limit)
             });
             builder.memory_limit = checked.map_err(|e| e.about("SWATH_MEMORY_LIMIT"))?;
+        }
+        if let Some(path) = variable("SWATH_RECORD")? {
+            builder = builder.record(path);
         }
         Ok(builder)
     }
@@ -640,21 +646,24 @@ impl Builder {
         }
         self.check_heeded()?;
         let resources = Resources::of(self.threads_resources.iter().map(|(name, amount)| (name.as_str(), *amount)));
-        let checks = Checks { encodes: self.encode_values, strict: self.strict, resources };
-        match self.mode {
+        let (recording, events) = (self.recording.sources(), self.recorded_runs());
+        let checks =
+            Checks { encodes: self.encode_values, strict: self.strict, resources, recording: recording.clone() };
+        let client = match self.mode {
             Mode::Sync => {
                 self.init_here()?;
-                Ok(client(SyncExecutor::checking(self.events, checks)).ending_with(self.worker_exit))
+                client(SyncExecutor::checking(events, checks)).ending_with(self.worker_exit)
             }
             Mode::Threads => {
                 at_most("threads", self.threads.unwrap_or(1), MOST_POOL_THREADS)?;
                 let budget = self.memory_limit.bytes()?;
                 self.init_here()?;
-                let pool = ThreadPool::checking(self.threads.unwrap_or_else(cores), self.events, budget, checks);
-                Ok(client(pool).ending_with(self.worker_exit))
+                let pool = ThreadPool::checking(self.threads.unwrap_or_else(cores), events, budget, checks);
+                client(pool).ending_with(self.worker_exit)
             }
-            Mode::Processes => Ok(client(supervisor::start_here(self.settings()?)?)),
-        }
+            Mode::Processes => client(supervisor::start_here(self.settings()?, recording.clone())?),
+        };
+        self.recording.begin(client, recording)
     }
 
     /// [`build`](Self::build) for async code: a thread of its own starts or reaches the workers.
@@ -667,31 +676,5 @@ impl Builder {
 
     pub(crate) fn given_name(&self) -> Option<&str> {
         self.name.as_deref()
-    }
-
-    /// Runs in this process what each worker is to do first.
-    fn init_here(&self) -> Result<()> {
-        let Some(init) = self.worker_init else { return Ok(()) };
-        run_hook(init).map_err(|why| Error::Spawn { reason: format!("`worker_init` {why}") })
-    }
-
-    /// What workers do first and last, for other processes.
-    fn hooks(&self) -> Result<WorkerHooks> {
-        let offset = |record: Option<&'static Record>| {
-            let missing = |record: &Record| Error::FunctionNotInExecutable { function: record.path().to_string() };
-            record.map(|record| record.offset().ok_or_else(|| missing(record))).transpose()
-        };
-        Ok(WorkerHooks { init: offset(self.worker_init)?, exit: offset(self.worker_exit)? })
-    }
-
-    /// Refuses what programs have to say themselves.
-    pub(crate) fn for_any_program(self) -> Result<Self> {
-        match self.worker_init.or(self.worker_exit) {
-            None => Ok(self),
-            Some(_) => Err(Error::invalid(
-                "worker_init and worker_exit",
-                "a cluster that serves other programs does not have their functions; each program names its own when it connects",
-            )),
-        }
     }
 }

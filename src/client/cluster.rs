@@ -4,11 +4,13 @@ use super::{Client, Future};
 use crate::error::LogLine;
 use crate::error::{DeathRecord, Error, Result};
 use crate::events::EventLog;
+use crate::events::diagnosis::{Diagnosis, Extent};
 use crate::memory::report::MemoryReport;
 use crate::message::{Ask, question};
 use crate::status::{Explanation, WorkerInfo};
 use crate::submission::reply::Asked;
 use crate::task::wait::{blocking, waiting};
+use std::path::Path;
 use std::time::Duration;
 
 impl Client {
@@ -35,6 +37,46 @@ impl Client {
     /// As [`explain`](Self::explain).
     pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<Explanation> {
         Asked::<question::Explain>::new(future.output().explain()).await
+    }
+
+    /// Why what has run took as long as it did: what the threads did with their time, which names cost the most, and what time
+    /// was lost to, the most first, with what to change. It is made of the [`events`](Self::events), so of the last runs of
+    /// each worker; of all of them where they are recorded ([`Builder::record`](crate::client::Builder::record)) and the
+    /// file is read ([`SavedLog::diagnose`](crate::events::saved::SavedLog::diagnose), `local-cluster why FILE`).
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::threads(2);
+    /// let tasks: Vec<_> = (0..100).map(|n| delayed(|n: u64| (0..n).sum::<u64>()).call(n)).collect();
+    /// client.compute(&tasks)?;
+    /// let diagnosis = client.diagnose()?;
+    /// assert!(!diagnosis.findings.is_empty());
+    /// println!("{diagnosis}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed.
+    pub fn diagnose(&self) -> Result<Diagnosis> {
+        self.diagnose_part(Extent::default())
+    }
+
+    /// The same of one graph, by its number, or of the graphs of one label.
+    ///
+    /// # Errors
+    /// As [`diagnose`](Self::diagnose).
+    pub fn diagnose_part(&self, extent: Extent) -> Result<Diagnosis> {
+        let threads = self.workers()?.iter().map(|worker| worker.threads).sum();
+        Ok(self.events()?.diagnose(&extent.threads(threads)))
+    }
+
+    /// [`diagnose_part`](Self::diagnose_part) for async code.
+    ///
+    /// # Errors
+    /// As [`diagnose`](Self::diagnose).
+    pub async fn diagnose_part_async(&self, extent: Extent) -> Result<Diagnosis> {
+        let threads = self.workers_async().await?.iter().map(|worker| worker.threads).sum();
+        Ok(self.events_async().await?.diagnose(&extent.threads(threads)))
     }
 
     pub(super) fn ask<A: Ask>(&self, question: A) -> Asked<A> {
@@ -268,6 +310,26 @@ impl Client {
     /// As [`events`](Self::events).
     pub async fn events_async(&self) -> Result<EventLog> {
         self.ask(question::Events).await.map(|records| self.0.log.log(records))
+    }
+
+    /// Writes what [`events`](Self::events) gives to a file, which [`EventLog::open`] and `local-cluster events` read.
+    ///
+    /// ```
+    /// use swath::events::EventLog;
+    /// use swath::{Client, delayed};
+    /// # let directory = tempfile::tempdir().expect("a directory");
+    /// # let path = directory.path().join("run.swath");
+    /// let client = Client::threads(2);
+    /// client.compute(&delayed(|x: i64| x + 1).map(0..10))?;
+    /// client.save_events(&path)?;
+    /// assert_eq!(EventLog::open(&path)?.runs().len(), 10);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the client is closed, or the file cannot be written.
+    pub fn save_events(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.events()?.save(path)
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.

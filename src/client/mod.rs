@@ -44,6 +44,8 @@ pub use {
 };
 
 use crate::error::{Error, Result};
+use crate::events::recorder::Recorder;
+use crate::events::sources::RunSources;
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
@@ -107,6 +109,8 @@ struct Inner {
     pure: Mutex<PureResults>,
     /// What is to be done in this process when the client is closed.
     exit: Mutex<Option<&'static Record>>,
+    /// What writes down what happens, if that is recorded.
+    recorder: Mutex<Option<Recorder>>,
 }
 
 impl Inner {
@@ -114,6 +118,10 @@ impl Inner {
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
             log::error!("`worker_exit` {why}");
+        }
+        let recorder = self.recorder.lock().take();
+        if let Some(recorder) = recorder {
+            recorder.finish();
         }
     }
 }
@@ -182,8 +190,15 @@ impl Client {
 
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
-        let (pure, exit) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure, exit }), 0)
+        let (pure, exit, recorder) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure, exit, recorder }), 0)
+    }
+
+    /// The same client, all of which is recorded in a file of so many bytes at most.
+    fn recorded(self, path: &Path, limit: Option<u64>, sources: Arc<RunSources>) -> Result<Self> {
+        let recorder = Recorder::start(path, limit, sources, Arc::clone(&self.0.log))?;
+        *self.0.recorder.lock() = Some(recorder);
+        Ok(self)
     }
 
     /// The same client, which runs a function in this process when it is closed.
@@ -251,6 +266,7 @@ impl Client {
     /// | `SWATH_WORKERS` | worker processes | one for each core |
     /// | `SWATH_THREADS` | threads of each worker, or of the threads mode | 1, or one for each core |
     /// | `SWATH_MEMORY_LIMIT` | memory limit of each worker | none |
+    /// | `SWATH_RECORD` | file to [record](Builder::record) everything in | none |
     ///
     /// # Errors
     /// [`Error::Invalid`] names a variable whose value makes no sense; otherwise as

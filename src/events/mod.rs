@@ -1,24 +1,33 @@
 //! What has happened: every run of a task, every graph and every worker, with time stamps.
 //!
 //! Recording is always on and costs some twenty nanoseconds a task. [`Client::events`](crate::Client::events) gives what
-//! was recorded.
+//! was recorded; [`EventLog::save`] and [`Client::save_events`](crate::Client::save_events) write it to a file, which
+//! [`EventLog::open`] reads, and [`saved::SavedLog`] bit by bit.
 
 // Runs of tasks go into a bounded `ipc::ring`, one for each thread of the threads mode, one on each worker's control page
 // (which outlives the worker), one for the sync mode. Graphs and workers change seldom and have a `journal`.
 
+mod file;
 pub(crate) mod journal;
+pub(crate) mod recorder;
+pub(crate) mod sources;
 
-use crate::error::{DeathCause, Error, Result};
-use crate::files::write_whole;
-use crate::graph::node;
+/// Why a run took as long as it did.
+pub use swath_insight::diagnosis;
+/// Saved logs: what is in them, how they are written, read and exported.
+pub use swath_insight::log as saved;
+
+use crate::error::DeathCause;
 use crate::ipc::clock::{Clock, Ruler};
 use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
+use crate::task::image::build_id;
 use journal::{GraphStep, JournalEntry, ProcessStep, WorkerStep};
+use rustc_hash::FxHashMap;
+use saved::{Head, Outcome, Run};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// How many runs are kept for each worker or thread, if nothing else is said.
@@ -171,26 +180,30 @@ impl fmt::Display for Event {
 /// assert_eq!(finished.count(), 1);
 /// # Ok::<(), swath::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct EventLog {
-    started: SystemTime,
+    head: Head,
+    runs: Arc<[Run]>,
+    /// What happened beside runs.
+    others: Arc<[saved::Event]>,
+    /// Both, in the order of time.
     events: Vec<Event>,
+    /// What is missing, in words.
+    problems: Vec<String>,
 }
 
-/// The first line of a saved log.
-#[derive(Serialize, Deserialize)]
-struct LogHeader {
-    swath_events: u32,
-    started: SystemTime,
+/// Equal logs say the same of the same time.
+impl PartialEq for EventLog {
+    fn eq(&self, other: &Self) -> bool {
+        (self.started(), &self.events) == (other.started(), &other.events)
+    }
 }
-
-const FORMAT: u32 = 1;
 
 impl EventLog {
     /// When the client was opened: what the times of the events count from.
     #[must_use]
     pub fn started(&self) -> SystemTime {
-        self.started
+        self.head.started
     }
 
     /// The events, in the order of time.
@@ -199,61 +212,27 @@ impl EventLog {
         &self.events
     }
 
-    /// Writes the log to a file, as one JSON object a line: all of it, or nothing. A file that was there is replaced, as by
-    /// [`Output`](crate::files::Output).
-    ///
-    /// # Errors
-    /// [`Error::Resource`] where the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let write = |out: &mut dyn Write| -> std::io::Result<()> {
-            serde_json::to_writer(&mut *out, &LogHeader { swath_events: FORMAT, started: self.started })?;
-            for event in &self.events {
-                out.write_all(b"\n")?;
-                serde_json::to_writer(&mut *out, event)?;
-            }
-            out.write_all(b"\n")
-        };
-        write_whole(path, false, write)
-            .map_err(|e| Error::Resource { resource: path.display().to_string(), reason: e.to_string() })
+    /// The runs of tasks, each with its start and its end.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
     }
 
-    /// Reads a log that [`save`](Self::save) wrote.
-    ///
-    /// # Errors
-    /// [`Error::Resource`] where the file cannot be read, [`Error::Invalid`] with the line that is no event.
-    ///
-    /// ```
-    /// use swath::events::EventLog;
-    /// use swath::{Client, delayed};
-    /// let client = Client::sync();
-    /// client.compute(&delayed(|x: i64| x + 1).call(1))?;
-    /// let file = std::env::temp_dir().join(format!("swath-events-{}.jsonl", std::process::id()));
-    /// let log = client.events()?;
-    /// log.save(&file)?;
-    /// assert_eq!(EventLog::open(&file)?, log);
-    /// # std::fs::remove_file(file).ok();
-    /// # Ok::<(), swath::Error>(())
-    /// ```
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let unreadable =
-            |e: std::io::Error| Error::Resource { resource: path.display().to_string(), reason: e.to_string() };
-        let mut lines = BufReader::new(std::fs::File::open(path).map_err(unreadable)?).lines();
-        let wrong = |line: usize, what: &dyn std::fmt::Display| {
-            Error::invalid("event log", format!("{}, line {line}: {what}", path.display()))
-        };
-        let head = lines.next().transpose().map_err(unreadable)?.unwrap_or_default();
-        let head: LogHeader = serde_json::from_str(&head).map_err(|e| wrong(1, &e))?;
-        if head.swath_events != FORMAT {
-            return Err(wrong(1, &format!("format {}; this version reads format {FORMAT}", head.swath_events)));
-        }
+    /// What is missing in a log that was [opened](Self::open), in words: it is cut off, for example, or a part of it is
+    /// damaged.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Of runs and of all else.
+    fn of(head: Head, runs: Vec<Run>, others: Vec<saved::Event>, problems: Vec<String>) -> Self {
         let mut events = Vec::new();
-        for (i, line) in lines.enumerate() {
-            let line = line.map_err(unreadable)?;
-            events.push(serde_json::from_str(&line).map_err(|e| wrong(i + 2, &e))?);
-        }
-        Ok(Self { started: head.started, events })
+        events.extend(others.iter().filter_map(file::event));
+        runs.iter().for_each(|run| push_events(run, &mut events));
+        // Stable: what has the same time stamp stays in the order in which it was pushed.
+        events.sort_by_key(|event| event.at);
+        Self { head, runs: runs.into(), others: others.into(), events, problems }
     }
 }
 
@@ -286,59 +265,108 @@ impl ClientLog {
     /// Puts together what is known.
     pub(crate) fn log(&self, from: EventRecords) -> EventLog {
         let ruler = self.clock.ruler();
-        let mut events = Vec::new();
-        for JournalEntry { at, what } in self.graphs.entries() {
-            let kind = match what {
-                GraphStep::Submitted { graph, tasks } => EventKind::GraphSubmitted { graph, tasks: tasks as usize },
-                GraphStep::Finished { graph, began } => {
-                    EventKind::GraphFinished { graph, took: ruler.between(began, at) }
-                }
-            };
-            events.push(Event { at: ruler.since_start(at), kind });
-        }
-        for JournalEntry { at, what: WorkerStep { worker, pid, what } } in from.workers {
-            let kind = match what {
-                ProcessStep::Started => EventKind::WorkerStarted { worker, pid },
-                ProcessStep::Ready => EventKind::WorkerReady { worker, pid },
-                ProcessStep::Lost(cause) => EventKind::WorkerLost { worker, pid, cause },
-                ProcessStep::Retired => EventKind::WorkerRetired { worker, pid },
-            };
-            events.push(Event { at: ruler.since_start(at), kind });
-        }
+        let mut others = Vec::new();
+        others.extend(self.graphs.entries().into_iter().map(|step| graph_event(step, &ruler)));
+        others.extend(from.workers.into_iter().map(|step| worker_event(step, &ruler)));
+        let mut names = Names::default();
+        let mut runs = Vec::with_capacity(from.runs.iter().map(|worker| worker.records.len()).sum());
         for WorkerRuns { worker, records } in from.runs {
-            for record in records {
-                push_run(&worker, record, &ruler, &mut events);
-            }
+            let worker = Arc::from(worker);
+            runs.extend(records.into_iter().map(|record| run_of(record, &worker, &mut names, &ruler)));
         }
-        // Stable: what has the same time stamp stays in the order in which it was pushed.
-        events.sort_by_key(|e| e.at);
-        EventLog { started: self.started, events }
+        EventLog::of(self.head(), runs, others, Vec::new())
+    }
+
+    /// What a saved log begins with.
+    fn head(&self) -> Head {
+        let mut head = Head::new(env!("CARGO_PKG_VERSION"), self.started);
+        head.build = build_id().to_string();
+        head.monotonic = self.clock.started();
+        head
     }
 }
 
-fn push_run(worker: &str, record: RingRecord, ruler: &Ruler, events: &mut Vec<Event>) {
-    let run = record.run;
-    let name = run.name.unwrap_or_else(|| match Function::at(run.log_id) {
-        Some(function) => short_name(function.path()),
-        // It is in a shared library, which only an in-process mode can call.
-        None => "task".to_string(),
-    });
+fn graph_event(step: JournalEntry<GraphStep>, ruler: &Ruler) -> saved::Event {
+    let kind = match step.what {
+        GraphStep::Submitted { graph, tasks } => {
+            saved::EventKind::GraphSubmitted { graph, tasks: tasks.into(), label: None, parent: None }
+        }
+        GraphStep::Finished { graph, began } => {
+            saved::EventKind::GraphFinished { graph, took: ruler.between(began, step.at) }
+        }
+    };
+    saved::Event::new(ruler.since_start(step.at), kind)
+}
+
+fn worker_event(step: JournalEntry<WorkerStep>, ruler: &Ruler) -> saved::Event {
+    let WorkerStep { worker, pid, what } = step.what;
+    let kind = match what {
+        ProcessStep::Started => saved::EventKind::WorkerStarted { worker, pid },
+        ProcessStep::Ready => saved::EventKind::WorkerReady { worker, pid },
+        ProcessStep::Lost(cause) => file::lost(worker, pid, &cause),
+        ProcessStep::Retired => saved::EventKind::WorkerRetired { worker, pid },
+    };
+    saved::Event::new(ruler.since_start(step.at), kind)
+}
+
+/// The names of functions, each of them once.
+#[derive(Default)]
+struct Names {
+    functions: FxHashMap<u64, Arc<str>>,
+    /// Of the last task that has a name of its own.
+    last: Option<Arc<str>>,
+}
+
+impl Names {
+    fn of(&mut self, own: Option<String>, function: u64) -> Arc<str> {
+        if let Some(own) = own {
+            return match &self.last {
+                Some(last) if **last == *own => last.clone(),
+                _ => self.last.insert(own.into()).clone(),
+            };
+        }
+        let name = || match Function::at(function) {
+            Some(function) => short_name(function.path()).into(),
+            // It is in a shared library, which only an in-process mode can call.
+            None => "task".into(),
+        };
+        self.functions.entry(function).or_insert_with(name).clone()
+    }
+}
+
+fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Ruler) -> Run {
+    let RingRecord { run: recorded, start, end } = record;
+    let name = names.of(recorded.name, recorded.log_id);
+    let mut run = Run::new(name, recorded.key, worker.clone(), ruler.since_start(start));
+    (run.graph, run.task, run.thread) = (recorded.task.job.number, recorded.task.index, recorded.thread);
+    if let Some((end, ended)) = end {
+        let outcome = match ended {
+            Ended::Finished => Outcome::Finished,
+            Ended::Failed => Outcome::Failed,
+            Ended::Cancelled => Outcome::Cancelled,
+        };
+        run.ended(ruler.since_start(end), outcome);
+    }
+    run
+}
+
+/// The events of a run: its start, and its end if it has one.
+fn push_events(run: &Run, events: &mut Vec<Event>) {
     let task = TaskRun {
-        key: node::key(&name, run.key),
-        name,
-        graph: run.task.job.number,
-        worker: worker.to_string(),
+        key: run.key(),
+        name: run.name.to_string(),
+        graph: run.graph,
+        worker: run.worker.to_string(),
         thread: run.thread,
     };
-    let start = record.start;
-    events.push(Event { at: ruler.since_start(start), kind: EventKind::TaskStarted { task: task.clone() } });
-    if let Some((end, ended)) = record.end {
-        let took = ruler.between(start, end);
-        let kind = match ended {
-            Ended::Finished => EventKind::TaskFinished { task, took },
-            Ended::Failed => EventKind::TaskFailed { task, took },
-            Ended::Cancelled => EventKind::TaskCancelled { task, took },
-        };
-        events.push(Event { at: ruler.since_start(end), kind });
-    }
+    events.push(Event { at: run.start, kind: EventKind::TaskStarted { task: task.clone() } });
+    let (Some(end), Some(took)) = (run.end, run.took()) else { return };
+    let kind = match run.outcome {
+        Outcome::Failed => EventKind::TaskFailed { task, took },
+        Outcome::Cancelled => EventKind::TaskCancelled { task, took },
+        // Its worker's death is an event.
+        Outcome::Lost => return,
+        _ => EventKind::TaskFinished { task, took },
+    };
+    events.push(Event { at: end, kind });
 }

@@ -8,6 +8,7 @@ pub(crate) mod sync;
 pub(crate) mod threads;
 
 use crate::error::{Error, Result};
+use crate::events::sources::RunSources;
 use crate::graph::label::TaskLabel;
 use crate::machine::Machine;
 use crate::resources::Resources;
@@ -16,9 +17,10 @@ use crate::task::call::Fault;
 use crate::task::codec::Codec;
 use crate::task::encode::across;
 use crate::task::function::CallError;
+use std::sync::Arc;
 
 /// What a mode of this process checks, so that a program fails here as it would elsewhere.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Checks {
     /// Values are encoded and decoded again, as between processes.
     pub(crate) encodes: bool,
@@ -26,6 +28,8 @@ pub(crate) struct Checks {
     pub(crate) strict: bool,
     /// What there is of resources.
     pub(crate) resources: Resources,
+    /// What takes the runs of tasks, if they are recorded in a file.
+    pub(crate) recording: Option<Arc<RunSources>>,
 }
 
 /// Values that are given to a client of this process, as another process would have them if it `encodes`.

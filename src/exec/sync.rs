@@ -12,7 +12,7 @@ use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
 use crate::ipc::clock::ticks;
 use crate::ipc::fork::Origin;
-use crate::ipc::ring::OwnRing;
+use crate::ipc::ring::{OwnRing, RunSource};
 use crate::message::{Answer, Question};
 use crate::resources::Resources;
 use crate::status::{Explanation, Mode, Progress, Why};
@@ -43,7 +43,7 @@ const HERE: &str = "caller";
 pub(crate) struct SyncExecutor {
     /// What errors call where tasks ran.
     here: Arc<str>,
-    recorded: OwnRing,
+    recorded: Arc<OwnRing>,
     submissions: AtomicU32,
     groups: Arc<GroupTable>,
     closed: AtomicBool,
@@ -120,9 +120,13 @@ impl SyncExecutor {
 
     /// The same, with these checks.
     pub(crate) fn checking(recorded: usize, checks: Checks) -> Arc<Self> {
+        let recorded = Arc::new(OwnRing::new(recorded));
+        if let Some(sources) = checks.recording {
+            sources.add(HERE, Arc::clone(&recorded) as Arc<dyn RunSource>);
+        }
         Arc::new(Self {
             here: Arc::from(HERE),
-            recorded: OwnRing::new(recorded),
+            recorded,
             submissions: AtomicU32::new(0),
             groups: GroupTable::new(1),
             closed: AtomicBool::new(false),

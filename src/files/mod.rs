@@ -73,5 +73,5 @@ pub use block::Block;
 pub use lines::Lines;
 pub(crate) use local::open_file;
 pub use output::{Output, OutputFile, Writer};
-pub(crate) use replace::write_whole;
+pub(crate) use replace::{write_private, write_whole};
 pub use source::Files;

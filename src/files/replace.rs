@@ -26,7 +26,20 @@ pub(crate) fn write_whole(
     durable: bool,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut to = BufWriter::with_capacity(CHUNK, LocalOutput::create(path)?);
+    write_to(LocalOutput::create(path)?, durable, write)
+}
+
+/// The same of a file that only its owner may read.
+pub(crate) fn write_private(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let to = LocalOutput::create(path)?;
+    if let LocalOutput::Replacement(file) = &to {
+        file.keep_private()?;
+    }
+    write_to(to, false, write)
+}
+
+fn write_to(to: LocalOutput, durable: bool, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut to = BufWriter::with_capacity(CHUNK, to);
     write(&mut to)?;
     let to = to.into_inner().map_err(io::IntoInnerError::into_error)?;
     match to {
@@ -139,6 +152,7 @@ enum Draft {
 const HIDDEN: &str = ".swath-";
 /// The permissions of any new file; the process's mask is taken from them.
 const NEW: u32 = 0o666;
+const OWNER_ONLY: u32 = 0o600;
 
 impl Replacement {
     fn create(path: PathBuf, old: Option<(File, Metadata)>) -> io::Result<Self> {
@@ -168,6 +182,11 @@ impl Replacement {
             }
         }
         file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    fn keep_private(&self) -> io::Result<()> {
+        let linked = self.linked.iter().map(|(file, _)| file);
+        linked.chain([self.file()]).try_for_each(|file| file.set_permissions(Permissions::from_mode(OWNER_ONLY)))
     }
 
     fn file(&self) -> &File {

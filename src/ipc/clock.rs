@@ -80,6 +80,11 @@ impl Clock {
         Self { ticks, ns }
     }
 
+    /// When it was made, by the kernel's clock that is never set back.
+    pub(crate) fn started(&self) -> Duration {
+        Duration::from_nanos(self.ns)
+    }
+
     /// What makes durations of ticks, now.
     pub(crate) fn ruler(&self) -> Ruler {
         let (ticks, ns) = both();

@@ -88,6 +88,20 @@ pub(crate) struct RingReader {
     again: Vec<u64>,
 }
 
+/// How far a reader has come that takes each run once, when it has ended.
+#[derive(Debug, Default)]
+pub(crate) struct RingDrain {
+    /// All entries before this one have been taken.
+    next: u64,
+    /// But for these, whose runs had not ended.
+    open: Vec<u64>,
+}
+
+/// What has a ring that can be read from any thread.
+pub(crate) trait RunSource: Send + Sync {
+    fn ring(&self) -> Ring<'_>;
+}
+
 /// A ring somewhere in memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
@@ -231,6 +245,41 @@ impl<'a> Ring<'a> {
         found.into_iter().filter_map(|(number, words)| self.record(number, &words)).collect()
     }
 
+    /// Takes the runs that have ended and were not taken before, oldest first but for those that others have overtaken. The
+    /// answer is how many entries were overwritten before they could be taken: so many runs are missing at most.
+    pub(crate) fn drain(&self, drain: &mut RingDrain, take: &mut dyn FnMut(RingRecord)) -> u64 {
+        if self.is_off() {
+            return 0;
+        }
+        let there = self.numbers();
+        let mut lost = there.start.saturating_sub(drain.next);
+        let unseen = drain.next.max(there.start)..there.end;
+        drain.next = there.end;
+        let open = std::mem::take(&mut drain.open);
+        for number in open.into_iter().chain(unseen) {
+            match self.words(number, 0) {
+                Some(words) if words[END] & 3 == RUNNING => drain.open.push(number),
+                Some(words) => match self.record(number, &words) {
+                    Some(record) => take(record),
+                    None => lost += 1,
+                },
+                None if self.is_unwritten(number) => drain.open.push(number),
+                None => lost += u64::from(!self.is_name(number)),
+            }
+        }
+        lost
+    }
+
+    /// The runs that are taken when they end, as far as they are still recorded.
+    pub(crate) fn open(&self, drain: &RingDrain) -> Vec<RingRecord> {
+        drain.open.iter().filter_map(|number| self.record(*number, &self.words(*number, 0)?)).collect()
+    }
+
+    /// Whether the entry is a part of a name.
+    fn is_name(&self, number: u64) -> bool {
+        self.entry(number).0[SEQUENCE].load(Ordering::Relaxed) == (number + 1) | IS_NAME
+    }
+
     /// Whether the run, or part of a name, that an entry is for is still to be written to it.
     fn is_unwritten(&self, number: u64) -> bool {
         let sequence = self.entry(number).0[SEQUENCE].load(Ordering::Relaxed);
@@ -313,6 +362,12 @@ impl OwnRing {
     }
 }
 
+impl RunSource for OwnRing {
+    fn ring(&self) -> Ring<'_> {
+        self.ring()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +401,67 @@ mod tests {
         assert_eq!(ring.latest(task(2)), ring.read().pop());
         assert_eq!(ring.latest(task(1)), Some(ring.read().remove(0)));
         assert_eq!(ring.latest(task(3)), None);
+    }
+
+    #[test]
+    fn each_run_is_drained_once_and_what_was_overwritten_is_counted() {
+        let own = OwnRing::new(8);
+        let (ring, mut drain) = (own.ring(), RingDrain::default());
+        let drained = |drain: &mut RingDrain| {
+            let mut taken = Vec::new();
+            let lost = ring.drain(drain, &mut |record| taken.push(record.run.task.index));
+            (taken, lost)
+        };
+        let first = ring.begin(attempt(1), 1, 1, 0, None, 1);
+        let second = ring.begin(attempt(2), 1, 1, 0, Some("named"), 2);
+        ring.end(second, Ended::Finished, 3);
+        assert_eq!(drained(&mut drain), (vec![2], 0));
+        assert_eq!(ring.open(&drain).iter().map(|r| r.run.task.index).collect::<Vec<_>>(), [1]);
+        ring.end(first, Ended::Failed, 4);
+        assert_eq!(drained(&mut drain), (vec![1], 0));
+        assert_eq!(drained(&mut drain), (vec![], 0));
+        let slow = ring.begin(attempt(3), 1, 1, 0, None, 5);
+        assert_eq!(drained(&mut drain), (vec![], 0));
+        for i in 10..20 {
+            ring.end(ring.begin(attempt(i), 1, 1, 0, None, 6), Ended::Finished, 7);
+        }
+        ring.end(slow, Ended::Finished, 8);
+        // Two that were never seen, and the one that had not ended.
+        assert_eq!(drained(&mut drain), ((12..20).collect(), 3));
+        assert_eq!(drained(&mut drain), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_drained_while_others_write_is_each_run_once() {
+        const RUNS: u32 = 20_000;
+        let own = Arc::new(OwnRing::new(64));
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let own = Arc::clone(&own);
+                std::thread::spawn(move || {
+                    for i in 0..RUNS {
+                        let task = attempt(writer * RUNS + i);
+                        let name = (i % 5 == 0).then_some("a name");
+                        own.ring().end(own.ring().begin(task, 1, 1, 0, name, 1), Ended::Finished, 2);
+                    }
+                })
+            })
+            .collect();
+        let (mut drain, mut seen, mut lost) = (RingDrain::default(), vec![0_u8; 2 * RUNS as usize], 0);
+        loop {
+            let is_over = writers.iter().all(std::thread::JoinHandle::is_finished);
+            lost += own.ring().drain(&mut drain, &mut |record| seen[record.run.task.index as usize] += 1);
+            if is_over {
+                break;
+            }
+        }
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        assert!(seen.iter().all(|times| *times <= 1));
+        let missing = seen.iter().filter(|times| **times == 0).count() as u64;
+        assert!(
+            missing <= lost && missing < u64::from(2 * RUNS),
+            "{missing} are missing, {lost} entries were overwritten"
+        );
     }
 
     #[test]

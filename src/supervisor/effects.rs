@@ -4,6 +4,7 @@
 //! does these for it, and the simulation in `sim` plays them.
 
 use crate::error::Result;
+use crate::events::journal::WorkerStep;
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
@@ -60,6 +61,9 @@ pub(crate) trait Effects {
 
     /// The session has ended: no message goes there any more.
     fn close(&mut self, session: SessionId);
+
+    /// Something has happened to a worker that a recording is told of.
+    fn noted(&mut self, _worker: WorkerId, _step: &WorkerStep) {}
 
     /// What a worker shows of itself.
     fn page(&self, worker: WorkerId) -> Option<&Self::Page>;

@@ -2,6 +2,7 @@
 
 use crate::coordinator;
 use crate::error::{Error, Result};
+use crate::events::sources::RunSources;
 use crate::host;
 use crate::ids::SessionId;
 use crate::ipc::payload::Payload;
@@ -58,8 +59,9 @@ impl Uplink for InProcess {
 }
 
 /// Starts workers of this executable under a supervisor in a thread of this process.
-pub(crate) fn start_here(settings: Settings) -> Result<Arc<Remote>> {
-    let shared = SharedMemory::new(&settings)?;
+pub(crate) fn start_here(settings: Settings, recording: Option<Arc<RunSources>>) -> Result<Arc<Remote>> {
+    let mut shared = SharedMemory::new(&settings)?;
+    shared.recording = recording;
     let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
     let pool = shared.pool.clone();
     let (tell, told) = mpsc::channel();

@@ -8,6 +8,7 @@ use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, Result};
+use crate::events::journal::{ProcessStep, WorkerStep};
 use crate::host::{self, Hosted, report};
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
@@ -15,7 +16,7 @@ use crate::ipc::clock::monotonic_ms;
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::process_tree::{kill_group, undo};
-use crate::ipc::ring::RingRecord;
+use crate::ipc::ring::{RingRecord, RunSource};
 use crate::ipc::segment::{Attachments, FileId, SegmentId};
 use crate::ipc::start;
 use crate::job::JobSpec;
@@ -345,6 +346,14 @@ impl Effects for LiveEffects {
         } else {
             self.links.remove(&session);
         }
+    }
+
+    fn noted(&mut self, worker: WorkerId, step: &WorkerStep) {
+        let Some(sources) = &self.shared.recording else { return };
+        if let (ProcessStep::Started, Some(worker)) = (&step.what, self.workers.get(&worker)) {
+            sources.add(&step.worker, Arc::clone(&worker.page) as Arc<dyn RunSource>);
+        }
+        sources.note(step.clone());
     }
 
     fn page(&self, worker: WorkerId) -> Option<&ControlPage> {

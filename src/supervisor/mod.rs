@@ -28,6 +28,7 @@ mod worker_slot;
 pub(crate) use in_process::start_here;
 
 use crate::error::{Error, Result};
+use crate::events::sources::RunSources;
 use crate::ipc::ledger::Ledger;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::segment::SegmentPool;
@@ -61,6 +62,8 @@ pub(crate) struct SharedMemory {
     pub(crate) budget: Option<Arc<MemoryBudget>>,
     /// What results are published as.
     pub(crate) names: PublishedNames,
+    /// What takes the runs of tasks, if they are recorded in a file.
+    pub(crate) recording: Option<Arc<RunSources>>,
 }
 
 impl SharedMemory {
@@ -79,7 +82,7 @@ impl SharedMemory {
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
         let budget = settings.total_memory.map(MemoryBudget::new);
-        Ok(Self { page, pages: name, ledger, pool, budget, names: PublishedNames::new() })
+        Ok(Self { page, pages: name, ledger, pool, budget, names: PublishedNames::new(), recording: None })
     }
 }
 

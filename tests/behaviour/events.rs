@@ -1,8 +1,11 @@
 //! The log of events.
 
 use crate::common::LONG;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use swath::client::WaitFor;
+use swath::error::DeathCause;
+use swath::events::saved::SavedLog;
 use swath::events::{Event, EventKind, EventLog, TaskRun};
 use swath::{Client, cancelled, delayed, try_delayed};
 
@@ -106,13 +109,52 @@ pub fn of_cancelled_tasks(client: &Client) {
     }
 }
 
+/// A log as earlier versions have saved it.
+const FORMAT_1: &str = r#"{"swath_events":1,"started":{"secs_since_epoch":1700000000,"nanos_since_epoch":5}}
+{"at":{"secs":0,"nanos":1000},"kind":{"GraphSubmitted":{"graph":0,"tasks":1}}}
+{"at":{"secs":0,"nanos":2000},"kind":{"TaskStarted":{"task":{"key":"spin-00000000000000ff","name":"spin","graph":0,"worker":"worker-0","thread":1}}}}
+{"at":{"secs":0,"nanos":5000},"kind":{"TaskFailed":{"task":{"key":"spin-00000000000000ff","name":"spin","graph":0,"worker":"worker-0","thread":1},"took":{"secs":0,"nanos":3000}}}}
+{"at":{"secs":0,"nanos":6000},"kind":{"WorkerLost":{"worker":"worker-0","pid":7,"cause":{"Signal":9}}}}
+"#;
+
 pub fn saved_and_opened(client: &Client) {
     client.compute(&delayed(spin).map([0_u64, 0, 0])).unwrap();
     let log = log_with_end(client, 0);
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("events.jsonl");
+    let file = directory.path().join("run.swath");
     log.save(&file).unwrap();
-    assert_eq!(EventLog::open(&file).unwrap(), log);
+    let opened = EventLog::open(&file).unwrap();
+    assert_eq!(opened, log);
+    assert_eq!((opened.runs(), opened.problems()), (log.runs(), &[][..]));
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "only its owner may read it");
+    client.save_events(&file).unwrap();
+    let summary = SavedLog::open(&file).unwrap().summary();
+    assert!(summary.complete && summary.format == 2, "{summary:?}");
+    let group = summary.groups.iter().find(|group| group.name == "spin").unwrap();
+    assert_eq!((summary.runs, group.graph, group.counts.done(), group.cost.runs), (3, Some(0), 3, 3));
+
+    let trace = directory.path().join("t.json");
+    log.trace(&trace).unwrap();
+    let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&trace).unwrap()).unwrap();
+    assert_eq!(read["traceEvents"].as_array().unwrap().iter().filter(|e| e["name"] == "spin").count(), 3);
+    log.json_lines(&trace).unwrap();
+    let lines = std::fs::read_to_string(&trace).unwrap();
+    assert_eq!(lines.lines().filter(|line| line.contains("\"kind\":\"run\"")).count(), 3, "{lines}");
+    log.csv(&trace).unwrap();
+    assert_eq!(std::fs::read_to_string(&trace).unwrap().lines().count(), 4);
+    assert!(log.trace(directory.path()).is_err() && log.csv(directory.path().join("none").join("x")).is_err());
+
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let cut = EventLog::open(&file).unwrap();
+    assert_eq!((cut.runs().len(), cut.problems().len()), (3, 1), "{:?}", cut.problems());
+    std::fs::write(&file, FORMAT_1).unwrap();
+    let first = EventLog::open(&file).unwrap();
+    let told: Vec<_> = first.events().iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[1].contains("task spin-00000000000000ff of graph 0 on worker-0, thread 1, started"), "{told:?}");
+    assert!(matches!(&first.events()[3].kind, EventKind::WorkerLost { cause: DeathCause::Signal(9), .. }), "{told:?}");
     std::fs::write(&file, "{\"no\": \"log\"}\n").unwrap();
     let error = EventLog::open(&file).unwrap_err().to_string();
     assert!(error.contains("line 1"), "{error}");

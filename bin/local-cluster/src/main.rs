@@ -5,6 +5,7 @@ mod failure;
 mod logs;
 mod manual;
 mod options;
+mod saved;
 mod show;
 mod start;
 
@@ -78,6 +79,9 @@ fn run(options: &Options) -> Outcome {
             Err(Failure::Usage("what a cluster is started with belongs to `--start`".to_string()))
         }
         Run { program, .. } => start::run(name, program),
+        Events { file, form } => saved::events(file, form.json),
+        Why { graph, label, file, form } => saved::why(file, *graph, label.as_deref(), form.json),
+        Trace { file, output } => saved::trace(file, output),
         Sizes(form) => show::sizes(form.json),
         Completions { shell } => say(&completions::script(*shell)),
         Man => say(&manual::page()?),

@@ -117,6 +117,37 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "PROGRAM")]
         program: Vec<OsString>,
     },
+    /// Say what is in a saved log: runs, groups, names by cost, and whether anything is missing
+    Events {
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Say why a run took as long as it did: what its threads did, and what time was lost to
+    Why {
+        /// Only this graph
+        #[arg(long, value_name = "NUMBER", conflicts_with = "label")]
+        graph: Option<u32>,
+        /// Only the graphs of this label
+        #[arg(long, value_name = "LABEL")]
+        label: Option<String>,
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Write a saved log as Chrome trace events, which ui.perfetto.dev shows
+    Trace {
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where to
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// List named worker sizes, as large as they are on this machine or in its control group
     Sizes(Form),
     /// Print completions for a shell

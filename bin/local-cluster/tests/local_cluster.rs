@@ -180,6 +180,9 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["scale"],
         &["scale", "0"],
         &["scale", "1", "2"],
+        &["events"],
+        &["why", "run.swath", "--graph", "0", "--label", "a"],
+        &["trace", "run.swath"],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
@@ -199,6 +202,51 @@ fn wrong_usage_is_told_and_help_is_given() {
     assert!(text(&run(&["sizes"]).stdout).ends_with(&format!("of {machine}\n")));
     let bad = run(&["status", "--name", "no such name"]);
     assert!(text(&bad.stderr).contains("letters, digits"), "{bad:?}");
+}
+
+#[test]
+fn saved_logs_are_described_and_become_traces() {
+    let directory = tempfile::tempdir().unwrap();
+    let [log, trace] = ["run.swath", "t.json"].map(|name| directory.path().join(name));
+    let client = Client::threads(1);
+    client.compute(&delayed(add_one).map(0..5)).unwrap();
+    client.save_events(&log).unwrap();
+    let run = |args: &[&str]| Command::new(EXE).args(args).current_dir(&directory).output().unwrap();
+    let output = run(&["events", "run.swath", "--json"]);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["format"], &summary["complete"]), (&2.into(), &true.into()), "{output:?}");
+    assert_eq!((&summary["runs"], &summary["folded"]), (&5.into(), &0.into()));
+    let group = &summary["groups"][0];
+    assert_eq!(
+        (&group["name"], &group["graph"], &group["counts"]["released"]),
+        (&"add_one".into(), &0.into(), &5.into())
+    );
+    let said = text(&run(&["events", "run.swath"]).stdout);
+    assert!(said.contains("5 runs") && said.contains("add_one"), "{said}");
+    let why = text(&run(&["why", "run.swath"]).stdout);
+    assert!(why.starts_with("1 thread computed") && why.contains("add_one"), "{why}");
+    let why: Value = serde_json::from_slice(&run(&["why", "--graph", "0", "run.swath", "--json"]).stdout).unwrap();
+    assert_eq!((&why["threads"], &why["names"][0]["runs"]), (&1.into(), &5.into()));
+    assert_eq!(text(&run(&["why", "--graph", "7", "run.swath"]).stdout), "nothing has run\n");
+    assert!(run(&["trace", "run.swath", "-o", "t.json"]).status.success());
+    let read: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    assert_eq!(read["traceEvents"].as_array().unwrap().iter().filter(|e| e["name"] == "add_one").count(), 5);
+    for (args, wanted) in [
+        (&["events", "t.json"][..], "t.json, line 1"),
+        (&["events", "."], "no regular file"),
+        (&["events", "none"], "cannot open none"),
+        (&["why", "t.json"], "t.json, line 1"),
+        (&["trace", "run.swath", "-o", "."], "no regular file"),
+        (&["trace", "run.swath", "-o", "none/t.json"], "cannot create none/t.json"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        assert!(text(&output.stderr).contains(wanted), "{args:?}: {output:?}");
+    }
+    let whole = fs::read(&log).unwrap();
+    fs::write(&log, &whole[..whole.len() - 10]).unwrap();
+    let said = text(&run(&["events", "run.swath"]).stdout);
+    assert!(said.contains("incomplete"), "{said}");
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Builder {
             let (least, most) = (WEIGHTS.start(), WEIGHTS.end());
             return Err(Error::invalid("weight", format!("{}; it must be {least} to {most}", self.weight)));
         }
+        self.check_recording()?;
         if self.events > events::MOST {
             return Err(Error::invalid("events", format!("{}; it must be 0 to {}", self.events, events::MOST)));
         }

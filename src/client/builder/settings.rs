@@ -128,7 +128,7 @@ impl Builder {
             restart: self.restart,
             start_method: self.start_method,
             forward_output: self.forward_output,
-            events: self.events,
+            events: self.recorded_runs(),
         })
     }
 }

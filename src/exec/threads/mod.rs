@@ -38,6 +38,7 @@ mod tests;
 mod time;
 
 use crate::error::{Error, Result, TaskError};
+use crate::events::sources::RunSources;
 use crate::exec::Checks;
 use crate::exec::attempt::results_of_parts;
 use crate::exec::budget::Budget;
@@ -48,7 +49,7 @@ use crate::graph::{Dag, Graph};
 use crate::host::report;
 use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
-use crate::ipc::ring::OwnRing;
+use crate::ipc::ring::{OwnRing, RunSource};
 use crate::lazy_map::LazyMap;
 use crate::resources::Resources;
 use crate::submission::Again;
@@ -81,7 +82,7 @@ use time::Time;
 struct PoolThread {
     name: Arc<str>,
     number: usize,
-    runs: OwnRing,
+    runs: Arc<OwnRing>,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
     /// Whether its task is of a task. Changed under the queue's lock, too.
@@ -131,6 +132,8 @@ pub(crate) struct ThreadPool {
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
+    /// What takes them, if they are recorded in a file.
+    recording: Option<Arc<RunSources>>,
 }
 
 impl PoolThread {
@@ -180,6 +183,7 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
+            recording: checks.recording,
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
             kept: KeptResults::default(),
@@ -198,7 +202,11 @@ impl ThreadPool {
     fn spawn(self: &Arc<Self>, queue: &mut Queue) -> Option<NoThread> {
         let thread = queue.free_threads.pop().unwrap_or_else(|| {
             let number = queue.threads.len();
-            let (name, runs) = (format!("swath-thread-{number}").into(), OwnRing::new(self.recorded));
+            let name: Arc<str> = format!("swath-thread-{number}").into();
+            let runs = Arc::new(OwnRing::new(self.recorded));
+            if let Some(sources) = &self.recording {
+                sources.add(&name, Arc::clone(&runs) as Arc<dyn RunSource>);
+            }
             let thread = Arc::new(PoolThread {
                 name,
                 number,

@@ -13,7 +13,7 @@ pub(crate) use name::{PageName, start_time};
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::captured::CapturedOutput;
 use crate::ipc::file_limit::longest_file;
-use crate::ipc::ring::{Ring, RingEntry};
+use crate::ipc::ring::{Ring, RingEntry, RunSource};
 use crate::version::VERSION;
 use account::Account;
 use gauges::Gauges;
@@ -472,6 +472,12 @@ impl ControlPage {
             out.drain(..=newline);
         }
         out
+    }
+}
+
+impl RunSource for ControlPage {
+    fn ring(&self) -> Ring<'_> {
+        self.ring()
     }
 }
 

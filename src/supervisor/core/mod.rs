@@ -175,8 +175,10 @@ impl Core {
         }
     }
 
-    fn note(&self, slot: usize, pid: u32, what: ProcessStep) {
-        self.history.steps.note(WorkerStep { worker: self.fleet.slots[slot].name.clone(), pid, what });
+    fn note<E: Effects>(&self, slot: usize, worker: WorkerId, pid: u32, what: ProcessStep, fx: &mut E) {
+        let step = WorkerStep { worker: self.fleet.slots[slot].name.clone(), pid, what };
+        fx.noted(worker, &step);
+        self.history.steps.note(step);
     }
 
     fn announce_fleet(&mut self) {

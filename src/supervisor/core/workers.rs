@@ -33,7 +33,7 @@ impl Core {
         let now = self.time(fx);
         self.fleet.slots[slot].begin(id, now);
         report!(Debug, "{} started as process {pid}", self.fleet.slots[slot].name);
-        self.note(slot, pid, ProcessStep::Started);
+        self.note(slot, id, pid, ProcessStep::Started, fx);
         self.fleet.workers.insert(id, WorkerProcess::new(id, slot, pid, now));
         Ok(())
     }
@@ -106,18 +106,18 @@ impl Core {
         }
         self.send(worker, &ToWorker::Welcome(Box::new(welcome)), fx);
         if at_once {
-            self.set_up(worker);
+            self.set_up(worker, fx);
         }
         Ok(())
     }
 
     /// A worker has been welcomed and has nothing to do first, or has done it.
-    pub(super) fn set_up(&mut self, worker: WorkerId) {
+    pub(super) fn set_up<E: Effects>(&mut self, worker: WorkerId, fx: &mut E) {
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return };
         process.phase = Phase::Ready;
         let (slot, pid, to_retire) = (process.slot, process.pid, process.to_retire);
         self.fleet.slots[slot].failed = None;
-        self.note(slot, pid, ProcessStep::Ready);
+        self.note(slot, worker, pid, ProcessStep::Ready, fx);
         self.scheduler.worker_joined(worker, self.spec(slot));
         if to_retire || self.fleet.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
@@ -151,7 +151,7 @@ impl Core {
         let mut record = self.record(&process, &suspects, cause, fx);
         record.available = available;
         let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
-        self.note(slot, process.pid, step);
+        self.note(slot, worker, process.pid, step, fx);
         let past = &mut self.history.past_runs[slot];
         past.extend(fx.page(worker).map(WorkerPage::runs).unwrap_or_default());
         past.drain(..past.len().saturating_sub(self.settings.events));

@@ -1,0 +1,35 @@
+//! What is made of saved logs.
+
+use crate::failure::{Failure, Outcome};
+use crate::show::{json, say};
+use std::path::Path;
+use swath::events::diagnosis::Extent;
+use swath::events::saved::{LogError, SavedLog};
+
+impl From<LogError> for Failure {
+    fn from(e: LogError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+/// Says what is in a log.
+pub(crate) fn events(file: &Path, as_json: bool) -> Outcome {
+    let summary = SavedLog::open(file)?.summary();
+    if as_json { json(&summary) } else { say(&summary.to_string()) }
+}
+
+/// Says why what is in a log took as long as it did.
+pub(crate) fn why(file: &Path, graph: Option<u32>, label: Option<&str>, as_json: bool) -> Outcome {
+    let extent = match (graph, label) {
+        (Some(graph), _) => Extent::of_graph(graph),
+        (None, Some(label)) => Extent::of_label(label),
+        (None, None) => Extent::default(),
+    };
+    let diagnosis = SavedLog::open(file)?.diagnose(&extent);
+    if as_json { json(&diagnosis) } else { say(&format!("{diagnosis}\n")) }
+}
+
+/// Writes a log as a trace.
+pub(crate) fn trace(file: &Path, output: &Path) -> Outcome {
+    Ok(SavedLog::open(file)?.trace(output)?)
+}

@@ -1,0 +1,85 @@
+//! Recording in a file.
+
+use super::Builder;
+use crate::client::Client;
+use crate::error::Result;
+use crate::events::sources::{RING, RunSources};
+use crate::memory::limit::MemoryLimit;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a client is recorded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recording {
+    path: Option<PathBuf>,
+    limit: MemoryLimit,
+}
+
+impl Builder {
+    /// Records all that happens, from the start of the client to its end, in a file: each run of a task, graphs, workers. It
+    /// is written each second, so that a program that is killed loses no more than that; the file may be read meanwhile.
+    /// `SWATH_RECORD=path` does the same for [`Client::from_env`].
+    ///
+    /// Only its owner may read the file. There are no values, arguments or variables in it. One that was there is replaced.
+    /// Where the disk is full, the program goes on, with a warning, and the log says from when it is not complete. Each
+    /// worker or thread [remembers](Self::events) 65,536 runs at least, for which it takes 4 MiB.
+    ///
+    /// ```
+    /// use swath::events::saved::SavedLog;
+    /// use swath::status::Mode;
+    /// use swath::{Client, delayed};
+    /// # let directory = tempfile::tempdir().expect("a directory");
+    /// # let path = directory.path().join("run.swath");
+    /// let client = Client::builder().mode(Mode::Threads).record(&path).build()?;
+    /// client.compute(&delayed(|x: u64| x * x).map(0..1000_u64))?;
+    /// client.shutdown();
+    /// let summary = SavedLog::open(&path).expect("a log").summary();
+    /// assert!(summary.complete && summary.runs == 1000);
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
+        self.recording.path = Some(path.into());
+        self
+    }
+
+    /// How large the file of [`record`](Self::record) may become: `"100MB"`, a number of bytes, 1 MB at least. Default: 1 GiB. At three
+    /// quarters of it, runs are summed up by group and tenth of a second, but for those that failed and the slowest.
+    ///
+    /// [`build`](Self::build) refuses other limits.
+    pub fn record_limit(mut self, limit: impl Into<MemoryLimit>) -> Self {
+        self.recording.limit = limit.into();
+        self
+    }
+
+    /// How many runs each worker or thread remembers.
+    pub(super) fn recorded_runs(&self) -> usize {
+        if self.recording.path.is_some() { self.events.max(RING) } else { self.events }
+    }
+
+    pub(super) fn check_recording(&self) -> Result<()> {
+        self.recording.limit().map(drop)
+    }
+
+    /// Whether it is to be recorded.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recording.path.is_some()
+    }
+}
+
+impl Recording {
+    /// What runs are taken from, if they are recorded.
+    pub(super) fn sources(&self) -> Option<Arc<RunSources>> {
+        self.path.as_ref().map(|_| Arc::default())
+    }
+
+    /// Begins to record a client.
+    pub(super) fn begin(&self, client: Client, sources: Option<Arc<RunSources>>) -> Result<Client> {
+        let (Some(path), Some(sources)) = (&self.path, sources) else { return Ok(client) };
+        client.recorded(path, self.limit()?, sources)
+    }
+
+    /// Bytes of the file, checked.
+    fn limit(&self) -> Result<Option<u64>> {
+        self.limit.of_all().map_err(|e| e.about("record_limit"))
+    }
+}
