@@ -21,7 +21,7 @@ use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::BackendScope;
-use crate::submission::counts::{GroupTable, Shard, Step, TaskCounts};
+use crate::submission::counts::{GroupTable, Lane, Shard, Step, TaskCounts};
 use crate::submission::handle::{ResultHandle, ResultState, SHUT_DOWN, Submission, cancelled};
 use crate::submission::kept::KeptResults;
 use crate::submission::published::PublishedValues;
@@ -164,7 +164,8 @@ impl SyncExecutor {
         counts: &TaskCounts,
     ) -> Vec<Option<Done>> {
         // A graph has one thread. Counters of others are for all.
-        let shard = if counts.is_own() { Shard::Own(0) } else { Shard::Shared };
+        let shard = Shard::Own(0);
+        let lane = counts.lane(shard);
         let mut uses = match &**graph {
             Graph::Dag(dag) => dag.uses(),
             Graph::Map(map) => vec![1; map.len()],
@@ -199,17 +200,17 @@ impl SyncExecutor {
                 // It has what its maker gave; nothing, where that has not run.
                 if done[id as usize].is_none() {
                     done[id as usize] =
-                        Results { graph, id, uses: &mut uses, done: &mut done, counts, shard }.refusal().map(Err);
+                        Results { graph, id, uses: &mut uses, done: &mut done, lane }.refusal().map(Err);
                 }
                 continue;
             }
             scope.task.set(id);
             match graph.refs(id).is_empty() {
-                true => counts.started(shard, id),
-                false => counts.begun(shard, id),
+                true => lane.started(id),
+                false => lane.begun(id),
             }
             let node = || graph.node(id).hash();
-            let mut results = Results { graph, id, uses: &mut uses, done: &mut done, counts, shard };
+            let mut results = Results { graph, id, uses: &mut uses, done: &mut done, lane };
             if fails_fast && failed {
                 // What needs the failed task fails with it; others do not run any more.
                 let refusal = results.refusal();
@@ -223,7 +224,7 @@ impl SyncExecutor {
                 false => self.task(number, &mut results, &mut now),
             };
             match &result {
-                Ok(_) => counts.done(shard, id),
+                Ok(_) => lane.done(id),
                 Err(e) if matches!(e.cause(), Cause::Cancelled) => counts.ended(shard, id, Step::Cancelled, node),
                 Err(_) => counts.ended(shard, id, Step::Failed, node),
             }
@@ -257,7 +258,7 @@ impl SyncExecutor {
         let result = execute(&task, results, now);
         // One that was refused took no time.
         if *now != began {
-            results.counts.ran(results.shard, id, now.saturating_sub(began), result.is_err());
+            results.lane.ran(id, now.saturating_sub(began), result.is_err());
         }
         result
     }
@@ -289,8 +290,7 @@ struct Results<'a> {
     /// Per task: uses of its result that are to come.
     uses: &'a mut [u32],
     done: &'a mut [Option<Done>],
-    counts: &'a TaskCounts,
-    shard: Shard,
+    lane: Lane<'a>,
 }
 
 impl Inputs for Results<'_> {
@@ -313,7 +313,7 @@ impl Inputs for Results<'_> {
     fn release(&mut self, input: u32) {
         self.uses[input as usize] -= 1;
         if self.uses[input as usize] == 0 && matches!(self.done[input as usize], Some(Ok(_))) {
-            self.counts.used_up(self.shard, input);
+            self.lane.used_up(input);
         }
     }
 

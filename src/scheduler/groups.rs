@@ -7,7 +7,7 @@
 use super::Scheduler;
 #[cfg(test)]
 use super::job::flag;
-use super::job::{Job, State};
+use super::job::{Job, KINDS, State};
 use crate::ids::{SessionId, TaskId};
 use crate::job::{CallName, GroupCounts, JobSpec};
 use crate::task::program;
@@ -19,6 +19,20 @@ use swath_insight::{Counts, EndedGroups, NAMES, OTHER_NAMES, TaskState, Totals};
 
 /// How many calls are in each of the eight states.
 pub(super) type StateCounts = [u32; 8];
+
+/// What the kinds of states count as, in their order. No task has failed before it is taken in.
+const KIND_STATES: [TaskState; KINDS] = [
+    TaskState::Unneeded,
+    TaskState::Waiting,
+    TaskState::Ready,
+    TaskState::Waiting,
+    TaskState::Ready,
+    TaskState::Memory,
+    TaskState::Memory,
+    TaskState::Memory,
+    TaskState::Released,
+    TaskState::Failed,
+];
 
 impl State {
     /// What a task in this state counts as. What has been sent to a worker counts as ready until its thread says that it runs.
@@ -56,7 +70,7 @@ pub(super) struct Calls {
 #[derive(Debug)]
 pub(super) struct NewGroups {
     names: Vec<CallName>,
-    counts: Vec<StateCounts>,
+    counts: SmallVec<[StateCounts; 1]>,
 }
 
 impl Calls {
@@ -164,13 +178,15 @@ impl NewGroups {
     /// Those of a job whose tasks have their first states.
     pub(super) fn of(job: &mut Job) -> Self {
         let (calls, names) = Calls::of(&job.spec);
-        let mut counts = vec![[0; 8]; names.len()];
-        for (index, task) in job.tasks.iter().enumerate() {
-            let state = task.state.task_state();
-            if calls.is_plain() {
-                counts.first_mut().into_iter().for_each(|counts| counts[state as usize] += 1);
-                continue;
+        let mut counts: SmallVec<[StateCounts; 1]> = SmallVec::from_elem([0; 8], names.len());
+        let tasks = if calls.is_plain() { &[][..] } else { &job.tasks[..] };
+        if let (true, Some(all)) = (calls.is_plain(), counts.first_mut()) {
+            for (n, state) in job.counts.iter().zip(KIND_STATES) {
+                all[state as usize] += n;
             }
+        }
+        for (index, task) in tasks.iter().enumerate() {
+            let state = task.state.task_state();
             let of = &calls.of[calls.range(index as u32)];
             for (at, group) in of.iter().enumerate() {
                 let state = if at + 1 == of.len() { state } else { inner(state) };
@@ -270,6 +286,12 @@ impl Groups {
     #[inline]
     pub(super) fn change(&mut self, calls: &Calls, index: u32, from: TaskState, to: TaskState) {
         if from == to {
+            return;
+        }
+        if calls.is_plain() {
+            let Some(group) = calls.groups.first().and_then(|at| self.table[*at as usize].as_mut()) else { return };
+            group.live[from as usize] -= 1;
+            group.live[to as usize] += 1;
             return;
         }
         let of = calls.of_task(index);

@@ -129,13 +129,8 @@ impl Counters {
         Self { names, totals, cells, shards, row, all_released: AtomicBool::new(false) }
     }
 
-    #[inline]
     fn count(&self, shard: Shard, group: u32, step: Step, n: u64) {
-        self.add(shard, group as usize * STRIDE + step as usize, n);
-    }
-
-    #[inline]
-    fn add(&self, shard: Shard, at: usize, n: u64) {
+        let at = group as usize * STRIDE + step as usize;
         match shard {
             Shard::Own(shard) if shard + 1 < self.shards => {
                 let cell = &self.cells[(shard + 1) * self.row + at];
@@ -406,11 +401,6 @@ impl TaskCounts {
         })
     }
 
-    /// Whether the counters are of this graph alone, and each task of it counts there.
-    pub(crate) fn is_own(&self) -> bool {
-        self.is_own
-    }
-
     /// The group of a task, and whether it is an output.
     #[inline]
     fn group(&self, id: u32) -> (u32, bool) {
@@ -427,19 +417,7 @@ impl TaskCounts {
         }
     }
 
-    /// Counters that are of this graph alone have one thread each; others are used by all.
-    #[inline]
-    fn shard(&self, shard: Shard) -> Shard {
-        if self.again.is_some() { Shard::Shared } else { shard }
-    }
-
-    /// The inputs of a task are there.
-    #[inline]
-    pub(crate) fn ready(&self, shard: Shard, id: u32) {
-        self.step(self.shard(shard), self.group(id).0, Step::Ready);
-    }
-
-    /// So are those of these, or of all.
+    /// The inputs of these tasks are there.
     pub(crate) fn all_ready(&self, ids: impl Iterator<Item = u32>) {
         let mut ready: SmallVec<[u64; 4]> = SmallVec::from_elem(0, self.counters.len());
         ids.for_each(|id| ready.get_mut(self.group(id).0 as usize).into_iter().for_each(|n| *n += 1));
@@ -455,34 +433,16 @@ impl TaskCounts {
         }
     }
 
-    /// A thread has begun with a task.
+    /// The counters that a thread uses for this graph.
     #[inline]
-    pub(crate) fn started(&self, shard: Shard, id: u32) {
-        self.step(self.shard(shard), self.group(id).0, Step::Started);
-    }
-
-    /// A thread has begun with a task whose inputs it has just found there.
-    #[inline]
-    pub(crate) fn begun(&self, shard: Shard, id: u32) {
-        self.step(self.shard(shard), self.group(id).0, Step::Begun);
-    }
-
-    /// A thread has run a task, for so many ticks.
-    #[inline]
-    pub(crate) fn ran(&self, shard: Shard, id: u32, ticks: u64, failed: bool) {
-        let shard = self.shard(shard);
-        if let Some((counters, group)) = self.counters.get(self.group(id).0 as usize) {
-            counters.add(shard, *group as usize * STRIDE + TICKS, ticks);
-            if failed {
-                counters.count(shard, *group, Step::FailedRun, 1);
+    pub(crate) fn lane(&self, shard: Shard) -> Lane<'_> {
+        let cells = match (shard, self.counters.first()) {
+            (Shard::Own(shard), Some((own, _))) if self.is_own && shard + 1 < own.shards => {
+                &own.cells[(shard + 1) * own.row..(shard + 2) * own.row]
             }
-        }
-    }
-
-    /// A task has a result. Where that is an output, [`output_done`](Self::output_done) is to be told, too.
-    #[inline]
-    pub(crate) fn done(&self, shard: Shard, id: u32) {
-        self.step(self.shard(shard), self.group(id).0, Step::Done);
+            _ => &[],
+        };
+        Lane { counts: self, cells }
     }
 
     /// An output has a result.
@@ -501,15 +461,6 @@ impl TaskCounts {
     fn group_of_output(&self, index: u32) -> u32 {
         let id = if self.output_tasks.is_empty() { Some(&index) } else { self.output_tasks.get(index as usize) };
         id.map_or(NONE, |id| self.group(*id).0)
-    }
-
-    /// The last use of a result by another task is over.
-    #[inline]
-    pub(crate) fn used_up(&self, shard: Shard, id: u32) {
-        let (group, is_output) = self.group(id);
-        if !is_output {
-            self.step(self.shard(shard), group, Step::Released);
-        }
     }
 
     /// The client has let go of some outputs. What is said again counts once.
@@ -533,7 +484,7 @@ impl TaskCounts {
         if group == NONE {
             return;
         }
-        self.step(self.shard(shard), group, step);
+        self.step(if self.again.is_some() { Shard::Shared } else { shard }, group, step);
         if step != Step::Unneeded {
             let (of, key) = match &self.again {
                 Some((of, index)) if of.of.is_empty() => (&**of, u128::from(*index)),
@@ -567,6 +518,75 @@ impl Submission {
     }
 }
 
+/// What a thread counts with. Where a graph has counters of its own, those of one thread are written by that alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Lane<'a> {
+    counts: &'a TaskCounts,
+    /// The thread's own; empty where counters are shared.
+    cells: &'a [AtomicU64],
+}
+
+impl Lane<'_> {
+    #[inline]
+    fn count(&self, id: u32, step: usize, n: u64) {
+        // There are none of what is no call of a user's.
+        let group = self.counts.group(id).0;
+        match self.cells.get(group as usize * STRIDE + step) {
+            // Whoever sees this step sees those before it.
+            Some(cell) => cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Release),
+            None => self.count_shared(group, step, n),
+        }
+    }
+
+    fn count_shared(&self, group: u32, step: usize, n: u64) {
+        if let Some((counters, group)) = self.counts.counters.get(group as usize) {
+            counters.cells[*group as usize * STRIDE + step].fetch_add(n, Ordering::Release);
+        }
+    }
+
+    /// The inputs of a task are there.
+    #[inline]
+    pub(crate) fn ready(&self, id: u32) {
+        self.count(id, Step::Ready as usize, 1);
+    }
+
+    /// The thread has begun with a task.
+    #[inline]
+    pub(crate) fn started(&self, id: u32) {
+        self.count(id, Step::Started as usize, 1);
+    }
+
+    /// The thread has begun with a task whose inputs it has just found there.
+    #[inline]
+    pub(crate) fn begun(&self, id: u32) {
+        self.count(id, Step::Begun as usize, 1);
+    }
+
+    /// A thread has run a task, for so many ticks.
+    #[inline]
+    pub(crate) fn ran(&self, id: u32, ticks: u64, failed: bool) {
+        self.count(id, TICKS, ticks);
+        if failed {
+            self.count(id, Step::FailedRun as usize, 1);
+        }
+    }
+
+    /// A task has a result. Where that is an output, [`TaskCounts::output_done`] is to be told, too.
+    #[inline]
+    pub(crate) fn done(&self, id: u32) {
+        self.count(id, Step::Done as usize, 1);
+    }
+
+    /// The last use of a result by another task is over.
+    #[inline]
+    pub(crate) fn used_up(&self, id: u32) {
+        let (_, is_output) = self.counts.group(id);
+        if !is_output {
+            self.count(id, Step::Released as usize, 1);
+        }
+    }
+}
+
 impl Drop for TaskCounts {
     fn drop(&mut self) {
         if self.again.is_some() {
@@ -579,7 +599,6 @@ impl Drop for TaskCounts {
             }
             return;
         }
-        let all: Vec<u32> = (0..self.flags.len() as u32).collect();
-        self.released(&all);
+        (0..self.flags.len() as u32).for_each(|index| self.released(&[index]));
     }
 }

@@ -47,7 +47,7 @@ impl ThreadPool {
                 return self.push(job, [id]);
             }
             // In the queue it would keep the job until a thread is free, which may be that of what the job has a claim to.
-            job.counts.started(shard, id);
+            job.counts.lane(shard).started(id);
             next = self.finish(job, id, Err(cancelled(&job.label(id))), shard);
         }
     }

@@ -180,7 +180,7 @@ impl PoolJob {
     ) -> Result<Value, TaskError> {
         match result {
             Ok(value) if !self.skipped(id) => {
-                self.counts.done(shard, id);
+                self.counts.lane(shard).done(id);
                 Ok(value)
             }
             Ok(value) => {
@@ -228,7 +228,7 @@ impl PoolJob {
             let gone = std::mem::replace(&mut *cell, TaskCell::Empty);
             drop(cell);
             if let TaskCell::Value(_) = gone {
-                self.counts.used_up(shard, id);
+                self.counts.lane(shard).used_up(id);
             }
             drop(gone);
             self.uncount(id);
@@ -247,7 +247,7 @@ impl PoolJob {
         if self.uses[id as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
             let gone = std::mem::replace(&mut *self.cells[id as usize].lock(), TaskCell::Empty);
             if let TaskCell::Value(_) = gone {
-                self.counts.used_up(shard, id);
+                self.counts.lane(shard).used_up(id);
             }
             // The value's own code runs here, and not under the lock.
             drop(gone);
@@ -302,7 +302,7 @@ impl ThreadPool {
             coordination: &self.coordination,
         };
         if !job.limited || !job.given_up.lock().contains_key(&id) {
-            job.counts.started(thread.shard(), id);
+            job.counts.lane(thread.shard()).started(id);
         }
         let _inside = job.building.enter();
         let mut inputs = JobInputs { pool: self, job, id, thread, deadline: None, given_up: false };
@@ -310,7 +310,7 @@ impl ThreadPool {
         let result = execute(&task, &mut inputs, now);
         // One that was refused took no time.
         if *now != began {
-            job.counts.ran(thread.shard(), id, now.saturating_sub(began), result.is_err());
+            job.counts.lane(thread.shard()).ran(id, now.saturating_sub(began), result.is_err());
         }
         thread.running.end();
         if job.skipped(id) {

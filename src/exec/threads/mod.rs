@@ -380,7 +380,7 @@ impl ThreadPool {
         let mut others = Vec::new();
         for &d in row(&job.dependents.0, &job.dependents.1, id) {
             if job.missing[d as usize].fetch_sub(1, Ordering::AcqRel) == 1 {
-                job.counts.ready(shard, d);
+                job.counts.lane(shard).ready(d);
                 match next {
                     None => next = Some(d),
                     Some(_) => others.push(d),
