@@ -3,10 +3,21 @@
 use super::Builder;
 use crate::client::Client;
 use crate::error::Result;
-use crate::events::sources::{RING, RunSources};
+use crate::events::sources::RunSources;
 use crate::memory::limit::MemoryLimit;
+use crate::status::Mode;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// How many runs a ring has room for at least while it is recorded: those of a tenth of a second, of the shortest tasks that
+/// there are.
+fn ring(mode: Mode) -> usize {
+    match mode {
+        Mode::Processes => 1 << 16,
+        Mode::Threads => 1 << 17,
+        Mode::Sync => 1 << 18,
+    }
+}
 
 /// Where a client is recorded.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +32,10 @@ impl Builder {
     /// `SWATH_RECORD=path` does the same for [`Client::from_env`].
     ///
     /// Only its owner may read the file. There are no values, arguments or variables in it. One that was there is replaced.
-    /// Where the disk is full, the program goes on, with a warning, and the log says from when it is not complete. Each
-    /// worker or thread [remembers](Self::events) 65,536 runs at least, for which it takes 4 MiB.
+    /// Where the disk is full, the program goes on, with a warning, and the log says from when it is not complete. So that
+    /// nothing is lost where a thread cannot keep up for a moment, each worker [remembers](Self::events) 65,536 runs at least,
+    /// each thread of the threads mode 131,072, and the sync mode 262,144: 4, 8 and 16 MiB. What is overwritten all the same is
+    /// counted, and the log says so.
     ///
     /// ```
     /// use swath::events::saved::SavedLog;
@@ -53,7 +66,7 @@ impl Builder {
 
     /// How many runs each worker or thread remembers.
     pub(super) fn recorded_runs(&self) -> usize {
-        if self.recording.path.is_some() { self.events.max(RING) } else { self.events }
+        if self.is_recorded() { self.events.max(ring(self.mode)) } else { self.events }
     }
 
     pub(super) fn check_recording(&self) -> Result<()> {
