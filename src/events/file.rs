@@ -64,7 +64,7 @@ impl EventLog {
     /// ```
     /// # use swath::{Client, delayed};
     /// let client = Client::sync();
-    /// client.compute(&delayed(|x: i64| x + 1).call(1).name("inc"))?;
+    /// client.compute(&delayed(|x: i64| x + 1).name("inc").call(1))?;
     /// let file = std::env::temp_dir().join(format!("swath-trace-{}.json", std::process::id()));
     /// client.events()?.trace(&file)?;
     /// assert!(std::fs::read_to_string(&file).expect("written").contains("\"name\":\"inc\""));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How often rings are looked at: while they fill, and while nothing happens. In the longer time the fastest threads do not
 /// fill a ring.
-const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(80)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// How often what was taken is written.
 const FLUSH: Duration = Duration::from_secs(1);
 

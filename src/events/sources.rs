@@ -6,8 +6,6 @@ use crate::ipc::ring::{RingDrain, RingRecord, RunSource};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// How many runs each ring has room for at least while a recording takes from it.
-pub(crate) const RING: usize = 1 << 16;
 /// Steps of workers that are kept until they are taken.
 const STEPS: usize = 1 << 14;
 

@@ -263,7 +263,11 @@ impl fmt::Display for EventKind {
                 write!(f, "the limit of {limit} bytes is reached: from here on runs and events are only counted")
             }
             Self::Gap { since, runs, events, reason } => {
-                write!(f, "missing since {:.6} s: {runs} runs, {events} events: {reason}", since.as_secs_f64())
+                write!(f, "missing since {:.6} s: ", since.as_secs_f64())?;
+                match (runs, events) {
+                    (0, 0) => f.write_str(reason),
+                    (runs, events) => write!(f, "{runs} runs, {events} events: {reason}"),
+                }
             }
             Self::Line { worker, key, level, text, .. } => {
                 write!(f, "{worker} {}{level}: {text}", key.as_ref().map_or(String::new(), |key| format!("{key} ")))

@@ -3,10 +3,18 @@
 use super::Builder;
 use crate::client::Client;
 use crate::error::Result;
-use crate::events::sources::{RING, RunSources};
+use crate::events::sources::RunSources;
+use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
+use crate::status::Mode;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// How many runs the rings of recorded threads or workers have room for together: those of a tenth of a second, of the
+/// shortest tasks that there are.
+const RINGS: usize = 1 << 18;
+/// And each of them, at least.
+const LEAST: usize = 1 << 14;
 
 /// Where a client is recorded.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +29,10 @@ impl Builder {
     /// `SWATH_RECORD=path` does the same for [`Client::from_env`].
     ///
     /// Only its owner may read the file. There are no values, arguments or variables in it. One that was there is replaced.
-    /// Where the disk is full, the program goes on, with a warning, and the log says from when it is not complete. Each
-    /// worker or thread [remembers](Self::events) 65,536 runs at least, for which it takes 4 MiB.
+    /// Where the disk is full, the program goes on, with a warning, and the log says from when it is not complete. So that
+    /// nothing is lost where a thread cannot keep up for a moment, more runs are [remembered](Self::events): 262,144 by all workers or
+    /// threads together and 16,384 at least by each, of 64 bytes. What is overwritten all the same is counted, and the log says
+    /// so.
     ///
     /// ```
     /// use swath::events::saved::SavedLog;
@@ -53,7 +63,13 @@ impl Builder {
 
     /// How many runs each worker or thread remembers.
     pub(super) fn recorded_runs(&self) -> usize {
-        if self.recording.path.is_some() { self.events.max(RING) } else { self.events }
+        let sharers = match self.mode {
+            _ if !self.is_recorded() => return self.events,
+            Mode::Sync => 1,
+            Mode::Threads => self.threads.unwrap_or_else(cores),
+            Mode::Processes => self.workers.unwrap_or_else(cores).max(2),
+        };
+        self.events.max((RINGS / sharers.max(1)).next_power_of_two().max(LEAST))
     }
 
     pub(super) fn check_recording(&self) -> Result<()> {
