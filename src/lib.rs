@@ -69,6 +69,7 @@ pub mod local;
 mod machine;
 pub mod memory;
 mod message;
+pub mod profile;
 mod remote;
 mod resources;
 mod scheduler;

@@ -4,5 +4,6 @@
 //! crate alone to read what was saved.
 
 mod counts;
+pub mod profile;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState};

@@ -1,6 +1,7 @@
 //! Every option of a client.
 
 mod check;
+mod profile;
 mod settings;
 mod unheeded;
 
@@ -87,6 +88,7 @@ pub struct Builder {
     worker_exit: Option<&'static Record>,
     encode_values: bool,
     strict: bool,
+    profile: bool,
 }
 
 fn given<S: Into<String>>(resources: impl IntoIterator<Item = (S, f64)>) -> Vec<(String, GivenAmount)> {
@@ -130,6 +132,7 @@ impl Default for Builder {
             worker_exit: None,
             encode_values: false,
             strict: false,
+            profile: false,
         }
     }
 }
@@ -623,7 +626,8 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
+        let client =
+            |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast).profiled(self.profile);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();
@@ -682,16 +686,5 @@ impl Builder {
             record.map(|record| record.offset().ok_or_else(|| missing(record))).transpose()
         };
         Ok(WorkerHooks { init: offset(self.worker_init)?, exit: offset(self.worker_exit)? })
-    }
-
-    /// Refuses what programs have to say themselves.
-    pub(crate) fn for_any_program(self) -> Result<Self> {
-        match self.worker_init.or(self.worker_exit) {
-            None => Ok(self),
-            Some(_) => Err(Error::invalid(
-                "worker_init and worker_exit",
-                "a cluster that serves other programs does not have their functions; each program names its own when it connects",
-            )),
-        }
     }
 }

@@ -16,6 +16,7 @@ mod gather;
 mod holdings;
 mod lowering;
 mod map;
+mod profile;
 mod published;
 mod replay;
 mod run_on;
@@ -32,6 +33,7 @@ pub use computable::{Computable, Results};
 pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
 pub use gather::Gathered;
+pub use profile::Profiling;
 pub use wait::WaitFor;
 
 // Public in `collection`.

@@ -13,6 +13,17 @@ const LEAST_START: Duration = Duration::from_millis(50);
 const LEAST_SILENCE: Duration = Duration::from_millis(200);
 
 impl Builder {
+    /// Refuses what programs have to say themselves.
+    pub(crate) fn for_any_program(self) -> Result<Self> {
+        match self.worker_init.or(self.worker_exit) {
+            None => Ok(self),
+            Some(_) => Err(Error::invalid(
+                "worker_init and worker_exit",
+                "a cluster that serves other programs does not have their functions; each program names its own when it connects",
+            )),
+        }
+    }
+
     /// Refuses what makes no sense in any mode.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::OwnRing;
 use crate::lazy_map::LazyMap;
+use crate::profile::SampledThreads;
 use crate::resources::Resources;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
@@ -132,6 +133,7 @@ pub(crate) struct ThreadPool {
     deadlines: Deadlines,
     /// How many runs each thread remembers.
     recorded: usize,
+    sampled: SampledThreads,
 }
 
 impl PoolThread {
@@ -178,6 +180,7 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
+            sampled: SampledThreads::new(),
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
             kept: KeptResults::default(),
@@ -258,6 +261,7 @@ impl ThreadPool {
             id: Cell::new(0),
         });
         let _entered = crate::submission::context::enter(scope.clone());
+        let _sampled = self.sampled.register();
         let mut was_busy = false;
         let mut meter = TickMeter::start();
         while let Some(work) = self.next(&thread, was_busy) {

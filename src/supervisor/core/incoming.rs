@@ -26,7 +26,7 @@ impl Core {
             FromWorker::Hello { version, build } if starting => self.welcome(worker, version, &build, fx)?,
             _ if starting => return Err("it did not begin with a hello".to_string()),
             FromWorker::Hello { .. } => return Err("a second hello".to_string()),
-            FromWorker::Ready if setting_up => self.set_up(worker),
+            FromWorker::Ready if setting_up => self.set_up(worker, fx),
             FromWorker::NotSetUp(why) if setting_up => self.kill(worker, DeathCause::Init(why), true, fx),
             FromWorker::Ready | FromWorker::NotSetUp(_) => return Err("it was set up before".to_string()),
             FromWorker::Done(done) => {

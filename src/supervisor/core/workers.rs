@@ -106,13 +106,13 @@ impl Core {
         }
         self.send(worker, &ToWorker::Welcome(Box::new(welcome)), fx);
         if at_once {
-            self.set_up(worker);
+            self.set_up(worker, fx);
         }
         Ok(())
     }
 
     /// A worker has been welcomed and has nothing to do first, or has done it.
-    pub(super) fn set_up(&mut self, worker: WorkerId) {
+    pub(super) fn set_up<E: Effects>(&mut self, worker: WorkerId, fx: &mut E) {
         let Some(process) = self.fleet.workers.get_mut(&worker) else { return };
         process.phase = Phase::Ready;
         let (slot, pid, to_retire) = (process.slot, process.pid, process.to_retire);
@@ -122,6 +122,7 @@ impl Core {
         if to_retire || self.fleet.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
         }
+        self.samples_as_others(worker, fx);
     }
 
     pub(super) fn kill<E: Effects>(&mut self, id: WorkerId, cause: DeathCause, blame: bool, fx: &mut E) {
