@@ -25,8 +25,6 @@ use framehop::{
 };
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void};
-use nix::sys::signal::{SigEvent, SigevNotify, Signal};
-use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, OsStr};
@@ -97,14 +95,48 @@ pub(super) struct Sample {
 
 /// A thread that is sampled. It ends when this is dropped, which the thread's slot must outlive.
 pub(super) struct Sampling {
-    _timer: CpuTimer,
+    timer: CpuTimer,
     samples: &'static Samples,
 }
 
-struct CpuTimer(#[expect(dead_code, reason = "it ends when it is dropped")] Timer);
+/// A timer that sends SIGPROF to one thread, deleted when this is dropped. (That of `nix` is not deleted while its thread panics:
+/// then it would go on, and end the process once there is no handler.)
+struct CpuTimer(libc::timer_t);
 
 // SAFETY: a timer is the process's, and its number means the same on all threads.
 unsafe impl Send for CpuTimer {}
+
+impl CpuTimer {
+    /// By the clock of a thread, for the same thread. It does not run yet.
+    fn new(clock: Clock, tid: i32, number: usize) -> nix::Result<Self> {
+        let mut timer = ptr::null_mut();
+        // SAFETY: zeroes are a `sigevent`, which the call reads, and the answer has room for a timer's number.
+        let made = unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = libc::SIGPROF;
+            event.sigev_notify_thread_id = tid;
+            event.sigev_value = libc::sigval { sival_ptr: ptr::without_provenance_mut(number) };
+            libc::timer_create(clock.0.as_raw(), &raw mut event, &raw mut timer)
+        };
+        Errno::result(made).map(|_| Self(timer))
+    }
+
+    /// Has it send signals from now on.
+    fn run(&self, every: Duration) -> nix::Result<()> {
+        let every = *nix::sys::time::TimeSpec::from(every).as_ref();
+        let times = libc::itimerspec { it_interval: every, it_value: every };
+        // SAFETY: the timer is there as long as this value, and the times are read.
+        Errno::result(unsafe { libc::timer_settime(self.0, 0, &raw const times, ptr::null_mut()) }).map(drop)
+    }
+}
+
+impl Drop for CpuTimer {
+    fn drop(&mut self) {
+        // SAFETY: `new` made it, and it is deleted here alone. There is nothing to be done about an error.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}
 
 /// The clock of a thread's CPU time.
 #[derive(Clone, Copy)]
@@ -235,9 +267,7 @@ impl Samples {
         modules: &Arc<Modules>,
     ) -> Result<Sampling, ProfileOff> {
         let refused = |e: Errno| ProfileOff::Refused { reason: format!("a timer: {e}") };
-        let notify =
-            SigevNotify::SigevThreadId { signal: Signal::SIGPROF, thread_id: tid, si_value: number as libc::intptr_t };
-        let mut timer = Timer::new(clock.0, SigEvent::new(notify)).map_err(refused)?;
+        let timer = CpuTimer::new(clock, tid, number).map_err(refused)?;
         let buffer = Box::new(Buffer {
             words: std::iter::repeat_with(AtomicU64::default).take(WORDS).collect(),
             head: AtomicUsize::new(0),
@@ -248,14 +278,9 @@ impl Samples {
         });
         let before = self.buffer.swap(Box::into_raw(buffer), Ordering::SeqCst);
         debug_assert!(before.is_null(), "a thread is sampled once");
-        let sampling = |timer| Sampling { _timer: CpuTimer(timer), samples: self };
-        match timer.set(Expiration::Interval(PERIOD.into()), TimerSetTimeFlags::empty()) {
-            Ok(()) => Ok(sampling(timer)),
-            Err(e) => {
-                drop(sampling(timer));
-                Err(refused(e))
-            }
-        }
+        let sampling = Sampling { timer, samples: self };
+        sampling.timer.run(PERIOD).map_err(refused)?;
+        Ok(sampling)
     }
 }
 
@@ -317,10 +342,13 @@ struct TimerInfo {
     signal: c_int,
     _errno: c_int,
     code: c_int,
+    _padding: c_int,
     _timer: c_int,
     overrun: c_int,
     value: usize,
 }
+
+const _: () = assert!(size_of::<TimerInfo>() == 32 && size_of::<libc::siginfo_t>() >= 32);
 
 /// The handler. It must not panic: indices are masked or checked, additions wrap.
 extern "C" fn handler(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {

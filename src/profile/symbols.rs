@@ -11,8 +11,8 @@ use crate::task::image;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::ffi::c_void;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use swath_insight::profile::{Frame, FrameOrigin, Profile};
 
@@ -133,19 +133,49 @@ fn resolve(address: usize, library: Option<&str>) -> Vec<Frame> {
     let mut functions = Vec::new();
     // It looks before the address that it is given, as it expects one that a call returns to.
     backtrace::resolve(address.wrapping_add(1) as *mut c_void, |symbol| {
-        if let Some(name) = symbol.name() {
-            let name = format!("{name:#}");
-            functions.push(match library {
-                Some(library) => Frame::new(format!("{name} ({library})"), FrameOrigin::Library),
-                None => {
-                    let origin = origin(&name);
-                    Frame::new(name, origin)
-                }
-            });
-        }
+        let Some(name) = symbol.name() else { return };
+        let name = format!("{name:#}");
+        functions.push(match library {
+            Some(library) => Frame::new(format!("{name} ({library})"), FrameOrigin::Library),
+            None => {
+                let origin = symbol.filename().and_then(origin_of_file).unwrap_or_else(|| origin(&name));
+                // Of a function that was put into another one, line tables have its own name, with parameters.
+                let short = if name.contains("::") { name.as_str() } else { name.split('<').next().unwrap_or(&name) };
+                let is_short = !name.starts_with('<') && !short.is_empty() && !short.contains("::");
+                Frame::new(if is_short { short } else { &name }, origin)
+            }
+        });
     });
     functions.reverse();
     functions
+}
+
+/// Whose a function is, by the file that it stands in. None: whoever has others than the standard library and swath.
+fn origin_of_file(file: &Path) -> Option<FrameOrigin> {
+    let text = file.to_string_lossy();
+    if text.starts_with("/rustc/") || text.contains("/lib/rustlib/src/rust/library/") {
+        return Some(FrameOrigin::Std);
+    }
+    match own_sources() {
+        Some(own) if file.starts_with(own) => Some(FrameOrigin::Swath),
+        Some(_) => Some(FrameOrigin::Program),
+        None => None,
+    }
+}
+
+/// The folder with swath's sources, as the line tables name it.
+fn own_sources() -> Option<&'static Path> {
+    static SOURCES: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let mut found = None;
+        backtrace::resolve((own_sources as *const () as usize).wrapping_add(1) as *mut c_void, |symbol| {
+            let this = Path::new("src").join("profile").join("symbols.rs");
+            let folder = |file: &Path| file.ends_with(&this).then(|| file.ancestors().nth(2).map(Path::to_path_buf));
+            found = found.take().or_else(|| symbol.filename().and_then(folder).flatten());
+        });
+        found
+    };
+    SOURCES.get_or_init(find).as_deref()
 }
 
 /// Whose a function is, by its path.
