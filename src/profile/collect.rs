@@ -131,7 +131,7 @@ pub(super) fn read(owner: Owner) -> RawProfile {
     if collector.running.is_some() {
         collector.look();
     }
-    collector.owners.get(&owner).map_or_else(|| RawProfile::new(), |collected| collected.profile.clone())
+    collector.owners.get(&owner).map_or_else(RawProfile::new, |collected| collected.profile.clone())
 }
 
 /// There is no such owner any more.
@@ -392,11 +392,9 @@ pub(super) fn total(profile: &RawProfile, function: u64) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ALONE;
     use super::super::threads::{begin, register};
     use super::*;
-
-    /// Tests of this module are about what a process has once.
-    static ALONE: Mutex<()> = Mutex::new(());
 
     fn spin(time: Duration) {
         let began = Instant::now();

@@ -26,6 +26,10 @@ pub use swath_insight::profile::{
 use threads::Owner;
 pub(crate) use threads::{Borrowed, Registered, RunningTask, begin};
 
+/// For tests of what a process has once.
+#[cfg(test)]
+static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
 /// What is asked of those who run tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ProfileCommand {

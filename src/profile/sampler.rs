@@ -667,6 +667,48 @@ mod tests {
         assert!(is_gone);
     }
 
+    /// What the stack is painted with below the thread's own frames.
+    const PAINT: u64 = 0x5eed_0f_5eed_0f5e;
+
+    /// Lets a sample be taken of this thread, and gives how much of the stack below `here` that took.
+    #[inline(never)]
+    fn stack_of_a_sample(slot: &Slot, samples: &'static Samples, here: usize) -> usize {
+        let here = here & !7;
+        let lowest = here - STACK_LEFT;
+        for address in (lowest..here - 4096).step_by(8) {
+            // SAFETY: this thread's stack goes further down than that, and nobody has anything there now.
+            unsafe { ptr::write_volatile(address as *mut u64, PAINT) };
+        }
+        let modules = Arc::new(Modules::read());
+        let clock = Clock::of_thread().expect("it is known");
+        let number = super::super::threads::slots().find(|(_, found)| ptr::eq(*found, slot)).expect("it is there").0;
+        let mut sampling = samples.start(number, gettid(), clock, &modules).expect("there is a timer");
+        let mut frames = 0;
+        while frames == 0 {
+            sampling.take(|sample| frames = sample.frames.len());
+        }
+        assert!(frames > 3, "{frames}");
+        (lowest..here).step_by(8).find(|address| read_word(*address) != PAINT).map_or(0, |address| here - address)
+    }
+
+    #[test]
+    fn there_is_stack_enough_for_a_sample() {
+        let _alone = super::super::ALONE.lock();
+        let installed = Installed::new().expect("nobody else uses the signal");
+        let used = std::thread::spawn(|| {
+            let registered = super::super::threads::register(Owner(u64::MAX - 1));
+            let mark = 0_u8;
+            let here = &raw const mark as usize;
+            let _task = super::super::threads::begin(5, None, 0);
+            let slot = registered.slot().expect("there is room");
+            stack_of_a_sample(slot, &slot.samples, here)
+        });
+        let used = used.join().expect("no panic");
+        installed.put_back();
+        // What else is on the stack in that moment is the kernel's frame, which a processor with large registers needs.
+        assert!(used > 1000 && used + (16 << 10) < STACK_LEFT, "{used} B of {STACK_LEFT} B");
+    }
+
     #[test]
     fn no_tables_are_found_where_there_are_none() {
         assert_eq!(frames_of(&[], 0), None);

@@ -207,8 +207,8 @@ pub(super) fn slots() -> impl Iterator<Item = (usize, &'static Slot)> {
 }
 
 fn claim() -> Option<(usize, &'static Slot)> {
-    for number in 0..MOST_THREADS {
-        let slot: &'static Slot = SLOTS[number].get_or_init(Box::default);
+    for (number, slot) in SLOTS.iter().enumerate() {
+        let slot: &'static Slot = slot.get_or_init(Box::default);
         let free = slot.claimed.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if free {
             USED.fetch_max(number + 1, Ordering::AcqRel);
@@ -243,6 +243,13 @@ impl Registered {
             collect::attach_new(number, slot);
         }
         Self { slot, process: Origin::here() }
+    }
+}
+
+#[cfg(test)]
+impl Registered {
+    pub(super) fn slot(&self) -> Option<&'static Slot> {
+        self.slot.map(|(_, slot)| slot)
     }
 }
 

@@ -36,6 +36,7 @@ mod pattern;
 mod pool;
 mod printing;
 mod process;
+mod profile;
 mod report;
 mod roundtrip;
 mod scaling;
@@ -64,7 +65,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 29] = [
+const WORKLOADS: [Workload; 30] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -216,6 +217,12 @@ const WORKLOADS: [Workload; 29] = [
         about: "tasks that do nothing, with the log of events and without (--n, --via)",
         systems: &["swath-sync", "swath-threads", "swath-processes"],
         run: event_log::run,
+    },
+    Workload {
+        name: "profile",
+        about: "tasks that compute, with threads sampled and without (--n)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: profile::run,
     },
     Workload {
         name: "futures",
