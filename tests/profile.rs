@@ -57,17 +57,26 @@ fn of(profile: &Profile, name: &str) -> swath::profile::NameProfile {
     profile.of(name).unwrap_or_else(|| panic!("nothing of {name}: {profile}"))
 }
 
+/// Whether a profile of [`divided`] has the shares that the functions had.
+fn is_right(profile: &Profile) -> bool {
+    let found = of(profile, "divided");
+    let (much, little) = (found.share("three_quarters"), found.share("profile::one_quarter"));
+    let time = found.on_cpu().as_secs_f64();
+    (much - 0.75).abs() < 0.05 && (little - 0.25).abs() < 0.05 && (0.8..1.3).contains(&time)
+}
+
 #[test]
 fn the_shares_of_functions_are_told() {
     let _clean = Clean::start();
     for client in modes() {
         let task = delayed(divided).call(1000);
-        let (_, profile) = client.profile_during(|| client.compute(&task).unwrap()).unwrap();
-        let found = of(&profile, "divided");
-        let (much, little) = (found.share("three_quarters"), found.share("profile::one_quarter"));
-        assert!((much - 0.75).abs() < 0.05 && (little - 0.25).abs() < 0.05, "{much} {little}: {profile:#}");
-        assert!((0.8..1.3).contains(&found.on_cpu().as_secs_f64()), "{:?}", found.on_cpu());
+        let look = || client.profile_during(|| client.compute(&task).unwrap()).unwrap().1;
+        // Where whatever the machine does besides keeps a core from its ticks for a tenth of a second, a sample stands for all
+        // of it: then another look is right.
+        let profile = (0..2).map(|_| look()).find(is_right).unwrap_or_else(look);
+        assert!(is_right(&profile), "{profile:#}");
         // Nothing of who calls the task is shown.
+        let found = of(&profile, "divided");
         let roots: Vec<_> = found.with(Frames::All).on.roots().map(|root| root.frame().function.clone()).collect();
         assert_eq!(roots.iter().map(|root| &**root).collect::<Vec<_>>(), ["profile::divided"], "{profile:#}");
         let text = profile.folded_text(Frames::Own);
@@ -233,6 +242,25 @@ fn a_task_that_has_almost_used_up_its_stack_survives() {
     }
 }
 
+#[inline(never)]
+#[expect(unconditional_recursion, reason = "it is to overflow its stack")]
+fn endless(frame: &[u8]) -> u64 {
+    let room = [frame[0]; 512];
+    black_box(endless(black_box(&room))) + 1
+}
+
+#[test]
+fn a_stack_that_overflows_is_told_as_always() {
+    let _clean = Clean::start();
+    let client = Client::builder().workers(1).threads(1).profile(true).allowed_deaths(3).build().unwrap();
+    let error = client.compute(&delayed(|| endless(&[1])).name("endless").call()).unwrap_err();
+    let deaths = client.deaths().unwrap();
+    assert_eq!(deaths.len(), 3, "{error}");
+    let is_told = |death: &swath::DeathRecord| matches!(death.cause, swath::DeathCause::Signal(6 | 11));
+    assert!(deaths.iter().all(is_told), "{deaths:?}");
+    assert!(client.compute(&delayed(|| burn(1) != 1).call()).unwrap());
+}
+
 #[test]
 fn it_may_be_started_and_stopped_at_any_time() {
     let _clean = Clean::start();
@@ -284,8 +312,9 @@ fn nothing_is_there_while_nobody_looks() {
     client.compute(&delayed(divided).call(1)).unwrap();
     assert_eq!(traces(), (0, 0, false));
     let sampled = client.start_profile().unwrap();
-    let (timers, threads, is_handled) = traces();
-    assert!(threads == 1 && is_handled && (timers == 2 || !std::fs::exists("/proc/self/timers").unwrap()), "{timers}");
+    // Its second thread may have begun just now.
+    let timers = if std::fs::exists("/proc/self/timers").unwrap() { 2 } else { 0 };
+    until("both threads are sampled", || traces() == (timers, 1, true));
     // The threads of a pool that begins, and of one that ends, too.
     let other = Client::threads(3);
     let also = other.start_profile().unwrap();
@@ -297,7 +326,7 @@ fn nothing_is_there_while_nobody_looks() {
     let inside = delayed(traces).call();
     assert_eq!(workers.compute(&inside).unwrap(), (0, 0, false));
     let sampled = workers.start_profile().unwrap();
-    assert_eq!(workers.compute(&inside).unwrap().1, 1);
+    until("they are sampled", || workers.compute(&inside).unwrap().1 == 1);
     assert_eq!(traces(), (0, 0, false), "the host's own threads run no tasks");
     drop(sampled);
     until("all is gone", || workers.compute(&inside).unwrap() == (0, 0, false));
@@ -442,8 +471,7 @@ fn roles() {
                 assert!(client.profile().unwrap().to_string().contains("a handler of its own for the signal SIGPROF"));
             }
             set_own_timer(1000);
-            burn(100);
-            assert!(SEEN.load(Ordering::Relaxed) > 5, "its timer and its handler work");
+            until("its timer and its handler work", || burn(10) != 1 && SEEN.load(Ordering::Relaxed) > 5);
             set_own_timer(0);
             // Its workers are processes of their own, in which it has set nothing.
             let client = processes(1, 1);
@@ -460,6 +488,17 @@ fn roles() {
             assert_eq!(off(&client), None);
             let (_, profile) = client.profile_during(|| client.compute(&delayed(divided).call(200))).unwrap();
             assert!(profile.off().is_empty() && of(&profile, "divided").samples > 5);
+            say("so it is");
+        }
+        "has it blocked" => {
+            let blocked = SigSet::from(Signal::SIGPROF);
+            blocked.thread_block().unwrap();
+            let client = Client::threads(1);
+            assert_eq!(off(&client), Some(ProfileOff::Blocked));
+            assert_eq!(client.compute(&delayed(|| burn(50) != 1).call()).unwrap(), true);
+            drop(client);
+            blocked.thread_unblock().unwrap();
+            assert_eq!(off(&Client::threads(1)), None);
             say("so it is");
         }
         "sets a handler meanwhile" => {
@@ -526,7 +565,8 @@ fn roles() {
 #[test]
 fn a_programs_own_use_of_the_signal_is_left_alone() {
     let _clean = Clean::start();
-    for name in ["has a handler", "has a timer", "sets a handler meanwhile", "is signalled by others"] {
+    for name in ["has a handler", "has a timer", "has it blocked", "sets a handler meanwhile", "is signalled by others"]
+    {
         assert_eq!(play(role("roles", name)), ["so it is"], "{name}");
     }
 }

@@ -18,6 +18,8 @@ pub use tree::{NodeRef, StackTree};
 pub const MOST_NODES: usize = 4096;
 /// How many slices of time a name has at most; where there would be more, two become one.
 pub const MOST_SLICES: u64 = 600;
+/// How many slices all names have together.
+pub const MOST_SLICES_OF_ALL: u64 = 20_000;
 /// How many names there are at most; what others took is counted under [`OTHER_NAMES`].
 pub const MOST_NAMES: usize = 1000;
 /// The name of what all names together took that there was no room for.
@@ -73,6 +75,8 @@ pub enum ProfileOff {
     HandlerInUse,
     /// The program has a timer of its own that sends the signal SIGPROF (`ITIMER_PROF`), which is left alone.
     TimerInUse,
+    /// The program has the signal SIGPROF blocked in threads that run tasks.
+    Blocked,
     /// The process was forked from one that had its threads sampled.
     Forked,
     /// Stacks cannot be read on processors of this kind.
@@ -94,6 +98,7 @@ impl fmt::Display for ProfileOff {
         match self {
             Self::HandlerInUse => f.write_str("the program has a handler of its own for the signal SIGPROF"),
             Self::TimerInUse => f.write_str("the program has a timer of its own that sends the signal SIGPROF"),
+            Self::Blocked => f.write_str("the program has the signal SIGPROF blocked in threads that run tasks"),
             Self::Forked => f.write_str("the process was forked from one that is profiled"),
             Self::Unsupported => f.write_str("stacks cannot be read on processors of this kind"),
             Self::Refused { reason } => write!(f, "the system refuses it: {reason}"),
@@ -363,9 +368,8 @@ impl Profile {
         let is_known = self.names.contains_key(name);
         let name = if is_known || self.names.len() < MOST_NAMES { name } else { OTHER_NAMES };
         let mut begins = second - second % self.width;
-        let is_long =
-            |slices: &BTreeMap<u64, NameProfile>| slices.len() as u64 >= MOST_SLICES && !slices.contains_key(&begins);
-        if self.names.get(name).is_some_and(is_long) {
+        // Wider slices are fewer, but for those of many names that each have one.
+        while self.has_no_room(name, begins) && self.width < 1 << 40 {
             self.widen();
             begins = second - second % self.width;
         }
@@ -374,6 +378,16 @@ impl Profile {
         }
         // The name is there: it has just been made if it was not.
         self.names.get_mut(name).map(|slices| slices.entry(begins).or_default()).unwrap_or_else(|| unreachable!())
+    }
+
+    /// Whether there are too many slices for another one of a name.
+    fn has_no_room(&self, name: &str, begins: u64) -> bool {
+        let slices = self.names.get(name);
+        if slices.is_some_and(|slices| slices.contains_key(&begins)) {
+            return false;
+        }
+        let all = || self.names.values().map(|slices| slices.len() as u64).sum::<u64>();
+        slices.is_some_and(|slices| slices.len() as u64 >= MOST_SLICES) || all() >= MOST_SLICES_OF_ALL
     }
 
     /// Makes one slice of two that lie in one of twice the length.
@@ -450,6 +464,19 @@ mod tests {
         }
         assert_eq!(profile.names().len(), MOST_NAMES + 1);
         assert_eq!(profile.of(OTHER_NAMES).map(|other| other.off_cpu()), Some(Duration::from_nanos(10)));
+    }
+
+    #[test]
+    fn slices_of_all_names_are_bounded() {
+        let mut profile = Profile::default();
+        for second in 0..100 {
+            for name in 0..300 {
+                profile.add_wait(&format!("name-{name}"), second, "read", Duration::from_nanos(1));
+            }
+        }
+        let all: usize = (0..300).map(|name| profile.slices(&format!("name-{name}")).count()).sum();
+        assert!(all as u64 <= MOST_SLICES_OF_ALL && profile.slice() == Duration::from_secs(2), "{all}");
+        assert_eq!(profile.names().iter().map(|name| name.off).sum::<Duration>(), Duration::from_nanos(30_000));
     }
 
     #[test]

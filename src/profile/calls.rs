@@ -17,6 +17,17 @@ pub(super) fn waits_in(tid: i32) -> std::io::Result<Option<i64>> {
     Ok(text.split_whitespace().next().and_then(|word| word.parse().ok()))
 }
 
+/// Signals that the C library has for itself, and that programs cannot block: 32 and 33.
+const OF_LIBRARY: u64 = 0b11 << 31;
+
+/// Whether the program has a signal blocked in a thread of this process. Where that is not known, it has not.
+pub(super) fn has_blocked(tid: i32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).unwrap_or_default();
+    let blocked = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigBlk:")?.trim(), 16).ok());
+    // While a thread starts another one, the C library has all blocked, its own signals among them.
+    blocked.is_some_and(|blocked| blocked >> (signal - 1) & 1 == 1 && blocked & OF_LIBRARY != OF_LIBRARY)
+}
+
 /// The name of such a number.
 pub(super) fn name(call: i64) -> Cow<'static, str> {
     match call {

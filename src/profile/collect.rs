@@ -270,6 +270,11 @@ impl Collector {
         };
         let mut control = slot.control.lock();
         let Control { thread: Some(clock), sampling: sampling @ None, .. } = &mut *control else { return };
+        let is_blocked = calls::has_blocked(slot.tid(), nix::libc::SIGPROF);
+        if is_blocked {
+            // It is told, and there is a timer all the same: the program may let the signal in later.
+            collected.profile.off = Some(ProfileOff::Blocked);
+        }
         match slot.samples.start(number, slot.tid(), *clock, &running.modules) {
             Ok(started) => *sampling = Some(started),
             Err(why) => collected.profile.off = Some(why),

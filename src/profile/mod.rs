@@ -13,9 +13,12 @@
 mod calls;
 mod collect;
 mod raw;
+#[cfg(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sampler;
 mod symbols;
 mod threads;
+#[cfg(not(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod unsupported;
 
 pub(crate) use raw::RawProfile;
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,8 @@ pub use swath_insight::profile::{
 };
 use threads::Owner;
 pub(crate) use threads::{Borrowed, Registered, RunningTask, begin};
+#[cfg(not(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+use unsupported as sampler;
 
 /// For tests of what a process has once.
 #[cfg(test)]
