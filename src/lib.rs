@@ -69,7 +69,7 @@ pub mod local;
 mod machine;
 pub mod memory;
 mod message;
-pub mod profile;
+mod profile;
 mod remote;
 mod resources;
 mod scheduler;

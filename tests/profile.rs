@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use swath::profile::{FrameOrigin, Frames, Profile, ProfileOff};
+use swath::client::profile::{FrameOrigin, Frames, Profile, ProfileOff};
 use swath::status::Mode;
 use swath::{Client, Error, delayed};
 
@@ -53,7 +53,7 @@ fn modes() -> [Client; 3] {
 }
 
 /// What a client's tasks of this name did.
-fn of(profile: &Profile, name: &str) -> swath::profile::NameProfile {
+fn of(profile: &Profile, name: &str) -> swath::client::profile::NameProfile {
     profile.of(name).unwrap_or_else(|| panic!("nothing of {name}: {profile}"))
 }
 
@@ -125,7 +125,7 @@ fn recursion_is_shown_and_cut_where_it_is_too_deep() {
     let task = delayed(|| {
         let until = cpu() + Duration::from_millis(300);
         while cpu() < until {
-            fibonacci(15);
+            fibonacci(20);
         }
     });
     let (_, profile) = client.profile_during(|| client.compute(&task.name("recursive").call()).unwrap()).unwrap();
@@ -133,7 +133,7 @@ fn recursion_is_shown_and_cut_where_it_is_too_deep() {
     assert!(found.share("fibonacci") > 0.9, "{profile}");
     let most =
         found.on.stacks().map(|(stack, _)| stack.iter().filter(|f| f.function.contains("fibonacci")).count()).max();
-    assert!((3..=16).contains(&most.unwrap()), "{most:?}");
+    assert!((3..=21).contains(&most.unwrap()), "{most:?}");
     // Printed, a stack of many functions is as long as it is.
     assert!(profile.to_string().len() < 100_000);
 
@@ -416,7 +416,7 @@ fn functions_of_the_standard_library_are_folded() {
     });
     let (_, profile) = client.profile_during(|| client.compute(&sorts.name("sorts").call()).unwrap()).unwrap();
     let found = of(&profile, "sorts");
-    let is_std = |origin| move |f: &&swath::profile::Frame| f.origin == origin;
+    let is_std = |origin| move |f: &&swath::client::profile::Frame| f.origin == origin;
     let run = |frames: Frames| {
         let shown = found.with(frames);
         let longest =
@@ -494,8 +494,8 @@ fn roles() {
             let blocked = SigSet::from(Signal::SIGPROF);
             blocked.thread_block().unwrap();
             let client = Client::threads(1);
+            assert!(client.compute(&delayed(|| burn(50) != 1).call()).unwrap());
             assert_eq!(off(&client), Some(ProfileOff::Blocked));
-            assert_eq!(client.compute(&delayed(|| burn(50) != 1).call()).unwrap(), true);
             drop(client);
             blocked.thread_unblock().unwrap();
             assert_eq!(off(&Client::threads(1)), None);

@@ -16,7 +16,7 @@ mod gather;
 mod holdings;
 mod lowering;
 mod map;
-mod profile;
+pub mod profile;
 mod published;
 mod replay;
 mod run_on;

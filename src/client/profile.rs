@@ -1,14 +1,24 @@
-//! Where tasks spend their time: what is sampled while somebody looks.
+//! Where tasks spend their time: which functions on a CPU, which system calls off it.
+//!
+//! [`Client::start_profile`] has the threads that run tasks sampled, a hundred times in each second that they are on a CPU, and
+//! [`Client::profile`] gives what has been seen.
+//!
+//! The signal SIGPROF is used for that, in the processes where tasks run: a handler is set while threads are sampled, and what was
+//! there before is put back. A program that has a handler of its own for it, or a timer that sends it (`ITIMER_PROF`), keeps
+//! them, and is told that nothing is sampled: [`ProfileOff`].
 
 use super::Client;
 use crate::error::{Error, Result};
 use crate::message::Ask;
 use crate::message::question;
-use crate::profile::{Profile, ProfileCommand, RawProfile, named};
+use crate::profile::{ProfileCommand, RawProfile, named};
 use crate::submission::backend::Backend;
 use crate::submission::reply::Asked;
 use std::fmt;
 use std::sync::{Arc, Weak};
+pub use swath_insight::profile::{
+    Frame, FrameOrigin, Frames, NameProfile, NameTime, NodeRef, Profile, ProfileOff, StackTree,
+};
 
 /// Threads that run tasks are sampled until this is dropped, see [`Client::start_profile`].
 #[must_use = "nothing is sampled any more when this is dropped"]
@@ -56,7 +66,7 @@ impl Client {
     /// CPU, which costs less than a hundredth of that second. What was sampled before is forgotten, if nothing was being
     /// sampled when this was called. [`Builder::profile`](super::Builder::profile) does so from the start.
     ///
-    /// See [`profile`](crate::profile) for the signal that is used for it.
+    /// See [`client::profile`](crate::client::profile) for the signal that is used for it.
     ///
     /// ```
     /// use swath::{Client, delayed};

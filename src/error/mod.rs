@@ -152,7 +152,7 @@ pub enum Error {
     /// A collection cannot be computed, or its chunks cannot be put together: an error of its own type.
     #[error(transparent)]
     Collection(Arc<dyn std::error::Error + Send + Sync>),
-    /// Where tasks run, nothing is sampled, see [`profile`](crate::profile).
+    /// Where tasks run, nothing is sampled, see [`client::profile`](crate::client::profile).
     #[error("nothing is sampled in {worker}: {why}")]
     NotSampled {
         /// The worker, or what an in-process mode calls the place where tasks run.

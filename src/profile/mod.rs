@@ -1,11 +1,5 @@
-//! Where tasks spend their time: which functions on a CPU, which system calls off it.
-//!
-//! [`Client::start_profile`](crate::Client::start_profile) has the threads that run tasks sampled, a hundred times in each
-//! second that they are on a CPU, and [`Client::profile`](crate::Client::profile) gives what has been seen.
-//!
-//! The signal SIGPROF is used for that, in the processes where tasks run: a handler is set while threads are sampled, and what was
-//! there before is put back. A program that has a handler of its own for it, or a timer that sends it (`ITIMER_PROF`), keeps
-//! them, and is told that nothing is sampled: [`ProfileOff`].
+//! Samples of the threads that run tasks: which functions on a CPU, which system calls off it. What users see of it is in
+//! [`client::profile`](crate::client::profile).
 
 // `threads` knows what each thread runs, `sampler` takes samples in a signal handler, `collect` says when and puts samples into
 // `raw` trees of addresses, and `symbols` makes names of these where somebody reads them.
@@ -23,9 +17,8 @@ mod unsupported;
 pub(crate) use raw::RawProfile;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
-pub use swath_insight::profile::{
-    Frame, FrameOrigin, Frames, NameProfile, NameTime, NodeRef, Profile, ProfileOff, StackTree,
-};
+use swath_insight::profile::Profile;
+pub(crate) use swath_insight::profile::ProfileOff;
 use threads::Owner;
 pub(crate) use threads::{Borrowed, Registered, RunningTask, begin};
 #[cfg(not(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
