@@ -668,7 +668,7 @@ mod tests {
     }
 
     /// What the stack is painted with below the thread's own frames.
-    const PAINT: u64 = 0x5eed_0f_5eed_0f5e;
+    const PAINT: u64 = 0x5eed_0f5e_ed0f_5eed;
 
     /// Lets a sample be taken of this thread, and gives how much of the stack below `here` that took.
     #[inline(never)]

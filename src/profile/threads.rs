@@ -77,6 +77,12 @@ impl TaskCell {
         });
     }
 
+    /// No task runs any more. A reader that has seen the function before that is just as right.
+    #[inline]
+    fn end(&self) {
+        self.function.store(0, Ordering::Release);
+    }
+
     fn set_name(&self, name: &str) {
         let name = &name.as_bytes()[..name.floor_char_boundary(8 * NAME_WORDS)];
         for (word, bytes) in self.name.iter().zip(name.chunks(8)) {
@@ -349,7 +355,7 @@ impl Drop for RunningTask {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
         match self.outer.take() {
-            None => slot.task.begin(0, None, 0),
+            None => slot.task.end(),
             Some(outer) => slot.task.begin(outer.0.function, outer.0.name.as_deref(), outer.1),
         }
     }

@@ -168,6 +168,7 @@ impl Core {
         self.history.unset = matches!(process.phase, Phase::SettingUp(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
+        self.samples_no_more(session_of(worker), fx);
         self.coordinates_no_more(session_of(worker), fx);
         if process.blame {
             self.scheduler.suspect(&suspects.ended);
