@@ -10,6 +10,10 @@ mod raw;
 #[cfg(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sampler;
 mod symbols;
+#[cfg_attr(
+    not(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    expect(dead_code, reason = "the sampler alone reads it")
+)]
 mod threads;
 #[cfg(not(all(target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod unsupported;
