@@ -71,6 +71,7 @@ pub mod local;
 mod machine;
 pub mod memory;
 mod message;
+mod profile;
 mod remote;
 mod resources;
 mod scheduler;

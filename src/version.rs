@@ -32,6 +32,8 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("message/mod.rs")) },
     const { hash(include_bytes!("message/packed.rs")) },
     const { hash(include_bytes!("message/question.rs")) },
+    const { hash(include_bytes!("profile/mod.rs")) },
+    const { hash(include_bytes!("profile/raw.rs")) },
     const { hash(include_bytes!("settings/mod.rs")) },
     const { hash(include_bytes!("status.rs")) },
     const { hash(include_bytes!("status/explanation.rs")) },

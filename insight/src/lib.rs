@@ -9,6 +9,7 @@ mod ended;
 pub mod log;
 pub mod palette;
 pub mod picture;
+pub mod profile;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};

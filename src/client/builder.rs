@@ -2,6 +2,7 @@
 
 mod check;
 mod hooks;
+mod profile;
 mod record;
 mod settings;
 mod unheeded;
@@ -89,6 +90,7 @@ pub struct Builder {
     worker_exit: Option<&'static Record>,
     encode_values: bool,
     strict: bool,
+    profile: bool,
 }
 
 fn given<S: Into<String>>(resources: impl IntoIterator<Item = (S, f64)>) -> Vec<(String, GivenAmount)> {
@@ -133,6 +135,7 @@ impl Default for Builder {
             worker_exit: None,
             encode_values: false,
             strict: false,
+            profile: false,
         }
     }
 }
@@ -629,7 +632,8 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
+        let client =
+            |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast).profiled(self.profile);
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();

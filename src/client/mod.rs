@@ -17,6 +17,7 @@ mod holdings;
 mod lowering;
 mod map;
 pub mod picture;
+pub mod profile;
 mod published;
 mod replay;
 mod run_on;
@@ -34,6 +35,7 @@ pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
 pub use gather::Gathered;
 pub(crate) use picture::rules::{LayerRule, RuleInput};
+pub use profile::Profiling;
 pub use wait::WaitFor;
 
 // Public in `collection`.

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 pub use swath_insight::picture::PictureError;
+use swath_insight::profile::ProfileOff;
 pub use task::{Cause, TaskError};
 
 /// The result of an operation of this crate.
@@ -155,6 +156,14 @@ pub enum Error {
     /// A collection cannot be computed, or its chunks cannot be put together: an error of its own type.
     #[error(transparent)]
     Collection(Arc<dyn std::error::Error + Send + Sync>),
+    /// Where tasks run, nothing is sampled, see [`client::profile`](crate::client::profile).
+    #[error("nothing is sampled in {worker}: {why}")]
+    NotSampled {
+        /// The worker, or what an in-process mode calls the place where tasks run.
+        worker: String,
+        /// Why.
+        why: ProfileOff,
+    },
     /// Operation that this mode does not have.
     #[error("{operation} is not available in {mode} mode")]
     Unsupported {

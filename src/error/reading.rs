@@ -82,6 +82,9 @@ impl fmt::Debug for Error {
             Self::Cluster { name, reason } => {
                 f.debug_struct("Cluster").field("name", name).field("reason", reason).finish()
             }
+            Self::NotSampled { worker, why } => {
+                f.debug_struct("NotSampled").field("worker", worker).field("why", why).finish()
+            }
             Self::Unsupported { operation, mode } => {
                 f.debug_struct("Unsupported").field("operation", operation).field("mode", mode).finish()
             }

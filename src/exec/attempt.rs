@@ -9,6 +9,7 @@ use crate::graph::{Dag, Graph};
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Ring, Token};
+use crate::profile::{self, RunningTask};
 use crate::submission::handle::{ResultHandle, ResultState, cancelled};
 use crate::task::Value;
 use crate::task::call::{Fault, call, guarded};
@@ -134,6 +135,8 @@ fn attempt(
         inputs.begin(by, number);
     }
     let token = task.begin(*now);
+    let mark = 0_u8;
+    let _running = task.show(&raw const mark as usize);
     let mut used = 0;
     let run = || {
         context::with_deadline(deadline.map(|(by, _)| by), || {
@@ -202,6 +205,21 @@ impl GraphTask<'_> {
         };
         let name = options.as_deref().and_then(|o| o.name.as_deref());
         ring.begin(attempt, function.log_id(), node.key_hash(), self.thread, name, now)
+    }
+
+    /// Shows what the thread runs to whoever samples it. `mark`: an address in the stack frame that calls the task.
+    #[inline]
+    fn show(&self, mark: usize) -> Option<RunningTask> {
+        match self.graph {
+            Graph::Map(map) => Some(profile::begin(map.function().log_id(), None, mark)),
+            Graph::Dag(dag) => match &dag.nodes[self.id as usize].kind {
+                Kind::Call { function, options, .. } => {
+                    let name = options.as_deref().and_then(|o| o.name.as_deref());
+                    Some(profile::begin(function.log_id(), name, mark))
+                }
+                _ => None,
+            },
+        }
     }
 }
 

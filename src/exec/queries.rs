@@ -31,7 +31,9 @@ pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Questi
         Question::Adapt { .. } | Question::StopAdapting(_) => unsupported("adapt"),
         Question::Publish { .. } | Question::Published { .. } => unsupported("publish"),
         Question::Unpublish(_) | Question::ListPublished => unsupported("publish"),
-        Question::Explain(..) | Question::Groups(_) | Question::Events => unsupported("this question"),
+        Question::Explain(..) | Question::Groups(_) | Question::Events | Question::Profile(_) => {
+            unsupported("this question")
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::{OwnRing, RunSource};
 use crate::message::{Answer, Question};
+use crate::profile::SampledThreads;
 use crate::resources::Resources;
 use crate::status::{Explanation, Mode, Progress, Why};
 use crate::submission::Again;
@@ -56,6 +57,7 @@ pub(crate) struct SyncExecutor {
     resources: Resources,
     origin: Origin,
     callbacks: Arc<Callbacks>,
+    sampled: SampledThreads,
 }
 
 struct SyncScope {
@@ -138,6 +140,7 @@ impl SyncExecutor {
             resources: checks.resources,
             origin: Origin::here(),
             callbacks: Arc::default(),
+            sampled: SampledThreads::new(),
         })
     }
 
@@ -179,6 +182,7 @@ impl SyncExecutor {
         let (backend, task) = (Arc::downgrade(self), Cell::new(0));
         let scope = Rc::new(SyncScope { backend, graph: Rc::clone(graph), task, deadline });
         let _entered = crate::submission::context::enter(scope.clone());
+        let _sampled = self.sampled.borrow();
         let mut failed = false;
         match &**graph {
             Graph::Map(_) => counts.map_ready(),
@@ -405,6 +409,9 @@ impl Backend for SyncExecutor {
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
+        }
+        if let Question::Profile(command) = question {
+            return Reply::ready(Ok(Answer::Profile(vec![(HERE.to_string(), self.sampled.answer(command))])));
         }
         answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
     }

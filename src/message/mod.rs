@@ -18,6 +18,7 @@ use crate::ipc::segment::listing::{self, Listed, ListedFile, ListedSegment, Show
 use crate::ipc::segment::{Arrival, FileId, Segment, SegmentId};
 use crate::job::{Delivery, Failure, Input, JobSpec, SharedPayload, WantedPart};
 use crate::memory::thresholds::Thresholds;
+use crate::profile::ProfileCommand;
 use crate::resources::Resources;
 use crate::settings::{Settings, WorkerHooks};
 use crate::task::image::BuildId;
@@ -57,14 +58,23 @@ pub(crate) enum ToWorker {
     Abandon(Vec<SegmentId>),
     /// These memory files of others have ended.
     FilesEnded(Vec<FileId>),
-    /// Run the function at this offset, beside the tasks.
+    /// Do this beside the tasks.
     RunBeside {
         serial: u64,
-        function: u64,
+        what: Beside,
     },
     /// A message to tasks of the worker that submitted tasks of their own.
     Session(ToSession),
     Shutdown,
+}
+
+/// What a worker does beside its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Beside {
+    /// Call the function at this offset.
+    Function(u64),
+    /// Begin or end to sample its threads, or say what has been sampled.
+    Profile(ProfileCommand),
 }
 
 /// Worker to supervisor.
@@ -110,7 +120,7 @@ pub(crate) enum FromWorker {
     Ready,
     /// That has failed: what it said.
     NotSetUp(String),
-    /// What became of a function that it was to run beside its tasks.
+    /// What became of what it was to do beside its tasks.
     RanBeside {
         serial: u64,
         result: RanBeside,

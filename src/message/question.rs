@@ -7,9 +7,10 @@ use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
 use crate::job::{GroupCounts, HeldResult};
 use crate::memory::report::MemoryReport;
+use crate::profile::{ProfileCommand, ProfileOff, RawProfile};
 use crate::settings::AdaptOptions;
 use crate::status::{Explanation, Published, WorkerInfo};
-use crate::task::context;
+use crate::task::{codec, context};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(crate) enum Question {
     },
     Unpublish(String),
     ListPublished,
+    /// Begin or end to sample the threads that run tasks, or say what has been sampled.
+    Profile(ProfileCommand),
 }
 
 /// What became of a function that a worker was to run beside its tasks: its encoded result.
@@ -106,6 +109,8 @@ pub(crate) enum Answer {
     /// What is published under that name are so many results, and not as many as were asked for.
     OtherCount(usize),
     Published(Vec<Published>),
+    /// What has been sampled, by worker.
+    Profile(Vec<(String, RawProfile)>),
 }
 
 /// A question whose kind of answer follows from its type.
@@ -188,6 +193,8 @@ pub(crate) struct ReadPublished {
 pub(crate) struct Unpublish(pub(crate) String);
 /// What is published.
 pub(crate) struct ListPublished;
+/// Sample threads, or say what has been sampled in each worker.
+pub(crate) struct Profile(pub(crate) ProfileCommand);
 /// Do so no more, if it is still done under that number.
 pub(crate) struct StopAdapting(pub(crate) u64);
 
@@ -240,6 +247,8 @@ questions! {
         Answer::Done => None, Answer::OtherCount(count) => Some(count) => Option<usize>;
     self: Unpublish => Question::Unpublish(self.0), Answer::Done => () => ();
     self: ListPublished => Question::ListPublished, Answer::Published(results) => results => Vec<Published>;
+    self: Profile => Question::Profile(self.0),
+        Answer::Profile(workers) => workers, Answer::Ran(workers) => sampled(workers) => Vec<(String, RawProfile)>;
     self: StopAdapting => Question::StopAdapting(self.0), Answer::Done => () => ();
 }
 
@@ -256,6 +265,21 @@ impl RestartWorker {
     pub(crate) fn named(name: &str, within: Duration) -> Self {
         Self { name: name.to_string(), within, by: context::id() }
     }
+}
+
+/// What workers say that has been sampled in them.
+fn sampled(workers: Vec<(String, RanBeside)>) -> Vec<(String, RawProfile)> {
+    let decoded = |result: RanBeside| {
+        let reason = match result {
+            Ok(bytes) => match codec::decode(&bytes) {
+                Ok(profile) => return profile,
+                Err(reason) => reason,
+            },
+            Err(cause) => cause.to_string(),
+        };
+        RawProfile::off(ProfileOff::Unanswered { reason })
+    };
+    workers.into_iter().map(|(name, result)| (name, decoded(result))).collect()
 }
 
 fn millis(timeout: Duration) -> u64 {

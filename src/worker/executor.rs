@@ -43,6 +43,7 @@ impl Worker {
     pub(super) fn work_as_thread(&'static self, thread: usize) {
         let scope = Rc::new(WorkerScope::new(self, thread));
         let _entered = crate::submission::context::enter(scope.clone());
+        let _sampled = self.sampled.register();
         let mut meter = TickMeter::start();
         let mut sent = ticks();
         let mut looked = sent;
@@ -94,6 +95,8 @@ impl Worker {
         let attempt = Attempt { task: id, number: task.attempt };
         self.page.begin_task(scope.thread, attempt);
         scope.begin(attempt, task.name.take(), began);
+        let mark = 0_u8;
+        scope.show_from(&raw const mark as usize);
         let building = Building::of(&task.building);
         let _inside = building.enter();
         // Code of the user's runs also when values are decoded, encoded, sized and dropped.

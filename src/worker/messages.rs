@@ -12,8 +12,10 @@ use crate::ipc::process_tree::kill_descendants;
 use crate::ipc::start::exit_now;
 use crate::job::{CallName, FailedCall, Failure};
 use crate::memory::process::descendants;
-use crate::message::{FromWorker, RanBeside, ToWorker};
+use crate::message::{Beside, FromWorker, RanBeside, ToWorker};
+use crate::profile::ProfileCommand;
 use crate::task::call::{call, run_hook};
+use crate::task::codec;
 use crate::task::encode::{EncodeError, encode as encode_value};
 use crate::task::function::{Record, short_name};
 use std::sync::atomic::Ordering;
@@ -56,7 +58,7 @@ impl Worker {
                 }
                 ToWorker::Abandon(segments) => self.pool.abandon(&segments),
                 ToWorker::FilesEnded(files) => self.attachments().end_files(&files),
-                ToWorker::RunBeside { serial, function } => self.run_beside(serial, function),
+                ToWorker::RunBeside { serial, what } => self.run_beside(serial, what),
                 ToWorker::Session(word) => {
                     if let Some(client) = self.client.get() {
                         client.receive(word);
@@ -71,16 +73,40 @@ impl Worker {
         }
     }
 
-    /// Runs a function on a thread of its own, and tells what became of it.
-    fn run_beside(&'static self, serial: u64, function: u64) {
+    /// Does something on a thread of its own, and tells what became of it.
+    fn run_beside(&'static self, serial: u64, what: Beside) {
         let tell = move |result| self.supervisor.send(&FromWorker::RanBeside { serial, result });
         let run = move || {
-            let result = Self::result_beside(function);
+            let result = match what {
+                Beside::Function(function) => Self::result_beside(function),
+                Beside::Profile(command) => self.profile(command),
+            };
             OutputCapture::flush();
             tell(result);
         };
         if let Err(e) = std::thread::Builder::new().name("beside-tasks".to_string()).spawn(run) {
             tell(Err(Cause::Resource { reason: format!("no thread to be had: {e}") }));
+        }
+    }
+
+    /// Samples this process's threads, or no more, and tells what has been sampled.
+    fn profile(&self, command: ProfileCommand) -> RanBeside {
+        // Several sessions may have said so, and the supervisor says so again to whoever has come to work meanwhile.
+        let mut on = self.sampling.lock();
+        let is_news = match command {
+            ProfileCommand::Start => !std::mem::replace(&mut *on, true),
+            ProfileCommand::Stop => std::mem::replace(&mut *on, false),
+            ProfileCommand::Read => true,
+        };
+        let profile = self.sampled.answer(if is_news { command } else { ProfileCommand::Read });
+        if command == ProfileCommand::Start && profile.off.is_some() {
+            *on = false;
+        }
+        drop(on);
+        let mut bytes = Vec::new();
+        match codec::encode(&profile, &mut bytes, MOST_BYTES) {
+            Ok(()) => Ok(bytes.into()),
+            Err(_) => Err(Cause::Resource { reason: format!("a profile takes more than {MOST_BYTES} B") }),
         }
     }
 

@@ -38,6 +38,7 @@ use crate::job::Completion;
 use crate::machine::available_memory;
 use crate::memory::policy::Policy;
 use crate::message::{FromWorker, ToWorker, Welcome};
+use crate::profile::SampledThreads;
 use crate::remote::Description;
 use crate::task::call::run_hook;
 use crate::task::function::Record;
@@ -88,6 +89,9 @@ pub(crate) struct Worker {
     /// The way to the exporter, the thread that sends results which must be read from disk first, or take long to encode.
     /// Empty until needed.
     exporter: OnceLock<Option<Sender<(TaskId, Instant)>>>,
+    sampled: SampledThreads,
+    /// Whether its threads are to be sampled.
+    sampling: Mutex<bool>,
 }
 
 /// The worker that this process is, for signal handlers.
@@ -207,6 +211,8 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         terminated: AtomicBool::new(false),
         client: OnceLock::new(),
         exporter: OnceLock::new(),
+        sampled: SampledThreads::new(),
+        sampling: Mutex::new(false),
         welcome,
     }));
     let _ = THIS.set(worker);

@@ -7,6 +7,7 @@ use crate::ids::{Attempt, TaskId};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{Ended, Token};
 use crate::job::Outcome;
+use crate::profile::{self, RunningTask};
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
@@ -27,6 +28,10 @@ pub(super) struct WorkerScope {
     /// The record of the step in the ring.
     token: Cell<Option<Token>>,
     pub(super) place: Arc<Place>,
+    /// An address in the stack frame that runs the task.
+    mark: Cell<usize>,
+    /// What shows the running call to whoever samples this thread.
+    running: RefCell<Option<RunningTask>>,
 }
 
 impl WorkerScope {
@@ -40,6 +45,8 @@ impl WorkerScope {
             step: Cell::new(None),
             token: Cell::new(None),
             place: worker.queue.lock().place_of(thread),
+            mark: Cell::new(0),
+            running: RefCell::new(None),
         }
     }
 
@@ -49,6 +56,11 @@ impl WorkerScope {
         if name.is_some() || self.name.borrow().is_some() {
             self.name.replace(name);
         }
+    }
+
+    /// Nothing of the task is further out on the stack than this.
+    pub(super) fn show_from(&self, mark: usize) {
+        self.mark.set(mark);
     }
 
     /// The next call of the task begins, so the one before it has ended.
@@ -63,9 +75,14 @@ impl WorkerScope {
         let name = self.name.borrow();
         let name = name.as_deref().filter(|_| !record.has_parts());
         self.token.set(Some(ring.begin(task, record.log_id(), key, self.thread, name, now)));
+        match &mut *self.running.borrow_mut() {
+            Some(running) => running.next(record.log_id(), name),
+            none => *none = Some(profile::begin(record.log_id(), name, self.mark.get())),
+        }
     }
 
     pub(super) fn end(&self, outcome: &Outcome, now: u64) {
+        self.running.replace(None);
         self.task.set(None);
         self.step.set(None);
         if let Some(token) = self.token.take() {

@@ -12,7 +12,7 @@ const FLOORS: &[Floor] = &[
     floor(6, &["settings", "status"]),
     floor(7, &["coordinator", "fairness", "job"]),
     floor(8, &["graph", "scheduler"]),
-    floor(9, &["delayed", "events"]),
+    floor(9, &["delayed", "events", "profile"]),
     floor(10, &["message"]),
     floor(11, &["submission"]),
     floor(12, &["exec", "remote"]),
@@ -42,7 +42,7 @@ const UNSAFE_FILES: &[&str] = &[];
 const ACTOR_FILES: &[&str] = &[];
 
 /// Modules, with all that is in them, that may have `unsafe` code.
-const UNSAFE_MODULES: &[&str] = &["ipc", "task"];
+const UNSAFE_MODULES: &[&str] = &["ipc", "task", "profile::sampler"];
 
 /// Files outside `UNSAFE_MODULES` that may have one unsafe attribute.
 const UNSAFE_ATTRIBUTE_FILES: &[&str] = &["start.rs"];

@@ -36,6 +36,7 @@ mod pattern;
 mod pool;
 mod printing;
 mod process;
+mod profile;
 mod recording;
 mod report;
 mod roundtrip;
@@ -217,6 +218,12 @@ const WORKLOADS: [Workload; 30] = [
         about: "tasks that do nothing, with the log of events and without (--n, --via)",
         systems: &["swath-sync", "swath-threads", "swath-processes"],
         run: event_log::run,
+    },
+    Workload {
+        name: "profile",
+        about: "tasks that compute, with threads sampled and without (--n)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: profile::run,
     },
     Workload {
         name: "recording",

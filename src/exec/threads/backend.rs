@@ -147,6 +147,9 @@ impl Backend for ThreadPool {
                 .collect();
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
+        if let Question::Profile(command) = question {
+            return Reply::ready(Ok(Answer::Profile(vec![(Mode::Threads.to_string(), self.sampled.answer(command))])));
+        }
         if let (Question::Memory, Some(budget)) = (&question, &self.budget) {
             let (managed, limit) = budget.used();
             return Reply::ready(Ok(Answer::Memory(Box::new(in_process(Mode::Threads, managed, Some(limit))))));

@@ -51,6 +51,7 @@ use crate::ipc::clock::{TickMeter, ticks};
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::{OwnRing, RunSource};
 use crate::lazy_map::LazyMap;
+use crate::profile::SampledThreads;
 use crate::resources::Resources;
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
@@ -134,6 +135,7 @@ pub(crate) struct ThreadPool {
     recorded: usize,
     /// What takes them, if they are recorded in a file.
     recording: Option<Arc<RunSources>>,
+    sampled: SampledThreads,
 }
 
 impl PoolThread {
@@ -184,6 +186,7 @@ impl ThreadPool {
             deadlines: Deadlines::default(),
             recorded,
             recording: checks.recording,
+            sampled: SampledThreads::new(),
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
             kept: KeptResults::default(),
@@ -268,6 +271,7 @@ impl ThreadPool {
             id: Cell::new(0),
         });
         let _entered = crate::submission::context::enter(scope.clone());
+        let _sampled = self.sampled.register();
         let mut was_busy = false;
         let mut meter = TickMeter::start();
         while let Some(work) = self.next(&thread, was_busy) {

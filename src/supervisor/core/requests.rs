@@ -131,6 +131,9 @@ impl Core {
             Question::RunOn { names, function } => {
                 return self.answer_run(Asker { session, ticket, by: None }, names, function, fx);
             }
+            Question::Profile(command) => {
+                return self.answer_profile(Asker { session, ticket, by: None }, command, fx);
+            }
             Question::Publish { name, type_name, tasks } => self.publish(session, name, type_name, &tasks, fx),
             Question::Published { name, type_name, numbers } => {
                 self.read_published(session, name, type_name, &numbers, fx)
@@ -248,6 +251,7 @@ impl Core {
         self.sessions.close(session);
         self.intake.close(session);
         self.adapts_no_more(session);
+        self.samples_no_more(session, fx);
         fx.close(session);
         self.scheduler.session_closed(session);
         self.coordinates_no_more(session, fx);

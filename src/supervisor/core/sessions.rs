@@ -1,7 +1,7 @@
 //! The sessions of clients, attached programs, and tasks: where each is, what is counted for it, and what it waits for.
 
 use crate::ids::{SessionId, TaskId, WorkerId};
-use crate::message::RanBeside;
+use crate::message::{Beside, RanBeside};
 use rustc_hash::FxHashMap;
 use std::time::Instant;
 
@@ -9,8 +9,10 @@ use std::time::Instant;
 pub(super) struct Sessions {
     pub(super) ends: FxHashMap<SessionId, SessionEnd>,
     pub(super) waiting: Vec<Waiting>,
-    /// How many functions workers have been asked to run beside their tasks.
+    /// How often workers have been asked to do something beside their tasks.
     pub(super) ran: u64,
+    /// Who has the workers' threads sampled, and for how many reasons.
+    pub(super) sampling: FxHashMap<SessionId, usize>,
 }
 
 /// Where messages to a session go.
@@ -32,19 +34,18 @@ pub(super) enum Wait {
     Gone { workers: Vec<WorkerId>, until: Option<Instant> },
     /// Another worker than the `old` one in that slot, which is ready. From then on, a start that fails is the answer.
     Replaced { slot: usize, old: Option<WorkerId>, until: Option<Instant> },
-    /// The end of a function that workers run beside their tasks.
+    /// The end of what workers do beside their tasks.
     Ran(RunBeside),
 }
 
-/// A function that workers run beside their tasks.
+/// What workers do beside their tasks.
 pub(super) struct RunBeside {
     pub(super) serial: u64,
-    /// Its offset.
-    pub(super) function: u64,
+    pub(super) what: Beside,
     pub(super) workers: Vec<AskedWorker>,
 }
 
-/// A worker that runs a function beside its tasks.
+/// A worker that does something beside its tasks.
 pub(super) struct AskedWorker {
     pub(super) slot: usize,
     /// It and its process. None: it has not come to work, and so has not been asked.

@@ -122,6 +122,7 @@ impl Core {
         if to_retire || self.fleet.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
         }
+        self.samples_as_others(worker, fx);
     }
 
     pub(super) fn kill<E: Effects>(&mut self, id: WorkerId, cause: DeathCause, blame: bool, fx: &mut E) {
@@ -167,6 +168,7 @@ impl Core {
         self.history.unset = matches!(process.phase, Phase::SettingUp(_));
         self.scheduler.session_closed(session_of(worker));
         self.sessions.close(session_of(worker));
+        self.samples_no_more(session_of(worker), fx);
         self.coordinates_no_more(session_of(worker), fx);
         if process.blame {
             self.scheduler.suspect(&suspects.ended);

@@ -13,6 +13,7 @@ use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
+use crate::profile::ProfileCommand;
 use crate::resources::{GivenAmount, Resources};
 use crate::settings::AdaptOptions;
 use crate::supervisor::core::SessionEnd;
@@ -181,7 +182,7 @@ impl World {
         let names = [some_name(), some_name()];
         let Some(session) = self.sessions.get(&id) else { return };
         let claimed = session.wanted.keys().next().copied();
-        let question = match self.rng.u8(0..16) {
+        let question = match self.rng.u8(0..17) {
             0 => Question::Workers,
             1 => Question::Deaths,
             2 => Question::Memory,
@@ -214,6 +215,10 @@ impl World {
             }
             11 => Question::StopAdapting(self.rng.u64(0..4)),
             14 => Question::ListPublished,
+            15 => {
+                let commands = [ProfileCommand::Start, ProfileCommand::Stop, ProfileCommand::Read];
+                Question::Profile(self.rng.choice(commands).unwrap())
+            }
             _ => Question::Restart,
         };
         self.question_of(id, question);
