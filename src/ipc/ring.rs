@@ -455,7 +455,7 @@ mod tests {
                 break;
             }
         }
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
         assert!(seen.iter().all(|times| *times <= 1));
         let missing = seen.iter().filter(|times| **times == 0).count() as u64;
         assert!(

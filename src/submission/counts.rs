@@ -365,7 +365,9 @@ impl TaskCounts {
         }
         let outputs = if found.all_are_outputs { graph.len() } else { found.outputs.len() };
         let one_by_one = !is_own || want == Want::Handles;
-        let flags = std::iter::repeat_with(AtomicU8::default).take(if one_by_one { outputs } else { 0 }).collect();
+        // A vector is filled faster.
+        let flags = std::iter::repeat_with(AtomicU8::default).take(if one_by_one { outputs } else { 0 });
+        let flags = if outputs > 8 { SmallVec::from_vec(flags.collect()) } else { flags.collect() };
         let FoundGroups { of, outputs: output_tasks, .. } = found;
         let (table, failed) = (Arc::clone(table), Mutex::default());
         Arc::new(Self { table, number, is_own, counters, of, outputs, output_tasks, flags, failed, again: None })

@@ -178,8 +178,8 @@ impl SavedLog {
         let until = self.until();
         let mut graphs: BTreeMap<u32, Graph> = BTreeMap::new();
         let mut labelled: FxHashSet<u32> = FxHashSet::default();
-        let (mut starting, mut paused): (FxHashMap<Arc<str>, Vec<Span>>, FxHashMap<Arc<str>, Vec<Span>>) =
-            Default::default();
+        let mut starting: FxHashMap<Arc<str>, Vec<Span>> = FxHashMap::default();
+        let mut paused = starting.clone();
         let mut names: FxHashSet<Arc<str>> = FxHashSet::default();
         let mut name = |worker: &str| match names.get(worker) {
             Some(name) => Arc::clone(name),
@@ -258,19 +258,21 @@ impl SavedLog {
 
     /// The longest chain of runs by time. A task that is taken as an input and is not among the runs took no time.
     fn critical_path(&self, runs: &[Run]) -> Option<CriticalPath> {
-        let mut inputs: FxHashMap<(u32, u64), Vec<u64>> = FxHashMap::default();
+        /// The graph of a task, and the number in its key.
+        type Task = (u32, u64);
+        let mut inputs: FxHashMap<Task, Vec<u64>> = FxHashMap::default();
         for input in self.inputs().flatten() {
             inputs.entry((input.graph, input.hash)).or_default().push(input.from_hash);
         }
         if inputs.is_empty() {
             return None;
         }
-        let mut tasks: FxHashMap<(u32, u64), (Duration, &Run)> = FxHashMap::default();
+        let mut tasks: FxHashMap<Task, (Duration, &Run)> = FxHashMap::default();
         // Tasks end after what they need: in the order of ends, the inputs of each are known when it comes.
         let mut by_end: Vec<&Run> = runs.iter().filter(|run| run.outcome == Outcome::Finished).collect();
         by_end.sort_by_key(|run| run.end);
-        let mut chains: FxHashMap<(u32, u64), (Duration, Option<(u32, u64)>)> = FxHashMap::default();
-        let mut longest: Option<(Duration, (u32, u64))> = None;
+        let mut chains: FxHashMap<Task, (Duration, Option<Task>)> = FxHashMap::default();
+        let mut longest: Option<(Duration, Task)> = None;
         for run in by_end {
             let task = (run.graph, run.hash);
             let before = inputs.get(&task).into_iter().flatten().map(|hash| (run.graph, *hash));
