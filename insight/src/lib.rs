@@ -5,6 +5,8 @@
 
 mod counts;
 mod ended;
+mod pace;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};
+pub use pace::{Pace, RATE_WINDOW};
