@@ -130,7 +130,7 @@ pub use memory::{MemoryLimit, MemoryReport, WorkerMemory, report_size, size_of_v
 #[doc(hidden)]
 pub use status::{Explanation, Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 #[doc(hidden)]
-pub use task::{TaskInfo, WorkerLocal, current_task, set_progress};
+pub use task::{TaskInfo, WorkerLocal, current_task, progress, set_progress};
 
 /// For the benchmark program of this workspace; no part of the interface.
 #[doc(hidden)]

@@ -53,10 +53,13 @@ const LEAST_EFFICIENCY: f64 = 0.02;
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     /// For each group that is not done, or was not a moment ago, how many of its tasks had ended when.
-    ended: HashMap<Option<u32>, HashMap<String, VecDeque<(Duration, u64)>>>,
+    ended: HashMap<Option<u32>, HashMap<String, Ended>>,
     /// What threads did until when.
     use_of_threads: VecDeque<ThreadUse>,
 }
+
+/// How many tasks had ended when.
+type Ended = VecDeque<(Duration, u64)>;
 
 /// Sums since the first snapshot.
 #[derive(Clone, Copy, Debug, Default)]
@@ -422,7 +425,9 @@ mod tests {
     fn time_left_of_one_wide_layer() {
         for (threads, overhead, takes) in [(1, 0, 20), (8, 0, 50), (8, 30, 20), (4, 1, 2)] {
             let mut run = Run { overhead, ..Run::on(threads) };
-            (0..4000).for_each(|_| drop(run.task("parse", 0, takes, vec![])));
+            for _ in 0..4000 {
+                run.task("parse", 0, takes, vec![]);
+            }
             run.check("one layer");
         }
     }
@@ -446,7 +451,9 @@ mod tests {
         let load = run.task("load", 0, 3 * SECOND, vec![]);
         let parsed: Vec<_> = (0..800).map(|_| run.task("parse", 0, 100, vec![load])).collect();
         let all = run.task("join", 0, 50, parsed);
-        (0..800).for_each(|_| drop(run.task("score", 0, 100, vec![all])));
+        for _ in 0..800 {
+            run.task("score", 0, 100, vec![all]);
+        }
         run.check("barrier");
     }
 
