@@ -87,6 +87,8 @@ pub struct Builder {
     worker_exit: Option<&'static Record>,
     encode_values: bool,
     strict: bool,
+    #[cfg(feature = "progress")]
+    pub(super) progress: bool,
 }
 
 fn given<S: Into<String>>(resources: impl IntoIterator<Item = (S, f64)>) -> Vec<(String, GivenAmount)> {
@@ -130,6 +132,8 @@ impl Default for Builder {
             worker_exit: None,
             encode_values: false,
             strict: false,
+            #[cfg(feature = "progress")]
+            progress: false,
         }
     }
 }
@@ -182,6 +186,8 @@ impl Builder {
             });
             builder.memory_limit = checked.map_err(|e| e.about("SWATH_MEMORY_LIMIT"))?;
         }
+        #[cfg(feature = "progress")]
+        super::progress::Wish::from_env()?;
         Ok(builder)
     }
 
@@ -623,7 +629,14 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client = |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast);
+        #[cfg(feature = "progress")]
+        let bars = self.wants_bars()?;
+        let client = |backend: Arc<dyn Backend>| {
+            let client = Client::built(backend, self.max_graphs, self.fail_fast);
+            #[cfg(feature = "progress")]
+            client.keep_bars(bars);
+            client
+        };
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();

@@ -16,6 +16,7 @@ mod gather;
 mod holdings;
 mod lowering;
 mod map;
+mod progress;
 mod published;
 mod replay;
 mod run_on;
@@ -32,6 +33,9 @@ pub use computable::{Computable, Results};
 pub use failing::{ComputeOptions, Failing};
 pub use future::{Awaited, Future, Status};
 pub use gather::Gathered;
+#[cfg(feature = "progress")]
+pub use progress::{AboveBars, ProgressBars};
+pub use progress::{ProgressOf, WatchProgress};
 pub use wait::WaitFor;
 
 // Public in `collection`.
@@ -46,7 +50,7 @@ use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
 use crate::memory::limit::MemoryLimit;
-use crate::status::{Mode, Progress};
+use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
 use crate::submission::handle::{ResultHandle, Submission, WeakHandle};
@@ -56,6 +60,7 @@ use crate::task::context::current_task;
 use crate::task::function::Record;
 use blocking::spawn_blocking;
 use parking_lot::Mutex;
+use progress::Looks;
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::Path;
@@ -103,12 +108,20 @@ struct Inner {
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<PureResults>,
+    /// What those who look at its progress share.
+    looks: Arc<Looks>,
+    /// Its own bars.
+    #[cfg(feature = "progress")]
+    bars: Mutex<Option<ProgressBars>>,
     /// What is to be done in this process when the client is closed.
     exit: Mutex<Option<&'static Record>>,
 }
 
 impl Inner {
     fn close(&self) {
+        // They show how far it came.
+        #[cfg(feature = "progress")]
+        drop(self.bars.lock().take());
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
             log::error!("`worker_exit` {why}");
@@ -181,7 +194,19 @@ impl Client {
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
         let (pure, exit) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure, exit }), 0)
+        let inner = Inner {
+            backend,
+            owner,
+            fail_fast,
+            limit,
+            log,
+            pure,
+            looks: Looks::new(),
+            #[cfg(feature = "progress")]
+            bars: Mutex::default(),
+            exit,
+        };
+        Self(Arc::new(inner), 0)
     }
 
     /// The same client, which runs a function in this process when it is closed.
@@ -318,12 +343,6 @@ impl Client {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.backend.mode()
-    }
-
-    /// How many tasks are done, of all that were submitted through this client.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        self.0.backend.progress()
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail with
