@@ -140,11 +140,6 @@ impl View {
         Self { rows, all, elapsed }
     }
 
-    /// How many tasks there are.
-    pub(super) fn total(&self) -> u64 {
-        self.all.total
-    }
-
     /// Those names that took the most time, in the order in which they came; and all others together.
     fn shown(&self) -> Vec<Row> {
         if self.rows.len() <= MOST_NAMES {
@@ -515,7 +510,7 @@ all         ██████████▊░░░░░░░░░░░�
         let view = View::of(&now, &baseline, Duration::ZERO);
         let shown: Vec<_> = view.rows.iter().map(|row| (&*row.name, row.done, row.total, row.failed)).collect();
         assert_eq!(shown, [("f", 7, 10, 0), ("one", 1, 1, 0)]);
-        assert_eq!(view.total(), 11);
+        assert_eq!(view.all.total, 11);
     }
 
     #[test]
