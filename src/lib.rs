@@ -31,6 +31,7 @@
 //! | feature | what it gives | what it costs |
 //! |---|---|---|
 //! | `compression` (default) | compressed [`files`]: gzip, zstd, bzip2, xz | 9 crates, of which three compile C |
+//! | `progress` (default) | progress bars: [`Client::progress_bars`] | 5 small crates |
 //! | `object-store` | [`files`] at `s3://`, `gs://`, `az://`, `http://`, `https://` | about 85 crates, with a TLS library |
 //! | `ndarray` | views of a [`Buffer`] as arrays of `ndarray` | 5 crates |
 //! | `complex` | complex numbers as elements of a [`Buffer`] | 1 crate |
@@ -191,6 +192,8 @@ mod traits {
         any_thread::<MemoryLimit>();
         any_thread::<MemoryReport>();
         any_thread::<WorkerInfo>();
+        any_thread::<client::ProgressOf>();
+        any_thread::<client::WatchProgress>();
         any_thread::<WorkerSize>();
         any_thread::<local::ClusterStatus>();
         any_thread::<EventLog>();

@@ -162,6 +162,7 @@ fn total(all: Vec<u64>) -> u64 {
     all.iter().sum()
 }
 
+#[allow(clippy::print_stderr, reason = "that is what it is for")]
 fn chatty(file: String, x: u64) -> u64 {
     eprintln!("task line {x}");
     wait_for_file(&file);

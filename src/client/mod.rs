@@ -121,7 +121,11 @@ impl Inner {
     fn close(&self) {
         // They show how far it came.
         #[cfg(feature = "progress")]
-        drop(self.bars.lock().take());
+        {
+            // Not under the lock: it may take a moment.
+            let bars = self.bars.lock().take();
+            drop(bars);
+        }
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
             log::error!("`worker_exit` {why}");
@@ -274,6 +278,7 @@ impl Client {
     /// | `SWATH_WORKERS` | worker processes | one for each core |
     /// | `SWATH_THREADS` | threads of each worker, or of the threads mode | 1, or one for each core |
     /// | `SWATH_MEMORY_LIMIT` | memory limit of each worker | none |
+    /// | `SWATH_PROGRESS` | `1`: progress bars; `plain`: a line every ten seconds; `0`: neither, whoever asks for them. Every client that is built heeds it | |
     ///
     /// # Errors
     /// [`Error::Invalid`] names a variable whose value makes no sense; otherwise as

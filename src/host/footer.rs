@@ -102,8 +102,8 @@ pub(crate) fn settle() {
 
 /// Writes what tasks have printed.
 pub(super) fn write(stderr: bool, text: &[u8]) {
-    let is_terminal = if stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    let footer = footer().filter(|_| is_terminal);
+    let is_terminal = || if stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let footer = footer().filter(|_| is_terminal());
     let mut rest = REST[usize::from(stderr)].lock();
     if footer.is_none() && rest.is_empty() {
         drop(rest);

@@ -144,7 +144,7 @@ impl ProgressBars {
 
 impl Drop for ProgressBars {
     fn drop(&mut self) {
-        let Some(bars) = &self.0 else { return };
+        let Some(bars) = self.0.as_ref().filter(|bars| !bars.source.looks.bell.origin.is_elsewhere()) else { return };
         bars.stops.store(true, Ordering::SeqCst);
         bars.source.looks.bell.ring();
         let until = Instant::now() + STUCK;

@@ -20,8 +20,10 @@ pub use part::ProgressOf;
 pub use watch::WatchProgress;
 
 use super::Client;
+use crate::ipc::fork::Origin;
 use crate::status::Progress;
 use crate::submission::backend::Backend;
+#[cfg(feature = "progress")]
 use crate::submission::limit::SubmissionLimit;
 use parking_lot::{Condvar, Mutex};
 use part::Part;
@@ -45,7 +47,7 @@ pub(super) struct Looks {
 
 impl Looks {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), pace: Mutex::default(), bell: Bell::default() })
+        Arc::new(Self { began: Instant::now(), pace: Mutex::default(), bell: Bell::new() })
     }
 
     /// Something is about to run.
@@ -63,8 +65,9 @@ impl Looks {
 }
 
 /// Wakes those who look when something begins.
-#[derive(Default)]
 struct Bell {
+    /// In a fork of that process nobody listens, and locks may be taken for ever.
+    origin: Origin,
     /// How many listen.
     listeners: AtomicUsize,
     rung: Mutex<u64>,
@@ -72,9 +75,14 @@ struct Bell {
 }
 
 impl Bell {
+    fn new() -> Self {
+        let (listeners, rung, changed) = (AtomicUsize::new(0), Mutex::default(), Condvar::new());
+        Self { origin: Origin::here(), listeners, rung, changed }
+    }
+
     #[inline]
     fn ring(&self) {
-        if self.listeners.load(Ordering::SeqCst) > 0 {
+        if self.listeners.load(Ordering::SeqCst) > 0 && !self.origin.is_elsewhere() {
             *self.rung.lock() += 1;
             self.changed.notify_all();
         }
@@ -93,6 +101,7 @@ impl Bell {
 #[derive(Clone)]
 struct Source {
     backend: Weak<dyn Backend>,
+    #[cfg(feature = "progress")]
     limit: Weak<SubmissionLimit>,
     looks: Arc<Looks>,
     /// What it is about; all, if nothing is said.
@@ -108,8 +117,13 @@ struct Seen {
 
 impl Source {
     fn of(client: &Client, part: Option<Part>) -> Self {
-        let (backend, limit) = (Arc::downgrade(&client.0.backend), Arc::downgrade(&client.0.limit));
-        Self { backend, limit, looks: Arc::clone(&client.0.looks), part: part.map(Arc::new) }
+        Self {
+            backend: Arc::downgrade(&client.0.backend),
+            #[cfg(feature = "progress")]
+            limit: Arc::downgrade(&client.0.limit),
+            looks: Arc::clone(&client.0.looks),
+            part: part.map(Arc::new),
+        }
     }
 
     /// The counts now. `None`: the client is gone.
@@ -120,9 +134,11 @@ impl Source {
         let mut progress = backend.progress();
         self.looks.observe(&mut progress);
         if let Some(part) = &self.part {
+            // Results may go here, and values of the user's with them: not under the lock.
+            let groups = part.of(&progress);
             progress = match self.looks.pace.try_lock_for(BRIEFLY) {
-                Some(pace) => part.of(&progress, &pace),
-                None => part.of(&progress, &Pace::default()),
+                Some(pace) => pace.apart(&progress, groups),
+                None => Pace::default().apart(&progress, groups),
             };
         }
         Some(Seen { progress, closed })

@@ -10,7 +10,6 @@ use crate::submission::handle::{ResultHandle, ResultState, Submission};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::{Arc, Weak};
-use swath_insight::Pace;
 
 /// How far some results are: see [`Client::progress_of`].
 #[derive(Clone, Debug)]
@@ -61,8 +60,8 @@ impl Part {
         part
     }
 
-    /// What is counted of them, and how long they take.
-    pub(super) fn of(&self, whole: &Progress, pace: &Pace) -> Progress {
+    /// What is counted of them.
+    pub(super) fn of(&self, whole: &Progress) -> Vec<GroupProgress> {
         let mut by_graph: FxHashMap<u32, Vec<GroupProgress>> = FxHashMap::default();
         for group in &whole.groups {
             if let Some(graph) = group.graph.filter(|graph| self.graphs.contains(graph)) {
@@ -87,7 +86,7 @@ impl Part {
             names.entry(name).or_default()[state_of(submission, *index)] += 1;
         }
         groups.extend(names.into_iter().map(|(name, counts)| GroupProgress::new(name, None, counts.into())));
-        pace.apart(whole, groups)
+        groups
     }
 }
 
