@@ -445,7 +445,7 @@ all         ██████████▊░░░░░░░░░░░�
         assert_eq!(lines(&sketch(), 100, true).join("\n"), wanted);
         let ascii = "parse       ###############.........  1306/2000  65 %  1.2 k/s  0:04 left  2 failed";
         assert_eq!(lines(&sketch(), 100, false)[0], ascii);
-        assert!(lines(&sketch(), 100, false).iter().all(String::is_ascii));
+        assert!(lines(&sketch(), 100, false).iter().all(|line| line.is_ascii()));
     }
 
     #[test]
