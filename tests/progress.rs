@@ -201,6 +201,7 @@ fn roles() {
         "half" => {
             let client = Client::from_env().unwrap();
             let _bars = client.progress_bars();
+            note(&file("began"), "now");
             let parsed: Vec<_> =
                 (0..40).map(|i| delayed(parse).call(if i < 20 { String::new() } else { file("go") }, i)).collect();
             let sum = client.compute(&delayed(total).call(parsed)).unwrap();
@@ -405,6 +406,7 @@ fn a_pipe_gets_nothing_or_plain_lines() {
         let (mut command, dir) = Program::command("half", "threads");
         let child = command.env("SWATH_PROGRESS", value).stderr(Stdio::piped()).spawn().unwrap();
         let mut program = Program { child, dir };
+        until("it has begun", || notes(&path(&program.dir, "began")).len() == 1);
         std::thread::sleep(Duration::from_millis(600));
         program.go("go");
         let mut err = program.child.stderr.take().unwrap();

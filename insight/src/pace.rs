@@ -86,7 +86,7 @@ struct Rest {
 /// How long a task runs in the mean, by name, where enough runs are known.
 struct Means<'a> {
     by_name: HashMap<&'a str, (u64, Duration)>,
-    by_graph: HashMap<Option<u32>, (u64, Duration)>,
+    by_graph: HashMap<u32, (u64, Duration)>,
 }
 
 impl<'a> Means<'a> {
@@ -104,8 +104,8 @@ impl<'a> Means<'a> {
                 *runs += group.runs;
                 *time += group.run_time;
             }
-            if group.runs >= KNOWN_RUNS {
-                let (runs, time) = means.by_graph.entry(group.graph).or_default();
+            if let Some(graph) = group.graph.filter(|_| group.runs >= KNOWN_RUNS) {
+                let (runs, time) = means.by_graph.entry(graph).or_default();
                 *runs += group.runs;
                 *time += group.run_time;
             }
@@ -118,7 +118,7 @@ impl<'a> Means<'a> {
         let known = |(runs, time): (u64, Duration)| (runs >= KNOWN_RUNS).then(|| time.as_secs_f64() / runs as f64);
         known((group.runs, group.run_time))
             .or_else(|| known(*self.by_name.get(group.name.as_str())?))
-            .or_else(|| known(*self.by_graph.get(&group.graph)?))
+            .or_else(|| group.graph.and_then(|graph| known(*self.by_graph.get(&graph)?)))
     }
 }
 

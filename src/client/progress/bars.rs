@@ -104,7 +104,7 @@ impl ProgressBars {
         };
         let plain = wish == Some(Wish::Plain);
         let screen = Screen::here();
-        if wish == Some(Wish::None) || !(plain || screen.is_terminal()) {
+        if wish == Some(Wish::None) || !(plain || Screen::is_terminal()) {
             return Self(None);
         }
         let Some(Seen { progress, .. }) = source.look() else { return Self(None) };
@@ -203,7 +203,7 @@ impl Drawer {
 
     fn run(mut self, first: Progress) {
         let bars = Arc::clone(&self.bars);
-        let mut heard = 0;
+        let (mut heard, mut last_heard) = (0, Instant::now());
         let mut last = first;
         self.show(&last);
         loop {
@@ -229,8 +229,13 @@ impl Drawer {
                 break;
             }
             if !again {
-                let pause = if self.since.is_some() { OFTEN } else { SELDOM };
-                heard = bars.source.looks.bell.wait(heard, Instant::now() + pause);
+                // What is announced is not counted yet.
+                let busy = self.since.is_some() || last_heard.elapsed() < SELDOM;
+                let pause = if busy { OFTEN } else { SELDOM };
+                let rung = bars.source.looks.bell.wait(heard, Instant::now() + pause);
+                if std::mem::replace(&mut heard, rung) != rung {
+                    last_heard = Instant::now();
+                }
             }
         }
     }
@@ -290,8 +295,8 @@ impl Client {
     /// Progress bars for all that runs, on standard error, until what this gives is dropped. They do not keep the client.
     ///
     /// There is a line for each name, the eight that took the most time by themselves, and one for all, from 300 ms after
-    /// something begins until all is done; then one line says what came of it. Where standard error is no terminal there is
-    /// nothing at all. What tasks print, and what swath logs, goes above the bars; so does what this program logs, if its
+    /// something begins until all is done; then one line says what came of it. Where standard error is no terminal, or a
+    /// `dumb` one, there is nothing at all. What tasks print, and what swath logs, goes above the bars; so does what this program logs, if its
     /// logger is wrapped in [`AboveBars`]. When a call that waits for results returns, and nothing else is under way, the
     /// bars have gone.
     ///

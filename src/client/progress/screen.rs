@@ -22,14 +22,16 @@ impl Screen {
     pub(super) fn here() -> Arc<Self> {
         static HERE: OnceLock<Arc<Screen>> = OnceLock::new();
         Arc::clone(HERE.get_or_init(|| {
-            let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            // Not `ProgressDrawTarget::stderr`: whether anything is drawn is decided anew for all bars.
+            let terminal = Box::new(Term::buffered_stderr());
+            let bars = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(terminal));
             Arc::new(Self { bars, drawing: Mutex::new(()), there: Mutex::default() })
         }))
     }
 
     /// Whether there is a terminal that can be drawn on.
-    pub(super) fn is_terminal(&self) -> bool {
-        !self.bars.is_hidden()
+    pub(super) fn is_terminal() -> bool {
+        Term::stderr().is_term() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
     }
 
     /// How many columns it has now.
