@@ -94,6 +94,16 @@ impl Terminal {
         self.rows().join("\n")
     }
 
+    /// Waits until all that has been written has been read: until a title that nobody shows comes behind it.
+    fn drain(&self) {
+        let Some(slave) = &self.slave else { return };
+        let end = b"\x1b]2;end\x07";
+        let ends = || self.bytes.lock().windows(end.len()).filter(|bytes| bytes == end).count();
+        let before = ends();
+        File::from(slave.try_clone().unwrap()).write_all(end).unwrap();
+        until("the terminal is read", || ends() > before);
+    }
+
     fn until(&self, what: &str, mut seen: impl FnMut(&[String]) -> bool) {
         assert!(comes_true(LONG, || seen(&self.rows())), "{what}:\n{}", self.text());
     }
@@ -139,6 +149,7 @@ impl Program {
 
     fn succeeds(self, terminal: &Terminal) -> String {
         let (status, said) = self.end();
+        terminal.drain();
         assert!(status.success(), "{status}\n{said}\n{}", terminal.text());
         said
     }
