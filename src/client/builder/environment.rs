@@ -24,7 +24,7 @@ fn number(name: &str, most: usize) -> Result<Option<usize>> {
 }
 
 impl Builder {
-    /// The options that the environment asks for, see [`Client::from_env`].
+    /// The options that the environment asks for, see [`Client::from_env`](crate::Client::from_env).
     ///
     /// # Errors
     /// [`Error::Invalid`] names a variable whose value makes no sense.
