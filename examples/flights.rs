@@ -20,11 +20,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use swath::client::Builder;
 use swath::status::Mode;
 use swath::{Buffer, Client, Delayed, delayed, try_delayed};
@@ -37,6 +36,7 @@ usage: flights [options] [FILE or DIRECTORY]...
   --workers N                    worker processes (default: one for each processor)
   --threads N                    threads of each worker, or of this process in threads mode
   --memory-limit SIZE            of each worker: 2GB, 512MiB, a number of bytes, a fraction such as 0.25, or none
+  --progress                     show bars on the terminal while it works
   --json                         print one JSON object instead of tables
 Without a file it reads the data shipped with swath.";
 
@@ -71,7 +71,7 @@ fn run(options: &Options) -> Result {
     }
     clock.lap("start");
 
-    let answers = with_progress(&client, || ask(&client, ranges, &mut clock))?;
+    let answers = ask(&client, ranges, &mut clock)?;
     clock.finish();
 
     answers.check_totals()?;
@@ -431,6 +431,7 @@ struct Options {
     workers: Option<usize>,
     threads: Option<usize>,
     memory_limit: Option<String>,
+    progress: bool,
     json: bool,
     paths: Vec<PathBuf>,
 }
@@ -446,6 +447,7 @@ impl Options {
                 Long("workers") => options.workers = Some(parser.value()?.parse()?),
                 Long("threads") => options.threads = Some(parser.value()?.parse()?),
                 Long("memory-limit") => options.memory_limit = Some(parser.value()?.string()?),
+                Long("progress") => options.progress = true,
                 Long("json") => options.json = true,
                 Value(path) => options.paths.push(path.into()),
                 Short('h') | Long("help") => {
@@ -472,7 +474,7 @@ impl Options {
         if let Some(limit) = &self.memory_limit {
             builder = builder.memory_limit(limit.as_str());
         }
-        Ok(builder.build()?)
+        Ok(builder.progress(self.progress).build()?)
     }
 }
 
@@ -593,24 +595,4 @@ impl Clock {
     fn finish(&mut self) {
         self.laps.push(("total", self.started.elapsed().as_secs_f64()));
     }
-}
-
-/// Does something, and meanwhile shows on the terminal how many tasks are done.
-fn with_progress<R>(client: &Client, work: impl FnOnce() -> R) -> R {
-    if !io::stderr().is_terminal() {
-        return work();
-    }
-    let (done, is_done) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut err = io::stderr();
-            while let Err(RecvTimeoutError::Timeout) = is_done.recv_timeout(Duration::from_millis(50)) {
-                let _ = write!(err, "\r\x1b[K{}", client.progress());
-            }
-            let _ = write!(err, "\r\x1b[K");
-        });
-        let result = work();
-        drop(done);
-        result
-    })
 }

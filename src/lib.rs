@@ -32,6 +32,7 @@
 //! | feature | what it gives | what it costs |
 //! |---|---|---|
 //! | `compression` (default) | compressed [`files`]: gzip, zstd, bzip2, xz | 9 crates, of which three compile C |
+//! | `progress` (default) | progress bars: [`Client::progress_bars`] | 5 small crates |
 //! | `object-store` | [`files`] at `s3://`, `gs://`, `az://`, `http://`, `https://` | about 85 crates, with a TLS library |
 //! | `ndarray` | views of a [`Buffer`] as arrays of `ndarray` | 5 crates |
 //! | `picture-png` | pictures of graphs as PNG | about 40 crates, and a font of 59 kB |
@@ -133,7 +134,7 @@ pub use memory::{MemoryLimit, MemoryReport, WorkerMemory, report_size, size_of_v
 #[doc(hidden)]
 pub use status::{Explanation, Mode, Progress, RunningTask, WorkerInfo, WorkerState};
 #[doc(hidden)]
-pub use task::{TaskInfo, WorkerLocal, current_task, set_progress};
+pub use task::{TaskInfo, WorkerLocal, current_task, progress, set_progress};
 
 /// For the benchmark program of this workspace; no part of the interface.
 #[doc(hidden)]
@@ -194,6 +195,8 @@ mod traits {
         any_thread::<MemoryLimit>();
         any_thread::<MemoryReport>();
         any_thread::<WorkerInfo>();
+        any_thread::<client::ProgressOf>();
+        any_thread::<client::WatchProgress>();
         any_thread::<WorkerSize>();
         any_thread::<local::ClusterStatus>();
         any_thread::<EventLog>();

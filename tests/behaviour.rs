@@ -177,7 +177,8 @@ macro_rules! suite {
             progress: a_chain_counts_each_of_its_calls what_fails_is_counted_with_what_needs_it
                 what_runs_again_is_not_counted_anew what_is_cancelled_or_released_is_counted_so
                 nobody_is_counted_twice_or_lost the_numbers_add_up_at_every_moment
-                a_closed_client_has_nothing_unfinished;
+                a_closed_client_has_nothing_unfinished watching_ends_with_the_last_state progress_of_some_results
+                what_a_task_says_of_itself_moves_its_group;
             events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;

@@ -206,6 +206,8 @@ pub struct Totals {
     pub runs: u64,
     /// The sum of their times.
     pub run_time: Duration,
+    /// How much of the tasks that run is done, as far as they say it themselves: in thousandths of a task.
+    pub partial: u64,
 }
 
 impl Totals {
@@ -218,7 +220,7 @@ impl Totals {
     /// See [`Counts::when_gone`].
     #[must_use]
     pub fn when_gone(self) -> Self {
-        Self { counts: self.counts.when_gone(), ..self }
+        Self { counts: self.counts.when_gone(), partial: 0, ..self }
     }
 }
 
@@ -227,11 +229,12 @@ impl AddAssign for Totals {
         self.counts += other.counts;
         self.runs += other.runs;
         self.run_time += other.run_time;
+        self.partial += other.partial;
     }
 }
 
 /// The tasks of one graph that have one name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GroupProgress {
     /// The name of the tasks.
@@ -245,20 +248,35 @@ pub struct GroupProgress {
     pub runs: u64,
     /// The sum of their times.
     pub run_time: Duration,
+    /// How much of the tasks that run is done, as far as they say it themselves: in thousandths of a task.
+    #[serde(default)]
+    pub partial: u64,
+    /// Tasks that ended in a second, in the mean of the last five. `None`: nobody has looked for long enough.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// When the last of them is done, from now on. `None`: too few have run.
+    #[serde(default)]
+    pub left: Option<Duration>,
 }
 
 impl GroupProgress {
     /// A group of that name.
     #[must_use]
     pub fn new(name: impl Into<String>, graph: Option<u32>, totals: Totals) -> Self {
-        let Totals { counts, runs, run_time } = totals;
-        Self { name: name.into(), graph, counts, runs, run_time }
+        let Totals { counts, runs, run_time, partial } = totals;
+        Self { name: name.into(), graph, counts, runs, run_time, partial, rate: None, left: None }
+    }
+
+    /// The share of the tasks that is done, from 0 to 1; those that run count with what they say of themselves.
+    #[must_use]
+    pub fn fraction(&self) -> f64 {
+        fraction(&self.counts, self.partial)
     }
 
     /// The same without its name.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        Totals { counts: self.counts, runs: self.runs, run_time: self.run_time }
+        Totals { counts: self.counts, runs: self.runs, run_time: self.run_time, partial: self.partial }
     }
 }
 
@@ -274,14 +292,32 @@ impl fmt::Display for GroupProgress {
     }
 }
 
+/// The share of tasks that is done. Of none, all are.
+fn fraction(counts: &Counts, partial: u64) -> f64 {
+    let done = counts.done() as f64 + (partial as f64 / 1000.0).min(counts.running as f64);
+    match counts.total() {
+        0 => 1.0,
+        total => done / total as f64,
+    }
+}
+
 /// How far everything is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
     /// All tasks by state.
     pub counts: Counts,
     /// The same, group by group. The counts of the groups add up to `counts`.
     pub groups: Vec<GroupProgress>,
+    /// How many threads run tasks.
+    #[serde(default)]
+    pub threads: usize,
+    /// Tasks that ended in a second, in the mean of the last five. `None`: nobody has looked for long enough.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// How long what is left takes. `None`: too little has run.
+    #[serde(default)]
+    pub left: Option<Duration>,
 }
 
 impl Progress {
@@ -297,6 +333,7 @@ impl Progress {
                     known.counts += group.counts;
                     known.runs += group.runs;
                     known.run_time += group.run_time;
+                    known.partial += group.partial;
                 }
                 Entry::Vacant(at) => {
                     at.insert(merged.len());
@@ -305,7 +342,14 @@ impl Progress {
             }
         }
         merged.sort_by_key(|group| group.graph);
-        Self { counts: merged.iter().map(|group| group.counts).sum(), groups: merged }
+        Self { counts: merged.iter().map(|group| group.counts).sum(), groups: merged, ..Self::default() }
+    }
+
+    /// The share of the tasks that is done, from 0 to 1; those that run count with what they say of themselves. Of none, all
+    /// are.
+    #[must_use]
+    pub fn fraction(&self) -> f64 {
+        fraction(&self.counts, self.groups.iter().map(|group| group.partial).sum())
     }
 
     /// The groups of one graph.

@@ -7,9 +7,11 @@ mod counts;
 pub mod diagnosis;
 mod ended;
 pub mod log;
+mod pace;
 pub mod palette;
 pub mod picture;
 pub mod profile;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};
+pub use pace::{Pace, RATE_WINDOW};

@@ -4,6 +4,7 @@ use super::blocking;
 use super::future::Future;
 use super::wait::{by_submission, want_here};
 use crate::error::{Error, Result};
+use crate::host::footer;
 use crate::submission::completed::CompletionQueue;
 use crate::submission::waiter::waited_in_vain;
 use crate::task::Data;
@@ -94,6 +95,7 @@ impl<T> AsCompleted<T> {
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Option<Future<T>> {
         let place = self.if_elsewhere().or_else(|| self.arrivals.pop(deadline)).or_else(|| self.any_left())?;
+        footer::settle();
         self.hand_out(place)
     }
 

@@ -1,6 +1,7 @@
 //! Every option of a client.
 
 mod check;
+mod environment;
 mod hooks;
 mod profile;
 mod record;
@@ -17,19 +18,16 @@ use crate::events::DEFAULT_CAPACITY;
 use crate::exec::Checks;
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
-use crate::ipc::page::MOST_THREADS;
 use crate::ipc::start::{end_missed, missed_init};
 use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
 use crate::memory::thresholds::Thresholds;
 use crate::resources::{GivenAmount, Resources};
-use crate::settings::MOST_WORKERS;
 use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::supervisor;
 use crate::task::function::{Record, TryTaskFunction};
 use crate::task::image::outside_executable;
-use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +89,8 @@ pub struct Builder {
     encode_values: bool,
     strict: bool,
     profile: bool,
+    #[cfg(feature = "progress")]
+    pub(super) progress: bool,
 }
 
 fn given<S: Into<String>>(resources: impl IntoIterator<Item = (S, f64)>) -> Vec<(String, GivenAmount)> {
@@ -136,15 +136,9 @@ impl Default for Builder {
             encode_values: false,
             strict: false,
             profile: false,
+            #[cfg(feature = "progress")]
+            progress: false,
         }
-    }
-}
-
-fn variable(name: &str) -> Result<Option<String>> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value.trim().to_string()).filter(|v| !v.is_empty())),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(value)) => Err(Error::invalid(name, format!("{value:?} is not UTF-8 text"))),
     }
 }
 
@@ -156,44 +150,7 @@ fn at_most(what: &str, number: usize, most: usize) -> Result<()> {
     }
 }
 
-fn number(name: &str, most: usize) -> Result<Option<usize>> {
-    let Some(text) = variable(name)? else { return Ok(None) };
-    let number = text.parse().map_err(|_| Error::invalid(name, format!("`{text}` is not a whole number")))?;
-    at_most(name, number, most).map(|()| Some(number))
-}
-
 impl Builder {
-    /// The options that the environment asks for, see [`Client::from_env`].
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] names a variable whose value makes no sense.
-    pub fn from_env() -> Result<Self> {
-        let mut builder = Self::default();
-        if let Some(cluster) = variable("SWATH_CLUSTER")? {
-            return Ok(builder.cluster(cluster));
-        }
-        if let Some(mode) = variable("SWATH_SCHEDULER")? {
-            builder.mode = mode.parse().map_err(|_| {
-                Error::invalid("SWATH_SCHEDULER", format!("`{mode}`; it is `sync`, `threads` or `processes`"))
-            })?;
-        }
-        // The variables may stay as they are where another mode is to show what goes wrong.
-        builder.workers = number("SWATH_WORKERS", MOST_WORKERS)?.filter(|_| builder.mode == Mode::Processes);
-        let most = if builder.mode == Mode::Processes { MOST_THREADS } else { MOST_POOL_THREADS };
-        builder.threads = number("SWATH_THREADS", most)?;
-        if let Some(limit) = variable("SWATH_MEMORY_LIMIT")? {
-            let of_processes = builder.mode == Mode::Processes;
-            let checked = limit.parse().and_then(|limit: MemoryLimit| {
-                if of_processes { limit.of_worker() } else { limit.bytes() }.map(|_| limit)
-            });
-            builder.memory_limit = checked.map_err(|e| e.about("SWATH_MEMORY_LIMIT"))?;
-        }
-        if let Some(path) = variable("SWATH_RECORD")? {
-            builder = builder.record(path);
-        }
-        Ok(builder)
-    }
-
     /// The mode. Default: [`Mode::Processes`].
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
@@ -632,8 +589,14 @@ impl Builder {
     /// [`Error::NotInExecutable`] where this code is part of a shared library, so that only the modes sync and threads work.
     pub fn build(self) -> Result<Client> {
         crate::start::link();
-        let client =
-            |backend: Arc<dyn Backend>| Client::built(backend, self.max_graphs, self.fail_fast).profiled(self.profile);
+        #[cfg(feature = "progress")]
+        let bars = self.wants_bars()?;
+        let client = |backend: Arc<dyn Backend>| {
+            let client = Client::built(backend, self.max_graphs, self.fail_fast).profiled(self.profile);
+            #[cfg(feature = "progress")]
+            client.keep_bars(bars);
+            client
+        };
         if missed_init() {
             // Going on would start workers of a worker, and so on.
             end_missed();

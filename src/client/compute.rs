@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, picture};
+use crate::host::footer;
 use crate::ipc::clock::ticks;
 use crate::resources::Resources;
 use crate::status::Mode;
@@ -187,6 +188,7 @@ impl Client {
         submit: impl FnOnce() -> Result<Arc<Submission>>,
     ) -> Result<Arc<Submission>> {
         let began = ticks();
+        self.0.looks.begins();
         let submission = submit()?;
         submission.keep_until_done(permit.submitted(&self.0.log, submission.number, tasks, began));
         Ok(submission)
@@ -348,6 +350,7 @@ impl Client {
             false => Poll::Pending,
         })
         .await?;
+        footer::settle();
         if self.is_late(deadline) {
             return Err(Error::Timeout { waited: options.timeout.unwrap_or_default() });
         }
@@ -656,6 +659,7 @@ impl Client {
     /// # Errors
     /// Where the future's client is closed.
     pub fn retry<T>(&self, future: &Future<T>) -> Result<()> {
+        self.0.looks.begins();
         future.output().retry()
     }
 
@@ -665,6 +669,7 @@ impl Client {
     /// As [`retry`](Self::retry).
     pub async fn retry_async<T>(&self, future: &Future<T>) -> Result<()> {
         let output = future.output().clone();
+        self.0.looks.begins();
         spawn_blocking(move || output.retry()).await?
     }
 }

@@ -18,6 +18,7 @@ mod lowering;
 mod map;
 pub mod picture;
 pub mod profile;
+mod progress;
 mod published;
 mod replay;
 mod run_on;
@@ -36,6 +37,9 @@ pub use future::{Awaited, Future, Status};
 pub use gather::Gathered;
 pub(crate) use picture::rules::{LayerRule, RuleInput};
 pub use profile::Profiling;
+#[cfg(feature = "progress")]
+pub use progress::{AboveBars, ProgressBars};
+pub use progress::{ProgressOf, WatchProgress};
 pub use wait::WaitFor;
 
 // Public in `collection`.
@@ -52,7 +56,7 @@ use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
 use crate::memory::limit::MemoryLimit;
-use crate::status::{Mode, Progress};
+use crate::status::Mode;
 use crate::submission::backend::Backend;
 use crate::submission::context::current_backend;
 use crate::submission::handle::{ResultHandle, Submission, WeakHandle};
@@ -62,6 +66,7 @@ use crate::task::context::current_task;
 use crate::task::function::Record;
 use blocking::spawn_blocking;
 use parking_lot::Mutex;
+use progress::Looks;
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::Path;
@@ -109,6 +114,11 @@ struct Inner {
     log: Arc<ClientLog>,
     /// Results of pure tasks that are still held.
     pure: Mutex<PureResults>,
+    /// What those who look at its progress share.
+    looks: Arc<Looks>,
+    /// Its own bars.
+    #[cfg(feature = "progress")]
+    bars: Mutex<Option<ProgressBars>>,
     /// What is to be done in this process when the client is closed.
     exit: Mutex<Option<&'static Record>>,
     /// What writes down what happens, if that is recorded.
@@ -117,6 +127,13 @@ struct Inner {
 
 impl Inner {
     fn close(&self) {
+        // They show how far it came.
+        #[cfg(feature = "progress")]
+        {
+            // Not under the lock: it may take a moment.
+            let bars = self.bars.lock().take();
+            drop(bars);
+        }
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
             log::error!("`worker_exit` {why}");
@@ -193,7 +210,20 @@ impl Client {
     fn with(backend: Arc<dyn Backend>, owner: bool, graphs: usize, fail_fast: bool) -> Self {
         let (limit, log) = (SubmissionLimit::new(graphs, Arc::clone(&backend)), Arc::new(ClientLog::new()));
         let (pure, exit, recorder) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { backend, owner, fail_fast, limit, log, pure, exit, recorder }), 0)
+        let inner = Inner {
+            backend,
+            owner,
+            fail_fast,
+            limit,
+            log,
+            pure,
+            looks: Looks::new(),
+            #[cfg(feature = "progress")]
+            bars: Mutex::default(),
+            exit,
+            recorder,
+        };
+        Self(Arc::new(inner), 0)
     }
 
     /// The same client, all of which is recorded in a file of so many bytes at most.
@@ -269,6 +299,7 @@ impl Client {
     /// | `SWATH_THREADS` | threads of each worker, or of the threads mode | 1, or one for each core |
     /// | `SWATH_MEMORY_LIMIT` | memory limit of each worker | none |
     /// | `SWATH_RECORD` | file to [record](Builder::record) everything in | none |
+    /// | `SWATH_PROGRESS` | `1`: progress bars; `plain`: a line every ten seconds; `0`: neither, whoever asks for them. Every client that is built heeds it | |
     ///
     /// # Errors
     /// [`Error::Invalid`] names a variable whose value makes no sense; otherwise as
@@ -338,32 +369,6 @@ impl Client {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.backend.mode()
-    }
-
-    /// How far everything is that was submitted through this client, and by its tasks: how many tasks are in which state, of
-    /// each name in each graph.
-    ///
-    /// The eight [`Counts`](crate::status::Counts) add up to the number of tasks at every moment, and the totals of a program
-    /// are the same in every mode: each call counts, also where several run as one task. A chain that runs as one task in a
-    /// worker fails as one. Graphs of one call, those that tasks submit, and those that ended before the last
-    /// [`ENDED_GRAPHS`](crate::status::ENDED_GRAPHS) are counted by name alone.
-    ///
-    /// In processes mode the supervisor is asked, which takes some microseconds; after a large graph has been submitted, as
-    /// long as that is on its way. A client that is closed tells what it knew last.
-    ///
-    /// ```
-    /// use swath::{Client, delayed};
-    /// let client = Client::threads(2);
-    /// let letters = client.submit(&delayed(|text: String| text.len()).call("so many letters"))?;
-    /// assert_eq!(letters.result()?, 15);
-    /// let progress = client.progress();
-    /// assert_eq!((progress.counts.memory, progress.counts.total()), (1, 1));
-    /// assert_eq!(progress.to_string(), "1 of 1 task done");
-    /// # Ok::<(), swath::Error>(())
-    /// ```
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        self.0.backend.progress()
     }
 
     /// Cancels what runs, stops the workers, and closes the client and its clones. Futures that are not done fail with

@@ -4,16 +4,21 @@ use crate::error::Error;
 use crate::memory::process::Statm;
 use crate::memory::report::{MemoryReport, WorkerMemory};
 use crate::message::{Answer, Question};
-use crate::status::{Mode, WorkerInfo};
+use crate::status::{Mode, RunningTask, WorkerInfo};
 use crate::submission::reply::Reply;
 
-/// Answers a question about workers.
-pub(crate) fn answer_in_process(mode: Mode, names: Vec<String>, question: Question) -> Reply {
+/// Answers a question about workers, of which each has a name and what it runs.
+pub(crate) fn answer_in_process(mode: Mode, workers: Vec<(String, Vec<RunningTask>)>, question: Question) -> Reply {
     let unsupported = |operation| Reply::ready(Err(Error::Unsupported { operation, mode: mode.name() }));
-    let n = names.len();
+    let n = workers.len();
     match question {
         Question::Workers => {
-            Reply::ready(Ok(Answer::Workers(names.iter().map(|name| WorkerInfo::in_process(name)).collect())))
+            let workers = workers.into_iter().map(|(name, running)| WorkerInfo {
+                tasks: running.len(),
+                running,
+                ..WorkerInfo::in_process(&name)
+            });
+            Reply::ready(Ok(Answer::Workers(workers.collect())))
         }
         Question::Deaths => Reply::ready(Ok(Answer::Deaths(Vec::new()))),
         Question::Memory => Reply::ready(Ok(Answer::Memory(Box::new(in_process(mode, 0, None))))),

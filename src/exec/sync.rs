@@ -16,7 +16,7 @@ use crate::ipc::ring::{OwnRing, RunSource};
 use crate::message::{Answer, Question};
 use crate::profile::SampledThreads;
 use crate::resources::Resources;
-use crate::status::{Explanation, Mode, Progress, Why};
+use crate::status::{Explanation, Mode, Progress, RunningTask, Why};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
@@ -32,7 +32,7 @@ use crate::task::codec::Codec;
 use crate::task::context;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::wait::{TaskWaits, WaitKind};
-use std::cell::Cell;
+use parking_lot::Mutex;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -47,6 +47,8 @@ pub(crate) struct SyncExecutor {
     recorded: Arc<OwnRing>,
     submissions: AtomicU32,
     groups: Arc<GroupTable>,
+    /// The graphs whose tasks run, each in the thread that submitted it, or in a task of an earlier one.
+    running: Mutex<Vec<Arc<RunningGraph>>>,
     closed: AtomicBool,
     /// Whether values are encoded and decoded again, as between processes.
     encodes: bool,
@@ -60,10 +62,19 @@ pub(crate) struct SyncExecutor {
     sampled: SampledThreads,
 }
 
+/// A graph while its tasks run.
+struct RunningGraph {
+    graph: Arc<Graph>,
+    /// The task that runs, or ran last.
+    task: AtomicU32,
+    /// How much of it is done, in thousandths, as it says itself.
+    per_mille: AtomicU32,
+}
+
 struct SyncScope {
     backend: Weak<SyncExecutor>,
-    graph: Rc<Graph>,
-    task: Cell<u32>,
+    running: Arc<RunningGraph>,
+    counts: Arc<TaskCounts>,
     /// When nobody waits for the graph any more.
     deadline: Option<Instant>,
 }
@@ -82,7 +93,7 @@ impl BackendScope for SyncScope {
 
 impl TaskScope for SyncScope {
     fn info(&self) -> Option<TaskInfo> {
-        let label = self.graph.label(self.task.get());
+        let label = self.running.graph.label(self.running.task.load(Ordering::Relaxed));
         Some(TaskInfo { key: label.key(), name: label.name(), worker: HERE.to_string() })
     }
 
@@ -90,7 +101,11 @@ impl TaskScope for SyncScope {
         self.is_late()
     }
 
-    fn set_progress(&self, _fraction: f64) {}
+    fn set_progress(&self, per_mille: u32) {
+        let before = self.running.per_mille.swap(per_mille, Ordering::Relaxed);
+        let id = self.running.task.load(Ordering::Relaxed);
+        self.counts.lane(Shard::Own(0)).partly_done(id, before, per_mille);
+    }
 
     fn step_aside(&self, _kind: WaitKind) -> Option<Aside> {
         None
@@ -98,6 +113,39 @@ impl TaskScope for SyncScope {
 
     fn waits(&self) -> Option<Arc<TaskWaits>> {
         None
+    }
+}
+
+impl RunningGraph {
+    fn task(&self) -> RunningTask {
+        let key = self.graph.label(self.task.load(Ordering::Relaxed)).key();
+        RunningTask { key, progress: f64::from(self.per_mille.load(Ordering::Relaxed)) / 1000.0 }
+    }
+}
+
+/// Notes that a graph runs, until it is dropped.
+struct Noted<'a> {
+    executor: &'a SyncExecutor,
+    graph: Arc<RunningGraph>,
+}
+
+impl<'a> Noted<'a> {
+    fn begin(executor: &'a SyncExecutor, graph: RunningGraph) -> Self {
+        let graph = Arc::new(graph);
+        if graph.graph.len() > 0 {
+            executor.running.lock().push(Arc::clone(&graph));
+        }
+        Self { executor, graph }
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut running = self.executor.running.lock();
+        // Mostly it is the last.
+        if let Some(at) = running.iter().rposition(|graph| Arc::ptr_eq(graph, &self.graph)) {
+            running.swap_remove(at);
+        }
     }
 }
 
@@ -131,6 +179,7 @@ impl SyncExecutor {
             recorded,
             submissions: AtomicU32::new(0),
             groups: GroupTable::new(1),
+            running: Mutex::default(),
             closed: AtomicBool::new(false),
             encodes: checks.encodes,
             coordination: LocalCoordination::new(true, checks.encodes),
@@ -147,7 +196,7 @@ impl SyncExecutor {
     /// Runs a graph, and settles what it was submitted as.
     fn start(self: Arc<Self>, graph: Graph, want: Want) -> Result<Arc<Submission>> {
         self.check_open()?;
-        let graph = Rc::new(graph);
+        let graph = Arc::new(graph);
         let number = self.submissions.fetch_add(1, Ordering::Relaxed);
         let submission = Submission::new(number, self.clone(), &graph, want, Again::of(&graph));
         let counts = TaskCounts::new(&self.groups, number, &graph, context::is_task(), want);
@@ -162,9 +211,9 @@ impl SyncExecutor {
     fn run(
         self: &Arc<Self>,
         number: u32,
-        graph: &Rc<Graph>,
+        graph: &Arc<Graph>,
         fails_fast: bool,
-        counts: &TaskCounts,
+        counts: &Arc<TaskCounts>,
     ) -> Vec<Option<Done>> {
         // A graph has one thread. Counters of others are for all.
         let shard = Shard::Own(0);
@@ -179,8 +228,10 @@ impl SyncExecutor {
             Graph::Dag(dag) => dag.deadline,
             Graph::Map(_) => None,
         };
-        let (backend, task) = (Arc::downgrade(self), Cell::new(0));
-        let scope = Rc::new(SyncScope { backend, graph: Rc::clone(graph), task, deadline });
+        let (task, per_mille) = (AtomicU32::new(0), AtomicU32::new(0));
+        let running = Noted::begin(self, RunningGraph { graph: Arc::clone(graph), task, per_mille });
+        let (backend, counted) = (Arc::downgrade(self), Arc::clone(counts));
+        let scope = Rc::new(SyncScope { backend, running: Arc::clone(&running.graph), counts: counted, deadline });
         let _entered = crate::submission::context::enter(scope.clone());
         let _sampled = self.sampled.borrow();
         let mut failed = false;
@@ -208,7 +259,7 @@ impl SyncExecutor {
                 }
                 continue;
             }
-            scope.task.set(id);
+            running.graph.task.store(id, Ordering::Relaxed);
             match graph.refs(id).is_empty() {
                 true => lane.started(id),
                 false => lane.begun(id),
@@ -227,6 +278,9 @@ impl SyncExecutor {
                 true => Err(cancelled(&graph.label(id))),
                 false => self.task(number, &mut results, &mut now),
             };
+            if running.graph.per_mille.load(Ordering::Relaxed) != 0 {
+                scope.set_progress(0);
+            }
             match &result {
                 Ok(_) => lane.done(id),
                 Err(e) if matches!(e.cause(), Cause::Cancelled) => counts.ended(shard, id, Step::Cancelled, node),
@@ -378,7 +432,7 @@ impl Backend for SyncExecutor {
         self.check_open()?;
         let Some(dag) = submission.failed_call(index) else { return Ok(()) };
         if submission.reopen(index) {
-            let graph = Rc::new(Graph::Dag(dag));
+            let graph = Arc::new(Graph::Dag(dag));
             let counts = match submission.counts() {
                 Some(counts) => TaskCounts::again(counts, index, &graph),
                 None => TaskCounts::new(&self.groups, submission.number, &graph, true, Want::Handles),
@@ -413,7 +467,8 @@ impl Backend for SyncExecutor {
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(HERE.to_string(), self.sampled.answer(command))])));
         }
-        answer_in_process(Mode::Sync, vec![HERE.to_string()], question)
+        let running = self.running.lock().iter().map(|running| running.task()).collect();
+        answer_in_process(Mode::Sync, vec![(HERE.to_string(), running)], question)
     }
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {

@@ -24,6 +24,7 @@ pub(crate) fn after_fork(in_fork: bool) {
     let held = HELD.try_with(RefCell::take).ok().flatten();
     if let (true, Some((mut stdout, mut stderr, mut records))) = (in_fork, held) {
         SUPERVISORS.store(0, Ordering::SeqCst);
+        super::footer::forget();
         stdout.begin_anew();
         stderr.begin_anew();
         records.begin_anew();

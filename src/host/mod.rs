@@ -3,10 +3,12 @@
 //! The program may hold its standard output locked while it waits for a result, or have it in a pipe that nobody reads; its
 //! logger may ask the client. So whoever has the core's lock, and the event loop, wait for none of these: text and records
 //! go into bounded queues, each with a thread of its own, which is there while a supervisor is. What does not fit is
-//! counted, and the number is told in its place.
+//! counted, and the number is told in its place. Where something is drawn on the terminal, they go above it ([`footer`]).
 //!
 //! In a process without a supervisor, [`report!`] is what `log`'s own macros are: a worker's log lines carry the task.
 
+#[cfg_attr(not(feature = "progress"), allow(dead_code, reason = "nobody draws then"))]
+pub(crate) mod footer;
 mod fork;
 mod output;
 mod queue;
@@ -65,6 +67,9 @@ pub(crate) fn finish() {
         if now != before {
             (before, moved) = (now, Instant::now());
         }
+    }
+    if before.iter().all(|left| left.items == 0) {
+        footer::flush();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What tasks print, on its way to the program's own standard output and error.
 
+use super::footer;
 use super::queue::{Item, Queue};
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
@@ -13,8 +14,8 @@ const BLOCK: usize = 64 << 10;
 /// How long a stream that takes nothing now, and does not wait, is left alone.
 const PAUSE: Duration = Duration::from_millis(1);
 
-pub(super) static STDOUT: Queue<Text> = Queue::new("swath-stdout", ROOM, |text| write(&mut io::stdout(), &text.0));
-pub(super) static STDERR: Queue<Text> = Queue::new("swath-stderr", ROOM, |text| write(&mut io::stderr(), &text.0));
+pub(super) static STDOUT: Queue<Text> = Queue::new("swath-stdout", ROOM, |text| footer::write(false, &text.0));
+pub(super) static STDERR: Queue<Text> = Queue::new("swath-stderr", ROOM, |text| footer::write(true, &text.0));
 
 /// Has bytes written to standard output or error. The answer is how long it would be better if no more came.
 pub(crate) fn forward(stderr: bool, bytes: &[u8]) -> Duration {
@@ -65,7 +66,7 @@ impl Item for Text {
 
 /// Writes as much as the stream takes. What tasks print is theirs to print: a stream of ours that is closed is no reason
 /// to stop.
-fn write(stream: &mut impl Write, mut bytes: &[u8]) {
+pub(super) fn write(stream: &mut impl Write, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Ok(0) => return,

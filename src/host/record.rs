@@ -1,7 +1,7 @@
 //! Log records, on their way to the program's logger.
 
-use super::has_supervisor;
 use super::queue::{Item, Queue};
+use super::{footer, has_supervisor};
 use log::{Level, Record};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +41,7 @@ fn emit(level: Level, origin: Origin, text: fmt::Arguments<'_>) {
         .build();
     let logger = log::logger();
     if logger.enabled(record.metadata()) {
-        logger.log(&record);
+        footer::above(|| logger.log(&record));
     }
 }
 

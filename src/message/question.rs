@@ -85,7 +85,8 @@ pub(crate) enum Answer {
     Logs(Vec<LogLine>),
     Events(Box<EventRecords>),
     Explanation(Box<Explanation>),
-    Groups(Vec<GroupCounts>),
+    /// With the number of threads that run tasks.
+    Groups(Vec<GroupCounts>, u32),
     Done,
     TimedOut,
     /// Workers have retired; so many there are to be.
@@ -226,7 +227,7 @@ questions! {
     self: Events => Question::Events, Answer::Events(records) => *records => EventRecords;
     self: Explain => Question::Explain(self.0.job, self.0.index),
         Answer::Explanation(explanation) => *explanation => Explanation;
-    self: Groups => Question::Groups(context::id()), Answer::Groups(groups) => groups => Vec<GroupCounts>;
+    self: Groups => Question::Groups(context::id()), Answer::Groups(groups, threads) => (groups, threads) => (Vec<GroupCounts>, u32);
     self: WaitForWorkers => Question::WaitForWorkers { n: self.n, millis: millis(self.timeout) },
         Answer::Done => true, Answer::TimedOut => false => bool;
     self: Scale => Question::Scale(self.0), Answer::Done => () => ();

@@ -65,14 +65,14 @@ impl RemoteGroups {
     }
 
     /// How far everything is. Where nobody answers any more: as far as it was when somebody did last.
-    pub(super) fn progress(&self, ask: impl FnOnce() -> Result<Vec<GroupCounts>>) -> Progress {
+    pub(super) fn progress(&self, ask: impl FnOnce() -> Result<(Vec<GroupCounts>, u32)>) -> Progress {
         let (open, unsent) = {
             let state = self.0.lock();
             let open: Vec<_> = state.open.iter().map(|(number, map)| (*number, map.name.clone(), map.calls)).collect();
             let unsent: Vec<_> = state.unsent.iter().map(|(name, counts)| (name.clone(), *counts)).collect();
             (open, unsent)
         };
-        let Ok(counted) = ask() else { return self.0.lock().last.clone() };
+        let Ok((counted, threads)) = ask() else { return self.0.lock().last.clone() };
         let named = |group: GroupCounts| {
             let name = group.name.name().unwrap_or_else(|| "task".to_string());
             GroupProgress::new(name, group.graph, group.totals)
@@ -84,7 +84,8 @@ impl RemoteGroups {
             groups.push(GroupProgress::new(name, Some(number), waiting.into()));
         }
         groups.extend(unsent.into_iter().map(|(name, counts)| GroupProgress::new(name, None, counts.into())));
-        let progress = Progress::new(groups);
+        let mut progress = Progress::new(groups);
+        progress.threads = threads as usize;
         self.0.lock().last = progress.clone();
         progress
     }
@@ -96,8 +97,8 @@ mod tests {
     use crate::error::Error;
     use crate::job::CallName;
 
-    fn counted(graph: Option<u32>, counts: Counts) -> Vec<GroupCounts> {
-        vec![GroupCounts { name: CallName::Given("f".into()), graph, totals: counts.into() }]
+    fn counted(graph: Option<u32>, counts: Counts) -> (Vec<GroupCounts>, u32) {
+        (vec![GroupCounts { name: CallName::Given("f".into()), graph, totals: counts.into() }], 2)
     }
 
     #[test]
@@ -107,8 +108,8 @@ mod tests {
         let memory = |n| Counts { memory: n, ..Counts::default() };
         let progress = groups.progress(|| Ok(counted(Some(7), memory(4))));
         assert_eq!(
-            (progress.groups.len(), progress.counts),
-            (1, Counts { memory: 4, waiting: 6, ..Counts::default() })
+            (progress.groups.len(), progress.threads, progress.counts),
+            (1, 2, Counts { memory: 4, waiting: 6, ..Counts::default() })
         );
         groups.not_sent(7, Counts { unneeded: 1, cancelled: 1, ..Counts::default() });
         let progress = groups.progress(|| Ok(counted(Some(7), memory(4))));

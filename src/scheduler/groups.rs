@@ -227,7 +227,7 @@ impl Group {
     }
 
     fn totals(&self, counts: Counts) -> Totals {
-        Totals { counts, runs: self.runs, run_time: Duration::from_micros(self.run_us) }
+        Totals { counts, runs: self.runs, run_time: Duration::from_micros(self.run_us), partial: 0 }
     }
 }
 
@@ -440,23 +440,27 @@ fn counts(live: &StateCounts) -> Counts {
 
 impl Scheduler {
     /// The groups of a session's tasks, those included that its tasks have submitted. `running` are the tasks that threads of
-    /// workers run. Where a task asks, by that number, it is about the session that the task is of.
+    /// workers run, each with how much of it is done, in thousandths. Where a task asks, by that number, it is about the session that the task is of.
     pub(crate) fn groups(
         &self,
         session: SessionId,
         by: Option<TaskId>,
-        running: impl Iterator<Item = TaskId>,
+        running: impl Iterator<Item = (TaskId, u32)>,
     ) -> Vec<GroupCounts> {
         let asker = by.and_then(|task| self.jobs.get(task.job)).map(|slot| self.jobs[slot].owner);
         let session = asker.unwrap_or(session);
         let groups = &self.ready.groups;
         let Some(owner) = groups.owners.get(&session) else { return Vec::new() };
-        let mut run: FxHashMap<u32, u64> = FxHashMap::default();
-        for task in running {
+        let mut run: FxHashMap<u32, (u64, u64)> = FxHashMap::default();
+        for (task, partial) in running {
             let Some(slot) = self.jobs.get(task.job) else { continue };
             let job = &self.jobs[slot];
             if let Some(State::Assigned { .. }) = job.tasks.get(task.index as usize).map(|task| task.state) {
-                job.calls.of_task(task.index).for_each(|group| *run.entry(group).or_default() += 1);
+                for group in job.calls.of_task(task.index) {
+                    let (running, done) = run.entry(group).or_default();
+                    *running += 1;
+                    *done += u64::from(partial);
+                }
             }
         }
         let ended = owner.ended.iter().map(|(name, graph, totals)| {
@@ -466,10 +470,12 @@ impl Scheduler {
         let live = groups.table.iter().enumerate().filter_map(|(at, group)| {
             let group = group.as_ref().filter(|group| group.owner == session)?;
             let mut counts = counts(&group.live);
-            let running = run.get(&(at as u32)).copied().unwrap_or(0).min(counts.ready);
+            let (running, partial) = run.get(&(at as u32)).copied().unwrap_or_default();
+            let running = running.min(counts.ready);
             (counts.ready, counts.running) = (counts.ready - running, running);
             counts += group.gone;
-            Some(GroupCounts { name: group.name.clone(), graph: group.graph, totals: group.totals(counts) })
+            let totals = Totals { partial: partial.min(1000 * running), ..group.totals(counts) };
+            Some(GroupCounts { name: group.name.clone(), graph: group.graph, totals })
         });
         let mut groups: Vec<_> = ended.chain(live).collect();
         groups.sort_by_key(|group| group.graph);

@@ -49,6 +49,9 @@ pub(crate) enum Step {
 
 /// Behind the steps of a group: for how many ticks its tasks have run.
 const TICKS: usize = Step::FailedRun as usize + 1;
+/// Behind that: how much of its running tasks is done, in thousandths of a task. Each thread adds what its task has more, or
+/// less, than it said before, so the sum wraps in a cell, and not over all.
+const PARTIAL: usize = TICKS + 1;
 
 /// Counters of one group, in whole cache lines of 128 bytes: neighbours of another thread would slow each other down.
 const STRIDE: usize = 16;
@@ -135,7 +138,7 @@ impl Counters {
             Shard::Own(shard) if shard + 1 < self.shards => {
                 let cell = &self.cells[(shard + 1) * self.row + at];
                 // Nobody else writes it. Whoever sees this step sees those before it.
-                cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Release);
+                cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release);
             }
             _ => {
                 self.cells[at].fetch_add(n, Ordering::Release);
@@ -145,7 +148,8 @@ impl Counters {
 
     fn sum(&self, group: usize, step: usize) -> u64 {
         let at = group * STRIDE + step;
-        (0..self.shards).map(|shard| self.cells[shard * self.row + at].load(Ordering::Acquire)).sum()
+        (0..self.shards)
+            .fold(0, |sum: u64, shard| sum.wrapping_add(self.cells[shard * self.row + at].load(Ordering::Acquire)))
     }
 
     fn counts(&self, group: usize) -> Counts {
@@ -182,7 +186,10 @@ impl Counters {
         self.names.iter().enumerate().map(move |(group, name)| {
             let run_time = ruler.between(0, self.sum(group, TICKS));
             let runs = self.sum(group, Step::FailedRun as usize) + self.sum(group, Step::Done as usize);
-            (name.clone(), Totals { counts: self.counts(group), runs, run_time })
+            let counts = self.counts(group);
+            // One that is being changed meanwhile may be less than nothing.
+            let partial = (self.sum(group, PARTIAL).cast_signed().max(0) as u64).min(1000 * counts.running);
+            (name.clone(), Totals { counts, runs, run_time, partial })
         })
     }
 }
@@ -201,6 +208,8 @@ struct TableState {
 /// All tasks of a client, by group.
 pub(crate) struct GroupTable {
     shards: usize,
+    /// How many threads run tasks at a time.
+    threads: usize,
     clock: Clock,
     state: Mutex<TableState>,
 }
@@ -208,7 +217,8 @@ pub(crate) struct GroupTable {
 impl GroupTable {
     /// For so many threads with numbers.
     pub(crate) fn new(threads: usize) -> Arc<Self> {
-        Arc::new(Self { shards: 1 + threads.min(MOST_SHARDS), clock: Clock::start(), state: Mutex::default() })
+        let (shards, clock) = (1 + threads.min(MOST_SHARDS), Clock::start());
+        Arc::new(Self { shards, threads, clock, state: Mutex::default() })
     }
 
     /// How far everything is. Once the client is closed, what has not begun never will.
@@ -231,7 +241,9 @@ impl GroupTable {
         for (number, counters) in &state.live {
             counters.groups(ruler).for_each(|(name, totals)| add(name, Some(*number), totals));
         }
-        Progress::new(groups)
+        let mut progress = Progress::new(groups);
+        progress.threads = self.threads;
+        progress
     }
 
     /// The counters of graphs of one call of that name.
@@ -535,7 +547,7 @@ impl Lane<'_> {
         let group = self.counts.group(id).0;
         match self.cells.get(group as usize * STRIDE + step) {
             // Whoever sees this step sees those before it.
-            Some(cell) => cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Release),
+            Some(cell) => cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release),
             None => self.count_shared(group, step, n),
         }
     }
@@ -571,6 +583,12 @@ impl Lane<'_> {
         if failed {
             self.count(id, Step::FailedRun as usize, 1);
         }
+    }
+
+    /// The task that the thread runs says how much of it is done, in thousandths, and what it said before.
+    #[cold]
+    pub(crate) fn partly_done(&self, id: u32, before: u32, now: u32) {
+        self.count(id, PARTIAL, u64::from(now).wrapping_sub(u64::from(before)));
     }
 
     /// A task has a result. Where that is an output, [`TaskCounts::output_done`] is to be told, too.

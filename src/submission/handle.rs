@@ -7,6 +7,7 @@ use crate::error::{Cause, Error, Result, TaskError};
 use crate::graph::held::{Held, HeldResults};
 use crate::graph::label::TaskLabel;
 use crate::graph::node::Node;
+use crate::host::footer;
 use crate::ids::TaskId;
 use crate::ipc::out_of_band::decode_with;
 use crate::ipc::payload::Payload;
@@ -195,6 +196,7 @@ impl ResultHandle {
         // Of many that are waited for one after the other, most have come with the first.
         let mut found = self.submission.if_here(self.index);
         if found.is_some() {
+            footer::settle();
             return found;
         }
         wait_polling(
@@ -206,6 +208,7 @@ impl ResultHandle {
                 found.is_some()
             },
         );
+        footer::settle();
         found
     }
 }

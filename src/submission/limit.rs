@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Counts graphs under way. Those who wait get in as they came, whether they block or are async.
 pub(crate) struct SubmissionLimit {
     permits: Arc<Semaphore>,
+    most: usize,
     backend: Arc<dyn Backend>,
 }
 
@@ -47,8 +48,14 @@ impl Drop for Permit {
 
 impl SubmissionLimit {
     pub(crate) fn new(limit: usize, backend: Arc<dyn Backend>) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Arc::new(Self { permits, backend })
+        let most = limit.clamp(1, Semaphore::MAX_PERMITS);
+        Arc::new(Self { permits: Arc::new(Semaphore::new(most)), most, backend })
+    }
+
+    /// Whether no graph is under way.
+    #[cfg_attr(not(feature = "progress"), allow(dead_code, reason = "only bars ask"))]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.permits.available_permits() == self.most
     }
 
     /// Waits for room. What must not wait gets in without, as does a task that is not wanted any more.

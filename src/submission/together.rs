@@ -2,6 +2,7 @@
 
 use super::waiter::{Waiter, wait_polling};
 use super::{State, Submission};
+use crate::host::footer::settle;
 use crate::task::wait::WaitKind;
 use std::task::Waker;
 use std::time::Instant;
@@ -26,7 +27,7 @@ impl Submission {
         if self.origin.is_elsewhere() {
             return true;
         }
-        wait_polling(
+        let over = wait_polling(
             WaitKind::until(deadline),
             deadline,
             || self.backend.poll(),
@@ -39,7 +40,9 @@ impl Submission {
                 }
                 over
             },
-        )
+        );
+        settle();
+        over
     }
 
     /// Whether every output is here, or one has failed where that ends it; if not, the waker is told when it is.

@@ -24,7 +24,8 @@ pub(crate) trait TaskScope {
     /// None between tasks.
     fn info(&self) -> Option<TaskInfo>;
     fn cancelled(&self) -> bool;
-    fn set_progress(&self, fraction: f64);
+    /// So much of the task is done, in thousandths.
+    fn set_progress(&self, per_mille: u32);
     /// The task is about to wait for other tasks: another task uses its thread until what this gives is dropped. `None`
     /// where no other task can.
     fn step_aside(&self, kind: WaitKind) -> Option<Aside>;
@@ -122,10 +123,47 @@ pub fn cancelled() -> bool {
     current().is_some_and(|s| s.cancelled()) || DEADLINE.get().is_some_and(|at| Instant::now() >= at)
 }
 
-/// Inside a task: says how much of it is done, from 0 to 1. Elsewhere nothing happens.
+/// Inside a task: says how much of it is done, from 0 to 1: it moves the bar of the task's group by so much of a task, and is
+/// seen in [`WorkerInfo::running`](crate::status::WorkerInfo::running). Elsewhere nothing happens.
+///
+/// What is less than 0 counts as 0, and what is more than 1 as 1. What is no number is ignored. A task may say it as often as it
+/// likes: nobody is told, it is looked up by whoever looks.
+///
+/// ```
+/// use swath::{Client, delayed};
+/// let slow = delayed(|n: u32| {
+///     for i in 0..n {
+///         swath::task::set_progress(f64::from(i) / f64::from(n));
+///     }
+///     n
+/// });
+/// assert_eq!(slow.call(10).compute(&Client::threads(1))?, 10);
+/// # Ok::<(), swath::Error>(())
+/// ```
 pub fn set_progress(fraction: f64) {
-    if let Some(scope) = current() {
-        scope.set_progress(fraction);
+    if !fraction.is_nan()
+        && let Some(scope) = current()
+    {
+        scope.set_progress((fraction.clamp(0.0, 1.0) * 1000.0) as u32);
+    }
+}
+
+/// Inside a task: says that so many of its steps are done, of how many: [`set_progress`] of the share. Elsewhere nothing happens.
+///
+/// More than all count as all. Of 0 steps there is nothing to say, and nothing happens.
+///
+/// ```
+/// use swath::{Client, delayed};
+/// let sum = delayed(|numbers: Vec<u64>| {
+///     let of = numbers.len() as u64;
+///     numbers.iter().enumerate().map(|(i, n)| { swath::task::progress(i as u64, of); n }).sum::<u64>()
+/// });
+/// assert_eq!(sum.call(vec![1, 2, 3]).compute(&Client::threads(1))?, 6);
+/// # Ok::<(), swath::Error>(())
+/// ```
+pub fn progress(done: u64, total: u64) {
+    if total > 0 {
+        set_progress(done as f64 / total as f64);
     }
 }
 

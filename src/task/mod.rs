@@ -21,7 +21,7 @@ mod value;
 pub(crate) mod wait;
 pub(crate) mod worker_local;
 
-pub use context::{TaskInfo, cancelled, current_task, set_progress};
+pub use context::{TaskInfo, cancelled, current_task, progress, set_progress};
 pub use worker_local::WorkerLocal;
 
 use serde::Serialize;

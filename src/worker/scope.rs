@@ -127,8 +127,8 @@ impl TaskScope for WorkerScope {
         self.task.get().is_some_and(|attempt| self.worker.is_cancelled(attempt.task))
     }
 
-    fn set_progress(&self, fraction: f64) {
-        self.worker.page.set_progress(self.thread, (fraction.clamp(0.0, 1.0) * 1000.0) as u32);
+    fn set_progress(&self, per_mille: u32) {
+        self.worker.page.set_progress(self.thread, per_mille);
     }
 
     fn step_aside(&self, kind: WaitKind) -> Option<Aside> {

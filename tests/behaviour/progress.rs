@@ -1,8 +1,9 @@
 //! Tasks are counted by state and name: the eight numbers add up to the total at every moment, and the totals of a program are
 //! the same in every mode.
 
-use crate::common::{directory, note, notes, path, until};
+use crate::common::{directory, note, notes, path, until, wait_for_file};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use swath::status::{Counts, Mode, Progress};
 use swath::{Bag, Client, Delayed, current_client, delayed, try_delayed};
 
@@ -242,4 +243,100 @@ pub fn a_closed_client_has_nothing_unfinished(client: &Client) {
     client.shutdown();
     let counts = client.progress().counts;
     assert_eq!((counts.total(), counts.unfinished()), (total, 0), "{counts}");
+}
+
+pub fn watching_ends_with_the_last_state(client: &Client) {
+    until("nothing runs", || client.progress().counts.unfinished() == 0);
+    assert_eq!(client.watch_progress().count(), 1, "nothing is to be done");
+    let before = client.progress();
+    let futures = client.map(inc, 0..2000_i64).unwrap();
+    let began = Instant::now();
+    let mut watch = client.watch_progress();
+    let seen: Vec<Progress> = watch.by_ref().collect();
+    let most = 2 + began.elapsed().as_millis() / 100;
+    assert!(!seen.is_empty() && seen.len() as u128 <= most, "{} times", seen.len());
+    seen.iter().for_each(checked);
+    let last = seen.last().unwrap();
+    assert_eq!((last.counts.unfinished(), last.left), (0, Some(Duration::ZERO)), "{last:?}");
+    assert_eq!(last.counts.total(), before.counts.total() + 2000);
+    assert!(last.threads >= 1, "{last:?}");
+    assert!(watch.next().is_none());
+    drop(futures);
+    // A closed client has nothing more to say.
+    let watch = client.watch_progress();
+    client.shutdown();
+    assert!(watch.count() <= 1);
+}
+
+pub fn progress_of_some_results(client: &Client) {
+    let others = client.persist(&delayed(total).call(delayed(inc).map([7_i64]))).unwrap();
+    let parts: Vec<_> = (0..20).map(|i| delayed(inc).call(i)).collect();
+    let sum = client.persist(&delayed(total).call(parts)).unwrap();
+    let list = client.persist(&Bag::range(0..100_i64, 5).map(|x| x + 1)).unwrap();
+    let one = client.submit(&delayed(inc).name("one").call(1)).unwrap();
+    let wrong = client.submit(&try_delayed(positive).name("wrong").call(-1)).unwrap();
+    let counts = |progress: Progress| {
+        checked(&progress);
+        (progress.counts.done(), progress.counts.failed, progress.counts.total())
+    };
+    let of_sum = client.progress_of(&sum);
+    assert_eq!(of_sum.watch().last().map(counts), Some((21, 0, 21)));
+    // What uses a result is not submitted, and the result is.
+    assert_eq!(client.progress_of(&delayed(inc).call(&sum)).watch().last().map(counts), Some((21, 0, 21)));
+    assert_eq!(client.progress_of(&[&sum, &others]).watch().last().map(counts), Some((23, 0, 23)));
+    let all = client.progress_of(&(&sum, &list, &one, &wrong));
+    assert_eq!(all.watch().last().map(counts), Some((27, 1, 28)));
+    let names: Vec<_> = all.progress().groups.into_iter().map(|group| group.name).collect();
+    assert!(names.contains(&"one".to_string()) && names.contains(&"wrong".to_string()), "{names:?}");
+    assert_eq!(counts(client.progress_of(&delayed(inc).call(1)).progress()), (0, 0, 0));
+    let mapped = client.map(inc, 0..100_i64).unwrap();
+    assert_eq!(client.progress_of(&mapped).watch().last().map(counts), Some((100, 0, 100)));
+    // They are known when they have gone, and nothing is kept for that.
+    drop((sum, others));
+    until("they are released", || of_sum.progress().counts.released == 21);
+    drop((list, one, wrong, mapped));
+    until("no result is kept", || client.progress().counts.memory == 0);
+}
+
+pub fn what_a_task_says_of_itself_moves_its_group(client: &Client) {
+    fn says(file: String, x: i64) -> i64 {
+        for nothing in [f64::NAN, -1.0, f64::NEG_INFINITY, 0.25] {
+            swath::task::set_progress(nothing);
+        }
+        swath::task::set_progress(f64::NAN);
+        swath::task::progress(1, 0);
+        note(&format!("{file}-quarter"), "now");
+        wait_for_file(&format!("{file}-on"));
+        swath::task::progress(7, 3);
+        note(&format!("{file}-all"), "now");
+        wait_for_file(&format!("{file}-end"));
+        x
+    }
+    let dir = directory();
+    let file = path(&dir, "it");
+    let before = client.progress().of_name("says").total();
+    let call = delayed(says).call(&*file, 1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.compute(&call).unwrap());
+        let group = || client.progress().groups.into_iter().find(|group| group.name == "says");
+        let running = || client.workers().unwrap().into_iter().flat_map(|worker| worker.running).next();
+        for (said, fraction, next) in [("quarter", 0.25, "on"), ("all", 1.0, "end")] {
+            until("it has said so", || notes(&format!("{file}-{said}")).len() == 1);
+            let seen = || {
+                group().is_some_and(|group| group.partial == (1000.0 * fraction) as u64 && group.counts.running == 1)
+            };
+            until("it is seen", seen);
+            let task = running().unwrap();
+            assert_eq!((task.key, task.progress), (call.key(), fraction));
+            note(&format!("{file}-{next}"), "go");
+        }
+    });
+    until("it is done", || running_of(client) == 0);
+    let group = client.progress().groups.into_iter().find(|group| group.name == "says").unwrap();
+    assert_eq!((group.counts.total(), group.counts.running, group.partial), (before + 1, 0, 0), "{group:?}");
+    assert!(client.workers().unwrap().iter().all(|worker| worker.running.is_empty()));
+}
+
+fn running_of(client: &Client) -> u64 {
+    client.progress().counts.unfinished()
 }

@@ -1,6 +1,6 @@
 //! The pool as the mode that a client has.
 
-use super::ThreadPool;
+use super::{PoolThread, ThreadPool};
 use crate::coordinator;
 use crate::error::{Error, Result};
 use crate::events::{EventRecords, WorkerRuns};
@@ -12,7 +12,7 @@ use crate::graph::{Dag, Graph};
 use crate::ipc::fork::Origin;
 use crate::message::{Answer, Question};
 use crate::resources::Resources;
-use crate::status::{Explanation, Mode, Progress};
+use crate::status::{Explanation, Mode, Progress, RunningTask};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
@@ -27,6 +27,26 @@ use crate::task::codec::Codec;
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+
+impl ThreadPool {
+    /// Each thread with what it runs; spare ones only while they run something.
+    fn workers(&self) -> Vec<(String, Vec<RunningTask>)> {
+        let threads = self.queue.lock().threads.clone();
+        let running = |thread: &PoolThread| {
+            let (number, id) = thread.running.now()?;
+            let job = self.jobs.lock().get(&number).and_then(Weak::upgrade)?;
+            Some(RunningTask { key: job.label(id).key(), progress: f64::from(thread.running.progress()) / 1000.0 })
+        };
+        let workers = threads.iter().enumerate().filter_map(|(at, thread)| {
+            let running: Vec<RunningTask> = running(thread).into_iter().collect();
+            (at < self.threads || !running.is_empty()).then(|| (thread.name.to_string(), running))
+        });
+        let mut workers: Vec<_> = workers.collect();
+        // The system may have given fewer.
+        workers.extend((workers.len()..self.threads).map(|i| (format!("swath-thread-{i}"), Vec::new())));
+        workers
+    }
+}
 
 impl Backend for ThreadPool {
     fn mode(&self) -> Mode {
@@ -154,8 +174,7 @@ impl Backend for ThreadPool {
             let (managed, limit) = budget.used();
             return Reply::ready(Ok(Answer::Memory(Box::new(in_process(Mode::Threads, managed, Some(limit))))));
         }
-        let names = (0..self.threads).map(|i| format!("swath-thread-{i}")).collect();
-        answer_in_process(Mode::Threads, names, question)
+        answer_in_process(Mode::Threads, self.workers(), question)
     }
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {

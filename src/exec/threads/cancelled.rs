@@ -6,7 +6,7 @@ use super::{NoThread, PoolThread, Queue, ThreadPool};
 use crate::submission::calls::forget_tasks;
 use crate::task::wait::TaskWaits;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// In the place of so many at most: whoever drops many futures, one by one, may have each task begin before it is dropped.
 const MOST_SPARE: usize = 16;
@@ -17,13 +17,15 @@ const NOTHING: u64 = u64::MAX;
 pub(super) struct Running {
     /// The numbers of the submission and of the task.
     task: AtomicU64,
+    /// How much of it is done, in thousandths, as it says itself.
+    per_mille: AtomicU32,
     /// It was cancelled, and another thread runs in the place of this one. Changed under the queue's lock.
     cancelled: AtomicBool,
 }
 
 impl Default for Running {
     fn default() -> Self {
-        Self { task: AtomicU64::new(NOTHING), cancelled: AtomicBool::new(false) }
+        Self { task: AtomicU64::new(NOTHING), per_mille: AtomicU32::new(0), cancelled: AtomicBool::new(false) }
     }
 }
 
@@ -34,6 +36,22 @@ impl Running {
 
     pub(super) fn end(&self) {
         self.task.store(NOTHING, Ordering::Release);
+    }
+
+    /// Notes how much of the task is done; gives what was noted before.
+    pub(super) fn set_progress(&self, per_mille: u32) -> u32 {
+        self.per_mille.swap(per_mille, Ordering::Relaxed)
+    }
+
+    /// How much of the task is done.
+    pub(super) fn progress(&self) -> u32 {
+        self.per_mille.load(Ordering::Relaxed)
+    }
+
+    /// The numbers of the submission and of the task that runs.
+    pub(super) fn now(&self) -> Option<(u32, u32)> {
+        let task = self.task.load(Ordering::Acquire);
+        (task != NOTHING).then_some(((task >> 32) as u32, task as u32))
     }
 
     /// The task that runs, if it is one of this submission.

@@ -63,6 +63,7 @@ use crate::submission::published::PublishedValues;
 use crate::task::Value;
 use crate::task::building::Building;
 use crate::task::context;
+use crate::task::context::TaskScope;
 use crate::task::wait::TaskWaits;
 
 use deadlines::Deadlines;
@@ -322,6 +323,9 @@ impl ThreadPool {
             scope.id.set(id);
             thread.running.begin(job.submission.number, id);
             let result = self.with_resources(job, id, || self.execute(job, id, thread, &mut time.now));
+            if thread.running.progress() != 0 {
+                scope.set_progress(0);
+            }
             next = result.and_then(|result| self.finish(job, id, result, thread.shard()));
             if next.is_some() {
                 if time.is_to_be_charged() {

@@ -37,7 +37,12 @@ impl TaskScope for ThreadScope {
             || self.pool.upgrade().is_none_or(|p| p.closed.load(Ordering::Acquire))
     }
 
-    fn set_progress(&self, _fraction: f64) {}
+    fn set_progress(&self, per_mille: u32) {
+        if let Some(job) = &*self.task.borrow() {
+            let before = self.thread.running.set_progress(per_mille);
+            job.counts.lane(self.thread.shard()).partly_done(self.id.get(), before, per_mille);
+        }
+    }
 
     fn step_aside(&self, kind: WaitKind) -> Option<Aside> {
         let pool = self.pool.upgrade()?;

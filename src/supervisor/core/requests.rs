@@ -95,8 +95,9 @@ impl Core {
             }
             Question::Groups(by) => {
                 let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
-                let running = pages.flat_map(|page| page.progress()).map(|(task, _)| task);
-                Answer::Groups(self.scheduler.groups(session, by, running))
+                let running = pages.flat_map(|page| page.progress());
+                let groups = self.scheduler.groups(session, by, running);
+                Answer::Groups(groups, (self.fleet.ready().count() * self.settings.threads) as u32)
             }
             Question::WaitForWorkers { n, millis } => {
                 let until = fx.now() + Duration::from_millis(millis.min(u64::from(u32::MAX)));
