@@ -158,8 +158,16 @@ impl fmt::Debug for Source {
 }
 
 impl Client {
-    /// How far everything is that was submitted through this client: tasks by state and name, how fast they end, and how long
-    /// the rest takes.
+    /// How far everything is that was submitted through this client, and by its tasks: how many tasks are in which state, of
+    /// each name in each graph, how fast they end, and how long the rest takes.
+    ///
+    /// The eight [`Counts`](crate::status::Counts) add up to the number of tasks at every moment, and the totals of a program
+    /// are the same in every mode: each call counts, also where several run as one task. A chain that runs as one task in a
+    /// worker fails as one. Graphs of one call, those that tasks submit, and those that ended before the last
+    /// [`ENDED_GRAPHS`](crate::status::ENDED_GRAPHS) are counted by name alone.
+    ///
+    /// In processes mode the supervisor is asked, which takes some microseconds; after a large graph has been submitted, as
+    /// long as that is on its way. A client that is closed tells what it knew last.
     ///
     /// Rates are known when it has been asked before, some time ago; [`watch_progress`](Self::watch_progress) and bars ask.
     ///
