@@ -66,7 +66,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 30] = [
+const WORKLOADS: [Workload; 31] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
