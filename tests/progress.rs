@@ -175,7 +175,8 @@ fn total(all: Vec<u64>) -> u64 {
 
 #[allow(clippy::print_stderr, reason = "that is what it is for")]
 fn chatty(file: String, x: u64) -> u64 {
-    eprintln!("task line {x}");
+    // At once, since lines of other workers may come between its parts.
+    std::io::stderr().write_all(format!("task line {x}\n").as_bytes()).unwrap();
     wait_for_file(&file);
     if x == 5 {
         eprint!("half a line, ");

@@ -572,6 +572,9 @@ impl Backend for Remote {
     }
 
     fn progress(&self) -> Progress {
+        if self.origin.is_elsewhere() {
+            return Progress::default();
+        }
         self.groups.progress(|| Groups::answer(self.ask(Groups.question()).wait()?))
     }
 

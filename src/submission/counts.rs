@@ -10,6 +10,7 @@ use crate::graph::dag::Ids;
 use crate::graph::node::{Kind, Node};
 use crate::host::report;
 use crate::ipc::clock::{Clock, Ruler};
+use crate::ipc::fork::Origin;
 use crate::status::{Counts, GroupProgress, Progress, Totals};
 use crate::submission::Submission;
 use crate::submission::backend::Want;
@@ -211,6 +212,8 @@ pub(crate) struct GroupTable {
     /// How many threads run tasks at a time.
     threads: usize,
     clock: Clock,
+    /// In a fork of that process another thread may have the lock for ever.
+    origin: Origin,
     state: Mutex<TableState>,
 }
 
@@ -218,11 +221,14 @@ impl GroupTable {
     /// For so many threads with numbers.
     pub(crate) fn new(threads: usize) -> Arc<Self> {
         let (shards, clock) = (1 + threads.min(MOST_SHARDS), Clock::start());
-        Arc::new(Self { shards, threads, clock, state: Mutex::default() })
+        Arc::new(Self { shards, threads, clock, origin: Origin::here(), state: Mutex::default() })
     }
 
-    /// How far everything is. Once the client is closed, what has not begun never will.
+    /// How far everything is. Once the client is closed, what has not begun never will. In a fork of the process nothing is known.
     pub(crate) fn progress(&self, closed: bool) -> Progress {
+        if self.origin.is_elsewhere() {
+            return Progress::default();
+        }
         let ruler = self.clock.ruler();
         let state = self.state.lock();
         let mut groups = Vec::new();
@@ -609,7 +615,7 @@ impl Lane<'_> {
 
 impl Drop for TaskCounts {
     fn drop(&mut self) {
-        if self.again.is_some() {
+        if self.again.is_some() || self.table.origin.is_elsewhere() {
             return;
         }
         if self.is_own {
