@@ -9,8 +9,16 @@ use std::sync::{Arc, LazyLock};
 /// Bytes that a process keeps at most.
 const MOST: u64 = 4 << 20;
 
-/// Which block: the number of the process that wrote it, and the block's there. No other block ever has the same.
-pub(super) type BlockKey = (u64, u64);
+/// Which block. No other block ever has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BlockKey {
+    /// Of the process that wrote it.
+    pub(super) process: u32,
+    /// Tells that process from another one that has got its number.
+    pub(super) token: u64,
+    /// The block's, there.
+    pub(super) serial: u64,
+}
 
 #[derive(Default)]
 struct Blocks {
@@ -59,11 +67,12 @@ mod tests {
     fn the_oldest_blocks_go_first() {
         let mut blocks = Blocks::default();
         let block: Arc<[u8]> = vec![7; 1 << 20].into();
+        let key = |serial| BlockKey { process: 5, token: 6, serial };
         for serial in [0, 1, 1, 2, 3, 4] {
-            blocks.put((5, serial), &block);
+            blocks.put(key(serial), &block);
         }
         assert_eq!(blocks.bytes, MOST);
-        assert!(!blocks.known.contains_key(&(5, 0)) && (1..5).all(|serial| blocks.known.contains_key(&(5, serial))));
+        assert!(!blocks.known.contains_key(&key(0)) && (1..5).all(|serial| blocks.known.contains_key(&key(serial))));
         assert!(have_room(10_000, 400) && !have_room(10_000, 500) && !have_room(u64::MAX, 2));
     }
 }

@@ -6,7 +6,7 @@
 //! as the process lives. When a piece is dropped, its room in the file is given back. A result that consists of pieces is
 //! bound to its process ([`Record::bound`](crate::task::function::Record::bound)): if that dies, it is made again.
 
-use super::blocks;
+use super::blocks::{self, BlockKey};
 use crate::files::open_file;
 use crate::ipc::disk::{self, Disk, DiskError, Extent, WeakDisk};
 use crate::task::Data;
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -82,8 +83,9 @@ struct ShuffleFile {
 
 /// The file in the directory for temporary files, as long as there are pieces in it.
 static TEMPORARY: Mutex<WeakDisk> = Mutex::new(WeakDisk::new());
-/// Tells this process from another one that has got its number.
-static PROCESS: LazyLock<u64> = LazyLock::new(|| fastrand::Rng::new().u64(..));
+/// Tells this process from another one that has got its number. It is the system's randomness: two processes that begin at
+/// the same moment would draw the same from a generator that is seeded with the time.
+static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
 impl ShuffleFile {
     fn current() -> Self {
@@ -191,7 +193,11 @@ struct Piece {
 
 impl PieceWriter {
     pub(crate) fn new(pieces: usize) -> Result<Self, ShuffleError> {
-        let room = Room { file: ShuffleFile::current(), extents: Vec::new(), used: 0 };
+        Self::in_file(ShuffleFile::current(), pieces)
+    }
+
+    fn in_file(file: ShuffleFile, pieces: usize) -> Result<Self, ShuffleError> {
+        let room = Room { file, extents: Vec::new(), used: 0 };
         // Where there can be no file, that is said before anything is read.
         room.file.disk.descriptor().map_err(|e| room.file.no_room(e))?;
         Ok(Self { room, pieces: vec![Piece::default(); pieces], in_memory: 0 })
@@ -321,10 +327,11 @@ impl Pieces {
         if len == 0 || !blocks::have_room(len, n) {
             return self.open_file(files);
         }
-        let key = match &self.at {
-            PiecesAt::Local(_) => (*PROCESS, serial),
-            PiecesAt::Remote(address) => (address.token, serial),
+        let (process, token) = match &self.at {
+            PiecesAt::Local(_) => (std::process::id(), *PROCESS),
+            PiecesAt::Remote(address) => (address.pid, address.token),
         };
+        let key = BlockKey { process, token, serial };
         let block = match blocks::get(key) {
             Some(block) => block,
             None => {
@@ -482,7 +489,11 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     fn written(pieces: usize, values: usize, len: usize) -> Pieces {
-        let mut writer = PieceWriter::new(pieces).unwrap();
+        written_in(ShuffleFile::current(), pieces, values, len)
+    }
+
+    fn written_in(file: ShuffleFile, pieces: usize, values: usize, len: usize) -> Pieces {
+        let mut writer = PieceWriter::in_file(file, pieces).unwrap();
         for i in 0..values {
             writer.append(i % pieces, &(i, "x".repeat(len))).unwrap();
         }
@@ -557,10 +568,27 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_two_processes_are_never_taken_for_each_other() {
+        let (first, second) = (written(3, 30, 3), written(3, 60, 3));
+        // As if another process had written the second, with the same serial, and even the same number drawn.
+        let PiecesAt::Local(room) = &first.at else { unreachable!() };
+        let descriptor = room.file.disk.descriptor().unwrap();
+        let Pieces { block, table, .. } = second;
+        let at = |pid| PiecesAt::Remote(Address { pid, descriptor, token: *PROCESS });
+        let other = Pieces { block: Block { serial: first.block.serial, ..block }, table, at: at(u32::MAX) };
+        assert_eq!(read(&first, 1).len(), 10);
+        assert!(
+            matches!(other.open(&mut OpenFiles::default(), 1), Err(CallError::InputLost { .. })),
+            "it is no block of ours"
+        );
+    }
+
+    #[test]
     fn room_is_given_back() {
-        let (first, second) = (written(3, 1000, 5000), written(3, 10, 10));
-        let PiecesAt::Local(room) = &second.at else { unreachable!() };
-        let disk = room.file.disk.clone();
+        // In a file of its own: other tests write to that of the process.
+        let disk = Disk::uncounted(std::env::temp_dir());
+        let file = ShuffleFile { disk: disk.clone(), setting: "TMPDIR" };
+        let (first, second) = (written_in(file.clone(), 3, 1000, 5000), written_in(file, 3, 10, 10));
         let path = format!("/proc/self/fd/{}", disk.descriptor().unwrap());
         let blocks = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).unwrap());
         let before = blocks();
