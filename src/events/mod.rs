@@ -335,10 +335,19 @@ impl Names {
 }
 
 fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Ruler) -> Run {
-    let RingRecord { run: recorded, start, end } = record;
+    let RingRecord { run: recorded, start, end, details } = record;
     let name = names.of(recorded.name, recorded.log_id);
     let mut run = Run::new(name, recorded.key, worker.clone(), ruler.since_start(start));
     (run.graph, run.task, run.thread) = (recorded.task.job.number, recorded.task.index, recorded.thread);
+    run.attempt = recorded.attempt;
+    if let Some(details) = details {
+        let measured = |what: u64| Some(what).filter(|what| *what > 0);
+        run.assigned = measured(details.assigned).map(|at| ruler.since_start(at));
+        run.cpu = measured(details.cpu).map(Duration::from_nanos);
+        run.bytes_in = measured(details.bytes_in);
+        run.bytes_out = measured(details.bytes_out);
+        run.peak = measured(details.peak);
+    }
     if let Some((end, ended)) = end {
         let outcome = match ended {
             Ended::Finished => Outcome::Finished,

@@ -177,6 +177,8 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) parts: Vec<WantedPart>,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
+    /// When its worker had it, by [`ticks`](crate::ipc::clock::ticks) there; it is not sent.
+    pub(crate) arrived: u64,
 }
 
 impl<B> Queued for Task<B> {

@@ -254,6 +254,11 @@ impl Store {
     }
 
     /// Removes a result and returns it. One that cannot be read back from disk stays.
+    /// What a result takes; nothing if it is not here.
+    pub(super) fn bytes_of(&self, id: TaskId) -> u64 {
+        self.state.lock().entries.get(&id).map_or(0, |entry| entry.bytes)
+    }
+
     pub(super) fn take(&self, id: TaskId) -> Result<Option<Value>, String> {
         let (on_disk, codec, generation) = {
             let mut state = self.state.lock();
