@@ -3,6 +3,9 @@
 
 use super::coordination::LocalCoordination;
 use crate::error::{Cause, TaskError};
+use crate::events::EventKind;
+use crate::events::journal::Step;
+use crate::events::sources::RunSources;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
 use crate::graph::{Dag, Graph};
@@ -37,6 +40,8 @@ pub(super) struct GraphTask<'a> {
     pub(super) worker: &'a Arc<str>,
     /// Whether values are encoded and decoded again, as between processes.
     pub(super) encodes: bool,
+    /// Where it is noted that a task is to run again.
+    pub(super) sources: &'a RunSources,
     /// Where a run has what ends with it.
     pub(super) coordination: &'a LocalCoordination,
 }
@@ -113,7 +118,11 @@ fn limited(
                 return Ok(value);
             }
             Err(given_up @ Failed::GivenUp(_)) => return Err(given_up),
-            Err(_) => {}
+            Err(_) => {
+                let attempt = u16::try_from(number + 1).unwrap_or(u16::MAX);
+                task.sources
+                    .note(Step { session: None, kind: EventKind::Retried { key: task.label().key(), attempt } });
+            }
         }
     }
     attempt(task, inputs, Some((timeout, retries)), true, now)
@@ -197,7 +206,7 @@ impl GraphTask<'_> {
         cpu_time::run_begins(now);
         let (ring, graph) = (self.ring, self.graph);
         let task = TaskId { job: JobId { session: SessionId::CLIENT, number: self.submission }, index: self.id };
-        let attempt = Attempt { task, number: number.min(u16::MAX.into()) as u16 };
+        let attempt = Attempt { task, number: number.saturating_add(1).min(u16::MAX.into()) as u16 };
         let dag = match graph {
             Graph::Dag(dag) => dag,
             Graph::Map(map) => {

@@ -326,6 +326,16 @@ impl<'a> Ring<'a> {
         lost
     }
 
+    /// Takes nothing of what has begun so far.
+    pub(crate) fn skip(&self, drain: &mut RingDrain) {
+        drain.next = self.numbers_end();
+        drain.open.clear();
+    }
+
+    fn numbers_end(&self) -> u64 {
+        if self.is_off() { 0 } else { self.cursor.load(Ordering::Acquire) }
+    }
+
     /// The runs that are taken when they end, as far as they are still recorded.
     pub(crate) fn open(&self, drain: &RingDrain) -> Vec<RingRecord> {
         drain.open.iter().filter_map(|number| self.record(*number, &self.words(*number, 0)?)).collect()
