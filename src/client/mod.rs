@@ -20,6 +20,7 @@ pub mod picture;
 pub mod profile;
 mod progress;
 mod published;
+mod recorded_inputs;
 mod replay;
 mod run_on;
 mod wait;

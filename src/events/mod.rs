@@ -21,18 +21,20 @@ pub use swath_insight::diagnosis;
 pub use swath_insight::log as saved;
 
 use crate::error::{DeathCause, Error, Result};
-use crate::ipc::clock::{Clock, Ruler};
+use crate::ipc::clock::{Clock, Ruler, ticks};
 use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
 use crate::task::image::build_id;
 pub use filter::EventFilter;
 use journal::{ClientStep, JournalEntry, Step};
 pub use label::Label;
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use saved::Head;
 pub use saved::{Event, EventKind, Outcome, Run};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// How many runs are kept for each worker or thread, if nothing else is said.
@@ -154,16 +156,45 @@ pub(crate) struct EventRecords {
     pub(crate) steps: Vec<JournalEntry<Step>>,
 }
 
+/// Which results tasks take, until a recording has it.
+#[derive(Default)]
+struct RecordedInputs {
+    on: AtomicBool,
+    waiting: Mutex<Vec<saved::Input>>,
+}
+
 /// The log of one client: when it was opened, and what happened to its graphs.
 pub(crate) struct ClientLog {
     clock: Clock,
     started: SystemTime,
+    inputs: RecordedInputs,
     pub(crate) steps: journal::Journal<ClientStep>,
 }
 
 impl ClientLog {
     pub(crate) fn new() -> Self {
-        Self { clock: Clock::start(), started: SystemTime::now(), steps: journal::Journal::new(DEFAULT_CAPACITY) }
+        Self {
+            clock: Clock::start(),
+            started: SystemTime::now(),
+            inputs: RecordedInputs::default(),
+            steps: journal::Journal::new(DEFAULT_CAPACITY),
+        }
+    }
+
+    /// Whether it is recorded which results tasks take.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.inputs.on.load(Ordering::Relaxed)
+    }
+
+    /// Which results the tasks of a graph take; of so many more that is not known.
+    pub(crate) fn add_inputs(&self, graph: u32, mut inputs: Vec<saved::Input>, more: u64) {
+        inputs.iter_mut().for_each(|input| input.graph = graph);
+        self.inputs.waiting.lock().append(&mut inputs);
+        if more > 0 {
+            let reason = format!("graph {graph} has {more} inputs more than are recorded");
+            let since = self.clock.ruler().since_start(ticks());
+            self.steps.note(ClientStep::Event(EventKind::Gap { since, runs: 0, events: 0, reason }));
+        }
     }
 
     /// Puts together what is known.

@@ -9,6 +9,7 @@ use crate::ipc::clock::ticks;
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often rings are looked at: while they fill, and while nothing happens. In the longer time the fastest threads do not
@@ -51,6 +52,7 @@ impl Recorder {
         let (reading, state) = (Reading::of_all(sources), writer.state().clone());
         let (named, taken) = (path.to_path_buf(), Duration::ZERO);
         let recording = Recording { writer, path: named, reading, log, state, taken };
+        recording.log.inputs.on.store(true, Ordering::Relaxed);
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
@@ -119,7 +121,9 @@ impl Recording {
             },
             &mut |event| events.push(event),
         );
-        let some = runs > 0 || !events.is_empty();
+        let inputs = std::mem::take(&mut *log.inputs.waiting.lock());
+        let some = runs > 0 || !events.is_empty() || !inputs.is_empty();
+        inputs.into_iter().for_each(|input| writer.input(input));
         events.into_iter().for_each(|event| writer.event(event));
         if lost + missed > 0 {
             let reason = "more was recorded at once than there is room for";
