@@ -280,6 +280,8 @@ fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Rule
         run.bytes_in = measured(details.bytes_in);
         run.bytes_out = measured(details.bytes_out);
         run.peak = measured(details.peak);
+        let [reading, writing, suspended] = details.times.map(|time| measured(time).map(|time| ruler.between(0, time)));
+        (run.reading, run.writing, run.suspended) = (reading, writing, suspended);
     }
     if let Some((end, ended)) = end {
         let outcome = match ended {
