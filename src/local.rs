@@ -153,7 +153,7 @@ pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
     Ok(own.into_iter().chain(workers).collect())
 }
 
-/// Those of the last lines of a cluster's workers that came at that time or later, in milliseconds since 1970. A worker that
+/// Those of the last lines of a cluster's workers that came at that time or later, in nanoseconds since 1970. A worker that
 /// replaces another goes on with its lines and their numbers.
 ///
 /// # Errors
@@ -176,7 +176,7 @@ fn worker_logs(cluster: &Path, since: u64) -> Result<(ClusterPaths, Vec<Log>)> {
                 log
             }
         };
-        log.text.extend([line.text.as_str(), "\n"]);
+        log.text.extend([line.plain().as_str(), "\n"]);
         log.lines.push(line);
     }
     Ok((cluster.paths, logs))

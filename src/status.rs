@@ -305,8 +305,7 @@ mod tests {
         let line = "worker-0 (pid 7) running, 1 thread, 2 tasks, 12.0 MB of 512.0 MB, runs a-1 (25%), b-2";
         assert_eq!(worker.to_string(), line);
         let tasks = vec!["a-1".to_string()];
-        let (worker, text) = ("worker-0".into(), "oh".into());
-        let printed = LogLine { worker, stream: OutputStream::Stderr, tasks, text, time: 0, number: 3, ended: true };
+        let printed = LogLine { tasks, ..LogLine::logged("worker-0", "oh", 0) };
         assert_eq!(printed.to_string(), "worker-0 stderr [a-1]: oh");
     }
 }

@@ -22,6 +22,7 @@ mod progress;
 mod published;
 mod replay;
 mod run_on;
+mod task_log;
 mod wait;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
@@ -40,6 +41,7 @@ pub use profile::Profiling;
 #[cfg(feature = "progress")]
 pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
+pub use task_log::TaskLog;
 pub use wait::WaitFor;
 
 // Public in `collection`.

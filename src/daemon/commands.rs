@@ -28,8 +28,8 @@ pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster
     let answer = match command {
         Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
         Control::Logs { since } => status(cluster).await.map(|(_, mut lines)| {
-            lines.retain(|(_, line)| line.time >= since);
-            Attached::Logs(lines)
+            lines.retain(|(came, ..)| *came >= since);
+            Attached::Logs(lines.into_iter().map(|(_, build, line)| (build, line)).collect())
         }),
         Control::Scale(n) if n == 0 || n > MOST_WORKERS => Err(format!("{n} workers; it must be 1 to {MOST_WORKERS}")),
         Control::Scale(n) => sent(cluster.send(Scale(n)).await).and_then(|done| done).map(|()| Attached::Done),
@@ -85,8 +85,8 @@ async fn supervisor(cluster: &Addr<Daemon>, build: String) -> Answer<Addr<crate:
     found.ok_or_else(|| format!("no program of build {build} has workers any more"))
 }
 
-/// The whole status, and what all workers have printed, each line with the build that it is from.
-async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, LogLine)>)> {
+/// The whole status, and what all workers have printed, each line with the time when it came and the build that it is from.
+async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(u64, String, LogLine)>)> {
     let Overview { mut status, supervisors } = sent(cluster.send(GetOverview).await)?;
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
@@ -95,9 +95,9 @@ async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, L
             (program.workers, program.deaths) = (overview.workers, overview.deaths);
             program.unfinished = overview.unfinished;
             program.shared = overview.shared;
-            logs.extend(overview.logs.into_iter().map(|mut line| {
+            logs.extend(overview.logs.into_iter().map(|(came, mut line)| {
                 line.worker = format!("{}/{}", program.program, line.worker);
-                (program.build.clone(), line)
+                (came, program.build.clone(), line)
             }));
         }
     }

@@ -9,6 +9,8 @@
 
 mod file;
 pub(crate) mod journal;
+pub(crate) mod lines;
+pub(crate) mod recent_lines;
 pub(crate) mod recorder;
 pub(crate) mod sources;
 
@@ -17,10 +19,11 @@ pub use swath_insight::diagnosis;
 /// Saved logs: what is in them, how they are written, read and exported.
 pub use swath_insight::log as saved;
 
-use crate::error::DeathCause;
+use crate::error::{DeathCause, LogLine};
 use crate::ipc::clock::{Clock, Ruler};
 use crate::ipc::ring::{Ended, RingRecord};
 use crate::task::function::{Record as Function, short_name};
+use crate::status::Progress;
 use crate::task::image::build_id;
 use journal::{GraphStep, JournalEntry, ProcessStep, WorkerStep};
 use rustc_hash::FxHashMap;
@@ -29,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use swath_insight::GroupProgress;
 
 /// How many runs are kept for each worker or thread, if nothing else is said.
 pub(crate) const DEFAULT_CAPACITY: usize = 4096;
@@ -190,6 +194,8 @@ pub struct EventLog {
     events: Vec<Event>,
     /// What is missing, in words.
     problems: Vec<String>,
+    /// The tasks by name and state, where they were counted.
+    groups: Vec<GroupProgress>,
 }
 
 /// Equal logs say the same of the same time.
@@ -225,6 +231,13 @@ impl EventLog {
         &self.problems
     }
 
+    /// The same with what tasks have printed and logged, and with the tasks as they were counted.
+    pub(crate) fn with(self, lines: Vec<LogLine>, progress: Progress) -> Self {
+        let started = self.started();
+        let lines = lines.into_iter().map(|line| lines::line_event(line, started));
+        Self { others: self.others.iter().cloned().chain(lines).collect(), groups: progress.groups, ..self }
+    }
+
     /// Of runs and of all else.
     fn of(head: Head, runs: Vec<Run>, others: Vec<saved::Event>, problems: Vec<String>) -> Self {
         let mut events = Vec::new();
@@ -232,7 +245,7 @@ impl EventLog {
         runs.iter().for_each(|run| push_events(run, &mut events));
         // Stable: what has the same time stamp stays in the order in which it was pushed.
         events.sort_by_key(|event| event.at);
-        Self { head, runs: runs.into(), others: others.into(), events, problems }
+        Self { head, runs: runs.into(), others: others.into(), events, problems, groups: Vec::new() }
     }
 }
 

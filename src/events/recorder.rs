@@ -1,5 +1,6 @@
 //! Records a client: a thread takes what has happened and writes it to a saved log, each second.
 
+use super::lines::line_event;
 use super::saved::{Event, LogError, Outcome, Writer, WriterState};
 use super::sources::{RunSources, Taken};
 use super::{ClientLog, Names, run_of};
@@ -117,6 +118,8 @@ impl Recording {
             some = true;
             writer.event(event);
         };
+        let (lines, dropped) = sources.lines.take();
+        lines.into_iter().map(|line| line_event(line, log.started)).for_each(&mut event);
         steps.into_iter().map(|step| super::graph_event(step, &ruler)).for_each(&mut event);
         sources.take_steps().into_iter().map(|step| super::worker_event(step, &ruler)).for_each(&mut event);
         let lost = sources.take(is_end, &mut |worker, record, taken| {
@@ -127,6 +130,9 @@ impl Recording {
             some = true;
             writer.run(&run);
         });
+        if dropped > 0 {
+            writer.missed(*since, 0, dropped, "tasks printed more at once than there is room for");
+        }
         if lost + missed > 0 {
             let reason = "more was recorded at once than there is room for";
             writer.missed(*since, lost, missed, reason);

@@ -1,6 +1,7 @@
 //! What a recording takes from: the rings of runs of all workers or threads, and what happens to workers.
 
 use super::journal::{JournalEntry, WorkerStep};
+use super::lines::LineQueue;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{RingDrain, RingRecord, RunSource};
 use parking_lot::Mutex;
@@ -14,6 +15,8 @@ const STEPS: usize = 1 << 14;
 pub(crate) struct RunSources {
     rings: Mutex<Vec<Source>>,
     steps: Mutex<Vec<JournalEntry<WorkerStep>>>,
+    /// What tasks print and log.
+    pub(crate) lines: LineQueue,
 }
 
 struct Source {

@@ -2,6 +2,7 @@
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::coordination::LocalCoordination;
+use super::logs::TaskLogs;
 use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
 use crate::coordinator;
@@ -45,6 +46,8 @@ pub(crate) struct SyncExecutor {
     /// What errors call where tasks ran.
     here: Arc<str>,
     recorded: Arc<OwnRing>,
+    /// What tasks log.
+    logs: TaskLogs,
     submissions: AtomicU32,
     groups: Arc<GroupTable>,
     /// The graphs whose tasks run, each in the thread that submitted it, or in a task of an earlier one.
@@ -99,6 +102,12 @@ impl TaskScope for SyncScope {
 
     fn cancelled(&self) -> bool {
         self.is_late()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if let (Some(executor), Some(task)) = (self.backend.upgrade(), self.info()) {
+            executor.logs.add(&task, record);
+        }
     }
 
     fn set_progress(&self, per_mille: u32) {
@@ -171,12 +180,14 @@ impl SyncExecutor {
     /// The same, with these checks.
     pub(crate) fn checking(recorded: usize, checks: Checks) -> Arc<Self> {
         let recorded = Arc::new(OwnRing::new(recorded));
+        let logs = TaskLogs::new(checks.recording.clone());
         if let Some(sources) = checks.recording {
             sources.add(HERE, Arc::clone(&recorded) as Arc<dyn RunSource>);
         }
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded,
+            logs,
             submissions: AtomicU32::new(0),
             groups: GroupTable::new(1),
             running: Mutex::default(),
@@ -463,6 +474,9 @@ impl Backend for SyncExecutor {
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
+        }
+        if let Question::Logs = question {
+            return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
         }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(HERE.to_string(), self.sampled.answer(command))])));

@@ -282,7 +282,7 @@ pub(crate) enum Control {
         workers: Vec<String>,
     },
     Scale(usize),
-    /// What workers have printed since then, in milliseconds since 1970.
+    /// What workers have printed since then, in nanoseconds since 1970.
     Logs {
         since: u64,
     },

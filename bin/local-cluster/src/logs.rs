@@ -15,8 +15,8 @@ use swath::status::WorkerInfo;
 
 /// How often new lines are asked for.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long before a look a line may have come that the look before has not seen, in milliseconds.
-const OVERLAP: u64 = 2000;
+/// How long before a look a line may have come that the look before has not seen, in nanoseconds.
+const OVERLAP: u64 = 2_000_000_000;
 
 impl LogOptions {
     /// Whether the cluster's own words are wanted, too.
@@ -44,7 +44,7 @@ impl LogOptions {
     fn is_recent(&self, line: &str) -> bool {
         let Some(since) = self.since else { return true };
         let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
-        time.is_none_or(|time| u64::try_from(time.as_millisecond()).is_ok_and(|time| time >= since))
+        time.is_none_or(|time| u64::try_from(time.as_nanosecond()).is_ok_and(|time| time >= since))
     }
 
     fn is_plain(&self) -> bool {

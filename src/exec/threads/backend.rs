@@ -167,6 +167,9 @@ impl Backend for ThreadPool {
                 .collect();
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
         }
+        if let Question::Logs = question {
+            return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
+        }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(Mode::Threads.to_string(), self.sampled.answer(command))])));
         }

@@ -43,6 +43,7 @@ use crate::exec::Checks;
 use crate::exec::attempt::results_of_parts;
 use crate::exec::budget::Budget;
 use crate::exec::coordination::LocalCoordination;
+use crate::exec::logs::TaskLogs;
 use crate::fairness::{Program, Rank};
 use crate::graph::dag::row;
 use crate::graph::{Dag, Graph};
@@ -136,6 +137,8 @@ pub(crate) struct ThreadPool {
     recorded: usize,
     /// What takes them, if they are recorded in a file.
     recording: Option<Arc<RunSources>>,
+    /// What tasks log.
+    logs: TaskLogs,
     sampled: SampledThreads,
 }
 
@@ -186,6 +189,7 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
+            logs: TaskLogs::new(checks.recording.clone()),
             recording: checks.recording,
             sampled: SampledThreads::new(),
             encodes: checks.encodes,

@@ -19,7 +19,8 @@ use std::time::Duration;
 pub(crate) struct Overview {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<crate::error::DeathRecord>,
-    pub(crate) logs: Vec<LogLine>,
+    /// Each with the time when it came.
+    pub(crate) logs: Vec<(u64, LogLine)>,
     pub(crate) unfinished: u64,
     pub(crate) shared: Vec<SharedObject>,
 }
@@ -86,7 +87,7 @@ impl Core {
             Question::Workers => Answer::Workers(self.workers(fx)),
             Question::Memory => Answer::Memory(Box::new(self.memory(fx))),
             Question::Deaths => Answer::Deaths(self.history.deaths.iter().cloned().collect()),
-            Question::Logs => Answer::Logs(self.logs()),
+            Question::Logs => Answer::Logs(self.logs().into_iter().map(|(_, line)| line).collect()),
             Question::Events => Answer::Events(Box::new(self.events(session, fx))),
             Question::Explain(job, index) => {
                 let task = TaskId { job, index };
@@ -228,9 +229,9 @@ impl Core {
         Overview { workers, deaths, logs: self.logs(), unfinished, shared }
     }
 
-    fn logs(&self) -> Vec<LogLine> {
+    fn logs(&self) -> Vec<(u64, LogLine)> {
         let slots = self.fleet.slots.iter().zip(&self.history.recent_lines);
-        slots.flat_map(|(slot, lines)| lines.lines(&slot.name)).collect()
+        slots.flat_map(|(slot, lines)| lines.arrived(&slot.name, usize::MAX)).collect()
     }
 
     pub(crate) fn open_session<E: Effects>(&mut self, session: SessionId, end: SessionEnd, fx: &mut E) {
