@@ -363,8 +363,7 @@ impl Client {
     }
 
     /// The last lines that workers wrote to their standard output and error, and their log records with level, target and time;
-    /// each with the task it is from. About 64 KiB of each worker's are kept, and of one task's half of that where there is no
-    /// room for more; how many [are not](LogLine::dropped) is told. In the in-process modes tasks print to the program's own
+    /// each with the task it is from. About 64 KiB of each worker's are kept, of which those who write much lose theirs first; how many [are not](LogLine::dropped) is told. In the in-process modes tasks print to the program's own
     /// streams, and there are the records that they log, where the program's logger is wrapped in
     /// [`TaskLog`](crate::client::TaskLog).
     ///

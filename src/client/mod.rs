@@ -136,6 +136,10 @@ impl Inner {
             let bars = self.bars.lock().take();
             drop(bars);
         }
+        // What is known of the tasks at the end is what is asked for now.
+        if self.recorder.lock().is_some() {
+            self.backend.progress();
+        }
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
             log::error!("`worker_exit` {why}");
@@ -230,7 +234,9 @@ impl Client {
 
     /// The same client, all of which is recorded in a file of so many bytes at most.
     fn recorded(self, path: &Path, limit: Option<u64>, sources: Arc<RunSources>) -> Result<Self> {
-        let recorder = Recorder::start(path, limit, sources, Arc::clone(&self.0.log))?;
+        let backend = Arc::downgrade(&self.0.backend);
+        let counter = move || backend.upgrade().map(|backend| backend.progress().groups).unwrap_or_default();
+        let recorder = Recorder::start(path, limit, sources, Arc::clone(&self.0.log), Box::new(counter))?;
         *self.0.recorder.lock() = Some(recorder);
         Ok(self)
     }

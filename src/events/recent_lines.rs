@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// How much of a worker's output is kept, in bytes.
 const ROOM: usize = 64 << 10;
-/// How much of what the same tasks have written, where there is more than room for.
-const SHARE: usize = ROOM / 2;
+/// Whoever has written more than this loses lines first, where there is no room for all.
+const SHARE: usize = ROOM / 8;
 /// Most pieces of it: each has the names of tasks beside it.
 const PIECES: usize = 2048;
 /// Most lines that are told of: short ones take more room then than their bytes here.
@@ -45,8 +45,8 @@ pub(crate) struct RecentLines {
     cut: [bool; 2],
     /// Bytes that are kept by the tasks they are from.
     shares: FxHashMap<Arc<[String]>, usize>,
-    /// The tasks that have more than their share.
-    greedy: Option<Arc<[String]>>,
+    /// Those that may have more than their share.
+    greedy: Vec<Arc<[String]>>,
 }
 
 #[derive(Debug)]
@@ -110,8 +110,8 @@ impl RecentLines {
         };
         let share = self.shares.entry(Arc::clone(&tasks)).or_default();
         *share += bytes.len();
-        if *share > SHARE {
-            self.greedy = Some(tasks);
+        if *share > SHARE && !self.greedy.contains(&tasks) {
+            self.greedy.push(tasks);
         }
         self.make_room();
         let kept_from = self.begins();
@@ -160,13 +160,12 @@ impl RecentLines {
         }
     }
 
-    /// Drops the oldest piece of the tasks that have more than their share, if there is an older one of others.
+    /// Drops the oldest piece of the tasks that have most, where that is more than their share and others have an older one.
     fn shorten_greedy(&mut self) -> bool {
-        let Some(tasks) = &self.greedy else { return false };
-        if self.shares.get(tasks).is_none_or(|share| *share <= SHARE) {
-            self.greedy = None;
-            return false;
-        }
+        let shares = &self.shares;
+        let share_of = |tasks: &Arc<[String]>| shares.get(tasks).copied().unwrap_or_default();
+        self.greedy.retain(|tasks| share_of(tasks) > SHARE);
+        let Some(tasks) = self.greedy.iter().max_by_key(|tasks| share_of(tasks)) else { return false };
         let found = self.pieces.iter().position(|piece| piece.gap.is_none() && piece.tasks == *tasks);
         let Some(at) = found.filter(|at| *at > 0) else { return false };
         let piece = &mut self.pieces[at];

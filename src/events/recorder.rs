@@ -10,12 +10,18 @@ use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use swath_insight::GroupProgress;
 
 /// How often rings are looked at: while they fill, and while nothing happens. In the longer time the fastest threads do not
 /// fill a ring.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// How often what was taken is written.
 const FLUSH: Duration = Duration::from_secs(1);
+/// So many groups are written as often as that; more of them, as much less often.
+const GROUPS: usize = 200;
+
+/// Tells how many tasks of each group are in which state; nothing where nobody knows any more.
+pub(crate) type Counter = Box<dyn Fn() -> Vec<GroupProgress> + Send>;
 
 /// A recording that is under way.
 pub(crate) struct Recorder {
@@ -33,6 +39,9 @@ struct Recording {
     state: WriterState,
     /// When something was taken last.
     taken: Duration,
+    counter: Counter,
+    /// What was counted last, and when that is to be done again.
+    counted: (Vec<GroupProgress>, Instant),
 }
 
 impl Recorder {
@@ -42,6 +51,7 @@ impl Recorder {
         limit: Option<u64>,
         sources: Arc<RunSources>,
         log: Arc<ClientLog>,
+        counter: Counter,
     ) -> Result<Self> {
         let mut writer = Writer::create(path, &log.head()).map_err(|e| match e {
             LogError::Io { source, .. } => not_recorded(path, &source.to_string()),
@@ -52,7 +62,9 @@ impl Recorder {
         }
         let (names, state) = (Names::default(), writer.state().clone());
         let (named, taken) = (path.to_path_buf(), Duration::ZERO);
-        let recording = Recording { writer, path: named, sources, log, graphs: 0, names, state, taken };
+        let counted = (Vec::new(), Instant::now());
+        let recording =
+            Recording { writer, path: named, sources, log, graphs: 0, names, state, taken, counter, counted };
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
@@ -91,10 +103,14 @@ impl Recording {
             let some = self.take(is_over);
             pause = if some { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
             if is_over {
+                self.count();
                 break;
             }
             if flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
+                if self.counted.1 <= flushed {
+                    self.count();
+                }
                 let told = self.writer.flush();
                 self.tell(told);
             }
@@ -139,6 +155,17 @@ impl Recording {
         }
         *since = now;
         some
+    }
+
+    /// Writes the counts, where they have changed.
+    fn count(&mut self) {
+        let groups = (self.counter)();
+        if groups.is_empty() || groups == self.counted.0 {
+            return;
+        }
+        self.writer.counts(self.taken, &groups);
+        let pause = FLUSH * u32::try_from(groups.len() / GROUPS).unwrap_or(u32::MAX);
+        self.counted = (groups, Instant::now() + pause);
     }
 
     /// Says once that recording has become less, or has stopped.
