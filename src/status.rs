@@ -194,6 +194,8 @@ pub struct ClusterStatus {
     pub shared_memory_used: u64,
     /// Whether it lets nobody in any more, and is to stop when no graph is under way.
     pub draining: bool,
+    /// The file in which all programs are recorded, if they are.
+    pub record: Option<PathBuf>,
     /// The programs that are connected, or left only seconds ago; one entry for each build.
     pub programs: Vec<ProgramStatus>,
 }
@@ -210,6 +212,9 @@ impl fmt::Display for ClusterStatus {
         write!(f, ", on {}", self.machine)?;
         if self.draining {
             f.write_str(", draining")?;
+        }
+        if let Some(path) = &self.record {
+            write!(f, ", recorded in {}", path.display())?;
         }
         for program in &self.programs {
             write!(f, "\n{program}")?;

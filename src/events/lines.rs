@@ -37,7 +37,7 @@ impl LineQueue {
     }
 
     /// The lines that have come since the last call, and how many there were no room for.
-    pub(super) fn take(&self) -> (Vec<LogLine>, u64) {
+    pub(crate) fn take(&self) -> (Vec<LogLine>, u64) {
         let Waiting { lines, dropped, .. } = std::mem::take(&mut *self.0.lock());
         (lines, dropped)
     }

@@ -10,6 +10,7 @@
 mod file;
 pub(crate) mod journal;
 pub(crate) mod lines;
+pub(crate) mod programs;
 pub(crate) mod recent_lines;
 pub(crate) mod recorder;
 pub(crate) mod sources;
@@ -292,11 +293,16 @@ impl ClientLog {
 
     /// What a saved log begins with.
     fn head(&self) -> Head {
-        let mut head = Head::new(env!("CARGO_PKG_VERSION"), self.started);
-        head.build = build_id().to_string();
-        head.monotonic = self.clock.started();
-        head
+        head_of(self.started, &self.clock)
     }
+}
+
+/// What a log begins with that this program writes.
+pub(crate) fn head_of(started: SystemTime, clock: &Clock) -> Head {
+    let mut head = Head::new(env!("CARGO_PKG_VERSION"), started);
+    head.build = build_id().to_string();
+    head.monotonic = clock.started();
+    head
 }
 
 fn graph_event(step: JournalEntry<GraphStep>, ruler: &Ruler) -> saved::Event {
@@ -311,7 +317,7 @@ fn graph_event(step: JournalEntry<GraphStep>, ruler: &Ruler) -> saved::Event {
     saved::Event::new(ruler.since_start(step.at), kind)
 }
 
-fn worker_event(step: JournalEntry<WorkerStep>, ruler: &Ruler) -> saved::Event {
+pub(crate) fn worker_event(step: JournalEntry<WorkerStep>, ruler: &Ruler) -> saved::Event {
     let WorkerStep { worker, pid, what } = step.what;
     let kind = match what {
         ProcessStep::Started => saved::EventKind::WorkerStarted { worker, pid },
@@ -324,19 +330,24 @@ fn worker_event(step: JournalEntry<WorkerStep>, ruler: &Ruler) -> saved::Event {
 
 /// The names of functions, each of them once.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     functions: FxHashMap<u64, Arc<str>>,
     /// Of the last task that has a name of its own.
     last: Option<Arc<str>>,
 }
 
 impl Names {
+    /// A task's own name.
+    pub(crate) fn once<S: AsRef<str> + Into<Arc<str>>>(&mut self, own: S) -> Arc<str> {
+        match &self.last {
+            Some(last) if **last == *own.as_ref() => last.clone(),
+            _ => self.last.insert(own.into()).clone(),
+        }
+    }
+
     fn of(&mut self, own: Option<String>, function: u64) -> Arc<str> {
         if let Some(own) = own {
-            return match &self.last {
-                Some(last) if **last == *own => last.clone(),
-                _ => self.last.insert(own.into()).clone(),
-            };
+            return self.once(own);
         }
         let name = || match Function::at(function) {
             Some(function) => short_name(function.path()).into(),
@@ -348,8 +359,13 @@ impl Names {
 }
 
 fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Ruler) -> Run {
+    let name = names.of(record.run.name.clone(), record.run.log_id);
+    run_named(record, name, worker, ruler)
+}
+
+/// The run of a task of that name.
+pub(crate) fn run_named(record: RingRecord, name: Arc<str>, worker: &Arc<str>, ruler: &Ruler) -> Run {
     let RingRecord { run: recorded, start, end } = record;
-    let name = names.of(recorded.name, recorded.log_id);
     let mut run = Run::new(name, recorded.key, worker.clone(), ruler.since_start(start));
     (run.graph, run.task, run.thread) = (recorded.task.job.number, recorded.task.index, recorded.thread);
     if let Some((end, ended)) = end {

@@ -1,7 +1,7 @@
 //! Records a client: a thread takes what has happened and writes it to a saved log, each second.
 
 use super::lines::line_event;
-use super::saved::{Event, LogError, Outcome, Writer, WriterState};
+use super::saved::{Event, Head, LogError, Outcome, Writer, WriterState};
 use super::sources::{RunSources, Taken};
 use super::{ClientLog, Names, run_of};
 use crate::error::{Error, Result};
@@ -25,23 +25,58 @@ pub(crate) type Counter = Box<dyn Fn() -> Vec<GroupProgress> + Send>;
 
 /// A recording that is under way.
 pub(crate) struct Recorder {
-    end: Arc<(Mutex<bool>, Condvar)>,
+    end: Arc<(Mutex<Wishes>, Condvar)>,
     thread: std::thread::JoinHandle<()>,
+}
+
+/// What the thread is asked for.
+#[derive(Default)]
+struct Wishes {
+    is_over: bool,
+    /// How often it was asked to flush, and of how many of these it has done so.
+    flushes: u64,
+    flushed: u64,
+}
+
+/// A flush that was asked for.
+pub(crate) struct Flushing {
+    end: Arc<(Mutex<Wishes>, Condvar)>,
+    number: u64,
+}
+
+impl Flushing {
+    pub(crate) fn is_done(&self) -> bool {
+        self.end.0.lock().flushed >= self.number
+    }
+}
+
+/// What is recorded.
+pub(crate) trait Recorded: Send {
+    /// Writes what has happened since that time; whether that is anything, and the time now.
+    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration);
+
+    /// How many tasks of each group are in which state; nothing where nobody knows any more.
+    fn groups(&mut self) -> Vec<GroupProgress>;
 }
 
 struct Recording {
     writer: Writer,
     path: PathBuf,
+    of: Box<dyn Recorded>,
+    state: WriterState,
+    /// When something was taken last.
+    taken: Duration,
+    /// What was counted last, and when that is to be done again.
+    counted: (Vec<GroupProgress>, Instant),
+}
+
+/// A client, by its own process.
+struct OfClient {
     sources: Arc<RunSources>,
     log: Arc<ClientLog>,
     graphs: u64,
     names: Names,
-    state: WriterState,
-    /// When something was taken last.
-    taken: Duration,
     counter: Counter,
-    /// What was counted last, and when that is to be done again.
-    counted: (Vec<GroupProgress>, Instant),
 }
 
 impl Recorder {
@@ -53,19 +88,28 @@ impl Recorder {
         log: Arc<ClientLog>,
         counter: Counter,
     ) -> Result<Self> {
-        let mut writer = Writer::create(path, &log.head()).map_err(|e| match e {
+        let head = log.head();
+        Self::start_with(
+            path,
+            limit,
+            &head,
+            Box::new(OfClient { sources, log, graphs: 0, names: Names::default(), counter }),
+        )
+    }
+
+    /// The same of something else.
+    pub(crate) fn start_with(path: &Path, limit: Option<u64>, head: &Head, of: Box<dyn Recorded>) -> Result<Self> {
+        let mut writer = Writer::create(path, head).map_err(|e| match e {
             LogError::Io { source, .. } => not_recorded(path, &source.to_string()),
             other => Error::invalid("record", other.to_string()),
         })?;
         if let Some(limit) = limit {
             writer = writer.limit(limit);
         }
-        let (names, state) = (Names::default(), writer.state().clone());
-        let (named, taken) = (path.to_path_buf(), Duration::ZERO);
-        let counted = (Vec::new(), Instant::now());
-        let recording =
-            Recording { writer, path: named, sources, log, graphs: 0, names, state, taken, counter, counted };
-        let end = Arc::new((Mutex::new(false), Condvar::new()));
+        let state = writer.state().clone();
+        let (named, taken, counted) = (path.to_path_buf(), Duration::ZERO, (Vec::new(), Instant::now()));
+        let recording = Recording { writer, path: named, of, state, taken, counted };
+        let end = Arc::<(Mutex<Wishes>, Condvar)>::default();
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
             .name("swath-recorder".to_string())
@@ -74,12 +118,20 @@ impl Recorder {
         Ok(Self { end, thread })
     }
 
+    /// Has what has happened, and the counts, written now.
+    pub(crate) fn flush(&self) -> Flushing {
+        let mut wishes = self.end.0.lock();
+        wishes.flushes += 1;
+        self.end.1.notify_all();
+        Flushing { end: Arc::clone(&self.end), number: wishes.flushes }
+    }
+
     /// Writes the rest and waits until that is done.
     pub(crate) fn finish(self) {
-        *self.end.0.lock() = true;
+        self.end.0.lock().is_over = true;
         self.end.1.notify_all();
         if self.thread.join().is_err() {
-            log::error!("the thread that records the client has panicked; the log ends before that");
+            log::error!("the thread that records has panicked; the log ends before that");
         }
     }
 }
@@ -89,30 +141,32 @@ fn not_recorded(path: &Path, reason: &str) -> Error {
 }
 
 impl Recording {
-    fn go_on(mut self, end: &(Mutex<bool>, Condvar)) {
+    fn go_on(mut self, end: &(Mutex<Wishes>, Condvar)) {
         let mut flushed = Instant::now();
         let mut pause = PAUSES[0];
         loop {
-            let is_over = {
-                let mut is_over = end.0.lock();
-                if !*is_over {
-                    end.1.wait_for(&mut is_over, pause);
+            let (is_over, flushes, asked) = {
+                let mut wishes = end.0.lock();
+                if !wishes.is_over && wishes.flushed == wishes.flushes {
+                    end.1.wait_for(&mut wishes, pause);
                 }
-                *is_over
+                (wishes.is_over, wishes.flushes, wishes.flushes > wishes.flushed)
             };
-            let some = self.take(is_over);
+            let (some, now) = self.of.take(&mut self.writer, self.taken, is_over);
+            self.taken = now;
             pause = if some { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
             if is_over {
                 self.count();
                 break;
             }
-            if flushed.elapsed() >= FLUSH {
+            if flushed.elapsed() >= FLUSH || asked {
                 flushed = Instant::now();
-                if self.counted.1 <= flushed {
+                if self.counted.1 <= flushed || asked {
                     self.count();
                 }
                 let told = self.writer.flush();
                 self.tell(told);
+                end.0.lock().flushed = flushes;
             }
         }
         let (path, was_stopped) = (self.path, matches!(self.state, WriterState::Stopped { .. }));
@@ -123,9 +177,35 @@ impl Recording {
         }
     }
 
-    /// Takes what has happened; whether that is anything.
-    fn take(&mut self, is_end: bool) -> bool {
-        let Self { writer, sources, log, graphs, names, taken: since, .. } = self;
+    /// Writes the counts, where they have changed.
+    fn count(&mut self) {
+        let groups = self.of.groups();
+        if groups.is_empty() || groups == self.counted.0 {
+            return;
+        }
+        self.writer.counts(self.taken, &groups);
+        let pause = FLUSH * u32::try_from(groups.len() / GROUPS).unwrap_or(u32::MAX);
+        self.counted = (groups, Instant::now() + pause);
+    }
+
+    /// Says once that recording has become less, or has stopped.
+    fn tell(&mut self, flushed: std::result::Result<(), LogError>) {
+        if let Err(e) = flushed {
+            log::warn!("recording has stopped: {e}; the program goes on, and it is tried again each second");
+        }
+        let state = self.writer.state();
+        if *state != self.state {
+            if !matches!(state, WriterState::Stopped { .. }) {
+                log::info!("log of events {}: {state}", self.path.display());
+            }
+            self.state = state.clone();
+        }
+    }
+}
+
+impl Recorded for OfClient {
+    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration) {
+        let Self { sources, log, graphs, names, .. } = self;
         let ruler = log.clock.ruler();
         let now = ruler.since_start(ticks());
         let (steps, missed) = log.graphs.since(graphs);
@@ -147,38 +227,16 @@ impl Recording {
             writer.run(&run);
         });
         if dropped > 0 {
-            writer.missed(*since, 0, dropped, "tasks printed more at once than there is room for");
+            writer.missed(since, 0, dropped, "tasks printed more at once than there is room for");
         }
         if lost + missed > 0 {
             let reason = "more was recorded at once than there is room for";
-            writer.missed(*since, lost, missed, reason);
+            writer.missed(since, lost, missed, reason);
         }
-        *since = now;
-        some
+        (some, now)
     }
 
-    /// Writes the counts, where they have changed.
-    fn count(&mut self) {
-        let groups = (self.counter)();
-        if groups.is_empty() || groups == self.counted.0 {
-            return;
-        }
-        self.writer.counts(self.taken, &groups);
-        let pause = FLUSH * u32::try_from(groups.len() / GROUPS).unwrap_or(u32::MAX);
-        self.counted = (groups, Instant::now() + pause);
-    }
-
-    /// Says once that recording has become less, or has stopped.
-    fn tell(&mut self, flushed: std::result::Result<(), LogError>) {
-        if let Err(e) = flushed {
-            log::warn!("recording has stopped: {e}; the program goes on, and it is tried again each second");
-        }
-        let state = self.writer.state();
-        if *state != self.state {
-            if !matches!(state, WriterState::Stopped { .. }) {
-                log::info!("log of events {}: {state}", self.path.display());
-            }
-            self.state = state.clone();
-        }
+    fn groups(&mut self) -> Vec<GroupProgress> {
+        (self.counter)()
     }
 }

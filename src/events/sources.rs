@@ -2,6 +2,7 @@
 
 use super::journal::{JournalEntry, WorkerStep};
 use super::lines::LineQueue;
+use super::programs::ProgramNews;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::{RingDrain, RingRecord, RunSource};
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ pub(crate) struct RunSources {
     steps: Mutex<Vec<JournalEntry<WorkerStep>>>,
     /// What tasks print and log.
     pub(crate) lines: LineQueue,
+    /// What is told of a program that is not ours.
+    pub(crate) program: ProgramNews,
 }
 
 struct Source {
@@ -26,7 +29,7 @@ struct Source {
 }
 
 /// A run that has been taken.
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Ended,
     /// It has not ended, and nothing more comes of it: its worker has.
     Lost,
@@ -35,9 +38,14 @@ pub(super) enum Taken {
 }
 
 /// Is given each run with its worker.
-pub(super) type Take<'a> = &'a mut dyn FnMut(&Arc<str>, RingRecord, Taken);
+pub(crate) type Take<'a> = &'a mut dyn FnMut(&Arc<str>, RingRecord, Taken);
 
 impl RunSources {
+    /// Those of a program that is not ours.
+    pub(crate) fn of_program() -> Self {
+        Self { program: ProgramNews::on(), ..Self::default() }
+    }
+
     /// A worker or thread begins to record there.
     pub(crate) fn add(&self, worker: &str, ring: Arc<dyn RunSource>) {
         self.rings.lock().push(Source { worker: worker.into(), ring, drain: RingDrain::default() });
@@ -45,18 +53,23 @@ impl RunSources {
 
     /// Something has happened to a worker.
     pub(crate) fn note(&self, step: WorkerStep) {
+        self.note_at(ticks(), step);
+    }
+
+    /// The same, at that time.
+    pub(crate) fn note_at(&self, at: u64, step: WorkerStep) {
         let mut steps = self.steps.lock();
         if steps.len() < STEPS {
-            steps.push(JournalEntry { at: ticks(), what: step });
+            steps.push(JournalEntry { at, what: step });
         }
     }
 
-    pub(super) fn take_steps(&self) -> Vec<JournalEntry<WorkerStep>> {
+    pub(crate) fn take_steps(&self) -> Vec<JournalEntry<WorkerStep>> {
         std::mem::take(&mut self.steps.lock())
     }
 
     /// Takes the runs that have ended; at the end of the recording, all. The answer is how many are missing at most.
-    pub(super) fn take(&self, is_end: bool, take: Take<'_>) -> u64 {
+    pub(crate) fn take(&self, is_end: bool, take: Take<'_>) -> u64 {
         // Nobody who adds a ring waits for those that are read.
         let mut rings = std::mem::take(&mut *self.rings.lock());
         let mut lost = 0;

@@ -5,6 +5,7 @@
 
 use crate::error::{OutputStream, Result};
 use crate::events::journal::WorkerStep;
+use crate::events::programs::News;
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
@@ -107,6 +108,14 @@ pub(crate) trait Effects {
 
     /// Passes on what a worker has written, and has it pause where that comes faster than it is taken.
     fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]);
+
+    /// Whether a recording of other programs is told [news](Self::tell).
+    fn takes_news(&self) -> bool {
+        false
+    }
+
+    /// Something that such a recording cannot find out.
+    fn tell(&mut self, _news: News) {}
 
     /// A worker of that name has written something, which a recording is told of.
     fn printed(&mut self, _worker: WorkerId, _name: &str, _stream: OutputStream, _tasks: &[String], _bytes: &[u8]) {}

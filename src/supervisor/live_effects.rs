@@ -2,6 +2,7 @@
 
 use super::actor::Supervisor;
 use super::connection::Connection;
+use super::core::Core;
 use super::effects::{Effects, GaugeValues, Timer, WorkerPage};
 use super::messages::{PreparedJob, ReturnSegments, SessionMessage};
 use super::shared_core::SharedCore;
@@ -10,6 +11,8 @@ use super::{Executable, SharedMemory};
 use crate::error::{Error, OutputStream, Result};
 use crate::events::journal::{ProcessStep, WorkerStep};
 use crate::events::lines::LineCutter;
+use crate::events::programs::News;
+use crate::events::sources::RunSources;
 use crate::host::{self, Hosted, report};
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
@@ -247,6 +250,17 @@ fn inner_threads(cores: usize, workers: usize) -> impl Iterator<Item = (&'static
     unset.map(move |name| (name, share.clone()))
 }
 
+impl LiveEffects {
+    /// Has a recording take the runs of the workers that are there.
+    pub(super) fn add_rings(&self, core: &Core, sources: &RunSources) {
+        for (id, worker) in &self.workers {
+            if let Some(name) = core.worker_name(*id) {
+                sources.add(name, Arc::clone(&worker.page) as Arc<dyn RunSource>);
+            }
+        }
+    }
+}
+
 impl Effects for LiveEffects {
     type Page = ControlPage;
 
@@ -360,6 +374,16 @@ impl Effects for LiveEffects {
             sources.add(&step.worker, Arc::clone(&worker.page) as Arc<dyn RunSource>);
         }
         sources.note(step.clone());
+    }
+
+    fn takes_news(&self) -> bool {
+        self.shared.recording.as_ref().is_some_and(|sources| sources.program.is_on())
+    }
+
+    fn tell(&mut self, news: News) {
+        if let Some(sources) = &self.shared.recording {
+            sources.program.note(news);
+        }
     }
 
     fn printed(&mut self, worker: WorkerId, name: &str, stream: OutputStream, tasks: &[String], bytes: &[u8]) {

@@ -4,6 +4,7 @@ use super::fleet::Phase;
 use super::loans::Borrower;
 use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
+use crate::events::programs::News;
 use crate::host::report;
 use crate::ids::WorkerId;
 use crate::message::FromWorker;
@@ -58,7 +59,12 @@ impl Core {
                     self.stay(worker);
                 }
             }
-            FromWorker::Function { log_id, name } => self.history.add_function(log_id, name),
+            FromWorker::Function { log_id, name } => {
+                if fx.takes_news() {
+                    fx.tell(News::Function(log_id, name.clone()));
+                }
+                self.history.add_function(log_id, name);
+            }
             FromWorker::Printed { number, stderr, bytes, tasks } => {
                 if let Some(process) = self.fleet.workers.get_mut(&worker) {
                     process.told = number;

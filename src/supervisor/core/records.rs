@@ -67,6 +67,10 @@ impl History {
         }
     }
 
+    pub(super) fn functions(&self) -> impl Iterator<Item = (u64, String)> {
+        self.functions.iter().map(|(log_id, name)| (*log_id, name.clone()))
+    }
+
     /// The last lines that a worker has written to its standard output and error.
     pub(super) fn last_lines(&self, process: &WorkerProcess, name: &str) -> Vec<LogLine> {
         let lines = LAST_LINES.min(process.lines + usize::from(process.open_line));

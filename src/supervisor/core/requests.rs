@@ -6,9 +6,11 @@ use super::on_command::Asker;
 use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
 use crate::error::LogLine;
+use crate::events::programs::News;
+use crate::events::sources::RunSources;
 use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
-use crate::job::HeldResult;
+use crate::job::{GroupCounts, HeldResult};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
 use crate::status::{Explanation, RunningTask, SharedObject, WorkerInfo, WorkerState};
@@ -95,9 +97,7 @@ impl Core {
                 Answer::Explanation(Box::new(explanation))
             }
             Question::Groups(by) => {
-                let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
-                let running = pages.flat_map(|page| page.progress());
-                let groups = self.scheduler.groups(session, by, running);
+                let groups = self.groups(session, by, fx);
                 Answer::Groups(groups, (self.fleet.ready().count() * self.settings.threads) as u32)
             }
             Question::WaitForWorkers { n, millis } => {
@@ -229,6 +229,40 @@ impl Core {
         Overview { workers, deaths, logs: self.logs(), unfinished, shared }
     }
 
+    fn groups<E: Effects>(&self, session: SessionId, by: Option<TaskId>, fx: &E) -> Vec<GroupCounts> {
+        let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
+        let running = pages.flat_map(|page| page.progress());
+        self.scheduler.groups(session, by, running)
+    }
+
+    /// Tells a recording how the tasks of each program are counted.
+    pub(crate) fn tell_counts<E: Effects>(&self, fx: &mut E) {
+        for session in self.sessions.ends.keys().filter(|session| !session.is_of_tasks()) {
+            let groups = self.groups(*session, None, fx);
+            fx.tell(News::Counts { session: *session, groups, ended: false });
+        }
+    }
+
+    /// Gives a recording what is remembered, but for the runs of workers that are there.
+    pub(crate) fn remember<E: Effects>(&self, sources: &RunSources, fx: &E) {
+        for (slot, past) in self.fleet.slots.iter().zip(&self.history.past_runs) {
+            sources.program.note(News::Past(slot.name.clone(), past.clone()));
+        }
+        self.history.functions().for_each(|(id, name)| sources.program.note(News::Function(id, name)));
+        self.history.steps.entries().into_iter().for_each(|step| sources.note_at(step.at, step.what));
+        self.logs().into_iter().for_each(|(_, line)| sources.lines.push(line));
+        for session in self.sessions.ends.keys().filter(|session| !session.is_of_tasks()) {
+            let groups = self.groups(*session, None, fx);
+            sources.program.note(News::Counts { session: *session, groups, ended: false });
+        }
+    }
+
+    /// The name of a worker that is there.
+    pub(crate) fn worker_name(&self, worker: WorkerId) -> Option<&str> {
+        let process = self.fleet.workers.get(&worker)?;
+        Some(&self.fleet.slots[process.slot].name)
+    }
+
     fn logs(&self) -> Vec<(u64, LogLine)> {
         let slots = self.fleet.slots.iter().zip(&self.history.recent_lines);
         slots.flat_map(|(slot, lines)| lines.arrived(&slot.name, usize::MAX)).collect()
@@ -250,6 +284,10 @@ impl Core {
 
     /// The client or the program that had the session has left.
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
+        if fx.takes_news() && !session.is_of_tasks() {
+            let groups = self.groups(session, None, fx);
+            fx.tell(News::Counts { session, groups, ended: true });
+        }
         self.sessions.close(session);
         self.intake.close(session);
         self.adapts_no_more(session);
