@@ -175,16 +175,16 @@ impl Program {
             writer.event(Event::new(at, EventKind::GraphSubmitted { graph, tasks: calls.into(), label, parent: None }));
         }
         let named = |worker: String| format!("{program}/{worker}");
-        for mut step in sources.take_steps() {
-            some = true;
-            step.what.worker = named(step.what.worker);
-            writer.event(worker_event(step, ruler));
-        }
         let (lines, dropped) = sources.lines.take();
         for mut line in lines {
             some = true;
             line.worker = named(line.worker);
             writer.event(line_event(line, started));
+        }
+        for mut step in sources.take_steps() {
+            some = true;
+            step.what.worker = named(step.what.worker);
+            writer.event(worker_event(step, ruler));
         }
         let mut found = Vec::new();
         for (worker, records) in news.past {
