@@ -20,10 +20,12 @@ pub mod picture;
 pub mod profile;
 mod progress;
 mod published;
+mod recorded_inputs;
 mod replay;
 mod run_on;
 mod task_log;
 mod wait;
+mod watch_events;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
 pub use crate::start::init;
@@ -43,6 +45,7 @@ pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
 pub use task_log::TaskLog;
 pub use wait::WaitFor;
+pub use watch_events::{Happened, WatchEvents};
 
 // Public in `collection`.
 #[doc(hidden)]
@@ -53,7 +56,6 @@ pub use {
 
 use crate::error::{Error, Result};
 use crate::events::recorder::Recorder;
-use crate::events::sources::RunSources;
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
@@ -233,10 +235,13 @@ impl Client {
     }
 
     /// The same client, all of which is recorded in a file of so many bytes at most.
-    fn recorded(self, path: &Path, limit: Option<u64>, sources: Arc<RunSources>) -> Result<Self> {
+    fn recorded(self, path: &Path, limit: Option<u64>) -> Result<Self> {
+        let Some(sources) = self.0.backend.sources() else {
+            return Err(Error::Unsupported { operation: "record", mode: self.mode().name() });
+        };
         let backend = Arc::downgrade(&self.0.backend);
         let counter = move || backend.upgrade().map(|backend| backend.progress().groups).unwrap_or_default();
-        let recorder = Recorder::start(path, limit, sources, Arc::clone(&self.0.log), Box::new(counter))?;
+        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log), Box::new(counter))?;
         *self.0.recorder.lock() = Some(recorder);
         Ok(self)
     }

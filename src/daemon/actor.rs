@@ -244,8 +244,8 @@ impl Daemon {
         let program = Executable::Of(Arc::new(duplicate));
         let pages = PageName::new().map_err(|e| e.to_string())?;
         let names = self.shared.names.for_another(&admit.build.to_string());
-        let recording = self.recording.as_ref().map(|recording| recording.program(&admit.program));
-        let shared = SharedMemory { pages, names: names.clone(), recording, ..self.shared.clone() };
+        let sources = self.recording.as_ref().map(|recording| recording.program(&admit.program)).unwrap_or_default();
+        let shared = SharedMemory { pages, names: names.clone(), sources, ..self.shared.clone() };
         let settings = Settings { hooks: admit.hooks, ..self.settings.clone() };
         let supervisor =
             Supervisor::of_build(settings, program, admit.build.clone(), shared).map_err(|e| e.to_string())?;

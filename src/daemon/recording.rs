@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::events::lines::line_event;
 use crate::events::recorder::{Flushing, Recorded, Recorder};
 use crate::events::saved::{Event, EventKind, Head, LogError, Outcome, Run, Writer};
-use crate::events::sources::{RunSources, Taken};
-use crate::events::{Names, head_of, run_named, worker_event};
+use crate::events::journal::{JournalEntry, Step};
+use crate::events::sources::{RunSources, SourceReader, Taken};
+use crate::events::{Names, event, head_of, run_named};
 use crate::ids::{JobId, SessionId};
 use crate::ipc::clock::{Clock, Ruler, ticks, wall_clock};
 use crate::ipc::ring::RingRecord;
@@ -46,6 +47,7 @@ pub(crate) struct ClusterRecording {
 struct Program {
     name: String,
     sources: Arc<RunSources>,
+    reader: SourceReader,
     names: Names,
     /// Workers as they are called here.
     workers: FxHashMap<Arc<str>, Arc<str>>,
@@ -141,7 +143,7 @@ impl Recorded for Recording {
             some |= program.take(writer, &ruler, *started, (since, is_end), counts);
         }
         // Of a program whose supervisor has ended, all has been taken.
-        programs.retain(|program| Arc::strong_count(&program.sources) > 1 || !program.unnamed.is_empty());
+        programs.retain(|program| Arc::strong_count(&program.sources) > 2 || !program.unnamed.is_empty());
         (some, now)
     }
 
@@ -154,7 +156,8 @@ impl Program {
     fn new(name: String, sources: Arc<RunSources>, next: Arc<AtomicU32>) -> Self {
         let graphs = Graphs { next, ..Graphs::default() };
         let (names, workers) = (Names::default(), FxHashMap::default());
-        Self { name, sources, names, workers, unnamed: Vec::new(), graphs }
+        let reader = sources.reader(false);
+        Self { name, sources, reader, names, workers, unnamed: Vec::new(), graphs }
     }
 
     fn take(
@@ -165,7 +168,7 @@ impl Program {
         (since, is_end): (Duration, bool),
         counts: &mut CountsOf,
     ) -> bool {
-        let Self { name: program, sources, names, workers, unnamed, graphs } = self;
+        let Self { name: program, sources, reader, names, workers, unnamed, graphs } = self;
         let news = sources.program.take();
         let mut some = !news.graphs.is_empty();
         for (at, job, calls) in news.graphs {
@@ -174,25 +177,26 @@ impl Program {
             let label = Some(program.clone());
             writer.event(Event::new(at, EventKind::GraphSubmitted { graph, tasks: calls.into(), label, parent: None }));
         }
-        let named = |worker: String| format!("{program}/{worker}");
+        let named = |worker: &str| format!("{program}/{worker}");
         let (lines, dropped) = sources.lines.take();
         for mut line in lines {
             some = true;
-            line.worker = named(line.worker);
+            line.worker = named(&line.worker);
             writer.event(line_event(line, started));
         }
-        for mut step in sources.take_steps() {
+        let (steps, missed_steps) = reader.take_steps();
+        for mut step in news.steps.into_iter().chain(steps) {
             some = true;
-            step.what.worker = named(step.what.worker);
-            writer.event(worker_event(step, ruler));
+            graphs.rename(&mut step, &named);
+            writer.event(event(step, ruler));
         }
         let mut found = Vec::new();
-        for (worker, records) in news.past {
-            let worker: Arc<str> = format!("{program}/{worker}").into();
-            found.extend(records.into_iter().map(|record| (Arc::clone(&worker), record, Taken::Lost, 0)));
+        for (worker, records, is_there) in news.past {
+            let (worker, taken) = (Arc::<str>::from(named(&worker)), if is_there { Taken::Running } else { Taken::Lost });
+            found.extend(records.into_iter().map(|record| (Arc::clone(&worker), record, taken, 0)));
         }
-        let mut lost = sources.take(is_end, &mut |worker, record, taken| {
-            let worker = workers.entry(Arc::clone(worker)).or_insert_with(|| format!("{program}/{worker}").into());
+        let mut lost = reader.take_runs(is_end, &mut |worker, record, taken| {
+            let worker = workers.entry(Arc::clone(worker)).or_insert_with(|| named(worker).into());
             found.push((Arc::clone(worker), record, taken, 0));
         });
         some |= !found.is_empty();
@@ -233,7 +237,7 @@ impl Program {
             graphs.end(session);
             counts.end(session);
         }
-        let missed = dropped + news.missed;
+        let missed = dropped + news.missed + missed_steps;
         if lost + missed > 0 {
             writer.missed(since, lost, missed, "more was recorded at once than there is room for");
         }
@@ -269,6 +273,34 @@ impl Graphs {
     fn begin(&mut self, job: JobId, calls: u32, at: Duration) -> u32 {
         self.open.insert(job, Open { began: at, calls, last: at });
         self.number(job)
+    }
+
+    /// Names workers and graphs of an event as they are called here.
+    fn rename(&mut self, step: &mut JournalEntry<Step>, named: &dyn Fn(&str) -> String) {
+        let session = step.what.session;
+        match &mut step.what.kind {
+            EventKind::WorkerStarted { worker, .. }
+            | EventKind::WorkerReady { worker, .. }
+            | EventKind::WorkerPaused { worker, .. }
+            | EventKind::WorkerResumed { worker }
+            | EventKind::WorkerStalled { worker, .. }
+            | EventKind::WorkerRetired { worker, .. }
+            | EventKind::WorkerLost { worker, .. }
+            | EventKind::Spilled { worker, .. }
+            | EventKind::Loaded { worker, .. }
+            | EventKind::Retracted { worker, .. }
+            | EventKind::Line { worker, .. } => *worker = named(worker),
+            EventKind::Transfer { from, to, .. } => (*from, *to) = (named(from), named(to)),
+            EventKind::GraphSubmitted { graph, .. }
+            | EventKind::GraphFinished { graph, .. }
+            | EventKind::GraphCancelled { graph }
+            | EventKind::GroupNamed { graph, .. } => {
+                if let Some(session) = session {
+                    *graph = self.number(JobId { session, number: *graph });
+                }
+            }
+            _ => {}
+        }
     }
 
     fn finish(&mut self, job: JobId, found: &mut dyn FnMut(Event)) {

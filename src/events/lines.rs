@@ -3,6 +3,7 @@
 use super::saved::{Event, EventKind};
 use crate::error::{LogLine, OutputStream};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of lines that may wait to be recorded.
@@ -12,11 +13,14 @@ const BESIDE: usize = 200;
 /// Bytes of a line at most; of a longer one, its beginning is recorded.
 const LONGEST: usize = 16 << 10;
 
-/// Holds lines until a recorder takes them.
-#[derive(Default)]
-pub(crate) struct LineQueue(Mutex<Waiting>);
+/// Holds lines until a recorder takes them, where there is one.
+#[derive(Debug, Default)]
+pub(crate) struct LineQueue {
+    is_on: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<LogLine>,
     bytes: usize,
@@ -24,9 +28,18 @@ struct Waiting {
 }
 
 impl LineQueue {
+    /// Somebody takes lines from now on.
+    pub(crate) fn turn_on(&self) {
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
     /// Waits for nobody. A line that finds no room is counted.
     pub(crate) fn push(&self, line: LogLine) {
-        let mut waiting = self.0.lock();
+        let mut waiting = self.waiting.lock();
         let size = line.text.len() + BESIDE;
         if waiting.bytes + size > ROOM {
             waiting.dropped += 1;
@@ -38,7 +51,7 @@ impl LineQueue {
 
     /// The lines that have come since the last call, and how many there were no room for.
     pub(crate) fn take(&self) -> (Vec<LogLine>, u64) {
-        let Waiting { lines, dropped, .. } = std::mem::take(&mut *self.0.lock());
+        let Waiting { lines, dropped, .. } = std::mem::take(&mut *self.waiting.lock());
         (lines, dropped)
     }
 }

@@ -1,6 +1,7 @@
 //! What a recording of other programs needs to be told beside their runs: a local cluster's supervisors know neither the
 //! functions of the programs nor what their clients count.
 
+use super::journal::{JournalEntry, Step};
 use crate::ids::{JobId, SessionId};
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::RingRecord;
@@ -19,8 +20,10 @@ pub(crate) enum News {
     Function(u64, String),
     /// A graph of so many calls is there.
     Graph(JobId, u32),
-    /// What a worker had recorded that is not there any more, by the name of its place.
-    Past(String, Vec<RingRecord>),
+    /// What a worker has recorded that is there, or is not any more.
+    Past { worker: String, records: Vec<RingRecord>, is_there: bool },
+    /// What happened beside runs, as far as it is remembered.
+    Steps(Vec<JournalEntry<Step>>),
     /// The tasks of a session, by name and state; it may have `ended` with them.
     Counts { session: SessionId, groups: Vec<GroupCounts>, ended: bool },
 }
@@ -41,7 +44,8 @@ pub(crate) struct Unseen {
     pub(crate) graphs: Vec<(u64, JobId, u32)>,
     /// Graphs that there was no room for.
     pub(crate) missed: u64,
-    pub(crate) past: Vec<(String, Vec<RingRecord>)>,
+    pub(crate) past: Vec<(String, Vec<RingRecord>, bool)>,
+    pub(crate) steps: Vec<JournalEntry<Step>>,
     /// The newest of each session.
     pub(crate) counts: FxHashMap<SessionId, Vec<GroupCounts>>,
     pub(crate) ended: Vec<SessionId>,
@@ -71,7 +75,8 @@ impl ProgramNews {
                     state.missed += 1;
                 }
             }
-            News::Past(worker, records) => self.state.lock().past.push((worker, records)),
+            News::Past { worker, records, is_there } => self.state.lock().past.push((worker, records, is_there)),
+            News::Steps(steps) => self.state.lock().steps.extend(steps),
             News::Counts { session, groups, ended } => {
                 let mut state = self.state.lock();
                 state.counts.insert(session, groups);

@@ -1,14 +1,16 @@
 //! Records a client: a thread takes what has happened and writes it to a saved log, each second.
 
+use super::ClientLog;
 use super::lines::line_event;
-use super::saved::{Event, Head, LogError, Outcome, Writer, WriterState};
-use super::sources::{RunSources, Taken};
-use super::{ClientLog, Names, run_of};
+use super::reading::Reading;
+use super::saved::{Head, LogError, Writer, WriterState};
+use super::sources::RunSources;
 use crate::error::{Error, Result};
 use crate::ipc::clock::ticks;
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use swath_insight::GroupProgress;
 
@@ -73,9 +75,8 @@ struct Recording {
 /// A client, by its own process.
 struct OfClient {
     sources: Arc<RunSources>,
+    reading: Reading,
     log: Arc<ClientLog>,
-    graphs: u64,
-    names: Names,
     counter: Counter,
 }
 
@@ -84,17 +85,15 @@ impl Recorder {
     pub(crate) fn start(
         path: &Path,
         limit: Option<u64>,
-        sources: Arc<RunSources>,
+        sources: &Arc<RunSources>,
         log: Arc<ClientLog>,
         counter: Counter,
     ) -> Result<Self> {
         let head = log.head();
-        Self::start_with(
-            path,
-            limit,
-            &head,
-            Box::new(OfClient { sources, log, graphs: 0, names: Names::default(), counter }),
-        )
+        log.inputs.on.store(true, Ordering::Relaxed);
+        sources.lines.turn_on();
+        let (reading, sources) = (Reading::of_all(sources), Arc::clone(sources));
+        Self::start_with(path, limit, &head, Box::new(OfClient { sources, reading, log, counter }))
     }
 
     /// The same of something else.
@@ -205,27 +204,25 @@ impl Recording {
 
 impl Recorded for OfClient {
     fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration) {
-        let Self { sources, log, graphs, names, .. } = self;
-        let ruler = log.clock.ruler();
-        let now = ruler.since_start(ticks());
-        let (steps, missed) = log.graphs.since(graphs);
-        let mut some = false;
-        let mut event = |event: Event| {
-            some = true;
-            writer.event(event);
-        };
+        let Self { sources, reading, log, .. } = self;
+        let now = log.clock.ruler().since_start(ticks());
+        let (mut runs, mut events) = (0_u64, Vec::new());
+        // What a worker said last comes before its end.
         let (lines, dropped) = sources.lines.take();
-        lines.into_iter().map(|line| line_event(line, log.started)).for_each(&mut event);
-        steps.into_iter().map(|step| super::graph_event(step, &ruler)).for_each(&mut event);
-        sources.take_steps().into_iter().map(|step| super::worker_event(step, &ruler)).for_each(&mut event);
-        let lost = sources.take(is_end, &mut |worker, record, taken| {
-            let mut run = run_of(record, worker, names, &ruler);
-            if let Taken::Lost = taken {
-                run.outcome = Outcome::Lost;
-            }
-            some = true;
-            writer.run(&run);
-        });
+        events.extend(lines.into_iter().map(|line| line_event(line, log.started)));
+        let (lost, missed) = reading.take(
+            log,
+            is_end,
+            &mut |run| {
+                runs += 1;
+                writer.run(&run);
+            },
+            &mut |event| events.push(event),
+        );
+        let inputs = std::mem::take(&mut *log.inputs.waiting.lock());
+        let some = runs > 0 || !events.is_empty() || !inputs.is_empty();
+        inputs.into_iter().for_each(|input| writer.input(input));
+        events.into_iter().for_each(|event| writer.event(event));
         if dropped > 0 {
             writer.missed(since, 0, dropped, "tasks printed more at once than there is room for");
         }

@@ -19,12 +19,12 @@ const BRIEFLY: Duration = Duration::from_millis(10);
 /// Takes the records of tasks. Nothing of the user's runs under its lock.
 pub(crate) struct TaskLogs {
     recent: Mutex<RecentLines>,
-    recording: Option<Arc<RunSources>>,
+    sources: Arc<RunSources>,
 }
 
 impl TaskLogs {
-    pub(crate) fn new(recording: Option<Arc<RunSources>>) -> Self {
-        Self { recent: Mutex::default(), recording }
+    pub(crate) fn new(sources: Arc<RunSources>) -> Self {
+        Self { recent: Mutex::default(), sources }
     }
 
     /// A task logs.
@@ -37,8 +37,8 @@ impl TaskLogs {
         }
         let time = wall_clock();
         let lines = lines_of(time, &task.worker, Some(&task.key), record.level(), record.target(), &text);
-        if let Some(sources) = &self.recording {
-            lines.lines().for_each(|line| sources.lines.push(LogLine::logged(&task.worker, line, time)));
+        if self.sources.lines.is_on() {
+            lines.lines().for_each(|line| self.sources.lines.push(LogLine::logged(&task.worker, line, time)));
         }
         if let Some(mut recent) = self.recent.try_lock_for(BRIEFLY) {
             recent.push(OutputStream::Stderr, std::slice::from_ref(&task.key), lines.as_bytes(), time);

@@ -2,17 +2,17 @@
 
 use super::actor::Supervisor;
 use super::connection::Connection;
-use super::core::Core;
 use super::effects::{Effects, GaugeValues, Timer, WorkerPage};
 use super::messages::{PreparedJob, ReturnSegments, SessionMessage};
 use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, OutputStream, Result};
-use crate::events::journal::{ProcessStep, WorkerStep};
+use crate::events::EventKind;
+use crate::events::journal::Step;
 use crate::events::lines::LineCutter;
 use crate::events::programs::News;
-use crate::events::sources::RunSources;
+use crate::events::sources::RingOwner;
 use crate::host::{self, Hosted, report};
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
@@ -90,6 +90,7 @@ pub(super) struct LiveWorker {
     pub(super) connection: Arc<Connection>,
     pub(super) decoder: Decoder,
     page: Arc<ControlPage>,
+    ring_owner: Option<RingOwner>,
     /// What the kernel says of its memory.
     statm: Statm,
     family: Family,
@@ -250,17 +251,6 @@ fn inner_threads(cores: usize, workers: usize) -> impl Iterator<Item = (&'static
     unset.map(move |name| (name, share.clone()))
 }
 
-impl LiveEffects {
-    /// Has a recording take the runs of the workers that are there.
-    pub(super) fn add_rings(&self, core: &Core, sources: &RunSources) {
-        for (id, worker) in &self.workers {
-            if let Some(name) = core.worker_name(*id) {
-                sources.add(name, Arc::clone(&worker.page) as Arc<dyn RunSource>);
-            }
-        }
-    }
-}
-
 impl Effects for LiveEffects {
     type Page = ControlPage;
 
@@ -315,6 +305,7 @@ impl Effects for LiveEffects {
             connection,
             decoder: Decoder::new(MAX_FRAME),
             page: Arc::new(page),
+            ring_owner: None,
             statm: Statm::of(pid),
             family: Family::of(pid),
             child: Some(child),
@@ -331,8 +322,8 @@ impl Effects for LiveEffects {
     }
 
     fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>> {
-        if let (Some((name, mut cutter)), Some(sources)) = (self.cutters.remove(&worker), &self.shared.recording) {
-            cutter.end(&name, wall_clock(), |line| sources.lines.push(line));
+        if let Some((name, mut cutter)) = self.cutters.remove(&worker) {
+            cutter.end(&name, wall_clock(), |line| self.shared.sources.lines.push(line));
         }
         let worker = self.workers.remove(&worker)?;
         self.shared.ledger.forgive(&worker.page);
@@ -368,28 +359,30 @@ impl Effects for LiveEffects {
         }
     }
 
-    fn noted(&mut self, worker: WorkerId, step: &WorkerStep) {
-        let Some(sources) = &self.shared.recording else { return };
-        if let (ProcessStep::Started, Some(worker)) = (&step.what, self.workers.get(&worker)) {
-            sources.add(&step.worker, Arc::clone(&worker.page) as Arc<dyn RunSource>);
+    fn noted(&mut self, worker: Option<WorkerId>, step: &Step) {
+        if let (EventKind::WorkerStarted { worker: name, .. }, Some(id)) = (&step.kind, worker)
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            let page = Arc::clone(&worker.page) as Arc<dyn RunSource>;
+            worker.ring_owner = Some(self.shared.sources.add(name, &page));
         }
-        sources.note(step.clone());
+        self.shared.sources.note(step.clone());
     }
 
     fn takes_news(&self) -> bool {
-        self.shared.recording.as_ref().is_some_and(|sources| sources.program.is_on())
+        self.shared.sources.program.is_on()
     }
 
     fn tell(&mut self, news: News) {
-        if let Some(sources) = &self.shared.recording {
-            sources.program.note(news);
-        }
+        self.shared.sources.program.note(news);
     }
 
     fn printed(&mut self, worker: WorkerId, name: &str, stream: OutputStream, tasks: &[String], bytes: &[u8]) {
-        let Some(sources) = &self.shared.recording else { return };
-        let (_, cutter) = self.cutters.entry(worker).or_insert_with(|| (name.to_string(), LineCutter::default()));
-        cutter.cut(name, stream, tasks, bytes, wall_clock(), |line| sources.lines.push(line));
+        let lines = &self.shared.sources.lines;
+        if lines.is_on() {
+            let (_, cutter) = self.cutters.entry(worker).or_insert_with(|| (name.to_string(), LineCutter::default()));
+            cutter.cut(name, stream, tasks, bytes, wall_clock(), |line| lines.push(line));
+        }
     }
 
     fn page(&self, worker: WorkerId) -> Option<&ControlPage> {

@@ -285,10 +285,7 @@ impl Handler<Remember> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, Remember(sources): Remember, _: &mut Context<Self>) {
-        self.shared_core.turn().with(|core, effects| {
-            core.remember(&sources, effects);
-            effects.add_rings(core, &sources);
-        });
+        self.shared_core.turn().with(|core, effects| core.remember(&sources, effects));
     }
 }
 

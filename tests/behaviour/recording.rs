@@ -4,6 +4,7 @@ use crate::common::{Clean, LONG, comes_true, my_role, play, role, say, touch};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use swath::client::Builder;
+use swath::events::diagnosis::Extent;
 use swath::events::saved::{Ending, EventKind, Outcome, Run, SavedLog, Summary};
 use swath::status::Mode;
 use swath::{Client, Error, delayed, try_delayed};
@@ -66,6 +67,12 @@ fn every_run_is_in_the_file_in_every_mode() {
         );
         assert!(runs.iter().all(|run| run.end >= Some(run.start) && run.outcome != Outcome::Running), "{i}");
         let log = SavedLog::open(&path).unwrap();
+        // The chain is that of what it takes, whatever was fused.
+        let inputs: Vec<_> = log.inputs().map(Result::unwrap).collect();
+        assert_eq!(inputs.len(), 10, "{inputs:?}");
+        assert!(inputs.iter().all(|input| input.graph == 1 && &*input.name == "add_one"));
+        let path_of_chain = log.diagnose(&Extent::of_graph(1)).critical_path.unwrap();
+        assert_eq!((path_of_chain.tasks.len(), path_of_chain.tasks.last()), (11, Some(&chain.key())));
         let events: Vec<_> = log.events().map(|event| event.unwrap().kind).collect();
         for graph in 0..3 {
             let submitted = |e: &&EventKind| matches!(e, EventKind::GraphSubmitted { graph: g, .. } if *g == graph);

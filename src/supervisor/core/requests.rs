@@ -75,6 +75,7 @@ impl Core {
                 }
             }
             Request::Coordinate(request) => self.coordinate(session, request, fx),
+            Request::Note(step) => self.note_step(None, *step, fx),
         }
     }
 
@@ -218,7 +219,9 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        EventRecords { runs, workers: self.history.steps.entries() }
+        let mut steps = self.history.steps.entries();
+        steps.retain(|step| step.what.is_for(session));
+        EventRecords { runs, steps }
     }
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
@@ -243,24 +246,24 @@ impl Core {
         }
     }
 
-    /// Gives a recording what is remembered, but for the runs of workers that are there.
+    /// Gives a recording what is remembered.
     pub(crate) fn remember<E: Effects>(&self, sources: &RunSources, fx: &E) {
         for (slot, past) in self.fleet.slots.iter().zip(&self.history.past_runs) {
-            sources.program.note(News::Past(slot.name.clone(), past.clone()));
+            let (worker, records) = (slot.name.clone(), past.clone());
+            sources.program.note(News::Past { worker, records, is_there: false });
+        }
+        for process in self.fleet.workers.values() {
+            let worker = self.fleet.slots[process.slot].name.clone();
+            let records = fx.page(process.id).map(WorkerPage::runs).unwrap_or_default();
+            sources.program.note(News::Past { worker, records, is_there: true });
         }
         self.history.functions().for_each(|(id, name)| sources.program.note(News::Function(id, name)));
-        self.history.steps.entries().into_iter().for_each(|step| sources.note_at(step.at, step.what));
+        sources.program.note(News::Steps(self.history.steps.entries()));
         self.logs().into_iter().for_each(|(_, line)| sources.lines.push(line));
         for session in self.sessions.ends.keys().filter(|session| !session.is_of_tasks()) {
             let groups = self.groups(*session, None, fx);
             sources.program.note(News::Counts { session: *session, groups, ended: false });
         }
-    }
-
-    /// The name of a worker that is there.
-    pub(crate) fn worker_name(&self, worker: WorkerId) -> Option<&str> {
-        let process = self.fleet.workers.get(&worker)?;
-        Some(&self.fleet.slots[process.slot].name)
     }
 
     fn logs(&self) -> Vec<(u64, LogLine)> {
