@@ -226,6 +226,12 @@ impl ClientLog {
         EventLog::of(self.head(), runs, events, Vec::new())
     }
 
+    /// The time since it began.
+    #[cfg_attr(not(feature = "progress"), allow(dead_code, reason = "only bars ask"))]
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.ruler().since_start(ticks())
+    }
+
     /// What a saved log begins with.
     fn head(&self) -> Head {
         head_of(self.started, &self.clock)
