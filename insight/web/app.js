@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "swath/html";
-import { Boundary } from "swath/parts";
+import { Boundary, Words } from "swath/parts";
 import { EmbeddedSource } from "swath/source";
 import { clock, date, many } from "swath/format";
 import { StatusPage } from "swath/pages/status";
@@ -75,7 +75,7 @@ function App({ source, status }) {
     <main>
       <div class="first" role="status">
         <h1 class=${status.state === "failed" ? "bad" : ""}>${status.state === "failed" ? "× " : ""}${status.first_line}</h1>
-        <p>${status.second_line}${" "}${at.page !== "diagnosis" && status.runs > 0 && html`<a href="#diagnosis">Why?</a>`}</p>
+        <p><${Words} text=${status.second_line} />${" "}${at.page !== "diagnosis" && status.runs > 0 && html`<a href="#diagnosis">Why?</a>`}</p>
         ${!status.complete && html`<p class="note">This is not everything: ${status.problems[0] ?? "the log was not ended in order"} ${status.problems.length > 1 ? html`<a href="#status">(${status.problems.length} problems)</a>` : ""}</p>`}
       </div>
       ${shown.map(([id, title, Page]) => html`<div class="page" id=${`page-${id}`} key=${`${id}?${at.params}`} aria-label=${title}>

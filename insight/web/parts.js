@@ -72,6 +72,11 @@ export function Name({ name, rank, title }) {
   </span>`;
 }
 
+/** A sentence whose names stand between backticks. */
+export function Words({ text }) {
+  return text.split("`").map((part, i) => (i % 2 === 1 ? html`<code><bdi>${part}</bdi></code>` : part));
+}
+
 /** The tasks of a group by state, from left to right: released, in memory, running, ready, waiting. */
 export function StateBar({ counts, rank }) {
   const total = Object.values(counts).reduce((sum, n) => sum + n, 0) || 1;

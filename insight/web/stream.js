@@ -135,10 +135,16 @@ export function Stream({ stream, startedMs, rowHeight = 16, most = 256, keys = f
       const rank = stream.names[cells.name[i]]?.rank ?? Infinity;
       // Runs that are together are as dense as the thread was busy with them.
       context.globalAlpha = runs > 1 ? 0.3 + 0.7 * Math.min(1, cells.busy[i] / Math.max(1, cells.took[i])) : 1;
-      context.fillStyle = outcome === FAILED ? colours.error : colours.of(rank);
+      context.fillStyle = outcome === FAILED && runs === 1 ? colours.error : colours.of(rank);
       context.fillRect(from, top + pad, wide > 3 ? wide - 0.5 : wide, rowHeight - 1 - pad);
       context.globalAlpha = 1;
-      if (outcome === FAILED || outcome === LOST) cross(context, from, top, Math.max(wide, 3), outcome === FAILED);
+      if (runs > 1) {
+        // One of many: a notch at the top, not the whole cell.
+        if (outcome === FAILED || outcome === LOST) {
+          context.fillStyle = colours.error;
+          context.fillRect(from, top, Math.max(wide, 1), 4);
+        }
+      } else if (outcome === FAILED || outcome === LOST) cross(context, from, top, Math.max(wide, 3), outcome === FAILED);
       if (outcome === RUNNING) hatch(context, Math.max(from, margin), top + pad, Math.min(to, width) - Math.max(from, margin));
     }
   };
@@ -249,7 +255,7 @@ export function Stream({ stream, startedMs, rowHeight = 16, most = 256, keys = f
   return html`<div class="stream">
     <p class="tools">
       <span class="dim">${
-        stream.exact ? "every run is drawn" : "short runs are drawn together: the fuller the colour, the busier the thread"
+        stream.exact ? "every run is drawn" : "short runs are drawn together: the fuller the colour, the busier the thread; a red notch: one of them failed"
       }</span>
       <span class="buttons">
         <button type="button" title="Zoom in (+)" aria-label="Zoom in" onClick=${() => zoom(0.5)}>+</button>

@@ -34,9 +34,9 @@ pub(super) const PLOT_CSS: &str = include_str!("../../web/vendor/uPlot.min.css")
 pub(super) const START: &str = "import \"swath/app\";";
 
 /// The SHA-256 of what the policy allows, in base64; a test compares.
-pub(super) const MAP_HASH: &str = "UjWCEYPa2YlB4rkLAQtcL+vonDw98w5WeAEk/uJTKWU=";
+pub(super) const MAP_HASH: &str = "xcUcm5jQJDfAGHb8y53YTbMrp3VCN8zxlzO8o3qa6uU=";
 pub(super) const START_HASH: &str = "+Eyym/GGtIbcWNkPmnO2/jEzec8c2IabPYexgTsGBhU=";
-pub(super) const CSS_HASH: &str = "eZikYRBn1PvctD51Z8Mmbi2DKAW22j6VgkUODpIefhw=";
+pub(super) const CSS_HASH: &str = "1V0IghLGKf/Npv3LDULlznTLP9mUJ6HstEBqDMO0U8E=";
 pub(super) const PLOT_CSS_HASH: &str = "32MMao1vjur/JktQ9zzlsRT2Rv/ZoLt08EmwoAE1+gQ=";
 
 /// Which name is which module.

@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::io::Read;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 fn hash(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
@@ -242,56 +242,4 @@ fn a_report_replaces_one_that_was_there_and_is_private() {
     assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
     assert_eq!(fs::metadata(&path).expect("a report").permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
-}
-
-/// A log of a million tasks, of some milliseconds each, on eight threads.
-pub(crate) fn million() -> Vec<Run> {
-    let names: Vec<std::sync::Arc<str>> = (0..12).map(|n| format!("step_{n}").into()).collect();
-    let workers: Vec<std::sync::Arc<str>> = (0..4).map(|n| format!("worker-{n}").into()).collect();
-    let mut free = [0_u64; 8];
-    let mut random = 1_u64;
-    let mut next = move || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        random >> 33
-    };
-    (0..1_000_000_u64)
-        .map(|number| {
-            let thread = (number % 8) as usize;
-            let start = free[thread] + next() % 200_000;
-            let took = 200_000 + next() % 2_000_000 + if number % 5000 == 0 { 80_000_000 } else { 0 };
-            free[thread] = start + took;
-            let name = names[(next() % 12) as usize].clone();
-            let mut run =
-                Run::new(name, next() << 31 ^ next(), workers[thread / 2].clone(), Duration::from_nanos(start));
-            (run.thread, run.task) = ((thread % 2) as u16, number as u32);
-            run.ready = Some(Duration::from_nanos(start / 2));
-            (run.bytes_in, run.bytes_out) = (Some(next() % 10_000), Some(next() % 1000));
-            run.ended(
-                Duration::from_nanos(start + took),
-                if number % 1000 == 7 { Outcome::Failed } else { Outcome::Finished },
-            );
-            run
-        })
-        .collect()
-}
-
-#[test]
-#[ignore = "full insight: a report of a million tasks, small and soon there"]
-fn a_report_of_a_million_tasks_is_small_and_soon_there() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let saved = folder.path().join("run.swath");
-    let mut writer = crate::log::Writer::create(&saved, &Head::new("0.1.0", SystemTime::now())).expect("a log");
-    million().iter().for_each(|run| writer.run(run));
-    writer.finish().expect("a log");
-    let path = folder.path().join("r.html");
-    let began = Instant::now();
-    SavedLog::open(&saved).expect("a log").report(&path).expect("a report");
-    let took = began.elapsed();
-    let bytes = fs::metadata(&path).expect("a report").len();
-    println!("{bytes} bytes in {took:?}");
-    assert!(bytes <= 3_000_000, "{bytes} bytes");
-    // Without optimisation it says nothing.
-    assert!(cfg!(debug_assertions) || took <= Duration::from_secs(2), "{took:?}");
-    let data = data(&fs::read_to_string(&path).expect("a report"));
-    assert_eq!((&data["status"]["runs"], &data["stream"]["runs"]), (&1_000_000.into(), &1_000_000.into()));
 }

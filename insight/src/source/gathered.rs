@@ -95,6 +95,8 @@ pub(super) struct Gathered {
     pub(super) more_events: u64,
     pub(super) deaths: Vec<Death>,
     pub(super) memory: Vec<MemorySample>,
+    /// When the first run of each graph and name began.
+    pub(super) first: FxHashMap<(u32, u32), u64>,
 }
 
 /// A run and how long it took.
@@ -176,6 +178,8 @@ impl Gathered {
                 }
             };
             let short = short(&run, name, row, until);
+            let first = self.first.entry((run.graph, name)).or_insert(short.start);
+            *first = short.start.min(*first);
             let took = short.took();
             if run.end.is_some() {
                 let name = name as usize;

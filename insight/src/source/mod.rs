@@ -140,7 +140,7 @@ pub trait Source {
     /// As [`status`](Self::status).
     fn diagnosis(&self) -> Answer<DiagnosisAnswer>;
 
-    /// The tasks of each graph and name, in the order of graphs.
+    /// The tasks of each graph and name, in the order of graphs and of their first runs.
     ///
     /// # Errors
     /// As [`status`](Self::status).

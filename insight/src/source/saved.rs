@@ -10,7 +10,7 @@ use super::memory::MemoryOverTime;
 use super::profile::ProfileAnswer;
 use super::{Answer, MOST_ROWS, Page, Source, VERSION, Window, words};
 use crate::diagnosis::{Diagnosis, Extent};
-use crate::log::{Run, SavedLog, Summary, nanos};
+use crate::log::{GroupSummary, NameCost, Outcome, Run, SavedLog, Summary, nanos};
 use crate::picture::text::cut;
 use crate::profile::Profile;
 use std::sync::Arc;
@@ -56,9 +56,18 @@ impl SavedSource {
     /// Reads a log.
     #[must_use]
     pub fn of(log: &SavedLog) -> Self {
-        let summary = log.summary();
-        let diagnosis = log.diagnose(&Extent::default());
-        let gathered = Gathered::of(log, &summary);
+        // Each reads the whole log, so two do it at once.
+        let (diagnosis, summary, gathered) = std::thread::scope(|scope| {
+            let diagnosing = std::thread::Builder::new().spawn_scoped(scope, || log.diagnose(&Extent::default()));
+            let summary = log.summary();
+            let gathered = Gathered::of(log, &summary);
+            let diagnosis = match diagnosing.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(diagnosis)) => diagnosis,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(_) => log.diagnose(&Extent::default()),
+            };
+            (diagnosis, summary, gathered)
+        });
         let status = status(log, &summary, &diagnosis, &gathered);
         let head = log.head();
         let file = log.path().file_name().map(|name| cut(&name.to_string_lossy(), LONGEST_NAME));
@@ -139,7 +148,7 @@ impl SavedSource {
         }
     }
 
-    fn group(&self, group: &crate::log::GroupSummary) -> GroupRow {
+    fn group(&self, group: &GroupSummary) -> GroupRow {
         let facts = group.graph.and_then(|graph| self.gathered.graphs.get(&graph));
         GroupRow {
             name: cut(&group.name, LONGEST_NAME),
@@ -152,7 +161,7 @@ impl SavedSource {
         }
     }
 
-    fn name(&self, name: &crate::log::NameCost, rank: usize) -> NameRow {
+    fn name(&self, name: &NameCost, rank: usize) -> NameRow {
         let all: f64 = self.summary.names.iter().map(|name| name.cost.took.as_secs_f64()).sum();
         NameRow {
             name: cut(&name.name, LONGEST_NAME),
@@ -173,6 +182,8 @@ fn status(log: &SavedLog, summary: &Summary, diagnosis: &Diagnosis, gathered: &G
         problems.truncate(MOST_PROBLEMS);
         problems.push(format!("and {more} more"));
     }
+    let failed = gathered.unwell.iter().filter(|run| run.outcome == Outcome::Failed);
+    let first_failed = failed.min_by_key(|run| run.start).map(|run| cut(&run.key(), 60));
     let label = gathered.graphs.values().rev().find_map(|graph| graph.label.clone());
     let stem = log.path().file_stem().filter(|_| !log.is_in_memory());
     let stem = stem.map(|stem| cut(&stem.to_string_lossy(), LONGEST_NAME));
@@ -180,7 +191,7 @@ fn status(log: &SavedLog, summary: &Summary, diagnosis: &Diagnosis, gathered: &G
         version: VERSION,
         title: label.or(stem).unwrap_or_else(|| "a run".to_string()),
         state,
-        first_line: words::first_line(state, &counts, diagnosis, log.ending()),
+        first_line: words::first_line(state, &counts, diagnosis, log.ending(), first_failed.as_deref()),
         second_line: words::second_line(state, diagnosis),
         started_ms: started.and_then(|since| u64::try_from(since.as_millis()).ok()),
         until_ns: nanos::of(summary.until),
@@ -252,8 +263,13 @@ impl Source for SavedSource {
     }
 
     fn groups(&self, of: &Page) -> Answer<Rows<GroupRow>> {
-        let groups = self.summary.groups.iter();
-        Ok(page(groups, of, 0, |group| vec![group.name.clone()], |group| self.group(group)))
+        let mut groups: Vec<_> = self.summary.groups.iter().collect();
+        let first = |group: &&GroupSummary| {
+            let place = group.graph.zip(self.gathered.ranks.get(group.name.as_str()).copied());
+            (group.graph, place.and_then(|place| self.gathered.first.get(&place)).copied().unwrap_or(u64::MAX))
+        };
+        groups.sort_by_key(first);
+        Ok(page(groups.into_iter(), of, 0, |group| vec![group.name.clone()], |group| self.group(group)))
     }
 
     fn names(&self, of: &Page) -> Answer<Rows<NameRow>> {

@@ -15,7 +15,7 @@ pub(super) fn state(counts: &Counts, runs: u64) -> RunState {
     }
 }
 
-pub(super) fn first_line(state: RunState, counts: &Counts, diagnosis: &Diagnosis, ending: Ending) -> String {
+pub(super) fn first_line(state: RunState, counts: &Counts, diagnosis: &Diagnosis, ending: Ending, first_failed: Option<&str>) -> String {
     let wall = time(diagnosis.wall);
     let mut line = match state {
         RunState::Empty => "Nothing has run".to_string(),
@@ -25,14 +25,18 @@ pub(super) fn first_line(state: RunState, counts: &Counts, diagnosis: &Diagnosis
         }
         RunState::Failed | RunState::Finished => format!("Finished in {wall}"),
     };
-    for (number, what) in [(counts.failed, "failed"), (counts.cancelled, "cancelled")] {
-        if number > 0 {
-            line += &format!(" · {} {what}", grouped(number));
+    if counts.failed > 0 {
+        line += &format!(" · {} failed", grouped(counts.failed));
+        if let Some(key) = first_failed {
+            line += &format!(", first {key}");
         }
+    }
+    if counts.cancelled > 0 {
+        line += &format!(" · {} cancelled", grouped(counts.cancelled));
     }
     match ending {
         Ending::Finished => {}
-        Ending::Unfinished => line += " · the log was not ended in order",
+        Ending::Unfinished => line += " · incomplete",
         Ending::Cut { .. } => line += " · incomplete: the log ends early",
     }
     line

@@ -1,5 +1,5 @@
 import { html } from "swath/html";
-import { Answered, Empty, Listing, Name, Num, Time, UseBar } from "swath/parts";
+import { Answered, Empty, Listing, Name, Num, Time, UseBar, Words } from "swath/parts";
 import { grouped, many, percent, time } from "swath/format";
 
 const WORDS = {
@@ -60,7 +60,7 @@ function Findings({ of }) {
     <h3>${words(finding.problem)}
       ${finding.problem !== "nothing_to_improve" && html`<span class="lost"><${Num} value=${finding.lost_ns} text=${`${time(finding.lost_ns)} lost`}
         title=${`Time of threads, ${percent(finding.lost_ns / Math.max(1, of.threads * of.wall_ns))} of all`} /></span>`}</h3>
-    <p>${sentence(finding.what)} <span class="advice">${finding.advice}</span></p>
+    <p><${Words} text=${sentence(finding.what)} /> <span class="advice"><${Words} text=${finding.advice} /></span></p>
   </li>`)}</ol>`;
 }
 

@@ -1,5 +1,5 @@
 import { html } from "swath/html";
-import { Answered, Facts, Listing, Name, Num, StateBar, UseBar, Empty } from "swath/parts";
+import { Answered, Facts, Listing, Name, Num, StateBar, UseBar, Empty, Words } from "swath/parts";
 import { Stream } from "swath/stream";
 import { date, grouped, many, percent, time } from "swath/format";
 
@@ -17,12 +17,20 @@ export function StatusPage({ source, status }) {
     <section><h2>Where the threads’ time went</h2>
       <${Answered} ask=${() => source.diagnosis()}>${(diagnosis) =>
         diagnosis.threads
-          ? html`<${UseBar} time=${diagnosis.use} />`
+          ? html`<${UseBar} time=${diagnosis.use} /><${Change} findings=${diagnosis.findings} />`
           : html`<${Empty} title="No thread has run a task.">Here is what threads did with their time, once tasks have run.<//>`}<//>
     </section>
-    <section class="wide"><h2>Progress <span class="dim">tasks by state</span></h2><${Progress} source=${source} /></section>
+    <section class="wide progress"><h2>Progress <span class="dim">tasks by state</span></h2><${Progress} source=${source} /></section>
     <section class="wide"><h2>Facts</h2><${StatusFacts} status=${status} /></section>
   </div>`;
+}
+
+function Change({ findings }) {
+  const some = findings.filter((finding) => finding.problem !== "nothing_to_improve").slice(0, 3);
+  if (some.length === 0) return null;
+  return html`<h3 class="after">What to change</h3><ul class="change">
+    ${some.map((finding) => html`<li><b class="n">${time(finding.lost_ns)}</b> <span><${Words} text=${finding.advice} /></span></li>`)}
+  </ul>`;
 }
 
 function TopNames({ names }) {

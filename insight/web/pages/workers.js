@@ -1,6 +1,6 @@
 import { html } from "swath/html";
-import { Empty, Listing, Name, Num, UseBar } from "swath/parts";
-import { bytes, grouped, percent, time } from "swath/format";
+import { Answered, Empty, Listing, Name, Num, UseBar } from "swath/parts";
+import { bytes, grouped, percent, time, USES } from "swath/format";
 
 const STATES = { seen: "ran tasks", lost: "† died", paused: "paused", stalled: "! no answer", retired: "retired", ready: "ready", starting: "starting" };
 
@@ -8,7 +8,15 @@ export function WorkersPage({ source }) {
   return html`<section class="wide"><h2>Workers</h2>
     <${Listing} ask=${(page) => source.workers(page)} columns=${COLUMNS} more="workers" label="Workers"
       empty=${html`<${Empty} title="No worker is known.">Here is a row for each worker, with what it ran and what its threads waited for.<//>`} />
+    <${Answered} ask=${() => source.workers({ limit: 200 })}>${(workers) => html`<${UseLegend} rows=${workers.rows} />`}<//>
   </section>`;
+}
+
+/** What the colours of the last column are. */
+function UseLegend({ rows }) {
+  const found = Object.keys(USES).filter((use) => rows.some((row) => row.use?.[use]));
+  if (found.length === 0) return null;
+  return html`<ul class="legend">${found.map((use) => html`<li><i class="swatch u-${use}" aria-hidden="true"></i>${USES[use]}</li>`)}</ul>`;
 }
 
 const COLUMNS = [
