@@ -15,7 +15,13 @@ pub(super) fn state(counts: &Counts, runs: u64) -> RunState {
     }
 }
 
-pub(super) fn first_line(state: RunState, counts: &Counts, diagnosis: &Diagnosis, ending: Ending, first_failed: Option<&str>) -> String {
+pub(super) fn first_line(
+    state: RunState,
+    counts: &Counts,
+    diagnosis: &Diagnosis,
+    ending: Ending,
+    first_failed: Option<&str>,
+) -> String {
     let wall = time(diagnosis.wall);
     let mut line = match state {
         RunState::Empty => "Nothing has run".to_string(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 use swath_insight::log::{
     Event, EventKind, Head, Input, LogError, MemorySample, Outcome, Run, SavedLog, ThreadTime, TimeByUse, Use, Writer,
 };
@@ -36,7 +36,7 @@ fn head() -> Head {
 }
 
 /// A log of a million tasks, of some milliseconds each, on eight threads.
-pub fn million(path: &Path) -> Result<SavedLog, LogError> {
+pub(crate) fn million(path: &Path) -> Result<SavedLog, LogError> {
     let names: Vec<Arc<str>> = (0..12).map(|n| format!("step_{n}").into()).collect();
     let workers: Vec<Arc<str>> = (0..4).map(|n| format!("worker-{n}").into()).collect();
     let mut free = [0_u64; 8];
@@ -61,7 +61,7 @@ pub fn million(path: &Path) -> Result<SavedLog, LogError> {
 }
 
 /// Nothing has run.
-pub fn empty(path: &Path) -> Result<SavedLog, LogError> {
+pub(crate) fn empty(path: &Path) -> Result<SavedLog, LogError> {
     Writer::create(path, &head())?.finish()?;
     SavedLog::open(path)
 }
@@ -82,7 +82,7 @@ const LAYERS: [Layer; 5] = [
 ];
 
 /// A run of 1,740 tasks on four workers of two threads each. `is_bad`: some of it fails, a worker dies, and its log ends early.
-pub fn flights(path: &Path, is_bad: bool) -> Result<SavedLog, LogError> {
+pub(crate) fn flights(path: &Path, is_bad: bool) -> Result<SavedLog, LogError> {
     let mut writer = Writer::create(path, &head())?;
     let mut numbers = Numbers(7);
     let workers: Vec<Arc<str>> = (0..4).map(|n| format!("worker-{n}").into()).collect();
@@ -93,7 +93,8 @@ pub fn flights(path: &Path, is_bad: bool) -> Result<SavedLog, LogError> {
     let tasks = LAYERS.iter().map(|layer| layer.tasks).sum();
     let submitted = EventKind::GraphSubmitted { graph: 1, tasks, label: Some("flights".to_string()), parent: None };
     writer.event(Event::new(at(20 * MS), submitted));
-    let named = EventKind::GroupNamed { graph: 1, name: "filter_long".into(), layer: "filter long".into(), partitions: 200 };
+    let named =
+        EventKind::GroupNamed { graph: 1, name: "filter_long".into(), layer: "filter long".into(), partitions: 200 };
     writer.event(Event::new(at(20 * MS), named));
     let mut free = [100 * MS; 8];
     let mut computing = [0_u64; 8];
@@ -128,7 +129,8 @@ pub fn flights(path: &Path, is_bad: bool) -> Result<SavedLog, LogError> {
             failed += u64::from(fails);
             run.ended(at(start + took), outcome);
             writer.run(&run);
-            if let Some((of, from)) = (!before.is_empty()).then(|| before[numbers.below(before.len() as u64) as usize]) {
+            if let Some((of, from)) = (!before.is_empty()).then(|| before[numbers.below(before.len() as u64) as usize])
+            {
                 let named = |name: &str| -> Arc<str> { name.into() };
                 writer.input(Input::new(1, (named(layer.name), hash), (named(of), from)));
             }
@@ -139,7 +141,13 @@ pub fn flights(path: &Path, is_bad: bool) -> Result<SavedLog, LogError> {
             }
             if fails {
                 say(&mut writer, start + took, &run, "ERROR", "not a number: \"x\" in line 17");
-                say(&mut writer, start + took, &run, "stderr", "<script>alert('no')</script> \u{202e}backwards\u{2069}");
+                say(
+                    &mut writer,
+                    start + took,
+                    &run,
+                    "stderr",
+                    "<script>alert('no')</script> \u{202e}backwards\u{2069}",
+                );
             } else if number % 150 == 1 {
                 say(&mut writer, start + took, &run, "INFO", "read 41 MB, skipped 3 lines");
             }
@@ -195,7 +203,8 @@ fn memory(writer: &mut Writer, workers: &[Arc<str>], end: u64) {
     for step in 0..200_u64 {
         for (number, worker) in (0_u64..).zip(workers) {
             let wave = ((step as f64 / 30.0 + number as f64).sin() + 1.2) * 1e8;
-            let mut sample = MemorySample::new(at(end * step / 200), &**worker, 60_000_000 + wave as u64 + numbers.below(5_000_000));
+            let mut sample =
+                MemorySample::new(at(end * step / 200), &**worker, 60_000_000 + wave as u64 + numbers.below(5_000_000));
             (sample.limit, sample.managed, sample.shared) = (Some(512_000_000), wave as u64 * 3 / 4, 24_000_000);
             sample.spilled = if number == 3 && step > 90 { (step - 90) * 2_800_000 } else { 0 };
             writer.memory(&sample);
@@ -204,14 +213,22 @@ fn memory(writer: &mut Writer, workers: &[Arc<str>], end: u64) {
 }
 
 /// What sampling has seen of such a run.
-pub fn profile() -> Profile {
+pub(crate) fn profile() -> Profile {
     let program = |path: &str| Frame::new(path, FrameOrigin::Program);
     let std = |path: &str| Frame::new(path, FrameOrigin::Std);
     let mut profile = Profile::default();
     let ms = Duration::from_millis;
     let stacks: [(&str, &[Frame], u64); 7] = [
-        ("parse", &[program("flights::parse"), program("flights::parse::line"), std("<f64 as core::str::FromStr>::from_str")], 4200),
-        ("parse", &[program("flights::parse"), program("flights::parse::line"), program("flights::parse::split")], 2300),
+        (
+            "parse",
+            &[program("flights::parse"), program("flights::parse::line"), std("<f64 as core::str::FromStr>::from_str")],
+            4200,
+        ),
+        (
+            "parse",
+            &[program("flights::parse"), program("flights::parse::line"), program("flights::parse::split")],
+            2300,
+        ),
         ("parse", &[program("flights::parse"), std("alloc::vec::Vec<T,A>::push")], 900),
         ("parse", &[program("flights::parse")], 400),
         ("count_part", &[program("flights::count_part"), std("hashbrown::map::HashMap<K,V,S,A>::insert")], 1900),
@@ -225,10 +242,4 @@ pub fn profile() -> Profile {
     profile.add_wait("parse", 1_795_874_661, "futex", ms(800));
     profile.add_wait("read", 1_795_874_660, "read", ms(2600));
     profile
-}
-
-/// A log in memory, as a program has it.
-#[allow(dead_code, reason = "not every user of these samples needs it")]
-pub fn in_memory(runs: Vec<Run>) -> SavedLog {
-    SavedLog::of(Head::new("0.1.0", SystemTime::now()), runs, [], Vec::new())
 }
