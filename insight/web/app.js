@@ -64,6 +64,9 @@ function App({ source, status }) {
       removeEventListener("keydown", pressed);
     };
   }, []);
+  useEffect(() => {
+    document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [at.page]);
   const shown = at.page === ALL ? PAGES : PAGES.filter(([id]) => id === at.page);
   return html`<header>
       <b class="brand">swath</b>

@@ -279,9 +279,24 @@ export function Stream({ stream, startedMs, rowHeight = 16, most = 256, keys = f
       }}></i>`}
       ${!isTable && tip && html`<${CellTip} ...${tip} stream=${stream} startedMs=${startedMs} />`}
     </div>
+    ${signs(rows).length > 0 && html`<p class="dim signs">${signs(rows).join(" · ")}</p>`}
     ${stream.hidden_rows + stream.rows.length - rows.length > 0 &&
     html`<p class="dim">${many(stream.hidden_rows + stream.rows.length - rows.length, "more thread")} not drawn.</p>`}
   </div>`;
+}
+
+/** What the marks that are there mean. */
+function signs(rows) {
+  const outcomes = new Set(rows.flatMap((row) => [...new Set(row.cells.outcome ?? [])]));
+  const kinds = new Set(rows.flatMap((row) => row.marks.map((mark) => mark.kind)));
+  return [
+    outcomes.has(FAILED) && "× red: failed",
+    (outcomes.has(LOST) || kinds.has("death")) && "†: its worker died",
+    outcomes.has(RUNNING) && "hatched: had not ended",
+    kinds.has("transfer") && "dark line below: a value came from another worker",
+    (kinds.has("spill") || kinds.has("load")) && "orange line below: to or from disk",
+    kinds.has("paused") && "orange ground: the worker started no tasks",
+  ].filter(Boolean);
 }
 
 function StreamTable({ rows, whole }) {
