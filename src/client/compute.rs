@@ -3,9 +3,13 @@
 use super::PureResults;
 use super::blocking::spawn_blocking;
 use super::computable::{Handles, ResultRef, Results, Successor};
-use super::{AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, WaitFor, blocking, wait};
+use super::{
+    AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, Status, WaitFor, blocking, wait,
+};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
+use crate::events::EventKind;
+use crate::events::journal::ClientStep;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, picture};
@@ -650,6 +654,9 @@ impl Client {
     /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)). A future of another client is
     /// cancelled there.
     pub fn cancel<T>(&self, future: &Future<T>) {
+        if future.status() == Status::Pending {
+            self.0.log.steps.note(ClientStep::Event(EventKind::Cancelled { key: future.key() }));
+        }
         future.output().cancel();
     }
 

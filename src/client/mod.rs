@@ -23,6 +23,7 @@ mod published;
 mod replay;
 mod run_on;
 mod wait;
+mod watch_events;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
 pub use crate::start::init;
@@ -41,6 +42,7 @@ pub use profile::Profiling;
 pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
 pub use wait::WaitFor;
+pub use watch_events::{Happened, WatchEvents};
 
 // Public in `collection`.
 #[doc(hidden)]
@@ -51,7 +53,6 @@ pub use {
 
 use crate::error::{Error, Result};
 use crate::events::recorder::Recorder;
-use crate::events::sources::RunSources;
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
@@ -227,8 +228,11 @@ impl Client {
     }
 
     /// The same client, all of which is recorded in a file of so many bytes at most.
-    fn recorded(self, path: &Path, limit: Option<u64>, sources: Arc<RunSources>) -> Result<Self> {
-        let recorder = Recorder::start(path, limit, sources, Arc::clone(&self.0.log))?;
+    fn recorded(self, path: &Path, limit: Option<u64>) -> Result<Self> {
+        let Some(sources) = self.0.backend.sources() else {
+            return Err(Error::Unsupported { operation: "record", mode: self.mode().name() });
+        };
+        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log))?;
         *self.0.recorder.lock() = Some(recorder);
         Ok(self)
     }

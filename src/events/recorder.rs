@@ -1,8 +1,9 @@
 //! Records a client: a thread takes what has happened and writes it to a saved log, each second.
 
-use super::saved::{Event, LogError, Outcome, Writer, WriterState};
-use super::sources::{RunSources, Taken};
-use super::{ClientLog, Names, run_of};
+use super::ClientLog;
+use super::reading::Reading;
+use super::saved::{LogError, Writer, WriterState};
+use super::sources::RunSources;
 use crate::error::{Error, Result};
 use crate::ipc::clock::ticks;
 use parking_lot::{Condvar, Mutex};
@@ -25,10 +26,8 @@ pub(crate) struct Recorder {
 struct Recording {
     writer: Writer,
     path: PathBuf,
-    sources: Arc<RunSources>,
+    reading: Reading,
     log: Arc<ClientLog>,
-    graphs: u64,
-    names: Names,
     state: WriterState,
     /// When something was taken last.
     taken: Duration,
@@ -39,7 +38,7 @@ impl Recorder {
     pub(crate) fn start(
         path: &Path,
         limit: Option<u64>,
-        sources: Arc<RunSources>,
+        sources: &Arc<RunSources>,
         log: Arc<ClientLog>,
     ) -> Result<Self> {
         let mut writer = Writer::create(path, &log.head()).map_err(|e| match e {
@@ -49,9 +48,9 @@ impl Recorder {
         if let Some(limit) = limit {
             writer = writer.limit(limit);
         }
-        let (names, state) = (Names::default(), writer.state().clone());
+        let (reading, state) = (Reading::of_all(sources), writer.state().clone());
         let (named, taken) = (path.to_path_buf(), Duration::ZERO);
-        let recording = Recording { writer, path: named, sources, log, graphs: 0, names, state, taken };
+        let recording = Recording { writer, path: named, reading, log, state, taken };
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
@@ -108,25 +107,20 @@ impl Recording {
 
     /// Takes what has happened; whether that is anything.
     fn take(&mut self, is_end: bool) -> bool {
-        let Self { writer, sources, log, graphs, names, taken: since, .. } = self;
-        let ruler = log.clock.ruler();
-        let now = ruler.since_start(ticks());
-        let (steps, missed) = log.graphs.since(graphs);
-        let mut some = false;
-        let mut event = |event: Event| {
-            some = true;
-            writer.event(event);
-        };
-        steps.into_iter().map(|step| super::graph_event(step, &ruler)).for_each(&mut event);
-        sources.take_steps().into_iter().map(|step| super::worker_event(step, &ruler)).for_each(&mut event);
-        let lost = sources.take(is_end, &mut |worker, record, taken| {
-            let mut run = run_of(record, worker, names, &ruler);
-            if let Taken::Lost = taken {
-                run.outcome = Outcome::Lost;
-            }
-            some = true;
-            writer.run(&run);
-        });
+        let Self { writer, reading, log, taken: since, .. } = self;
+        let now = log.clock.ruler().since_start(ticks());
+        let (mut runs, mut events) = (0_u64, Vec::new());
+        let (lost, missed) = reading.take(
+            log,
+            is_end,
+            &mut |run| {
+                runs += 1;
+                writer.run(&run);
+            },
+            &mut |event| events.push(event),
+        );
+        let some = runs > 0 || !events.is_empty();
+        events.into_iter().for_each(|event| writer.event(event));
         if lost + missed > 0 {
             let reason = "more was recorded at once than there is room for";
             writer.missed(*since, lost, missed, reason);

@@ -6,10 +6,13 @@ use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
 use crate::coordinator;
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{EventRecords, WorkerRuns};
+use crate::events::journal;
+use crate::events::sources::{RingOwner, RunSources};
+use crate::events::{EventKind, EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
+use crate::ids::TaskId;
 use crate::ipc::clock::ticks;
 use crate::ipc::fork::Origin;
 use crate::ipc::ring::{OwnRing, RunSource};
@@ -45,6 +48,8 @@ pub(crate) struct SyncExecutor {
     /// What errors call where tasks ran.
     here: Arc<str>,
     recorded: Arc<OwnRing>,
+    _owner: RingOwner,
+    sources: Arc<RunSources>,
     submissions: AtomicU32,
     groups: Arc<GroupTable>,
     /// The graphs whose tasks run, each in the thread that submitted it, or in a task of an earlier one.
@@ -171,12 +176,12 @@ impl SyncExecutor {
     /// The same, with these checks.
     pub(crate) fn checking(recorded: usize, checks: Checks) -> Arc<Self> {
         let recorded = Arc::new(OwnRing::new(recorded));
-        if let Some(sources) = checks.recording {
-            sources.add(HERE, Arc::clone(&recorded) as Arc<dyn RunSource>);
-        }
+        let owner = checks.sources.add(HERE, &(Arc::clone(&recorded) as Arc<dyn RunSource>));
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded,
+            _owner: owner,
+            sources: checks.sources,
             submissions: AtomicU32::new(0),
             groups: GroupTable::new(1),
             running: Mutex::default(),
@@ -311,7 +316,17 @@ impl SyncExecutor {
         }
         let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
         let coordination = &self.coordination;
-        let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes, coordination };
+        let task = GraphTask {
+            graph,
+            id,
+            submission: number,
+            ring,
+            thread: 0,
+            worker,
+            encodes,
+            sources: &self.sources,
+            coordination,
+        };
         let began = *now;
         let result = execute(&task, results, now);
         // One that was refused took no time.
@@ -443,6 +458,14 @@ impl Backend for SyncExecutor {
         Ok(())
     }
 
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        Some(Arc::clone(&self.sources))
+    }
+
+    fn note(&self, _task: Option<TaskId>, kind: EventKind) {
+        self.sources.note(journal::Step { session: None, kind });
+    }
+
     fn progress(&self) -> Progress {
         self.groups.progress(self.is_closed())
     }
@@ -462,7 +485,7 @@ impl Backend for SyncExecutor {
         }
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
-            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, steps: self.sources.steps() }))));
         }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(HERE.to_string(), self.sampled.answer(command))])));

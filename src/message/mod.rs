@@ -9,6 +9,7 @@ pub(crate) mod question;
 pub(crate) use crate::bytes::Bytes;
 use crate::coordinator;
 use crate::error::LogLine;
+use crate::events::journal::Step;
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -33,6 +34,7 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The kind of all frames but these two: the message says what it is.
 pub(crate) const KIND: u8 = 1;
@@ -93,6 +95,8 @@ pub(crate) enum FromWorker {
     /// Tasks that were to run after others which gave no result here.
     Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
+    /// What was done with results in its store, for the log of events.
+    Moved(Vec<MovedResult>),
     Released(Vec<(SegmentId, u32)>),
     /// These memory files of the worker's have ended.
     FilesEnded(Vec<FileId>),
@@ -158,6 +162,16 @@ pub(crate) struct Welcome {
     pub(crate) resources: Vec<Resources>,
 }
 
+/// A result that a worker has moved between memory and disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MovedResult {
+    pub(crate) task: TaskId,
+    /// Back to memory.
+    pub(crate) loaded: bool,
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+}
+
 /// One task to run.
 #[derive(Debug)]
 pub(crate) struct Task<B = Bytes> {
@@ -177,6 +191,8 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) parts: Vec<WantedPart>,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
+    /// When its worker had it, by [`ticks`](crate::ipc::clock::ticks) there; it is not sent.
+    pub(crate) arrived: u64,
 }
 
 impl<B> Queued for Task<B> {
@@ -226,6 +242,8 @@ pub(crate) enum Request {
     },
     /// About locks, queues and so on.
     Coordinate(coordinator::Request<Payload>),
+    /// A task of this session, or of another one, has something to say.
+    Note(Box<Step>),
 }
 
 /// Supervisor to client.

@@ -4,7 +4,7 @@
 //! does these for it, and the simulation in `sim` plays them.
 
 use crate::error::Result;
-use crate::events::journal::WorkerStep;
+use crate::events::journal::Step;
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
@@ -62,8 +62,8 @@ pub(crate) trait Effects {
     /// The session has ended: no message goes there any more.
     fn close(&mut self, session: SessionId);
 
-    /// Something has happened to a worker that a recording is told of.
-    fn noted(&mut self, _worker: WorkerId, _step: &WorkerStep) {}
+    /// Something has happened, to a worker or a task: those who record or watch are told of it.
+    fn noted(&mut self, _worker: Option<WorkerId>, _step: &Step) {}
 
     /// What a worker shows of itself.
     fn page(&self, worker: WorkerId) -> Option<&Self::Page>;

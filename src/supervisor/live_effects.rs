@@ -8,7 +8,9 @@ use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
 use crate::error::{Error, Result};
-use crate::events::journal::{ProcessStep, WorkerStep};
+use crate::events::EventKind;
+use crate::events::journal::Step;
+use crate::events::sources::RingOwner;
 use crate::host::{self, Hosted, report};
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
@@ -84,6 +86,7 @@ pub(super) struct LiveWorker {
     pub(super) connection: Arc<Connection>,
     pub(super) decoder: Decoder,
     page: Arc<ControlPage>,
+    ring_owner: Option<RingOwner>,
     /// What the kernel says of its memory.
     statm: Statm,
     family: Family,
@@ -298,6 +301,7 @@ impl Effects for LiveEffects {
             connection,
             decoder: Decoder::new(MAX_FRAME),
             page: Arc::new(page),
+            ring_owner: None,
             statm: Statm::of(pid),
             family: Family::of(pid),
             child: Some(child),
@@ -348,12 +352,14 @@ impl Effects for LiveEffects {
         }
     }
 
-    fn noted(&mut self, worker: WorkerId, step: &WorkerStep) {
-        let Some(sources) = &self.shared.recording else { return };
-        if let (ProcessStep::Started, Some(worker)) = (&step.what, self.workers.get(&worker)) {
-            sources.add(&step.worker, Arc::clone(&worker.page) as Arc<dyn RunSource>);
+    fn noted(&mut self, worker: Option<WorkerId>, step: &Step) {
+        if let (EventKind::WorkerStarted { worker: name, .. }, Some(id)) = (&step.kind, worker)
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            let page = Arc::clone(&worker.page) as Arc<dyn RunSource>;
+            worker.ring_owner = Some(self.shared.sources.add(name, &page));
         }
-        sources.note(step.clone());
+        self.shared.sources.note(step.clone());
     }
 
     fn page(&self, worker: WorkerId) -> Option<&ControlPage> {

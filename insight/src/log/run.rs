@@ -71,7 +71,7 @@ pub struct Run {
     pub graph: u32,
     /// The number of the task in its graph.
     pub task: u32,
-    /// Which attempt of the task it is, from 0.
+    /// Which attempt of the task it is, from 0. One that was given to a worker and taken back before it began counts, too.
     pub attempt: u16,
     /// The task's name.
     pub name: Arc<str>,

@@ -3,12 +3,10 @@
 use super::Builder;
 use crate::client::Client;
 use crate::error::Result;
-use crate::events::sources::RunSources;
 use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
 use crate::status::Mode;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// How many runs the rings of recorded threads or workers have room for together: those of a tenth of a second, of the
 /// shortest tasks that there are.
@@ -83,15 +81,10 @@ impl Builder {
 }
 
 impl Recording {
-    /// What runs are taken from, if they are recorded.
-    pub(super) fn sources(&self) -> Option<Arc<RunSources>> {
-        self.path.as_ref().map(|_| Arc::default())
-    }
-
-    /// Begins to record a client.
-    pub(super) fn begin(&self, client: Client, sources: Option<Arc<RunSources>>) -> Result<Client> {
-        let (Some(path), Some(sources)) = (&self.path, sources) else { return Ok(client) };
-        client.recorded(path, self.limit()?, sources)
+    /// Begins to record a client, if it is to be.
+    pub(super) fn begin(&self, client: Client) -> Result<Client> {
+        let Some(path) = &self.path else { return Ok(client) };
+        client.recorded(path, self.limit()?)
     }
 
     /// Bytes of the file, checked.

@@ -30,7 +30,7 @@ use super::lowering::PictureRoots;
 use super::{Computable, Lowering};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
-use crate::events::{EventKind, EventLog, TaskRun};
+use crate::events::{EventLog, Outcome, Run};
 use crate::files::write_whole;
 use crate::graph::node::Node;
 use crate::graph::{Dag, picture};
@@ -270,25 +270,16 @@ fn tell(graph: &mut TaskGraph, id: TaskId, ran: &Ran) {
 
 /// The last run of each task, by its hash.
 fn runs(log: &EventLog) -> FxHashMap<u64, Ran> {
-    let mut runs = FxHashMap::default();
-    for event in log.events() {
-        let (task, state, time) = match &event.kind {
-            EventKind::TaskStarted { task } => (task, TaskState::Running, None),
-            EventKind::TaskFinished { task, took } => (task, TaskState::Released, Some(*took)),
-            EventKind::TaskFailed { task, took } => (task, TaskState::Failed, Some(*took)),
-            EventKind::TaskCancelled { task, took } => (task, TaskState::Cancelled, Some(*took)),
-            _ => continue,
+    let ran = |run: &Run| {
+        let state = match run.outcome {
+            Outcome::Finished => TaskState::Released,
+            Outcome::Failed | Outcome::Lost => TaskState::Failed,
+            Outcome::Cancelled => TaskState::Cancelled,
+            _ => TaskState::Running,
         };
-        if let Some(hash) = hash(task) {
-            runs.insert(hash, Ran { state, time, worker: task.worker.clone() });
-        }
-    }
-    runs
-}
-
-/// The hash in a task's key, which is the name and behind it 16 digits.
-fn hash(task: &TaskRun) -> Option<u64> {
-    u64::from_str_radix(task.key.rsplit('-').next()?, 16).ok()
+        (run.hash, Ran { state, time: run.took(), worker: run.worker.to_string() })
+    };
+    log.runs().iter().map(ran).collect()
 }
 
 /// The kinds of files.

@@ -538,7 +538,7 @@ mod tests {
         assert_eq!(theirs.samples(), (4..20).map(|i| i * 100).collect::<Vec<_>>());
         assert_eq!(theirs.last_log(), b"last words\n");
         assert_eq!(theirs.reason().as_deref(), Some("no more descriptors"));
-        theirs.ring().end(token, Ended::Finished, 60);
+        theirs.ring().end(token, Ended::Finished, 60, None);
         let runs = theirs.ring().read();
         assert_eq!((runs.len(), runs[0].start, runs[0].end), (1, 50, Some((60, Ended::Finished))));
         assert_eq!(runs[0].run.name.as_deref(), Some("named"));

@@ -4,10 +4,11 @@ use super::blame::Suspects;
 use super::{Core, WorkerProcess};
 use crate::error::LogLine;
 use crate::error::{DeathCause, DeathRecord};
-use crate::events::journal::{Journal, WorkerStep};
+use crate::events::journal::{Journal, Step};
 use crate::graph::node;
 use crate::ids::TaskId;
 use crate::ipc::ring::RingRecord;
+use crate::job::CallName;
 use crate::supervisor::effects::{Effects, WorkerPage};
 use crate::supervisor::recent_lines::RecentLines;
 use crate::task::function::{Record, short_name};
@@ -33,7 +34,7 @@ pub(super) struct History {
     pub(super) past_runs: Vec<Vec<RingRecord>>,
     /// By log id: names of functions of a program that is not ours, as its workers have told them.
     functions: FxHashMap<u64, String>,
-    pub(super) steps: Journal<WorkerStep>,
+    pub(super) steps: Journal<Step>,
 }
 
 impl History {
@@ -129,6 +130,16 @@ impl Core {
             true => Record::at(log_id).map(|record| short_name(record.path())),
             false => self.history.functions.get(&log_id).cloned(),
         }
+    }
+
+    /// The key of the last call of a task, as far as its name is known here.
+    pub(super) fn key_of(&self, id: TaskId) -> Option<String> {
+        let call = self.scheduler.call(id)?;
+        let name = match (&call.name, self.program.is_own) {
+            (CallName::Function(log_id), false) => self.history.functions.get(log_id).cloned()?,
+            (name, _) => name.name()?,
+        };
+        Some(node::key(&name, call.key))
     }
 
     /// The key of the last call of a task, which is also that of its result.

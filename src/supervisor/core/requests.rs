@@ -72,6 +72,7 @@ impl Core {
                 }
             }
             Request::Coordinate(request) => self.coordinate(session, request, fx),
+            Request::Note(step) => self.note_step(None, *step, fx),
         }
     }
 
@@ -217,7 +218,9 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        EventRecords { runs, workers: self.history.steps.entries() }
+        let mut steps = self.history.steps.entries();
+        steps.retain(|step| step.what.is_for(session));
+        EventRecords { runs, steps }
     }
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
