@@ -21,6 +21,7 @@ pub mod profile;
 mod progress;
 mod published;
 mod replay;
+mod report;
 mod run_on;
 mod wait;
 mod watch_events;
@@ -41,6 +42,7 @@ pub use profile::Profiling;
 #[cfg(feature = "progress")]
 pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
+pub use report::PerformanceReport;
 pub use wait::WaitFor;
 pub use watch_events::{Happened, WatchEvents};
 

@@ -181,8 +181,13 @@ impl ClientLog {
         EventLog::of(self.head(), runs, events, Vec::new())
     }
 
+    /// The time that it is, since the start of the log.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.ruler().since_start(crate::ipc::clock::ticks())
+    }
+
     /// What a saved log begins with.
-    fn head(&self) -> Head {
+    pub(crate) fn head(&self) -> Head {
         let mut head = Head::new(env!("CARGO_PKG_VERSION"), self.started);
         head.build = build_id().to_string();
         head.monotonic = self.clock.started();

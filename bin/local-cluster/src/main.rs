@@ -82,6 +82,7 @@ fn run(options: &Options) -> Outcome {
         Events { file, form } => saved::events(file, form.json),
         Why { graph, label, file, form } => saved::why(file, *graph, label.as_deref(), form.json),
         Trace { file, output } => saved::trace(file, output),
+        Report { file, output } => saved::report(file, output),
         Sizes(form) => show::sizes(form.json),
         Completions { shell } => say(&completions::script(*shell)),
         Man => say(&manual::page()?),

@@ -148,6 +148,15 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Write a report of a saved log: one HTML file that a browser opens without a network
+    Report {
+        /// A log that Client::save_events or a recording has written
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Where to; the name ends in .html
+        #[arg(short, long, value_name = "FILE.html")]
+        output: PathBuf,
+    },
     /// List named worker sizes, as large as they are on this machine or in its control group
     Sizes(Form),
     /// Print completions for a shell

@@ -33,3 +33,8 @@ pub(crate) fn why(file: &Path, graph: Option<u32>, label: Option<&str>, as_json:
 pub(crate) fn trace(file: &Path, output: &Path) -> Outcome {
     Ok(SavedLog::open(file)?.trace(output)?)
 }
+
+/// Writes a report of a log.
+pub(crate) fn report(file: &Path, output: &Path) -> Outcome {
+    SavedLog::open(file)?.report(output).map_err(|e| Failure::Failed(e.to_string()))
+}

@@ -34,7 +34,7 @@ pub(super) const PLOT_CSS: &str = include_str!("../../web/vendor/uPlot.min.css")
 pub(super) const START: &str = "import \"swath/app\";";
 
 /// The SHA-256 of what the policy allows, in base64; a test compares.
-pub(super) const MAP_HASH: &str = "4bsxNEvbWDGZ69tI4PISV/3om1K/pjXNXIvDG5vqamo=";
+pub(super) const MAP_HASH: &str = "p6wQ2s0gKpPtYNpMCdWKpkgPeSxs6I1IYs4tYjLwopI=";
 pub(super) const START_HASH: &str = "+Eyym/GGtIbcWNkPmnO2/jEzec8c2IabPYexgTsGBhU=";
 pub(super) const CSS_HASH: &str = "ys5H0ayW/7Rp7vcfdHrZ0L4oq2ANFarjTkYwe8zr384=";
 pub(super) const PLOT_CSS_HASH: &str = "32MMao1vjur/JktQ9zzlsRT2Rv/ZoLt08EmwoAE1+gQ=";

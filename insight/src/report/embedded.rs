@@ -54,10 +54,10 @@ pub(super) fn encoded(source: &dyn Source, status: &Status) -> Answer<String> {
 }
 
 fn answers(source: &dyn Source, status: &Status) -> Answer<Embedded> {
-    let until = Duration::from_nanos(status.until_ns);
+    let (from, until) = (Duration::from_nanos(status.from_ns), Duration::from_nanos(status.until_ns));
     let threads = status.threads.max(1);
     let width = (MOST_CELLS / threads).clamp(LEAST_CELLS_OF_ROW, MOST_CELLS_OF_ROW);
-    let stream = source.stream(&Window::new(Duration::ZERO, until, width))?;
+    let stream = source.stream(&Window::new(from, until, width))?;
     let points = (MOST_POINTS / status.workers.clamp(1, 64)).clamp(100, 1000);
     let mut logs = rows(MOST_LINES, |page| source.logs(page))?;
     keep_newest(&mut logs, |line| line.text.len() + line.worker.len() + line.key.as_ref().map_or(0, String::len));
@@ -72,7 +72,7 @@ fn answers(source: &dyn Source, status: &Status) -> Answer<Embedded> {
         workers: rows(MOST_ROWS, |page| source.workers(page))?,
         tasks: rows(MOST_TASKS, |page| source.tasks(page))?,
         stream,
-        memory: source.memory(&Window::new(Duration::ZERO, until, points))?,
+        memory: source.memory(&Window::new(from, until, points))?,
         profile: source.profile()?,
         logs,
         events,

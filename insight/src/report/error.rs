@@ -3,9 +3,10 @@
 use crate::source::SourceError;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Why there is no report: which file, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
     /// The name ends in something else.
@@ -34,9 +35,9 @@ pub enum ReportError {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// What the report is about does not answer.
     #[error(transparent)]
-    Source(SourceError),
+    Source(#[from] SourceError),
 }

@@ -51,7 +51,7 @@ pub fn html(source: &dyn Source) -> Answer<String> {
 pub fn save(source: &dyn Source, path: impl AsRef<Path>) -> Result<(), ReportError> {
     let path = path.as_ref();
     check(path)?;
-    let html = html(source).map_err(ReportError::Source)?;
+    let html = html(source)?;
     replace(path, html.as_bytes())
 }
 
@@ -64,7 +64,7 @@ pub fn check(path: impl AsRef<Path>) -> Result<(), ReportError> {
     let there = match fs::metadata(path) {
         Ok(there) => Some(there),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(source) => return Err(ReportError::Io { action: "write", path: path.into(), source }),
+        Err(source) => return Err(not_written(path, source)),
     };
     if there.as_ref().is_some_and(fs::Metadata::is_dir) {
         return Err(ReportError::Directory { path: path.into() });
@@ -80,11 +80,13 @@ pub fn check(path: impl AsRef<Path>) -> Result<(), ReportError> {
     let folder = folder(path);
     match fs::metadata(folder) {
         Ok(there) if there.is_dir() => Ok(()),
-        Ok(_) => {
-            Err(ReportError::Io { action: "write", path: path.into(), source: io::ErrorKind::NotADirectory.into() })
-        }
-        Err(source) => Err(ReportError::Io { action: "write", path: path.into(), source }),
+        Ok(_) => Err(not_written(path, io::ErrorKind::NotADirectory.into())),
+        Err(source) => Err(not_written(path, source)),
     }
+}
+
+fn not_written(path: &Path, source: io::Error) -> ReportError {
+    ReportError::Io { action: "write", path: path.into(), source: source.into() }
 }
 
 fn folder(path: &Path) -> &Path {
@@ -94,7 +96,6 @@ fn folder(path: &Path) -> &Path {
 /// Makes a new file beside the one that is to be replaced, and puts it in its place when it is whole.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let failed = |source| ReportError::Io { action: "write", path: path.into(), source };
     // The end of a link is replaced, not the link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -107,7 +108,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         }
         done
     });
-    written.map_err(failed)
+    written.map_err(|source| not_written(path, source))
 }
 
 impl SavedLog {

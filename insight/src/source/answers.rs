@@ -52,6 +52,8 @@ pub struct Status {
     pub second_line: String,
     /// When the log begins, in milliseconds since 1970; none where that is not known.
     pub started_ms: Option<u64>,
+    /// From when on something is known, as the time of a run or an event.
+    pub from_ns: u64,
     /// Up to when it says something.
     pub until_ns: u64,
     /// From the first submission, or start of a task, to the last end.

@@ -95,6 +95,8 @@ pub(super) struct Gathered {
     pub(super) more_events: u64,
     pub(super) deaths: Vec<Death>,
     pub(super) memory: Vec<MemorySample>,
+    /// The earliest time of a run or an event.
+    pub(super) from: Option<u64>,
     /// When the first run of each graph and name began.
     pub(super) first: FxHashMap<(u32, u32), u64>,
 }
@@ -212,6 +214,8 @@ impl Gathered {
                 slow.push(Slow(took, run));
             }
         }
+        let first = self.runs.iter().map(|run| run.start).min();
+        self.from = self.from.into_iter().chain(first).min();
         self.slow = slow.into_sorted_vec().into_iter().map(|slow| slow.1).collect();
         self.usual = times.iter_mut().map(|times| median(times)).collect();
         self.sort_rows(rows);
@@ -233,6 +237,7 @@ impl Gathered {
     fn take_events(&mut self, log: &SavedLog, deaths: &mut Deaths) {
         for event in log.events().flatten() {
             let at = nanos::of(event.at);
+            self.from = Some(self.from.map_or(at, |from| from.min(at)));
             if let EventKind::Line { worker, key, level, target, text } = event.kind {
                 let line = LogRow {
                     at_ns: at,

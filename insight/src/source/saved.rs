@@ -18,6 +18,8 @@ use std::time::UNIX_EPOCH;
 
 /// So many keys of the critical path are told, the last ones.
 const MOST_PATH: usize = 100;
+/// What has no name.
+const UNTITLED: &str = "a run";
 /// So many problems of a log are told.
 const MOST_PROBLEMS: usize = 50;
 
@@ -81,7 +83,7 @@ impl SavedSource {
             build: cut(&head.build, LONGEST_NAME),
             format: log.format(),
             machine,
-            file: file.filter(|_| !log.is_in_memory()),
+            file: file.filter(|_| !log.is_in_memory() && !is_nameless(log.path())),
         };
         Self { status, diagnosis, summary, gathered, system, profile: None }
     }
@@ -92,10 +94,12 @@ impl SavedSource {
         Self { profile: Some(profile), ..self }
     }
 
-    /// The same under another title.
+    /// The same under that title, where neither the program nor the file's name gives one.
     #[must_use]
     pub fn titled(mut self, title: &str) -> Self {
-        self.status.title = cut(title, LONGEST_NAME);
+        if self.status.title == UNTITLED {
+            self.status.title = cut(title, LONGEST_NAME);
+        }
         self
     }
 
@@ -173,6 +177,11 @@ impl SavedSource {
     }
 }
 
+/// Whether a path leads to a file that has no name of its own, but is open.
+fn is_nameless(path: &std::path::Path) -> bool {
+    path.starts_with("/proc") || path.starts_with("/dev/fd")
+}
+
 fn status(log: &SavedLog, summary: &Summary, diagnosis: &Diagnosis, gathered: &Gathered) -> Status {
     let counts = summary.groups.iter().map(|group| group.counts).sum();
     let state = words::state(&counts, summary.runs);
@@ -185,15 +194,16 @@ fn status(log: &SavedLog, summary: &Summary, diagnosis: &Diagnosis, gathered: &G
     let failed = gathered.unwell.iter().filter(|run| run.outcome == Outcome::Failed);
     let first_failed = failed.min_by_key(|run| run.start).map(|run| cut(&run.key(), 60));
     let label = gathered.graphs.values().rev().find_map(|graph| graph.label.clone());
-    let stem = log.path().file_stem().filter(|_| !log.is_in_memory());
+    let stem = log.path().file_stem().filter(|_| !log.is_in_memory() && !is_nameless(log.path()));
     let stem = stem.map(|stem| cut(&stem.to_string_lossy(), LONGEST_NAME));
     Status {
         version: VERSION,
-        title: label.or(stem).unwrap_or_else(|| "a run".to_string()),
+        title: label.or(stem).unwrap_or_else(|| UNTITLED.to_string()),
         state,
         first_line: words::first_line(state, &counts, diagnosis, log.ending(), first_failed.as_deref()),
         second_line: words::second_line(state, diagnosis),
         started_ms: started.and_then(|since| u64::try_from(since.as_millis()).ok()),
+        from_ns: gathered.from.unwrap_or(0),
         until_ns: nanos::of(summary.until),
         wall_ns: nanos::of(diagnosis.wall),
         workers: gathered.workers.len(),

@@ -9,7 +9,7 @@ const ALL = "";
 
 export function MemoryPage({ source, status }) {
   return html`<section class="wide"><h2>Memory over time <span class="dim">what is compared with the limit: private memory and segments of its own</span></h2>
-    <${Answered} ask=${() => source.memory({ from: 0, to: status.until_ns, width: 1000 })}>${(memory) =>
+    <${Answered} ask=${() => source.memory({ from: status.from_ns, to: status.until_ns, width: 1000 })}>${(memory) =>
       memory.all === null
         ? html`<${Empty} title="No memory was recorded.">Here are the results in memory, shared segments, everything else and what is on disk, worker by
             worker. It is recorded in processes mode, with <code>Builder::record</code> or while a report is written.<//>`

@@ -8,7 +8,7 @@ const TOP = 8;
 export function StatusPage({ source, status }) {
   return html`<div class="grid">
     <section class="wide"><h2>Task stream <span class="dim">a row a thread · drag: zoom</span></h2>
-      <${Answered} ask=${() => source.stream({ from: 0, to: status.until_ns, width: 1600 })}>${(stream) =>
+      <${Answered} ask=${() => source.stream({ from: status.from_ns, to: status.until_ns, width: 1600 })}>${(stream) =>
         html`<${Stream} stream=${stream} startedMs=${status.started_ms} most=${16} />`}<//>
     </section>
     <section><h2>Top names <span class="dim">by time of their runs</span></h2>

@@ -8,7 +8,7 @@ export function TasksPage({ source, status, params, isAlone }) {
   const [search, setSearch] = useState(params.get("search") ?? "");
   return html`<div class="grid">
     <section class="wide"><h2>Task stream <span class="dim">drag or pinch: zoom · ←→ move · +− 0 zoom · t table</span></h2>
-      <${Answered} ask=${() => source.stream({ from: 0, to: status.until_ns, width: 1600 })}>${(stream) =>
+      <${Answered} ask=${() => source.stream({ from: status.from_ns, to: status.until_ns, width: 1600 })}>${(stream) =>
         html`<${Stream} stream=${stream} startedMs=${status.started_ms} keys=${isAlone} />`}<//>
     </section>
     <section class="wide"><h2>Runs that failed, were lost or have not ended; then the slowest</h2>
