@@ -3,6 +3,7 @@
 use super::PureResults;
 use super::blocking::spawn_blocking;
 use super::computable::{Handles, ResultRef, Results, Successor};
+use super::recorded_inputs::inputs_of;
 use super::{
     AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, Status, WaitFor, blocking, wait,
 };
@@ -125,7 +126,12 @@ impl Client {
         self.check_places(&graph)?;
         self.check_resources(&graph)?;
         graph.priority = graph.priority.saturating_add(self.1);
-        self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
+        let inputs = self.0.log.is_recorded().then(|| inputs_of(&graph));
+        let submission = self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))?;
+        if let Some((inputs, more)) = inputs {
+            self.0.log.add_inputs(submission.number, inputs, more);
+        }
+        Ok(submission)
     }
 
     /// Warns of tasks that are to run on certain workers where there are none; refuses them, if the client is strict.

@@ -20,9 +20,11 @@ pub mod picture;
 pub mod profile;
 mod progress;
 mod published;
+mod recorded_inputs;
 mod replay;
 mod report;
 mod run_on;
+mod task_log;
 mod wait;
 mod watch_events;
 
@@ -43,6 +45,7 @@ pub use profile::Profiling;
 pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
 pub use report::PerformanceReport;
+pub use task_log::TaskLog;
 pub use wait::WaitFor;
 pub use watch_events::{Happened, WatchEvents};
 
@@ -136,6 +139,10 @@ impl Inner {
             // Not under the lock: it may take a moment.
             let bars = self.bars.lock().take();
             drop(bars);
+        }
+        // What is known of the tasks at the end is what is asked for now.
+        if self.recorder.lock().is_some() {
+            self.backend.progress();
         }
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
@@ -234,7 +241,9 @@ impl Client {
         let Some(sources) = self.0.backend.sources() else {
             return Err(Error::Unsupported { operation: "record", mode: self.mode().name() });
         };
-        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log))?;
+        let backend = Arc::downgrade(&self.0.backend);
+        let counter = move || backend.upgrade().map(|backend| backend.progress().groups).unwrap_or_default();
+        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log), Box::new(counter))?;
         *self.0.recorder.lock() = Some(recorder);
         Ok(self)
     }

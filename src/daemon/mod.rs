@@ -6,5 +6,6 @@ pub(crate) mod connect;
 pub(crate) mod executable;
 pub(crate) mod janitor;
 pub(crate) mod paths;
+mod recording;
 pub(crate) mod serve;
 pub(crate) mod session;

@@ -20,6 +20,10 @@ impl EventLog {
             let mut writer = Writer::begin(Stream::new(out), path, &self.head).map_err(plain)?.limit(u64::MAX);
             self.events.iter().for_each(|event| writer.event(event.clone()));
             self.runs.iter().for_each(|run| writer.run(run));
+            if !self.groups.is_empty() {
+                let until = self.runs.iter().filter_map(|run| run.end).max().unwrap_or_default();
+                writer.counts(until, &self.groups);
+            }
             writer.finish().map_err(plain)
         };
         write_private(path, write).map_err(|e| not_written(path, &e))

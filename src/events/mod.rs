@@ -11,7 +11,10 @@ pub(crate) mod file;
 mod filter;
 pub(crate) mod journal;
 pub(crate) mod label;
+pub(crate) mod lines;
+pub(crate) mod programs;
 pub(crate) mod reading;
+pub(crate) mod recent_lines;
 pub(crate) mod recorder;
 pub(crate) mod sources;
 
@@ -20,20 +23,24 @@ pub use swath_insight::diagnosis;
 /// Saved logs: what is in them, how they are written, read and exported.
 pub use swath_insight::log as saved;
 
-use crate::error::{DeathCause, Error, Result};
-use crate::ipc::clock::{Clock, Ruler};
+use crate::error::{DeathCause, Error, LogLine, Result};
+use crate::ipc::clock::{Clock, Ruler, ticks};
 use crate::ipc::ring::{Ended, RingRecord};
+use crate::status::Progress;
 use crate::task::function::{Record as Function, short_name};
 use crate::task::image::build_id;
 pub use filter::EventFilter;
 use journal::{ClientStep, JournalEntry, Step};
 pub use label::Label;
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use saved::Head;
 pub use saved::{Event, EventKind, Outcome, Run};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use swath_insight::GroupProgress;
 
 /// How many runs are kept for each worker or thread, if nothing else is said.
 pub(crate) const DEFAULT_CAPACITY: usize = 4096;
@@ -96,6 +103,8 @@ pub struct EventLog {
     events: Arc<[Event]>,
     /// What is missing, in words.
     problems: Vec<String>,
+    /// The tasks by name and state, where they were counted.
+    groups: Vec<GroupProgress>,
 }
 
 /// Equal logs say the same of the same time.
@@ -131,12 +140,19 @@ impl EventLog {
         &self.problems
     }
 
+    /// The same with what tasks have printed and logged, and with the tasks as they were counted.
+    pub(crate) fn with(self, lines: Vec<LogLine>, progress: Progress) -> Self {
+        let started = self.started();
+        let lines = lines.into_iter().map(|line| lines::line_event(line, started));
+        Self { events: self.events.iter().cloned().chain(lines).collect(), groups: progress.groups, ..self }
+    }
+
     /// Of runs and of all else.
     fn of(head: Head, mut runs: Vec<Run>, mut events: Vec<Event>, problems: Vec<String>) -> Self {
         // Stable: what has the same time stamp stays in the order in which it was recorded.
         runs.sort_by_key(|run| run.start);
         events.sort_by_key(|event| event.at);
-        Self { head, runs: runs.into(), events: events.into(), problems }
+        Self { head, runs: runs.into(), events: events.into(), problems, groups: Vec::new() }
     }
 }
 
@@ -154,16 +170,65 @@ pub(crate) struct EventRecords {
     pub(crate) steps: Vec<JournalEntry<Step>>,
 }
 
+/// Which results tasks take, until a recording has it.
+#[derive(Default)]
+struct RecordedInputs {
+    on: AtomicBool,
+    waiting: Mutex<Vec<saved::Input>>,
+}
+
 /// The log of one client: when it was opened, and what happened to its graphs.
 pub(crate) struct ClientLog {
     clock: Clock,
     started: SystemTime,
+    inputs: RecordedInputs,
     pub(crate) steps: journal::Journal<ClientStep>,
 }
 
 impl ClientLog {
     pub(crate) fn new() -> Self {
-        Self { clock: Clock::start(), started: SystemTime::now(), steps: journal::Journal::new(DEFAULT_CAPACITY) }
+        Self {
+            clock: Clock::start(),
+            started: SystemTime::now(),
+            inputs: RecordedInputs::default(),
+            steps: journal::Journal::new(DEFAULT_CAPACITY),
+        }
+    }
+
+    /// Whether it is recorded which results tasks take.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.inputs.on.load(Ordering::Relaxed)
+    }
+
+    /// Has it recorded which results tasks take, unless it is already; whether it was not.
+    pub(crate) fn begin_inputs(&self) -> bool {
+        !self.inputs.on.swap(true, Ordering::Relaxed)
+    }
+
+    /// Gives what was recorded of it since the last time.
+    pub(crate) fn take_inputs(&self) -> Vec<saved::Input> {
+        std::mem::take(&mut *self.inputs.waiting.lock())
+    }
+
+    /// The end of what [`begin_inputs`](Self::begin_inputs) began.
+    pub(crate) fn end_inputs(&self) {
+        self.inputs.on.store(false, Ordering::Relaxed);
+    }
+
+    /// A line as an event of this log.
+    pub(crate) fn line(&self, line: LogLine) -> Event {
+        lines::line_event(line, self.started)
+    }
+
+    /// Which results the tasks of a graph take; of so many more that is not known.
+    pub(crate) fn add_inputs(&self, graph: u32, mut inputs: Vec<saved::Input>, more: u64) {
+        inputs.iter_mut().for_each(|input| input.graph = graph);
+        self.inputs.waiting.lock().append(&mut inputs);
+        if more > 0 {
+            let reason = format!("graph {graph} has {more} inputs more than are recorded");
+            let since = self.clock.ruler().since_start(ticks());
+            self.steps.note(ClientStep::Event(EventKind::Gap { since, runs: 0, events: 0, reason }));
+        }
     }
 
     /// Puts together what is known.
@@ -188,11 +253,16 @@ impl ClientLog {
 
     /// What a saved log begins with.
     pub(crate) fn head(&self) -> Head {
-        let mut head = Head::new(env!("CARGO_PKG_VERSION"), self.started);
-        head.build = build_id().to_string();
-        head.monotonic = self.clock.started();
-        head
+        head_of(self.started, &self.clock)
     }
+}
+
+/// What a log begins with that this program writes.
+pub(crate) fn head_of(started: SystemTime, clock: &Clock) -> Head {
+    let mut head = Head::new(env!("CARGO_PKG_VERSION"), started);
+    head.build = build_id().to_string();
+    head.monotonic = clock.started();
+    head
 }
 
 fn client_event(step: JournalEntry<ClientStep>, ruler: &Ruler) -> Event {
@@ -211,25 +281,30 @@ fn client_event(step: JournalEntry<ClientStep>, ruler: &Ruler) -> Event {
     Event::new(ruler.since_start(step.at), kind)
 }
 
-fn event(step: JournalEntry<Step>, ruler: &Ruler) -> Event {
+pub(crate) fn event(step: JournalEntry<Step>, ruler: &Ruler) -> Event {
     Event::new(ruler.since_start(step.at), step.what.kind)
 }
 
 /// The names of functions, each of them once.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     functions: FxHashMap<u64, Arc<str>>,
     /// Of the last task that has a name of its own.
     last: Option<Arc<str>>,
 }
 
 impl Names {
+    /// A task's own name.
+    pub(crate) fn once<S: AsRef<str> + Into<Arc<str>>>(&mut self, own: S) -> Arc<str> {
+        match &self.last {
+            Some(last) if **last == *own.as_ref() => last.clone(),
+            _ => self.last.insert(own.into()).clone(),
+        }
+    }
+
     fn of(&mut self, own: Option<String>, function: u64) -> Arc<str> {
         if let Some(own) = own {
-            return match &self.last {
-                Some(last) if **last == *own => last.clone(),
-                _ => self.last.insert(own.into()).clone(),
-            };
+            return self.once(own);
         }
         let name = || match Function::at(function) {
             Some(function) => short_name(function.path()).into(),
@@ -241,8 +316,13 @@ impl Names {
 }
 
 fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Ruler) -> Run {
+    let name = names.of(record.run.name.clone(), record.run.log_id);
+    run_named(record, name, worker, ruler)
+}
+
+/// The run of a task of that name.
+pub(crate) fn run_named(record: RingRecord, name: Arc<str>, worker: &Arc<str>, ruler: &Ruler) -> Run {
     let RingRecord { run: recorded, start, end, details } = record;
-    let name = names.of(recorded.name, recorded.log_id);
     let mut run = Run::new(name, recorded.key, worker.clone(), ruler.since_start(start));
     (run.graph, run.task, run.thread) = (recorded.task.job.number, recorded.task.index, recorded.thread);
     // The first has the number 1.
@@ -254,6 +334,8 @@ fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Rule
         run.bytes_in = measured(details.bytes_in);
         run.bytes_out = measured(details.bytes_out);
         run.peak = measured(details.peak);
+        let [reading, writing, suspended] = details.times.map(|time| measured(time).map(|time| ruler.between(0, time)));
+        (run.reading, run.writing, run.suspended) = (reading, writing, suspended);
     }
     if let Some((end, ended)) = end {
         let outcome = match ended {

@@ -2,6 +2,8 @@
 //! beside runs.
 
 use super::journal::{Journal, JournalEntry, Step};
+use super::lines::LineQueue;
+use super::programs::ProgramNews;
 use crate::ipc::ring::{RingDrain, RingRecord, RunSource};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -14,6 +16,10 @@ const STEPS: usize = 1 << 12;
 pub(crate) struct RunSources {
     rings: Mutex<Rings>,
     steps: Journal<Step>,
+    /// What tasks print and log, where that is recorded.
+    pub(crate) lines: LineQueue,
+    /// What is told of a program that is not ours.
+    pub(crate) program: ProgramNews,
 }
 
 #[derive(Default)]
@@ -51,7 +57,7 @@ pub(crate) struct SourceReader {
 
 /// A run that has been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     Ended,
     /// It has not ended, and nothing more comes of it: its worker has.
     Lost,
@@ -60,11 +66,12 @@ pub(super) enum Taken {
 }
 
 /// Is given each run with its worker.
-pub(super) type Take<'a> = &'a mut dyn FnMut(&Arc<str>, RingRecord, Taken);
+pub(crate) type Take<'a> = &'a mut dyn FnMut(&Arc<str>, RingRecord, Taken);
 
 impl Default for RunSources {
     fn default() -> Self {
-        Self { rings: Mutex::default(), steps: Journal::new(STEPS) }
+        let (lines, program) = (LineQueue::default(), ProgramNews::default());
+        Self { rings: Mutex::default(), steps: Journal::new(STEPS), lines, program }
     }
 }
 
@@ -75,6 +82,13 @@ impl std::fmt::Debug for Rings {
 }
 
 impl RunSources {
+    /// Those of a program that is not ours, which is recorded.
+    pub(crate) fn of_program() -> Self {
+        let sources = Self { program: ProgramNews::on(), ..Self::default() };
+        sources.lines.turn_on();
+        sources
+    }
+
     /// A worker or thread begins to record there, until the answer is dropped.
     pub(crate) fn add(&self, worker: &str, ring: &Arc<dyn RunSource>) -> RingOwner {
         let owner = Arc::new(());
@@ -121,12 +135,12 @@ impl OwnedRing {
 
 impl SourceReader {
     /// The steps that were not taken before, and how many are missing.
-    pub(super) fn take_steps(&mut self) -> (Vec<JournalEntry<Step>>, u64) {
+    pub(crate) fn take_steps(&mut self) -> (Vec<JournalEntry<Step>>, u64) {
         self.sources.steps.since(&mut self.steps)
     }
 
     /// Takes the runs that have ended; at the end of the recording, all. The answer is how many are missing at most.
-    pub(super) fn take_runs(&mut self, is_end: bool, take: Take<'_>) -> u64 {
+    pub(crate) fn take_runs(&mut self, is_end: bool, take: Take<'_>) -> u64 {
         // Nobody who adds a ring waits for those that are read.
         let mut rings = std::mem::take(&mut *self.rings.lock());
         let mut lost = 0;

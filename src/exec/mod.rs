@@ -3,6 +3,7 @@
 mod attempt;
 mod budget;
 mod coordination;
+mod logs;
 mod queries;
 pub(crate) mod sync;
 pub(crate) mod threads;

@@ -2,6 +2,7 @@
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::coordination::LocalCoordination;
+use super::logs::TaskLogs;
 use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
 use crate::coordinator;
@@ -48,6 +49,8 @@ pub(crate) struct SyncExecutor {
     /// What errors call where tasks ran.
     here: Arc<str>,
     recorded: Arc<OwnRing>,
+    /// What tasks log.
+    logs: TaskLogs,
     _owner: RingOwner,
     sources: Arc<RunSources>,
     submissions: AtomicU32,
@@ -104,6 +107,12 @@ impl TaskScope for SyncScope {
 
     fn cancelled(&self) -> bool {
         self.is_late()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if let (Some(executor), Some(task)) = (self.backend.upgrade(), self.info()) {
+            executor.logs.add(&task, record);
+        }
     }
 
     fn set_progress(&self, per_mille: u32) {
@@ -180,6 +189,7 @@ impl SyncExecutor {
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded,
+            logs: TaskLogs::new(Arc::clone(&checks.sources)),
             _owner: owner,
             sources: checks.sources,
             submissions: AtomicU32::new(0),
@@ -486,6 +496,9 @@ impl Backend for SyncExecutor {
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, steps: self.sources.steps() }))));
+        }
+        if let Question::Logs = question {
+            return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
         }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(HERE.to_string(), self.sampled.answer(command))])));

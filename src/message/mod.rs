@@ -300,7 +300,11 @@ pub(crate) enum Control {
         workers: Vec<String>,
     },
     Scale(usize),
-    /// What workers have printed since then, in milliseconds since 1970.
+    /// Have what has happened in a log: in the recording, or, where there is none, in a new file there.
+    SaveEvents {
+        path: PathBuf,
+    },
+    /// What workers have printed since then, in nanoseconds since 1970.
     Logs {
         since: u64,
     },
@@ -319,6 +323,8 @@ pub(crate) enum Attached {
     Status(Box<crate::status::ClusterStatus>),
     /// Each line with the build it is from.
     Logs(Vec<(String, LogLine)>),
+    /// What has happened is in that file.
+    Saved(PathBuf),
     Done,
     /// It has stopped, and so many tasks were still to be done.
     Drained {

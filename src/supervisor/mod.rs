@@ -16,7 +16,6 @@ mod in_process;
 mod live_effects;
 pub(crate) mod messages;
 mod names;
-pub(crate) mod recent_lines;
 pub(crate) mod shared_core;
 #[cfg(test)]
 mod sim;

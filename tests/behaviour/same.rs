@@ -108,7 +108,7 @@ fn events_of_tasks_are_equal_in_all_modes() {
         seen
     };
     let wanted = events(Client::sync());
-    assert!(wanted.len() > 50, "{wanted:?}");
+    assert!(wanted.len() > 40, "{wanted:?}");
     for client in [Client::threads(1), Client::threads(4), processes(1, 1), processes(2, 1), processes(1, 3)] {
         let name = client.to_string();
         assert_eq!(events(client), wanted, "{name}");

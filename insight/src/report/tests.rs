@@ -151,6 +151,7 @@ fn nothing_that_a_task_says_is_more_than_text() {
         let line = EventKind::Line {
             worker: text.clone(),
             key: Some(text.clone()),
+            tasks: Vec::new(),
             level: text.clone(),
             target: None,
             text: text.clone(),

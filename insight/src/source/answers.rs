@@ -265,7 +265,7 @@ pub struct LogRow {
     pub at_ns: u64,
     /// Where.
     pub worker: String,
-    /// The key of the task, if that is known.
+    /// The key of the task, if that is known; of several that it may be, in words.
     pub key: Option<String>,
     /// `stdout`, `stderr`, or the level of a log record.
     pub level: String,

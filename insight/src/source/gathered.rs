@@ -238,11 +238,12 @@ impl Gathered {
         for event in log.events().flatten() {
             let at = nanos::of(event.at);
             self.from = Some(self.from.map_or(at, |from| from.min(at)));
-            if let EventKind::Line { worker, key, level, target, text } = event.kind {
+            if let EventKind::Line { worker, key, tasks, level, target, text } = event.kind {
+                let several = || Some(format!("{} or {} more", tasks.first()?, tasks.len() - 1));
                 let line = LogRow {
                     at_ns: at,
                     worker: cut(&worker, LONGEST_NAME),
-                    key: key.map(|key| cut(&key, LONGEST_NAME)),
+                    key: key.or_else(several).map(|key| cut(&key, LONGEST_NAME)),
                     level: cut(&level, 20),
                     target: target.map(|target| cut(&target, LONGEST_NAME)),
                     text: cut(&text, LONGEST_TEXT),

@@ -195,7 +195,7 @@ pub(crate) fn flights(path: &Path, is_bad: bool) -> Result<SavedLog, LogError> {
 fn say(writer: &mut Writer, ns: u64, run: &Run, level: &str, text: &str) {
     let target = (level == "INFO").then(|| "flights::read".to_string());
     let (worker, key, level, text) = (run.worker.to_string(), Some(run.key()), level.to_string(), text.to_string());
-    writer.event(Event::new(at(ns), EventKind::Line { worker, key, level, target, text }));
+    writer.event(Event::new(at(ns), EventKind::Line { worker, key, tasks: Vec::new(), level, target, text }));
 }
 
 fn memory(writer: &mut Writer, workers: &[Arc<str>], end: u64) {

@@ -74,6 +74,12 @@ impl Builder {
         self.recording.limit().map(drop)
     }
 
+    /// The directory in which a local cluster records its programs, and the limit of its file.
+    pub(crate) fn recorded_in(&self) -> Result<Option<(PathBuf, Option<u64>)>> {
+        let limit = self.recording.limit()?;
+        Ok(self.recording.path.clone().map(|path| (path, limit)))
+    }
+
     /// Whether it is to be recorded.
     pub(super) fn is_recorded(&self) -> bool {
         self.recording.path.is_some()

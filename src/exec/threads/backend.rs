@@ -178,6 +178,9 @@ impl Backend for ThreadPool {
                 .collect();
             return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, steps: self.sources.steps() }))));
         }
+        if let Question::Logs = question {
+            return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
+        }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(Mode::Threads.to_string(), self.sampled.answer(command))])));
         }

@@ -43,6 +43,7 @@ use crate::exec::Checks;
 use crate::exec::attempt::results_of_parts;
 use crate::exec::budget::Budget;
 use crate::exec::coordination::LocalCoordination;
+use crate::exec::logs::TaskLogs;
 use crate::fairness::{Program, Rank};
 use crate::graph::dag::row;
 use crate::graph::{Dag, Graph};
@@ -137,6 +138,8 @@ pub(crate) struct ThreadPool {
     recorded: usize,
     /// What takes them, if they are recorded in a file.
     sources: Arc<RunSources>,
+    /// What tasks log.
+    logs: TaskLogs,
     sampled: SampledThreads,
 }
 
@@ -187,6 +190,7 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
+            logs: TaskLogs::new(Arc::clone(&checks.sources)),
             sources: checks.sources,
             sampled: SampledThreads::new(),
             encodes: checks.encodes,

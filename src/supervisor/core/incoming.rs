@@ -6,6 +6,7 @@ use super::memory::pause_of;
 use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
 use crate::events::EventKind;
+use crate::events::programs::News;
 use crate::host::report;
 use crate::ids::{TaskId, WorkerId};
 use crate::ipc::payload::Payload;
@@ -75,7 +76,12 @@ impl Core {
                     self.stay(worker);
                 }
             }
-            FromWorker::Function { log_id, name } => self.history.add_function(log_id, name),
+            FromWorker::Function { log_id, name } => {
+                if fx.takes_news() {
+                    fx.tell(News::Function(log_id, name.clone()));
+                }
+                self.history.add_function(log_id, name);
+            }
             FromWorker::Printed { number, stderr, bytes, tasks } => {
                 if let Some(process) = self.fleet.workers.get_mut(&worker) {
                     process.told = number;

@@ -5,12 +5,12 @@ use super::{Core, WorkerProcess};
 use crate::error::LogLine;
 use crate::error::{DeathCause, DeathRecord};
 use crate::events::journal::{Journal, Step};
+use crate::events::recent_lines::RecentLines;
 use crate::graph::node;
 use crate::ids::TaskId;
 use crate::ipc::ring::RingRecord;
 use crate::job::CallName;
 use crate::supervisor::effects::{Effects, WorkerPage};
-use crate::supervisor::recent_lines::RecentLines;
 use crate::task::function::{Record, short_name};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -66,6 +66,10 @@ impl History {
         if self.functions.len() < MOST_FUNCTIONS {
             self.functions.insert(log_id, name);
         }
+    }
+
+    pub(super) fn functions(&self) -> impl Iterator<Item = (u64, String)> {
+        self.functions.iter().map(|(log_id, name)| (*log_id, name.clone()))
     }
 
     /// The last lines that a worker has written to its standard output and error.
