@@ -6,6 +6,7 @@
 mod counts;
 pub mod diagnosis;
 mod ended;
+pub mod explain;
 pub mod log;
 mod pace;
 pub mod palette;
