@@ -5,6 +5,7 @@ use super::connect::FIRST_WORD;
 use super::executable;
 use super::paths::ClusterPaths;
 use super::session::Session;
+use crate::events::ClientLog;
 use crate::host::report;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
@@ -54,6 +55,7 @@ pub(crate) struct Daemon {
     settings: Settings,
     shared: SharedMemory,
     began: Instant,
+    log: Arc<ClientLog>,
     groups: Vec<BuildGroup>,
     /// Supervisors that have been told to stop, or whose core has panicked.
     leaving: Vec<Addr<Supervisor>>,
@@ -114,6 +116,8 @@ pub(super) struct GetOverview;
 pub(super) struct Overview {
     pub(super) status: ClusterStatus,
     pub(super) supervisors: Vec<Addr<Supervisor>>,
+    /// By whose clock what they have recorded is dated.
+    pub(super) log: Arc<ClientLog>,
 }
 
 /// The supervisor of the programs of a build, as the status shows that.
@@ -156,6 +160,7 @@ impl Daemon {
             settings,
             shared,
             began: Instant::now(),
+            log: Arc::new(ClientLog::new()),
             groups: Vec::new(),
             leaving: Vec::new(),
             sessions: FxHashMap::default(),
@@ -317,7 +322,7 @@ impl Handler<GetOverview> for Daemon {
 
     fn handle(&mut self, _: GetOverview, _: &mut Context<Self>) -> Overview {
         let supervisors = self.groups.iter().map(|group| group.supervisor.clone()).collect();
-        Overview { status: self.status(), supervisors }
+        Overview { status: self.status(), supervisors, log: Arc::clone(&self.log) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::actor::{Daemon, Draining, End, GetOverview, Leaving, LetNobodyIn, Overview, Restart, Scale, SupervisorOf};
 use super::connect::FIRST_WORD;
+use super::explain::explain;
 use crate::error::LogLine;
 use crate::host::report;
 use crate::ipc::frame::Decoder;
@@ -19,7 +20,7 @@ const STOP: Duration = Duration::from_secs(5);
 /// How often a cluster that lets nobody in looks whether graphs are under way.
 const DRAINED: Duration = Duration::from_millis(20);
 
-type Answer<T> = std::result::Result<T, String>;
+pub(super) type Answer<T> = std::result::Result<T, String>;
 
 /// Does what a command says, and answers.
 pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
@@ -27,6 +28,9 @@ pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster
     let stop = matches!(command, Control::Stop | Control::Drain { .. });
     let answer = match command {
         Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
+        Control::Explain { key } => {
+            explain(cluster, &key).await.map(|explanation| Attached::Explained(Box::new(explanation)))
+        }
         Control::Logs { since } => status(cluster).await.map(|(_, mut lines)| {
             lines.retain(|(_, line)| line.time >= since);
             Attached::Logs(lines)
@@ -71,7 +75,7 @@ pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster
     report!(Trace, "a command's connection ended: {}", over.is_ok());
 }
 
-fn sent<T>(answer: std::result::Result<T, MailboxError>) -> Answer<T> {
+pub(super) fn sent<T>(answer: std::result::Result<T, MailboxError>) -> Answer<T> {
     answer.map_err(|e| e.to_string())
 }
 
@@ -87,7 +91,7 @@ async fn supervisor(cluster: &Addr<Daemon>, build: String) -> Answer<Addr<crate:
 
 /// The whole status, and what all workers have printed, each line with the build that it is from.
 async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, LogLine)>)> {
-    let Overview { mut status, supervisors } = sent(cluster.send(GetOverview).await)?;
+    let Overview { mut status, supervisors, .. } = sent(cluster.send(GetOverview).await)?;
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.

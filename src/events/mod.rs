@@ -7,6 +7,7 @@
 // Runs of tasks go into a bounded `ipc::ring`, one for each thread of the threads mode, one on each worker's control page
 // (which outlives the worker), one for the sync mode. Graphs and workers change seldom and have a `journal`.
 
+pub(crate) mod explain;
 mod file;
 pub(crate) mod journal;
 pub(crate) mod recorder;

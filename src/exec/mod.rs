@@ -3,6 +3,7 @@
 mod attempt;
 mod budget;
 mod coordination;
+mod find;
 mod queries;
 pub(crate) mod sync;
 pub(crate) mod threads;

@@ -8,7 +8,7 @@ pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
 use crate::coordinator;
-use crate::error::LogLine;
+use crate::error::{KeyError, LogLine};
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -21,6 +21,7 @@ use crate::memory::thresholds::Thresholds;
 use crate::profile::ProfileCommand;
 use crate::resources::Resources;
 use crate::settings::{Settings, WorkerHooks};
+use crate::status::Explanation;
 use crate::task::image::BuildId;
 use crate::task::wait::WaitKind;
 use crate::version::{self, VERSION};
@@ -282,6 +283,10 @@ pub(crate) enum Control {
         workers: Vec<String>,
     },
     Scale(usize),
+    /// Why the task is where it is whose key begins so.
+    Explain {
+        key: String,
+    },
     /// What workers have printed since then, in milliseconds since 1970.
     Logs {
         since: u64,
@@ -299,6 +304,7 @@ pub(crate) enum Attached {
         settings: Box<Settings>,
     },
     Status(Box<crate::status::ClusterStatus>),
+    Explained(Box<Result<Explanation, KeyError>>),
     /// Each line with the build it is from.
     Logs(Vec<(String, LogLine)>),
     Done,

@@ -80,6 +80,7 @@ fn run(options: &Options) -> Outcome {
         }
         Run { program, .. } => start::run(name, program),
         Events { file, form } => saved::events(file, form.json),
+        Explain { key, file, form } => saved::explain(name, key, file.as_deref(), form.json),
         Why { graph, label, file, form } => saved::why(file, *graph, label.as_deref(), form.json),
         Trace { file, output } => saved::trace(file, output),
         Sizes(form) => show::sizes(form.json),

@@ -5,11 +5,21 @@ use crate::show::{json, say};
 use std::path::Path;
 use swath::events::diagnosis::Extent;
 use swath::events::saved::{LogError, SavedLog};
+use swath::local;
 
 impl From<LogError> for Failure {
     fn from(e: LogError) -> Self {
         Self::Failed(e.to_string())
     }
+}
+
+/// Says why a task is where it is: of the cluster, or of a log.
+pub(crate) fn explain(name: &str, key: &str, file: Option<&Path>, as_json: bool) -> Outcome {
+    let told = match file {
+        Some(file) => SavedLog::open(file)?.explain(key).map_err(|e| Failure::Failed(e.to_string()))?,
+        None => local::explain(name, key)?,
+    };
+    if as_json { json(&told) } else { say(&format!("{told}\n")) }
 }
 
 /// Says what is in a log.

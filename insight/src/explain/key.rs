@@ -1,5 +1,6 @@
 //! Keys as users type them: whole, or only their beginnings.
 
+use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use thiserror::Error;
 
@@ -80,7 +81,7 @@ fn digits(text: &str) -> Option<RangeInclusive<u64>> {
 }
 
 /// Why a key names no task.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyError {
     /// No task is known whose key begins so.
