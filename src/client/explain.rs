@@ -26,7 +26,7 @@ impl Client {
     /// # use swath::{Client, delayed};
     /// let client = Client::threads(1);
     /// let failed = client.submit(&delayed(|x: i64| 10 / x).name("tenth").call(0))?;
-    /// failed.wait();
+    /// assert!(failed.result().is_err());
     /// let told = client.explain(&failed)?;
     /// assert!(matches!(&told.why, Why::Failed { error, root: None } if error.contains("divide by zero")));
     /// println!("{told}");

@@ -98,7 +98,8 @@ impl ClientLog {
         let mut told = told.unwrap_or_else(|| Explained::gone(found.task));
         if told.is_gone() {
             (told.explanation.state, told.explanation.why) = ended(&found.runs);
-            (told.runs, told.usual) = (found.runs, found.usual);
+            told.usual.extend(found.usual.map(|usual| (found.task, usual)));
+            told.runs = found.runs;
         }
         if found.inner && matches!(told.explanation.why, Why::Stored { .. }) {
             (told.explanation.state, told.explanation.why) = (TaskState::Released, Why::Released);
@@ -117,7 +118,11 @@ impl ClientLog {
         let ruler = self.clock.ruler();
         let now = ticks();
         let at = |stamp: u64| -> Option<SystemTime> { self.started.checked_add(ruler.since_start(stamp)) };
-        let (runs, usual) = (std::mem::take(&mut told.runs), told.usual.map(|ticks| ruler.between(0, ticks)));
+        let (runs, times) = (std::mem::take(&mut told.runs), std::mem::take(&mut told.usual));
+        let usual_of = |task| {
+            let known = times.iter().find(|(of, _)| Some(*of) == task);
+            known.map(|(_, ticks)| ruler.between(0, *ticks))
+        };
         for (id, _, why) in told.each() {
             if let Some(running) = running(why) {
                 let open = |run: &&SeenRun| run.record.run.task == id && run.record.end.is_none() && !run.gone;
@@ -126,7 +131,7 @@ impl ClientLog {
                 {
                     *thread = thread.or(Some(run.record.run.thread));
                     *since = Some(ruler.between(run.record.start, now));
-                    *its_usual = usual.filter(|_| told_of(&runs, id));
+                    *its_usual = usual_of(Some(id));
                 }
             }
         }
@@ -141,7 +146,7 @@ impl ClientLog {
         its.sort_by_key(|run| run.record.start);
         let cost = &mut explanation.cost;
         cost.runs = its.len() as u32;
-        cost.usual = usual.filter(|_| !its.is_empty());
+        cost.usual = usual_of(task).filter(|_| !its.is_empty());
         for run in &its {
             match run.record.end {
                 Some((end, how)) => {
@@ -171,11 +176,6 @@ impl ClientLog {
         }
         explanation
     }
-}
-
-/// Whether runs of the task are among those that were looked at for what is usual.
-fn told_of(runs: &[SeenRun], id: crate::ids::TaskId) -> bool {
-    runs.first().is_some_and(|first| first.record.run.task == id)
 }
 
 /// The reason that a task runs, if that is the reason, or what is behind it.

@@ -5,7 +5,7 @@ use crate::graph::label::TaskLabel;
 use crate::graph::node::{Kind, Node};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::ring::{Ended, RingRecord};
-use crate::job::explained::{Explained, Found, FoundTask, SeenRun, is_of_name, middle};
+use crate::job::explained::{Explained, Found, FoundTask, SeenRun, middle};
 use crate::job::{CallName, FailedCall};
 use crate::task::function::{Record, short_name};
 use rustc_hash::FxHashMap;
@@ -144,33 +144,40 @@ impl Finder {
     }
 }
 
-/// The runs of the tasks of an explanation that threads have recorded: of the first by its key, of the last by its number. And
-/// how long tasks of the first one's name took.
+/// Adds the runs of the tasks of an explanation that threads have recorded: of the first by its key, of the last by its
+/// number; and how long tasks of their names took.
 pub(super) fn add_runs(
     told: &mut Explained,
     label: &TaskLabel,
     threads: impl Iterator<Item = (String, Vec<RingRecord>)>,
 ) {
-    let name = match label.own_name() {
-        Some(name) => CallName::Given(name),
-        None => CallName::Function(label.function.log_id()),
-    };
     let (Some(&task), Some(&last)) = (told.ids.first(), told.ids.last()) else { return };
+    let explanation = &told.explanation;
+    let names =
+        [&explanation.task.name, explanation.because.last().map_or(&explanation.task.name, |step| &step.task.name)];
     let key = (label.hash() >> 64) as u64;
-    let mut times = Vec::new();
+    let mut known: FxHashMap<u64, [bool; 2]> = FxHashMap::default();
+    let mut times = [Vec::new(), Vec::new()];
     let mut runs: Vec<SeenRun> = Vec::new();
+    let mut first = task;
     for (worker, records) in threads {
         for record in records {
-            if let Some((end, Ended::Finished)) = record.end
-                && is_of_name(&record, &name)
-            {
-                times.push(end.saturating_sub(record.start));
+            let is_named = match &record.run.name {
+                Some(own) => names.map(|name| name == own),
+                None => *known.entry(record.run.log_id).or_insert_with(|| {
+                    let function = Record::at(record.run.log_id).map(|function| short_name(function.path()));
+                    names.map(|name| function.as_ref() == Some(name))
+                }),
+            };
+            if let Some((end, Ended::Finished)) = record.end {
+                let took = end.saturating_sub(record.start);
+                times.iter_mut().zip(is_named).filter(|(_, is)| *is).for_each(|(times, _)| times.push(took));
             }
             let is_its = record.run.task.job == task.job && record.run.key == key;
             let is_last = last != task && record.run.task == last;
             if is_its {
                 // The number of an output is not that of its task.
-                told.ids[0] = record.run.task;
+                first = record.run.task;
             }
             if is_its || is_last {
                 runs.push(SeenRun { worker: worker.clone(), record, gone: false });
@@ -178,7 +185,10 @@ pub(super) fn add_runs(
         }
     }
     runs.sort_by_key(|run| run.record.start);
-    let first = runs.len().saturating_sub(RUNS);
-    told.runs = runs.split_off(first);
-    told.usual = middle(times);
+    let kept = runs.len().saturating_sub(RUNS);
+    told.runs = runs.split_off(kept);
+    told.ids[0] = first;
+    let [of_first, of_last] = times.map(middle);
+    told.usual = of_last.filter(|_| last != task).map(|usual| (last, usual)).into_iter().collect();
+    told.usual.extend(of_first.map(|usual| (first, usual)));
 }

@@ -84,12 +84,6 @@ impl TaskLabel {
         places.fold(whole, |name, place| node::part_name(&name, *place))
     }
 
-    /// Its name, where that is not its function's.
-    pub(crate) fn own_name(&self) -> Option<String> {
-        let own = self.options.as_deref().is_some_and(|options| options.name.is_some());
-        (own || self.part.is_some()).then(|| self.name())
-    }
-
     pub(crate) fn key(&self) -> String {
         node::key(&self.name(), self.hash[0])
     }

@@ -19,8 +19,8 @@ pub(crate) struct Explained {
     pub(crate) calls: Vec<Option<FailedCall>>,
     /// Runs of these tasks that are on record.
     pub(crate) runs: Vec<SeenRun>,
-    /// What runs of the task's name took, in ticks: the middle one.
-    pub(crate) usual: Option<u64>,
+    /// How long runs of a task's name take, in ticks: the middle one, for those of the tasks of which that is known.
+    pub(crate) usual: Vec<(TaskId, u64)>,
 }
 
 /// A run of a task, and where it was.
@@ -62,7 +62,7 @@ pub(crate) struct FoundTask {
     pub(crate) seq: Option<u64>,
     /// These runs.
     pub(crate) runs: Vec<SeenRun>,
-    /// As of [`Explained`].
+    /// How long runs of its name take, in ticks.
     pub(crate) usual: Option<u64>,
 }
 
@@ -75,7 +75,7 @@ impl Explained {
 
     /// Of a task of which nothing else is to be found out.
     pub(crate) fn of(task: TaskId, explanation: Explanation) -> Self {
-        Self { explanation, ids: vec![task], calls: Vec::new(), runs: Vec::new(), usual: None }
+        Self { explanation, ids: vec![task], calls: Vec::new(), runs: Vec::new(), usual: Vec::new() }
     }
 
     /// Whether nobody knows the task any more.

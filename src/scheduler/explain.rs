@@ -218,7 +218,7 @@ impl Scheduler {
             next = looked.next;
         }
         calls.extend(named_calls.into_iter().flatten());
-        Some(Explained { explanation, ids, calls, runs: Vec::new(), usual: None })
+        Some(Explained { explanation, ids, calls, runs: Vec::new(), usual: Vec::new() })
     }
 
     /// What there is to see of one task. `left`: how much may still be looked at.

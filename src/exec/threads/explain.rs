@@ -3,8 +3,8 @@
 use super::job::{PoolJob, TaskCell};
 use super::{PoolThread, ThreadPool};
 use crate::exec::find::{Finder, add_runs};
-use crate::graph::Graph;
 use crate::graph::label::TaskLabel;
+use crate::graph::{Dag, Graph};
 use crate::ids::{JobId, SessionId, TaskId};
 use crate::job::explained::{Explained, Found};
 use crate::submission::Submission;
@@ -161,15 +161,16 @@ impl ThreadPool {
             return (TaskState::Unneeded, Why::NotNeeded);
         }
         let Graph::Dag(dag) = &job.graph else { return self.ready(job, id) };
-        if let Some(value) = match &*job.cells[id as usize].lock() {
+        let found = match &*job.cells[id as usize].lock() {
             TaskCell::Value(value) => Some(Ok(value.clone())),
             TaskCell::Failed(e) => Some(Err(e.clone())),
             TaskCell::Empty => None,
-        } {
-            return match value {
-                Ok(value) => kept(&value, &looked.label),
-                Err(e) => failed(&e, &looked.label),
-            };
+        };
+        match found {
+            // The value's own code runs here, and not under the lock.
+            Some(Ok(value)) => return kept(&value, &looked.label),
+            Some(Err(e)) => return failed(&e, &looked.label),
+            None => {}
         }
         if let Some(handle) = dag.held(id).and_then(ResultHandle::of) {
             looked.next = Some(Task::Output(handle));
@@ -185,8 +186,7 @@ impl ThreadPool {
             let first = first.map(|first| match dag.held(first).and_then(ResultHandle::of) {
                 Some(handle) => (handle.label(), Task::Output(handle)),
                 None => {
-                    let maker = dag.place(first).and_then(|_| dag.refs(first).first().copied());
-                    let first = maker.unwrap_or(first);
+                    let first = maker(dag, first);
                     (job.label(first), Task::Of(Arc::clone(job), first))
                 }
             });
@@ -228,6 +228,16 @@ impl ThreadPool {
         let about = (time > 0).then(|| Duration::from_nanos(time));
         (TaskState::Ready, Why::Busy { workers, on, ahead, about, graphs, wants: None })
     }
+}
+
+/// The task that makes a result: the call, where that is a part of what it gives, or takes that apart.
+fn maker(dag: &Dag, id: u32) -> u32 {
+    let mut id = id;
+    while dag.place(id).is_some() || dag.has_parts(id) {
+        let Some(first) = dag.refs(id).first() else { break };
+        id = *first;
+    }
+    id
 }
 
 impl PoolJob {

@@ -130,7 +130,7 @@ impl Core {
             }
         }
         told.runs.extend(runs);
-        told.usual = told.usual.or_else(|| middle(times));
+        told.usual.extend(middle(times).map(|usual| (task, usual)));
     }
 
     /// Says that a task runs again since its worker has ended, where it is no suspect of that.
