@@ -75,30 +75,25 @@ impl Client {
     pub fn explain_key(&self, key: &str) -> Result<Explanation> {
         let mut search = KeySearch::new(key, true);
         let mut from = Some(FindFrom::default());
-        let mut looked_at_held = false;
         while let Some(next) = from {
-            // Results that are held are known by their keys when nothing else of their tasks is.
-            if next.runs.is_some() && !std::mem::replace(&mut looked_at_held, true) {
-                if let Some(output) = self.held_output(search.prefix())? {
-                    return self.explain_output(&output);
-                }
-            }
             let found = self.ask(question::Find { prefix: key.to_string(), from: next }).wait()?;
             from = search.take(found);
         }
-        if !search.has_live()
-            && !looked_at_held
-            && let Some(output) = self.held_output(search.prefix())?
-        {
-            return self.explain_output(&output);
-        }
         let prefix = search.prefix().clone();
-        let Some((called, found)) = search.only()? else { return self.forgotten(&prefix) };
-        let told = match found.seq {
-            Some(_) => Some(self.ask(question::Explain(found.task)).wait()?),
-            None => None,
-        };
-        Ok(self.0.log.explain_found((called, found), told, true))
+        // Results that are held are known by their keys when nothing else of their tasks is.
+        let held = if prefix.whole().is_some() && search.has_live() { Vec::new() } else { self.held_outputs(&prefix) };
+        let found = search.only(held.iter().map(|(key, _)| key.clone()))?;
+        match (found, held.into_iter().next()) {
+            (Some((called, found)), None) if found.seq.is_none() => {
+                Ok(self.0.log.explain_found((called, found), None, true))
+            }
+            (Some((called, found)), _) if found.seq.is_some() => {
+                let told = self.ask(question::Explain(found.task)).wait()?;
+                Ok(self.0.log.explain_found((called, found), Some(told), true))
+            }
+            (_, Some((_, output))) => self.explain_output(&output),
+            (_, None) => self.forgotten(&prefix),
+        }
     }
 
     /// [`explain_key`](Self::explain_key) for async code.
@@ -137,29 +132,25 @@ impl Client {
         explanation
     }
 
-    /// The only output somebody holds whose key begins so.
-    fn held_output(&self, prefix: &KeyPrefix) -> Result<Option<ResultHandle>> {
+    /// Outputs that somebody holds whose keys begin so: one of each key, and no more than an error names.
+    fn held_outputs(&self, prefix: &KeyPrefix) -> Vec<(String, ResultHandle)> {
         let numbers = prefix.any_numbers();
-        let mut found: Vec<(TaskName, ResultHandle)> = Vec::new();
+        let mut found: Vec<(String, ResultHandle)> = Vec::new();
         for submission in self.0.backend.held() {
             for index in 0..submission.len() as u32 {
                 let number = (submission.hash(index) >> 64) as u64;
                 if !numbers.contains(&number) || found.len() > KeyError::NAMED {
                     continue;
                 }
-                let name = called(&submission.label(index));
-                let is_meant = prefix.fits(&name.name, number) && !found.iter().any(|(known, _)| *known == name);
-                let counted = is_meant && submission.handles(index).add_to_some();
-                if counted {
-                    found.push((name, ResultHandle::new(&submission, index)));
+                let label = called(&submission.label(index));
+                let is_new = || !found.iter().any(|(key, _)| *key == label.key);
+                // Of one that is being let go there is nothing to tell.
+                if prefix.fits(&label.name, number) && is_new() && submission.handles(index).add_to_some() {
+                    found.push((label.key, ResultHandle::new(&submission, index)));
                 }
             }
         }
-        if found.len() > 1 {
-            let keys = found.iter().map(|(name, _)| name.key.clone());
-            return Err(KeyError::ambiguous(prefix.text(), keys.collect()).into());
-        }
-        Ok(found.pop().map(|(_, output)| output))
+        found
     }
 
     /// What is left of a task that nothing else is known of: the totals of its name.

@@ -20,8 +20,11 @@ pub(super) async fn explain(cluster: &Addr<Daemon>, key: &str) -> Answer<std::re
             Err(ambiguous) => return Ok(Err(ambiguous)),
         }
     }
-    if found.iter().any(|(.., (_, task))| task.seq.is_some()) {
-        found.retain(|(.., (_, task))| task.seq.is_some());
+    // The same call of several programs: the one that is there is meant.
+    let is_one = found.windows(2).all(|two| two[0].2.0.key == two[1].2.0.key);
+    if is_one {
+        found.sort_by_key(|(.., (_, task))| task.seq.is_some());
+        found.drain(..found.len().saturating_sub(1));
     }
     if found.len() > 1 {
         let keys = found.iter().map(|(program, _, (name, _))| format!("{} of {program}", name.key));
@@ -47,5 +50,5 @@ async fn search(supervisor: &Addr<Supervisor>, key: &str) -> Result<Option<(Task
         let Ok(Some(found)) = supervisor.send(FindTasks { prefix, from: next }).await else { break };
         from = search.take(found);
     }
-    search.only()
+    search.only(std::iter::empty())
 }

@@ -6,6 +6,7 @@ use crate::ipc::clock::ticks;
 use crate::ipc::ring::Ended;
 use crate::job::explained::{Explained, FindFrom, Found, FoundTask, SeenRun};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 use swath_insight::TaskState;
 use swath_insight::explain::{Explanation, KeyError, KeyPrefix, TaskName, Why};
@@ -44,8 +45,9 @@ impl KeySearch {
             }
         }
         let next = found.next?;
-        // What is there counts; runs are looked at only for what is not.
-        (next.runs.is_none() || !self.has_live()).then_some(next)
+        // Of a whole key what is there counts. Of a shortened one all are told that it fits.
+        let is_over = next.runs.is_some() && self.prefix.whole().is_some() && self.has_live();
+        (!is_over).then_some(next)
     }
 
     fn add(&mut self, name: String, new: FoundTask) {
@@ -70,14 +72,12 @@ impl KeySearch {
         self.found.values().any(|task| task.seq.is_some())
     }
 
-    /// The only task that is meant, with its name.
-    pub(crate) fn only(mut self) -> Result<Option<(TaskName, FoundTask)>, KeyError> {
-        if self.has_live() {
-            self.found.retain(|_, task| task.seq.is_some());
-        }
-        if self.found.len() > 1 {
-            let keys = self.found.keys().map(|(name, number)| TaskName::of(name, *number).key);
-            return Err(KeyError::ambiguous(self.prefix.text(), keys.collect()));
+    /// The only task that is meant, with its name. `others`: keys that are known otherwise.
+    pub(crate) fn only(self, others: impl Iterator<Item = String>) -> Result<Option<(TaskName, FoundTask)>, KeyError> {
+        let found = self.found.keys().map(|(name, number)| TaskName::of(name, *number).key);
+        let keys: BTreeSet<String> = found.chain(others).collect();
+        if keys.len() > 1 {
+            return Err(KeyError::ambiguous(self.prefix.text(), keys.into_iter().collect()));
         }
         Ok(self.found.into_iter().next().map(|((name, number), task)| (TaskName::of(&name, number), task)))
     }

@@ -256,8 +256,8 @@ impl Scheduler {
                 let failure = &job.failures[failure as usize];
                 let own = job.call(r.index);
                 // Of a chain of calls it may be an earlier one.
-                let other = failure.task != job.task_id(r.index)
-                    || failure.call.as_ref().is_some_and(|call| Some(call) != own.as_ref());
+                let is_earlier = |call: &FailedCall| own.as_ref().is_none_or(|own| own.key != call.key);
+                let other = failure.task != job.task_id(r.index) || failure.call.as_ref().is_some_and(is_earlier);
                 let root = other.then(TaskName::default);
                 looked.names = root.is_some().then(|| failure.call.clone());
                 match cancelled {

@@ -125,6 +125,11 @@ impl Gate {
         delayed(held).call(&*self.begun, &*self.open)
     }
 
+    /// From now on values wait for it when they are encoded, which they are also to see how large they are.
+    fn arm(&self) {
+        touch(&format!("{}.armed", self.open));
+    }
+
     fn begins(&self) {
         until("it runs", || !notes(&self.begun).is_empty());
     }
@@ -507,30 +512,36 @@ fn a_result_that_is_lost_and_made_again_says_so() {
 struct Slow {
     begun: String,
     open: String,
+    rest: Vec<u8>,
 }
 
 impl Serialize for Slow {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.open.is_empty() {
+        if !self.open.is_empty() && std::path::Path::new(&format!("{}.armed", self.open)).exists() {
             note(&self.begun, "encodes");
             wait_for_file(&self.open);
         }
-        (&self.begun, &self.open).serialize(serializer)
+        (&self.begun, &self.open, &self.rest).serialize(serializer)
     }
 }
 
 #[test]
 fn inputs_on_their_way_are_named_with_where_they_come_from() {
+    fn make(begun: String, open: String) -> Slow {
+        Slow { begun, open, rest: vec![1; 100_000] }
+    }
     let _clean = Clean::start();
     let client = processes(2, 1);
     let gate = Gate::new();
-    let make = |begun: String, open: String| Slow { begun, open };
-    let slow = client.persist(&delayed(make).on_worker("worker-0").call(&*gate.begun, &*gate.open)).unwrap();
-    let needs =
-        client.submit(&delayed(|slow: Slow| slow.begun.len() as i64).on_worker("worker-1").call(&slow)).unwrap();
+    let slow = client.submit(&delayed(make).on_worker("worker-0").call(&*gate.begun, &*gate.open)).unwrap();
+    ended(&slow);
+    gate.arm();
+    let length = delayed(|slow: Slow| slow.begun.len() as i64).on_worker("worker-1");
+    let needs = client.submit(&length.call(&slow)).unwrap();
     let told = until_why(&client, &needs, "it is moved", |told| matches!(told.why, Why::Moving { .. }));
-    let Why::Moving { from, .. } = &told.why else { panic!("{told}") };
-    assert_eq!((from.as_slice(), told.state), (&["worker-0".to_string()][..], TaskState::Waiting), "{told}");
+    let Why::Moving { from, bytes } = &told.why else { panic!("{told}") };
+    assert!(from.len() == 1 && from[0] == "worker-0" && *bytes > 100_000, "{told}");
+    assert_eq!(told.state, TaskState::Waiting, "{told}");
     gate.open();
     assert_eq!(needs.result().unwrap() as usize, gate.begun.len());
 }
@@ -540,7 +551,8 @@ fn a_call_that_has_not_been_sent_says_how_many_are_before_it() {
     let _clean = Clean::start();
     let client = processes(1, 1);
     let gate = Gate::new();
-    let slow = |open: &str| Slow { begun: gate.begun.clone(), open: open.to_string() };
+    let slow = |open: &str| Slow { begun: gate.begun.clone(), open: open.to_string(), rest: Vec::new() };
+    gate.arm();
     // The calls after the thousandth are not sent before that can be encoded.
     let values: Vec<_> = (0..5000).map(|i| slow(if i == 1000 { &gate.open } else { "" })).collect();
     let futures = client.map(|slow: Slow| slow.begun.len() as i64, values).unwrap();
@@ -568,7 +580,7 @@ fn a_source_that_is_held_back_says_for_what() {
     let count = client.submit(&delayed(|blocks: Vec<Vec<u64>>| blocks.len() as i64).call(blocks)).unwrap();
     let told = until_key(&client, "block 5", "it is held back", |told| matches!(told.why, Why::HeldBack { .. }));
     let Why::HeldBack { bytes, consumers } = told.why else { panic!("{told}") };
-    assert!(bytes >= 16 << 20 && consumers == 1 && told.state == TaskState::Ready, "{told}");
+    assert!(bytes >= 8 << 20 && consumers == 1 && told.state == TaskState::Ready, "{told}");
     gate.open();
     assert_eq!((running.result().unwrap(), count.result().unwrap()), (7, 6));
 }
@@ -589,20 +601,23 @@ fn a_result_on_disk_says_so() {
     assert!(told.to_string().contains("disk"), "{told}");
 }
 
-/// Takes so many megabytes that nobody ever gives back.
-fn leak(mb: usize) -> i64 {
-    std::mem::forget(vec![1_u8; mb * 1_000_000]);
-    0
+/// Takes so many megabytes until a file is there.
+fn hog(begun: String, open: String, mb: usize) -> usize {
+    let all = vec![1_u8; mb * 1_000_000];
+    note(&begun, "begun");
+    wait_for_file(&open);
+    all.len()
 }
 
 #[test]
 fn a_task_that_waits_for_memory_names_the_workers_that_lack_it() {
     let _clean = Clean::start();
-    let client = Client::builder().workers(1).threads(1).memory_limit("1GB").build().unwrap();
+    let client = Client::builder().workers(1).threads(2).memory_limit("1GB").build().unwrap();
     client.wait_for_workers(1, LONG).unwrap();
-    // The level at which a worker pauses, and less than that at which it is ended.
-    client.compute(&delayed(leak).call(820_usize)).unwrap();
-    until("it pauses", || client.memory().unwrap().workers[0].paused.is_some());
+    let gate = Gate::new();
+    // Over the level at which a worker starts nothing else, and under that at which it is ended.
+    let hog = client.submit(&delayed(hog).call(&*gate.begun, &*gate.open, 830_usize)).unwrap();
+    gate.begins();
     let waits = client.submit(&delayed(inc).call(1)).unwrap();
     let told = until_why(&client, &waits, "it waits for memory", |told| matches!(told.why, Why::Memory { .. }));
     let Why::Memory { workers } = &told.why else { panic!("{told}") };
@@ -613,6 +628,8 @@ fn a_task_that_waits_for_memory_names_the_workers_that_lack_it() {
     );
     assert!(workers[0].used > 800_000_000 && !workers[0].reason.is_empty(), "{told}");
     assert!(told.to_string().contains("make room in its memory"), "{told}");
+    gate.open();
+    assert_eq!((hog.result().unwrap(), waits.result().unwrap()), (830_000_000, 2));
 }
 
 #[test]

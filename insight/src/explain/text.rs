@@ -47,7 +47,8 @@ impl fmt::Display for Why {
                 )?;
                 match consumers {
                     0 => Ok(()),
-                    n => write!(f, " ({} of its graph for results)", are(*n, "task waits", "tasks wait")),
+                    1 => f.write_str(" (1 task of its graph waits for results)"),
+                    n => write!(f, " ({n} tasks of its graph wait for results)"),
                 }
             }
             Self::Alone { worker, reason } => {

@@ -6,7 +6,8 @@ use crate::exec::find::{Finder, add_runs};
 use crate::graph::label::TaskLabel;
 use crate::graph::{Dag, Graph};
 use crate::ids::{JobId, SessionId, TaskId};
-use crate::job::explained::{Explained, Found};
+use crate::ipc::ring::Ended;
+use crate::job::explained::{Explained, Found, SeenRun};
 use crate::submission::Submission;
 use crate::submission::explain::{Stands, called, failed, kept, of_output};
 use crate::submission::handle::ResultHandle;
@@ -124,6 +125,13 @@ impl ThreadPool {
         let mut told = Explained { ids, ..Explained::of(task, explanation) };
         let threads = self.all_threads();
         add_runs(&mut told, &label, threads.iter().map(|thread| (thread.name.to_string(), thread.runs.ring().read())));
+        let task = told.ids[0];
+        let has_run =
+            |run: &SeenRun| run.record.run.task == task && matches!(run.record.end, Some((_, Ended::Finished)));
+        // When nobody needs a graph any more, its tasks need not run, those that have included.
+        if told.explanation.why == Why::NotNeeded && told.runs.iter().any(has_run) {
+            (told.explanation.state, told.explanation.why) = (TaskState::Released, Why::Released);
+        }
         told
     }
 

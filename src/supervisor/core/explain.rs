@@ -10,7 +10,7 @@ use crate::supervisor::effects::{Effects, WorkerPage};
 use rustc_hash::FxHashMap;
 use std::ops::RangeInclusive;
 use swath_insight::TaskState;
-use swath_insight::explain::{KeyPrefix, Place, Why};
+use swath_insight::explain::{KeyPrefix, PausedWorker, Place, Why};
 
 /// How many of a worker's last runs are looked at for the runs of one task.
 const RECENT: usize = 2048;
@@ -47,14 +47,17 @@ impl Core {
     fn complete<E: Effects>(&self, id: TaskId, state: &mut TaskState, why: &mut Why, fx: &E) {
         match why {
             Why::Busy { on: Some(worker), .. } => {
-                let progress = self.page_of(worker, fx).and_then(|page| {
-                    page.progress().into_iter().find(|(task, _)| *task == id).map(|(_, per_mille)| per_mille)
-                });
+                let Some(page) = self.page_of(worker, fx) else { return };
+                let shown = page.progress().into_iter().find(|(task, _)| *task == id);
+                let progress = shown.map(|(_, per_mille)| per_mille);
                 if let Some(per_mille) = progress {
                     let progress = (per_mille > 0).then(|| f64::from(per_mille) / 1000.0);
                     let worker = std::mem::take(worker);
                     *why = Why::Running { worker, thread: None, since: None, usual: None, progress };
                     *state = TaskState::Running;
+                } else if pause_of(page).is_some() {
+                    *why = Why::Memory { workers: vec![PausedWorker::named(std::mem::take(worker))] };
+                    self.complete(id, state, why, fx);
                 }
             }
             Why::NoWorker { starting, .. } => {
