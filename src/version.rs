@@ -40,6 +40,8 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("status/published.rs")) },
     const { hash(include_bytes!("task/backtrace.rs")) },
     const { hash(include_bytes!("task/image.rs")) },
+    const { hash(swath_insight::SENT[0]) },
+    const { hash(swath_insight::SENT[1]) },
 ]);
 
 /// FNV-1a.

@@ -13,6 +13,10 @@ pub mod palette;
 pub mod picture;
 pub mod profile;
 
+/// The sources of the types that processes of swath send each other: these processes compare them.
+#[doc(hidden)]
+pub const SENT: [&[u8]; 2] = [include_bytes!("counts.rs"), include_bytes!("explain/mod.rs")];
+
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};
 pub use pace::{Pace, RATE_WINDOW};

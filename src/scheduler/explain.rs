@@ -410,7 +410,9 @@ impl Scheduler {
         let ahead = waiting + flights().map(|flight| u64::from(flight.len())).sum::<u64>();
         let threads: u64 = open.iter().map(|w| u64::from(w.spec.threads)).sum();
         let time = time.saturating_add(flights().map(Flight::load).sum());
-        let about = (time > 0).then(|| Duration::from_nanos(time / threads.max(1)));
+        // Of tasks that nothing like has run before nobody knows how long they take.
+        let is_known = time > 0 && (job.estimate > 0 || waiting == 0);
+        let about = is_known.then(|| Duration::from_nanos(time / threads.max(1)));
         Why::Busy { workers, on: None, ahead, about, graphs, wants: None }
     }
 

@@ -2,7 +2,7 @@
 //! anything but its name and key.
 
 use crate::common::{
-    Clean, LONG, block_on, directory, is_sync, note, notes, path, pids, processes, send_signal, touch, until,
+    Clean, LONG, block_on, directory, is_sync, note, notes, path, pids, processes, say, send_signal, touch, until,
     wait_for_file,
 };
 use nix::sys::signal::Signal;
@@ -701,12 +701,12 @@ fn a_million_tasks_hold_nobody_up() {
         })
         .collect();
     times.sort();
-    println!("explain: {:?} .. {:?} .. {:?}", times[0], times[25], times[49]);
+    say(format_args!("explain: {:?} .. {:?} .. {:?}", times[0], times[25], times[49]));
     assert!(times[25] < Duration::from_millis(1), "{times:?}");
     let key = futures[999_999].key();
     let began = Instant::now();
     let told = client.explain_key(&key).unwrap();
-    println!("explain_key: {:?}: {told}", began.elapsed());
+    say(format_args!("explain_key: {:?}: {told}", began.elapsed()));
     // Meanwhile another thread asks something else.
     let stop = std::sync::atomic::AtomicBool::new(false);
     let longest = std::thread::scope(|scope| {
@@ -725,7 +725,7 @@ fn a_million_tasks_hold_nobody_up() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         asks.join().unwrap()
     });
-    println!("another question waits {longest:?} at most");
+    say(format_args!("another question waits {longest:?} at most"));
     gate.open();
     drop(futures);
     assert_eq!(running.result().unwrap(), 7);

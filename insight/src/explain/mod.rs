@@ -8,6 +8,7 @@ mod text;
 
 pub use key::{KeyError, KeyPrefix};
 
+use crate::log::nanos;
 use crate::{TaskState, Totals};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
@@ -146,6 +147,7 @@ pub enum Why {
         /// How many tasks are ahead of it, those that run included.
         ahead: u64,
         /// How long these are likely to take.
+        #[serde(rename = "about_ns", with = "optional_nanos")]
         about: Option<Duration>,
         /// How many graphs go before its own.
         graphs: u64,
@@ -166,8 +168,10 @@ pub enum Why {
         /// On which of the worker's threads.
         thread: Option<u16>,
         /// For how long.
+        #[serde(rename = "since_ns", with = "optional_nanos")]
         since: Option<Duration>,
         /// The median of the times that tasks of its name took.
+        #[serde(rename = "usual_ns", with = "optional_nanos")]
         usual: Option<Duration>,
         /// The share that is done, from 0 to 1, as it says itself.
         progress: Option<f64>,
@@ -298,12 +302,16 @@ pub struct TaskCost {
     /// How many of them were lost with their workers.
     pub lost: u32,
     /// How long the last one took that has ended.
+    #[serde(rename = "took_ns", with = "optional_nanos")]
     pub took: Option<Duration>,
     /// How long all of them took.
+    #[serde(rename = "total_ns", with = "nanos")]
     pub total: Duration,
     /// The median of the times that tasks of its name took.
+    #[serde(rename = "usual_ns", with = "optional_nanos")]
     pub usual: Option<Duration>,
     /// How long the last one was on a processor.
+    #[serde(rename = "cpu_ns", with = "optional_nanos")]
     pub cpu: Option<Duration>,
     /// The size of its inputs.
     pub bytes_in: Option<u64>,
@@ -377,5 +385,20 @@ mod since_1970 {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
         let since = Option::<u64>::deserialize(deserializer)?;
         Ok(since.and_then(|ns| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(ns))))
+    }
+}
+
+/// A time that may not be known, as whole nanoseconds.
+mod optional_nanos {
+    use crate::log::nanos;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(nanos::of).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
     }
 }

@@ -15,7 +15,7 @@ impl fmt::Display for Why {
                 write!(
                     f,
                     "has not been sent to the workers yet: {} before it",
-                    are(*ahead, "call of its map is", "calls of its map are")
+                    counted(*ahead, "call of its map is", "calls of its map are")
                 )
             }
             Self::Inputs { missing, all: 1, .. } if *missing == 1 => f.write_str("waits for its only input"),
@@ -84,7 +84,7 @@ impl fmt::Display for Why {
                     }
                     None => write!(f, "is ready and waits for a thread: the {workers} that may run it are busy")?,
                 }
-                write!(f, ": {} ahead of it", are(*ahead, "task is", "tasks are"))?;
+                write!(f, ": {} ahead of it", counted(*ahead, "task is", "tasks are"))?;
                 about.map_or(Ok(()), |about| write!(f, ", about {}", seconds(about)))?;
                 f.write_str(&before(*graphs))
             }
@@ -93,14 +93,14 @@ impl fmt::Display for Why {
                 write!(
                     f,
                     "waits for a worker: there is none yet, and {} starting",
-                    are((*starting).into(), "is", "are")
+                    counted((*starting).into(), "is", "are")
                 )
             }
-            Self::NoWorker { starting, leaving } => {
-                write!(f, "waits for a worker: {} about to go", are((*leaving).into(), "is", "are"))?;
+            Self::NoWorker { starting, .. } => {
+                f.write_str("waits for a worker: every one that may run it is about to go")?;
                 match starting {
                     0 => Ok(()),
-                    n => write!(f, ", {} starting", are((*n).into(), "is", "are")),
+                    n => write!(f, ", and {} starting", counted((*n).into(), "is", "are")),
                 }
             }
             Self::Running { worker, thread, since, usual, progress } => {
@@ -167,7 +167,11 @@ impl fmt::Display for Explanation {
         write!(f, " {why}.")?;
         for Step { task, why, left_out, .. } in because {
             if *left_out > 0 {
-                write!(f, "\n  {} between, each of which waits for the next.", are(*left_out, "task is", "tasks are"))?;
+                write!(
+                    f,
+                    "\n  {} between, each of which waits for the next.",
+                    counted(*left_out, "task is", "tasks are")
+                )?;
             }
             write!(f, "\n  {} {why}.", plain(&task.key))?;
         }
@@ -254,10 +258,6 @@ fn before(graphs: u64) -> String {
         1 => "; 1 graph is before it".to_string(),
         n => format!("; {n} graphs are before it"),
     }
-}
-
-fn are(n: u64, one: &str, many: &str) -> String {
-    counted(n, one, many)
 }
 
 fn counted(n: u64, one: &str, many: &str) -> String {

@@ -109,8 +109,7 @@ impl RunningGraph {
 
     fn first_missing(&self, id: u32) -> Option<u32> {
         let now = self.task.load(Ordering::Relaxed);
-        let first = self.graph.refs(id).iter().copied().find(|input| *input >= now).filter(|_| id > now);
-        first
+        self.graph.refs(id).iter().copied().find(|input| *input >= now).filter(|_| id > now)
     }
 
     /// Whether the result of a task that has ended is still to be used.
